@@ -234,8 +234,8 @@ func (c *Core) Unreachable(id NodeID) {
 type Ready struct {
 	// HardState is to be saved; nil: it has not changed.
 	HardState *HardState
-	// Snapshot came from the leader and is to be saved; it replaces the log up
-	// to its end, and the whole log where that has no such entry. nil: none.
+	// Snapshot came from the leader and is to be saved; it replaces the whole
+	// log. nil: none.
 	Snapshot *Snapshot
 	// Entries are to be saved; they replace what is stored from the index of
 	// the first of them on.
@@ -292,11 +292,10 @@ func (c *Core) Saved(rd Ready) {
 // one), or neither. What was handed out counts as applied. Only what is also on
 // this server's own disk is handed out.
 func (c *Core) NextToApply(maxBytes int) (*Snapshot, []Entry) {
-	if c.restoring != nil {
-		if !c.restoringSaved {
-			return nil, nil
-		}
-		snap := c.restoring
+	if !c.HasToApply() {
+		return nil, nil
+	}
+	if snap := c.restoring; snap != nil {
 		c.restoring, c.restoringSaved = nil, false
 		c.lastApplied = snap.LastIncludedIndex
 		return snap, nil
@@ -304,6 +303,14 @@ func (c *Core) NextToApply(maxBytes int) (*Snapshot, []Entry) {
 	entries := c.log.slice(c.lastApplied+1, min(c.commitIndex, c.log.stableIndex), maxBytes)
 	c.lastApplied += uint64(len(entries))
 	return nil, entries
+}
+
+// HasToApply says whether NextToApply would hand something out.
+func (c *Core) HasToApply() bool {
+	if c.restoring != nil {
+		return c.restoringSaved
+	}
+	return c.lastApplied < min(c.commitIndex, c.log.stableIndex)
 }
 
 // Compact drops the log up to index, for which the host has saved a snapshot
