@@ -1,7 +1,6 @@
 package labrpc
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"sync/atomic"
@@ -64,21 +63,22 @@ type exchange struct {
 	answers chan answer
 }
 
-// An answer is what a handler returned.
+// An answer is what a handler returned, or why it was not called.
 type answer struct {
-	data []byte
-	err  error
+	handler *handler
+	reply   reflect.Value
+	err     error
 }
 
 func (l *link) call(svcMeth string, args, reply any) bool {
 	if v := reflect.ValueOf(reply); v.Kind() != reflect.Pointer || v.IsNil() {
 		panic(fmt.Sprintf("labrpc: Call(%q): reply is a %T; it must point at what is to hold the reply", svcMeth, reply))
 	}
-	var data bytes.Buffer
-	if err := labgob.NewEncoder(&data).Encode(args); err != nil {
+	data, err := labgob.Encode(args)
+	if err != nil {
 		panic(fmt.Sprintf("labrpc: Call(%q): cannot encode arguments, a %T: %v", svcMeth, args, err))
 	}
-	x, open := l.begin(svcMeth, data.Bytes())
+	x, open := l.begin(svcMeth, data)
 	if !open {
 		time.Sleep(x.latency) // so that a loop of calls lets time pass in a bubble
 		return false
@@ -88,7 +88,7 @@ func (l *link) call(svcMeth string, args, reply any) bool {
 	if !ok {
 		return false
 	}
-	if err := labgob.NewDecoder(bytes.NewReader(got)).Decode(reply); err != nil {
+	if err := labgob.Decode(got, reply); err != nil {
 		panic(fmt.Sprintf("labrpc: Call(%q): the reply does not fit a %T: %v", svcMeth, reply, err))
 	}
 	return true
@@ -154,10 +154,13 @@ func (x *exchange) await() (Message, bool) {
 	reply.Reply = true
 	select {
 	case a := <-x.answers:
-		if a.err != nil {
-			panic(fmt.Sprintf("labrpc: Call(%q) to server %v: %v", x.request.Method, x.request.Server, a.err))
+		err := a.err
+		if err == nil {
+			reply.data, err = a.handler.encode(a.reply)
 		}
-		reply.data = a.data
+		if err != nil {
+			panic(fmt.Sprintf("labrpc: Call(%q) to server %v: %v", x.request.Method, x.request.Server, err))
+		}
 		return reply, true
 	case <-x.station.gone:
 		return reply, false
@@ -175,14 +178,15 @@ func (x *exchange) deliver(m Message) {
 	server := x.station.server
 	server.count.Add(1)
 	h, err := server.find(m.Method)
+	var args reflect.Value
+	if err == nil {
+		args, err = h.decode(m.data)
+	}
 	if err != nil {
 		x.answers <- answer{err: err}
 		return
 	}
-	go func() {
-		data, err := h.serve(m.data)
-		x.answers <- answer{data, err}
-	}()
+	go func() { x.answers <- answer{handler: h, reply: h.serve(args)} }()
 }
 
 // deliverAgain delivers a copy of the request, later.

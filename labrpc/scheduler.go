@@ -1,7 +1,6 @@
 package labrpc
 
 import (
-	"bytes"
 	"fmt"
 	"sync"
 	"time"
@@ -26,7 +25,7 @@ func (m Message) Bytes() []byte { return m.data }
 
 // Decode decodes the arguments or the reply into what v points at.
 func (m Message) Decode(v any) error {
-	return labgob.NewDecoder(bytes.NewReader(m.data)).Decode(v)
+	return labgob.Decode(m.data, v)
 }
 
 // String is the message in a few words, such as "request 0#3 Raft.RequestVote c0->s1".

@@ -1,7 +1,6 @@
 package labrpc
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
@@ -126,20 +125,29 @@ func (svc *Service) ignoredNote(method string) string {
 	return fmt.Sprintf("; %s is a %v, and a handler is a func(args A, reply *R) without results", method, t)
 }
 
-// serve decodes the arguments, runs the method and returns the encoded reply.
-func (h *handler) serve(args []byte) ([]byte, error) {
+// decode makes the arguments as the method takes them.
+func (h *handler) decode(data []byte) (reflect.Value, error) {
 	in := reflect.New(h.args)
-	if err := labgob.NewDecoder(bytes.NewReader(args)).Decode(in.Interface()); err != nil {
-		return nil, fmt.Errorf("%s takes a %v, and what was sent does not fit: %w", h.name, h.args, err)
+	if err := labgob.Decode(data, in.Interface()); err != nil {
+		return in, fmt.Errorf("%s takes a %v, and what was sent does not fit: %w", h.name, h.args, err)
 	}
-	if !h.pointer {
-		in = in.Elem()
+	if h.pointer {
+		return in, nil
 	}
-	out := reflect.New(h.reply)
-	h.method.Call([]reflect.Value{in, out})
-	var reply bytes.Buffer
-	if err := labgob.NewEncoder(&reply).Encode(out.Interface()); err != nil {
+	return in.Elem(), nil
+}
+
+// serve runs the method and returns what its reply points at.
+func (h *handler) serve(args reflect.Value) reflect.Value {
+	reply := reflect.New(h.reply)
+	h.method.Call([]reflect.Value{args, reply})
+	return reply
+}
+
+func (h *handler) encode(reply reflect.Value) ([]byte, error) {
+	data, err := labgob.Encode(reply.Interface())
+	if err != nil {
 		return nil, fmt.Errorf("%s: cannot encode its reply, a %v: %w", h.name, h.reply, err)
 	}
-	return reply.Bytes(), nil
+	return data, nil
 }
