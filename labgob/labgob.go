@@ -3,6 +3,7 @@ package labgob
 import (
 	"encoding/gob"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"slices"
@@ -22,6 +23,8 @@ var (
 	// ErrTrailingBytes is returned by Unmarshal when something follows the value.
 	ErrTrailingBytes = errors.New("labgob: bytes after the value")
 )
+
+var errNil = errors.New("labgob: cannot encode nil")
 
 // MaxDepth is how deep values may be nested in an encoded value (gob's
 // own limit for values that it skips).
@@ -52,7 +55,7 @@ func (enc *LabEncoder) Encode(e any) error {
 // EncodeValue is Encode for a reflect.Value.
 func (enc *LabEncoder) EncodeValue(v reflect.Value) error {
 	if !v.IsValid() {
-		return errors.New("labgob: cannot encode nil")
+		return errNil
 	}
 	enc.mu.Lock()
 	defer enc.mu.Unlock()
@@ -130,16 +133,25 @@ func NewDecoder(r io.Reader) *LabDecoder {
 // an error the target may hold parts of the value.
 func (dec *LabDecoder) Decode(e any) error {
 	if e != nil {
-		v := reflect.ValueOf(e)
-		if v.Kind() != reflect.Pointer || v.IsNil() {
-			return errors.New("labgob: attempt to decode into a " + v.Type().String() + ", which is not a pointer to a value")
+		if err := checkTarget(e); err != nil {
+			return err
 		}
-		checkType(v.Type())
-		checkDefault(v)
 	}
 	dec.mu.Lock()
 	defer dec.mu.Unlock()
 	return dec.decode(e)
+}
+
+// checkTarget says whether values can be decoded into e, and warns if they should
+// not be.
+func checkTarget(e any) error {
+	v := reflect.ValueOf(e)
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return fmt.Errorf("labgob: attempt to decode into a %T, which does not point at a variable", e)
+	}
+	checkType(v.Type())
+	checkDefault(v)
+	return nil
 }
 
 // Register makes the type of value known, under the name that encoding/gob

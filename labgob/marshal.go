@@ -99,7 +99,7 @@ func Marshal(v any) ([]byte, error) {
 	if rv.Kind() == reflect.Pointer && rv.IsNil() {
 		return nil, fmt.Errorf("labgob: cannot marshal a nil %v", t)
 	}
-	p, warm, err := encodeWarm(rv, func(p *plan) []byte { return p.prefix })
+	p, warm, err := encodeWarm(rv, (*plan).all)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +135,31 @@ func Unmarshal(data []byte) (any, error) {
 		return nil, err
 	}
 	return target.Elem().Interface(), nil
+}
+
+// Encode encodes one value as NewEncoder(w).Encode(v) does: a whole stream that holds just that.
+func Encode(v any) ([]byte, error) {
+	rv := reflect.ValueOf(v)
+	if !rv.IsValid() {
+		return nil, errNil
+	}
+	checkType(rv.Type())
+	p, warm, err := encodeWarm(rv, (*plan).all)
+	if err != nil {
+		return nil, err
+	}
+	out := clone(warm.out)
+	p.put(warm)
+	return out, nil
+}
+
+// Decode decodes a stream that holds just one value, as Encode makes it, into what e points at. It is
+// LabDecoder.Decode without a reader, and does not keep data.
+func Decode(data []byte, e any) error {
+	if err := checkTarget(e); err != nil {
+		return err
+	}
+	return unmarshal(data, e)
 }
 
 // unmarshal decodes definitions and exactly one value message.

@@ -28,6 +28,9 @@ type plan struct {
 	free []*warmEncoder
 }
 
+// all returns every definition.
+func (p *plan) all() []byte { return p.prefix }
+
 // maxFree is how many warm encoders or decoders wait for use in each place.
 const maxFree = 8
 
