@@ -95,7 +95,6 @@ func (r *Replica[C, R]) perform(req Request[C]) (out outcome[R]) {
 
 // image is a snapshot as it is saved.
 type image[R any] struct {
-	_struct  struct{} `codec:",toarray"`
 	Applied  int
 	Used     uint64
 	Sessions []last[R]

@@ -57,6 +57,8 @@ var (
 	// ErrSessionExpired: the client's session has ended, so it is not known any
 	// more which of its commands took effect. See [Sessions].
 	ErrSessionExpired = errors.New("rsm: client session has expired")
+	// ErrInvalid: the request is not one that a client makes.
+	ErrInvalid = errors.New("rsm: invalid request")
 	// ErrStale: the client has already gone on to a later command.
 	ErrStale = errors.New("rsm: the client has submitted a later command")
 )
@@ -183,6 +185,13 @@ func (r *Replica[C, R]) Applied() int {
 	return r.applied
 }
 
+// Sessions returns how many client sessions are remembered.
+func (r *Replica[C, R]) Sessions() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions.Len()
+}
+
 func (r *Replica[C, R]) stopped() bool {
 	select {
 	case <-r.stop:
@@ -210,7 +219,7 @@ func (r *Replica[C, R]) fail(err error) {
 func (r *Replica[C, R]) Submit(ctx context.Context, client, seq uint64, command C) (R, error) {
 	if client != 0 && seq == 0 {
 		var none R
-		return none, errors.New("rsm: sequence number 0; a client's first command is number 1")
+		return none, fmt.Errorf("%w: sequence number 0 of client %d; a client's first command is number 1", ErrInvalid, client)
 	}
 	return r.submit(ctx, Request[C]{Client: client, Seq: seq, Command: command})
 }

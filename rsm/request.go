@@ -17,7 +17,6 @@ const (
 
 // Request is what a Replica puts into the log for a command.
 type Request[C any] struct {
-	_struct struct{} `codec:",toarray"`
 	Kind    kind
 	ID      uint64 // of this submission: tells a waiting Submit its own request from another
 	Client  uint64
@@ -25,7 +24,13 @@ type Request[C any] struct {
 	Command C
 }
 
-var msgpack = &codec.MsgpackHandle{WriteExt: true}
+// msgpack writes a struct as the array of its fields, in their order, a
+// service's commands and results too.
+var msgpack = func() *codec.MsgpackHandle {
+	h := &codec.MsgpackHandle{WriteExt: true}
+	h.StructToArray = true
+	return h
+}()
 
 // encodeRequest returns req as the command for Raft: bytes, so that no registry
 // of types is needed.

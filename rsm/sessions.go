@@ -32,11 +32,10 @@ type Sessions[R any] struct {
 
 // last is what is remembered of a client.
 type last[R any] struct {
-	_struct struct{} `codec:",toarray"`
-	Client  uint64
-	Seq     uint64
-	Used    uint64
-	Result  R
+	Client uint64
+	Seq    uint64
+	Used   uint64
+	Result R
 }
 
 // Verdict says what a command is to its client's session.
