@@ -259,10 +259,9 @@ func (rd Ready) NeedsSave() bool {
 // Ready returns what has come up since the last call. It is to be followed by
 // Saved before it is called again.
 func (c *Core) Ready() Ready {
-	c.sendEntries()
 	rd := Ready{
+		Messages:  c.Messages(),
 		Entries:   c.log.unstable(),
-		Messages:  c.messages,
 		AfterSave: c.afterSave,
 	}
 	if hs := (HardState{c.currentTerm, c.votedFor}); hs != c.savedState {
@@ -272,8 +271,18 @@ func (c *Core) Ready() Ready {
 	if c.restoring != nil && !c.restoringSaved {
 		rd.Snapshot = c.restoring
 	}
-	c.messages, c.afterSave = nil, nil
+	c.afterSave = nil
 	return rd
+}
+
+// Messages returns what may leave at once, as Ready does, and may also be
+// called between Ready and Saved: so a leader's heartbeats and new entries go
+// out although its disk is slow.
+func (c *Core) Messages() []Message {
+	c.sendEntries()
+	messages := c.messages
+	c.messages = nil
+	return messages
 }
 
 // Saved reports that what rd asked to save is on disk.
