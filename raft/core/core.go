@@ -281,6 +281,9 @@ func (c *Core) Saved(rd Ready) {
 	if rd.Snapshot != nil && rd.Snapshot == c.restoring {
 		c.restoringSaved = true
 	}
+	if hs := rd.HardState; hs != nil && hs.CurrentTerm == c.currentTerm {
+		c.voteSaved()
+	}
 	if n := len(rd.Entries); n > 0 {
 		c.log.savedTo(rd.Entries[n-1].Index, rd.Entries[n-1].Term)
 		c.maybeCommit()

@@ -45,7 +45,13 @@ func (c *Core) campaign() {
 	c.currentTerm++
 	c.votedFor = c.id
 	c.startPoll(Candidate)
-	if c.pollWon() {
+}
+
+// voteSaved takes in that this server's own vote in its term is on disk. Until
+// then it counts for nothing: alone in its cluster, a server would otherwise lead
+// a term that a crash makes it forget, and lead it again with other entries.
+func (c *Core) voteSaved() {
+	if c.state == Candidate && c.pollWon() {
 		c.becomeLeader()
 	}
 }
