@@ -106,4 +106,3 @@ func randomBytes(seed uint64, n int) []byte {
 	}
 	return b
 }
-
