@@ -124,6 +124,9 @@ func (c *Core) checkAppend(from NodeID, req *AppendEntries) error {
 	if err := c.checkLeader(from, req.Term, req.LeaderID); err != nil {
 		return err
 	}
+	if req.PrevLogIndex >= maxNumber {
+		return fmt.Errorf("%w: AppendEntries behind index %d", ErrMalformed, req.PrevLogIndex)
+	}
 	term := max(req.PrevLogTerm, 1)
 	for i, e := range req.Entries {
 		if e.Index != req.PrevLogIndex+uint64(i)+1 || e.Term < term || e.Term > req.Term {
