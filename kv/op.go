@@ -32,10 +32,9 @@ func (k Kind) String() string {
 
 // Op is one operation. The functions below make them.
 type Op struct {
-	_struct struct{} `codec:",toarray"`
-	Kind    Kind
-	Key     string // of a scan: where it begins, inclusive
-	Value   string
+	Kind  Kind
+	Key   string // of a scan: where it begins, inclusive
+	Value string
 	// Conditional makes a write happen only if the key's version is Version; 0
 	// stands for a key that is not there.
 	Conditional bool
@@ -115,8 +114,7 @@ func (s Status) String() string {
 
 // Result is an operation's result. Anything but OK has changed nothing.
 type Result struct {
-	_struct struct{} `codec:",toarray"`
-	Status  Status
+	Status Status
 	// Value is what a Get found.
 	Value string
 	// Version is the key's version after the operation; 0: it is not there.
@@ -129,7 +127,6 @@ type Result struct {
 
 // Pair is a key with its value and version.
 type Pair struct {
-	_struct struct{} `codec:",toarray"`
 	Key     string
 	Value   string
 	Version uint64

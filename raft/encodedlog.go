@@ -23,11 +23,10 @@ type encodedLog struct {
 
 // encodedEntry is one entry in the encoded log; its index follows from its place.
 type encodedEntry struct {
-	_struct struct{} `codec:",toarray"`
-	Term    uint64
-	Type    uint8
-	Shared  int    // so many bytes of data are those of the entry before
-	Rest    []byte // and these follow
+	Term   uint64
+	Type   uint8
+	Shared int    // so many bytes of data are those of the entry before
+	Rest   []byte // and these follow
 }
 
 // bytes returns the encoding. Its contents stay what they are.

@@ -28,7 +28,6 @@ type persisterStorage struct {
 
 // stateHead begins the Raft state; the log follows it.
 type stateHead struct {
-	_struct           struct{} `codec:",toarray"`
 	Version           uint8
 	CurrentTerm       uint64
 	VotedFor          uint64
@@ -41,7 +40,14 @@ const stateVersion = 1
 
 var errClosed = errors.New("raft: storage is closed")
 
-var msgpack = &codec.MsgpackHandle{WriteExt: true}
+// msgpack encodes structs as arrays: fields by place, without their names.
+var msgpack = newMsgpack()
+
+func newMsgpack() *codec.MsgpackHandle {
+	h := &codec.MsgpackHandle{WriteExt: true}
+	h.StructToArray = true
+	return h
+}
 
 // openPersister reads what ps holds.
 func openPersister(ps *Persister) (*persisterStorage, error) {
