@@ -1,0 +1,4 @@
+package porcupine
+
+// Hint placeholder.
+type Hint struct{}
