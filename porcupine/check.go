@@ -161,6 +161,7 @@ type checker struct {
 type partResult struct {
 	result   CheckResult // empty until decided
 	partials [][]int
+	stuck    int32 // of an illegal part: the first operation, by return, that cannot be placed
 }
 
 // errFoundIllegal ends the check of the other parts.
@@ -220,7 +221,7 @@ func (c *checker) answer() (CheckResult, LinearizationInfo, error) {
 			result = r.result
 		}
 		if c.opts.Verbose {
-			info.parts = append(info.parts, partInfo{part: p, result: r.result, partials: r.partials})
+			info.parts = append(info.parts, partInfo{part: p, result: r.result, partials: r.partials, stuck: r.stuck})
 		}
 	}
 	if result == Unknown {
@@ -289,19 +290,9 @@ func (c *checker) totalOps() int {
 	return n
 }
 
-// checkPart checks one part.
-func (c *checker) checkPart(p *part) partResult {
-	s := newSearch(c.model, p, c.budget)
-	if c.opts.Verbose {
-		s.record = &recorder{}
-	}
-	ok, err := s.run()
-	defer func() { c.budget.claim(s.claimed, 0) }()
-	return s.result(ok, err)
-}
-
+// result is the answer that a search gives.
 func (s *search) result(ok bool, err error) partResult {
-	r := partResult{result: Illegal}
+	r := partResult{result: Illegal, stuck: noOperation}
 	switch {
 	case err != nil:
 		r.result = Unknown
@@ -312,13 +303,23 @@ func (s *search) result(ok bool, err error) partResult {
 		return r
 	}
 	if ok {
-		path := make([]int, len(s.path))
-		for i, id := range s.path {
-			path[i] = int(id)
-		}
-		r.partials = [][]int{path}
-	} else {
-		r.partials = s.record.partials(len(s.ops))
+		r.partials = [][]int{ints(s.path)}
+		return r
+	}
+	r.partials = s.record.partials(len(s.ops))
+	if int(s.deepest) < len(s.returns) {
+		r.stuck = s.returns[s.deepest]
 	}
 	return r
+}
+
+// noOperation stands where an operation's number may be missing.
+const noOperation int32 = -1
+
+func ints(ids []int32) []int {
+	result := make([]int, len(ids))
+	for i, id := range ids {
+		result[i] = int(id)
+	}
+	return result
 }

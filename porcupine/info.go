@@ -12,6 +12,7 @@ type partInfo struct {
 	*part
 	result   CheckResult
 	partials [][]int // operations by their place in the part, longest first
+	stuck    int32   // the first operation, by return, that cannot be placed, or noOperation
 }
 
 // PartialLinearizations returns, for each partition, the linearizations that

@@ -39,12 +39,13 @@ type search struct {
 	state stateID
 	path  []int32 // the operations linearized so far, in order
 
-	frames  []frame
-	masks   []uint64    // saved done and used masks, one pair a frame
-	cands   []candidate // candidates of the frames, those of the last on top
-	deepest int32       // the furthest stage seen
-	ticks   int64       // steps made, for the budget
-	claimed int64       // memory reported to the budget
+	frames   []frame
+	masks    []uint64    // saved done and used masks, one pair a frame
+	cands    []candidate // candidates of the frames, those of the last on top
+	deepest  int32       // the furthest stage seen
+	ticks    int64       // steps made, for the budget
+	patience int64       // how many steps to make at most; 0: without bound
+	claimed  int64       // memory reported to the budget
 }
 
 // frame is a configuration with more than one way on.
@@ -102,6 +103,9 @@ func (s *search) runOnce() (bool, error) {
 		}
 		if s.budget.exceeded(s) {
 			return false, errStopped
+		}
+		if s.patience > 0 && s.ticks > s.patience {
+			return false, errPatience
 		}
 		if arrived {
 			arrived = s.advanceByReturning()

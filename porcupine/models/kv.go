@@ -60,9 +60,22 @@ func newKV() porcupine.Model {
 			}
 		},
 		DescribeState: func(state any) string { return fmt.Sprintf("%q", state) },
+		Hint:          &porcupine.Hint{Initial: "", Access: kvAccess},
 	}
 	m.Partition, m.PartitionEvent = byKey(func(input any) string { return input.(KVInput).Key })
 	return m
+}
+
+func kvAccess(input, output any) porcupine.Access {
+	switch in := input.(KVInput); in.Op {
+	case KVGet:
+		out, _ := output.(KVOutput)
+		return porcupine.Access{Kind: porcupine.AccessRead, Value: out.Value}
+	case KVPut:
+		return porcupine.Access{Kind: porcupine.AccessWrite, Value: in.Value}
+	default:
+		return porcupine.Access{Kind: porcupine.AccessAppend, Value: in.Value}
+	}
 }
 
 func kvWrite(value string, in KVInput) string {

@@ -70,5 +70,20 @@ func newRegister() porcupine.Model {
 			}
 			return fmt.Sprintf("cas(%v, %v)", in.Expect, in.Value) + answer(output, func(o RegisterOutput) string { return fmt.Sprint(o.OK) })
 		},
+		Hint: &porcupine.Hint{Initial: nil, Access: registerAccess},
 	}
+}
+
+func registerAccess(input, output any) porcupine.Access {
+	in := input.(RegisterInput)
+	out, completed := output.(RegisterOutput)
+	switch {
+	case in.Op == RegisterRead:
+		return porcupine.Access{Kind: porcupine.AccessRead, Value: out.Value}
+	case in.Op == RegisterWrite:
+		return porcupine.Access{Kind: porcupine.AccessWrite, Value: in.Value}
+	case completed && !out.OK:
+		return porcupine.Access{Kind: porcupine.AccessDiffer, Expect: in.Expect}
+	}
+	return porcupine.Access{Kind: porcupine.AccessSwap, Value: in.Value, Expect: in.Expect}
 }
