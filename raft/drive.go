@@ -48,8 +48,7 @@ func signal(ch chan struct{}) {
 }
 
 // drive is the goroutine that gives the core its time and does what it wants
-// done. It alone saves entries, so saves are in order; what comes in while one
-// is under way shares the next.
+// done, but for the saving: what is to be saved it hands to the saver.
 func (rf *Raft) drive() {
 	ticker := time.NewTicker(rf.interval)
 	defer ticker.Stop()
@@ -61,48 +60,63 @@ func (rf *Raft) drive() {
 			rf.with((*core.Core).Tick)
 		case <-rf.wake:
 		}
-		if err := rf.work(); err != nil {
-			rf.fail(err)
-			return
-		}
+		rf.work()
 	}
 }
 
 // work carries out the core's wishes until it has none, in the order that
-// package core prescribes.
-func (rf *Raft) work() error {
+// package core prescribes. While the disk is busy only the messages go out that
+// do not wait for it: a leader replicates and keeps its followers from
+// electing another however slow its own disk is (thesis 10.2.1). What comes in
+// meanwhile shares the next save.
+func (rf *Raft) work() {
 	for {
 		rf.mu.Lock()
-		rd := rf.core.Ready()
+		var rd core.Ready
+		if rf.saving {
+			rd.Messages = rf.core.Outgoing()
+		} else {
+			rd = rf.core.Ready()
+			rf.saving = rd.NeedsSave()
+		}
 		if rf.core.HasToApply() {
 			signal(rf.applying)
 		}
 		rf.mu.Unlock()
-		if rd.Empty() {
-			return nil
-		}
 		rf.sendAll(rd.Messages)
-		if rd.NeedsSave() {
-			if err := rf.save(rd); err != nil {
-				return err
-			}
+		switch {
+		case rd.NeedsSave():
+			rf.toSave <- rd // has room: there is none other
+		case rd.Empty():
+			return
+		default:
+			rf.sendAll(rd.AfterSave)
 		}
-		rf.sendAll(rd.AfterSave)
-		rf.mu.Lock()
-		rf.core.Saved(rd)
-		rf.mu.Unlock()
 	}
 }
 
-func (rf *Raft) save(rd core.Ready) error {
-	if rf.killed() {
-		return nil // the storage may be another's by now
+// saveAll is the goroutine that alone saves entries, so saves are in order.
+func (rf *Raft) saveAll() {
+	for {
+		select {
+		case <-rf.stop:
+			return
+		case rd := <-rf.toSave:
+			if rf.killed() {
+				return // the storage may be another's by now
+			}
+			err := rf.storage.Save(Update{HardState: rd.HardState, Snapshot: rd.Snapshot, Entries: rd.Entries})
+			if err != nil {
+				rf.fail(fmt.Errorf("raft: saving: %w", err))
+				return
+			}
+			rf.sendAll(rd.AfterSave)
+			rf.with(func(c *core.Core) {
+				c.Saved(rd)
+				rf.saving = false
+			})
+		}
 	}
-	err := rf.storage.Save(Update{HardState: rd.HardState, Snapshot: rd.Snapshot, Entries: rd.Entries})
-	if err != nil {
-		return fmt.Errorf("raft: saving: %w", err)
-	}
-	return nil
 }
 
 // apply is the goroutine that feeds the service. It holds no lock while it

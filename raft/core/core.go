@@ -259,10 +259,9 @@ func (rd Ready) NeedsSave() bool {
 // Ready returns what has come up since the last call. It is to be followed by
 // Saved before it is called again.
 func (c *Core) Ready() Ready {
-	c.sendEntries()
 	rd := Ready{
+		Messages:  c.Outgoing(),
 		Entries:   c.log.unstable(),
-		Messages:  c.messages,
 		AfterSave: c.afterSave,
 	}
 	if hs := (HardState{c.currentTerm, c.votedFor}); hs != c.savedState {
@@ -272,8 +271,19 @@ func (c *Core) Ready() Ready {
 	if c.restoring != nil && !c.restoringSaved {
 		rd.Snapshot = c.restoring
 	}
-	c.messages, c.afterSave = nil, nil
+	c.afterSave = nil
 	return rd
+}
+
+// Outgoing returns the messages that may leave at once, as Ready does, and
+// leaves the rest for the next Ready. A host whose disk is still busy with the
+// last Ready calls it, so that replication and heartbeats go on meanwhile
+// (thesis 10.2.1).
+func (c *Core) Outgoing() []Message {
+	c.sendEntries()
+	out := c.messages
+	c.messages = nil
+	return out
 }
 
 // Saved reports that what rd asked to save is on disk.
