@@ -75,12 +75,14 @@ type Raft struct {
 
 	stop     chan struct{} // closed by Kill
 	stopOnce sync.Once
-	running  sync.WaitGroup // driver, saver and applier
-	wake     chan struct{}  // capacity 1: the core may have something to do
-	applying chan struct{}  // capacity 1: there may be something to apply
+	running  sync.WaitGroup  // driver, saver and applier
+	wake     chan struct{}   // capacity 1: the core may have something to do
+	applying chan struct{}   // capacity 1: there may be something to apply
+	toSave   chan core.Ready // capacity 1: from the driver to the saver
 
 	mu       sync.Mutex
 	core     *core.Core
+	saving   bool          // from a Ready that needs a save to its Saved
 	seen     standing      // as of the last look
 	changed  chan struct{} // closed when standing changes
 	lastCall uint64
@@ -144,12 +146,14 @@ func Open(peers []*labrpc.ClientEnd, me int, storage Storage, applyCh chan Apply
 		stop:     make(chan struct{}),
 		wake:     make(chan struct{}, 1),
 		applying: make(chan struct{}, 1),
+		toSave:   make(chan core.Ready, 1),
 		core:     node,
 		seen:     standing{term: saved.HardState.CurrentTerm},
 		changed:  make(chan struct{}),
 		replies:  make(map[uint64]chan core.Body),
 	}
 	rf.running.Go(rf.drive)
+	rf.running.Go(rf.saveAll)
 	rf.running.Go(rf.apply)
 	return rf, nil
 }

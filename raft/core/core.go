@@ -264,7 +264,7 @@ func (rd Ready) NeedsSave() bool {
 // Saved before it is called again.
 func (c *Core) Ready() Ready {
 	rd := Ready{
-		Messages:  c.Messages(),
+		Messages:  c.Outgoing(),
 		Entries:   c.log.unstable(),
 		AfterSave: c.afterSave,
 	}
@@ -279,14 +279,15 @@ func (c *Core) Ready() Ready {
 	return rd
 }
 
-// Messages returns what may leave at once, as Ready does, and may also be
-// called between Ready and Saved: so a leader's heartbeats and new entries go
-// out although its disk is slow.
-func (c *Core) Messages() []Message {
+// Outgoing returns the messages that may leave at once, as Ready does, and
+// leaves the rest for the next Ready. A host whose disk is still busy with the
+// last Ready calls it, so that replication and heartbeats go on meanwhile
+// (thesis 10.2.1).
+func (c *Core) Outgoing() []Message {
 	c.sendEntries()
-	messages := c.messages
+	out := c.messages
 	c.messages = nil
-	return messages
+	return out
 }
 
 // Saved reports that what rd asked to save is on disk.
