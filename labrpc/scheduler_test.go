@@ -81,7 +81,7 @@ func TestHold(t *testing.T) {
 				js, ends := connect(rn, 0)
 				hold := labrpc.NewHold()
 				rn.SetScheduler(func(m labrpc.Message) labrpc.Decision {
-					var args JunkArgs
+					var args struct{ X, Unsent int }
 					if !m.Reply && m.Decode(&args) == nil && args.X < 5 {
 						return labrpc.HeldBy(hold)
 					}
