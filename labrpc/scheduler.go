@@ -23,7 +23,9 @@ type Message struct {
 // Bytes returns the encoded arguments or reply, which must not be changed.
 func (m Message) Bytes() []byte { return m.data }
 
-// Decode decodes the arguments or the reply into what v points at.
+// Decode decodes the arguments or the reply into what v points at. As gob
+// matches fields by name, that may be a struct with just those fields of the
+// original that the caller wants to see, and of another name.
 func (m Message) Decode(v any) error {
 	return labgob.Decode(m.data, v)
 }

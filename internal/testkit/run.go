@@ -115,7 +115,7 @@ func grouped(all []string) string {
 			lines[0] = m[1]
 		}
 		for i := range lines {
-			lines[i] = hexArguments.ReplaceAllString(lines[i], "")
+			lines[i] = strings.TrimRight(hexArguments.ReplaceAllString(lines[i], ""), " ")
 		}
 		key := strings.Join(lines, "\n")
 		if count[key]++; count[key] == 1 {
@@ -131,10 +131,10 @@ func grouped(all []string) string {
 }
 
 // leakGrace is how long NoLeaks waits for goroutines to end.
-const leakGrace = 5 * time.Second
+const leakGrace = 2 * time.Second
 
 // NoLeaks fails the test if, when it ends, goroutines run that were not there at this call and
-// do not end within 5 s. It is for tests on the real clock: in a bubble, Run
+// do not end within 2 s. It is for tests on the real clock: in a bubble, Run
 // does the same. Such a test must not be parallel to others.
 func NoLeaks(t *testing.T) {
 	t.Helper()

@@ -111,6 +111,14 @@ func packageDir() string {
 // RealTime says whether tests run on the real clock (RAFTLAB_REALTIME=1).
 func RealTime() bool { return os.Getenv("RAFTLAB_REALTIME") == "1" }
 
+// VirtualOnly skips a test on the real clock, where it would measure the machine or take minutes.
+func VirtualOnly(t testing.TB) {
+	t.Helper()
+	if RealTime() {
+		t.Skip("only in virtual time")
+	}
+}
+
 // Soak says whether long cases run in full (RAFTLAB_SOAK=1).
 func Soak() bool { return os.Getenv("RAFTLAB_SOAK") == "1" }
 
