@@ -29,6 +29,7 @@ type server struct {
 	core    *core.Core // nil: down
 	duty    duty
 	ready   core.Ready
+	stalled bool
 	print   uint64 // of ready.Entries when they were handed out
 	service service
 }
