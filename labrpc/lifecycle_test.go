@@ -26,6 +26,7 @@ func TestInterruptedCalls(t *testing.T) {
 			testkit.Run(t, func(t *testing.T) {
 				rn := labrpc.MakeNetworkSeed(testkit.Seed(t))
 				defer rn.Cleanup()
+				trace := labrpc.Record(rn)
 				js, ends := connect(rn, "end")
 				var at time.Time
 				time.AfterFunc(time.Second, func() {
@@ -41,7 +42,8 @@ func TestInterruptedCalls(t *testing.T) {
 				}
 				sent := rn.GetTotalBytes()
 				close(js.gate)
-				time.Sleep(time.Millisecond)
+				testkit.WaitFor(t, time.Second, "the reply to be sent and dropped", func() bool { return len(trace.Events()) == 4 })
+				checkTrace(t, trace.Events())
 				if reply != 0 || rn.GetTotalBytes() != sent {
 					t.Errorf("the reply came through: %d", reply)
 				}
