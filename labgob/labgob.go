@@ -119,9 +119,11 @@ func (enc *LabEncoder) commit(p *plan) {
 type LabDecoder struct {
 	mu      sync.Mutex
 	in      frames
+	value   []byte         // the message with the value at hand
 	defs    []byte         // every type definition at the top of the stream so far
-	schema  *schema        // what defs says
+	schema  *schema        // what defs says, once that is known
 	private *privateStream // takes over once there are definitions inside a value
+	fed     int            // how much of defs private has read
 }
 
 // NewDecoder returns a decoder that reads from r. If r is not an io.ByteReader,
