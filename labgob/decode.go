@@ -28,8 +28,8 @@ const (
 	maxDefinitions = 16 << 10
 )
 
-// schemas holds schemas by their definitions; one is added when a value has been
-// decoded by it.
+// schemas holds schemas by their definitions; one is added when a value has
+// been decoded by it.
 var schemas struct {
 	sync.RWMutex
 	m map[string]*schema
@@ -169,10 +169,10 @@ func (dec *LabDecoder) next() (err error) {
 	}
 }
 
-// A privateStream decodes one stream with a gob decoder of its own. It takes over
-// for good once type definitions come in the middle of a value, as gob writes
-// them for what interfaces hold: then what defines types is no longer a run of bytes that
-// other streams would share.
+// A privateStream decodes one stream with a gob decoder of its own. It takes
+// over for good once type definitions come in the middle of a value, as gob
+// writes them for what interfaces hold: then what defines types is no longer a
+// run of bytes that other streams would share.
 type privateStream struct {
 	warm  warmDecoder
 	types map[int]*wireType

@@ -11,8 +11,8 @@ import (
 	"raftlab/labrpc"
 )
 
-// TestInterruptedCalls ends calls while their handler blocks: they return false without any time
-// passing, and the handler's answer goes nowhere.
+// TestInterruptedCalls ends calls while their handler blocks: they return
+// false without any time passing, and the handler's answer goes nowhere.
 func TestInterruptedCalls(t *testing.T) {
 	for name, interrupt := range map[string]func(*labrpc.Network){
 		"DeleteServer":     func(rn *labrpc.Network) { rn.DeleteServer("server") },
@@ -52,7 +52,8 @@ func TestInterruptedCalls(t *testing.T) {
 	}
 }
 
-// TestInterruptedOnTheWay ends calls whose request, or whose reply, is still on its way.
+// TestInterruptedOnTheWay ends calls whose request, or whose reply, is still
+// on its way.
 func TestInterruptedOnTheWay(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		for _, replies := range []bool{false, true} {
@@ -276,7 +277,8 @@ func TestConcurrentChanges(t *testing.T) {
 	})
 }
 
-// checkTrace sees that every message was sent once and then delivered or dropped once.
+// checkTrace sees that every message was sent once and then delivered or
+// dropped once.
 func checkTrace(t *testing.T, events []labrpc.Event) {
 	t.Helper()
 	type id struct {

@@ -54,7 +54,8 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// TestUsualLeavesTheFaults sees that a scheduler that decides nothing changes nothing.
+// TestUsualLeavesTheFaults sees that a scheduler that decides nothing changes
+// nothing.
 func TestUsualLeavesTheFaults(t *testing.T) {
 	testkit.VirtualOnly(t)
 	testkit.Run(t, func(t *testing.T) {
@@ -133,8 +134,8 @@ func TestCleanupEndsHolds(t *testing.T) {
 	})
 }
 
-// TestSchedulerActsBetweenMessages cuts the link when it sees the third call's reply, and
-// deletes the server when it sees the fifth's request.
+// TestSchedulerActsBetweenMessages cuts the link when it sees the third call's
+// reply, and deletes the server when it sees the fifth's request.
 func TestSchedulerActsBetweenMessages(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		rn := labrpc.MakeNetworkSeed(testkit.Seed(t))
