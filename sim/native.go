@@ -88,7 +88,7 @@ func (p *program) childEnv(tmp string, mem int64) []string {
 		"GODEBUG=asyncpreemptoff=1,gcstoptheworld=2",
 		"GOGC=off",
 		"GOMEMLIMIT=" + strconv.FormatInt(mem, 10),
-		"GORACE=halt_on_error=0 exitcode=66",
+		"GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0",
 		"RAFTLAB_REALTIME=1", // time is virtual already: no bubble inside the bubble
 		"TZ=UTC",
 		"LANG=C",

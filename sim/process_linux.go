@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,11 +79,26 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	r.out = &output{full: r.kill}
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.WaitDelay = 2 * time.Second // for grandchildren that keep the pipe open
-	if err := cmd.Start(); err != nil {
+	if err := startUnrandomized(cmd); err != nil {
 		r.cleanup()
 		return nil, fmt.Errorf("sim: %w", err)
 	}
 	return r, nil
+}
+
+// startUnrandomized starts cmd without randomization of its address space:
+// stack dumps show addresses. Where a sandbox forbids that, only addresses
+// outside of the Go heap may differ between runs.
+func startUnrandomized(cmd *exec.Cmd) error {
+	const addrNoRandomize = 0x0040000 // personality(2)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	old, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, 0xffffffff, 0, 0)
+	if errno == 0 {
+		syscall.RawSyscall(syscall.SYS_PERSONALITY, old|addrNoRandomize, 0, 0)
+		defer syscall.RawSyscall(syscall.SYS_PERSONALITY, old, 0, 0)
+	}
+	return cmd.Start()
 }
 
 func (r *process) kill() { syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) }
@@ -145,7 +161,9 @@ func (r *process) result(w watch) (result, error) {
 	if w.end.spin || w.end.stuck {
 		res.stack = runningStack(raw[w.mark:])
 		raw = raw[:w.mark]
-		res.end.note += spinPlace(res.stack)
+		if place := spinPlace(res.stack); place != "" {
+			res.end.note = strings.TrimSuffix(res.end.note+", "+place, ", ")
+		}
 	}
 	res.output = bytes.ReplaceAll(raw, []byte(r.tmp), []byte("$TMPDIR"))
 	return res, nil
