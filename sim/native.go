@@ -16,6 +16,9 @@ import (
 // MaxTrace is the number of injected points that an Outcome can list.
 const MaxTrace = 1 << 16
 
+// maxOutput bounds what a run may write; a run that writes more is ended.
+const maxOutput = 64 << 20
+
 // prepareNative generates the overlay for the toolchain in use.
 func (b *builder) prepareNative(ctx context.Context) error {
 	tc, err := findToolchain(ctx, b.opt.Dir)

@@ -20,9 +20,6 @@ import (
 	"time"
 )
 
-// maxOutput bounds what a run may write; a run that writes more is ended.
-const maxOutput = 64 << 20
-
 // process is a native run under way.
 type process struct {
 	cmd   *exec.Cmd
@@ -319,4 +316,13 @@ func spinPlace(stack string) string {
 		}
 	}
 	return ""
+}
+
+// processCPU is the CPU time of this process.
+func processCPU() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"time"
 )
 
 type process struct{}
@@ -23,3 +24,9 @@ func (p *nativeProgram) start(context.Context, Case, []string) (*process, error)
 func (*process) wait(context.Context, Limits) (result, error) { return result{}, ErrUnsupported }
 
 func (result) outcome(*regexp.Regexp) Outcome { return Outcome{} }
+
+var workerBegan = time.Now()
+
+// processCPU stands in for the CPU time of this process: a worker does
+// nothing but run.
+func processCPU() time.Duration { return time.Since(workerBegan) }
