@@ -258,6 +258,7 @@ type program struct {
 
 func (p *program) Package() string { return p.pkg.ImportPath }
 func (p *program) Engine() string  { return p.opt.Engine }
+func (p *program) race() bool      { return p.opt.Race }
 
 // args are the arguments of a run. They are the same for each run of a test.
 func runArgs(test string) []string {
