@@ -230,7 +230,20 @@ func Test5_2_GrantingResetsTimer(t *testing.T) {
 	s := start(t, 3, disk(1, 1))
 	for term := uint64(2); term < 12; term++ {
 		s.tick(electionTicks - 1)
+		s.wantState(core.Follower, term-1)
 		s.vote(2, core.RequestVote{Term: term, LastLogIndex: 1, LastLogTerm: 1})
+	}
+}
+
+// §5.2: whoever steps down waits like any follower before it tries again.
+func Test5_2_SteppingDownResetsTimer(t *testing.T) {
+	s := start(t, 3, disk(1, 1))
+	for range 10 {
+		s.elect()
+		s.tick(electionTicks - 1)
+		term := s.Status().CurrentTerm + 1
+		s.step(2, &core.AppendEntriesReply{Term: term, RequestTerm: term - 1})
+		s.tick(electionTicks - 1)
 		s.wantState(core.Follower, term)
 	}
 }
