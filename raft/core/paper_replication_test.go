@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"raftlab/raft/core"
+	"raftlab/raft/core/coretest"
 )
 
 // §5.3: the leader appends the command to its log and issues AppendEntries in
@@ -550,4 +552,70 @@ func Test8_LeaderNoOp(t *testing.T) {
 	if index, _, _ := s.Propose(nil); index != 2 {
 		t.Fatalf("first command at %d; want 2", index)
 	}
+}
+
+// §5.3, end, Figure 7: followers that lack entries, have extra ones or both all
+// come to the leader's log; one refusal each tells enough.
+func Test5_3_Figure7LogsConverge(t *testing.T) {
+	leader := disk(7, 1, 1, 1, 4, 4, 5, 5, 6, 6, 6)
+	for name, follower := range map[string]core.Persistent{
+		"a": disk(6, 1, 1, 1, 4, 4, 5, 5, 6, 6),
+		"b": disk(4, 1, 1, 1, 4),
+		"c": disk(6, 1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6),
+		"d": disk(7, 1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7),
+		"e": disk(4, 1, 1, 1, 4, 4, 4, 4),
+		"f": disk(3, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3),
+	} {
+		if refusals := converge(t, leader, follower); refusals > 1 {
+			t.Errorf("(%s): %d refusals; want at most 1", name, refusals)
+		}
+	}
+}
+
+// Over long divergent logs the round trips count the terms in which they differ,
+// not the entries: each refusal skips a term on either side.
+func Test5_3_LongDivergentLogs(t *testing.T) {
+	const runs, length = 10, 100
+	leader, follower := []uint64{1}, []uint64{1}
+	for term := uint64(2); term < 2+2*runs; term += 2 { // deposed leaders in turn, on two sides of a partition
+		leader = append(leader, slices.Repeat([]uint64{term + 1}, length)...)
+		follower = append(follower, slices.Repeat([]uint64{term}, length)...)
+	}
+	if refusals := converge(t, disk(50, leader...), disk(50, follower...)); refusals > runs+1 {
+		t.Errorf("%d refusals over %d entries of %d terms", refusals, runs*length, runs)
+	}
+	one := slices.Repeat([]uint64{2}, runs*length)
+	if refusals := converge(t, disk(50, append([]uint64{1}, slices.Repeat([]uint64{3}, runs*length)...)...), disk(50, append([]uint64{1}, one...)...)); refusals > 2 {
+		t.Errorf("%d refusals over one divergent term", refusals)
+	}
+}
+
+// converge elects server 1 of three, lets it bring server 2 up to date, and
+// counts the refusals that this took.
+func converge(t *testing.T, leader, follower core.Persistent) (refusals int) {
+	t.Helper()
+	c := coretest.New(coretest.Options{
+		Disks: map[core.NodeID]core.Persistent{1: leader, 2: follower},
+		Trace: func(line string) {
+			if strings.HasPrefix(line, "2->1 AppendEntriesReply") && strings.Contains(line, "refused prev") {
+				refusals++
+			}
+		},
+	})
+	for range 3 { // the first time it may learn of a newer term; (c) and (d) refuse, server 3 does not
+		for c.Leader() != 1 && c.Core(1).Status().State != core.PreCandidate {
+			c.Tick(1)
+		}
+		c.Settle()
+	}
+	if err := c.Propose(1, "x"); err != nil {
+		t.Fatal(err)
+	}
+	c.Settle()
+	c.Tick(1)
+	c.Settle()
+	if err := errors.Join(c.Err(), c.Converged()); err != nil {
+		t.Fatal(err)
+	}
+	return refusals
 }
