@@ -240,8 +240,8 @@ func (c *Core) Unreachable(id NodeID) {
 type Ready struct {
 	// HardState is to be saved; nil: it has not changed.
 	HardState *HardState
-	// Snapshot came from the leader and is to be saved; it replaces the log up
-	// to its end, and the whole log where that has no such entry. nil: none.
+	// Snapshot came from the leader and is to be saved; it replaces the whole
+	// log. nil: none.
 	Snapshot *Snapshot
 	// Entries are to be saved; they replace what is stored from the index of
 	// the first of them on.
@@ -265,10 +265,9 @@ func (rd Ready) NeedsSave() bool {
 // Ready returns what has come up since the last call. It is to be followed by
 // Saved before it is called again.
 func (c *Core) Ready() Ready {
-	c.sendEntries()
 	rd := Ready{
+		Messages:  c.Outgoing(),
 		Entries:   c.log.unstable(),
-		Messages:  c.messages,
 		AfterSave: c.afterSave,
 	}
 	if hs := (HardState{c.currentTerm, c.votedFor}); hs != c.savedState {
@@ -278,8 +277,19 @@ func (c *Core) Ready() Ready {
 	if c.restoring != nil && !c.restoringSaved {
 		rd.Snapshot = c.restoring
 	}
-	c.messages, c.afterSave = nil, nil
+	c.afterSave = nil
 	return rd
+}
+
+// Outgoing returns the messages that may leave at once, as Ready does, and
+// leaves the rest for the next Ready. A host whose disk is still busy with the
+// last Ready calls it, so that replication and heartbeats go on meanwhile
+// (thesis 10.2.1).
+func (c *Core) Outgoing() []Message {
+	c.sendEntries()
+	out := c.messages
+	c.messages = nil
+	return out
 }
 
 // Saved reports that what rd asked to save is on disk. That may commit entries,
@@ -303,11 +313,10 @@ func (c *Core) Saved(rd Ready) {
 // one), or neither. What was handed out counts as applied. Only what is also on
 // this server's own disk is handed out.
 func (c *Core) NextToApply(maxBytes int) (*Snapshot, []Entry) {
-	if c.restoring != nil {
-		if !c.restoringSaved {
-			return nil, nil
-		}
-		snap := c.restoring
+	if !c.HasToApply() {
+		return nil, nil
+	}
+	if snap := c.restoring; snap != nil {
 		c.restoring, c.restoringSaved = nil, false
 		c.lastApplied = snap.LastIncludedIndex
 		return snap, nil
@@ -315,6 +324,14 @@ func (c *Core) NextToApply(maxBytes int) (*Snapshot, []Entry) {
 	entries := c.log.slice(c.lastApplied+1, min(c.commitIndex, c.log.stableIndex), maxBytes)
 	c.lastApplied += uint64(len(entries))
 	return nil, entries
+}
+
+// HasToApply says whether NextToApply would hand something out.
+func (c *Core) HasToApply() bool {
+	if c.restoring != nil {
+		return c.restoringSaved
+	}
+	return c.lastApplied < min(c.commitIndex, c.log.stableIndex)
 }
 
 // Compact drops the log up to index, for which the host has saved a snapshot

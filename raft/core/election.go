@@ -168,12 +168,11 @@ func (c *Core) handleRequestVoteReply(from NodeID, rep *RequestVoteReply) {
 	default:
 		return // an answer to an older poll
 	}
-	// A refusal is not final: the voter may still have heard its old leader. It is
-	// asked again.
-	if !rep.VoteGranted {
-		return
+	if c.state == Candidate || rep.VoteGranted {
+		// A refused pre-vote is asked for again: the voter may merely have heard
+		// its old leader a moment ago. A refused vote is refused for the term.
+		c.votes[from] = rep.VoteGranted
 	}
-	c.votes[from] = true
 	if !c.pollWon() {
 		return
 	}

@@ -1,0 +1,148 @@
+package testkit
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func regexpQuote(s string) string { return regexp.QuoteMeta(s) }
+
+// Run runs a test's body in a testing/synctest bubble, or on the real clock
+// under RAFTLAB_REALTIME=1. The body must end every goroutine that it starts.
+// When all goroutines of the bubble block for good, or some are left when the
+// body has returned, the test fails with where they are, identical ones
+// counted together; they stay blocked, and later tests run on.
+//
+// A test that is about to hit go test's -timeout prints the line that
+// repeats it.
+func Run(t *testing.T, body func(t *testing.T)) {
+	t.Helper()
+	Seed(t) // so that any failure prints the line
+	defer watch(t)()
+	if RealTime() {
+		body(t)
+		return
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			reportDeadlock(t, r)
+		}
+	}()
+	synctest.Test(t, body)
+}
+
+// reportDeadlock fails the test with the goroutines of a bubble that cannot go
+// on. Any other panic goes on.
+func reportDeadlock(t *testing.T, r any) {
+	t.Helper()
+	err, ok := r.(error)
+	if !ok || !strings.HasPrefix(err.Error(), "deadlock: ") {
+		panic(r)
+	}
+	what := "all goroutines of the test are blocked, and no timer will wake one"
+	if strings.Contains(err.Error(), "has exited") {
+		what = "the test's body has returned, and goroutines that it started are blocked for good"
+	}
+	t.Errorf("%s\n\n%s", what, newestBubble(stacks()))
+}
+
+// watch prints the line that repeats the test shortly before go test's
+// timeout, whose report does not have it. The function it returns ends the
+// watch.
+func watch(t *testing.T) func() {
+	deadline, ok := t.Deadline()
+	if !ok {
+		return func() {}
+	}
+	line := repeatLine(t.Name(), Seed(t))
+	timer := time.AfterFunc(time.Until(deadline)-time.Second, func() {
+		fmt.Fprintf(os.Stderr, "%s is about to time out; %s\n", t.Name(), line)
+	})
+	return func() { timer.Stop() }
+}
+
+// stacks returns the stack of each goroutine.
+func stacks() []string {
+	for size := 1 << 20; ; size *= 2 {
+		buf := make([]byte, size)
+		if n := runtime.Stack(buf, true); n < size {
+			return strings.Split(strings.TrimSpace(string(buf[:n])), "\n\n")
+		}
+	}
+}
+
+var (
+	bubbleHeader    = regexp.MustCompile(`^goroutine \d+ \[.*synctest bubble (\d+)`)
+	goroutineHeader = regexp.MustCompile(`^goroutine \d+ (\[[^\]]*\])`)
+	hexArguments    = regexp.MustCompile(`\((?:0x|\{|\.\.\.|_).*\)$|\+0x[0-9a-f]+| in goroutine \d+`)
+)
+
+// newestBubble writes the stacks of the bubble with the highest number: a test
+// that failed before may have left another.
+func newestBubble(all []string) string {
+	newest := 0
+	var found []string
+	for _, s := range all {
+		m := bubbleHeader.FindStringSubmatch(s)
+		if m == nil {
+			continue
+		}
+		var number int
+		fmt.Sscan(m[1], &number)
+		if number > newest {
+			newest, found = number, nil
+		}
+		if number == newest {
+			found = append(found, s)
+		}
+	}
+	return grouped(found)
+}
+
+// grouped writes stacks, equal ones once with their number.
+func grouped(all []string) string {
+	count := make(map[string]int)
+	var order []string
+	for _, s := range all {
+		lines := strings.Split(s, "\n")
+		if m := goroutineHeader.FindStringSubmatch(lines[0]); m != nil {
+			lines[0] = m[1]
+		}
+		for i := range lines {
+			lines[i] = strings.TrimRight(hexArguments.ReplaceAllString(lines[i], ""), " ")
+		}
+		key := strings.Join(lines, "\n")
+		if count[key]++; count[key] == 1 {
+			order = append(order, key)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b string) int { return count[b] - count[a] })
+	var out strings.Builder
+	for _, key := range order {
+		fmt.Fprintf(&out, "%d goroutine(s) %s\n\n", count[key], key)
+	}
+	return strings.TrimSpace(out.String())
+}
+
+// leakGrace is how long NoLeaks waits for goroutines to end.
+const leakGrace = 2 * time.Second
+
+// NoLeaks fails the test if, when it ends, goroutines run that were not there
+// at this call and do not end within 2 s. It is for tests on the real clock:
+// in a bubble, Run does the same. Such a test must not be parallel to others.
+func NoLeaks(t *testing.T) {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		if !Eventually(leakGrace, func() bool { return runtime.NumGoroutine() <= before }) {
+			t.Errorf("%d goroutines at the end, %d at the start\n\n%s", runtime.NumGoroutine(), before, grouped(stacks()))
+		}
+	})
+}

@@ -1,0 +1,167 @@
+// Package testkit is what the project's tests stand on: a seed that a failing
+// test prints and takes back, virtual time, waiting for conditions, and checks
+// for goroutines that were left behind.
+//
+// A typical test:
+//
+//	func TestElection(t *testing.T) {
+//		testkit.Run(t, func(t *testing.T) {
+//			net := labrpc.MakeNetworkSeed(testkit.Seed(t))
+//			defer net.Cleanup()
+//			...
+//			testkit.WaitFor(t, 5*time.Second, "a leader", func() bool { ... })
+//		})
+//	}
+//
+// # Environment
+//
+//	-seed N, RAFTLAB_SEED=N   the seed of every test, in place of one drawn for each
+//	RAFTLAB_REALTIME=1        tests run on the real clock, not in a synctest bubble
+//	RAFTLAB_SOAK=1            long cases run in full
+package testkit
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var seedFlag = flag.String("seed", os.Getenv("RAFTLAB_SEED"), "seed of every test's random choices (default: RAFTLAB_SEED, else one drawn for each test)")
+
+// seeds holds the seeds of running tests by name.
+var seeds sync.Map
+
+// Seed returns the seed of a test: the -seed flag, else RAFTLAB_SEED, else one
+// that is drawn. It is the same for each call within one test. If the test
+// fails, the line that repeats it is printed.
+func Seed(t testing.TB) int64 {
+	t.Helper()
+	seed, err := chooseSeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have, known := seeds.LoadOrStore(t.Name(), seed); known {
+		return have.(int64)
+	}
+	t.Cleanup(func() {
+		seeds.Delete(t.Name())
+		if t.Failed() {
+			t.Log(repeatLine(t.Name(), seed))
+		}
+	})
+	return seed
+}
+
+func chooseSeed() (int64, error) {
+	if *seedFlag == "" {
+		return rand.Int64(), nil
+	}
+	seed, err := strconv.ParseInt(*seedFlag, 0, 64)
+	if err != nil {
+		return 0, fmt.Errorf("seed %q (-seed or RAFTLAB_SEED) is not a 64-bit integer", *seedFlag)
+	}
+	return seed, nil
+}
+
+// Rand returns a random source that is seeded with the test's seed. Each call
+// starts the same stream again.
+func Rand(t testing.TB) *rand.Rand {
+	t.Helper()
+	return rand.New(rand.NewPCG(uint64(Seed(t)), 0))
+}
+
+// repeatLine is the command that runs one test with one seed.
+func repeatLine(test string, seed int64) string {
+	parts := strings.Split(test, "/")
+	for i, p := range parts {
+		parts[i] = "^" + regexpQuote(p) + "$"
+	}
+	env := ""
+	if RealTime() {
+		env = "RAFTLAB_REALTIME=1 "
+	}
+	return fmt.Sprintf("repeat with: %sgo test %s -run '%s' -seed=%d", env, packageDir(), strings.Join(parts, "/"), seed)
+}
+
+// packageDir is the package under test as go test takes it in the module's
+// root: tests run in their package's folder.
+func packageDir() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "."
+	}
+	for root := dir; ; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			rel, _ := filepath.Rel(root, dir)
+			return "./" + filepath.ToSlash(rel)
+		}
+		if root == filepath.Dir(root) {
+			return "."
+		}
+	}
+}
+
+// RealTime says whether tests run on the real clock (RAFTLAB_REALTIME=1).
+func RealTime() bool { return os.Getenv("RAFTLAB_REALTIME") == "1" }
+
+// VirtualOnly skips a test on the real clock, where it would measure the
+// machine or take minutes.
+func VirtualOnly(t testing.TB) {
+	t.Helper()
+	if RealTime() {
+		t.Skip("only in virtual time")
+	}
+}
+
+// Soak says whether long cases run in full (RAFTLAB_SOAK=1).
+func Soak() bool { return os.Getenv("RAFTLAB_SOAK") == "1" }
+
+// SoakFactor is by how much long cases are multiplied: 10 under
+// RAFTLAB_SOAK=1, else 1.
+func SoakFactor() int {
+	if Soak() {
+		return 10
+	}
+	return 1
+}
+
+// pollEvery is how often WaitFor looks.
+const pollEvery = 2 * time.Millisecond
+
+// WaitFor waits until cond holds, and ends the test if it does not within the
+// timeout, on the clock that the test runs on. It must be called from the
+// test's own goroutine.
+func WaitFor(t testing.TB, timeout time.Duration, what string, cond func() bool) {
+	t.Helper()
+	if !Eventually(timeout, cond) {
+		t.Fatalf("waited %v in vain for %s", timeout, what)
+	}
+}
+
+// Eventually waits until cond holds, and says whether it did within the
+// timeout.
+func Eventually(timeout time.Duration, cond func() bool) bool {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(pollEvery) {
+		if cond() {
+			return true
+		}
+		if !time.Now().Before(deadline) {
+			return false
+		}
+	}
+}
+
+// Never watches for a while, and ends the test if cond comes to hold.
+func Never(t testing.TB, span time.Duration, what string, cond func() bool) {
+	t.Helper()
+	if start := time.Now(); Eventually(span, cond) {
+		t.Fatalf("%s, after %v", what, time.Since(start))
+	}
+}

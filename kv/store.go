@@ -1,0 +1,175 @@
+package kv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/go-msgpack/v2/codec"
+	"github.com/tidwall/btree"
+)
+
+// Limits bound what a store takes, in bytes; 0 means no limit. They are part of
+// the state machine: every replica has the same.
+type Limits struct {
+	Key   int
+	Value int
+}
+
+// Store is the state: the keys with their values and versions. It is not safe
+// for concurrent use, but for what Snapshot returns.
+type Store struct {
+	limits  Limits
+	pairs   btree.Map[string, Pair] // copies in constant time, which is what makes snapshots cheap
+	version uint64                  // of the last write
+}
+
+// NewStore returns an empty store.
+func NewStore(limits Limits) *Store { return &Store{limits: limits} }
+
+// Len returns the number of keys.
+func (s *Store) Len() int { return s.pairs.Len() }
+
+// Apply carries out an operation.
+func (s *Store) Apply(op Op) Result {
+	r := s.apply(op)
+	r.Tag = op.Tag
+	return r
+}
+
+func (s *Store) apply(op Op) Result {
+	if op.Kind == KindScan {
+		return s.scan(op)
+	}
+	old, found := s.pairs.Get(op.Key)
+	switch {
+	case op.Kind == KindGet && !found, op.Kind == KindDelete && !found && !op.Conditional:
+		return Result{Status: NotFound}
+	case op.Kind == KindGet:
+		return Result{Value: old.Value, Version: old.Version}
+	case op.Conditional && op.Version != old.Version:
+		return Result{Status: VersionMismatch, Version: old.Version}
+	}
+	switch op.Kind {
+	case KindPut:
+		return s.set(op.Key, op.Value)
+	case KindAppend:
+		return s.set(op.Key, old.Value+op.Value)
+	case KindDelete:
+		return s.remove(op.Key)
+	}
+	return Result{Status: Invalid}
+}
+
+func (s *Store) set(key, value string) Result {
+	if s.limits.Key > 0 && len(key) > s.limits.Key || s.limits.Value > 0 && len(value) > s.limits.Value {
+		return Result{Status: TooLarge}
+	}
+	s.version++
+	s.pairs.Set(key, Pair{Key: key, Value: value, Version: s.version})
+	return Result{Version: s.version}
+}
+
+func (s *Store) remove(key string) Result {
+	if _, found := s.pairs.Delete(key); !found {
+		return Result{Status: NotFound}
+	}
+	s.version++ // so that a version of the key is not used again if it returns
+	return Result{}
+}
+
+func (s *Store) scan(op Op) Result {
+	limit := op.Limit
+	if limit <= 0 || limit > MaxScan {
+		limit = MaxScan
+	}
+	var r Result
+	size := 0
+	s.pairs.Ascend(op.Key, func(key string, p Pair) bool {
+		if op.End != "" && key >= op.End {
+			return false
+		}
+		size += len(key) + len(p.Value)
+		if len(r.Pairs) == limit || size > MaxScanBytes && len(r.Pairs) > 0 {
+			r.More = true
+			return false
+		}
+		r.Pairs = append(r.Pairs, p)
+		return true
+	})
+	return r
+}
+
+// storeHead begins an encoded store; its pairs follow.
+type storeHead struct {
+	Format  uint8
+	Version uint64
+	Pairs   int
+}
+
+// storeFormat is the encoding that this file writes and reads.
+const storeFormat = 1
+
+// msgpack writes a struct as the array of its fields, in their order.
+var msgpack = func() *codec.MsgpackHandle {
+	h := &codec.MsgpackHandle{WriteExt: true}
+	h.StructToArray = true
+	return h
+}()
+
+// Snapshot returns a function that writes the store as it is now. The store may
+// be changed meanwhile: the copy is made at once, in constant time, and the two
+// share what neither changes.
+func (s *Store) Snapshot() func(io.Writer) error {
+	pairs, version := s.pairs.Copy(), s.version
+	return func(w io.Writer) error {
+		enc := codec.NewEncoder(w, msgpack)
+		if err := enc.Encode(&storeHead{Format: storeFormat, Version: version, Pairs: pairs.Len()}); err != nil {
+			return err
+		}
+		var err error
+		pairs.Scan(func(_ string, p Pair) bool {
+			err = enc.Encode(&p)
+			return err == nil
+		})
+		return err
+	}
+}
+
+// Restore replaces the store by an encoded one; nil is the empty store. After
+// an error it is unchanged.
+func (s *Store) Restore(snapshot []byte) error {
+	fresh := NewStore(s.limits)
+	if len(snapshot) > 0 {
+		if err := fresh.decode(snapshot); err != nil {
+			return fmt.Errorf("kv: decoding a store of %d bytes: %w", len(snapshot), err)
+		}
+	}
+	*s = *fresh
+	return nil
+}
+
+func (s *Store) decode(data []byte) error {
+	dec := codec.NewDecoder(bytes.NewReader(data), msgpack)
+	var head storeHead
+	if err := dec.Decode(&head); err != nil {
+		return err
+	}
+	if head.Format != storeFormat {
+		return fmt.Errorf("format %d; this program reads %d", head.Format, storeFormat)
+	}
+	for i := range head.Pairs {
+		var p Pair
+		if err := dec.Decode(&p); err != nil {
+			return fmt.Errorf("pair %d of %d: %w", i+1, head.Pairs, err)
+		}
+		s.pairs.Set(p.Key, p)
+	}
+	var extra any
+	if err := dec.Decode(&extra); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("more follows the %d pairs", head.Pairs)
+	}
+	s.version = head.Version
+	return nil
+}

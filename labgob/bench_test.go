@@ -1,0 +1,66 @@
+package labgob_test
+
+import (
+	"bytes"
+	"encoding/gob"
+	"testing"
+
+	"raftlab/labgob"
+)
+
+// BenchmarkRoundTrip sends one message with an encoder and a decoder of its
+// own, as an RPC does, the plain way and ours.
+func BenchmarkRoundTrip(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		send any
+		into func() any
+	}{
+		{"int", 7, func() any { return new(int) }},
+		{"vote", PlainVote{3, 1, 17, 2}, func() any { return new(PlainVote) }},
+		{"op", Op{"Put", "key", "value", 1 << 60, 3}, func() any { return new(Op) }},
+		{"append", AppendArgs{3, 1, 17, 2, []Entry{{3, Op{"Put", "key", "value", 1 << 60, 3}}}, 16}, func() any { return new(AppendArgs) }},
+	} {
+		b.Run(c.name+"/gob", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				var buf bytes.Buffer
+				if gob.NewEncoder(&buf).Encode(c.send) != nil || gob.NewDecoder(&buf).Decode(c.into()) != nil {
+					b.Fatal("failed")
+				}
+			}
+		})
+		b.Run(c.name+"/labgob", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				var buf bytes.Buffer
+				if labgob.NewEncoder(&buf).Encode(c.send) != nil || labgob.NewDecoder(&buf).Decode(c.into()) != nil {
+					b.Fatal("failed")
+				}
+			}
+		})
+	}
+}
+
+type PlainVote struct{ Term, Candidate, LastLogIndex, LastLogTerm int }
+
+func BenchmarkMarshal(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		v    any
+	}{{"int", 7}, {"string", "hello"}, {"op", Op{"Put", "key", "value", 1 << 60, 3}}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				data, err := labgob.Marshal(c.v)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := labgob.Unmarshal(data); err != nil {
+					b.Fatal(err)
+				}
+				b.SetBytes(int64(len(data)))
+			}
+		})
+	}
+}

@@ -1,0 +1,218 @@
+package labgob
+
+import (
+	"fmt"
+	"math/bits"
+	"reflect"
+	"sync"
+)
+
+// A message of Marshal is the length and the bytes of the name under which the
+// type is registered, the type definitions, and the value message, all in
+// gob's encoding. The name is empty for nil, and nothing follows it. So
+// messages of one type, written by one process, differ only behind what they
+// have in common: a log may store that once.
+
+// MaxName is the length of the longest type name in bytes (gob's own limit).
+const MaxName = 1024
+
+// names holds the registered types.
+type names struct {
+	sync.RWMutex
+	types map[string]reflect.Type // as registered
+	names map[reflect.Type]string // of the type without pointers
+}
+
+var registry = func() *names {
+	r := &names{types: map[string]reflect.Type{}, names: map[reflect.Type]string{}}
+	for _, v := range []any{
+		int(0), int8(0), int16(0), int32(0), int64(0),
+		uint(0), uint8(0), uint16(0), uint32(0), uint64(0), uintptr(0),
+		float32(0), float64(0), complex64(0), complex128(0), false, "",
+		[]byte(nil), []int(nil), []int8(nil), []int16(nil), []int32(nil), []int64(nil),
+		[]uint(nil), []uint16(nil), []uint32(nil), []uint64(nil), []uintptr(nil),
+		[]float32(nil), []float64(nil), []complex64(nil), []complex128(nil), []bool(nil), []string(nil),
+	} {
+		r.add(gobName(reflect.TypeOf(v)), reflect.TypeOf(v))
+	}
+	return r
+}()
+
+func (r *names) add(name string, t reflect.Type) {
+	r.Lock()
+	defer r.Unlock()
+	r.types[name] = t
+	r.names[baseOf(t)] = name
+}
+
+func (r *names) nameOf(t reflect.Type) (string, bool) {
+	r.RLock()
+	defer r.RUnlock()
+	name, ok := r.names[baseOf(t)]
+	return name, ok
+}
+
+func (r *names) typeOf(name []byte) (reflect.Type, bool) {
+	r.RLock()
+	defer r.RUnlock()
+	t, ok := r.types[string(name)]
+	return t, ok
+}
+
+// baseOf strips pointers, as gob does.
+func baseOf(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer && t.Elem() != t {
+		t = t.Elem()
+	}
+	return t
+}
+
+// gobName returns the name that gob.Register gives to a type: with the path of
+// its package, or as it is written when it has no name of its own.
+func gobName(t reflect.Type) string {
+	switch {
+	case t.Name() == "" || t.PkgPath() == "":
+		return t.String()
+	default:
+		return t.PkgPath() + "." + t.Name()
+	}
+}
+
+// Marshal encodes one value of a registered type as a message that says its
+// own type: Unmarshal gives back a value of that type. Gob's basic types and
+// slices of them are registered from the start. As with gob, a pointer counts
+// as what it points at, a nil pointer is an error, and an empty slice comes
+// back nil. The value nil itself is one byte and comes back as nil.
+//
+// An int takes 8 to 16 bytes. Messages of one type, written by one process,
+// start with the same bytes: the name of the type and its description.
+func Marshal(v any) ([]byte, error) {
+	if v == nil {
+		return []byte{0}, nil
+	}
+	rv := reflect.ValueOf(v)
+	t := rv.Type()
+	name, ok := registry.nameOf(t)
+	if !ok {
+		return nil, fmt.Errorf("%w: %v (labgob.Register(%v{}) makes it known)", ErrNotRegistered, t, baseOf(t))
+	}
+	if rv.Kind() == reflect.Pointer && rv.IsNil() {
+		return nil, fmt.Errorf("labgob: cannot marshal a nil %v", t)
+	}
+	p, warm, err := encodeWarm(rv, (*plan).all)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, 3+len(name)+len(warm.out))
+	out = appendUint(out, uint64(len(name)))
+	out = append(append(out, name...), warm.out...)
+	p.put(warm)
+	return out, nil
+}
+
+// Unmarshal decodes a message of Marshal, of this or another process, and
+// returns the value with the type that was registered under its name. It
+// does not keep data, and no part of the value aliases it. Errors match
+// ErrNotRegistered, ErrMalformed, ErrTrailingBytes, or are gob's own.
+func Unmarshal(data []byte) (any, error) {
+	length, n := uvarint(data)
+	if n == 0 || length > uint64(len(data)-n) || length > MaxName {
+		return nil, fmt.Errorf("%w: no type name", ErrMalformed)
+	}
+	name, rest := data[n:n+int(length)], data[n+int(length):]
+	if len(name) == 0 {
+		if len(rest) > 0 {
+			return nil, fmt.Errorf("%w: %d after nil", ErrTrailingBytes, len(rest))
+		}
+		return nil, nil
+	}
+	t, ok := registry.typeOf(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: name %q", ErrNotRegistered, name)
+	}
+	target := reflect.New(t)
+	if err := unmarshal(rest, target.Interface()); err != nil {
+		return nil, err
+	}
+	return target.Elem().Interface(), nil
+}
+
+// Encode encodes one value as NewEncoder(w).Encode(v) does: a whole stream
+// that holds just that.
+func Encode(v any) ([]byte, error) {
+	rv := reflect.ValueOf(v)
+	if !rv.IsValid() {
+		return nil, errNil
+	}
+	checkType(rv.Type())
+	p, warm, err := encodeWarm(rv, (*plan).all)
+	if err != nil {
+		return nil, err
+	}
+	out := clone(warm.out)
+	p.put(warm)
+	return out, nil
+}
+
+// Decode decodes a stream that holds just one value, as Encode makes it, into
+// what e points at. It is LabDecoder.Decode without a reader, and does not
+// keep data.
+func Decode(data []byte, e any) error {
+	if err := checkTarget(e); err != nil {
+		return err
+	}
+	return unmarshal(data, e)
+}
+
+// unmarshal decodes definitions and exactly one value message.
+func unmarshal(data []byte, e any) error {
+	defs, value, err := cut(data)
+	if err != nil {
+		return err
+	}
+	s, known, err := schemaOf(defs)
+	if err != nil {
+		return err
+	}
+	scan := scanner{b: payload(value), types: s.types}
+	if err := scan.message(); err != nil {
+		return err
+	}
+	err = s.decode(defs, value, e)
+	if err == nil && !known {
+		s.keep(defs)
+	}
+	return err
+}
+
+// cut divides a message into type definitions and the value message.
+func cut(data []byte) (defs, value []byte, err error) {
+	for at := 0; ; {
+		n, size, id, ok := header(data[at:])
+		if !ok || size > len(data)-at-n {
+			return nil, nil, fmt.Errorf("%w: truncated message", ErrMalformed)
+		}
+		end := at + n + size
+		if id < 0 {
+			at = end
+			continue
+		}
+		if end < len(data) {
+			return nil, nil, fmt.Errorf("%w: %d", ErrTrailingBytes, len(data)-end)
+		}
+		return data[:at], data[at:end], nil
+	}
+}
+
+// appendUint appends an unsigned integer as gob writes it.
+func appendUint(b []byte, x uint64) []byte {
+	if x < 0x80 {
+		return append(b, byte(x))
+	}
+	n := (bits.Len64(x) + 7) / 8
+	b = append(b, byte(-n))
+	for i := n - 1; i >= 0; i-- {
+		b = append(b, byte(x>>(8*i)))
+	}
+	return b
+}

@@ -1,0 +1,325 @@
+package labgob
+
+import (
+	"encoding/binary"
+	"encoding/gob"
+	"errors"
+	"reflect"
+	"slices"
+	"sync"
+)
+
+// A typeDef is one type definition message as gob writes it, with its count.
+type typeDef struct {
+	id    int
+	bytes []byte
+}
+
+// A plan is what it takes to encode values of one type whose interfaces hold
+// values of a certain set of types: the definitions of all of them, and
+// encoders that have sent these already, so that what they write is one
+// message with the value alone.
+type plan struct {
+	defs   []typeDef
+	prefix []byte // all of defs
+
+	mu   sync.Mutex
+	free []*warmEncoder
+}
+
+// all returns every definition.
+func (p *plan) all() []byte { return p.prefix }
+
+// maxFree is how many warm encoders or decoders wait for use in each place.
+const maxFree = 8
+
+// maxKept is the length of a message after which an encoder or decoder, which
+// holds on to its buffers, is left to the collector.
+const maxKept = 256 << 10
+
+type warmEncoder struct {
+	enc *gob.Encoder
+	out []byte
+}
+
+func (w *warmEncoder) Write(b []byte) (int, error) {
+	w.out = append(w.out, b...)
+	return len(b), nil
+}
+
+// planKey identifies a plan: the type, and the numbers of the dynamic types in
+// order.
+type planKey struct {
+	root    reflect.Type
+	dynamic string
+}
+
+// maxPlans bounds the plans that are kept; when there are so many, all are
+// forgotten. Only values with ever different sets of types in their interfaces
+// come near.
+const maxPlans = 4096
+
+var plans struct {
+	sync.RWMutex
+	m map[planKey]*plan
+}
+
+// encodeWarm encodes v behind what head returns for its plan. The encoder that
+// is returned holds the bytes and is given back with put.
+func encodeWarm(v reflect.Value, head func(*plan) []byte) (*plan, *warmEncoder, error) {
+	var dyn dynamics
+	if needsWalk(v.Type()) {
+		dyn.collect(v, 1)
+		if dyn.err != nil {
+			return nil, nil, dyn.err
+		}
+	}
+	p, err := planFor(v, &dyn)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := p.get(v, &dyn)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.out = append(w.out[:0], head(p)...)
+	if err := w.enc.EncodeValue(v); err != nil {
+		return nil, nil, err // and w is dropped with it
+	}
+	return p, w, nil
+}
+
+func planFor(v reflect.Value, dyn *dynamics) (*plan, error) {
+	key := planKey{v.Type(), dyn.key()}
+	plans.RLock()
+	p := plans.m[key]
+	plans.RUnlock()
+	if p != nil {
+		return p, nil
+	}
+	w, err := primed(v, dyn)
+	if err != nil {
+		return nil, err
+	}
+	p = &plan{free: []*warmEncoder{w}}
+	if p.defs, err = definitions(w.out); err != nil {
+		return nil, err
+	}
+	for _, d := range p.defs {
+		p.prefix = append(p.prefix, d.bytes...)
+	}
+	p.prefix = slices.Clip(p.prefix)
+	plans.Lock()
+	defer plans.Unlock()
+	if q := plans.m[key]; q != nil {
+		return q, nil
+	}
+	if plans.m == nil || len(plans.m) >= maxPlans {
+		plans.m = make(map[planKey]*plan)
+	}
+	plans.m[key] = p
+	return p, nil
+}
+
+// primed returns an encoder that has sent the definitions of v's type and of
+// all dynamic types in it. Its output holds them.
+func primed(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
+	w := new(warmEncoder)
+	w.enc = gob.NewEncoder(w)
+	for _, d := range dyn.found {
+		if err := w.enc.EncodeValue(d.value); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.enc.EncodeValue(v); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// get takes an encoder from the plan or makes one, by the value that is to be
+// encoded.
+func (p *plan) get(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
+	p.mu.Lock()
+	if n := len(p.free); n > 0 {
+		w := p.free[n-1]
+		p.free = p.free[:n-1]
+		p.mu.Unlock()
+		return w, nil
+	}
+	p.mu.Unlock()
+	return primed(v, dyn)
+}
+
+func (p *plan) put(w *warmEncoder) {
+	if cap(w.out) > maxKept {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) < maxFree {
+		p.free = append(p.free, w)
+	}
+}
+
+// definitions picks the type definitions from what an encoder wrote.
+func definitions(stream []byte) ([]typeDef, error) {
+	var defs []typeDef
+	for len(stream) > 0 {
+		n, size, id, ok := header(stream)
+		if !ok || n+size > len(stream) {
+			return nil, errors.New("labgob: cannot read what gob wrote")
+		}
+		if id < 0 {
+			defs = append(defs, typeDef{-id, clone(stream[:n+size])})
+		}
+		stream = stream[n+size:]
+	}
+	return defs, nil
+}
+
+// A dynamics is the set of types that a value's interfaces hold.
+type dynamics struct {
+	found []dynamic // inner ones before those that hold them
+	err   error
+}
+
+type dynamic struct {
+	number uint32 // of its type
+	value  reflect.Value
+}
+
+// collect walks v, as far as it may hold interfaces or be too deep. Depth is
+// counted as the scanner does, for which pointers do not exist.
+func (d *dynamics) collect(v reflect.Value, depth int) {
+	if depth > MaxDepth {
+		d.err = ErrTooDeep
+	}
+	if d.err != nil || !needsWalk(v.Type()) {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			d.collect(v.Elem(), depth)
+		}
+	case reflect.Interface:
+		d.collectDynamic(v.Elem(), depth)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				d.collect(v.Field(i), depth+1)
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			d.collect(v.Index(i), depth+1)
+		}
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			d.collect(it.Key(), depth+1)
+			d.collect(it.Value(), depth+1)
+		}
+	}
+}
+
+// collectDynamic adds the type of what an interface holds. Nil pointers are
+// left for gob to refuse.
+func (d *dynamics) collectDynamic(v reflect.Value, depth int) {
+	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return
+	}
+	d.collect(v, depth+1)
+	number := numberOf(v.Type())
+	for _, have := range d.found {
+		if have.number == number {
+			return
+		}
+	}
+	d.found = append(d.found, dynamic{number, v})
+}
+
+// key is the same for the same set of types, in whatever order they were met.
+func (d *dynamics) key() string {
+	if len(d.found) == 0 {
+		return ""
+	}
+	var numbers [8]uint32
+	sorted := numbers[:0]
+	for _, f := range d.found {
+		sorted = append(sorted, f.number)
+	}
+	slices.Sort(sorted)
+	var bytes [32]byte
+	key := bytes[:0]
+	for _, n := range sorted {
+		key = binary.LittleEndian.AppendUint32(key, n)
+	}
+	return string(key)
+}
+
+var typeNumbers struct {
+	sync.RWMutex
+	m map[reflect.Type]uint32
+}
+
+// numberOf numbers types in the order in which they are met.
+func numberOf(t reflect.Type) uint32 {
+	typeNumbers.RLock()
+	n, ok := typeNumbers.m[t]
+	typeNumbers.RUnlock()
+	if ok {
+		return n
+	}
+	typeNumbers.Lock()
+	defer typeNumbers.Unlock()
+	if n, ok = typeNumbers.m[t]; ok {
+		return n
+	}
+	if typeNumbers.m == nil {
+		typeNumbers.m = make(map[reflect.Type]uint32)
+	}
+	n = uint32(len(typeNumbers.m))
+	typeNumbers.m[t] = n
+	return n
+}
+
+var walkedTypes sync.Map // reflect.Type -> bool
+
+// needsWalk says whether a value of type t may hold interface values that gob
+// would look into, or be nested without bound.
+func needsWalk(t reflect.Type) bool {
+	if walk, ok := walkedTypes.Load(t); ok {
+		return walk.(bool)
+	}
+	walk := openEnded(t, nil)
+	walkedTypes.Store(t, walk)
+	return walk
+}
+
+// openEnded finds interfaces in t, or that t, or one of the types on the path
+// from it, holds itself.
+func openEnded(t reflect.Type, path []reflect.Type) bool {
+	if encodesItself(t) {
+		return false
+	}
+	if slices.Contains(path, t) {
+		return true
+	}
+	path = append(path, t)
+	switch t.Kind() {
+	case reflect.Interface:
+		return true
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return openEnded(t.Elem(), path)
+	case reflect.Map:
+		return openEnded(t.Key(), path) || openEnded(t.Elem(), path)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); f.IsExported() && openEnded(f.Type, path) {
+				return true
+			}
+		}
+	}
+	return false
+}

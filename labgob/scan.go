@@ -1,0 +1,354 @@
+package labgob
+
+import (
+	"fmt"
+	"maps"
+)
+
+// A wireType is what a type definition says, as far as it takes to walk a
+// value of that type.
+type wireType struct {
+	kind   wireKind
+	key    int   // map
+	elem   int   // map, slice, array
+	fields []int // struct
+}
+
+type wireKind uint8
+
+const (
+	wireNumber    wireKind = iota // one integer: bool, int, uint, float
+	wireComplex                   // two
+	wireBytes                     // a count and as many bytes: []byte, string, self-encoded
+	wireInterface                 // name, type, count, value
+	wireList                      // slice or array: a count and as many elements
+	wireMap                       // a count and as many pairs
+	wireStruct                    // pairs of field distance and value, up to distance 0
+)
+
+// idInterface is gob's id of interface types.
+const idInterface = 8
+
+// builtin holds the types that gob defines from the start, by id.
+var builtin = [...]*wireType{
+	1: {kind: wireNumber}, 2: {kind: wireNumber}, 3: {kind: wireNumber}, 4: {kind: wireNumber},
+	5: {kind: wireBytes}, 6: {kind: wireBytes}, 7: {kind: wireComplex}, idInterface: {kind: wireInterface},
+}
+
+// firstID is the lowest id that a stream may define.
+const firstID = 64
+
+// A scanner walks encoded values and type definitions without building
+// anything, so that gob need not be trusted with counts that lie. It panics
+// with a malformed, which scan catches.
+type scanner struct {
+	b      []byte // what is left of the message
+	types  map[int]*wireType
+	owned  bool    // types is this scanner's own
+	in     *frames // where a value goes on behind its message; nil: nowhere
+	raw    []byte  // all messages of that value
+	inline bool    // a type definition was met inside a value
+	depth  int
+}
+
+type malformed struct{ err error }
+
+func fail(format string, args ...any) {
+	panic(malformed{fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)})
+}
+
+// catch turns a panic of fail into *err.
+func catch(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case malformed:
+		*err = r.err
+	default:
+		panic(r)
+	}
+}
+
+// message checks a message with a value at top level: its type id, a zero
+// byte unless the type is a struct, and the value.
+func (s *scanner) message() (err error) {
+	defer catch(&err)
+	s.topValue(s.int())
+	if len(s.b) > 0 {
+		fail("%d bytes after a value", len(s.b))
+	}
+	return nil
+}
+
+// whole checks a message with a value, whose later parts it reads from in, and
+// returns all of it.
+func (s *scanner) whole(value []byte, in *frames) ([]byte, error) {
+	s.b, s.raw, s.in = payload(value), value, in
+	err := s.message()
+	return s.raw, err
+}
+
+// more goes on with the next message of a value.
+func (s *scanner) more() {
+	start := len(s.raw)
+	var err error
+	if s.raw, err = s.in.next(s.raw); err != nil {
+		panic(malformed{unexpected(err)})
+	}
+	s.b = payload(s.raw[start:])
+}
+
+// topValue checks a value as it stands at the top of a message or in an
+// interface.
+func (s *scanner) topValue(id int) {
+	t := s.typ(id)
+	if t.kind != wireStruct && s.uint() != 0 {
+		fail("non-zero delta before a single value")
+	}
+	s.value(t)
+}
+
+func (s *scanner) uint() uint64 {
+	x, n := uvarint(s.b)
+	if n == 0 {
+		fail("truncated integer")
+	}
+	s.b = s.b[n:]
+	return x
+}
+
+func (s *scanner) int() int { return int(signed(s.uint())) }
+
+// count reads a number of things that take at least one byte each.
+func (s *scanner) count() int {
+	n := s.uint()
+	if n > uint64(len(s.b)) {
+		fail("count %d with %d bytes left", n, len(s.b))
+	}
+	return int(n)
+}
+
+func (s *scanner) skip() { s.b = s.b[s.count():] }
+
+func (s *scanner) typ(id int) *wireType {
+	if id > 0 && id < len(builtin) {
+		return builtin[id]
+	}
+	t := s.types[id]
+	if t == nil {
+		fail("type %d is not defined", id)
+	}
+	return t
+}
+
+func (s *scanner) value(t *wireType) {
+	if s.depth++; s.depth > MaxDepth {
+		fail("nested deeper than %d", MaxDepth)
+	}
+	switch t.kind {
+	case wireNumber:
+		s.uint()
+	case wireComplex:
+		s.uint()
+		s.uint()
+	case wireBytes:
+		s.skip()
+	case wireInterface:
+		s.iface()
+	case wireList:
+		elem := s.typ(t.elem)
+		for range s.count() {
+			s.value(elem)
+		}
+	case wireMap:
+		key, elem := s.typ(t.key), s.typ(t.elem)
+		for range s.count() {
+			s.value(key)
+			s.value(elem)
+		}
+	case wireStruct:
+		s.structure(func(field int) {
+			if field >= len(t.fields) {
+				fail("field %d of %d", field, len(t.fields))
+			}
+			s.value(s.typ(t.fields[field]))
+		})
+	}
+	s.depth--
+}
+
+// structure calls field for each field that is present.
+func (s *scanner) structure(field func(number int)) {
+	number := -1
+	for {
+		delta := s.uint()
+		if delta == 0 {
+			return
+		}
+		if delta > 1<<16 {
+			fail("field distance %d", delta)
+		}
+		number += int(delta)
+		field(number)
+	}
+}
+
+// iface checks an interface value. A count says how long the concrete value
+// is; where definitions stand inside it, that count covers only a part.
+func (s *scanner) iface() {
+	n := s.count()
+	s.b = s.b[n:]
+	if n == 0 {
+		return
+	}
+	id := s.sequence()
+	size := s.count()
+	before, inline := len(s.b), s.inline
+	s.inline = false
+	s.topValue(id)
+	if !s.inline && before-len(s.b) != size {
+		fail("interface value of %d bytes takes %d", size, before-len(s.b))
+	}
+	s.inline = s.inline || inline
+}
+
+// sequence reads type definitions inside a value, up to the id of what follows
+// them. After a definition either the message ends and the value goes on in
+// the next one, or a count follows that nobody needs.
+func (s *scanner) sequence() int {
+	for {
+		id := s.int()
+		if id >= 0 {
+			return id
+		}
+		if s.in == nil {
+			fail("type definition inside a value")
+		}
+		s.inline = true
+		s.define(-id)
+		if len(s.b) > 0 {
+			s.uint()
+			continue
+		}
+		s.more()
+	}
+}
+
+// definitions checks messages that define types, and adds these.
+func (s *scanner) definitions(defs []byte) (err error) {
+	defer catch(&err)
+	for len(defs) > 0 {
+		n, size, id, ok := header(defs)
+		if !ok || size > len(defs)-n || id >= 0 {
+			fail("broken type definition")
+		}
+		s.b = defs[n : n+size]
+		s.int() // the id again
+		s.define(-id)
+		if len(s.b) > 0 {
+			fail("%d bytes after a type definition", len(s.b))
+		}
+		defs = defs[n+size:]
+	}
+	return nil
+}
+
+// maxTypes bounds the types that one stream defines.
+const maxTypes = 10_000
+
+// define reads the definition of type id.
+func (s *scanner) define(id int) {
+	if !s.owned {
+		s.types, s.owned = maps.Clone(s.types), true
+		if s.types == nil {
+			s.types = make(map[int]*wireType)
+		}
+	}
+	if id < firstID || s.types[id] != nil {
+		fail("type %d is defined twice", id)
+	}
+	if len(s.types) >= maxTypes {
+		fail("more than %d types", maxTypes)
+	}
+	t := new(wireType)
+	forms := 0
+	s.structure(func(form int) {
+		forms++
+		s.form(t, form)
+	})
+	if forms != 1 {
+		fail("type %d has %d definitions", id, forms)
+	}
+	s.types[id] = t
+}
+
+// form reads one of the ways in which a type can be defined: gob's arrayType,
+// sliceType, structType, mapType, and three for types that encode themselves.
+func (s *scanner) form(t *wireType, form int) {
+	switch form {
+	case 0, 1:
+		t.kind = wireList
+		s.common(func(n int) { s.intField(n, &t.elem, nil) })
+	case 2:
+		t.kind = wireStruct
+		s.common(func(int) { t.fields = s.fieldTypes() })
+	case 3:
+		t.kind = wireMap
+		s.common(func(n int) { s.intField(n, &t.key, &t.elem) })
+	case 4, 5, 6:
+		t.kind = wireBytes
+		s.common(func(n int) { fail("unknown part %d of a type definition", n) })
+	default:
+		fail("unknown kind of type %d", form)
+	}
+}
+
+// common reads a form: part 0 is its name and id, which walking does not need,
+// the others are for rest.
+func (s *scanner) common(rest func(part int)) {
+	s.structure(func(part int) {
+		if part > 0 {
+			rest(part)
+			return
+		}
+		s.structure(func(n int) {
+			if n == 0 {
+				s.skip()
+			} else {
+				s.uint()
+			}
+		})
+	})
+}
+
+// intField reads part 1 or 2 of a form, both integers.
+func (s *scanner) intField(part int, first, second *int) {
+	x := s.int()
+	switch {
+	case part == 1:
+		*first = x
+	case part == 2 && second != nil:
+		*second = x
+	case part > 2:
+		fail("unknown part %d of a type definition", part)
+	}
+}
+
+// fieldTypes reads the fields of a struct, each a name and a type id.
+func (s *scanner) fieldTypes() []int {
+	var fields []int
+	for range s.count() {
+		id := 0
+		s.structure(func(part int) {
+			switch part {
+			case 0:
+				s.skip()
+			case 1:
+				id = s.int()
+			default:
+				fail("unknown part %d of a field", part)
+			}
+		})
+		fields = append(fields, id)
+	}
+	return fields
+}

@@ -1,0 +1,137 @@
+package labgob
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+)
+
+// The gob format, as the documentation of encoding/gob gives it: a stream of
+// messages, each a count and as many bytes. A message starts with a type id; a
+// negative one is followed by the definition of the type with the negated id,
+// another by a value. An unsigned integer below 128 is one byte; above, the
+// first byte is the negated length of the big-endian bytes that follow.
+
+// maxMessage is the longest message that gob accepts on this machine.
+const maxMessage = (1 << 30) << (^uint(0) >> 62)
+
+// uvarint reads an unsigned integer and says how many bytes it took; 0 means
+// that b does not start with one.
+func uvarint(b []byte) (x uint64, n int) {
+	if len(b) == 0 {
+		return 0, 0
+	}
+	if b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	n = -int(int8(b[0]))
+	if n > 8 || n >= len(b) {
+		return 0, 0
+	}
+	for _, c := range b[1 : 1+n] {
+		x = x<<8 | uint64(c)
+	}
+	return x, 1 + n
+}
+
+// signed undoes gob's mapping of signed to unsigned integers.
+func signed(x uint64) int64 {
+	if x&1 != 0 {
+		return ^int64(x >> 1)
+	}
+	return int64(x >> 1)
+}
+
+// header reads the start of a message: the size of its count, the length of
+// what follows, and the type id in it.
+func header(b []byte) (n, size int, id int, ok bool) {
+	length, n := uvarint(b)
+	if n == 0 || length >= maxMessage {
+		return 0, 0, 0, false
+	}
+	x, m := uvarint(b[n:])
+	if m == 0 || uint64(m) > length {
+		return 0, 0, 0, false
+	}
+	return n, int(length), int(signed(x)), true
+}
+
+// frames cuts a reader into messages.
+type frames struct {
+	r io.Reader
+	b io.ByteReader
+}
+
+func newFrames(r io.Reader) frames {
+	b, ok := r.(io.ByteReader)
+	if !ok {
+		br := bufio.NewReader(r)
+		r, b = br, br
+	}
+	return frames{r, b}
+}
+
+// next appends the next message, count and all, to dst. It returns io.EOF only
+// when nothing was there.
+func (f *frames) next(dst []byte) (_ []byte, err error) {
+	first, err := f.b.ReadByte()
+	if err != nil {
+		return dst, err
+	}
+	start := len(dst)
+	dst = append(dst, first)
+	if first >= 0x80 {
+		if dst, err = f.read(dst, -int(int8(first))); err != nil {
+			return dst, err
+		}
+	}
+	size, n := uvarint(dst[start:])
+	if n == 0 || size >= maxMessage {
+		return dst, fmt.Errorf("%w: impossible message length", ErrMalformed)
+	}
+	return f.read(dst, int(size))
+}
+
+// chunk is how much is allocated ahead of what a reader has shown to hold.
+const chunk = 64 << 10
+
+// read appends n bytes to dst.
+func (f *frames) read(dst []byte, n int) ([]byte, error) {
+	if l, ok := f.r.(interface{ Len() int }); ok && n > l.Len() {
+		return dst, io.ErrUnexpectedEOF
+	}
+	for step := chunk; n > 0; step *= 2 {
+		k := min(n, step)
+		start := len(dst)
+		dst = append(dst, make([]byte, k)...)
+		if _, err := io.ReadFull(f.r, dst[start:]); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return dst[:start], err
+		}
+		n -= k
+	}
+	return dst, nil
+}
+
+// feeder hands a gob decoder the bytes that it is to read next, and no more.
+type feeder struct{ b []byte }
+
+func (f *feeder) Read(p []byte) (int, error) {
+	if len(f.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, f.b)
+	f.b = f.b[n:]
+	return n, nil
+}
+
+func (f *feeder) ReadByte() (byte, error) {
+	if len(f.b) == 0 {
+		return 0, io.EOF
+	}
+	c := f.b[0]
+	f.b = f.b[1:]
+	return c, nil
+}

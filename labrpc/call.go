@@ -1,0 +1,376 @@
+package labrpc
+
+import (
+	"fmt"
+	"reflect"
+	"sync/atomic"
+	"time"
+
+	"raftlab/labgob"
+)
+
+// A ClientEnd is one end of a link to a server. It may be used concurrently.
+type ClientEnd struct {
+	via transport
+}
+
+// A transport carries a call to wherever the server is.
+type transport interface {
+	call(svcMeth string, args, reply any) bool
+}
+
+// Call sends an RPC and waits for the answer, which it stores in what reply
+// points at. It returns true if there was one, and false if none will come:
+// the request or its reply was lost, the end is disabled or cut, the server is
+// gone, the network was cleaned up. False says nothing about whether the
+// handler ran. Call always returns, unless the handler does not; the caller
+// needs no timeout of its own against the network.
+//
+// What cannot be but a mistake in the program panics in the caller, with the
+// names of what exists: a service or method that the server does not have,
+// arguments or a reply that cannot be encoded or do not fit the handler's
+// types.
+func (e *ClientEnd) Call(svcMeth string, args any, reply any) bool {
+	return e.via.call(svcMeth, args, reply)
+}
+
+// A link is an end on a simulated network.
+type link struct {
+	net    *Network
+	name   any
+	number int
+	sent   atomic.Int64 // calls
+
+	// Guarded by net.mu.
+	enabled     bool
+	server      any
+	cutRequests bool
+	cutReplies  bool
+	faults      *Faults       // of its own
+	cut         chan struct{} // closed when the end is disabled
+}
+
+// An exchange is a call under way.
+type exchange struct {
+	link    *link
+	net     *Network
+	request Message
+	fate    fate
+	faults  Faults
+	latency time.Duration
+	long    bool            // LongDelays
+	station *station        // nil: nowhere
+	cut     <-chan struct{} // of the link, when the call began
+	taken   atomic.Bool     // an answer is under way to the caller, or it has given up
+	answers chan answer     // room for the one that is taken
+}
+
+// An answer is what a handler returned, or why it was not called.
+type answer struct {
+	request Message
+	handler *handler
+	reply   reflect.Value
+	err     error
+}
+
+// message encodes the answer.
+func (a answer) message() (Message, error) {
+	m := a.request
+	m.Reply = true
+	if a.err != nil {
+		return m, a.err
+	}
+	var err error
+	m.data, err = a.handler.encode(a.reply)
+	return m, err
+}
+
+func (l *link) call(svcMeth string, args, reply any) bool {
+	if v := reflect.ValueOf(reply); v.Kind() != reflect.Pointer || v.IsNil() {
+		panic(fmt.Sprintf("labrpc: Call(%q): reply is a %T; it must point at what is to hold the reply", svcMeth, reply))
+	}
+	data, err := labgob.Encode(args)
+	if err != nil {
+		panic(fmt.Sprintf("labrpc: Call(%q): cannot encode arguments, a %T: %v", svcMeth, args, err))
+	}
+	x, open := l.begin(svcMeth, data)
+	if !open {
+		time.Sleep(x.latency) // so that a loop of calls lets time pass in a bubble
+		return false
+	}
+	x.event(Sent, x.request, "")
+	got, ok := x.run()
+	if !ok {
+		return false
+	}
+	if err := labgob.Decode(got, reply); err != nil {
+		panic(fmt.Sprintf("labrpc: Call(%q): the reply does not fit a %T: %v", svcMeth, reply, err))
+	}
+	return true
+}
+
+// begin counts a call and looks at the network as it is now.
+func (l *link) begin(svcMeth string, data []byte) (*exchange, bool) {
+	rn := l.net
+	number := int(l.sent.Add(1) - 1)
+	rn.count.Add(1)
+	x := &exchange{link: l, net: rn, answers: make(chan answer, 1)}
+	x.fate = fate{uint64(rn.seed), l.number, number}
+	rn.mu.RLock()
+	defer rn.mu.RUnlock()
+	x.latency, x.long, x.faults = rn.latency, rn.longDelays, rn.faultsOf(l)
+	x.cut = l.cut
+	x.request = Message{Link: l.number, Number: number, End: l.name, Server: l.server, Method: svcMeth, data: data}
+	if l.enabled && l.server != nil {
+		x.station = rn.servers[l.server]
+	}
+	if !rn.closed {
+		rn.bytes.Add(int64(len(data)))
+	}
+	return x, !rn.closed
+}
+
+// run takes the request to the server and the reply back, and returns the
+// reply if it arrives.
+func (x *exchange) run() ([]byte, bool) {
+	if x.station == nil {
+		return nil, x.nowhere(x.request, "no connection")
+	}
+	route := x.decide(x.request)
+	if lost := x.travel(route, x.request); lost {
+		return nil, false
+	}
+	if x.isCut(false) {
+		return nil, x.nowhere(x.request, "requests are cut")
+	}
+	if route.again {
+		go x.deliverAgain(route.againAfter)
+	}
+	x.deliver(x.request)
+	reply, ok := x.await()
+	if !ok {
+		return nil, false
+	}
+	x.event(Sent, reply, "")
+	if lost := x.travel(x.decide(reply), reply); lost {
+		return nil, false
+	}
+	if x.isCut(true) {
+		return nil, x.nowhere(reply, "replies are cut")
+	}
+	x.net.bytes.Add(int64(len(reply.data)))
+	x.event(Delivered, reply, "")
+	return reply.data, true
+}
+
+// await waits for the first answer of the handler.
+func (x *exchange) await() (Message, bool) {
+	select {
+	case a := <-x.answers:
+		return x.open(a), true
+	case <-x.station.gone:
+	case <-x.cut:
+	case <-x.net.done:
+	}
+	if x.taken.CompareAndSwap(false, true) {
+		return Message{}, false
+	}
+	return x.open(<-x.answers), true // it was faster, and will be dropped on its way
+}
+
+// open encodes the reply, and panics with what is wrong with the call.
+func (x *exchange) open(a answer) Message {
+	m, err := a.message()
+	if err != nil {
+		panic(fmt.Sprintf("labrpc: Call(%q) to server %v: %v", x.request.Method, x.request.Server, err))
+	}
+	return m
+}
+
+// answer gives an answer to the caller if it still waits for one.
+func (x *exchange) answer(a answer) {
+	if x.taken.CompareAndSwap(false, true) {
+		x.answers <- a
+		return
+	}
+	if x.net.tap.Load() == nil {
+		return
+	}
+	if m, err := a.message(); err == nil {
+		x.event(Sent, m, "")
+		x.event(Dropped, m, "nobody waits for it")
+	}
+}
+
+// deliver hands a request to the server, in a goroutine that ends with the
+// handler: a handler that blocks keeps nobody but its caller.
+func (x *exchange) deliver(m Message) {
+	x.event(Delivered, m, "")
+	server := x.station.server
+	server.count.Add(1)
+	h, err := server.find(m.Method)
+	var args reflect.Value
+	if err == nil {
+		args, err = h.decode(m.data)
+	}
+	if err != nil {
+		x.answer(answer{request: m, err: err})
+		return
+	}
+	go func() { x.answer(answer{request: m, handler: h, reply: h.serve(args)}) }()
+}
+
+// deliverAgain delivers a copy of the request, later.
+func (x *exchange) deliverAgain(delay time.Duration) {
+	m := x.request
+	m.Copy = 1
+	x.event(Sent, m, "")
+	if lost := x.travel(route{delay: delay}, m); lost {
+		return
+	}
+	if x.isCut(false) {
+		x.event(Dropped, m, "requests are cut")
+		return
+	}
+	x.deliver(m)
+}
+
+// A route is what is to happen to one message.
+type route struct {
+	delay      time.Duration
+	hold       *Hold
+	lost       bool
+	again      bool // deliver a copy too
+	againAfter time.Duration
+}
+
+// decide draws the fate of a message, unless a scheduler decides.
+func (x *exchange) decide(m Message) route {
+	var d Decision
+	if s := x.net.sched.Load(); s != nil {
+		d = (*s)(m)
+	}
+	r := route{delay: x.latency}
+	switch {
+	case d.fate == usual:
+		r = x.drawn(m)
+	case d.fate == drop:
+		r.lost = true
+	default:
+		r.delay, r.hold = max(d.delay, x.latency), d.hold
+		r.again, r.againAfter = d.fate == twice && !m.Reply, x.latency
+	}
+	return r
+}
+
+// drawn is the route that seed and faults give.
+func (x *exchange) drawn(m Message) route {
+	f := x.faults
+	if m.Reply {
+		return route{
+			delay: max(x.latency, x.fate.reorder(f)),
+			lost:  x.fate.chance(forReplyLoss, f.ReplyLoss),
+		}
+	}
+	return route{
+		delay:      max(x.latency, x.fate.upTo(forRequestDelay, f.MaxDelay)),
+		lost:       x.fate.chance(forRequestLoss, f.RequestLoss),
+		again:      x.fate.chance(forDuplicate, f.Duplicate),
+		againAfter: max(x.latency, x.fate.upTo(forDuplicateDelay, f.MaxDelay)),
+	}
+}
+
+// travel lets a message take its route, and says whether it was lost on it.
+func (x *exchange) travel(r route, m Message) (lost bool) {
+	reason := x.pause(r.delay)
+	if reason == "" && r.hold != nil {
+		reason = x.held(r.hold)
+	}
+	if reason == "" && r.lost {
+		reason = "lost"
+	}
+	if reason == "" {
+		return false
+	}
+	x.event(Dropped, m, reason)
+	return true
+}
+
+// pause waits, unless something ends the call before; then it says what.
+func (x *exchange) pause(d time.Duration) string {
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-x.station.gone:
+		case <-x.cut:
+		case <-x.net.done:
+		}
+	}
+	return x.ended()
+}
+
+// held waits for a hold to end.
+func (x *exchange) held(h *Hold) string {
+	h.add(1)
+	defer h.add(-1)
+	select {
+	case <-h.over:
+		if h.drops() {
+			return "dropped by the scheduler"
+		}
+	case <-x.station.gone:
+	case <-x.cut:
+	case <-x.net.done:
+	}
+	return x.ended()
+}
+
+// ended says what has ended the call, if anything has.
+func (x *exchange) ended() string {
+	select {
+	case <-x.station.gone:
+		return "server deleted"
+	case <-x.cut:
+		return "end disabled"
+	case <-x.net.done:
+		return "network cleaned up"
+	default:
+		return ""
+	}
+}
+
+// nowhere is the end of a message that does not reach anybody: the caller
+// notices after a while.
+func (x *exchange) nowhere(m Message, reason string) bool {
+	x.event(Dropped, m, reason)
+	span := max(x.latency, x.fate.timeout(x.long))
+	if x.station != nil {
+		x.pause(span)
+		return false
+	}
+	timer := time.NewTimer(span)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-x.net.done:
+	}
+	return false
+}
+
+// isCut says whether one direction of the link is cut now.
+func (x *exchange) isCut(replies bool) bool {
+	x.net.mu.RLock()
+	defer x.net.mu.RUnlock()
+	if replies {
+		return x.link.cutReplies
+	}
+	return x.link.cutRequests
+}
+
+func (x *exchange) event(kind EventKind, m Message, reason string) {
+	if tap := x.net.tap.Load(); tap != nil {
+		(*tap)(Event{time.Now(), kind, m, reason})
+	}
+}

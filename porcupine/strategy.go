@@ -1,0 +1,151 @@
+package porcupine
+
+import "slices"
+
+// task is the check of one part, in slices, so that parts get their turns and
+// the violation of one is found however long another takes.
+type task struct {
+	part   *part
+	index  int
+	search *search // nil before the first slice
+	slices int
+}
+
+// slice is how many steps a task makes before it is another's turn.
+const slice = 8192
+
+// advance gives a task its turn and returns the result, if there is one.
+//
+// With the model's hint, the near-linear check comes first. Without, a search
+// comes first, which is as quick wherever few operations overlap; where it is
+// not done soon, a hint is guessed.
+func (c *checker) advance(t *task) (partResult, bool) {
+	t.slices++
+	if t.search == nil {
+		t.search = newSearch(c.model, t.part, c.budget)
+		if c.opts.Verbose {
+			t.search.record = &recorder{}
+		}
+		if hint := c.model.Hint; hint != nil {
+			if r, ok := c.tryHint(t.search, hint); ok {
+				return r, true
+			}
+		}
+	}
+	steps := int64(slice)
+	if t.slices == 1 {
+		steps += 8 * int64(len(t.part.ops))
+	}
+	v := t.search.run(steps)
+	if v == undecided && t.slices == 1 && c.model.Hint == nil {
+		if r, ok := c.tryGuess(t.search); ok {
+			return r, true
+		}
+	}
+	return t.search.result(v), v != undecided
+}
+
+func (c *checker) tryHint(s *search, hint *Hint) (partResult, bool) {
+	accesses, ok := hint.accesses(s.part)
+	if !ok {
+		return partResult{}, false
+	}
+	order, v := decideByBlocks(s.part, hint.Initial, accesses)
+	switch {
+	case v == blocksLegal && s.confirms(order):
+		return s.resultOf(order), true
+	case v == blocksIllegal && !s.states.contradicted(s.part, hint.Initial, accesses):
+		return c.illegalByBlocks(s, hint.Initial, accesses), true
+	}
+	return partResult{}, false
+}
+
+func (c *checker) tryGuess(s *search) (partResult, bool) {
+	guess, ok := infer(s.states, s.part)
+	if !ok {
+		return partResult{}, false
+	}
+	order, v := decideByBlocks(s.part, guess.initial, guess.accesses)
+	switch {
+	case v == blocksLegal && s.confirms(order):
+		return s.resultOf(order), true
+	case v == blocksIllegal && guess.certified():
+		return c.illegalByBlocks(s, guess.initial, guess.accesses), true
+	}
+	return partResult{}, false
+}
+
+// confirms steps through an order and reports whether it is a linearization.
+func (s *search) confirms(order []int32) bool {
+	if !s.respectsTime(order) {
+		return false
+	}
+	state := s.states.model.Init()
+	for i, id := range order {
+		if i%1024 == 0 && s.budget.stopped() {
+			return false
+		}
+		o := &s.ops[id]
+		if o.pending() {
+			next := s.states.nextPending(s.states.intern(state), id)
+			if len(next) == 0 {
+				return false
+			}
+			state = s.states.states[next[0]]
+			continue
+		}
+		ok, next := s.states.model.StepContext(s.states.ctx, state, o.Input, o.Output)
+		if !ok {
+			return false
+		}
+		state = next
+	}
+	return true
+}
+
+// illegalByBlocks is the result for a part that is illegal by what its
+// operations do. If the caller wants to see it, the longest beginning that is
+// legal is found by bisection.
+func (c *checker) illegalByBlocks(s *search, initial any, accesses []Access) partResult {
+	r := partResult{result: Illegal, stuck: noOperation}
+	if !c.opts.Verbose {
+		return r
+	}
+	var order []int32
+	good, bad := 0, len(s.returns)
+	for good+1 < bad && !s.budget.stopped() {
+		middle := (good + bad) / 2
+		p, a := s.part.until(middle, accesses)
+		if o, verdict := decideByBlocks(p, initial, a); verdict == blocksIllegal {
+			bad = middle
+		} else {
+			good, order = middle, o
+		}
+	}
+	r.stuck = s.returns[bad-1]
+	r.partials = [][]int{ints(order)}
+	return r
+}
+
+// until returns the part as it was right before its n-th return, from 0: what was not
+// called by then is gone, and what had not returned is pending.
+func (p *part) until(n int, accesses []Access) (*part, []Access) {
+	end := p.ops[p.returns[n]].ret
+	sub := &part{ops: slices.Clone(p.ops), returns: p.returns[:n], last: p.last}
+	accesses = slices.Clone(accesses)
+	for i := range sub.ops {
+		o := &sub.ops[i]
+		if o.ret >= end {
+			o.ret = never
+		}
+		if o.call > end {
+			accesses[i] = Access{Kind: AccessRead} // pending, so it is as if it were not there
+		}
+	}
+	for _, id := range p.calls {
+		if p.ops[id].call < end {
+			sub.calls = append(sub.calls, id)
+		}
+	}
+	return sub, accesses
+}
