@@ -158,6 +158,23 @@ func Test5_2_VotesAreCountedPerServer(t *testing.T) {
 	s.wantState(core.Candidate, 1)
 }
 
+// §5.2: a vote that was given stays given, though a refusal that is older, from
+// when the voter still heard its last leader, comes in later. A candidate that
+// was refused does not ask again in that term.
+func Test5_2_LateRefusalTakesNoVoteAway(t *testing.T) {
+	s := start(t, 5, core.Persistent{})
+	s.campaign()
+	s.step(2, &core.RequestVoteReply{Term: 1, RequestTerm: 1, VoteGranted: true})
+	s.step(2, &core.RequestVoteReply{Term: 1, RequestTerm: 1})
+	s.step(4, &core.RequestVoteReply{Term: 1, RequestTerm: 1})
+	s.tick(heartbeatTicks)
+	if again := sent[*core.RequestVote](s.work(), 4); len(again) != 0 {
+		t.Errorf("asked again after a refusal: %v", again)
+	}
+	s.step(3, &core.RequestVoteReply{Term: 1, RequestTerm: 1, VoteGranted: true})
+	s.wantState(core.Leader, 1)
+}
+
 // §5.2: votes count in their own term only; a vote of an older election, or a
 // promise in a pre-vote, elects nobody.
 func Test5_2_VotesOfOtherTermsAreIgnored(t *testing.T) {

@@ -184,6 +184,63 @@ func TestFigure2_AcknowledgementsLeaveAfterSave(t *testing.T) {
 	s.wantCommit(2)
 }
 
+// Thesis 10.2.1: while its disk is busy, a leader goes on to replicate and to
+// send heartbeats; what depends on the disk waits for it.
+func TestThesis10_2_1_OutgoingWhileSaving(t *testing.T) {
+	s := start(t, 3, core.Persistent{}, func(cfg *core.Config) { cfg.HeartbeatTicks = 1 })
+	s.elect()
+	s.accept(2, 0)
+	s.propose("a")
+	rd := s.Ready()
+	s.propose("b")
+	if reqs := sent[*core.AppendEntries](s.Outgoing(), 2); len(reqs) != 1 || reqs[0].Entries[0].Index != 2 {
+		t.Fatalf("entries while the disk is busy: %v", reqs)
+	}
+	s.Tick()
+	if beats := sent[*core.AppendEntries](s.Outgoing(), 3); len(beats) != 1 {
+		t.Fatalf("heartbeats while the disk is busy: %v", beats)
+	}
+	if again := s.Outgoing(); len(again) != 0 {
+		t.Fatalf("sent twice: %v", again)
+	}
+	s.step(2, &core.RequestVote{Term: 2, CandidateID: 2, LastLogIndex: 9, LastLogTerm: 1})
+	if early := s.Outgoing(); len(early) != 0 {
+		t.Fatalf("a vote left before it was saved: %v", early)
+	}
+	s.save(rd)
+	s.Saved(rd)
+	if votes := sent[*core.RequestVoteReply](s.work(), 2); len(votes) != 1 || !votes[0].VoteGranted {
+		t.Fatalf("after the disk was free: %v", votes)
+	}
+	if s.disk.HardState != (core.HardState{CurrentTerm: 2, VotedFor: 2}) || len(s.disk.Entries) != 2 {
+		t.Fatalf("saved: %+v", s.disk)
+	}
+}
+
+// HasToApply says of NextToApply what it would do.
+func TestHasToApply(t *testing.T) {
+	s := start(t, 3, disk(1, 1, 1))
+	want := func(want bool) {
+		t.Helper()
+		if got := s.HasToApply(); got != want {
+			t.Fatalf("HasToApply is %t; want %t", got, want)
+		}
+		if snap, es := s.NextToApply(1); want != (snap != nil || len(es) > 0) {
+			t.Fatalf("NextToApply: %v, %v; want something: %t", snap, es, want)
+		}
+	}
+	want(false)
+	s.append(2, core.AppendEntries{Term: 1, PrevLogIndex: 2, PrevLogTerm: 1, LeaderCommit: 2})
+	want(true)
+	want(true)
+	want(false)
+	s.step(2, &core.InstallSnapshot{Term: 1, LeaderID: 2, LastIncludedIndex: 5, LastIncludedTerm: 1})
+	want(false)
+	s.work()
+	want(true)
+	want(false)
+}
+
 // §5.3: with a leader's disk out of service, the others' majority is enough.
 func Test5_3_OthersCommitWithoutLeadersDisk(t *testing.T) {
 	s := start(t, 3, core.Persistent{})
