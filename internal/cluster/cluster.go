@@ -189,7 +189,8 @@ func openAll(dir string, replicas int) ([]*boltstore.Store, error) {
 		if err != nil {
 			broken = append(broken, err)
 		} else if at.ahead(best) {
-			at.replica, best = n, at
+			at.replica = n
+			best = at
 		}
 	}
 	if len(broken) == 0 {
