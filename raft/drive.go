@@ -83,6 +83,9 @@ func (rf *Raft) work() error {
 		}
 		rf.sendAll(rd.Messages)
 		if rd.NeedsSave() {
+			if rf.killed() {
+				return nil // the storage may be another's by now, so nothing is promised either
+			}
 			if err := rf.save(rd); err != nil {
 				return err
 			}
@@ -95,9 +98,6 @@ func (rf *Raft) work() error {
 }
 
 func (rf *Raft) save(rd core.Ready) error {
-	if rf.killed() {
-		return nil // the storage may be another's by now
-	}
 	err := rf.storage.Save(Update{HardState: rd.HardState, Snapshot: rd.Snapshot, Entries: rd.Entries})
 	if err != nil {
 		return fmt.Errorf("raft: saving: %w", err)
