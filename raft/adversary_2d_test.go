@@ -10,12 +10,6 @@ import (
 	"raftlab/labrpc"
 )
 
-// saved says whether a state holds a command. The command's first bytes may have
-// been left out where they are like those before.
-func saved(state []byte, command string) bool {
-	return bytes.Contains(state, []byte(command[8:]))
-}
-
 // TestStaleSnapshot2D delivers an InstallSnapshot twice, or keeps it back until
 // its receiver has gone far beyond it: the service is not set back.
 func TestStaleSnapshot2D(t *testing.T) {
