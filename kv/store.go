@@ -112,23 +112,22 @@ var msgpack = func() *codec.MsgpackHandle {
 	return h
 }()
 
-// Snapshot returns a function that encodes the store as it is now. The store
-// may be changed meanwhile: the copy is made at once, in constant time, and the
-// two share what neither changes.
-func (s *Store) Snapshot() func() ([]byte, error) {
+// Snapshot returns a function that writes the store as it is now. The store may
+// be changed meanwhile: the copy is made at once, in constant time, and the two
+// share what neither changes.
+func (s *Store) Snapshot() func(io.Writer) error {
 	pairs, version := s.pairs.Copy(), s.version
-	return func() ([]byte, error) {
-		var out bytes.Buffer
-		enc := codec.NewEncoder(&out, msgpack)
+	return func(w io.Writer) error {
+		enc := codec.NewEncoder(w, msgpack)
 		if err := enc.Encode(&storeHead{Format: storeFormat, Version: version, Pairs: pairs.Len()}); err != nil {
-			return nil, err
+			return err
 		}
 		var err error
 		pairs.Scan(func(_ string, p Pair) bool {
 			err = enc.Encode(&p)
 			return err == nil
 		})
-		return out.Bytes(), err
+		return err
 	}
 }
 

@@ -22,10 +22,10 @@ type warmDecoder struct {
 }
 
 // maxSchemas and maxDefinitions bound what is kept of definitions that come
-// from outside: how many, and how long each.
+// from outside: how many, after which all are forgotten, and how long each.
 const (
 	maxSchemas     = 1024
-	maxDefinitions = 64 << 10
+	maxDefinitions = 16 << 10
 )
 
 // schemas holds schemas by their definitions; one is added when a value has been
@@ -63,12 +63,10 @@ func (s *schema) keep(defs []byte) {
 	}
 	schemas.Lock()
 	defer schemas.Unlock()
-	if schemas.m == nil {
+	if schemas.m == nil || len(schemas.m) >= maxSchemas {
 		schemas.m = make(map[string]*schema)
 	}
-	if len(schemas.m) < maxSchemas {
-		schemas.m[string(defs)] = s
-	}
+	schemas.m[string(defs)] = s
 }
 
 // decode decodes one value message, which the scanner has passed, into e.
@@ -91,6 +89,9 @@ func (s *schema) decode(defs, value []byte, e any) error {
 		return err // and w is dropped with it
 	}
 	w.feed.b = nil
+	if len(value) > maxKept {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.free) < maxFree {

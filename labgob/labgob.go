@@ -16,6 +16,9 @@ var (
 	// the middle of a count, counts that the input does not cover, types that
 	// are not defined, nesting deeper than MaxDepth.
 	ErrMalformed = errors.New("labgob: malformed input")
+	// ErrTooDeep is returned for a value nested deeper than MaxDepth, which
+	// decoding would refuse.
+	ErrTooDeep = fmt.Errorf("labgob: value nested deeper than %d", MaxDepth)
 	// ErrNotRegistered is returned by Marshal for a value whose type, and by
 	// Unmarshal for a message whose type name, was not given to Register or
 	// RegisterName.

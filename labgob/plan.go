@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/gob"
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"sync"
@@ -34,8 +33,9 @@ func (p *plan) all() []byte { return p.prefix }
 // maxFree is how many warm encoders or decoders wait for use in each place.
 const maxFree = 8
 
-// maxKept is the capacity above which a buffer is left to the collector.
-const maxKept = 64 << 10
+// maxKept is the length of a message after which an encoder or decoder, which
+// holds on to its buffers, is left to the collector.
+const maxKept = 256 << 10
 
 type warmEncoder struct {
 	enc *gob.Encoder
@@ -53,8 +53,8 @@ type planKey struct {
 	dynamic string
 }
 
-// maxPlans bounds the plans that are kept. Only values with many different sets of types in
-// their interfaces come near; beyond it a plan is made for one use.
+// maxPlans bounds the plans that are kept; when there are so many, all are forgotten.
+// Only values with ever different sets of types in their interfaces come near.
 const maxPlans = 4096
 
 var plans struct {
@@ -66,8 +66,8 @@ var plans struct {
 // holds the bytes and is given back with put.
 func encodeWarm(v reflect.Value, head func(*plan) []byte) (*plan, *warmEncoder, error) {
 	var dyn dynamics
-	if holdsInterface(v.Type()) {
-		dyn.collect(v, 0)
+	if needsWalk(v.Type()) {
+		dyn.collect(v, 1)
 		if dyn.err != nil {
 			return nil, nil, dyn.err
 		}
@@ -112,12 +112,10 @@ func planFor(v reflect.Value, dyn *dynamics) (*plan, error) {
 	if q := plans.m[key]; q != nil {
 		return q, nil
 	}
-	if plans.m == nil {
+	if plans.m == nil || len(plans.m) >= maxPlans {
 		plans.m = make(map[planKey]*plan)
 	}
-	if len(plans.m) < maxPlans {
-		plans.m[key] = p
-	}
+	plans.m[key] = p
 	return p, nil
 }
 
@@ -152,7 +150,7 @@ func (p *plan) get(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
 
 func (p *plan) put(w *warmEncoder) {
 	if cap(w.out) > maxKept {
-		w.out = nil
+		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -188,18 +186,19 @@ type dynamic struct {
 	value  reflect.Value
 }
 
-// collect walks v, as deep as it may hold interfaces.
+// collect walks v, as far as it may hold interfaces or be too deep. Depth is
+// counted as the scanner does, for which pointers do not exist.
 func (d *dynamics) collect(v reflect.Value, depth int) {
 	if depth > MaxDepth {
-		d.err = fmt.Errorf("labgob: value nested deeper than %d", MaxDepth)
+		d.err = ErrTooDeep
 	}
-	if d.err != nil || !holdsInterface(v.Type()) {
+	if d.err != nil || !needsWalk(v.Type()) {
 		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
-			d.collect(v.Elem(), depth+1)
+			d.collect(v.Elem(), depth)
 		}
 	case reflect.Interface:
 		d.collectDynamic(v.Elem(), depth)
@@ -282,34 +281,39 @@ func numberOf(t reflect.Type) uint32 {
 	return n
 }
 
-var interfaceHolders sync.Map // reflect.Type -> bool
+var walkedTypes sync.Map // reflect.Type -> bool
 
-// holdsInterface says whether a value of type t may hold interface values that
-// gob would look into.
-func holdsInterface(t reflect.Type) bool {
-	if holds, ok := interfaceHolders.Load(t); ok {
-		return holds.(bool)
+// needsWalk says whether a value of type t may hold interface values that gob
+// would look into, or be nested without bound.
+func needsWalk(t reflect.Type) bool {
+	if walk, ok := walkedTypes.Load(t); ok {
+		return walk.(bool)
 	}
-	holds := findInterface(t, map[reflect.Type]bool{})
-	interfaceHolders.Store(t, holds)
-	return holds
+	walk := openEnded(t, nil)
+	walkedTypes.Store(t, walk)
+	return walk
 }
 
-func findInterface(t reflect.Type, under map[reflect.Type]bool) bool {
-	if under[t] || encodesItself(t) {
+// openEnded finds interfaces in t, or that t, or one of the types on the path
+// from it, holds itself.
+func openEnded(t reflect.Type, path []reflect.Type) bool {
+	if encodesItself(t) {
 		return false
 	}
-	under[t] = true
+	if slices.Contains(path, t) {
+		return true
+	}
+	path = append(path, t)
 	switch t.Kind() {
 	case reflect.Interface:
 		return true
 	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return findInterface(t.Elem(), under)
+		return openEnded(t.Elem(), path)
 	case reflect.Map:
-		return findInterface(t.Key(), under) || findInterface(t.Elem(), under)
+		return openEnded(t.Key(), path) || openEnded(t.Elem(), path)
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if f := t.Field(i); f.IsExported() && findInterface(f.Type, under) {
+			if f := t.Field(i); f.IsExported() && openEnded(f.Type, path) {
 				return true
 			}
 		}

@@ -60,14 +60,28 @@ type exchange struct {
 	long    bool            // LongDelays
 	station *station        // nil: nowhere
 	cut     <-chan struct{} // of the link, when the call began
-	answers chan answer
+	taken   atomic.Bool     // an answer is under way to the caller, or it has given up
+	answers chan answer     // room for the one that is taken
 }
 
 // An answer is what a handler returned, or why it was not called.
 type answer struct {
+	request Message
 	handler *handler
 	reply   reflect.Value
 	err     error
+}
+
+// message encodes the answer.
+func (a answer) message() (Message, error) {
+	m := a.request
+	m.Reply = true
+	if a.err != nil {
+		return m, a.err
+	}
+	var err error
+	m.data, err = a.handler.encode(a.reply)
+	return m, err
 }
 
 func (l *link) call(svcMeth string, args, reply any) bool {
@@ -99,7 +113,7 @@ func (l *link) begin(svcMeth string, data []byte) (*exchange, bool) {
 	rn := l.net
 	number := int(l.sent.Add(1) - 1)
 	rn.count.Add(1)
-	x := &exchange{link: l, net: rn, answers: make(chan answer, 2)}
+	x := &exchange{link: l, net: rn, answers: make(chan answer, 1)}
 	x.fate = fate{uint64(rn.seed), l.number, number}
 	rn.mu.RLock()
 	defer rn.mu.RUnlock()
@@ -150,24 +164,40 @@ func (x *exchange) run() ([]byte, bool) {
 
 // await waits for the first answer of the handler.
 func (x *exchange) await() (Message, bool) {
-	reply := x.request
-	reply.Reply = true
 	select {
 	case a := <-x.answers:
-		err := a.err
-		if err == nil {
-			reply.data, err = a.handler.encode(a.reply)
-		}
-		if err != nil {
-			panic(fmt.Sprintf("labrpc: Call(%q) to server %v: %v", x.request.Method, x.request.Server, err))
-		}
-		return reply, true
+		return x.open(a), true
 	case <-x.station.gone:
-		return reply, false
 	case <-x.cut:
-		return reply, false
 	case <-x.net.done:
-		return reply, false
+	}
+	if x.taken.CompareAndSwap(false, true) {
+		return Message{}, false
+	}
+	return x.open(<-x.answers), true // it was faster, and will be dropped on its way
+}
+
+// open encodes the reply, and panics with what is wrong with the call.
+func (x *exchange) open(a answer) Message {
+	m, err := a.message()
+	if err != nil {
+		panic(fmt.Sprintf("labrpc: Call(%q) to server %v: %v", x.request.Method, x.request.Server, err))
+	}
+	return m
+}
+
+// answer gives an answer to the caller if it still waits for one.
+func (x *exchange) answer(a answer) {
+	if x.taken.CompareAndSwap(false, true) {
+		x.answers <- a
+		return
+	}
+	if x.net.tap.Load() == nil {
+		return
+	}
+	if m, err := a.message(); err == nil {
+		x.event(Sent, m, "")
+		x.event(Dropped, m, "nobody waits for it")
 	}
 }
 
@@ -183,10 +213,10 @@ func (x *exchange) deliver(m Message) {
 		args, err = h.decode(m.data)
 	}
 	if err != nil {
-		x.answers <- answer{err: err}
+		x.answer(answer{request: m, err: err})
 		return
 	}
-	go func() { x.answers <- answer{handler: h, reply: h.serve(args)} }()
+	go func() { x.answer(answer{request: m, handler: h, reply: h.serve(args)}) }()
 }
 
 // deliverAgain delivers a copy of the request, later.
@@ -310,11 +340,16 @@ func (x *exchange) ended() string {
 	}
 }
 
-// nowhere is the end of a message that nobody will answer: the caller
+// nowhere is the end of a message that does not reach anybody: the caller
 // notices after a while.
 func (x *exchange) nowhere(m Message, reason string) bool {
 	x.event(Dropped, m, reason)
-	timer := time.NewTimer(max(x.latency, x.fate.timeout(x.long)))
+	span := max(x.latency, x.fate.timeout(x.long))
+	if x.station != nil {
+		x.pause(span)
+		return false
+	}
+	timer := time.NewTimer(span)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -26,7 +26,7 @@
 //
 // # Goroutines and locks
 //
-// The driver and the applier are started by Make and ended by [Raft.Kill]. RPC
+// The driver, the saver and the applier are started by Make and ended by [Raft.Kill]. RPC
 // handlers belong to the network and return when answered or killed; each
 // outgoing call has a goroutine of its own that ends when the network answers.
 // One mutex guards the core, and no goroutine blocks while it holds it: not on

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"raftlab/labgob"
@@ -48,61 +49,91 @@ func signal(ch chan struct{}) {
 }
 
 // drive is the goroutine that gives the core its time and does what it wants
-// done. It alone saves entries, so saves are in order; what comes in while one
-// is under way shares the next.
+// done. Saving is left to another, so that a leader whose disk is slow still
+// sends; what comes in while a save is under way shares the next one.
 func (rf *Raft) drive() {
-	ticker := time.NewTicker(rf.interval)
+	// The first tick comes at a random moment, so that servers that were started
+	// together, as tests do, do not time out together.
+	ticker := time.NewTicker(1 + rand.N(rf.interval))
 	defer ticker.Stop()
+	toSave, saved := make(chan core.Ready, 1), make(chan core.Ready)
+	defer close(toSave)
+	rf.running.Go(func() { rf.saveAll(toSave, saved) })
+	saving := false
 	for {
 		select {
 		case <-rf.stop:
 			return
 		case <-ticker.C:
+			ticker.Reset(rf.interval)
 			rf.with((*core.Core).Tick)
 		case <-rf.wake:
+		case rd := <-saved:
+			rf.finish(rd)
+			saving = false
 		}
-		if err := rf.work(); err != nil {
-			rf.fail(err)
-			return
-		}
+		saving = rf.work(saving, toSave)
 	}
 }
 
-// work carries out the core's wishes until it has none, in the order that
-// package core prescribes.
-func (rf *Raft) work() error {
-	for {
-		rf.mu.Lock()
-		rd := rf.core.Ready()
-		if rf.core.HasToApply() {
-			signal(rf.applying)
-		}
-		rf.mu.Unlock()
+// work carries out the core's wishes, in the order that package core
+// prescribes, until it has none or a save is under way; it says which.
+func (rf *Raft) work(saving bool, toSave chan<- core.Ready) bool {
+	for !saving {
+		var rd core.Ready
+		rf.advance(func(c *core.Core) { rd = c.Ready() })
 		if rd.Empty() {
-			return nil
+			return false
 		}
 		rf.sendAll(rd.Messages)
 		if rd.NeedsSave() {
-			if err := rf.save(rd); err != nil {
-				return err
-			}
+			toSave <- rd
+			saving = true
+		} else {
+			rf.finish(rd)
 		}
-		rf.sendAll(rd.AfterSave)
-		rf.mu.Lock()
-		rf.core.Saved(rd)
-		rf.mu.Unlock()
+	}
+	var messages []core.Message
+	rf.advance(func(c *core.Core) { messages = c.Messages() })
+	rf.sendAll(messages)
+	return true
+}
+
+// finish does what had to wait until rd was saved.
+func (rf *Raft) finish(rd core.Ready) {
+	rf.sendAll(rd.AfterSave)
+	rf.advance(func(c *core.Core) { c.Saved(rd) })
+}
+
+// advance is the driver's access to the core. It wakes the applier if there is
+// something for it.
+func (rf *Raft) advance(f func(*core.Core)) {
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	f(rf.core)
+	if rf.core.HasToApply() {
+		signal(rf.applying)
 	}
 }
 
-func (rf *Raft) save(rd core.Ready) error {
-	if rf.killed() {
-		return nil // the storage may be another's by now
+// saveAll is the goroutine that saves, in order, what the driver hands to it,
+// until the driver ends. A save that fails stops the server.
+func (rf *Raft) saveAll(toSave <-chan core.Ready, saved chan<- core.Ready) {
+	for rd := range toSave {
+		if rf.killed() {
+			return // the storage may be another server's by now
+		}
+		err := rf.storage.Save(Update{HardState: rd.HardState, Snapshot: rd.Snapshot, Entries: rd.Entries})
+		if err != nil {
+			rf.fail(fmt.Errorf("raft: saving: %w", err))
+			return
+		}
+		select {
+		case saved <- rd:
+		case <-rf.stop:
+			return
+		}
 	}
-	err := rf.storage.Save(Update{HardState: rd.HardState, Snapshot: rd.Snapshot, Entries: rd.Entries})
-	if err != nil {
-		return fmt.Errorf("raft: saving: %w", err)
-	}
-	return nil
 }
 
 // apply is the goroutine that feeds the service. It holds no lock while it

@@ -72,6 +72,9 @@ func openPersister(ps *Persister) (*persisterStorage, error) {
 func (s *persisterStorage) Load() (core.Persistent, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return core.Persistent{}, errClosed
+	}
 	return core.Persistent{
 		HardState: core.HardState{CurrentTerm: s.head.CurrentTerm, VotedFor: core.NodeID(s.head.VotedFor)},
 		Snapshot:  core.Snapshot{LastIncludedIndex: s.head.LastIncludedIndex, LastIncludedTerm: s.head.LastIncludedTerm},
@@ -129,6 +132,9 @@ func (s *persisterStorage) flush() {
 func (s *persisterStorage) ReadSnapshot() (core.Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return core.Snapshot{}, errClosed
+	}
 	return core.Snapshot{
 		LastIncludedIndex: s.head.LastIncludedIndex,
 		LastIncludedTerm:  s.head.LastIncludedTerm,

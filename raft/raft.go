@@ -75,7 +75,7 @@ type Raft struct {
 
 	stop     chan struct{} // closed by Kill
 	stopOnce sync.Once
-	running  sync.WaitGroup // driver and applier
+	running  sync.WaitGroup // driver, saver and applier
 	wake     chan struct{}  // capacity 1: the core may have something to do
 	applying chan struct{}  // capacity 1: there may be something to apply
 

@@ -15,8 +15,8 @@ const (
 	endSession      // forget a client
 )
 
-// Request is what a Replica puts into the log for a command.
-type Request[C any] struct {
+// request is what a Replica puts into the log for a command.
+type request[C any] struct {
 	Kind    kind
 	ID      uint64 // of this submission: tells a waiting Submit its own request from another
 	Client  uint64
@@ -32,22 +32,24 @@ var msgpack = func() *codec.MsgpackHandle {
 	return h
 }()
 
-// encodeRequest returns req as the command for Raft: bytes, so that no registry
-// of types is needed.
-func encodeRequest[C any](req Request[C]) []byte {
-	data, err := marshal(&req)
-	if err != nil {
+// encode returns req as the command for Raft: bytes, so that no registry of
+// types is needed.
+func (req *request[C]) encode() []byte {
+	var data []byte
+	if err := codec.NewEncoderBytes(&data, msgpack).Encode(req); err != nil {
 		panic(fmt.Sprintf("rsm: a command of type %T cannot be encoded: %v", req.Command, err))
 	}
 	return data
 }
 
-func marshal(v any) ([]byte, error) {
-	var data []byte
-	err := codec.NewEncoderBytes(&data, msgpack).Encode(v)
-	return data, err
-}
-
-func unmarshal(data []byte, v any) error {
-	return codec.NewDecoderBytes(data, msgpack).Decode(v)
+// decode reads what encode wrote.
+func (req *request[C]) decode(data []byte) error {
+	dec := codec.NewDecoderBytes(data, msgpack)
+	if err := dec.Decode(req); err != nil {
+		return err
+	}
+	if n := dec.NumBytesRead(); n != len(data) {
+		return fmt.Errorf("%d bytes follow the command", len(data)-n)
+	}
+	return nil
 }

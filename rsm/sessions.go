@@ -8,7 +8,7 @@ import (
 
 // Sessions remembers each client's last command and its result, so that a
 // command that is submitted again takes effect once (thesis 6.3). It is part of
-// the replicated state: the same requests in the same order make it the same on
+// the replicated state: the same calls in the same order make it the same on
 // every replica.
 //
 // # When a session ends
@@ -25,61 +25,72 @@ import (
 // original.
 type Sessions[R any] struct {
 	max    int
-	used   uint64                     // counts the commands
-	client btree.Map[uint64, last[R]] // by client
-	oldest btree.Map[uint64, uint64]  // client by when it was last used
+	used   uint64                      // counts the commands
+	client btree.Map[uint64, entry[R]] // by client
+	oldest btree.Map[uint64, uint64]   // client by when it was last used
 }
 
-// last is what is remembered of a client.
-type last[R any] struct {
+// entry is what is remembered of a client, and when it was last used.
+type entry[R any] struct {
+	Session[R]
+	used uint64
+}
+
+// Session is what is remembered of a client.
+type Session[R any] struct {
 	Client uint64
-	Seq    uint64
-	Used   uint64
-	Result R
+	Seq    uint64 // of its last command
+	Result R      // of that
 }
 
-// Verdict says what a command is to its client's session.
-type Verdict int
-
-const (
-	// Fresh: to be executed.
-	Fresh Verdict = iota
-	// Duplicate: it took effect, and the result is known.
-	Duplicate
-	// Stale: the client has gone on to a later one.
-	Stale
-	// Expired: the client's session has ended.
-	Expired
-)
-
-// NewSessions returns an empty table for at most max clients.
-func NewSessions[R any](max int) *Sessions[R] { return &Sessions[R]{max: max} }
+// NewSessions returns an empty table for at most max clients; max is at least 1.
+func NewSessions[R any](max int) *Sessions[R] {
+	if max < 1 {
+		panic(fmt.Sprintf("rsm: NewSessions(%d); want at least 1", max))
+	}
+	return &Sessions[R]{max: max}
+}
 
 // Len returns the number of clients that are remembered.
 func (s *Sessions[R]) Len() int { return s.client.Len() }
 
-// Lookup returns what the command seq of client is, and its result if it is a
-// Duplicate.
-func (s *Sessions[R]) Lookup(client, seq uint64) (result R, verdict Verdict) {
-	known, ok := s.client.Get(client)
-	switch {
-	case !ok && seq == 1:
-		verdict = Fresh
-	case !ok:
-		verdict = Expired
-	case seq == known.Seq:
-		return known.Result, Duplicate
-	case seq < known.Seq:
-		verdict = Stale
+// Do executes the command seq of client, unless it has taken effect: then it
+// returns the result of that time. client 0 has no session. If the session has
+// ended, the error is ErrSessionExpired, and if the client has gone on to a
+// later command ErrStale; nothing is executed then.
+func (s *Sessions[R]) Do(client, seq uint64, execute func() R) (R, error) {
+	if client == 0 {
+		return execute(), nil
 	}
-	return result, verdict
+	result, done, err := s.Lookup(client, seq)
+	if done || err != nil {
+		return result, err
+	}
+	result = execute()
+	s.Record(client, seq, result)
+	return result, nil
+}
+
+// Lookup returns whether the command seq of client has taken effect, and its
+// result if so. The errors are those of Do.
+func (s *Sessions[R]) Lookup(client, seq uint64) (result R, done bool, err error) {
+	last, ok := s.client.Get(client)
+	switch {
+	case !ok && seq != 1:
+		return result, false, ErrSessionExpired
+	case seq == last.Seq:
+		return last.Result, true, nil
+	case seq < last.Seq:
+		return result, false, ErrStale
+	}
+	return result, false, nil
 }
 
 // Record remembers that client's command seq took effect with result.
 func (s *Sessions[R]) Record(client, seq uint64, result R) {
 	s.End(client)
 	s.used++
-	s.client.Set(client, last[R]{Client: client, Seq: seq, Used: s.used, Result: result})
+	s.client.Set(client, entry[R]{Session[R]{client, seq, result}, s.used})
 	s.oldest.Set(s.used, client)
 	if s.client.Len() > s.max {
 		_, unused, _ := s.oldest.Min()
@@ -89,29 +100,34 @@ func (s *Sessions[R]) Record(client, seq uint64, result R) {
 
 // End forgets a client.
 func (s *Sessions[R]) End(client uint64) {
-	if known, ok := s.client.Delete(client); ok {
-		s.oldest.Delete(known.Used)
+	if last, ok := s.client.Delete(client); ok {
+		s.oldest.Delete(last.used)
+	}
+}
+
+// Records returns what is remembered, the session that was unused the longest
+// first. It can be encoded, and given to Merge.
+func (s *Sessions[R]) Records() []Session[R] {
+	records := make([]Session[R], 0, s.Len())
+	s.oldest.Scan(func(_, client uint64) bool {
+		last, _ := s.client.Get(client)
+		records = append(records, last.Session)
+		return true
+	})
+	return records
+}
+
+// Merge adds records, in their order, as if their commands had just taken effect
+// here. Of a client that is known already the later command counts.
+func (s *Sessions[R]) Merge(records []Session[R]) {
+	for _, rec := range records {
+		if last, ok := s.client.Get(rec.Client); !ok || last.Seq < rec.Seq {
+			s.Record(rec.Client, rec.Seq, rec.Result)
+		}
 	}
 }
 
 // Copy returns a table that stays as this one is now. It takes constant time.
 func (s *Sessions[R]) Copy() *Sessions[R] {
 	return &Sessions[R]{max: s.max, used: s.used, client: *s.client.Copy(), oldest: *s.oldest.Copy()}
-}
-
-// records returns what is remembered, by client.
-func (s *Sessions[R]) records() []last[R] { return s.client.Values() }
-
-// load puts records in the place of what is remembered.
-func (s *Sessions[R]) load(used uint64, records []last[R]) error {
-	fresh := Sessions[R]{max: s.max, used: used}
-	for _, rec := range records {
-		if rec.Used > used {
-			return fmt.Errorf("rsm: session of client %d was used at %d, after %d", rec.Client, rec.Used, used)
-		}
-		fresh.client.Set(rec.Client, rec)
-		fresh.oldest.Set(rec.Used, rec.Client)
-	}
-	*s = fresh
-	return nil
 }

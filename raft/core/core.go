@@ -172,27 +172,31 @@ func (c *Core) Step(m Message) error {
 	if m.To != c.id || m.From == c.id || !slices.Contains(c.voters, m.From) {
 		return fmt.Errorf("%w: %d to %d at server %d of %v", ErrUnknownServer, m.From, m.To, c.id, c.voters)
 	}
+	if m.Body == nil || m.Body.term() >= maxNumber {
+		return fmt.Errorf("%w: %v; terms end at %d", ErrMalformed, m, uint64(maxNumber))
+	}
 	switch b := m.Body.(type) {
 	case *RequestVote:
+		if err := checkVote(m.From, b); err != nil {
+			return err
+		}
 		c.reply(m, c.handleRequestVote(b))
 	case *RequestVoteReply:
 		c.handleRequestVoteReply(m.From, b)
 	case *AppendEntries:
-		if err := c.checkAppend(b); err != nil {
+		if err := c.checkAppend(m.From, b); err != nil {
 			return err
 		}
 		c.reply(m, c.handleAppendEntries(b))
 	case *AppendEntriesReply:
 		c.handleAppendEntriesReply(m.From, b)
 	case *InstallSnapshot:
-		if err := c.checkSnapshot(b); err != nil {
+		if err := c.checkSnapshot(m.From, b); err != nil {
 			return err
 		}
 		c.reply(m, c.handleInstallSnapshot(b))
 	case *InstallSnapshotReply:
 		c.handleInstallSnapshotReply(m.From, b)
-	default:
-		return fmt.Errorf("%w: body of type %T", ErrMalformed, m.Body)
 	}
 	return nil
 }
@@ -259,10 +263,9 @@ func (rd Ready) NeedsSave() bool {
 // Ready returns what has come up since the last call. It is to be followed by
 // Saved before it is called again.
 func (c *Core) Ready() Ready {
-	c.sendEntries()
 	rd := Ready{
+		Messages:  c.Messages(),
 		Entries:   c.log.unstable(),
-		Messages:  c.messages,
 		AfterSave: c.afterSave,
 	}
 	if hs := (HardState{c.currentTerm, c.votedFor}); hs != c.savedState {
@@ -272,14 +275,27 @@ func (c *Core) Ready() Ready {
 	if c.restoring != nil && !c.restoringSaved {
 		rd.Snapshot = c.restoring
 	}
-	c.messages, c.afterSave = nil, nil
+	c.afterSave = nil
 	return rd
+}
+
+// Messages returns what may leave at once, as Ready does, and may also be
+// called between Ready and Saved: so a leader's heartbeats and new entries go
+// out although its disk is slow.
+func (c *Core) Messages() []Message {
+	c.sendEntries()
+	messages := c.messages
+	c.messages = nil
+	return messages
 }
 
 // Saved reports that what rd asked to save is on disk.
 func (c *Core) Saved(rd Ready) {
 	if rd.Snapshot != nil && rd.Snapshot == c.restoring {
 		c.restoringSaved = true
+	}
+	if hs := rd.HardState; hs != nil && hs.CurrentTerm == c.currentTerm {
+		c.voteSaved()
 	}
 	if n := len(rd.Entries); n > 0 {
 		c.log.savedTo(rd.Entries[n-1].Index, rd.Entries[n-1].Term)

@@ -30,7 +30,8 @@
 //
 // Between Ready and Saved, Step, Tick and Propose may be called freely; what
 // they cause is collected for the next Ready, which is how many commands come
-// to share one write to the disk and one message. A request carries a Call
+// to share one write to the disk and one message. Only what may leave at once
+// need not wait: [Core.Messages] returns it at any time. A request carries a Call
 // number of the host's choice, and its one reply carries the same number, so a
 // transport in which replies belong to requests can pair them. The transport
 // may lose, delay, repeat and reorder messages; where it knows that one was

@@ -1,5 +1,7 @@
 package core
 
+import "fmt"
+
 // becomeFollower moves to term, if it is newer, and follows (§5.1). The vote is
 // kept within a term: a server votes at most once in it.
 func (c *Core) becomeFollower(term uint64, leader NodeID) {
@@ -45,7 +47,13 @@ func (c *Core) campaign() {
 	c.currentTerm++
 	c.votedFor = c.id
 	c.startPoll(Candidate)
-	if c.pollWon() {
+}
+
+// voteSaved takes in that this server's own vote in its term is on disk. Until
+// then it counts for nothing: alone in its cluster, a server would otherwise lead
+// a term that a crash makes it forget, and lead it again with other entries.
+func (c *Core) voteSaved() {
+	if c.state == Candidate && c.pollWon() {
 		c.becomeLeader()
 	}
 }
@@ -99,6 +107,14 @@ func (c *Core) hearsLeader() bool {
 	return c.state == Follower && c.leader != None && c.electionElapsed < c.cfg.ElectionTicks
 }
 
+// checkVote refuses requests that no correct candidate sends.
+func checkVote(from NodeID, req *RequestVote) error {
+	if req.Term == 0 || req.CandidateID != from {
+		return fmt.Errorf("%w: request of candidate %d in term %d, sent by %d", ErrMalformed, req.CandidateID, req.Term, from)
+	}
+	return nil
+}
+
 // handleRequestVote answers a request for a vote or a pre-vote (Figure 2).
 func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 	granted := false
@@ -135,6 +151,9 @@ func (c *Core) vote(req *RequestVote) bool {
 	if !c.log.upToDate(req.LastLogIndex, req.LastLogTerm) {
 		return false
 	}
+	if c.state == PreCandidate {
+		c.becomeFollower(c.currentTerm, None) // it has found another to vote for
+	}
 	c.votedFor = req.CandidateID
 	c.resetElectionTimer()
 	return true
@@ -149,12 +168,11 @@ func (c *Core) handleRequestVoteReply(from NodeID, rep *RequestVoteReply) {
 	default:
 		return // an answer to an older poll
 	}
-	// A refusal is not final: the voter may still have heard its old leader. It is
-	// asked again.
-	if !rep.VoteGranted {
-		return
+	if c.state == Candidate || rep.VoteGranted {
+		// A refused pre-vote is asked for again: the voter may merely have heard
+		// its old leader a moment ago. A refused vote is refused for the term.
+		c.votes[from] = rep.VoteGranted
 	}
-	c.votes[from] = true
 	if !c.pollWon() {
 		return
 	}

@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // raftLog is a server's log: what a snapshot stands for, then entries. Slices of
@@ -21,6 +22,9 @@ type raftLog struct {
 
 func newLog(snap Snapshot, entries []Entry) (*raftLog, error) {
 	l := &raftLog{snapshotIndex: snap.LastIncludedIndex, snapshotTerm: snap.LastIncludedTerm}
+	if (snap.LastIncludedIndex == 0) != (snap.LastIncludedTerm == 0) {
+		return nil, fmt.Errorf("core: the stored snapshot ends at index %d in term %d", snap.LastIncludedIndex, snap.LastIncludedTerm)
+	}
 	term := snap.LastIncludedTerm
 	for i, e := range entries {
 		want := snap.LastIncludedIndex + uint64(i) + 1
@@ -135,10 +139,11 @@ func (l *raftLog) slice(lo, hi uint64, maxBytes int) []Entry {
 // to skip what cannot agree, a term at a time.
 func (l *raftLog) lastAtOrBelow(index, term uint64) uint64 {
 	index = min(index, l.lastIndex())
-	for index > l.snapshotIndex && l.at(index).Term > term {
-		index--
+	if index <= l.snapshotIndex {
+		return index
 	}
-	return index
+	later := func(i int) bool { return l.entries[i].Term > term } // terms never fall along a log
+	return l.snapshotIndex + uint64(sort.Search(int(index-l.snapshotIndex), later))
 }
 
 // compact drops the entries up to index, which a snapshot now stands for. They

@@ -19,8 +19,8 @@ func (m Message) String() string {
 // Body is what a [Message] says: a pointer to one of the types below.
 type Body interface {
 	fmt.Stringer
-	// body keeps the set closed: Step knows every kind there is.
-	body()
+	// term is the sender's, and keeps the set closed: Step knows every kind there is.
+	term() uint64
 }
 
 // RequestVote asks for a vote (Figure 2), or with PreVote for the promise that
@@ -89,12 +89,12 @@ type InstallSnapshotReply struct {
 	MatchIndex uint64
 }
 
-func (*RequestVote) body()          {}
-func (*RequestVoteReply) body()     {}
-func (*AppendEntries) body()        {}
-func (*AppendEntriesReply) body()   {}
-func (*InstallSnapshot) body()      {}
-func (*InstallSnapshotReply) body() {}
+func (b *RequestVote) term() uint64          { return b.Term }
+func (b *RequestVoteReply) term() uint64     { return b.Term }
+func (b *AppendEntries) term() uint64        { return b.Term }
+func (b *AppendEntriesReply) term() uint64   { return b.Term }
+func (b *InstallSnapshot) term() uint64      { return b.Term }
+func (b *InstallSnapshotReply) term() uint64 { return b.Term }
 
 func (b *RequestVote) String() string {
 	name := "RequestVote"

@@ -70,11 +70,10 @@ func (p *progress) accepted(index uint64) bool {
 
 // refused takes in that the follower has no entry at prevLogIndex that agrees,
 // and that next is the first place worth trying. A refusal that later answers
-// have overtaken is ignored.
-func (p *progress) refused(prevLogIndex, next uint64) {
-	stale := prevLogIndex <= p.matchIndex || p.state == snapshot ||
-		p.state == probe && prevLogIndex != p.nextIndex-1
-	if stale {
+// have overtaken is ignored, and while probing, one that does not answer what is
+// asked now (expected).
+func (p *progress) refused(prevLogIndex, next uint64, expected bool) {
+	if prevLogIndex <= p.matchIndex || p.state == snapshot || p.state == probe && !expected {
 		return
 	}
 	p.become(probe)

@@ -44,16 +44,14 @@ func (c *Core) checkQuorum() bool {
 
 // broadcastHeartbeat speaks to every follower whatever is on its way already:
 // it asserts leadership (§5.2), carries the commitIndex, and finds out what was
-// lost, since it is checked against the follower's log like any AppendEntries.
+// lost, since it is checked against the follower's log like any AppendEntries. So
+// entries that got no answer are not sent again before there is one.
 func (c *Core) broadcastHeartbeat() {
 	c.heartbeatElapsed = 0
 	c.others(func(id NodeID) {
 		p := c.progress[id]
 		if p.state == snapshot && p.snapshotTicks >= 2*c.cfg.ElectionTicks {
 			p.become(probe) // the snapshot got no answer
-		}
-		if p.state == probe && !p.away() {
-			p.waiting = false // nor did the last probe
 		}
 		if !c.sendNext(id, p) {
 			c.sendAppend(id, p, nil)
@@ -99,11 +97,16 @@ func (c *Core) sendNext(id NodeID, p *progress) bool {
 	return true
 }
 
-// sendAppend sends one AppendEntries that follows on nextIndex-1. Where the log
-// no longer reaches back so far it follows on the snapshot's end: the follower
-// refuses it, but knows its leader.
+// prevLogIndex is the place that the next request to the follower follows on:
+// nextIndex-1, or where the log no longer reaches back so far, the snapshot's end.
+// A follower that is not there yet refuses that, and will get the snapshot.
+func (c *Core) prevLogIndex(p *progress) uint64 {
+	return max(p.nextIndex-1, c.log.snapshotIndex)
+}
+
+// sendAppend sends one AppendEntries.
 func (c *Core) sendAppend(id NodeID, p *progress, entries []Entry) {
-	prev := max(p.nextIndex-1, c.log.snapshotIndex)
+	prev := c.prevLogIndex(p)
 	prevTerm, _ := c.log.term(prev)
 	p.sentCommit = c.commitIndex
 	c.send(id, &AppendEntries{
@@ -117,11 +120,14 @@ func (c *Core) sendAppend(id NodeID, p *progress, entries []Entry) {
 }
 
 // checkAppend refuses requests that no correct leader sends.
-func (c *Core) checkAppend(req *AppendEntries) error {
-	if err := c.checkLeader(req.Term, req.LeaderID); err != nil {
+func (c *Core) checkAppend(from NodeID, req *AppendEntries) error {
+	if err := c.checkLeader(from, req.Term, req.LeaderID); err != nil {
 		return err
 	}
-	term := req.PrevLogTerm
+	if req.PrevLogIndex >= maxNumber {
+		return fmt.Errorf("%w: AppendEntries behind index %d", ErrMalformed, req.PrevLogIndex)
+	}
+	term := max(req.PrevLogTerm, 1)
 	for i, e := range req.Entries {
 		if e.Index != req.PrevLogIndex+uint64(i)+1 || e.Term < term || e.Term > req.Term {
 			return fmt.Errorf("%w: entry %d/%d follows %d/%d in AppendEntries of term %d",
@@ -136,10 +142,14 @@ func (c *Core) checkAppend(req *AppendEntries) error {
 	return nil
 }
 
-// checkLeader refuses a second leader in the term that this server leads.
-func (c *Core) checkLeader(term uint64, leader NodeID) error {
-	if c.state == Leader && term == c.currentTerm {
-		return fmt.Errorf("%w: servers %d and %d both lead term %d", ErrUnsafe, c.id, leader, term)
+// checkLeader refuses a request that is not the leader's own, and a second
+// leader in a term of which this server knows, or is, the first.
+func (c *Core) checkLeader(from NodeID, term uint64, leader NodeID) error {
+	if term == 0 || leader != from {
+		return fmt.Errorf("%w: request of leader %d in term %d, sent by %d", ErrMalformed, leader, term, from)
+	}
+	if term == c.currentTerm && c.leader != None && c.leader != leader {
+		return fmt.Errorf("%w: servers %d and %d both lead term %d", ErrUnsafe, c.leader, leader, term)
 	}
 	return nil
 }
@@ -194,10 +204,11 @@ func (c *Core) handleAppendEntriesReply(from NodeID, rep *AppendEntriesReply) {
 	p := c.progress[from]
 	p.answered()
 	if !rep.Success {
+		expected := rep.PrevLogIndex == c.prevLogIndex(p)
 		next := c.log.lastAtOrBelow(rep.HintIndex, rep.HintTerm) + 1
 		// Never the refused place again: if that was the snapshot's end, the
 		// snapshot itself has to go.
-		p.refused(rep.PrevLogIndex, min(next, rep.PrevLogIndex))
+		p.refused(rep.PrevLogIndex, min(next, rep.PrevLogIndex), expected)
 		return
 	}
 	if p.accepted(min(rep.MatchIndex, c.log.lastIndex())) {

@@ -17,12 +17,13 @@ func (c *Core) sendSnapshot(id NodeID, p *progress) {
 }
 
 // checkSnapshot refuses requests that no correct leader sends.
-func (c *Core) checkSnapshot(req *InstallSnapshot) error {
-	if req.LastIncludedIndex == 0 || req.LastIncludedTerm == 0 || req.LastIncludedTerm > req.Term {
+func (c *Core) checkSnapshot(from NodeID, req *InstallSnapshot) error {
+	if req.LastIncludedIndex == 0 || req.LastIncludedIndex >= maxNumber ||
+		req.LastIncludedTerm == 0 || req.LastIncludedTerm > req.Term {
 		return fmt.Errorf("%w: snapshot that ends at %d/%d in InstallSnapshot of term %d",
 			ErrMalformed, req.LastIncludedIndex, req.LastIncludedTerm, req.Term)
 	}
-	return c.checkLeader(req.Term, req.LeaderID)
+	return c.checkLeader(from, req.Term, req.LeaderID)
 }
 
 // handleInstallSnapshot takes in a leader's snapshot (Figure 13).

@@ -8,6 +8,10 @@ type NodeID uint64
 // None is no server: the leader where none is known, the vote not given.
 const None NodeID = 0
 
+// maxNumber bounds the terms and indexes that a server takes from others, far
+// above any real one: what counts up from there does not run over.
+const maxNumber = 1 << 63
+
 // State is what a server is at the moment (§5.1, Figure 4).
 type State uint8
 

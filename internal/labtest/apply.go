@@ -1,0 +1,229 @@
+package labtest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"reflect"
+	"time"
+
+	"raftlab/labgob"
+	"raftlab/raft"
+)
+
+// A ledger holds what was applied at each index, by whoever came first. The
+// others must agree.
+type ledger struct {
+	commands []any // commands[i] is at index i+1
+	chain    []uint64
+}
+
+// agree takes in that command was applied at index; it says what contradicts it.
+func (l *ledger) agree(index int, command any) error {
+	switch {
+	case index <= len(l.commands):
+		if have := l.commands[index-1]; !reflect.DeepEqual(have, command) {
+			return fmt.Errorf("applied %.40v at index %d, where %.40v was applied before", command, index, have)
+		}
+	case index == len(l.commands)+1:
+		l.commands = append(l.commands, command)
+		l.chain = append(l.chain, link(l.sum(index-1), command))
+	default:
+		return fmt.Errorf("applied index %d, and nobody applied index %d yet", index, len(l.commands)+1)
+	}
+	return nil
+}
+
+// sum stands for all commands up to index; it is what the service's state is.
+func (l *ledger) sum(index int) uint64 {
+	if index == 0 || index > len(l.chain) {
+		return 0
+	}
+	return l.chain[index-1]
+}
+
+func link(sum uint64, command any) uint64 {
+	h := fnv.New64a()
+	h.Write(binary.BigEndian.AppendUint64(nil, sum))
+	fmt.Fprintf(h, "%T %v", command, command)
+	return h.Sum64()
+}
+
+// snapshot is the state of the service after the command at Index.
+type snapshot struct {
+	Index int
+	Sum   uint64
+}
+
+func (s snapshot) encode() []byte {
+	var buf bytes.Buffer
+	if err := labgob.NewEncoder(&buf).Encode(s); err != nil {
+		panic(err) // two numbers always encode
+	}
+	return buf.Bytes()
+}
+
+func decodeSnapshot(data []byte) (s snapshot, err error) {
+	err = labgob.NewDecoder(bytes.NewReader(data)).Decode(&s)
+	return s, err
+}
+
+// load puts a starting server's service in the state of the persisted snapshot.
+func (c *Cluster) load(s *server) {
+	data := s.persister.ReadSnapshot()
+	if len(data) == 0 {
+		return
+	}
+	snap, err := decodeSnapshot(data)
+	if err != nil {
+		c.fail("server %d restarts with a snapshot that cannot be read: %v", s.id, err)
+		return
+	}
+	c.mu.Lock()
+	s.applied = snap.Index
+	right := snap.Sum == c.ledger.sum(snap.Index)
+	c.mu.Unlock()
+	if !right {
+		c.fail("server %d restarts with a snapshot at index %d that is not the state there", s.id, snap.Index)
+	}
+}
+
+// serve is the service of one server: it reads applyCh until the test is over,
+// since a killed server may still write to it.
+func (c *Cluster) serve(s *server, applyCh chan raft.ApplyMsg) {
+	for {
+		select {
+		case m := <-applyCh:
+			if err := c.apply(s, m); err != nil {
+				c.fail("server %d %v", s.id, err)
+			}
+		case <-c.done:
+			return
+		}
+	}
+}
+
+func (c *Cluster) apply(s *server, m raft.ApplyMsg) error {
+	switch {
+	case m.CommandValid:
+		return c.applyCommand(s, m)
+	case m.SnapshotValid:
+		return c.applySnapshot(s, m)
+	}
+	return nil
+}
+
+func (c *Cluster) applyCommand(s *server, m raft.ApplyMsg) error {
+	c.mu.Lock()
+	if s.down {
+		c.mu.Unlock()
+		return nil // after the crash, which nobody sees
+	}
+	if m.CommandIndex != s.applied+1 {
+		c.mu.Unlock()
+		return fmt.Errorf("applied index %d after index %d", m.CommandIndex, s.applied)
+	}
+	s.applied = m.CommandIndex
+	err := c.ledger.agree(m.CommandIndex, m.Command)
+	snap := snapshot{m.CommandIndex, c.ledger.sum(m.CommandIndex)}
+	c.mu.Unlock()
+	if err == nil && c.snapshotEvery > 0 && m.CommandIndex%c.snapshotEvery == 0 {
+		s.rf.Snapshot(m.CommandIndex, snap.encode())
+	}
+	return err
+}
+
+// condInstaller is what the editions of 2021 and before ask for.
+type condInstaller interface {
+	CondInstallSnapshot(lastIncludedTerm int, lastIncludedIndex int, snapshot []byte) bool
+}
+
+func (c *Cluster) applySnapshot(s *server, m raft.ApplyMsg) error {
+	if rf, ok := any(s.rf).(condInstaller); ok && !rf.CondInstallSnapshot(m.SnapshotTerm, m.SnapshotIndex, m.Snapshot) {
+		return nil
+	}
+	snap, err := decodeSnapshot(m.Snapshot)
+	if err != nil {
+		return fmt.Errorf("installed a snapshot that cannot be read: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case s.down:
+		return nil
+	case snap.Index != m.SnapshotIndex:
+		return fmt.Errorf("installed a snapshot of index %d as one of index %d", snap.Index, m.SnapshotIndex)
+	case snap.Index <= s.applied:
+		return fmt.Errorf("installed a snapshot of index %d after it had applied index %d", snap.Index, s.applied)
+	case snap.Sum != c.ledger.sum(snap.Index):
+		return fmt.Errorf("installed a snapshot at index %d that is not the state there", snap.Index)
+	}
+	s.applied = snap.Index
+	return nil
+}
+
+// watchEvery is how often the watcher looks at each server's term and role.
+const watchEvery = 10 * time.Millisecond
+
+// watch checks Election Safety (section 5.2) and that terms do not go back.
+func (c *Cluster) watch() {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-ticker.C:
+			c.look()
+		}
+	}
+}
+
+func (c *Cluster) look() {
+	c.mu.Lock()
+	var up []*server
+	for _, s := range c.servers {
+		if !s.down {
+			up = append(up, s)
+		}
+	}
+	c.mu.Unlock()
+	for _, s := range up {
+		term, isLeader := s.rf.GetState()
+		if err := c.observe(s, term, isLeader); err != nil {
+			c.fail("%v", err)
+		}
+	}
+}
+
+func (c *Cluster) observe(s *server, term int, isLeader bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.down {
+		return nil
+	}
+	if term < s.lastTerm {
+		return fmt.Errorf("server %d went back from term %d to term %d", s.id, s.lastTerm, term)
+	}
+	s.lastTerm = term
+	if !isLeader {
+		return nil
+	}
+	if leader, known := c.leaders[term]; known && leader != s.id {
+		return fmt.Errorf("servers %d and %d both led term %d", leader, s.id, term)
+	}
+	c.leaders[term] = s.id
+	return nil
+}
+
+// fail fails the test, once; the test's goroutine stops when it next looks.
+func (c *Cluster) fail(format string, args ...any) {
+	c.mu.Lock()
+	first := !c.failed
+	c.failed = true
+	c.mu.Unlock()
+	if first {
+		c.t.Errorf(format, args...)
+	}
+}

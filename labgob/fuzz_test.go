@@ -1,0 +1,115 @@
+package labgob_test
+
+import (
+	"bytes"
+	"encoding/gob"
+	"reflect"
+	"testing"
+
+	"raftlab/labgob"
+)
+
+// FuzzDecode decodes arbitrary bytes into each kind of target, in one piece and as a
+// stream. There must be no panic and no allocation out of proportion, and what we accept gob
+// accepts with the same result.
+func FuzzDecode(f *testing.F) {
+	for _, v := range values() {
+		f.Add(encoded(f, v))
+		var plain bytes.Buffer
+		if err := gob.NewEncoder(&plain).Encode(v); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(plain.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for i, ours := range targets() {
+			var err error
+			if got := allocated(func() { err = labgob.Decode(data, ours) }); got > allowed(len(data)) {
+				t.Fatalf("%d bytes allocated for %d, into a %T", got, len(data), ours)
+			}
+			stream := targets()[i]
+			streamed := labgob.NewDecoder(bytes.NewReader(data)).Decode(stream)
+			if err != nil {
+				continue
+			}
+			theirs := targets()[i]
+			if err := gob.NewDecoder(bytes.NewReader(data)).Decode(theirs); err != nil {
+				t.Fatalf("gob does not accept it: %v", err)
+			}
+			if streamed != nil || !same(ours, theirs) || !same(stream, theirs) {
+				t.Fatalf("ours %#v\nstream %#v, %v\ngob %#v", ours, stream, streamed, theirs)
+			}
+		}
+	})
+}
+
+// same compares decoded values; not-a-number is hidden by comparing what they encode to.
+func same(a, b any) bool {
+	if reflect.DeepEqual(a, b) {
+		return true
+	}
+	x, errA := labgob.Encode(a)
+	y, errB := labgob.Encode(b)
+	return errA == nil && errB == nil && len(x) == len(y)
+}
+
+// FuzzUnmarshal decodes arbitrary bytes as a message of Marshal. What is
+// accepted survives another round trip.
+func FuzzUnmarshal(f *testing.F) {
+	for _, v := range []any{nil, 7, "s", []byte{1}, Op{Key: "k"}, Box{Op{Seq: 1}}, &PlainArgs{Term: 1}, Tree{Kids: []Tree{{}}, Any: 1}} {
+		data, err := labgob.Marshal(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var v any
+		var err error
+		if got := allocated(func() { v, err = labgob.Unmarshal(data) }); got > allowed(len(data)) {
+			t.Fatalf("%d bytes allocated for %d", got, len(data))
+		}
+		if err != nil {
+			return
+		}
+		again, err := labgob.Marshal(v)
+		if err != nil {
+			t.Fatalf("what was decoded, %#v, does not encode: %v", v, err)
+		}
+		if w, err := labgob.Unmarshal(again); err != nil || reflect.TypeOf(w) != reflect.TypeOf(v) {
+			t.Fatalf("%#v came back as %#v, %v", v, w, err)
+		}
+	})
+}
+
+// FuzzRoundTrip sends what the bytes describe through each pair of our encoder
+// and decoder with gob's.
+func FuzzRoundTrip(f *testing.F) {
+	f.Add(3, "key", []byte("value"), uint8(7))
+	f.Add(-1, "", []byte(nil), uint8(255))
+	f.Fuzz(func(t *testing.T, n int, s string, b []byte, mix uint8) {
+		args := AppendArgs{Term: n, LeaderID: int(mix)}
+		for i, v := range []any{n, s, b, Op{Key: s, Seq: n}, Box{s}, Tree{Any: Op{Value: s}}, &PlainArgs{Term: n, Data: b}, nil} {
+			if mix>>i&1 == 1 {
+				args.Entries = append(args.Entries, Entry{i, v})
+			}
+		}
+		ours := encoded(t, args)
+		var plain bytes.Buffer
+		if err := gob.NewEncoder(&plain).Encode(args); err != nil {
+			t.Fatal(err)
+		}
+		for name, data := range map[string][]byte{"labgob": ours, "gob": plain.Bytes()} {
+			var a, c AppendArgs
+			if err := labgob.NewDecoder(bytes.NewReader(data)).Decode(&a); err != nil {
+				t.Fatalf("from %s by labgob: %v", name, err)
+			}
+			if err := gob.NewDecoder(bytes.NewReader(data)).Decode(&c); err != nil {
+				t.Fatalf("from %s by gob: %v", name, err)
+			}
+			if !reflect.DeepEqual(a, c) || a.Term != n || len(a.Entries) != len(args.Entries) {
+				t.Fatalf("from %s: %#v by labgob, %#v by gob, sent %#v", name, a, c, args)
+			}
+		}
+	})
+}

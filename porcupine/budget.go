@@ -1,0 +1,101 @@
+package porcupine
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+)
+
+// ErrMemoryLimit is why a check ended as Unknown: it met its memory limit.
+var ErrMemoryLimit = errors.New("memory limit of the check met")
+
+// DefaultMemoryLimit is the memory, in bytes, that a check may use for its
+// search unless [SetMemoryLimit] or Options.MemoryLimit says otherwise.
+const DefaultMemoryLimit int64 = 2 << 30
+
+var memoryLimit atomic.Int64
+
+// SetMemoryLimit sets the memory, in bytes, that each check that begins later may use for
+// the configurations and states that it remembers, and returns the limit
+// before. Zero or less sets [DefaultMemoryLimit]. The history itself, and what the model
+// allocates besides its states, do not count; states are measured by an
+// estimate that looks through strings, slices, maps and structs. A check that
+// meets the limit answers [Unknown].
+func SetMemoryLimit(bytes int64) int64 {
+	if bytes <= 0 {
+		bytes = DefaultMemoryLimit
+	}
+	old := memoryLimit.Swap(bytes)
+	if old == 0 {
+		old = DefaultMemoryLimit
+	}
+	return old
+}
+
+// budget is what the parts of one check share: the time and memory they have.
+type budget struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   <-chan struct{}
+	limit  int64
+	used   atomic.Int64
+}
+
+func newBudget(ctx context.Context, limit int64) *budget {
+	if limit <= 0 {
+		limit = memoryLimit.Load()
+	}
+	if limit <= 0 {
+		limit = DefaultMemoryLimit
+	}
+	b := &budget{limit: limit}
+	b.ctx, b.cancel = context.WithCancelCause(ctx)
+	b.done = b.ctx.Done()
+	return b
+}
+
+// stopped says whether the check is to end now.
+func (b *budget) stopped() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// cause is errStopped if the check is to end now.
+func (b *budget) cause() error {
+	if b.stopped() {
+		return errStopped
+	}
+	return nil
+}
+
+// claim counts a search's memory as now bytes where it was before bytes, and
+// ends the check if all searches together exceed the limit.
+func (b *budget) claim(before, now int64) {
+	if b.used.Add(now-before) > b.limit {
+		b.cancel(ErrMemoryLimit)
+	}
+}
+
+// claimEvery is the number of a search's steps between two looks at its memory.
+const claimEvery = 256
+
+// exceeded says whether the search must stop.
+func (b *budget) exceeded(s *search) bool {
+	s.ticks++
+	if s.ticks%claimEvery == 0 {
+		now := s.bytes()
+		b.claim(s.claimed, now)
+		s.claimed = now
+	}
+	return b.stopped()
+}
+
+// bytes is the memory that the search holds.
+func (s *search) bytes() int64 {
+	return s.visited.bytes() + s.states.bytes + 8*int64(cap(s.masks)) + 24*int64(cap(s.frames)) +
+		8*int64(cap(s.cands)) + 4*int64(cap(s.path)) + s.record.bytes()
+}

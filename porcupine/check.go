@@ -1,0 +1,325 @@
+package porcupine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// ErrTimeout is why a check ended as Unknown: its time was up.
+var ErrTimeout = errors.New("time of the check is up")
+
+// Options say how to check. The zero value checks without bounds of its own.
+type Options struct {
+	// Timeout bounds the check. The answer is then Unknown, within 50 ms; a
+	// Step that is still running is left to end by itself, and a StepContext is told. Zero
+	// or less means no bound.
+	Timeout time.Duration
+	// MemoryLimit bounds the memory, in bytes, of the search; see
+	// [SetMemoryLimit], whose value holds where this is zero or less.
+	MemoryLimit int64
+	// Verbose asks for the LinearizationInfo.
+	Verbose bool
+	// SequentialClients makes it an error that a client has two operations open at
+	// once. It is off by default, as ClientId is optional.
+	SequentialClients bool
+	// Progress, if set, is called after each partition with the number of
+	// operations in partitions that are decided and their total. Calls do not overlap.
+	Progress func(done, total int)
+
+	stepMayWait bool // the model has a StepContext, which may wait
+}
+
+// CheckOperations reports whether the history is linearizable: false also if
+// it is malformed, or if the memory limit was met.
+func CheckOperations(model Model, history []Operation) bool {
+	return CheckOperationsTimeout(model, history, 0) == Ok
+}
+
+// CheckOperationsTimeout checks whether the history is linearizable, for at most the
+// given time; 0 means without a bound. A malformed history is Illegal.
+func CheckOperationsTimeout(model Model, history []Operation, timeout time.Duration) CheckResult {
+	result, _, _ := CheckOperationsContext(context.Background(), model, history, Options{Timeout: timeout})
+	return result
+}
+
+// CheckOperationsVerbose is CheckOperationsTimeout, and returns what can be
+// drawn with [Visualize] or explained with [Explain]. As soon as one partition is found
+// illegal, the others are given only about as long again as that took.
+func CheckOperationsVerbose(model Model, history []Operation, timeout time.Duration) (CheckResult, LinearizationInfo) {
+	result, info, _ := CheckOperationsContext(context.Background(), model, history, Options{Timeout: timeout, Verbose: true})
+	return result, info
+}
+
+// CheckEvents is CheckOperations for a history of events.
+func CheckEvents(model Model, history []Event) bool {
+	return CheckEventsTimeout(model, history, 0) == Ok
+}
+
+// CheckEventsTimeout is CheckOperationsTimeout for a history of events.
+func CheckEventsTimeout(model Model, history []Event, timeout time.Duration) CheckResult {
+	result, _, _ := CheckEventsContext(context.Background(), model, history, Options{Timeout: timeout})
+	return result
+}
+
+// CheckEventsVerbose is CheckOperationsVerbose for a history of events.
+func CheckEventsVerbose(model Model, history []Event, timeout time.Duration) (CheckResult, LinearizationInfo) {
+	result, info, _ := CheckEventsContext(context.Background(), model, history, Options{Timeout: timeout, Verbose: true})
+	return result, info
+}
+
+// CheckOperationsContext checks a history and tells why where the answer is
+// not clear. The error is nil with Ok and with Illegal, unless
+// the history is malformed: then it wraps [ErrMalformed] and is a [*HistoryError], which says what
+// is wrong where. With Unknown it wraps [ErrTimeout], [ErrMemoryLimit], or the
+// cause of the context's end.
+func CheckOperationsContext(ctx context.Context, model Model, history []Operation, opts Options) (CheckResult, LinearizationInfo, error) {
+	started := time.Now()
+	opts.stepMayWait = model.StepContext != nil
+	model = model.withDefaults()
+	return check(ctx, started, &model, opts, func() ([]*part, error) {
+		return prepare(model.Partition, fromOperations, history, opts)
+	})
+}
+
+// CheckEventsContext is CheckOperationsContext for a history of events.
+func CheckEventsContext(ctx context.Context, model Model, history []Event, opts Options) (CheckResult, LinearizationInfo, error) {
+	started := time.Now()
+	opts.stepMayWait = model.StepContext != nil
+	model = model.withDefaults()
+	return check(ctx, started, &model, opts, func() ([]*part, error) {
+		return prepare(model.PartitionEvent, fromEvents, history, opts)
+	})
+}
+
+// prepare splits a history of operations or events into parts.
+func prepare[E any](partition func([]E) [][]E, from func([]E) (*part, error), history []E, opts Options) ([]*part, error) {
+	if opts.SequentialClients {
+		whole, err := from(history)
+		if err == nil {
+			err = sequentialClients(whole)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	var parts []*part
+	for i, sub := range partition(history) {
+		p, err := from(sub)
+		if err != nil {
+			var h *HistoryError
+			if errors.As(err, &h) && len(sub) != len(history) {
+				h.Partition = i
+			}
+			return nil, err
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
+func check(ctx context.Context, started time.Time, model *Model, opts Options, prepared func() ([]*part, error)) (CheckResult, LinearizationInfo, error) {
+	parts, err := prepared()
+	if err != nil {
+		return Illegal, LinearizationInfo{}, err
+	}
+	if opts.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, started.Add(opts.Timeout), ErrTimeout)
+		defer cancel()
+	}
+	c := &checker{model: model, opts: opts, parts: parts, budget: newBudget(ctx, opts.MemoryLimit), started: started,
+		results: make([]partResult, len(parts))}
+	defer c.budget.cancel(nil)
+	c.finished.L = &c.mu
+	return c.run()
+}
+
+// checker checks the parts of a history.
+type checker struct {
+	model   *Model
+	opts    Options
+	parts   []*part
+	budget  *budget
+	started time.Time
+
+	mu        sync.Mutex
+	finished  sync.Cond // a part was decided, or the budget ended
+	next      int       // the next part to begin
+	working   int       // workers that have not ended
+	doneOps   int
+	results   []partResult
+	illegal   bool
+	graceOver bool // workers had the time to hand over what they found
+	panicked  any
+}
+
+// partResult is the answer for one part.
+type partResult struct {
+	result   CheckResult // empty until decided
+	partials [][]int
+	stuck    int32 // of an illegal part: the first operation, by return, that cannot be placed
+}
+
+// errFoundIllegal ends the check of the other parts.
+var errFoundIllegal = errors.New("another partition is illegal")
+
+// grace is the time that workers have, when a check is stopped, to hand over what they
+// found. One that is still inside a Step is not waited for.
+const grace = 20 * time.Millisecond
+
+// run starts the workers and waits for the answer. The workers end with their
+// parts, or soon after the budget; one that a Step keeps is left behind, and ends when the Step does.
+func (c *checker) run() (CheckResult, LinearizationInfo, error) {
+	workers := min(len(c.parts), runtime.GOMAXPROCS(0))
+	if c.opts.stepMayWait {
+		workers = len(c.parts) // a step may wait for one of another part
+	}
+	c.working = workers
+	for range workers {
+		go c.work()
+	}
+	stop := context.AfterFunc(c.budget.ctx, c.wakeAfterGrace)
+	defer stop()
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.working > 0 && c.panicked == nil && !c.over() {
+		c.finished.Wait()
+	}
+	if c.panicked != nil {
+		panic(c.panicked)
+	}
+	return c.answer()
+}
+
+// over says whether nothing more is to be waited for. The lock is held.
+func (c *checker) over() bool {
+	return c.illegal && !c.opts.Verbose || c.graceOver
+}
+
+func (c *checker) wakeAfterGrace() {
+	time.Sleep(grace)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.graceOver = true
+	c.finished.Broadcast()
+}
+
+func (c *checker) answer() (CheckResult, LinearizationInfo, error) {
+	var info LinearizationInfo
+	result := Ok
+	for i, p := range c.parts {
+		r := c.results[i]
+		if r.result == "" {
+			r.result = Unknown
+		}
+		if r.result == Illegal || r.result == Unknown && result == Ok {
+			result = r.result
+		}
+		if c.opts.Verbose {
+			info.parts = append(info.parts, partInfo{part: p, result: r.result, partials: r.partials, stuck: r.stuck})
+		}
+	}
+	if result == Unknown {
+		return Unknown, info, fmt.Errorf("check not finished: %w", context.Cause(c.budget.ctx))
+	}
+	return result, info, nil
+}
+
+// work checks parts until none is left.
+func (c *checker) work() {
+	defer func() {
+		e := recover() // a panic of the model is its caller's
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if e != nil {
+			c.panicked = e
+		}
+		c.working--
+		c.finished.Broadcast()
+	}()
+	for {
+		c.mu.Lock()
+		i := c.next
+		c.next++
+		c.mu.Unlock()
+		if i >= len(c.parts) || c.budget.stopped() {
+			return
+		}
+		c.decide(i, c.checkPart(c.parts[i]))
+	}
+}
+
+func (c *checker) decide(i int, r partResult) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.results[i] = r
+	c.doneOps += len(c.parts[i].ops)
+	if c.opts.Progress != nil {
+		c.opts.Progress(c.doneOps, c.totalOps())
+	}
+	if r.result == Illegal && !c.illegal {
+		c.illegal = true
+		c.stopOthers()
+	}
+	c.finished.Broadcast()
+}
+
+// stopOthers ends the check of the other parts: at once, or, if the caller
+// wants to see what they hold, after about the time that was used so far.
+func (c *checker) stopOthers() {
+	if !c.opts.Verbose {
+		c.budget.cancel(errFoundIllegal)
+		return
+	}
+	time.AfterFunc(min(time.Since(c.started), maxStopDelay), func() { c.budget.cancel(errFoundIllegal) })
+}
+
+// maxStopDelay bounds how long a verbose check goes on after its answer is known.
+const maxStopDelay = time.Second
+
+func (c *checker) totalOps() int {
+	n := 0
+	for _, p := range c.parts {
+		n += len(p.ops)
+	}
+	return n
+}
+
+// result is the answer that a search gives.
+func (s *search) result(ok bool, err error) partResult {
+	r := partResult{result: Illegal, stuck: noOperation}
+	switch {
+	case err != nil:
+		r.result = Unknown
+	case ok:
+		r.result = Ok
+	}
+	if s.record == nil {
+		return r
+	}
+	if ok {
+		r.partials = [][]int{ints(s.path)}
+		return r
+	}
+	r.partials = s.record.partials(len(s.ops))
+	if int(s.deepest) < len(s.returns) {
+		r.stuck = s.returns[s.deepest]
+	}
+	return r
+}
+
+// noOperation stands where an operation's number may be missing.
+const noOperation int32 = -1
+
+func ints(ids []int32) []int {
+	result := make([]int, len(ids))
+	for i, id := range ids {
+		result[i] = int(id)
+	}
+	return result
+}

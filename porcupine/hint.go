@@ -1,0 +1,102 @@
+package porcupine
+
+// A Hint says how the operations of a model read and write a value, for
+// models whose state is one value. With it, a history in which a read's value
+// tells which write it saw is checked in near-linear time.
+//
+// A hint must describe Step exactly. It changes no answer: an order found with its help is
+// stepped through with Step, and before a history is called illegal by the
+// hint, every operation is stepped once and compared with what the hint says of it. A
+// hint that is found to be wrong is not used.
+type Hint struct {
+	// Initial is the value of the initial state. Values are compared by ==,
+	// so they must be of types that allow it; appends need strings.
+	Initial any
+	// Access says what an operation does to the value. Of a pending operation,
+	// the output is what its history has (nil for an event without a return)
+	// and tells nothing.
+	Access func(input, output any) Access
+}
+
+// An AccessKind is a way to read or write a value.
+type AccessKind uint8
+
+// The ways to read or write a value. An operation of kind AccessOther, which may
+// be anything, makes the hint useless for the part of the history that it is in.
+const (
+	AccessOther  AccessKind = iota
+	AccessRead              // the value is Value, and stays
+	AccessWrite             // the value becomes Value, whatever it was
+	AccessAppend            // Value is added to the end of the value; both are strings
+	AccessSwap              // the value is Expect, and becomes Value
+	AccessDiffer            // the value is not Expect, and stays: a swap that failed
+)
+
+// An Access is what one operation does to the value.
+type Access struct {
+	Kind   AccessKind
+	Value  any // what is read, written or appended
+	Expect any // what a swap found, or a failed one did not find
+}
+
+// accesses returns what the hint says of each operation of a part. It reports false if
+// it says nothing of one of them, or speaks of values that cannot be compared.
+func (h *Hint) accesses(p *part) ([]Access, bool) {
+	all := make([]Access, len(p.ops))
+	if !hashable(h.Initial) {
+		return nil, false
+	}
+	for i := range p.ops {
+		a := h.Access(p.ops[i].Input, p.ops[i].Output)
+		if a.Kind == AccessOther || !hashable(a.Value) || !hashable(a.Expect) {
+			return nil, false
+		}
+		all[i] = a
+	}
+	return all, true
+}
+
+// applies returns whether the access is possible at a value, and the value that follows.
+func (a *Access) applies(value any) (bool, any) {
+	switch a.Kind {
+	case AccessRead:
+		return value == a.Value, value
+	case AccessWrite:
+		return true, a.Value
+	case AccessAppend:
+		s, ok := value.(string)
+		if !ok {
+			return false, nil
+		}
+		return true, s + a.Value.(string)
+	case AccessSwap:
+		return value == a.Expect, a.Value
+	case AccessDiffer:
+		return value != a.Expect, value
+	}
+	return false, nil
+}
+
+// contradicted says whether Step does other than the accesses say, in a walk
+// through the operations in the order of their calls. It costs one step an operation.
+func (s *stateTable) contradicted(p *part, initial any, accesses []Access) bool {
+	state, value := s.model.Init(), initial
+	for _, id := range p.calls {
+		o, a := &p.ops[id], &accesses[id]
+		if o.pending() {
+			continue // what Step makes of an output that is not known says nothing
+		}
+		ok, next := s.model.StepContext(s.ctx, state, o.Input, o.Output)
+		possible, after := a.applies(value)
+		if ok != possible {
+			return true
+		}
+		if ok {
+			if (value == after) != s.model.equalStates(state, next) {
+				return true
+			}
+			state, value = next, after
+		}
+	}
+	return false
+}

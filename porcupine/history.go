@@ -1,0 +1,164 @@
+package porcupine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// ErrMalformed is the error of a history that no run of any system can have
+// produced. The error that wraps it is a [*HistoryError].
+var ErrMalformed = errors.New("malformed history")
+
+// A HistoryError says what is wrong with a history, and where.
+type HistoryError struct {
+	Partition int    // which part of the history, as the model's Partition numbers them; -1 for the history as given
+	Index     int    // the offending element's place in it
+	Reason    string // what is wrong with it, with the values
+}
+
+// Error returns the place and the reason.
+func (e *HistoryError) Error() string {
+	where := fmt.Sprintf("element %d", e.Index)
+	if e.Partition >= 0 {
+		where = fmt.Sprintf("partition %d, element %d", e.Partition, e.Index)
+	}
+	return fmt.Sprintf("%v: %s: %s", ErrMalformed, where, e.Reason)
+}
+
+// Unwrap returns ErrMalformed.
+func (e *HistoryError) Unwrap() error { return ErrMalformed }
+
+// never is the rank of a return that does not happen.
+const never = math.MaxInt32
+
+// part is one partition of a history, made ready for a check: the order of its
+// calls and returns, which is all that linearizability asks of time.
+type part struct {
+	ops []op
+	// calls holds the operations in the order of their calls.
+	calls []int32
+	// returns holds the completed operations in the order of their returns.
+	returns []int32
+	// last is the greatest time in the history, for drawing pending operations.
+	last int64
+}
+
+// op is an operation of a part. call and ret are its ranks in the order of all
+// calls and returns of the part: a.ret < b.call means that a came before b.
+type op struct {
+	Operation
+	call, ret int32
+}
+
+func (o *op) pending() bool { return o.ret == never }
+
+// precedes says whether a returned before b was called.
+func (a *op) precedes(b *op) bool { return a.ret < b.call }
+
+// fromOperations ranks calls and returns by their times, calls first where
+// times are equal, since intervals are closed.
+func fromOperations(history []Operation) (*part, error) {
+	p := &part{ops: make([]op, len(history))}
+	moments := make([]moment, 0, 2*len(history))
+	for i := range history {
+		h := &history[i]
+		if h.Return < h.Call {
+			return nil, &HistoryError{-1, i, fmt.Sprintf("operation of client %d returns at %d, before its call at %d",
+				h.ClientId, h.Return, h.Call)}
+		}
+		p.ops[i] = op{Operation: *h, ret: never}
+		moments = append(moments, moment{h.Call, int32(2 * i)})
+		if h.Return != Pending {
+			moments = append(moments, moment{h.Return, int32(2*i + 1)})
+			p.last = max(p.last, h.Return)
+		}
+		p.last = max(p.last, h.Call)
+	}
+	slices.SortFunc(moments, func(a, b moment) int {
+		return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.event%2, b.event%2), cmp.Compare(a.event, b.event))
+	})
+	p.rank(moments)
+	return p, nil
+}
+
+// moment is the time of an event: of the call of operation i (event 2i), or of
+// its return (event 2i+1).
+type moment struct {
+	time  int64
+	event int32
+}
+
+// rank fills in the ranks from the sorted moments.
+func (p *part) rank(moments []moment) {
+	p.calls = make([]int32, 0, len(p.ops))
+	p.returns = make([]int32, 0, len(moments)-len(p.ops))
+	for rank, m := range moments {
+		if id := m.event / 2; m.event%2 == 0 {
+			p.ops[id].call = int32(rank)
+			p.calls = append(p.calls, id)
+		} else {
+			p.ops[id].ret = int32(rank)
+			p.returns = append(p.returns, id)
+		}
+	}
+}
+
+// fromEvents matches calls and returns by Id. An event's place in the history
+// serves as its time.
+func fromEvents(history []Event) (*part, error) {
+	p := &part{}
+	moments := make([]moment, 0, len(history))
+	byID := make(map[int]int32, len(history)/2)
+	for i := range history {
+		e := &history[i]
+		id, called := byID[e.Id]
+		if e.Kind == CallEvent {
+			if called {
+				return nil, &HistoryError{-1, i, fmt.Sprintf("a second call with id %d", e.Id)}
+			}
+			id = int32(len(p.ops))
+			byID[e.Id] = id
+			p.ops = append(p.ops, op{Operation: Operation{ClientId: e.ClientId, Input: e.Value, Call: int64(i),
+				Return: Pending, Metadata: e.Metadata}, ret: never})
+			moments = append(moments, moment{int64(i), 2 * id})
+			continue
+		}
+		if !called {
+			return nil, &HistoryError{-1, i, fmt.Sprintf("a return with id %d, which no call before it has", e.Id)}
+		}
+		o := &p.ops[id]
+		if o.Return != Pending {
+			return nil, &HistoryError{-1, i, fmt.Sprintf("a second return with id %d", e.Id)}
+		}
+		o.Output, o.Return = e.Value, int64(i)
+		if e.Metadata != nil {
+			o.Metadata = e.Metadata
+		}
+		moments = append(moments, moment{int64(i), 2*id + 1})
+	}
+	p.last = int64(len(history))
+	p.rank(moments)
+	return p, nil
+}
+
+// sequentialClients finds two operations that a client had open at once.
+func sequentialClients(p *part) error {
+	latest := make(map[int]int32) // client -> its latest operation so far
+	for _, id := range p.calls {
+		o := &p.ops[id]
+		if before, ok := latest[o.ClientId]; ok {
+			// Equal times are no overlap: one clock reading may serve as the
+			// return of one operation and the call of the next.
+			if b := &p.ops[before]; b.pending() || b.Return > o.Call {
+				return &HistoryError{-1, int(id), fmt.Sprintf(
+					"client %d calls at %d while its operation %d, called at %d, is still open",
+					o.ClientId, o.Call, before, b.Call)}
+			}
+		}
+		latest[o.ClientId] = id
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package models
+
+import (
+	"fmt"
+
+	"raftlab/porcupine"
+)
+
+// A KVOp is an operation of [KV].
+type KVOp uint8
+
+// The operations of KV.
+const (
+	KVGet    KVOp = iota // answers the key's value, "" if it has none
+	KVPut                // sets the key's value
+	KVAppend             // adds to the end of the key's value
+)
+
+// KVInput is the input of an operation of [KV].
+type KVInput struct {
+	Op    KVOp
+	Key   string
+	Value string // of a put or an append
+}
+
+// KVOutput is the output of an operation of [KV].
+type KVOutput struct {
+	Value string // of a get
+}
+
+// KV is the labs' key/value store. Inputs are KVInput, outputs KVOutput; a
+// key that was never written has the value "".
+var KV = newKV()
+
+func newKV() porcupine.Model {
+	m := porcupine.Model{
+		Init: func() any { return "" },
+		Step: func(state, input, output any) (bool, any) {
+			in, value := input.(KVInput), state.(string)
+			if in.Op == KVGet {
+				return output.(KVOutput).Value == value, state
+			}
+			return true, kvWrite(value, in)
+		},
+		StepPending: func(state, input any) []any {
+			if in := input.(KVInput); in.Op != KVGet {
+				return []any{kvWrite(state.(string), in)}
+			}
+			return nil
+		},
+		DescribeOperation: func(input, output any) string {
+			in := input.(KVInput)
+			switch in.Op {
+			case KVGet:
+				return fmt.Sprintf("get(%q)%s", in.Key, answer(output, func(o KVOutput) string { return fmt.Sprintf("%q", o.Value) }))
+			case KVPut:
+				return fmt.Sprintf("put(%q, %q)%s", in.Key, in.Value, answer[KVOutput](output, nil))
+			default:
+				return fmt.Sprintf("append(%q, %q)%s", in.Key, in.Value, answer[KVOutput](output, nil))
+			}
+		},
+		DescribeState: func(state any) string { return fmt.Sprintf("%q", state) },
+		Hint:          &porcupine.Hint{Initial: "", Access: kvAccess},
+	}
+	m.Partition, m.PartitionEvent = byKey(func(input any) string { return input.(KVInput).Key })
+	return m
+}
+
+func kvAccess(input, output any) porcupine.Access {
+	switch in := input.(KVInput); in.Op {
+	case KVGet:
+		out, _ := output.(KVOutput)
+		return porcupine.Access{Kind: porcupine.AccessRead, Value: out.Value}
+	case KVPut:
+		return porcupine.Access{Kind: porcupine.AccessWrite, Value: in.Value}
+	default:
+		return porcupine.Access{Kind: porcupine.AccessAppend, Value: in.Value}
+	}
+}
+
+func kvWrite(value string, in KVInput) string {
+	if in.Op == KVPut {
+		return in.Value
+	}
+	return value + in.Value
+}
+
+// answer is the end of an operation's description: what it returned, nothing
+// if there is nothing to say of that, or that it is pending.
+func answer[O any](output any, text func(O) string) string {
+	out, ok := output.(O)
+	switch {
+	case !ok:
+		return " pending"
+	case text == nil:
+		return ""
+	}
+	return " -> " + text(out)
+}

@@ -1,0 +1,72 @@
+package models
+
+import (
+	"fmt"
+
+	"raftlab/porcupine"
+)
+
+// A LockOp is an operation of [Lock].
+type LockOp uint8
+
+// The operations of Lock.
+const (
+	LockAcquire LockOp = iota // takes the lock if nobody holds it
+	LockRelease               // gives the lock back if the caller holds it
+)
+
+// LockInput is the input of an operation of [Lock].
+type LockInput struct {
+	Op    LockOp
+	Name  string // which lock
+	Owner string // who asks; not empty
+}
+
+// LockOutput is the output of an operation of [Lock].
+type LockOutput struct {
+	OK bool // the lock was taken, or given back
+}
+
+// Lock is a set of named locks. Acquire answers at once, OK or not; a lock is not
+// reentrant. A lock whose Acquire waits is described by the completed calls, all OK.
+// Inputs are LockInput, outputs LockOutput.
+var Lock = newLock()
+
+func newLock() porcupine.Model {
+	m := porcupine.Model{
+		Init: func() any { return "" }, // who holds the lock
+		Step: func(state, input, output any) (bool, any) {
+			if next, ok := lockStep(state.(string), input.(LockInput)); ok {
+				return output.(LockOutput).OK, next
+			}
+			return !output.(LockOutput).OK, state
+		},
+		StepPending: func(state, input any) []any {
+			if next, ok := lockStep(state.(string), input.(LockInput)); ok {
+				return []any{next}
+			}
+			return nil
+		},
+		DescribeOperation: func(input, output any) string {
+			in := input.(LockInput)
+			name := map[LockOp]string{LockAcquire: "acquire", LockRelease: "release"}[in.Op]
+			return fmt.Sprintf("%s(%q, %q)%s", name, in.Name, in.Owner, answer(output, func(o LockOutput) string { return fmt.Sprint(o.OK) }))
+		},
+		DescribeState: func(state any) string {
+			if state == "" {
+				return "free"
+			}
+			return fmt.Sprintf("held by %q", state)
+		},
+	}
+	m.Partition, m.PartitionEvent = byKey(func(input any) string { return input.(LockInput).Name })
+	return m
+}
+
+// lockStep returns who holds the lock next, if the operation takes effect.
+func lockStep(holder string, in LockInput) (string, bool) {
+	if in.Op == LockAcquire {
+		return in.Owner, holder == ""
+	}
+	return "", holder == in.Owner
+}

@@ -1,0 +1,89 @@
+package models
+
+import (
+	"fmt"
+
+	"raftlab/porcupine"
+)
+
+// A RegisterOp is an operation of [Register] or [CASRegister].
+type RegisterOp uint8
+
+// The operations of Register and CASRegister.
+const (
+	RegisterRead  RegisterOp = iota // answers the value
+	RegisterWrite                   // sets the value
+	RegisterCAS                     // sets the value if it is the expected one; CASRegister only
+)
+
+// RegisterInput is the input of an operation of [Register] or [CASRegister].
+// Values are of any types that == can compare; the first value is nil.
+type RegisterInput struct {
+	Op     RegisterOp
+	Value  any // of a write or a compare-and-swap
+	Expect any // of a compare-and-swap
+}
+
+// RegisterOutput is the output of an operation of [Register] or [CASRegister].
+type RegisterOutput struct {
+	Value any  // of a read
+	OK    bool // of a compare-and-swap: it took effect
+}
+
+// Register is a single value that is read and written. Inputs are
+// RegisterInput, outputs RegisterOutput.
+var Register = newRegister()
+
+// CASRegister is [Register] with compare-and-swap.
+var CASRegister = newRegister()
+
+func newRegister() porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return nil },
+		Step: func(state, input, output any) (bool, any) {
+			in, out := input.(RegisterInput), output.(RegisterOutput)
+			switch in.Op {
+			case RegisterRead:
+				return out.Value == state, state
+			case RegisterWrite:
+				return true, in.Value
+			}
+			if in.Expect == state {
+				return out.OK, in.Value
+			}
+			return !out.OK, state
+		},
+		StepPending: func(state, input any) []any {
+			in := input.(RegisterInput)
+			if in.Op == RegisterWrite || in.Op == RegisterCAS && in.Expect == state {
+				return []any{in.Value}
+			}
+			return nil
+		},
+		DescribeOperation: func(input, output any) string {
+			in := input.(RegisterInput)
+			switch in.Op {
+			case RegisterRead:
+				return "read()" + answer(output, func(o RegisterOutput) string { return fmt.Sprint(o.Value) })
+			case RegisterWrite:
+				return fmt.Sprintf("write(%v)", in.Value) + answer[RegisterOutput](output, nil)
+			}
+			return fmt.Sprintf("cas(%v, %v)", in.Expect, in.Value) + answer(output, func(o RegisterOutput) string { return fmt.Sprint(o.OK) })
+		},
+		Hint: &porcupine.Hint{Initial: nil, Access: registerAccess},
+	}
+}
+
+func registerAccess(input, output any) porcupine.Access {
+	in := input.(RegisterInput)
+	out, completed := output.(RegisterOutput)
+	switch {
+	case in.Op == RegisterRead:
+		return porcupine.Access{Kind: porcupine.AccessRead, Value: out.Value}
+	case in.Op == RegisterWrite:
+		return porcupine.Access{Kind: porcupine.AccessWrite, Value: in.Value}
+	case completed && !out.OK:
+		return porcupine.Access{Kind: porcupine.AccessDiffer, Expect: in.Expect}
+	}
+	return porcupine.Access{Kind: porcupine.AccessSwap, Value: in.Value, Expect: in.Expect}
+}

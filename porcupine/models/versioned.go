@@ -1,0 +1,274 @@
+package models
+
+import (
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"strings"
+
+	"raftlab/porcupine"
+)
+
+// A VersionedOp is an operation of [KVVersioned] or [KVStore].
+type VersionedOp uint8
+
+// The operations of KVVersioned and KVStore.
+const (
+	VersionedGet    VersionedOp = iota // answers value, version and whether the key is there
+	VersionedPut                       // sets the value, answers the new version
+	VersionedAppend                    // adds to the value (of an absent key: to ""), answers the new version
+	VersionedDelete                    // removes the key, answers whether it was there
+	VersionedCAS                       // sets the value if the key has the expected version
+	VersionedScan                      // answers all keys and values; KVStore only
+)
+
+// VersionedInput is the input of an operation of [KVVersioned] or [KVStore].
+type VersionedInput struct {
+	Op      VersionedOp
+	Key     string // not of a scan
+	Value   string // of a put, an append or a compare-and-swap
+	Version uint64 // that a compare-and-swap expects; 0 expects that the key is absent
+}
+
+// VersionedOutput is the output of an operation of [KVVersioned] or [KVStore].
+type VersionedOutput struct {
+	Value string // of a get that found the key
+	// Version is, of a get, the key's version; of a write, the one it gave the
+	// key; of a compare-and-swap that failed, the one the key has instead. An absent key
+	// has version 0. A write, or a compare-and-swap that failed, may leave it 0 for
+	// "not told".
+	Version uint64
+	OK      bool              // of a get or delete: the key is there; of a compare-and-swap: it took effect
+	Scan    map[string]string // of a scan: all keys and their values
+}
+
+// KVVersioned is a key/value store in which every write gives its key a version
+// greater than any that the key had before (as a store does that numbers all its
+// writes). Inputs are VersionedInput, outputs VersionedOutput. The versions that
+// operations answer must fit one order of the writes, which makes this a
+// stricter and quicker check than that of values alone.
+var KVVersioned = newKVVersioned()
+
+// versioned is the state of one key. After a pending write the version is not
+// known until an operation tells it.
+type versioned struct {
+	present bool
+	value   string
+	version uint64 // 0 if absent or not known
+	floor   uint64 // the version is, and later ones are, greater than this
+}
+
+func newKVVersioned() porcupine.Model {
+	m := porcupine.Model{
+		Init: func() any { return versioned{} },
+		Step: func(state, input, output any) (bool, any) {
+			return state.(versioned).step(input.(VersionedInput), output.(VersionedOutput))
+		},
+		StepPending: func(state, input any) []any {
+			if next, ok := state.(versioned).stepPending(input.(VersionedInput)); ok {
+				return []any{next}
+			}
+			return nil
+		},
+		DescribeOperation: describeVersioned,
+		DescribeState:     func(state any) string { return state.(versioned).String() },
+	}
+	m.Partition, m.PartitionEvent = byKey(func(input any) string { return input.(VersionedInput).Key })
+	return m
+}
+
+// is says whether the key may have the version, and what is known of it then.
+func (s versioned) is(version uint64) (bool, versioned) {
+	switch {
+	case !s.present:
+		return version == 0, s
+	case s.version != 0:
+		return version == s.version, s
+	}
+	known := s
+	known.version, known.floor = version, version
+	return version > s.floor, known
+}
+
+// write returns the state after a write that answered the version, 0 if that
+// is not known.
+func (s versioned) write(value string, version uint64) (bool, versioned) {
+	if version == 0 {
+		return true, versioned{present: true, value: value, floor: s.floor}
+	}
+	return version > s.floor, versioned{present: true, value: value, version: version, floor: version}
+}
+
+func (s versioned) step(in VersionedInput, out VersionedOutput) (bool, versioned) {
+	switch in.Op {
+	case VersionedGet:
+		if out.OK != s.present || out.Value != s.value {
+			return false, s
+		}
+		return s.is(out.Version)
+	case VersionedPut:
+		return s.write(in.Value, out.Version)
+	case VersionedAppend:
+		return s.write(s.value+in.Value, out.Version)
+	case VersionedDelete:
+		return out.OK == s.present, versioned{floor: s.floor}
+	case VersionedCAS:
+		return s.stepCAS(in, out)
+	}
+	return false, s
+}
+
+func (s versioned) stepCAS(in VersionedInput, out VersionedOutput) (bool, versioned) {
+	if !out.OK {
+		unknown := s.present && s.version == 0
+		if out.Version == 0 {
+			return unknown || in.Version != s.version, s
+		}
+		ok, known := s.is(out.Version)
+		return ok && out.Version != in.Version, known
+	}
+	ok, known := s.is(in.Version)
+	if !ok {
+		return false, s
+	}
+	return known.write(in.Value, out.Version)
+}
+
+func (s versioned) stepPending(in VersionedInput) (versioned, bool) {
+	switch in.Op {
+	case VersionedPut:
+		_, next := s.write(in.Value, 0)
+		return next, true
+	case VersionedAppend:
+		_, next := s.write(s.value+in.Value, 0)
+		return next, true
+	case VersionedDelete:
+		return versioned{floor: s.floor}, s.present
+	case VersionedCAS:
+		ok, known := s.is(in.Version)
+		_, next := known.write(in.Value, 0)
+		return next, ok
+	}
+	return s, false
+}
+
+func (s versioned) String() string {
+	switch {
+	case !s.present:
+		return "absent"
+	case s.version == 0:
+		return fmt.Sprintf("%q, version above %d", s.value, s.floor)
+	}
+	return fmt.Sprintf("%q, version %d", s.value, s.version)
+}
+
+// KVStore is [KVVersioned] with scans. A scan sees all keys at once, so a
+// history that has one is checked as a whole, which takes much longer; one
+// that has none is partitioned by key. A scan is a VersionedInput with Op VersionedScan.
+var KVStore = newKVStore()
+
+func newKVStore() porcupine.Model {
+	seed := maphash.MakeSeed()
+	m := porcupine.Model{
+		Init:  func() any { return map[string]versioned{} },
+		Step:  stepStore,
+		Equal: func(a, b any) bool { return maps.Equal(a.(map[string]versioned), b.(map[string]versioned)) },
+		Hash: func(state any) uint64 {
+			var sum uint64
+			for key, s := range state.(map[string]versioned) {
+				sum += maphash.Comparable(seed, key) ^ maphash.Comparable(seed, s)
+			}
+			return sum
+		},
+		StepPending: func(state, input any) []any {
+			store, in := state.(map[string]versioned), input.(VersionedInput)
+			if next, ok := store[in.Key].stepPending(in); ok {
+				return []any{withKey(store, in.Key, next)}
+			}
+			return nil
+		},
+		DescribeOperation: describeVersioned,
+		DescribeState:     describeStore,
+	}
+	operations, events := byKey(func(input any) string { return input.(VersionedInput).Key })
+	m.Partition = func(history []porcupine.Operation) [][]porcupine.Operation {
+		if slices.ContainsFunc(history, func(o porcupine.Operation) bool { return isScan(o.Input) }) {
+			return [][]porcupine.Operation{history}
+		}
+		return operations(history)
+	}
+	m.PartitionEvent = func(history []porcupine.Event) [][]porcupine.Event {
+		if slices.ContainsFunc(history, func(e porcupine.Event) bool { return e.Kind == porcupine.CallEvent && isScan(e.Value) }) {
+			return [][]porcupine.Event{history}
+		}
+		return events(history)
+	}
+	return m
+}
+
+func isScan(input any) bool { return input.(VersionedInput).Op == VersionedScan }
+
+func stepStore(state, input, output any) (bool, any) {
+	store, in, out := state.(map[string]versioned), input.(VersionedInput), output.(VersionedOutput)
+	if in.Op != VersionedScan {
+		before := store[in.Key]
+		ok, next := before.step(in, out)
+		if !ok || next == before {
+			return ok, state
+		}
+		return true, withKey(store, in.Key, next)
+	}
+	found := 0
+	for key, s := range store {
+		if value, ok := out.Scan[key]; ok != s.present || value != s.value {
+			return false, state
+		}
+		if s.present {
+			found++
+		}
+	}
+	return found == len(out.Scan), state
+}
+
+func withKey(store map[string]versioned, key string, s versioned) map[string]versioned {
+	next := maps.Clone(store)
+	next[key] = s
+	return next
+}
+
+func describeStore(state any) string {
+	store := state.(map[string]versioned)
+	var texts []string
+	for _, key := range slices.Sorted(maps.Keys(store)) {
+		if store[key].present {
+			texts = append(texts, fmt.Sprintf("%q: %v", key, store[key]))
+		}
+	}
+	return "{" + strings.Join(texts, ", ") + "}"
+}
+
+func describeVersioned(input, output any) string {
+	in := input.(VersionedInput)
+	version := func(o VersionedOutput) string { return fmt.Sprintf("version %d", o.Version) }
+	switch in.Op {
+	case VersionedGet:
+		return fmt.Sprintf("get(%q)%s", in.Key, answer(output, func(o VersionedOutput) string {
+			if !o.OK {
+				return "absent"
+			}
+			return fmt.Sprintf("%q, version %d", o.Value, o.Version)
+		}))
+	case VersionedPut:
+		return fmt.Sprintf("put(%q, %q)%s", in.Key, in.Value, answer(output, version))
+	case VersionedAppend:
+		return fmt.Sprintf("append(%q, %q)%s", in.Key, in.Value, answer(output, version))
+	case VersionedDelete:
+		return fmt.Sprintf("delete(%q)%s", in.Key, answer(output, func(o VersionedOutput) string { return fmt.Sprint(o.OK) }))
+	case VersionedCAS:
+		return fmt.Sprintf("cas(%q, version %d, %q)%s", in.Key, in.Version, in.Value, answer(output, func(o VersionedOutput) string {
+			return fmt.Sprintf("%v, version %d", o.OK, o.Version)
+		}))
+	}
+	return "scan()" + answer(output, func(o VersionedOutput) string { return fmt.Sprint(o.Scan) })
+}

@@ -1,0 +1,320 @@
+package porcupine_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"slices"
+	"testing"
+
+	"raftlab/porcupine"
+)
+
+// oracle decides linearizability by trying every order. It is slow and obvious.
+func oracle(m porcupine.Model, history []porcupine.Operation) bool {
+	left := len(history)
+	for _, h := range history {
+		if h.Return == porcupine.Pending {
+			left--
+		}
+	}
+	return oracleFrom(m, history, make([]bool, len(history)), left, m.Init())
+}
+
+func oracleFrom(m porcupine.Model, history []porcupine.Operation, done []bool, left int, state any) bool {
+	if left == 0 {
+		return true
+	}
+	for i, h := range history {
+		if done[i] || !mayBeNext(history, done, h) {
+			continue
+		}
+		done[i] = true
+		pending := h.Return == porcupine.Pending
+		var next []any
+		if pending {
+			next = m.StepPending(state, h.Input)
+		} else if ok, s := m.Step(state, h.Input, h.Output); ok {
+			next = []any{s}
+		}
+		rest := left
+		if !pending {
+			rest--
+		}
+		for _, s := range next {
+			if oracleFrom(m, history, done, rest, s) {
+				return true
+			}
+		}
+		done[i] = false
+	}
+	return false
+}
+
+// mayBeNext says whether no operation that is still to come returned before h was called.
+func mayBeNext(history []porcupine.Operation, done []bool, h porcupine.Operation) bool {
+	for i, other := range history {
+		if !done[i] && other.Return < h.Call {
+			return false
+		}
+	}
+	return true
+}
+
+// world is a model for random histories: how to draw an input, and what
+// outputs it may have in a state.
+type world struct {
+	name    string
+	model   porcupine.Model
+	input   func(r *rand.Rand) any
+	outputs func(state, input any) []any // every possible output
+	wrong   func(r *rand.Rand) any       // some output, right or wrong
+}
+
+// withPending gives a model the StepPending that follows from its possible outputs.
+func (w world) withPending() porcupine.Model {
+	m := w.model
+	m.StepPending = func(state, input any) []any {
+		var next []any
+		for _, out := range w.outputs(state, input) {
+			if ok, s := m.Step(state, input, out); ok {
+				next = append(next, s)
+			}
+		}
+		return next
+	}
+	return m
+}
+
+// history draws a history of up to n operations. It is legal by construction
+// and then, half of the time, changed in one place.
+func (w world) history(r *rand.Rand, n int) []porcupine.Operation {
+	n = 1 + r.IntN(n)
+	span := int64(1 + r.IntN(3*n))
+	h := make([]porcupine.Operation, n)
+	points := make([]float64, n)
+	order := make([]int, n)
+	for i := range h {
+		a, b := r.Int64N(span), r.Int64N(span)
+		if r.IntN(3) == 0 {
+			b = a + r.Int64N(3)
+		}
+		h[i] = porcupine.Operation{ClientId: i, Input: w.input(r), Call: min(a, b), Return: max(a, b)}
+		points[i] = float64(h[i].Call) + r.Float64()*float64(h[i].Return-h[i].Call)
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		if points[a] < points[b] {
+			return -1
+		}
+		return 1
+	})
+	state := w.model.Init()
+	for _, i := range order {
+		outs := w.outputs(state, h[i].Input)
+		h[i].Output = outs[r.IntN(len(outs))]
+		_, state = w.model.Step(state, h[i].Input, h[i].Output)
+	}
+	pendingIn := []int{2, 5, 1000}[r.IntN(3)]
+	for i := range h {
+		if r.IntN(pendingIn) == 0 {
+			h[i].Return, h[i].Output = porcupine.Pending, nil
+		}
+	}
+	if i := r.IntN(n); r.IntN(2) == 0 && h[i].Return != porcupine.Pending {
+		if r.IntN(2) == 0 {
+			h[i].Output = w.wrong(r)
+		} else {
+			h[i].Call, h[i].Return = span+h[i].Call, span+h[i].Return
+		}
+	}
+	return h
+}
+
+type regInput struct {
+	op   byte // 'r', 'w', 'a'dd, 'c'as
+	a, b int
+}
+
+func registerStep(state, input, output any) (bool, any) {
+	in, st := input.(regInput), state.(int)
+	switch in.op {
+	case 'r':
+		return output == st, st
+	case 'w':
+		return true, in.a
+	case 'a':
+		return true, (st + in.a) % 4
+	default:
+		if st == in.a {
+			return output == 1, in.b
+		}
+		return output == 0, st
+	}
+}
+
+func registerOutputs(state, input any) []any {
+	in, st := input.(regInput), state.(int)
+	switch {
+	case in.op == 'r':
+		return []any{st}
+	case in.op == 'c' && st == in.a:
+		return []any{1}
+	}
+	return []any{0}
+}
+
+func registerWorld(name, ops string, values int) world {
+	return world{
+		name:    name,
+		model:   porcupine.Model{Init: func() any { return 0 }, Step: registerStep},
+		input:   func(r *rand.Rand) any { return regInput{ops[r.IntN(len(ops))], r.IntN(values), r.IntN(values)} },
+		outputs: registerOutputs,
+		wrong:   func(r *rand.Rand) any { return r.IntN(values) },
+	}
+}
+
+type listInput struct {
+	op   byte // 'g'et, 'p'ut, 'a'ppend
+	text string
+}
+
+func listWorld(name string, texts int) world {
+	step := func(state, input, output any) (bool, any) {
+		in, st := input.(listInput), state.(string)
+		switch in.op {
+		case 'g':
+			return output == st, st
+		case 'p':
+			return true, in.text
+		default:
+			return true, st + in.text
+		}
+	}
+	return world{
+		name:  name,
+		model: porcupine.Model{Init: func() any { return "" }, Step: step},
+		input: func(r *rand.Rand) any {
+			return listInput{"gpaga"[r.IntN(5)], fmt.Sprint(r.IntN(texts))}
+		},
+		outputs: func(state, input any) []any {
+			if input.(listInput).op == 'g' {
+				return []any{state}
+			}
+			return []any{""}
+		},
+		wrong: func(r *rand.Rand) any { return fmt.Sprint(r.IntN(texts)) },
+	}
+}
+
+// queueWorld has states that == cannot compare.
+func queueWorld(equal func(a, b any) bool, hash func(any) uint64) world {
+	step := func(state, input, output any) (bool, any) {
+		q, in := state.([]int), input.(int)
+		if in > 0 {
+			return output == 0, append(slices.Clone(q), in)
+		}
+		if len(q) == 0 {
+			return output == -1, q
+		}
+		return output == q[0], slices.Clone(q[1:])
+	}
+	return world{
+		name:  "queue",
+		model: porcupine.Model{Init: func() any { return []int(nil) }, Step: step, Equal: equal, Hash: hash},
+		input: func(r *rand.Rand) any { return max(0, r.IntN(5)-1) },
+		outputs: func(state, input any) []any {
+			switch q := state.([]int); {
+			case input.(int) > 0:
+				return []any{0}
+			case len(q) == 0:
+				return []any{-1}
+			default:
+				return []any{q[0]}
+			}
+		},
+		wrong: func(r *rand.Rand) any { return r.IntN(4) - 1 },
+	}
+}
+
+// lossyWorld is a nondeterministic register: a write may be lost, and what a
+// write answers does not tell.
+func lossyWorld(hash func(any) uint64) world {
+	nm := porcupine.NondeterministicModel{
+		Init: func() []any { return []any{0} },
+		Step: func(state, input, output any) []any {
+			in := input.(regInput)
+			if in.op == 'w' {
+				return []any{state, in.a}
+			}
+			if output == state {
+				return []any{state}
+			}
+			return nil
+		},
+		Hash: hash,
+	}
+	return world{
+		name:  "lossy",
+		model: nm.ToModel(),
+		input: func(r *rand.Rand) any { return regInput{op: "rwr"[r.IntN(3)], a: r.IntN(3)} },
+		outputs: func(state, input any) []any {
+			if input.(regInput).op == 'r' {
+				return state.([]any)
+			}
+			return []any{0}
+		},
+		wrong: func(r *rand.Rand) any { return r.IntN(3) },
+	}
+}
+
+func worlds() []world {
+	deepEqual := func(a, b any) bool { return slices.Equal(a.([]int), b.([]int)) }
+	length := func(s any) uint64 { return uint64(len(s.([]int))) }
+	coarse := registerWorld("coarse", "rwac", 4)
+	coarse.model.Equal = func(a, b any) bool { return a == b }
+	scanning := registerWorld("scanning", "rwc", 3)
+	scanning.model.Equal = reflect.DeepEqual
+	return []world{
+		registerWorld("register", "rw", 3), registerWorld("wide register", "rw", 50), registerWorld("adder", "rwac", 4),
+		registerWorld("cas", "rwcc", 3), coarse, scanning,
+		listWorld("list", 3), listWorld("wide list", 60),
+		queueWorld(nil, nil), queueWorld(deepEqual, nil), queueWorld(deepEqual, length), queueWorld(nil, length),
+		lossyWorld(nil), lossyWorld(func(s any) uint64 { return uint64(s.(int)) }),
+	}
+}
+
+func cases() int {
+	if os.Getenv("RAFTLAB_SOAK") == "1" {
+		return 1_000_000
+	}
+	return 50_000
+}
+
+// TestAgainstOracle compares the checker with the oracle on small random histories.
+func TestAgainstOracle(t *testing.T) {
+	all := worlds()
+	each := cases() / len(all)
+	for n, w := range all {
+		t.Run(fmt.Sprint(n, " ", w.name), func(t *testing.T) {
+			t.Parallel()
+			m := w.withPending()
+			var legal int
+			for seed := range each {
+				r := rand.New(rand.NewPCG(uint64(seed), uint64(n)))
+				h := w.history(r, 7)
+				want := oracle(m, h)
+				if want {
+					legal++
+				}
+				if got := porcupine.CheckOperations(m, h); got != want {
+					t.Fatalf("seed %d: got %v, want %v: %+v", seed, got, want, h)
+				}
+			}
+			if legal < each/5 || legal > each*19/20 {
+				t.Errorf("%d of %d histories are legal: no fair sample", legal, each)
+			}
+		})
+	}
+}

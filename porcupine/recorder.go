@@ -1,0 +1,109 @@
+package porcupine
+
+import (
+	"cmp"
+	"slices"
+)
+
+// recorder keeps the paths that a search tried, as a tree, in order to tell
+// for every operation the longest partial linearization that has it. The
+// methods of a nil recorder do nothing.
+type recorder struct {
+	nodes []pathNode
+	stack []int32 // the nodes of the current path
+}
+
+// pathNode is an operation linearized after those of its parents.
+type pathNode struct {
+	parent, op, depth int32
+	leaf              int32 // the deepest node below this one, itself included
+}
+
+// maxPartials bounds how many partial linearizations are kept for one part.
+const maxPartials = 100
+
+func (r *recorder) bytes() int64 {
+	if r == nil {
+		return 0
+	}
+	return 16*int64(cap(r.nodes)) + 4*int64(cap(r.stack))
+}
+
+// restart notes that the search begins again from an empty path.
+func (r *recorder) restart() {
+	if r != nil {
+		r.nodes, r.stack = r.nodes[:0], r.stack[:0]
+	}
+}
+
+// arrive notes the search's path, which has grown since the last call.
+func (r *recorder) arrive(path []int32) {
+	if r == nil {
+		return
+	}
+	for _, id := range path[len(r.stack):] {
+		parent := int32(-1)
+		if n := len(r.stack); n > 0 {
+			parent = r.stack[n-1]
+		}
+		node := int32(len(r.nodes))
+		r.nodes = append(r.nodes, pathNode{parent: parent, op: id, depth: int32(len(r.stack)), leaf: node})
+		r.stack = append(r.stack, node)
+	}
+}
+
+// goBack notes that the search goes back to the first n operations of its path.
+func (r *recorder) goBack(n int) {
+	if r == nil {
+		return
+	}
+	r.markLeaf()
+	r.stack = r.stack[:min(n, len(r.stack))]
+}
+
+// markLeaf makes the end of the current path known to the nodes above it. What a
+// node knows, those above it know too, so the first one that knows better ends the walk.
+func (r *recorder) markLeaf() {
+	if len(r.stack) == 0 {
+		return
+	}
+	leaf := r.stack[len(r.stack)-1]
+	depth := r.nodes[leaf].depth
+	for node := r.nodes[leaf].parent; node >= 0 && r.depthOf(node) < depth; node = r.nodes[node].parent {
+		r.nodes[node].leaf = leaf
+	}
+}
+
+func (r *recorder) depthOf(node int32) int32 { return r.nodes[r.nodes[node].leaf].depth }
+
+// partials returns the longest paths, longest first, such that every
+// operation on some path is on one of them (if they are not too many).
+func (r *recorder) partials(ops int) [][]int {
+	r.markLeaf()
+	best := make([]int32, ops) // operation -> node + 1
+	for i := range r.nodes {
+		id := r.nodes[i].op
+		if best[id] == 0 || r.depthOf(int32(i)) > r.depthOf(best[id]-1) {
+			best[id] = int32(i + 1)
+		}
+	}
+	var leaves []int32
+	for _, node := range best {
+		if node > 0 {
+			leaves = append(leaves, r.nodes[node-1].leaf)
+		}
+	}
+	slices.SortFunc(leaves, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(r.nodes[b].depth, r.nodes[a].depth), cmp.Compare(a, b))
+	})
+	leaves = slices.Compact(leaves)
+	var result [][]int
+	for _, leaf := range leaves[:min(len(leaves), maxPartials)] {
+		path := make([]int, r.nodes[leaf].depth+1)
+		for node := leaf; node >= 0; node = r.nodes[node].parent {
+			path[r.nodes[node].depth] = int(r.nodes[node].op)
+		}
+		result = append(result, path)
+	}
+	return result
+}

@@ -1,0 +1,159 @@
+package porcupine
+
+import "math/bits"
+
+// slots gives every operation a number that no other operation has while it is
+// open, so that a set of open operations is a mask of a few words. It follows
+// the search from stage to stage and knows which operation holds which slot.
+//
+// Stage k is the time just before the k-th return. Pending operations stay open
+// for ever and have numbers of their own.
+type slots struct {
+	of           []int32  // operation -> slot
+	words        int      // length of a mask of slots
+	pendingWords int      // length of a mask of pending slots
+	at           []int32  // slot -> the operation in it, at the current stage
+	occupied     []uint64 // the slots in use at the current stage
+	pendingAt    []int32  // pending slot -> operation
+	pendingOpen  []uint64 // the pending operations called before the current stage
+	previous     []int32  // operation -> the one that had its slot before, or -1
+	firstCall    []int32  // stage -> the first call that it adds; one stage more than returns
+
+	class    []int32 // operation -> operations with equal input and output; 0 not yet known
+	classes  map[[2]any]int32
+	unhashed int32
+}
+
+func assignSlots(p *part) slots {
+	a := slots{of: make([]int32, len(p.ops)), previous: make([]int32, len(p.ops)),
+		firstCall: make([]int32, 0, len(p.returns)+1), class: make([]int32, len(p.ops)), classes: make(map[[2]any]int32)}
+	var free []uint64 // a set bit is a free slot
+	var holder []int32
+	call := 0
+	for _, ret := range p.returns {
+		a.firstCall = append(a.firstCall, int32(call))
+		for ; call < len(p.calls) && p.ops[p.calls[call]].call < p.ops[ret].ret; call++ {
+			id := p.calls[call]
+			if p.ops[id].pending() {
+				a.of[id] = int32(len(a.pendingAt))
+				a.pendingAt = append(a.pendingAt, id)
+				continue
+			}
+			var slot int32
+			slot, free = takeLowest(free)
+			for int(slot) >= len(holder) {
+				holder = append(holder, -1)
+			}
+			a.of[id], a.previous[id], holder[slot] = slot, holder[slot], id
+		}
+		slot := a.of[ret]
+		free[slot/64] |= 1 << (slot % 64)
+	}
+	a.firstCall = append(a.firstCall, int32(call))
+	a.words = len(free)
+	a.pendingWords = (len(a.pendingAt) + 63) / 64
+	a.at = make([]int32, 64*len(free))
+	return a
+}
+
+// takeLowest removes the lowest bit from the set, which it extends if it is empty.
+func takeLowest(free []uint64) (int32, []uint64) {
+	for w, mask := range free {
+		if mask != 0 {
+			free[w] &= mask - 1
+			return int32(64*w + bits.TrailingZeros64(mask)), free
+		}
+	}
+	return int32(64 * len(free)), append(free, ^uint64(1))
+}
+
+func (a *slots) reset() {
+	a.occupied = make([]uint64, a.words)
+	a.pendingOpen = make([]uint64, a.pendingWords)
+	clear(a.at)
+}
+
+// calledAt returns the operations that are called between the returns of the
+// stage before and of this one.
+func (a *slots) calledAt(p *part, stage int32) []int32 {
+	return p.calls[a.firstCall[stage]:a.firstCall[stage+1]]
+}
+
+func (a *slots) open(p *part, stage int32) {
+	for _, id := range a.calledAt(p, stage) {
+		slot := a.of[id]
+		if p.ops[id].pending() {
+			a.pendingOpen[slot/64] |= 1 << (slot % 64)
+		} else {
+			a.occupied[slot/64] |= 1 << (slot % 64)
+			a.at[slot] = id
+		}
+	}
+}
+
+// advance passes the return of the stage.
+func (a *slots) advance(p *part, stage int32) {
+	slot := a.of[p.returns[stage]]
+	a.occupied[slot/64] &^= 1 << (slot % 64)
+	if int(stage)+1 < len(p.returns) {
+		a.open(p, stage+1)
+	}
+}
+
+// retreat undoes advance.
+func (a *slots) retreat(p *part, stage int32) {
+	if int(stage)+1 < len(p.returns) {
+		called := a.calledAt(p, stage+1)
+		for i := len(called) - 1; i >= 0; i-- {
+			id := called[i]
+			slot := a.of[id]
+			if p.ops[id].pending() {
+				a.pendingOpen[slot/64] &^= 1 << (slot % 64)
+				continue
+			}
+			a.occupied[slot/64] &^= 1 << (slot % 64)
+			if a.previous[id] >= 0 {
+				a.at[slot] = a.previous[id]
+			}
+		}
+	}
+	slot := a.of[p.returns[stage]]
+	a.occupied[slot/64] |= 1 << (slot % 64)
+}
+
+// choices counts the operations that may be linearized next.
+func (a *slots) choices(s *search) int {
+	n := 0
+	for w, mask := range a.occupied {
+		n += bits.OnesCount64(mask &^ s.done[w])
+	}
+	for w, mask := range a.pendingOpen {
+		n += bits.OnesCount64(mask &^ s.used[w])
+	}
+	return n
+}
+
+// twin says whether two operations have equal inputs and outputs.
+func (a *slots) twin(s *search, x, y int32) bool {
+	return a.classOf(s.part, x) == a.classOf(s.part, y)
+}
+
+func (a *slots) classOf(p *part, id int32) int32 {
+	if a.class[id] != 0 {
+		return a.class[id]
+	}
+	o := &p.ops[id]
+	if !hashable(o.Input) || !hashable(o.Output) {
+		a.unhashed--
+		a.class[id] = a.unhashed
+		return a.unhashed
+	}
+	key := [2]any{o.Input, o.Output}
+	class, ok := a.classes[key]
+	if !ok {
+		class = int32(len(a.classes) + 1)
+		a.classes[key] = class
+	}
+	a.class[id] = class
+	return class
+}

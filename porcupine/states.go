@@ -1,0 +1,269 @@
+package porcupine
+
+import (
+	"context"
+	"math/bits"
+	"reflect"
+)
+
+// stateID names an interned state. Equal states have the same id, except in
+// a table that scans (see stateTable), where they may have several.
+type stateID int32
+
+// refused is what a transition leads to when Step says no.
+const refused stateID = -1
+
+// stateTable interns the states of one part's search, and steps them.
+//
+// States are found again by ==, where they can be and Equal is nil, or by Hash
+// where the model has it. Otherwise there is no way to find an equal state
+// but to compare with all of them, so the table scans: a new state gets a
+// new id, and the visited set compares the states within one of its buckets.
+type stateTable struct {
+	model   *Model
+	ctx     context.Context
+	ops     []op
+	states  []any
+	byValue map[any]stateID
+	byHash  map[uint64][]stateID
+	scan    bool
+	bytes   int64 // estimate of the memory that the states take
+	steps   int64 // calls of the model's Step
+	// cache remembers transitions. It is direct-mapped: of two transitions that
+	// fall on one place the later stays, so it never grows.
+	cache []transition
+	guess *pendingOutputs
+}
+
+type transition struct {
+	state stateID
+	op    int32
+	next  stateID
+}
+
+// maxCache bounds the number of remembered transitions.
+const maxCache = 1 << 16
+
+func newStateTable(ctx context.Context, model *Model, p *part) *stateTable {
+	size := min(maxCache, 1<<bits.Len(uint(4*len(p.ops))))
+	t := &stateTable{model: model, ctx: ctx, ops: p.ops, cache: make([]transition, size)}
+	for i := range t.cache {
+		t.cache[i].state = refused
+	}
+	t.scan = model.Hash == nil && model.Equal != nil
+	if model.Hash != nil {
+		t.byHash = make(map[uint64][]stateID)
+	} else {
+		t.byValue = make(map[any]stateID)
+	}
+	t.guess = newPendingOutputs(p)
+	return t
+}
+
+// intern returns the id of a state.
+func (t *stateTable) intern(state any) stateID {
+	if t.byHash != nil {
+		h := t.model.Hash(state)
+		for _, id := range t.byHash[h] {
+			if t.model.equalStates(t.states[id], state) {
+				return id
+			}
+		}
+		id := t.add(state)
+		t.byHash[h] = append(t.byHash[h], id)
+		return id
+	}
+	if !hashable(state) {
+		t.scan = true
+		return t.add(state)
+	}
+	if id, ok := t.byValue[state]; ok {
+		return id
+	}
+	id := t.add(state)
+	t.byValue[state] = id
+	return id
+}
+
+func (t *stateTable) add(state any) stateID {
+	t.states = append(t.states, state)
+	t.bytes += stateOverhead + sizeOf(state)
+	return stateID(len(t.states) - 1)
+}
+
+// same says whether two ids stand for equal states.
+func (t *stateTable) same(a, b stateID) bool {
+	return a == b || t.scan && t.model.equalStates(t.states[a], t.states[b])
+}
+
+// next returns the state after operation id takes effect in state s.
+func (t *stateTable) next(s stateID, id int32) stateID {
+	place := &t.cache[(uint32(s)*0x9e3779b1+uint32(id)*0x85ebca6b)>>7&uint32(len(t.cache)-1)]
+	if place.state == s && place.op == id {
+		return place.next
+	}
+	o := &t.ops[id]
+	next := t.step(s, o.Input, o.Output)
+	*place = transition{s, id, next}
+	return next
+}
+
+func (t *stateTable) step(s stateID, input, output any) stateID {
+	t.steps++
+	ok, state := t.model.StepContext(t.ctx, t.states[s], input, output)
+	if !ok {
+		return refused
+	}
+	return t.internAfter(s, state)
+}
+
+// internAfter interns a state that follows s, which it often equals: that is
+// worth a comparison where equal states are otherwise not found.
+func (t *stateTable) internAfter(s stateID, state any) stateID {
+	if (t.scan || !hashable(state)) && t.model.equalStates(t.states[s], state) {
+		return s
+	}
+	return t.intern(state)
+}
+
+// nextPending returns the states that may follow when the pending operation id
+// takes effect in s. States equal to s are left out: an operation that need
+// not happen and changes nothing may as well not happen.
+func (t *stateTable) nextPending(s stateID, id int32) []stateID {
+	o := &t.ops[id]
+	var next []stateID
+	add := func(n stateID) {
+		for _, seen := range next {
+			if t.same(seen, n) {
+				return
+			}
+		}
+		if n != refused && !t.same(n, s) {
+			next = append(next, n)
+		}
+	}
+	if t.model.StepPending != nil {
+		for _, state := range t.model.StepPending(t.states[s], o.Input) {
+			add(t.internAfter(s, state))
+		}
+		return next
+	}
+	if n, ok := t.guess.try(t, s, o.Input, o.Output); ok && n != refused {
+		add(n)
+		return next
+	}
+	for _, output := range t.guess.outputs {
+		if n, ok := t.guess.try(t, s, o.Input, output); ok {
+			add(n)
+		}
+	}
+	return next
+}
+
+// pendingOutputs are the outputs that a pending operation may be thought to
+// have had, for models that do not define StepPending: those that completed
+// operations of the same part had, and the zero values of their types. An output that
+// Step accepts is one that the specification allows, so whatever follows from
+// it is possible, and no history is wrongly found legal.
+type pendingOutputs struct {
+	outputs []any
+	panics  bool // Step panics on a nil output: it expects a type of its own
+}
+
+// maxPendingOutputs bounds how many different outputs are tried.
+const maxPendingOutputs = 64
+
+func newPendingOutputs(p *part) *pendingOutputs {
+	g := &pendingOutputs{}
+	if len(p.returns) == len(p.ops) {
+		return g
+	}
+	types := make(map[reflect.Type]bool)
+	seen := make(map[any]bool)
+	add := func(output any) {
+		if len(g.outputs) >= maxPendingOutputs || hashable(output) && seen[output] {
+			return
+		}
+		if hashable(output) {
+			seen[output] = true
+		}
+		g.outputs = append(g.outputs, output)
+	}
+	for _, id := range p.returns {
+		output := p.ops[id].Output
+		if typ := reflect.TypeOf(output); typ != nil && !types[typ] {
+			types[typ] = true
+			add(reflect.Zero(typ).Interface())
+		}
+	}
+	for _, id := range p.returns {
+		add(p.ops[id].Output)
+	}
+	return g
+}
+
+// try steps with a guessed output. A model may panic on an output of a type that
+// it does not expect (nil, above all); that output was then not possible.
+func (g *pendingOutputs) try(t *stateTable, s stateID, input, output any) (next stateID, ok bool) {
+	if output == nil && g.panics {
+		return refused, false
+	}
+	defer func() {
+		if e := recover(); e != nil {
+			if output == nil {
+				g.panics = true
+			}
+			next, ok = refused, false
+		}
+	}()
+	return t.step(s, input, output), true
+}
+
+// stateOverhead is the memory that interning takes for each state: the
+// interface, the map entry and its share of the map's spare room.
+const stateOverhead = 96
+
+// sizeOf estimates the memory that a state keeps alive on its own.
+func sizeOf(state any) int64 {
+	switch s := state.(type) {
+	case nil, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64:
+		return 8
+	case string:
+		return int64(len(s)) + 16
+	}
+	return sizeOfValue(reflect.ValueOf(state), 3)
+}
+
+// sizeOfValue follows a value's parts to the given depth. It looks at one
+// element of a slice or map and takes the others to be like it.
+func sizeOfValue(v reflect.Value, depth int) int64 {
+	if !v.IsValid() {
+		return 8
+	}
+	size := int64(v.Type().Size())
+	if depth == 0 {
+		return size
+	}
+	switch v.Kind() {
+	case reflect.String:
+		return size + int64(v.Len())
+	case reflect.Slice:
+		if v.Len() > 0 {
+			size += int64(v.Len()) * sizeOfValue(v.Index(0), depth-1)
+		}
+	case reflect.Map:
+		for iter := v.MapRange(); iter.Next(); {
+			return size + int64(v.Len())*(16+sizeOfValue(iter.Key(), depth-1)+sizeOfValue(iter.Value(), depth-1))
+		}
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			size += sizeOfValue(v.Elem(), depth-1)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			field := v.Field(i)
+			size += sizeOfValue(field, depth-1) - int64(field.Type().Size())
+		}
+	}
+	return size
+}

@@ -1,0 +1,165 @@
+package porcupine
+
+import (
+	"slices"
+	"strings"
+)
+
+// tokens reads values that were built by appends: each is a written value, or
+// the initial one, and the values appended to it. It needs that no written
+// or appended value is the beginning of another, so that every value can be taken apart in one way only, and that
+// none was written or appended twice, so that each part names its operation.
+type tokens struct {
+	*blocks
+	initial string
+	byText  map[string]int32 // text -> operation
+	lengths []int            // the lengths that texts have
+	chains  map[int32]*tokenChain
+	taken   []bool // operation -> it is in a chain
+}
+
+// maxLengths bounds how many different lengths texts may have: each is tried.
+const maxLengths = 200
+
+// tokenChain is what reads have shown so far of one written value and the
+// appends to it.
+type tokenChain struct {
+	text string  // the longest value seen
+	ends []int   // where each part of it ends
+	at   []int32 // the cluster of each part
+}
+
+func newTokens(b *blocks, initial any) *tokens {
+	t := &tokens{blocks: b, byText: make(map[string]int32, len(b.ops)), chains: make(map[int32]*tokenChain), taken: make([]bool, len(b.ops))}
+	t.initial, _ = initial.(string)
+	return t
+}
+
+func (t *tokens) find() blockVerdict {
+	if !t.collect() {
+		return blocksUnclear
+	}
+	for i := range t.accesses {
+		a := &t.accesses[i]
+		if a.Kind == AccessRead && !t.ops[i].pending() {
+			value, ok := a.Value.(string)
+			if !ok {
+				return blocksUnclear
+			}
+			c, ok := t.locate(value)
+			if !ok {
+				return blocksIllegal
+			}
+			t.link(int32(i), c)
+		}
+	}
+	return blocksLegal
+}
+
+// collect gathers the texts and says whether values can be taken apart.
+func (t *tokens) collect() bool {
+	var texts []string
+	for i := range t.accesses {
+		a := &t.accesses[i]
+		switch a.Kind {
+		case AccessRead:
+			continue
+		case AccessWrite, AccessAppend:
+		default:
+			return false
+		}
+		text, ok := a.Value.(string)
+		if _, repeated := t.byText[text]; !ok || text == "" || repeated {
+			return false
+		}
+		t.byText[text] = int32(i)
+		texts = append(texts, text)
+		if !slices.Contains(t.lengths, len(text)) {
+			t.lengths = append(t.lengths, len(text))
+		}
+		if len(t.lengths) > maxLengths {
+			return false
+		}
+	}
+	if t.initial != "" {
+		texts = append(texts, t.initial)
+	}
+	slices.Sort(texts)
+	for i := 1; i < len(texts); i++ {
+		// In sorted order a text's beginnings stand right before it, or before what has them too.
+		if strings.HasPrefix(texts[i], texts[i-1]) {
+			return false
+		}
+	}
+	return true
+}
+
+// locate returns the cluster that has the value, or false if no order of the operations makes it.
+func (t *tokens) locate(value string) (int32, bool) {
+	rest, ok := strings.CutPrefix(value, t.initial)
+	base := initialCluster
+	if first := t.match(rest); !ok || first >= 0 && t.accesses[first].Kind == AccessWrite {
+		if ok && t.initial != "" {
+			return 0, false // a written value in the middle
+		}
+		if first = t.match(value); first < 0 || t.accesses[first].Kind != AccessWrite {
+			return 0, false
+		}
+		base = first + 1
+	}
+	chain := t.chains[base]
+	if chain == nil {
+		chain = t.begin(base)
+	}
+	return t.follow(chain, value)
+}
+
+func (t *tokens) begin(base int32) *tokenChain {
+	text := t.initial
+	if base != initialCluster {
+		text = t.accesses[base-1].Value.(string)
+	}
+	chain := &tokenChain{text: text, ends: []int{len(text)}, at: []int32{base}}
+	t.chains[base] = chain
+	return chain
+}
+
+// follow finds the value in the chain, which it extends by what is new.
+func (t *tokens) follow(chain *tokenChain, value string) (int32, bool) {
+	if len(value) <= len(chain.text) {
+		i, ok := slices.BinarySearch(chain.ends, len(value))
+		// Two reads that differ where both have a part show two operations right after the same value.
+		if !ok || chain.text[:len(value)] != value {
+			return 0, false
+		}
+		return chain.at[i], true
+	}
+	if !strings.HasPrefix(value, chain.text) {
+		return 0, false
+	}
+	for end := len(chain.text); end < len(value); {
+		id := t.match(value[end:])
+		if id < 0 || t.accesses[id].Kind != AccessAppend || t.taken[id] {
+			return 0, false
+		}
+		t.taken[id] = true
+		end += len(t.accesses[id].Value.(string))
+		t.clusters[id+1].pred = chain.at[len(chain.at)-1]
+		chain.ends, chain.at = append(chain.ends, end), append(chain.at, id+1)
+	}
+	chain.text = value
+	return chain.at[len(chain.at)-1], true
+}
+
+// match returns the operation whose text the value begins with, or -1. As no
+// text is the beginning of another, there is at most one.
+func (t *tokens) match(value string) int32 {
+	for _, n := range t.lengths {
+		if n <= len(value) {
+			if id, ok := t.byText[value[:n]]; ok {
+				return id
+			}
+		}
+	}
+	return -1
+}

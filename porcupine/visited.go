@@ -1,0 +1,108 @@
+package porcupine
+
+// visitedSet holds the configurations that a search has seen: the stage, the
+// open operations already linearized (done), the pending ones used, and the state.
+//
+// A configuration is not seen again if one is known that differs from it only
+// in having used fewer pending operations. What is not used can be used later or
+// never, so every way on from the new one is a way on from the known one.
+// The search may drop the new one even while the known one is still being
+// explored; the argument is at search.run.
+type visitedSet struct {
+	states *stateTable
+	done   int // words of a done mask
+	used   int // words of a pending mask
+	// entries holds, for each configuration, its stage and state in one word and
+	// then its masks.
+	entries []uint64
+	// table maps hashes to places in entries, open addressing; 0 is empty.
+	table []uint32
+	n     int
+}
+
+func newVisitedSet(states *stateTable, done, used int) *visitedSet {
+	return &visitedSet{states: states, done: done, used: used, table: make([]uint32, 64)}
+}
+
+func (v *visitedSet) stride() int { return 1 + v.done + v.used }
+
+// bytes is the memory that the set takes.
+func (v *visitedSet) bytes() int64 { return 8*int64(cap(v.entries)) + 4*int64(len(v.table)) }
+
+// at returns the stage and state of the i-th entry.
+func (v *visitedSet) at(i int) (stage int32, state stateID) {
+	word := v.entries[i*v.stride()]
+	return int32(word >> 32), stateID(uint32(word))
+}
+
+// hash covers all of a configuration but what need not be equal for one to
+// stand for another: the used mask and, if the states scan, the state.
+func (v *visitedSet) hash(word uint64, done []uint64) uint64 {
+	if v.states.scan {
+		word >>= 32
+	}
+	h := (word + 1) * 0x9e3779b97f4a7c15
+	for _, w := range done {
+		h = (h ^ h>>29 ^ w) * 0xbf58476d1ce4e5b9
+	}
+	return h ^ h>>32
+}
+
+// insert adds a configuration and reports true, or reports false if one
+// that stands for it is there.
+func (v *visitedSet) insert(stage int32, done, used []uint64, state stateID) bool {
+	word := uint64(stage)<<32 | uint64(uint32(state))
+	place := v.hash(word, done) & uint64(len(v.table)-1)
+	for ; v.table[place] != 0; place = (place + 1) & uint64(len(v.table)-1) {
+		entry := v.entries[int(v.table[place]-1)*v.stride():][:v.stride()]
+		if v.covers(entry, word, done, used) {
+			return false
+		}
+	}
+	v.entries = append(v.entries, word)
+	v.entries = append(v.entries, done...)
+	v.entries = append(v.entries, used...)
+	v.n++
+	v.table[place] = uint32(v.n)
+	if 4*v.n >= 3*len(v.table) {
+		v.grow()
+	}
+	return true
+}
+
+// covers says whether the entry stands for the given configuration.
+func (v *visitedSet) covers(entry []uint64, word uint64, done, used []uint64) bool {
+	if entry[0] != word {
+		if entry[0]>>32 != word>>32 || !v.states.same(stateID(uint32(entry[0])), stateID(uint32(word))) {
+			return false
+		}
+	}
+	for i, w := range done {
+		if entry[1+i] != w {
+			return false
+		}
+	}
+	return subset(entry[1+v.done:], used)
+}
+
+// subset says whether every bit of a is set in b.
+func subset(a, b []uint64) bool {
+	for i, w := range a {
+		if w&^b[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (v *visitedSet) grow() {
+	v.table = make([]uint32, 2*len(v.table))
+	for i := range v.n {
+		entry := v.entries[i*v.stride():]
+		place := v.hash(entry[0], entry[1:1+v.done]) & uint64(len(v.table)-1)
+		for v.table[place] != 0 {
+			place = (place + 1) & uint64(len(v.table)-1)
+		}
+		v.table[place] = uint32(i + 1)
+	}
+}

@@ -1,0 +1,94 @@
+package workload
+
+import (
+	"fmt"
+
+	"raftlab/porcupine"
+	"raftlab/porcupine/models"
+)
+
+// A Row is a history that a checker is measured on.
+type Row struct {
+	Name    string
+	Model   porcupine.Model
+	History []porcupine.Operation
+	Legal   bool
+	Verbose bool
+}
+
+// Opaque returns the model without what only this project's checker knows to use.
+func Opaque(m porcupine.Model) porcupine.Model {
+	m.Hint, m.StepPending = nil, nil
+	return m
+}
+
+// Rows returns the histories that checkers explode on, by name. Large ones are made on demand.
+func Rows() []func() Row {
+	var rows []func() Row
+	add := func(name string, model porcupine.Model, legal bool, history func() []porcupine.Operation) {
+		rows = append(rows, func() Row { return Row{Name: name, Model: model, Legal: legal, History: history()} })
+	}
+	stale := func(history []porcupine.Operation) []porcupine.Operation {
+		if !StaleRead(history) {
+			panic("workload: no read to make stale")
+		}
+		return history
+	}
+	add("sequential-1M", Opaque(models.Register), true, func() []porcupine.Operation { return Sequential(1_000_000) })
+	for _, clients := range []int{20, 50, 100} {
+		register := func() []porcupine.Operation { return KV(Shape{Operations: 1000, Clients: clients, Seed: 1}, 1, 1, 0) }
+		add(fmt.Sprint("register-", clients, "-legal"), models.KV, true, register)
+		add(fmt.Sprint("register-", clients, "-stale"), models.KV, false, func() []porcupine.Operation { return stale(register()) })
+	}
+	for _, clients := range []int{10, 30, 100} {
+		appends := func() []porcupine.Operation {
+			return KV(Shape{Operations: 1000, Clients: clients, Pending: 20, Seed: 2}, 1, 0, 1)
+		}
+		add(fmt.Sprint("append-", clients, "-legal"), models.KV, true, appends)
+		add(fmt.Sprint("append-", clients, "-stale"), models.KV, false, func() []porcupine.Operation { return stale(appends()) })
+	}
+	add("eleven-appends", models.KV, true, func() []porcupine.Operation { return OverlappingAppends(11) })
+	for seed := range uint64(5) {
+		add(fmt.Sprint("cas-illegal-", seed), models.CASRegister, false, func() []porcupine.Operation {
+			return WrongCAS(CAS(Shape{Operations: 1000, Clients: 10, Pending: 20, Seed: seed}, 5))
+		})
+	}
+	for seed := range uint64(3) {
+		lab := func() []porcupine.Operation {
+			return KV(Shape{Operations: 10_000, Clients: 50, Keys: 10, Seed: seed}, 1, 1, 1)
+		}
+		add(fmt.Sprint("lab-", seed, "-legal"), models.KV, true, lab)
+		add(fmt.Sprint("lab-", seed, "-stale"), models.KV, false, func() []porcupine.Operation { return stale(lab()) })
+	}
+	add("kv-1M", models.KV, true, func() []porcupine.Operation {
+		return KV(Shape{Operations: 1_000_000, Clients: 50, Keys: 100, Seed: 3}, 1, 1, 0)
+	})
+	return rows
+}
+
+// OverlappingAppends returns a history of n appends at once, and a get that saw them all.
+func OverlappingAppends(n int) []porcupine.Operation {
+	var history []porcupine.Operation
+	value := ""
+	for i := range n {
+		element := fmt.Sprintf("x %d 0 y", (i*7)%n)
+		value += element
+		history = append(history, porcupine.Operation{ClientId: i, Call: 0, Return: 10,
+			Input: models.KVInput{Op: models.KVAppend, Key: "k", Value: element}, Output: models.KVOutput{}})
+	}
+	return append(history, porcupine.Operation{ClientId: n, Call: 20, Return: 30,
+		Input: models.KVInput{Op: models.KVGet, Key: "k"}, Output: models.KVOutput{Value: value}})
+}
+
+// WrongCAS adds a compare-and-swap to the end of a history of models.CASRegister
+// that says it found a value which no operation writes.
+func WrongCAS(history []porcupine.Operation) []porcupine.Operation {
+	end := int64(0)
+	for _, o := range history {
+		if o.Return != porcupine.Pending {
+			end = max(end, o.Return)
+		}
+	}
+	in := models.RegisterInput{Op: models.RegisterCAS, Expect: -1, Value: 0}
+	return append(history, porcupine.Operation{ClientId: 1000, Input: in, Output: models.RegisterOutput{OK: true}, Call: end + 1, Return: end + 2})
+}

@@ -1,0 +1,108 @@
+//go:build !wasip1
+
+package boltstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/hashicorp/go-msgpack/v2/codec"
+
+	"raftlab/raft/core"
+)
+
+// recordVersion is the format of records that this package writes and reads.
+const recordVersion = 1
+
+// head is the record that says what of the other buckets counts.
+type head struct {
+	_struct     struct{} `codec:",toarray"`
+	CurrentTerm uint64
+	VotedFor    uint64
+	Snapshot    snapshotHead
+	LastIndex   uint64 // of the log; the snapshot's if there are no entries
+	LastSum     uint32 // checksum of that entry's record
+}
+
+// snapshotHead describes the snapshot that counts; the zero value is none.
+type snapshotHead struct {
+	_struct  struct{} `codec:",toarray"`
+	Index    uint64
+	Term     uint64
+	Size     uint64 // of the data, in bytes
+	Sum      uint32 // checksum of the data
+	EntrySum uint32 // checksum of the log record that the log after it continues
+}
+
+// entryRecord is one log entry; its index is the key.
+type entryRecord struct {
+	_struct struct{} `codec:",toarray"`
+	Term    uint64
+	Type    uint8
+	Data    []byte
+}
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	msgpack    = &codec.MsgpackHandle{WriteExt: true}
+)
+
+// sealer encodes records. It is not safe for concurrent use.
+type sealer struct {
+	enc *codec.Encoder
+}
+
+// seal encodes v as a record under key, whose checksum continues before. It
+// returns the record and its checksum.
+func (s *sealer) seal(key []byte, v any, before uint32) ([]byte, uint32, error) {
+	var payload []byte
+	if s.enc == nil {
+		s.enc = codec.NewEncoderBytes(&payload, msgpack)
+	} else {
+		s.enc.ResetBytes(&payload)
+	}
+	if err := s.enc.Encode(v); err != nil {
+		return nil, 0, fmt.Errorf("encoding a %T: %w", v, err)
+	}
+	record := make([]byte, 0, 1+len(payload)+4)
+	record = append(append(record, recordVersion), payload...)
+	sum := checksum(key, record, before)
+	return binary.BigEndian.AppendUint32(record, sum), sum, nil
+}
+
+func checksum(key, body []byte, before uint32) uint32 {
+	return crc32.Update(crc32.Update(before, castagnoli, key), castagnoli, body)
+}
+
+// unseal decodes the record that is stored under key into v. It shares no memory
+// with the record.
+func unseal(key, record []byte, v any, before uint32) (uint32, error) {
+	if len(record) < 1+4 {
+		return 0, fmt.Errorf("a record of %d bytes is cut short", len(record))
+	}
+	body := record[:len(record)-4]
+	sum := checksum(key, body, before)
+	if stored := sumOf(record); stored != sum {
+		return 0, fmt.Errorf("its checksum is %08x, and should be %08x", stored, sum)
+	}
+	if body[0] != recordVersion {
+		return 0, fmt.Errorf("it has format version %d; this program reads %d", body[0], recordVersion)
+	}
+	return sum, codec.NewDecoderBytes(body[1:], msgpack).Decode(v)
+}
+
+// sumOf returns the checksum at the end of a record.
+func sumOf(record []byte) uint32 { return binary.BigEndian.Uint32(record[len(record)-4:]) }
+
+// indexKey is the key of the log entry at index.
+func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
+
+// chunkKey is the key of piece n of the snapshot that ends at index.
+func chunkKey(index uint64, n int) []byte {
+	return binary.BigEndian.AppendUint32(indexKey(index), uint32(n))
+}
+
+func (r *entryRecord) entry(index uint64) core.Entry {
+	return core.Entry{Index: index, Term: r.Term, Type: core.EntryType(r.Type), Data: r.Data}
+}

@@ -1,0 +1,39 @@
+//go:build !wasip1
+
+package boltstore_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"raftlab/raft"
+	"raftlab/raft/boltstore"
+	"raftlab/raft/storagetest"
+)
+
+func TestStorage(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) storagetest.Open {
+		path := create(t)
+		return func() (raft.Storage, error) { return boltstore.Open(path, boltstore.Options{}) }
+	})
+}
+
+// create makes an empty data file.
+func create(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "replica.bolt")
+	if err := boltstore.Create(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func open(t testing.TB, path string) *boltstore.Store {
+	t.Helper()
+	store, err := boltstore.Open(path, boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	return store
+}

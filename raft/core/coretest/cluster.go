@@ -1,0 +1,326 @@
+package coretest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"raftlab/raft/core"
+)
+
+// Options describe a cluster. The zero value of a field means what its comment says.
+type Options struct {
+	// Servers is how many there are, with ids from 1. 0 means 3.
+	Servers int
+	// Seed feeds the servers' election timeouts.
+	Seed uint64
+	// Config is the base of each server's configuration; ID, Voters and Rand are
+	// filled in, and so are ElectionTicks (10) and HeartbeatTicks (2) if 0.
+	Config core.Config
+	// Disks are what the servers find when they first start; a missing one is empty.
+	Disks map[core.NodeID]core.Persistent
+	// Silent keeps the transport from telling a server that a request of its
+	// own, or the reply to it, was lost.
+	Silent bool
+	// Trace gets a line for each event. nil: none.
+	Trace func(line string)
+}
+
+// Cluster is a number of servers and the network between them. Use [New].
+type Cluster struct {
+	opt     Options
+	rand    *rand.Rand
+	ids     []core.NodeID
+	servers map[core.NodeID]*server
+	pool    []envelope
+	blocked map[link]bool
+	calls   map[uint64]*call // requests that were sent, by number
+	nextNum uint64
+	checker *checker
+}
+
+type link struct{ from, to core.NodeID }
+
+// envelope is a message on its way, with a fingerprint from the time it was
+// sent: what the core handed out must not change under way.
+type envelope struct {
+	msg   core.Message
+	print uint64
+}
+
+// call is a request and how often it was delivered and answered.
+type call struct {
+	from, to           core.NodeID
+	delivered, replied int
+}
+
+// New starts a cluster. It panics if the options make no cluster.
+func New(opt Options) *Cluster {
+	if opt.Servers == 0 {
+		opt.Servers = 3
+	}
+	if opt.Config.ElectionTicks == 0 {
+		opt.Config.ElectionTicks = 10
+	}
+	if opt.Config.HeartbeatTicks == 0 {
+		opt.Config.HeartbeatTicks = 2
+	}
+	c := &Cluster{
+		opt:     opt,
+		rand:    rand.New(rand.NewPCG(opt.Seed, 0)),
+		servers: map[core.NodeID]*server{},
+		blocked: map[link]bool{},
+		calls:   map[uint64]*call{},
+	}
+	for i := range opt.Servers {
+		c.ids = append(c.ids, core.NodeID(i+1))
+	}
+	c.checker = newChecker(c)
+	for _, id := range c.ids {
+		s := &server{id: id, disk: opt.Disks[id]}
+		c.servers[id] = s
+		c.checker.seed(s.disk)
+	}
+	for _, id := range c.ids {
+		c.Restart(id)
+	}
+	return c
+}
+
+// Err returns the first violation of a property, or nil.
+func (c *Cluster) Err() error { return c.checker.err }
+
+// IDs returns all servers.
+func (c *Cluster) IDs() []core.NodeID { return c.ids }
+
+// Core returns the server's core, or nil while it is down. To step it by hand is
+// fine; what it has to do then is done by Work.
+func (c *Cluster) Core(id core.NodeID) *core.Core { return c.servers[id].core }
+
+// Up says whether the server runs.
+func (c *Cluster) Up(id core.NodeID) bool { return c.servers[id].core != nil }
+
+// Disk returns what a restart of the server would find.
+func (c *Cluster) Disk(id core.NodeID) core.Persistent { return c.servers[id].disk }
+
+// ChangeDisk lets a test damage a disk behind the server's back.
+func (c *Cluster) ChangeDisk(id core.NodeID, change func(*core.Persistent)) {
+	change(&c.servers[id].disk)
+}
+
+// Leader returns the leader of the newest term, or None.
+func (c *Cluster) Leader() core.NodeID {
+	leader, term := core.None, uint64(0)
+	for _, id := range c.ids {
+		if !c.Up(id) {
+			continue
+		}
+		if st := c.Core(id).Status(); st.State == core.Leader && st.CurrentTerm > term {
+			leader, term = id, st.CurrentTerm
+		}
+	}
+	return leader
+}
+
+// Tick lets one tick pass on a server.
+func (c *Cluster) Tick(id core.NodeID) {
+	if s := c.servers[id]; s.core != nil {
+		s.core.Tick()
+		c.checker.observe(s)
+	}
+}
+
+// Propose hands a command to a server; the error is the core's.
+func (c *Cluster) Propose(id core.NodeID, data string) error {
+	s := c.servers[id]
+	if s.core == nil {
+		return fmt.Errorf("server %d is down", id)
+	}
+	index, term, err := s.core.Propose([]byte(data))
+	if err == nil && c.tracing() {
+		c.trace("%d takes %q as %d/%d", id, data, index, term)
+	}
+	c.checker.observe(s)
+	return err
+}
+
+// Crash stops a server; what it had not saved is gone.
+func (c *Cluster) Crash(id core.NodeID) {
+	s := c.servers[id]
+	if s.core == nil {
+		return
+	}
+	s.core = nil
+	c.trace("%d crashes", id)
+}
+
+// Restart starts a server that is down, from its disk.
+func (c *Cluster) Restart(id core.NodeID) {
+	s := c.servers[id]
+	if s.core != nil {
+		return
+	}
+	cfg := c.opt.Config
+	cfg.ID, cfg.Voters = id, c.ids
+	cfg.Rand = rand.New(rand.NewPCG(c.opt.Seed, uint64(id)<<32|uint64(s.life)))
+	if err := s.start(cfg); err != nil {
+		c.checker.fail("server %d does not start from its disk: %v", id, err)
+		return
+	}
+	if s.life > 1 {
+		st := s.core.Status()
+		c.trace("%d restarts term=%d voted=%d last=%d/%d", id, st.CurrentTerm, st.VotedFor, st.LastIndex, st.LastTerm)
+	}
+	c.checker.observe(s)
+}
+
+// Snapshot makes a server's service save a snapshot of its state and, unless the
+// server is to crash in between, compacts the log.
+func (c *Cluster) Snapshot(id core.NodeID, crashBetween bool) {
+	s := c.servers[id]
+	if s.core == nil || !s.saveSnapshot() {
+		return
+	}
+	if crashBetween {
+		c.Crash(id)
+		return
+	}
+	if err := s.core.Compact(s.service.index); err != nil {
+		c.checker.fail("server %d cannot compact to %d: %v", id, s.service.index, err)
+	}
+	c.trace("%d compacts to %d", id, s.service.index)
+	c.checker.observe(s)
+}
+
+// Work does the next of the duties of a server's host (see the documentation of
+// raft/core) and says whether there was anything to do in it.
+func (c *Cluster) Work(id core.NodeID) bool {
+	s := c.servers[id]
+	if s.core == nil {
+		return false
+	}
+	before := s.core.Status()
+	did := c.duty(s)
+	c.checker.observe(s)
+	c.traceChange(before, s.core.Status())
+	return did
+}
+
+func (c *Cluster) duty(s *server) bool {
+	switch s.duty {
+	case takeReady:
+		s.takeReady()
+		s.duty = save
+		c.send(s, s.ready.Messages)
+		return !s.ready.Empty()
+	case save:
+		s.duty = sendAfterSave
+		if err := s.save(); err != nil {
+			c.checker.fail("server %d: %v", s.id, err)
+		}
+		c.checker.saved(s)
+		return s.ready.NeedsSave()
+	case sendAfterSave:
+		s.duty = reportSaved
+		c.send(s, s.ready.AfterSave)
+		return len(s.ready.AfterSave) > 0
+	case reportSaved:
+		s.duty = apply
+		s.core.Saved(s.ready)
+		return s.ready.NeedsSave()
+	default:
+		s.duty = takeReady
+		snap, entries := s.core.NextToApply(100)
+		c.apply(s, snap, entries)
+		return snap != nil || len(entries) > 0
+	}
+}
+
+func (c *Cluster) apply(s *server, snap *core.Snapshot, entries []core.Entry) {
+	if snap != nil {
+		if snap.LastIncludedIndex <= s.service.index {
+			c.checker.fail("server %d: snapshot at %d sets the service back from %d", s.id, snap.LastIncludedIndex, s.service.index)
+		}
+		s.service.restore(snap.Data)
+		c.trace("%d restores the snapshot at %d/%d", s.id, snap.LastIncludedIndex, snap.LastIncludedTerm)
+	}
+	for _, e := range entries {
+		if e.Index != s.service.index+1 {
+			c.checker.fail("server %d applies %d after %d", s.id, e.Index, s.service.index)
+		}
+		s.service.apply(e)
+		if c.tracing() {
+			c.trace("%d applies %d/%d %q", s.id, e.Index, e.Term, e.Data)
+		}
+		c.checker.applied(s)
+	}
+	c.checker.applied(s)
+}
+
+// Finish works through a server's duties until none is left.
+func (c *Cluster) Finish(id core.NodeID) {
+	for idle := 0; idle <= int(apply) && c.Up(id) && c.Err() == nil; {
+		if c.Work(id) {
+			idle = 0
+		} else {
+			idle++
+		}
+	}
+}
+
+// FinishAll works through all servers' duties.
+func (c *Cluster) FinishAll() {
+	for _, id := range c.ids {
+		c.Finish(id)
+	}
+}
+
+func (c *Cluster) tracing() bool { return c.opt.Trace != nil }
+
+func (c *Cluster) trace(format string, args ...any) {
+	if c.opt.Trace != nil {
+		c.opt.Trace(fmt.Sprintf(format, args...))
+	}
+}
+
+// traceChange tells how a server's place in the cluster changed.
+func (c *Cluster) traceChange(a, b core.Status) {
+	if c.opt.Trace == nil {
+		return
+	}
+	if a.State != b.State || a.CurrentTerm != b.CurrentTerm {
+		c.trace("%d is %s term=%d", b.ID, b.State, b.CurrentTerm)
+	}
+	if b.LastIndex < a.LastIndex {
+		c.trace("%d cuts its log back from %d to %d", b.ID, a.LastIndex, b.LastIndex)
+	}
+	if a.CommitIndex != b.CommitIndex {
+		c.trace("%d commits up to %d", b.ID, b.CommitIndex)
+	}
+}
+
+// quorum is the smallest majority of the cluster.
+func (c *Cluster) quorum() int { return len(c.ids)/2 + 1 }
+
+// holds counts the disks that have the entry at index and term, or a snapshot
+// that stands for it.
+func (c *Cluster) holds(index, term uint64) int {
+	n := 0
+	for _, id := range c.ids {
+		if d := &c.servers[id].disk; hasEntry(d, index, term) {
+			n++
+		}
+	}
+	return n
+}
+
+func hasEntry(d *core.Persistent, index, term uint64) bool {
+	base := d.Snapshot.LastIncludedIndex
+	if index <= base {
+		return true
+	}
+	i, ok := slices.BinarySearchFunc(d.Entries, index, func(e core.Entry, index uint64) int {
+		return int(e.Index) - int(index)
+	})
+	return ok && d.Entries[i].Term == term
+}

@@ -1,0 +1,165 @@
+package coretest
+
+import (
+	"slices"
+
+	"raftlab/raft/core"
+)
+
+// send puts what a server wants sent into the pool.
+func (c *Cluster) send(s *server, messages []core.Message) {
+	for _, m := range messages {
+		switch b := m.Body.(type) {
+		case *core.RequestVote, *core.AppendEntries:
+			c.number(&m)
+		case *core.InstallSnapshot:
+			c.number(&m)
+			snap := s.disk.Snapshot // the host fills in what it has saved
+			b.LastIncludedIndex, b.LastIncludedTerm, b.Data = snap.LastIncludedIndex, snap.LastIncludedTerm, snap.Data
+		default:
+			c.answer(m)
+		}
+		c.checker.sent(s, m)
+		c.pool = append(c.pool, envelope{m, fingerprint(entriesOf(m))})
+	}
+}
+
+func (c *Cluster) number(m *core.Message) {
+	c.nextNum++
+	m.Call = c.nextNum
+	c.calls[m.Call] = &call{from: m.From, to: m.To}
+}
+
+// answer checks that a reply belongs to a request and is the only one to it.
+func (c *Cluster) answer(m core.Message) {
+	call := c.calls[m.Call]
+	if call == nil || call.from != m.To || call.to != m.From {
+		c.checker.fail("server %d answers call %d of %d, which was not made", m.From, m.Call, m.To)
+		return
+	}
+	if call.replied++; call.replied > call.delivered {
+		c.checker.fail("server %d answers call %d %d times; it came %d times", m.From, m.Call, call.replied, call.delivered)
+	}
+}
+
+func entriesOf(m core.Message) []core.Entry {
+	if b, ok := m.Body.(*core.AppendEntries); ok {
+		return b.Entries
+	}
+	return nil
+}
+
+// isRequest tells requests from replies.
+func isRequest(m core.Message) bool {
+	switch m.Body.(type) {
+	case *core.RequestVote, *core.AppendEntries, *core.InstallSnapshot:
+		return true
+	}
+	return false
+}
+
+// InFlight returns the messages on their way, oldest first.
+func (c *Cluster) InFlight() []core.Message {
+	ms := make([]core.Message, len(c.pool))
+	for i, e := range c.pool {
+		ms[i] = e.msg
+	}
+	return ms
+}
+
+// Deliver hands the i-th message on its way to its receiver. It is lost if the
+// link is cut or the receiver is down.
+func (c *Cluster) Deliver(i int) {
+	m, s := c.pool[i].msg, c.servers[c.pool[i].msg.To]
+	if s.core == nil || c.blocked[link{m.From, m.To}] {
+		c.Drop(i)
+		return
+	}
+	if fingerprint(entriesOf(m)) != c.pool[i].print {
+		c.checker.fail("entries changed on their way: %v", m)
+	}
+	c.pool = slices.Delete(c.pool, i, i+1)
+	if isRequest(m) {
+		c.calls[m.Call].delivered++
+	}
+	if c.tracing() {
+		c.trace("%v", m)
+	}
+	before := s.core.Status()
+	if err := s.core.Step(m); err != nil {
+		c.checker.fail("server %d drops %v: %v", s.id, m, err)
+	}
+	c.checker.observe(s)
+	c.traceChange(before, s.core.Status())
+}
+
+// Drop loses the i-th message on its way. A transport that is not silent tells
+// whoever made the call.
+func (c *Cluster) Drop(i int) {
+	m := c.pool[i].msg
+	c.pool = slices.Delete(c.pool, i, i+1)
+	if c.tracing() {
+		c.trace("lost: %v", m)
+	}
+	if c.opt.Silent {
+		return
+	}
+	caller, other := m.From, m.To
+	if !isRequest(m) {
+		caller, other = m.To, m.From
+	}
+	if s := c.servers[caller]; s.core != nil {
+		s.core.Unreachable(other)
+		c.checker.observe(s)
+	}
+}
+
+// Duplicate puts a copy of the i-th message at the end of the pool.
+func (c *Cluster) Duplicate(i int) { c.pool = append(c.pool, c.pool[i]) }
+
+// Partition cuts every link between servers of different groups, both ways; a
+// server in no group is alone. It replaces the cuts there were.
+func (c *Cluster) Partition(groups ...[]core.NodeID) {
+	c.Heal()
+	for _, a := range c.ids {
+		for _, b := range c.ids {
+			together := slices.ContainsFunc(groups, func(g []core.NodeID) bool {
+				return slices.Contains(g, a) && slices.Contains(g, b)
+			})
+			if a != b && !together {
+				c.Cut(a, b)
+			}
+		}
+	}
+}
+
+// Cut makes every message from one server to another be lost.
+func (c *Cluster) Cut(from, to core.NodeID) { c.blocked[link{from, to}] = true }
+
+// Heal mends all links.
+func (c *Cluster) Heal() { clear(c.blocked) }
+
+// DeliverAll delivers the messages that are on their way now, not those they
+// cause, in order.
+func (c *Cluster) DeliverAll() {
+	for range len(c.pool) {
+		if c.Err() != nil {
+			return
+		}
+		c.Deliver(0)
+	}
+}
+
+// Settle does all duties and delivers all messages until nothing is left to do,
+// or until 1,000 rounds have not been enough, which is a violation of its own:
+// without time there is an end to what servers have to say.
+func (c *Cluster) Settle() {
+	for range 1000 {
+		c.FinishAll()
+		if len(c.pool) == 0 || c.Err() != nil {
+			return
+		}
+		c.DeliverAll()
+	}
+	c.checker.fail("messages without end: %v", c.InFlight())
+}

@@ -1,0 +1,197 @@
+package raft_test
+
+import (
+	"testing"
+	"time"
+
+	"raftlab/internal/labtest"
+	"raftlab/internal/testkit"
+	"raftlab/labrpc"
+	"raftlab/raft"
+)
+
+// Limits on messages that an implementation without waste keeps.
+const (
+	maxFirstElectionRPCs = 30 // three servers
+	maxIdleRPCsPerSecond = 20 // per server
+)
+
+func TestInitialElection2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.Leader()
+		if n := c.Net.GetTotalCount(); n > maxFirstElectionRPCs {
+			t.Errorf("the first election of 3 servers took %d RPCs; want at most %d", n, maxFirstElectionRPCs)
+		}
+		c.Sleep(100 * time.Millisecond) // for the followers to hear of it
+		term := c.Term()
+		if term < 1 {
+			t.Fatalf("the term is %d after an election", term)
+		}
+		c.Sleep(2 * time.Second)
+		if again := c.Term(); again != term {
+			t.Errorf("term %d became term %d though nothing failed", term, again)
+		}
+		c.Leader()
+	})
+}
+
+func TestIdleRPCs2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.Leader()
+		const seconds = 5
+		before := c.Net.GetTotalCount()
+		c.Sleep(seconds * time.Second)
+		if n, most := c.Net.GetTotalCount()-before, 3*seconds*maxIdleRPCsPerSecond; n > most {
+			t.Errorf("%d RPCs in %d idle seconds of 3 servers; want at most %d", n, seconds, most)
+		}
+	})
+}
+
+func TestReElection2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		first := c.Leader()
+		c.Disconnect(first)
+		c.Leader()
+		c.Connect(first) // the old leader does not disturb the new one
+		second := c.Leader()
+
+		other := c.Others(second)[0]
+		c.Disconnect(second, other)
+		c.Sleep(2 * time.Second)
+		c.NoLeader(c.Others(second, other)...)
+
+		c.Connect(other) // a majority again
+		third := c.Leader()
+		c.Connect(second)
+		c.Sleep(500 * time.Millisecond)
+		if now := c.Leader(); now != third {
+			t.Logf("server %d lost the leadership to %d when a server came back", third, now)
+		}
+	})
+}
+
+func TestManyElections2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 7)
+		c.Leader()
+		for range 12 {
+			c.Disconnect(c.Others()[:3]...) // four go on
+			c.Leader()
+			c.Heal()
+		}
+		c.Leader()
+	})
+}
+
+// TestSplitPartition2A lets a minority keep its old leader: there may be two
+// leaders, in different terms, which the watcher of the cluster tells apart.
+func TestSplitPartition2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 5)
+		for range 5 {
+			leader := c.Leader()
+			rest := c.Others(leader)
+			minority, majority := []int{leader, rest[0]}, rest[1:]
+			old, _ := c.State(leader)
+			c.Partition(majority, minority)
+			c.Leader()
+			if term, _ := c.State(c.Leader()); term <= old {
+				t.Fatalf("a new leader was elected in term %d, after one in term %d", term, old)
+			}
+			c.Heal()
+			c.Sleep(300 * time.Millisecond)
+		}
+	})
+}
+
+// TestElectionUnderLoss2A has leaders fail one by one on a network that loses
+// and delays messages.
+func TestElectionUnderLoss2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 5, labtest.Unreliable())
+		for range 6 {
+			leader := c.Leader()
+			c.Disconnect(leader)
+			c.Leader()
+			c.Connect(leader)
+		}
+	})
+}
+
+// TestNoElectionWithoutMajority2A cuts all links and mends them.
+func TestNoElectionWithoutMajority2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 5)
+		c.Leader()
+		for range 3 {
+			cut := c.Others()[:3]
+			c.Disconnect(cut...)
+			c.Sleep(2 * time.Second) // an old leader may still believe in itself
+			for _, i := range c.Others(cut...) {
+				if index, _, isLeader := c.Start(i, "lost"); isLeader {
+					c.Sleep(500 * time.Millisecond)
+					if n, _ := c.Applied(index); n > 0 {
+						t.Fatalf("a command was applied without a majority")
+					}
+				}
+			}
+			c.Heal()
+			c.Leader()
+		}
+	})
+}
+
+// TestKilledServersAreSilent2A kills servers, the last one twice when the test
+// ends.
+func TestKilledServersAreSilent2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		for range 3 {
+			leader := c.Leader()
+			c.Crash(leader)
+			c.Leader()
+			c.Restart(leader)
+		}
+		c.Crash(c.All()...)
+		c.Sleep(100 * time.Millisecond)
+		before := c.Net.GetTotalCount()
+		c.Sleep(2 * time.Second)
+		if n := c.Net.GetTotalCount() - before; n > 0 {
+			t.Errorf("killed servers sent %d RPCs", n)
+		}
+	})
+}
+
+// TestKillWithBlockedApply2B kills a server while it waits for somebody to take
+// a command from applyCh, which nobody ever does. In virtual time, goroutines
+// that are left behind fail the test.
+func TestKillWithBlockedApply2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		net := labrpc.MakeNetworkSeed(testkit.Seed(t))
+		defer net.Cleanup()
+		end := net.MakeEnd("self")
+		applyCh := make(chan raft.ApplyMsg)
+		rf := raft.Make([]*labrpc.ClientEnd{end}, 0, raft.MakePersister(), applyCh)
+		testkit.WaitFor(t, labtest.ElectionLimit, "a cluster of one to have a leader", func() bool {
+			_, isLeader := rf.GetState()
+			return isLeader
+		})
+		for _, want := range []int{1, 2} {
+			if index, _, ok := rf.Start("x"); !ok || index != want {
+				t.Fatalf("Start gave index %d, leader %t; want %d, true", index, ok, want)
+			}
+		}
+		if m := <-applyCh; m.CommandIndex != 1 {
+			t.Fatalf("applied index %d first", m.CommandIndex)
+		}
+		testkit.Never(t, 100*time.Millisecond, "a leader stopped leading", func() bool { // blocked by now
+			_, isLeader := rf.GetState()
+			return !isLeader
+		})
+		rf.Kill()
+		rf.Kill()
+	})
+}

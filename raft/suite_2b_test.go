@@ -1,0 +1,345 @@
+package raft_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"raftlab/internal/labtest"
+)
+
+func TestBasicAgreement2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.Leader()
+		for index := 1; index <= 5; index++ {
+			if n, _ := c.Applied(index); n > 0 {
+				t.Fatalf("index %d was applied before it was proposed", index)
+			}
+			if got := c.One(index*100, 3); got != index {
+				t.Fatalf("command %d got index %d", index, got)
+			}
+		}
+	})
+}
+
+// TestCommandTypes2B sends commands of several types through the log: what is
+// applied is what was proposed.
+func TestCommandTypes2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		for _, command := range []any{7, "seven", true, 7.5, int64(-7), []byte{7, 0, 7}, "", 0} {
+			c.One(command, 3)
+		}
+	})
+}
+
+// TestCommandBytes2B counts what replication costs: a command goes to each
+// follower once.
+func TestCommandBytes2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.One("warm up", 3)
+		before, sent := c.Net.GetTotalBytes(), int64(0)
+		for k := range 10 {
+			command := randomString(c.Rand, 5000)
+			if index := c.One(command, 3); index != k+2 {
+				t.Fatalf("command got index %d; want %d", index, k+2)
+			}
+			sent += int64(len(command))
+		}
+		if got, most := c.Net.GetTotalBytes()-before, 3*sent+50_000; got > most {
+			t.Errorf("%d bytes for commands of %d bytes to 2 followers; want at most %d", got, sent, most)
+		}
+	})
+}
+
+func TestCommitsAtOnce2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.One("warm up", 3)
+		const commands = 50
+		start := time.Now()
+		for k := range commands {
+			c.One(k, 3)
+		}
+		// A third of the usual heartbeat interval, on all servers.
+		if took, most := time.Since(start), commands*33*time.Millisecond; took > most {
+			t.Errorf("%d commands, one after another, took %v; want at most %v", commands, took, most)
+		}
+	})
+}
+
+// TestFollowersFail2B disconnects one follower, then the other.
+func TestFollowersFail2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.One(101, 3)
+		first := c.Leader()
+		c.Disconnect(c.Others(first)[0])
+		c.One(102, 2)
+		c.Sleep(time.Second)
+		c.One(103, 2)
+
+		leader := c.Leader()
+		for _, i := range c.Others(leader) {
+			c.Disconnect(i)
+		}
+		index, _, isLeader := c.Start(leader, 104)
+		if isLeader && index != 4 {
+			t.Fatalf("index %d; want 4", index)
+		}
+		c.Sleep(2 * time.Second)
+		if n, _ := c.Applied(4); n > 0 {
+			t.Fatalf("a command was applied by %d servers without a majority", n)
+		}
+	})
+}
+
+// TestLeadersFail2B disconnects one leader, then the next.
+func TestLeadersFail2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.One(101, 3)
+		c.Disconnect(c.Leader())
+		c.One(102, 2)
+		c.Sleep(time.Second)
+		c.One(103, 2)
+
+		c.Disconnect(c.Leader())
+		for i := range c.N {
+			c.Start(i, 104)
+		}
+		c.Sleep(2 * time.Second)
+		if n, _ := c.Applied(4); n > 0 {
+			t.Fatalf("a command was applied by %d servers without a majority", n)
+		}
+	})
+}
+
+func TestFollowerReturns2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.One(101, 3)
+		follower := c.Others(c.Leader())[0]
+		c.Disconnect(follower)
+		for command := 102; command <= 105; command++ {
+			c.One(command, 2)
+			c.Sleep(300 * time.Millisecond)
+		}
+		c.Connect(follower)
+		c.One(106, 3)
+		c.Sleep(time.Second)
+		c.One(107, 3)
+	})
+}
+
+func TestNoAgreementWithoutMajority2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 5)
+		c.One(10, 5)
+		leader := c.Leader()
+		c.Disconnect(c.Others(leader)[:3]...)
+		index, _, isLeader := c.Start(leader, 20)
+		if !isLeader || index != 2 {
+			t.Fatalf("Start on the leader gave index %d, leader %t; want 2, true", index, isLeader)
+		}
+		c.Sleep(2 * time.Second)
+		if n, _ := c.Applied(2); n > 0 {
+			t.Fatalf("%d servers applied a command without a majority", n)
+		}
+		c.Heal()
+		// The three may have chosen a leader that overwrites index 2, or not.
+		if index, _, isLeader := c.Start(c.Leader(), 30); isLeader && index != 2 && index != 3 {
+			t.Fatalf("index %d; want 2 or 3", index)
+		}
+		c.One(1000, 5)
+	})
+}
+
+// TestConcurrentStarts2B proposes from many goroutines at once.
+func TestConcurrentStarts2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		for range 5 {
+			leader := c.Leader()
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			taken, terms := make(map[int]any), make(map[int]bool)
+			for k := range 20 {
+				wg.Go(func() {
+					index, term, isLeader := c.Start(leader, 100+k)
+					mu.Lock()
+					defer mu.Unlock()
+					terms[term] = true
+					if isLeader {
+						if taken[index] != nil {
+							t.Errorf("commands %v and %v both got index %d", taken[index], 100+k, index)
+						}
+						taken[index] = 100 + k
+					}
+				})
+			}
+			wg.Wait()
+			if len(terms) > 1 || len(taken) < 20 {
+				continue // the leader changed meanwhile: try again
+			}
+			for index, command := range taken {
+				if got := c.WaitApplied(index, 3, labtest.AgreementLimit); got != command {
+					t.Fatalf("index %d holds %v; Start gave it to %v", index, got, command)
+				}
+			}
+			return
+		}
+		t.Fatal("the leader kept changing though nothing failed")
+	})
+}
+
+// TestStaleLeaderReturns2B lets a cut-off leader collect commands of its own,
+// which must give way, twice.
+func TestStaleLeaderReturns2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.One(101, 3)
+		first := c.Leader()
+		c.Disconnect(first)
+		for command := 102; command <= 104; command++ {
+			c.Start(first, command)
+		}
+		c.One(103, 2)
+		second := c.Leader()
+		c.Disconnect(second)
+		c.Connect(first)
+		c.One(104, 2)
+		c.Connect(second)
+		c.One(105, 3)
+	})
+}
+
+// maxBackupRPCs is what an election and bringing logs together may cost that
+// differ over 50 entries of one term. One request per entry would be more.
+const maxBackupRPCs = 45
+
+// TestFastBackup2B makes logs diverge over long stretches (section 5.3: the
+// leader backs up by terms, not by entries).
+func TestFastBackup2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 5)
+		c.One("first", 5)
+		flood := func(leader int, name string) {
+			for k := range 50 {
+				c.Start(leader, fmt.Sprint(name, k))
+			}
+		}
+		leader := c.Leader()
+		rest := c.Others(leader)
+		alone, others := []int{leader, rest[0]}, rest[1:]
+		c.Partition(alone)
+		flood(leader, "lost a")
+		c.Sleep(200 * time.Millisecond)
+
+		c.Partition(others)
+		for k := range 50 {
+			c.One(fmt.Sprint("kept b", k), 3)
+		}
+		second := c.Leader()
+		outside := c.Others(append(alone, second)...)[0]
+		c.Disconnect(outside)
+		flood(second, "lost c")
+		c.Sleep(200 * time.Millisecond)
+
+		c.Partition([]int{alone[0], alone[1], outside})
+		c.LeaderOf(alone[0], alone[1], outside)
+		before := c.Net.GetTotalCount()
+		c.One("joined", 3)
+		if n := c.Net.GetTotalCount() - before; n > maxBackupRPCs {
+			t.Errorf("bringing the logs together took %d RPCs; want at most %d", n, maxBackupRPCs)
+		}
+		for k := range 50 {
+			c.One(fmt.Sprint("kept d", k), 3)
+		}
+		c.Heal()
+		c.One("last", 5)
+	})
+}
+
+// TestFastBackupOverManyTerms2B gives a follower a log full of short terms.
+func TestFastBackupOverManyTerms2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.One("first", 3)
+		for round := range 6 {
+			leader := c.Leader()
+			for _, i := range c.Others(leader) {
+				c.Disconnect(i)
+			}
+			for k := range 10 {
+				c.Start(leader, fmt.Sprint("lost", round, k))
+			}
+			c.Disconnect(leader)
+			rest := c.Others(leader)
+			c.Connect(rest...)
+			for k := range 10 {
+				c.One(fmt.Sprint("kept", round, k), 2)
+			}
+			c.Heal()
+		}
+		c.One("last", 3)
+	})
+}
+
+// TestRPCCounts2B limits the messages that agreement takes.
+func TestRPCCounts2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.Leader()
+		if n := c.Net.GetTotalCount(); n > maxFirstElectionRPCs {
+			t.Errorf("the first election took %d RPCs; want at most %d", n, maxFirstElectionRPCs)
+		}
+		const commands = 12
+		for range 5 {
+			leader := c.Leader()
+			before := c.Net.GetTotalCount()
+			first, term, _ := c.Start(leader, "start")
+			last := first
+			for range commands - 1 {
+				last, _, _ = c.Start(leader, randomString(c.Rand, 8))
+			}
+			c.WaitApplied(last, 3, labtest.AgreementLimit)
+			n := c.Net.GetTotalCount() - before
+			if now, isLeader := c.State(leader); !isLeader || now != term || last != first+commands-1 {
+				continue // the leader changed meanwhile: try again
+			}
+			if most := (commands + 2) * 3; n > most {
+				t.Errorf("%d commands took %d RPCs; want at most %d", commands, n, most)
+			}
+			return
+		}
+		t.Fatal("the leader kept changing though nothing failed")
+	})
+}
+
+// TestManyCommands2B keeps many commands under way at once, without loss and
+// with it.
+func TestManyCommands2B(t *testing.T) {
+	for _, unreliable := range []bool{false, true} {
+		t.Run(fmt.Sprintf("unreliable=%t", unreliable), func(t *testing.T) {
+			labtest.Run(t, func(t *testing.T) {
+				c := labtest.New(t, 5)
+				c.Net.Reliable(!unreliable)
+				leader := c.Leader()
+				last := 0
+				for k := range 2000 {
+					if index, _, isLeader := c.Start(leader, k); isLeader {
+						last = index
+					}
+				}
+				if last > 0 {
+					c.Sleep(200 * time.Millisecond)
+				}
+				c.One("last", 5)
+			})
+		})
+	}
+}

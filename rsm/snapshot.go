@@ -1,0 +1,121 @@
+package rsm
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/go-msgpack/v2/codec"
+
+	"raftlab/raft"
+)
+
+// imageHead begins a saved snapshot; what the StateMachine wrote follows it.
+type imageHead[R any] struct {
+	Format   uint8
+	Applied  int // index of the last command that the state includes
+	Sessions []Session[R]
+}
+
+// imageFormat is the encoding that this file writes and reads.
+const imageFormat = 1
+
+// patienceFactor is by how much Raft's state may pass Options.MaxRaftState
+// before applying waits for a snapshot that is under way.
+const patienceFactor = 4
+
+// maybeSnapshot begins a snapshot if Raft's state has grown to the bound. The
+// state is captured here, which is quick; it is encoded and saved by a goroutine
+// beside, one at a time, so the service goes on meanwhile.
+func (r *Replica[C, R]) maybeSnapshot() {
+	limit := r.opts.MaxRaftState
+	if limit <= 0 || r.opts.StateSize() < limit {
+		return
+	}
+	if r.encoding && r.opts.StateSize() >= patienceFactor*limit {
+		select {
+		case <-r.encoded:
+			r.encoding = false
+		case <-r.stop:
+		}
+	}
+	if r.encoding || r.applied == r.snapshotAt {
+		return
+	}
+	r.encoding, r.snapshotAt = true, r.applied
+	r.mu.Lock()
+	sessions := r.sessions.Copy()
+	r.mu.Unlock()
+	applied, write := r.applied, r.machine.Snapshot()
+	r.running.Go(func() {
+		r.saveSnapshot(applied, sessions, write)
+		r.encoded <- struct{}{}
+	})
+}
+
+// saveSnapshot encodes a captured state and hands it to Raft.
+func (r *Replica[C, R]) saveSnapshot(applied int, sessions *Sessions[R], write func(io.Writer) error) {
+	var image bytes.Buffer
+	image.Grow(r.imageSize + r.imageSize/8) // likely a little more than last time
+	err := codec.NewEncoder(&image, msgpack).Encode(&imageHead[R]{imageFormat, applied, sessions.Records()})
+	if err == nil {
+		err = write(&image)
+	}
+	if err != nil {
+		r.fail(fmt.Errorf("rsm: encoding the state at index %d: %w", applied, err))
+		return
+	}
+	r.imageSize = image.Len()
+	r.rf.Snapshot(applied, image.Bytes())
+	r.log.Debug("snapshot", "index", applied, "bytes", image.Len())
+}
+
+// install switches to a snapshot that came from the leader. Where Raft is to be
+// asked first (the lab until 2021), it is.
+func (r *Replica[C, R]) install(msg raft.ApplyMsg) error {
+	conditional, ok := r.rf.(interface {
+		CondInstallSnapshot(lastIncludedTerm int, lastIncludedIndex int, snapshot []byte) bool
+	})
+	if ok && !conditional.CondInstallSnapshot(msg.SnapshotTerm, msg.SnapshotIndex, msg.Snapshot) {
+		return nil
+	}
+	return r.restore(msg.Snapshot)
+}
+
+// restore puts a saved image in the place of the state. One that is not newer
+// than the state is ignored. Whoever waits for a command in it will not see it
+// applied, and cannot know its result from here.
+func (r *Replica[C, R]) restore(image []byte) error {
+	head, state, err := decodeImage[R](image)
+	if err != nil {
+		return fmt.Errorf("rsm: decoding a snapshot of %d bytes: %w", len(image), err)
+	}
+	if head.Applied <= r.applied {
+		return nil
+	}
+	if err := r.machine.Restore(state); err != nil {
+		return fmt.Errorf("rsm: restoring the state at index %d: %w", head.Applied, err)
+	}
+	sessions := NewSessions[R](r.opts.MaxSessions)
+	sessions.Merge(head.Sessions)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sessions = sessions
+	r.applied, r.snapshotAt = head.Applied, head.Applied
+	r.waiters.release(ErrLost, func(at place) bool { return at.term != 0 && at.index <= head.Applied })
+	return nil
+}
+
+func decodeImage[R any](image []byte) (head imageHead[R], state []byte, err error) {
+	dec := codec.NewDecoderBytes(image, msgpack)
+	if err := dec.Decode(&head); err != nil {
+		return head, nil, err
+	}
+	if head.Format != imageFormat {
+		return head, nil, fmt.Errorf("format %d; this program reads %d", head.Format, imageFormat)
+	}
+	if head.Applied < 1 {
+		return head, nil, fmt.Errorf("it ends at index %d", head.Applied)
+	}
+	return head, image[dec.NumBytesRead():], nil
+}
