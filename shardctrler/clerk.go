@@ -31,6 +31,7 @@ func MakeClerk(servers []*labrpc.ClientEnd) *Clerk {
 		session: clerk.NewSession(),
 	}
 	ck.waits.Patience = awaitHold + 100*time.Millisecond
+	ck.waits.Pause, ck.waits.MaxPause = 100*time.Millisecond, 400*time.Millisecond
 	return ck
 }
 
@@ -107,12 +108,24 @@ func (ck *Clerk) change(ctx context.Context, c Command) (int, error) {
 	return result.Num, err
 }
 
-// Await waits for the configuration that follows num, and returns it. It
-// returns false after half a second in which there was none. gid is the group
-// that has num and asks; 0: none. The error is ctx's, or that of a clerk without
-// servers.
-func (ck *Clerk) Await(ctx context.Context, gid, num int) (Config, bool, error) {
+// Await waits for a configuration that follows num, and returns those that do, up
+// to 64, in order: num+1 first, or the oldest that is kept. It returns none after
+// half a second in which there was none. gid is the group that has num and asks;
+// 0: none. The error is ctx's, or that of a clerk without servers.
+func (ck *Clerk) Await(ctx context.Context, gid, num int) ([]Config, error) {
 	args := &AwaitArgs{GID: gid, Num: num}
-	result, _, err := clerk.Ask[AwaitArgs, AwaitReply](ctx, ck.waits, "ShardCtrler.Await", args)
-	return result.Config, result.Found, err
+	configs, _, err := clerk.Ask[AwaitArgs, []Config](ctx, ck.waits, "ShardCtrler.Await", args)
+	return configs, err
+}
+
+// Newer returns the newest configuration that the leader has, if that is newer
+// than num. It is cheaper than Config, and may be late if the leader has been
+// deposed without knowing it. Its errors are those of Await.
+func (ck *Clerk) Newer(ctx context.Context, num int) (c Config, found bool, err error) {
+	args := &AwaitArgs{Num: num, Newest: true}
+	configs, _, err := clerk.Ask[AwaitArgs, []Config](ctx, ck.servers, "ShardCtrler.Await", args)
+	if err != nil || len(configs) == 0 {
+		return Config{}, false, err
+	}
+	return configs[0], true, nil
 }

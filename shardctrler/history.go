@@ -72,15 +72,13 @@ func (h *history) at(num int) Config {
 	return h.configs[max(i, 0)]
 }
 
-// after returns the configuration that follows num among those that are kept,
-// if there is one; and a channel that is closed when there may be.
-func (h *history) after(num int) (Config, bool, <-chan struct{}) {
+// after returns the configurations that follow num, as far as they are kept, and
+// a channel that is closed when there are others.
+func (h *history) after(num int) ([]Config, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.newest().Num <= num {
-		return Config{}, false, h.grown
-	}
-	return h.at(max(num, 0) + 1), true, h.grown
+	skip := max(num+1-h.configs[0].Num, 0)
+	return h.configs[min(skip, len(h.configs)):], h.grown
 }
 
 // Apply executes a command.

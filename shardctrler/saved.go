@@ -3,6 +3,7 @@ package shardctrler
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -62,18 +63,17 @@ func (c Config) take(s step) Config {
 	return next
 }
 
-// Snapshot returns a function that encodes the history as it is now.
-func (h *history) Snapshot() func() ([]byte, error) {
+// Snapshot returns a function that writes the history as it is now.
+func (h *history) Snapshot() func(io.Writer) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	configs := h.configs
-	return func() (data []byte, err error) {
+	return func(w io.Writer) error {
 		s := saved{Format: savedFormat, Oldest: configs[0]}
 		for i, c := range configs[1:] {
 			s.Steps = append(s.Steps, configs[i].stepTo(c))
 		}
-		err = codec.NewEncoderBytes(&data, msgpack).Encode(&s)
-		return data, err
+		return codec.NewEncoder(w, msgpack).Encode(&s)
 	}
 }
 

@@ -133,42 +133,39 @@ func (sc *ShardCtrler) Execute(args *clerk.Args[Command], reply *clerk.Reply[Res
 // before it says that there is none. The group asks again.
 const awaitHold = 500 * time.Millisecond
 
-// AwaitArgs asks for the configuration that follows Num.
+// awaitMax is how many configurations one answer has at most.
+const awaitMax = 64
+
+// AwaitArgs asks for the configurations that follow Num.
 type AwaitArgs struct {
-	GID int // of the group that asks; 0: none
-	Num int // the configuration that it has
+	GID    int  // of the group that asks; 0: none
+	Num    int  // the configuration that it has
+	Newest bool // the newest alone will do, and now or never
 }
 
-// AwaitReply is the answer: that configuration, if there is one yet.
-type AwaitReply struct {
-	Found  bool
-	Config Config
-}
-
-// Await is the RPC handler for a group that waits for the next configuration;
-// for the network, not for programs. It needs no entry in the log: a
-// configuration that a server has applied is there for ever. The leader answers,
-// so that one server hears of all groups how far they are.
-func (sc *ShardCtrler) Await(args *AwaitArgs, reply *clerk.Reply[AwaitReply]) {
+// Await is the RPC handler for those who wait for the next configuration; for
+// the network, not for programs. It needs no entry in the log: a configuration
+// that a server has applied is there for ever. The leader answers, so that one
+// server hears of all groups how far they are.
+func (sc *ShardCtrler) Await(args *AwaitArgs, reply *clerk.Reply[[]Config]) {
 	sc.note(args.GID, args.Num)
 	timer := time.NewTimer(awaitHold)
 	defer timer.Stop()
-	var elected <-chan struct{}
-	for held := true; ; {
-		config, found, grown := sc.history.after(args.Num)
+	for held := !args.Newest; ; {
+		var elected <-chan struct{}
 		if n, ok := sc.raft.(rsm.Notifier); ok {
 			elected = n.Changed()
 		}
-		_, isLeader := sc.raft.GetState()
-		switch {
-		case !isLeader:
+		configs, grown := sc.history.after(args.Num)
+		if _, isLeader := sc.raft.GetState(); !isLeader {
 			reply.Code = clerk.NotLeader
 			return
-		case found:
-			reply.Code, reply.Result = clerk.Done, AwaitReply{Found: true, Config: config}
-			return
-		case !held:
-			reply.Code = clerk.Done
+		}
+		if len(configs) > 0 || !held {
+			if args.Newest {
+				configs = configs[max(len(configs)-1, 0):]
+			}
+			reply.Code, reply.Result = clerk.Done, configs[:min(len(configs), awaitMax)]
 			return
 		}
 		select {

@@ -369,31 +369,40 @@ func TestAwait4A(t *testing.T) {
 				time.AfterFunc(3*time.Second, func() { s.ck.Join(groups(num + 1)) })
 			}
 			start := time.Now()
-			c, found, err := waiter.Await(ctx, 0, num)
-			for err == nil && !found {
-				c, found, err = waiter.Await(ctx, 0, num)
+			configs, err := waiter.Await(ctx, 0, num)
+			for err == nil && len(configs) == 0 {
+				configs, err = waiter.Await(ctx, 0, num)
 			}
-			if err != nil || c.Num != num+1 {
-				t.Fatalf("after configuration %d: %+v, %v", num, c, err)
+			if err != nil || len(configs) != 1 || configs[0].Num != num+1 {
+				t.Fatalf("after configuration %d: %+v, %v", num, configs, err)
 			}
 			if took := time.Since(start); num > 0 && took > 3200*time.Millisecond {
-				t.Errorf("configuration %d was told of %v after it was made", c.Num, took-3*time.Second)
+				t.Errorf("configuration %d was told of %v after it was made", num+1, took-3*time.Second)
 			}
 		}
 		before := s.net.GetTotalCount()
 		for range 10 {
-			if c, found, err := waiter.Await(ctx, 0, 5); found || err != nil {
-				t.Fatalf("configuration 6 is %v, %v", c, err)
+			if configs, err := waiter.Await(ctx, 0, 5); len(configs) > 0 || err != nil {
+				t.Fatalf("after the newest come %v, %v", configs, err)
 			}
 		}
 		// Raft's heartbeats count too, at most 20 a second and server.
 		if n := s.net.GetTotalCount() - before; n > 5*3*20+20 {
 			t.Errorf("%d calls in 5 s of waiting", n)
 		}
+		if configs, err := waiter.Await(ctx, 0, 2); err != nil || len(configs) != 3 || configs[0].Num != 3 {
+			t.Fatalf("after configuration 2 come %v, %v", configs, err)
+		}
+		if c, found, err := waiter.Newer(ctx, 2); err != nil || !found || c.Num != 5 {
+			t.Fatalf("newer than 2 is %+v, %v", c, err)
+		}
+		if c, found, err := waiter.Newer(ctx, 5); err != nil || found {
+			t.Fatalf("newer than 5 is %+v, %v", c, err)
+		}
 		ended, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		s.CrashAll()
-		if _, _, err := waiter.Await(ended, 0, 5); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := waiter.Await(ended, 0, 5); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("without servers: %v", err)
 		}
 	})

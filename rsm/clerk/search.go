@@ -3,6 +3,7 @@ package clerk
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -29,14 +30,20 @@ var ErrNoServers = errors.New("clerk: there are no servers to ask")
 type Servers struct {
 	ends   []*labrpc.ClientEnd
 	leader atomic.Int64 // the server that answered last, or the one to ask next
+	// The rest is set, if at all, before the first use.
+
 	// Patience is how long one server is waited for before the next one is asked
-	// as well; default 100 ms. Set it before the first use.
+	// as well; default 100 ms.
 	Patience time.Duration
+	// Pause is how long to wait at most, and half of that at least, when every
+	// server was asked in vain. It doubles with each round, up to MaxPause. Both
+	// are 25 ms by default.
+	Pause, MaxPause time.Duration
 }
 
 // NewServers returns the servers at ends.
 func NewServers(ends []*labrpc.ClientEnd) *Servers {
-	return &Servers{ends: ends, Patience: patience}
+	return &Servers{ends: ends, Patience: patience, Pause: roundPause, MaxPause: roundPause}
 }
 
 // errand is the search for a server that executes one request.
@@ -74,11 +81,12 @@ func Ask[A, R any](ctx context.Context, s *Servers, method string, args *A) (res
 		asked:   make([]time.Time, len(s.ends)),
 	}
 	defer close(e.done)
-	server := int(s.leader.Load())
+	server, pause := int(s.leader.Load()), s.Pause
 	for tried := 1; ; tried++ {
 		final, err := e.try(ctx, server)
 		if final == nil && err == nil && tried%len(s.ends) == 0 {
-			final, err = e.await(ctx, nobody, roundPause)
+			final, err = e.await(ctx, nobody, pause/2+rand.N(pause/2+1))
+			pause = min(2*pause, s.MaxPause)
 		}
 		if err != nil {
 			return result, true, err
