@@ -15,8 +15,8 @@ import (
 
 // newDropping starts a service that keeps at least keep configurations, and
 // snapshots at every chance.
-func newDropping(t *testing.T, net *labrpc.Network, keep int) *service {
-	g := shardlab.NewGroup(t, net, "ctrl", 3, func(i int, peers []*labrpc.ClientEnd, p *raft.Persister) shardlab.Instance {
+func newDropping(t *testing.T, lab *shardlab.Lab, keep int) *service {
+	g := lab.Group("ctrl", 3, func(i int, peers []*labrpc.ClientEnd, _ func(string) *labrpc.ClientEnd, p *raft.Persister) shardlab.Instance {
 		var rf *raft.Raft
 		sc, err := shardctrler.Open(func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
 			rf = raft.Make(peers, i, p, applyCh)
@@ -29,7 +29,7 @@ func newDropping(t *testing.T, net *labrpc.Network, keep int) *service {
 		}
 		return shardlab.Instance{Services: []any{sc, rf}, Kill: sc.Kill}
 	})
-	s := &service{Group: g, t: t, net: net}
+	s := &service{Group: g, t: t, net: lab.Net}
 	s.ck = s.clerk()
 	return s
 }
@@ -48,10 +48,9 @@ func (s *service) reach(gid, num int) {
 // oldest that stays has groups.
 func TestDropOldConfigurations4A(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		net := labrpc.MakeNetworkSeed(testkit.Seed(t))
-		defer net.Cleanup()
-		s := newDropping(t, net, 2)
-		defer s.CrashAll()
+		lab := shardlab.New(t)
+		defer lab.Close()
+		s := newDropping(t, lab, 2)
 		for gid := 1; gid <= 6; gid++ {
 			s.ck.Join(groups(gid))
 		}

@@ -31,17 +31,16 @@ type service struct {
 func run(t *testing.T, body func(t *testing.T, s *service)) {
 	t.Helper()
 	testkit.Run(t, func(t *testing.T) {
-		net := labrpc.MakeNetworkSeed(testkit.Seed(t))
-		defer net.Cleanup()
-		s := &service{Group: shardlab.NewController(t, net, 3), t: t, net: net}
-		defer s.CrashAll()
+		lab := shardlab.New(t)
+		defer lab.Close()
+		s := &service{Group: lab.Controller(3), t: t, net: lab.Net}
 		s.ck = s.clerk()
 		body(t, s)
 	})
 }
 
 func (s *service) clerk() *shardctrler.Clerk {
-	ends := s.ClientEnds()
+	ends := s.Ends()
 	rng := testkit.Rand(s.t)
 	rng.Shuffle(len(ends), func(i, j int) { ends[i], ends[j] = ends[j], ends[i] })
 	return shardctrler.MakeClerk(ends)
