@@ -187,7 +187,7 @@ func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]
 			var again bool
 			result, again, err = ck.askGroup(ctx, gid, servers, args)
 			unsure = unsure || again
-			if err == nil && (result.Status == Served || result.Status == WrongShard) {
+			if err == nil && (result.Status == Served || result.Status == Malformed) {
 				return result, unsure, nil
 			}
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -196,6 +196,9 @@ func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]
 		}
 		if ctx.Err() != nil {
 			return result, unsure, ctx.Err()
+		}
+		if err == nil && result.Status.soon() {
+			continue // the group is the right one
 		}
 		if err := ck.refresh(ctx); err != nil {
 			return result, unsure, err

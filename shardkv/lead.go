@@ -33,7 +33,7 @@ func (s *ShardKV) lead(ctx context.Context) {
 		inTerm, over := context.WithCancel(ctx)
 		var duties sync.WaitGroup
 		duties.Go(func() { s.follow(inTerm) })
-		duties.Go(func() { s.moveAll(inTerm) })
+		duties.Go(func() { s.seeTo(inTerm) })
 		s.awaitStanding(ctx, func(now int, isLeader bool) bool { return !isLeader || now != term })
 		over()
 		duties.Wait()
@@ -95,32 +95,36 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// moveAll makes every move that there is to make, each in a goroutine of its own:
-// a group that is dead holds up what goes to it and nothing else.
-func (s *ShardKV) moveAll(ctx context.Context) {
+// seeTo sees to every duty there is, each in a goroutine of its own: a group that
+// is dead holds up what it has a part in and nothing else.
+func (s *ShardKV) seeTo(ctx context.Context) {
 	var working sync.WaitGroup
 	defer working.Wait()
-	done := make(chan move)
-	active := make(map[move]bool)
+	done := make(chan duty)
+	active := make(map[duty]bool)
 	for {
 		changed := s.state.watch()
-		for _, m := range s.state.moves() {
-			if active[m] {
+		for _, d := range s.state.duties() {
+			if active[d] {
 				continue
 			}
-			active[m] = true
+			active[d] = true
 			working.Go(func() {
-				s.carry(ctx, m)
+				if d.txn != 0 {
+					s.conclude(ctx, TxnID{Shard: d.shard, Number: d.txn})
+				} else {
+					s.carry(ctx, d)
+				}
 				select {
-				case done <- m:
+				case done <- d:
 				case <-ctx.Done():
 				}
 			})
 		}
 		select {
 		case <-changed:
-		case m := <-done:
-			delete(active, m)
+		case d := <-done:
+			delete(active, d)
 		case <-ctx.Done():
 			return
 		}
@@ -129,7 +133,7 @@ func (s *ShardKV) moveAll(ctx context.Context) {
 
 // carry makes one move: the new owner is told until it has the shard durably,
 // then the shard is deleted here. Each part may happen more than once.
-func (s *ShardKV) carry(ctx context.Context, m move) {
+func (s *ShardKV) carry(ctx context.Context, m duty) {
 	encode, gid, servers, ok := s.state.load(m)
 	if !ok {
 		return
@@ -144,22 +148,22 @@ func (s *ShardKV) carry(ctx context.Context, m move) {
 		if _, gid, servers, ok = s.state.load(m); !ok {
 			return
 		}
-		status, err := s.hand(ctx, gid, servers, &command)
-		if err == nil && status == Served {
+		result, err := s.hand(ctx, gid, servers, &command)
+		if err == nil && result.Status == Served {
 			_, err = s.replica.Submit(ctx, 0, 0, Command{Kind: kindRemove, Shard: m.shard, Num: m.num})
 		}
-		s.log.Debug("move", "shard", m.shard, "num", m.num, "to", gid, "bytes", len(encoded), "status", status, "error", err)
+		s.log.Debug("move", "shard", m.shard, "num", m.num, "to", gid, "bytes", len(encoded), "status", result.Status, "error", err)
 	}
 }
 
-// hand has a command executed by a group, once. What this group's own
-// configuration says of servers is enough: a group that is behind or ahead says so.
-func (s *ShardKV) hand(ctx context.Context, gid int, servers []string, c *Command) (Status, error) {
+// hand has a command executed by a group. What this group's own configuration
+// says of servers is enough: a group that is behind or ahead says so.
+func (s *ShardKV) hand(ctx context.Context, gid int, servers []string, c *Command) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
 	defer cancel()
 	args := &clerk.Args[Command]{Command: *c}
 	result, _, err := clerk.Ask[clerk.Args[Command], Result](ctx, s.groups.group(gid, servers), "ShardKV.Execute", args)
-	return result.Status, err
+	return result, err
 }
 
 // backoff paces what is tried again: at once more often than later.

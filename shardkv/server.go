@@ -80,7 +80,7 @@ type ShardKV struct {
 	running sync.WaitGroup // lead and what it starts
 
 	mu         sync.Mutex
-	installing map[move]bool // moves to this group that are being committed
+	installing map[duty]bool // moves to this group that are being committed
 }
 
 // StartServer starts the server me of group gid, whose servers are servers, with
@@ -125,7 +125,7 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 		state:      newState(opts.GID, opts.Limits, opts.MaxSessions),
 		ctrl:       shardctrler.MakeClerk(opts.Controllers),
 		groups:     newDirectory(opts.MakeEnd),
-		installing: make(map[move]bool),
+		installing: make(map[duty]bool),
 	}
 	var err error
 	server.replica, err = rsm.New(server.state, opts.Snapshot, rsm.Options{
@@ -174,11 +174,14 @@ const hold = 80 * time.Millisecond
 
 // Submit executes a command when it is committed and applied here. What is wrong
 // with the command itself is in the result; an error means that there is no
-// result, as of rsm.Replica's Submit. A command that has to wait for its shard to
-// arrive waits for a moment.
+// result, as of rsm.Replica's Submit. A command that has to wait, for its shard to
+// arrive or for a transaction, waits for a moment.
 func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Result, error) {
-	if c.Kind >= kindConfig {
+	switch {
+	case c.Kind >= kindConfig:
 		return Result{}, fmt.Errorf("%w: kind %d of command", rsm.ErrInvalid, c.Kind)
+	case c.Kind == KindTxn && (client == 0 || seq == 0):
+		return Result{}, fmt.Errorf("%w: a transaction without a session", rsm.ErrInvalid)
 	}
 	timer := time.NewTimer(hold)
 	defer timer.Stop()
@@ -188,7 +191,7 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 			return Result{}, rsm.ErrNotLeader
 		}
 		result, err := s.try(ctx, client, seq, c)
-		if err != nil || result.Status != Arriving {
+		if err != nil || !result.Status.soon() {
 			return result, err
 		}
 		select {
@@ -203,12 +206,12 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 
 // try executes a command if, as things stand here, there is sense in it.
 func (s *ShardKV) try(ctx context.Context, client, seq uint64, c Command) (Result, error) {
-	status, fresh := s.state.admits(&c)
+	result, fresh, err := s.state.admits(client, seq, &c)
 	if !fresh {
-		return Result{Status: status}, nil
+		return result, err
 	}
 	if c.Kind == KindInstall {
-		m := move{shard: c.Shard, num: c.Num}
+		m := duty{shard: c.Shard, num: c.Num}
 		if !s.beginInstall(m) {
 			return Result{Status: Arriving}, nil
 		}
@@ -219,7 +222,7 @@ func (s *ShardKV) try(ctx context.Context, client, seq uint64, c Command) (Resul
 
 // beginInstall says false if the same data, which may be large, is on its way
 // through the log already.
-func (s *ShardKV) beginInstall(m move) bool {
+func (s *ShardKV) beginInstall(m duty) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.installing[m] {
@@ -229,7 +232,7 @@ func (s *ShardKV) beginInstall(m move) bool {
 	return true
 }
 
-func (s *ShardKV) endInstall(m move) {
+func (s *ShardKV) endInstall(m duty) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.installing, m)

@@ -1,16 +1,6 @@
 package shardkv
 
-import (
-	"bytes"
-	"errors"
-	"fmt"
-
-	"github.com/hashicorp/go-msgpack/v2/codec"
-
-	"raftlab/kv"
-	"raftlab/rsm"
-	"raftlab/shardctrler"
-)
+import "raftlab/shardctrler"
 
 // shard is what a group knows of one shard.
 //
@@ -105,75 +95,4 @@ func (s *shard) pass(num int) {
 		s.Passed, s.data = t.From, nil
 		s.Tenures = s.Tenures[1:]
 	}
-}
-
-// data is a shard's contents: a state machine of its own, which moves from group
-// to group as a whole.
-type data struct {
-	store    *kv.Store
-	sessions *rsm.Sessions[Result]
-}
-
-func newData(limits kv.Limits, maxSessions int) *data {
-	return &data{store: kv.NewStore(limits), sessions: rsm.NewSessions[Result](maxSessions)}
-}
-
-// apply executes the command seq of client, once.
-func (d *data) apply(client, seq uint64, c *Command) (Result, error) {
-	return d.sessions.Do(client, seq, func() Result {
-		return Result{KV: d.store.Apply(c.Op)}
-	})
-}
-
-// dataImage is a shard's contents as they are encoded.
-type dataImage struct {
-	Format   uint8
-	Store    []byte
-	Sessions []rsm.Session[Result]
-}
-
-// dataFormat is the encoding that this file writes and reads.
-const dataFormat = 1
-
-// msgpack writes a struct as the array of its fields, in their order.
-var msgpack = func() *codec.MsgpackHandle {
-	h := &codec.MsgpackHandle{WriteExt: true}
-	h.StructToArray = true
-	return h
-}()
-
-// capture returns a function that encodes the contents as they are now. It takes
-// constant time.
-func (d *data) capture() func() ([]byte, error) {
-	write, sessions := d.store.Snapshot(), d.sessions.Copy()
-	return func() (encoded []byte, err error) {
-		var store bytes.Buffer
-		if err := write(&store); err != nil {
-			return nil, err
-		}
-		img := dataImage{Format: dataFormat, Store: store.Bytes(), Sessions: sessions.Records()}
-		err = codec.NewEncoderBytes(&encoded, msgpack).Encode(&img)
-		return encoded, err
-	}
-}
-
-// decodeData reads what capture encoded.
-func decodeData(encoded []byte, limits kv.Limits, maxSessions int) (*data, error) {
-	var img dataImage
-	dec := codec.NewDecoderBytes(encoded, msgpack)
-	if err := dec.Decode(&img); err != nil {
-		return nil, err
-	}
-	switch {
-	case img.Format != dataFormat:
-		return nil, fmt.Errorf("format %d; this program reads %d", img.Format, dataFormat)
-	case dec.NumBytesRead() != len(encoded):
-		return nil, errors.New("more follows the shard")
-	}
-	d := newData(limits, maxSessions)
-	if err := d.store.Restore(img.Store); err != nil {
-		return nil, err
-	}
-	d.sessions.Merge(img.Sessions)
-	return d, nil
 }

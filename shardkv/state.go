@@ -46,7 +46,7 @@ func (st *state) ApplyFor(client, seq uint64, c Command) (Result, error) {
 		return Result{}, nil
 	}
 	if !c.wellFormed() {
-		return Result{Status: WrongShard}, nil
+		return Result{Status: Malformed}, nil
 	}
 	s := &st.shards[c.Shard]
 	switch c.Kind {
@@ -61,7 +61,11 @@ func (st *state) ApplyFor(client, seq uint64, c Command) (Result, error) {
 	if status != Served {
 		return Result{Status: status}, nil
 	}
-	return d.apply(client, seq, &c)
+	result, told, err := d.apply(client, seq, &c)
+	if told {
+		st.tell()
+	}
+	return result, err
 }
 
 // EndSession forgets a client. Its sessions with several shards have different
@@ -107,7 +111,7 @@ func (st *state) install(s *shard, num int, encoded []byte) Status {
 	if err != nil {
 		// The sender's and this program do not understand each other. The data
 		// stays where it is.
-		return WrongShard
+		return Malformed
 	}
 	s.data = d
 	st.tell()
@@ -129,44 +133,70 @@ func (st *state) current() shardctrler.Config {
 	return st.config
 }
 
-// admits says what would become of a command now, without executing it. fresh is
-// true if it has to be executed to know more.
-func (st *state) admits(c *Command) (status Status, fresh bool) {
+// admits returns what can be said of a command without executing it; fresh:
+// nothing. What was said so of a command that has taken effect is durable: only
+// what is committed is applied.
+func (st *state) admits(client, seq uint64, c *Command) (result Result, fresh bool, err error) {
 	if !c.wellFormed() {
-		return WrongShard, false
+		return Result{Status: Malformed}, false, nil
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := &st.shards[c.Shard]
 	if c.Kind == KindInstall {
-		return s.awaits(c.Num, st.config.Num)
+		status, wanted := s.awaits(c.Num, st.config.Num)
+		return Result{Status: status}, wanted, nil
 	}
-	_, status = s.serving()
-	return status, status == Served
+	d, status := s.serving()
+	if status != Served {
+		return Result{Status: status}, false, nil
+	}
+	return d.admits(client, seq, c)
 }
 
-// move is a step of a shard to its next owner.
-type move struct {
+// duty is something that the group's leader is to see to: that a shard gets to
+// its next owner, or that a transaction comes to its end.
+type duty struct {
 	shard int
-	num   int // the configuration that makes that the owner
+	num   int    // of a move: the configuration that makes the receiver the owner; else 0
+	txn   uint64 // of a transaction: its number at this shard, the coordinator; else 0
 }
 
-// moves returns the steps that are to be made.
-func (st *state) moves() []move {
+// duties returns what there is to see to.
+func (st *state) duties() []duty {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	var all []move
+	var all []duty
 	for i := range st.shards {
-		if t, ok := st.shards[i].outgoing(); ok {
-			all = append(all, move{shard: i, num: t.Until})
+		s := &st.shards[i]
+		if t, ok := s.outgoing(); ok {
+			all = append(all, duty{shard: i, num: t.Until})
+		}
+		if d, status := s.serving(); status == Served {
+			for n := range d.txns.records {
+				all = append(all, duty{shard: i, txn: n})
+			}
 		}
 	}
 	return all
 }
 
+// record returns a transaction that a shard coordinates, and the number of the
+// oldest there; false if the transaction is over or the shard not here.
+func (st *state) record(id TxnID) (r record, oldest uint64, ok bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	d, status := st.shards[id.Shard].serving()
+	if status != Served {
+		return record{}, 0, false
+	}
+	r, ok = d.txns.records[id.Number]
+	return r, d.txns.oldest(), ok
+}
+
 // load returns what a move carries, as a function that encodes it, and where to;
 // false if it has been made.
-func (st *state) load(m move) (encode func() ([]byte, error), gid int, servers []string, ok bool) {
+func (st *state) load(m duty) (encode func() ([]byte, error), gid int, servers []string, ok bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := &st.shards[m.shard]
