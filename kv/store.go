@@ -35,8 +35,23 @@ func (s *Store) Copy() *Store {
 // Len returns the number of keys.
 func (s *Store) Len() int { return s.pairs.Len() }
 
+// Version returns the version of the last write; 0: there was none.
+func (s *Store) Version() uint64 { return s.version }
+
+// Copy returns a store that is as this one is now; either can be changed and
+// leaves the other alone. It takes constant time.
+func (s *Store) Copy() *Store {
+	return &Store{limits: s.limits, pairs: *s.pairs.Copy(), version: s.version}
+}
+
 // Apply carries out an operation.
 func (s *Store) Apply(op Op) Result {
+	r := s.apply(op)
+	r.Tag = op.Tag
+	return r
+}
+
+func (s *Store) apply(op Op) Result {
 	if op.Kind == KindScan {
 		return s.scan(op)
 	}
