@@ -110,8 +110,11 @@ func prepare[E any](partition func([]E) [][]E, from func([]E) (*part, error), hi
 	for i, sub := range partition(history) {
 		p, err := from(sub)
 		if err != nil {
+			if _, whole := from(history); whole != nil {
+				return nil, whole // the same fault, by its place in the history as given
+			}
 			var h *HistoryError
-			if errors.As(err, &h) && len(sub) != len(history) {
+			if errors.As(err, &h) {
 				h.Partition = i
 			}
 			return nil, err
