@@ -64,14 +64,6 @@ func (b *budget) stopped() bool {
 	}
 }
 
-// cause is errStopped if the check is to end now.
-func (b *budget) cause() error {
-	if b.stopped() {
-		return errStopped
-	}
-	return nil
-}
-
 // claim counts a search's memory as now bytes where it was before bytes, and
 // ends the check if all searches together exceed the limit.
 func (b *budget) claim(before, now int64) {
@@ -85,7 +77,6 @@ const claimEvery = 256
 
 // exceeded says whether the search must stop.
 func (b *budget) exceeded(s *search) bool {
-	s.ticks++
 	if s.ticks%claimEvery == 0 {
 		now := s.bytes()
 		b.claim(s.claimed, now)
@@ -96,6 +87,6 @@ func (b *budget) exceeded(s *search) bool {
 
 // bytes is the memory that the search holds.
 func (s *search) bytes() int64 {
-	return s.visited.bytes() + s.states.bytes + 8*int64(cap(s.masks)) + 24*int64(cap(s.frames)) +
-		8*int64(cap(s.cands)) + 4*int64(cap(s.path)) + s.record.bytes()
+	return s.visited.bytes() + s.states.bytes + 8*int64(cap(s.masks)) + 32*int64(cap(s.frames)) +
+		12*int64(cap(s.nodes)) + 8*int64(cap(s.cands)) + 4*int64(cap(s.paths)+cap(s.path)) + s.record.bytes() + s.levels.bytes()
 }

@@ -1,57 +1,108 @@
 package porcupine
 
-import (
-	"errors"
-	"slices"
-)
+import "slices"
 
-// errPatience is the result of a search that visited more than it was to.
-var errPatience = errors.New("out of patience")
-
-// checkPart checks one part. With the model's hint, the near-linear check comes
-// first. Without, a search comes first, which is as quick wherever few
-// operations overlap; where it gets lost, a hint is guessed.
-func (c *checker) checkPart(p *part) partResult {
-	s := newSearch(c.model, p, c.budget)
-	if c.opts.Verbose {
-		s.record = &recorder{}
-	}
-	defer func() { c.budget.claim(s.claimed, 0) }()
-	if hint := c.model.Hint; hint != nil {
-		if accesses, ok := hint.accesses(p); ok {
-			order, verdict := decideByBlocks(p, hint.Initial, accesses)
-			if verdict == blocksLegal && s.confirms(order) {
-				return s.result(true, nil)
-			}
-			if verdict == blocksIllegal && !s.states.contradicted(p, hint.Initial, accesses) {
-				return c.illegalByBlocks(s, hint.Initial, accesses)
-			}
-		}
-		return s.result(s.run())
-	}
-	s.patience = patience(p)
-	ok, err := s.run()
-	if err != errPatience {
-		return s.result(ok, err)
-	}
-	if guess, ok := infer(s.states, p); ok {
-		order, verdict := decideByBlocks(p, guess.initial, guess.accesses)
-		if verdict == blocksLegal && s.confirms(order) {
-			return s.result(true, nil)
-		}
-		if verdict == blocksIllegal && guess.certified() {
-			return c.illegalByBlocks(s, guess.initial, guess.accesses)
-		}
-	}
-	s.patience = 0
-	return s.result(s.run())
+// task is the check of one part, in slices, so that parts get their turns and
+// the violation of one is found however long another takes.
+type task struct {
+	part  *part
+	index int
+	// searches take turns. A part with pending operations gets two: see levels.
+	searches []*search
+	slices   int
 }
 
-// patience is how many configurations a search may visit before something
-// else is tried: a few for each operation.
-func patience(p *part) int64 { return 1000 + 8*int64(len(p.ops)) }
+// slice is how many steps a task makes before it is another's turn.
+const slice = 8192
 
-// confirms steps through an order and makes it the search's path if it is a linearization.
+// advance gives a task its turn and returns the result, if there is one.
+//
+// With the model's hint, the near-linear check comes first. Without, a search
+// comes first, which is as quick wherever few operations overlap; where it is
+// not done soon, a hint is guessed.
+func (c *checker) advance(t *task) (partResult, bool) {
+	if t.searches == nil {
+		t.searches = c.newSearches(t.part)
+		if r, ok := c.tryHint(t.searches[0]); ok {
+			return r, true
+		}
+	}
+	steps := int64(slice)
+	if t.slices == 0 {
+		steps += 8 * int64(len(t.part.ops))
+	}
+	s := t.searches[t.slices%len(t.searches)]
+	t.slices++
+	v := s.run(steps)
+	if v == undecided && t.slices == 1 {
+		if r, ok := c.tryGuess(s); ok {
+			return r, true
+		}
+	}
+	return s.result(v), v != undecided
+}
+
+func (c *checker) newSearches(p *part) []*search {
+	searches := []*search{newSearch(c.model, p, c.budget)}
+	if len(p.returns) < len(p.ops) {
+		byLevels := newSearch(c.model, p, c.budget)
+		byLevels.levels = &levels{}
+		searches = append(searches, byLevels)
+	}
+	for _, s := range searches {
+		if c.opts.Verbose {
+			s.record = &recorder{}
+		}
+	}
+	return searches
+}
+
+// end gives the memory of a task back and returns what it knows if it was stopped.
+func (t *task) end() partResult {
+	for _, s := range t.searches {
+		s.budget.claim(s.claimed, 0)
+	}
+	return t.searches[0].result(unknown)
+}
+
+func (c *checker) tryHint(s *search) (partResult, bool) {
+	hint := c.model.Hint
+	if hint == nil {
+		return partResult{}, false
+	}
+	accesses, ok := hint.accesses(s.part)
+	if !ok {
+		return partResult{}, false
+	}
+	order, v := decideByBlocks(s.part, hint.Initial, accesses)
+	switch {
+	case v == blocksLegal && s.confirms(order):
+		return s.resultOf(order), true
+	case v == blocksIllegal && !s.states.contradicted(s.part, hint.Initial, accesses):
+		return c.illegalByBlocks(s, hint.Initial, accesses), true
+	}
+	return partResult{}, false
+}
+
+func (c *checker) tryGuess(s *search) (partResult, bool) {
+	if c.model.Hint != nil {
+		return partResult{}, false
+	}
+	guess, ok := infer(s.states, s.part)
+	if !ok {
+		return partResult{}, false
+	}
+	order, v := decideByBlocks(s.part, guess.initial, guess.accesses)
+	switch {
+	case v == blocksLegal && s.confirms(order):
+		return s.resultOf(order), true
+	case v == blocksIllegal && guess.certified():
+		return c.illegalByBlocks(s, guess.initial, guess.accesses), true
+	}
+	return partResult{}, false
+}
+
+// confirms steps through an order and reports whether it is a linearization.
 func (s *search) confirms(order []int32) bool {
 	if !s.respectsTime(order) {
 		return false
@@ -76,7 +127,6 @@ func (s *search) confirms(order []int32) bool {
 		}
 		state = next
 	}
-	s.path = order
 	return true
 }
 
@@ -89,17 +139,17 @@ func (c *checker) illegalByBlocks(s *search, initial any, accesses []Access) par
 		return r
 	}
 	var order []int32
-	legal, illegal := 0, len(s.returns)
-	for legal+1 < illegal && !s.budget.stopped() {
-		middle := (legal + illegal) / 2
+	good, bad := 0, len(s.returns)
+	for good+1 < bad && !s.budget.stopped() {
+		middle := (good + bad) / 2
 		p, a := s.part.until(middle, accesses)
 		if o, verdict := decideByBlocks(p, initial, a); verdict == blocksIllegal {
-			illegal = middle
+			bad = middle
 		} else {
-			legal, order = middle, o
+			good, order = middle, o
 		}
 	}
-	r.stuck = s.returns[illegal-1]
+	r.stuck = s.returns[bad-1]
 	r.partials = [][]int{ints(order)}
 	return r
 }

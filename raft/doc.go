@@ -12,7 +12,7 @@
 //	      v                                     |
 //	+-----------+  Ready   +--------+   +--------------+
 //	| raft/core | -------> | driver |   | applier      |
-//	|  (lock)   | <------- |        |   | (own routine)|
+//	|  (lock)   | <------- | saver  |   | (own routine)|
 //	+-----------+  Saved   +--------+   +--------------+
 //	  ^  Step              |        |
 //	  |                    v        v
@@ -26,7 +26,9 @@
 //
 // # Goroutines and locks
 //
-// The driver, the saver and the applier are started by Make and ended by [Raft.Kill]. RPC
+// The driver, the saver and the applier are started by Make and ended by
+// [Raft.Kill]. The driver sends while the saver is at the disk, so a slow disk
+// costs a leader neither its followers nor their work. RPC
 // handlers belong to the network and return when answered or killed; each
 // outgoing call has a goroutine of its own that ends when the network answers.
 // One mutex guards the core, and no goroutine blocks while it holds it: not on

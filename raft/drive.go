@@ -49,17 +49,12 @@ func signal(ch chan struct{}) {
 }
 
 // drive is the goroutine that gives the core its time and does what it wants
-// done. Saving is left to another, so that a leader whose disk is slow still
-// sends; what comes in while a save is under way shares the next one.
+// done, but for the saving: what is to be saved it hands to the saver.
 func (rf *Raft) drive() {
 	// The first tick comes at a random moment, so that servers that were started
 	// together, as tests do, do not time out together.
 	ticker := time.NewTicker(1 + rand.N(rf.interval))
 	defer ticker.Stop()
-	toSave, saved := make(chan core.Ready, 1), make(chan core.Ready)
-	defer close(toSave)
-	rf.running.Go(func() { rf.saveAll(toSave, saved) })
-	saving := false
 	for {
 		select {
 		case <-rf.stop:
@@ -68,70 +63,62 @@ func (rf *Raft) drive() {
 			ticker.Reset(rf.interval)
 			rf.with((*core.Core).Tick)
 		case <-rf.wake:
-		case rd := <-saved:
-			rf.finish(rd)
-			saving = false
 		}
-		saving = rf.work(saving, toSave)
+		rf.work()
 	}
 }
 
-// work carries out the core's wishes, in the order that package core
-// prescribes, until it has none or a save is under way; it says which.
-func (rf *Raft) work(saving bool, toSave chan<- core.Ready) bool {
-	for !saving {
+// work carries out the core's wishes until it has none, in the order that
+// package core prescribes. While the disk is busy only the messages go out that
+// do not wait for it: a leader replicates and keeps its followers from
+// electing another however slow its own disk is (thesis 10.2.1). What comes in
+// meanwhile shares the next save.
+func (rf *Raft) work() {
+	for {
+		rf.mu.Lock()
 		var rd core.Ready
-		rf.advance(func(c *core.Core) { rd = c.Ready() })
-		if rd.Empty() {
-			return false
-		}
-		rf.sendAll(rd.Messages)
-		if rd.NeedsSave() {
-			toSave <- rd
-			saving = true
+		if rf.saving {
+			rd.Messages = rf.core.Outgoing()
 		} else {
-			rf.finish(rd)
+			rd = rf.core.Ready()
+			rf.saving = rd.NeedsSave()
 		}
-	}
-	var messages []core.Message
-	rf.advance(func(c *core.Core) { messages = c.Messages() })
-	rf.sendAll(messages)
-	return true
-}
-
-// finish does what had to wait until rd was saved.
-func (rf *Raft) finish(rd core.Ready) {
-	rf.sendAll(rd.AfterSave)
-	rf.advance(func(c *core.Core) { c.Saved(rd) })
-}
-
-// advance is the driver's access to the core. It wakes the applier if there is
-// something for it.
-func (rf *Raft) advance(f func(*core.Core)) {
-	rf.mu.Lock()
-	defer rf.mu.Unlock()
-	f(rf.core)
-	if rf.core.HasToApply() {
-		signal(rf.applying)
-	}
-}
-
-// saveAll is the goroutine that saves, in order, what the driver hands to it,
-// until the driver ends. A save that fails stops the server.
-func (rf *Raft) saveAll(toSave <-chan core.Ready, saved chan<- core.Ready) {
-	for rd := range toSave {
-		if rf.killed() {
-			return // the storage may be another server's by now
+		if rf.core.HasToApply() {
+			signal(rf.applying)
 		}
-		err := rf.storage.Save(Update{HardState: rd.HardState, Snapshot: rd.Snapshot, Entries: rd.Entries})
-		if err != nil {
-			rf.fail(fmt.Errorf("raft: saving: %w", err))
+		rf.mu.Unlock()
+		rf.sendAll(rd.Messages)
+		switch {
+		case rd.NeedsSave():
+			rf.toSave <- rd // has room: there is none other
+		case rd.Empty():
 			return
+		default:
+			rf.sendAll(rd.AfterSave)
 		}
+	}
+}
+
+// saveAll is the goroutine that alone saves entries, so saves are in order.
+func (rf *Raft) saveAll() {
+	for {
 		select {
-		case saved <- rd:
 		case <-rf.stop:
 			return
+		case rd := <-rf.toSave:
+			if rf.killed() {
+				return // the storage may be another's by now
+			}
+			err := rf.storage.Save(Update{HardState: rd.HardState, Snapshot: rd.Snapshot, Entries: rd.Entries})
+			if err != nil {
+				rf.fail(fmt.Errorf("raft: saving: %w", err))
+				return
+			}
+			rf.sendAll(rd.AfterSave)
+			rf.with(func(c *core.Core) {
+				c.Saved(rd)
+				rf.saving = false
+			})
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -75,12 +76,14 @@ type Raft struct {
 
 	stop     chan struct{} // closed by Kill
 	stopOnce sync.Once
-	running  sync.WaitGroup // driver, saver and applier
-	wake     chan struct{}  // capacity 1: the core may have something to do
-	applying chan struct{}  // capacity 1: there may be something to apply
+	running  sync.WaitGroup  // driver, saver and applier
+	wake     chan struct{}   // capacity 1: the core may have something to do
+	applying chan struct{}   // capacity 1: there may be something to apply
+	toSave   chan core.Ready // capacity 1: from the driver to the saver
 
 	mu       sync.Mutex
 	core     *core.Core
+	saving   bool          // from a Ready that needs a save to its Saved
 	seen     standing      // as of the last look
 	changed  chan struct{} // closed when standing changes
 	lastCall uint64
@@ -117,8 +120,13 @@ func Make(peers []*labrpc.ClientEnd, me int, persister *Persister, applyCh chan 
 // from then on; [Raft.Close] closes it.
 func Open(peers []*labrpc.ClientEnd, me int, storage Storage, applyCh chan ApplyMsg, opts Options) (*Raft, error) {
 	opts.setDefaults()
-	if me < 0 || me >= len(peers) {
+	switch {
+	case me < 0 || me >= len(peers):
 		return nil, fmt.Errorf("raft: server %d is not one of %d peers", me, len(peers))
+	case applyCh == nil:
+		return nil, errors.New("raft: applyCh is nil")
+	case opts.TickInterval < 0:
+		return nil, fmt.Errorf("raft: Options.TickInterval is %v; want more than 0", opts.TickInterval)
 	}
 	saved, err := storage.Load()
 	if err != nil {
@@ -144,12 +152,14 @@ func Open(peers []*labrpc.ClientEnd, me int, storage Storage, applyCh chan Apply
 		stop:     make(chan struct{}),
 		wake:     make(chan struct{}, 1),
 		applying: make(chan struct{}, 1),
+		toSave:   make(chan core.Ready, 1),
 		core:     node,
 		seen:     standing{term: saved.HardState.CurrentTerm},
 		changed:  make(chan struct{}),
 		replies:  make(map[uint64]chan core.Body),
 	}
 	rf.running.Go(rf.drive)
+	rf.running.Go(rf.saveAll)
 	rf.running.Go(rf.apply)
 	return rf, nil
 }

@@ -168,19 +168,26 @@ func (c *Cluster) WaitApplied(index, servers int, limit time.Duration) any {
 // been committed more than once then.
 func (c *Cluster) One(command any, servers int) int {
 	c.t.Helper()
-	return c.one(command, servers, true)
+	return c.one(c.Connected, command, servers, true)
+}
+
+// OneAt is One among the servers named, of which all must apply the command:
+// for partitions that a rule of Direct makes.
+func (c *Cluster) OneAt(ids []int, command any) int {
+	c.t.Helper()
+	return c.one(func() []int { return ids }, command, len(ids), true)
 }
 
 // Once is One where the first leader that takes the command in must succeed.
 func (c *Cluster) Once(command any, servers int) int {
 	c.t.Helper()
-	return c.one(command, servers, false)
+	return c.one(c.Connected, command, servers, false)
 }
 
-func (c *Cluster) one(command any, servers int, retry bool) int {
+func (c *Cluster) one(among func() []int, command any, servers int, retry bool) int {
 	c.t.Helper()
 	for start := time.Now(); time.Since(start) < AgreementLimit; {
-		index := c.propose(command)
+		index := c.propose(among(), command)
 		if index < 0 {
 			c.Sleep(20 * time.Millisecond)
 			continue
@@ -201,10 +208,9 @@ func (c *Cluster) one(command any, servers int, retry bool) int {
 	return 0
 }
 
-// propose gives a command to the first connected server that takes it in, and
-// returns its index, or -1.
-func (c *Cluster) propose(command any) int {
-	ids := c.Connected()
+// propose gives a command to the first server that takes it in, and returns its
+// index, or -1.
+func (c *Cluster) propose(ids []int, command any) int {
 	for k := range ids {
 		i := ids[(c.next+k)%len(ids)]
 		if index, _, isLeader := c.Start(i, command); isLeader {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 
+	"raftlab/labgob"
 	"raftlab/labrpc"
 )
 
@@ -25,8 +26,13 @@ type Message struct {
 	Reply    bool
 	// Term is the message's field Term; -1 if it has none that is a number.
 	Term int
+	// Call is the same for a request and its reply, and for no other message.
+	Call Call
 	data []byte
 }
+
+// A Call identifies an RPC in its cluster.
+type Call struct{ link, number int }
 
 // Carries says whether a command, given to Start as a string, is in the message.
 func (m Message) Carries(command string) bool { return bytes.Contains(m.data, []byte(command)) }
@@ -34,6 +40,18 @@ func (m Message) Carries(command string) bool { return bytes.Contains(m.data, []
 // Between says whether the message is between two servers, either way.
 func (m Message) Between(a, b int) bool {
 	return m.From == a && m.To == b || m.From == b && m.To == a
+}
+
+// Involves says whether the server sends or receives the message.
+func (m Message) Involves(id int) bool { return m.From == id || m.To == id }
+
+// Asks says whether the message is a request for a vote or pre-vote.
+func (m Message) Asks() bool { return !m.Reply && (m.Kind == Vote || m.Kind == PreVote) }
+
+// Success returns the field Success of a reply; false if it has none.
+func (m Message) Success() bool {
+	var reply struct{ Success bool }
+	return labgob.NewDecoder(bytes.NewReader(m.data)).Decode(&reply) == nil && reply.Success
 }
 
 // Direct makes rule decide over every message that could arrive, until it is
@@ -62,7 +80,7 @@ func (c *Cluster) Scripted(f func()) {
 
 func message(raw labrpc.Message) Message {
 	end := raw.End.(endName)
-	m := Message{From: end.From, To: end.To, Reply: raw.Reply, Term: -1, data: raw.Bytes()}
+	m := Message{From: end.From, To: end.To, Reply: raw.Reply, Term: -1, Call: Call{raw.Link, raw.Number}, data: raw.Bytes()}
 	if raw.Reply {
 		m.From, m.To = m.To, m.From
 	}

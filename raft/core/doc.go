@@ -31,7 +31,7 @@
 // Between Ready and Saved, Step, Tick and Propose may be called freely; what
 // they cause is collected for the next Ready, which is how many commands come
 // to share one write to the disk and one message. Only what may leave at once
-// need not wait: [Core.Messages] returns it at any time. A request carries a Call
+// need not wait: [Core.Outgoing] returns it at any time. A request carries a Call
 // number of the host's choice, and its one reply carries the same number, so a
 // transport in which replies belong to requests can pair them. The transport
 // may lose, delay, repeat and reorder messages; where it knows that one was
@@ -43,4 +43,9 @@
 // state); then election.go (5.2, 5.4.1, and the pre-vote of thesis 9.6),
 // replication.go (5.3, 5.4.2), snapshot.go (7). log.go, progress.go and
 // majority.go hold the nouns these stand on.
+//
+// The rules are held by tests of the same names: paper_*_test.go has one for each
+// sentence of the paper, testdata has stories about small clusters to read, and
+// coretest a simulated cluster that is broken on purpose, checked after each step
+// and expected to recover.
 package core

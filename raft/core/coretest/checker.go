@@ -3,7 +3,6 @@ package coretest
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"raftlab/raft/core"
 )
@@ -365,15 +364,4 @@ func (c *Cluster) Converged() error {
 		}
 	}
 	return nil
-}
-
-// Terms returns the terms of a log's entries, as the paper's figures show logs.
-func Terms(entries []core.Entry) []uint64 {
-	return slices.Collect(func(yield func(uint64) bool) {
-		for _, e := range entries {
-			if !yield(e.Term) {
-				return
-			}
-		}
-	})
 }

@@ -192,6 +192,23 @@ func (c *Cluster) Snapshot(id core.NodeID, crashBetween bool) {
 	c.checker.observe(s)
 }
 
+// Stall makes a server's disk take long: its host gets as far as saving, and
+// sends what need not wait for that, until the disk is no longer stalled.
+func (c *Cluster) Stall(id core.NodeID, stalled bool) { c.servers[id].stalled = stalled }
+
+// Outgoing sends what may leave a server at once, whatever its disk is busy
+// with, and says whether there was any.
+func (c *Cluster) Outgoing(id core.NodeID) bool {
+	s := c.servers[id]
+	if s.core == nil {
+		return false
+	}
+	messages := s.core.Outgoing()
+	c.send(s, messages)
+	c.checker.observe(s)
+	return len(messages) > 0
+}
+
 // Work does the next of the duties of a server's host (see the documentation of
 // raft/core) and says whether there was anything to do in it.
 func (c *Cluster) Work(id core.NodeID) bool {
@@ -199,10 +216,13 @@ func (c *Cluster) Work(id core.NodeID) bool {
 	if s.core == nil {
 		return false
 	}
-	before := s.core.Status()
+	if s.stalled && s.duty == save && s.ready.NeedsSave() {
+		return c.Outgoing(id)
+	}
+	before := c.checker.views[id]
 	did := c.duty(s)
 	c.checker.observe(s)
-	c.traceChange(before, s.core.Status())
+	c.traceChange(before, c.checker.views[id])
 	return did
 }
 
@@ -249,10 +269,13 @@ func (c *Cluster) apply(s *server, snap *core.Snapshot, entries []core.Entry) {
 			c.checker.fail("server %d applies %d after %d", s.id, e.Index, s.service.index)
 		}
 		s.service.apply(e)
-		if c.tracing() {
+		if c.tracing() && len(entries) <= 3 {
 			c.trace("%d applies %d/%d %q", s.id, e.Index, e.Term, e.Data)
 		}
 		c.checker.applied(s)
+	}
+	if n := len(entries); c.tracing() && n > 3 {
+		c.trace("%d applies %d/%d to %d/%d", s.id, entries[0].Index, entries[0].Term, entries[n-1].Index, entries[n-1].Term)
 	}
 	c.checker.applied(s)
 }
@@ -284,15 +307,20 @@ func (c *Cluster) trace(format string, args ...any) {
 }
 
 // traceChange tells how a server's place in the cluster changed.
-func (c *Cluster) traceChange(a, b core.Status) {
+func (c *Cluster) traceChange(before, now view) {
 	if c.opt.Trace == nil {
 		return
 	}
+	a, b := before.status, now.status
 	if a.State != b.State || a.CurrentTerm != b.CurrentTerm {
 		c.trace("%d is %s term=%d", b.ID, b.State, b.CurrentTerm)
 	}
-	if b.LastIndex < a.LastIndex {
-		c.trace("%d cuts its log back from %d to %d", b.ID, a.LastIndex, b.LastIndex)
+	old := after(before.entries, b.SnapshotIndex)
+	for i, e := range old {
+		if i >= len(now.entries) || now.entries[i].Term != e.Term {
+			c.trace("%d gives up %d/%d to %d/%d", b.ID, e.Index, e.Term, a.LastIndex, a.LastTerm)
+			break
+		}
 	}
 	if a.CommitIndex != b.CommitIndex {
 		c.trace("%d commits up to %d", b.ID, b.CommitIndex)

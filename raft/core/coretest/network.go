@@ -85,12 +85,12 @@ func (c *Cluster) Deliver(i int) {
 	if c.tracing() {
 		c.trace("%v", m)
 	}
-	before := s.core.Status()
+	before := c.checker.views[s.id]
 	if err := s.core.Step(m); err != nil {
 		c.checker.fail("server %d drops %v: %v", s.id, m, err)
 	}
 	c.checker.observe(s)
-	c.traceChange(before, s.core.Status())
+	c.traceChange(before, c.checker.views[s.id])
 }
 
 // Drop loses the i-th message on its way. A transport that is not silent tells

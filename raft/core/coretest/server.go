@@ -29,6 +29,7 @@ type server struct {
 	core    *core.Core // nil: down
 	duty    duty
 	ready   core.Ready
+	stalled bool
 	print   uint64 // of ready.Entries when they were handed out
 	service service
 }
@@ -64,12 +65,7 @@ func (s *server) save() error {
 		d.HardState = *rd.HardState
 	}
 	if snap := rd.Snapshot; snap != nil {
-		if hasEntry(d, snap.LastIncludedIndex, snap.LastIncludedTerm) {
-			d.Entries = after(d.Entries, snap.LastIncludedIndex)
-		} else {
-			d.Entries = nil
-		}
-		d.Snapshot = *snap
+		d.Snapshot, d.Entries = *snap, nil
 	}
 	if len(rd.Entries) == 0 {
 		return nil

@@ -1,0 +1,18 @@
+package testkit_test
+
+import (
+	"fmt"
+	"time"
+
+	"raftlab/internal/testkit"
+)
+
+// Eventually waits for a condition, and does not sleep longer than it takes.
+func ExampleEventually() {
+	ready := time.Now().Add(5 * time.Millisecond)
+	fmt.Println(testkit.Eventually(time.Minute, func() bool { return time.Now().After(ready) }))
+	fmt.Println(testkit.Eventually(time.Millisecond, func() bool { return false }))
+	// Output:
+	// true
+	// false
+}

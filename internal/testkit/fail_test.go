@@ -1,0 +1,138 @@
+//go:build !wasip1
+
+package testkit_test
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"raftlab/internal/testkit"
+)
+
+// failing holds bodies of tests that must fail, with what their report must
+// say. TestFailing runs each in a process of its own.
+var failing = []struct {
+	name string
+	body func(t *testing.T)
+	env  string
+	args []string
+	want []string
+}{
+	{
+		name: "deadlock",
+		body: func(t *testing.T) {
+			testkit.Run(t, func(t *testing.T) {
+				never := make(chan int)
+				for range 3 {
+					go func() { <-never }()
+				}
+				<-never
+			})
+		},
+		want: []string{
+			"all goroutines of the test are blocked, and no timer will wake one",
+			`(?s)3 goroutine\(s\) \[chan receive.{1,200}fail_test.go`,
+			`repeat with: go test ./internal/testkit -run '\^TestFailing\$/\^deadlock\$' -seed=-?\d+`,
+		},
+	},
+	{
+		name: "leak",
+		body: func(t *testing.T) {
+			testkit.Run(t, func(t *testing.T) { go func() { select {} }() })
+			testkit.Run(t, func(t *testing.T) { time.Sleep(time.Hour) }) // goes on after the leak
+		},
+		want: []string{"the test's body has returned, and goroutines that it started are blocked", `1 goroutine\(s\) \[select`, "repeat with"},
+	},
+	{
+		name: "leak on the real clock",
+		body: func(t *testing.T) {
+			testkit.NoLeaks(t)
+			go func() { select {} }()
+		},
+		want: []string{`(\d+) goroutines at the end, \d+ at the start`, `\[select \(no cases\)\]`},
+	},
+	{
+		name: "wait in vain",
+		body: func(t *testing.T) {
+			testkit.Run(t, func(t *testing.T) {
+				testkit.WaitFor(t, time.Minute, "a leader", func() bool { return false })
+			})
+		},
+		args: []string{"-seed=77"},
+		want: []string{"waited 1m0s in vain for a leader", "-seed=77\n"},
+	},
+	{
+		name: "never",
+		body: func(t *testing.T) {
+			testkit.Run(t, func(t *testing.T) {
+				start := time.Now()
+				testkit.Never(t, time.Hour, "two leaders", func() bool { return time.Since(start) > time.Minute })
+			})
+		},
+		env:  "RAFTLAB_SEED=0x10",
+		want: []string{"two leaders, after 1m0", "-seed=16\n"},
+	},
+	{
+		name: "real time",
+		body: func(t *testing.T) { testkit.Run(t, func(t *testing.T) { t.Fatal("failed") }) },
+		env:  "RAFTLAB_REALTIME=1",
+		want: []string{"repeat with: RAFTLAB_REALTIME=1 go test"},
+	},
+	{
+		name: "bad seed",
+		body: func(t *testing.T) { testkit.Seed(t) },
+		args: []string{"-seed=x"},
+		want: []string{`seed "x" .* is not a 64-bit integer`},
+	},
+	{
+		name: "panic of its own",
+		body: func(t *testing.T) { testkit.Run(t, func(t *testing.T) { panic("own") }) },
+		want: []string{"panic: own"},
+	},
+	{
+		name: "timeout",
+		body: func(t *testing.T) {
+			testkit.Run(t, func(t *testing.T) {
+				for {
+					runtime.Gosched()
+				}
+			})
+		},
+		args: []string{"-test.timeout=1200ms", "-seed=5"},
+		want: []string{"is about to time out; repeat with: .*-seed=5\n"},
+	},
+}
+
+// childEnv says which of the failing tests a child process is to run.
+const childEnv = "RAFTLAB_TESTKIT_CHILD"
+
+func TestFailing(t *testing.T) {
+	child := os.Getenv(childEnv)
+	for _, c := range failing {
+		t.Run(c.name, func(t *testing.T) {
+			if child == c.name {
+				c.body(t)
+				return
+			}
+			if child != "" {
+				t.Skip("another one's turn")
+			}
+			cmd := exec.Command(os.Args[0], append([]string{"-test.run=^TestFailing$"}, c.args...)...)
+			cmd.Env = append(os.Environ(), childEnv+"="+c.name, "RAFTLAB_SEED=", "RAFTLAB_REALTIME=", c.env)
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				t.Errorf("the test passed")
+			}
+			for _, want := range c.want {
+				if !regexp.MustCompile(want).Match(out) {
+					t.Errorf("no %q in\n%s", want, strings.TrimSpace(string(out)))
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,263 @@
+package raft_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"raftlab/internal/labtest"
+	"raftlab/labrpc"
+)
+
+// The tests in the adversary files decide over each message, so as to bring
+// about what chance almost never does. A scenario that needs the timers of
+// servers to fall in a certain order is played in rounds, with a new cluster
+// each, until it has come about so many times.
+
+// play plays rounds until scene has said some times that it came about. If it
+// never does, an implementation has no such case, and the test is skipped.
+func play(t *testing.T, rounds, wanted int, scene func(round int) bool) {
+	t.Helper()
+	found := 0
+	for round := 0; round < rounds && found < wanted; round++ {
+		if scene(round) {
+			found++
+		}
+	}
+	if found == 0 {
+		t.Skipf("not applicable: the case did not come about in %d rounds", rounds)
+	}
+}
+
+// rivals is a script in which two servers that never hear each other stand for
+// election, and their requests for votes are kept back until both are
+// candidates of one term.
+type rivals struct {
+	a, b  int
+	asked map[int]*poll // by term
+	met   int           // the first term in which both are candidates; 0: none yet
+}
+
+// poll is the election of one term.
+type poll struct {
+	candidates map[int]bool
+	holds      map[[2]int]*labrpc.Hold // by candidate and voter
+}
+
+// holdOf keeps a request back.
+func (p *poll) holdOf(m labtest.Message) *labrpc.Hold {
+	key := [2]int{m.From, m.To}
+	if p.holds[key] == nil {
+		p.holds[key] = labrpc.NewHold()
+	}
+	return p.holds[key]
+}
+
+func newRivals(a, b int) *rivals { return &rivals{a: a, b: b, asked: make(map[int]*poll)} }
+
+// refuses says whether a message does not belong to the contest of the two.
+func (r *rivals) refuses(m labtest.Message) bool {
+	return m.Between(r.a, r.b) || m.Asks() && m.From != r.a && m.From != r.b
+}
+
+// ask notes that one of the two asks for votes in a term.
+func (r *rivals) ask(m labtest.Message) *poll {
+	p := r.asked[m.Term]
+	if p == nil {
+		p = &poll{make(map[int]bool), make(map[[2]int]*labrpc.Hold)}
+		r.asked[m.Term] = p
+	}
+	p.candidates[m.From] = true
+	if len(p.candidates) == 2 && r.met == 0 {
+		r.met = m.Term
+	}
+	return p
+}
+
+// TestOneVoteATerm2A lets two candidates of one term ask for votes at the same
+// moment. Whoever votes for both makes two leaders (section 5.2), and so does
+// whoever counts an answer that is none to this poll.
+func TestOneVoteATerm2A(t *testing.T) {
+	for _, n := range []int{3, 5} {
+		t.Run(fmt.Sprintf("servers=%d", n), func(t *testing.T) {
+			labtest.Run(t, func(t *testing.T) {
+				play(t, 40, 8, func(round int) bool { return contest(t, round, n) })
+			})
+		})
+	}
+}
+
+func contest(t *testing.T, round int, n int) bool {
+	c := labtest.New(t, n, labtest.Round(round))
+	defer c.Shutdown()
+	r := newRivals(0, 1)
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case r.refuses(m) || m.Kind == labtest.Append:
+			return labrpc.Never() // the first leader must not win the others over
+		case m.Kind != labtest.Vote || m.Reply:
+			return labrpc.Usual()
+		}
+		return labrpc.HeldBy(r.ask(m).holdOf(m))
+	})
+	if !c.Eventually(2*time.Second, func() bool { return between(c, func() bool { return r.met > 0 }) }) {
+		return false
+	}
+	c.Sleep(2 * time.Millisecond)
+	var holds []*labrpc.Hold
+	c.Scripted(func() {
+		for _, hold := range r.asked[r.met].holds {
+			holds = append(holds, hold)
+		}
+	})
+	c.Rand.Shuffle(len(holds), func(i, j int) { holds[i], holds[j] = holds[j], holds[i] })
+	for _, hold := range holds {
+		hold.Release()
+		c.Sleep(time.Millisecond)
+	}
+	c.Sleep(300 * time.Millisecond) // the watcher looks at who leads
+	return true
+}
+
+// TestVotesOfAnOldTerm2A keeps back the vote that a candidate got, and delivers
+// it when the candidate stands again, in a later term that another has won.
+func TestVotesOfAnOldTerm2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 60, 4, func(round int) bool { return lateVote(t, round) })
+	})
+}
+
+func lateVote(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	r := newRivals(0, 1)
+	late, first := labrpc.NewHold(), -1
+	asked := make(map[int]int) // the newest term in which each asked
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case r.refuses(m):
+			return labrpc.Never()
+		case m.Kind == labtest.Vote && m.Reply && m.To == first:
+			return labrpc.HeldBy(late)
+		case m.Kind == labtest.Vote && !m.Reply:
+			again := asked[m.From] > 0
+			asked[m.From] = m.Term
+			if first < 0 {
+				first = m.From
+			}
+			if m.From == first && again {
+				return labrpc.Never()
+			}
+		}
+		return labrpc.Usual()
+	})
+	// The other one wins a term in which the first is a candidate.
+	came := c.Eventually(3*time.Second, func() (came bool) {
+		c.Scripted(func() {
+			if first < 0 {
+				return
+			}
+			term, leads := c.State(1 - first)
+			now, _ := c.State(first)
+			came = leads && asked[first] == term && now == term
+		})
+		return came
+	})
+	late.Release()
+	c.Sleep(200 * time.Millisecond)
+	return came
+}
+
+// TestGrantingAVoteRestartsTheTimer2A elects leaders that then cannot be heard
+// of. A server that has voted must wait a full election timeout before it stands
+// itself (Figure 2, rules for followers); what a full one is at least, is taken
+// from how long servers wait at first.
+func TestGrantingAVoteRestartsTheTimer2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		shortest := time.Hour
+		var waits []time.Duration
+		for round := range 20 {
+			first, after := voteAndWait(t, round)
+			shortest = min(shortest, first)
+			waits = append(waits, after...)
+		}
+		if len(waits) == 0 {
+			t.Skip("not applicable: nobody voted before it stood for election itself")
+		}
+		for _, wait := range waits {
+			if wait < shortest/2 {
+				t.Fatalf("a server stood for election %v after it had voted; election timeouts are at least %v", wait, shortest)
+			}
+		}
+	})
+}
+
+// voteAndWait returns how long the first server waited before it stood for
+// election, and how long those that voted for it waited after that.
+func voteAndWait(t *testing.T, round int) (first time.Duration, waits []time.Duration) {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	start := time.Now()
+	stood := make(map[int]time.Time)  // first time that a server asked
+	voting := make(map[int]time.Time) // when a server was first asked for its vote, before it stood
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		if m.Asks() && stood[m.From].IsZero() {
+			stood[m.From] = time.Now()
+		}
+		if m.Kind == labtest.Append {
+			return labrpc.Never()
+		}
+		if m.Kind == labtest.Vote && !m.Reply && stood[m.To].IsZero() && voting[m.To].IsZero() {
+			voting[m.To] = time.Now()
+		}
+		return labrpc.Usual()
+	})
+	c.Eventually(3*time.Second, func() (all bool) {
+		c.Scripted(func() { all = len(stood) == c.N })
+		return all
+	})
+	c.Scripted(func() {
+		first = 3 * time.Second
+		for id, at := range stood {
+			first = min(first, at.Sub(start))
+			if !voting[id].IsZero() {
+				waits = append(waits, at.Sub(voting[id]))
+			}
+		}
+	})
+	return first, waits
+}
+
+// TestLeaderLearnsOfItsSuccessor2A lets a leader that was cut off speak again,
+// and hear nothing but answers: their term tells it that its time is over
+// (section 5.1).
+func TestLeaderLearnsOfItsSuccessor2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 30, 4, func(round int) bool { return succession(t, round) })
+	})
+}
+
+func succession(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	old := c.Leader()
+	c.Sleep(time.Duration(c.Rand.IntN(300)) * time.Millisecond)
+	healed := false
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		fromOld := m.From == old && !m.Reply || m.To == old && m.Reply
+		if m.Involves(old) && !(healed && fromOld) {
+			return labrpc.Never()
+		}
+		return labrpc.Usual()
+	})
+	c.LeaderOf(c.Others(old)...)
+	if _, believes := c.State(old); !believes {
+		return false
+	}
+	c.Scripted(func() { healed = true })
+	c.WaitFor(time.Second, "a leader to step down that is told of a newer term", func() bool {
+		_, believes := c.State(old)
+		return !believes
+	})
+	return true
+}

@@ -1,0 +1,256 @@
+package raft_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"raftlab/internal/labtest"
+	"raftlab/labrpc"
+)
+
+// between runs f while no rule of the adversary runs.
+func between[T any](c *labtest.Cluster, f func() T) (v T) {
+	c.Scripted(func() { v = f() })
+	return v
+}
+
+// TestDelayedAppendRemovesNothing2B keeps back an AppendEntries, with an entry or
+// as a heartbeat, while later ones bring more. When it arrives at last, the
+// entries that came meanwhile must stay (Figure 2: an entry is removed only where
+// it conflicts): they are committed.
+func TestDelayedAppendRemovesNothing2B(t *testing.T) {
+	for _, heartbeat := range []bool{false, true} {
+		t.Run(fmt.Sprintf("heartbeat=%t", heartbeat), func(t *testing.T) {
+			labtest.Run(t, func(t *testing.T) {
+				play(t, 5, 2, func(round int) bool { return delayedAppend(t, round, heartbeat) })
+			})
+		})
+	}
+}
+
+func delayedAppend(t *testing.T, round int, heartbeat bool) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	leader := c.Leader()
+	away := c.Others(leader)[0]
+	first, second := randomString(c.Rand, 20), randomString(c.Rand, 20)
+	delayed := labrpc.NewHold()
+	held, complete := false, false
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case m.Involves(away) || m.Asks():
+			return labrpc.Never()
+		case m.Reply:
+			return labrpc.Usual()
+		case complete:
+			return labrpc.Never() // the leader may not repair anything
+		case !held && m.Carries(first) != heartbeat && !m.Carries(second):
+			held = true
+			return labrpc.HeldBy(delayed)
+		}
+		complete = m.Carries(first) && m.Carries(second)
+		return labrpc.Usual()
+	})
+	if !heartbeat {
+		c.Start(leader, first)
+	}
+	if !c.Eventually(time.Second, func() bool { return delayed.Waiting() > 0 }) {
+		return false
+	}
+	if heartbeat {
+		c.Start(leader, first)
+	}
+	c.Start(leader, second)
+	if !c.Eventually(time.Second, func() bool { n, _ := c.Applied(2); return n > 0 }) {
+		return false
+	}
+	delayed.Release()
+	c.Sleep(20 * time.Millisecond)
+	c.Disconnect(leader)
+	c.Direct(nil)
+	c.One("next", 2)
+	c.Heal()
+	c.One("last", 3)
+	return true
+}
+
+// TestOldLeaderIsRefused2B delivers an AppendEntries of a leader to a follower
+// that has committed another entry in a later term (Figure 2, AppendEntries 1).
+func TestOldLeaderIsRefused2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		old := c.Leader()
+		rest := c.Others(old)
+		follower, other := rest[0], rest[1]
+		lost := randomString(c.Rand, 20)
+		delayed := labrpc.NewHold()
+		c.Direct(func(m labtest.Message) labrpc.Decision {
+			switch {
+			case m.To == follower && !m.Reply && m.Carries(lost):
+				return labrpc.HeldBy(delayed)
+			case m.Involves(old):
+				return labrpc.Never()
+			}
+			return labrpc.Usual()
+		})
+		c.Start(old, lost)
+		c.OneAt(rest, "kept")
+		if delayed.Waiting() == 0 {
+			t.Skip("not applicable: a call ended before the network ended it")
+		}
+		delayed.Release()
+		c.Sleep(20 * time.Millisecond)
+		c.Disconnect(other)
+		c.Direct(nil)
+		c.One("next", 2)
+		c.Heal()
+		c.One("last", 3)
+	})
+}
+
+// TestRepliesOfAnOldTerm2B keeps back what a follower answers to a leader, and
+// delivers it when that leader leads again, in a later term, and the follower's
+// log has lost what it had. Who counts it commits what no majority has.
+func TestRepliesOfAnOldTerm2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 4, 1, func(round int) bool { return lateReplies(t, round) })
+	})
+}
+
+func lateReplies(t *testing.T, round int) bool {
+	c := labtest.New(t, 5, labtest.Round(round))
+	defer c.Shutdown()
+	leader := c.Leader()
+	rest := c.Others(leader)
+	follower, helper := rest[0], rest[1]
+	late := labrpc.NewHold()
+	carried := make(map[labtest.Call]bool)
+	cut := make(map[int]bool)                                                    // servers that nobody reaches
+	allow := func(m labtest.Message) bool { return m.Reply || m.To == follower } // of the leader's entries
+	lost := []string{randomString(c.Rand, 20), randomString(c.Rand, 20), randomString(c.Rand, 20)}
+	fresh := randomString(c.Rand, 20)
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		for _, command := range lost {
+			if !m.Reply && m.Carries(command) {
+				carried[m.Call] = true
+			}
+		}
+		switch {
+		case m.Reply && carried[m.Call]:
+			return labrpc.HeldBy(late)
+		case cut[m.From] || cut[m.To]:
+			return labrpc.Never()
+		case m.From == leader && (carried[m.Call] || m.Carries(fresh)) && !allow(m):
+			return labrpc.Never()
+		}
+		return labrpc.Usual()
+	})
+	// The follower, alone, gets three entries.
+	for _, command := range lost {
+		c.Start(leader, command)
+	}
+	if !c.Eventually(time.Second, func() bool { return late.Waiting() > 0 }) {
+		return false
+	}
+	c.Sleep(10 * time.Millisecond)
+	// The others overwrite them.
+	c.Scripted(func() { cut[leader], cut[follower] = true, true })
+	c.OneAt(rest[1:], "one")
+	c.Scripted(func() { clear(cut) })
+	c.One("two", 5)
+	if !leadAgain(c, leader, cut) {
+		return false
+	}
+	// The leader has one helper: two of five are no majority.
+	c.Scripted(func() {
+		allow = func(m labtest.Message) bool { return m.Reply || m.To == helper }
+	})
+	c.Start(leader, fresh)
+	c.Sleep(10 * time.Millisecond)
+	late.Release()
+	c.Sleep(50 * time.Millisecond)
+	c.Scripted(func() { cut[leader], cut[helper] = true, true })
+	c.OneAt(c.Others(leader, helper), "three")
+	c.Direct(nil)
+	c.One("last", 5)
+	return true
+}
+
+// leadAgain cuts off other leaders until the one named leads; cut is what the
+// script cuts off.
+func leadAgain(c *labtest.Cluster, leader int, cut map[int]bool) bool {
+	for range 60 {
+		now := c.Leader()
+		if now == leader {
+			return true
+		}
+		c.Scripted(func() { cut[now] = true })
+		c.LeaderOf(c.Others(now)...)
+		c.Scripted(func() { delete(cut, now) })
+		c.Sleep(100 * time.Millisecond)
+	}
+	return false
+}
+
+// TestOnlyUpToDateLogsWin2B leaves a server that lacks a committed command, or
+// has other, older ones in its place, with one that has it: only that one
+// may lead (section 5.4.1).
+func TestOnlyUpToDateLogsWin2B(t *testing.T) {
+	for _, longer := range []bool{false, true} {
+		t.Run(fmt.Sprintf("longer=%t", longer), func(t *testing.T) {
+			labtest.Run(t, func(t *testing.T) {
+				c := labtest.New(t, 3)
+				c.One("first", 3)
+				for round := range 8 {
+					behind := c.Leader()
+					c.Disconnect(behind)
+					for k := range 10 {
+						if longer { // but of an older term
+							c.Start(behind, fmt.Sprint("lost", round, k))
+						}
+					}
+					c.One(fmt.Sprint("kept", round), 2)
+					term := c.Term()
+					c.Disconnect(c.Leader())
+					c.Connect(behind)
+					c.WaitFor(labtest.ElectionLimit, "a new leader", func() bool {
+						now := c.Leader()
+						in, _ := c.State(now)
+						if now == behind && in > term {
+							t.Fatalf("a server leads term %d that lacks a committed command", in)
+						}
+						return in > term
+					})
+					c.One(fmt.Sprint("next", round), 2)
+					c.Heal()
+					c.One(fmt.Sprint("all", round), 3)
+				}
+			})
+		})
+	}
+}
+
+// TestCommitStopsAtLastNewEntry2B brings a server back whose log has entries of
+// an old term where others are committed: its leader's first word, which may say
+// how far is committed, commits none of them (Figure 2, AppendEntries 5).
+func TestCommitStopsAtLastNewEntry2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		for round := range 5 {
+			c.One(fmt.Sprint("all", round), 3)
+			old := c.Leader()
+			c.Disconnect(old)
+			for k := range 5 {
+				c.Start(old, fmt.Sprint("lost", round, k))
+			}
+			c.Leader()
+			c.Sleep(300 * time.Millisecond) // the leader finds out who is away
+			for k := range 3 {
+				c.One(fmt.Sprint("kept", round, k), 2)
+			}
+			c.Connect(old)
+			c.One(fmt.Sprint("joined", round), 3)
+		}
+	})
+}

@@ -1,0 +1,168 @@
+package raft_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"raftlab/internal/labtest"
+	"raftlab/labrpc"
+)
+
+// TestStaleSnapshot2D delivers an InstallSnapshot twice, or keeps it back until
+// its receiver has gone far beyond it: the service is not set back.
+func TestStaleSnapshot2D(t *testing.T) {
+	for _, twice := range []bool{true, false} {
+		t.Run(fmt.Sprintf("twice=%t", twice), func(t *testing.T) {
+			labtest.Run(t, func(t *testing.T) {
+				play(t, 4, 2, func(round int) bool { return staleSnapshot(t, round, twice) })
+			})
+		})
+	}
+}
+
+func staleSnapshot(t *testing.T, round int, twice bool) bool {
+	c := labtest.New(t, 3, labtest.Round(round), labtest.SnapshotEvery(snapshotEvery))
+	defer c.Shutdown()
+	c.One("first", 3)
+	victim := c.Others(c.Leader())[0]
+	late, snapshots := labrpc.NewHold(), 0
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		if m.Kind != labtest.Snapshot || m.Reply || m.To != victim {
+			return labrpc.Usual()
+		}
+		snapshots++
+		switch {
+		case twice:
+			return labrpc.Twice()
+		case snapshots == 1:
+			return labrpc.HeldBy(late)
+		}
+		return labrpc.Usual()
+	})
+	c.Disconnect(victim)
+	for k := range snapshotEvery + 5 {
+		c.One(k, 2)
+	}
+	c.Connect(victim)
+	caughtUp := func() bool { return c.AppliedBy(victim) >= snapshotEvery+5 }
+	if !c.Eventually(5*time.Second, caughtUp) || between(c, func() int { return snapshots }) == 0 {
+		late.Release()
+		return false
+	}
+	for k := range 3 * snapshotEvery {
+		c.One(k, 3)
+	}
+	late.Release()
+	c.Sleep(50 * time.Millisecond)
+	c.One("after", 3)
+	c.Restart(victim)
+	c.One("last", 3)
+	return true
+}
+
+// TestSnapshotKeepsLaterEntries2D sends a snapshot to a follower whose log
+// reaches beyond it: the rest of the log stays (Figure 13, step 6). The follower
+// has acknowledged it, and the leader commits it on the strength of that.
+func TestSnapshotKeepsLaterEntries2D(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 12, 2, func(round int) bool { return laterEntries(t, round) })
+	})
+}
+
+func laterEntries(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round), labtest.SnapshotEvery(snapshotEvery))
+	defer c.Shutdown()
+	leader := c.Leader()
+	rest := c.Others(leader)
+	follower, other := rest[0], rest[1]
+	acks, otherAcks, never := labrpc.NewHold(), labrpc.NewHold(), labrpc.NewHold()
+	const (
+		both     = iota // get the first commands
+		late            // the follower alone gets more
+		lose            // it misses one message
+		snapshot        // it gets nothing but a snapshot
+		cut             // it gets nothing
+	)
+	stage := both
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case m.Asks():
+			return labrpc.Never()
+		case m.Reply && m.Kind == labtest.Snapshot:
+			return labrpc.Never()
+		case m.Reply && m.From == follower:
+			return labrpc.HeldBy(acks)
+		case m.Reply:
+			return labrpc.HeldBy(otherAcks)
+		case m.To == other && stage != both:
+			return labrpc.Never()
+		case m.To == follower && stage == lose:
+			stage = snapshot
+			return labrpc.Never()
+		case m.To == follower && m.Kind == labtest.Snapshot && stage == snapshot:
+			stage = cut
+		case m.To == follower && stage >= snapshot:
+			return labrpc.HeldBy(never)
+		}
+		return labrpc.Usual()
+	})
+	to := func(next int) { c.Sleep(5 * time.Millisecond); c.Scripted(func() { stage = next }) }
+	for k := range snapshotEvery {
+		c.Start(leader, k)
+	}
+	to(late)
+	c.Start(leader, "late")
+	c.Start(leader, "later")
+	to(lose)
+	otherAcks.Release() // and with it the snapshot is taken
+	done := c.Eventually(500*time.Millisecond, func() bool {
+		return between(c, func() bool { return stage == cut })
+	})
+	c.Sleep(5 * time.Millisecond)
+	acks.Release()
+	c.Sleep(20 * time.Millisecond)
+	done = done && c.AppliedBy(leader) == snapshotEvery+2
+	c.Crash(leader)
+	c.Direct(nil)
+	c.OneAt(rest, "next")
+	c.Restart(leader)
+	c.One("last", 3)
+	return done
+}
+
+// TestCrashAfterSnapshot2D crashes a follower at the moment at which it
+// acknowledges a snapshot: it must have it when it restarts.
+func TestCrashAfterSnapshot2D(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))
+		c.One("first", 3)
+		for range 5 {
+			victim := c.Others(c.Leader())[0]
+			c.Disconnect(victim)
+			for k := range snapshotEvery + 2 {
+				c.One(k, 2)
+			}
+			size, crashed := c.Persister(victim).SnapshotSize(), false
+			before := c.Persister(victim).ReadSnapshot()
+			c.Direct(func(m labtest.Message) labrpc.Decision {
+				if m.Kind == labtest.Snapshot && m.Reply && m.From == victim && !crashed {
+					crashed = true
+					c.Crash(victim)
+				}
+				return labrpc.Usual()
+			})
+			c.Connect(victim)
+			if !c.Eventually(5*time.Second, func() bool { return between(c, func() bool { return crashed }) }) {
+				t.Skip("not applicable: no InstallSnapshot was answered")
+			}
+			c.Direct(nil)
+			if after := c.Persister(victim); after.SnapshotSize() <= size && bytes.Equal(after.ReadSnapshot(), before) {
+				t.Errorf("a snapshot was acknowledged before it was saved")
+			}
+			c.Restart(victim)
+			c.One("all", 3)
+		}
+	})
+}
