@@ -41,6 +41,9 @@ type Op struct {
 	Version     uint64
 	End         string // of a scan: where it ends, exclusive; "": at the last key
 	Limit       int    // of a scan: at most so many keys; 0: [MaxScan]
+	// Tag comes back in the result. A client session that answers a repeated
+	// command with the result of the first so tells if that was another command.
+	Tag uint64
 }
 
 // MaxScan is the most keys that one scan returns.
@@ -123,6 +126,8 @@ type Result struct {
 	Pairs []Pair
 	// More says that a Scan stopped at a limit: the next one begins after the last pair's key.
 	More bool
+	// Tag is the operation's.
+	Tag uint64
 }
 
 // Pair is a key with its value and version.

@@ -33,6 +33,12 @@ func (s *Store) Len() int { return s.pairs.Len() }
 
 // Apply carries out an operation.
 func (s *Store) Apply(op Op) Result {
+	r := s.apply(op)
+	r.Tag = op.Tag
+	return r
+}
+
+func (s *Store) apply(op Op) Result {
 	if op.Kind == KindScan {
 		return s.scan(op)
 	}

@@ -28,8 +28,8 @@ const (
 	maxDefinitions = 16 << 10
 )
 
-// schemas holds schemas by their definitions; one is added when a value has been
-// decoded by it.
+// schemas holds schemas by their definitions; one is added when a value has
+// been decoded by it.
 var schemas struct {
 	sync.RWMutex
 	m map[string]*schema
@@ -113,26 +113,28 @@ func decodeSafely(dec *gob.Decoder, e any) (err error) {
 
 // decode reads the definitions that are new, and the value after them.
 func (dec *LabDecoder) decode(e any) error {
-	known := len(dec.defs)
-	value, err := dec.definitions()
-	if err != nil {
+	if err := dec.next(); err != nil {
 		return err
 	}
 	if dec.private != nil {
-		return dec.private.decode(dec.defs[known:], value, dec.in, e)
+		defs := dec.defs[dec.fed:]
+		dec.fed = len(dec.defs)
+		return dec.private.decode(defs, dec.value, &dec.in, e)
 	}
 	cached := true
-	if dec.schema == nil || len(dec.defs) > known {
+	if dec.schema == nil {
+		var err error
 		if dec.schema, cached, err = schemaOf(dec.defs); err != nil {
 			return err
 		}
 	}
 	scan := scanner{types: dec.schema.types}
-	if value, err = scan.whole(value, dec.in); err != nil {
+	value, err := scan.whole(dec.value, &dec.in)
+	if err != nil {
 		return err
 	}
 	if scan.inline {
-		dec.private = newPrivateStream(scan.types)
+		dec.private, dec.fed = newPrivateStream(scan.types), len(dec.defs)
 		return dec.private.feedAndDecode(dec.defs, value, e)
 	}
 	err = dec.schema.decode(dec.defs, value, e)
@@ -142,34 +144,35 @@ func (dec *LabDecoder) decode(e any) error {
 	return err
 }
 
-// definitions reads messages up to the first with a value and returns that.
-func (dec *LabDecoder) definitions() (value []byte, err error) {
-	start := len(dec.defs)
-	defs := dec.defs
-	for {
-		at := len(defs)
-		if defs, err = dec.in.next(defs); err != nil {
-			if at > start {
+// next reads messages up to the first with a value, which stays in dec.value
+// until the next call.
+func (dec *LabDecoder) next() (err error) {
+	if cap(dec.value) > maxKept {
+		dec.value = nil
+	}
+	for first := true; ; first = false {
+		if dec.value, err = dec.in.next(dec.value[:0]); err != nil {
+			if !first {
 				err = unexpected(err)
 			}
-			return nil, err
+			return err
 		}
-		_, _, id, ok := header(defs[at:])
+		_, _, id, ok := header(dec.value)
 		if !ok {
-			return nil, fmt.Errorf("%w: message without a type", ErrMalformed)
+			return fmt.Errorf("%w: message without a type", ErrMalformed)
 		}
 		if id >= 0 {
-			value = defs[at:len(defs):len(defs)]
-			dec.defs = defs[:at:at]
-			return value, nil
+			return nil
 		}
+		dec.defs = append(dec.defs, dec.value...)
+		dec.schema = nil
 	}
 }
 
-// A privateStream decodes one stream with a gob decoder of its own. It takes over
-// for good once type definitions come in the middle of a value, as gob writes
-// them for what interfaces hold: then what defines types is no longer a run of bytes that
-// other streams would share.
+// A privateStream decodes one stream with a gob decoder of its own. It takes
+// over for good once type definitions come in the middle of a value, as gob
+// writes them for what interfaces hold: then what defines types is no longer a
+// run of bytes that other streams would share.
 type privateStream struct {
 	warm  warmDecoder
 	types map[int]*wireType
@@ -181,7 +184,7 @@ func newPrivateStream(types map[int]*wireType) *privateStream {
 	return p
 }
 
-func (p *privateStream) decode(defs, value []byte, in frames, e any) error {
+func (p *privateStream) decode(defs, value []byte, in *frames, e any) error {
 	scan := scanner{types: p.types, owned: true}
 	if err := scan.definitions(defs); err != nil {
 		return err

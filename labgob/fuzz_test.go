@@ -9,9 +9,9 @@ import (
 	"raftlab/labgob"
 )
 
-// FuzzDecode decodes arbitrary bytes into each kind of target, in one piece and as a
-// stream. There must be no panic and no allocation out of proportion, and what we accept gob
-// accepts with the same result.
+// FuzzDecode decodes arbitrary bytes into each kind of target, in one piece
+// and as a stream. There must be no panic and no allocation out of proportion,
+// and what we accept gob accepts with the same result.
 func FuzzDecode(f *testing.F) {
 	for _, v := range values() {
 		f.Add(encoded(f, v))
@@ -43,7 +43,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// same compares decoded values; not-a-number is hidden by comparing what they encode to.
+// same compares decoded values; not-a-number is hidden by comparing what they
+// encode to.
 func same(a, b any) bool {
 	if reflect.DeepEqual(a, b) {
 		return true

@@ -24,13 +24,14 @@ type Tree struct {
 
 func init() { labgob.Register(Tree{}) }
 
-// targets returns fresh variables of the kinds that the fuzz targets decode into.
+// targets returns fresh variables of the kinds that the fuzz targets decode
+// into.
 func targets() []any {
 	return []any{new(int), new(string), new([]byte), new(Op), new(AppendArgs), new(PlainArgs), new(Tree), new(map[string]int), new([]Entry), nil}
 }
 
-// allowed is what a decode of n bytes may allocate: compiling a type costs some,
-// and a byte on the wire may stand for an element of some hundred bytes.
+// allowed is what a decode of n bytes may allocate: compiling a type costs
+// some, and a byte on the wire may stand for an element of some hundred bytes.
 func allowed(n int) uint64 { return 4<<20 + 1000*uint64(n) }
 
 // allocated returns how many bytes f allocates. Others allocate too, so
@@ -193,7 +194,8 @@ func TestUnmarshalErrors(t *testing.T) {
 	}
 }
 
-// TestErrorLeavesNothingBehind sees that a failed decode does not spoil later ones.
+// TestErrorLeavesNothingBehind sees that a failed decode does not spoil later
+// ones.
 func TestErrorLeavesNothingBehind(t *testing.T) {
 	good := encoded(t, Op{Key: "k", Seq: 3})
 	for range 50 {

@@ -23,7 +23,8 @@ var (
 	// Unmarshal for a message whose type name, was not given to Register or
 	// RegisterName.
 	ErrNotRegistered = errors.New("labgob: type not registered")
-	// ErrTrailingBytes is returned by Unmarshal when something follows the value.
+	// ErrTrailingBytes is returned by Unmarshal when something follows the
+	// value.
 	ErrTrailingBytes = errors.New("labgob: bytes after the value")
 )
 
@@ -49,8 +50,8 @@ func NewEncoder(w io.Writer) *LabEncoder {
 
 // Encode writes e to the stream, preceded by the definitions of types that the
 // stream does not hold yet. It warns about struct types with lower-case
-// fields. When it returns an error other than the writer's, nothing was written.
-// Like gob, it panics on a nil pointer and returns an error for nil.
+// fields. When it returns an error other than the writer's, nothing was
+// written. Like gob, it panics on a nil pointer and returns an error for nil.
 func (enc *LabEncoder) Encode(e any) error {
 	return enc.EncodeValue(reflect.ValueOf(e))
 }
@@ -119,9 +120,11 @@ func (enc *LabEncoder) commit(p *plan) {
 type LabDecoder struct {
 	mu      sync.Mutex
 	in      frames
+	value   []byte         // the message with the value at hand
 	defs    []byte         // every type definition at the top of the stream so far
-	schema  *schema        // what defs says
+	schema  *schema        // what defs says, once that is known
 	private *privateStream // takes over once there are definitions inside a value
+	fed     int            // how much of defs private has read
 }
 
 // NewDecoder returns a decoder that reads from r. If r is not an io.ByteReader,
@@ -130,10 +133,10 @@ func NewDecoder(r io.Reader) *LabDecoder {
 	return &LabDecoder{in: newFrames(r)}
 }
 
-// Decode reads the next value of the stream into what e points at, which should
-// be zero: it warns when it is not. At the end of the stream it returns io.EOF, and
-// io.ErrUnexpectedEOF in the middle of a value. A nil e skips the value. After
-// an error the target may hold parts of the value.
+// Decode reads the next value of the stream into what e points at, which
+// should be zero: it warns when it is not. At the end of the stream it returns
+// io.EOF, and io.ErrUnexpectedEOF in the middle of a value. A nil e skips the
+// value. After an error the target may hold parts of the value.
 func (dec *LabDecoder) Decode(e any) error {
 	if e != nil {
 		if err := checkTarget(e); err != nil {
@@ -145,8 +148,8 @@ func (dec *LabDecoder) Decode(e any) error {
 	return dec.decode(e)
 }
 
-// checkTarget says whether values can be decoded into e, and warns if they should
-// not be.
+// checkTarget says whether values can be decoded into e, and warns if they
+// should not be.
 func checkTarget(e any) error {
 	v := reflect.ValueOf(e)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
@@ -159,8 +162,9 @@ func checkTarget(e any) error {
 
 // Register makes the type of value known, under the name that encoding/gob
 // gives it, so that it can travel inside an interface and through Marshal. It
-// warns about lower-case fields. Registering the same type again is harmless; it panics
-// when the name stands for another type, or the type has another name.
+// warns about lower-case fields. Registering the same type again is harmless;
+// it panics when the name stands for another type, or the type has another
+// name.
 func Register(value any) {
 	t := reflect.TypeOf(value)
 	if t == nil {

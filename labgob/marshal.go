@@ -9,9 +9,9 @@ import (
 
 // A message of Marshal is the length and the bytes of the name under which the
 // type is registered, the type definitions, and the value message, all in
-// gob's encoding. The name is empty for nil, and nothing follows it. So messages
-// of one type, written by one process, differ only behind what they have in
-// common: a log may store that once.
+// gob's encoding. The name is empty for nil, and nothing follows it. So
+// messages of one type, written by one process, differ only behind what they
+// have in common: a log may store that once.
 
 // MaxName is the length of the longest type name in bytes (gob's own limit).
 const MaxName = 1024
@@ -80,9 +80,9 @@ func gobName(t reflect.Type) string {
 
 // Marshal encodes one value of a registered type as a message that says its
 // own type: Unmarshal gives back a value of that type. Gob's basic types and
-// slices of them are registered from the start. As with gob, a pointer counts as what
-// it points at, a nil pointer is an error, and an empty slice comes back nil.
-// The value nil itself is one byte and comes back as nil.
+// slices of them are registered from the start. As with gob, a pointer counts
+// as what it points at, a nil pointer is an error, and an empty slice comes
+// back nil. The value nil itself is one byte and comes back as nil.
 //
 // An int takes 8 to 16 bytes. Messages of one type, written by one process,
 // start with the same bytes: the name of the type and its description.
@@ -137,7 +137,8 @@ func Unmarshal(data []byte) (any, error) {
 	return target.Elem().Interface(), nil
 }
 
-// Encode encodes one value as NewEncoder(w).Encode(v) does: a whole stream that holds just that.
+// Encode encodes one value as NewEncoder(w).Encode(v) does: a whole stream
+// that holds just that.
 func Encode(v any) ([]byte, error) {
 	rv := reflect.ValueOf(v)
 	if !rv.IsValid() {
@@ -153,8 +154,9 @@ func Encode(v any) ([]byte, error) {
 	return out, nil
 }
 
-// Decode decodes a stream that holds just one value, as Encode makes it, into what e points at. It is
-// LabDecoder.Decode without a reader, and does not keep data.
+// Decode decodes a stream that holds just one value, as Encode makes it, into
+// what e points at. It is LabDecoder.Decode without a reader, and does not
+// keep data.
 func Decode(data []byte, e any) error {
 	if err := checkTarget(e); err != nil {
 		return err

@@ -47,14 +47,16 @@ func (w *warmEncoder) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// planKey identifies a plan: the type, and the numbers of the dynamic types in order.
+// planKey identifies a plan: the type, and the numbers of the dynamic types in
+// order.
 type planKey struct {
 	root    reflect.Type
 	dynamic string
 }
 
-// maxPlans bounds the plans that are kept; when there are so many, all are forgotten.
-// Only values with ever different sets of types in their interfaces come near.
+// maxPlans bounds the plans that are kept; when there are so many, all are
+// forgotten. Only values with ever different sets of types in their interfaces
+// come near.
 const maxPlans = 4096
 
 var plans struct {
@@ -62,8 +64,8 @@ var plans struct {
 	m map[planKey]*plan
 }
 
-// encodeWarm encodes v behind what head returns for its plan. The encoder that is returned
-// holds the bytes and is given back with put.
+// encodeWarm encodes v behind what head returns for its plan. The encoder that
+// is returned holds the bytes and is given back with put.
 func encodeWarm(v reflect.Value, head func(*plan) []byte) (*plan, *warmEncoder, error) {
 	var dyn dynamics
 	if needsWalk(v.Type()) {
@@ -119,8 +121,8 @@ func planFor(v reflect.Value, dyn *dynamics) (*plan, error) {
 	return p, nil
 }
 
-// primed returns an encoder that has sent the definitions of v's type and of all dynamic
-// types in it. Its output holds them.
+// primed returns an encoder that has sent the definitions of v's type and of
+// all dynamic types in it. Its output holds them.
 func primed(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
 	w := new(warmEncoder)
 	w.enc = gob.NewEncoder(w)
@@ -135,7 +137,8 @@ func primed(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
 	return w, nil
 }
 
-// get takes an encoder from the plan or makes one, by the value that is to be encoded.
+// get takes an encoder from the plan or makes one, by the value that is to be
+// encoded.
 func (p *plan) get(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
 	p.mu.Lock()
 	if n := len(p.free); n > 0 {
@@ -220,8 +223,8 @@ func (d *dynamics) collect(v reflect.Value, depth int) {
 	}
 }
 
-// collectDynamic adds the type of what an interface holds. Nil pointers are left for
-// gob to refuse.
+// collectDynamic adds the type of what an interface holds. Nil pointers are
+// left for gob to refuse.
 func (d *dynamics) collectDynamic(v reflect.Value, depth int) {
 	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return

@@ -44,9 +44,10 @@ const firstID = 64
 type scanner struct {
 	b      []byte // what is left of the message
 	types  map[int]*wireType
-	owned  bool                   // types is this scanner's own
-	more   func() ([]byte, error) // the next message, when a value goes on there; nil: never
-	inline bool                   // a type definition was met inside a value
+	owned  bool    // types is this scanner's own
+	in     *frames // where a value goes on behind its message; nil: nowhere
+	raw    []byte  // all messages of that value
+	inline bool    // a type definition was met inside a value
 	depth  int
 }
 
@@ -80,17 +81,20 @@ func (s *scanner) message() (err error) {
 
 // whole checks a message with a value, whose later parts it reads from in, and
 // returns all of it.
-func (s *scanner) whole(value []byte, in frames) ([]byte, error) {
-	s.more = func() (_ []byte, err error) {
-		start := len(value)
-		if value, err = in.next(value); err != nil {
-			return nil, unexpected(err)
-		}
-		return payload(value[start:]), nil
-	}
-	s.b = payload(value)
+func (s *scanner) whole(value []byte, in *frames) ([]byte, error) {
+	s.b, s.raw, s.in = payload(value), value, in
 	err := s.message()
-	return value, err
+	return s.raw, err
+}
+
+// more goes on with the next message of a value.
+func (s *scanner) more() {
+	start := len(s.raw)
+	var err error
+	if s.raw, err = s.in.next(s.raw); err != nil {
+		panic(malformed{unexpected(err)})
+	}
+	s.b = payload(s.raw[start:])
 }
 
 // topValue checks a value as it stands at the top of a message or in an
@@ -216,7 +220,7 @@ func (s *scanner) sequence() int {
 		if id >= 0 {
 			return id
 		}
-		if s.more == nil {
+		if s.in == nil {
 			fail("type definition inside a value")
 		}
 		s.inline = true
@@ -225,11 +229,7 @@ func (s *scanner) sequence() int {
 			s.uint()
 			continue
 		}
-		b, err := s.more()
-		if err != nil {
-			panic(malformed{err})
-		}
-		s.b = b
+		s.more()
 	}
 }
 

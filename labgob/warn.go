@@ -15,7 +15,8 @@ var (
 	warnMu sync.Mutex
 	// errorCount counts warnings, for tests that expect one; guarded by warnMu.
 	errorCount int
-	// warnedTarget holds the target types whose warning has been printed; guarded by warnMu.
+	// warnedTarget holds the target types whose warning has been printed;
+	// guarded by warnMu.
 	warnedTarget = map[reflect.Type]bool{}
 	// checkedTypes holds the types that checkType has seen.
 	checkedTypes sync.Map
@@ -63,8 +64,9 @@ func warnField(t reflect.Type, field string) {
 	fmt.Fprintf(os.Stderr, "labgob error: lower-case field %s of %v in RPC or persist/snapshot will break your Raft\n", field, t)
 }
 
-// checkDefault warns when the value that v points at is not what a variable
-// of its type starts with: gob leaves out zero values, so old contents shine through.
+// checkDefault warns when the value that v points at is not what a variable of
+// its type starts with: gob leaves out zero values, so old contents shine
+// through.
 func checkDefault(v reflect.Value) {
 	path, ok := nonDefault(v.Elem(), "", 0)
 	if !ok {
@@ -80,7 +82,8 @@ func checkDefault(v reflect.Value) {
 	}
 }
 
-// defaultDepth bounds how far nonDefault follows pointers, which may form rings.
+// defaultDepth bounds how far nonDefault follows pointers, which may form
+// rings.
 const defaultDepth = 8
 
 // nonDefault finds a part of v that is neither zero nor empty.

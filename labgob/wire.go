@@ -73,7 +73,7 @@ func newFrames(r io.Reader) frames {
 
 // next appends the next message, count and all, to dst. It returns io.EOF only
 // when nothing was there.
-func (f frames) next(dst []byte) (_ []byte, err error) {
+func (f *frames) next(dst []byte) (_ []byte, err error) {
 	first, err := f.b.ReadByte()
 	if err != nil {
 		return dst, err
@@ -96,7 +96,7 @@ func (f frames) next(dst []byte) (_ []byte, err error) {
 const chunk = 64 << 10
 
 // read appends n bytes to dst.
-func (f frames) read(dst []byte, n int) ([]byte, error) {
+func (f *frames) read(dst []byte, n int) ([]byte, error) {
 	if l, ok := f.r.(interface{ Len() int }); ok && n > l.Len() {
 		return dst, io.ErrUnexpectedEOF
 	}

@@ -20,15 +20,16 @@ type transport interface {
 }
 
 // Call sends an RPC and waits for the answer, which it stores in what reply
-// points at. It returns true if there was one, and false if none will come: the
-// request or its reply was lost, the end is disabled or cut, the server is
+// points at. It returns true if there was one, and false if none will come:
+// the request or its reply was lost, the end is disabled or cut, the server is
 // gone, the network was cleaned up. False says nothing about whether the
-// handler ran. Call always returns, unless the handler does not; the caller needs no
-// timeout of its own against the network.
+// handler ran. Call always returns, unless the handler does not; the caller
+// needs no timeout of its own against the network.
 //
 // What cannot be but a mistake in the program panics in the caller, with the
 // names of what exists: a service or method that the server does not have,
-// arguments or a reply that cannot be encoded or do not fit the handler's types.
+// arguments or a reply that cannot be encoded or do not fit the handler's
+// types.
 func (e *ClientEnd) Call(svcMeth string, args any, reply any) bool {
 	return e.via.call(svcMeth, args, reply)
 }

@@ -4,12 +4,13 @@
 //
 // # Use
 //
-// A server is a set of services; a service is any value with methods of the shape
+// A server is a set of services; a service is any value with methods of the
+// shape
 //
 //	func (t *T) Method(args A, reply *R)
 //
-// where A may be a pointer. It is called as "T.Method". Arguments and replies travel encoded by
-// labgob, so ends share no memory.
+// where A may be a pointer. It is called as "T.Method". Arguments and replies
+// travel encoded by labgob, so ends share no memory.
 //
 //	rn := labrpc.MakeNetwork()
 //	defer rn.Cleanup()
@@ -27,9 +28,9 @@
 //
 // # Timing
 //
-// Each message takes the network's latency: none in real time, DefaultLatency in a
-// testing/synctest bubble, where a loop of calls that take no time would keep
-// the clock from moving. On top of that:
+// Each message takes the network's latency: none in real time, DefaultLatency
+// in a testing/synctest bubble, where a loop of calls that take no time would
+// keep the clock from moving. On top of that:
 //
 //   - Reliable(false): a request is delayed by 0 to 26 ms, then lost with 10 %;
 //     a reply is lost with 10 %. Call returns false when the message is lost.
@@ -45,21 +46,22 @@
 // # Seeds
 //
 // What happens to call number n of a link is a function of the network's seed,
-// the link and n. A link is known by the order in which its end was made, since
-// harnesses name ends at random. Each kind of fault draws from a stream of
-// its own: without losses, delays stay what they were. Which call becomes number n is
-// up to the goroutines that make the calls.
+// the link and n. A link is known by the order in which its end was made,
+// since harnesses name ends at random. Each kind of fault draws from a stream
+// of its own: without losses, delays stay what they were. Which call becomes
+// number n is up to the goroutines that make the calls.
 //
 // # The adversary, and the witness
 //
-// A Scheduler sees each message and decides what becomes of it: now, later, never, twice,
-// or held until the test says so. It may cut and mend the network between two messages. A
-// tap sees everything that happens, and Record keeps it as a trace
-// to print.
+// A Scheduler sees each message and decides what becomes of it: now, later,
+// never, twice, or held until the test says so. It may cut and mend the
+// network between two messages. A tap sees everything that happens, and Record
+// keeps it as a trace to print.
 //
 // # Goroutines
 //
-// A call runs in the goroutine of its caller. Each delivery of a request has one more, which
-// runs the handler and ends with it: a handler that blocks keeps only its own
-// caller waiting. A copy of a request waits for its time in a third, which Cleanup ends.
+// A call runs in the goroutine of its caller. Each delivery of a request has
+// one more, which runs the handler and ends with it: a handler that blocks
+// keeps only its own caller waiting. A copy of a request waits for its time in
+// a third, which Cleanup ends.
 package labrpc

@@ -69,8 +69,8 @@ func ExampleMakeNetworkSeed() {
 	// ++++-++--+
 }
 
-// A scheduler plays the adversary: it reads the arguments and loses the reply of one
-// call, whose caller cannot know that it took effect.
+// A scheduler plays the adversary: it reads the arguments and loses the reply
+// of one call, whose caller cannot know that it took effect.
 func ExampleNetwork_SetScheduler() {
 	rn := labrpc.MakeNetwork()
 	defer rn.Cleanup()
@@ -94,7 +94,8 @@ func ExampleNetwork_SetScheduler() {
 	// true 3
 }
 
-// A trace tells what happened to each message. WriteTo prints it with times, one event per line.
+// A trace tells what happened to each message. WriteTo prints it with times,
+// one event per line.
 func ExampleRecord() {
 	rn := labrpc.MakeNetwork()
 	defer rn.Cleanup()

@@ -18,11 +18,13 @@ type Faults struct {
 	ReorderMax  time.Duration
 }
 
-// Unreliable is what Reliable(false) stands for, the course's unreliable network:
-// requests take 0 to 26 ms, and one message in ten is lost in each direction.
+// Unreliable is what Reliable(false) stands for, the course's unreliable
+// network: requests take 0 to 26 ms, and one message in ten is lost in each
+// direction.
 var Unreliable = Faults{RequestLoss: 0.1, ReplyLoss: 0.1, MaxDelay: 26 * time.Millisecond}
 
-// What LongReordering(true) adds: two replies in three late by 200 ms plus up to 2 s.
+// What LongReordering(true) adds: two replies in three late by 200 ms plus up
+// to 2 s.
 const (
 	longReorder    = 2.0 / 3
 	longReorderMin = 200 * time.Millisecond
@@ -90,7 +92,8 @@ func (f fate) below(purpose purpose, n uint64) uint64 {
 	return hi
 }
 
-// upTo is from 0 up to and with max, in milliseconds where max is a number of them.
+// upTo is from 0 up to and with max, in milliseconds where max is a number of
+// them.
 func (f fate) upTo(purpose purpose, max time.Duration) time.Duration {
 	unit := time.Millisecond
 	if max%unit != 0 {
@@ -99,8 +102,9 @@ func (f fate) upTo(purpose purpose, max time.Duration) time.Duration {
 	return time.Duration(f.below(purpose, uint64(max/unit)+1)) * unit
 }
 
-// reorder is by how much a reply is late. The span is drawn first and the delay within
-// it, so that short delays are more frequent than long ones, as in the course.
+// reorder is by how much a reply is late. The span is drawn first and the
+// delay within it, so that short delays are more frequent than long ones, as
+// in the course.
 func (f fate) reorder(faults Faults) time.Duration {
 	if !f.chance(forReorder, faults.Reorder) {
 		return 0
@@ -108,8 +112,8 @@ func (f fate) reorder(faults Faults) time.Duration {
 	return faults.ReorderMin + f.upTo(forReorderDelay, f.upTo(forReorderSpan, faults.ReorderMax))
 }
 
-// timeout is how long a caller waits for an answer from nowhere: up to 99 ms, or up to
-// 6,999 ms.
+// timeout is how long a caller waits for an answer from nowhere: up to 99 ms,
+// or up to 6,999 ms.
 func (f fate) timeout(long bool) time.Duration {
 	if long {
 		return f.upTo(forTimeout, 6999*time.Millisecond)

@@ -10,7 +10,8 @@ import (
 	"raftlab/labrpc"
 )
 
-// outcome is what became of a call, as its caller sees it and as the server does.
+// outcome is what became of a call, as its caller sees it and as the server
+// does.
 type outcome struct {
 	ok     bool
 	took   time.Duration
@@ -197,7 +198,8 @@ func TestOneDirectionPartitions(t *testing.T) {
 	})
 }
 
-// TestDeliveredRepliesSurviveARequestCut cuts requests while one is being served.
+// TestDeliveredRepliesSurviveARequestCut cuts requests while one is being
+// served.
 func TestDeliveredRepliesSurviveARequestCut(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		rn := labrpc.MakeNetworkSeed(testkit.Seed(t))

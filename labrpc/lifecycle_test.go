@@ -11,8 +11,8 @@ import (
 	"raftlab/labrpc"
 )
 
-// TestInterruptedCalls ends calls while their handler blocks: they return false without any time
-// passing, and the handler's answer goes nowhere.
+// TestInterruptedCalls ends calls while their handler blocks: they return
+// false without any time passing, and the handler's answer goes nowhere.
 func TestInterruptedCalls(t *testing.T) {
 	for name, interrupt := range map[string]func(*labrpc.Network){
 		"DeleteServer":     func(rn *labrpc.Network) { rn.DeleteServer("server") },
@@ -26,6 +26,7 @@ func TestInterruptedCalls(t *testing.T) {
 			testkit.Run(t, func(t *testing.T) {
 				rn := labrpc.MakeNetworkSeed(testkit.Seed(t))
 				defer rn.Cleanup()
+				trace := labrpc.Record(rn)
 				js, ends := connect(rn, "end")
 				var at time.Time
 				time.AfterFunc(time.Second, func() {
@@ -41,7 +42,8 @@ func TestInterruptedCalls(t *testing.T) {
 				}
 				sent := rn.GetTotalBytes()
 				close(js.gate)
-				time.Sleep(time.Millisecond)
+				testkit.WaitFor(t, time.Second, "the reply to be sent and dropped", func() bool { return len(trace.Events()) == 4 })
+				checkTrace(t, trace.Events())
 				if reply != 0 || rn.GetTotalBytes() != sent {
 					t.Errorf("the reply came through: %d", reply)
 				}
@@ -50,7 +52,8 @@ func TestInterruptedCalls(t *testing.T) {
 	}
 }
 
-// TestInterruptedOnTheWay ends calls whose request, or whose reply, is still on its way.
+// TestInterruptedOnTheWay ends calls whose request, or whose reply, is still
+// on its way.
 func TestInterruptedOnTheWay(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		for _, replies := range []bool{false, true} {
@@ -274,7 +277,8 @@ func TestConcurrentChanges(t *testing.T) {
 	})
 }
 
-// checkTrace sees that every message was sent once and then delivered or dropped once.
+// checkTrace sees that every message was sent once and then delivered or
+// dropped once.
 func checkTrace(t *testing.T, events []labrpc.Event) {
 	t.Helper()
 	type id struct {

@@ -79,8 +79,9 @@ func inBubble() bool {
 // Seed returns the seed from which faults are drawn.
 func (rn *Network) Seed() int64 { return rn.seed }
 
-// Cleanup ends the network: every call under way and every later one returns false.
-// It does not wait for handlers that are running. It may be called twice.
+// Cleanup ends the network: every call under way and every later one returns
+// false. It does not wait for handlers that are running. It may be called
+// twice.
 func (rn *Network) Cleanup() {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
@@ -90,8 +91,8 @@ func (rn *Network) Cleanup() {
 	}
 }
 
-// MakeEnd makes a client end, connected to nothing and disabled. The name may be any comparable
-// value that no other end has; MakeEnd panics otherwise.
+// MakeEnd makes a client end, connected to nothing and disabled. The name may
+// be any comparable value that no other end has; MakeEnd panics otherwise.
 func (rn *Network) MakeEnd(endname any) *ClientEnd {
 	checkName("end", endname)
 	rn.mu.Lock()
@@ -124,7 +125,8 @@ func (rn *Network) DeleteEnd(endname any) {
 	delete(rn.links, endname)
 }
 
-// Connect makes an end lead to a server, which need not exist yet. Unknown ends are ignored.
+// Connect makes an end lead to a server, which need not exist yet. Unknown
+// ends are ignored.
 func (rn *Network) Connect(endname any, servername any) {
 	checkName("server", servername)
 	rn.mu.Lock()
@@ -152,7 +154,8 @@ func (rn *Network) enable(l *link, enabled bool) {
 	l.enabled = enabled
 }
 
-// AddServer puts a server under a name. One that has the name already is deleted.
+// AddServer puts a server under a name. One that has the name already is
+// deleted.
 func (rn *Network) AddServer(servername any, rs *Server) {
 	checkName("server", servername)
 	rn.mu.Lock()
@@ -198,8 +201,8 @@ func (rn *Network) LongReordering(yes bool) {
 	rn.reordering = yes
 }
 
-// LongDelays(true) lets calls to nowhere (a disabled end, a deleted server) take up to 7 s, not up
-// to 100 ms.
+// LongDelays(true) lets calls to nowhere (a disabled end, a deleted server)
+// take up to 7 s, not up to 100 ms.
 func (rn *Network) LongDelays(yes bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
@@ -213,9 +216,9 @@ func (rn *Network) IsLongDelays() bool {
 	return rn.longDelays
 }
 
-// SetLatency sets what every message takes at least, request and reply each, on a reliable
-// network too. It should be more than 0 in a bubble: there a closed loop of
-// calls that take no time keeps the clock from moving.
+// SetLatency sets what every message takes at least, request and reply each,
+// on a reliable network too. It should be more than 0 in a bubble: there a
+// closed loop of calls that take no time keeps the clock from moving.
 func (rn *Network) SetLatency(d time.Duration) {
 	if d < 0 {
 		panic(fmt.Sprintf("labrpc: latency %v is negative", d))
@@ -233,8 +236,9 @@ func (rn *Network) Latency() time.Duration {
 }
 
 // SetFaults sets faults for the whole network, on top of those that
-// Reliable(false) and LongReordering(true) bring: of each number the
-// larger one holds. The zero Faults takes them back. It panics on values out of range.
+// Reliable(false) and LongReordering(true) bring: of each number the larger
+// one holds. The zero Faults takes them back. It panics on values out of
+// range.
 func (rn *Network) SetFaults(f Faults) {
 	f.check()
 	rn.mu.Lock()
@@ -262,9 +266,9 @@ func (rn *Network) ClearLinkFaults(endname any) {
 	}
 }
 
-// CutRequests cuts, or mends, one direction of an end: requests do not arrive, and
-// Call returns false after some time, as it does for a disabled end. Replies to what
-// has arrived still come through.
+// CutRequests cuts, or mends, one direction of an end: requests do not arrive,
+// and Call returns false after some time, as it does for a disabled end.
+// Replies to what has arrived still come through.
 func (rn *Network) CutRequests(endname any, cut bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()

@@ -30,7 +30,8 @@ func (m Message) Decode(v any) error {
 	return labgob.Decode(m.data, v)
 }
 
-// String is the message in a few words, such as "request 0#3 Raft.RequestVote c0->s1".
+// String is the message in a few words, such as "request 0#3 Raft.RequestVote
+// c0->s1".
 func (m Message) String() string {
 	what, arrow := "request", "->"
 	if m.Reply {
@@ -44,13 +45,14 @@ func (m Message) String() string {
 }
 
 // A Scheduler decides the fate of each message that could arrive: requests
-// through an enabled end to a server that exists, and their replies. It is called in the
-// goroutine of the caller, without locks held, by many callers at once; it may call any
-// method of the network, and what it changes holds for the message at hand already.
+// through an enabled end to a server that exists, and their replies. It is
+// called in the goroutine of the caller, without locks held, by many callers
+// at once; it may call any method of the network, and what it changes holds
+// for the message at hand already.
 type Scheduler func(Message) Decision
 
-// A Decision is what a scheduler wants done with a message. The zero value leaves it to
-// the network's faults.
+// A Decision is what a scheduler wants done with a message. The zero value
+// leaves it to the network's faults.
 type Decision struct {
 	fate  decided
 	delay time.Duration
@@ -78,15 +80,15 @@ func After(d time.Duration) Decision { return Decision{fate: deliver, delay: d} 
 // Never loses the message: Call returns false.
 func Never() Decision { return Decision{fate: drop} }
 
-// Twice delivers a request now, and a copy a latency later. The answer that comes first counts. A reply
-// is delivered once.
+// Twice delivers a request now, and a copy a latency later. The answer that
+// comes first counts. A reply is delivered once.
 func Twice() Decision { return Decision{fate: twice} }
 
 // HeldBy keeps the message until the hold lets it go.
 func HeldBy(h *Hold) Decision { return Decision{fate: deliver, hold: h} }
 
-// A Hold keeps messages until they are released or dropped. After that, messages given to it
-// pass, or are dropped, at once.
+// A Hold keeps messages until they are released or dropped. After that,
+// messages given to it pass, or are dropped, at once.
 type Hold struct {
 	mu      sync.Mutex
 	waiting int

@@ -88,8 +88,8 @@ type handler struct {
 //
 //	func (t *T) Method(args A, reply *R)
 //
-// where A may be a pointer, and there is no result. Other methods are ignored. The service has the
-// name of the receiver's type.
+// where A may be a pointer, and there is no result. Other methods are ignored.
+// The service has the name of the receiver's type.
 func MakeService(rcvr any) *Service {
 	v := reflect.ValueOf(rcvr)
 	if !v.IsValid() {

@@ -39,8 +39,9 @@ func (e Event) String() string {
 }
 
 // SetTap makes the network call tap for everything that happens to a message:
-// once when it is sent and once when it is delivered or dropped. Calls come from the
-// goroutines of callers, many at once, without locks held. nil takes the tap off.
+// once when it is sent and once when it is delivered or dropped. Calls come
+// from the goroutines of callers, many at once, without locks held. nil takes
+// the tap off.
 func (rn *Network) SetTap(tap func(Event)) {
 	if tap == nil {
 		rn.tap.Store(nil)
@@ -56,7 +57,8 @@ type Trace struct {
 	events []Event
 }
 
-// Record puts a trace on the network's tap. Times are printed as time since this call.
+// Record puts a trace on the network's tap. Times are printed as time since
+// this call.
 func Record(rn *Network) *Trace {
 	tr := &Trace{start: time.Now()}
 	rn.SetTap(tr.add)
@@ -76,8 +78,8 @@ func (tr *Trace) Events() []Event {
 	return append([]Event(nil), tr.events...)
 }
 
-// WriteTo writes the events, one per line: the time since the start, what happened, and to which
-// message.
+// WriteTo writes the events, one per line: the time since the start, what
+// happened, and to which message.
 func (tr *Trace) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	for _, e := range tr.Events() {

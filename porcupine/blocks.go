@@ -27,6 +27,7 @@ type blocks struct {
 	// readCluster and nextRead make a list of the reads of each cluster.
 	nextRead []int32
 	blocks   []block
+	guessed  bool // which write a read saw was in part a guess
 }
 
 // cluster is a write and the reads that saw its value. Cluster 0 is that of
@@ -72,6 +73,9 @@ func decideByBlocks(p *part, initial any, accesses []Access) ([]int32, blockVerd
 		return nil, v
 	}
 	if !b.require() || !b.chain() || !b.place() {
+		if b.guessed {
+			return nil, blocksUnclear
+		}
 		return nil, blocksIllegal
 	}
 	return b.order()

@@ -64,14 +64,6 @@ func (b *budget) stopped() bool {
 	}
 }
 
-// cause is errStopped if the check is to end now.
-func (b *budget) cause() error {
-	if b.stopped() {
-		return errStopped
-	}
-	return nil
-}
-
 // claim counts a search's memory as now bytes where it was before bytes, and
 // ends the check if all searches together exceed the limit.
 func (b *budget) claim(before, now int64) {
@@ -85,7 +77,6 @@ const claimEvery = 256
 
 // exceeded says whether the search must stop.
 func (b *budget) exceeded(s *search) bool {
-	s.ticks++
 	if s.ticks%claimEvery == 0 {
 		now := s.bytes()
 		b.claim(s.claimed, now)

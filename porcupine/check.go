@@ -135,6 +135,9 @@ func check(ctx context.Context, started time.Time, model *Model, opts Options, p
 		results: make([]partResult, len(parts))}
 	defer c.budget.cancel(nil)
 	c.finished.L = &c.mu
+	for i, p := range parts {
+		c.queue = append(c.queue, &task{part: p, index: i})
+	}
 	return c.run()
 }
 
@@ -148,7 +151,7 @@ type checker struct {
 
 	mu        sync.Mutex
 	finished  sync.Cond // a part was decided, or the budget ended
-	next      int       // the next part to begin
+	queue     []*task   // the parts that wait for their turn
 	working   int       // workers that have not ended
 	doneOps   int
 	results   []partResult
@@ -243,15 +246,39 @@ func (c *checker) work() {
 		c.finished.Broadcast()
 	}()
 	for {
-		c.mu.Lock()
-		i := c.next
-		c.next++
-		c.mu.Unlock()
-		if i >= len(c.parts) || c.budget.stopped() {
+		t := c.take()
+		if t == nil {
 			return
 		}
-		c.decide(i, c.checkPart(c.parts[i]))
+		r, done := c.advance(t)
+		if c.budget.stopped() || done {
+			if !done {
+				r = t.search.result(unknown)
+			}
+			c.budget.claim(t.search.claimed, 0)
+			c.decide(t.index, r)
+			continue
+		}
+		c.putBack(t)
 	}
+}
+
+// take returns the task whose turn it is; nil if there is none.
+func (c *checker) take() *task {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		return nil
+	}
+	t := c.queue[0]
+	c.queue = c.queue[1:]
+	return t
+}
+
+func (c *checker) putBack(t *task) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = append(c.queue, t)
 }
 
 func (c *checker) decide(i int, r partResult) {
@@ -291,24 +318,28 @@ func (c *checker) totalOps() int {
 }
 
 // result is the answer that a search gives.
-func (s *search) result(ok bool, err error) partResult {
-	r := partResult{result: Illegal, stuck: noOperation}
-	switch {
-	case err != nil:
-		r.result = Unknown
-	case ok:
-		r.result = Ok
+func (s *search) result(v verdict) partResult {
+	if v == legal {
+		return s.resultOf(s.path)
 	}
-	if s.record == nil {
-		return r
+	r := partResult{result: Unknown, stuck: noOperation}
+	if v == illegal {
+		r.result = Illegal
 	}
-	if ok {
-		r.partials = [][]int{ints(s.path)}
-		return r
+	if s.record != nil && v != undecided {
+		r.partials = s.record.partials(len(s.ops))
+		if int(s.deepest) < len(s.returns) {
+			r.stuck = s.returns[s.deepest]
+		}
 	}
-	r.partials = s.record.partials(len(s.ops))
-	if int(s.deepest) < len(s.returns) {
-		r.stuck = s.returns[s.deepest]
+	return r
+}
+
+// resultOf is the answer of a search that has found a linearization.
+func (s *search) resultOf(order []int32) partResult {
+	r := partResult{result: Ok, stuck: noOperation}
+	if s.record != nil {
+		r.partials = [][]int{ints(order)}
 	}
 	return r
 }

@@ -1,13 +1,19 @@
 package porcupine
 
 import (
-	"errors"
 	"math/bits"
 	"slices"
 )
 
-// errStopped is the result of a search whose budget is used up.
-var errStopped = errors.New("stopped")
+// verdict is what is known of a part.
+type verdict uint8
+
+const (
+	undecided verdict = iota // so far
+	legal
+	illegal
+	unknown // and will stay so: the budget is used up
+)
 
 // search decides one part by exhaustive search, for any model.
 //
@@ -33,11 +39,12 @@ type search struct {
 	record  *recorder // nil unless the caller wants partial linearizations
 
 	// The current configuration.
-	stage int32
-	done  []uint64
-	used  []uint64
-	state stateID
-	path  []int32 // the operations linearized so far, in order
+	stage          int32
+	done           []uint64
+	used           []uint64
+	state          stateID
+	path           []int32 // the operations linearized so far, in order
+	begun, arrived bool    // arrived: the current configuration is new and not yet expanded
 
 	frames   []frame
 	masks    []uint64    // saved done and used masks, one pair a frame
@@ -75,7 +82,8 @@ func newSearch(model *Model, p *part, b *budget) *search {
 	return s
 }
 
-// run reports whether the part is linearizable.
+// run makes at most the given number of steps, each of which takes the search to another
+// configuration, and reports what is known then. It goes on where it was left.
 //
 // Soundness of dropping a configuration for one that stands for it (visitedSet):
 // suppose that a completion exists and the search nevertheless ends without
@@ -85,39 +93,33 @@ func newSearch(model *Model, p *part, b *budget) *search {
 // one, which has the same completion. Either is visited, and its completion is
 // shorter: a contradiction. It does not matter whether the one that stood for it was
 // still being explored.
-func (s *search) run() (bool, error) {
-	for {
-		ok, err := s.runOnce()
-		if ok || err != nil || !s.pure.refuted() {
-			return ok, err
+func (s *search) run(steps int64) verdict {
+	for end := s.ticks + steps; s.ticks < end; s.ticks++ {
+		switch {
+		case !s.begun:
+			s.reset()
+			s.arrived = s.arrive()
+		case s.arrived && int(s.stage) == len(s.returns):
+			return legal
+		case s.budget.exceeded(s):
+			return unknown
+		case s.arrived:
+			s.arrived = s.advanceByReturning()
+		case len(s.frames) > 0:
+			s.arrived = s.tryNext()
+		case s.budget.stopped():
+			return unknown // a Step that was told to stop may have said no
+		case !s.pure.refuted():
+			return illegal
+		default:
+			s.begun = false
 		}
 	}
-}
-
-func (s *search) runOnce() (bool, error) {
-	s.reset()
-	arrived := s.arrive()
-	for {
-		if int(s.stage) == len(s.returns) && arrived {
-			return true, nil
-		}
-		if s.budget.exceeded(s) {
-			return false, errStopped
-		}
-		if s.patience > 0 && s.ticks > s.patience {
-			return false, errPatience
-		}
-		if arrived {
-			arrived = s.advanceByReturning()
-		} else if len(s.frames) == 0 {
-			return false, s.budget.cause() // a Step that was told to stop may have said no
-		} else {
-			arrived = s.tryNext()
-		}
-	}
+	return undecided
 }
 
 func (s *search) reset() {
+	s.begun = true
 	s.slots.reset()
 	s.stage = 0
 	s.done = make([]uint64, s.slots.words)

@@ -1,57 +1,81 @@
 package porcupine
 
-import (
-	"errors"
-	"slices"
-)
+import "slices"
 
-// errPatience is the result of a search that visited more than it was to.
-var errPatience = errors.New("out of patience")
-
-// checkPart checks one part. With the model's hint, the near-linear check comes
-// first. Without, a search comes first, which is as quick wherever few
-// operations overlap; where it gets lost, a hint is guessed.
-func (c *checker) checkPart(p *part) partResult {
-	s := newSearch(c.model, p, c.budget)
-	if c.opts.Verbose {
-		s.record = &recorder{}
-	}
-	defer func() { c.budget.claim(s.claimed, 0) }()
-	if hint := c.model.Hint; hint != nil {
-		if accesses, ok := hint.accesses(p); ok {
-			order, verdict := decideByBlocks(p, hint.Initial, accesses)
-			if verdict == blocksLegal && s.confirms(order) {
-				return s.result(true, nil)
-			}
-			if verdict == blocksIllegal && !s.states.contradicted(p, hint.Initial, accesses) {
-				return c.illegalByBlocks(s, hint.Initial, accesses)
-			}
-		}
-		return s.result(s.run())
-	}
-	s.patience = patience(p)
-	ok, err := s.run()
-	if err != errPatience {
-		return s.result(ok, err)
-	}
-	if guess, ok := infer(s.states, p); ok {
-		order, verdict := decideByBlocks(p, guess.initial, guess.accesses)
-		if verdict == blocksLegal && s.confirms(order) {
-			return s.result(true, nil)
-		}
-		if verdict == blocksIllegal && guess.certified() {
-			return c.illegalByBlocks(s, guess.initial, guess.accesses)
-		}
-	}
-	s.patience = 0
-	return s.result(s.run())
+// task is the check of one part, in slices, so that parts get their turns and
+// the violation of one is found however long another takes.
+type task struct {
+	part   *part
+	index  int
+	search *search // nil before the first slice
+	slices int
 }
 
-// patience is how many configurations a search may visit before something
-// else is tried: a few for each operation.
-func patience(p *part) int64 { return 1000 + 8*int64(len(p.ops)) }
+// slice is how many steps a task makes before it is another's turn.
+const slice = 8192
 
-// confirms steps through an order and makes it the search's path if it is a linearization.
+// advance gives a task its turn and returns the result, if there is one.
+//
+// With the model's hint, the near-linear check comes first. Without, a search
+// comes first, which is as quick wherever few operations overlap; where it is
+// not done soon, a hint is guessed.
+func (c *checker) advance(t *task) (partResult, bool) {
+	t.slices++
+	if t.search == nil {
+		t.search = newSearch(c.model, t.part, c.budget)
+		if c.opts.Verbose {
+			t.search.record = &recorder{}
+		}
+		if hint := c.model.Hint; hint != nil {
+			if r, ok := c.tryHint(t.search, hint); ok {
+				return r, true
+			}
+		}
+	}
+	steps := int64(slice)
+	if t.slices == 1 {
+		steps += 8 * int64(len(t.part.ops))
+	}
+	v := t.search.run(steps)
+	if v == undecided && t.slices == 1 && c.model.Hint == nil {
+		if r, ok := c.tryGuess(t.search); ok {
+			return r, true
+		}
+	}
+	return t.search.result(v), v != undecided
+}
+
+func (c *checker) tryHint(s *search, hint *Hint) (partResult, bool) {
+	accesses, ok := hint.accesses(s.part)
+	if !ok {
+		return partResult{}, false
+	}
+	order, v := decideByBlocks(s.part, hint.Initial, accesses)
+	switch {
+	case v == blocksLegal && s.confirms(order):
+		return s.resultOf(order), true
+	case v == blocksIllegal && !s.states.contradicted(s.part, hint.Initial, accesses):
+		return c.illegalByBlocks(s, hint.Initial, accesses), true
+	}
+	return partResult{}, false
+}
+
+func (c *checker) tryGuess(s *search) (partResult, bool) {
+	guess, ok := infer(s.states, s.part)
+	if !ok {
+		return partResult{}, false
+	}
+	order, v := decideByBlocks(s.part, guess.initial, guess.accesses)
+	switch {
+	case v == blocksLegal && s.confirms(order):
+		return s.resultOf(order), true
+	case v == blocksIllegal && guess.certified():
+		return c.illegalByBlocks(s, guess.initial, guess.accesses), true
+	}
+	return partResult{}, false
+}
+
+// confirms steps through an order and reports whether it is a linearization.
 func (s *search) confirms(order []int32) bool {
 	if !s.respectsTime(order) {
 		return false
@@ -76,7 +100,6 @@ func (s *search) confirms(order []int32) bool {
 		}
 		state = next
 	}
-	s.path = order
 	return true
 }
 
@@ -89,17 +112,17 @@ func (c *checker) illegalByBlocks(s *search, initial any, accesses []Access) par
 		return r
 	}
 	var order []int32
-	legal, illegal := 0, len(s.returns)
-	for legal+1 < illegal && !s.budget.stopped() {
-		middle := (legal + illegal) / 2
+	good, bad := 0, len(s.returns)
+	for good+1 < bad && !s.budget.stopped() {
+		middle := (good + bad) / 2
 		p, a := s.part.until(middle, accesses)
 		if o, verdict := decideByBlocks(p, initial, a); verdict == blocksIllegal {
-			illegal = middle
+			bad = middle
 		} else {
-			legal, order = middle, o
+			good, order = middle, o
 		}
 	}
-	r.stuck = s.returns[illegal-1]
+	r.stuck = s.returns[bad-1]
 	r.partials = [][]int{ints(order)}
 	return r
 }

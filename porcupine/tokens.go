@@ -7,13 +7,22 @@ import (
 
 // tokens reads values that were built by appends: each is a written value, or
 // the initial one, and the values appended to it. It needs that no written
-// or appended value is the beginning of another, so that every value can be taken apart in one way only, and that
-// none was written or appended twice, so that each part names its operation.
+// or appended value is the beginning of another, so that every value can be taken
+// apart in one way only. Each part then names its operation, or those that
+// appended the same.
+//
+// Of several operations that appended the same, the first called is taken for the
+// first place. That loses nothing if they also return in the order of their calls and all places are in one
+// chain, whose order is that of time: where a linearization has two of them the
+// other way round, they can change places, as each was called before the later
+// place and returns after the earlier. If not, it is a guess, and a violation found by it is none.
 type tokens struct {
 	*blocks
 	initial string
-	byText  map[string]int32 // text -> operation
-	lengths []int            // the lengths that texts have
+	byText  map[string]int32 // text -> the next operation with it
+	same    []int32          // operation -> the next one with the same text, or -1
+	guessed bool
+	lengths []int // the lengths that texts have
 	chains  map[int32]*tokenChain
 	taken   []bool // operation -> it is in a chain
 }
@@ -30,7 +39,8 @@ type tokenChain struct {
 }
 
 func newTokens(b *blocks, initial any) *tokens {
-	t := &tokens{blocks: b, byText: make(map[string]int32, len(b.ops)), chains: make(map[int32]*tokenChain), taken: make([]bool, len(b.ops))}
+	t := &tokens{blocks: b, byText: make(map[string]int32, len(b.ops)), chains: make(map[int32]*tokenChain),
+		taken: make([]bool, len(b.ops)), same: make([]int32, len(b.ops))}
 	t.initial, _ = initial.(string)
 	return t
 }
@@ -53,26 +63,36 @@ func (t *tokens) find() blockVerdict {
 			t.link(int32(i), c)
 		}
 	}
+	t.blocks.guessed = t.guessed
 	return blocksLegal
 }
 
 // collect gathers the texts and says whether values can be taken apart.
 func (t *tokens) collect() bool {
-	var texts []string
-	for i := range t.accesses {
-		a := &t.accesses[i]
-		switch a.Kind {
-		case AccessRead:
+	texts, writes := []string(nil), false
+	last := make(map[string]int32, len(t.ops)) // text -> the last operation with it
+	for _, id := range t.calls {
+		a := &t.accesses[id]
+		if a.Kind == AccessRead {
 			continue
-		case AccessWrite, AccessAppend:
-		default:
-			return false
 		}
 		text, ok := a.Value.(string)
-		if _, repeated := t.byText[text]; !ok || text == "" || repeated {
+		if !ok || text == "" || a.Kind != AccessWrite && a.Kind != AccessAppend {
 			return false
 		}
-		t.byText[text] = int32(i)
+		t.same[id] = -1
+		writes = writes || a.Kind == AccessWrite
+		before, repeated := last[text]
+		last[text] = id
+		if repeated {
+			if a.Kind == AccessWrite || t.accesses[before].Kind == AccessWrite {
+				return false
+			}
+			t.same[before] = id
+			t.guessed = t.guessed || t.ops[before].ret > t.ops[id].ret || t.ops[id].pending()
+			continue
+		}
+		t.byText[text] = id
 		texts = append(texts, text)
 		if !slices.Contains(t.lengths, len(text)) {
 			t.lengths = append(t.lengths, len(text))
@@ -81,6 +101,7 @@ func (t *tokens) collect() bool {
 			return false
 		}
 	}
+	t.guessed = t.guessed || writes && len(texts) < t.writers()
 	if t.initial != "" {
 		texts = append(texts, t.initial)
 	}
@@ -92,6 +113,17 @@ func (t *tokens) collect() bool {
 		}
 	}
 	return true
+}
+
+// writers counts the writes and appends.
+func (t *tokens) writers() int {
+	n := 0
+	for i := range t.accesses {
+		if t.accesses[i].Kind != AccessRead {
+			n++
+		}
+	}
+	return n
 }
 
 // locate returns the cluster that has the value, or false if no order of the operations makes it.
@@ -143,6 +175,9 @@ func (t *tokens) follow(chain *tokenChain, value string) (int32, bool) {
 			return 0, false
 		}
 		t.taken[id] = true
+		if next := t.same[id]; next >= 0 {
+			t.byText[t.accesses[id].Value.(string)] = next
+		}
 		end += len(t.accesses[id].Value.(string))
 		t.clusters[id+1].pred = chain.at[len(chain.at)-1]
 		chain.ends, chain.at = append(chain.ends, end), append(chain.at, id+1)

@@ -41,7 +41,16 @@ type rivals struct {
 // poll is the election of one term.
 type poll struct {
 	candidates map[int]bool
-	hold       *labrpc.Hold
+	holds      map[[2]int]*labrpc.Hold // by candidate and voter
+}
+
+// holdOf keeps a request back.
+func (p *poll) holdOf(m labtest.Message) *labrpc.Hold {
+	key := [2]int{m.From, m.To}
+	if p.holds[key] == nil {
+		p.holds[key] = labrpc.NewHold()
+	}
+	return p.holds[key]
 }
 
 func newRivals(a, b int) *rivals { return &rivals{a: a, b: b, asked: make(map[int]*poll)} }
@@ -55,7 +64,7 @@ func (r *rivals) refuses(m labtest.Message) bool {
 func (r *rivals) ask(m labtest.Message) *poll {
 	p := r.asked[m.Term]
 	if p == nil {
-		p = &poll{make(map[int]bool), labrpc.NewHold()}
+		p = &poll{make(map[int]bool), make(map[[2]int]*labrpc.Hold)}
 		r.asked[m.Term] = p
 	}
 	p.candidates[m.From] = true
@@ -84,22 +93,27 @@ func contest(t *testing.T, n int) bool {
 	r := newRivals(0, 1)
 	c.Direct(func(m labtest.Message) labrpc.Decision {
 		switch {
-		case r.refuses(m):
-			return labrpc.Never()
-		case m.Kind != labtest.Vote:
+		case r.refuses(m) || m.Kind == labtest.Append:
+			return labrpc.Never() // the first leader must not win the others over
+		case m.Kind != labtest.Vote || m.Reply:
 			return labrpc.Usual()
-		case m.Reply:
-			return labrpc.After(time.Duration(c.Rand.IntN(5)) * time.Millisecond)
 		}
-		p := r.ask(m)
-		if m.Term == r.met {
-			p.hold.Release()
-		}
-		return labrpc.HeldBy(p.hold)
+		return labrpc.HeldBy(r.ask(m).holdOf(m))
 	})
-	both := func() (met bool) { c.Scripted(func() { met = r.met > 0 }); return met }
-	if !c.Eventually(2*time.Second, both) {
+	if !c.Eventually(2*time.Second, func() bool { return between(c, func() bool { return r.met > 0 }) }) {
 		return false
+	}
+	c.Sleep(2 * time.Millisecond)
+	var holds []*labrpc.Hold
+	c.Scripted(func() {
+		for _, hold := range r.asked[r.met].holds {
+			holds = append(holds, hold)
+		}
+	})
+	c.Rand.Shuffle(len(holds), func(i, j int) { holds[i], holds[j] = holds[j], holds[i] })
+	for _, hold := range holds {
+		hold.Release()
+		c.Sleep(time.Millisecond)
 	}
 	c.Sleep(300 * time.Millisecond) // the watcher looks at who leads
 	return true

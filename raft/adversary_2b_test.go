@@ -211,8 +211,17 @@ func TestOnlyUpToDateLogsWin2B(t *testing.T) {
 						}
 					}
 					c.One(fmt.Sprint("kept", round), 2)
+					term := c.Term()
 					c.Disconnect(c.Leader())
 					c.Connect(behind)
+					c.WaitFor(labtest.ElectionLimit, "a new leader", func() bool {
+						now := c.Leader()
+						in, _ := c.State(now)
+						if now == behind && in > term {
+							t.Fatalf("a server leads term %d that lacks a committed command", in)
+						}
+						return in > term
+					})
 					c.One(fmt.Sprint("next", round), 2)
 					c.Heal()
 					c.One(fmt.Sprint("all", round), 3)
@@ -220,4 +229,28 @@ func TestOnlyUpToDateLogsWin2B(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCommitStopsAtLastNewEntry2B brings a server back whose log has entries of
+// an old term where others are committed: its leader's first word, which may say
+// how far is committed, commits none of them (Figure 2, AppendEntries 5).
+func TestCommitStopsAtLastNewEntry2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		for round := range 5 {
+			c.One(fmt.Sprint("all", round), 3)
+			old := c.Leader()
+			c.Disconnect(old)
+			for k := range 5 {
+				c.Start(old, fmt.Sprint("lost", round, k))
+			}
+			c.Leader()
+			c.Sleep(300 * time.Millisecond) // the leader finds out who is away
+			for k := range 3 {
+				c.One(fmt.Sprint("kept", round, k), 2)
+			}
+			c.Connect(old)
+			c.One(fmt.Sprint("joined", round), 3)
+		}
+	})
 }

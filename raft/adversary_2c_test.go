@@ -1,11 +1,14 @@
 package raft_test
 
 import (
+	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
 	"raftlab/internal/labtest"
 	"raftlab/labrpc"
+	"raftlab/raft"
 )
 
 // TestVoteIsKept2C restarts a server that has voted, and lets another candidate of
@@ -34,15 +37,20 @@ func restartedVoter(t *testing.T, before bool) bool {
 		}
 		p := r.ask(m)
 		if winner < 0 && (!before || r.met == m.Term) {
+			// The one that asked first: its request is still held.
 			winner, term = m.From, m.Term
 			if before {
-				winner = r.a
+				winner = r.a + r.b - m.From
 			}
-			p.hold.Release()
+			for _, hold := range p.holds {
+				hold.Release()
+			}
 		}
 		switch {
-		case winner < 0 || m.From == winner:
-			return labrpc.HeldBy(p.hold)
+		case winner >= 0 && m.From == winner:
+			return labrpc.Usual()
+		case winner < 0:
+			return labrpc.HeldBy(p.holdOf(m))
 		case !restarted:
 			return labrpc.Never()
 		}
@@ -184,6 +192,66 @@ func TestAcknowledgedIsSaved2C(t *testing.T) {
 			t.Skip("not applicable: no reply to AppendEntries has a field Success")
 		case missing > 0:
 			t.Fatalf("%d of %d commands were acknowledged before they were saved", missing, seen)
+		}
+	})
+}
+
+// TestOverwrittenStaysOverwritten2C restarts a server whose log was partly
+// overwritten, among too few others to be told again.
+func TestOverwrittenStaysOverwritten2C(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		for range 3 {
+			c.One("all", 3)
+			old := c.Leader()
+			c.Disconnect(old)
+			for k := range 3 {
+				c.Start(old, k)
+			}
+			c.One("kept", 2)
+			c.One("kept too", 2)
+			c.Heal()
+			c.One("overwritten", 3)
+			other := c.Others(old)[0]
+			c.Crash(c.All()...)
+			c.Restart(old, other)
+			c.One("restarted", 2)
+			c.Restart(c.Others(old, other)...)
+		}
+	})
+}
+
+// TestEarlierCopiesStay2C keeps copies of persisters while logs grow and are
+// overwritten: a copy is what the disk held then.
+func TestEarlierCopiesStay2C(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		var copies []*raft.Persister
+		var held [][]byte
+		keep := func() {
+			for i := range c.N {
+				p := c.Persister(i)
+				copies, held = append(copies, p), append(held, p.ReadRaftState())
+			}
+		}
+		for round := range 5 {
+			c.One(fmt.Sprint("all", round), 3)
+			keep()
+			old := c.Leader()
+			c.Disconnect(old)
+			for k := range 3 {
+				c.Start(old, fmt.Sprint("lost", round, k))
+			}
+			c.Sleep(20 * time.Millisecond)
+			keep()
+			c.One(fmt.Sprint("kept", round), 2)
+			c.Heal()
+			c.One(fmt.Sprint("overwritten", round), 3)
+		}
+		for k, p := range copies {
+			if !bytes.Equal(p.ReadRaftState(), held[k]) {
+				t.Fatalf("copy %d of a persister has changed", k)
+			}
 		}
 	})
 }

@@ -33,6 +33,7 @@ type stateHead struct {
 	VotedFor          uint64
 	LastIncludedIndex uint64
 	LastIncludedTerm  uint64
+	Entries           uint64 // so many follow
 }
 
 // stateVersion is the format that this file writes and reads.
@@ -56,17 +57,33 @@ func openPersister(ps *Persister) (*persisterStorage, error) {
 	if len(state) == 0 {
 		return s, nil
 	}
-	dec := codec.NewDecoder(bytes.NewReader(state), msgpack)
-	if err := dec.Decode(&s.head); err != nil {
+	if err := s.read(state); err != nil {
 		return nil, fmt.Errorf("the persisted Raft state (%d bytes) cannot be read: %w", len(state), err)
 	}
-	if s.head.Version != stateVersion {
-		return nil, fmt.Errorf("the persisted Raft state has format version %d; this program reads %d", s.head.Version, stateVersion)
+	return s, nil
+}
+
+// read decodes a state. All of it must be there, and nothing else: what was cut
+// off may have been acknowledged.
+func (s *persisterStorage) read(state []byte) error {
+	s.head = stateHead{}
+	dec := codec.NewDecoder(bytes.NewReader(state), msgpack)
+	if err := dec.Decode(&s.head); err != nil {
+		return err
+	}
+	switch {
+	case s.head.Version != stateVersion:
+		return fmt.Errorf("it has format version %d; this program reads %d", s.head.Version, stateVersion)
+	case !bytes.HasPrefix(state, encode(nil, &s.head)):
+		return errors.New("it does not begin as this program writes it")
 	}
 	if err := s.log.decode(dec, s.head); err != nil {
-		return nil, fmt.Errorf("the persisted Raft log cannot be read: %w", err)
+		return err
 	}
-	return s, nil
+	if n := dec.NumBytesRead(); n != len(state) {
+		return fmt.Errorf("%d bytes follow its %d entries", len(state)-n, s.head.Entries)
+	}
+	return nil
 }
 
 func (s *persisterStorage) Load() (core.Persistent, error) {
@@ -126,6 +143,7 @@ func (s *persisterStorage) setSnapshot(snap core.Snapshot) {
 
 // flush hands the state to the Persister.
 func (s *persisterStorage) flush() {
+	s.head.Entries = uint64(len(s.log.entries))
 	s.ps.replace(encode(nil, &s.head), s.log.bytes(), s.snapshot)
 }
 

@@ -213,3 +213,26 @@ func TestStructCommandsStayCompact2D(t *testing.T) {
 		}
 	})
 }
+
+// TestSnapshotReplacesLog2D brings a follower back that is far behind: it gets a
+// snapshot, and not the commands that this stands for.
+func TestSnapshotReplacesLog2D(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))
+		c.One("first", 3)
+		victim := c.Others(c.Leader())[0]
+		c.Disconnect(victim)
+		missed := 0
+		for range 10 * snapshotEvery {
+			command := randomString(c.Rand, 2000)
+			missed += len(command)
+			c.One(command, 2)
+		}
+		before := c.Net.GetTotalBytes()
+		c.Connect(victim)
+		c.One("last", 3)
+		if n := c.Net.GetTotalBytes() - before; n > int64(missed/2) {
+			t.Errorf("%d bytes were sent to a follower that missed %d bytes of commands, of which a snapshot stands for most", n, missed)
+		}
+	})
+}

@@ -14,8 +14,8 @@ import (
 	"raftlab/internal/testkit"
 )
 
-// failing holds bodies of tests that must fail, with what their report must say. TestFailing
-// runs each in a process of its own.
+// failing holds bodies of tests that must fail, with what their report must
+// say. TestFailing runs each in a process of its own.
 var failing = []struct {
 	name string
 	body func(t *testing.T)

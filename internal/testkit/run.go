@@ -14,10 +14,10 @@ import (
 
 func regexpQuote(s string) string { return regexp.QuoteMeta(s) }
 
-// Run runs a test's body in a testing/synctest bubble, or on the real
-// clock under RAFTLAB_REALTIME=1. The body must end every goroutine that it
-// starts. When all goroutines of the bubble block for good, or some are left
-// when the body has returned, the test fails with where they are, identical ones
+// Run runs a test's body in a testing/synctest bubble, or on the real clock
+// under RAFTLAB_REALTIME=1. The body must end every goroutine that it starts.
+// When all goroutines of the bubble block for good, or some are left when the
+// body has returned, the test fails with where they are, identical ones
 // counted together; they stay blocked, and later tests run on.
 //
 // A test that is about to hit go test's -timeout prints the line that
@@ -38,8 +38,8 @@ func Run(t *testing.T, body func(t *testing.T)) {
 	synctest.Test(t, body)
 }
 
-// reportDeadlock fails the test with the goroutines of a bubble that cannot go on. Any other
-// panic goes on.
+// reportDeadlock fails the test with the goroutines of a bubble that cannot go
+// on. Any other panic goes on.
 func reportDeadlock(t *testing.T, r any) {
 	t.Helper()
 	err, ok := r.(error)
@@ -53,8 +53,9 @@ func reportDeadlock(t *testing.T, r any) {
 	t.Errorf("%s\n\n%s", what, newestBubble(stacks()))
 }
 
-// watch prints the line that repeats the test shortly before go test's timeout, whose
-// report does not have it. The function it returns ends the watch.
+// watch prints the line that repeats the test shortly before go test's
+// timeout, whose report does not have it. The function it returns ends the
+// watch.
 func watch(t *testing.T) func() {
 	deadline, ok := t.Deadline()
 	if !ok {
@@ -83,8 +84,8 @@ var (
 	hexArguments    = regexp.MustCompile(`\((?:0x|\{|\.\.\.|_).*\)$|\+0x[0-9a-f]+| in goroutine \d+`)
 )
 
-// newestBubble writes the stacks of the bubble with the highest number: a test that failed before
-// may have left another.
+// newestBubble writes the stacks of the bubble with the highest number: a test
+// that failed before may have left another.
 func newestBubble(all []string) string {
 	newest := 0
 	var found []string
@@ -133,9 +134,9 @@ func grouped(all []string) string {
 // leakGrace is how long NoLeaks waits for goroutines to end.
 const leakGrace = 2 * time.Second
 
-// NoLeaks fails the test if, when it ends, goroutines run that were not there at this call and
-// do not end within 2 s. It is for tests on the real clock: in a bubble, Run
-// does the same. Such a test must not be parallel to others.
+// NoLeaks fails the test if, when it ends, goroutines run that were not there
+// at this call and do not end within 2 s. It is for tests on the real clock:
+// in a bubble, Run does the same. Such a test must not be parallel to others.
 func NoLeaks(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()

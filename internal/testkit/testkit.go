@@ -38,9 +38,9 @@ var seedFlag = flag.String("seed", os.Getenv("RAFTLAB_SEED"), "seed of every tes
 // seeds holds the seeds of running tests by name.
 var seeds sync.Map
 
-// Seed returns the seed of a test: the -seed flag, else RAFTLAB_SEED, else one that is drawn. It
-// is the same for each call within one test. If the test fails, the line
-// that repeats it is printed.
+// Seed returns the seed of a test: the -seed flag, else RAFTLAB_SEED, else one
+// that is drawn. It is the same for each call within one test. If the test
+// fails, the line that repeats it is printed.
 func Seed(t testing.TB) int64 {
 	t.Helper()
 	seed, err := chooseSeed()
@@ -70,8 +70,8 @@ func chooseSeed() (int64, error) {
 	return seed, nil
 }
 
-// Rand returns a random source that is seeded with the test's seed. Each call starts the same
-// stream again.
+// Rand returns a random source that is seeded with the test's seed. Each call
+// starts the same stream again.
 func Rand(t testing.TB) *rand.Rand {
 	t.Helper()
 	return rand.New(rand.NewPCG(uint64(Seed(t)), 0))
@@ -111,7 +111,8 @@ func packageDir() string {
 // RealTime says whether tests run on the real clock (RAFTLAB_REALTIME=1).
 func RealTime() bool { return os.Getenv("RAFTLAB_REALTIME") == "1" }
 
-// VirtualOnly skips a test on the real clock, where it would measure the machine or take minutes.
+// VirtualOnly skips a test on the real clock, where it would measure the
+// machine or take minutes.
 func VirtualOnly(t testing.TB) {
 	t.Helper()
 	if RealTime() {
@@ -122,7 +123,8 @@ func VirtualOnly(t testing.TB) {
 // Soak says whether long cases run in full (RAFTLAB_SOAK=1).
 func Soak() bool { return os.Getenv("RAFTLAB_SOAK") == "1" }
 
-// SoakFactor is by how much long cases are multiplied: 10 under RAFTLAB_SOAK=1, else 1.
+// SoakFactor is by how much long cases are multiplied: 10 under
+// RAFTLAB_SOAK=1, else 1.
 func SoakFactor() int {
 	if Soak() {
 		return 10
@@ -133,9 +135,9 @@ func SoakFactor() int {
 // pollEvery is how often WaitFor looks.
 const pollEvery = 2 * time.Millisecond
 
-// WaitFor waits until cond holds, and ends the test if it does not
-// within the timeout, on the clock that the test runs on. It must be called from
-// the test's own goroutine.
+// WaitFor waits until cond holds, and ends the test if it does not within the
+// timeout, on the clock that the test runs on. It must be called from the
+// test's own goroutine.
 func WaitFor(t testing.TB, timeout time.Duration, what string, cond func() bool) {
 	t.Helper()
 	if !Eventually(timeout, cond) {
@@ -143,7 +145,8 @@ func WaitFor(t testing.TB, timeout time.Duration, what string, cond func() bool)
 	}
 }
 
-// Eventually waits until cond holds, and says whether it did within the timeout.
+// Eventually waits until cond holds, and says whether it did within the
+// timeout.
 func Eventually(timeout time.Duration, cond func() bool) bool {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(pollEvery) {
 		if cond() {

@@ -1,0 +1,160 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"raftlab/internal/httpkv"
+)
+
+// serverVariable names the server in place of --server.
+const serverVariable = "RAFTLAB_SERVER"
+
+// connection is the flags of all commands that talk to a server.
+type connection struct {
+	server  string
+	timeout time.Duration
+}
+
+func (c *connection) addFlags(cmd *cobra.Command) {
+	server := os.Getenv(serverVariable)
+	if server == "" {
+		server = "http://" + defaultAddress
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&c.server, "server", server, "the server's URL (also: "+serverVariable+")")
+	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to try when there is no answer, or no leader")
+}
+
+// client returns a client, and a context for one use of it.
+func (c *connection) client(ctx context.Context) (*httpkv.Client, context.Context, context.CancelFunc, error) {
+	base := c.server
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
+	}
+	if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, nil, nil, usageError("--server is %q; want a URL like http://%s", c.server, defaultAddress)
+	}
+	if c.timeout <= 0 {
+		return nil, nil, nil, usageError("--timeout is %v; want more than 0", c.timeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	return &httpkv.Client{BaseURL: strings.TrimSuffix(base, "/")}, ctx, cancel, nil
+}
+
+// coded gives an error from the server its exit code.
+func (c *connection) coded(err error) error {
+	var refused *httpkv.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, httpkv.ErrUnavailable):
+		return &exitError{exitUnavailable, fmt.Errorf("%s, tried for %v: %w", c.server, c.timeout, err)}
+	case !errors.As(err, &refused):
+		return &exitError{exitFailure, err}
+	}
+	code := exitRefused
+	switch refused.Code {
+	case httpkv.NotFound:
+		code = exitNotFound
+	case httpkv.VersionMismatch:
+		code = exitMismatch
+	case httpkv.Internal:
+		code = exitFailure
+	}
+	return &exitError{code, refused}
+}
+
+// use runs do with a client, and gives its error an exit code.
+func (c *connection) use(cmd *cobra.Command, do func(context.Context, *httpkv.Client) error) error {
+	client, ctx, cancel, err := c.client(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return c.coded(do(ctx, client))
+}
+
+func newReplicaCommand() *cobra.Command {
+	var conn connection
+	cmd := &cobra.Command{
+		Use:   "replica",
+		Short: "Stop and start replicas of a running server",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return usageError("replica what? stop N or start N") },
+	}
+	conn.addFlags(cmd)
+	for _, verb := range []string{"stop", "start"} {
+		cmd.AddCommand(&cobra.Command{
+			Use:   verb + " N",
+			Short: strings.ToUpper(verb[:1]) + verb[1:] + " replica N (from 1)",
+			Args:  cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				number, err := strconv.Atoi(args[0])
+				if err != nil {
+					return usageError("%q is not a replica's number", args[0])
+				}
+				return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+					return client.ChangeReplica(ctx, number, verb)
+				})
+			},
+		})
+	}
+	return cmd
+}
+
+func newStatusCommand() *cobra.Command {
+	var conn connection
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what the replicas of a running server are doing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+				s, err := client.Status(ctx)
+				switch {
+				case err != nil:
+					return err
+				case asJSON:
+					enc := json.NewEncoder(cmd.OutOrStdout())
+					enc.SetIndent("", "  ")
+					return enc.Encode(s)
+				}
+				return printStatus(cmd, s)
+			})
+		},
+	}
+	conn.addFlags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer, as JSON")
+	return cmd
+}
+
+func printStatus(cmd *cobra.Command, s httpkv.ClusterStatus) error {
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "REPLICA\tSTATE\tROLE\tTERM\tCOMMIT\tAPPLIED\tLAST\tSNAPSHOT\tLOG BYTES\tKEYS")
+	for _, r := range s.Replicas {
+		if r.State == "stopped" {
+			fmt.Fprintf(w, "%d\t%s\n", r.Number, r.State)
+			continue
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", r.Number, r.State, r.Role, r.Term,
+			r.CommitIndex, r.AppliedIndex, r.LastIndex, r.SnapshotIndex, r.LogBytes, r.Keys)
+		if r.Error != "" {
+			fmt.Fprintf(w, "\t%s\n", r.Error)
+		}
+	}
+	return w.Flush()
+}

@@ -1,0 +1,161 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"raftlab/internal/cluster"
+	"raftlab/internal/httpkv"
+)
+
+const defaultAddress = "127.0.0.1:8400"
+
+// What a client may take its time for.
+const (
+	headerTimeout = 5 * time.Second
+	bodyTimeout   = 30 * time.Second
+	answerTimeout = 30 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 16 << 10 // a key of 1 KiB, percent-encoded, has 3
+	// shutdownTimeout is how long requests that are under way are waited for.
+	shutdownTimeout = 10 * time.Second
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	data, listen        string
+	replicas            int
+	snapshotBytes       int
+	patience            time.Duration
+	logLevel, logFormat string
+}
+
+func newServeCommand() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a replicated key/value store in this process, and serve it over HTTP",
+		Long: `Run a replicated key/value store in this process, and serve it over HTTP.
+
+Each replica has a data file of its own under --data, and every write is on a
+majority of them, fsynced, before it is acknowledged. SIGINT and SIGTERM
+end it in order; nothing that was acknowledged is lost however it ends.`,
+		Example: `  raftlab serve
+  raftlab serve --replicas 5 --data /var/lib/raftlab --listen 127.0.0.1:0`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			return serve(ctx, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "raftlab-data", "directory of the data files; made if it is not there")
+	f.StringVar(&o.listen, "listen", defaultAddress, "address to serve HTTP on; port 0: any free one")
+	f.IntVar(&o.replicas, "replicas", 0, fmt.Sprintf("number of replicas, 1 to %d; the data directory remembers it (default %d)", cluster.MaxReplicas, cluster.DefaultReplicas))
+	f.IntVar(&o.snapshotBytes, "snapshot-bytes", cluster.DefaultSnapshotBytes, "size of a replica's log, in bytes, from which on it is replaced by a snapshot")
+	f.DurationVar(&o.patience, "patience", httpkv.DefaultPatience, "how long a request waits for a leader before it is answered with 503")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	return cmd
+}
+
+// logger makes the logger that the flags ask for.
+func (o serveOptions) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, usageError("--log-level is %q; want debug, info, warn or error", o.logLevel)
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	switch o.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return nil, usageError("--log-format is %q; want text or json", o.logFormat)
+}
+
+func (o serveOptions) validate() error {
+	switch {
+	case o.replicas < 0 || o.replicas > cluster.MaxReplicas:
+		return usageError("--replicas is %d; want 1 to %d", o.replicas, cluster.MaxReplicas)
+	case o.snapshotBytes < 1:
+		return usageError("--snapshot-bytes is %d; want at least 1", o.snapshotBytes)
+	case o.patience <= 0:
+		return usageError("--patience is %v; want more than 0", o.patience)
+	case o.data == "":
+		return usageError("--data is empty")
+	}
+	return nil
+}
+
+// serve serves until ctx ends.
+func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
+	log, err := o.logger(logs)
+	if err != nil {
+		return err
+	}
+	if err := o.validate(); err != nil {
+		return err
+	}
+	// The address first: if it is taken, likely by a server on the same data, the
+	// error should be that.
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return &exitError{exitFailure, fmt.Errorf("cannot serve on %s: %w (choose another with --listen)", o.listen, err)}
+	}
+	defer listener.Close()
+	c, err := cluster.Open(o.data, cluster.Options{Replicas: o.replicas, SnapshotBytes: o.snapshotBytes, Logger: log})
+	if err != nil {
+		return &exitError{exitFailure, err}
+	}
+	fmt.Fprintf(out, "raftlab: %d replicas serve on http://%s, data in %s\n", len(c.Status()), listener.Addr(), o.data)
+	err = errors.Join(serveHTTP(ctx, listener, httpkv.NewHandler(c, httpkv.Options{Patience: o.patience, Logger: log}), log), c.Close())
+	if err != nil {
+		return &exitError{exitFailure, err}
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// serveHTTP serves until ctx ends, and then until the requests that are under
+// way are answered.
+func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       bodyTimeout,
+		WriteTimeout:      answerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("stopping")
+	timeout, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(timeout); err != nil {
+		log.Warn("requests were cut off", "error", err)
+		return server.Close()
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+//go:build !wasip1
+
+package cluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"raftlab/kv"
+	"raftlab/kvraft"
+	"raftlab/rsm"
+)
+
+// Errors of Do.
+var (
+	// ErrNoLeader: no leader was found in time. Nothing was done.
+	ErrNoLeader = errors.New("there is no leader")
+	// ErrUnknown: it is not known whether the write took effect, or will.
+	ErrUnknown = errors.New("the outcome is not known")
+	// ErrKeyReused: the idempotency key was given with another request before.
+	ErrKeyReused = errors.New("the idempotency key was used for another request")
+)
+
+// session is a client session (see package rsm).
+type session struct {
+	client uint64
+	seq    uint64 // of the last write
+}
+
+// leaderPoll is how often a request that finds no leader looks again.
+const leaderPoll = 5 * time.Millisecond
+
+// Do executes an operation on whichever replica leads, and waits for one until
+// ctx ends. A write takes effect once, however often it has to be tried. With a
+// key that is not empty that goes for all calls with this key: the first of them
+// takes effect, and the others return its result; a different operation under
+// the same key is refused with ErrKeyReused. A key is remembered until
+// rsm.DefaultMaxSessions other keys were used after it.
+func (c *Cluster) Do(ctx context.Context, key string, op kv.Op) (kv.Result, error) {
+	switch {
+	case op.ReadOnly():
+		return c.execute(ctx, session{}, op)
+	case key == "":
+		return c.doOnce(ctx, op)
+	}
+	op.Tag = hash(fmt.Sprintf("%d %q %q %t %d", op.Kind, op.Key, op.Value, op.Conditional, op.Version))
+	result, err := c.execute(ctx, session{client: hash(key), seq: 1}, op)
+	if err == nil && result.Tag != op.Tag {
+		return kv.Result{}, ErrKeyReused
+	}
+	return result, err
+}
+
+// hash returns 64 bits of SHA-256, and not 0.
+func hash(s string) uint64 {
+	sum := sha256.Sum256([]byte(s))
+	return max(binary.BigEndian.Uint64(sum[:]), 1)
+}
+
+// doOnce carries out a write in a session of the cluster's own. There are as
+// many of those as there were writes at the same time.
+func (c *Cluster) doOnce(ctx context.Context, op kv.Op) (kv.Result, error) {
+	s := c.takeSession()
+	s.seq++
+	result, err := c.execute(ctx, s, op)
+	switch {
+	case err == nil:
+		c.giveBack(s)
+	case errors.Is(err, rsm.ErrSessionExpired):
+		// It had gone unused for long. Nothing was done in it.
+		return c.execute(ctx, session{client: newClient(), seq: 1}, op)
+	}
+	// After another error the write may be in the log still: its session is
+	// not used again.
+	return result, err
+}
+
+func newClient() uint64 { return max(rand.Uint64(), 1) }
+
+func (c *Cluster) takeSession() session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.idle); n > 0 {
+		s := c.idle[n-1]
+		c.idle = c.idle[:n-1]
+		return s
+	}
+	return session{client: newClient()}
+}
+
+func (c *Cluster) giveBack(s session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = append(c.idle, s)
+}
+
+// execute tries leader after leader until one gives a result.
+func (c *Cluster) execute(ctx context.Context, s session, op kv.Op) (kv.Result, error) {
+	unsure := false // an earlier try may still take effect
+	for {
+		leader := c.leader(ctx)
+		if leader == nil {
+			return kv.Result{}, gaveUp(unsure)
+		}
+		result, err := leader.Do(ctx, s.client, s.seq, op)
+		switch {
+		case err == nil:
+			return result, nil
+		case errors.Is(err, rsm.ErrNotLeader):
+		case errors.Is(err, rsm.ErrLost), errors.Is(err, rsm.ErrStopped), ctx.Err() != nil:
+			unsure = unsure || !op.ReadOnly()
+		case unsure:
+			return kv.Result{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+		default:
+			return kv.Result{}, err
+		}
+		pause(ctx)
+	}
+}
+
+func gaveUp(unsure bool) error {
+	if unsure {
+		return ErrUnknown
+	}
+	return ErrNoLeader
+}
+
+// leader waits for a replica that believes it leads; nil: ctx ended first.
+func (c *Cluster) leader(ctx context.Context) *kvraft.KVServer {
+	for ctx.Err() == nil {
+		var newest *kvraft.KVServer
+		term := -1
+		for _, r := range c.replicas {
+			run := r.current()
+			if run == nil {
+				continue
+			}
+			// One that was deposed and does not know it yet has an older term.
+			if in, leads := run.raft.GetState(); leads && in > term {
+				newest, term = run.server, in
+			}
+		}
+		if newest != nil {
+			return newest
+		}
+		pause(ctx)
+	}
+	return nil
+}
+
+// pause waits a moment, or until ctx ends.
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(leaderPoll):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,381 @@
+package kvraft_test
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"raftlab/internal/labtest"
+	"raftlab/labrpc"
+)
+
+func TestBasic3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 3, -1)
+		k, other := c.clerk(), c.clerk()
+		c.want(k, "a", "")
+		k.append("a", "x")
+		c.want(other, "a", "x")
+		other.append("a", "y")
+		c.want(k, "a", "xy")
+		k.put("a", "z")
+		c.want(other, "a", "z")
+		k.put("a", "")
+		c.want(k, "a", "")
+		k.append("", "the empty key")
+		c.want(other, "", "the empty key")
+		long := strings.Repeat("0123456789", 10_000)
+		k.put("long", long)
+		c.want(other, "long", long)
+		c.want(other, "b", "")
+		c.check()
+	})
+}
+
+// speed runs operations one after another; each must take less than the third
+// part of a usual heartbeat interval.
+func speed(t *testing.T, maxraftstate int) {
+	labtest.Run(t, func(t *testing.T) {
+		const operations = 1000
+		c := newCluster(t, 3, maxraftstate)
+		k := c.clerk()
+		k.get("x") // elects a leader
+		var want strings.Builder
+		begin := time.Now()
+		for i := range operations {
+			value := fmt.Sprintf("x 0 %d y", i)
+			k.append("x", value)
+			want.WriteString(value)
+		}
+		took := time.Since(begin)
+		c.want(k, "x", want.String())
+		if took > operations*33*time.Millisecond {
+			t.Fatalf("%d operations took %v; want at most 33 ms each", operations, took)
+		}
+	})
+}
+
+func TestSpeed3A(t *testing.T) { speed(t, -1) }
+
+func TestOneClerk3A(t *testing.T)             { load{servers: 5, clerks: 1}.run(t) }
+func TestManyClerks3A(t *testing.T)           { load{servers: 5, clerks: 5}.run(t) }
+func TestManyClerksSharedKeys3A(t *testing.T) { load{servers: 5, clerks: 5, shared: true}.run(t) }
+
+func TestUnreliableManyClerks3A(t *testing.T) {
+	load{servers: 5, clerks: 5, unreliable: true}.run(t)
+}
+
+func TestReorderedManyClerks3A(t *testing.T) {
+	load{servers: 5, clerks: 5, unreliable: true, reordering: true, shared: true}.run(t)
+}
+
+func TestManyPartitionsOneClerk3A(t *testing.T) {
+	load{servers: 5, clerks: 1, partition: true}.run(t)
+}
+
+func TestManyPartitionsManyClerks3A(t *testing.T) {
+	load{servers: 5, clerks: 5, partition: true, shared: true}.run(t)
+}
+
+func TestPersistOneClerk3A(t *testing.T) { load{servers: 5, clerks: 1, crash: true}.run(t) }
+
+func TestPersistManyClerks3A(t *testing.T) {
+	load{servers: 5, clerks: 5, crash: true, shared: true}.run(t)
+}
+
+func TestPersistUnreliable3A(t *testing.T) {
+	load{servers: 5, clerks: 5, crash: true, unreliable: true}.run(t)
+}
+
+func TestPersistPartition3A(t *testing.T) {
+	load{servers: 5, clerks: 5, crash: true, partition: true}.run(t)
+}
+
+func TestPersistPartitionUnreliable3A(t *testing.T) {
+	load{servers: 5, clerks: 5, crash: true, partition: true, unreliable: true}.run(t)
+}
+
+func TestLinearizable3A(t *testing.T) {
+	load{servers: 7, clerks: 15, crash: true, partition: true, unreliable: true, shared: true}.run(t)
+}
+
+// TestUnreliableOneKey3A lets clerks append to one key at the same time: each
+// value is there once, and a clerk's in its order.
+func TestUnreliableOneKey3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 3, -1)
+		c.Net.Reliable(false)
+		const clerks, each = 5, 10
+		first := c.clerk()
+		var working []chan struct{}
+		for i := range clerks {
+			k := c.clerk()
+			working = append(working, background(func() {
+				for j := range each {
+					k.append("k", fmt.Sprintf("x %d %d y", i, j))
+				}
+			}))
+		}
+		c.ends("the appends", 3*operationLimit, working...)
+		value := first.get("k")
+		for i := range clerks {
+			last := -1
+			for j := range each {
+				piece := fmt.Sprintf("x %d %d y", i, j)
+				at := strings.Index(value, piece)
+				switch {
+				case at < 0:
+					t.Fatalf("%q is missing in %q", piece, value)
+				case strings.LastIndex(value, piece) != at:
+					t.Fatalf("%q is twice in %q", piece, value)
+				case at < last:
+					t.Fatalf("%q is out of order in %q", piece, value)
+				}
+				last = at
+			}
+		}
+		c.check()
+	})
+}
+
+// TestOnePartition3A: a majority goes on, a minority does nothing, and what was
+// asked of it is done when it is back.
+func TestOnePartition3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 5, -1)
+		all := c.clerk()
+		all.put("1", "13")
+		old := c.Leader()
+		others := c.Others(old)
+		minority, majority := []int{old, others[0]}, others[1:]
+		c.Partition(majority, minority)
+		here, there, reader := c.clerk(majority...), c.clerk(minority...), c.clerk(minority...)
+		here.put("1", "14")
+		c.want(here, "1", "14")
+
+		put := background(func() { there.put("1", "15") })
+		get := background(func() { reader.get("1") })
+		c.pending("a put was done in a minority", time.Second, put)
+		c.pending("a get was done in a minority", time.Second, get)
+		here.put("1", "16")
+		c.want(here, "1", "16")
+
+		c.Heal()
+		there.Reach()
+		reader.Reach()
+		c.ends("what was asked of the minority", operationLimit, put, get)
+		c.want(all, "1", "15")
+		c.check()
+	})
+}
+
+// TestStaleReadAtDeposedLeader3A: a leader that does not know yet that others
+// have elected another must not answer from what it has.
+func TestStaleReadAtDeposedLeader3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		for range 5 {
+			c := newCluster(t, 3, -1)
+			writer := c.clerk()
+			writer.put("k", "old")
+			old := c.Leader()
+			reader := c.clerk(old)
+			c.want(reader, "k", "old") // it knows the leader
+			c.Partition(c.Others(old), []int{old})
+			writer.Reach(c.Others(old)...)
+			late := c.clerk(old)
+			get := background(func() { reader.get("k") })
+			writer.put("k", "new")
+			again := background(func() { late.get("k") })
+			c.pending("a deposed leader answered a get", 2*time.Second, get)
+			c.pending("a deposed leader answered a get", 0, again)
+			c.Heal()
+			reader.Reach()
+			late.Reach()
+			c.ends("the gets", operationLimit, get, again)
+			c.check()
+			c.Shutdown()
+		}
+	})
+}
+
+// TestNothingWithoutQuorum3A: a leader that reaches no majority answers nothing,
+// in the moment when it is cut off as well as later.
+func TestNothingWithoutQuorum3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 5, -1)
+		first := c.clerk()
+		first.put("k", "1")
+		leader := c.Leader()
+		reader, writer := c.clerk(leader), c.clerk(leader)
+		c.want(reader, "k", "1")
+		c.want(writer, "k", "1")
+		c.Partition([]int{leader, c.Others(leader)[0]})
+		get := background(func() { reader.get("k") })
+		put := background(func() { writer.append("k", "2") })
+		c.pending("a leader without a majority answered a get", 2*time.Second, get)
+		c.pending("a leader without a majority answered an append", 2*time.Second, put)
+		c.Heal()
+		reader.Reach()
+		writer.Reach()
+		c.ends("the operations", operationLimit, get, put)
+		c.want(first, "k", "12")
+		c.check()
+	})
+}
+
+// TestLeaderFails3A measures how long the clerk is without service.
+func TestLeaderFails3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 3, -1)
+		k := c.clerk()
+		for i := range 5 {
+			k.append("k", fmt.Sprint(i))
+			leader := c.Leader()
+			c.Crash(leader)
+			begin := time.Now()
+			c.Leader(c.Others(leader)...)
+			elected := time.Since(begin)
+			k.append("k", "x")
+			if took := time.Since(begin) - elected; took > time.Second {
+				t.Fatalf("the first operation took %v after the election, which took %v", took, elected)
+			}
+			c.Restart(leader)
+		}
+		c.want(k, "k", "0x1x2x3x4x")
+		c.check()
+	})
+}
+
+// TestRestartWithNothingToSay3A: what was acknowledged is there after all have
+// crashed, again and again with nothing written between.
+func TestRestartWithNothingToSay3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 3, -1)
+		k := c.clerk()
+		k.put("k", "v")
+		for range 5 {
+			c.Restart(c.All()...)
+			get := background(func() { c.want(k, "k", "v") })
+			c.ends("a get after the restart of all", operationLimit, get)
+		}
+		c.check()
+	})
+}
+
+// lostReplies is a rule by which requests arrive, and replies do not come back
+// while lose says so.
+func lostReplies(lose func() bool) func(labrpc.Message) labrpc.Decision {
+	return func(m labrpc.Message) labrpc.Decision {
+		if m.Reply && lose() {
+			return labrpc.Never()
+		}
+		return labrpc.Usual()
+	}
+}
+
+// TestRetriesTakeEffectOnce3A loses two replies in three, of a clerk whose
+// requests all arrive.
+func TestRetriesTakeEffectOnce3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 3, -1)
+		k := c.clerk()
+		var replies atomic.Int64
+		k.Direct(lostReplies(func() bool { return replies.Add(1)%7%3 != 0 }))
+		want := ""
+		for i := range 30 {
+			piece := fmt.Sprintf("(%d)", i)
+			k.append("k", piece)
+			want += piece
+		}
+		c.want(k, "k", want)
+		c.check()
+	})
+}
+
+// TestDuplicatedRequests3A delivers every request of a clerk twice, the second
+// time at once or after the reply.
+func TestDuplicatedRequests3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 3, -1)
+		k := c.clerk()
+		k.Direct(func(m labrpc.Message) labrpc.Decision { return labrpc.Twice() })
+		want := ""
+		for i := range 30 {
+			piece := fmt.Sprintf("(%d)", i)
+			k.append("k", piece)
+			want += piece
+		}
+		c.want(k, "k", want)
+		// And copies that arrive late, after later operations of the clerk.
+		c.Net.SetScheduler(nil)
+		c.Net.SetFaults(labrpc.Faults{Duplicate: 0.5, MaxDelay: 50 * time.Millisecond})
+		for i := range 30 {
+			piece := fmt.Sprintf("[%d]", i)
+			k.append("k", piece)
+			want += piece
+		}
+		time.Sleep(time.Second)
+		c.want(k, "k", want)
+		c.check()
+	})
+}
+
+// unanswered lets a clerk append to a key so that the append commits and no
+// reply reaches the clerk until answer is called.
+func unanswered(c *cluster, k *clerk, key, piece string) (done chan struct{}, answer func()) {
+	c.t.Helper()
+	var lose atomic.Bool
+	lose.Store(true)
+	k.Direct(lostReplies(lose.Load))
+	done = background(func() { k.append(key, piece) })
+	witness := c.clerk()
+	for begin := time.Now(); !strings.Contains(witness.get(key), piece); time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > operationLimit {
+			c.t.Fatalf("append of %q to %q: not done within %v", piece, key, operationLimit)
+		}
+	}
+	return done, func() { lose.Store(false) }
+}
+
+// TestRetryAtAnotherLeader3A: the reply is lost, and the next leader is asked
+// again.
+func TestRetryAtAnotherLeader3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 3, -1)
+		k := c.clerk()
+		k.append("k", "a")
+		done, answer := unanswered(c, k, "k", "b")
+		old := c.Leader()
+		c.Partition(c.Others(old))
+		k.Reach(c.Others(old)...)
+		answer()
+		c.ends("the append", operationLimit, done)
+		c.want(k, "k", "ab")
+		c.check()
+	})
+}
+
+// TestRetryAfterRestart3A: the reply is lost, all servers crash, and after their
+// restart the clerk asks again.
+func TestRetryAfterRestart3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) { retryAfterRestart(t, -1) })
+}
+
+func retryAfterRestart(t *testing.T, maxraftstate int) {
+	c := newCluster(t, 3, maxraftstate)
+	k, other := c.clerk(), c.clerk()
+	k.append("k", "a")
+	done, answer := unanswered(c, k, "k", "b")
+	for i := range 20 {
+		other.put("other", fmt.Sprint(i))
+	}
+	c.Restart(c.All()...)
+	answer()
+	c.ends("the append", operationLimit, done)
+	c.want(k, "k", "ab")
+	k.append("k", "c")
+	c.want(k, "k", "abc")
+	c.check()
+}

@@ -1,0 +1,74 @@
+//go:build !wasip1
+
+package labgob_test
+
+import (
+	"bytes"
+	"encoding/gob"
+	"os"
+	"os/exec"
+	"reflect"
+	"testing"
+
+	"raftlab/labgob"
+)
+
+const childEnv = "RAFTLAB_LABGOB_CHILD"
+
+// TestBytesOfAnotherProcess decodes what a second process wrote, in which gob
+// gave other numbers to the types: once with this package, once with
+// encoding/gob.
+func TestBytesOfAnotherProcess(t *testing.T) {
+	if os.Getenv(childEnv) != "" {
+		writeAll(t)
+		return
+	}
+	here := encoded(t, Op{Key: "k"}) // gives Op a number before the other's bytes are seen
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(os.Args[0], "-test.run=^TestBytesOfAnotherProcess$")
+	cmd.Env = append(os.Environ(), childEnv+"=1")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, &stderr)
+	}
+	stream := stderr.Bytes()
+	if definition := here[:1+here[0]]; bytes.Contains(stream, definition) {
+		t.Fatal("the other process gave the same numbers, so this test shows nothing")
+	}
+	for name, dec := range map[string]decoder{
+		"labgob": labgob.NewDecoder(bytes.NewReader(stream)),
+		"gob":    gob.NewDecoder(bytes.NewReader(stream)),
+	} {
+		for _, want := range values() {
+			got := reflect.New(reflect.TypeOf(want))
+			if err := dec.Decode(got.Interface()); err != nil || !reflect.DeepEqual(got.Elem().Interface(), want) {
+				t.Fatalf("%s: got %#v, %v\nwant %#v", name, got.Elem(), err, want)
+			}
+		}
+		var message []byte
+		if err := dec.Decode(&message); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := labgob.Unmarshal(message); err != nil || !reflect.DeepEqual(v, Box{Op{Key: "marshaled"}}) {
+			t.Fatalf("%s: message of Marshal: %#v, %v", name, v, err)
+		}
+	}
+}
+
+// writeAll is the second process. It uses other types first, so that gob's
+// numbers are not those of its parent, and writes to standard error, where the
+// testing package writes nothing.
+func writeAll(t *testing.T) {
+	type first struct{ A map[string][]int }
+	type second struct{ B [3]first }
+	encoded(t, second{})
+	enc := labgob.NewEncoder(os.Stderr)
+	for _, v := range values() {
+		if err := enc.Encode(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := enc.Encode(marshaled(t, Box{Op{Key: "marshaled"}})); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,23 @@
+//go:build !wasip1
+
+package main
+
+import "testing"
+
+// TestMutantsApply checks that each bug still fits the source, which costs
+// nothing; whether the suites find it is for go run ./mutants.
+func TestMutantsApply(t *testing.T) {
+	names := make(map[string]bool)
+	for _, m := range all {
+		if names[m.name] {
+			t.Errorf("two mutants are called %s", m.name)
+		}
+		names[m.name] = true
+		if m.why == "" || m.test == "" || m.old == m.new {
+			t.Errorf("%s is incomplete", m.name)
+		}
+		if _, err := m.plant("..", t.TempDir()); err != nil {
+			t.Errorf("%s: %v", m.name, err)
+		}
+	}
+}
