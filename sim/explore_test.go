@@ -81,7 +81,7 @@ func TestShrink(t *testing.T) {
 	for _, e := range []sim.Explore{{Yields: 0.2}, {Sleeps: 0.05, MaxSleep: 100 * time.Millisecond}} {
 		c := failingGap(t, p, e)
 		steps := 0
-		s := sim.Shrinker{Program: p, OnStep: func(int, int, sim.Outcome) { steps++ }}
+		s := sim.Shrinker{Program: p, OnStep: func(int, sim.Case) { steps++ }}
 		small, out, err := s.Shrink(ctx, c)
 		if err != nil {
 			t.Fatal(err)
@@ -124,5 +124,28 @@ func TestExplain(t *testing.T) {
 	out := run(t, p, c)
 	if !contains(string(out.Output), "yields") || !contains(string(out.Output), "mini.TestGap.func1") {
 		t.Errorf("no stacks of injected points in:\n%s", out.Output)
+	}
+}
+
+// TestShrinkNetworkFaults leaves of a network's faults those that matter.
+func TestShrinkNetworkFaults(t *testing.T) {
+	for _, engine := range []string{sim.Native, sim.WASM} {
+		t.Run(engine, func(t *testing.T) {
+			p := program(t, engine, false)
+			c := sim.Case{Test: "TestLossy"}
+			for run(t, p, c).Verdict == sim.Pass {
+				if c.Seed++; c.Seed == 100 {
+					t.Fatal("no seed of 100 loses two messages in a row")
+				}
+			}
+			s := sim.Shrinker{Program: p}
+			small, out, err := s.Shrink(context.Background(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(out.Faults) != 2 || out.Faults[0].Number != 5 || out.Faults[1].Number != 6 || out.Faults[0].What != "lost" {
+				t.Errorf("faults left: %+v of %d", out.Faults, len(out.Faults)+len(small.Faults.Calm))
+			}
+		})
 	}
 }
