@@ -252,10 +252,9 @@ func (c *checker) work() {
 		}
 		r, done := c.advance(t)
 		if c.budget.stopped() || done {
-			if !done {
-				r = t.search.result(unknown)
+			if soFar := t.end(); !done {
+				r = soFar
 			}
-			c.budget.claim(t.search.claimed, 0)
 			c.decide(t.index, r)
 			continue
 		}

@@ -5,10 +5,11 @@ import "slices"
 // task is the check of one part, in slices, so that parts get their turns and
 // the violation of one is found however long another takes.
 type task struct {
-	part   *part
-	index  int
-	search *search // nil before the first slice
-	slices int
+	part  *part
+	index int
+	// searches take turns. A part with pending operations gets two: see levels.
+	searches []*search
+	slices   int
 }
 
 // slice is how many steps a task makes before it is another's turn.
@@ -20,32 +21,55 @@ const slice = 8192
 // comes first, which is as quick wherever few operations overlap; where it is
 // not done soon, a hint is guessed.
 func (c *checker) advance(t *task) (partResult, bool) {
-	t.slices++
-	if t.search == nil {
-		t.search = newSearch(c.model, t.part, c.budget)
-		if c.opts.Verbose {
-			t.search.record = &recorder{}
-		}
-		if hint := c.model.Hint; hint != nil {
-			if r, ok := c.tryHint(t.search, hint); ok {
-				return r, true
-			}
-		}
-	}
-	steps := int64(slice)
-	if t.slices == 1 {
-		steps += 8 * int64(len(t.part.ops))
-	}
-	v := t.search.run(steps)
-	if v == undecided && t.slices == 1 && c.model.Hint == nil {
-		if r, ok := c.tryGuess(t.search); ok {
+	if t.searches == nil {
+		t.searches = c.newSearches(t.part)
+		if r, ok := c.tryHint(t.searches[0]); ok {
 			return r, true
 		}
 	}
-	return t.search.result(v), v != undecided
+	steps := int64(slice)
+	if t.slices == 0 {
+		steps += 8 * int64(len(t.part.ops))
+	}
+	s := t.searches[t.slices%len(t.searches)]
+	t.slices++
+	v := s.run(steps)
+	if v == undecided && t.slices == 1 {
+		if r, ok := c.tryGuess(s); ok {
+			return r, true
+		}
+	}
+	return s.result(v), v != undecided
 }
 
-func (c *checker) tryHint(s *search, hint *Hint) (partResult, bool) {
+func (c *checker) newSearches(p *part) []*search {
+	searches := []*search{newSearch(c.model, p, c.budget)}
+	if len(p.returns) < len(p.ops) {
+		byLevels := newSearch(c.model, p, c.budget)
+		byLevels.levels = &levels{}
+		searches = append(searches, byLevels)
+	}
+	for _, s := range searches {
+		if c.opts.Verbose {
+			s.record = &recorder{}
+		}
+	}
+	return searches
+}
+
+// end gives the memory of a task back and returns what it knows if it was stopped.
+func (t *task) end() partResult {
+	for _, s := range t.searches {
+		s.budget.claim(s.claimed, 0)
+	}
+	return t.searches[0].result(unknown)
+}
+
+func (c *checker) tryHint(s *search) (partResult, bool) {
+	hint := c.model.Hint
+	if hint == nil {
+		return partResult{}, false
+	}
 	accesses, ok := hint.accesses(s.part)
 	if !ok {
 		return partResult{}, false
@@ -61,6 +85,9 @@ func (c *checker) tryHint(s *search, hint *Hint) (partResult, bool) {
 }
 
 func (c *checker) tryGuess(s *search) (partResult, bool) {
+	if c.model.Hint != nil {
+		return partResult{}, false
+	}
 	guess, ok := infer(s.states, s.part)
 	if !ok {
 		return partResult{}, false

@@ -169,11 +169,32 @@ func (s *persisterStorage) Close() error {
 	return nil
 }
 
+// encoder encodes values one after another into a buffer of its own: making
+// one costs more than most of what it encodes.
+type encoder struct {
+	enc *codec.Encoder
+	buf []byte
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := &encoder{buf: make([]byte, 0, 256)}
+	e.enc = codec.NewEncoderBytes(&e.buf, msgpack)
+	return e
+}}
+
+// maxKeptBuffer is the largest buffer that an encoder keeps for the next value.
+const maxKeptBuffer = 64 << 10
+
 // encode appends v in msgpack to dst.
 func encode(dst []byte, v any) []byte {
-	var out []byte
-	if err := codec.NewEncoderBytes(&out, msgpack).Encode(v); err != nil {
+	e := encoders.Get().(*encoder)
+	e.enc.ResetBytes(&e.buf)
+	if err := e.enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("raft: encoding %T: %v", v, err)) // plain structs of our own always encode
 	}
-	return append(dst, out...)
+	dst = append(dst, e.buf...)
+	if cap(e.buf) <= maxKeptBuffer {
+		encoders.Put(e)
+	}
+	return dst
 }

@@ -24,11 +24,11 @@ const (
 	DefaultSnapshotBytes = 16 << 20
 )
 
-// Raft's time, in ticks of 10 ms. An election timeout, of 0.5 to 1 s, outlasts a
-// disk that hesitates, and leaves time for two elections before clients give up.
+// Raft's time, in ticks of 10 ms. An election timeout, of 0.4 to 0.8 s, outlasts a
+// disk that hesitates, and a few of them fit in the time that a request waits.
 const (
 	heartbeatTicks = 10
-	electionTicks  = 50
+	electionTicks  = 40
 )
 
 // Limits bound keys and values.
@@ -189,7 +189,8 @@ func openAll(dir string, replicas int) ([]*boltstore.Store, error) {
 		if err != nil {
 			broken = append(broken, err)
 		} else if at.ahead(best) {
-			at.replica, best = n, at
+			at.replica = n
+			best = at
 		}
 	}
 	if len(broken) == 0 {

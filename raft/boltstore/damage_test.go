@@ -100,6 +100,7 @@ func (p *patient) open(what string, offset int, damaged []byte) {
 }
 
 func TestTruncatedFile(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t)
 	for length := range len(p.file) {
 		if length%997 == 0 || length%4096 < 2 || length < 200 && length%7 == 0 {
@@ -112,6 +113,7 @@ func TestTruncatedFile(t *testing.T) {
 }
 
 func TestFlippedBits(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t)
 	rng := testkit.Rand(t)
 	pageSize := os.Getpagesize()
@@ -141,6 +143,7 @@ func offsets(rng *rand.Rand, pageSize int) []int {
 // TestSwappedPages puts a page in the place of another: whole pages, of which
 // each is as it was once written.
 func TestSwappedPages(t *testing.T) {
+	t.Parallel()
 	p := newPatient(t)
 	pageSize := os.Getpagesize()
 	pages := len(p.file) / pageSize
@@ -157,6 +160,7 @@ func TestSwappedPages(t *testing.T) {
 }
 
 func TestNotOurFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	foreign := filepath.Join(dir, "foreign.bolt")
 	db, err := bbolt.Open(foreign, 0o600, nil)
