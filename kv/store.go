@@ -26,12 +26,6 @@ type Store struct {
 // NewStore returns an empty store.
 func NewStore(limits Limits) *Store { return &Store{limits: limits} }
 
-// Copy returns a store that is equal to this one and independent of it. It takes
-// constant time: the two share what neither changes.
-func (s *Store) Copy() *Store {
-	return &Store{limits: s.limits, pairs: *s.pairs.Copy(), version: s.version}
-}
-
 // Len returns the number of keys.
 func (s *Store) Len() int { return s.pairs.Len() }
 
