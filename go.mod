@@ -5,6 +5,7 @@ go 1.26
 require (
 	github.com/hashicorp/go-msgpack/v2 v2.1.5
 	github.com/spf13/cobra v1.10.2
+	github.com/tetratelabs/wazero v1.12.0
 	github.com/tidwall/btree v1.8.1
 	go.etcd.io/bbolt v1.5.0
 )

@@ -196,10 +196,10 @@ type load struct {
 
 const (
 	loadRounds = 3
-	roundTime  = 2 * time.Second
+	roundTime  = 1200 * time.Millisecond
 	// loadPause times the number of clerks is the longest pause between a
 	// clerk's operations, so that the load on the servers is always the same.
-	loadPause = 6 * time.Millisecond
+	loadPause = 8 * time.Millisecond
 )
 
 // run runs the load for three rounds, and checks what the clerks saw.

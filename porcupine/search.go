@@ -1,10 +1,5 @@
 package porcupine
 
-import (
-	"math/bits"
-	"slices"
-)
-
 // verdict is what is known of a part.
 type verdict uint8
 
@@ -36,6 +31,7 @@ type search struct {
 	budget  *budget
 	slots   slots
 	pure    *purity
+	levels  *levels   // nil to search in depth only
 	record  *recorder // nil unless the caller wants partial linearizations
 
 	// The current configuration.
@@ -46,34 +42,15 @@ type search struct {
 	path           []int32 // the operations linearized so far, in order
 	begun, arrived bool    // arrived: the current configuration is new and not yet expanded
 
-	frames   []frame
-	masks    []uint64    // saved done and used masks, one pair a frame
-	cands    []candidate // candidates of the frames, those of the last on top
-	deepest  int32       // the furthest stage seen
-	ticks    int64       // steps made, for the budget
-	patience int64       // how many steps to make at most; 0: without bound
-	claimed  int64       // memory reported to the budget
+	frames  []frame
+	nodes   []node      // of all frames, those of the last on top
+	masks   []uint64    // done and used masks of the nodes
+	paths   []int32     // path suffixes of the nodes
+	cands   []candidate // candidates of the frames, those of the last on top
+	deepest int32       // the furthest stage seen
+	ticks   int64       // steps made, for the budget
+	claimed int64       // memory reported to the budget
 }
-
-// frame is a configuration with more than one way on.
-type frame struct {
-	stage  int32
-	state  stateID
-	path   int32 // length of the path
-	cands  int32 // where its candidates begin; unlisted before the first is refused
-	next   int32 // the next candidate to try
-	listed bool
-}
-
-// candidate is an operation to linearize next. A pending operation may lead to
-// several states, each a candidate of its own.
-type candidate struct {
-	op   int32
-	next stateID // known for a pending operation
-}
-
-// unknownNext marks a candidate whose transition has not been made yet.
-const unknownNext stateID = -2
 
 func newSearch(model *Model, p *part, b *budget) *search {
 	s := &search{part: p, budget: b, states: newStateTable(b.ctx, model, p)}
@@ -107,6 +84,7 @@ func (s *search) run(steps int64) verdict {
 			s.arrived = s.advanceByReturning()
 		case len(s.frames) > 0:
 			s.arrived = s.tryNext()
+		case s.resumes():
 		case s.budget.stopped():
 			return unknown // a Step that was told to stop may have said no
 		case !s.pure.refuted():
@@ -118,13 +96,23 @@ func (s *search) run(steps int64) verdict {
 	return undecided
 }
 
+// resumes goes on with a deferred configuration, if the search goes by levels.
+func (s *search) resumes() (more bool) {
+	more, s.arrived = s.resume()
+	return more
+}
+
 func (s *search) reset() {
 	s.begun = true
+	if s.levels != nil {
+		s.levels = newLevels()
+	}
 	s.slots.reset()
 	s.stage = 0
 	s.done = make([]uint64, s.slots.words)
 	s.used = make([]uint64, s.slots.pendingWords)
-	s.path, s.frames, s.masks, s.cands = s.path[:0], s.frames[:0], s.masks[:0], s.cands[:0]
+	s.path, s.frames, s.nodes, s.masks = s.path[:0], s.frames[:0], s.nodes[:0], s.masks[:0]
+	s.paths, s.cands = s.paths[:0], s.cands[:0]
 	s.visited = newVisitedSet(s.states, len(s.done), len(s.used))
 	s.state = s.states.intern(s.states.model.Init())
 	s.pure.probe(s)
@@ -149,25 +137,37 @@ func (s *search) arrive() bool {
 		s.stage++
 		s.pure.linearize(s)
 	}
-	s.deepest = max(s.deepest, s.stage)
-	s.record.arrive(s.path)
-	if len(s.frames) == 0 && s.stage > s.pure.watched {
-		// Nothing is left to go back to, so no other path can come here.
+	if s.stage > s.deepest {
+		s.deepest = s.stage
+		if s.levels != nil {
+			s.levels.deepest = s.trailOf(len(s.path))
+		}
+	}
+	if s.alone() {
+		s.record.arrive(s.path)
 		return true
 	}
-	return s.visited.insert(s.stage, s.done, s.used, s.state)
+	if !s.visited.insert(s.stage, s.done, s.used, s.state) {
+		return false
+	}
+	s.record.arrive(s.path)
+	return true
+}
+
+// alone says whether nothing is left to go back to, so that no other path can
+// come to the current configuration, nor will it be asked for.
+func (s *search) alone() bool {
+	return len(s.frames) == 0 && s.levels == nil && s.stage > s.pure.watched
 }
 
 // advanceByReturning linearizes the operation that returns next. Where others
 // are open too, it leaves a frame to come back to.
 func (s *search) advanceByReturning() bool {
-	id := s.returns[s.stage]
 	if s.slots.choices(s) > 1 {
 		s.pure.probe(s)
-		s.masks = append(append(s.masks, s.done...), s.used...)
-		s.frames = append(s.frames, frame{stage: s.stage, state: s.state, path: int32(len(s.path)), cands: int32(len(s.cands))})
+		s.pushFrame()
 	}
-	return s.linearize(candidate{id, unknownNext})
+	return s.linearize(candidate{s.returns[s.stage], unknownNext})
 }
 
 // linearize takes the candidate as the next operation of the path and reports
@@ -189,91 +189,16 @@ func (s *search) linearize(c candidate) bool {
 	}
 	s.path = append(s.path, c.op)
 	s.state = next
+	if !s.alone() {
+		s.pure.note(s.stage, next)
+	}
 	return s.arrive()
 }
 
-// tryNext goes back to the last frame and takes its next candidate.
-func (s *search) tryNext() bool {
-	s.restore()
-	f := &s.frames[len(s.frames)-1]
-	if !f.listed {
-		s.listCandidates(f)
+// wholePath returns the operations linearized so far, in order.
+func (s *search) wholePath() []int32 {
+	if s.levels == nil {
+		return s.path
 	}
-	if int(f.cands+f.next) == len(s.cands) {
-		s.popFrame()
-		return false
-	}
-	c := s.cands[f.cands+f.next]
-	f.next++
-	if int(f.cands+f.next) == len(s.cands) {
-		s.popFrame() // its last candidate: there is nothing to come back for
-	}
-	return s.linearize(c)
-}
-
-// restore makes the last frame's configuration the current one.
-func (s *search) restore() {
-	f := &s.frames[len(s.frames)-1]
-	for s.stage > f.stage {
-		s.stage--
-		s.slots.retreat(s.part, s.stage)
-	}
-	s.state = f.state
-	s.record.goBack(int(f.path))
-	s.path = s.path[:f.path]
-	saved := s.masks[len(s.masks)-len(s.done)-len(s.used):]
-	copy(s.done, saved)
-	copy(s.used, saved[len(s.done):])
-}
-
-func (s *search) popFrame() {
-	f := s.frames[len(s.frames)-1]
-	s.frames = s.frames[:len(s.frames)-1]
-	s.masks = s.masks[:len(s.masks)-len(s.done)-len(s.used)]
-	s.cands = s.cands[:f.cands]
-}
-
-// listCandidates lists what else may be linearized at a frame: the open
-// operations in the order of their returns, then the pending ones. Of open
-// operations with equal input and output only the first to return is listed,
-// of pending ones only the first called. That is enough: in a completion that takes another
-// of them first, the two can change places, since both are open, Step cannot
-// tell them apart, and the one moved later returns later.
-func (s *search) listCandidates(f *frame) {
-	f.listed = true
-	returning := s.returns[s.stage]
-	for word, mask := range s.slots.occupied {
-		for mask &^= s.done[word]; mask != 0; mask &= mask - 1 {
-			if id := s.slots.at[word*64+bits.TrailingZeros64(mask)]; id != returning {
-				s.cands = append(s.cands, candidate{id, unknownNext})
-			}
-		}
-	}
-	mine := s.cands[f.cands:]
-	slices.SortFunc(mine, func(a, b candidate) int { return int(s.ops[a.op].ret - s.ops[b.op].ret) })
-	kept := 0
-	for i, c := range mine {
-		if !s.slots.twin(s, returning, c.op) && !slices.ContainsFunc(mine[:kept], func(k candidate) bool { return s.slots.twin(s, k.op, c.op) }) {
-			mine[kept] = mine[i]
-			kept++
-		}
-	}
-	s.cands = s.cands[:int(f.cands)+kept]
-	s.listPending()
-}
-
-func (s *search) listPending() {
-	var listed []int32
-	for word, mask := range s.slots.pendingOpen {
-		for mask &^= s.used[word]; mask != 0; mask &= mask - 1 {
-			id := s.slots.pendingAt[word*64+bits.TrailingZeros64(mask)]
-			if slices.ContainsFunc(listed, func(k int32) bool { return s.slots.twin(s, k, id) }) {
-				continue
-			}
-			listed = append(listed, id)
-			for _, next := range s.states.nextPending(s.state, id) {
-				s.cands = append(s.cands, candidate{id, next})
-			}
-		}
-	}
+	return append(s.levels.operations(s.levels.base), s.path...)
 }

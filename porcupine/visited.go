@@ -48,16 +48,32 @@ func (v *visitedSet) hash(word uint64, done []uint64) uint64 {
 	return h ^ h>>32
 }
 
+// has says whether a configuration that stands for the given one is there.
+func (v *visitedSet) has(stage int32, done, used []uint64, state stateID) bool {
+	_, found := v.find(uint64(stage)<<32|uint64(uint32(state)), done, used)
+	return found
+}
+
+// find returns the place in the table where a configuration that stands for the
+// given one is, or where the given one is to be put.
+func (v *visitedSet) find(word uint64, done, used []uint64) (place uint64, found bool) {
+	mask := uint64(len(v.table) - 1)
+	for place = v.hash(word, done) & mask; v.table[place] != 0; place = (place + 1) & mask {
+		entry := v.entries[int(v.table[place]-1)*v.stride():][:v.stride()]
+		if v.covers(entry, word, done, used) {
+			return place, true
+		}
+	}
+	return place, false
+}
+
 // insert adds a configuration and reports true, or reports false if one
 // that stands for it is there.
 func (v *visitedSet) insert(stage int32, done, used []uint64, state stateID) bool {
 	word := uint64(stage)<<32 | uint64(uint32(state))
-	place := v.hash(word, done) & uint64(len(v.table)-1)
-	for ; v.table[place] != 0; place = (place + 1) & uint64(len(v.table)-1) {
-		entry := v.entries[int(v.table[place]-1)*v.stride():][:v.stride()]
-		if v.covers(entry, word, done, used) {
-			return false
-		}
+	place, found := v.find(word, done, used)
+	if found {
+		return false
 	}
 	v.entries = append(v.entries, word)
 	v.entries = append(v.entries, done...)

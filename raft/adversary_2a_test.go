@@ -81,14 +81,14 @@ func TestOneVoteATerm2A(t *testing.T) {
 	for _, n := range []int{3, 5} {
 		t.Run(fmt.Sprintf("servers=%d", n), func(t *testing.T) {
 			labtest.Run(t, func(t *testing.T) {
-				play(t, 40, 8, func(int) bool { return contest(t, n) })
+				play(t, 40, 8, func(round int) bool { return contest(t, round, n) })
 			})
 		})
 	}
 }
 
-func contest(t *testing.T, n int) bool {
-	c := labtest.New(t, n)
+func contest(t *testing.T, round int, n int) bool {
+	c := labtest.New(t, n, labtest.Round(round))
 	defer c.Shutdown()
 	r := newRivals(0, 1)
 	c.Direct(func(m labtest.Message) labrpc.Decision {
@@ -123,12 +123,12 @@ func contest(t *testing.T, n int) bool {
 // it when the candidate stands again, in a later term that another has won.
 func TestVotesOfAnOldTerm2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 60, 4, func(int) bool { return lateVote(t) })
+		play(t, 60, 4, func(round int) bool { return lateVote(t, round) })
 	})
 }
 
-func lateVote(t *testing.T) bool {
-	c := labtest.New(t, 3)
+func lateVote(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
 	defer c.Shutdown()
 	r := newRivals(0, 1)
 	late, first := labrpc.NewHold(), -1
@@ -176,8 +176,8 @@ func TestGrantingAVoteRestartsTheTimer2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		shortest := time.Hour
 		var waits []time.Duration
-		for range 20 {
-			first, after := voteAndWait(t)
+		for round := range 20 {
+			first, after := voteAndWait(t, round)
 			shortest = min(shortest, first)
 			waits = append(waits, after...)
 		}
@@ -194,8 +194,8 @@ func TestGrantingAVoteRestartsTheTimer2A(t *testing.T) {
 
 // voteAndWait returns how long the first server waited before it stood for
 // election, and how long those that voted for it waited after that.
-func voteAndWait(t *testing.T) (first time.Duration, waits []time.Duration) {
-	c := labtest.New(t, 3)
+func voteAndWait(t *testing.T, round int) (first time.Duration, waits []time.Duration) {
+	c := labtest.New(t, 3, labtest.Round(round))
 	defer c.Shutdown()
 	start := time.Now()
 	stood := make(map[int]time.Time)  // first time that a server asked
@@ -233,12 +233,12 @@ func voteAndWait(t *testing.T) (first time.Duration, waits []time.Duration) {
 // (section 5.1).
 func TestLeaderLearnsOfItsSuccessor2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 30, 4, func(int) bool { return succession(t) })
+		play(t, 30, 4, func(round int) bool { return succession(t, round) })
 	})
 }
 
-func succession(t *testing.T) bool {
-	c := labtest.New(t, 3)
+func succession(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
 	defer c.Shutdown()
 	old := c.Leader()
 	c.Sleep(time.Duration(c.Rand.IntN(300)) * time.Millisecond)

@@ -23,14 +23,14 @@ func TestDelayedAppendRemovesNothing2B(t *testing.T) {
 	for _, heartbeat := range []bool{false, true} {
 		t.Run(fmt.Sprintf("heartbeat=%t", heartbeat), func(t *testing.T) {
 			labtest.Run(t, func(t *testing.T) {
-				play(t, 5, 2, func(int) bool { return delayedAppend(t, heartbeat) })
+				play(t, 5, 2, func(round int) bool { return delayedAppend(t, round, heartbeat) })
 			})
 		})
 	}
 }
 
-func delayedAppend(t *testing.T, heartbeat bool) bool {
-	c := labtest.New(t, 3)
+func delayedAppend(t *testing.T, round int, heartbeat bool) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
 	defer c.Shutdown()
 	leader := c.Leader()
 	away := c.Others(leader)[0]
@@ -114,12 +114,12 @@ func TestOldLeaderIsRefused2B(t *testing.T) {
 // log has lost what it had. Who counts it commits what no majority has.
 func TestRepliesOfAnOldTerm2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 4, 1, func(int) bool { return lateReplies(t) })
+		play(t, 4, 1, func(round int) bool { return lateReplies(t, round) })
 	})
 }
 
-func lateReplies(t *testing.T) bool {
-	c := labtest.New(t, 5)
+func lateReplies(t *testing.T, round int) bool {
+	c := labtest.New(t, 5, labtest.Round(round))
 	defer c.Shutdown()
 	leader := c.Leader()
 	rest := c.Others(leader)

@@ -16,15 +16,15 @@ import (
 // term, makes two leaders (Figure 2: votedFor is persistent).
 func TestVoteIsKept2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 60, 4, func(round int) bool { return restartedVoter(t, round%2 == 0) })
+		play(t, 60, 4, func(round int) bool { return restartedVoter(t, round, round%2 == 0) })
 	})
 }
 
 // restartedVoter lets the second candidate stand before the first has its vote,
 // or after.
-func restartedVoter(t *testing.T, before bool) bool {
+func restartedVoter(t *testing.T, round int, before bool) bool {
 	const voter = 2
-	c := labtest.New(t, 3)
+	c := labtest.New(t, 3, labtest.Round(round))
 	defer c.Shutdown()
 	r := newRivals(0, 1)
 	winner, term, restarted, asked := -1, 0, false, false
@@ -79,12 +79,12 @@ func restartedVoter(t *testing.T, before bool) bool {
 // so it must not be applied (section 5.4.2).
 func TestOldEntriesAreNotCommittedByCounting2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 10, 3, func(int) bool { return figure8(t) })
+		play(t, 10, 3, func(round int) bool { return figure8(t, round) })
 	})
 }
 
-func figure8(t *testing.T) bool {
-	c := labtest.New(t, 5)
+func figure8(t *testing.T, round int) bool {
+	c := labtest.New(t, 5, labtest.Round(round))
 	defer c.Shutdown()
 	c.One("first", 5)
 	// (a) s1 replicates an entry to s2 alone.

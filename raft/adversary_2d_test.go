@@ -10,26 +10,20 @@ import (
 	"raftlab/labrpc"
 )
 
-// saved says whether a state holds a command. The command's first bytes may have
-// been left out where they are like those before.
-func saved(state []byte, command string) bool {
-	return bytes.Contains(state, []byte(command[8:]))
-}
-
 // TestStaleSnapshot2D delivers an InstallSnapshot twice, or keeps it back until
 // its receiver has gone far beyond it: the service is not set back.
 func TestStaleSnapshot2D(t *testing.T) {
 	for _, twice := range []bool{true, false} {
 		t.Run(fmt.Sprintf("twice=%t", twice), func(t *testing.T) {
 			labtest.Run(t, func(t *testing.T) {
-				play(t, 4, 2, func(int) bool { return staleSnapshot(t, twice) })
+				play(t, 4, 2, func(round int) bool { return staleSnapshot(t, round, twice) })
 			})
 		})
 	}
 }
 
-func staleSnapshot(t *testing.T, twice bool) bool {
-	c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))
+func staleSnapshot(t *testing.T, round int, twice bool) bool {
+	c := labtest.New(t, 3, labtest.Round(round), labtest.SnapshotEvery(snapshotEvery))
 	defer c.Shutdown()
 	c.One("first", 3)
 	victim := c.Others(c.Leader())[0]
@@ -73,12 +67,12 @@ func staleSnapshot(t *testing.T, twice bool) bool {
 // has acknowledged it, and the leader commits it on the strength of that.
 func TestSnapshotKeepsLaterEntries2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 12, 2, func(int) bool { return laterEntries(t) })
+		play(t, 12, 2, func(round int) bool { return laterEntries(t, round) })
 	})
 }
 
-func laterEntries(t *testing.T) bool {
-	c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))
+func laterEntries(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round), labtest.SnapshotEvery(snapshotEvery))
 	defer c.Shutdown()
 	leader := c.Leader()
 	rest := c.Others(leader)

@@ -1,9 +1,7 @@
 package raft
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -90,16 +88,13 @@ func (l *encodedLog) before(index uint64) int {
 	return int(min(index-l.entries[0].Index, uint64(len(l.entries))))
 }
 
-// decode reads a log that follows head, up to the end of dec's input.
+// decode reads the log that follows head.
 func (l *encodedLog) decode(dec *codec.Decoder, head stateHead) error {
-	for index := head.LastIncludedIndex + 1; ; index++ {
+	for n := range head.Entries {
 		var e encodedEntry
-		err := dec.Decode(&e)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("entry %d: %w", index, err)
+		index := head.LastIncludedIndex + 1 + n
+		if err := dec.Decode(&e); err != nil {
+			return fmt.Errorf("entry %d, number %d of %d: %w", index, n+1, head.Entries, err)
 		}
 		last := l.lastData()
 		if e.Shared < 0 || e.Shared > len(last) {
@@ -107,6 +102,7 @@ func (l *encodedLog) decode(dec *codec.Decoder, head stateHead) error {
 		}
 		l.append(core.Entry{Index: index, Term: e.Term, Type: core.EntryType(e.Type), Data: slices.Concat(last[:e.Shared], e.Rest)})
 	}
+	return nil
 }
 
 func commonPrefix(a, b []byte) int {

@@ -33,6 +33,7 @@ type stateHead struct {
 	VotedFor          uint64
 	LastIncludedIndex uint64
 	LastIncludedTerm  uint64
+	Entries           uint64 // so many follow
 }
 
 // stateVersion is the format that this file writes and reads.
@@ -56,17 +57,33 @@ func openPersister(ps *Persister) (*persisterStorage, error) {
 	if len(state) == 0 {
 		return s, nil
 	}
-	dec := codec.NewDecoder(bytes.NewReader(state), msgpack)
-	if err := dec.Decode(&s.head); err != nil {
+	if err := s.read(state); err != nil {
 		return nil, fmt.Errorf("the persisted Raft state (%d bytes) cannot be read: %w", len(state), err)
 	}
-	if s.head.Version != stateVersion {
-		return nil, fmt.Errorf("the persisted Raft state has format version %d; this program reads %d", s.head.Version, stateVersion)
+	return s, nil
+}
+
+// read decodes a state. All of it must be there, and nothing else: what was cut
+// off may have been acknowledged.
+func (s *persisterStorage) read(state []byte) error {
+	s.head = stateHead{}
+	dec := codec.NewDecoder(bytes.NewReader(state), msgpack)
+	if err := dec.Decode(&s.head); err != nil {
+		return err
+	}
+	switch {
+	case s.head.Version != stateVersion:
+		return fmt.Errorf("it has format version %d; this program reads %d", s.head.Version, stateVersion)
+	case !bytes.HasPrefix(state, encode(nil, &s.head)):
+		return errors.New("it does not begin as this program writes it")
 	}
 	if err := s.log.decode(dec, s.head); err != nil {
-		return nil, fmt.Errorf("the persisted Raft log cannot be read: %w", err)
+		return err
 	}
-	return s, nil
+	if n := dec.NumBytesRead(); n != len(state) {
+		return fmt.Errorf("%d bytes follow its %d entries", len(state)-n, s.head.Entries)
+	}
+	return nil
 }
 
 func (s *persisterStorage) Load() (core.Persistent, error) {
@@ -83,6 +100,11 @@ func (s *persisterStorage) Load() (core.Persistent, error) {
 }
 
 func (s *persisterStorage) Save(u Update) error {
+	var snap core.Snapshot
+	if u.Snapshot != nil {
+		snap = *u.Snapshot
+		snap.Data = bytes.Clone(snap.Data) // the service gets it too; large, so not under the lock
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -93,7 +115,7 @@ func (s *persisterStorage) Save(u Update) error {
 	}
 	if u.Snapshot != nil {
 		s.log = encodedLog{}
-		s.setSnapshot(*u.Snapshot)
+		s.setSnapshot(snap)
 	}
 	if len(u.Entries) > 0 {
 		s.log.truncate(u.Entries[0].Index)
@@ -104,6 +126,7 @@ func (s *persisterStorage) Save(u Update) error {
 }
 
 func (s *persisterStorage) SaveSnapshot(snap core.Snapshot) error {
+	snap.Data = bytes.Clone(snap.Data) // it stays the service's; large, so not under the lock
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -118,14 +141,15 @@ func (s *persisterStorage) SaveSnapshot(snap core.Snapshot) error {
 	return nil
 }
 
-// setSnapshot takes a copy of the snapshot's data, which stays the service's own.
+// setSnapshot takes over the snapshot, whose data nobody changes any more.
 func (s *persisterStorage) setSnapshot(snap core.Snapshot) {
 	s.head.LastIncludedIndex, s.head.LastIncludedTerm = snap.LastIncludedIndex, snap.LastIncludedTerm
-	s.snapshot = bytes.Clone(snap.Data)
+	s.snapshot = snap.Data
 }
 
 // flush hands the state to the Persister.
 func (s *persisterStorage) flush() {
+	s.head.Entries = uint64(len(s.log.entries))
 	s.ps.replace(encode(nil, &s.head), s.log.bytes(), s.snapshot)
 }
 
@@ -151,11 +175,32 @@ func (s *persisterStorage) Close() error {
 	return nil
 }
 
+// encoder encodes values one after another into a buffer of its own: making
+// one costs more than most of what it encodes.
+type encoder struct {
+	enc *codec.Encoder
+	buf []byte
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := &encoder{buf: make([]byte, 0, 256)}
+	e.enc = codec.NewEncoderBytes(&e.buf, msgpack)
+	return e
+}}
+
+// maxKeptBuffer is the largest buffer that an encoder keeps for the next value.
+const maxKeptBuffer = 64 << 10
+
 // encode appends v in msgpack to dst.
 func encode(dst []byte, v any) []byte {
-	var out []byte
-	if err := codec.NewEncoderBytes(&out, msgpack).Encode(v); err != nil {
+	e := encoders.Get().(*encoder)
+	e.enc.ResetBytes(&e.buf)
+	if err := e.enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("raft: encoding %T: %v", v, err)) // plain structs of our own always encode
 	}
-	return append(dst, out...)
+	dst = append(dst, e.buf...)
+	if cap(e.buf) <= maxKeptBuffer {
+		encoders.Put(e)
+	}
+	return dst
 }

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -119,8 +120,13 @@ func Make(peers []*labrpc.ClientEnd, me int, persister *Persister, applyCh chan 
 // from then on; [Raft.Close] closes it.
 func Open(peers []*labrpc.ClientEnd, me int, storage Storage, applyCh chan ApplyMsg, opts Options) (*Raft, error) {
 	opts.setDefaults()
-	if me < 0 || me >= len(peers) {
+	switch {
+	case me < 0 || me >= len(peers):
 		return nil, fmt.Errorf("raft: server %d is not one of %d peers", me, len(peers))
+	case applyCh == nil:
+		return nil, errors.New("raft: applyCh is nil")
+	case opts.TickInterval < 0:
+		return nil, fmt.Errorf("raft: Options.TickInterval is %v; want more than 0", opts.TickInterval)
 	}
 	saved, err := storage.Load()
 	if err != nil {

@@ -39,6 +39,9 @@ type exitError struct {
 func (e *exitError) Error() string { return e.cause.Error() }
 func (e *exitError) Unwrap() error { return e.cause }
 
+// ExitCode is the code to end with.
+func (e *exitError) ExitCode() int { return e.code }
+
 func usageError(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
@@ -59,6 +62,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newKVCommand())
 	root.AddCommand(newReplicaCommand())
 	root.AddCommand(newStatusCommand())
+	root.AddCommand(newSimCommand())
 	return root
 }
 
@@ -71,9 +75,9 @@ func run(ctx context.Context, root *cobra.Command, args []string) int {
 		return exitOK
 	}
 	code := exitUsage
-	var coded *exitError
+	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) {
-		code = coded.code
+		code = coded.ExitCode()
 	}
 	fmt.Fprintf(root.ErrOrStderr(), "raftlab: %v\n", err)
 	if code == exitUsage {

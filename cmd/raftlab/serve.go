@@ -58,6 +58,9 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
+			if cmd.Flags().Changed("replicas") && o.replicas == 0 {
+				o.replicas = -1 // 0 means that nothing was said
+			}
 			return serve(ctx, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -91,7 +94,7 @@ func (o serveOptions) logger(w io.Writer) (*slog.Logger, error) {
 func (o serveOptions) validate() error {
 	switch {
 	case o.replicas < 0 || o.replicas > cluster.MaxReplicas:
-		return usageError("--replicas is %d; want 1 to %d", o.replicas, cluster.MaxReplicas)
+		return usageError("--replicas: want 1 to %d", cluster.MaxReplicas)
 	case o.snapshotBytes < 1:
 		return usageError("--snapshot-bytes is %d; want at least 1", o.snapshotBytes)
 	case o.patience <= 0:

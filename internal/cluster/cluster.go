@@ -24,11 +24,11 @@ const (
 	DefaultSnapshotBytes = 16 << 20
 )
 
-// Raft's time, in ticks of 10 ms. An election timeout, of 0.5 to 1 s, outlasts a
-// disk that hesitates, and leaves time for two elections before clients give up.
+// Raft's time, in ticks of 10 ms. An election timeout, of 0.4 to 0.8 s, outlasts a
+// disk that hesitates, and a few of them fit in the time that a request waits.
 const (
 	heartbeatTicks = 10
-	electionTicks  = 50
+	electionTicks  = 40
 )
 
 // Limits bound keys and values.
@@ -114,10 +114,9 @@ func Open(dir string, opts Options) (*Cluster, error) {
 			net:    c.net,
 		})
 	}
-	for i, r := range c.replicas {
-		if err := r.startOn(stores[i]); err != nil {
-			return nil, errors.Join(fmt.Errorf("starting replica %d: %w", r.number, err), closeAll(stores[i+1:]), c.Close())
-		}
+	err = all(n, func(i int) error { return c.replicas[i].startOn(stores[i]) })
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
@@ -172,39 +171,45 @@ func (c *Cluster) Status() []Status {
 	return all
 }
 
+// all does something for each of n replicas at the same time: at the start it is
+// mostly decoding.
+func all(n int, do func(i int) error) error {
+	errs := make([]error, n)
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() { errs[i] = do(i) })
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
 // openAll opens the data files of all replicas, or says what to do about those
 // that cannot be opened.
 func openAll(dir string, replicas int) ([]*boltstore.Store, error) {
-	var stores []*boltstore.Store
-	var broken []error
-	var best position
-	for n := 1; n <= replicas; n++ {
-		store, err := boltstore.Open(dataFile(dir, n), boltstore.Options{})
-		if err != nil {
-			broken = append(broken, err)
-			continue
-		}
-		stores = append(stores, store)
-		at, err := lastOf(store)
-		if err != nil {
-			broken = append(broken, err)
-		} else if at.ahead(best) {
-			at.replica, best = n, at
-		}
-	}
-	if len(broken) == 0 {
+	stores := make([]*boltstore.Store, replicas)
+	broken := all(replicas, func(i int) (err error) {
+		stores[i], err = boltstore.Open(dataFile(dir, i+1), boltstore.Options{})
+		return err
+	})
+	if broken == nil {
 		return stores, nil
 	}
-	broken = append(broken, advice(dir, replicas, len(broken), best), closeAll(stores))
-	return nil, errors.Join(broken...)
-}
-
-func closeAll(stores []*boltstore.Store) error {
-	var errs []error
-	for _, store := range stores {
-		errs = append(errs, store.Close())
+	healthy := 0
+	var best position
+	var others []error
+	for i, store := range stores {
+		if store == nil {
+			continue
+		}
+		healthy++
+		at, err := lastOf(store)
+		if at.ahead(best) {
+			at.replica = i + 1
+			best = at
+		}
+		others = append(others, err, store.Close())
 	}
-	return errors.Join(errs...)
+	return nil, errors.Join(append([]error{broken, advice(dir, replicas, healthy, best)}, others...)...)
 }
 
 // position is how far a replica's log reaches (section 5.4.1).
@@ -230,8 +235,7 @@ func lastOf(store *boltstore.Store) (position, error) {
 // with less than it has acknowledged, so an empty file or an old copy will not
 // do. The file of the healthy replica whose log is most up to date will, if the
 // healthy ones are a majority: that log holds every committed entry (section 5.4).
-func advice(dir string, replicas, broken int, best position) error {
-	healthy := replicas - broken
+func advice(dir string, replicas, healthy int, best position) error {
 	if healthy <= replicas/2 {
 		return fmt.Errorf("nothing was changed. %d of %d data files can be used, which is no majority: put intact files back in place; without them what was written last is lost", healthy, replicas)
 	}

@@ -3,7 +3,9 @@
 package cluster
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"sync"
 
@@ -34,6 +36,9 @@ type running struct {
 	store  *boltstore.Store
 	raft   *raft.Raft
 	server *kvraft.KVServer
+
+	stop     chan struct{} // closed when it is stopped
+	watching sync.WaitGroup
 }
 
 // Errors of starting and stopping.
@@ -82,8 +87,30 @@ func (r *replica) startOn(store *boltstore.Store) error {
 	host := labrpc.MakeServer()
 	host.AddService(labrpc.MakeService(run.raft))
 	r.net.AddServer(r.number, host)
+	run.watching.Go(func() { r.watch(run) })
 	r.set(run)
 	return nil
+}
+
+// watch is the goroutine that logs when the replica comes to lead, or fails.
+func (r *replica) watch(run *running) {
+	led := 0
+	for {
+		changed := run.raft.Changed()
+		if term, leads := run.raft.GetState(); leads && term != led {
+			led = term
+			r.opts.Logger.Info("replica leads", "replica", r.number, "term", term)
+		}
+		select {
+		case <-changed:
+		case <-run.stop:
+			return
+		}
+		if err := errors.Join(run.raft.Err(), run.server.Status().Err); err != nil {
+			r.opts.Logger.Error("replica has stopped by itself", "replica", r.number, "error", err)
+			return
+		}
+	}
 }
 
 // launch starts the server on an open store.
@@ -92,8 +119,8 @@ func (r *replica) launch(store *boltstore.Store) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	run := &running{store: store}
-	log := r.opts.Logger.With("replica", r.number)
+	run := &running{store: store, stop: make(chan struct{})}
+	log := slog.New(quieter{r.opts.Logger.Handler()}).With("replica", r.number)
 	startRaft := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
 		run.raft, err = raft.Open(r.ends, r.number-1, store, applyCh, raft.Options{
 			HeartbeatTicks: heartbeatTicks,
@@ -122,11 +149,38 @@ func (r *replica) stop() error {
 		return ErrStopped
 	}
 	r.net.DeleteServer(r.number)
+	close(run.stop)
+	run.watching.Wait()
 	run.server.Kill()
 	run.server.Wait()
 	err := run.raft.Close()
 	r.set(nil)
 	return err
+}
+
+// quieter makes debug messages of what Raft is glad to tell.
+type quieter struct{ slog.Handler }
+
+func (q quieter) Enabled(ctx context.Context, level slog.Level) bool {
+	return q.Handler.Enabled(ctx, demoted(level))
+}
+
+func (q quieter) Handle(ctx context.Context, rec slog.Record) error {
+	rec.Level = demoted(rec.Level)
+	return q.Handler.Handle(ctx, rec)
+}
+
+func (q quieter) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return quieter{q.Handler.WithAttrs(attrs)}
+}
+
+func (q quieter) WithGroup(name string) slog.Handler { return quieter{q.Handler.WithGroup(name)} }
+
+func demoted(level slog.Level) slog.Level {
+	if level == slog.LevelInfo {
+		return slog.LevelDebug
+	}
+	return level
 }
 
 // Status is a picture of one replica.

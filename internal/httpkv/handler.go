@@ -64,6 +64,9 @@ func NewHandler(c Cluster, opts Options) http.Handler {
 	}
 	h := &handler{cluster: c, opts: opts, mux: http.NewServeMux()}
 	h.handle("GET /v1/kv", h.scan)
+	h.handle("/v1/kv", func(w http.ResponseWriter, r *http.Request) error { // or the mux would add a slash
+		return notAllowed(w, r, "GET, HEAD")
+	})
 	h.handle("GET "+keyPath+"{key...}", h.get)
 	h.handle("PUT "+keyPath+"{key...}", h.write(kv.Put))
 	h.handle("POST "+keyPath+"{key...}", h.write(kv.Append))
@@ -139,12 +142,15 @@ func (h *handler) unknown(w http.ResponseWriter, r *http.Request) {
 	plain := &answer{header: http.Header{}}
 	h.mux.ServeHTTP(plain, r)
 	if plain.status == http.StatusMethodNotAllowed {
-		allow := plain.header.Get("Allow")
-		w.Header().Set("Allow", allow)
-		h.fail(w, r, failure(plain.status, NoMethod, "%s takes %s, not %s", r.URL.EscapedPath(), allow, r.Method))
+		h.fail(w, r, notAllowed(w, r, plain.header.Get("Allow")))
 		return
 	}
 	h.fail(w, r, failure(http.StatusNotFound, NoRoute, "there is nothing at %s; keys are at %s{key}", r.URL.EscapedPath(), keyPath))
+}
+
+func notAllowed(w http.ResponseWriter, r *http.Request, allow string) *Error {
+	w.Header().Set("Allow", allow)
+	return failure(http.StatusMethodNotAllowed, NoMethod, "%s takes %s, not %s", r.URL.EscapedPath(), allow, r.Method)
 }
 
 // answer takes in what the mux says by itself.

@@ -74,6 +74,16 @@ func Unreliable() Option { return func(c *Cluster) { c.Net.Reliable(false) } }
 // SnapshotEvery makes the service take a snapshot after each n commands.
 func SnapshotEvery(n int) Option { return func(c *Cluster) { c.snapshotEvery = n } }
 
+// Round makes the cluster one of many in a test: each round has a network and
+// a Rand of its own. It comes before other options.
+func Round(k int) Option {
+	return func(c *Cluster) {
+		seed := testkit.Seed(c.t)
+		c.Net = labrpc.MakeNetworkSeed(seed + int64(k))
+		c.Rand = rand.New(rand.NewPCG(uint64(seed), uint64(k)))
+	}
+}
+
 // New starts n servers that all reach each other. They are killed when the test
 // ends. Options hold from the first message on.
 func New(t testing.TB, n int, options ...Option) *Cluster {
@@ -318,3 +328,11 @@ func (c *Cluster) IsConnected(i int) bool {
 
 // Snapshot hands server i a snapshot that its service did not take.
 func (c *Cluster) Snapshot(i, index int, data []byte) { c.server(i).rf.Snapshot(index, data) }
+
+// CutRequests keeps the requests of one server from reaching another, or lets
+// them through again. It ends with the first one's next restart.
+func (c *Cluster) CutRequests(from, to int, cut bool) {
+	if s := c.server(from); len(s.ends) > 0 {
+		c.Net.CutRequests(s.ends[to], cut)
+	}
+}

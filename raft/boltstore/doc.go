@@ -9,7 +9,7 @@
 //
 // Three buckets. "state" holds one record, the head: hard state, what the
 // snapshot is, and where the log ends. "log" holds a record for each entry,
-// under its index. "chunks" holds snapshots in pieces of 1 MiB, under the
+// under its index. "chunks" holds snapshots in pieces of 256 KiB, under the
 // snapshot's last index and the piece's number. A record is a version, a
 // msgpack value (go-msgpack) and a CRC-32C.
 //

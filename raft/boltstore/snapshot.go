@@ -16,7 +16,7 @@ import (
 var (
 	// chunkSize is how many bytes of a snapshot are written, and so what a Save
 	// waits for at most.
-	chunkSize = 1 << 20
+	chunkSize = 1 << 18
 	// cleanEntries is how many log records are removed.
 	cleanEntries = 4096
 	// cleanChunks is how many pieces of a snapshot are removed.

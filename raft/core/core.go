@@ -86,7 +86,8 @@ var (
 	// another voter to this server.
 	ErrUnknownServer = errors.New("core: message from or to an unknown server")
 	// ErrMalformed is returned by Step for a message that no correct server
-	// sends: entries that are not consecutive, say. Nothing is changed by it.
+	// sends: entries that are not consecutive, say, a request in term 0, or one
+	// whose LeaderID or CandidateID is not its sender. Nothing is changed by it.
 	ErrMalformed = errors.New("core: malformed message")
 	// ErrUnsafe is returned by Step for a message that contradicts a safety
 	// property: a second leader in one term, or another entry in the place of a
@@ -167,7 +168,8 @@ func New(cfg Config, saved Persistent) (*Core, error) {
 }
 
 // Step takes in a message. Every request is answered by exactly one reply, in a
-// Ready to come. An error says that the message was dropped and nothing changed.
+// Ready to come. An error (ErrUnknownServer, ErrMalformed, ErrUnsafe) says that the
+// message was dropped and nothing changed.
 func (c *Core) Step(m Message) error {
 	if m.To != c.id || m.From == c.id || !slices.Contains(c.voters, m.From) {
 		return fmt.Errorf("%w: %d to %d at server %d of %v", ErrUnknownServer, m.From, m.To, c.id, c.voters)
@@ -290,7 +292,9 @@ func (c *Core) Outgoing() []Message {
 	return out
 }
 
-// Saved reports that what rd asked to save is on disk.
+// Saved reports that what rd asked to save is on disk. That may commit entries,
+// and makes a server that is alone in its cluster the leader; so there may be a
+// new Ready, and something to apply.
 func (c *Core) Saved(rd Ready) {
 	if rd.Snapshot != nil && rd.Snapshot == c.restoring {
 		c.restoringSaved = true

@@ -43,4 +43,9 @@
 // state); then election.go (5.2, 5.4.1, and the pre-vote of thesis 9.6),
 // replication.go (5.3, 5.4.2), snapshot.go (7). log.go, progress.go and
 // majority.go hold the nouns these stand on.
+//
+// The rules are held by tests of the same names: paper_*_test.go has one for each
+// sentence of the paper, testdata has stories about small clusters to read, and
+// coretest a simulated cluster that is broken on purpose, checked after each step
+// and expected to recover.
 package core

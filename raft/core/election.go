@@ -171,7 +171,7 @@ func (c *Core) handleRequestVoteReply(from NodeID, rep *RequestVoteReply) {
 	if c.state == Candidate || rep.VoteGranted {
 		// A refused pre-vote is asked for again: the voter may merely have heard
 		// its old leader a moment ago. A refused vote is refused for the term.
-		c.votes[from] = rep.VoteGranted
+		c.votes[from] = c.votes[from] || rep.VoteGranted
 	}
 	if !c.pollWon() {
 		return

@@ -121,6 +121,9 @@ func (b *AppendEntriesReply) String() string {
 	if b.Success {
 		return fmt.Sprintf("AppendEntriesReply term=%d match=%d", b.Term, b.MatchIndex)
 	}
+	if b.Term > b.RequestTerm {
+		return fmt.Sprintf("AppendEntriesReply term=%d refused term=%d", b.Term, b.RequestTerm)
+	}
 	return fmt.Sprintf("AppendEntriesReply term=%d refused prev=%d hint=%d/%d",
 		b.Term, b.PrevLogIndex, b.HintIndex, b.HintTerm)
 }

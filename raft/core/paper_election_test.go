@@ -158,6 +158,23 @@ func Test5_2_VotesAreCountedPerServer(t *testing.T) {
 	s.wantState(core.Candidate, 1)
 }
 
+// §5.2: a vote that was given stays given, though a refusal that is older, from
+// when the voter still heard its last leader, comes in later. A candidate that
+// was refused does not ask again in that term.
+func Test5_2_LateRefusalTakesNoVoteAway(t *testing.T) {
+	s := start(t, 5, core.Persistent{})
+	s.campaign()
+	s.step(2, &core.RequestVoteReply{Term: 1, RequestTerm: 1, VoteGranted: true})
+	s.step(2, &core.RequestVoteReply{Term: 1, RequestTerm: 1})
+	s.step(4, &core.RequestVoteReply{Term: 1, RequestTerm: 1})
+	s.tick(heartbeatTicks)
+	if again := sent[*core.RequestVote](s.work(), 4); len(again) != 0 {
+		t.Errorf("asked again after a refusal: %v", again)
+	}
+	s.step(3, &core.RequestVoteReply{Term: 1, RequestTerm: 1, VoteGranted: true})
+	s.wantState(core.Leader, 1)
+}
+
 // §5.2: votes count in their own term only; a vote of an older election, or a
 // promise in a pre-vote, elects nobody.
 func Test5_2_VotesOfOtherTermsAreIgnored(t *testing.T) {
@@ -230,7 +247,20 @@ func Test5_2_GrantingResetsTimer(t *testing.T) {
 	s := start(t, 3, disk(1, 1))
 	for term := uint64(2); term < 12; term++ {
 		s.tick(electionTicks - 1)
+		s.wantState(core.Follower, term-1)
 		s.vote(2, core.RequestVote{Term: term, LastLogIndex: 1, LastLogTerm: 1})
+	}
+}
+
+// §5.2: whoever steps down waits like any follower before it tries again.
+func Test5_2_SteppingDownResetsTimer(t *testing.T) {
+	s := start(t, 3, disk(1, 1))
+	for range 10 {
+		s.elect()
+		s.tick(electionTicks - 1)
+		term := s.Status().CurrentTerm + 1
+		s.step(2, &core.AppendEntriesReply{Term: term, RequestTerm: term - 1})
+		s.tick(electionTicks - 1)
 		s.wantState(core.Follower, term)
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"raftlab/raft/core"
+	"raftlab/raft/core/coretest"
 )
 
 // §5.3: the leader appends the command to its log and issues AppendEntries in
@@ -180,6 +182,63 @@ func TestFigure2_AcknowledgementsLeaveAfterSave(t *testing.T) {
 	s.wantCommit(0) // one of three disks
 	s.Saved(rd)
 	s.wantCommit(2)
+}
+
+// Thesis 10.2.1: while its disk is busy, a leader goes on to replicate and to
+// send heartbeats; what depends on the disk waits for it.
+func TestThesis10_2_1_OutgoingWhileSaving(t *testing.T) {
+	s := start(t, 3, core.Persistent{}, func(cfg *core.Config) { cfg.HeartbeatTicks = 1 })
+	s.elect()
+	s.accept(2, 0)
+	s.propose("a")
+	rd := s.Ready()
+	s.propose("b")
+	if reqs := sent[*core.AppendEntries](s.Outgoing(), 2); len(reqs) != 1 || reqs[0].Entries[0].Index != 2 {
+		t.Fatalf("entries while the disk is busy: %v", reqs)
+	}
+	s.Tick()
+	if beats := sent[*core.AppendEntries](s.Outgoing(), 3); len(beats) != 1 {
+		t.Fatalf("heartbeats while the disk is busy: %v", beats)
+	}
+	if again := s.Outgoing(); len(again) != 0 {
+		t.Fatalf("sent twice: %v", again)
+	}
+	s.step(2, &core.RequestVote{Term: 2, CandidateID: 2, LastLogIndex: 9, LastLogTerm: 1})
+	if early := s.Outgoing(); len(early) != 0 {
+		t.Fatalf("a vote left before it was saved: %v", early)
+	}
+	s.save(rd)
+	s.Saved(rd)
+	if votes := sent[*core.RequestVoteReply](s.work(), 2); len(votes) != 1 || !votes[0].VoteGranted {
+		t.Fatalf("after the disk was free: %v", votes)
+	}
+	if s.disk.HardState != (core.HardState{CurrentTerm: 2, VotedFor: 2}) || len(s.disk.Entries) != 2 {
+		t.Fatalf("saved: %+v", s.disk)
+	}
+}
+
+// HasToApply says of NextToApply what it would do.
+func TestHasToApply(t *testing.T) {
+	s := start(t, 3, disk(1, 1, 1))
+	want := func(want bool) {
+		t.Helper()
+		if got := s.HasToApply(); got != want {
+			t.Fatalf("HasToApply is %t; want %t", got, want)
+		}
+		if snap, es := s.NextToApply(1); want != (snap != nil || len(es) > 0) {
+			t.Fatalf("NextToApply: %v, %v; want something: %t", snap, es, want)
+		}
+	}
+	want(false)
+	s.append(2, core.AppendEntries{Term: 1, PrevLogIndex: 2, PrevLogTerm: 1, LeaderCommit: 2})
+	want(true)
+	want(true)
+	want(false)
+	s.step(2, &core.InstallSnapshot{Term: 1, LeaderID: 2, LastIncludedIndex: 5, LastIncludedTerm: 1})
+	want(false)
+	s.work()
+	want(true)
+	want(false)
 }
 
 // §5.3: with a leader's disk out of service, the others' majority is enough.
@@ -550,4 +609,70 @@ func Test8_LeaderNoOp(t *testing.T) {
 	if index, _, _ := s.Propose(nil); index != 2 {
 		t.Fatalf("first command at %d; want 2", index)
 	}
+}
+
+// §5.3, end, Figure 7: followers that lack entries, have extra ones or both all
+// come to the leader's log; one refusal each tells enough.
+func Test5_3_Figure7LogsConverge(t *testing.T) {
+	leader := disk(7, 1, 1, 1, 4, 4, 5, 5, 6, 6, 6)
+	for name, follower := range map[string]core.Persistent{
+		"a": disk(6, 1, 1, 1, 4, 4, 5, 5, 6, 6),
+		"b": disk(4, 1, 1, 1, 4),
+		"c": disk(6, 1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6),
+		"d": disk(7, 1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7),
+		"e": disk(4, 1, 1, 1, 4, 4, 4, 4),
+		"f": disk(3, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3),
+	} {
+		if refusals := converge(t, leader, follower); refusals > 1 {
+			t.Errorf("(%s): %d refusals; want at most 1", name, refusals)
+		}
+	}
+}
+
+// Over long divergent logs the round trips count the terms in which they differ,
+// not the entries: each refusal skips a term on either side.
+func Test5_3_LongDivergentLogs(t *testing.T) {
+	const runs, length = 10, 100
+	leader, follower := []uint64{1}, []uint64{1}
+	for term := uint64(2); term < 2+2*runs; term += 2 { // deposed leaders in turn, on two sides of a partition
+		leader = append(leader, slices.Repeat([]uint64{term + 1}, length)...)
+		follower = append(follower, slices.Repeat([]uint64{term}, length)...)
+	}
+	if refusals := converge(t, disk(50, leader...), disk(50, follower...)); refusals > runs+1 {
+		t.Errorf("%d refusals over %d entries of %d terms", refusals, runs*length, runs)
+	}
+	one := slices.Repeat([]uint64{2}, runs*length)
+	if refusals := converge(t, disk(50, append([]uint64{1}, slices.Repeat([]uint64{3}, runs*length)...)...), disk(50, append([]uint64{1}, one...)...)); refusals > 2 {
+		t.Errorf("%d refusals over one divergent term", refusals)
+	}
+}
+
+// converge elects server 1 of three, lets it bring server 2 up to date, and
+// counts the refusals that this took.
+func converge(t *testing.T, leader, follower core.Persistent) (refusals int) {
+	t.Helper()
+	c := coretest.New(coretest.Options{
+		Disks: map[core.NodeID]core.Persistent{1: leader, 2: follower},
+		Trace: func(line string) {
+			if strings.HasPrefix(line, "2->1 AppendEntriesReply") && strings.Contains(line, "refused prev") {
+				refusals++
+			}
+		},
+	})
+	for range 3 { // the first time it may learn of a newer term; (c) and (d) refuse, server 3 does not
+		for c.Leader() != 1 && c.Core(1).Status().State != core.PreCandidate {
+			c.Tick(1)
+		}
+		c.Settle()
+	}
+	if err := c.Propose(1, "x"); err != nil {
+		t.Fatal(err)
+	}
+	c.Settle()
+	c.Tick(1)
+	c.Settle()
+	if err := errors.Join(c.Err(), c.Converged()); err != nil {
+		t.Fatal(err)
+	}
+	return refusals
 }

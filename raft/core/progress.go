@@ -1,7 +1,5 @@
 package core
 
-import "fmt"
-
 // progressState is how a leader sends to one follower.
 type progressState uint8
 
@@ -16,8 +14,6 @@ const (
 	// until it has the snapshot.
 	snapshot
 )
-
-func (s progressState) String() string { return [...]string{"probe", "replicate", "snapshot"}[s] }
 
 // progress is what a leader knows of one follower (Figure 2: nextIndex[] and
 // matchIndex[]), and how it sends to it.
@@ -99,10 +95,6 @@ func (p *progress) answered() {
 	}
 	p.active = true
 	p.failures = 0
-}
-
-func (p *progress) String() string {
-	return fmt.Sprintf("%s match=%d next=%d", p.state, p.matchIndex, p.nextIndex)
 }
 
 // window is a queue of the requests on their way to one follower, bounded by

@@ -60,7 +60,7 @@ func explore(t *testing.T, choices func() coretest.Choices, seed uint64, repeat 
 // paper's properties after each step, and wants progress once the faults end.
 // The n-th schedule is always the same.
 func TestSimulation(t *testing.T) {
-	first, last := uint64(1), uint64(6000)
+	first, last := uint64(1), uint64(3000)
 	if os.Getenv("RAFTLAB_SOAK") == "1" {
 		last = 200_000
 	}

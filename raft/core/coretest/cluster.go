@@ -192,16 +192,32 @@ func (c *Cluster) Snapshot(id core.NodeID, crashBetween bool) {
 	c.checker.observe(s)
 }
 
-// Stall makes a server's disk take long: its host gets as far as saving and no
-// further until the disk is no longer stalled.
+// Stall makes a server's disk take long: its host gets as far as saving, and
+// sends what need not wait for that, until the disk is no longer stalled.
 func (c *Cluster) Stall(id core.NodeID, stalled bool) { c.servers[id].stalled = stalled }
+
+// Outgoing sends what may leave a server at once, whatever its disk is busy
+// with, and says whether there was any.
+func (c *Cluster) Outgoing(id core.NodeID) bool {
+	s := c.servers[id]
+	if s.core == nil {
+		return false
+	}
+	messages := s.core.Outgoing()
+	c.send(s, messages)
+	c.checker.observe(s)
+	return len(messages) > 0
+}
 
 // Work does the next of the duties of a server's host (see the documentation of
 // raft/core) and says whether there was anything to do in it.
 func (c *Cluster) Work(id core.NodeID) bool {
 	s := c.servers[id]
-	if s.core == nil || s.stalled && s.duty == save && s.ready.NeedsSave() {
+	if s.core == nil {
 		return false
+	}
+	if s.stalled && s.duty == save && s.ready.NeedsSave() {
+		return c.Outgoing(id)
 	}
 	before := c.checker.views[id]
 	did := c.duty(s)

@@ -54,6 +54,7 @@ var steps = []step{
 	{30, func(x *explorer) { x.message(x.Deliver) }},
 	{8, func(x *explorer) { x.DeliverAll() }},
 	{20, func(x *explorer) { x.Work(x.server()) }},
+	{4, func(x *explorer) { x.Outgoing(x.server()) }},
 	{14, func(x *explorer) { x.Finish(x.server()) }},
 	{6, func(x *explorer) { x.FinishAll() }},
 	{10, func(x *explorer) { x.tickAll() }},

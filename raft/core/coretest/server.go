@@ -65,12 +65,7 @@ func (s *server) save() error {
 		d.HardState = *rd.HardState
 	}
 	if snap := rd.Snapshot; snap != nil {
-		if hasEntry(d, snap.LastIncludedIndex, snap.LastIncludedTerm) {
-			d.Entries = after(d.Entries, snap.LastIncludedIndex)
-		} else {
-			d.Entries = nil
-		}
-		d.Snapshot = *snap
+		d.Snapshot, d.Entries = *snap, nil
 	}
 	if len(rd.Entries) == 0 {
 		return nil

@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"bytes"
 	"math/rand/v2"
 
 	"raftlab/labgob"
@@ -16,3 +17,9 @@ func randomString(r *rand.Rand, n int) string {
 }
 
 func init() { labgob.Register(structCommand{}) }
+
+// saved says whether a state holds a command. The command's first bytes may have
+// been left out where they are like those before.
+func saved(state []byte, command string) bool {
+	return bytes.Contains(state, []byte(command[8:]))
+}

@@ -1,0 +1,273 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"raftlab/internal/httpkv"
+)
+
+// asCommand has the test binary be the raftlab command, so that tests run it as a
+// process.
+const asCommand = "RAFTLAB_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		os.Exit(run(context.Background(), newRootCommand(), os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+func command(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asCommand+"=1")
+	return cmd
+}
+
+// server is a raftlab serve that runs.
+type server struct {
+	*testing.T
+	cmd  *exec.Cmd
+	url  string
+	logs bytes.Buffer
+}
+
+// serve starts a server and waits until it prints its address.
+func startServer(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := &server{T: t, cmd: command(append([]string{"serve"}, args...)...)}
+	s.cmd.Stderr = &s.logs
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.cmd.Process.Kill() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		s.cmd.Wait()
+		t.Fatalf("the server did not start: %v\n%s", err, &s.logs)
+	}
+	_, rest, _ := strings.Cut(line, "serve on ")
+	s.url, _, _ = strings.Cut(rest, ",")
+	return s
+}
+
+// end sends a signal and waits until the server has ended.
+func (s *server) end(sig syscall.Signal) *os.ProcessState {
+	s.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.Fatal(err)
+	}
+	s.cmd.Wait()
+	return s.cmd.ProcessState
+}
+
+func (s *server) client() *httpkv.Client { return &httpkv.Client{BaseURL: s.url} }
+
+// outcome is what came of a command.
+type outcome struct {
+	code     int
+	out, err string
+}
+
+// raftlab runs a command against a server.
+func (s *server) raftlab(stdin io.Reader, args ...string) outcome {
+	s.Helper()
+	return raftlab(s.T, stdin, append(args, "--server", s.url)...)
+}
+
+func raftlab(t *testing.T, stdin io.Reader, args ...string) outcome {
+	t.Helper()
+	cmd := command(args...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return outcome{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+}
+
+// freeAddress returns an address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0")
+	binary := "all bytes: \x00\x01\xff\xfe\n\r\n\x00"
+	for _, step := range []struct {
+		name  string
+		args  []string
+		stdin string
+		want  outcome // err: a part of it
+	}{
+		{"put", []string{"kv", "put", "a", "1"}, "", outcome{out: "1\n"}},
+		{"get", []string{"kv", "get", "a"}, "", outcome{out: "1"}},
+		{"get --version", []string{"kv", "get", "--version", "a"}, "", outcome{out: "1\n"}},
+		{"get of a missing key", []string{"kv", "get", "b"}, "", outcome{code: exitNotFound, err: "not there"}},
+		{"append", []string{"kv", "append", "a", "2"}, "", outcome{out: "2\n"}},
+		{"append to a missing key", []string{"kv", "append", "b", "-"}, "two\nlines\n", outcome{out: "3\n"}},
+		{"get of lines", []string{"kv", "get", "b"}, "", outcome{out: "two\nlines\n"}},
+		{"cas", []string{"kv", "cas", "a", "2", "3"}, "", outcome{out: "4\n"}},
+		{"cas of another version", []string{"kv", "cas", "a", "2", "4"}, "", outcome{code: exitMismatch, err: "version is 4"}},
+		{"cas of a missing key", []string{"kv", "cas", "new", "0", "x"}, "", outcome{out: "5\n"}},
+		{"cas of a missing key that is there", []string{"kv", "cas", "new", "0", "x"}, "", outcome{code: exitMismatch, err: "version is 5"}},
+		{"binary put", []string{"kv", "put", "dir/\xff é.."}, binary, outcome{out: "6\n"}},
+		{"binary get", []string{"kv", "get", "dir/\xff é.."}, "", outcome{out: binary}},
+		{"empty value", []string{"kv", "put", "empty", ""}, "", outcome{out: "7\n"}},
+		{"get of an empty value", []string{"kv", "get", "empty"}, "", outcome{}},
+		{"key of dots", []string{"kv", "put", "..", "dots"}, "", outcome{out: "8\n"}},
+		{"get of dots", []string{"kv", "get", ".."}, "", outcome{out: "dots"}},
+		{"scan", []string{"kv", "scan"}, "", outcome{out: "..\t8\tdots\na\t4\t3\nb\t3\t\"two\\nlines\\n\"\n\"dir/\\xff é..\"\t6\t" +
+			`"all bytes: \x00\x01\xff\xfe\n\r\n\x00"` + "\nempty\t7\t\"\"\nnew\t5\tx\n"}},
+		{"scan of a range", []string{"kv", "scan", "--start", "a", "--end", "c", "--keys"}, "", outcome{out: "a\nb\n"}},
+		{"scan of a prefix", []string{"kv", "scan", "--prefix", "n", "--json"}, "", outcome{out: `{"key":"new","value":"x","version":5}` + "\n"}},
+		{"scan with a limit", []string{"kv", "scan", "--keys", "--limit", "2"}, "", outcome{out: "..\na\n"}},
+		{"del", []string{"kv", "del", "a"}, "", outcome{}},
+		{"del again", []string{"kv", "del", "a"}, "", outcome{code: exitNotFound, err: "not there"}},
+		{"del of another version", []string{"kv", "del", "new", "--version", "1"}, "", outcome{code: exitMismatch, err: "version is 5"}},
+		{"del of a version", []string{"kv", "del", "new", "--version", "5"}, "", outcome{}},
+		{"put under a key", []string{"kv", "append", "once", "x", "--idempotency-key", "K"}, "", outcome{out: "11\n"}},
+		{"the same again", []string{"kv", "append", "once", "x", "--idempotency-key", "K"}, "", outcome{out: "11\n"}},
+		{"it was done once", []string{"kv", "get", "once"}, "", outcome{out: "x"}},
+		{"another under that key", []string{"kv", "append", "once", "y", "--idempotency-key", "K"}, "", outcome{code: exitRefused, err: "another request"}},
+		{"key too large", []string{"kv", "put", strings.Repeat("k", 1025), "x"}, "", outcome{code: exitRefused, err: "limit is 1024"}},
+		{"value too large", []string{"kv", "put", "v"}, strings.Repeat("v", 1<<20+1), outcome{code: exitRefused, err: "1048576 bytes"}},
+		{"largest value", []string{"kv", "put", "v"}, strings.Repeat("v", 1<<20), outcome{out: "12\n"}},
+		{"append over the limit", []string{"kv", "append", "v", "w"}, "", outcome{code: exitRefused, err: "1048576 bytes"}},
+		{"empty key", []string{"kv", "get", ""}, "", outcome{code: exitRefused, err: "empty"}},
+		{"no key", []string{"kv", "get"}, "", outcome{code: exitUsage, err: "arg"}},
+		{"no verb", []string{"kv"}, "", outcome{code: exitUsage, err: "kv what?"}},
+		{"unknown flag", []string{"kv", "get", "a", "--colour"}, "", outcome{code: exitUsage, err: "--colour"}},
+		{"bad version", []string{"kv", "cas", "a", "x", "1"}, "", outcome{code: exitUsage, err: `"x"`}},
+		{"stop", []string{"replica", "stop", "2"}, "", outcome{}},
+		{"stop again", []string{"replica", "stop", "2"}, "", outcome{code: exitRefused, err: "stopped"}},
+		{"write without it", []string{"kv", "put", "z", "1"}, "", outcome{out: "13\n"}},
+		{"start", []string{"replica", "start", "2"}, "", outcome{}},
+		{"start again", []string{"replica", "start", "2"}, "", outcome{code: exitRefused, err: "running"}},
+		{"no such replica", []string{"replica", "stop", "4"}, "", outcome{code: exitRefused, err: "1 to 3"}},
+	} {
+		got := s.raftlab(strings.NewReader(step.stdin), step.args...)
+		if got.code != step.want.code || got.out != step.want.out || !strings.Contains(got.err, step.want.err) || step.want.err == "" && got.err != "" {
+			t.Fatalf("%s: raftlab %.60q\ngot  %+v\nwant %+v", step.name, step.args, got, step.want)
+		}
+	}
+	if got := s.raftlab(nil, "status"); got.code != 0 || !strings.Contains(got.out, "leader") || strings.Count(got.out, "running") != 3 {
+		t.Errorf("status: %+v", got)
+	}
+	if state := s.end(syscall.SIGTERM); state.ExitCode() != 0 {
+		t.Errorf("after SIGTERM: %v\n%s", state, &s.logs)
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	t.Parallel()
+	got := raftlab(t, nil, "kv", "get", "a", "--server", "http://"+freeAddress(t), "--timeout", "100ms")
+	if got.code != exitUnavailable || !strings.Contains(got.err, "not available") {
+		t.Errorf("without a server: %+v", got)
+	}
+	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--patience", "300ms")
+	for _, n := range []string{"1", "3"} {
+		if got := s.raftlab(nil, "replica", "stop", n); got.code != 0 {
+			t.Fatalf("stop %s: %+v", n, got)
+		}
+	}
+	if got := s.raftlab(nil, "kv", "put", "a", "1", "--timeout", "1s"); got.code != exitUnavailable {
+		t.Errorf("without a majority: %+v", got)
+	}
+	resp, err := http.Get(s.url + "/v1/kv/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("without a majority: %s, Retry-After %q", resp.Status, resp.Header.Get("Retry-After"))
+	}
+	if got := s.raftlab(nil, "replica", "start", "3"); got.code != 0 {
+		t.Fatalf("start: %+v", got)
+	}
+	if got := s.raftlab(nil, "kv", "put", "a", "1"); got.code != 0 {
+		t.Errorf("with a majority again: %+v", got)
+	}
+}
+
+func TestServeRefuses(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	s := startServer(t, "--data", data, "--listen", "127.0.0.1:0")
+	address := strings.TrimPrefix(s.url, "http://")
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		err  string
+	}{
+		{"data in use", []string{"--data", data, "--listen", "127.0.0.1:0"}, exitFailure, "in use by another process: " + data},
+		{"address in use", []string{"--data", t.TempDir(), "--listen", address}, exitFailure, "cannot serve on " + address},
+		{"no address", []string{"--data", t.TempDir(), "--listen", "here"}, exitFailure, "cannot serve on here"},
+		{"no replicas", []string{"--replicas", "0"}, exitUsage, "1 to 9"},
+		{"too many replicas", []string{"--replicas", "10"}, exitUsage, "1 to 9"},
+		{"log level", []string{"--log-level", "loud"}, exitUsage, `"loud"`},
+		{"log format", []string{"--log-format", "xml"}, exitUsage, `"xml"`},
+		{"argument", []string{"now"}, exitUsage, "now"},
+	} {
+		got := raftlab(t, nil, append([]string{"serve"}, tt.args...)...)
+		if got.code != tt.code || !strings.Contains(got.err, tt.err) {
+			t.Errorf("%s: exit code %d, %q; want %d and %q", tt.name, got.code, got.err, tt.code, tt.err)
+		}
+	}
+	if state := s.end(syscall.SIGINT); state.ExitCode() != 0 {
+		t.Errorf("after SIGINT: %v\n%s", state, &s.logs)
+	}
+	got := raftlab(t, nil, "serve", "--data", data, "--replicas", "5")
+	if got.code != exitFailure || !strings.Contains(got.err, "made for 3 replicas") {
+		t.Errorf("another number of replicas: %+v", got)
+	}
+}
+
+func Example_help() {
+	root := newRootCommand()
+	root.SetOut(os.Stdout)
+	fmt.Println(run(context.Background(), root, []string{"kv", "put", "--help"}))
+	// Output:
+	// Set a key's value
+	//
+	// Usage:
+	//   raftlab kv put KEY [VALUE] [flags]
+	//
+	// Examples:
+	//   raftlab kv put greeting hello
+	//   raftlab kv put picture - < picture.png
+	//
+	// Flags:
+	//   -h, --help                     help for put
+	//       --idempotency-key string   all writes under one key are one (default: a new one for each)
+	//
+	// Global Flags:
+	//       --server string      the server's URL (also: RAFTLAB_SERVER) (default "http://127.0.0.1:8400")
+	//       --timeout duration   how long to try when there is no answer, or no leader (default 10s)
+	// 0
+}

@@ -1,0 +1,267 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"raftlab/sim"
+)
+
+// Exit codes of raftlab sim, besides those of a wrong command line and of
+// anything that could not be run.
+const (
+	exitSimFailed   = 1
+	exitSimDiverged = 3
+)
+
+// simError gives an error that came from package sim its exit code.
+func simError(err error) error {
+	var coded *exitError
+	switch {
+	case err == nil || errors.As(err, &coded):
+		return err
+	case errors.Is(err, sim.ErrInvalid):
+		return &exitError{exitUsage, err}
+	}
+	return &exitError{exitFailure, err}
+}
+
+// simFlags are the flags of raftlab sim as given.
+type simFlags struct {
+	run, seeds, engine, shard, liveness, tags, save string
+	replay, merge, env                              []string
+	race, json, shrink, explain, verbose            bool
+	forTime                                         time.Duration
+	jobs                                            int
+	explore                                         sim.Explore
+	limits                                          sim.Limits
+	memory                                          int64
+}
+
+const simLong = `Run the tests of packages in many simulated worlds. Each seed is a world: the
+same seed gives the same run to the byte, sleeping takes no time, and a failure
+prints the line that repeats it.
+
+  raftlab sim ./raft --run 2C --seeds 1..1000
+  raftlab sim ./... --for 10m --sleeps 0.01
+  raftlab sim ./raft --run '^TestBackup2B$' --seeds 17 --yields 0.05 --shrink --save bugs
+  raftlab sim --replay bugs/TestBackup2B-17.json --explain
+  raftlab sim ./raft --seeds 1..10000 --shard 3/20 --json > 3.jsonl
+  raftlab sim --merge 1.jsonl,2.jsonl,3.jsonl
+
+Exit code: 0 if every run passed, 1 if one failed, 3 if a run did not repeat, 64
+if the command line is wrong, 70 if something could not be run.`
+
+// newSimCommand makes the command raftlab sim.
+func newSimCommand() *cobra.Command {
+	var f simFlags
+	cmd := &cobra.Command{
+		Use:   "sim [packages]",
+		Short: "run Go tests in virtual time, each seed an exactly repeatable world",
+		Long:  simLong,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.limits.Memory = f.memory << 20
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return simError(f.main(ctx, args, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.run, "run", "", "tests to run, as for go test -run")
+	fl.StringVar(&f.seeds, "seeds", "1..100", "seeds, one number or a range A..B")
+	fl.DurationVar(&f.forTime, "for", 0, "take seeds from the first of --seeds on for so much real time")
+	fl.StringVar(&f.engine, "engine", "", "native or wasm; chosen by the Go version if empty")
+	fl.BoolVar(&f.race, "race", false, "run under the race detector (native engine, needs a C compiler)")
+	fl.IntVarP(&f.jobs, "jobs", "j", 0, "runs at once; 0 is the number of CPUs")
+	fl.BoolVar(&f.json, "json", false, "write each result as a line of JSON to standard output")
+	fl.Float64Var(&f.explore.Yields, "yields", 0, "share of synchronization points that yield, 0 to 1")
+	fl.Float64Var(&f.explore.Sleeps, "sleeps", 0, "share of synchronization points that sleep for a while in virtual time, 0 to 0.05")
+	fl.DurationVar(&f.explore.MaxSleep, "max-sleep", 20*time.Millisecond, "longest of these sleeps, at most 200ms")
+	fl.DurationVar(&f.limits.Virtual, "virtual", 0, "limit of virtual time for a run (default 10m)")
+	fl.DurationVar(&f.limits.SpinCPU, "spin", 0, "CPU time without progress after which a run spins (default 10s)")
+	fl.DurationVar(&f.limits.Wall, "wall", 0, "limit of real time for a run (default 10m)")
+	fl.Int64Var(&f.memory, "memory", 0, "MiB of heap of a run at which garbage is collected (default 1024)")
+	fl.StringVar(&f.shard, "shard", "", "run part i of n, as i/n")
+	fl.StringSliceVar(&f.merge, "merge", nil, "read results that --json wrote, and print their summary")
+	fl.StringSliceVar(&f.replay, "replay", nil, "run saved failures again")
+	fl.BoolVar(&f.explain, "explain", false, "with --replay: show the stack at each injected point")
+	fl.BoolVar(&f.shrink, "shrink", false, "reduce the first failure of each kind to the fewest injected points and network faults that still show it")
+	fl.StringVar(&f.save, "save", "", "directory for the output and the replay file of the first failure of each kind")
+	fl.StringVar(&f.liveness, "liveness", sim.DefaultLiveness, "messages of failed checks that mean: did not happen in time")
+	fl.StringVar(&f.tags, "tags", "", "build tags")
+	fl.StringArrayVar(&f.env, "env", nil, "KEY=value that the tests see; may be repeated")
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the output of each failure")
+	return cmd
+}
+
+func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Writer) error {
+	switch {
+	case len(f.merge) > 0:
+		return f.mergeResults(out)
+	case len(f.replay) > 0:
+		return f.replayAll(ctx, out)
+	}
+	if len(args) == 0 {
+		args = []string{"."}
+	}
+	sweep, opt, err := f.sweep(ctx, args, errOut)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, p := range sweep.Programs {
+			p.Close()
+		}
+	}()
+	rep := &simReport{flags: f, ctx: ctx, opt: opt, programs: sweep.Programs, out: out, bar: newSimBar(errOut), errOut: errOut, kinds: map[string]int{}}
+	sweep.OnResult, sweep.OnProgress = rep.result, rep.bar.show
+	summary, err := sweep.Run(ctx)
+	rep.bar.clear()
+	if err != nil {
+		return err
+	}
+	table := out
+	if f.json {
+		table = errOut
+	}
+	if err := summary.Print(table); err != nil {
+		return err
+	}
+	if rep.err != nil {
+		return rep.err
+	}
+	return verdictOf(summary)
+}
+
+// sweep checks the flags and builds the packages.
+func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (*sim.Sweep, sim.Options, error) {
+	opt := sim.Options{Engine: f.engine, Race: f.race, Tags: f.tags, Env: f.env}
+	s := &sim.Sweep{Pattern: f.run, For: f.forTime, Explore: f.explore, Limits: f.limits, Jobs: f.jobs}
+	var err error
+	if s.Seeds, err = sim.ParseSeeds(f.seeds); err != nil {
+		return nil, opt, err
+	}
+	if f.shard != "" {
+		if s.Shard, err = sim.ParseShard(f.shard); err != nil {
+			return nil, opt, err
+		}
+	}
+	if err := f.explore.Validate(); err != nil {
+		return nil, opt, err
+	}
+	if opt.Liveness, err = regexp.Compile(f.liveness); err != nil {
+		return nil, opt, usageError("--liveness: %w", err)
+	}
+	if opt.Engine == "" {
+		var why string
+		if opt.Engine, why, err = sim.Select(ctx, ""); err != nil {
+			return nil, opt, err
+		}
+		fmt.Fprintf(errOut, "engine %s: %s\n", opt.Engine, why)
+	}
+	began := time.Now()
+	if s.Programs, err = sim.Build(ctx, opt, args...); err != nil {
+		return nil, opt, err
+	}
+	fmt.Fprintf(errOut, "built %d test binaries in %v\n", len(s.Programs), time.Since(began).Round(100*time.Millisecond))
+	return s, opt, nil
+}
+
+func verdictOf(s *sim.Summary) error {
+	failures := len(s.Failures())
+	switch {
+	case s.Diverged():
+		return &exitError{exitSimDiverged, errors.New("a run did not repeat")}
+	case failures > 0:
+		return &exitError{exitSimFailed, fmt.Errorf("%d of %d runs failed", failures, s.Runs())}
+	}
+	return nil
+}
+
+func (f *simFlags) mergeResults(out io.Writer) error {
+	summary := sim.NewSummary()
+	for _, name := range f.merge {
+		file, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = sim.ReadResults(file, summary.Add)
+		file.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	for _, r := range summary.Failures() {
+		fmt.Fprintln(out, failureLine(r))
+	}
+	if err := summary.Print(out); err != nil {
+		return err
+	}
+	return verdictOf(summary)
+}
+
+// replayAll runs saved failures again: one that still fails is a failure.
+func (f *simFlags) replayAll(ctx context.Context, out io.Writer) error {
+	failed := 0
+	for _, name := range f.replay {
+		r, err := sim.LoadReplay(name)
+		if err != nil {
+			return err
+		}
+		o, err := r.Run(ctx, sim.Options{Env: f.env}, f.explain)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if f.explain || f.verbose {
+			out.Write(o.Output)
+		}
+		what := "passes now"
+		switch {
+		case o.Verdict == sim.Pass:
+		case o.Hash == r.Hash:
+			what = "fails, to the byte as then"
+		case o.Signature() == r.Signature():
+			what = "fails in the same way"
+		default:
+			what = "fails in another way"
+		}
+		if o.Verdict != sim.Pass {
+			failed++
+		}
+		fmt.Fprintf(out, "%s: %s %s: %s %s\n", name, r.Case.Test, what, o.Verdict, o.Detail)
+	}
+	if failed > 0 {
+		return &exitError{exitSimFailed, fmt.Errorf("%d of %d replays fail", failed, len(f.replay))}
+	}
+	return nil
+}
+
+func failureLine(r sim.Result) string {
+	s := fmt.Sprintf("%-8s %s seed %d: %s", strings.ToUpper(string(r.Verdict)), r.Test, r.Seed, r.Detail)
+	if !r.Explore.Base() {
+		s += " [" + r.Explore.String() + "]"
+	}
+	return s + "\n         " + r.Command
+}
+
+// fileName is where a failure is saved.
+func (f *simFlags) fileName(r sim.Result, ext string) string {
+	name := strings.NewReplacer("/", "_", "^", "", "$", "").Replace(r.Test)
+	if !r.Explore.Base() {
+		name += "-explored"
+	}
+	return filepath.Join(f.save, fmt.Sprintf("%s-%d%s", name, r.Seed, ext))
+}

@@ -1,0 +1,187 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"raftlab/sim"
+)
+
+// simReport prints, saves and shrinks what a sweep finds.
+type simReport struct {
+	flags    *simFlags
+	ctx      context.Context
+	opt      sim.Options
+	programs []sim.Program
+	out      io.Writer
+	errOut   io.Writer
+	bar      *simBar
+	err      error          // the first that saving or shrinking met
+	kinds    map[string]int // failures by test, exploration and signature
+}
+
+// simShown is how many failures of a kind are printed.
+const simShown = 5
+
+// result is called by the sweep, one call at a time.
+func (r *simReport) result(res sim.Result, out sim.Outcome) {
+	if r.flags.json {
+		r.note(sim.WriteResult(r.out, res))
+	}
+	if !res.Failed() {
+		return
+	}
+	kind := res.Package + res.Test + res.Explore.String() + out.Signature()
+	r.kinds[kind]++
+	if r.kinds[kind] > simShown {
+		return
+	}
+	r.bar.clear()
+	fmt.Fprintln(r.errOut, failureLine(res))
+	if r.kinds[kind] == simShown {
+		fmt.Fprintln(r.errOut, "         more of this kind are only counted")
+	}
+	if r.flags.verbose {
+		r.errOut.Write(out.Output)
+	}
+	if out.Stack != "" {
+		fmt.Fprintln(r.errOut, out.Stack)
+	}
+	if r.kinds[kind] == 1 && res.Verdict != sim.Diverged && (r.flags.save != "" || r.flags.shrink) {
+		r.note(r.keep(res, out))
+	}
+}
+
+func (r *simReport) note(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+// keep shrinks a failure if asked to and saves it.
+func (r *simReport) keep(res sim.Result, out sim.Outcome) error {
+	p := r.program(res.Package)
+	c := sim.Case{Test: res.Test, Seed: res.Seed, Explore: res.Explore, Limits: r.flags.limits}
+	if r.flags.shrink {
+		s := sim.Shrinker{Program: p}
+		small, o, err := s.Shrink(r.ctx, c)
+		if err != nil {
+			fmt.Fprintf(r.errOut, "         not shrunk: %v\n", err)
+		} else {
+			fmt.Fprintf(r.errOut, "         shrunk from %d injected points to %d%s\n", len(out.Injected), len(small.Explore.Points), faultsLeft(small, o))
+			c, out = small, o
+		}
+	}
+	if r.flags.save == "" {
+		return nil
+	}
+	if err := os.MkdirAll(r.flags.save, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(r.flags.fileName(res, ".out"), out.Output, 0o644); err != nil {
+		return err
+	}
+	replay, err := sim.NewReplay(r.ctx, p, r.opt, c, out)
+	if err != nil {
+		return err
+	}
+	name := r.flags.fileName(res, ".json")
+	fmt.Fprintf(r.errOut, "         raftlab sim --replay %s\n", name)
+	return replay.Save(name)
+}
+
+// faultsLeft says what shrinking made of the network's faults.
+func faultsLeft(c sim.Case, o sim.Outcome) string {
+	if !c.Faults.Record {
+		return ""
+	}
+	return fmt.Sprintf(", from %d network faults to %d", len(c.Faults.Calm)+len(o.Faults), len(o.Faults))
+}
+
+func (r *simReport) program(pkg string) sim.Program {
+	for _, p := range r.programs {
+		if p.Package() == pkg {
+			return p
+		}
+	}
+	return nil
+}
+
+// simBar is a progress bar on a terminal, and a line every half minute
+// elsewhere.
+type simBar struct {
+	mu       sync.Mutex
+	w        io.Writer
+	terminal bool
+	last     time.Time
+	shown    bool
+}
+
+func newSimBar(w io.Writer) *simBar {
+	b := &simBar{w: w, last: time.Now()}
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil {
+			b.terminal = info.Mode()&os.ModeCharDevice != 0
+		}
+	}
+	return b
+}
+
+const (
+	simBarWidth     = 30
+	simBarOften     = 100 * time.Millisecond
+	simBarElsewhere = 30 * time.Second
+)
+
+func (b *simBar) show(p sim.Progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	every := simBarElsewhere
+	if b.terminal {
+		every = simBarOften
+	}
+	if time.Since(b.last) < every {
+		return
+	}
+	b.last = time.Now()
+	line := simBarLine(p)
+	if b.terminal {
+		fmt.Fprintf(b.w, "\r\x1b[K%s", line)
+		b.shown = true
+		return
+	}
+	fmt.Fprintln(b.w, line)
+}
+
+// simBarLine is the bar with rate, failures and the time left.
+func simBarLine(p sim.Progress) string {
+	share := 0.0
+	of := ""
+	switch {
+	case p.Total > 0:
+		share = float64(p.Done) / float64(p.Total)
+		of = fmt.Sprintf("/%d", p.Total)
+	case p.Elapsed+p.Left > 0:
+		share = float64(p.Elapsed) / float64(p.Elapsed+p.Left)
+	}
+	full := min(simBarWidth, int(share*simBarWidth))
+	return fmt.Sprintf("[%s%s] %d%s runs, %.1f/s, %d failures, %v left",
+		strings.Repeat("=", full), strings.Repeat(" ", simBarWidth-full), p.Done, of, p.Rate, p.Failures, p.Left.Round(time.Second))
+}
+
+// clear takes the bar off, so that a line can be printed.
+func (b *simBar) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shown {
+		fmt.Fprint(b.w, "\r\x1b[K")
+		b.shown = false
+	}
+}

@@ -1,0 +1,321 @@
+//go:build !wasip1
+
+package cluster_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"raftlab/internal/cluster"
+	"raftlab/internal/testkit"
+	"raftlab/kv"
+	"raftlab/raft/boltstore"
+)
+
+func open(t *testing.T, dir string, opts cluster.Options) *cluster.Cluster {
+	t.Helper()
+	c, err := cluster.Open(dir, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// do executes an operation that is to succeed.
+func do(t *testing.T, c *cluster.Cluster, key string, op kv.Op) kv.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	result, err := c.Do(ctx, key, op)
+	if err != nil || result.Status != kv.OK {
+		t.Fatalf("%v of %q: %v, error %v", op.Kind, op.Key, result.Status, err)
+	}
+	return result
+}
+
+func TestReopen(t *testing.T) {
+	testkit.NoLeaks(t)
+	dir := t.TempDir()
+	for n, replicas := range []int{5, 0, 5} { // 0: as many as there are
+		c, err := cluster.Open(dir, cluster.Options{Replicas: replicas})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(c.Status()); got != 5 {
+			t.Fatalf("%d replicas; want 5", got)
+		}
+		do(t, c, "", kv.Append("k", fmt.Sprint(n)))
+		if got := do(t, c, "", kv.Get("k")).Value; got != "012"[:n+1] {
+			t.Fatalf("after %d restarts the value is %q", n, got)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, replicas := range []int{3, 10, -1} {
+		if _, err := cluster.Open(dir, cluster.Options{Replicas: replicas}); !errors.Is(err, cluster.ErrReplicas) {
+			t.Errorf("%d replicas: error %v; want ErrReplicas", replicas, err)
+		}
+	}
+}
+
+func TestOneProcessADirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := open(t, dir, cluster.Options{Replicas: 1})
+	if _, err := cluster.Open(dir, cluster.Options{}); !errors.Is(err, cluster.ErrInUse) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error %v; want ErrInUse with the directory's name", err)
+	}
+	do(t, c, "", kv.Put("k", "v"))
+}
+
+// TestStopAndStart stops and starts each replica in turn under load, from which
+// nobody but the log is to notice.
+func TestStopAndStart(t *testing.T) {
+	testkit.NoLeaks(t)
+	c := open(t, t.TempDir(), cluster.Options{SnapshotBytes: 20000})
+	var stop atomic.Bool
+	var clients sync.WaitGroup
+	const writers = 8
+	counts := make([]int, writers)
+	for i := range writers {
+		clients.Go(func() {
+			for ; !stop.Load(); counts[i]++ {
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				key := ""
+				if i%2 == 0 {
+					key = fmt.Sprintf("key %d of %d", counts[i], i)
+				}
+				_, err := c.Do(ctx, key, kv.Append(fmt.Sprint(i), "x"))
+				cancel()
+				if err != nil {
+					t.Errorf("writer %d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	for n := range 3 {
+		if err := c.Stop(n + 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if err := c.Start(n + 1); err != nil {
+			t.Fatal(err)
+		}
+		testkit.WaitFor(t, 10*time.Second, "it to catch up", func() bool {
+			all := c.Status()
+			return all[n].State == "running" && all[n].AppliedIndex > 0 && all[n].AppliedIndex+50 > all[(n+1)%3].AppliedIndex
+		})
+	}
+	stop.Store(true)
+	clients.Wait()
+	for i, n := range counts {
+		if got := len(do(t, c, "", kv.Get(fmt.Sprint(i))).Value); got != n {
+			t.Errorf("writer %d appended %d times, and the value has %d", i, n, got)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReplicaErrors(t *testing.T) {
+	t.Parallel()
+	c := open(t, t.TempDir(), cluster.Options{})
+	for _, tt := range []struct {
+		do   func(int) error
+		n    int
+		want error
+	}{
+		{c.Start, 1, cluster.ErrRunning},
+		{c.Start, 0, cluster.ErrNoReplica},
+		{c.Stop, 4, cluster.ErrNoReplica},
+		{c.Stop, 2, nil},
+		{c.Stop, 2, cluster.ErrStopped},
+		{c.Start, 2, nil},
+	} {
+		if err := tt.do(tt.n); !errors.Is(err, tt.want) {
+			t.Errorf("replica %d: error %v; want %v", tt.n, err, tt.want)
+		}
+	}
+}
+
+// TestIdempotencyKey: one key is one write, through a restart too.
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := open(t, dir, cluster.Options{SnapshotBytes: 1})
+	first := do(t, c, "key", kv.Append("k", "x"))
+	for n := range 3 {
+		if again := do(t, c, "key", kv.Append("k", "x")); again.Version != first.Version {
+			t.Errorf("the same again: version %d; want %d", again.Version, first.Version)
+		}
+		for _, other := range []kv.Op{kv.Append("k", "y"), kv.Append("l", "x"), kv.Put("k", "x"), kv.Append("k", "x").IfVersion(first.Version)} {
+			if _, err := c.Do(t.Context(), "key", other); !errors.Is(err, cluster.ErrKeyReused) {
+				t.Errorf("another request: error %v; want ErrKeyReused", err)
+			}
+		}
+		if n == 1 {
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c = open(t, dir, cluster.Options{})
+		}
+	}
+	if got := do(t, c, "", kv.Get("k")).Value; got != "x" {
+		t.Errorf("the value is %q; want x", got)
+	}
+}
+
+func TestNoLeader(t *testing.T) {
+	t.Parallel()
+	c := open(t, t.TempDir(), cluster.Options{})
+	do(t, c, "", kv.Put("k", "1"))
+	for _, n := range []int{1, 2} {
+		if err := c.Stop(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testkit.WaitFor(t, 10*time.Second, "the last one to step down", func() bool { return c.Status()[2].Role != "leader" })
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	for _, op := range []kv.Op{kv.Get("k"), kv.Put("k", "2")} {
+		if _, err := c.Do(ctx, "", op); !errors.Is(err, cluster.ErrNoLeader) {
+			t.Errorf("%v: error %v; want ErrNoLeader", op.Kind, err)
+		}
+	}
+	if err := c.Start(1); err != nil {
+		t.Fatal(err)
+	}
+	if got := do(t, c, "", kv.Get("k")).Value; got != "1" {
+		t.Errorf("the value is %q; want 1", got)
+	}
+}
+
+// TestDamagedFile: a cluster does not start on a data file that was damaged,
+// lost or replaced; the error names it and says what to do, which then works.
+func TestDamagedFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := open(t, dir, cluster.Options{})
+	for n := range 50 {
+		do(t, c, "", kv.Put(fmt.Sprint(n), "value"))
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "replica-2.bolt")
+	healthy, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		file  []byte
+		match error
+	}{
+		{"cut", healthy[:len(healthy)/2], boltstore.ErrCorrupt},
+		{"empty", nil, boltstore.ErrCorrupt},
+		{"garbage", bytes.Repeat([]byte("garbage "), 5000), boltstore.ErrCorrupt},
+	} {
+		if err := os.WriteFile(path, tt.file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := snapshotOf(t, dir)
+		_, err := cluster.Open(dir, cluster.Options{})
+		if !errors.Is(err, tt.match) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "copy "+dir) {
+			t.Errorf("%s: error %v", tt.name, err)
+		}
+		if after := snapshotOf(t, dir); after != before {
+			t.Errorf("%s: the directory was changed", tt.name)
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	_, err = cluster.Open(dir, cluster.Options{})
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
+		t.Fatalf("a missing file: error %v", err)
+	}
+	// What the error says to do.
+	_, rest, _ := strings.Cut(err.Error(), "copy ")
+	source, _, _ := strings.Cut(rest, " in its place")
+	file, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c = open(t, dir, cluster.Options{})
+	if got := do(t, c, "", kv.Get("49")).Value; got != "value" {
+		t.Errorf("the value is %q", got)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Without a majority there is nothing that could be copied.
+	for _, n := range []string{"1", "3"} {
+		if err := os.Remove(filepath.Join(dir, "replica-"+n+".bolt")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := cluster.Open(dir, cluster.Options{}); err == nil || !strings.Contains(err.Error(), "no majority") {
+		t.Errorf("without a majority: error %v", err)
+	}
+}
+
+// snapshotOf returns all files of a directory in one string.
+func snapshotOf(t *testing.T, dir string) string {
+	t.Helper()
+	var all strings.Builder
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&all, "%s %x\n", e.Name(), b)
+	}
+	return all.String()
+}
+
+func TestManifest(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := boltstore.Create(filepath.Join(dir, "replica-1.bolt")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cluster.Open(dir, cluster.Options{}); err == nil || !strings.Contains(err.Error(), "no manifest") {
+		t.Errorf("data files without a manifest: error %v", err)
+	}
+	for _, manifest := range []string{"", "{", `{"format":2,"replicas":3}`, `{"format":1,"replicas":10}`} {
+		if err := os.WriteFile(filepath.Join(dir, "raftlab.json"), []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cluster.Open(dir, cluster.Options{}); err == nil || !strings.Contains(err.Error(), "raftlab.json") {
+			t.Errorf("manifest %q: error %v", manifest, err)
+		}
+	}
+	// A directory that was begun and not finished is finished.
+	if err := os.WriteFile(filepath.Join(dir, "raftlab.json"), []byte(`{"format":1,"replicas":3}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, dir, cluster.Options{})
+	do(t, c, "", kv.Put("k", "v"))
+}

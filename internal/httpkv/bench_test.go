@@ -1,0 +1,84 @@
+//go:build !wasip1
+
+package httpkv_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"raftlab/internal/cluster"
+	"raftlab/internal/httpkv"
+	"raftlab/kv"
+)
+
+// BenchmarkWrites puts values of 100 bytes through HTTP into three replicas on disk, by
+// so many clients that each wait for their answer. The latency of a write is
+// in ms.
+func BenchmarkWrites(b *testing.B) {
+	for _, clients := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			client := serveCluster(b, clients)
+			value := string(make([]byte, 100))
+			var mu sync.Mutex
+			var latencies []time.Duration
+			work := make(chan int)
+			var running sync.WaitGroup
+			for range clients {
+				running.Go(func() {
+					for n := range work {
+						start := time.Now()
+						if _, err := client.Do(b.Context(), httpkv.Write{Op: kv.Put(fmt.Sprintf("key %d", n%10000), value)}); err != nil {
+							b.Error(err)
+						}
+						took := time.Since(start)
+						mu.Lock()
+						latencies = append(latencies, took)
+						mu.Unlock()
+					}
+				})
+			}
+			n := 0
+			for b.Loop() {
+				work <- n
+				n++
+			}
+			close(work)
+			running.Wait()
+			slices.Sort(latencies)
+			ms := func(q float64) float64 {
+				return float64(latencies[int(q*float64(len(latencies)-1))].Microseconds()) / 1000
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+			b.ReportMetric(ms(0.5), "p50-ms")
+			b.ReportMetric(ms(0.99), "p99-ms")
+		})
+	}
+}
+
+// serveCluster serves a cluster that has a leader.
+func serveCluster(b *testing.B, clients int) *httpkv.Client {
+	c, err := cluster.Open(b.TempDir(), cluster.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := httptest.NewServer(httpkv.NewHandler(c, httpkv.Options{}))
+	b.Cleanup(func() {
+		server.Close()
+		if err := c.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	client := &httpkv.Client{
+		BaseURL: server.URL,
+		HTTP:    &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}},
+	}
+	if _, err := client.Do(b.Context(), httpkv.Write{Op: kv.Put("first", "")}); err != nil {
+		b.Fatal(err)
+	}
+	return client
+}

@@ -1,0 +1,291 @@
+// Package shardlab builds what the suites of the sharded services test: groups
+// of servers on one simulated network, which can be crashed, restarted and cut
+// off one by one. Of the packages under test it uses what every course has
+// (LAB_API.md).
+package shardlab
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"raftlab/internal/testkit"
+	"raftlab/labrpc"
+	"raftlab/raft"
+	"raftlab/shardctrler"
+)
+
+// Lab is a network with groups of servers. Its methods, and those of its groups,
+// may be called from any goroutine.
+type Lab struct {
+	T   testing.TB
+	Net *labrpc.Network
+
+	mu      sync.Mutex
+	servers map[string]*server
+	links   map[string]*link // by the name of its end
+	made    int
+}
+
+// server is a name on the network, and what runs there.
+type server struct {
+	name  string
+	group *Group
+	disk  *raft.Persister
+	run   *Instance // nil: down
+	side  int       // servers reach those on their side
+}
+
+// link is an end on its way from a server, or from a client, to a server.
+type link struct {
+	from *server // nil: a client
+	to   *server
+}
+
+// open says whether the link is not cut.
+func (l *link) open() bool {
+	switch {
+	case l.from == nil:
+		return l.to.side == 0
+	case l.from.group == l.to.group:
+		return l.from.side == l.to.side
+	}
+	return l.from.side == 0 && l.to.side == 0
+}
+
+// Instance is one run of a server, from its start to its crash.
+type Instance struct {
+	Services []any // what it offers on the network
+	Kill     func()
+}
+
+// Starter starts server i of a group. peers are its ends to the group's servers,
+// and end makes one to any server.
+type Starter func(i int, peers []*labrpc.ClientEnd, end func(name string) *labrpc.ClientEnd, disk *raft.Persister) Instance
+
+// New returns a lab without servers, whose network's faults are drawn from the
+// test's seed.
+func New(t testing.TB) *Lab {
+	return &Lab{
+		T:       t,
+		Net:     labrpc.MakeNetworkSeed(testkit.Seed(t)),
+		servers: make(map[string]*server),
+		links:   make(map[string]*link),
+	}
+}
+
+// Close crashes every server and ends the network.
+func (lab *Lab) Close() {
+	lab.mu.Lock()
+	var groups []*Group
+	for _, s := range lab.servers {
+		if !slices.Contains(groups, s.group) {
+			groups = append(groups, s.group)
+		}
+	}
+	lab.mu.Unlock()
+	for _, g := range groups {
+		g.CrashAll()
+	}
+	lab.Net.Cleanup()
+}
+
+// End makes an end for a client to the server of a name.
+func (lab *Lab) End(name string) *labrpc.ClientEnd {
+	lab.mu.Lock()
+	defer lab.mu.Unlock()
+	return lab.end(nil, name)
+}
+
+// end makes an end from a server, or a client. The lock is held.
+func (lab *Lab) end(from *server, name string) *labrpc.ClientEnd {
+	to := lab.servers[name]
+	if to == nil {
+		panic(fmt.Sprintf("shardlab: there is no server %q", name))
+	}
+	lab.made++
+	source := "client"
+	if from != nil {
+		source = from.name
+	}
+	id := fmt.Sprintf("%s>%s#%d", source, name, lab.made)
+	end := lab.Net.MakeEnd(id)
+	lab.Net.Connect(id, name)
+	lab.links[id] = &link{from: from, to: to}
+	lab.Net.Enable(id, lab.links[id].open())
+	return end
+}
+
+// connect enables and disables every end as the sides want it. The lock is held.
+func (lab *Lab) connect() {
+	for id, l := range lab.links {
+		lab.Net.Enable(id, l.open())
+	}
+}
+
+// Group is some servers that replicate one service.
+type Group struct {
+	lab     *Lab
+	servers []*server
+	start   Starter
+}
+
+// Group starts n servers, named prefix-0 and so on.
+func (lab *Lab) Group(prefix string, n int, start Starter) *Group {
+	g := &Group{lab: lab, start: start}
+	lab.mu.Lock()
+	for i := range n {
+		s := &server{name: fmt.Sprintf("%s-%d", prefix, i), group: g, disk: raft.MakePersister()}
+		lab.servers[s.name] = s
+		g.servers = append(g.servers, s)
+	}
+	lab.mu.Unlock()
+	g.StartAll()
+	return g
+}
+
+// Controller starts a configuration service of n servers.
+func (lab *Lab) Controller(n int) *Group {
+	return lab.Group("ctrl", n, func(i int, peers []*labrpc.ClientEnd, _ func(string) *labrpc.ClientEnd, disk *raft.Persister) Instance {
+		sc := shardctrler.StartServer(peers, i, disk)
+		return Instance{Services: []any{sc, sc.Raft()}, Kill: sc.Kill}
+	})
+}
+
+// N returns the number of servers.
+func (g *Group) N() int { return len(g.servers) }
+
+// Names returns the servers' names.
+func (g *Group) Names() []string {
+	names := make([]string, len(g.servers))
+	for i, s := range g.servers {
+		names[i] = s.name
+	}
+	return names
+}
+
+// Ends returns new ends for a client to all servers.
+func (g *Group) Ends() []*labrpc.ClientEnd {
+	ends := make([]*labrpc.ClientEnd, len(g.servers))
+	for i, s := range g.servers {
+		ends[i] = g.lab.End(s.name)
+	}
+	return ends
+}
+
+// Start starts server i, if it is down, on what its disk holds.
+func (g *Group) Start(i int) {
+	g.lab.mu.Lock()
+	defer g.lab.mu.Unlock()
+	s := g.servers[i]
+	if s.run != nil {
+		return
+	}
+	peers := make([]*labrpc.ClientEnd, len(g.servers))
+	for j, peer := range g.servers {
+		peers[j] = g.lab.end(s, peer.name)
+	}
+	end := func(name string) *labrpc.ClientEnd {
+		g.lab.mu.Lock()
+		defer g.lab.mu.Unlock()
+		return g.lab.end(s, name)
+	}
+	g.lab.mu.Unlock()
+	run := g.start(i, peers, end, s.disk)
+	g.lab.mu.Lock()
+	s.run = &run
+	host := labrpc.MakeServer()
+	for _, service := range run.Services {
+		host.AddService(labrpc.MakeService(service))
+	}
+	g.lab.Net.AddServer(s.name, host)
+}
+
+// Crash stops server i, which loses all but what is on its disk now.
+func (g *Group) Crash(i int) {
+	g.lab.mu.Lock()
+	s := g.servers[i]
+	run := s.run
+	s.run = nil
+	if run != nil {
+		g.lab.Net.DeleteServer(s.name)
+		s.disk = s.disk.Copy() // what the old run still writes is lost
+		for id, l := range g.lab.links {
+			if l.from == s {
+				g.lab.Net.Enable(id, false)
+				delete(g.lab.links, id)
+			}
+		}
+	}
+	g.lab.mu.Unlock()
+	if run != nil {
+		run.Kill()
+	}
+}
+
+// StartAll starts every server that is down.
+func (g *Group) StartAll() {
+	for i := range g.servers {
+		g.Start(i)
+	}
+}
+
+// CrashAll crashes every server that is up.
+func (g *Group) CrashAll() {
+	for i := range g.servers {
+		g.Crash(i)
+	}
+}
+
+// Partition splits the group: a server reaches those on its side only, and
+// clients and other groups reach side 0. sides has a number for each server.
+func (g *Group) Partition(sides ...int) {
+	g.lab.mu.Lock()
+	defer g.lab.mu.Unlock()
+	for i, side := range sides {
+		g.servers[i].side = side
+	}
+	g.lab.connect()
+}
+
+// Heal ends every partition of the group.
+func (g *Group) Heal() { g.Partition(make([]int, len(g.servers))...) }
+
+// Leader returns the server that leads, or -1.
+func (g *Group) Leader() int {
+	g.lab.mu.Lock()
+	defer g.lab.mu.Unlock()
+	leader, newest := -1, -1
+	for i, s := range g.servers {
+		if s.run == nil {
+			continue
+		}
+		for _, service := range s.run.Services {
+			rf, ok := service.(interface{ GetState() (int, bool) })
+			if !ok {
+				continue
+			}
+			if term, leads := rf.GetState(); leads && term > newest {
+				leader, newest = i, term
+			}
+		}
+	}
+	return leader
+}
+
+// Disk returns what server i has written.
+func (g *Group) Disk(i int) *raft.Persister {
+	g.lab.mu.Lock()
+	defer g.lab.mu.Unlock()
+	return g.servers[i].disk
+}
+
+// StateBytes returns the sum of the servers' Raft states and snapshots.
+func (g *Group) StateBytes() int {
+	sum := 0
+	for i := range g.servers {
+		sum += g.Disk(i).RaftStateSize() + g.Disk(i).SnapshotSize()
+	}
+	return sum
+}

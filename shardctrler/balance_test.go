@@ -1,0 +1,150 @@
+package shardctrler_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"raftlab/internal/testkit"
+	"raftlab/shardctrler"
+)
+
+// moved counts the shards that change hands.
+func moved(before, after []int) int {
+	n := 0
+	for i := range before {
+		if before[i] != after[i] {
+			n++
+		}
+	}
+	return n
+}
+
+// spread is the difference between the largest and the smallest number of
+// shards of a group.
+func spread(owners, gids []int) int {
+	counts := make(map[int]int)
+	for _, gid := range gids {
+		counts[gid] = 0
+	}
+	for _, gid := range owners {
+		counts[gid]++
+	}
+	all := slices.Sorted(maps.Values(counts))
+	return all[len(all)-1] - all[0]
+}
+
+// fewestMoves tries every assignment that is balanced.
+func fewestMoves(owners, gids []int) int {
+	best := len(owners) + 1
+	try := make([]int, len(owners))
+	var assign func(i int)
+	assign = func(i int) {
+		if i == len(owners) {
+			if spread(try, gids) <= 1 {
+				best = min(best, moved(owners, try))
+			}
+			return
+		}
+		for _, gid := range gids {
+			try[i] = gid
+			assign(i + 1)
+		}
+	}
+	assign(0)
+	return best
+}
+
+// Up to 6 shards and 4 groups, with owners that need not be balanced or members.
+func TestBalanceMovesTheFewest4A(t *testing.T) {
+	rng := testkit.Rand(t)
+	for range 2000 * testkit.SoakFactor() {
+		owners := make([]int, 1+rng.IntN(6))
+		for i := range owners {
+			owners[i] = rng.IntN(7)
+		}
+		gids := rng.Perm(6)[:1+rng.IntN(4)]
+		for i := range gids {
+			gids[i]++
+		}
+		slices.Sort(gids)
+		after := shardctrler.Balance(owners, gids)
+		if n := spread(after, gids); n > 1 {
+			t.Fatalf("balance(%v, %v) = %v, %d apart", owners, gids, after, n)
+		}
+		if n, best := moved(owners, after), fewestMoves(owners, gids); n != best {
+			t.Fatalf("balance(%v, %v) = %v moves %d shards; %d would do", owners, gids, after, n, best)
+		}
+	}
+}
+
+// Random sequences of joins and leaves with the real number of shards: each
+// change moves what the bound says, and equal input has equal output whatever
+// the order in which maps are walked.
+func TestBalanceOverSequences4A(t *testing.T) {
+	rng := testkit.Rand(t)
+	for range 50 * testkit.SoakFactor() {
+		owners := make([]int, shardctrler.NShards)
+		var gids []int
+		for range 100 {
+			gids = joinOrLeave(rng, gids)
+			after := shardctrler.Balance(owners, gids)
+			if again := shardctrler.Balance(owners, gids); !slices.Equal(after, again) {
+				t.Fatalf("balance(%v, %v) = %v, then %v", owners, gids, after, again)
+			}
+			if want := bound(owners, gids); moved(owners, after) != want {
+				t.Fatalf("balance(%v, %v) = %v moves %d; the bound is %d", owners, gids, after, moved(owners, after), want)
+			}
+			owners = after
+		}
+	}
+}
+
+func joinOrLeave(rng *rand.Rand, gids []int) []int {
+	gids = slices.Clone(gids)
+	if len(gids) > 0 && rng.IntN(2) == 0 {
+		i := rng.IntN(len(gids))
+		return slices.Delete(gids, i, i+1)
+	}
+	gid := 1 + rng.IntN(30)
+	if i, member := slices.BinarySearch(gids, gid); !member {
+		gids = slices.Insert(gids, i, gid)
+	}
+	return gids
+}
+
+// bound is the number of moves that package shardctrler promises.
+func bound(owners, gids []int) int {
+	if len(gids) == 0 {
+		return moved(owners, make([]int, len(owners)))
+	}
+	counts, moves := make(map[int]int), 0
+	for _, gid := range owners {
+		if slices.Contains(gids, gid) {
+			counts[gid]++
+		} else {
+			moves++
+		}
+	}
+	have := make([]int, len(gids))
+	for i, gid := range gids {
+		have[i] = counts[gid]
+	}
+	slices.SortFunc(have, func(a, b int) int { return b - a })
+	for i, n := range have {
+		quota := len(owners) / len(gids)
+		if i < len(owners)%len(gids) {
+			quota++
+		}
+		moves += max(0, n-quota)
+	}
+	return moves
+}
+
+func ExampleConfig() {
+	c := shardctrler.Config{Num: 1, Shards: [shardctrler.NShards]int{1, 1, 1, 1, 1, 2, 2, 2, 2, 2}}
+	fmt.Println("shard 7 is group", c.Shards[7], "in configuration", c.Num)
+	// Output: shard 7 is group 2 in configuration 1
+}

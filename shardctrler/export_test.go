@@ -1,0 +1,4 @@
+package shardctrler
+
+// Balance is balance, for its property tests.
+var Balance = balance

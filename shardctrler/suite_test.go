@@ -1,0 +1,430 @@
+package shardctrler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"raftlab/internal/shardlab"
+	"raftlab/internal/testkit"
+	"raftlab/labrpc"
+	"raftlab/shardctrler"
+)
+
+// service is a controller of three servers under test.
+type service struct {
+	*shardlab.Group
+	t   *testing.T
+	net *labrpc.Network
+	ck  *shardctrler.Clerk
+}
+
+// run has a body act on a service in virtual time.
+func run(t *testing.T, body func(t *testing.T, s *service)) {
+	t.Helper()
+	testkit.Run(t, func(t *testing.T) {
+		lab := shardlab.New(t)
+		defer lab.Close()
+		s := &service{Group: lab.Controller(3), t: t, net: lab.Net}
+		s.ck = s.clerk()
+		body(t, s)
+	})
+}
+
+func (s *service) clerk() *shardctrler.Clerk {
+	ends := s.Ends()
+	rng := testkit.Rand(s.t)
+	rng.Shuffle(len(ends), func(i, j int) { ends[i], ends[j] = ends[j], ends[i] })
+	return shardctrler.MakeClerk(ends)
+}
+
+// servers are the names of a group's servers, as a join has them.
+func servers(gid int) []string {
+	return []string{fmt.Sprintf("%d-a", gid), fmt.Sprintf("%d-b", gid), fmt.Sprintf("%d-c", gid)}
+}
+
+func groups(gids ...int) map[int][]string {
+	g := make(map[int][]string)
+	for _, gid := range gids {
+		g[gid] = servers(gid)
+	}
+	return g
+}
+
+// expect checks that a configuration is well formed, balanced, and has these
+// groups.
+func (s *service) expect(c shardctrler.Config, gids ...int) {
+	s.t.Helper()
+	if got := slices.Sorted(maps.Keys(c.Groups)); !slices.Equal(got, slices.Sorted(slices.Values(gids))) {
+		s.t.Fatalf("configuration %d has the groups %v; want %v", c.Num, got, gids)
+	}
+	for gid, names := range c.Groups {
+		if !slices.Equal(names, servers(gid)) {
+			s.t.Fatalf("group %d has the servers %v", gid, names)
+		}
+	}
+	if len(gids) == 0 {
+		if c.Shards != [shardctrler.NShards]int{} {
+			s.t.Fatalf("without groups the shards are %v", c.Shards)
+		}
+		return
+	}
+	for shard, gid := range c.Shards {
+		if !slices.Contains(gids, gid) {
+			s.t.Fatalf("shard %d is group %d's, which is no member: %+v", shard, gid, c)
+		}
+	}
+	if n := spread(c.Shards[:], gids); n > 1 {
+		s.t.Fatalf("the numbers of shards are %d apart: %v", n, c.Shards)
+	}
+}
+
+func TestBasic4A(t *testing.T) {
+	run(t, func(t *testing.T, s *service) {
+		seen := []shardctrler.Config{s.ck.Query(-1)}
+		s.expect(seen[0])
+		if seen[0].Num != 0 {
+			t.Fatalf("the first configuration is number %d", seen[0].Num)
+		}
+		step := func(change func(), gids ...int) {
+			t.Helper()
+			change()
+			c := s.ck.Query(-1)
+			s.expect(c, gids...)
+			if c.Num != len(seen) {
+				t.Fatalf("change %d made configuration %d", len(seen), c.Num)
+			}
+			seen = append(seen, c)
+		}
+		step(func() { s.ck.Join(groups(1)) }, 1)
+		step(func() { s.ck.Join(groups(2)) }, 1, 2)
+		step(func() { s.ck.Join(groups(7, 5, 3)) }, 1, 2, 3, 5, 7)
+		step(func() { s.ck.Leave([]int{1}) }, 2, 3, 5, 7)
+		step(func() { s.ck.Leave([]int{7, 2}) }, 3, 5)
+		step(func() { s.ck.Join(groups(1)) }, 1, 3, 5)
+		step(func() { s.ck.Leave([]int{5, 3, 1}) })
+		step(func() { s.ck.Join(groups(9)) }, 9)
+		s.expectHistory(seen)
+		for i := range s.N() { // whoever leads, the history is the same
+			s.Crash(i)
+			s.expectHistory(seen)
+			s.Start(i)
+		}
+	})
+}
+
+// expectHistory checks each configuration by its number, and the newest.
+func (s *service) expectHistory(want []shardctrler.Config) {
+	s.t.Helper()
+	for _, w := range want {
+		if got := s.ck.Query(w.Num); !same(got, w) {
+			s.t.Fatalf("configuration %d is %+v; it was %+v", w.Num, got, w)
+		}
+	}
+	newest := want[len(want)-1]
+	for _, num := range []int{-1, newest.Num + 1, newest.Num + 1000} {
+		if got := s.ck.Query(num); !same(got, newest) {
+			s.t.Fatalf("Query(%d) is %+v; the newest is %+v", num, got, newest)
+		}
+	}
+}
+
+func same(a, b shardctrler.Config) bool {
+	return a.Num == b.Num && a.Shards == b.Shards &&
+		maps.EqualFunc(a.Groups, b.Groups, slices.Equal)
+}
+
+func TestMove4A(t *testing.T) {
+	run(t, func(t *testing.T, s *service) {
+		s.ck.Join(groups(1, 2))
+		for shard := range shardctrler.NShards {
+			before := s.ck.Query(-1)
+			gid := 3 - before.Shards[shard]
+			s.ck.Move(shard, gid)
+			want := before
+			want.Num++
+			want.Shards[shard] = gid
+			if got := s.ck.Query(-1); !same(got, want) {
+				t.Fatalf("Move(%d, %d) of %+v made %+v", shard, gid, before, got)
+			}
+		}
+		s.ck.Move(0, 1)
+		s.ck.Move(1, 1)
+		s.ck.Join(groups(3))
+		s.expect(s.ck.Query(-1), 1, 2, 3)
+	})
+}
+
+// A change that is not valid changes nothing and says why; a part that is valid
+// does not help it.
+func TestInvalid4A(t *testing.T) {
+	run(t, func(t *testing.T, s *service) {
+		ctx := context.Background()
+		s.ck.Join(groups(1, 2))
+		before := s.ck.Query(-1)
+		join := func(g map[int][]string) func() (int, error) {
+			return func() (int, error) { return s.ck.JoinGroups(ctx, g) }
+		}
+		leave := func(gids ...int) func() (int, error) {
+			return func() (int, error) { return s.ck.LeaveGroups(ctx, gids) }
+		}
+		move := func(shard, gid int) func() (int, error) {
+			return func() (int, error) { return s.ck.MoveShard(ctx, shard, gid) }
+		}
+		for what, change := range map[string]func() (int, error){
+			"join of no groups":              join(nil),
+			"group 0: a gid is positive":     join(groups(0)),
+			"group -3: a gid is positive":    join(groups(-3)),
+			"group 2: it is a member":        join(groups(2, 3)),
+			"group 4: it has no servers":     join(map[int][]string{4: nil}),
+			"leave of no groups":             leave(),
+			"group 3: it is not a member":    leave(1, 3),
+			"group 1: it is not a member":    leave(1, 1),
+			"shard 10: shards are 0 to 9":    move(10, 1),
+			"shard -1: shards are 0 to 9":    move(-1, 1),
+			"to group 3: it is not a member": move(0, 3),
+			"to group 0: it is not a member": move(0, 0),
+		} {
+			num, err := change()
+			if !errors.Is(err, shardctrler.ErrInvalid) || !strings.Contains(err.Error(), what) {
+				t.Errorf("the error is %v; it should say %q", err, what)
+			}
+			if num != before.Num {
+				t.Errorf("%s: configuration %d, after %d", what, num, before.Num)
+			}
+		}
+		s.ck.Join(groups(2))
+		s.ck.Leave([]int{3})
+		s.ck.Move(99, 1)
+		if num, err := s.ck.MoveShard(ctx, 0, before.Shards[0]); num != before.Num || err != nil {
+			t.Errorf("a move to the owner made configuration %d, %v", num, err)
+		}
+		if after := s.ck.Query(-1); !same(before, after) {
+			t.Fatalf("%+v has become %+v", before, after)
+		}
+	})
+}
+
+// As few shards move as can, and none between groups that stay.
+func TestMinimalMoves4A(t *testing.T) {
+	run(t, func(t *testing.T, s *service) {
+		rng := testkit.Rand(t)
+		var gids []int
+		before := s.ck.Query(-1)
+		for range 60 {
+			next := joinOrLeave(rng, gids)
+			s.changeTo(gids, next)
+			after := s.ck.Query(-1)
+			s.expect(after, next...)
+			if got, want := moved(before.Shards[:], after.Shards[:]), bound(before.Shards[:], next); got != want {
+				t.Fatalf("%v with groups %v became %v: %d moves, the bound is %d", before.Shards, next, after.Shards, got, want)
+			}
+			before, gids = after, next
+		}
+	})
+}
+
+// changeTo joins and leaves what differs between two sets of groups.
+func (s *service) changeTo(from, to []int) {
+	for _, gid := range to {
+		if !slices.Contains(from, gid) {
+			s.ck.Join(groups(gid))
+		}
+	}
+	for _, gid := range from {
+		if !slices.Contains(to, gid) {
+			s.ck.Leave([]int{gid})
+		}
+	}
+}
+
+// Clerks that change things at the same time: each change makes one
+// configuration, whatever is lost, and a server that crashes forgets none.
+func TestConcurrentUnreliable4A(t *testing.T) {
+	for _, fault := range []string{"none", "loss", "crashes", "partitions", "all"} {
+		t.Run(fault, func(t *testing.T) { run(t, func(t *testing.T, s *service) { s.concurrent(fault) }) })
+	}
+}
+
+func (s *service) concurrent(fault string) {
+	const clients, rounds = 8, 6
+	s.net.Reliable(fault != "loss" && fault != "all")
+	stop := make(chan struct{})
+	var trouble, work sync.WaitGroup
+	trouble.Go(func() { s.trouble(fault, stop) })
+	for client := range clients {
+		ck := s.clerk()
+		work.Go(func() {
+			for i := range rounds {
+				mine, other := 100*client+2*i+1, 100*client+2*i+2
+				ck.Join(groups(mine))
+				ck.Join(groups(other))
+				ck.Leave([]int{mine})
+			}
+		})
+	}
+	work.Wait()
+	close(stop)
+	trouble.Wait()
+	s.Heal()
+	s.StartAll()
+	var want []int
+	for client := range clients {
+		for i := range rounds {
+			want = append(want, 100*client+2*i+2)
+		}
+	}
+	newest := s.ck.Query(-1)
+	s.expect(newest, want...)
+	if newest.Num != clients*rounds*3 {
+		s.t.Fatalf("%d changes made %d configurations", clients*rounds*3, newest.Num)
+	}
+	s.expectSteps(newest.Num)
+}
+
+// expectSteps checks that each configuration differs from the one before by one
+// change that moves no more than it must.
+func (s *service) expectSteps(newest int) {
+	before := s.ck.Query(0)
+	for num := 1; num <= newest; num++ {
+		c := s.ck.Query(num)
+		gids := slices.Sorted(maps.Keys(c.Groups))
+		s.expect(c, gids...)
+		if diff := len(c.Groups) - len(before.Groups); c.Num != num || diff != 1 && diff != -1 {
+			s.t.Fatalf("configuration %d is number %d; groups %d, before it %d", num, c.Num, len(c.Groups), len(before.Groups))
+		}
+		if got, want := moved(before.Shards[:], c.Shards[:]), bound(before.Shards[:], gids); got != want {
+			s.t.Fatalf("configuration %d moves %d shards; the bound is %d", num, got, want)
+		}
+		before = c
+	}
+}
+
+// trouble breaks and mends the service until stop is closed.
+func (s *service) trouble(fault string, stop <-chan struct{}) {
+	rng := rand.New(rand.NewPCG(uint64(testkit.Seed(s.t)), 1))
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(200+rng.IntN(400)) * time.Millisecond):
+		}
+		victim := rng.IntN(s.N())
+		if fault == "crashes" || fault == "all" {
+			s.Crash(victim)
+		}
+		if fault == "partitions" || fault == "all" {
+			s.Partition(rng.IntN(2), rng.IntN(2), rng.IntN(2))
+		}
+		time.Sleep(time.Duration(200+rng.IntN(600)) * time.Millisecond)
+		s.Start(victim)
+		s.Heal()
+	}
+}
+
+// A long history stays whole over restarts, and the log short: there are
+// snapshots.
+func TestSnapshot4A(t *testing.T) {
+	run(t, func(t *testing.T, s *service) {
+		const n = 300
+		for i := range n {
+			s.ck.Join(map[int][]string{i + 1: {strings.Repeat("x", 1000)}})
+		}
+		s.CrashAll()
+		for i := range s.N() {
+			if size := s.Disk(i).RaftStateSize(); size > 200_000 {
+				t.Errorf("server %d: %d bytes of Raft state after %d changes of 1,000 bytes", i, size, n)
+			}
+			if s.Disk(i).SnapshotSize() == 0 {
+				t.Errorf("server %d has no snapshot", i)
+			}
+		}
+		s.StartAll()
+		for _, num := range []int{0, 1, 2, n / 2, n - 1, n} {
+			if c := s.ck.Query(num); c.Num != num || len(c.Groups) != num {
+				t.Fatalf("configuration %d is number %d with %d groups", num, c.Num, len(c.Groups))
+			}
+		}
+	})
+}
+
+// A group that waits is told of the next configuration at once, whichever
+// server it asks first, and gets every one in its order.
+func TestAwait4A(t *testing.T) {
+	run(t, func(t *testing.T, s *service) {
+		ctx := context.Background()
+		s.ck.Join(groups(1))
+		waiter := s.clerk()
+		for num := range 5 {
+			if num > 0 {
+				time.AfterFunc(3*time.Second, func() { s.ck.Join(groups(num + 1)) })
+			}
+			start := time.Now()
+			configs, err := waiter.Await(ctx, 0, num)
+			for err == nil && len(configs) == 0 {
+				configs, err = waiter.Await(ctx, 0, num)
+			}
+			if err != nil || len(configs) != 1 || configs[0].Num != num+1 {
+				t.Fatalf("after configuration %d: %+v, %v", num, configs, err)
+			}
+			if took := time.Since(start); num > 0 && took > 3200*time.Millisecond {
+				t.Errorf("configuration %d was told of %v after it was made", num+1, took-3*time.Second)
+			}
+		}
+		before := s.net.GetTotalCount()
+		for range 10 {
+			if configs, err := waiter.Await(ctx, 0, 5); len(configs) > 0 || err != nil {
+				t.Fatalf("after the newest come %v, %v", configs, err)
+			}
+		}
+		// Raft's heartbeats count too, at most 20 a second and server.
+		if n := s.net.GetTotalCount() - before; n > 5*3*20+20 {
+			t.Errorf("%d calls in 5 s of waiting", n)
+		}
+		if configs, err := waiter.Await(ctx, 0, 2); err != nil || len(configs) != 3 || configs[0].Num != 3 {
+			t.Fatalf("after configuration 2 come %v, %v", configs, err)
+		}
+		if c, found, err := waiter.Newer(ctx, 2); err != nil || !found || c.Num != 5 {
+			t.Fatalf("newer than 2 is %+v, %v", c, err)
+		}
+		if c, found, err := waiter.Newer(ctx, 5); err != nil || found {
+			t.Fatalf("newer than 5 is %+v, %v", c, err)
+		}
+		ended, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		s.CrashAll()
+		if _, err := waiter.Await(ended, 0, 5); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("without servers: %v", err)
+		}
+	})
+}
+
+// A duplicate of a change, however late, changes nothing: here one replays what
+// a clerk sent, through the network's own duplication.
+func TestExactlyOnceUnderDuplication4A(t *testing.T) {
+	run(t, func(t *testing.T, s *service) {
+		s.net.SetFaults(labrpc.Faults{Duplicate: 0.5})
+		for i := range 30 {
+			s.ck.Join(groups(i + 1))
+			s.ck.Move(i%shardctrler.NShards, i+1)
+			s.ck.Move(i%shardctrler.NShards, 1)
+			s.ck.Join(groups(100 + i))
+			s.ck.Leave([]int{100 + i})
+		}
+		c := s.ck.Query(-1)
+		if len(c.Groups) != 30 {
+			t.Fatalf("%d groups", len(c.Groups))
+		}
+		if again := s.clerk().Query(c.Num); !reflect.DeepEqual(c, again) {
+			t.Fatalf("%+v, then %+v", c, again)
+		}
+	})
+}

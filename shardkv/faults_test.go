@@ -1,0 +1,385 @@
+package shardkv_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"raftlab/internal/testkit"
+	"raftlab/labrpc"
+	"raftlab/shardctrler"
+	"raftlab/shardkv"
+)
+
+// victims are what a crash in the middle of a move takes down.
+var victims = map[string]func(s *store){
+	"the old leader":    func(s *store) { s.crashLeader(0) },
+	"the new leader":    func(s *store) { s.crashLeader(1) },
+	"both leaders":      func(s *store) { s.crashLeader(0); s.crashLeader(1) },
+	"the old group":     func(s *store) { s.crash(0) },
+	"the new group":     func(s *store) { s.crash(1) },
+	"both groups":       func(s *store) { s.crash(0, 1) },
+	"the controllers":   func(s *store) { s.ctrl.CrashAll() },
+	"everything at all": func(s *store) { s.crash(0, 1); s.ctrl.CrashAll() },
+}
+
+func (s *store) crashLeader(g int) {
+	if leader := s.groups[g].Leader(); leader >= 0 {
+		s.groups[g].Crash(leader)
+	}
+}
+
+// A move is a sequence of messages: the configuration on its way to both groups
+// and through their logs, the shards on theirs, the answers, the deletion. At each
+// of these messages something crashes, and comes back. In a plain run every
+// eighth message has its turn, another one each time.
+func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
+	stride := 8
+	if testkit.Soak() {
+		stride = 1
+	}
+	for name, crash := range victims {
+		t.Run(name, func(t *testing.T) {
+			run(t, 2, 100, func(t *testing.T, s *store) {
+				s.join(0)
+				c := s.client()
+				d := c.fill(10, 10)
+				steps := s.countSteps(c, d)
+				for step := 1 + testkit.Rand(t).IntN(stride); step <= steps; step += stride {
+					s.crashAt(step, func() { crash(s) }, func() { s.toggle() })
+					time.Sleep(100 * time.Millisecond)
+					s.ctrl.StartAll()
+					s.restart(0, 1)
+					c.grow(t, d)
+				}
+			})
+		})
+	}
+}
+
+// toggle moves half of the shards from group 0 to group 1, or back.
+func (s *store) toggle() {
+	if slices.Contains(s.members(), 1) {
+		s.leave(1)
+	} else {
+		s.join(1)
+	}
+}
+
+// countSteps counts the messages of a move there and a move back.
+func (s *store) countSteps(c *client, d data) int {
+	var messages atomic.Int64
+	s.Net.SetTap(func(e labrpc.Event) {
+		if e.Kind == labrpc.Delivered {
+			messages.Add(1)
+		}
+	})
+	defer s.Net.SetTap(nil)
+	s.toggle()
+	c.verify(s.t, d)
+	s.toggle()
+	c.verify(s.t, d)
+	return int(messages.Load())
+}
+
+// crashAt does something, and crashes something at the step-th message from then
+// on. It returns when that has happened.
+func (s *store) crashAt(step int, crash, do func()) {
+	var messages atomic.Int64
+	over := make(chan struct{})
+	s.Net.SetTap(func(e labrpc.Event) {
+		if e.Kind == labrpc.Delivered && messages.Add(1) == int64(step) {
+			crash()
+			close(over)
+		}
+	})
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	<-over
+	s.Net.SetTap(nil)
+	s.ctrl.StartAll() // or the change could not be made
+	<-done
+}
+
+// Random configurations under everything at once: servers, groups and
+// controllers crash and come back, the network loses messages and is partitioned,
+// while clients go on. When the faults end, everything that was written is there.
+func TestRandomConfigurations4B(t *testing.T) {
+	for _, fault := range []string{"none", "loss", "crashes", "groups", "partitions", "controller", "all"} {
+		t.Run(fault, func(t *testing.T) {
+			run(t, 4, 200, func(t *testing.T, s *store) {
+				s.Net.Reliable(fault != "loss" && fault != "all")
+				s.join(0)
+				l := s.begin(4, 15*time.Millisecond)
+				stop := make(chan struct{})
+				var mixing, breaking sync.WaitGroup
+				for i := range 4 {
+					c := s.client()
+					mixing.Go(func() { c.mix(i, stop) })
+				}
+				halt := make(chan struct{})
+				breaking.Go(func() { s.breakThings(fault, halt) })
+				s.changeAtRandom(12 * testkit.SoakFactor())
+				close(halt)
+				breaking.Wait()
+				close(stop)
+				mixing.Wait()
+				l.end(t, s.client())
+			})
+		})
+	}
+}
+
+// changeAtRandom joins and removes groups and moves shards.
+func (s *store) changeAtRandom(changes int) {
+	rng := testkit.Rand(s.t)
+	for range changes {
+		members := s.members()
+		switch g := rng.IntN(len(s.groups)); {
+		case rng.IntN(3) == 0 && len(members) > 0:
+			s.ctl.Move(rng.IntN(shardctrler.NShards), gid(members[rng.IntN(len(members))]))
+		case !slices.Contains(members, g):
+			s.join(g)
+		case len(members) > 1:
+			s.leave(g)
+		}
+		time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
+	}
+}
+
+// breakThings breaks and mends, until halt is closed; then everything is whole.
+func (s *store) breakThings(fault string, halt <-chan struct{}) {
+	rng := rand.New(rand.NewPCG(uint64(testkit.Seed(s.t)), 4))
+	does := func(what string) bool { return fault == what || fault == "all" && rng.IntN(3) == 0 }
+	for {
+		g := s.groups[rng.IntN(len(s.groups))]
+		if does("crashes") {
+			g.Crash(rng.IntN(g.N()))
+		}
+		if does("groups") {
+			g.CrashAll()
+		}
+		if does("partitions") {
+			g.Partition(rng.IntN(2), rng.IntN(2), rng.IntN(2))
+			s.ctrl.Partition(rng.IntN(2), rng.IntN(2), rng.IntN(2))
+		}
+		if does("controller") {
+			s.ctrl.CrashAll()
+		}
+		stopped := false
+		select {
+		case <-halt:
+			stopped = true
+		case <-time.After(time.Duration(100+rng.IntN(700)) * time.Millisecond):
+		}
+		g.Heal()
+		s.ctrl.Heal()
+		s.ctrl.StartAll()
+		g.StartAll()
+		if stopped {
+			return
+		}
+		time.Sleep(time.Duration(rng.IntN(600)) * time.Millisecond)
+	}
+}
+
+// A group that leaves and comes back has what was written meanwhile; and when all
+// groups have left, what they had is kept for those who come.
+func TestLeaveAndComeBack4B(t *testing.T) {
+	run(t, 3, 100, func(t *testing.T, s *store) {
+		s.join(0, 1)
+		c := s.client()
+		d := c.fill(10, 10)
+		for _, step := range []func(){
+			func() { s.leave(0) },
+			func() { s.join(0) },
+			func() { s.leave(0); s.join(0) },
+			func() { s.leave(1); s.join(2); s.leave(0); s.join(0); s.leave(2) },
+			func() { s.leave(0); s.join(2) },
+			func() { s.leave(2); time.Sleep(time.Second); s.restartAll(); s.join(2) },
+			func() { s.leave(2); time.Sleep(time.Second); s.join(0, 1, 2) },
+			func() { s.leave(0, 1, 2); s.join(1); s.leave(1); s.join(0) },
+		} {
+			step()
+			c.grow(t, d)
+		}
+	})
+}
+
+// Shards go from group to group as fast as the configuration changes, and some
+// have to pass through groups that lose them before they have them.
+func TestShardsPassThrough4B(t *testing.T) {
+	run(t, 4, 100, func(t *testing.T, s *store) {
+		s.join(0, 1, 2, 3)
+		c := s.client()
+		d := c.fill(20, 100)
+		rng := testkit.Rand(t)
+		l := s.begin(2, 10*time.Millisecond)
+		for range 5 {
+			for range 20 {
+				s.ctl.Move(rng.IntN(shardctrler.NShards), gid(rng.IntN(4)))
+			}
+			c.grow(t, d)
+		}
+		l.end(t, c)
+	})
+}
+
+// A group that is dead holds up the shards that come from it and no others, not
+// even those that change hands later: the groups go on with the configurations.
+func TestDeadGroupHoldsUpItsOwn4B(t *testing.T) {
+	run(t, 3, 100, func(t *testing.T, s *store) {
+		s.join(0, 1, 2)
+		c := s.client()
+		d := c.fill(10, 10)
+		time.Sleep(time.Second)
+		before := s.ctl.Query(-1).Shards
+		s.crash(0)
+		s.leave(0)
+		live := make(data)
+		for key, value := range d {
+			if before[shardkv.ShardOf(key)] != gid(0) {
+				live[key] = value
+			}
+		}
+		for range 3 { // shards of 1 and 2 change hands, while both wait for those of 0
+			for shard, owner := range before {
+				if owner != gid(0) {
+					s.ctl.Move(shard, gid(1))
+				}
+			}
+			s.within(3*time.Second, "shards of live groups are served by group 1", func() { c.grow(t, live) })
+			for shard, owner := range before {
+				if owner != gid(0) {
+					s.ctl.Move(shard, gid(2))
+				}
+			}
+			s.within(3*time.Second, "shards of live groups are served by group 2", func() { c.grow(t, live) })
+		}
+		s.restart(0)
+		for key, value := range live {
+			d[key] = value
+		}
+		c.grow(t, d)
+	})
+}
+
+// Everything restarts in the middle of moves, again and again.
+func TestWholeGroupsRestartMidMove4B(t *testing.T) {
+	run(t, 3, 100, func(t *testing.T, s *store) {
+		s.join(0)
+		c := s.client()
+		d := c.fill(10, 500)
+		rng := testkit.Rand(t)
+		for i := range 12 {
+			s.toggleAny(rng)
+			time.Sleep(time.Duration(rng.IntN(40)) * time.Millisecond)
+			if i%2 == 0 {
+				s.restartAll()
+			} else {
+				g := rng.IntN(3)
+				s.crash(g)
+				time.Sleep(200 * time.Millisecond)
+				s.restart(g)
+			}
+			c.grow(t, d)
+		}
+	})
+}
+
+// toggleAny has a group join or leave, and leaves one at least.
+func (s *store) toggleAny(rng *rand.Rand) {
+	members := s.members()
+	if g := rng.IntN(len(s.groups)); !slices.Contains(members, g) {
+		s.join(g)
+	} else if len(members) > 1 {
+		s.leave(g)
+	}
+}
+
+// A request that the network delivers twice, to whichever group, takes effect
+// once: the session moves with the shard.
+func TestSessionsMoveWithShards4B(t *testing.T) {
+	run(t, 3, 100, func(t *testing.T, s *store) {
+		s.Net.SetFaults(labrpc.Faults{Duplicate: 0.5, ReplyLoss: 0.3, MaxDelay: 60 * time.Millisecond})
+		s.join(0)
+		l := s.begin(5, 0)
+		rng := testkit.Rand(t)
+		for range 12 {
+			s.toggleAny(rng)
+			time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond)
+		}
+		s.Net.SetFaults(labrpc.Faults{})
+		l.end(t, s.client())
+	})
+}
+
+// However many changes there are or are not, a group asks the controller at most
+// ten times a second; and when it is unreachable, less.
+func TestControllerIsNotPolledBusily4B(t *testing.T) {
+	run(t, 2, -1, func(t *testing.T, s *store) {
+		s.join(0, 1)
+		c := s.client()
+		d := c.fill(10, 10)
+		var polls atomic.Int64
+		s.Net.SetTap(func(e labrpc.Event) {
+			if e.Kind == labrpc.Sent && !e.Message.Reply && e.Message.Method == "ShardCtrler.Await" {
+				polls.Add(1)
+			}
+		})
+		count := func(what string, span time.Duration, most int64) {
+			t.Helper()
+			before := polls.Load()
+			time.Sleep(span)
+			if n := polls.Load() - before; n > most {
+				t.Errorf("%s: %d polls in %v; want at most %d", what, n, span, most)
+			}
+		}
+		count("nothing happens", 10*time.Second, 2*10*3)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range 200 {
+				s.ctl.Move(i%shardctrler.NShards, gid(i/shardctrler.NShards%2))
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+		count("50 changes a second", 4*time.Second, 2*4*10+2)
+		<-done
+		s.ctrl.CrashAll()
+		time.Sleep(2 * time.Second)
+		count("no controller", 10*time.Second, 2*10*10)
+		s.ctrl.StartAll()
+		c.grow(t, d)
+	})
+}
+
+// A change is noticed and the shards have moved within a second, on a network
+// that loses messages too.
+func TestMovesWithinASecond4B(t *testing.T) {
+	for _, reliable := range []bool{true, false} {
+		t.Run(fmt.Sprintf("reliable=%v", reliable), func(t *testing.T) {
+			run(t, 2, -1, func(t *testing.T, s *store) {
+				s.join(0)
+				c := s.client()
+				d := c.fill(10, 1000)
+				s.Net.Reliable(reliable)
+				slowest := time.Duration(0)
+				for range 10 {
+					s.toggle()
+					begin := time.Now()
+					c.verify(t, d)
+					slowest = max(slowest, time.Since(begin)/time.Duration(1))
+				}
+				t.Logf("slowest: all of 10 keys read %v after the change", slowest)
+				if limit := map[bool]time.Duration{true: 250 * time.Millisecond, false: 2 * time.Second}[reliable]; slowest > limit {
+					t.Errorf("10 keys in all shards were read %v after a change; want %v", slowest, limit)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,600 @@
+package shardkv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"raftlab/internal/testkit"
+	"raftlab/kv"
+	"raftlab/labrpc"
+	"raftlab/porcupine"
+	"raftlab/rsm/clerk"
+	"raftlab/shardctrler"
+	"raftlab/shardkv"
+)
+
+// txn carries out a transaction that cannot fail.
+func (c *client) txn(t *testing.T, x shardkv.Txn) shardkv.TxnResult {
+	t.Helper()
+	r, err := c.Txn(context.Background(), x)
+	if err != nil {
+		t.Fatalf("%+v: %v", x, err)
+	}
+	return r
+}
+
+// Transactions over one shard and over several do the same.
+func TestTransactions4B(t *testing.T) {
+	for name, key := range map[string]func(i int) string{
+		"one shard": func(i int) string { return fmt.Sprintf("0-%d", i) },
+		"shards":    func(i int) string { return fmt.Sprintf("%d-", i) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, 2, 100, func(t *testing.T, s *store) {
+				s.join(0, 1)
+				c := s.client()
+				a, b, e := key(1), key(2), key(5)
+				c.Put(a, "1")
+				r := c.txn(t, shardkv.Txn{
+					If:   []shardkv.Compare{shardkv.CompareValue(a, shardkv.Equal, "1"), shardkv.CompareVersion(b, shardkv.Equal, 0)},
+					Then: []kv.Op{kv.Get(a), kv.Put(b, "2"), kv.Append(a, "+"), kv.Get(a), kv.Get(e), kv.Delete(e)},
+					Else: []kv.Op{kv.Put(e, "wrong")},
+				})
+				values := results(r)
+				if want := `then ok "1", ok "", ok "", ok "1+", not found "", not found ""`; values != want {
+					t.Errorf("got %s; want %s", values, want)
+				}
+				r = c.txn(t, shardkv.Txn{
+					If:   []shardkv.Compare{shardkv.CompareValue(a, shardkv.Equal, "1+"), shardkv.CompareValue(b, shardkv.NotEqual, "2")},
+					Then: []kv.Op{kv.Put(e, "wrong")},
+					Else: []kv.Op{kv.Get(a), kv.Delete(b), kv.Get(b), kv.Put(e, "5")},
+				})
+				values = results(r)
+				if want := `else ok "1+", ok "", not found "", ok ""`; values != want {
+					t.Errorf("got %s; want %s", values, want)
+				}
+				if r := c.txn(t, shardkv.Txn{If: []shardkv.Compare{
+					shardkv.CompareValue(a, shardkv.Less, "2"), shardkv.CompareValue(e, shardkv.Greater, "4"),
+					shardkv.CompareVersion(e, shardkv.Greater, 0), shardkv.CompareVersion(b, shardkv.Less, 1),
+				}}); !r.Succeeded {
+					t.Error("comparisons that hold do not")
+				}
+				found, err := c.Read(context.Background(), a, b, e)
+				if err != nil || found[0].Value != "1+" || found[1].Status != kv.NotFound || found[2].Value != "5" || found[2].Version == 0 {
+					t.Errorf("read %+v, %v", found, err)
+				}
+			})
+		})
+	}
+}
+
+func results(r shardkv.TxnResult) string {
+	var texts []string
+	for _, x := range r.Results {
+		texts = append(texts, fmt.Sprintf("%v %q", x.Status, x.Value))
+	}
+	return map[bool]string{true: "then ", false: "else "}[r.Succeeded] + strings.Join(texts, ", ")
+}
+
+// What is not a transaction is refused, with a word on why.
+func TestTransactionInvalid4B(t *testing.T) {
+	run(t, 1, -1, func(t *testing.T, s *store) {
+		s.join(0)
+		c := s.client()
+		many := make([]kv.Op, shardkv.MaxTxnSize+1)
+		for what, x := range map[string]shardkv.Txn{
+			"it is empty":              {},
+			"the limit is 256":         {Then: many},
+			"scan of":                  {Then: []kv.Op{kv.Scan("a", "", 0)}},
+			"a condition of its own":   {Else: []kv.Op{kv.Put("a", "1").IfVersion(3)}},
+			"relation 9 in the compar": {If: []shardkv.Compare{{Key: "a", Relation: 9}}},
+		} {
+			if _, err := c.Txn(context.Background(), x); !errors.Is(err, shardkv.ErrTxnInvalid) || !strings.Contains(err.Error(), what) {
+				t.Errorf("the error is %v; it should say %q", err, what)
+			}
+		}
+	})
+}
+
+// account is one of ten, each in a shard.
+func account(i int) string { return fmt.Sprintf("%d-account", i) }
+
+const (
+	accounts = 10
+	deposit  = 100
+)
+
+// transfer moves money between two accounts, if it can.
+func (c *client) transfer(ctx context.Context, from, to, amount int) error {
+	found, err := c.Read(ctx, account(from), account(to))
+	if err != nil {
+		return err
+	}
+	a, _ := strconv.Atoi(found[0].Value)
+	b, _ := strconv.Atoi(found[1].Value)
+	if a < amount {
+		return nil
+	}
+	_, err = c.Txn(ctx, shardkv.Txn{
+		If: []shardkv.Compare{
+			shardkv.CompareVersion(account(from), shardkv.Equal, found[0].Version),
+			shardkv.CompareVersion(account(to), shardkv.Equal, found[1].Version),
+		},
+		Then: []kv.Op{kv.Put(account(from), strconv.Itoa(a-amount)), kv.Put(account(to), strconv.Itoa(b+amount))},
+	})
+	return err
+}
+
+// audit reads all accounts at one moment, and checks that no money is made or lost.
+func (c *client) audit(t *testing.T) {
+	t.Helper()
+	var keys []string
+	for i := range accounts {
+		keys = append(keys, account(i))
+	}
+	found, err := c.Read(context.Background(), keys...)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	sum := 0
+	for i, r := range found {
+		n, err := strconv.Atoi(r.Value)
+		if err != nil || n < 0 {
+			t.Errorf("account %d has %q", i, r.Value)
+		}
+		sum += n
+	}
+	if sum != accounts*deposit {
+		t.Errorf("the accounts have %d; want %d", sum, accounts*deposit)
+	}
+}
+
+func (c *client) openAccounts() {
+	for i := range accounts {
+		c.Clerk.Put(account(i), strconv.Itoa(deposit))
+	}
+}
+
+// Money moves between accounts in all shards, while the shards move and things
+// break; at every moment, all of it is there.
+func TestTransactionsMoveMoney4B(t *testing.T) {
+	for _, fault := range []string{"none", "loss", "crashes", "groups", "partitions", "all"} {
+		t.Run(fault, func(t *testing.T) {
+			run(t, 3, 300, func(t *testing.T, s *store) {
+				s.Net.Reliable(fault != "loss" && fault != "all")
+				s.join(0)
+				c := s.client()
+				c.openAccounts()
+				stop, halt := make(chan struct{}), make(chan struct{})
+				var working, breaking sync.WaitGroup
+				for i := range 4 {
+					teller := s.client()
+					working.Go(func() { teller.work(i, stop) })
+				}
+				working.Go(func() {
+					auditor := s.client()
+					for !stopped(stop, 100*time.Millisecond) {
+						auditor.audit(t)
+					}
+				})
+				breaking.Go(func() { s.breakThings(fault, halt) })
+				s.changeAtRandom(8 * testkit.SoakFactor())
+				close(halt)
+				breaking.Wait()
+				close(stop)
+				working.Wait()
+				c.audit(t)
+			})
+		})
+	}
+}
+
+func stopped(stop <-chan struct{}, after time.Duration) bool {
+	select {
+	case <-stop:
+		return true
+	case <-time.After(after):
+		return false
+	}
+}
+
+// work transfers money until stop is closed. Some transfers it walks away from.
+func (c *client) work(seed int, stop <-chan struct{}) {
+	rng := rand.New(rand.NewPCG(uint64(seed), 5))
+	for !stopped(stop, time.Duration(rng.IntN(30))*time.Millisecond) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		if rng.IntN(4) == 0 {
+			ctx, cancel = context.WithTimeout(context.Background(), time.Duration(rng.IntN(20))*time.Millisecond)
+		}
+		from := rng.IntN(accounts)
+		_ = c.transfer(ctx, from, (from+1+rng.IntN(accounts-1))%accounts, 1+rng.IntN(20))
+		cancel()
+	}
+}
+
+// A transaction is a sequence of messages. At each of them something crashes, and
+// comes back; the transaction takes effect as a whole or not at all, whether
+// its client is still there or not, and leaves no key locked.
+func TestTransactionInterruptedAtEveryStep4B(t *testing.T) {
+	stride := 8
+	if testkit.Soak() {
+		stride = 1
+	}
+	for name, crash := range victims {
+		t.Run(name, func(t *testing.T) {
+			run(t, 2, 100, func(t *testing.T, s *store) {
+				s.join(0, 1)
+				c := s.client()
+				write := func(ctx context.Context, value string) error {
+					_, err := c.Txn(ctx, shardkv.Txn{Then: []kv.Op{
+						kv.Append("0-k", value), kv.Append("3-k", value), kv.Append("6-k", value), kv.Append("9-k", value),
+					}})
+					return err
+				}
+				rng := testkit.Rand(t)
+				for step := 1 + rng.IntN(stride); step <= 60; step += stride {
+					value := fmt.Sprintf("(%d)", step)
+					patience := time.Minute
+					if step%2 == 0 {
+						patience = 50 * time.Millisecond
+					}
+					ctx, cancel := context.WithTimeout(context.Background(), patience)
+					var err error
+					s.crashAt(step, func() { crash(s) }, func() { err = write(ctx, value) })
+					cancel()
+					time.Sleep(100 * time.Millisecond)
+					s.restart(0, 1)
+					s.expectWhole(c, value, err == nil)
+				}
+			})
+		})
+	}
+}
+
+// expectWhole checks that a transaction's value was appended to all its keys, or
+// to none if it need not be; once.
+func (s *store) expectWhole(c *client, value string, must bool) {
+	s.t.Helper()
+	for _, key := range []string{"0-k", "3-k", "6-k", "9-k"} {
+		c.Clerk.Append(key, "") // the keys are free
+	}
+	found, err := c.Read(context.Background(), "0-k", "3-k", "6-k", "9-k")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, r := range found {
+		n := strings.Count(r.Value, value)
+		if n > 1 || n != strings.Count(found[0].Value, value) || must && n == 0 {
+			s.t.Fatalf("%s of a transaction (acknowledged: %v) in %+v", value, must, found)
+		}
+	}
+}
+
+// A key that a transaction has locked stays locked when its shard moves, and the
+// transaction is finished where the shard is then.
+func TestLocksMoveWithShards4B(t *testing.T) {
+	run(t, 3, 100, func(t *testing.T, s *store) {
+		s.join(0, 1)
+		c := s.client()
+		shard := map[int]int{} // one of each group, by gid
+		for i, owner := range s.ctl.Query(-1).Shards {
+			shard[owner] = i
+		}
+		s.join(2)
+		s.ctl.Move(shard[gid(0)], gid(0))
+		s.ctl.Move(shard[gid(1)], gid(1))
+		near, far := keyIn(min(shard[100], shard[101])), keyIn(max(shard[100], shard[101]))
+		c.Clerk.Put(near, "old")
+		c.Clerk.Put(far, "old")
+		hold := labrpc.NewHold()
+		s.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
+			if !m.Reply && m.Method == "ShardKV.Execute" && isFinish(m) {
+				return labrpc.HeldBy(hold)
+			}
+			return labrpc.Usual()
+		})
+		c.txn(t, shardkv.Txn{Then: []kv.Op{kv.Put(near, "new"), kv.Put(far, "new")}})
+		s.ctl.Move(shardkv.ShardOf(far), gid(2))
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if r, err := c.Do(ctx, kv.Get(far)); err == nil {
+			t.Fatalf("a key that a transaction has written and not freed is read: %+v", r)
+		}
+		s.Net.SetScheduler(nil)
+		hold.Drop()
+		for _, key := range []string{near, far} {
+			if got := c.Clerk.Get(key); got != "new" {
+				t.Errorf("%q is %q after the transaction", key, got)
+			}
+		}
+	})
+}
+
+func isFinish(m labrpc.Message) bool {
+	var args clerk.Args[shardkv.Command]
+	return m.Decode(&args) == nil && args.Command.Kind == shardkv.KindFinish
+}
+
+func keyIn(shard int) string {
+	for b := byte('0'); ; b++ {
+		if key := string(b) + "-locked"; shardkv.ShardOf(key) == shard {
+			return key
+		}
+	}
+}
+
+// A transaction that cannot have all its keys, since a group is dead, gives up
+// those it has; it is done when the group is back.
+func TestTransactionWithDeadGroup4B(t *testing.T) {
+	run(t, 2, 100, func(t *testing.T, s *store) {
+		s.join(0, 1)
+		c := s.client()
+		d := c.fill(10, 5)
+		owners := s.ctl.Query(-1).Shards
+		s.crash(1)
+		finished := make(chan error, 1)
+		var all []kv.Op
+		for key := range d {
+			all = append(all, kv.Append(key, "!"))
+		}
+		other := s.client()
+		go func() {
+			_, err := other.Txn(context.Background(), shardkv.Txn{Then: all})
+			finished <- err
+		}()
+		for range 3 {
+			time.Sleep(time.Second)
+			s.within(10*time.Second, "keys of the live group are free from time to time", func() {
+				for key, value := range d {
+					if owners[shardkv.ShardOf(key)] == gid(0) && c.Clerk.Get(key) != value {
+						t.Errorf("%q has changed", key)
+					}
+				}
+			})
+		}
+		s.restart(1)
+		if err := <-finished; err != nil {
+			t.Fatal(err)
+		}
+		for key, value := range d {
+			if got := c.Clerk.Get(key); got != value+"!" {
+				t.Errorf("%q is %q", key, got)
+			}
+		}
+	})
+}
+
+// Transactions that want the same keys in every order do not wait for each other
+// for ever.
+func TestTransactionsContend4B(t *testing.T) {
+	run(t, 3, -1, func(t *testing.T, s *store) {
+		s.join(0, 1, 2)
+		const clients, each = 8, 15
+		var working sync.WaitGroup
+		for i := range clients {
+			c := s.client()
+			rng := rand.New(rand.NewPCG(uint64(i), 6))
+			working.Go(func() {
+				for range each {
+					var ops []kv.Op
+					for _, k := range rng.Perm(10)[:4] {
+						ops = append(ops, kv.Append(fmt.Sprintf("%d-hot", k), "x"))
+					}
+					if _, err := c.Txn(context.Background(), shardkv.Txn{Then: ops}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		working.Wait()
+		c, sum := s.client(), 0
+		for i := range 10 {
+			sum += len(c.Clerk.Get(fmt.Sprintf("%d-hot", i)))
+		}
+		if sum != clients*each*4 {
+			t.Errorf("%d appends; want %d", sum, clients*each*4)
+		}
+	})
+}
+
+// cells is a whole store of six keys: the state of a model in which an operation
+// is a transaction.
+type cells [6]string
+
+func cell(i int) string { return fmt.Sprintf("%d-cell", i) }
+
+// storeModel says what a store that does one transaction at a time answers.
+var storeModel = porcupine.Model{
+	Init: func() any { return cells{} },
+	Step: func(state, input, output any) (bool, any) {
+		next, answer := state.(cells).do(input.(shardkv.Txn))
+		return output == nil || answer == output.(string), next
+	},
+	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %v", input, output) },
+}
+
+// do carries out a transaction in the plainest way.
+func (c cells) do(t shardkv.Txn) (cells, string) {
+	index := func(key string) int { return int(key[0] - '0') }
+	answer, ops := "then", t.Then
+	for _, x := range t.If {
+		if c[index(x.Key)] != x.Value {
+			answer, ops = "else", t.Else
+		}
+	}
+	for _, op := range ops {
+		switch v := &c[index(op.Key)]; op.Kind {
+		case kv.KindPut:
+			*v = op.Value
+		case kv.KindAppend:
+			*v += op.Value
+		case kv.KindGet:
+			answer += " " + *v
+		}
+	}
+	return c, answer
+}
+
+// The whole store is linearizable, transactions and single operations together:
+// strict serializability.
+func TestStrictSerializability4B(t *testing.T) {
+	for _, fault := range []string{"none", "loss", "crashes", "groups", "all"} {
+		t.Run(fault, func(t *testing.T) {
+			run(t, 3, 300, func(t *testing.T, s *store) {
+				s.Net.Reliable(fault != "loss" && fault != "all")
+				s.join(0, 1)
+				var h transactions
+				stop, halt := make(chan struct{}), make(chan struct{})
+				var working, breaking sync.WaitGroup
+				for i := range 4 {
+					c := s.client()
+					working.Go(func() { h.client(c, i, stop) })
+				}
+				breaking.Go(func() { s.breakThings(fault, halt) })
+				s.changeAtRandom(8)
+				close(halt)
+				breaking.Wait()
+				close(stop)
+				working.Wait()
+				if !porcupine.CheckOperations(storeModel, h.ops) {
+					t.Errorf("the history of %d transactions is not strictly serializable", len(h.ops))
+				}
+			})
+		})
+	}
+}
+
+// transactions is a history of them.
+type transactions struct {
+	mu  sync.Mutex
+	ops []porcupine.Operation
+}
+
+// client carries out transactions until stop is closed. Some it walks away from.
+func (h *transactions) client(c *client, seed int, stop <-chan struct{}) {
+	rng := rand.New(rand.NewPCG(uint64(seed), 7))
+	known := cells{}
+	for n := 0; !stopped(stop, time.Duration(rng.IntN(40))*time.Millisecond); n++ {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		if rng.IntN(8) == 0 {
+			ctx, cancel = context.WithTimeout(context.Background(), time.Duration(rng.IntN(30))*time.Millisecond)
+		}
+		h.do(ctx, c, randomTxn(rng, known, fmt.Sprintf("%d.%d ", seed, n)))
+		cancel()
+		for i := range known {
+			if rng.IntN(3) == 0 {
+				known[i] = c.Clerk.Get(cell(i)) // not in the history, for later comparisons
+			}
+		}
+	}
+}
+
+func (h *transactions) do(ctx context.Context, c *client, t shardkv.Txn) {
+	h.mu.Lock()
+	i := len(h.ops)
+	h.ops = append(h.ops, porcupine.Operation{ClientId: c.id, Input: t, Call: time.Now().UnixNano(), Return: porcupine.Pending})
+	h.mu.Unlock()
+	answer, err := c.carryOut(ctx, t)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil {
+		h.ops[i].Output, h.ops[i].Return = answer, time.Now().UnixNano()
+	}
+}
+
+// carryOut carries out a transaction; one that is a single operation, as that.
+func (c *client) carryOut(ctx context.Context, t shardkv.Txn) (answer string, err error) {
+	if len(t.If) == 0 && len(t.Then) == 1 {
+		r, err := c.Do(ctx, t.Then[0])
+		if t.Then[0].Kind == kv.KindGet {
+			return "then " + r.Value, err
+		}
+		return "then", err
+	}
+	r, err := c.Txn(ctx, t)
+	answer, ops := "then", t.Then
+	if !r.Succeeded {
+		answer, ops = "else", t.Else
+	}
+	for i, x := range r.Results {
+		if ops[i].Kind == kv.KindGet {
+			answer += " " + x.Value
+		}
+	}
+	return answer, err
+}
+
+// randomTxn makes a transaction, or now and then a single operation.
+func randomTxn(rng *rand.Rand, known cells, value string) shardkv.Txn {
+	op := func(i int) kv.Op {
+		switch rng.IntN(4) {
+		case 0:
+			return kv.Put(cell(i), value)
+		case 1:
+			return kv.Append(cell(i), value)
+		}
+		return kv.Get(cell(i))
+	}
+	if rng.IntN(3) == 0 {
+		return shardkv.Txn{Then: []kv.Op{op(rng.IntN(len(known)))}}
+	}
+	var t shardkv.Txn
+	for _, i := range rng.Perm(len(known))[:1+rng.IntN(4)] {
+		if rng.IntN(3) == 0 {
+			t.If = append(t.If, shardkv.CompareValue(cell(i), shardkv.Equal, known[i]))
+		}
+		t.Then = append(t.Then, op(i))
+		t.Else = append(t.Else, kv.Get(cell(i)))
+	}
+	return t
+}
+
+// Keys of all shards are scanned in one order, in pieces too.
+func TestScan4B(t *testing.T) {
+	run(t, 3, -1, func(t *testing.T, s *store) {
+		s.join(0, 1, 2)
+		ctx := context.Background()
+		c := s.client()
+		d := c.fill(60, 5)
+		want := slices.Sorted(maps.Keys(d))
+		for _, limit := range []int{0, 1, 7, 60} {
+			var got []string
+			for from, more := "", true; more; {
+				r, err := c.Scan(ctx, from, "", limit)
+				if err != nil || r.More && len(r.Pairs) == 0 {
+					t.Fatalf("scan from %q: %+v, %v", from, r, err)
+				}
+				for _, p := range r.Pairs {
+					if p.Value != d[p.Key] {
+						t.Errorf("%q is %q", p.Key, p.Value)
+					}
+					got = append(got, p.Key)
+				}
+				if more = r.More; more {
+					from = got[len(got)-1] + "\x00"
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("limit %d: keys %v; want %v", limit, got, want)
+			}
+		}
+		r, err := c.ScanShard(ctx, shardkv.ShardOf("3"), "3k13", "3k4", 0)
+		if err != nil || len(r.Pairs) != 4 { // 3k13, 3k23, 3k3, 3k33
+			t.Errorf("scan of a shard: %+v, %v", r, err)
+		}
+		if _, err := c.ScanShard(ctx, shardctrler.NShards, "", "", 0); err == nil {
+			t.Error("a scan of shard 10 has no error")
+		}
+	})
+}

@@ -1,0 +1,141 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Errors that callers may match.
+var (
+	// ErrUnsupported: this engine cannot run here, or not in the way asked for.
+	ErrUnsupported = errors.New("sim: not supported")
+	// ErrInvalid: a value is out of its range.
+	ErrInvalid = errors.New("sim: invalid value")
+)
+
+// Limits of injected sleeps: more, and a correct implementation misses its
+// liveness limits.
+const (
+	MaxSleepRate = 0.05
+	MaxSleep     = 200 * time.Millisecond
+)
+
+// A Point is an injected perturbation: the Op'th synchronization operation of
+// a goroutine yields, or sleeps for a while in virtual time.
+type Point struct {
+	Goroutine uint64        `json:"g"`               // number in the order of creation
+	Op        uint64        `json:"op"`              // from 1
+	Sleep     time.Duration `json:"sleep,omitempty"` // 0: yield
+}
+
+// Explore says how a run departs from the schedule that the seed alone gives.
+// Each decision is a pure function of the seed, its purpose, the goroutine and
+// the goroutine's count of operations, so that no decision moves another. The
+// zero value is the unperturbed base, the control.
+type Explore struct {
+	Yields   float64       `json:"yields,omitempty"`   // share of synchronization points that yield, 0 to 1
+	Sleeps   float64       `json:"sleeps,omitempty"`   // share that sleeps, 0 to 0.05
+	MaxSleep time.Duration `json:"maxSleep,omitempty"` // longest sleep; 0 means 20 ms, at most 200 ms
+	Points   []Point       `json:"points,omitempty"`   // if Listed, exactly these points and no others
+	Listed   bool          `json:"listed,omitempty"`
+}
+
+// Validate reports a value out of range as ErrInvalid.
+func (e Explore) Validate() error {
+	switch {
+	case e.Yields < 0 || e.Yields > 1:
+		return fmt.Errorf("%w: share of yields %v is not within 0 and 1", ErrInvalid, e.Yields)
+	case e.Sleeps < 0 || e.Sleeps > MaxSleepRate:
+		return fmt.Errorf("%w: share of sleeps %v is not within 0 and %v", ErrInvalid, e.Sleeps, MaxSleepRate)
+	case e.MaxSleep < 0 || e.MaxSleep > MaxSleep:
+		return fmt.Errorf("%w: longest sleep %v is not within 0 and %v", ErrInvalid, e.MaxSleep, MaxSleep)
+	}
+	for _, p := range e.Points {
+		if p.Sleep < 0 || p.Sleep > MaxSleep || p.Op == 0 {
+			return fmt.Errorf("%w: point %+v: operations count from 1, sleeps are within 0 and %v", ErrInvalid, p, MaxSleep)
+		}
+	}
+	return nil
+}
+
+// Base reports whether e leaves the schedule alone.
+func (e Explore) Base() bool {
+	return e.Yields == 0 && e.Sleeps == 0 && len(e.Points) == 0
+}
+
+// String names e in a table.
+func (e Explore) String() string {
+	switch {
+	case e.Listed:
+		return fmt.Sprintf("%d points", len(e.Points))
+	case e.Base():
+		return "none"
+	case e.Sleeps == 0:
+		return fmt.Sprintf("yields %g", e.Yields)
+	case e.Yields == 0:
+		return fmt.Sprintf("sleeps %g up to %v", e.Sleeps, e.longest())
+	}
+	return fmt.Sprintf("yields %g, sleeps %g up to %v", e.Yields, e.Sleeps, e.longest())
+}
+
+func (e Explore) longest() time.Duration {
+	if e.MaxSleep == 0 {
+		return 20 * time.Millisecond
+	}
+	return e.MaxSleep
+}
+
+// Limits end a run that does not end by itself. Zero fields take the defaults.
+type Limits struct {
+	Virtual time.Duration `json:"virtual,omitempty"` // virtual time of a run; default 10 minutes; gives Liveness
+	SpinCPU time.Duration `json:"spin,omitempty"`    // CPU time without a sign of progress; default 10 s; gives Spin
+	Wall    time.Duration `json:"wall,omitempty"`    // real time of a run; default 10 minutes; gives Stuck
+	Memory  int64         `json:"memory,omitempty"`  // bytes of heap after which garbage is collected; default 1 GiB
+}
+
+func (l Limits) orDefault() Limits {
+	if l.Virtual == 0 {
+		l.Virtual = 10 * time.Minute
+	}
+	if l.SpinCPU == 0 {
+		l.SpinCPU = 10 * time.Second
+	}
+	if l.Wall == 0 {
+		l.Wall = 10 * time.Minute
+	}
+	if l.Memory == 0 {
+		l.Memory = 1 << 30
+	}
+	return l
+}
+
+// A Case names one run: the same case gives the same run, to the byte.
+type Case struct {
+	Test    string  `json:"test"` // as for go test -run; the name of one top-level test
+	Seed    uint64  `json:"seed"`
+	Explore Explore `json:"explore,omitzero"`
+	Limits  Limits  `json:"limits,omitzero"`
+	Faults  Faults  `json:"faults,omitzero"`
+	Explain bool    `json:"-"` // print the stack at each injected point
+}
+
+// An Outcome is what a run did.
+type Outcome struct {
+	Verdict   Verdict
+	Detail    string        // the line that says most about a failure
+	Output    []byte        // all that the test wrote, both streams in order
+	Hash      string        // SHA-256 of Output, in hex
+	Stack     string        // of the goroutine that spins
+	Virtual   time.Duration // time that passed in the run's world
+	CPU       time.Duration // CPU time it took in ours
+	Wall      time.Duration
+	Injected  []Point // what Explore injected, at most MaxTrace of them
+	Faults    []Fault // the network's, if they were recorded
+	Points    uint64  // synchronization points passed
+	Schedules uint64  // goroutines scheduled
+}
+
+// Signature is equal for two failures that are the same one: verdict, place
+// and message, numbers aside.
+func (o Outcome) Signature() string { return signature(o.Verdict, o.Detail) }

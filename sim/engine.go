@@ -1,0 +1,288 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"raftlab/sim/internal/overlay"
+)
+
+// Engine names.
+const (
+	Native = "native"
+	WASM   = "wasm"
+)
+
+// Options say how test binaries are built and run.
+type Options struct {
+	Engine   string         // Native, WASM, or "" to choose by Select
+	Race     bool           // build with the race detector (native only; needs a C compiler)
+	Tags     string         // build tags, comma-separated
+	Env      []string       // KEY=value pairs that tests see besides the fixed environment
+	Dir      string         // directory in which package patterns are resolved; "" is the current one
+	CacheDir string         // for overlays and compiled modules; "" is below os.UserCacheDir
+	Liveness *regexp.Regexp // messages of failed checks that mean Liveness; nil is DefaultLiveness
+}
+
+// A Program is the test binary of one package, ready to run under one engine.
+// Its methods may be called from several goroutines at once.
+type Program interface {
+	Package() string // import path
+	Engine() string
+	// Tests lists the top-level tests whose names match the pattern, which is
+	// as for go test -run up to the first slash.
+	Tests(ctx context.Context, pattern string) ([]string, error)
+	// Run runs one case. An error means that there was no run; whatever the
+	// test did is in the outcome.
+	Run(ctx context.Context, c Case) (Outcome, error)
+	// Close removes what Build left behind.
+	Close() error
+}
+
+// Select returns the engine to use for the Go toolchain found in dir and why:
+// native where its version is one that the edits were tested on.
+func Select(ctx context.Context, dir string) (engine, reason string, err error) {
+	tc, err := findToolchain(ctx, dir)
+	if err != nil {
+		return "", "", err
+	}
+	if err := tc.native(); err != nil {
+		return WASM, err.Error(), nil
+	}
+	return Native, tc.Version + " on " + runtime.GOOS + "/" + runtime.GOARCH + " is supported", nil
+}
+
+// NativeVersions lists the Go versions that the native engine was tested on.
+func NativeVersions() []string { return overlay.Tested() }
+
+// Build compiles the tests of the packages that match the patterns. Packages
+// without tests are left out.
+func Build(ctx context.Context, opt Options, patterns ...string) ([]Program, error) {
+	if opt.Engine == "" {
+		engine, _, err := Select(ctx, opt.Dir)
+		if err != nil {
+			return nil, err
+		}
+		opt.Engine = engine
+	}
+	if opt.Liveness == nil {
+		opt.Liveness = regexp.MustCompile(DefaultLiveness)
+	}
+	b, err := newBuilder(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	pkgs, err := b.list(ctx, patterns)
+	if err != nil {
+		return nil, err
+	}
+	var programs []Program
+	for _, pkg := range pkgs {
+		p, err := b.build(ctx, pkg)
+		if err != nil {
+			for _, p := range programs {
+				p.Close()
+			}
+			return nil, err
+		}
+		programs = append(programs, p)
+	}
+	return programs, nil
+}
+
+// toolchain is what go env says.
+type toolchain struct {
+	Root    string `json:"GOROOT"`
+	Version string `json:"GOVERSION"`
+	OS      string `json:"GOHOSTOS"`
+	Arch    string `json:"GOHOSTARCH"`
+}
+
+func findToolchain(ctx context.Context, dir string) (toolchain, error) {
+	var tc toolchain
+	out, err := goCommand(ctx, dir, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH")
+	if err != nil {
+		return tc, err
+	}
+	return tc, json.Unmarshal(out, &tc)
+}
+
+// native reports why the native engine is not chosen for the toolchain.
+func (tc toolchain) native() error {
+	if tc.OS != "linux" || tc.Arch != "amd64" {
+		return fmt.Errorf("%w: the native engine runs on linux/amd64, not %s/%s", ErrUnsupported, tc.OS, tc.Arch)
+	}
+	if !slices.Contains(overlay.Tested(), tc.Version) {
+		return fmt.Errorf("%w: the native engine is tested on %s, not %s", ErrUnsupported, strings.Join(overlay.Tested(), ", "), tc.Version)
+	}
+	return nil
+}
+
+// goCommand runs the go tool and returns what it prints.
+func goCommand(ctx context.Context, dir string, env []string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
+}
+
+// pkgInfo is what go list says of a package.
+type pkgInfo struct {
+	ImportPath   string
+	Dir          string
+	TestGoFiles  []string
+	XTestGoFiles []string
+	Module       *struct{ Dir string }
+}
+
+// builder compiles test binaries for one engine.
+type builder struct {
+	opt     Options
+	cache   string // directory that survives
+	overlay string // native: path of the overlay file
+}
+
+func newBuilder(ctx context.Context, opt Options) (*builder, error) {
+	b := &builder{opt: opt, cache: opt.CacheDir}
+	if b.cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("sim: nowhere to keep the overlay: %w", err)
+		}
+		b.cache = filepath.Join(dir, "raftlab")
+	}
+	switch opt.Engine {
+	case Native:
+		return b, b.prepareNative(ctx)
+	case WASM:
+		if opt.Race {
+			return nil, fmt.Errorf("%w: the wasm engine has no race detector", ErrUnsupported)
+		}
+		return b, nil
+	}
+	return nil, fmt.Errorf("%w: engine %q is neither %q nor %q", ErrInvalid, opt.Engine, Native, WASM)
+}
+
+// env is the environment of the go tool for the engine's target.
+func (b *builder) env() []string {
+	if b.opt.Engine == WASM {
+		return []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}
+	}
+	if b.opt.Race {
+		return []string{"GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=1"}
+	}
+	return []string{"GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0"}
+}
+
+// flags are the build flags that go list needs too.
+func (b *builder) flags() []string {
+	tags := b.opt.Tags
+	if b.opt.Engine == Native {
+		tags = strings.Trim("faketime,netgo,osusergo,"+tags, ",")
+	}
+	if tags == "" {
+		return nil
+	}
+	return []string{"-tags", tags}
+}
+
+func (b *builder) list(ctx context.Context, patterns []string) ([]pkgInfo, error) {
+	args := append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module"}, b.flags()...)
+	out, err := goCommand(ctx, b.opt.Dir, b.env(), append(args, patterns...)...)
+	if err != nil {
+		return nil, err
+	}
+	var pkgs []pkgInfo
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var p pkgInfo
+		if err := dec.Decode(&p); err != nil {
+			return nil, fmt.Errorf("go list: %w", err)
+		}
+		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
+			pkgs = append(pkgs, p)
+		}
+	}
+	if len(pkgs) == 0 {
+		return nil, fmt.Errorf("%w: no tests in %s", ErrInvalid, strings.Join(patterns, " "))
+	}
+	return pkgs, nil
+}
+
+// build compiles one package's test binary into a directory of its own.
+func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
+	dir, err := os.MkdirTemp("", "raftlab-sim-")
+	if err != nil {
+		return nil, err
+	}
+	bin := filepath.Join(dir, "sim.test")
+	args := append([]string{"test", "-c", "-vet=off", "-o", bin}, b.flags()...)
+	if b.opt.Engine == Native {
+		args = append(args, "-overlay", b.overlay)
+	}
+	if b.opt.Race {
+		args = append(args, "-race")
+	}
+	if _, err := goCommand(ctx, b.opt.Dir, b.env(), append(args, pkg.ImportPath)...); err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	base := program{pkg: pkg, opt: b.opt, dir: dir, bin: bin}
+	if b.opt.Engine == WASM {
+		return newWasmProgram(ctx, base, b.cache)
+	}
+	return &nativeProgram{base}, nil
+}
+
+// program is what the programs of all engines share.
+type program struct {
+	pkg pkgInfo
+	opt Options
+	dir string // of the binary
+	bin string
+}
+
+func (p *program) Package() string { return p.pkg.ImportPath }
+func (p *program) Engine() string  { return p.opt.Engine }
+func (p *program) race() bool      { return p.opt.Race }
+
+// args are the arguments of a run. They are the same for each run of a test.
+func runArgs(test string) []string {
+	return []string{"-test.run=" + anchored(test), "-test.v=true", "-test.timeout=0",
+		"-test.parallel=4", "-test.count=1", "-test.paniconexit0"}
+}
+
+// anchored makes a pattern of a test's name, which may go on to name subtests.
+func anchored(test string) string {
+	top, sub, found := strings.Cut(test, "/")
+	top = "^" + strings.TrimSuffix(strings.TrimPrefix(top, "^"), "$") + "$"
+	if found {
+		return top + "/" + sub
+	}
+	return top
+}
+
+// listed takes the tests and examples out of what -test.list printed.
+func listed(out []byte) []string {
+	var tests []string
+	for line := range strings.SplitSeq(string(out), "\n") {
+		if strings.HasPrefix(line, "Test") || strings.HasPrefix(line, "Example") {
+			tests = append(tests, strings.TrimSpace(line))
+		}
+	}
+	return tests
+}

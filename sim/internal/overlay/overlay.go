@@ -1,0 +1,131 @@
+// Package overlay generates the files that make a Go toolchain build test
+// binaries whose every choice follows from a seed. The user's own Go tree is
+// read, edited by anchored replacements and written elsewhere, for use with
+// go build -overlay; the tree itself is never touched. A source in which an
+// anchor is not found exactly once is refused: better no engine than one that
+// is almost deterministic.
+package overlay
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// ErrMismatch is returned when a Go tree's source does not contain what an
+// edit is anchored on.
+var ErrMismatch = errors.New("overlay: Go source does not match")
+
+//go:embed files
+var added embed.FS
+
+// An edit replaces the only occurrence of old in a file of the Go tree.
+type edit struct {
+	file string // below GOROOT/src
+	old  string
+	new  string
+	why  string
+}
+
+// Tested lists the Go versions whose runtime the edits were tested on.
+func Tested() []string { return []string{"go1.26.8"} }
+
+// Generate writes the edited files of the Go tree at goroot below dir and
+// returns the path of the overlay file that lists them. The directory's name
+// follows from the content, so that the same tree always gives the same paths
+// and one build cache serves all runs.
+func Generate(goroot, dir string) (string, error) {
+	files, err := apply(goroot)
+	if err != nil {
+		return "", err
+	}
+	home := filepath.Join(dir, digest(files))
+	list := filepath.Join(home, "overlay.json")
+	if _, err := os.Stat(list); err == nil {
+		return list, nil
+	}
+	return list, write(goroot, home, list, files)
+}
+
+// apply returns the content of each edited or added file, by its path below
+// GOROOT/src.
+func apply(goroot string) (map[string]string, error) {
+	files := map[string]string{}
+	for _, e := range edits {
+		if _, ok := files[e.file]; !ok {
+			src, err := os.ReadFile(filepath.Join(goroot, "src", filepath.FromSlash(e.file)))
+			if err != nil {
+				return nil, fmt.Errorf("%w: %s: %v", ErrMismatch, e.file, err)
+			}
+			files[e.file] = string(src)
+		}
+		if n := strings.Count(files[e.file], e.old); n != 1 {
+			return nil, fmt.Errorf("%w: %s has %d places, not one, to %s; the anchor is %q", ErrMismatch, e.file, n, e.why, e.old)
+		}
+		files[e.file] = strings.Replace(files[e.file], e.old, e.new, 1)
+	}
+	for path, name := range additions {
+		src, err := added.ReadFile("files/" + name)
+		if err != nil {
+			return nil, err
+		}
+		files[path] = string(src)
+	}
+	return files, nil
+}
+
+func digest(files map[string]string) string {
+	h := sha256.New()
+	names := make([]string, 0, len(files))
+	for name := range files {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		fmt.Fprintf(h, "%s %d\n%s", name, len(files[name]), files[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16]
+}
+
+// write fills a directory of its own and renames it into place, so that two
+// processes may generate at once.
+func write(goroot, home, list string, files map[string]string) error {
+	if err := os.MkdirAll(filepath.Dir(home), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(home), "new-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	var lists struct{ Replace map[string]string }
+	lists.Replace = map[string]string{}
+	for path, src := range files {
+		flat := strings.ReplaceAll(path, "/", "_")
+		if err := os.WriteFile(filepath.Join(tmp, flat), []byte(src), 0o644); err != nil {
+			return err
+		}
+		lists.Replace[filepath.Join(goroot, "src", filepath.FromSlash(path))] = filepath.Join(home, flat)
+	}
+	data, err := json.MarshalIndent(lists, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(tmp, "overlay.json"), data, 0o644); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, home); err != nil {
+		if _, there := os.Stat(list); there == nil {
+			return nil // another process was faster
+		}
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"raftlab/sim/internal/overlay"
+)
+
+// MaxTrace is the number of injected points that an Outcome can list.
+const MaxTrace = 1 << 16
+
+// maxOutput bounds what a run may write; a run that writes more is ended.
+const maxOutput = 64 << 20
+
+// prepareNative generates the overlay for the toolchain in use.
+func (b *builder) prepareNative(ctx context.Context) error {
+	tc, err := findToolchain(ctx, b.opt.Dir)
+	if err != nil {
+		return err
+	}
+	if tc.OS != "linux" || tc.Arch != "amd64" {
+		return tc.native()
+	}
+	// A version that is not on the list is tried when it is asked for: the
+	// anchors decide.
+	if b.overlay, err = overlay.Generate(tc.Root, filepath.Join(b.cache, "overlay")); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrUnsupported, tc.Version, err)
+	}
+	return nil
+}
+
+// nativeProgram runs a test binary built with the seeded runtime, one process
+// for each run.
+type nativeProgram struct {
+	program
+}
+
+// Close removes the binary.
+func (p *nativeProgram) Close() error { return os.RemoveAll(p.dir) }
+
+// Tests runs the binary with -test.list.
+func (p *nativeProgram) Tests(ctx context.Context, pattern string) ([]string, error) {
+	c := Case{Limits: Limits{}.orDefault()}
+	run, err := p.start(ctx, c, []string{"-test.list=" + pattern})
+	if err != nil {
+		return nil, err
+	}
+	out, err := run.wait(ctx, c.Limits)
+	if err != nil {
+		return nil, err
+	}
+	if out.end.code != 0 {
+		return nil, fmt.Errorf("sim: %s -test.list=%s failed: %s", p.pkg.ImportPath, pattern, out.output)
+	}
+	return listed(out.output), nil
+}
+
+// Run runs one case in a process of its own.
+func (p *nativeProgram) Run(ctx context.Context, c Case) (Outcome, error) {
+	if err := c.Explore.Validate(); err != nil {
+		return Outcome{}, err
+	}
+	c.Limits = c.Limits.orDefault()
+	began := time.Now()
+	run, err := p.start(ctx, c, runArgs(c.Test))
+	if err != nil {
+		return Outcome{}, err
+	}
+	res, err := run.wait(ctx, c.Limits)
+	if err != nil {
+		return Outcome{}, err
+	}
+	out := res.outcome(p.opt.Liveness)
+	out.Wall = time.Since(began)
+	return out, nil
+}
+
+// childEnv is the fixed environment of a run; tmp is the only directory whose
+// name differs between runs, and output mentions it as $TMPDIR.
+func (p *program) childEnv(tmp string, c Case) []string {
+	env := []string{
+		"RAFTLAB_SIM=3", // the descriptor of the shared page
+		"GOMAXPROCS=1",
+		"GODEBUG=asyncpreemptoff=1,gcstoptheworld=2",
+		"GOGC=off",
+		"GOMEMLIMIT=" + strconv.FormatInt(c.Limits.Memory, 10),
+		"GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0",
+		"RAFTLAB_REALTIME=1", // time is virtual already: no bubble inside the bubble
+		"TZ=UTC",
+		"LANG=C",
+		"USER=sim",
+		"HOME=" + tmp,
+		"TMPDIR=" + tmp,
+		"PWD=" + p.pkg.Dir,
+		"PATH=" + os.Getenv("PATH"),
+	}
+	if c.Faults.Record {
+		env = append(env, faultsEnv+"="+faultsDir(tmp))
+	}
+	return append(env, p.opt.Env...)
+}
+
+var errNoTemp = errors.New("sim: no temporary directory for the run")
+
+// scratch makes the temporary directory of a run. Its name always has the
+// same length.
+func scratch() (string, error) {
+	for range 100 {
+		dir := filepath.Join(os.TempDir(), fmt.Sprintf("raftlab-run-%016x", rand.Uint64()))
+		err := os.Mkdir(dir, 0o700)
+		if err == nil {
+			return dir, nil
+		}
+		if !errors.Is(err, os.ErrExist) {
+			return "", fmt.Errorf("%w: %w", errNoTemp, err)
+		}
+	}
+	return "", errNoTemp
+}

@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// The page is a file that a native run and the process that watches it share:
+// the layout of simPage in internal/overlay/files/runtime_sim.go.txt, which
+// must change together with this file.
+const (
+	pageMagic   = 0x314d4953544641
+	pageWords   = 64
+	recordWords = 4
+
+	verdictLimit    = 1
+	verdictDeadlock = 2
+)
+
+// Words of the upper half, which says how to run.
+const (
+	wordMagic = iota
+	wordSize
+	wordSeed
+	wordLimit
+	wordReadTick
+	wordReadStep
+	wordReadCap
+	wordSchedTick
+	wordSchedStep
+	wordSchedCap
+	wordSpinOps
+	wordSpinCharge
+	wordMode
+	wordYieldOdds
+	wordSleepOdds
+	wordMaxSleep
+	wordListed
+	wordTraceCap
+	wordVerbose
+)
+
+// Words of the lower half, which reports.
+const (
+	wordBegan = 32 + iota
+	wordNow
+	wordSchedules
+	wordReads
+	wordIdles
+	wordPoints
+	wordInjected
+	wordVerdict
+	wordForced
+)
+
+// The clock's charges. A read of the clock or a switch of goroutines costs
+// about as much as on a real machine; code that polls without letting the
+// world go idle pays more and more, up to the cap.
+const (
+	readTick   = 100 * time.Nanosecond
+	readStep   = 200
+	readCap    = 1000
+	schedTick  = 200 * time.Nanosecond
+	schedStep  = 1000
+	schedCap   = 500
+	spinOps    = 10_000
+	spinCharge = time.Millisecond
+)
+
+type page struct {
+	f      *os.File
+	listed int
+}
+
+// newPage writes a case into an unnamed file.
+func newPage(c Case) (*page, error) {
+	f, err := os.CreateTemp("", "raftlab-page-")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(f.Name())
+	points := slices.Clone(c.Explore.Points)
+	slices.SortFunc(points, comparePoints)
+	p := &page{f: f, listed: len(points)}
+	buf := p.encode(c, points)
+	if err = f.Truncate(int64(p.size())); err == nil {
+		_, err = f.WriteAt(buf, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("sim: page: %w", err)
+	}
+	return p, nil
+}
+
+func (p *page) size() int { return 8 * (pageWords + recordWords*(p.listed+MaxTrace)) }
+
+func (p *page) encode(c Case, points []Point) []byte {
+	words := make([]uint64, pageWords, pageWords+recordWords*len(points))
+	set := map[int]uint64{
+		wordMagic: pageMagic, wordSize: uint64(p.size()), wordSeed: c.Seed,
+		wordLimit:    uint64(c.Limits.Virtual),
+		wordReadTick: uint64(readTick), wordReadStep: readStep, wordReadCap: readCap,
+		wordSchedTick: uint64(schedTick), wordSchedStep: schedStep, wordSchedCap: schedCap,
+		wordSpinOps: spinOps, wordSpinCharge: uint64(spinCharge),
+		wordYieldOdds: uint64(c.Explore.Yields * (1 << 32)),
+		wordSleepOdds: uint64(c.Explore.Sleeps * (1 << 32)),
+		wordMaxSleep:  uint64(c.Explore.longest()),
+		wordListed:    uint64(len(points)), wordTraceCap: MaxTrace,
+	}
+	switch {
+	case c.Explore.Listed:
+		set[wordMode] = 2
+	case !c.Explore.Base():
+		set[wordMode] = 1
+	}
+	if c.Explain {
+		set[wordVerbose] = 1
+	}
+	for i, w := range set {
+		words[i] = w
+	}
+	for _, pt := range points {
+		words = append(words, pt.Goroutine, pt.Op, uint64(pt.Sleep), 0)
+	}
+	buf := make([]byte, 0, 8*len(words))
+	for _, w := range words {
+		buf = binary.LittleEndian.AppendUint64(buf, w)
+	}
+	return buf
+}
+
+func comparePoints(a, b Point) int {
+	if a.Goroutine != b.Goroutine {
+		return compareUint(a.Goroutine, b.Goroutine)
+	}
+	return compareUint(a.Op, b.Op)
+}
+
+func compareUint(a, b uint64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// report is the lower half of the page.
+type report [pageWords]uint64
+
+func (p *page) read() (report, error) {
+	var buf [8 * pageWords]byte
+	var r report
+	if _, err := p.f.ReadAt(buf[:], 0); err != nil {
+		return r, err
+	}
+	for i := range r {
+		r[i] = binary.LittleEndian.Uint64(buf[8*i:])
+	}
+	return r, nil
+}
+
+// trace lists the injected points.
+func (p *page) trace(r report) ([]Point, error) {
+	n := min(r[wordInjected], MaxTrace)
+	buf := make([]byte, 8*recordWords*n)
+	if _, err := p.f.ReadAt(buf, int64(8*(pageWords+recordWords*p.listed))); n > 0 && err != nil {
+		return nil, err
+	}
+	points := make([]Point, n)
+	for i := range points {
+		rec := buf[8*recordWords*i:]
+		points[i] = Point{
+			Goroutine: binary.LittleEndian.Uint64(rec),
+			Op:        binary.LittleEndian.Uint64(rec[8:]),
+			Sleep:     time.Duration(binary.LittleEndian.Uint64(rec[16:])),
+		}
+	}
+	return points, nil
+}
+
+func (p *page) close() { p.f.Close() }

@@ -1,0 +1,336 @@
+//go:build linux
+
+package sim
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// process is a native run under way.
+type process struct {
+	cmd    *exec.Cmd
+	page   *page
+	tmp    string
+	faults Faults
+	out    *output
+	began  time.Time
+}
+
+// output collects what a run writes.
+type output struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	full func()
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.buf.Len()+len(b) > maxOutput {
+		o.full()
+		return len(b), nil
+	}
+	return o.buf.Write(b)
+}
+
+func (o *output) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Len()
+}
+
+// start starts the binary with the page on descriptor 3.
+func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*process, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	pg, err := newPage(c)
+	if err != nil {
+		return nil, err
+	}
+	tmp, err := scratch()
+	if err == nil {
+		err = c.Faults.prepare(tmp)
+	}
+	if err != nil {
+		pg.close()
+		return nil, err
+	}
+	cmd := exec.Command(p.bin, args...)
+	cmd.Args[0] = "sim.test"
+	cmd.Dir = p.pkg.Dir
+	cmd.Env = p.childEnv(tmp, c)
+	cmd.ExtraFiles = []*os.File{pg.f}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r := &process{cmd: cmd, page: pg, tmp: tmp, faults: c.Faults, began: time.Now()}
+	r.out = &output{full: r.kill}
+	cmd.Stdout, cmd.Stderr = r.out, r.out
+	cmd.WaitDelay = 2 * time.Second // for grandchildren that keep the pipe open
+	if err := startUnrandomized(cmd); err != nil {
+		r.cleanup()
+		return nil, fmt.Errorf("sim: %w", err)
+	}
+	return r, nil
+}
+
+// startUnrandomized starts cmd without randomization of its address space:
+// stack dumps show addresses. Where a sandbox forbids that, only addresses
+// outside of the Go heap may differ between runs.
+func startUnrandomized(cmd *exec.Cmd) error {
+	const addrNoRandomize = 0x0040000 // personality(2)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	old, _, errno := syscall.RawSyscall(syscall.SYS_PERSONALITY, 0xffffffff, 0, 0)
+	if errno == 0 {
+		syscall.RawSyscall(syscall.SYS_PERSONALITY, old|addrNoRandomize, 0, 0)
+		defer syscall.RawSyscall(syscall.SYS_PERSONALITY, old, 0, 0)
+	}
+	return cmd.Start()
+}
+
+func (r *process) kill() { syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) }
+
+func (r *process) cleanup() {
+	r.page.close()
+	os.RemoveAll(r.tmp)
+}
+
+// result is a finished process.
+type result struct {
+	end    ending
+	output []byte
+	stack  string
+	report report
+	points []Point
+	faults []Fault
+	cpu    time.Duration
+}
+
+// wait waits for the end of the process, which the watchdog may bring about.
+func (r *process) wait(ctx context.Context, lim Limits) (result, error) {
+	defer r.cleanup()
+	exited := make(chan struct{})
+	watched := make(chan watch)
+	go func() { watched <- r.watch(ctx, exited, lim) }()
+	err := r.cmd.Wait()
+	close(exited)
+	w := <-watched
+	r.kill() // whatever the test started and left behind
+	if ctx.Err() != nil {
+		return result{}, ctx.Err()
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		return result{}, fmt.Errorf("sim: %w", err)
+	}
+	return r.result(w)
+}
+
+func (r *process) result(w watch) (result, error) {
+	state := r.cmd.ProcessState
+	res := result{end: w.end, cpu: state.UserTime() + state.SystemTime()}
+	res.end.code = state.ExitCode()
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && !w.end.spin && !w.end.stuck {
+		res.end.note = "ended by " + ws.Signal().String()
+		if r.out.len() > maxOutput-1<<20 {
+			res.end.note = "more than 64 MiB of output"
+		}
+	}
+	var err error
+	if res.report, err = r.page.read(); err != nil {
+		return res, err
+	}
+	res.end.limit = res.report[wordVerdict] == verdictLimit
+	res.end.deadlock = res.report[wordVerdict] == verdictDeadlock
+	if res.points, err = r.page.trace(res.report); err != nil {
+		return res, err
+	}
+	if res.faults, err = r.faults.met(r.tmp); err != nil {
+		return res, err
+	}
+	raw := r.out.buf.Bytes()
+	if w.end.spin || w.end.stuck {
+		res.stack = runningStack(raw[w.mark:])
+		raw = raw[:w.mark]
+		if place := spinPlace(res.stack); place != "" {
+			res.end.note = strings.TrimSuffix(res.end.note+", "+place, ", ")
+		}
+	}
+	res.output = bytes.ReplaceAll(raw, []byte(r.tmp), []byte("$TMPDIR"))
+	return res, nil
+}
+
+func (res result) outcome(liveness *regexp.Regexp) Outcome {
+	sum := sha256.Sum256(res.output)
+	o := Outcome{
+		Output: res.output, Hash: hex.EncodeToString(sum[:]), Stack: res.stack,
+		Virtual:  time.Duration(res.report[wordNow] - res.report[wordBegan]),
+		CPU:      res.cpu,
+		Injected: res.points, Faults: res.faults, Points: res.report[wordPoints], Schedules: res.report[wordSchedules],
+	}
+	o.Verdict, o.Detail = judge(res.end, res.output, liveness)
+	return o
+}
+
+// watch is what the watchdog did.
+type watch struct {
+	end  ending
+	mark int // length of the output when it acted
+}
+
+// stuckAfter is the real time without progress or CPU use after which a run
+// is taken to wait for something outside of its world.
+const stuckAfter = 30 * time.Second
+
+// watch looks at the shared page now and then. A process that uses CPU time
+// while no goroutine is scheduled and no clock is read spins; one that uses
+// none is stuck in the real world.
+func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits) watch {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	last, seen := r.progress(), time.Now()
+	base := r.usage()
+	for {
+		select {
+		case <-exited:
+			return watch{}
+		case <-ctx.Done():
+			r.kill()
+			return watch{}
+		case <-tick.C:
+		}
+		if now := r.progress(); now != last {
+			last, seen, base = now, time.Now(), r.usage()
+		}
+		cpu := r.usage() - base
+		idle := time.Since(seen)
+		switch {
+		case cpu >= lim.SpinCPU:
+			return r.quit(exited, ending{spin: true})
+		case idle > stuckAfter && cpu < idle/1000:
+			return r.quit(exited, ending{stuck: true, note: "waits for something outside of the simulated world"})
+		case time.Since(r.began) > lim.Wall:
+			return r.quit(exited, ending{stuck: true, note: fmt.Sprintf("not finished after %v of real time", lim.Wall)})
+		}
+	}
+}
+
+// progress is a number that changes whenever the run gets on.
+func (r *process) progress() uint64 {
+	rep, err := r.page.read()
+	if err != nil {
+		return 0
+	}
+	return rep[wordSchedules] + rep[wordReads] + rep[wordForced] + rep[wordIdles]
+}
+
+// quit asks the busiest thread for its stack, by the signal that makes the Go
+// runtime print it, and ends the process.
+func (r *process) quit(exited <-chan struct{}, end ending) watch {
+	w := watch{end: end, mark: r.out.len()}
+	pid := r.cmd.Process.Pid
+	tid := busiest(pid)
+	syscall.Syscall(syscall.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(syscall.SIGQUIT))
+	select {
+	case <-exited:
+	case <-time.After(5 * time.Second):
+		r.kill()
+	}
+	return w
+}
+
+// usage is the CPU time of the process.
+func (r *process) usage() time.Duration {
+	return cpuTime(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))
+}
+
+// cpuTime reads a stat file of proc(5): fields 14 and 15, in hundredths of a
+// second.
+func cpuTime(stat string) time.Duration {
+	data, err := os.ReadFile(stat)
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// busiest returns the thread that used most CPU time over a moment.
+func busiest(pid int) int {
+	dir := fmt.Sprintf("/proc/%d/task", pid)
+	before := map[int]time.Duration{}
+	best, most := pid, time.Duration(-1)
+	for round := range 2 {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			tid, err := strconv.Atoi(e.Name())
+			if err != nil {
+				continue
+			}
+			cpu := cpuTime(fmt.Sprintf("%s/%d/stat", dir, tid))
+			if round == 0 {
+				before[tid] = cpu
+			} else if used := cpu - before[tid]; used > most {
+				best, most = tid, used
+			}
+		}
+		if round == 0 {
+			time.Sleep(300 * time.Millisecond)
+		}
+	}
+	return best
+}
+
+var (
+	goroutineRE = regexp.MustCompile(`(?m)^goroutine \d+ .*\[running.*\]:$`)
+	frameRE     = regexp.MustCompile(`(?m)^([\w./*()\[\]-]+)\(.*\)\n\t(.*?:\d+)`)
+)
+
+// runningStack cuts the running goroutine's stack out of a dump.
+func runningStack(dump []byte) string {
+	at := goroutineRE.FindIndex(dump)
+	if at == nil {
+		return string(dump)
+	}
+	stack, _, _ := bytes.Cut(dump[at[0]:], []byte("\n\n"))
+	return string(stack)
+}
+
+// spinPlace names the innermost frame that is not the runtime's.
+func spinPlace(stack string) string {
+	for _, m := range frameRE.FindAllStringSubmatch(stack, -1) {
+		if !strings.HasPrefix(m[1], "runtime.") && !strings.HasPrefix(m[1], "sync") {
+			return "in " + m[1] + " " + m[2][strings.LastIndexByte(m[2], '/')+1:]
+		}
+	}
+	return ""
+}
+
+// processCPU is the CPU time of this process.
+func processCPU() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

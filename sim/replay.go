@@ -1,0 +1,77 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+)
+
+// A Replay is a failure in a file: it can be run again, and kept beside the
+// code as a regression test.
+type Replay struct {
+	Package string  `json:"package"`
+	Case    Case    `json:"case"`
+	Engine  string  `json:"engine"`
+	Race    bool    `json:"race,omitempty"`
+	Tags    string  `json:"tags,omitempty"`
+	Go      string  `json:"go"` // version of the toolchain it was found with
+	Verdict Verdict `json:"verdict"`
+	Detail  string  `json:"detail"`
+	Hash    string  `json:"hash"` // of the output then
+	Note    string  `json:"note,omitempty"`
+}
+
+// NewReplay makes a replay of a case that failed.
+func NewReplay(ctx context.Context, p Program, opt Options, c Case, out Outcome) (Replay, error) {
+	tc, err := findToolchain(ctx, opt.Dir)
+	if err != nil {
+		return Replay{}, err
+	}
+	return Replay{
+		Package: p.Package(), Case: c, Engine: p.Engine(), Race: opt.Race, Tags: opt.Tags,
+		Go: tc.Version, Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
+	}, nil
+}
+
+// Save writes the replay to a file.
+func (r Replay) Save(path string) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, '\n'), 0o644)
+}
+
+// LoadReplay reads a file that Save wrote.
+func LoadReplay(path string) (Replay, error) {
+	var r Replay
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("%w: replay %s: %w", ErrInvalid, path, err)
+	}
+	if r.Package == "" || r.Case.Test == "" {
+		return r, fmt.Errorf("%w: replay %s names no package or no test", ErrInvalid, path)
+	}
+	return r, r.Case.Explore.Validate()
+}
+
+// Signature is what the failure has in common with its repetitions.
+func (r Replay) Signature() string { return signature(r.Verdict, r.Detail) }
+
+// Run builds the package and runs the case. Whether the outcome is the same
+// failure is for the caller to judge: by Hash if the code is unchanged, by
+// Signature if it is not, by its verdict if the bug has been mended.
+func (r Replay) Run(ctx context.Context, opt Options, explain bool) (Outcome, error) {
+	opt.Engine, opt.Race, opt.Tags = r.Engine, r.Race, r.Tags
+	programs, err := Build(ctx, opt, r.Package)
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer programs[0].Close()
+	r.Case.Explain = explain
+	return programs[0].Run(ctx, r.Case)
+}

@@ -1,0 +1,254 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// replays is how often a failure is run again before it is reported.
+const replays = 2
+
+// A Sweep runs the tests of some programs in many worlds.
+type Sweep struct {
+	Programs []Program
+	Pattern  string        // of tests, as for go test -run; "" is all
+	Seeds    Seeds         // used if For is 0
+	For      time.Duration // seeds from Seeds.First on until so much real time has passed
+	Shard    Shard
+	Explore  Explore // if not the base, each world runs twice: base, as the control, and explored
+	Limits   Limits
+	Jobs     int // runs at once; 0 is the number of CPUs
+
+	// OnResult is called for each result and OnProgress now and then, one call
+	// at a time. Either may be nil. The outcome is that of the first run.
+	OnResult   func(Result, Outcome)
+	OnProgress func(Progress)
+}
+
+// Progress says how far a sweep has come.
+type Progress struct {
+	Done, Total uint64 // Total is 0 if the sweep is limited by time
+	Failures    int
+	Elapsed     time.Duration
+	Left        time.Duration // estimate
+	Rate        float64       // runs per second
+}
+
+// job is a case of one program.
+type job struct {
+	program Program
+	c       Case
+}
+
+// Run runs the sweep and returns its summary. It ends early, with what it has,
+// when ctx ends. An error means that something could not be run.
+func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
+	if err := s.Explore.Validate(); err != nil {
+		return nil, err
+	}
+	tests, err := s.tests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &sweepRun{Sweep: s, summary: NewSummary(), began: time.Now(), total: s.total(len(tests))}
+	jobs := make(chan job)
+	go s.produce(ctx, tests, jobs)
+	workers := s.Jobs
+	if workers <= 0 {
+		workers = runtime.NumCPU()
+	}
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for j := range jobs {
+				if err := r.run(ctx, j); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil && err != ctx.Err() {
+		return r.summary, err
+	}
+	return r.summary, nil
+}
+
+// tests lists the cases of one seed: every test, in every exploration.
+func (s *Sweep) tests(ctx context.Context) ([]job, error) {
+	explores := []Explore{{}}
+	if !s.Explore.Base() {
+		explores = append(explores, s.Explore)
+	}
+	top, sub, hasSub := strings.Cut(s.Pattern, "/")
+	var jobs []job
+	for _, p := range s.Programs {
+		names, err := p.Tests(ctx, orAll(top))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if hasSub {
+				name += "/" + sub
+			}
+			for _, e := range explores {
+				jobs = append(jobs, job{p, Case{Test: name, Explore: e, Limits: s.Limits}})
+			}
+		}
+	}
+	if len(jobs) == 0 {
+		return nil, fmt.Errorf("%w: no test matches %q", ErrInvalid, s.Pattern)
+	}
+	return jobs, nil
+}
+
+func orAll(pattern string) string {
+	if pattern == "" {
+		return "."
+	}
+	return pattern
+}
+
+// total is the number of results to expect, 0 if time decides.
+func (s *Sweep) total(cases int) uint64 {
+	if s.For > 0 {
+		return 0
+	}
+	return s.Shard.of(s.Seeds.Count()) * uint64(cases)
+}
+
+// produce sends the cases, seed by seed, so that a sweep that ends early has
+// covered all tests alike.
+func (s *Sweep) produce(ctx context.Context, tests []job, jobs chan<- job) {
+	defer close(jobs)
+	last := s.Seeds.Last
+	if s.For > 0 {
+		last = math.MaxUint64
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.For)
+		defer cancel()
+	}
+	for n := uint64(0); ; n++ {
+		if s.Shard.has(n) {
+			for _, j := range tests {
+				j.c.Seed = s.Seeds.First + n
+				select {
+				case jobs <- j:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+		if s.Seeds.First+n == last {
+			return
+		}
+	}
+}
+
+// sweepRun is the state of a sweep under way.
+type sweepRun struct {
+	*Sweep
+	began time.Time
+	total uint64
+
+	mu      sync.Mutex
+	summary *Summary
+}
+
+func (r *sweepRun) run(ctx context.Context, j job) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	res, out, err := Check(ctx, j.program, j.c)
+	if ctx.Err() != nil {
+		return nil // cut off: not a result
+	}
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.summary.Add(res)
+	if r.OnResult != nil {
+		r.OnResult(res, out)
+	}
+	if r.OnProgress != nil {
+		r.OnProgress(r.progress())
+	}
+	return nil
+}
+
+func (r *sweepRun) progress() Progress {
+	p := Progress{
+		Done: uint64(r.summary.runs), Total: r.total,
+		Failures: len(r.summary.failures), Elapsed: time.Since(r.began),
+	}
+	p.Rate = float64(p.Done) / p.Elapsed.Seconds()
+	if r.total == 0 {
+		p.Left = max(0, r.For-p.Elapsed)
+	} else if p.Rate > 0 && p.Done < p.Total {
+		p.Left = time.Duration(float64(p.Total-p.Done) / p.Rate * float64(time.Second))
+	}
+	return p
+}
+
+// Check runs one case. If it fails it is replayed twice; replays that differ
+// make the verdict Diverged.
+func Check(ctx context.Context, p Program, c Case) (Result, Outcome, error) {
+	out, err := p.Run(ctx, c)
+	if err != nil {
+		return Result{}, out, err
+	}
+	res := Result{
+		Package: p.Package(), Test: c.Test, Seed: c.Seed, Engine: p.Engine(), Explore: c.Explore,
+		Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
+		Virtual: out.Virtual, CPU: out.CPU, Wall: out.Wall,
+	}
+	if r, ok := p.(interface{ race() bool }); ok {
+		res.Race = r.race()
+	}
+	if out.Verdict == Pass {
+		return res, out, nil
+	}
+	res.Command = Command(res, c.Limits)
+	for range replays {
+		again, err := p.Run(ctx, c)
+		if err != nil {
+			return res, out, err
+		}
+		if again.Hash == out.Hash && again.Signature() == out.Signature() {
+			res.Replays++
+			continue
+		}
+		if res.Verdict != Diverged {
+			res.Verdict = Diverged
+			res.Detail = fmt.Sprintf("first %s (%s), then %s (%s)", out.Verdict, out.Detail, again.Verdict, again.Detail)
+		}
+	}
+	return res, out, nil
+}
+
+// Command is the line that repeats a result.
+func Command(r Result, lim Limits) string {
+	args := []string{"raftlab", "sim", r.Package, "--engine", r.Engine, "--run", "'" + anchored(r.Test) + "'", "--seeds", fmt.Sprint(r.Seed)}
+	if r.Race {
+		args = append(args, "--race")
+	}
+	if r.Explore.Yields > 0 {
+		args = append(args, "--yields", fmt.Sprint(r.Explore.Yields))
+	}
+	if r.Explore.Sleeps > 0 {
+		args = append(args, "--sleeps", fmt.Sprint(r.Explore.Sleeps), "--max-sleep", r.Explore.longest().String())
+	}
+	if lim.Virtual > 0 {
+		args = append(args, "--virtual", lim.Virtual.String())
+	}
+	return strings.Join(args, " ")
+}

@@ -1,0 +1,138 @@
+package sim
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+)
+
+// A Verdict says how a run ended.
+type Verdict string
+
+// The verdicts, from good to worse. Only Pass is a success.
+const (
+	Pass     Verdict = "pass"     // the test passed
+	Safety   Verdict = "safety"   // a check of the test failed
+	Liveness Verdict = "liveness" // nothing wrong was seen, but the awaited did not happen within a limit of virtual time
+	Deadlock Verdict = "deadlock" // every goroutine waits for another
+	Spin     Verdict = "spin"     // a goroutine runs without ever yielding
+	Crash    Verdict = "crash"    // a panic, a fatal error of the runtime, an exit or a signal
+	Race     Verdict = "race"     // the race detector, or a map's own check, saw a data race
+	Stuck    Verdict = "stuck"    // the process waits for something outside of the simulated world
+	Diverged Verdict = "diverged" // the same seed did not give the same run twice
+)
+
+// Verdicts lists them all in order.
+func Verdicts() []Verdict {
+	return []Verdict{Pass, Safety, Liveness, Deadlock, Spin, Crash, Race, Stuck, Diverged}
+}
+
+// DefaultLiveness matches messages of failed checks that mean "did not happen
+// in time" rather than "went wrong", in the words of the usual lab harnesses.
+// A check that fails with such a message gives Liveness, not Safety.
+const DefaultLiveness = `(?i)failed to reach agreement|expected one leader, got none|no leader|too long|took longer|timed? ?out|` +
+	`deadline exceeded|not committed in time|did not (commit|complete|finish|converge|elect|arrive)|lost agreement|never (committed|elected|finished)|too slow`
+
+var (
+	dataRace  = regexp.MustCompile(`(?m)^WARNING: DATA RACE|^fatal error: concurrent map`)
+	crashRE   = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*|SIG[A-Z]+: .*|unexpected fault .*)`)
+	checkRE   = regexp.MustCompile(`(?m)^\s+[\w.-]+\.go:\d+: .*`)
+	failRE    = regexp.MustCompile(`(?m)^\s*--- FAIL: .*`)
+	numbersRE = regexp.MustCompile(`0x[0-9a-f]+|\d+(\.\d+)?(ns|µs|ms|s)?`)
+	placeRE   = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
+)
+
+// ending is what is known of a finished process besides its output.
+type ending struct {
+	code     int  // exit code, -1 if a signal ended it
+	limit    bool // the virtual time limit was reached
+	deadlock bool // the scheduler found every goroutine asleep
+	spin     bool // the watchdog ended it
+	stuck    bool
+	note     string // said by the engine, for detail
+}
+
+// judge classifies a run and gives the line of the output that says most.
+func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
+	switch {
+	case end.spin:
+		return Spin, "spins without yielding" + suffix(end.note)
+	case end.stuck:
+		return Stuck, end.note
+	case dataRace.Match(out):
+		return Race, raceDetail(out)
+	case end.limit:
+		return Liveness, "virtual time limit reached" + suffix(end.note)
+	case end.deadlock || bytes.Contains(out, []byte("all goroutines are asleep - deadlock!")):
+		return Deadlock, "all goroutines are asleep"
+	case end.code == 0:
+		return Pass, ""
+	}
+	if m := crashRE.Find(out); m != nil && !bytes.HasPrefix(m, []byte("panic: test timed out")) {
+		return Crash, trimLine(m)
+	} else if m != nil {
+		return Liveness, trimLine(m)
+	}
+	if !failRE.Match(out) {
+		return Crash, "exit without a result" + suffix(end.note)
+	}
+	detail := checkDetail(out)
+	if liveness != nil && liveness.MatchString(detail) {
+		return Liveness, detail
+	}
+	return Safety, detail
+}
+
+func suffix(note string) string {
+	if note == "" {
+		return ""
+	}
+	return ": " + note
+}
+
+func raceDetail(out []byte) string {
+	if i := bytes.Index(out, []byte("WARNING: DATA RACE")); i >= 0 {
+		for _, line := range bytes.Split(out[i:], []byte("\n")) {
+			if bytes.HasPrefix(line, []byte("  ")) && bytes.Contains(line, []byte("(")) {
+				return "data race in " + trimLine(line)
+			}
+		}
+	}
+	return trimLine(crashRE.Find(out))
+}
+
+// checkDetail finds the failed check: the last message before the first FAIL
+// line that names a place in a test file, or the line of the failure itself.
+func checkDetail(out []byte) string {
+	fail := failRE.FindIndex(out)
+	after := checkRE.Find(out[fail[1]:])
+	before := checkRE.FindAll(out[:fail[0]], -1)
+	switch {
+	case len(before) > 0:
+		return trimLine(before[len(before)-1])
+	case after != nil:
+		return trimLine(after)
+	}
+	return trimLine(out[fail[0]:fail[1]])
+}
+
+func trimLine(b []byte) string {
+	s := strings.TrimSpace(string(b))
+	if i := strings.IndexByte(s, '\n'); i >= 0 {
+		s = s[:i]
+	}
+	if len(s) > 300 {
+		s = s[:300] + "..."
+	}
+	return s
+}
+
+// signature is what two failures have in common when they are the same one:
+// the verdict and the message, without its numbers but with its place.
+func signature(v Verdict, detail string) string {
+	place := placeRE.FindString(detail)
+	if v == Spin || v == Liveness && place == "" {
+		return string(v)
+	}
+	return string(v) + " " + place + numbersRE.ReplaceAllString(detail[len(place):], "N")
+}

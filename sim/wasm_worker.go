@@ -1,0 +1,276 @@
+package sim
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// spinGrace is the real time given to finding out where a run spins.
+const spinGrace = 60 * time.Second
+
+// wasmEpoch is the instant at which worlds start, give or take an hour: that
+// of the native engine.
+const wasmEpoch = 1257894000_000000000
+
+// host is the worker's side of one test binary.
+type host struct {
+	bin     []byte
+	runtime wazero.Runtime
+	module  wazero.CompiledModule
+	reply   *json.Encoder
+}
+
+// workerMain serves requests until its input ends.
+func workerMain(in io.Reader, out io.Writer) int {
+	lines := bufio.NewReader(in)
+	h := &host{reply: json.NewEncoder(out)}
+	var first hello
+	if err := readMessage(lines, &first); err != nil {
+		return 1
+	}
+	ctx := context.Background()
+	if err := h.load(ctx, first); err != nil {
+		h.reply.Encode(answer{Note: err.Error()})
+		return 1
+	}
+	h.reply.Encode(answer{})
+	for {
+		var req request
+		if err := readMessage(lines, &req); err != nil {
+			return 0 // the other side is gone, or done with us
+		}
+		h.serve(ctx, req)
+	}
+}
+
+func readMessage(r *bufio.Reader, msg any) error {
+	line, err := r.ReadBytes('\n')
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(line, msg)
+}
+
+// load compiles the module, or finds it in the cache.
+func (h *host) load(ctx context.Context, first hello) error {
+	var err error
+	if h.bin, err = os.ReadFile(first.Bin); err != nil {
+		return err
+	}
+	cache, err := wazero.NewCompilationCacheWithDir(first.Cache)
+	if err != nil {
+		return err
+	}
+	conf := wazero.NewRuntimeConfig().WithCompilationCache(cache).WithDebugInfoEnabled(false)
+	h.runtime, h.module, err = compile(ctx, conf, h.bin)
+	return err
+}
+
+func compile(ctx context.Context, conf wazero.RuntimeConfig, bin []byte) (wazero.Runtime, wazero.CompiledModule, error) {
+	rt := wazero.NewRuntimeWithConfig(ctx, conf)
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, rt); err != nil {
+		return nil, nil, err
+	}
+	mod, err := rt.CompileModule(ctx, bin)
+	if err != nil {
+		return nil, nil, fmt.Errorf("compile the test binary: %w", err)
+	}
+	return rt, mod, nil
+}
+
+// serve runs one request and answers it. A run that spins cannot be stopped
+// in this process: it is answered and the process ends. Garbage is collected
+// between runs only, since a collection would wait for the spinning code for
+// ever, and the watchdog with it.
+func (h *host) serve(ctx context.Context, req request) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	if req.TraceAfter > 0 {
+		h.reply.Encode(answer{Stack: h.spinStack(ctx, req)})
+		return
+	}
+	w := newWorld(req)
+	cpu := processCPU()
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx, h.runtime, h.module, req) }()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	last, since := w.calls.Load(), processCPU()
+	for {
+		select {
+		case err := <-done:
+			ans := w.answer(req, err)
+			ans.CPU = processCPU() - cpu
+			h.reply.Encode(ans)
+			return
+		case <-tick.C:
+		}
+		if now := w.calls.Load(); now != last {
+			last, since = now, processCPU()
+		} else if processCPU()-since > req.Limits.SpinCPU {
+			ans := w.answer(req, nil)
+			ans.Spin, ans.CPU = true, processCPU()-cpu
+			h.reply.Encode(ans)
+			os.Exit(0)
+		}
+	}
+}
+
+// world is one run's clock, chance and output.
+type world struct {
+	limit  int64
+	began  int64
+	now    int64
+	since  int64         // clock reads since the world was idle
+	calls  atomic.Uint64 // into the host: the sign of progress
+	random io.Reader
+	over   bool
+
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+var (
+	errVirtualLimit = errors.New("virtual time limit reached")
+	errOutputLimit  = errors.New("more than 64 MiB of output")
+)
+
+func newWorld(req request) *world {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], req.Seed)
+	copy(key[8:], "raftlab/sim wasm")
+	src := rand.NewChaCha8(key)
+	w := &world{limit: int64(req.Limits.Virtual), random: src}
+	w.began = wasmEpoch + int64(src.Uint64()%3600e9)
+	w.now = w.began
+	return w
+}
+
+// read is a read of the clock, by the program or its runtime. The charge
+// escalates as the native engine's does.
+func (w *world) read() int64 {
+	w.calls.Add(1)
+	w.since++
+	w.advance(int64(schedTick) * min(1+w.since/schedStep, schedCap))
+	return w.now
+}
+
+// sleep is called when no goroutine can run before the given time is over.
+func (w *world) sleep(ns int64) {
+	w.calls.Add(1)
+	w.since = 0
+	w.advance(ns)
+}
+
+func (w *world) advance(ns int64) {
+	w.now += ns
+	if w.now-w.began > w.limit {
+		w.over = true
+		panic(errVirtualLimit)
+	}
+}
+
+// Write collects output.
+func (w *world) Write(b []byte) (int, error) {
+	w.calls.Add(1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.out.Len()+len(b) > maxOutput {
+		panic(errOutputLimit)
+	}
+	return w.out.Write(b)
+}
+
+// run runs the test binary's main function to its end.
+func (w *world) run(ctx context.Context, rt wazero.Runtime, mod wazero.CompiledModule, req request) error {
+	fs := wazero.NewFSConfig().WithReadOnlyDirMount(req.Root, req.Root).WithDirMount(req.Tmp, req.Tmp)
+	conf := wazero.NewModuleConfig().WithName("").WithArgs(req.Args...).WithFSConfig(fs).
+		WithStdout(w).WithStderr(w).WithRandSource(w.random).
+		WithWalltime(func() (int64, int32) { t := w.read(); return t / 1e9, int32(t % 1e9) }, 1).
+		WithNanotime(w.read, 1).WithNanosleep(w.sleep).
+		WithOsyield(func() { w.read() })
+	for _, kv := range req.Env {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			conf = conf.WithEnv(k, v)
+		}
+	}
+	inst, err := rt.InstantiateModule(ctx, mod, conf)
+	if inst != nil {
+		inst.Close(ctx)
+	}
+	return err
+}
+
+func (w *world) answer(req request, err error) answer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ans := answer{
+		Output:  bytes.ReplaceAll(w.out.Bytes(), []byte(req.Tmp), []byte("$TMPDIR")),
+		Virtual: time.Duration(w.now - w.began), Reads: w.calls.Load(), Limit: w.over,
+	}
+	var exit *sys.ExitError
+	if errors.As(err, &exit) {
+		ans.Code = int(exit.ExitCode())
+	} else if err != nil {
+		ans.Code = -1
+		if !w.over {
+			ans.Note = err.Error()
+		}
+	}
+	return ans
+}
+
+// frames listens to the frames of an interrupted run.
+type frames struct{ names []string }
+
+// spinStack runs a request that spins after a known number of calls again,
+// this time with code that can be interrupted, and returns the frames it
+// spins in, the innermost first.
+func (h *host) spinStack(ctx context.Context, req request) string {
+	var f frames
+	ctx = experimental.WithFunctionListenerFactory(ctx, f.factory())
+	conf := wazero.NewRuntimeConfig().WithCloseOnContextDone(true).WithDebugInfoEnabled(false)
+	rt, mod, err := compile(ctx, conf, h.bin)
+	if err != nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, spinGrace/2)
+	defer cancel()
+	w := newWorld(req)
+	go func() {
+		for w.calls.Load() < req.TraceAfter && ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(200 * time.Millisecond) // it spins by now
+		cancel()
+	}()
+	w.run(ctx, rt, mod, req)
+	return strings.Join(f.names, "\n")
+}
+
+// spinFunction names the innermost function that is not the runtime's.
+func spinFunction(stack string) string {
+	for name := range strings.SplitSeq(stack, "\n") {
+		if name != "" && !strings.HasPrefix(name, "runtime.") && !strings.HasPrefix(name, "sync") && !strings.HasPrefix(name, "internal") {
+			return "in " + name
+		}
+	}
+	return ""
+}
