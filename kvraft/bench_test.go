@@ -50,8 +50,19 @@ type loaded struct {
 	net        *labrpc.Network
 	replicas   []*rsm.Replica[kv.Op, kv.Result]
 	persisters []*raft.Persister
-	rafts      []*raft.Raft
+	rafts      []*counted
 	demand     []atomic.Bool
+}
+
+// counted is any lab's Raft, and counts the snapshots that it was given.
+type counted struct {
+	*raft.Raft
+	snapshots atomic.Int64
+}
+
+func (c *counted) Snapshot(index int, snapshot []byte) {
+	c.Raft.Snapshot(index, snapshot)
+	c.snapshots.Add(1)
 }
 
 func newLoaded(b *testing.B, servers, keys int) *loaded {
@@ -73,9 +84,9 @@ func newLoaded(b *testing.B, servers, keys int) *loaded {
 		s.replicas = append(s.replicas, replica)
 		s.persisters = append(s.persisters, raft.MakePersister())
 		applyCh := make(chan raft.ApplyMsg)
-		s.rafts = append(s.rafts, raft.Make(benchEnds(s.net, i, servers), i, s.persisters[i], applyCh))
+		s.rafts = append(s.rafts, &counted{Raft: raft.Make(benchEnds(s.net, i, servers), i, s.persisters[i], applyCh)})
 		server := labrpc.MakeServer()
-		server.AddService(labrpc.MakeService(s.rafts[i]))
+		server.AddService(labrpc.MakeService(s.rafts[i].Raft))
 		s.net.AddServer(i, server)
 		replica.Run(s.rafts[i], applyCh)
 	}
@@ -146,13 +157,13 @@ func (s *loaded) writeDuring(taken bool) []time.Duration {
 
 // takeSnapshots lets every server take one, and waits for them.
 func (s *loaded) takeSnapshots() {
-	before := make([]uint64, len(s.rafts))
+	before := make([]int64, len(s.rafts))
 	for i, rf := range s.rafts {
-		before[i] = rf.Status().SnapshotIndex
+		before[i] = rf.snapshots.Load()
 		s.demand[i].Store(true)
 	}
 	for i, rf := range s.rafts {
-		for rf.Status().SnapshotIndex == before[i] {
+		for rf.snapshots.Load() == before[i] {
 			time.Sleep(time.Millisecond)
 		}
 		s.demand[i].Store(false)
