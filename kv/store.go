@@ -26,17 +26,17 @@ type Store struct {
 // NewStore returns an empty store.
 func NewStore(limits Limits) *Store { return &Store{limits: limits} }
 
+// Copy returns a store that is as this one is now; either can be changed and
+// leaves the other alone. It takes constant time: they share what neither changes.
+func (s *Store) Copy() *Store {
+	return &Store{limits: s.limits, pairs: *s.pairs.Copy(), version: s.version}
+}
+
 // Len returns the number of keys.
 func (s *Store) Len() int { return s.pairs.Len() }
 
 // Version returns the version of the last write; 0: there was none.
 func (s *Store) Version() uint64 { return s.version }
-
-// Copy returns a store that is as this one is now; either can be changed and
-// leaves the other alone. It takes constant time.
-func (s *Store) Copy() *Store {
-	return &Store{limits: s.limits, pairs: *s.pairs.Copy(), version: s.version}
-}
 
 // Apply carries out an operation.
 func (s *Store) Apply(op Op) Result {
