@@ -263,21 +263,29 @@ func (x *exchange) decide(m Message) route {
 	return r
 }
 
-// drawn is the route that seed and faults give.
+// drawn is the route that seed and faults give, unless it is edited.
 func (x *exchange) drawn(m Message) route {
 	f := x.faults
+	plain := route{delay: x.latency}
+	r, late := plain, false
 	if m.Reply {
-		return route{
-			delay: max(x.latency, x.fate.reorder(f)),
-			lost:  x.fate.chance(forReplyLoss, f.ReplyLoss),
+		reorder := x.fate.reorder(f)
+		late = reorder > x.latency
+		r.delay = max(x.latency, reorder)
+		r.lost = x.fate.chance(forReplyLoss, f.ReplyLoss)
+	} else {
+		plain.delay = max(x.latency, x.fate.upTo(forRequestDelay, f.MaxDelay))
+		r = route{
+			delay:      plain.delay,
+			lost:       x.fate.chance(forRequestLoss, f.RequestLoss),
+			again:      x.fate.chance(forDuplicate, f.Duplicate),
+			againAfter: max(x.latency, x.fate.upTo(forDuplicateDelay, f.MaxDelay)),
 		}
 	}
-	return route{
-		delay:      max(x.latency, x.fate.upTo(forRequestDelay, f.MaxDelay)),
-		lost:       x.fate.chance(forRequestLoss, f.RequestLoss),
-		again:      x.fate.chance(forDuplicate, f.Duplicate),
-		againAfter: max(x.latency, x.fate.upTo(forDuplicateDelay, f.MaxDelay)),
+	if e := theEditor(); e != nil {
+		return e.edit(r, x.fate, m, late, plain)
 	}
+	return r
 }
 
 // travel lets a message take its route, and says whether it was lost on it.

@@ -116,6 +116,7 @@ type Case struct {
 	Seed    uint64  `json:"seed"`
 	Explore Explore `json:"explore,omitzero"`
 	Limits  Limits  `json:"limits,omitzero"`
+	Faults  Faults  `json:"faults,omitzero"`
 	Explain bool    `json:"-"` // print the stack at each injected point
 }
 
@@ -130,6 +131,7 @@ type Outcome struct {
 	CPU       time.Duration // CPU time it took in ours
 	Wall      time.Duration
 	Injected  []Point // what Explore injected, at most MaxTrace of them
+	Faults    []Fault // the network's, if they were recorded
 	Points    uint64  // synchronization points passed
 	Schedules uint64  // goroutines scheduled
 }

@@ -84,13 +84,13 @@ func (p *nativeProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 
 // childEnv is the fixed environment of a run; tmp is the only directory whose
 // name differs between runs, and output mentions it as $TMPDIR.
-func (p *program) childEnv(tmp string, mem int64) []string {
+func (p *program) childEnv(tmp string, c Case) []string {
 	env := []string{
 		"RAFTLAB_SIM=3", // the descriptor of the shared page
 		"GOMAXPROCS=1",
 		"GODEBUG=asyncpreemptoff=1,gcstoptheworld=2",
 		"GOGC=off",
-		"GOMEMLIMIT=" + strconv.FormatInt(mem, 10),
+		"GOMEMLIMIT=" + strconv.FormatInt(c.Limits.Memory, 10),
 		"GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0",
 		"RAFTLAB_REALTIME=1", // time is virtual already: no bubble inside the bubble
 		"TZ=UTC",
@@ -100,6 +100,9 @@ func (p *program) childEnv(tmp string, mem int64) []string {
 		"TMPDIR=" + tmp,
 		"PWD=" + p.pkg.Dir,
 		"PATH=" + os.Getenv("PATH"),
+	}
+	if c.Faults.Record {
+		env = append(env, faultsEnv+"="+faultsDir(tmp))
 	}
 	return append(env, p.opt.Env...)
 }

@@ -86,7 +86,7 @@ func newPage(c Case) (*page, error) {
 	slices.SortFunc(points, comparePoints)
 	p := &page{f: f, listed: len(points)}
 	buf := p.encode(c, points)
-	if err := f.Truncate(int64(p.size())); err == nil {
+	if err = f.Truncate(int64(p.size())); err == nil {
 		_, err = f.WriteAt(buf, 0)
 	}
 	if err != nil {

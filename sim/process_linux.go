@@ -22,11 +22,12 @@ import (
 
 // process is a native run under way.
 type process struct {
-	cmd   *exec.Cmd
-	page  *page
-	tmp   string
-	out   *output
-	began time.Time
+	cmd    *exec.Cmd
+	page   *page
+	tmp    string
+	faults Faults
+	out    *output
+	began  time.Time
 }
 
 // output collects what a run writes.
@@ -62,6 +63,9 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 		return nil, err
 	}
 	tmp, err := scratch()
+	if err == nil {
+		err = c.Faults.prepare(tmp)
+	}
 	if err != nil {
 		pg.close()
 		return nil, err
@@ -69,10 +73,10 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	cmd := exec.Command(p.bin, args...)
 	cmd.Args[0] = "sim.test"
 	cmd.Dir = p.pkg.Dir
-	cmd.Env = p.childEnv(tmp, c.Limits.Memory)
+	cmd.Env = p.childEnv(tmp, c)
 	cmd.ExtraFiles = []*os.File{pg.f}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	r := &process{cmd: cmd, page: pg, tmp: tmp, began: time.Now()}
+	r := &process{cmd: cmd, page: pg, tmp: tmp, faults: c.Faults, began: time.Now()}
 	r.out = &output{full: r.kill}
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.WaitDelay = 2 * time.Second // for grandchildren that keep the pipe open
@@ -112,6 +116,7 @@ type result struct {
 	stack  string
 	report report
 	points []Point
+	faults []Fault
 	cpu    time.Duration
 }
 
@@ -154,6 +159,9 @@ func (r *process) result(w watch) (result, error) {
 	if res.points, err = r.page.trace(res.report); err != nil {
 		return res, err
 	}
+	if res.faults, err = r.faults.met(r.tmp); err != nil {
+		return res, err
+	}
 	raw := r.out.buf.Bytes()
 	if w.end.spin || w.end.stuck {
 		res.stack = runningStack(raw[w.mark:])
@@ -172,7 +180,7 @@ func (res result) outcome(liveness *regexp.Regexp) Outcome {
 		Output: res.output, Hash: hex.EncodeToString(sum[:]), Stack: res.stack,
 		Virtual:  time.Duration(res.report[wordNow] - res.report[wordBegan]),
 		CPU:      res.cpu,
-		Injected: res.points, Points: res.report[wordPoints], Schedules: res.report[wordSchedules],
+		Injected: res.points, Faults: res.faults, Points: res.report[wordPoints], Schedules: res.report[wordSchedules],
 	}
 	o.Verdict, o.Detail = judge(res.end, res.output, liveness)
 	return o

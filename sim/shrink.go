@@ -9,25 +9,25 @@ import (
 )
 
 // ErrNotReproduced: the case that was to be shrunk does not fail, or does not
-// fail in the same way when its injected points are listed.
+// fail in the same way when what happened to it is given as a list.
 var ErrNotReproduced = errors.New("sim: failure not reproduced")
 
 // A Shrinker reduces a failing case to the smallest one that still fails in
-// the same way: by delta debugging (Zeller and Hildebrandt 2002) over what was
-// injected, then by shortening the sleeps that remain.
+// the same way: by delta debugging (Zeller and Hildebrandt 2002) over the
+// injected points and over the faults of the test's own network, and by
+// shortening the sleeps that remain.
 type Shrinker struct {
 	Program Program
-	MaxRuns int                               // 0 is 1,000
-	OnStep  func(runs, points int, o Outcome) // after each reduction; may be nil
+	MaxRuns int                          // 0 is 1,000
+	OnStep  func(runs int, smaller Case) // after each reduction; may be nil
 
 	runs int
 	want string
-	base Case
 }
 
-// Shrink returns the reduced case and its outcome. A case that fails without
-// any injection is returned with none.
+// Shrink returns the reduced case and its outcome.
 func (s *Shrinker) Shrink(ctx context.Context, c Case) (Case, Outcome, error) {
+	s.runs = 0
 	first, err := s.Program.Run(ctx, c)
 	if err != nil {
 		return c, first, err
@@ -35,41 +35,25 @@ func (s *Shrinker) Shrink(ctx context.Context, c Case) (Case, Outcome, error) {
 	if first.Verdict == Pass {
 		return c, first, fmt.Errorf("%w: %s passes with seed %d", ErrNotReproduced, c.Test, c.Seed)
 	}
-	if c.Explore.Base() {
-		return c, first, nil
-	}
-	s.runs, s.want, s.base = 0, first.Signature(), c
+	s.want = first.Signature()
 	if len(first.Injected) >= MaxTrace {
 		return c, first, fmt.Errorf("%w: %d points were injected, more than a run records; lower the rates", ErrInvalid, MaxTrace)
 	}
-	best, ok, err := s.fails(ctx, first.Injected)
-	if err != nil {
-		return c, first, err
-	}
-	if !ok {
-		return c, first, fmt.Errorf("%w: with its %d points listed, %s is %s (%s)", ErrNotReproduced, len(first.Injected), c.Test, best.Verdict, best.Detail)
-	}
-	points, err := s.minimize(ctx, first.Injected)
+	small, err := s.points(ctx, c, first.Injected)
 	if err == nil {
-		points, err = s.shorten(ctx, points)
+		small, err = s.faults(ctx, small)
 	}
 	if err != nil {
 		return c, first, err
 	}
-	out, _, err := s.fails(ctx, points)
-	return s.listed(points), out, err
+	out, _, err := s.fails(ctx, small)
+	return small, out, err
 }
 
-func (s *Shrinker) listed(points []Point) Case {
-	c := s.base
-	c.Explore = Explore{Listed: true, Points: points}
-	return c
-}
-
-// fails reports whether the case fails in the wanted way with these points.
-func (s *Shrinker) fails(ctx context.Context, points []Point) (Outcome, bool, error) {
+// fails reports whether a case fails in the wanted way.
+func (s *Shrinker) fails(ctx context.Context, c Case) (Outcome, bool, error) {
 	s.runs++
-	out, err := s.Program.Run(ctx, s.listed(points))
+	out, err := s.Program.Run(ctx, c)
 	return out, err == nil && out.Signature() == s.want, err
 }
 
@@ -81,47 +65,96 @@ func (s *Shrinker) spent() bool {
 	return s.runs >= limit
 }
 
-// minimize is ddmin, with the empty list tried first: it removes chunks, half
-// as large each time that none can be removed.
-func (s *Shrinker) minimize(ctx context.Context, points []Point) ([]Point, error) {
-	if _, ok, err := s.fails(ctx, nil); ok || err != nil {
-		return nil, err
+func (s *Shrinker) step(c Case) {
+	if s.OnStep != nil {
+		s.OnStep(s.runs, c)
 	}
-	for size := (len(points) + 1) / 2; size >= 1 && len(points) > 1; {
-		removed := false
-		for at := 0; at < len(points) && !s.spent(); {
-			rest := slices.Concat(points[:at], points[min(at+size, len(points)):])
-			out, ok, err := s.fails(ctx, rest)
-			if err != nil {
-				return points, err
+}
+
+// points reduces what was injected.
+func (s *Shrinker) points(ctx context.Context, c Case, all []Point) (Case, error) {
+	if c.Explore.Base() {
+		return c, nil
+	}
+	with := func(points []Point) Case {
+		listed := c
+		listed.Explore = Explore{Listed: true, Points: points}
+		return listed
+	}
+	out, ok, err := s.fails(ctx, with(all))
+	if err != nil {
+		return c, err
+	}
+	if !ok {
+		return c, fmt.Errorf("%w: with its %d points listed, %s is %s (%s)", ErrNotReproduced, len(all), c.Test, out.Verdict, out.Detail)
+	}
+	points, err := minimize(all, func(points []Point) (bool, error) { return s.try(ctx, with(points)) })
+	if err != nil {
+		return c, err
+	}
+	if len(points) == 0 {
+		c.Explore = Explore{}
+		return c, nil
+	}
+	points, err = s.shorten(ctx, points, with)
+	return with(points), err
+}
+
+// try is fails for the search: it gives up when the runs are spent.
+func (s *Shrinker) try(ctx context.Context, c Case) (bool, error) {
+	if s.spent() {
+		return false, nil
+	}
+	_, ok, err := s.fails(ctx, c)
+	if ok {
+		s.step(c)
+	}
+	return ok, err
+}
+
+// faults reduces the faults of the test's network. A run that is cut shorter or
+// longer meets other faults, so the search is repeated until it removes no more.
+func (s *Shrinker) faults(ctx context.Context, c Case) (Case, error) {
+	recorded := c
+	recorded.Faults.Record = true
+	out, ok, err := s.fails(ctx, recorded)
+	if err != nil || !ok || len(out.Faults) == 0 {
+		return c, err // no network, or recording itself makes a difference
+	}
+	for !s.spent() {
+		calm := recorded.Faults.Calm
+		without := func(kept []Fault) Case {
+			some := recorded
+			some.Faults.Calm = slices.Clone(calm)
+			for _, f := range out.Faults {
+				if !slices.Contains(kept, f) {
+					some.Faults.Calm = append(some.Faults.Calm, f)
+				}
 			}
-			if !ok {
-				at += size
-				continue
-			}
-			points, removed = rest, true
-			s.step(points, out)
+			return some
 		}
-		if s.spent() || size == 1 && !removed {
-			break
+		kept, err := minimize(out.Faults, func(kept []Fault) (bool, error) { return s.try(ctx, without(kept)) })
+		if err != nil || len(kept) == len(out.Faults) {
+			return recorded, err
 		}
-		if !removed || size > len(points)/2 {
-			size = max(1, size/2)
+		recorded = without(kept)
+		if out, _, err = s.fails(ctx, recorded); err != nil || len(out.Faults) <= len(kept) {
+			return recorded, err
 		}
 	}
-	return points, nil
+	return recorded, nil
 }
 
 // shorten turns sleeps into yields, or halves them down to a millisecond.
-func (s *Shrinker) shorten(ctx context.Context, points []Point) ([]Point, error) {
+func (s *Shrinker) shorten(ctx context.Context, points []Point, with func([]Point) Case) ([]Point, error) {
 	for i := range points {
-		for points[i].Sleep > 0 && !s.spent() {
+		for points[i].Sleep > 0 {
 			shorter := slices.Clone(points)
 			shorter[i].Sleep = 0
-			out, ok, err := s.fails(ctx, shorter)
+			ok, err := s.try(ctx, with(shorter))
 			if !ok && err == nil && points[i].Sleep > 2*time.Millisecond {
 				shorter[i].Sleep = (points[i].Sleep / 2).Round(time.Millisecond)
-				out, ok, err = s.fails(ctx, shorter)
+				ok, err = s.try(ctx, with(shorter))
 			}
 			if err != nil {
 				return points, err
@@ -130,14 +163,38 @@ func (s *Shrinker) shorten(ctx context.Context, points []Point) ([]Point, error)
 				break
 			}
 			points = shorter
-			s.step(points, out)
 		}
 	}
 	return points, nil
 }
 
-func (s *Shrinker) step(points []Point, out Outcome) {
-	if s.OnStep != nil {
-		s.OnStep(s.runs, len(points), out)
+// minimize is ddmin: it looks for a small part of a list that still fails, by
+// removing chunks, half as large each time that none can be removed. None at
+// all is tried first.
+func minimize[T any](list []T, fails func([]T) (bool, error)) ([]T, error) {
+	if ok, err := fails(nil); ok || err != nil || len(list) < 2 {
+		if ok {
+			list = nil
+		}
+		return list, err
+	}
+	for size := (len(list) + 1) / 2; ; {
+		removed := false
+		for at := 0; at < len(list) && len(list) > 1; {
+			rest := slices.Concat(list[:at], list[min(at+size, len(list)):])
+			ok, err := fails(rest)
+			if err != nil {
+				return list, err
+			}
+			if ok {
+				list, removed = rest, true
+			} else {
+				at += size
+			}
+		}
+		if size == 1 && !removed {
+			return list, nil
+		}
+		size = max(1, min(size/2, len(list)/2))
 	}
 }

@@ -79,7 +79,7 @@ func (p *wasmProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	sum := sha256.Sum256(ans.Output)
 	out := Outcome{
 		Output: ans.Output, Hash: hex.EncodeToString(sum[:]), Stack: ans.Stack,
-		Virtual: ans.Virtual, CPU: ans.CPU, Wall: time.Since(began), Schedules: ans.Reads,
+		Virtual: ans.Virtual, CPU: ans.CPU, Wall: time.Since(began), Schedules: ans.Reads, Faults: ans.faults,
 	}
 	end := ending{code: ans.Code, limit: ans.Limit, spin: ans.Spin, stuck: ans.Stuck, note: ans.Note}
 	out.Verdict, out.Detail = judge(end, ans.Output, p.opt.Liveness)
@@ -93,13 +93,16 @@ func (p *wasmProgram) ask(ctx context.Context, c Case, args []string) (answer, e
 		return answer{}, err
 	}
 	tmp, err := scratch()
+	if err == nil {
+		defer os.RemoveAll(tmp)
+		err = c.Faults.prepare(tmp)
+	}
 	if err != nil {
 		p.put(w)
 		return answer{}, err
 	}
-	defer os.RemoveAll(tmp)
 	req := request{
-		Args: append([]string{"sim.test"}, args...), Env: p.childEnv(tmp, c.Limits.Memory),
+		Args: append([]string{"sim.test"}, args...), Env: p.childEnv(tmp, c),
 		Seed: c.Seed, Root: p.root(), Tmp: tmp, Limits: c.Limits,
 	}
 	ans, err := w.ask(ctx, req)
@@ -111,6 +114,9 @@ func (p *wasmProgram) ask(ctx context.Context, c Case, args []string) (answer, e
 	if err == nil && ans.Spin {
 		ans.Stack = p.spinStack(ctx, req, ans.Reads)
 		ans.Note = spinFunction(ans.Stack)
+	}
+	if err == nil {
+		ans.faults, err = c.Faults.met(tmp)
 	}
 	return ans, err
 }
@@ -187,6 +193,7 @@ type answer struct {
 	Virtual, CPU       time.Duration
 	Reads              uint64
 	Limit, Spin, Stuck bool
+	faults             []Fault // read by the other side
 }
 
 // worker is a worker process seen from outside.

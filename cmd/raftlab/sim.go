@@ -1,13 +1,18 @@
+//go:build !wasip1
+
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,15 +20,24 @@ import (
 	"raftlab/sim"
 )
 
-// simExit is an error with the exit code of raftlab sim: 1 for failures, 3
-// for runs that did not repeat. Everything else ends with 2.
-type simExit struct {
-	code int
-	why  string
-}
+// Exit codes of raftlab sim, besides those of a wrong command line and of
+// anything that could not be run.
+const (
+	exitSimFailed   = 1
+	exitSimDiverged = 3
+)
 
-func (e simExit) Error() string { return e.why }
-func (e simExit) ExitCode() int { return e.code }
+// simError gives an error that came from package sim its exit code.
+func simError(err error) error {
+	var coded *exitError
+	switch {
+	case err == nil || errors.As(err, &coded):
+		return err
+	case errors.Is(err, sim.ErrInvalid):
+		return &exitError{exitUsage, err}
+	}
+	return &exitError{exitFailure, err}
+}
 
 // simFlags are the flags of raftlab sim as given.
 type simFlags struct {
@@ -48,8 +62,8 @@ prints the line that repeats it.
   raftlab sim ./raft --seeds 1..10000 --shard 3/20 --json > 3.jsonl
   raftlab sim --merge 1.jsonl,2.jsonl,3.jsonl
 
-Exit code: 0 if every run passed, 1 if one failed, 2 if something could not be
-run, 3 if a run did not repeat.`
+Exit code: 0 if every run passed, 1 if one failed, 3 if a run did not repeat, 64
+if the command line is wrong, 70 if something could not be run.`
 
 // newSimCommand makes the command raftlab sim.
 func newSimCommand() *cobra.Command {
@@ -60,7 +74,9 @@ func newSimCommand() *cobra.Command {
 		Long:  simLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.limits.Memory = f.memory << 20
-			return f.main(cmd.Context(), args, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return simError(f.main(ctx, args, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
 	}
 	fl := cmd.Flags()
@@ -82,8 +98,8 @@ func newSimCommand() *cobra.Command {
 	fl.StringSliceVar(&f.merge, "merge", nil, "read results that --json wrote, and print their summary")
 	fl.StringSliceVar(&f.replay, "replay", nil, "run saved failures again")
 	fl.BoolVar(&f.explain, "explain", false, "with --replay: show the stack at each injected point")
-	fl.BoolVar(&f.shrink, "shrink", false, "reduce each failure to the fewest injected points that still show it")
-	fl.StringVar(&f.save, "save", "", "directory for the output and the replay file of each failure")
+	fl.BoolVar(&f.shrink, "shrink", false, "reduce the first failure of each kind to the fewest injected points and network faults that still show it")
+	fl.StringVar(&f.save, "save", "", "directory for the output and the replay file of the first failure of each kind")
 	fl.StringVar(&f.liveness, "liveness", sim.DefaultLiveness, "messages of failed checks that mean: did not happen in time")
 	fl.StringVar(&f.tags, "tags", "", "build tags")
 	fl.StringArrayVar(&f.env, "env", nil, "KEY=value that the tests see; may be repeated")
@@ -110,7 +126,7 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 			p.Close()
 		}
 	}()
-	rep := &simReport{flags: f, ctx: ctx, opt: opt, programs: sweep.Programs, out: out, bar: newSimBar(errOut), errOut: errOut}
+	rep := &simReport{flags: f, ctx: ctx, opt: opt, programs: sweep.Programs, out: out, bar: newSimBar(errOut), errOut: errOut, kinds: map[string]int{}}
 	sweep.OnResult, sweep.OnProgress = rep.result, rep.bar.show
 	summary, err := sweep.Run(ctx)
 	rep.bar.clear()
@@ -147,7 +163,7 @@ func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (
 		return nil, opt, err
 	}
 	if opt.Liveness, err = regexp.Compile(f.liveness); err != nil {
-		return nil, opt, fmt.Errorf("--liveness: %w", err)
+		return nil, opt, usageError("--liveness: %w", err)
 	}
 	if opt.Engine == "" {
 		var why string
@@ -168,9 +184,9 @@ func verdictOf(s *sim.Summary) error {
 	failures := len(s.Failures())
 	switch {
 	case s.Diverged():
-		return simExit{3, "a run did not repeat"}
+		return &exitError{exitSimDiverged, errors.New("a run did not repeat")}
 	case failures > 0:
-		return simExit{1, fmt.Sprintf("%d of %d runs failed", failures, s.Runs())}
+		return &exitError{exitSimFailed, fmt.Errorf("%d of %d runs failed", failures, s.Runs())}
 	}
 	return nil
 }
@@ -228,7 +244,7 @@ func (f *simFlags) replayAll(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "%s: %s %s: %s %s\n", name, r.Case.Test, what, o.Verdict, o.Detail)
 	}
 	if failed > 0 {
-		return simExit{1, fmt.Sprintf("%d of %d replays fail", failed, len(f.replay))}
+		return &exitError{exitSimFailed, fmt.Errorf("%d of %d replays fail", failed, len(f.replay))}
 	}
 	return nil
 }

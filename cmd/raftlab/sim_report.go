@@ -1,3 +1,5 @@
+//go:build !wasip1
+
 package main
 
 import (
@@ -21,8 +23,12 @@ type simReport struct {
 	out      io.Writer
 	errOut   io.Writer
 	bar      *simBar
-	err      error // the first that saving or shrinking met
+	err      error          // the first that saving or shrinking met
+	kinds    map[string]int // failures by test, exploration and signature
 }
+
+// simShown is how many failures of a kind are printed.
+const simShown = 5
 
 // result is called by the sweep, one call at a time.
 func (r *simReport) result(res sim.Result, out sim.Outcome) {
@@ -32,15 +38,23 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 	if !res.Failed() {
 		return
 	}
+	kind := res.Package + res.Test + res.Explore.String() + out.Signature()
+	r.kinds[kind]++
+	if r.kinds[kind] > simShown {
+		return
+	}
 	r.bar.clear()
 	fmt.Fprintln(r.errOut, failureLine(res))
+	if r.kinds[kind] == simShown {
+		fmt.Fprintln(r.errOut, "         more of this kind are only counted")
+	}
 	if r.flags.verbose {
 		r.errOut.Write(out.Output)
 	}
 	if out.Stack != "" {
 		fmt.Fprintln(r.errOut, out.Stack)
 	}
-	if res.Verdict != sim.Diverged && (r.flags.save != "" || r.flags.shrink) {
+	if r.kinds[kind] == 1 && res.Verdict != sim.Diverged && (r.flags.save != "" || r.flags.shrink) {
 		r.note(r.keep(res, out))
 	}
 }
@@ -61,7 +75,7 @@ func (r *simReport) keep(res sim.Result, out sim.Outcome) error {
 		if err != nil {
 			fmt.Fprintf(r.errOut, "         not shrunk: %v\n", err)
 		} else {
-			fmt.Fprintf(r.errOut, "         shrunk from %d injected points to %d\n", len(out.Injected), len(small.Explore.Points))
+			fmt.Fprintf(r.errOut, "         shrunk from %d injected points to %d%s\n", len(out.Injected), len(small.Explore.Points), faultsLeft(small, o))
 			c, out = small, o
 		}
 	}
@@ -81,6 +95,14 @@ func (r *simReport) keep(res sim.Result, out sim.Outcome) error {
 	name := r.flags.fileName(res, ".json")
 	fmt.Fprintf(r.errOut, "         raftlab sim --replay %s\n", name)
 	return replay.Save(name)
+}
+
+// faultsLeft says what shrinking made of the network's faults.
+func faultsLeft(c sim.Case, o sim.Outcome) string {
+	if !c.Faults.Record {
+		return ""
+	}
+	return fmt.Sprintf(", from %d network faults to %d", len(c.Faults.Calm)+len(o.Faults), len(o.Faults))
 }
 
 func (r *simReport) program(pkg string) sim.Program {

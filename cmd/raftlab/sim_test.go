@@ -1,0 +1,94 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"raftlab/sim"
+)
+
+// simRun runs raftlab sim in the directory of the test programs.
+func simRun(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	if _, err := os.Stat("bad_test.go"); err != nil {
+		t.Chdir(filepath.Join("..", "..", "sim", "testdata", "mini"))
+	}
+	var out, errOut bytes.Buffer
+	root := newRootCommand()
+	root.SetOut(&out)
+	root.SetErr(&errOut)
+	code = run(context.Background(), root, append([]string{"sim"}, args...))
+	return out.String(), errOut.String(), code
+}
+
+func needNative(t *testing.T) {
+	t.Helper()
+	if engine, why, err := sim.Select(context.Background(), ""); err != nil || engine != sim.Native {
+		t.Skip("no native engine here: ", why, err)
+	}
+}
+
+func TestSimPasses(t *testing.T) {
+	needNative(t)
+	out, errOut, code := simRun(t, ".", "--run", "TestMixed", "--seeds", "1..6", "--yields", "0.1", "-j", "2")
+	if code != exitOK || !strings.Contains(out, "12 runs, 0 failures") || !strings.Contains(errOut, "engine native") {
+		t.Errorf("code %d\n%s%s", code, out, errOut)
+	}
+}
+
+// TestSimFailsShrinksAndReplays follows a failure from the sweep to its file.
+func TestSimFailsShrinksAndReplays(t *testing.T) {
+	needNative(t)
+	dir := t.TempDir()
+	out, errOut, code := simRun(t, ".", "--run", "TestGap", "--seeds", "1..30", "--yields", "0.2", "--shrink", "--save", dir)
+	if code != exitSimFailed || !strings.Contains(errOut, "shrunk from") || !strings.Contains(errOut, "raftlab sim mini --engine native --run '^TestGap$'") {
+		t.Fatalf("code %d\n%s%s", code, out, errOut)
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "*.json"))
+	if len(files) != 1 {
+		t.Fatalf("saved %v; want one file, for the first failure of its kind", files)
+	}
+	out, errOut, code = simRun(t, "--replay", files[0], "--explain")
+	if code != exitSimFailed || !strings.Contains(out, "fails") || !strings.Contains(out, "mini.TestGap.func1") {
+		t.Errorf("replay: code %d\n%s%s", code, out, errOut)
+	}
+}
+
+func TestSimShardsAndMerge(t *testing.T) {
+	needNative(t)
+	dir := t.TempDir()
+	var files []string
+	for _, shard := range []string{"1/2", "2/2"} {
+		out, errOut, code := simRun(t, ".", "--run", "TestCheck", "--seeds", "1..20", "--shard", shard, "--json")
+		if code != exitSimFailed {
+			t.Fatalf("shard %s: code %d\n%s", shard, code, errOut)
+		}
+		file := filepath.Join(dir, strings.ReplaceAll(shard, "/", "-"))
+		if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	out, _, code := simRun(t, "--merge", strings.Join(files, ","))
+	if code != exitSimFailed || !strings.Contains(out, "20 runs, ") || !strings.Contains(out, "which is below 25") {
+		t.Errorf("merge: code %d\n%s", code, out)
+	}
+}
+
+func TestSimRefuses(t *testing.T) {
+	for _, args := range [][]string{
+		{".", "--seeds", "9..1"}, {".", "--shard", "3/2"}, {".", "--sleeps", "0.5"}, {".", "--liveness", "("},
+		{".", "--engine", "steam"}, {"--merge", os.DevNull + "x"}, {"./nothing"},
+	} {
+		out, errOut, code := simRun(t, args...)
+		if code != exitUsage && code != exitFailure || !strings.Contains(errOut, "raftlab:") {
+			t.Errorf("%v: code %d\n%s%s", args, code, out, errOut)
+		}
+	}
+}

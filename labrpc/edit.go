@@ -1,0 +1,97 @@
+package labrpc
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// FaultsDir is the environment variable that lets a run's faults be recorded and
+// edited from outside, as a search for the few that matter does (raftlab sim
+// --shrink). It names a directory. A message that would be lost, duplicated
+// or reordered is written to the file "met" there, unless it is listed in the
+// file "calm": then it is delivered as if on a network without such faults.
+// In both files a line is a message: the network's seed, the link, the call's
+// number on it and "request" or "reply"; "met" goes on to say what happens.
+// Delays within MaxDelay are no faults here, and what a Scheduler decides is not
+// edited.
+const FaultsDir = "RAFTLAB_FAULTS"
+
+// An editor records the faults of a process and takes out those listed.
+type editor struct {
+	calm map[editKey]bool
+	mu   sync.Mutex
+	met  *os.File
+}
+
+type editKey struct {
+	fate  fate
+	reply bool
+}
+
+var theEditor = sync.OnceValue(func() *editor {
+	dir := os.Getenv(FaultsDir)
+	if dir == "" {
+		return nil
+	}
+	e, err := newEditor(dir)
+	if err != nil {
+		panic(fmt.Sprintf("labrpc: %s=%s: %v", FaultsDir, dir, err))
+	}
+	return e
+})
+
+func newEditor(dir string) (*editor, error) {
+	e := &editor{calm: map[editKey]bool{}}
+	var err error
+	if e.met, err = os.OpenFile(filepath.Join(dir, "met"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
+		return nil, err
+	}
+	list, err := os.Open(filepath.Join(dir, "calm"))
+	if os.IsNotExist(err) {
+		return e, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	lines := bufio.NewScanner(list)
+	for lines.Scan() {
+		var k editKey
+		var what string
+		if _, err := fmt.Sscan(lines.Text(), &k.fate.seed, &k.fate.link, &k.fate.number, &what); err != nil || what != "request" && what != "reply" {
+			return nil, fmt.Errorf("calm: line %q is not a seed, a link, a number and request or reply", lines.Text())
+		}
+		k.reply = what == "reply"
+		e.calm[k] = true
+	}
+	return e, lines.Err()
+}
+
+// edit takes the faults out of a route, or records them.
+func (e *editor) edit(r route, f fate, m Message, late bool, plain route) route {
+	if !r.lost && !r.again && !late {
+		return r
+	}
+	if e.calm[editKey{f, m.Reply}] {
+		return plain
+	}
+	direction := "request"
+	if m.Reply {
+		direction = "reply"
+	}
+	what := ""
+	for _, w := range []struct {
+		is   bool
+		name string
+	}{{r.lost, "lost"}, {r.again, "twice"}, {late, "late"}} {
+		if w.is {
+			what += " " + w.name
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	fmt.Fprintf(e.met, "%d %d %d %s%s %s\n", f.seed, f.link, f.number, direction, what, m.Method)
+	return r
+}

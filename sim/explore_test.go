@@ -1,0 +1,151 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"raftlab/sim"
+)
+
+// failingGap looks for a seed in which TestGap fails under e.
+func failingGap(t *testing.T, p sim.Program, e sim.Explore) sim.Case {
+	t.Helper()
+	for seed := range uint64(60) {
+		c := sim.Case{Test: "TestGap", Seed: seed, Explore: e}
+		if run(t, p, c).Verdict == sim.Safety {
+			return c
+		}
+	}
+	t.Fatalf("no seed of 60 shows the bug with %v", e)
+	return sim.Case{}
+}
+
+// TestExplorationFindsTheGap: the base never shows a bug in the gap between
+// unlock and relock, yields and sleeps do.
+func TestExplorationFindsTheGap(t *testing.T) {
+	p := program(t, sim.Native, false)
+	for seed := range uint64(30) {
+		if out := run(t, p, sim.Case{Test: "TestGap", Seed: seed}); out.Verdict != sim.Pass {
+			t.Fatalf("the base fails with seed %d: %s", seed, out.Detail)
+		}
+	}
+	failingGap(t, p, sim.Explore{Yields: 0.1})
+	failingGap(t, p, sim.Explore{Sleeps: 0.05})
+}
+
+// TestStreamsAreSeparate: whether sleeps are injected does not change where
+// yields are, as far as goroutines do the same operations.
+func TestStreamsAreSeparate(t *testing.T) {
+	p := program(t, sim.Native, false)
+	points := func(e sim.Explore) map[sim.Point]bool {
+		all := map[sim.Point]bool{}
+		for _, pt := range run(t, p, sim.Case{Test: "TestGap", Seed: 9, Explore: e}).Injected {
+			all[pt] = true
+		}
+		return all
+	}
+	yields := points(sim.Explore{Yields: 0.1})
+	both := points(sim.Explore{Yields: 0.1, Sleeps: 0.05})
+	if len(yields) < 5 || len(both) <= len(yields) {
+		t.Fatalf("%d yields; %d points with sleeps", len(yields), len(both))
+	}
+	for pt := range yields {
+		if !both[pt] {
+			t.Errorf("yield %+v is gone when sleeps are injected as well", pt)
+		}
+	}
+}
+
+// TestListedPointsRepeatTheRun: a run's injected points, given as a list, give
+// the same run.
+func TestListedPointsRepeatTheRun(t *testing.T) {
+	p := program(t, sim.Native, false)
+	c := sim.Case{Test: "TestMixed", Seed: 4, Explore: sim.Explore{Yields: 0.1, Sleeps: 0.02}}
+	first := run(t, p, c)
+	slices.Reverse(first.Injected) // the order of the list says nothing
+	c.Explore = sim.Explore{Listed: true, Points: first.Injected}
+	if again := run(t, p, c); again.Hash != first.Hash {
+		t.Errorf("output %s\nlisted:\n%s", first.Output, again.Output)
+	}
+}
+
+// TestShrink reduces a failure to a point or two, and saves it as a file that
+// fails in the same way.
+func TestShrink(t *testing.T) {
+	ctx := context.Background()
+	p := program(t, sim.Native, false)
+	for _, e := range []sim.Explore{{Yields: 0.2}, {Sleeps: 0.05, MaxSleep: 100 * time.Millisecond}} {
+		c := failingGap(t, p, e)
+		steps := 0
+		s := sim.Shrinker{Program: p, OnStep: func(int, sim.Case) { steps++ }}
+		small, out, err := s.Shrink(ctx, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(small.Explore.Points); n < 1 || n > 3 || steps == 0 || out.Verdict != sim.Safety {
+			t.Fatalf("%v: shrunk to %d points in %d steps, verdict %s", e, n, steps, out.Verdict)
+		}
+		saved, err := sim.NewReplay(ctx, p, sim.Options{Dir: "testdata/mini"}, small, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "gap.json")
+		if err := saved.Save(file); err != nil {
+			t.Fatal(err)
+		}
+		loaded, err := sim.LoadReplay(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := run(t, p, loaded.Case); again.Hash != saved.Hash {
+			t.Errorf("the replay gives %s (%s), not the saved run", again.Verdict, again.Detail)
+		}
+	}
+}
+
+// TestShrinkNeedsAFailure: a test that passes is refused.
+func TestShrinkNeedsAFailure(t *testing.T) {
+	s := sim.Shrinker{Program: program(t, sim.Native, false)}
+	_, _, err := s.Shrink(context.Background(), sim.Case{Test: "TestMixed", Explore: sim.Explore{Yields: 0.1}})
+	if !errors.Is(err, sim.ErrNotReproduced) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestExplain prints the stack at each injected point.
+func TestExplain(t *testing.T) {
+	p := program(t, sim.Native, false)
+	c := failingGap(t, p, sim.Explore{Yields: 0.2})
+	c.Explain = true
+	out := run(t, p, c)
+	if !contains(string(out.Output), "yields") || !contains(string(out.Output), "mini.TestGap.func1") {
+		t.Errorf("no stacks of injected points in:\n%s", out.Output)
+	}
+}
+
+// TestShrinkNetworkFaults leaves of a network's faults those that matter.
+func TestShrinkNetworkFaults(t *testing.T) {
+	for _, engine := range []string{sim.Native, sim.WASM} {
+		t.Run(engine, func(t *testing.T) {
+			p := program(t, engine, false)
+			c := sim.Case{Test: "TestLossy"}
+			for run(t, p, c).Verdict == sim.Pass {
+				if c.Seed++; c.Seed == 100 {
+					t.Fatal("no seed of 100 loses two messages in a row")
+				}
+			}
+			s := sim.Shrinker{Program: p}
+			small, out, err := s.Shrink(context.Background(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(out.Faults) != 2 || out.Faults[0].Number != 5 || out.Faults[1].Number != 6 || out.Faults[0].What != "lost" {
+				t.Errorf("faults left: %+v of %d", out.Faults, len(out.Faults)+len(small.Faults.Calm))
+			}
+		})
+	}
+}

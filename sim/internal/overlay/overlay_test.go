@@ -1,0 +1,109 @@
+package overlay_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"raftlab/sim/internal/overlay"
+)
+
+// goroot copies the directories that are edited, so that a test can spoil them.
+func goroot(t *testing.T) string {
+	t.Helper()
+	if !slices.Contains(overlay.Tested(), runtime.Version()) {
+		t.Skipf("the edits are for %v, not %s", overlay.Tested(), runtime.Version())
+	}
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Skip("no go command here: ", err)
+	}
+	from, to := filepath.Join(strings.TrimSpace(string(out)), "src"), t.TempDir()
+	for _, dir := range []string{"runtime", "sync", "crypto/internal/sysrand"} {
+		entries, err := os.ReadDir(filepath.Join(from, dir))
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Skip("no source of the Go tree here")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		os.MkdirAll(filepath.Join(to, "src", dir), 0o755)
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
+				continue
+			}
+			data, err := os.ReadFile(filepath.Join(from, dir, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(to, "src", dir, e.Name()), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return to
+}
+
+func TestGenerate(t *testing.T) {
+	root, dir := goroot(t), t.TempDir()
+	list, err := overlay.Generate(root, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lists struct{ Replace map[string]string }
+	if err := json.Unmarshal(data, &lists); err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range lists.Replace {
+		if !strings.HasPrefix(from, root) {
+			t.Errorf("%s is not in the Go tree", from)
+		}
+		if _, err := os.Stat(to); err != nil {
+			t.Error(err)
+		}
+	}
+	if again, err := overlay.Generate(root, dir); err != nil || again != list {
+		t.Errorf("generated again: %s, %v; before: %s", again, err, list)
+	}
+}
+
+// TestMismatchIsRefused: a tree in which any one of the edited files differs
+// at an anchor, or lacks, is no base for an engine.
+func TestMismatchIsRefused(t *testing.T) {
+	root := goroot(t)
+	for file, anchor := range map[string]string{
+		"runtime/rand.go":  "c := &mp.chacha8",
+		"runtime/proc.go":  "const randomizeScheduler",
+		"runtime/time.go":  "return time_now()",
+		"sync/mutex.go":    "m.mu.Unlock()",
+		"runtime/sema.go":  "s.ticket = cheaprand()",
+		"runtime/debug.go": "int(numCPUStartup)",
+	} {
+		path := filepath.Join(root, "src", file)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spoilt := range []string{strings.ReplaceAll(string(good), anchor, "changed"), string(good) + string(good)} {
+			os.WriteFile(path, []byte(spoilt), 0o644)
+			if _, err := overlay.Generate(root, t.TempDir()); !errors.Is(err, overlay.ErrMismatch) || !strings.Contains(err.Error(), file) {
+				t.Errorf("%s was spoilt: error %v", file, err)
+			}
+		}
+		os.Remove(path)
+		if _, err := overlay.Generate(root, t.TempDir()); !errors.Is(err, overlay.ErrMismatch) {
+			t.Errorf("%s is missing: error %v", file, err)
+		}
+		os.WriteFile(path, good, 0o644)
+	}
+}

@@ -1,0 +1,136 @@
+package sim_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"raftlab/sim"
+)
+
+func contains(s, part string) bool { return strings.Contains(s, part) }
+
+// verdicts of both engines.
+var verdicts = []expectation{
+	{"TestMixed", sim.Pass, ""},
+	{"TestParallel", sim.Pass, ""},
+	{"TestBubble", sim.Pass, ""},
+	{"TestFiles", sim.Pass, ""},
+	{"TestSlow", sim.Liveness, "failed to reach agreement"},
+	{"TestForever", sim.Liveness, "virtual time limit"},
+	{"TestDeadlock", sim.Deadlock, "asleep"},
+	{"TestPanic", sim.Crash, "assignment to entry in nil map"},
+	{"TestSpin", sim.Spin, "in mini.TestSpin"},
+}
+
+// TestNativeVerdicts runs each kind of ending.
+func TestNativeVerdicts(t *testing.T) {
+	p := program(t, sim.Native, false)
+	only := []expectation{
+		{"TestPolling", sim.Pass, ""},
+		{"TestTCP", sim.Pass, ""},
+		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
+		{"TestBusyForever", sim.Liveness, "virtual time limit"},
+	}
+	for _, e := range append(only, verdicts...) {
+		t.Run(e.test, func(t *testing.T) {
+			t.Parallel()
+			out := run(t, p, sim.Case{Test: e.test, Seed: 3, Limits: quick})
+			e.check(t, out)
+			if e.verdict == sim.Spin && !contains(out.Stack, "bad_test.go:") {
+				t.Errorf("the stack does not say where it spins:\n%s", out.Stack)
+			}
+			if e.verdict == sim.Deadlock && !bytes.Contains(out.Output, []byte("mini.TestDeadlock(")) {
+				t.Errorf("no stacks in the output:\n%s", out.Output)
+			}
+		})
+	}
+}
+
+// TestHoursPassInNoTime checks that sleeping costs nothing.
+func TestHoursPassInNoTime(t *testing.T) {
+	out := run(t, program(t, sim.Native, false), sim.Case{Test: "TestHours", Limits: sim.Limits{Virtual: 6 * time.Hour}})
+	if out.Verdict != sim.Pass || out.Virtual < 5*time.Hour {
+		t.Errorf("verdict %s after %v", out.Verdict, out.Virtual)
+	}
+	if out.CPU > time.Second {
+		t.Errorf("5 hours took %v of CPU time", out.CPU)
+	}
+}
+
+// TestMemoryLimitKeepsRunsEqual collects garbage many times during a run.
+func TestMemoryLimitKeepsRunsEqual(t *testing.T) {
+	p := program(t, sim.Native, false)
+	c := sim.Case{Test: "TestGarbage", Seed: 5, Limits: sim.Limits{Memory: 16 << 20}}
+	first := run(t, p, c)
+	for range 4 {
+		if again := run(t, p, c); again.Hash != first.Hash || again.Schedules != first.Schedules {
+			t.Fatalf("hash %s after %d schedules, then %s after %d", first.Hash, first.Schedules, again.Hash, again.Schedules)
+		}
+	}
+}
+
+// TestWaitingForTheRealWorld is reported as such.
+func TestWaitingForTheRealWorld(t *testing.T) {
+	p := program(t, sim.Native, false)
+	out := run(t, p, sim.Case{Test: "TestOutside", Limits: sim.Limits{Wall: time.Second}})
+	expectation{"TestOutside", sim.Stuck, "real time"}.check(t, out)
+}
+
+// TestRunEndsWithItsContext leaves no process behind.
+func TestRunEndsWithItsContext(t *testing.T) {
+	for _, engine := range []string{sim.Native, sim.WASM} {
+		t.Run(engine, func(t *testing.T) {
+			p := program(t, engine, false)
+			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+			defer cancel()
+			_, err := p.Run(ctx, sim.Case{Test: "TestSpin"})
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("error %v, want that of the context", err)
+			}
+		})
+	}
+}
+
+// TestRaceDetector finds a race, the same each time.
+func TestRaceDetector(t *testing.T) {
+	if os.Getenv("RAFTLAB_SOAK") == "" {
+		t.Skip("builds a runtime with the race detector: set RAFTLAB_SOAK=1")
+	}
+	p := program(t, sim.Native, true)
+	c := sim.Case{Test: "TestRace", Seed: 2}
+	out := run(t, p, c)
+	expectation{"TestRace", sim.Race, "mini.TestRace"}.check(t, out)
+	if again := run(t, p, c); again.Hash != out.Hash {
+		t.Errorf("two reports of one race:\n%s\n%s", out.Output, again.Output)
+	}
+	expectation{"TestMixed", sim.Pass, ""}.check(t, run(t, p, sim.Case{Test: "TestMixed"}))
+}
+
+// TestBadOptions is refused with an error that says what is wrong.
+func TestBadOptions(t *testing.T) {
+	requireNative(t)
+	ctx := context.Background()
+	for name, opt := range map[string]sim.Options{
+		"engine": {Dir: "testdata/mini", Engine: "quantum"},
+		"race":   {Dir: "testdata/mini", Engine: sim.WASM, Race: true},
+	} {
+		if _, err := sim.Build(ctx, opt, "."); !errors.Is(err, sim.ErrInvalid) && !errors.Is(err, sim.ErrUnsupported) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	p := program(t, sim.Native, false)
+	for _, e := range []sim.Explore{{Yields: 1.5}, {Sleeps: 0.06}, {Sleeps: 0.01, MaxSleep: time.Second}, {Points: []sim.Point{{}}}} {
+		if _, err := p.Run(ctx, sim.Case{Test: "TestMixed", Explore: e}); !errors.Is(err, sim.ErrInvalid) {
+			t.Errorf("%+v: error %v", e, err)
+		}
+	}
+	_, err := program(t, sim.WASM, false).Run(ctx, sim.Case{Test: "TestMixed", Explore: sim.Explore{Yields: 0.1}})
+	if !errors.Is(err, sim.ErrUnsupported) {
+		t.Errorf("wasm explores: %v", err)
+	}
+}

@@ -1,0 +1,84 @@
+package sim_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"raftlab/sim"
+)
+
+// mini builds the test programs of testdata/mini, once for each engine.
+var mini = struct {
+	sync.Mutex
+	built map[string]sim.Program
+}{built: map[string]sim.Program{}}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, p := range mini.built {
+		p.Close()
+	}
+	os.Exit(code)
+}
+
+// program returns testdata/mini under an engine; it skips the test where the
+// engine does not run.
+func program(t testing.TB, engine string, race bool) sim.Program {
+	t.Helper()
+	if engine == sim.Native {
+		requireNative(t)
+	}
+	mini.Lock()
+	defer mini.Unlock()
+	key := fmt.Sprint(engine, race)
+	if p := mini.built[key]; p != nil {
+		return p
+	}
+	programs, err := sim.Build(context.Background(), sim.Options{Dir: "testdata/mini", Engine: engine, Race: race}, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mini.built[key] = programs[0]
+	return programs[0]
+}
+
+func requireNative(t testing.TB) {
+	t.Helper()
+	engine, why, err := sim.Select(context.Background(), "testdata/mini")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if engine != sim.Native {
+		t.Skip("no native engine here: ", why)
+	}
+}
+
+func run(t testing.TB, p sim.Program, c sim.Case) sim.Outcome {
+	t.Helper()
+	out, err := p.Run(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// quick are limits that end the endless soon.
+var quick = sim.Limits{Virtual: 30 * time.Second, SpinCPU: time.Second}
+
+// expectation is what a run of a test of mini must give, whatever the seed.
+type expectation struct {
+	test    string
+	verdict sim.Verdict
+	detail  string // part of it
+}
+
+func (e expectation) check(t *testing.T, out sim.Outcome) {
+	t.Helper()
+	if out.Verdict != e.verdict || !contains(out.Detail, e.detail) {
+		t.Errorf("%s: verdict %s (%s), want %s (%s); output:\n%s", e.test, out.Verdict, out.Detail, e.verdict, e.detail, out.Output)
+	}
+}

@@ -1,0 +1,19 @@
+package sim_test
+
+import (
+	"testing"
+
+	"raftlab/sim"
+)
+
+// TestWASMVerdicts runs each kind of ending in an unpatched toolchain. That
+// includes a worker which has to be replaced, since its run cannot be stopped.
+func TestWASMVerdicts(t *testing.T) {
+	p := program(t, sim.WASM, false)
+	for _, e := range verdicts {
+		t.Run(e.test, func(t *testing.T) {
+			t.Parallel()
+			e.check(t, run(t, p, sim.Case{Test: e.test, Seed: 3, Limits: quick}))
+		})
+	}
+}
