@@ -203,6 +203,9 @@ func (c *Sharded) joinFirst(ctx context.Context) {
 	}
 }
 
+// Groups returns the number of groups.
+func (c *Sharded) Groups() int { return c.groups }
+
 // Close stops the replicas that run, and gives the directory free.
 func (c *Sharded) Close() error {
 	c.stop()
@@ -284,11 +287,13 @@ func (c *Sharded) Layout(ctx context.Context) (Layout, error) {
 // describe fills in what a group's leader, or whichever replica runs, says.
 func (c *Sharded) describe(g *GroupStatus, l *Layout) {
 	var best shardkv.Status
+	running := false
 	for _, number := range g.Replicas {
 		run := c.replicas[number-1].current()
 		if run == nil {
 			continue
 		}
+		running = true
 		st := run.server.(shardService).ShardKV.Status()
 		if st.IsLeader {
 			g.Leader = number
@@ -298,20 +303,21 @@ func (c *Sharded) describe(g *GroupStatus, l *Layout) {
 		}
 	}
 	g.Config = best.Config
-	for _, place := range l.Shards {
-		if place.Group == g.Group {
+	for i := range l.Shards {
+		if place := &l.Shards[i]; place.Group == g.Group {
 			g.Shards++
+			if running {
+				place.State = string(shardkv.Coming) // unless it says more
+			}
 		}
 	}
 	for _, s := range best.Shards {
 		g.Keys += s.Keys
-		place := &l.Shards[s.Shard]
-		if place.Group != g.Group {
-			continue
-		}
-		place.Keys = s.Keys
-		if place.State = string(s.State); s.State == shardkv.Leaving {
-			place.State = string(shardkv.Coming) // the group is behind
+		if place := &l.Shards[s.Shard]; place.Group == g.Group {
+			place.Keys = s.Keys
+			if s.State == shardkv.Serving {
+				place.State = string(s.State)
+			}
 		}
 	}
 }
@@ -386,8 +392,8 @@ func (c *Sharded) changed(ctx context.Context, num int, err error) error {
 	return err
 }
 
-// Settled waits until every group has taken the newest configuration and serves
-// its shards, or ctx ends.
+// Settled waits until groups have joined, every group has taken the newest
+// configuration and serves its shards, or ctx ends.
 func (c *Sharded) Settled(ctx context.Context) error {
 	for {
 		l, err := c.Layout(ctx)
@@ -411,5 +417,5 @@ const settledPoll = 20 * time.Millisecond
 func (l *Layout) settled() bool {
 	waiting := func(p ShardPlace) bool { return p.Group != 0 && p.State != string(shardkv.Serving) }
 	behind := func(g GroupStatus) bool { return g.Config < l.Config }
-	return !slices.ContainsFunc(l.Shards, waiting) && !slices.ContainsFunc(l.Groups, behind)
+	return l.Config > 0 && !slices.ContainsFunc(l.Shards, waiting) && !slices.ContainsFunc(l.Groups, behind)
 }
