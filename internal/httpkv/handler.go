@@ -77,6 +77,9 @@ func NewHandler(c Cluster, opts Options) http.Handler {
 	h.handle("POST /v1/replicas/{number}/start", h.replica(c.Start))
 	if shards, ok := c.(Shards); ok {
 		h.handleShards(shards)
+	} else {
+		h.handle("/v1/shards", noShards)
+		h.handle("/v1/shards/{verb}", noShards)
 	}
 	return h
 }

@@ -64,6 +64,11 @@ func (h *handler) handleShards(s Shards) {
 	}))
 }
 
+// noShards answers for a store that has no groups.
+func noShards(http.ResponseWriter, *http.Request) error {
+	return failure(http.StatusNotFound, NoRoute, "this store has no groups; raftlab serve --groups starts one that has")
+}
+
 // rearrange answers a request to change the layout.
 func (h *handler) rearrange(change func(context.Context, url.Values) (int, error)) action {
 	return func(w http.ResponseWriter, r *http.Request) error {
