@@ -136,7 +136,7 @@ func (s *ShardKV) seeTo(ctx context.Context) {
 // carry makes one move: the new owner is told until it has the shard durably,
 // then the shard is deleted here. Each part may happen more than once.
 func (s *ShardKV) carry(ctx context.Context, m duty) {
-	encode, gid, servers, ok := s.state.load(m)
+	encode, _, _, ok := s.state.load(m)
 	if !ok {
 		return
 	}
@@ -148,7 +148,8 @@ func (s *ShardKV) carry(ctx context.Context, m duty) {
 	command := Command{Kind: KindInstall, Shard: m.shard, Num: m.num, Data: encoded}
 	limit := attemptLimit
 	for wait := newBackoff(); ctx.Err() == nil; wait.pause(ctx) {
-		if _, gid, servers, ok = s.state.load(m); !ok {
+		_, gid, servers, ok := s.state.load(m)
+		if !ok {
 			return
 		}
 		result, err := s.hand(ctx, limit, gid, servers, &command)

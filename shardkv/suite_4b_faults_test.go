@@ -12,7 +12,6 @@ import (
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/shardctrler"
-	"raftlab/shardkv"
 )
 
 // victims are what a crash in the middle of a move takes down.
@@ -174,6 +173,8 @@ func (s *store) breakThings(fault string, halt <-chan struct{}) {
 		select {
 		case <-halt:
 			stopped = true
+		case <-s.Open.Done():
+			return
 		case <-time.After(time.Duration(100+rng.IntN(700)) * time.Millisecond):
 		}
 		g.Heal()
@@ -242,7 +243,7 @@ func TestDeadGroupHoldsUpItsOwn4B(t *testing.T) {
 		s.leave(0)
 		live := make(data)
 		for key, value := range d {
-			if before[shardkv.ShardOf(key)] != gid(0) {
+			if before[shardOf(key)] != gid(0) {
 				live[key] = value
 			}
 		}
