@@ -43,10 +43,16 @@ const groupSize = 3
 // virtual time. At the end, what clients did is checked to be linearizable.
 func run(t *testing.T, groups, maxraftstate int, body func(t *testing.T, s *store)) {
 	t.Helper()
+	runUnder(t, controllerStarter, groups, maxraftstate, body)
+}
+
+// runUnder is run with a configuration service that is started so.
+func runUnder(t *testing.T, controller shardlab.Starter, groups, maxraftstate int, body func(t *testing.T, s *store)) {
+	t.Helper()
 	testkit.Run(t, func(t *testing.T) {
 		s := &store{Lab: shardlab.New(t), t: t, log: &history{}}
 		defer s.Close()
-		s.ctrl = s.Controller(groupSize)
+		s.ctrl = s.Group("ctrl", groupSize, controller)
 		s.ctl = shardctrler.MakeClerk(s.ctrl.Ends())
 		for g := range groups {
 			s.groups = append(s.groups, s.Group(fmt.Sprintf("g%d", g), groupSize, starter(s.ctrl, gid(g), maxraftstate)))
