@@ -26,8 +26,8 @@ type Store struct {
 // NewStore returns an empty store.
 func NewStore(limits Limits) *Store { return &Store{limits: limits} }
 
-// Copy returns a store that is equal to this one and independent of it. It takes
-// constant time: the two share what neither changes.
+// Copy returns a store that is as this one is now; either can be changed and
+// leaves the other alone. It takes constant time: they share what neither changes.
 func (s *Store) Copy() *Store {
 	return &Store{limits: s.limits, pairs: *s.pairs.Copy(), version: s.version}
 }

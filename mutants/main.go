@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ type mutant struct {
 }
 
 // all are the bugs of all packages.
-var all = raftMutants
+var all = slices.Concat(raftMutants, kvraftMutants, shardMutants)
 
 // tries is how often a test may pass before its mutant has survived: what a
 // test leaves to chance is drawn anew each time.

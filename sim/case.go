@@ -24,7 +24,7 @@ const (
 // A Point is an injected perturbation: the Op'th synchronization operation of
 // a goroutine yields, or sleeps for a while in virtual time.
 type Point struct {
-	Goroutine uint64        `json:"g"`               // number in the order of creation
+	Goroutine uint64        `json:"g"`               // follows from who started it, and how many before
 	Op        uint64        `json:"op"`              // from 1
 	Sleep     time.Duration `json:"sleep,omitempty"` // 0: yield
 }

@@ -75,9 +75,12 @@ type page struct {
 	listed int
 }
 
-// newPage writes a case into an unnamed file.
+// newPage writes a case into an unnamed file, in memory where that is possible.
 func newPage(c Case) (*page, error) {
-	f, err := os.CreateTemp("", "raftlab-page-")
+	f, err := os.CreateTemp("/dev/shm", "raftlab-page-")
+	if err != nil {
+		f, err = os.CreateTemp("", "raftlab-page-")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -103,10 +104,13 @@ func raceDetail(out []byte) string {
 
 // checkDetail finds the failed check: the last message before the first FAIL
 // line that names a place in a test file, or the line of the failure itself.
+// A line on how to repeat the test, which some harnesses log in the end, says
+// nothing of the failure.
 func checkDetail(out []byte) string {
 	fail := failRE.FindIndex(out)
 	after := checkRE.Find(out[fail[1]:])
 	before := checkRE.FindAll(out[:fail[0]], -1)
+	before = slices.DeleteFunc(before, func(line []byte) bool { return bytes.Contains(line, []byte("repeat with: ")) })
 	switch {
 	case len(before) > 0:
 		return trimLine(before[len(before)-1])

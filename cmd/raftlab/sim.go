@@ -140,8 +140,11 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 	if err := summary.Print(table); err != nil {
 		return err
 	}
-	if rep.err != nil {
+	switch {
+	case rep.err != nil:
 		return rep.err
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted after %d runs", summary.Runs())
 	}
 	return verdictOf(summary)
 }

@@ -131,14 +131,18 @@ var edits = []edit{
 	// Goroutines: which are the program's own, and how far each has come.
 	{"runtime/runtime2.go",
 		"	goid         uint64\n	schedlink    guintptr\n",
-		"	goid         uint64\n	simOps       uint64\n	simSystem    bool\n	schedlink    guintptr\n",
+		"	goid         uint64\n	simID        uint64\n	simKids      uint64\n	simOps       uint64\n	simSystem    bool\n	schedlink    guintptr\n",
 		"count a goroutine's operations"},
 	{"runtime/proc.go",
 		"	newg.startpc = fn.fn\n	newg.runningCleanups.Store(false)\n	if isSystemGoroutine(newg, false) {",
-		"	newg.startpc = fn.fn\n	newg.runningCleanups.Store(false)\n	newg.simOps = 0\n	newg.simSystem = isSystemGoroutine(newg, false)\n	if newg.simSystem {",
+		"	newg.startpc = fn.fn\n	newg.runningCleanups.Store(false)\n	simBorn(callergp, newg)\n	newg.simSystem = isSystemGoroutine(newg, false)\n	if newg.simSystem {",
 		"tell the runtime's goroutines from the program's"},
 
 	// Synchronization points.
+	{"runtime/proc.go",
+		"	fn := main_main // make",
+		"	simMain = true\n	fn := main_main // make",
+		"begin with the main function: initialization is not explored"},
 	{"sync/mutex.go",
 		"	m.mu.Lock()\n",
 		"	simPoint()\n	m.mu.Lock()\n",
