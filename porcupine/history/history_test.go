@@ -14,54 +14,57 @@ import (
 	"raftlab/porcupine/history"
 )
 
-// TestModels checks a legal and an illegal history, as written, for every model.
+// written holds a legal and an illegal history, as written, for every model.
+var written = []struct{ model, legal, illegal string }{
+	{"kv", `{"client":1,"op":"put","key":"x","value":"a","call":0,"return":1}
+		{"client":1,"op":"append","key":"x","value":"b","call":2}
+		{"client":2,"op":"get","key":"x","output":"ab","call":3,"return":4}`,
+		`{"op":"put","key":"x","value":"a","call":0,"return":1}
+		{"op":"get","key":"x","output":"","call":3,"return":4}`},
+	{"register", `{"op":"write","value":1.5,"call":0,"return":1}
+		{"op":"read","output":1.5,"call":2,"return":3}
+		{"op":"read","key":"other","output":null,"call":2,"return":3}`,
+		`{"op":"write","value":1,"call":0,"return":1}
+		{"op":"read","output":"1","call":2,"return":3}`},
+	{"cas", `{"op":"write","value":"a","call":0,"return":1}
+		{"op":"cas","expect":"a","value":true,"output":true,"call":2,"return":3}
+		{"op":"cas","expect":"a","value":"c","output":false,"call":4,"return":5}`,
+		`{"op":"cas","expect":"a","value":"b","output":true,"call":2,"return":3}`},
+	{"versioned", `{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
+		{"op":"get","key":"k","output":{"value":"a","version":3,"ok":true},"call":2,"return":3}
+		{"op":"cas","key":"k","version":3,"value":"b","output":{"ok":true,"version":4},"call":4,"return":5}
+		{"op":"delete","key":"k","output":true,"call":6,"return":7}
+		{"op":"get","key":"k","output":{"ok":false},"call":8,"return":9}`,
+		`{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
+		{"op":"append","key":"k","value":"a","output":2,"call":2,"return":3}`},
+	{"store", `{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
+		{"op":"scan","output":{"k":"a"},"call":2,"return":3}`,
+		`{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
+		{"op":"scan","output":{},"call":2,"return":3}`},
+	{"queue", `{"op":"push","key":"q","value":"a","call":0,"return":1}
+		{"op":"pop","key":"q","output":"a","call":2,"return":3}
+		{"op":"pop","key":"q","output":null,"call":4,"return":5}`,
+		`{"op":"push","key":"q","value":"a","call":0,"return":1}
+		{"op":"peek","key":"q","call":2,"return":3}`},
+	{"set", `{"op":"add","key":"s","value":"a","output":true,"call":0,"return":1}
+		{"op":"read","key":"s","output":["a"],"call":2,"return":3}`,
+		`{"op":"add","key":"s","value":"a","output":true,"call":0,"return":1}
+		{"op":"contains","key":"s","value":"a","output":false,"call":2,"return":3}`},
+	{"lock", `{"client":1,"op":"acquire","key":"l","output":true,"call":0,"return":1}
+		{"client":2,"op":"release","key":"l","output":false,"call":2,"return":3}
+		{"client":2,"op":"release","key":"l","value":"1","output":true,"call":4,"return":5}`,
+		`{"client":1,"op":"acquire","key":"l","output":true,"call":0,"return":1}
+		{"client":2,"op":"acquire","key":"l","output":true,"call":2,"return":3}`},
+	{"list", `{"op":"append","key":"l","value":"a","call":0,"return":1}
+		{"op":"read","key":"l","output":["a"],"call":2,"return":3}`,
+		`{"op":"append","key":"l","value":"a","call":0,"return":1}
+		{"op":"read","key":"l","output":["a","a"],"call":2,"return":3}`},
+}
+
+// TestModels checks the histories of written.
 func TestModels(t *testing.T) {
 	tested := make(map[string]bool)
-	for _, c := range []struct{ model, legal, illegal string }{
-		{"kv", `{"client":1,"op":"put","key":"x","value":"a","call":0,"return":1}
-			{"client":1,"op":"append","key":"x","value":"b","call":2}
-			{"client":2,"op":"get","key":"x","output":"ab","call":3,"return":4}`,
-			`{"op":"put","key":"x","value":"a","call":0,"return":1}
-			{"op":"get","key":"x","output":"","call":3,"return":4}`},
-		{"register", `{"op":"write","value":1.5,"call":0,"return":1}
-			{"op":"read","output":1.5,"call":2,"return":3}
-			{"op":"read","key":"other","output":null,"call":2,"return":3}`,
-			`{"op":"write","value":1,"call":0,"return":1}
-			{"op":"read","output":"1","call":2,"return":3}`},
-		{"cas", `{"op":"write","value":"a","call":0,"return":1}
-			{"op":"cas","expect":"a","value":true,"output":true,"call":2,"return":3}
-			{"op":"cas","expect":"a","value":"c","output":false,"call":4,"return":5}`,
-			`{"op":"cas","expect":"a","value":"b","output":true,"call":2,"return":3}`},
-		{"versioned", `{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
-			{"op":"get","key":"k","output":{"value":"a","version":3,"ok":true},"call":2,"return":3}
-			{"op":"cas","key":"k","version":3,"value":"b","output":{"ok":true,"version":4},"call":4,"return":5}
-			{"op":"delete","key":"k","output":true,"call":6,"return":7}
-			{"op":"get","key":"k","output":{"ok":false},"call":8,"return":9}`,
-			`{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
-			{"op":"append","key":"k","value":"a","output":2,"call":2,"return":3}`},
-		{"store", `{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
-			{"op":"scan","output":{"k":"a"},"call":2,"return":3}`,
-			`{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
-			{"op":"scan","output":{},"call":2,"return":3}`},
-		{"queue", `{"op":"push","key":"q","value":"a","call":0,"return":1}
-			{"op":"pop","key":"q","output":"a","call":2,"return":3}
-			{"op":"pop","key":"q","output":null,"call":4,"return":5}`,
-			`{"op":"push","key":"q","value":"a","call":0,"return":1}
-			{"op":"peek","key":"q","call":2,"return":3}`},
-		{"set", `{"op":"add","key":"s","value":"a","output":true,"call":0,"return":1}
-			{"op":"read","key":"s","output":["a"],"call":2,"return":3}`,
-			`{"op":"add","key":"s","value":"a","output":true,"call":0,"return":1}
-			{"op":"contains","key":"s","value":"a","output":false,"call":2,"return":3}`},
-		{"lock", `{"client":1,"op":"acquire","key":"l","output":true,"call":0,"return":1}
-			{"client":2,"op":"release","key":"l","output":false,"call":2,"return":3}
-			{"client":2,"op":"release","key":"l","value":"1","output":true,"call":4,"return":5}`,
-			`{"client":1,"op":"acquire","key":"l","output":true,"call":0,"return":1}
-			{"client":2,"op":"acquire","key":"l","output":true,"call":2,"return":3}`},
-		{"list", `{"op":"append","key":"l","value":"a","call":0,"return":1}
-			{"op":"read","key":"l","output":["a"],"call":2,"return":3}`,
-			`{"op":"append","key":"l","value":"a","call":0,"return":1}
-			{"op":"read","key":"l","output":["a","a"],"call":2,"return":3}`},
-	} {
+	for _, c := range written {
 		tested[c.model] = true
 		for text, want := range map[string]bool{c.legal: true, c.illegal: false} {
 			operations, err := history.Read(strings.NewReader(text), c.model)
