@@ -102,7 +102,7 @@ func try(t *testing.T, page, script, name string) map[string]any {
 	chromium := browser(t)
 	page = strings.Replace(page, "</body>", `<pre id="outcome"></pre><script>
 		window.onerror = (message) => { byId("outcome").textContent = JSON.stringify({ error: message }); };
-		requestAnimationFrame(() => { byId("outcome").textContent = JSON.stringify((() => {`+script+`})()); });
+		byId("outcome").textContent = JSON.stringify((() => {`+script+`})());
 		</script></body>`, 1)
 	path := filepath.Join(t.TempDir(), "page.html")
 	if err := os.WriteFile(path, []byte(page), 0o600); err != nil {
