@@ -118,7 +118,7 @@ function pointsOf(linearization, scale) {
     const [start, end] = op[scale];
     // A little after what came before, as long as the operation is not over.
     const width = Math.max(end - start, 0);
-    now = now < start ? start + Math.min(width * 0.1, 0.1) : Math.min(now + 0.05, Math.max(end, now));
+    now = now < start ? start + Math.min(width * 0.1, 0.1) : Math.min(now + 0.1, Math.max(end, now));
     return now;
   });
 }

@@ -255,6 +255,7 @@ class Lanes {
     c.lineWidth = 1.2;
     c.globalAlpha = 0.8;
     c.beginPath();
+    const crowded = firstAtLeast(points, right) - i > 2000; // more than can be told apart
     let drawn = 0;
     let lastX = -Infinity;
     const dots = [];
@@ -263,7 +264,7 @@ class Lanes {
       if (!row) continue;
       const x = this.x(points[i]);
       const y = row.y - this.top + (rowHeight - 4) / 2;
-      if (x - lastX < 0.3 && i < this.step - 1) continue;
+      if (crowded && x - lastX < 0.3 && i < this.step - 1) continue;
       if (drawn++ === 0) c.moveTo(x, y);
       else c.lineTo(x, y);
       dots.push([x, y, i === this.step - 1]);
