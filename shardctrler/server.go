@@ -117,8 +117,32 @@ func (sc *ShardCtrler) Kill() {
 // of its Raft server.
 func (sc *ShardCtrler) Wait() { sc.replica.Wait() }
 
-// Err returns why the server stopped by itself; nil while it runs.
-func (sc *ShardCtrler) Err() error { return sc.replica.Err() }
+// Status is a picture of a server, for people and monitoring.
+type Status struct {
+	Term     int
+	IsLeader bool  // it believes so
+	Applied  int   // index of the last command that the history includes
+	Newest   int   // number of the newest configuration
+	Configs  int   // how many are kept
+	Sessions int   // client sessions that are remembered
+	Err      error // why the server stopped by itself; nil while it runs
+}
+
+// Status returns what the server is now.
+func (sc *ShardCtrler) Status() Status {
+	term, isLeader := sc.raft.GetState()
+	s := Status{
+		Term:     term,
+		IsLeader: isLeader,
+		Applied:  sc.replica.Applied(),
+		Sessions: sc.replica.Sessions(),
+		Err:      sc.replica.Err(),
+	}
+	sc.history.mu.Lock()
+	defer sc.history.mu.Unlock()
+	s.Newest, s.Configs = sc.history.newest().Num, len(sc.history.configs)
+	return s
+}
 
 // Execute is the RPC handler of commands; for the network, not for programs.
 func (sc *ShardCtrler) Execute(args *clerk.Args[Command], reply *clerk.Reply[Result]) {

@@ -47,19 +47,19 @@ type Command struct {
 
 // Result is a command's result.
 type Result struct {
-	Status Status
+	Status Verdict
 	KV     kv.Result  // of Op
 	Txn    *TxnResult // of Txn
 	Vote   *Ballot    // of Prepare
 }
 
-// Status says whether a command was carried out. Anything but Served has
+// Verdict says whether a command was carried out. Anything but Served has
 // changed nothing, and the command can be sent again.
-type Status uint8
+type Verdict uint8
 
 const (
 	// Served: it was.
-	Served Status = iota
+	Served Verdict = iota
 	// WrongGroup: the group does not own the shard, as far as it knows.
 	WrongGroup
 	// Arriving: the group owns the shard but does not have it yet; or, of an
@@ -76,8 +76,8 @@ const (
 )
 
 // String returns the status in words.
-func (s Status) String() string {
-	switch s {
+func (v Verdict) String() string {
+	switch v {
 	case Served:
 		return "served"
 	case WrongGroup:
@@ -93,11 +93,11 @@ func (s Status) String() string {
 	case Malformed:
 		return "malformed command"
 	}
-	return fmt.Sprintf("Status(%d)", uint8(s))
+	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
 
 // soon says whether the answer is likely to be another soon.
-func (s Status) soon() bool { return s == Arriving || s == Locked || s == Pending }
+func (v Verdict) soon() bool { return v == Arriving || v == Locked || v == Pending }
 
 // key2shard returns the shard that a key belongs to: its first byte modulo the
 // number of shards; 0 for "".

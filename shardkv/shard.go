@@ -27,7 +27,7 @@ type tenure struct {
 }
 
 // serving returns the shard's data if this group serves it.
-func (s *shard) serving() (*data, Status) {
+func (s *shard) serving() (*data, Verdict) {
 	switch {
 	case len(s.Tenures) == 0 || s.Tenures[len(s.Tenures)-1].Until != 0:
 		return nil, WrongGroup
@@ -66,7 +66,7 @@ func (s *shard) assign(c *shardctrler.Config, shard, me int) (empty bool) {
 // awaits says what to do with data that is handed over for the tenure that
 // begins at configuration num, when the group has taken configuration have:
 // install it (Served and true), or answer.
-func (s *shard) awaits(num, have int) (Status, bool) {
+func (s *shard) awaits(num, have int) (Verdict, bool) {
 	switch {
 	case num > have:
 		return Arriving, false

@@ -102,7 +102,7 @@ func (st *state) take(c *shardctrler.Config, after int) {
 }
 
 // install takes over a shard's data, once.
-func (st *state) install(s *shard, num int, encoded []byte) Status {
+func (st *state) install(s *shard, num int, encoded []byte) Verdict {
 	status, wanted := s.awaits(num, st.config.Num)
 	if !wanted {
 		return status

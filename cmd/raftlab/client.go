@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
 )
 
@@ -144,14 +145,25 @@ func newStatusCommand() *cobra.Command {
 
 func printStatus(cmd *cobra.Command, s httpkv.ClusterStatus) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "REPLICA\tSTATE\tROLE\tTERM\tCOMMIT\tAPPLIED\tLAST\tSNAPSHOT\tLOG BYTES\tKEYS")
+	grouped := len(s.Replicas) > 0 && s.Replicas[0].Group != ""
+	name := func(r cluster.Status) string {
+		if grouped {
+			return fmt.Sprintf("%d\t%s", r.Number, r.Group)
+		}
+		return strconv.Itoa(r.Number)
+	}
+	head := "REPLICA"
+	if grouped {
+		head += "\tGROUP"
+	}
+	fmt.Fprintln(w, head+"\tSTATE\tROLE\tTERM\tCOMMIT\tAPPLIED\tLAST\tSNAPSHOT\tLOG BYTES\tKEYS")
 	for _, r := range s.Replicas {
 		if r.State == "stopped" {
 			// A row of fewer cells would end the columns for the rows below it.
-			fmt.Fprintf(w, "%d\t%s%s\n", r.Number, r.State, strings.Repeat("\t-", 8))
+			fmt.Fprintf(w, "%s\t%s%s\n", name(r), r.State, strings.Repeat("\t-", 8))
 			continue
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", r.Number, r.State, r.Role, r.Term,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name(r), r.State, r.Role, r.Term,
 			r.CommitIndex, r.AppliedIndex, r.LastIndex, r.SnapshotIndex, r.LogBytes, r.Keys)
 	}
 	if err := w.Flush(); err != nil {

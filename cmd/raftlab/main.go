@@ -6,6 +6,7 @@
 //	raftlab kv put k v     use it
 //	raftlab replica stop 2 break it
 //	raftlab status         look at it
+//	raftlab shards         which group has which shard (serve --groups)
 //
 // See docs/serve.md, or raftlab help.
 package main
@@ -69,6 +70,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newReplicaCommand())
 	root.AddCommand(newStatusCommand())
 	root.AddCommand(newCheckCommand())
+	root.AddCommand(newShardsCommand())
 	root.AddCommand(newSimCommand())
 	return root
 }

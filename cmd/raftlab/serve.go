@@ -36,7 +36,7 @@ const (
 // serveOptions are the flags of serve.
 type serveOptions struct {
 	data, listen        string
-	replicas            int
+	replicas, groups    int
 	snapshotBytes       int
 	patience            time.Duration
 	logLevel, logFormat string
@@ -53,13 +53,18 @@ Each replica has a data file of its own under --data, and every write is on a
 majority of them, fsynced, before it is acknowledged. SIGINT and SIGTERM
 end it in order; nothing that was acknowledged is lost however it ends.`,
 		Example: `  raftlab serve
+  raftlab serve --groups 3
   raftlab serve --replicas 5 --data /var/lib/raftlab --listen 127.0.0.1:0`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
+			// 0 means that nothing was said.
 			if cmd.Flags().Changed("replicas") && o.replicas == 0 {
-				o.replicas = -1 // 0 means that nothing was said
+				o.replicas = -1
+			}
+			if cmd.Flags().Changed("groups") && o.groups == 0 {
+				o.groups = -1
 			}
 			return serve(ctx, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -68,6 +73,7 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 	f.StringVar(&o.data, "data", "raftlab-data", "directory of the data files; made if it is not there")
 	f.StringVar(&o.listen, "listen", defaultAddress, "address to serve HTTP on; port 0: any free one")
 	f.IntVar(&o.replicas, "replicas", 0, fmt.Sprintf("number of replicas, 1 to %d; the data directory remembers it (default %d)", cluster.MaxReplicas, cluster.DefaultReplicas))
+	f.IntVar(&o.groups, "groups", 0, fmt.Sprintf("spread the keys over 1 to %d groups of replicas, with a controller; the data directory remembers it (default: one store, no groups)", cluster.MaxGroups))
 	f.IntVar(&o.snapshotBytes, "snapshot-bytes", cluster.DefaultSnapshotBytes, "size of a replica's log, in bytes, from which on it is replaced by a snapshot")
 	f.DurationVar(&o.patience, "patience", httpkv.DefaultPatience, "how long a request waits for a leader before it is answered with 503")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -95,6 +101,8 @@ func (o serveOptions) validate() error {
 	switch {
 	case o.replicas < 0 || o.replicas > cluster.MaxReplicas:
 		return usageError("--replicas: want 1 to %d", cluster.MaxReplicas)
+	case o.groups < 0 || o.groups > cluster.MaxGroups:
+		return usageError("--groups: want 1 to %d", cluster.MaxGroups)
 	case o.snapshotBytes < 1:
 		return usageError("--snapshot-bytes is %d; want at least 1", o.snapshotBytes)
 	case o.patience <= 0:
@@ -121,17 +129,27 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 		return &exitError{exitFailure, fmt.Errorf("cannot serve on %s: %w (choose another with --listen)", o.listen, err)}
 	}
 	defer listener.Close()
-	c, err := cluster.Open(o.data, cluster.Options{Replicas: o.replicas, SnapshotBytes: o.snapshotBytes, Logger: log})
+	c, err := cluster.OpenAny(o.data, cluster.Options{Replicas: o.replicas, Groups: o.groups, SnapshotBytes: o.snapshotBytes, Logger: log})
 	if err != nil {
 		return &exitError{exitFailure, err}
 	}
-	fmt.Fprintf(out, "raftlab: %d replicas serve on http://%s, data in %s\n", len(c.Status()), listener.Addr(), o.data)
+	fmt.Fprintf(out, "raftlab: %s serve on http://%s, data in %s\n", inWords(c), listener.Addr(), o.data)
 	err = errors.Join(serveHTTP(ctx, listener, httpkv.NewHandler(c, httpkv.Options{Patience: o.patience, Logger: log}), log), c.Close())
 	if err != nil {
 		return &exitError{exitFailure, err}
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// inWords says what a store consists of.
+func inWords(c cluster.Store) string {
+	n := len(c.Status())
+	if s, ok := c.(*cluster.Sharded); ok {
+		perGroup := n / (s.Groups() + 1)
+		return fmt.Sprintf("%d groups of %d replicas, and as many controllers,", s.Groups(), perGroup)
+	}
+	return fmt.Sprintf("%d replicas", n)
 }
 
 // serveHTTP serves until ctx ends, and then until the requests that are under

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"raftlab/kv"
@@ -32,6 +33,16 @@ type session struct {
 	seq    uint64 // of the last write
 }
 
+// sessions are sessions of the cluster's own. There are as many as there were
+// writes at the same time.
+type sessions struct {
+	mu   sync.Mutex
+	idle []session // that no request uses now
+}
+
+// executor executes an operation, the command seq of a session's client.
+type executor func(ctx context.Context, s session, op kv.Op) (kv.Result, error)
+
 // leaderPoll is how often a request that finds no leader looks again.
 const leaderPoll = 5 * time.Millisecond
 
@@ -42,14 +53,18 @@ const leaderPoll = 5 * time.Millisecond
 // the same key is refused with ErrKeyReused. A key is remembered until
 // rsm.DefaultMaxSessions other keys were used after it.
 func (c *Cluster) Do(ctx context.Context, key string, op kv.Op) (kv.Result, error) {
+	return do(ctx, key, op, &c.sessions, c.execute)
+}
+
+func do(ctx context.Context, key string, op kv.Op, own *sessions, execute executor) (kv.Result, error) {
 	switch {
 	case op.ReadOnly():
-		return c.execute(ctx, session{}, op)
+		return execute(ctx, session{}, op)
 	case key == "":
-		return c.doOnce(ctx, op)
+		return own.once(ctx, op, execute)
 	}
 	op.Tag = hash(fmt.Sprintf("%d %q %q %t %d", op.Kind, op.Key, op.Value, op.Conditional, op.Version))
-	result, err := c.execute(ctx, session{client: hash(key), seq: 1}, op)
+	result, err := execute(ctx, session{client: hash(key), seq: 1}, op)
 	if err == nil && result.Tag != op.Tag {
 		return kv.Result{}, ErrKeyReused
 	}
@@ -62,18 +77,17 @@ func hash(s string) uint64 {
 	return max(binary.BigEndian.Uint64(sum[:]), 1)
 }
 
-// doOnce carries out a write in a session of the cluster's own. There are as
-// many of those as there were writes at the same time.
-func (c *Cluster) doOnce(ctx context.Context, op kv.Op) (kv.Result, error) {
-	s := c.takeSession()
+// once carries out a write in a session of the cluster's own.
+func (own *sessions) once(ctx context.Context, op kv.Op, execute executor) (kv.Result, error) {
+	s := own.take()
 	s.seq++
-	result, err := c.execute(ctx, s, op)
+	result, err := execute(ctx, s, op)
 	switch {
 	case err == nil:
-		c.giveBack(s)
+		own.giveBack(s)
 	case errors.Is(err, rsm.ErrSessionExpired):
 		// It had gone unused for long. Nothing was done in it.
-		return c.execute(ctx, session{client: newClient(), seq: 1}, op)
+		return execute(ctx, session{client: newClient(), seq: 1}, op)
 	}
 	// After another error the write may be in the log still: its session is
 	// not used again.
@@ -82,21 +96,21 @@ func (c *Cluster) doOnce(ctx context.Context, op kv.Op) (kv.Result, error) {
 
 func newClient() uint64 { return max(rand.Uint64(), 1) }
 
-func (c *Cluster) takeSession() session {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n := len(c.idle); n > 0 {
-		s := c.idle[n-1]
-		c.idle = c.idle[:n-1]
+func (own *sessions) take() session {
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	if n := len(own.idle); n > 0 {
+		s := own.idle[n-1]
+		own.idle = own.idle[:n-1]
 		return s
 	}
 	return session{client: newClient()}
 }
 
-func (c *Cluster) giveBack(s session) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.idle = append(c.idle, s)
+func (own *sessions) giveBack(s session) {
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	own.idle = append(own.idle, s)
 }
 
 // execute tries leader after leader until one gives a result.
@@ -142,7 +156,7 @@ func (c *Cluster) leader(ctx context.Context) *kvraft.KVServer {
 			}
 			// One that was deposed and does not know it yet has an older term.
 			if in, leads := run.raft.GetState(); leads && in > term {
-				newest, term = run.server, in
+				newest, term = run.server.(kvService).KVServer, in
 			}
 		}
 		if newest != nil {

@@ -19,11 +19,14 @@ import (
 
 // replica is one server of the cluster, which runs or is stopped.
 type replica struct {
-	number int // from 1
+	number int    // among all, from 1
+	group  string // see set
+	peer   int    // its number in the group, from 0
 	path   string
-	ends   []*labrpc.ClientEnd // to each, in order
+	ends   []*labrpc.ClientEnd // to each of its group, in order
 	opts   Options
 	net    *labrpc.Network
+	launch launcher
 
 	changing sync.Mutex // held while it is started or stopped
 
@@ -35,10 +38,45 @@ type replica struct {
 type running struct {
 	store  *boltstore.Store
 	raft   *raft.Raft
-	server *kvraft.KVServer
+	server service
 
 	stop     chan struct{} // closed when it is stopped
 	watching sync.WaitGroup
+}
+
+// service is what stands on a replica's Raft server.
+type service interface {
+	Kill()
+	Wait()
+	health() health
+}
+
+// health is what is told of a service.
+type health struct {
+	applied, keys, sessions int
+	err                     error
+}
+
+// launcher starts a service; open starts the Raft server that it stands on.
+type launcher func(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, store *boltstore.Store, opts Options) (service, error)
+
+// kvService is the store of a cluster without groups.
+type kvService struct{ *kvraft.KVServer }
+
+func (s kvService) health() health {
+	st := s.Status()
+	return health{applied: st.Applied, keys: st.Keys, sessions: st.Sessions, err: st.Err}
+}
+
+func startKV(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, store *boltstore.Store, opts Options) (service, error) {
+	server, err := kvraft.Open(open, kvraft.Options{
+		Snapshot:     snapshot,
+		MaxRaftState: opts.SnapshotBytes,
+		StateSize:    store.StateSize,
+		Limits:       Limits,
+		Logger:       opts.Logger,
+	})
+	return kvService{server}, err
 }
 
 // Errors of starting and stopping.
@@ -80,12 +118,15 @@ func (r *replica) start() error {
 
 // startOn starts the server on an open store, which it closes if that fails.
 func (r *replica) startOn(store *boltstore.Store) error {
-	run, err := r.launch(store)
+	run, err := r.begin(store)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
 	host := labrpc.MakeServer()
 	host.AddService(labrpc.MakeService(run.raft))
+	if s, ok := run.server.(interface{ rpc() any }); ok {
+		host.AddService(labrpc.MakeService(s.rpc()))
+	}
 	r.net.AddServer(r.number, host)
 	run.watching.Go(func() { r.watch(run) })
 	r.set(run)
@@ -106,15 +147,15 @@ func (r *replica) watch(run *running) {
 		case <-run.stop:
 			return
 		}
-		if err := errors.Join(run.raft.Err(), run.server.Status().Err); err != nil {
+		if err := errors.Join(run.raft.Err(), run.server.health().err); err != nil {
 			r.opts.Logger.Error("replica has stopped by itself", "replica", r.number, "error", err)
 			return
 		}
 	}
 }
 
-// launch starts the server on an open store.
-func (r *replica) launch(store *boltstore.Store) (*running, error) {
+// begin starts the server on an open store.
+func (r *replica) begin(store *boltstore.Store) (*running, error) {
 	snapshot, err := store.ReadSnapshot()
 	if err != nil {
 		return nil, err
@@ -122,16 +163,12 @@ func (r *replica) launch(store *boltstore.Store) (*running, error) {
 	run := &running{store: store, stop: make(chan struct{})}
 	log := slog.New(quieter{r.opts.Logger.Handler()}).With("replica", r.number)
 	startRaft := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
-		run.raft, err = raft.Open(r.ends, r.number-1, store, applyCh, raft.Options{Logger: log})
+		run.raft, err = raft.Open(r.ends, r.peer, store, applyCh, raft.Options{Logger: log})
 		return run.raft, err
 	}
-	run.server, err = kvraft.Open(startRaft, kvraft.Options{
-		Snapshot:     snapshot.Data,
-		MaxRaftState: r.opts.SnapshotBytes,
-		StateSize:    store.StateSize,
-		Limits:       Limits,
-		Logger:       log,
-	})
+	opts := r.opts
+	opts.Logger = log
+	run.server, err = r.launch(startRaft, snapshot.Data, store, opts)
 	return run, err
 }
 
@@ -182,6 +219,9 @@ func demoted(level slog.Level) slog.Level {
 // Status is a picture of one replica.
 type Status struct {
 	Number int `json:"replica"`
+	// Group is the replica's group: its gid, or "controller"; "" if there are no
+	// groups. Term, Leader and what follows are of that group.
+	Group string `json:"group,omitempty"`
 	// State is "running", "stopped", or "failed": it stopped by itself.
 	State string `json:"state"`
 	// Role is "leader", "follower", "candidate" or "pre-candidate".
@@ -200,7 +240,7 @@ type Status struct {
 }
 
 func (r *replica) status() Status {
-	s := Status{Number: r.number, State: "stopped"}
+	s := Status{Number: r.number, Group: r.group, State: "stopped"}
 	if info, err := os.Stat(r.path); err == nil {
 		s.FileBytes = info.Size()
 	}
@@ -208,14 +248,17 @@ func (r *replica) status() Status {
 	if run == nil {
 		return s
 	}
-	st, server := run.raft.Status(), run.server.Status()
+	st, server := run.raft.Status(), run.server.health()
 	s.State, s.Role = "running", st.State.String()
-	s.Term, s.Leader = st.CurrentTerm, int(st.Leader)
-	s.CommitIndex, s.AppliedIndex = st.CommitIndex, uint64(server.Applied)
+	s.Term = st.CurrentTerm
+	if st.Leader != core.None {
+		s.Leader = r.number - r.peer - 1 + int(st.Leader)
+	}
+	s.CommitIndex, s.AppliedIndex = st.CommitIndex, uint64(server.applied)
 	s.LastIndex, s.SnapshotIndex = st.LastIndex, st.SnapshotIndex
-	s.LogBytes, s.Keys, s.Sessions = run.store.StateSize(), server.Keys, server.Sessions
-	if err := errors.Join(run.raft.Err(), server.Err); err != nil {
-		s.State, s.Role, s.Leader, s.Error = "failed", "", int(core.None), err.Error()
+	s.LogBytes, s.Keys, s.Sessions = run.store.StateSize(), server.keys, server.sessions
+	if err := errors.Join(run.raft.Err(), server.err); err != nil {
+		s.State, s.Role, s.Leader, s.Error = "failed", "", 0, err.Error()
 	}
 	return s
 }

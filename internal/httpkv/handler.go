@@ -18,6 +18,7 @@ import (
 
 	"raftlab/internal/cluster"
 	"raftlab/kv"
+	"raftlab/shardctrler"
 )
 
 // Cluster is what a [Handler] serves; *cluster.Cluster is one.
@@ -74,6 +75,12 @@ func NewHandler(c Cluster, opts Options) http.Handler {
 	h.handle("GET /v1/status", h.status)
 	h.handle("POST /v1/replicas/{number}/stop", h.replica(c.Stop))
 	h.handle("POST /v1/replicas/{number}/start", h.replica(c.Start))
+	if shards, ok := c.(Shards); ok {
+		h.handleShards(shards)
+	} else {
+		h.handle("/v1/shards", noShards)
+		h.handle("/v1/shards/{verb}", noShards)
+	}
 	return h
 }
 
@@ -195,6 +202,10 @@ func asError(err error) *Error {
 		status, code = http.StatusUnprocessableEntity, KeyReused
 	case errors.Is(err, cluster.ErrNoReplica):
 		status, code = http.StatusNotFound, NoReplica
+	case errors.Is(err, cluster.ErrNoGroup):
+		status, code = http.StatusNotFound, NoGroup
+	case errors.Is(err, shardctrler.ErrInvalid):
+		status, code = http.StatusConflict, InvalidLayout
 	case errors.Is(err, cluster.ErrRunning), errors.Is(err, cluster.ErrStopped):
 		status, code = http.StatusConflict, ReplicaState
 	}

@@ -23,10 +23,12 @@ const (
 	NotFound        Code = "not_found"        // 404: the key is not there
 	NoRoute         Code = "no_route"         // 404: there is nothing under this path
 	NoReplica       Code = "no_replica"       // 404: there is no replica of that number
+	NoGroup         Code = "no_group"         // 404: there is no group of that number
 	NoMethod        Code = "no_method"        // 405: the path is right, the method is not
 	BadRequest      Code = "bad_request"      // 400: the message says what cannot be understood
 	EmptyKey        Code = "empty_key"        // 400: a key has at least one byte
 	ReplicaState    Code = "replica_state"    // 409: the replica runs already, or is stopped already
+	InvalidLayout   Code = "invalid_layout"   // 409: the shards cannot be arranged so; the message says why
 	VersionMismatch Code = "version_mismatch" // 412: the key has another version
 	KeyTooLarge     Code = "key_too_large"    // 413: see cluster.Limits
 	ValueTooLarge   Code = "value_too_large"  // 413: see cluster.Limits; nothing was changed
@@ -120,7 +122,7 @@ type Written struct {
 
 // ClusterStatus is the answer to GET /v1/status.
 type ClusterStatus struct {
-	Leader   int              `json:"leader"` // the replica that leads; 0: none
+	Leader   int              `json:"leader"` // the replica that leads; 0: none; with groups, one of those that do
 	Replicas []cluster.Status `json:"replicas"`
 	Limits   LimitStatus      `json:"limits"`
 }

@@ -1,0 +1,148 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"raftlab/internal/cluster"
+	"raftlab/internal/httpkv"
+)
+
+func newShardsCommand() *cobra.Command {
+	conn := new(connection)
+	list := newShardsListCommand(conn)
+	cmd := &cobra.Command{
+		Use:   "shards",
+		Short: "Show and change which group of a running server has which shard",
+		Long: `Show and change which group of a running server (serve --groups) has which shard.
+The store goes on serving while shards move.
+
+join and leave spread the shards again, evenly, and move as few as they can; move
+gives one shard to a group, until groups join or leave. They print the number of
+the configuration that says so; list shows how far it has come.`,
+		Args: cobra.NoArgs,
+		RunE: list.RunE,
+	}
+	conn.addFlags(cmd)
+	cmd.AddCommand(list, newMoveCommand(conn))
+	for verb, short := range map[string]string{
+		"join":  "Give groups their part of the shards",
+		"leave": "Have groups give their shards to the others",
+	} {
+		cmd.AddCommand(&cobra.Command{
+			Use:   verb + " GROUP...",
+			Short: short,
+			Args:  cobra.MinimumNArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				groups, err := integers("group", args)
+				if err != nil {
+					return err
+				}
+				return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+					config, err := client.ChangeGroups(ctx, verb, groups)
+					return printConfig(cmd, config, err)
+				})
+			},
+		})
+	}
+	return cmd
+}
+
+func newMoveCommand(conn *connection) *cobra.Command {
+	return &cobra.Command{
+		Use:   "move SHARD GROUP",
+		Short: "Give a shard to a group",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			shard, err := integers("shard", args[:1])
+			if err != nil {
+				return err
+			}
+			group, err := integers("group", args[1:])
+			if err != nil {
+				return err
+			}
+			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+				config, err := client.MoveShard(ctx, shard[0], group[0])
+				return printConfig(cmd, config, err)
+			})
+		},
+	}
+}
+
+func integers(what string, args []string) ([]int, error) {
+	all := make([]int, len(args))
+	for i, arg := range args {
+		n, err := strconv.Atoi(arg)
+		if err != nil {
+			return nil, usageError("%q is not a %s's number", arg, what)
+		}
+		all[i] = n
+	}
+	return all, nil
+}
+
+func printConfig(cmd *cobra.Command, config int, err error) error {
+	if err == nil {
+		fmt.Fprintf(cmd.OutOrStdout(), "configuration %d\n", config)
+	}
+	return err
+}
+
+func newShardsListCommand(conn *connection) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Show which group has which shard",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+				layout, err := client.Layout(ctx)
+				switch {
+				case err != nil:
+					return err
+				case asJSON:
+					enc := json.NewEncoder(cmd.OutOrStdout())
+					enc.SetIndent("", "  ")
+					return enc.Encode(layout)
+				}
+				return printLayout(cmd, layout)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer, as JSON")
+	return cmd
+}
+
+func printLayout(cmd *cobra.Command, l cluster.Layout) error {
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "configuration %d\n\nSHARD\tGROUP\tSTATE\tKEYS\n", l.Config)
+	for _, s := range l.Shards {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\n", s.Shard, orNone(s.Group), s.State, s.Keys)
+	}
+	fmt.Fprintln(w, "\nGROUP\tMEMBER\tSHARDS\tKEYS\tREPLICAS\tLEADER\tCONFIGURATION")
+	for _, g := range l.Groups {
+		member := "no"
+		if g.Member {
+			member = "yes"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%d to %d\t%s\t%d\n", g.Group, member, g.Shards, g.Keys,
+			g.Replicas[0], g.Replicas[len(g.Replicas)-1], orNone(g.Leader), g.Config)
+	}
+	return w.Flush()
+}
+
+// orNone writes a number, 0 as "none".
+func orNone(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
+}
