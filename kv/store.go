@@ -1,8 +1,6 @@
 package kv
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 
@@ -28,17 +26,17 @@ type Store struct {
 // NewStore returns an empty store.
 func NewStore(limits Limits) *Store { return &Store{limits: limits} }
 
+// Copy returns a store that is as this one is now; either can be changed and
+// leaves the other alone. It takes constant time: they share what neither changes.
+func (s *Store) Copy() *Store {
+	return &Store{limits: s.limits, pairs: *s.pairs.Copy(), version: s.version}
+}
+
 // Len returns the number of keys.
 func (s *Store) Len() int { return s.pairs.Len() }
 
 // Version returns the version of the last write; 0: there was none.
 func (s *Store) Version() uint64 { return s.version }
-
-// Copy returns a store that is as this one is now; either can be changed and
-// leaves the other alone. It takes constant time.
-func (s *Store) Copy() *Store {
-	return &Store{limits: s.limits, pairs: *s.pairs.Copy(), version: s.version}
-}
 
 // Apply carries out an operation.
 func (s *Store) Apply(op Op) Result {
@@ -110,12 +108,17 @@ func (s *Store) scan(op Op) Result {
 	return r
 }
 
-// storeHead begins an encoded store; its pairs follow.
+// storeHead begins an encoded store; its pairs follow, in the order of their keys
+// and in batches.
 type storeHead struct {
 	Format  uint8
 	Version uint64
 	Pairs   int
 }
+
+// batchSize is how many pairs are encoded as one value, the last batch's aside:
+// one by one they take three times as long.
+const batchSize = 256
 
 // storeFormat is the encoding that this file writes and reads.
 const storeFormat = 1
@@ -131,19 +134,39 @@ var msgpack = func() *codec.MsgpackHandle {
 // be changed meanwhile: the copy is made at once, in constant time, and the two
 // share what neither changes.
 func (s *Store) Snapshot() func(io.Writer) error {
-	pairs, version := s.pairs.Copy(), s.version
+	frozen := s.Copy()
 	return func(w io.Writer) error {
-		enc := codec.NewEncoder(w, msgpack)
-		if err := enc.Encode(&storeHead{Format: storeFormat, Version: version, Pairs: pairs.Len()}); err != nil {
+		var chunk []byte
+		enc := codec.NewEncoderBytes(&chunk, msgpack)
+		write := func(v any) error {
+			enc.ResetBytes(&chunk)
+			if err := enc.Encode(v); err != nil {
+				return err
+			}
+			_, err := w.Write(chunk)
 			return err
 		}
-		var err error
-		pairs.Scan(func(_ string, p Pair) bool {
-			err = enc.Encode(&p)
-			return err == nil
-		})
-		return err
+		if err := write(&storeHead{Format: storeFormat, Version: frozen.version, Pairs: frozen.Len()}); err != nil {
+			return err
+		}
+		return frozen.batches(func(batch []Pair) error { return write(batch) })
 	}
+}
+
+// batches calls do for all pairs, in the order of their keys, some at a time.
+func (s *Store) batches(do func([]Pair) error) (err error) {
+	batch := make([]Pair, 0, batchSize)
+	s.pairs.Scan(func(_ string, p Pair) bool {
+		if batch = append(batch, p); len(batch) == batchSize {
+			err = do(batch)
+			batch = batch[:0]
+		}
+		return err == nil
+	})
+	if err == nil && len(batch) > 0 {
+		err = do(batch)
+	}
+	return err
 }
 
 // Restore replaces the store by an encoded one; nil is the empty store. After
@@ -160,7 +183,7 @@ func (s *Store) Restore(snapshot []byte) error {
 }
 
 func (s *Store) decode(data []byte) error {
-	dec := codec.NewDecoder(bytes.NewReader(data), msgpack)
+	dec := codec.NewDecoderBytes(data, msgpack)
 	var head storeHead
 	if err := dec.Decode(&head); err != nil {
 		return err
@@ -168,17 +191,40 @@ func (s *Store) decode(data []byte) error {
 	if head.Format != storeFormat {
 		return fmt.Errorf("format %d; this program reads %d", head.Format, storeFormat)
 	}
-	for i := range head.Pairs {
-		var p Pair
-		if err := dec.Decode(&p); err != nil {
-			return fmt.Errorf("pair %d of %d: %w", i+1, head.Pairs, err)
-		}
-		s.pairs.Set(p.Key, p)
+	if head.Pairs < 0 {
+		return fmt.Errorf("%d pairs", head.Pairs)
 	}
-	var extra any
-	if err := dec.Decode(&extra); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("more follows the %d pairs", head.Pairs)
+	batch := make([]Pair, 0, batchSize)
+	for s.pairs.Len() < head.Pairs {
+		clear(batch) // what an encoded pair lacks must not be the one's before
+		batch = batch[:0]
+		if err := dec.Decode(&batch); err != nil {
+			return fmt.Errorf("after pair %d of %d: %w", s.pairs.Len(), head.Pairs, err)
+		}
+		if len(batch) == 0 || s.pairs.Len()+len(batch) > head.Pairs {
+			return fmt.Errorf("a batch of %d pairs after pair %d of %d", len(batch), s.pairs.Len(), head.Pairs)
+		}
+		if err := s.load(batch, head.Version); err != nil {
+			return err
+		}
+	}
+	if n := dec.NumBytesRead(); n != len(data) {
+		return fmt.Errorf("%d bytes follow the %d pairs", len(data)-n, head.Pairs)
 	}
 	s.version = head.Version
+	return nil
+}
+
+// load adds pairs that come in the order of their keys.
+func (s *Store) load(batch []Pair, version uint64) error {
+	for _, p := range batch {
+		if last, _, ok := s.pairs.Max(); ok && p.Key <= last {
+			return fmt.Errorf("key %.40q follows %.40q", p.Key, last)
+		}
+		if p.Version == 0 || p.Version > version {
+			return fmt.Errorf("key %.40q has version %d, the store %d", p.Key, p.Version, version)
+		}
+		s.pairs.Load(p.Key, p)
+	}
 	return nil
 }

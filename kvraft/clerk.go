@@ -2,43 +2,24 @@ package kvraft
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 
 	"raftlab/kv"
 	"raftlab/labrpc"
-	"raftlab/rsm"
+	"raftlab/rsm/clerk"
 )
 
-// ErrClosed is returned by the operations of a clerk that was closed.
-var ErrClosed = errors.New("kvraft: clerk is closed")
-
 // Clerk is a client of the service. Its methods may be called from any
-// goroutine; it carries out one operation at a time.
+// goroutine; it carries out one write at a time.
 type Clerk struct {
-	servers []*labrpc.ClientEnd
-	turn    chan struct{} // capacity 1: holds a token while an operation is under way
-
-	// For whoever has the turn.
-	leader int    // the server that answered last, or the one to ask next
-	client uint64 // names the session
-	seq    uint64 // of the last write
-	known  bool   // the servers know the session: a write of it was done
-	closed bool
+	servers *clerk.Servers
+	session *clerk.Session
 }
 
 // MakeClerk returns a clerk for the service at servers, in any order. It sends
 // nothing before its first operation.
 func MakeClerk(servers []*labrpc.ClientEnd) *Clerk {
-	ck := &Clerk{servers: servers, turn: make(chan struct{}, 1)}
-	ck.newSession()
-	return ck
-}
-
-// newSession makes the clerk a new client.
-func (ck *Clerk) newSession() {
-	ck.client, ck.seq, ck.known = max(rand.Uint64(), 1), 0, false
+	return &Clerk{servers: clerk.NewServers(servers), session: clerk.NewSession()}
 }
 
 // Get returns a key's value, "" if it is not there. It tries for ever.
@@ -86,63 +67,29 @@ func (ck *Clerk) Scan(ctx context.Context, start, end string, limit int) (kv.Res
 //
 //   - rsm.ErrSessionExpired: so many other clients wrote while this write was
 //     under way that it is not known any more whether it took effect;
-//   - ErrClosed.
-func (ck *Clerk) Do(ctx context.Context, op kv.Op) (kv.Result, error) {
-	if err := ck.begin(ctx); err != nil {
-		return kv.Result{}, err
-	}
-	defer ck.end()
+//   - clerk.ErrClosed, of a write after Close.
+func (ck *Clerk) Do(ctx context.Context, op kv.Op) (result kv.Result, err error) {
 	if op.ReadOnly() {
-		result, _, err := ck.execute(ctx, &ExecuteArgs{Op: op})
+		result, _, err = ck.execute(ctx, &ExecuteArgs{Command: op})
 		return result, err
 	}
-	for {
-		ck.seq++
-		result, unsure, err := ck.execute(ctx, &ExecuteArgs{Client: ck.client, Seq: ck.seq, Op: op})
-		if err == nil {
-			ck.known = true
-			return result, nil
-		}
-		// A session ends when it was not used for long. If this write was never
-		// sent before, then it is not done, and a new session can do it.
-		expired := errors.Is(err, rsm.ErrSessionExpired)
-		if expired || !ck.known {
-			ck.newSession()
-		}
-		if !expired || unsure {
-			return result, err
-		}
-	}
+	err = ck.session.Do(ctx, func(client, seq uint64) (unsure bool, err error) {
+		result, unsure, err = ck.execute(ctx, &ExecuteArgs{Client: client, Seq: seq, Command: op})
+		return unsure, err
+	})
+	return result, err
 }
 
 // Close ends the clerk's session, so that the servers forget it at once, and
 // waits until that is done or ctx ends; they forget it anyway in time. The clerk
-// cannot be used afterwards.
+// writes no more afterwards.
 func (ck *Clerk) Close(ctx context.Context) error {
-	if err := ck.begin(ctx); err != nil {
+	return ck.session.Close(ctx, func(client uint64) error {
+		_, _, err := ck.execute(ctx, &ExecuteArgs{Client: client, End: true})
 		return err
-	}
-	defer ck.end()
-	ck.closed = true
-	if !ck.known {
-		return nil
-	}
-	_, _, err := ck.execute(ctx, &ExecuteArgs{Client: ck.client, End: true})
-	return err
+	})
 }
 
-// begin waits for the clerk's turn; end gives it on.
-func (ck *Clerk) begin(ctx context.Context) error {
-	select {
-	case ck.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if ck.closed {
-		ck.end()
-		return ErrClosed
-	}
-	return nil
+func (ck *Clerk) execute(ctx context.Context, args *ExecuteArgs) (result kv.Result, unsure bool, err error) {
+	return clerk.Ask[ExecuteArgs, kv.Result](ctx, ck.servers, "KVServer.Execute", args)
 }
-
-func (ck *Clerk) end() { <-ck.turn }

@@ -379,3 +379,33 @@ func retryAfterRestart(t *testing.T, maxraftstate int) {
 	c.want(k, "k", "abc")
 	c.check()
 }
+
+// TestRetryBeforeTheFirstCommits3A: a command is in the log of the next leader,
+// not committed, when the clerk asks that leader too: it is there twice, and
+// must take effect once.
+func TestRetryBeforeTheFirstCommits3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 3, -1)
+		k := c.clerk()
+		k.append("k", "a")
+		old := c.Leader()
+		var holding atomic.Bool
+		c.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
+			if holding.Load() && m.Reply && m.Method == "Raft.AppendEntries" {
+				return labrpc.Never() // leaders commit nothing
+			}
+			return labrpc.Usual()
+		})
+		holding.Store(true)
+		done := background(func() { k.append("k", "b") })
+		time.Sleep(60 * time.Millisecond)
+		c.Partition(c.Others(old))
+		k.Reach(c.Others(old)...)
+		c.Leader(c.Others(old)...)
+		time.Sleep(100 * time.Millisecond) // the clerk has found it
+		holding.Store(false)
+		c.ends("the append", operationLimit, done)
+		c.want(k, "k", "ab")
+		c.check()
+	})
+}

@@ -66,8 +66,8 @@ func TestSnapshotSize3B(t *testing.T) {
 	})
 }
 
-// TestSnapshotHoldsNoReads3B: clients that only read leave nothing behind that
-// grows with their number.
+// TestSnapshotHoldsOneRecordAClient3B: what a client leaves in a snapshot does not
+// grow with what it did.
 func TestSnapshotHoldsOneRecordAClient3B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, 1000)

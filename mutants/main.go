@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ type mutant struct {
 }
 
 // all are the bugs of all packages.
-var all = raftMutants
+var all = slices.Concat(raftMutants, kvraftMutants, shardMutants)
 
 // tries is how often a test may pass before its mutant has survived: what a
 // test leaves to chance is drawn anew each time.
@@ -153,7 +154,7 @@ func (m mutant) plant(root, dir string) (overlay string, err error) {
 var failure = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal error: .*)$`)
 
 func (m mutant) try(overlay string) (string, error) {
-	cmd := exec.Command("go", "test", "-overlay", overlay, "-vet=off", "-count=1", "-failfast", "-timeout=30s",
+	cmd := exec.Command("go", "test", "-overlay", overlay, "-vet=off", "-ldflags=-s -w", "-count=1", "-failfast", "-timeout=30s",
 		"-run", "^("+m.test+")$", cmp.Or(m.pkg, "./raft"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

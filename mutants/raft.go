@@ -222,8 +222,8 @@ var raftMutants = []mutant{
 	},
 	{
 		name: "snapshot-data-not-saved", file: "raft/persist.go",
-		old:  "\t\ts.log = encodedLog{}\n\t\ts.setSnapshot(*u.Snapshot)\n",
-		new:  "\t\ts.log = encodedLog{}\n\t\ts.head.LastIncludedIndex, s.head.LastIncludedTerm = u.Snapshot.LastIncludedIndex, u.Snapshot.LastIncludedTerm\n",
+		old:  "\t\ts.log = encodedLog{}\n\t\ts.setSnapshot(snap)\n",
+		new:  "\t\ts.log = encodedLog{}\n\t\ts.head.LastIncludedIndex, s.head.LastIncludedTerm = snap.LastIncludedIndex, snap.LastIncludedTerm\n",
 		test: "TestCrashAfterSnapshot2D",
 		why:  "of a snapshot that came from the leader only the index is saved",
 	},

@@ -88,5 +88,5 @@ func (b *budget) exceeded(s *search) bool {
 // bytes is the memory that the search holds.
 func (s *search) bytes() int64 {
 	return s.visited.bytes() + s.states.bytes + 8*int64(cap(s.masks)) + 32*int64(cap(s.frames)) +
-		12*int64(cap(s.nodes)) + 8*int64(cap(s.cands)) + 4*int64(cap(s.paths)+cap(s.path)) + s.record.bytes() + s.levels.bytes()
+		12*int64(cap(s.nodes)) + 8*int64(cap(s.cands)) + 4*int64(cap(s.paths)+cap(s.path)) + 8*int64(cap(s.pure.visits)) + s.record.bytes() + s.levels.bytes()
 }

@@ -110,8 +110,11 @@ func prepare[E any](partition func([]E) [][]E, from func([]E) (*part, error), hi
 	for i, sub := range partition(history) {
 		p, err := from(sub)
 		if err != nil {
+			if _, whole := from(history); whole != nil {
+				return nil, whole // the same fault, by its place in the history as given
+			}
 			var h *HistoryError
-			if errors.As(err, &h) && len(sub) != len(history) {
+			if errors.As(err, &h) {
 				h.Partition = i
 			}
 			return nil, err
@@ -122,41 +125,36 @@ func prepare[E any](partition func([]E) [][]E, from func([]E) (*part, error), hi
 }
 
 func check(ctx context.Context, started time.Time, model *Model, opts Options, prepared func() ([]*part, error)) (CheckResult, LinearizationInfo, error) {
-	parts, err := prepared()
-	if err != nil {
-		return Illegal, LinearizationInfo{}, err
-	}
 	if opts.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadlineCause(ctx, started.Add(opts.Timeout), ErrTimeout)
 		defer cancel()
 	}
-	c := &checker{model: model, opts: opts, parts: parts, budget: newBudget(ctx, opts.MemoryLimit), started: started,
-		results: make([]partResult, len(parts))}
+	c := &checker{model: model, opts: opts, budget: newBudget(ctx, opts.MemoryLimit), started: started}
 	defer c.budget.cancel(nil)
 	c.finished.L = &c.mu
-	for i, p := range parts {
-		c.queue = append(c.queue, &task{part: p, index: i})
-	}
-	return c.run()
+	return c.run(prepared)
 }
 
 // checker checks the parts of a history.
 type checker struct {
 	model   *Model
 	opts    Options
-	parts   []*part
 	budget  *budget
 	started time.Time
 
 	mu        sync.Mutex
 	finished  sync.Cond // a part was decided, or the budget ended
-	queue     []*task   // the parts that wait for their turn
-	working   int       // workers that have not ended
+	parts     []*part
+	queue     []*task // the parts that wait for their turn
+	working   int     // workers that have not ended
 	doneOps   int
+	totalOps  int
+	reported  int // what Progress was told last
 	results   []partResult
 	illegal   bool
 	graceOver bool // workers had the time to hand over what they found
+	malformed error
 	panicked  any
 }
 
@@ -174,17 +172,12 @@ var errFoundIllegal = errors.New("another partition is illegal")
 // found. One that is still inside a Step is not waited for.
 const grace = 20 * time.Millisecond
 
-// run starts the workers and waits for the answer. The workers end with their
-// parts, or soon after the budget; one that a Step keeps is left behind, and ends when the Step does.
-func (c *checker) run() (CheckResult, LinearizationInfo, error) {
-	workers := min(len(c.parts), runtime.GOMAXPROCS(0))
-	if c.opts.stepMayWait {
-		workers = len(c.parts) // a step may wait for one of another part
-	}
-	c.working = workers
-	for range workers {
-		go c.work()
-	}
+// run starts the work and waits for the answer. The goroutines end with their
+// parts, or soon after the budget; one that a Step keeps is left behind, and
+// ends when the Step does.
+func (c *checker) run(prepared func() ([]*part, error)) (CheckResult, LinearizationInfo, error) {
+	c.working = 1
+	go c.guarded(func() { c.begin(prepared) })
 	stop := context.AfterFunc(c.budget.ctx, c.wakeAfterGrace)
 	defer stop()
 
@@ -192,11 +185,59 @@ func (c *checker) run() (CheckResult, LinearizationInfo, error) {
 	defer c.mu.Unlock()
 	for c.working > 0 && c.panicked == nil && !c.over() {
 		c.finished.Wait()
+		c.report()
 	}
 	if c.panicked != nil {
 		panic(c.panicked)
 	}
 	return c.answer()
+}
+
+// report tells the caller how far the check is, without the lock.
+func (c *checker) report() {
+	if c.opts.Progress == nil || c.reported == c.doneOps {
+		return
+	}
+	done, total := c.doneOps, c.totalOps
+	c.reported = done
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	c.opts.Progress(done, total)
+}
+
+// begin prepares the parts, which may take a while, and starts the workers.
+func (c *checker) begin(prepared func() ([]*part, error)) {
+	parts, err := prepared()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parts, c.malformed, c.results = parts, err, make([]partResult, len(parts))
+	for i, p := range parts {
+		c.queue = append(c.queue, &task{part: p, index: i})
+		c.totalOps += len(p.ops)
+	}
+	workers := min(len(parts), runtime.GOMAXPROCS(0))
+	if c.opts.stepMayWait {
+		workers = len(parts) // a step may wait for one of another part
+	}
+	c.working += workers
+	for range workers {
+		go c.guarded(c.work)
+	}
+}
+
+// guarded runs a goroutine of the check. A panic of the model is its caller's.
+func (c *checker) guarded(f func()) {
+	defer func() {
+		e := recover()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if e != nil {
+			c.panicked = e
+		}
+		c.working--
+		c.finished.Broadcast()
+	}()
+	f()
 }
 
 // over says whether nothing more is to be waited for. The lock is held.
@@ -213,8 +254,14 @@ func (c *checker) wakeAfterGrace() {
 }
 
 func (c *checker) answer() (CheckResult, LinearizationInfo, error) {
+	if c.malformed != nil {
+		return Illegal, LinearizationInfo{}, c.malformed
+	}
 	var info LinearizationInfo
 	result := Ok
+	if c.results == nil {
+		result = Unknown // the time was up before there were parts
+	}
 	for i, p := range c.parts {
 		r := c.results[i]
 		if r.result == "" {
@@ -233,32 +280,22 @@ func (c *checker) answer() (CheckResult, LinearizationInfo, error) {
 	return result, info, nil
 }
 
-// work checks parts until none is left.
+// work checks parts until none is left, or the budget is used up.
 func (c *checker) work() {
-	defer func() {
-		e := recover() // a panic of the model is its caller's
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if e != nil {
-			c.panicked = e
-		}
-		c.working--
-		c.finished.Broadcast()
-	}()
-	for {
-		t := c.take()
-		if t == nil {
-			return
-		}
-		r, done := c.advance(t)
-		if c.budget.stopped() || done {
-			if soFar := t.end(); !done {
-				r = soFar
+	for t := c.take(); t != nil; t = c.take() {
+		if c.budget.stopped() {
+			if t.searches != nil {
+				c.decide(t.index, t.end())
 			}
-			c.decide(t.index, r)
 			continue
 		}
-		c.putBack(t)
+		r, done := c.advance(t)
+		if !done {
+			c.putBack(t)
+			continue
+		}
+		t.end()
+		c.decide(t.index, r)
 	}
 }
 
@@ -285,9 +322,6 @@ func (c *checker) decide(i int, r partResult) {
 	defer c.mu.Unlock()
 	c.results[i] = r
 	c.doneOps += len(c.parts[i].ops)
-	if c.opts.Progress != nil {
-		c.opts.Progress(c.doneOps, c.totalOps())
-	}
 	if r.result == Illegal && !c.illegal {
 		c.illegal = true
 		c.stopOthers()
@@ -307,41 +341,6 @@ func (c *checker) stopOthers() {
 
 // maxStopDelay bounds how long a verbose check goes on after its answer is known.
 const maxStopDelay = time.Second
-
-func (c *checker) totalOps() int {
-	n := 0
-	for _, p := range c.parts {
-		n += len(p.ops)
-	}
-	return n
-}
-
-// result is the answer that a search gives.
-func (s *search) result(v verdict) partResult {
-	if v == legal {
-		return s.resultOf(s.path)
-	}
-	r := partResult{result: Unknown, stuck: noOperation}
-	if v == illegal {
-		r.result = Illegal
-	}
-	if s.record != nil && v != undecided {
-		r.partials = s.record.partials(len(s.ops))
-		if int(s.deepest) < len(s.returns) {
-			r.stuck = s.returns[s.deepest]
-		}
-	}
-	return r
-}
-
-// resultOf is the answer of a search that has found a linearization.
-func (s *search) resultOf(order []int32) partResult {
-	r := partResult{result: Ok, stuck: noOperation}
-	if s.record != nil {
-		r.partials = [][]int{ints(order)}
-	}
-	return r
-}
 
 // noOperation stands where an operation's number may be missing.
 const noOperation int32 = -1

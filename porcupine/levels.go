@@ -18,8 +18,12 @@ type levels struct {
 	masks    []uint64   // of now and next
 	nextMask []uint64
 	trail    []trailNode
-	trailOf  []int32 // the trail of each beginning of the current path, as far as it was needed
+	base     int32   // the path of the configuration resumed last; search.path goes on from there
+	trailOf  []int32 // the trail of each beginning of search.path, as far as it was needed
+	deepest  int32   // the path that led to the furthest stage
 }
+
+func newLevels() *levels { return &levels{base: -1, deepest: -1} }
 
 // deferred is a configuration that waits for the level that allows it.
 type deferred struct {
@@ -42,6 +46,7 @@ func (l *levels) bytes() int64 {
 // deferPending keeps a configuration that uses one more pending operation than
 // the level allows.
 func (s *search) deferPending(c candidate) {
+	s.pure.note(s.stage, c.next)
 	slot := s.slots.of[c.op]
 	s.used[slot/64] |= 1 << (slot % 64)
 	if !s.visited.has(s.stage, s.done, s.used, c.next) {
@@ -60,18 +65,27 @@ func (l *levels) grow(parent, op int32) int32 {
 // trailOf returns the trail of the first n operations of the path.
 func (s *search) trailOf(n int) int32 {
 	l := s.levels
-	l.trailOf = l.trailOf[:min(len(l.trailOf), n)]
 	for at := len(l.trailOf); at < n; at++ {
-		parent := int32(-1)
+		parent := l.base
 		if at > 0 {
 			parent = l.trailOf[at-1]
 		}
 		l.trailOf = append(l.trailOf, l.grow(parent, s.path[at]))
 	}
 	if n == 0 {
-		return -1
+		return l.base
 	}
 	return l.trailOf[n-1]
+}
+
+// operations returns the path that ends at a trail node.
+func (l *levels) operations(at int32) []int32 {
+	var path []int32
+	for ; at >= 0; at = l.trail[at].parent {
+		path = append(path, l.trail[at].op)
+	}
+	slices.Reverse(path)
+	return path
 }
 
 // pathChanged says that of the path only the first n operations are what they were.
@@ -109,14 +123,7 @@ func (s *search) resume() (more, arrived bool) {
 	}
 	s.state = d.state
 	l.pathChanged(0)
-	s.record.goBack(0)
-	s.path = s.path[:0]
-	for t := d.trail; t >= 0; t = l.trail[t].parent {
-		s.path = append(s.path, l.trail[t].op)
-		l.trailOf = append(l.trailOf, t)
-	}
-	slices.Reverse(s.path)
-	slices.Reverse(l.trailOf)
+	l.base, s.path = d.trail, s.path[:0]
 	return true, s.arrive()
 }
 

@@ -285,6 +285,107 @@ func worlds() []world {
 	}
 }
 
+// hinted gives a world's model the hint that describes it.
+func hinted(w world, initial any, access func(input, output any) porcupine.Access) world {
+	w.name += " with hint"
+	w.model.Hint = &porcupine.Hint{Initial: initial, Access: access}
+	return w
+}
+
+func registerAccess(input, output any) porcupine.Access {
+	in := input.(regInput)
+	switch {
+	case in.op == 'r':
+		return porcupine.Access{Kind: porcupine.AccessRead, Value: output}
+	case in.op == 'w':
+		return porcupine.Access{Kind: porcupine.AccessWrite, Value: in.a}
+	case in.op == 'c' && output == 0:
+		return porcupine.Access{Kind: porcupine.AccessDiffer, Expect: in.a}
+	case in.op == 'c' && (output == 1 || output == nil):
+		return porcupine.Access{Kind: porcupine.AccessSwap, Value: in.b, Expect: in.a}
+	}
+	return porcupine.Access{}
+}
+
+func listAccess(input, output any) porcupine.Access {
+	in := input.(listInput)
+	switch in.op {
+	case 'g':
+		return porcupine.Access{Kind: porcupine.AccessRead, Value: output}
+	case 'p':
+		return porcupine.Access{Kind: porcupine.AccessWrite, Value: in.text}
+	}
+	return porcupine.Access{Kind: porcupine.AccessAppend, Value: in.text}
+}
+
+// tokenWorld is listWorld with texts none of which is the beginning of another.
+func tokenWorld(name string, texts int, ops string) world {
+	w := listWorld(name, texts)
+	w.input = func(r *rand.Rand) any { return listInput{ops[r.IntN(len(ops))], fmt.Sprintf("<%d>", r.IntN(texts))} }
+	w.wrong = func(r *rand.Rand) any { return fmt.Sprintf("<%d>", r.IntN(texts)) }
+	return w
+}
+
+func hintedWorlds() []world {
+	return []world{
+		hinted(registerWorld("register", "rw", 3), 0, registerAccess),
+		hinted(registerWorld("wide register", "rrw", 60), 0, registerAccess),
+		hinted(registerWorld("cas", "rwc", 3), 0, registerAccess),
+		hinted(casChain(), 0, registerAccess),
+		hinted(listWorld("list", 3), "", listAccess),
+		hinted(tokenWorld("tokens", 60, "gpaga"), "", listAccess),
+		hinted(tokenWorld("few tokens", 4, "gaaga"), "", listAccess),
+		hinted(tokenWorld("few tokens and puts", 6, "gagap"), "", listAccess),
+	}
+}
+
+// casChain has swaps of values that differ, so that they chain up.
+func casChain() world {
+	w := registerWorld("cas chain", "rc", 40)
+	w.input = func(r *rand.Rand) any {
+		if r.IntN(3) == 0 {
+			return regInput{op: 'r'}
+		}
+		return regInput{'c', []int{0, 0, r.IntN(12), r.IntN(12)}[r.IntN(4)], 1 + r.IntN(40)}
+	}
+	return w
+}
+
+// TestPathsAgree compares every way to an answer with the oracle.
+func TestPathsAgree(t *testing.T) {
+	all := append(worlds(), hintedWorlds()...)
+	each := cases() / len(all)
+	for n, w := range all {
+		t.Run(fmt.Sprint(n, " ", w.name), func(t *testing.T) {
+			t.Parallel()
+			m := w.withPending()
+			told := make(map[string][2]int)
+			for seed := range each {
+				r := rand.New(rand.NewPCG(uint64(seed), 1000+uint64(n)))
+				h := w.history(r, 7)
+				want := oracle(m, h)
+				for name, path := range porcupine.Paths {
+					got := path(m, h)
+					if got != porcupine.Unknown && (got == porcupine.Ok) != want {
+						t.Fatalf("seed %d, %s: got %v, want %v: %+v", seed, name, got, want, h)
+					}
+					count := told[name]
+					if got == porcupine.Ok {
+						count[0]++
+					} else if got == porcupine.Illegal {
+						count[1]++
+					}
+					told[name] = count
+				}
+			}
+			if m.Hint != nil && told["hint"][1] < each/20 {
+				t.Errorf("the hint decided %v of %d histories: too few to tell", told["hint"], each)
+			}
+			t.Logf("legal and illegal, of %d: %v", each, told)
+		})
+	}
+}
+
 func cases() int {
 	if os.Getenv("RAFTLAB_SOAK") == "1" {
 		return 1_000_000

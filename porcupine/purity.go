@@ -22,12 +22,19 @@ type purity struct {
 	used   []bool
 	// watched is the last stage at which the states visited matter to the audit.
 	watched int32
+	visits  []visit
 	probes  []stateID // a few different states to try operations on
 	// lastReturn holds, for each number of calls, the last stage at which one of
 	// those first calls returns.
 	lastReturn []int32
 	retStage   []int32 // operation -> the stage of its return
 	search     *search
+}
+
+// visit is a state that an operation, linearized at the stage, led to.
+type visit struct {
+	stage int32
+	state stateID
 }
 
 // maxProbes is the number of states on which an operation is tried before it
@@ -109,13 +116,24 @@ func (u *purity) probe(s *search) {
 	u.probes = append(u.probes, s.state)
 }
 
-// reach is the last stage at which the search may visit a state in which a
-// completion could have linearized id, had it not been linearized at once: such
-// a completion puts only operations called before id's return in front of it,
-// and the search linearizes the last of them no later than at their last return.
+// note keeps a visit for the audit. Most repetitions come soon after each other.
+func (u *purity) note(stage int32, state stateID) {
+	const soon = 8
+	for i := len(u.visits) - 1; i >= max(0, len(u.visits)-soon); i-- {
+		if u.visits[i] == (visit{stage, state}) {
+			return
+		}
+	}
+	u.visits = append(u.visits, visit{stage, state})
+}
+
+// reach is the last stage at which the search may linearize an operation that leads
+// to a state in which a completion could have linearized id, had it not been
+// linearized at once: such a completion puts only operations called before id's return in front of
+// it, and the search linearizes each of them no later than at its return.
 func (u *purity) reach(id int32) int32 {
 	calls := u.search.ops[id].ret - u.retStage[id] // the calls before its return
-	return u.lastReturn[calls] + 1
+	return u.lastReturn[calls]
 }
 
 // refuted is asked when a search has found no linearization. It reports
@@ -128,7 +146,7 @@ func (u *purity) refuted() bool {
 	}
 	again = again || u.audit()
 	clear(u.used)
-	u.watched = -1
+	u.watched, u.visits = -1, nil
 	return again
 }
 
@@ -140,20 +158,16 @@ func (u *purity) refuted() bool {
 // state t that o changes. From C with o linearized, the search follows the
 // completion's operations before o one by one, up to t: each step is made, or
 // dropped for a configuration with the same state, or preceded by another pure
-// operation, of which the same can be said with fewer steps to go. So t is visited.
+// operation, of which the same can be said with fewer steps to go. So t is visited,
+// by a step at a stage within reach of o. (The stage that the search goes on to from there may be
+// a much later one, if operations linearized early return next; so it is the stage of the step that counts.)
 func (u *purity) audit() bool {
-	s := u.search
 	byStage := make(map[int32][]stateID)
-	type visit struct {
-		stage int32
-		state stateID
-	}
 	seen := make(map[visit]bool)
-	for i := range s.visited.n {
-		stage, state := s.visited.at(i)
-		if v := (visit{stage, state}); !seen[v] {
+	for _, v := range u.visits {
+		if !seen[v] {
 			seen[v] = true
-			byStage[stage] = append(byStage[stage], state)
+			byStage[v.stage] = append(byStage[v.stage], v.state)
 		}
 	}
 	found := false

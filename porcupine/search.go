@@ -105,7 +105,7 @@ func (s *search) resumes() (more bool) {
 func (s *search) reset() {
 	s.begun = true
 	if s.levels != nil {
-		s.levels = &levels{}
+		s.levels = newLevels()
 	}
 	s.slots.reset()
 	s.stage = 0
@@ -137,9 +137,13 @@ func (s *search) arrive() bool {
 		s.stage++
 		s.pure.linearize(s)
 	}
-	s.deepest = max(s.deepest, s.stage)
-	if len(s.frames) == 0 && s.levels == nil && s.stage > s.pure.watched {
-		// Nothing is left to go back to, so no other path can come here.
+	if s.stage > s.deepest {
+		s.deepest = s.stage
+		if s.levels != nil {
+			s.levels.deepest = s.trailOf(len(s.path))
+		}
+	}
+	if s.alone() {
 		s.record.arrive(s.path)
 		return true
 	}
@@ -148,6 +152,12 @@ func (s *search) arrive() bool {
 	}
 	s.record.arrive(s.path)
 	return true
+}
+
+// alone says whether nothing is left to go back to, so that no other path can
+// come to the current configuration, nor will it be asked for.
+func (s *search) alone() bool {
+	return len(s.frames) == 0 && s.levels == nil && s.stage > s.pure.watched
 }
 
 // advanceByReturning linearizes the operation that returns next. Where others
@@ -179,5 +189,16 @@ func (s *search) linearize(c candidate) bool {
 	}
 	s.path = append(s.path, c.op)
 	s.state = next
+	if !s.alone() {
+		s.pure.note(s.stage, next)
+	}
 	return s.arrive()
+}
+
+// wholePath returns the operations linearized so far, in order.
+func (s *search) wholePath() []int32 {
+	if s.levels == nil {
+		return s.path
+	}
+	return append(s.levels.operations(s.levels.base), s.path...)
 }

@@ -23,36 +23,47 @@ const slice = 8192
 func (c *checker) advance(t *task) (partResult, bool) {
 	if t.searches == nil {
 		t.searches = c.newSearches(t.part)
-		if r, ok := c.tryHint(t.searches[0]); ok {
+		if r, ok := c.tryHint(t); ok {
 			return r, true
 		}
 	}
 	steps := int64(slice)
 	if t.slices == 0 {
-		steps += 8 * int64(len(t.part.ops))
+		steps = 200 + 4*int64(len(t.part.ops))
 	}
-	s := t.searches[t.slices%len(t.searches)]
+	s := t.turn()
 	t.slices++
 	v := s.run(steps)
 	if v == undecided && t.slices == 1 {
-		if r, ok := c.tryGuess(s); ok {
+		if r, ok := c.tryGuess(t); ok {
 			return r, true
 		}
 	}
-	return s.result(v), v != undecided
+	return t.result(s, v), v != undecided
+}
+
+// turn returns the search whose turn it is. The one in depth comes first; if luck
+// has not helped it for a while, it gets less of the time.
+func (t *task) turn() *search {
+	const alike, rare = 8, 4
+	if t.slices < alike {
+		return t.searches[t.slices%len(t.searches)]
+	}
+	if t.slices%rare == 0 {
+		return t.searches[0]
+	}
+	return t.searches[len(t.searches)-1]
 }
 
 func (c *checker) newSearches(p *part) []*search {
 	searches := []*search{newSearch(c.model, p, c.budget)}
 	if len(p.returns) < len(p.ops) {
 		byLevels := newSearch(c.model, p, c.budget)
-		byLevels.levels = &levels{}
+		byLevels.levels = newLevels()
 		searches = append(searches, byLevels)
 	}
-	for _, s := range searches {
-		if c.opts.Verbose {
-			s.record = &recorder{}
-		}
+	if c.opts.Verbose {
+		searches[0].record = &recorder{}
 	}
 	return searches
 }
@@ -62,10 +73,43 @@ func (t *task) end() partResult {
 	for _, s := range t.searches {
 		s.budget.claim(s.claimed, 0)
 	}
-	return t.searches[0].result(unknown)
+	return t.result(t.searches[0], unknown)
 }
 
-func (c *checker) tryHint(s *search) (partResult, bool) {
+// result is the answer that a search of the task gives.
+func (t *task) result(s *search, v verdict) partResult {
+	if v == legal {
+		return t.resultOf(s.wholePath())
+	}
+	r := partResult{result: Unknown, stuck: noOperation}
+	if v == illegal {
+		r.result = Illegal
+	}
+	first := t.searches[0]
+	if first.record == nil || v == undecided {
+		return r
+	}
+	r.partials = first.record.partials(len(s.ops))
+	if s.levels != nil && s.deepest > first.deepest {
+		r.partials = append([][]int{ints(s.levels.operations(s.levels.deepest))}, r.partials...)
+	}
+	if deepest := max(s.deepest, first.deepest); int(deepest) < len(s.returns) {
+		r.stuck = s.returns[deepest]
+	}
+	return r
+}
+
+// resultOf is the answer when a linearization was found.
+func (t *task) resultOf(order []int32) partResult {
+	r := partResult{result: Ok, stuck: noOperation}
+	if t.searches[0].record != nil {
+		r.partials = [][]int{ints(order)}
+	}
+	return r
+}
+
+func (c *checker) tryHint(t *task) (partResult, bool) {
+	s := t.searches[0]
 	hint := c.model.Hint
 	if hint == nil {
 		return partResult{}, false
@@ -77,14 +121,15 @@ func (c *checker) tryHint(s *search) (partResult, bool) {
 	order, v := decideByBlocks(s.part, hint.Initial, accesses)
 	switch {
 	case v == blocksLegal && s.confirms(order):
-		return s.resultOf(order), true
+		return t.resultOf(order), true
 	case v == blocksIllegal && !s.states.contradicted(s.part, hint.Initial, accesses):
 		return c.illegalByBlocks(s, hint.Initial, accesses), true
 	}
 	return partResult{}, false
 }
 
-func (c *checker) tryGuess(s *search) (partResult, bool) {
+func (c *checker) tryGuess(t *task) (partResult, bool) {
+	s := t.searches[0]
 	if c.model.Hint != nil {
 		return partResult{}, false
 	}
@@ -95,7 +140,7 @@ func (c *checker) tryGuess(s *search) (partResult, bool) {
 	order, v := decideByBlocks(s.part, guess.initial, guess.accesses)
 	switch {
 	case v == blocksLegal && s.confirms(order):
-		return s.resultOf(order), true
+		return t.resultOf(order), true
 	case v == blocksIllegal && guess.certified():
 		return c.illegalByBlocks(s, guess.initial, guess.accesses), true
 	}

@@ -146,8 +146,13 @@ func TestCrashAfterSnapshot2D(t *testing.T) {
 			}
 			size, crashed := c.Persister(victim).SnapshotSize(), false
 			before := c.Persister(victim).ReadSnapshot()
+			asked := make(map[labtest.Call]int) // terms
 			c.Direct(func(m labtest.Message) labrpc.Decision {
-				if m.Kind == labtest.Snapshot && m.Reply && m.From == victim && !crashed {
+				switch {
+				case m.Kind != labtest.Snapshot:
+				case !m.Reply:
+					asked[m.Call] = m.Term
+				case m.From == victim && !crashed && m.Term <= asked[m.Call]: // in a newer term it refuses
 					crashed = true
 					c.Crash(victim)
 				}

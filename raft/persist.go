@@ -100,6 +100,11 @@ func (s *persisterStorage) Load() (core.Persistent, error) {
 }
 
 func (s *persisterStorage) Save(u Update) error {
+	var snap core.Snapshot
+	if u.Snapshot != nil {
+		snap = *u.Snapshot
+		snap.Data = bytes.Clone(snap.Data) // the service gets it too; large, so not under the lock
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -110,7 +115,7 @@ func (s *persisterStorage) Save(u Update) error {
 	}
 	if u.Snapshot != nil {
 		s.log = encodedLog{}
-		s.setSnapshot(*u.Snapshot)
+		s.setSnapshot(snap)
 	}
 	if len(u.Entries) > 0 {
 		s.log.truncate(u.Entries[0].Index)
@@ -121,6 +126,7 @@ func (s *persisterStorage) Save(u Update) error {
 }
 
 func (s *persisterStorage) SaveSnapshot(snap core.Snapshot) error {
+	snap.Data = bytes.Clone(snap.Data) // it stays the service's; large, so not under the lock
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -135,10 +141,10 @@ func (s *persisterStorage) SaveSnapshot(snap core.Snapshot) error {
 	return nil
 }
 
-// setSnapshot takes a copy of the snapshot's data, which stays the service's own.
+// setSnapshot takes over the snapshot, whose data nobody changes any more.
 func (s *persisterStorage) setSnapshot(snap core.Snapshot) {
 	s.head.LastIncludedIndex, s.head.LastIncludedTerm = snap.LastIncludedIndex, snap.LastIncludedTerm
-	s.snapshot = bytes.Clone(snap.Data)
+	s.snapshot = snap.Data
 }
 
 // flush hands the state to the Persister.

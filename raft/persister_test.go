@@ -59,12 +59,11 @@ func TestPersisterSharesNothing(t *testing.T) {
 
 // storedLog is a storage and what it should hold, by the obvious way.
 type storedLog struct {
-	t     *testing.T
-	ps    *raft.Persister
-	st    raft.Storage
-	want  core.Persistent
-	term  uint64
-	kinds []any
+	t    *testing.T
+	ps   *raft.Persister
+	st   raft.Storage
+	want core.Persistent
+	term uint64
 }
 
 func newStoredLog(t *testing.T) *storedLog {

@@ -55,7 +55,8 @@ func TestReElection2A(t *testing.T) {
 		first := c.Leader()
 		c.Disconnect(first)
 		c.Leader()
-		c.Connect(first) // the old leader does not disturb the new one
+		c.Connect(first)                // the old leader does not disturb the new one
+		c.Sleep(500 * time.Millisecond) // for it to hear that it leads no more
 		second := c.Leader()
 
 		other := c.Others(second)[0]

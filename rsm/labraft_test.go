@@ -52,7 +52,7 @@ func TestServicesCompileOverAnyLabRaft(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no go command here")
 	}
-	packages := []string{"./rsm", "./kv", "./kvraft", "./internal/labtest"}
+	packages := []string{"./rsm/...", "./kv", "./kvraft", "./internal/labtest"}
 	for _, later := range []string{"shardctrler", "shardkv"} {
 		if found, _ := filepath.Glob(filepath.Join("..", later, "*.go")); len(found) > 0 {
 			packages = append(packages, "./"+later)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 
@@ -59,7 +60,7 @@ func (r *Replica[C, R]) saveSnapshot(applied int, sessions *Sessions[R], write f
 	image.Grow(r.imageSize + r.imageSize/8) // likely a little more than last time
 	err := codec.NewEncoder(&image, msgpack).Encode(&imageHead[R]{imageFormat, applied, sessions.Records()})
 	if err == nil {
-		err = write(&image)
+		err = write(considerate{&image})
 	}
 	if err != nil {
 		r.fail(fmt.Errorf("rsm: encoding the state at index %d: %w", applied, err))
@@ -68,6 +69,15 @@ func (r *Replica[C, R]) saveSnapshot(applied int, sessions *Sessions[R], write f
 	r.imageSize = image.Len()
 	r.rf.Snapshot(applied, image.Bytes())
 	r.log.Debug("snapshot", "index", applied, "bytes", image.Len())
+}
+
+// considerate is a writer that lets others run before each write, so that a
+// long snapshot does not keep a processor from requests that take microseconds.
+type considerate struct{ w io.Writer }
+
+func (c considerate) Write(p []byte) (int, error) {
+	runtime.Gosched()
+	return c.w.Write(p)
 }
 
 // install switches to a snapshot that came from the leader. Where Raft is to be

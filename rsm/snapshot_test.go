@@ -212,8 +212,8 @@ func TestOlderSnapshotIsIgnored(t *testing.T) {
 		image, applied := imageAfter(t, 10)
 		machine := &account{}
 		r, f := start(t, machine, image, rsm.Options{})
-		f.install(at, older)
 		f.install(applied, image)
+		f.install(at, older)
 		f.apply(applied+1, commandOf(t, 7, 10, 1))
 		testkit.WaitFor(t, time.Second, "application", func() bool { return r.Applied() == applied+1 })
 		stop(r)

@@ -175,18 +175,23 @@ func (ck *Clerk) execute(ctx context.Context, readOnly bool, c Command) (result 
 }
 
 // askLimit is how long one group is asked before the configuration is looked at
-// again: the group may be dead and the shard elsewhere by now.
-const askLimit = 500 * time.Millisecond
+// again: the group may be dead and the shard elsewhere by now. If it is not, the
+// group is asked for longer, up to askLimitMost: it may be just slow.
+const (
+	askLimit     = 500 * time.Millisecond
+	askLimitMost = 10 * time.Second
+)
 
 // route asks the group that owns a shard, whichever that is by now, until it has
 // an answer. unsure is as clerk.Ask's.
 func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]) (result Result, unsure bool, err error) {
+	limit := askLimit
 	for wait := newBackoff(); ; wait.pause(ctx) {
 		gid, servers := ck.owner(shard)
 		if gid != 0 {
 			var again bool
-			result, again, err = ck.askGroup(ctx, gid, servers, args)
-			unsure = unsure || again
+			result, again, err = ck.askGroup(ctx, limit, gid, servers, args)
+			unsure, limit = unsure || again, min(2*limit, askLimitMost)
 			if err == nil && (result.Status == Served || result.Status == Malformed) {
 				return result, unsure, nil
 			}
@@ -197,8 +202,11 @@ func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]
 		if ctx.Err() != nil {
 			return result, unsure, ctx.Err()
 		}
-		if err == nil && result.Status.soon() {
-			continue // the group is the right one
+		if err == nil {
+			limit = askLimit
+			if result.Status.soon() {
+				continue // the group is the right one
+			}
 		}
 		if err := ck.refresh(ctx); err != nil {
 			return result, unsure, err
@@ -206,8 +214,8 @@ func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]
 	}
 }
 
-func (ck *Clerk) askGroup(ctx context.Context, gid int, servers []string, args *clerk.Args[Command]) (Result, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+func (ck *Clerk) askGroup(ctx context.Context, limit time.Duration, gid int, servers []string, args *clerk.Args[Command]) (Result, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return clerk.Ask[clerk.Args[Command], Result](ctx, ck.groups.group(gid, servers), "ShardKV.Execute", args)
 }

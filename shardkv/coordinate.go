@@ -125,7 +125,7 @@ func (s *ShardKV) participant(ctx context.Context, c *Command) (Result, error) {
 		if gid := config.Shards[c.Shard]; gid == s.gid {
 			result, err = s.Submit(ctx, 0, 0, *c)
 		} else if gid != 0 {
-			result, err = s.hand(ctx, gid, config.Groups[gid], c)
+			result, err = s.hand(ctx, attemptLimit, gid, config.Groups[gid], c)
 		} else {
 			result.Status = WrongGroup
 		}

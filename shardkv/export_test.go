@@ -1,6 +1,39 @@
 package shardkv
 
-import "raftlab/raft"
+import (
+	"raftlab/kv"
+	"raftlab/raft"
+	"raftlab/rsm"
+)
 
 // RaftOf returns the Raft server beside kv, which a harness adds to its network.
 func RaftOf(kv *ShardKV) *raft.Raft { return kv.rf }
+
+// Machine is a group's state machine, for tests that say what its log holds.
+type Machine = state
+
+// The commands of a group's own.
+const (
+	KindConfig = kindConfig
+	KindRemove = kindRemove
+	KindDecide = kindDecide
+	KindForget = kindForget
+)
+
+// NewMachine returns the state machine of a group that has no configuration.
+func NewMachine(gid int) *Machine { return newState(gid, kv.Limits{}, rsm.DefaultMaxSessions) }
+
+// Outcomes returns those of the transactions that are decided and not over.
+func (st *state) Outcomes() []TxnResult {
+	var all []TxnResult
+	for i := range st.shards {
+		if d := st.shards[i].data; d != nil {
+			for _, r := range d.txns.records {
+				if r.Decided {
+					all = append(all, r.Outcome)
+				}
+			}
+		}
+	}
+	return all
+}

@@ -36,9 +36,9 @@ func (s *store) crashLeader(g int) {
 // A move is a sequence of messages: the configuration on its way to both groups
 // and through their logs, the shards on theirs, the answers, the deletion. At each
 // of these messages something crashes, and comes back. In a plain run every
-// eighth message has its turn, another one each time.
+// twelfth message has its turn, another one each time.
 func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
-	stride := 8
+	stride := 12
 	if testkit.Soak() {
 		stride = 1
 	}
@@ -111,10 +111,10 @@ func (s *store) crashAt(step int, crash, do func()) {
 func TestRandomConfigurations4B(t *testing.T) {
 	for _, fault := range []string{"none", "loss", "crashes", "groups", "partitions", "controller", "all"} {
 		t.Run(fault, func(t *testing.T) {
-			run(t, 4, 200, func(t *testing.T, s *store) {
+			run(t, 4, 1000, func(t *testing.T, s *store) {
 				s.Net.Reliable(fault != "loss" && fault != "all")
 				s.join(0)
-				l := s.begin(4, 15*time.Millisecond)
+				l := s.begin(4, 50*time.Millisecond)
 				stop := make(chan struct{})
 				var mixing, breaking sync.WaitGroup
 				for i := range 4 {
@@ -123,7 +123,7 @@ func TestRandomConfigurations4B(t *testing.T) {
 				}
 				halt := make(chan struct{})
 				breaking.Go(func() { s.breakThings(fault, halt) })
-				s.changeAtRandom(12 * testkit.SoakFactor())
+				s.changeAtRandom(8 * testkit.SoakFactor())
 				close(halt)
 				breaking.Wait()
 				close(stop)
@@ -307,7 +307,7 @@ func TestSessionsMoveWithShards4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.Net.SetFaults(labrpc.Faults{Duplicate: 0.5, ReplyLoss: 0.3, MaxDelay: 60 * time.Millisecond})
 		s.join(0)
-		l := s.begin(5, 0)
+		l := s.begin(3, 5*time.Millisecond)
 		rng := testkit.Rand(t)
 		for range 12 {
 			s.toggleAny(rng)

@@ -190,8 +190,18 @@ func (h *history) check(t *testing.T) {
 	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !porcupine.CheckOperations(models.KV, h.ops) {
-		t.Errorf("the history of %d operations is not linearizable", len(h.ops))
+	checkHistory(t, models.KV, h.ops)
+}
+
+// checkHistory checks that a history is linearizable, and explains why if not.
+func checkHistory(t *testing.T, model porcupine.Model, ops []porcupine.Operation) {
+	t.Helper()
+	result, info, err := porcupine.CheckOperationsContext(t.Context(), model, ops, porcupine.Options{Verbose: true})
+	if result != porcupine.Ok {
+		t.Errorf("a history of %d operations is %v (%v)", len(ops), result, err)
+	}
+	for _, e := range porcupine.Explain(model, info) {
+		t.Errorf("%v", e)
 	}
 }
 
@@ -295,7 +305,7 @@ func (c *client) mix(seed int, stop <-chan struct{}) {
 		select {
 		case <-stop:
 			return
-		case <-time.After(time.Duration(rng.IntN(20)) * time.Millisecond):
+		case <-time.After(time.Duration(rng.IntN(80)) * time.Millisecond):
 		}
 	}
 }

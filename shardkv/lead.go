@@ -17,8 +17,10 @@ const (
 	// pollInterval is the least time between two polls of the configuration
 	// service.
 	pollInterval = 100 * time.Millisecond
-	// attemptLimit bounds one attempt at what another group has a part in.
-	attemptLimit = 2 * time.Second
+	// attemptLimit bounds the first attempt at what another group has a part in,
+	// and attemptLimitMost each of them: they double.
+	attemptLimit     = 2 * time.Second
+	attemptLimitMost = time.Minute
 )
 
 // lead is the goroutine that does what a group's leader has to, while this
@@ -144,11 +146,13 @@ func (s *ShardKV) carry(ctx context.Context, m duty) {
 		return
 	}
 	command := Command{Kind: KindInstall, Shard: m.shard, Num: m.num, Data: encoded}
+	limit := attemptLimit
 	for wait := newBackoff(); ctx.Err() == nil; wait.pause(ctx) {
 		if _, gid, servers, ok = s.state.load(m); !ok {
 			return
 		}
-		result, err := s.hand(ctx, gid, servers, &command)
+		result, err := s.hand(ctx, limit, gid, servers, &command)
+		limit = min(2*limit, attemptLimitMost)
 		if err == nil && result.Status == Served {
 			_, err = s.replica.Submit(ctx, 0, 0, Command{Kind: kindRemove, Shard: m.shard, Num: m.num})
 		}
@@ -158,8 +162,8 @@ func (s *ShardKV) carry(ctx context.Context, m duty) {
 
 // hand has a command executed by a group. What this group's own configuration
 // says of servers is enough: a group that is behind or ahead says so.
-func (s *ShardKV) hand(ctx context.Context, gid int, servers []string, c *Command) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
+func (s *ShardKV) hand(ctx context.Context, limit time.Duration, gid int, servers []string, c *Command) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	args := &clerk.Args[Command]{Command: *c}
 	result, _, err := clerk.Ask[clerk.Args[Command], Result](ctx, s.groups.group(gid, servers), "ShardKV.Execute", args)

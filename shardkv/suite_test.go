@@ -160,14 +160,14 @@ func TestMissChange4B(t *testing.T) {
 
 // Groups come and go under load.
 func TestConcurrent1_4B(t *testing.T) {
-	run(t, 3, 100, func(t *testing.T, s *store) { s.comeAndGo(10*time.Millisecond, s.restartAll) })
+	run(t, 3, 100, func(t *testing.T, s *store) { s.comeAndGo(30*time.Millisecond, s.restartAll) })
 }
 
 // Groups come and go while others are down.
 func TestConcurrent2_4B(t *testing.T) {
 	run(t, 3, -1, func(t *testing.T, s *store) {
 		s.join(1, 0, 2)
-		l := s.begin(5, 10*time.Millisecond)
+		l := s.begin(5, 40*time.Millisecond)
 		for _, step := range []func(){
 			func() { s.leave(0); s.leave(2) },
 			func() { s.join(0, 2); s.leave(1) },
@@ -192,7 +192,7 @@ func TestConcurrent3_4B(t *testing.T) {
 		s.join(0)
 		c := s.client()
 		d := c.fill(10, 1)
-		l := s.begin(3, 10*time.Millisecond)
+		l := s.begin(3, 30*time.Millisecond)
 		for range 6 {
 			s.join(2)
 			s.join(1)
@@ -252,7 +252,7 @@ func TestUnreliable1_4B(t *testing.T) {
 func TestUnreliable2_4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.Net.Reliable(false)
-		s.comeAndGo(10*time.Millisecond, func() {})
+		s.comeAndGo(30*time.Millisecond, func() {})
 	})
 }
 
@@ -267,7 +267,7 @@ func TestUnreliable3_4B(t *testing.T) {
 			c := s.client()
 			working.Go(func() { c.mix(i, stop) })
 		}
-		s.comeAndGo(20*time.Millisecond, s.restartAll)
+		s.comeAndGo(40*time.Millisecond, s.restartAll)
 		close(stop)
 		working.Wait()
 	})

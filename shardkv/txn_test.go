@@ -170,7 +170,7 @@ func (c *client) openAccounts() {
 func TestTransactionsMoveMoney4B(t *testing.T) {
 	for _, fault := range []string{"none", "loss", "crashes", "groups", "partitions", "all"} {
 		t.Run(fault, func(t *testing.T) {
-			run(t, 3, 300, func(t *testing.T, s *store) {
+			run(t, 3, 2000, func(t *testing.T, s *store) {
 				s.Net.Reliable(fault != "loss" && fault != "all")
 				s.join(0)
 				c := s.client()
@@ -183,12 +183,12 @@ func TestTransactionsMoveMoney4B(t *testing.T) {
 				}
 				working.Go(func() {
 					auditor := s.client()
-					for !stopped(stop, 100*time.Millisecond) {
+					for !stopped(stop, 300*time.Millisecond) {
 						auditor.audit(t)
 					}
 				})
 				breaking.Go(func() { s.breakThings(fault, halt) })
-				s.changeAtRandom(8 * testkit.SoakFactor())
+				s.changeAtRandom(6 * testkit.SoakFactor())
 				close(halt)
 				breaking.Wait()
 				close(stop)
@@ -211,7 +211,7 @@ func stopped(stop <-chan struct{}, after time.Duration) bool {
 // work transfers money until stop is closed. Some transfers it walks away from.
 func (c *client) work(seed int, stop <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 5))
-	for !stopped(stop, time.Duration(rng.IntN(30))*time.Millisecond) {
+	for !stopped(stop, time.Duration(rng.IntN(100))*time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		if rng.IntN(4) == 0 {
 			ctx, cancel = context.WithTimeout(context.Background(), time.Duration(rng.IntN(20))*time.Millisecond)
@@ -226,7 +226,7 @@ func (c *client) work(seed int, stop <-chan struct{}) {
 // comes back; the transaction takes effect as a whole or not at all, whether
 // its client is still there or not, and leaves no key locked.
 func TestTransactionInterruptedAtEveryStep4B(t *testing.T) {
-	stride := 8
+	stride := 12
 	if testkit.Soak() {
 		stride = 1
 	}
@@ -451,7 +451,7 @@ func (c cells) do(t shardkv.Txn) (cells, string) {
 func TestStrictSerializability4B(t *testing.T) {
 	for _, fault := range []string{"none", "loss", "crashes", "groups", "all"} {
 		t.Run(fault, func(t *testing.T) {
-			run(t, 3, 300, func(t *testing.T, s *store) {
+			run(t, 3, 2000, func(t *testing.T, s *store) {
 				s.Net.Reliable(fault != "loss" && fault != "all")
 				s.join(0, 1)
 				var h transactions
@@ -462,14 +462,12 @@ func TestStrictSerializability4B(t *testing.T) {
 					working.Go(func() { h.client(c, i, stop) })
 				}
 				breaking.Go(func() { s.breakThings(fault, halt) })
-				s.changeAtRandom(8)
+				s.changeAtRandom(6 * testkit.SoakFactor())
 				close(halt)
 				breaking.Wait()
 				close(stop)
 				working.Wait()
-				if !porcupine.CheckOperations(storeModel, h.ops) {
-					t.Errorf("the history of %d transactions is not strictly serializable", len(h.ops))
-				}
+				checkHistory(t, storeModel, h.ops)
 			})
 		})
 	}
@@ -485,7 +483,7 @@ type transactions struct {
 func (h *transactions) client(c *client, seed int, stop <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 7))
 	known := cells{}
-	for n := 0; !stopped(stop, time.Duration(rng.IntN(40))*time.Millisecond); n++ {
+	for n := 0; !stopped(stop, time.Duration(rng.IntN(80))*time.Millisecond); n++ {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		if rng.IntN(8) == 0 {
 			ctx, cancel = context.WithTimeout(context.Background(), time.Duration(rng.IntN(30))*time.Millisecond)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -41,10 +42,28 @@ type server struct {
 	*testing.T
 	cmd  *exec.Cmd
 	url  string
-	logs bytes.Buffer
+	logs logBuffer
 }
 
-// serve starts a server and waits until it prints its address.
+// logBuffer may be read while a process writes to it.
+type logBuffer struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
+}
+
+// startServer starts a server and waits until it prints its address.
 func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
 	s := &server{T: t, cmd: command(append([]string{"serve"}, args...)...)}

@@ -24,13 +24,6 @@ const (
 	DefaultSnapshotBytes = 16 << 20
 )
 
-// Raft's time, in ticks of 10 ms. An election timeout, of 0.4 to 0.8 s, outlasts a
-// disk that hesitates, and a few of them fit in the time that a request waits.
-const (
-	heartbeatTicks = 10
-	electionTicks  = 40
-)
-
 // Limits bound keys and values.
 var Limits = kv.Limits{Key: 1 << 10, Value: 1 << 20}
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -201,6 +202,32 @@ func TestNoLeader(t *testing.T) {
 	}
 	if got := do(t, c, "", kv.Get("k")).Value; got != "1" {
 		t.Errorf("the value is %q; want 1", got)
+	}
+}
+
+// TestOutcomeUnknown: a write that its leader took in, and then no majority, may
+// come to be done later. Under its key it is done once all the same.
+func TestOutcomeUnknown(t *testing.T) {
+	t.Parallel()
+	c := open(t, t.TempDir(), cluster.Options{})
+	do(t, c, "", kv.Put("first", ""))
+	followers := slices.DeleteFunc(c.Status(), func(s cluster.Status) bool { return s.Role == "leader" })
+	for _, s := range followers {
+		if err := c.Stop(s.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if _, err := c.Do(ctx, "key", kv.Append("k", "x")); !errors.Is(err, cluster.ErrUnknown) {
+		t.Errorf("error %v; want ErrUnknown", err)
+	}
+	if err := c.Start(followers[0].Number); err != nil {
+		t.Fatal(err)
+	}
+	do(t, c, "key", kv.Append("k", "x"))
+	if got := do(t, c, "", kv.Get("k")).Value; got != "x" {
+		t.Errorf("the value is %q; want x", got)
 	}
 }
 

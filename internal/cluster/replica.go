@@ -122,11 +122,7 @@ func (r *replica) launch(store *boltstore.Store) (*running, error) {
 	run := &running{store: store, stop: make(chan struct{})}
 	log := slog.New(quieter{r.opts.Logger.Handler()}).With("replica", r.number)
 	startRaft := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
-		run.raft, err = raft.Open(r.ends, r.number-1, store, applyCh, raft.Options{
-			HeartbeatTicks: heartbeatTicks,
-			ElectionTicks:  electionTicks,
-			Logger:         log,
-		})
+		run.raft, err = raft.Open(r.ends, r.number-1, store, applyCh, raft.Options{Logger: log})
 		return run.raft, err
 	}
 	run.server, err = kvraft.Open(startRaft, kvraft.Options{

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
@@ -75,6 +76,9 @@ func New(t testing.TB) *Lab {
 	}
 }
 
+// farewell is how long the last calls of killed servers may take to end.
+const farewell = 20 * time.Millisecond
+
 // Close crashes every server and ends the network.
 func (lab *Lab) Close() {
 	lab.mu.Lock()
@@ -89,6 +93,7 @@ func (lab *Lab) Close() {
 		g.CrashAll()
 	}
 	lab.Net.Cleanup()
+	time.Sleep(farewell)
 }
 
 // End makes an end for a client to the server of a name.
@@ -209,14 +214,16 @@ func (g *Group) Crash(i int) {
 	run := s.run
 	s.run = nil
 	if run != nil {
+		// First nothing leaves the server any more, then its disk is taken: what
+		// the old run still writes is lost, and nobody has heard of it.
 		g.lab.Net.DeleteServer(s.name)
-		s.disk = s.disk.Copy() // what the old run still writes is lost
 		for id, l := range g.lab.links {
 			if l.from == s {
 				g.lab.Net.Enable(id, false)
 				delete(g.lab.links, id)
 			}
 		}
+		s.disk = s.disk.Copy()
 	}
 	g.lab.mu.Unlock()
 	if run != nil {

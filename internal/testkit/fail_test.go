@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,6 +58,33 @@ var failing = []struct {
 		want: []string{`(\d+) goroutines at the end, \d+ at the start`, `\[select \(no cases\)\]`},
 	},
 	{
+		name: "lock held while asleep",
+		body: func(t *testing.T) {
+			testkit.Run(t, func(t *testing.T) {
+				var mu sync.Mutex
+				go func() {
+					for range 3 {
+						mu.Lock()
+						time.Sleep(time.Second)
+						mu.Unlock()
+					}
+				}()
+				for range 3 {
+					time.Sleep(time.Millisecond)
+					mu.Lock()
+					mu.Unlock()
+				}
+			})
+			testkit.Run(t, func(t *testing.T) { time.Sleep(time.Hour) }) // goes on after that
+			t.Log("went on")
+		},
+		want: []string{
+			"virtual time stands still: a goroutine waits for a lock", "RAFTLAB_REALTIME=1",
+			`(?s)1 goroutine\(s\) \[sync.Mutex.Lock.{1,600}fail_test.go`, `1 goroutine\(s\) \[sleep`,
+			"repeat with", "went on",
+		},
+	},
+	{
 		name: "wait in vain",
 		body: func(t *testing.T) {
 			testkit.Run(t, func(t *testing.T) {
@@ -104,7 +132,7 @@ var failing = []struct {
 			})
 		},
 		args: []string{"-test.timeout=1200ms", "-seed=5"},
-		want: []string{"is about to time out; repeat with: .*-seed=5\n"},
+		want: []string{"is about to time out; repeat with: .*-seed=5\n", "without sleeping"},
 	},
 }
 
@@ -122,6 +150,7 @@ func TestFailing(t *testing.T) {
 			if child != "" {
 				t.Skip("another one's turn")
 			}
+			t.Parallel()
 			cmd := exec.Command(os.Args[0], append([]string{"-test.run=^TestFailing$"}, c.args...)...)
 			cmd.Env = append(os.Environ(), childEnv+"="+c.name, "RAFTLAB_SEED=", "RAFTLAB_REALTIME=", c.env)
 			out, err := cmd.CombinedOutput()

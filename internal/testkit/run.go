@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -18,7 +17,8 @@ func regexpQuote(s string) string { return regexp.QuoteMeta(s) }
 // under RAFTLAB_REALTIME=1. The body must end every goroutine that it starts.
 // When all goroutines of the bubble block for good, or some are left when the
 // body has returned, the test fails with where they are, identical ones
-// counted together; they stay blocked, and later tests run on.
+// counted together; they stay blocked, and later tests run on. So it does when
+// virtual time stands still, because a lock is held by a goroutine that waits.
 //
 // A test that is about to hit go test's -timeout prints the line that
 // repeats it.
@@ -35,7 +35,7 @@ func Run(t *testing.T, body func(t *testing.T)) {
 			reportDeadlock(t, r)
 		}
 	}()
-	synctest.Test(t, body)
+	inBubble(t, body)
 }
 
 // reportDeadlock fails the test with the goroutines of a bubble that cannot go
@@ -64,6 +64,9 @@ func watch(t *testing.T) func() {
 	line := repeatLine(t.Name(), Seed(t))
 	timer := time.AfterFunc(time.Until(deadline)-time.Second, func() {
 		fmt.Fprintf(os.Stderr, "%s is about to time out; %s\n", t.Name(), line)
+		if !RealTime() {
+			fmt.Fprintf(os.Stderr, "code that looks again and again without sleeping keeps virtual time from moving; RAFTLAB_REALTIME=1 runs it on the real clock\n")
+		}
 	})
 	return func() { timer.Stop() }
 }
@@ -79,7 +82,6 @@ func stacks() []string {
 }
 
 var (
-	bubbleHeader    = regexp.MustCompile(`^goroutine \d+ \[.*synctest bubble (\d+)`)
 	goroutineHeader = regexp.MustCompile(`^goroutine \d+ (\[[^\]]*\])`)
 	hexArguments    = regexp.MustCompile(`\((?:0x|\{|\.\.\.|_).*\)$|\+0x[0-9a-f]+| in goroutine \d+`)
 )
@@ -95,7 +97,7 @@ func newestBubble(all []string) string {
 			continue
 		}
 		var number int
-		fmt.Sscan(m[1], &number)
+		fmt.Sscan(m[2], &number)
 		if number > newest {
 			newest, found = number, nil
 		}

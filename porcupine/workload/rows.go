@@ -2,6 +2,8 @@ package workload
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
@@ -48,9 +50,9 @@ func Rows() []func() Row {
 		add(fmt.Sprint("append-", clients, "-stale"), models.KV, false, func() []porcupine.Operation { return stale(appends()) })
 	}
 	add("eleven-appends", models.KV, true, func() []porcupine.Operation { return OverlappingAppends(11) })
-	for seed := range uint64(5) {
+	for seed := range uint64(3) {
 		add(fmt.Sprint("cas-illegal-", seed), models.CASRegister, false, func() []porcupine.Operation {
-			return WrongCAS(CAS(Shape{Operations: 1000, Clients: 10, Pending: 20, Seed: seed}, 5))
+			return WrongCAS(CAS(Shape{Operations: 1000, Clients: 5, Pending: 20, Seed: seed}, 5))
 		})
 	}
 	for seed := range uint64(3) {
@@ -71,8 +73,8 @@ func OverlappingAppends(n int) []porcupine.Operation {
 	var history []porcupine.Operation
 	value := ""
 	for i := range n {
-		element := fmt.Sprintf("x %d 0 y", (i*7)%n)
-		value += element
+		element := fmt.Sprintf("x %d 0 y", i)
+		value += fmt.Sprintf("x %d 0 y", (i*7+3)%n) // some other order
 		history = append(history, porcupine.Operation{ClientId: i, Call: 0, Return: 10,
 			Input: models.KVInput{Op: models.KVAppend, Key: "k", Value: element}, Output: models.KVOutput{}})
 	}
@@ -80,15 +82,21 @@ func OverlappingAppends(n int) []porcupine.Operation {
 		Input: models.KVInput{Op: models.KVGet, Key: "k"}, Output: models.KVOutput{Value: value}})
 }
 
-// WrongCAS adds a compare-and-swap to the end of a history of models.CASRegister
-// that says it found a value which no operation writes.
+// WrongCAS returns the history of models.CASRegister with a failed
+// compare-and-swap, late in it, that says it took effect: the first one found by
+// which the history is illegal in spite of its pending operations.
 func WrongCAS(history []porcupine.Operation) []porcupine.Operation {
-	end := int64(0)
-	for _, o := range history {
-		if o.Return != porcupine.Pending {
-			end = max(end, o.Return)
+	for i := len(history) / 2; i < len(history); i++ {
+		o := history[i]
+		out, completed := o.Output.(models.RegisterOutput)
+		if !completed || o.Input.(models.RegisterInput).Op != models.RegisterCAS || out.OK {
+			continue
+		}
+		wrong := slices.Clone(history)
+		wrong[i].Output = models.RegisterOutput{OK: true}
+		if porcupine.CheckOperationsTimeout(models.CASRegister, wrong, 5*time.Second) == porcupine.Illegal {
+			return wrong
 		}
 	}
-	in := models.RegisterInput{Op: models.RegisterCAS, Expect: -1, Value: 0}
-	return append(history, porcupine.Operation{ClientId: 1000, Input: in, Output: models.RegisterOutput{OK: true}, Call: end + 1, Return: end + 2})
+	panic("workload: no compare-and-swap to make wrong")
 }

@@ -133,8 +133,8 @@ func TestFlippedBits(t *testing.T) {
 // offsets chooses places in a page: many in its header and first elements, where
 // it is described, and some anywhere.
 func offsets(rng *rand.Rand, pageSize int) []int {
-	chosen := rng.Perm(64)[:32*min(2, testkit.SoakFactor())]
-	for range 16 * testkit.SoakFactor() {
+	chosen := rng.Perm(64)[:min(64, 20*testkit.SoakFactor())]
+	for range 8 * testkit.SoakFactor() {
 		chosen = append(chosen, rng.IntN(pageSize))
 	}
 	return chosen
@@ -145,11 +145,12 @@ func offsets(rng *rand.Rand, pageSize int) []int {
 func TestSwappedPages(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t)
+	rng := testkit.Rand(t)
 	pageSize := os.Getpagesize()
 	pages := len(p.file) / pageSize
 	for to := range pages {
 		for from := range pages {
-			if from == to || bytes.Equal(p.file[from*pageSize:][:pageSize], p.file[to*pageSize:][:pageSize]) {
+			if to > 1 && rng.IntN(4) > 0 && !testkit.Soak() || bytes.Equal(p.file[from*pageSize:][:pageSize], p.file[to*pageSize:][:pageSize]) {
 				continue
 			}
 			damaged := bytes.Clone(p.file)

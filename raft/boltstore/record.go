@@ -17,7 +17,6 @@ const recordVersion = 1
 
 // head is the record that says what of the other buckets counts.
 type head struct {
-	_struct     struct{} `codec:",toarray"`
 	CurrentTerm uint64
 	VotedFor    uint64
 	Snapshot    snapshotHead
@@ -27,7 +26,6 @@ type head struct {
 
 // snapshotHead describes the snapshot that counts; the zero value is none.
 type snapshotHead struct {
-	_struct  struct{} `codec:",toarray"`
 	Index    uint64
 	Term     uint64
 	Size     uint64 // of the data, in bytes
@@ -37,16 +35,21 @@ type snapshotHead struct {
 
 // entryRecord is one log entry; its index is the key.
 type entryRecord struct {
-	_struct struct{} `codec:",toarray"`
-	Term    uint64
-	Type    uint8
-	Data    []byte
+	Term uint64
+	Type uint8
+	Data []byte
 }
 
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	msgpack    = &codec.MsgpackHandle{WriteExt: true}
+	msgpack    = newHandle()
 )
+
+func newHandle() *codec.MsgpackHandle {
+	h := &codec.MsgpackHandle{WriteExt: true}
+	h.StructToArray = true // fields go by their place, not by name
+	return h
+}
 
 // sealer encodes records. It is not safe for concurrent use.
 type sealer struct {

@@ -1,0 +1,137 @@
+package bench
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	original "github.com/anishathalye/porcupine"
+
+	"raftlab/porcupine"
+	"raftlab/porcupine/models"
+	"raftlab/porcupine/workload"
+)
+
+// TestSameAnswers compares the answers of the two packages on histories of
+// moderate size, some of them changed to be illegal.
+func TestSameAnswers(t *testing.T) {
+	legal := map[bool]int{}
+	for seed := range uint64(200) {
+		shape := workload.Shape{Operations: 60, Clients: 2 + int(seed%4), Keys: 1 + int(seed%3), Seed: seed}
+		history := workload.KV(shape, 2, 1, 1)
+		if seed%2 == 1 {
+			workload.StaleRead(history)
+		}
+		model, theirHistory := theirs(models.KV, history)
+		want := original.CheckOperations(model, theirHistory)
+		legal[want]++
+		for name, m := range map[string]porcupine.Model{"hinted": models.KV, "opaque": workload.Opaque(models.KV)} {
+			if got := porcupine.CheckOperations(m, history); got != want {
+				t.Errorf("seed %d, %s: %v, want %v", seed, name, got, want)
+			}
+		}
+	}
+	if legal[true] < 20 || legal[false] < 20 {
+		t.Errorf("legal and illegal: %v: no fair sample", legal)
+	}
+}
+
+var jepsenLine = regexp.MustCompile(`^INFO\s+jepsen\.util\s+-\s+(\d+)\s+:(invoke|ok|fail|info)\s+:(read|write|cas)\s+(?:nil|:timed-out|(\d+)|\[(\d+) (\d+)\])$`)
+
+// jepsenLog reads a history of models.CASRegister. What timed out stays pending, but for reads, which then say nothing.
+func jepsenLog(t testing.TB, path string) []porcupine.Event {
+	ops := map[string]models.RegisterOp{"read": models.RegisterRead, "write": models.RegisterWrite, "cas": models.RegisterCAS}
+	var history []porcupine.Event
+	open := make(map[string]int)
+	for _, line := range lines(t, path) {
+		f := jepsenLine.FindStringSubmatch(line)
+		if f == nil {
+			continue
+		}
+		if f[2] == "invoke" {
+			in := models.RegisterInput{Op: ops[f[3]]}
+			switch f[3] {
+			case "write":
+				in.Value = atoi(f[4])
+			case "cas":
+				in.Expect, in.Value = atoi(f[5]), atoi(f[6])
+			}
+			open[f[1]] = len(history)
+			history = append(history, porcupine.Event{Kind: porcupine.CallEvent, ClientId: atoi(f[1]), Id: len(history), Value: in})
+			continue
+		}
+		if f[2] == "info" || f[2] == "fail" && f[3] != "cas" || strings.HasSuffix(line, ":timed-out") {
+			delete(open, f[1])
+			continue
+		}
+		out := models.RegisterOutput{OK: f[2] == "ok"}
+		if f[3] == "read" && f[4] != "" {
+			out.Value = atoi(f[4])
+		}
+		id, ok := open[f[1]]
+		if !ok {
+			t.Fatalf("%s: a return without a call: %s", path, line)
+		}
+		delete(open, f[1])
+		history = append(history, porcupine.Event{Kind: porcupine.ReturnEvent, ClientId: atoi(f[1]), Id: id, Value: out})
+	}
+	return history
+}
+
+// TestRecordedEtcd checks the recorded histories of an etcd register. The original, which
+// knows no pending operations, is given the same with outputs that its model takes for unknown.
+func TestRecordedEtcd(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join(testData(t), "jepsen", "*.log"))
+	if err != nil || len(paths) < 100 {
+		t.Fatalf("%d recorded histories: %v", len(paths), err)
+	}
+	legal := map[bool]int{}
+	for _, path := range paths {
+		history := jepsenLog(t, path)
+		want := original.CheckEvents(etcdModel(), closed(history))
+		legal[want]++
+		for name, m := range map[string]porcupine.Model{"hinted": models.CASRegister, "opaque": workload.Opaque(models.CASRegister)} {
+			if got := porcupine.CheckEvents(m, history); got != want {
+				t.Errorf("%s, %s: %v, want %v", filepath.Base(path), name, got, want)
+			}
+		}
+	}
+	t.Logf("legal and illegal: %v", legal)
+}
+
+// closed adds a return to every pending call, at the end.
+func closed(history []porcupine.Event) []original.Event {
+	var result []original.Event
+	returned := make(map[int]bool)
+	add := func(e porcupine.Event) {
+		result = append(result, original.Event{ClientId: e.ClientId, Kind: original.EventKind(e.Kind), Value: e.Value, Id: e.Id})
+	}
+	for _, e := range history {
+		returned[e.Id] = returned[e.Id] || e.Kind == porcupine.ReturnEvent
+		add(e)
+	}
+	for _, e := range history {
+		if !returned[e.Id] {
+			add(porcupine.Event{ClientId: e.ClientId, Kind: porcupine.ReturnEvent, Id: e.Id})
+		}
+	}
+	return result
+}
+
+// etcdModel is models.CASRegister with a nil output for what is not known.
+func etcdModel() original.Model {
+	m := models.CASRegister
+	return original.Model{
+		Init: m.Init,
+		Step: func(state, input, output any) (bool, any) {
+			if output != nil {
+				return m.Step(state, input, output)
+			}
+			if next := m.StepPending(state, input); len(next) > 0 {
+				return true, next[0]
+			}
+			return true, state
+		},
+	}
+}

@@ -1,0 +1,114 @@
+package testkit
+
+import (
+	"bytes"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A bubble's clock moves on when all its goroutines are durably blocked, and
+// waiting for a lock is not: if the lock's holder sleeps, or waits for an RPC or
+// a channel, the clock stands still for good. No deadlock is reported then, so
+// a watch outside of the bubble looks for it.
+const (
+	stillEvery   = 2 * time.Second // of real time, between two looks
+	stillSamples = 3               // looks at which nothing may have changed
+)
+
+const stillReport = `virtual time stands still: a goroutine waits for a lock, whose holder waits for something else.
+Hold no lock while you sleep, wait for an RPC, or use a channel. Code that must can run on the real
+clock, with RAFTLAB_REALTIME=1.`
+
+// inBubble is synctest.Test, which it leaves, failed, if virtual time stands
+// still; the goroutines of the bubble then stay where they are.
+func inBubble(t *testing.T, body func(t *testing.T)) {
+	t.Helper()
+	number := make(chan string, 1)
+	ended := make(chan any, 1) // what it panicked with, if it did
+	returned := false
+	go func() {
+		defer func() { ended <- recover() }()
+		synctest.Test(t, func(t *testing.T) {
+			number <- bubbleNumber()
+			body(t)
+		})
+		returned = true
+	}()
+	look := time.NewTicker(stillEvery)
+	defer look.Stop()
+	var id string
+	var last string
+	for same := 0; ; {
+		select {
+		case id = <-number:
+		case r := <-ended:
+			if r != nil {
+				panic(r)
+			}
+			if !returned {
+				runtime.Goexit() // as FailNow has done there
+			}
+			return
+		case <-look.C:
+			now := stillness(ofBubble(id))
+			if now == "" || now != last {
+				last, same = now, 1
+				continue
+			}
+			if same++; same >= stillSamples {
+				t.Errorf("%s\n\n%s", stillReport, grouped(ofBubble(id)))
+				return
+			}
+		}
+	}
+}
+
+var bubbleHeader = regexp.MustCompile(`^goroutine \d+ \[(.*)synctest bubble (\d+)`)
+
+// bubbleNumber returns the number of the caller's bubble, which the runtime
+// tells only in stack traces.
+func bubbleNumber() string {
+	var buf [128]byte
+	header, _, _ := bytes.Cut(buf[:runtime.Stack(buf[:], false)], []byte("\n"))
+	if m := bubbleHeader.FindSubmatch(header); m != nil {
+		return string(m[2])
+	}
+	return ""
+}
+
+// ofBubble returns the stacks of a bubble's goroutines.
+func ofBubble(number string) []string {
+	var found []string
+	for _, s := range stacks() {
+		if m := bubbleHeader.FindStringSubmatch(s); m != nil && m[2] == number {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// stillness returns the stacks in one, if nothing in them can move before time
+// does, and time cannot: all wait, and one at least waits for a lock.
+func stillness(stacks []string) string {
+	locked := false
+	for _, s := range stacks {
+		state := bubbleHeader.FindStringSubmatch(s)[1]
+		switch {
+		case strings.Contains(state, "(durable)"):
+		case strings.HasPrefix(state, "sync.Mutex.Lock"), strings.HasPrefix(state, "sync.RWMutex."):
+			locked = true
+		default:
+			return ""
+		}
+	}
+	if !locked {
+		return ""
+	}
+	return minutes.ReplaceAllString(strings.Join(stacks, "\n\n"), "")
+}
+
+var minutes = regexp.MustCompile(`, \d+ minutes`)

@@ -1,0 +1,76 @@
+package porcupine
+
+import "context"
+
+// Paths are the ways to an answer, each on its own, for comparing them. A path
+// that cannot tell answers Unknown.
+var Paths = map[string]func(model Model, history []Operation) CheckResult{
+	"search in depth": func(model Model, history []Operation) CheckResult {
+		s, _ := pathSearch(model, history)
+		return bySearch(s)
+	},
+	"search by levels": func(model Model, history []Operation) CheckResult {
+		s, _ := pathSearch(model, history)
+		s.levels = newLevels()
+		return bySearch(s)
+	},
+	"search in slices": func(model Model, history []Operation) CheckResult {
+		s, _ := pathSearch(model, history)
+		for {
+			if v := s.run(1); v != undecided {
+				return verdictResult(v)
+			}
+		}
+	},
+	"hint": func(model Model, history []Operation) CheckResult {
+		s, p := pathSearch(model, history)
+		if model.Hint == nil {
+			return Unknown
+		}
+		accesses, ok := model.Hint.accesses(p)
+		if !ok {
+			return Unknown
+		}
+		return byBlocks(s, model.Hint.Initial, accesses, func() bool { return true })
+	},
+	"guess": func(model Model, history []Operation) CheckResult {
+		s, p := pathSearch(model, history)
+		guess, ok := infer(s.states, p)
+		if !ok {
+			return Unknown
+		}
+		return byBlocks(s, guess.initial, guess.accesses, guess.certified)
+	},
+}
+
+func pathSearch(model Model, history []Operation) (*search, *part) {
+	model = model.withDefaults()
+	p, err := fromOperations(history)
+	if err != nil {
+		panic(err)
+	}
+	return newSearch(&model, p, newBudget(context.Background(), 0)), p
+}
+
+func bySearch(s *search) CheckResult {
+	v := s.run(1 << 40)
+	if v == legal && !s.confirms(s.wholePath()) {
+		panic("the search's path is no linearization")
+	}
+	return verdictResult(v)
+}
+
+func verdictResult(v verdict) CheckResult {
+	return map[verdict]CheckResult{legal: Ok, illegal: Illegal}[v]
+}
+
+func byBlocks(s *search, initial any, accesses []Access, believed func() bool) CheckResult {
+	order, v := decideByBlocks(s.part, initial, accesses)
+	switch {
+	case v == blocksLegal && s.confirms(order):
+		return Ok
+	case v == blocksIllegal && believed():
+		return Illegal
+	}
+	return Unknown
+}

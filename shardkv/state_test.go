@@ -1,0 +1,193 @@
+package shardkv_test
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"raftlab/kv"
+	"raftlab/shardctrler"
+	"raftlab/shardkv"
+)
+
+// machine is a group's state machine that owns every shard.
+func machine(t *testing.T) *shardkv.Machine {
+	t.Helper()
+	m := shardkv.NewMachine(1)
+	take(m, 0, 1)
+	return m
+}
+
+// take has a machine take a configuration in which one group owns every shard.
+func take(m *shardkv.Machine, after, gid int) {
+	c := shardctrler.Config{Num: after + 1, Groups: map[int][]string{gid: {"a"}}}
+	for i := range c.Shards {
+		c.Shards[i] = gid
+	}
+	m.Apply(shardkv.Command{Kind: shardkv.KindConfig, Num: after, Config: &c})
+}
+
+func apply(t *testing.T, m *shardkv.Machine, client, seq uint64, c shardkv.Command) shardkv.Result {
+	t.Helper()
+	r, err := m.ApplyFor(client, seq, c)
+	if err != nil {
+		t.Fatalf("%+v: %v", c, err)
+	}
+	return r
+}
+
+func put(key, value string) shardkv.Command {
+	return shardkv.Command{Kind: shardkv.KindOp, Shard: shardkv.ShardOf(key), Op: kv.Put(key, value)}
+}
+
+func get(key string) shardkv.Command {
+	return shardkv.Command{Kind: shardkv.KindOp, Shard: shardkv.ShardOf(key), Op: kv.Get(key)}
+}
+
+// both is a transaction that writes two keys, in shards 8 and 9.
+var both = shardkv.Txn{Then: []kv.Op{kv.Append("0", "x"), kv.Append("1", "x")}}
+
+func step(kind shardkv.Kind, shard int, s shardkv.Step) shardkv.Command {
+	s.ID = shardkv.TxnID{Shard: 8, Number: 1}
+	return shardkv.Command{Kind: kind, Shard: shard, Step: &s}
+}
+
+// prepareBoth takes the transaction to where it can be decided.
+func prepareBoth(t *testing.T, m *shardkv.Machine) {
+	t.Helper()
+	if r := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both}); r.Status != shardkv.Pending {
+		t.Fatalf("the transaction is %v", r.Status)
+	}
+	for i, shard := range []int{8, 9} {
+		part := shardkv.Txn{Then: both.Then[i : i+1]}
+		for range 2 { // it may be asked twice
+			if r := apply(t, m, 0, 0, step(shardkv.KindPrepare, shard, shardkv.Step{Oldest: 1, Part: &part})); r.Vote == nil {
+				t.Fatalf("shard %d does not vote: %v", shard, r.Status)
+			}
+		}
+	}
+}
+
+// The first decision counts. Another leader may have decided otherwise: one that
+// did not know that this one had.
+func TestDecideTwice4B(t *testing.T) {
+	m := machine(t)
+	prepareBoth(t, m)
+	commit := shardkv.TxnResult{Succeeded: true, Results: []kv.Result{{}, {}}}
+	apply(t, m, 0, 0, step(shardkv.KindDecide, 8, shardkv.Step{Outcome: commit}))
+	first := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both})
+	apply(t, m, 0, 0, step(shardkv.KindDecide, 8, shardkv.Step{Outcome: shardkv.TxnResult{Problem: shardkv.Delayed}}))
+	again := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both})
+	if first.Txn == nil || !first.Txn.Succeeded || again.Txn == nil || again.Txn.Problem != 0 {
+		t.Fatalf("decided %+v, then %+v", first.Txn, again.Txn)
+	}
+	if outcomes := m.Outcomes(); len(outcomes) != 1 || !outcomes[0].Succeeded {
+		t.Fatalf("what participants are to be told has become %+v", outcomes)
+	}
+}
+
+// A message that asks to prepare and comes when the transaction is over locks
+// nothing, and one that asks to finish again does nothing again; whether the
+// coordinator has forgotten the transaction by then or not, and the shard moved.
+func TestLatePrepare4B(t *testing.T) {
+	m := machine(t)
+	prepareBoth(t, m)
+	commit := shardkv.TxnResult{Succeeded: true}
+	apply(t, m, 0, 0, step(shardkv.KindDecide, 8, shardkv.Step{Outcome: commit}))
+	finish := func(oldest uint64) {
+		for _, shard := range []int{8, 9} {
+			apply(t, m, 0, 0, step(shardkv.KindFinish, shard, shardkv.Step{Oldest: oldest, Outcome: commit}))
+		}
+	}
+	late := func(when string) {
+		t.Helper()
+		part := shardkv.Txn{Then: both.Then[1:]}
+		if r := apply(t, m, 0, 0, step(shardkv.KindPrepare, 9, shardkv.Step{Oldest: 1, Part: &part})); r.Status != shardkv.Over {
+			t.Errorf("%s: prepare is answered with %v", when, r.Status)
+		}
+		finish(1)
+		if r := apply(t, m, 0, 0, get("1")); r.Status != shardkv.Served || r.KV.Value != "x" {
+			t.Errorf("%s: the key is %+v", when, r)
+		}
+	}
+	finish(1)
+	late("after finish")
+	m = reload(t, m)
+	late("after a snapshot")
+	apply(t, m, 0, 0, step(shardkv.KindForget, 8, shardkv.Step{}))
+	finish(2) // of another, by which it is known that the first is over
+	late("after forget")
+}
+
+// reload returns a machine that is restored from another's snapshot, and checks
+// that it writes the same.
+func reload(t *testing.T, m *shardkv.Machine) *shardkv.Machine {
+	t.Helper()
+	image := snapshot(t, m)
+	again := shardkv.NewMachine(1)
+	if err := again.Restore(image); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(image, snapshot(t, again)) {
+		t.Fatal("a state that was restored is written differently")
+	}
+	return again
+}
+
+func snapshot(t *testing.T, m *shardkv.Machine) []byte {
+	t.Helper()
+	var image bytes.Buffer
+	if err := m.Snapshot()(&image); err != nil {
+		t.Fatal(err)
+	}
+	return image.Bytes()
+}
+
+// A damaged snapshot, or one of another format, is refused and changes nothing.
+func TestRestoreRefusesDamage4B(t *testing.T) {
+	m := machine(t)
+	prepareBoth(t, m)
+	apply(t, m, 3, 1, put("a", "1"))
+	image := snapshot(t, m)
+	for cut := range image {
+		if err := shardkv.NewMachine(1).Restore(image[:cut]); err == nil && cut > 0 {
+			t.Fatalf("the first %d bytes of %d are taken for a snapshot", cut, len(image))
+		}
+	}
+	if err := m.Restore(slices.Concat(image, []byte{0})); err == nil {
+		t.Fatal("a snapshot with a byte too many is taken")
+	}
+	if !bytes.Equal(image, snapshot(t, m)) {
+		t.Fatal("a snapshot that was refused has changed the state")
+	}
+}
+
+// What a group answers follows from its log, and what nobody sends does nothing.
+func TestMalformedCommands4B(t *testing.T) {
+	m := machine(t)
+	before := snapshot(t, m)
+	for what, c := range map[string]shardkv.Command{
+		"negative shard":         {Shard: -1},
+		"shard 10":               {Shard: shardctrler.NShards},
+		"another shard's key":    {Shard: 3, Op: kv.Put("0", "x")},
+		"no transaction":         {Kind: shardkv.KindTxn},
+		"not the coordinator":    {Kind: shardkv.KindTxn, Shard: 9, Txn: &both},
+		"an empty transaction":   {Kind: shardkv.KindTxn, Txn: &shardkv.Txn{}},
+		"no step":                {Kind: shardkv.KindPrepare},
+		"a part elsewhere":       {Kind: shardkv.KindPrepare, Shard: 1, Step: &shardkv.Step{Part: &both}},
+		"a coordinator nowhere":  {Kind: shardkv.KindFinish, Shard: 1, Step: &shardkv.Step{ID: shardkv.TxnID{Shard: 99}}},
+		"another coordinator's":  {Kind: shardkv.KindDecide, Shard: 1, Step: &shardkv.Step{}},
+		"data that is no shard":  {Kind: shardkv.KindInstall, Shard: 1, Num: 1, Data: []byte("x")},
+		"a shard that is no one": {Kind: shardkv.KindInstall, Shard: -1, Num: 1},
+		"a config from nowhere":  {Kind: shardkv.KindConfig, Num: 7, Config: &shardctrler.Config{Num: 8}},
+		"no config":              {Kind: shardkv.KindConfig, Num: 1},
+		"a move that is over":    {Kind: shardkv.KindRemove, Shard: 1, Num: 1},
+	} {
+		if _, err := m.ApplyFor(0, 0, c); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if !bytes.Equal(before, snapshot(t, m)) {
+			t.Fatalf("%s has changed the state", what)
+		}
+	}
+}
