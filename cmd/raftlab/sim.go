@@ -140,10 +140,10 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 	if err := summary.Print(table); err != nil {
 		return err
 	}
-	switch {
-	case rep.err != nil:
-		return rep.err
-	case ctx.Err() != nil:
+	if err := rep.finish(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
 		return fmt.Errorf("interrupted after %d runs", summary.Runs())
 	}
 	return verdictOf(summary)
@@ -250,6 +250,19 @@ func (f *simFlags) replayAll(ctx context.Context, out io.Writer) error {
 		return &exitError{exitSimFailed, fmt.Errorf("%d of %d replays fail", failed, len(f.replay))}
 	}
 	return nil
+}
+
+// repeat is what the line that repeats a failure needs besides what the
+// failure itself says.
+func (f *simFlags) repeat() string {
+	s := ""
+	if f.tags != "" {
+		s += " --tags " + f.tags
+	}
+	for _, kv := range f.env {
+		s += " --env '" + kv + "'"
+	}
+	return s
 }
 
 func failureLine(r sim.Result) string {

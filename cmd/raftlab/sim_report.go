@@ -25,6 +25,7 @@ type simReport struct {
 	bar      *simBar
 	err      error          // the first that saving or shrinking met
 	kinds    map[string]int // failures by test, exploration and signature
+	kept     []simKept
 }
 
 // simShown is how many failures of a kind are printed.
@@ -44,7 +45,7 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 		return
 	}
 	r.bar.clear()
-	fmt.Fprintln(r.errOut, failureLine(res))
+	fmt.Fprintln(r.errOut, failureLine(res)+r.flags.repeat())
 	if r.kinds[kind] == simShown {
 		fmt.Fprintln(r.errOut, "         more of this kind are only counted")
 	}
@@ -55,8 +56,25 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 		fmt.Fprintln(r.errOut, out.Stack)
 	}
 	if r.kinds[kind] == 1 && res.Verdict != sim.Diverged && (r.flags.save != "" || r.flags.shrink) {
-		r.note(r.keep(res, out))
+		r.kept = append(r.kept, simKept{res, out})
 	}
+}
+
+// simKept is a failure to shrink and save when the sweep is over.
+type simKept struct {
+	res sim.Result
+	out sim.Outcome
+}
+
+// finish shrinks and saves the first failure of each kind.
+func (r *simReport) finish() error {
+	for _, k := range r.kept {
+		if r.err == nil {
+			fmt.Fprintf(r.errOut, "%s seed %d:\n", k.res.Test, k.res.Seed)
+			r.note(r.keep(k.res, k.out))
+		}
+	}
+	return r.err
 }
 
 func (r *simReport) note(err error) {
@@ -69,7 +87,7 @@ func (r *simReport) note(err error) {
 func (r *simReport) keep(res sim.Result, out sim.Outcome) error {
 	p := r.program(res.Package)
 	c := sim.Case{Test: res.Test, Seed: res.Seed, Explore: res.Explore, Limits: r.flags.limits}
-	if r.flags.shrink {
+	if r.flags.shrink && r.ctx.Err() == nil {
 		s := sim.Shrinker{Program: p}
 		small, o, err := s.Shrink(r.ctx, c)
 		if err != nil {
@@ -88,7 +106,7 @@ func (r *simReport) keep(res sim.Result, out sim.Outcome) error {
 	if err := os.WriteFile(r.flags.fileName(res, ".out"), out.Output, 0o644); err != nil {
 		return err
 	}
-	replay, err := sim.NewReplay(r.ctx, p, r.opt, c, out)
+	replay, err := sim.NewReplay(context.WithoutCancel(r.ctx), p, r.opt, c, out)
 	if err != nil {
 		return err
 	}
