@@ -90,7 +90,7 @@ func newSimCommand() *cobra.Command {
 	fl.Float64Var(&f.explore.Yields, "yields", 0, "share of synchronization points that yield, 0 to 1")
 	fl.Float64Var(&f.explore.Sleeps, "sleeps", 0, "share of synchronization points that sleep for a while in virtual time, 0 to 0.05")
 	fl.DurationVar(&f.explore.MaxSleep, "max-sleep", 20*time.Millisecond, "longest of these sleeps, at most 200ms")
-	fl.DurationVar(&f.limits.Virtual, "virtual", 0, "limit of virtual time for a run (default 10m)")
+	fl.DurationVar(&f.limits.Virtual, "virtual", 0, "limit of virtual time for a run (default 1h)")
 	fl.DurationVar(&f.limits.SpinCPU, "spin", 0, "CPU time without progress after which a run spins (default 10s)")
 	fl.DurationVar(&f.limits.Wall, "wall", 0, "limit of real time for a run (default 10m)")
 	fl.Int64Var(&f.memory, "memory", 0, "MiB of heap of a run at which garbage is collected (default 1024)")
