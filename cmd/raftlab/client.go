@@ -147,14 +147,20 @@ func printStatus(cmd *cobra.Command, s httpkv.ClusterStatus) error {
 	fmt.Fprintln(w, "REPLICA\tSTATE\tROLE\tTERM\tCOMMIT\tAPPLIED\tLAST\tSNAPSHOT\tLOG BYTES\tKEYS")
 	for _, r := range s.Replicas {
 		if r.State == "stopped" {
-			fmt.Fprintf(w, "%d\t%s\n", r.Number, r.State)
+			// A row of fewer cells would end the columns for the rows below it.
+			fmt.Fprintf(w, "%d\t%s%s\n", r.Number, r.State, strings.Repeat("\t-", 8))
 			continue
 		}
 		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", r.Number, r.State, r.Role, r.Term,
 			r.CommitIndex, r.AppliedIndex, r.LastIndex, r.SnapshotIndex, r.LogBytes, r.Keys)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, r := range s.Replicas {
 		if r.Error != "" {
-			fmt.Fprintf(w, "\t%s\n", r.Error)
+			fmt.Fprintf(cmd.OutOrStdout(), "replica %d: %s\n", r.Number, r.Error)
 		}
 	}
-	return w.Flush()
+	return nil
 }

@@ -62,6 +62,7 @@ var failing = []struct {
 		body: func(t *testing.T) {
 			testkit.Run(t, func(t *testing.T) {
 				var mu sync.Mutex
+				woken := 0
 				go func() {
 					for range 3 {
 						mu.Lock()
@@ -72,6 +73,7 @@ var failing = []struct {
 				for range 3 {
 					time.Sleep(time.Millisecond)
 					mu.Lock()
+					woken++
 					mu.Unlock()
 				}
 			})
