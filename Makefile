@@ -3,7 +3,7 @@ GO     ?= go
 TOOL    = $(GO) run -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help build test race lint bench cover fuzz soak mutants wasm ci
+.PHONY: help build test race lint bench cover fuzz soak sim mutants wasm ci
 
 help:    ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ fuzz:    ## each fuzz target for FUZZTIME (default 10s)
 
 soak:    ## the long version: 200 plain, 20 race and 20 busy-core runs of the suites, and every long test
 	scripts/soak.sh
+
+sim:     ## each lab test in some simulated worlds (SEEDS=A..B)
+	$(GO) run ./cmd/raftlab sim ./raft ./kvraft ./shardctrler ./shardkv --seeds $(or $(SEEDS),1..20)
 
 mutants: ## plant each known bug and see the lab suites fail on it
 	$(GO) run ./mutants

@@ -132,7 +132,7 @@ func (s *KVServer) Do(ctx context.Context, client, seq uint64, op kv.Op) (kv.Res
 	return s.replica.Submit(ctx, client, seq, op)
 }
 
-// EndSession forgets a client that will write no more. Its errors are Do's.
+// EndSession ends the session of a client that will write no more. Its errors are Do's.
 func (s *KVServer) EndSession(ctx context.Context, client uint64) error {
 	return s.replica.EndSession(ctx, client)
 }

@@ -89,6 +89,9 @@ func (l *link) call(svcMeth string, args, reply any) bool {
 	if v := reflect.ValueOf(reply); v.Kind() != reflect.Pointer || v.IsNil() {
 		panic(fmt.Sprintf("labrpc: Call(%q): reply is a %T; it must point at what is to hold the reply", svcMeth, reply))
 	}
+	if v := reflect.ValueOf(args); v.Kind() == reflect.Pointer && v.IsNil() {
+		panic(fmt.Sprintf("labrpc: Call(%q): arguments are a nil %T", svcMeth, args))
+	}
 	data, err := labgob.Encode(args)
 	if err != nil {
 		panic(fmt.Sprintf("labrpc: Call(%q): cannot encode arguments, a %T: %v", svcMeth, args, err))

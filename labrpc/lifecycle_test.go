@@ -222,6 +222,7 @@ func TestMistakesNameWhatExists(t *testing.T) {
 			"reply by value": {call("JunkServer.Echo", JunkArgs{}, junk), `reply is a labrpc_test.JunkReply`},
 			"nil reply":      {call("JunkServer.Echo", JunkArgs{}, nil), `reply is a <nil>`},
 			"nil arguments":  {call("JunkServer.Echo", nil, &junk), `cannot encode arguments`},
+			"nil pointer":    {call("JunkServer.Echo", (*JunkArgs)(nil), &junk), `Call("JunkServer.Echo"): arguments are a nil *labrpc_test.JunkArgs`},
 			"channel":        {call("JunkServer.Echo", make(chan int), &junk), `cannot encode arguments, a chan int`},
 			"unreachable":    {fmt.Sprint(ends[0].Call("JunkServer.ByValue", 1, &text)), "true"},
 		} {

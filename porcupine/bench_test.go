@@ -12,21 +12,22 @@ import (
 // ready models as they are, and with nothing but the plain API (opaque).
 func BenchmarkRows(b *testing.B) {
 	for _, row := range workload.Rows() {
-		r := row()
-		for _, opaque := range []bool{false, true} {
-			name, model := r.Name+"/hinted", r.Model
-			if opaque {
-				name, model = r.Name+"/opaque", workload.Opaque(r.Model)
-			}
-			b.Run(name, func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					got := porcupine.CheckOperationsTimeout(model, r.History, 5*time.Second)
-					if (got == porcupine.Ok) != r.Legal || got == porcupine.Unknown {
-						b.Skip("got ", got)
-					}
-				}
-			})
+		b.Run(row.Name, func(b *testing.B) {
+			history := row.History()
+			b.Run("hinted", func(b *testing.B) { benchmarkRow(b, row.Model, history, row.Legal, false) })
+			b.Run("verbose", func(b *testing.B) { benchmarkRow(b, row.Model, history, row.Legal, true) })
+			b.Run("opaque", func(b *testing.B) { benchmarkRow(b, workload.Opaque(row.Model), history, row.Legal, false) })
+		})
+	}
+}
+
+func benchmarkRow(b *testing.B, model porcupine.Model, history []porcupine.Operation, legal, verbose bool) {
+	b.ReportAllocs()
+	for b.Loop() {
+		opts := porcupine.Options{Timeout: 10 * time.Second, Verbose: verbose}
+		got, _, _ := porcupine.CheckOperationsContext(b.Context(), model, history, opts)
+		if (got == porcupine.Ok) != legal || got == porcupine.Unknown {
+			b.Skip("got ", got)
 		}
 	}
 }

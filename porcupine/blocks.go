@@ -28,6 +28,10 @@ type blocks struct {
 	nextRead []int32
 	blocks   []block
 	guessed  bool // which write a read saw was in part a guess
+	// base is the cluster of the initial value, as far as reads can tell: not
+	// initialCluster but that of a write which comes before all else and sets
+	// what was there.
+	base int32
 }
 
 // cluster is a write and the reads that saw its value. Cluster 0 is that of
@@ -69,6 +73,7 @@ func decideByBlocks(p *part, initial any, accesses []Access) ([]int32, blockVerd
 		b.clusters[i] = cluster{firstRead: -1, pred: -1, succ: -1}
 	}
 	b.clusters[initialCluster].used = true
+	b.base = b.findBase(initial)
 	if v := b.findClusters(initial); v != blocksLegal {
 		return nil, v
 	}
@@ -79,6 +84,20 @@ func decideByBlocks(p *part, initial any, accesses []Access) ([]int32, blockVerd
 		return nil, blocksIllegal
 	}
 	return b.order()
+}
+
+// findBase finds the base. Tests like to begin with a write of the initial value.
+func (b *blocks) findBase(initial any) int32 {
+	if len(b.calls) == 0 {
+		return initialCluster
+	}
+	first := b.calls[0]
+	a, o := &b.accesses[first], &b.ops[first]
+	alone := !o.pending() && (len(b.calls) == 1 || o.precedes(&b.ops[b.calls[1]]))
+	if alone && a.Kind == AccessWrite && a.Value == initial {
+		return first + 1
+	}
+	return initialCluster
 }
 
 // findClusters assigns reads to clusters, and to each swap and each append that
@@ -98,8 +117,11 @@ func (b *blocks) findClusters(initial any) blockVerdict {
 func (b *blocks) findByValue(initial any) blockVerdict {
 	const repeated int32 = -1
 	writers := make(map[any]int32, len(b.ops)) // value -> cluster
-	writers[initial] = initialCluster
+	writers[initial] = b.base
 	for i := range b.accesses {
+		if int32(i+1) == b.base {
+			continue
+		}
 		if a := &b.accesses[i]; a.Kind == AccessWrite || a.Kind == AccessSwap {
 			if _, ok := writers[a.Value]; ok {
 				writers[a.Value] = repeated

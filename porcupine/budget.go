@@ -54,6 +54,9 @@ func newBudget(ctx context.Context, limit int64) *budget {
 	return b
 }
 
+// unlimited is a budget without bounds but the memory limit.
+func unlimited() *budget { return newBudget(context.Background(), 0) }
+
 // stopped says whether the check is to end now.
 func (b *budget) stopped() bool {
 	select {

@@ -144,7 +144,7 @@ func (e *explainer) shrink() []int {
 			core = append(core, id)
 		}
 	}
-	loose := minimize(append(rest, changing...), func(left []int) bool {
+	loose := e.minimize(append(rest, changing...), func(left []int) bool {
 		return e.explains(append(slices.Clone(core), left...))
 	})
 	core = append(core, loose...)
@@ -154,10 +154,10 @@ func (e *explainer) shrink() []int {
 
 // minimize takes elements out of a list as long as what is left is good: halves
 // first, then smaller runs, down to single ones, until none can be taken out.
-func minimize(list []int, good func([]int) bool) []int {
+func (e *explainer) minimize(list []int, good func([]int) bool) []int {
 	for size := len(list); size > 0; {
 		taken := false
-		for at := 0; at < len(list); {
+		for at := 0; at < len(list) && !e.budget.stopped(); {
 			left := slices.Concat(list[:at], list[min(at+size, len(list)):])
 			if good(left) {
 				list, taken = left, true
@@ -165,7 +165,7 @@ func minimize(list []int, good func([]int) bool) []int {
 				at += size
 			}
 		}
-		if size == 1 && taken {
+		if size == 1 && taken && !e.budget.stopped() {
 			continue
 		}
 		size /= 2
@@ -176,7 +176,7 @@ func minimize(list []int, good func([]int) bool) []int {
 // explains says whether the operations are illegal, and legal if the one that cannot be
 // placed had not returned.
 func (e *explainer) explains(ids []int) bool {
-	return e.check(ids, false) == illegal && e.check(ids, true) == legal
+	return !e.budget.stopped() && e.check(ids, false) == illegal && e.check(ids, true) == legal
 }
 
 // check decides the operations alone, as they were before the return of the one that
@@ -285,10 +285,7 @@ func (e *explainer) witness() []int {
 	if at < 0 {
 		return nil
 	}
-	return minimize(path[:at], func(left []int) bool {
-		if e.budget.stopped() {
-			return false
-		}
+	return e.minimize(path[:at], func(left []int) bool {
 		state, ok := e.replay(left, nil)
 		return ok && accepts(state)
 	})

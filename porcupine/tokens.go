@@ -73,7 +73,7 @@ func (t *tokens) collect() bool {
 	last := make(map[string]int32, len(t.ops)) // text -> the last operation with it
 	for _, id := range t.calls {
 		a := &t.accesses[id]
-		if a.Kind == AccessRead {
+		if a.Kind == AccessRead || id+1 == t.base {
 			continue
 		}
 		text, ok := a.Value.(string)
@@ -115,11 +115,11 @@ func (t *tokens) collect() bool {
 	return true
 }
 
-// writers counts the writes and appends.
+// writers counts the writes and appends, but for the base.
 func (t *tokens) writers() int {
 	n := 0
 	for i := range t.accesses {
-		if t.accesses[i].Kind != AccessRead {
+		if t.accesses[i].Kind != AccessRead && int32(i+1) != t.base {
 			n++
 		}
 	}
@@ -129,7 +129,7 @@ func (t *tokens) writers() int {
 // locate returns the cluster that has the value, or false if no order of the operations makes it.
 func (t *tokens) locate(value string) (int32, bool) {
 	rest, ok := strings.CutPrefix(value, t.initial)
-	base := initialCluster
+	base := t.base
 	if first := t.match(rest); !ok || first >= 0 && t.accesses[first].Kind == AccessWrite {
 		if ok && t.initial != "" {
 			return 0, false // a written value in the middle

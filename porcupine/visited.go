@@ -29,12 +29,6 @@ func (v *visitedSet) stride() int { return 1 + v.done + v.used }
 // bytes is the memory that the set takes.
 func (v *visitedSet) bytes() int64 { return 8*int64(cap(v.entries)) + 4*int64(len(v.table)) }
 
-// at returns the stage and state of the i-th entry.
-func (v *visitedSet) at(i int) (stage int32, state stateID) {
-	word := v.entries[i*v.stride()]
-	return int32(word >> 32), stateID(uint32(word))
-}
-
 // hash covers all of a configuration but what need not be equal for one to
 // stand for another: the used mask and, if the states scan, the state.
 func (v *visitedSet) hash(word uint64, done []uint64) uint64 {

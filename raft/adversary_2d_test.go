@@ -62,6 +62,50 @@ func staleSnapshot(t *testing.T, round int, twice bool) bool {
 	return true
 }
 
+// TestSnapshotOfWhatIsApplied2D has a leader that hears nothing from a follower
+// send it a snapshot of what it has applied by itself, and has taken no snapshot
+// of: services decide alone when they take one. The follower's is not set back.
+// A leader that tells followers of commits only as far as it knows their logs
+// does not get into this.
+func TestSnapshotOfWhatIsApplied2D(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 6, 2, func(round int) bool { return snapshotOfApplied(t, round) })
+	})
+}
+
+func snapshotOfApplied(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	c.One("first", 3)
+	leader := c.Leader()
+	follower, snapshots := c.Others(leader)[0], 0
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		if m.Kind == labtest.Snapshot && !m.Reply && m.To == follower {
+			snapshots++
+		}
+		if m.Reply && m.From == follower {
+			return labrpc.Never()
+		}
+		return labrpc.Usual()
+	})
+	for k := range snapshotEvery {
+		c.One(k, 2)
+	}
+	before := c.LastApplied()
+	if !c.Eventually(2*time.Second, func() bool { return c.AppliedBy(follower) >= before && c.AppliedBy(leader) >= before }) {
+		return false
+	}
+	c.TakeSnapshot(leader)
+	c.One("more", 2)
+	came := c.Eventually(2*time.Second, func() bool { return between(c, func() int { return snapshots }) > 0 })
+	c.Sleep(50 * time.Millisecond)
+	c.Direct(nil)
+	c.One("after", 3)
+	c.Restart(follower)
+	c.One("last", 3)
+	return came
+}
+
 // TestSnapshotKeepsLaterEntries2D sends a snapshot to a follower whose log
 // reaches beyond it: the rest of the log stays (Figure 13, step 6). The follower
 // has acknowledged it, and the leader commits it on the strength of that.

@@ -52,6 +52,9 @@ func newMsgpack() *codec.MsgpackHandle {
 
 // openPersister reads what ps holds.
 func openPersister(ps *Persister) (*persisterStorage, error) {
+	if ps == nil {
+		return nil, errors.New("the persister is nil")
+	}
 	s := &persisterStorage{ps: ps, head: stateHead{Version: stateVersion}, snapshot: ps.ReadSnapshot()}
 	state := ps.ReadRaftState()
 	if len(state) == 0 {

@@ -2,6 +2,7 @@ package rsm
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/tidwall/btree"
 )
@@ -13,13 +14,16 @@ import (
 //
 // # When a session ends
 //
-// At most max clients are remembered. When one more comes, the session that has
-// been unused the longest, in the order of the log, ends; so does one that its
-// client ends. A client whose session has ended and that submits a command other
-// than its first gets ErrSessionExpired: nobody knows whether it took effect.
-// A first command (number 1) always begins a session, so a client that submits
-// only one command, and again after max other clients came, has it executed
-// again.
+// At most max clients are remembered. When one more comes, the one that has been
+// unused the longest, in the order of the log, is forgotten. A client that was
+// forgotten and submits a command other than its first gets ErrSessionExpired:
+// nobody knows whether it took effect. A first command (number 1) always begins
+// a session, so a client that submits only one command, and again after max
+// other clients came, has it executed again.
+//
+// A client may also end its session. It is then remembered without a result, and
+// forgotten like the others: a late copy of its first command must not be taken
+// for a new client's.
 //
 // Sessions are not safe for concurrent use; a Copy may be used beside the
 // original.
@@ -39,9 +43,13 @@ type entry[R any] struct {
 // Session is what is remembered of a client.
 type Session[R any] struct {
 	Client uint64
-	Seq    uint64 // of its last command
+	Seq    uint64 // of its last command; the highest number there is, once it has ended
 	Result R      // of that
 }
+
+// ended is the sequence number of a session that its client has ended: no
+// command comes after it.
+const ended = math.MaxUint64
 
 // NewSessions returns an empty table for at most max clients; max is at least 1.
 func NewSessions[R any](max int) *Sessions[R] {
@@ -76,7 +84,7 @@ func (s *Sessions[R]) Do(client, seq uint64, execute func() R) (R, error) {
 func (s *Sessions[R]) Lookup(client, seq uint64) (result R, done bool, err error) {
 	last, ok := s.client.Get(client)
 	switch {
-	case !ok && seq != 1:
+	case !ok && seq != 1, ok && last.Seq == ended:
 		return result, false, ErrSessionExpired
 	case seq == last.Seq:
 		return last.Result, true, nil
@@ -88,18 +96,25 @@ func (s *Sessions[R]) Lookup(client, seq uint64) (result R, done bool, err error
 
 // Record remembers that client's command seq took effect with result.
 func (s *Sessions[R]) Record(client, seq uint64, result R) {
-	s.End(client)
+	s.forget(client)
 	s.used++
 	s.client.Set(client, entry[R]{Session[R]{client, seq, result}, s.used})
 	s.oldest.Set(s.used, client)
 	if s.client.Len() > s.max {
 		_, unused, _ := s.oldest.Min()
-		s.End(unused)
+		s.forget(unused)
 	}
 }
 
-// End forgets a client.
+// End ends a client's session, if it has one.
 func (s *Sessions[R]) End(client uint64) {
+	if _, ok := s.client.Get(client); ok {
+		var none R
+		s.Record(client, ended, none)
+	}
+}
+
+func (s *Sessions[R]) forget(client uint64) {
 	if last, ok := s.client.Delete(client); ok {
 		s.oldest.Delete(last.used)
 	}

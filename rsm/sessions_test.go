@@ -53,8 +53,22 @@ func TestSessionRules(t *testing.T) {
 	}
 	s.End(3)
 	s.End(3)
-	if _, err := s.Do(3, 2, func() string { return "" }); !errors.Is(err, rsm.ErrSessionExpired) || s.Len() != 1 {
-		t.Fatalf("after End(3): %v, %d sessions", err, s.Len())
+	s.End(99)
+	// Also the first command: one that comes late, from a network that kept a
+	// copy, is not the beginning of another session.
+	for seq := uint64(1); seq <= 2; seq++ {
+		_, err := s.Do(3, seq, func() string { t.Errorf("command %d of an ended session was executed", seq); return "" })
+		if !errors.Is(err, rsm.ErrSessionExpired) || s.Len() != 2 {
+			t.Fatalf("after End(3): %v, %d sessions", err, s.Len())
+		}
+	}
+	for client := uint64(10); client < 12; client++ {
+		s.Record(client, 1, "")
+	}
+	for _, rec := range s.Records() {
+		if rec.Client == 3 {
+			t.Fatalf("an ended session is still remembered after as many others as there is room for")
+		}
 	}
 }
 

@@ -32,6 +32,6 @@ type SessionKeeper[C, R any] interface {
 	// Submit returns; like the result, it follows from the state and the
 	// arguments alone.
 	ApplyFor(client, seq uint64, command C) (R, error)
-	// EndSession forgets a client.
+	// EndSession ends a client's session.
 	EndSession(client uint64)
 }

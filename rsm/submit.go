@@ -23,7 +23,7 @@ func (r *Replica[C, R]) Submit(ctx context.Context, client, seq uint64, cmd C) (
 	return r.submit(ctx, request[C]{Client: client, Seq: seq, Command: cmd})
 }
 
-// EndSession forgets a client that will submit no more. Its errors are Submit's.
+// EndSession ends the session of a client that will submit no more. Its errors are Submit's.
 func (r *Replica[C, R]) EndSession(ctx context.Context, client uint64) error {
 	_, err := r.submit(ctx, request[C]{Kind: endSession, Client: client})
 	return err

@@ -163,7 +163,7 @@ func (s *ShardKV) Wait() {
 	s.replica.Wait()
 }
 
-// EndSession forgets a client that will write no more. Its errors are those of
+// EndSession ends the session of a client that will write no more. Its errors are those of
 // rsm.Replica's Submit.
 func (s *ShardKV) EndSession(ctx context.Context, client uint64) error {
 	return s.replica.EndSession(ctx, client)

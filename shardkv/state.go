@@ -68,7 +68,7 @@ func (st *state) ApplyFor(client, seq uint64, c Command) (Result, error) {
 	return result, err
 }
 
-// EndSession forgets a client. Its sessions with several shards have different
+// EndSession ends a client's session. Its sessions with several shards have different
 // names.
 func (st *state) EndSession(client uint64) {
 	st.mu.Lock()

@@ -88,7 +88,7 @@ func (e Explore) longest() time.Duration {
 
 // Limits end a run that does not end by itself. Zero fields take the defaults.
 type Limits struct {
-	Virtual time.Duration `json:"virtual,omitempty"` // virtual time of a run; default 10 minutes; gives Liveness
+	Virtual time.Duration `json:"virtual,omitempty"` // virtual time of a run; default 1 hour; gives Liveness
 	SpinCPU time.Duration `json:"spin,omitempty"`    // CPU time without a sign of progress; default 10 s; gives Spin
 	Wall    time.Duration `json:"wall,omitempty"`    // real time of a run; default 10 minutes; gives Stuck
 	Memory  int64         `json:"memory,omitempty"`  // bytes of heap after which garbage is collected; default 1 GiB
@@ -96,7 +96,7 @@ type Limits struct {
 
 func (l Limits) orDefault() Limits {
 	if l.Virtual == 0 {
-		l.Virtual = 10 * time.Minute
+		l.Virtual = time.Hour
 	}
 	if l.SpinCPU == 0 {
 		l.SpinCPU = 10 * time.Second

@@ -3,6 +3,7 @@ package sim_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -147,5 +148,27 @@ func TestShrinkNetworkFaults(t *testing.T) {
 				t.Errorf("faults left: %+v of %d", out.Faults, len(out.Faults)+len(small.Faults.Calm))
 			}
 		})
+	}
+}
+
+// TestReplayRuns builds and runs what a file names.
+func TestReplayRuns(t *testing.T) {
+	requireNative(t)
+	r := sim.Replay{Package: ".", Engine: sim.Native, Case: sim.Case{Test: "TestSlow", Seed: 1}, Verdict: sim.Liveness, Detail: "bad_test.go:44: one(9) failed to reach agreement"}
+	out, err := r.Run(context.Background(), sim.Options{Dir: "testdata/mini"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Signature() != r.Signature() {
+		t.Errorf("signature %q, want %q: they differ in a number only", out.Signature(), r.Signature())
+	}
+	for _, bad := range []string{"{", "{}", `{"package":"p","case":{"test":"T","explore":{"yields":7}}}`} {
+		file := filepath.Join(t.TempDir(), "bad.json")
+		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sim.LoadReplay(file); !errors.Is(err, sim.ErrInvalid) {
+			t.Errorf("%s: error %v", bad, err)
+		}
 	}
 }

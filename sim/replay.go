@@ -5,21 +5,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // A Replay is a failure in a file: it can be run again, and kept beside the
 // code as a regression test.
 type Replay struct {
-	Package string  `json:"package"`
-	Case    Case    `json:"case"`
-	Engine  string  `json:"engine"`
-	Race    bool    `json:"race,omitempty"`
-	Tags    string  `json:"tags,omitempty"`
-	Go      string  `json:"go"` // version of the toolchain it was found with
-	Verdict Verdict `json:"verdict"`
-	Detail  string  `json:"detail"`
-	Hash    string  `json:"hash"` // of the output then
-	Note    string  `json:"note,omitempty"`
+	Package string   `json:"package"`
+	Case    Case     `json:"case"`
+	Engine  string   `json:"engine"`
+	Race    bool     `json:"race,omitempty"`
+	Tags    string   `json:"tags,omitempty"`
+	Env     []string `json:"env,omitempty"`
+	Go      string   `json:"go"` // version of the toolchain it was found with
+	Verdict Verdict  `json:"verdict"`
+	Detail  string   `json:"detail"`
+	Hash    string   `json:"hash"`           // of the output then
+	Note    string   `json:"note,omitempty"` // for people
 }
 
 // NewReplay makes a replay of a case that failed.
@@ -29,7 +31,7 @@ func NewReplay(ctx context.Context, p Program, opt Options, c Case, out Outcome)
 		return Replay{}, err
 	}
 	return Replay{
-		Package: p.Package(), Case: c, Engine: p.Engine(), Race: opt.Race, Tags: opt.Tags,
+		Package: p.Package(), Case: c, Engine: p.Engine(), Race: opt.Race, Tags: opt.Tags, Env: opt.Env,
 		Go: tc.Version, Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
 	}, nil
 }
@@ -67,6 +69,7 @@ func (r Replay) Signature() string { return signature(r.Verdict, r.Detail) }
 // Signature if it is not, by its verdict if the bug has been mended.
 func (r Replay) Run(ctx context.Context, opt Options, explain bool) (Outcome, error) {
 	opt.Engine, opt.Race, opt.Tags = r.Engine, r.Race, r.Tags
+	opt.Env = append(slices.Clone(r.Env), opt.Env...)
 	programs, err := Build(ctx, opt, r.Package)
 	if err != nil {
 		return Outcome{}, err

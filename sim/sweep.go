@@ -55,8 +55,8 @@ func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	r := &sweepRun{Sweep: s, summary: NewSummary(), began: time.Now(), total: s.total(len(tests))}
 	jobs := make(chan job)
 	go s.produce(ctx, tests, jobs)
@@ -69,16 +69,14 @@ func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
 		wg.Go(func() {
 			for j := range jobs {
 				if err := r.run(ctx, j); err != nil {
-					cancel(err)
+					r.fail(err)
+					cancel()
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); err != nil && err != ctx.Err() {
-		return r.summary, err
-	}
-	return r.summary, nil
+	return r.summary, r.err
 }
 
 // tests lists the cases of one seed: every test, in every exploration.
@@ -160,6 +158,15 @@ type sweepRun struct {
 
 	mu      sync.Mutex
 	summary *Summary
+	err     error // the first
+}
+
+func (r *sweepRun) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
 }
 
 func (r *sweepRun) run(ctx context.Context, j job) error {

@@ -86,6 +86,36 @@ func TestSweepForATime(t *testing.T) {
 	}
 }
 
+// TestInterruptedSweepKeepsWhatItHas: the end of its context is no error, and
+// loses no result; a program that cannot be run is one.
+func TestInterruptedSweepKeepsWhatItHas(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := sim.Sweep{Programs: []sim.Program{failsOn(1 << 40)}, Seeds: sim.Seeds{First: 1, Last: 1 << 40}, Jobs: 1}
+	s.OnResult = func(r sim.Result, _ sim.Outcome) {
+		if r.Seed == 5 {
+			cancel(errors.New("enough"))
+		}
+	}
+	summary, err := s.Run(ctx)
+	if err != nil || summary.Runs() < 9 {
+		t.Errorf("%d runs, error %v", summary.Runs(), err)
+	}
+	s = sim.Sweep{Programs: []sim.Program{broken{}}, Seeds: sim.Seeds{First: 1, Last: 9}}
+	if _, err := s.Run(context.Background()); !errors.Is(err, errBroken) {
+		t.Errorf("error %v of a program that cannot be run", err)
+	}
+}
+
+var errBroken = errors.New("broken")
+
+// broken is a program that cannot be run.
+type broken struct{ fake }
+
+func (broken) Tests(context.Context, string) ([]string, error) { return []string{"TestA"}, nil }
+func (broken) Run(context.Context, sim.Case) (sim.Outcome, error) {
+	return sim.Outcome{}, errBroken
+}
+
 // TestShardsMergeIntoTheWhole: the shards' lines together are the sweep, and
 // a line that occurs twice counts once.
 func TestShardsMergeIntoTheWhole(t *testing.T) {

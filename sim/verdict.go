@@ -31,7 +31,7 @@ func Verdicts() []Verdict {
 // DefaultLiveness matches messages of failed checks that mean "did not happen
 // in time" rather than "went wrong", in the words of the usual lab harnesses.
 // A check that fails with such a message gives Liveness, not Safety.
-const DefaultLiveness = `(?i)failed to reach agreement|expected one leader, got none|no leader|too long|took longer|timed? ?out|` +
+const DefaultLiveness = `(?i)failed to reach agreement|no agreement|expected one leader, got none|no leader|too long|took longer|timed? ?out|` +
 	`deadline exceeded|not committed in time|did not (commit|complete|finish|converge|elect|arrive)|lost agreement|never (committed|elected|finished)|too slow`
 
 var (

@@ -31,13 +31,19 @@ const (
 	exitUsage       = 64 // the command line is wrong
 )
 
-// exitError is an error with an exit code of its own. One without a cause says nothing.
+// exitError is an error with an exit code of its own. One without a cause says
+// nothing: all has been said.
 type exitError struct {
 	code  int
 	cause error
 }
 
-func (e *exitError) Error() string { return e.cause.Error() }
+func (e *exitError) Error() string {
+	if e.cause == nil {
+		return ""
+	}
+	return e.cause.Error()
+}
 func (e *exitError) Unwrap() error { return e.cause }
 
 // ExitCode is the code to end with.
@@ -63,6 +69,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newKVCommand())
 	root.AddCommand(newReplicaCommand())
 	root.AddCommand(newStatusCommand())
+	root.AddCommand(newCheckCommand())
 	root.AddCommand(newShardsCommand())
 	root.AddCommand(newSimCommand())
 	return root
@@ -81,7 +88,9 @@ func run(ctx context.Context, root *cobra.Command, args []string) int {
 	if errors.As(err, &coded) {
 		code = coded.ExitCode()
 	}
-	fmt.Fprintf(root.ErrOrStderr(), "raftlab: %v\n", err)
+	if why := err.Error(); why != "" {
+		fmt.Fprintf(root.ErrOrStderr(), "raftlab: %s\n", why)
+	}
 	if code == exitUsage {
 		fmt.Fprintln(root.ErrOrStderr(), "raftlab help, or --help after a command, shows how it is used")
 	}

@@ -90,7 +90,7 @@ func newSimCommand() *cobra.Command {
 	fl.Float64Var(&f.explore.Yields, "yields", 0, "share of synchronization points that yield, 0 to 1")
 	fl.Float64Var(&f.explore.Sleeps, "sleeps", 0, "share of synchronization points that sleep for a while in virtual time, 0 to 0.05")
 	fl.DurationVar(&f.explore.MaxSleep, "max-sleep", 20*time.Millisecond, "longest of these sleeps, at most 200ms")
-	fl.DurationVar(&f.limits.Virtual, "virtual", 0, "limit of virtual time for a run (default 10m)")
+	fl.DurationVar(&f.limits.Virtual, "virtual", 0, "limit of virtual time for a run (default 1h)")
 	fl.DurationVar(&f.limits.SpinCPU, "spin", 0, "CPU time without progress after which a run spins (default 10s)")
 	fl.DurationVar(&f.limits.Wall, "wall", 0, "limit of real time for a run (default 10m)")
 	fl.Int64Var(&f.memory, "memory", 0, "MiB of heap of a run at which garbage is collected (default 1024)")
@@ -140,10 +140,10 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 	if err := summary.Print(table); err != nil {
 		return err
 	}
-	switch {
-	case rep.err != nil:
-		return rep.err
-	case ctx.Err() != nil:
+	if err := rep.finish(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
 		return fmt.Errorf("interrupted after %d runs", summary.Runs())
 	}
 	return verdictOf(summary)
@@ -250,6 +250,19 @@ func (f *simFlags) replayAll(ctx context.Context, out io.Writer) error {
 		return &exitError{exitSimFailed, fmt.Errorf("%d of %d replays fail", failed, len(f.replay))}
 	}
 	return nil
+}
+
+// repeat is what the line that repeats a failure needs besides what the
+// failure itself says.
+func (f *simFlags) repeat() string {
+	s := ""
+	if f.tags != "" {
+		s += " --tags " + f.tags
+	}
+	for _, kv := range f.env {
+		s += " --env '" + kv + "'"
+	}
+	return s
 }
 
 func failureLine(r sim.Result) string {

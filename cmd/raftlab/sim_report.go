@@ -25,6 +25,7 @@ type simReport struct {
 	bar      *simBar
 	err      error          // the first that saving or shrinking met
 	kinds    map[string]int // failures by test, exploration and signature
+	firsts   []simFirst
 }
 
 // simShown is how many failures of a kind are printed.
@@ -44,7 +45,7 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 		return
 	}
 	r.bar.clear()
-	fmt.Fprintln(r.errOut, failureLine(res))
+	fmt.Fprintln(r.errOut, failureLine(res)+r.flags.repeat())
 	if r.kinds[kind] == simShown {
 		fmt.Fprintln(r.errOut, "         more of this kind are only counted")
 	}
@@ -54,9 +55,18 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 	if out.Stack != "" {
 		fmt.Fprintln(r.errOut, out.Stack)
 	}
-	if r.kinds[kind] == 1 && res.Verdict != sim.Diverged && (r.flags.save != "" || r.flags.shrink) {
-		r.note(r.keep(res, out))
+	if r.kinds[kind] == 1 && res.Verdict != sim.Diverged {
+		c := sim.Case{Test: res.Test, Seed: res.Seed, Explore: res.Explore, Limits: r.flags.limits}
+		r.note(r.save(res, c, out))
+		r.firsts = append(r.firsts, simFirst{res, c, out})
 	}
+}
+
+// simFirst is the first failure of a kind.
+type simFirst struct {
+	res sim.Result
+	c   sim.Case
+	out sim.Outcome
 }
 
 func (r *simReport) note(err error) {
@@ -65,20 +75,28 @@ func (r *simReport) note(err error) {
 	}
 }
 
-// keep shrinks a failure if asked to and saves it.
-func (r *simReport) keep(res sim.Result, out sim.Outcome) error {
-	p := r.program(res.Package)
-	c := sim.Case{Test: res.Test, Seed: res.Seed, Explore: res.Explore, Limits: r.flags.limits}
-	if r.flags.shrink {
-		s := sim.Shrinker{Program: p}
-		small, o, err := s.Shrink(r.ctx, c)
-		if err != nil {
-			fmt.Fprintf(r.errOut, "         not shrunk: %v\n", err)
-		} else {
-			fmt.Fprintf(r.errOut, "         shrunk from %d injected points to %d%s\n", len(out.Injected), len(small.Explore.Points), faultsLeft(small, o))
-			c, out = small, o
+// finish shrinks the first failure of each kind, if asked to, and returns the
+// first error there was.
+func (r *simReport) finish() error {
+	for _, k := range r.firsts {
+		if r.err != nil || !r.flags.shrink || r.ctx.Err() != nil {
+			break
 		}
+		s := sim.Shrinker{Program: r.program(k.res.Package)}
+		small, out, err := s.Shrink(r.ctx, k.c)
+		if err != nil {
+			fmt.Fprintf(r.errOut, "%s seed %d is not shrunk: %v\n", k.res.Test, k.res.Seed, err)
+			continue
+		}
+		fmt.Fprintf(r.errOut, "%s seed %d: shrunk from %d injected points to %d%s\n",
+			k.res.Test, k.res.Seed, len(k.out.Injected), len(small.Explore.Points), faultsLeft(small, out))
+		r.note(r.save(k.res, small, out))
 	}
+	return r.err
+}
+
+// save writes the output of a failure and the file that replays it.
+func (r *simReport) save(res sim.Result, c sim.Case, out sim.Outcome) error {
 	if r.flags.save == "" {
 		return nil
 	}
@@ -88,7 +106,7 @@ func (r *simReport) keep(res sim.Result, out sim.Outcome) error {
 	if err := os.WriteFile(r.flags.fileName(res, ".out"), out.Output, 0o644); err != nil {
 		return err
 	}
-	replay, err := sim.NewReplay(r.ctx, p, r.opt, c, out)
+	replay, err := sim.NewReplay(context.WithoutCancel(r.ctx), r.program(res.Package), r.opt, c, out)
 	if err != nil {
 		return err
 	}

@@ -227,3 +227,14 @@ func (c *Cluster) fail(format string, args ...any) {
 		c.t.Errorf(format, args...)
 	}
 }
+
+// TakeSnapshot lets server i's service take a snapshot of its state as it is,
+// and returns the index at which that is.
+func (c *Cluster) TakeSnapshot(i int) int {
+	c.mu.Lock()
+	s := c.servers[i]
+	snap := snapshot{s.applied, c.ledger.sum(s.applied)}
+	c.mu.Unlock()
+	s.rf.Snapshot(snap.Index, snap.encode())
+	return snap.Index
+}

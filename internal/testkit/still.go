@@ -15,8 +15,8 @@ import (
 // a channel, the clock stands still for good. No deadlock is reported then, so
 // a watch outside of the bubble looks for it.
 const (
-	stillEvery   = 2 * time.Second // of real time, between two looks
-	stillSamples = 3               // looks at which nothing may have changed
+	stillEvery   = 500 * time.Millisecond // of real time, between two looks
+	stillSamples = 3                      // looks at which nothing may have changed
 )
 
 const stillReport = `virtual time stands still: a goroutine waits for a lock, whose holder waits for something else.
@@ -60,7 +60,7 @@ func inBubble(t *testing.T, body func(t *testing.T)) {
 				continue
 			}
 			if same++; same >= stillSamples {
-				t.Errorf("%s\n\n%s", stillReport, grouped(ofBubble(id)))
+				t.Errorf("%s\n\n%s", stillReport, lockedFirst(ofBubble(id)))
 				return
 			}
 		}
@@ -91,6 +91,23 @@ func ofBubble(number string) []string {
 	return found
 }
 
+// lockedFirst writes stacks, those of goroutines that wait for a lock first.
+func lockedFirst(stacks []string) string {
+	var locked, others []string
+	for _, s := range stacks {
+		if waitsForLock(bubbleHeader.FindStringSubmatch(s)[1]) {
+			locked = append(locked, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	return grouped(locked) + "\n\n" + grouped(others)
+}
+
+func waitsForLock(state string) bool {
+	return strings.HasPrefix(state, "sync.Mutex.Lock") || strings.HasPrefix(state, "sync.RWMutex.")
+}
+
 // stillness returns the stacks in one, if nothing in them can move before time
 // does, and time cannot: all wait, and one at least waits for a lock.
 func stillness(stacks []string) string {
@@ -99,7 +116,7 @@ func stillness(stacks []string) string {
 		state := bubbleHeader.FindStringSubmatch(s)[1]
 		switch {
 		case strings.Contains(state, "(durable)"):
-		case strings.HasPrefix(state, "sync.Mutex.Lock"), strings.HasPrefix(state, "sync.RWMutex."):
+		case waitsForLock(state):
 			locked = true
 		default:
 			return ""

@@ -1,0 +1,51 @@
+// Package porcupine checks whether a history of concurrent operations is
+// linearizable: whether each operation can be thought to take effect at one moment
+// between its call and its return, so that all answers are those of a single
+// copy of the system used by one client at a time (Herlihy and Wing, 1990).
+//
+// # Use
+//
+// A [Model] says what a single copy would answer; a history is a slice of
+// [Operation] (with times) or of [Event] (in order). Ready models are in package
+// raftlab/porcupine/models:
+//
+//	ok := porcupine.CheckOperations(models.KV, history)
+//
+// [CheckOperationsVerbose] also returns what [Explain] puts into words and
+// [Visualize] draws. [CheckOperationsContext] has all options, and an error that names what is
+// wrong with a malformed history. The names and types are those of
+// github.com/anishathalye/porcupine v1.3: a program that uses that package
+// changes the import path and nothing else. New are operations that never
+// returned ([Pending], and events without a return), the fields StepPending and
+// Hint of Model, the memory limit, and Explain.
+//
+// # How it decides
+//
+// Each partition of a history is decided on its own, as many at once as
+// there are processors, in turns, so that the violation of one is found
+// however long another takes.
+//
+// The general way is a search (search.go) that takes the model as a black
+// box. It remembers configurations by the operations open at a time, not by the whole
+// history, so that what matters is how many operations overlap, and not how many
+// there are. Pure operations, such as reads, are put in their places at once
+// (purity.go, with the check that they are pure); what differs only in having
+// used more pending operations is dropped (visited.go, levels.go); of operations that are alike
+// only one is tried (frames.go). Each of these files argues why no answer changes.
+//
+// With a [Hint], or where reads, writes and appends are recognized without one
+// (infer.go), what the reads saw fixes which write each of them followed,
+// and a scan in near-linear time decides (blocks.go, tokens.go). An order that it finds is stepped
+// through with Step before it is believed. A violation is believed if the model
+// declares the hint, or if it follows from steps that were made for each case that can occur;
+// otherwise the search has to find it too, which can take as long as ever: declare a Hint where
+// many clients append to one value.
+//
+// All ways are compared with each other, and with an oracle that tries every order, on a
+// million random histories.
+//
+// # Limits
+//
+// Time is bounded by a timeout or a context, memory by [SetMemoryLimit] (2 GiB
+// unless set); the answer is then Unknown. All functions may be called from several goroutines at once.
+package porcupine

@@ -1,0 +1,154 @@
+package history_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"raftlab/porcupine"
+	"raftlab/porcupine/history"
+)
+
+// written holds a legal and an illegal history, as written, for every model.
+var written = []struct{ model, legal, illegal string }{
+	{"kv", `{"client":1,"op":"put","key":"x","value":"a","call":0,"return":1}
+		{"client":1,"op":"append","key":"x","value":"b","call":2}
+		{"client":2,"op":"get","key":"x","output":"ab","call":3,"return":4}`,
+		`{"op":"put","key":"x","value":"a","call":0,"return":1}
+		{"op":"get","key":"x","output":"","call":3,"return":4}`},
+	{"register", `{"op":"write","value":1.5,"call":0,"return":1}
+		{"op":"read","output":1.5,"call":2,"return":3}
+		{"op":"read","key":"other","output":null,"call":2,"return":3}`,
+		`{"op":"write","value":1,"call":0,"return":1}
+		{"op":"read","output":"1","call":2,"return":3}`},
+	{"cas", `{"op":"write","value":"a","call":0,"return":1}
+		{"op":"cas","expect":"a","value":true,"output":true,"call":2,"return":3}
+		{"op":"cas","expect":"a","value":"c","output":false,"call":4,"return":5}`,
+		`{"op":"cas","expect":"a","value":"b","output":true,"call":2,"return":3}`},
+	{"versioned", `{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
+		{"op":"get","key":"k","output":{"value":"a","version":3,"ok":true},"call":2,"return":3}
+		{"op":"cas","key":"k","version":3,"value":"b","output":{"ok":true,"version":4},"call":4,"return":5}
+		{"op":"delete","key":"k","output":true,"call":6,"return":7}
+		{"op":"get","key":"k","output":{"ok":false},"call":8,"return":9}`,
+		`{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
+		{"op":"append","key":"k","value":"a","output":2,"call":2,"return":3}`},
+	{"store", `{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
+		{"op":"scan","output":{"k":"a"},"call":2,"return":3}`,
+		`{"op":"put","key":"k","value":"a","output":3,"call":0,"return":1}
+		{"op":"scan","output":{},"call":2,"return":3}`},
+	{"queue", `{"op":"push","key":"q","value":"a","call":0,"return":1}
+		{"op":"pop","key":"q","output":"a","call":2,"return":3}
+		{"op":"pop","key":"q","output":null,"call":4,"return":5}`,
+		`{"op":"push","key":"q","value":"a","call":0,"return":1}
+		{"op":"peek","key":"q","call":2,"return":3}`},
+	{"set", `{"op":"add","key":"s","value":"a","output":true,"call":0,"return":1}
+		{"op":"read","key":"s","output":["a"],"call":2,"return":3}`,
+		`{"op":"add","key":"s","value":"a","output":true,"call":0,"return":1}
+		{"op":"contains","key":"s","value":"a","output":false,"call":2,"return":3}`},
+	{"lock", `{"client":1,"op":"acquire","key":"l","output":true,"call":0,"return":1}
+		{"client":2,"op":"release","key":"l","output":false,"call":2,"return":3}
+		{"client":2,"op":"release","key":"l","value":"1","output":true,"call":4,"return":5}`,
+		`{"client":1,"op":"acquire","key":"l","output":true,"call":0,"return":1}
+		{"client":2,"op":"acquire","key":"l","output":true,"call":2,"return":3}`},
+	{"list", `{"op":"append","key":"l","value":"a","call":0,"return":1}
+		{"op":"read","key":"l","output":["a"],"call":2,"return":3}`,
+		`{"op":"append","key":"l","value":"a","call":0,"return":1}
+		{"op":"read","key":"l","output":["a","a"],"call":2,"return":3}`},
+}
+
+// TestModels checks the histories of written.
+func TestModels(t *testing.T) {
+	tested := make(map[string]bool)
+	for _, c := range written {
+		tested[c.model] = true
+		for text, want := range map[string]bool{c.legal: true, c.illegal: false} {
+			operations, err := history.Read(strings.NewReader(text), c.model)
+			if err != nil {
+				t.Fatalf("%s: %v", c.model, err)
+			}
+			model, err := history.Model(c.model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := porcupine.CheckOperations(model, operations); got != want {
+				t.Errorf("%s: legal %v, want %v:\n%s", c.model, got, want, text)
+			}
+		}
+	}
+	for _, name := range history.Names() {
+		if !tested[name] {
+			t.Errorf("model %s is not tested", name)
+		}
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	good := `{"op":"get","key":"x","call":1,"return":2}`
+	for text, want := range map[string]string{
+		good + "\n\n{":                                           "line 3",
+		`{"op":"fly","call":1}`:                                  `no op "fly"`,
+		`{"op":"get"}`:                                           `no "call"`,
+		`{"op":"get","call":5,"return":4}`:                       "returns at 4, before its call at 5",
+		`{"op":"put","value":7,"call":1}`:                        "value 7: want string",
+		`{"op":"get","call":1.5}`:                                "line 1",
+		`{"op":"get","call":1,"retrun":2}`:                       "retrun",
+		good + " " + good:                                        "more than one value",
+		`{"op":"get","call":1,"return":2,"output":{"value":""}}`: "output",
+	} {
+		_, err := history.Read(strings.NewReader(text), "kv")
+		if !errors.Is(err, history.ErrFormat) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+	if _, err := history.Read(strings.NewReader(good), "sql"); err == nil || !strings.Contains(err.Error(), `no model "sql"; the models are cas, kv`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRun(t *testing.T) {
+	legal := `{"op":"get","key":"x","output":"","call":1,"return":2}`
+	illegal := `{"op":"get","key":"x","output":"a","call":1,"return":2}`
+	page := filepath.Join(t.TempDir(), "out.html")
+	for _, c := range []struct {
+		job  history.Job
+		in   string
+		code int
+		out  string
+	}{
+		{history.Job{Model: "kv", Path: "-", HTML: page}, legal, history.CodeLegal, "linearizable: 1 operations, kv"},
+		{history.Job{Model: "kv", Path: "-", HTML: page}, illegal, history.CodeIllegal, "cannot be placed"},
+		{history.Job{Model: "kv", Path: "-", Timeout: time.Nanosecond}, legal, history.CodeUnknown, "not decided"},
+		{history.Job{Model: "kv", Path: "-"}, "{", history.CodeUnknown, ""},
+		{history.Job{Model: "none", Path: "-"}, legal, history.CodeUnknown, ""},
+		{history.Job{Model: "kv", Path: filepath.Join(page, "none")}, legal, history.CodeUnknown, ""},
+	} {
+		var out, progress bytes.Buffer
+		c.job.In, c.job.Out, c.job.Err = strings.NewReader(c.in), &out, &progress
+		code, err := history.Run(context.Background(), c.job)
+		if code != c.code || (err != nil) != (code == history.CodeUnknown) || !strings.Contains(out.String(), c.out) {
+			t.Errorf("%s: code %d, %v, %q", c.in, code, err, out.String())
+		}
+	}
+	if content, err := os.ReadFile(page); err != nil || !bytes.Contains(content, []byte("cannot be placed")) {
+		t.Errorf("no picture: %v", err)
+	}
+}
+
+func ExampleRun() {
+	recorded := strings.NewReader(`
+		{"client": 1, "op": "put", "key": "x", "value": "a", "call": 10, "return": 25}
+		{"client": 2, "op": "get", "key": "x", "output": "", "call": 30, "return": 40}`)
+	var out bytes.Buffer
+	code, err := history.Run(context.Background(), history.Job{Model: "kv", Path: "-", In: recorded, Out: &out, Quiet: true})
+	first, _, _ := strings.Cut(out.String(), ",")
+	os.Stdout.WriteString(first)
+	if code != history.CodeIllegal || err != nil {
+		os.Stdout.WriteString("unexpected")
+	}
+	// Output: not linearizable: 2 operations
+}

@@ -1,0 +1,252 @@
+package porcupine_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"raftlab/porcupine"
+	"raftlab/porcupine/models"
+	"raftlab/porcupine/workload"
+)
+
+// drawn checks a history and returns its page.
+func drawn(t testing.TB, model porcupine.Model, history []porcupine.Operation, remarks ...porcupine.Annotation) (porcupine.CheckResult, string) {
+	result, info := porcupine.CheckOperationsVerbose(model, history, 0)
+	info.AddAnnotations(remarks)
+	var page bytes.Buffer
+	if err := porcupine.Visualize(model, info, &page); err != nil {
+		t.Fatal(err)
+	}
+	return result, page.String()
+}
+
+func staleHistory(t testing.TB, operations, keys int) []porcupine.Operation {
+	history := workload.KV(workload.Shape{Operations: operations, Clients: 10, Keys: keys, Pending: 4, Seed: 1}, 2, 1, 1)
+	if !workload.StaleRead(history) {
+		t.Fatal("no read to make stale")
+	}
+	return history
+}
+
+func TestPageNeedsNothingElse(t *testing.T) {
+	_, page := drawn(t, models.KV, staleHistory(t, 300, 2))
+	if found := regexp.MustCompile(`(?i)https?://|src=|@import|url\(|<link`).FindString(page); found != "" {
+		t.Errorf("the page refers to something else: %s", found)
+	}
+	if strings.Contains(page, "{{") {
+		t.Error("a part of the page is missing")
+	}
+}
+
+func TestPageSize(t *testing.T) {
+	for _, gets := range []int{1, 20} { // few puts: values, and so texts, grow long
+		history := workload.KV(workload.Shape{Operations: 10_000, Clients: 10, Keys: 4, Seed: 1}, gets, 0, 1)
+		_, page := drawn(t, models.KV, history)
+		if len(page) > 2<<20 {
+			t.Errorf("%d bytes for 10,000 operations", len(page))
+		}
+	}
+}
+
+func TestPageOfHostileTexts(t *testing.T) {
+	model := models.KV
+	model.DescribeOperation = func(_, _ any) string { return "</script><b onclick='x'>" }
+	_, page := drawn(t, model, workload.OverlappingAppends(3))
+	if strings.Contains(page, "</script><b") {
+		t.Error("a description can end the page's script")
+	}
+}
+
+func TestVisualizePath(t *testing.T) {
+	_, info := porcupine.CheckOperationsVerbose(models.KV, workload.OverlappingAppends(3), 0)
+	path := filepath.Join(t.TempDir(), "page.html")
+	if err := porcupine.VisualizePath(models.KV, info, path); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(path); err != nil || !bytes.Contains(content, []byte("</html>")) {
+		t.Errorf("%d bytes, %v", len(content), err)
+	}
+	if err := porcupine.VisualizePath(models.KV, info, filepath.Join(path, "beyond")); err == nil {
+		t.Error("no error for a path that cannot be")
+	}
+	if err := porcupine.Visualize(models.KV, porcupine.LinearizationInfo{}, &bytes.Buffer{}); err != nil {
+		t.Errorf("nothing to draw: %v", err)
+	}
+}
+
+// browser returns a headless Chromium. Without one the test is skipped, unless RAFTLAB_BROWSER=1.
+func browser(t *testing.T) string {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("RAFTLAB_BROWSER") == "1" {
+		t.Fatal("RAFTLAB_BROWSER=1 asks for a browser, and there is no chromium on the PATH")
+	}
+	t.Skip("no chromium on the PATH: the page is not tried in a browser (RAFTLAB_BROWSER=1 makes that an error)")
+	return ""
+}
+
+// try opens a page, runs a script in it, and returns what the script's function
+// returns. With RAFTLAB_SHOTS naming a folder, it leaves a picture there.
+func try(t *testing.T, page, script, name string) map[string]any {
+	chromium := browser(t)
+	page = strings.Replace(page, "</body>", `<pre id="outcome"></pre><script>
+		window.onerror = (message) => { byId("outcome").textContent = JSON.stringify({ error: message }); };
+		byId("outcome").textContent = JSON.stringify((() => {`+script+`})());
+		</script></body>`, 1)
+	path := filepath.Join(t.TempDir(), "page.html")
+	if err := os.WriteFile(path, []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(extra ...string) []byte {
+		args := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+			"--disable-background-networking", "--disable-component-update", "--disable-sync",
+			"--user-data-dir=" + t.TempDir(), "--window-size=1400,800", "--virtual-time-budget=3000"}, extra...)
+		cmd := exec.CommandContext(t.Context(), chromium, args...)
+		cmd.WaitDelay = time.Second
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", chromium, err)
+		}
+		return out
+	}
+	found := regexp.MustCompile(`(?s)<pre id="outcome">(.*?)</pre>`).FindSubmatch(run("--dump-dom", "file://"+path))
+	var outcome map[string]any
+	if found == nil || json.Unmarshal([]byte(strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&").Replace(string(found[1]))), &outcome) != nil {
+		t.Fatalf("the page's script gave no outcome: %s", found)
+	}
+	if e := outcome["error"]; e != nil {
+		t.Fatal("error in the page: ", e)
+	}
+	if folder := os.Getenv("RAFTLAB_SHOTS"); folder != "" {
+		for _, theme := range []string{"light", "dark"} {
+			run("--screenshot="+filepath.Join(folder, name+"-"+theme+".png"), "file://"+path+"#"+theme)
+		}
+	}
+	return outcome
+}
+
+func expect(t *testing.T, outcome map[string]any, want map[string]any) {
+	t.Helper()
+	for key, value := range want {
+		if fmt.Sprint(outcome[key]) != fmt.Sprint(value) {
+			t.Errorf("%s: %v, want %v", key, outcome[key], value)
+		}
+	}
+}
+
+func TestBrowserExplains(t *testing.T) {
+	history := []porcupine.Operation{
+		{ClientId: 0, Input: models.KVInput{Op: models.KVPut, Key: "x", Value: "old"}, Output: models.KVOutput{}, Call: 0, Return: 10},
+		{ClientId: 1, Input: models.KVInput{Op: models.KVGet, Key: "y"}, Output: models.KVOutput{}, Call: 3, Return: 12, Metadata: "from <server> 7"},
+		{ClientId: 0, Input: models.KVInput{Op: models.KVPut, Key: "x", Value: "new"}, Output: models.KVOutput{}, Call: 20, Return: 30},
+		{ClientId: 1, Input: models.KVInput{Op: models.KVGet, Key: "x"}, Output: models.KVOutput{Value: "new"}, Call: 31, Return: 32},
+		{ClientId: 2, Input: models.KVInput{Op: models.KVGet, Key: "x"}, Output: models.KVOutput{Value: "old"}, Call: 40, Return: 50},
+		{ClientId: 3, Input: models.KVInput{Op: models.KVPut, Key: "x", Value: "lost"}, Call: 45, Return: porcupine.Pending},
+	}
+	result, page := drawn(t, models.KV, history,
+		porcupine.Annotation{Tag: "server 1", Start: 15, End: 25, Description: "leader", Details: "of term 3"},
+		porcupine.Annotation{ClientId: 2, Start: 5, Description: "a moment", BackgroundColor: "#efaefc"})
+	if result != porcupine.Illegal {
+		t.Fatal(result)
+	}
+	outcome := try(t, page, `
+		const key = (key) => document.dispatchEvent(new KeyboardEvent("keydown", { key }));
+		// Keys reach the page by its document, whose events have no element to match.
+		page.key = ((original) => function (e) { original.call(this, { key: e.key, target: document.body, preventDefault() {} }); })(page.key);
+		const out = { title: document.title, badge: byId("result").textContent, reason: byId("reasonText").textContent,
+			core: byId("core").children.length, possible: byId("possible").textContent, selected: page.lanes.selected.text,
+			lanes: page.lanes.lanes.map((l) => l.label).join(), steps: page.linearization.ops.length };
+		key("Home"); out.home = page.lanes.step;
+		key("ArrowRight"); out.right = page.lanes.step;
+		out.details = byId("details").textContent;
+		byId("search").value = "lost"; page.runSearch(true);
+		out.found = byId("found").textContent; out.pending = page.lanes.selected.pending;
+		out.pendingReturn = byId("details").textContent.includes("never");
+		page.choosePartition("all"); out.all = page.lanes.items.length;
+		byId("search").value = "from <server> 7"; page.runSearch(true);
+		out.metadata = byId("details").textContent.includes("from <server> 7");
+		byId("search").value = "of term 3"; page.runSearch(true); out.remark = page.lanes.selected.text;
+		byId("search").value = "";
+		page.choosePartition("0"); page.setCoreOnly(true);
+		out.coreOnly = page.lanes.items.filter((i) => !i.note).length;
+		page.setCoreOnly(false);
+		const before = page.lanes.perPixel; key("+"); out.zoomed = page.lanes.perPixel < before;
+		key("t"); out.real = page.lanes.scale; key("t");
+		const theme = document.documentElement.dataset.theme; key("d"); out.themeChanged = theme !== document.documentElement.dataset.theme; key("d");
+		key("?"); out.help = !byId("keys").hidden; key("?");
+		page.lanes.draw();
+		const stuck = page.part.stuck, [a, b] = stuck.even;
+		out.hit = page.lanes.at(page.lanes.x((a + b) / 2), stuck.row.y - page.lanes.top + 5) === stuck;
+		page.choosePartition("0");
+		return out;`, "explains")
+	expect(t, outcome, map[string]any{
+		"title": "History: not linearizable", "badge": "not linearizable", "core": 3, "selected": `get("x") -> "old"`,
+		"lanes": "client 0,client 1,client 2,client 3,server 1", "steps": 3, "home": 0, "right": 1, "found": "1 found", "pending": true,
+		"pendingReturn": true, "all": 8, "metadata": true, "remark": "leader", "coreOnly": 3, "zoomed": true, "real": "real",
+		"themeChanged": true, "help": true, "hit": true,
+	})
+	for key, part := range map[string]string{"reason": `the state can only be "new"`, "possible": `would have answered get("x") -> "new"`, "details": `state after"old"`} {
+		if !strings.Contains(fmt.Sprint(outcome[key]), part) {
+			t.Errorf("%s: %v, want %q in it", key, outcome[key], part)
+		}
+	}
+}
+
+// TestBrowserLarge counts the bars that are drawn of 100,000 operations (10,000
+// unless RAFTLAB_BROWSER=1): what can be seen, however large the history.
+func TestBrowserLarge(t *testing.T) {
+	operations := 10_000
+	if os.Getenv("RAFTLAB_BROWSER") == "1" {
+		operations = 100_000
+	}
+	browser(t)
+	_, page := drawn(t, models.KV, staleHistory(t, operations, 1))
+	outcome := try(t, page, `
+		let bars = 0;
+		const draw = Lanes.prototype.drawBar;
+		Lanes.prototype.drawBar = function (...args) { bars++; draw.apply(this, args); };
+		const count = () => { bars = 0; page.lanes.draw(); return bars; };
+		const out = { operations: page.lanes.items.length };
+		page.fitAll(); out.whole = count();
+		page.goToReason(); out.near = count();
+		let most = 0, ms = 0;
+		for (let i = 0; i < 200; i++) { page.lanes.move(-700, 0); most = Math.max(most, count()); ms += Number(document.body.dataset.drawMs); }
+		out.most = most; out.ms = ms / 200;
+		page.goToReason();
+		return out;`, "large")
+	number := func(key string) float64 { n, _ := outcome[key].(float64); return n }
+	if number("operations") < float64(operations) || number("near") < 1 {
+		t.Errorf("not all is there: %v", outcome)
+	}
+	if number("whole") > 14*1400 || number("most") > 14*1400 {
+		t.Errorf("more bars drawn than the lanes have pixels: %v", outcome)
+	}
+	t.Logf("%v", outcome)
+}
+
+func TestBrowserLegalAndEmpty(t *testing.T) {
+	_, page := drawn(t, models.KV, workload.KV(workload.Shape{Operations: 200, Clients: 5, Keys: 3, Seed: 1}, 1, 1, 1))
+	expect(t, try(t, page, `page.choosePartition("all"); page.changePartial(1); page.changePartition(1);
+		return { badge: byId("result").textContent, reason: byId("reason").hidden, parts: byId("partition").options.length };`, "legal"),
+		map[string]any{"badge": "linearizable", "reason": true, "parts": 4})
+	var empty bytes.Buffer
+	var info porcupine.LinearizationInfo
+	info.AddAnnotations([]porcupine.Annotation{{Tag: "test", Start: 1739938076171778000, End: 1739938086186709000, Description: "a test failed"}})
+	if err := porcupine.Visualize(models.KV, info, &empty); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, try(t, empty.String(), `page.select(page.lanes.items[0]);
+		return { badge: byId("result").textContent, time: byId("details").textContent.includes("1739938076171778000") };`, "empty"),
+		map[string]any{"badge": "no operations", "time": true})
+}
