@@ -128,13 +128,18 @@ func (s *store) all() []int {
 // client is a clerk whose operations are noted in the history.
 type client struct {
 	*shardkv.Clerk
+	t    *testing.T
 	id   int
 	log  *history
 	open context.Context // ends with the test
 }
 
+// operationLimit is how long an operation may take, whatever is broken at its
+// beginning.
+const operationLimit = time.Minute
+
 func (s *store) client() *client {
-	return &client{Clerk: s.clerk(s.ctrl), id: s.log.newClient(), log: s.log, open: s.Open}
+	return &client{Clerk: s.clerk(s.ctrl), t: s.t, id: s.log.newClient(), log: s.log, open: s.Open}
 }
 
 // clerk returns a clerk that follows a controller, whose servers it has in any
@@ -174,14 +179,17 @@ func (c *client) do(op kv.Op, asTheLab func() string) string {
 	if !ok {
 		return asTheLab()
 	}
-	r, err := contextual.Do(c.open, op)
-	if c.open.Err() != nil {
-		runtime.Goexit()
+	ctx, cancel := context.WithTimeout(c.open, operationLimit)
+	defer cancel()
+	r, err := contextual.Do(ctx, op)
+	if err == nil {
+		return r.Value
 	}
-	if err != nil {
-		panic(fmt.Sprintf("%v of %q: %v", op.Kind, op.Key, err))
+	if c.open.Err() == nil {
+		c.t.Errorf("%v of %q, in %v: %v", op.Kind, op.Key, operationLimit, err)
 	}
-	return r.Value
+	runtime.Goexit()
+	return ""
 }
 
 // shardOf is the lab's rule.

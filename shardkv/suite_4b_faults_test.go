@@ -253,13 +253,13 @@ func TestDeadGroupHoldsUpItsOwn4B(t *testing.T) {
 					s.ctl.Move(shard, gid(1))
 				}
 			}
-			s.within(3*time.Second, "shards of live groups are served by group 1", func() { c.grow(t, live) })
+			s.within(3*time.Second, "shards of live groups are served by group 1", func() { s.client().grow(t, live) })
 			for shard, owner := range before {
 				if owner != gid(0) {
 					s.ctl.Move(shard, gid(2))
 				}
 			}
-			s.within(3*time.Second, "shards of live groups are served by group 2", func() { c.grow(t, live) })
+			s.within(3*time.Second, "shards of live groups are served by group 2", func() { s.client().grow(t, live) })
 		}
 		s.restart(0)
 		for key, value := range live {

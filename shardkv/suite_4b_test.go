@@ -58,7 +58,7 @@ func TestWrongGroup4B(t *testing.T) {
 		}
 		answered := make(chan string, len(d))
 		for key := range d {
-			ck := &client{Clerk: s.clerk(rogue), log: &history{}, open: s.Open}
+			ck := &client{Clerk: s.clerk(rogue), t: t, log: &history{}, open: s.Open}
 			go func() { ck.Put(key, "rogue"); answered <- key }()
 		}
 		select {
