@@ -81,6 +81,13 @@ var shardMutants = []mutant{
 		why:  "an old owner that asks again after the shard has gone on is never told that it may delete it",
 	},
 	{
+		name: "new-leader-knows-all", file: "shardkv/state.go", pkg: "./shardkv",
+		old:  "return result, fresh || err != nil",
+		new:  "return result, fresh",
+		test: "TestNewLeaderDoesNotKnowSessions4B",
+		why:  "a leader that has not applied all that is committed takes a client's session for expired",
+	},
+	{
 		name: "wait-for-all", file: "shardkv/state.go", pkg: "./shardkv",
 		old:  "if c == nil || st.config.Num != after || c.Num <= after {\n\t\treturn\n\t}\n",
 		new:  "if c == nil || st.config.Num != after || c.Num <= after {\n\t\treturn\n\t}\n\tfor i := range st.shards {\n\t\tif _, s := st.shards[i].serving(); s == Arriving {\n\t\t\treturn\n\t\t}\n\t}\n",

@@ -48,3 +48,8 @@ func (st *state) Outgoing(shard int) []byte {
 	}
 	return encoded
 }
+
+// Foretell says what a leader answers without the log, if anything.
+func (st *state) Foretell(client, seq uint64, c Command) (result Result, fresh bool) {
+	return st.foretell(client, seq, &c)
+}

@@ -133,25 +133,28 @@ func (st *state) current() shardctrler.Config {
 	return st.config
 }
 
-// admits returns what can be said of a command without executing it; fresh:
-// nothing. What was said so of a command that has taken effect is durable: only
-// what is committed is applied.
-func (st *state) admits(client, seq uint64, c *Command) (result Result, fresh bool, err error) {
+// foretell returns what can be said of a command without the log; fresh: nothing.
+// What is applied is committed, so a result that is known here is the result. What
+// is not known here may be in the log all the same, a client's session too: a
+// leader that is new has yet to apply what others have committed. So the answers
+// that are not a result are such that the sender tries again.
+func (st *state) foretell(client, seq uint64, c *Command) (result Result, fresh bool) {
 	if !c.wellFormed() {
-		return Result{Status: Malformed}, false, nil
+		return Result{Status: Malformed}, false
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := &st.shards[c.Shard]
 	if c.Kind == KindInstall {
 		status, wanted := s.awaits(c.Num, st.config.Num)
-		return Result{Status: status}, wanted, nil
+		return Result{Status: status}, wanted
 	}
 	d, status := s.serving()
 	if status != Served {
-		return Result{Status: status}, false, nil
+		return Result{Status: status}, false
 	}
-	return d.admits(client, seq, c)
+	result, fresh, err := d.admits(client, seq, c)
+	return result, fresh || err != nil
 }
 
 // duty is something that the group's leader is to see to: that a shard gets to

@@ -2,10 +2,12 @@ package shardkv_test
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 
 	"raftlab/kv"
+	"raftlab/rsm"
 	"raftlab/shardctrler"
 	"raftlab/shardkv"
 )
@@ -223,4 +225,22 @@ func TestPassedOn4B(t *testing.T) {
 	if r := install(2); r.Status != shardkv.Served || !bytes.Equal(before, snapshot(t, m)) {
 		t.Fatalf("after it was passed on: %v", r.Status)
 	}
+}
+
+// A leader that has not yet applied a client's first command does not know the
+// session, and must not say that it has expired: the log knows.
+func TestNewLeaderDoesNotKnowSessions4B(t *testing.T) {
+	m := machine(t)
+	second := put("0", "2")
+	if r, fresh := m.Foretell(7, 2, second); !fresh {
+		t.Fatalf("the second command of a client that is not known is answered with %+v, without the log", r)
+	}
+	if _, err := m.ApplyFor(7, 2, second); !errors.Is(err, rsm.ErrSessionExpired) {
+		t.Fatalf("in the log it is %v", err)
+	}
+	apply(t, m, 7, 1, put("0", "1"))
+	if r, fresh := m.Foretell(7, 1, put("0", "1")); fresh || r.KV.Version != 1 {
+		t.Fatalf("a command that has taken effect is %+v, %v", r, fresh)
+	}
+	apply(t, m, 7, 2, second)
 }
