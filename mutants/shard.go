@@ -83,7 +83,7 @@ var shardMutants = []mutant{
 	{
 		name: "new-leader-knows-all", file: "shardkv/state.go", pkg: "./shardkv",
 		old:  "return result, fresh || err != nil",
-		new:  "return result, fresh",
+		new:  "_ = err\n\treturn result, fresh",
 		test: "TestNewLeaderDoesNotKnowSessions4B",
 		why:  "a leader that has not applied all that is committed takes a client's session for expired",
 	},
