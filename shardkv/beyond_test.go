@@ -1,14 +1,17 @@
 package shardkv_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"raftlab/internal/shardlab"
 	"raftlab/internal/testkit"
+	"raftlab/kv"
 	"raftlab/labrpc"
 	"raftlab/raft"
 	"raftlab/rsm"
+	"raftlab/rsm/clerk"
 	"raftlab/shardctrler"
 )
 
@@ -71,5 +74,48 @@ func TestOldConfigurationsAreDropped4B(t *testing.T) {
 		s.join(1)
 		c.grow(t, d)
 		settle()
+	})
+}
+
+// A clerk that is closed has its sessions ended at every shard that it wrote to,
+// and writes no more.
+func TestClose4B(t *testing.T) {
+	run(t, 2, -1, func(t *testing.T, s *store) {
+		s.join(0, 1)
+		c := s.client()
+		c.fill(10, 5)
+		if err := c.Close(s.Open); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Delete(s.Open, "0k0"); !errors.Is(err, clerk.ErrClosed) {
+			t.Errorf("a write after Close: %v", err)
+		}
+		if r, err := c.Clerk.Do(s.Open, kv.Get("0k0")); err != nil || r.Status != kv.OK {
+			t.Errorf("a read after Close: %+v, %v", r, err)
+		}
+	})
+}
+
+// The operations beyond the lab's do on any shard what they do in package kv.
+func TestOperations4B(t *testing.T) {
+	run(t, 2, 100, func(t *testing.T, s *store) {
+		s.join(0, 1)
+		c := s.clerk(s.ctrl)
+		for shard := range shardctrler.NShards {
+			key := keyIn(shard)
+			first, err := c.PutIf(s.Open, key, "1", 0)
+			if err != nil || first.Status != kv.OK {
+				t.Fatalf("first PutIf of %q: %+v, %v", key, first, err)
+			}
+			if r, err := c.PutIf(s.Open, key, "2", first.Version+1); err != nil || r.Status != kv.VersionMismatch || r.Version != first.Version {
+				t.Errorf("PutIf with another version: %+v, %v", r, err)
+			}
+			if r, err := c.Delete(s.Open, key); err != nil || r.Status != kv.OK {
+				t.Errorf("Delete: %+v, %v", r, err)
+			}
+			if r, err := c.Delete(s.Open, key); err != nil || r.Status != kv.NotFound {
+				t.Errorf("Delete again: %+v, %v", r, err)
+			}
+		}
 	})
 }
