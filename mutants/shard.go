@@ -77,7 +77,7 @@ var shardMutants = []mutant{
 		name: "install-passed", file: "shardkv/shard.go", pkg: "./shardkv",
 		old:  "return Served, false // it was here and has gone on",
 		new:  "return WrongGroup, false",
-		test: "TestChallenge1Delete4B|TestRandomConfigurations4B|TestSessionsMoveWithShards4B|TestUnreliable2_4B",
+		test: "TestPassedOn4B",
 		why:  "an old owner that asks again after the shard has gone on is never told that it may delete it",
 	},
 	{

@@ -1,7 +1,6 @@
 package shardctrler_test
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -141,10 +140,4 @@ func bound(owners, gids []int) int {
 		moves += max(0, n-quota)
 	}
 	return moves
-}
-
-func ExampleConfig() {
-	c := shardctrler.Config{Num: 1, Shards: [shardctrler.NShards]int{1, 1, 1, 1, 1, 2, 2, 2, 2, 2}}
-	fmt.Println("shard 7 is group", c.Shards[7], "in configuration", c.Num)
-	// Output: shard 7 is group 2 in configuration 1
 }

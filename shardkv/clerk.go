@@ -195,7 +195,7 @@ const (
 // an answer. unsure is as clerk.Ask's.
 func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]) (result Result, unsure bool, err error) {
 	limit := askLimit
-	for wait := newBackoff(); ; wait.pause(ctx) {
+	for wait := newBackoff(clerkPause); ; wait.pause(ctx) {
 		gid, servers := ck.owner(shard)
 		if gid != 0 {
 			var again bool

@@ -17,7 +17,7 @@ const txnLimit = 2 * time.Second
 // from wherever it stands. Others may do the same at the same time, if this
 // server no longer leads without knowing it: what counts is what the logs say.
 func (s *ShardKV) conclude(ctx context.Context, id TxnID) {
-	wait := newBackoff()
+	wait := newBackoff(groupPause)
 	for ctx.Err() == nil {
 		r, oldest, ok := s.state.record(id)
 		if !ok {
@@ -118,7 +118,7 @@ func (s *ShardKV) finish(ctx context.Context, r *record, id TxnID, oldest uint64
 // participant has a step taken by the group that owns its shard, whichever that
 // is by now; the error is ctx's.
 func (s *ShardKV) participant(ctx context.Context, c *Command) (Result, error) {
-	for wait := newBackoff(); ; wait.pause(ctx) {
+	for wait := newBackoff(groupPause); ; wait.pause(ctx) {
 		config := s.state.current()
 		var result Result
 		var err error
@@ -145,7 +145,7 @@ func (ck *Clerk) Txn(ctx context.Context, t Txn) (TxnResult, error) {
 	if err := t.check(); err != nil {
 		return TxnResult{}, err
 	}
-	for wait := newBackoff(); ; wait.pause(ctx) {
+	for wait := newBackoff(groupPause); ; wait.pause(ctx) {
 		result, err := ck.execute(ctx, false, Command{Kind: KindTxn, Shard: t.shards()[0], Txn: &t})
 		if err != nil {
 			return TxnResult{}, err

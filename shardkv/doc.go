@@ -61,11 +61,15 @@
 // Locks are taken shard by shard in the order of the shards, so there is no
 // deadlock. A transaction that does not get all its locks within 2 s, since a
 // group that it needs is not there, is given up by a decision like any other,
-// and its clerk tries again. Operations on keys that are locked wait.
+// and its clerk tries again. Operations on keys that are locked wait. The crash of
+// any server blocks nothing; if the whole group of a coordinator is away, keys that
+// its transactions had locked elsewhere wait for it.
 //
 // # Differences from the paper's and the lab's design
 //
 // The lab lets groups pull shards; here the old owner pushes, which takes one
 // exchange less and lets the old owner alone judge when to delete. A clerk has a
 // session with each shard that it writes to, since sessions move with shards.
+// Whatever its size, a shard goes to its new owner in one message, and is one
+// entry of that group's log.
 package shardkv

@@ -37,3 +37,14 @@ func (st *state) Outcomes() []TxnResult {
 	}
 	return all
 }
+
+// Outgoing returns a shard's data as they go to its next owner.
+func (st *state) Outgoing(shard int) []byte {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	encoded, err := st.shards[shard].data.capture()()
+	if err != nil {
+		panic(err)
+	}
+	return encoded
+}

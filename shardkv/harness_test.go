@@ -1,9 +1,11 @@
 package shardkv_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"raftlab/internal/shardlab"
 	"raftlab/internal/testkit"
+	"raftlab/kv"
 	"raftlab/labrpc"
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
@@ -18,6 +21,10 @@ import (
 	"raftlab/shardctrler"
 	"raftlab/shardkv"
 )
+
+// The suite 4B (suite_4b_test.go, suite_4b_faults_test.go) uses what every edition
+// of the lab has and nothing more, so another implementation can be put in the
+// place of packages shardkv and shardctrler.
 
 // store is a sharded store under test: a controller and groups of three servers,
 // numbered from 0 here and from 100 as gids.
@@ -36,10 +43,16 @@ const groupSize = 3
 // virtual time. At the end, what clients did is checked to be linearizable.
 func run(t *testing.T, groups, maxraftstate int, body func(t *testing.T, s *store)) {
 	t.Helper()
+	runUnder(t, controllerStarter, groups, maxraftstate, body)
+}
+
+// runUnder is run with a configuration service that is started so.
+func runUnder(t *testing.T, controller shardlab.Starter, groups, maxraftstate int, body func(t *testing.T, s *store)) {
+	t.Helper()
 	testkit.Run(t, func(t *testing.T) {
 		s := &store{Lab: shardlab.New(t), t: t, log: &history{}}
 		defer s.Close()
-		s.ctrl = s.Controller(groupSize)
+		s.ctrl = s.Group("ctrl", groupSize, controller)
 		s.ctl = shardctrler.MakeClerk(s.ctrl.Ends())
 		for g := range groups {
 			s.groups = append(s.groups, s.Group(fmt.Sprintf("g%d", g), groupSize, starter(s.ctrl, gid(g), maxraftstate)))
@@ -115,12 +128,18 @@ func (s *store) all() []int {
 // client is a clerk whose operations are noted in the history.
 type client struct {
 	*shardkv.Clerk
-	id  int
-	log *history
+	t    *testing.T
+	id   int
+	log  *history
+	open context.Context // ends with the test
 }
 
+// operationLimit is how long an operation may take, whatever is broken at its
+// beginning.
+const operationLimit = time.Minute
+
 func (s *store) client() *client {
-	return &client{Clerk: s.clerk(s.ctrl), id: s.log.newClient(), log: s.log}
+	return &client{Clerk: s.clerk(s.ctrl), t: s.t, id: s.log.newClient(), log: s.log, open: s.Open}
 }
 
 // clerk returns a clerk that follows a controller, whose servers it has in any
@@ -133,16 +152,48 @@ func (s *store) clerk(ctrl *shardlab.Group) *shardkv.Clerk {
 }
 
 func (c *client) Get(key string) string {
-	return c.log.note(c.id, models.KVInput{Op: models.KVGet, Key: key}, func() string { return c.Clerk.Get(key) })
+	return c.log.note(c.id, models.KVInput{Op: models.KVGet, Key: key}, func() string {
+		return c.do(kv.Get(key), func() string { return c.Clerk.Get(key) })
+	})
 }
 
 func (c *client) Put(key, value string) {
-	c.log.note(c.id, models.KVInput{Op: models.KVPut, Key: key, Value: value}, func() string { c.Clerk.Put(key, value); return "" })
+	c.log.note(c.id, models.KVInput{Op: models.KVPut, Key: key, Value: value}, func() string {
+		return c.do(kv.Put(key, value), func() string { c.Clerk.Put(key, value); return "" })
+	})
 }
 
 func (c *client) Append(key, value string) {
-	c.log.note(c.id, models.KVInput{Op: models.KVAppend, Key: key, Value: value}, func() string { c.Clerk.Append(key, value); return "" })
+	c.log.note(c.id, models.KVInput{Op: models.KVAppend, Key: key, Value: value}, func() string {
+		return c.do(kv.Append(key, value), func() string { c.Clerk.Append(key, value); return "" })
+	})
 }
+
+// do carries out an operation. The lab's clerk tries for ever, also when the test
+// has failed and is over. One that takes a context ends then, and its goroutine
+// with it.
+func (c *client) do(op kv.Op, asTheLab func() string) string {
+	contextual, ok := any(c.Clerk).(interface {
+		Do(ctx context.Context, op kv.Op) (kv.Result, error)
+	})
+	if !ok {
+		return asTheLab()
+	}
+	ctx, cancel := context.WithTimeout(c.open, operationLimit)
+	defer cancel()
+	r, err := contextual.Do(ctx, op)
+	if err == nil {
+		return r.Value
+	}
+	if c.open.Err() == nil {
+		c.t.Errorf("%v of %q, in %v: %v", op.Kind, op.Key, operationLimit, err)
+	}
+	runtime.Goexit()
+	return ""
+}
+
+// shardOf is the lab's rule.
+func shardOf(key string) int { return int(key[0]) % shardctrler.NShards }
 
 // expect checks a key's value.
 func (c *client) expect(t *testing.T, key, value string) {
@@ -304,6 +355,8 @@ func (c *client) mix(seed int, stop <-chan struct{}) {
 		}
 		select {
 		case <-stop:
+			return
+		case <-c.open.Done():
 			return
 		case <-time.After(time.Duration(rng.IntN(80)) * time.Millisecond):
 		}

@@ -136,7 +136,7 @@ func (s *ShardKV) seeTo(ctx context.Context) {
 // carry makes one move: the new owner is told until it has the shard durably,
 // then the shard is deleted here. Each part may happen more than once.
 func (s *ShardKV) carry(ctx context.Context, m duty) {
-	encode, gid, servers, ok := s.state.load(m)
+	encode, _, _, ok := s.state.load(m)
 	if !ok {
 		return
 	}
@@ -147,8 +147,9 @@ func (s *ShardKV) carry(ctx context.Context, m duty) {
 	}
 	command := Command{Kind: KindInstall, Shard: m.shard, Num: m.num, Data: encoded}
 	limit := attemptLimit
-	for wait := newBackoff(); ctx.Err() == nil; wait.pause(ctx) {
-		if _, gid, servers, ok = s.state.load(m); !ok {
+	for wait := newBackoff(groupPause); ctx.Err() == nil; wait.pause(ctx) {
+		_, gid, servers, ok := s.state.load(m)
+		if !ok {
 			return
 		}
 		result, err := s.hand(ctx, limit, gid, servers, &command)
@@ -171,17 +172,20 @@ func (s *ShardKV) hand(ctx context.Context, limit time.Duration, gid int, server
 }
 
 // backoff paces what is tried again: at once more often than later.
-type backoff struct{ next time.Duration }
+type backoff struct{ next, most time.Duration }
 
 const (
 	firstPause = 5 * time.Millisecond
-	lastPause  = 200 * time.Millisecond
+	// groupPause is the longest between a group's tries, clerkPause between a
+	// clerk's: shards move in less than a second.
+	groupPause = 200 * time.Millisecond
+	clerkPause = 50 * time.Millisecond
 )
 
-func newBackoff() *backoff { return &backoff{next: firstPause} }
+func newBackoff(most time.Duration) *backoff { return &backoff{next: firstPause, most: most} }
 
 // pause waits, longer each time, and not as long as others do.
 func (b *backoff) pause(ctx context.Context) {
 	pause(ctx, b.next/2+rand.N(b.next/2))
-	b.next = min(2*b.next, lastPause)
+	b.next = min(2*b.next, b.most)
 }

@@ -77,7 +77,8 @@ type ShardKV struct {
 	groups  *directory
 
 	stop    context.CancelFunc
-	running sync.WaitGroup // lead and what it starts
+	stopped <-chan struct{} // closed by Kill
+	running sync.WaitGroup  // lead and what it starts
 
 	mu         sync.Mutex
 	installing map[duty]bool // moves to this group that are being committed
@@ -143,7 +144,7 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 	server.rf, _ = server.raft.(*raft.Raft)
 	server.replica.Run(server.raft, applyCh)
 	ctx, cancel := context.WithCancel(context.Background())
-	server.stop = cancel
+	server.stop, server.stopped = cancel, ctx.Done()
 	server.running.Go(func() { server.lead(ctx) })
 	return server, nil
 }
@@ -198,6 +199,8 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 		case <-changed:
 		case <-timer.C:
 			return result, nil
+		case <-s.stopped:
+			return Result{}, rsm.ErrStopped
 		case <-ctx.Done():
 			return result, ctx.Err()
 		}

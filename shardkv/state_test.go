@@ -191,3 +191,36 @@ func TestMalformedCommands4B(t *testing.T) {
 		}
 	}
 }
+
+// Who is handed a shard again, after it has had it, or even passed it on, says
+// that it had: only then the sender deletes its copy. What was written since
+// stays.
+func TestPassedOn4B(t *testing.T) {
+	m := shardkv.NewMachine(1)
+	take(m, 0, 2) // the shards begin elsewhere
+	take(m, 1, 1)
+	other := machine(t)
+	apply(t, other, 0, 0, put("0", "old"))
+	install := func(num int) shardkv.Result {
+		take(other, 1, 2)
+		return apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: num, Data: other.Outgoing(8)})
+	}
+	if r := install(3); r.Status != shardkv.Arriving {
+		t.Errorf("a shard from a configuration to come: %v", r.Status)
+	}
+	for _, when := range []string{"first", "again"} {
+		if r := install(2); r.Status != shardkv.Served {
+			t.Fatalf("%s: %v", when, r.Status)
+		}
+		apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindOp, Shard: 8, Op: kv.Append("0", "+")})
+	}
+	if r := apply(t, m, 0, 0, get("0")); r.KV.Value != "old++" {
+		t.Fatalf("the value is %q", r.KV.Value)
+	}
+	take(m, 2, 3)
+	apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindRemove, Shard: 8, Num: 3})
+	before := snapshot(t, m)
+	if r := install(2); r.Status != shardkv.Served || !bytes.Equal(before, snapshot(t, m)) {
+		t.Fatalf("after it was passed on: %v", r.Status)
+	}
+}

@@ -141,7 +141,7 @@ func (c *client) audit(t *testing.T) {
 	for i := range accounts {
 		keys = append(keys, account(i))
 	}
-	found, err := c.Read(context.Background(), keys...)
+	found, err := c.Read(c.open, keys...)
 	if err != nil {
 		t.Error(err)
 		return
@@ -161,7 +161,7 @@ func (c *client) audit(t *testing.T) {
 
 func (c *client) openAccounts() {
 	for i := range accounts {
-		c.Clerk.Put(account(i), strconv.Itoa(deposit))
+		c.do(kv.Put(account(i), strconv.Itoa(deposit)), nil)
 	}
 }
 
@@ -183,7 +183,7 @@ func TestTransactionsMoveMoney4B(t *testing.T) {
 				}
 				working.Go(func() {
 					auditor := s.client()
-					for !stopped(stop, 300*time.Millisecond) {
+					for !auditor.stopped(stop, 300*time.Millisecond) {
 						auditor.audit(t)
 					}
 				})
@@ -199,9 +199,11 @@ func TestTransactionsMoveMoney4B(t *testing.T) {
 	}
 }
 
-func stopped(stop <-chan struct{}, after time.Duration) bool {
+func (c *client) stopped(stop <-chan struct{}, after time.Duration) bool {
 	select {
 	case <-stop:
+		return true
+	case <-c.open.Done():
 		return true
 	case <-time.After(after):
 		return false
@@ -211,10 +213,10 @@ func stopped(stop <-chan struct{}, after time.Duration) bool {
 // work transfers money until stop is closed. Some transfers it walks away from.
 func (c *client) work(seed int, stop <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 5))
-	for !stopped(stop, time.Duration(rng.IntN(100))*time.Millisecond) {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	for !c.stopped(stop, time.Duration(rng.IntN(100))*time.Millisecond) {
+		ctx, cancel := context.WithTimeout(c.open, time.Minute)
 		if rng.IntN(4) == 0 {
-			ctx, cancel = context.WithTimeout(context.Background(), time.Duration(rng.IntN(20))*time.Millisecond)
+			ctx, cancel = context.WithTimeout(c.open, time.Duration(rng.IntN(20))*time.Millisecond)
 		}
 		from := rng.IntN(accounts)
 		_ = c.transfer(ctx, from, (from+1+rng.IntN(accounts-1))%accounts, 1+rng.IntN(20))
@@ -266,7 +268,7 @@ func TestTransactionInterruptedAtEveryStep4B(t *testing.T) {
 func (s *store) expectWhole(c *client, value string, must bool) {
 	s.t.Helper()
 	for _, key := range []string{"0-k", "3-k", "6-k", "9-k"} {
-		c.Clerk.Append(key, "") // the keys are free
+		c.do(kv.Append(key, ""), nil) // the keys are free
 	}
 	found, err := c.Read(context.Background(), "0-k", "3-k", "6-k", "9-k")
 	if err != nil {
@@ -294,8 +296,8 @@ func TestLocksMoveWithShards4B(t *testing.T) {
 		s.ctl.Move(shard[gid(0)], gid(0))
 		s.ctl.Move(shard[gid(1)], gid(1))
 		near, far := keyIn(min(shard[100], shard[101])), keyIn(max(shard[100], shard[101]))
-		c.Clerk.Put(near, "old")
-		c.Clerk.Put(far, "old")
+		c.do(kv.Put(near, "old"), nil)
+		c.do(kv.Put(far, "old"), nil)
 		hold := labrpc.NewHold()
 		s.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
 			if !m.Reply && m.Method == "ShardKV.Execute" && isFinish(m) {
@@ -314,7 +316,7 @@ func TestLocksMoveWithShards4B(t *testing.T) {
 		s.Net.SetScheduler(nil)
 		hold.Drop()
 		for _, key := range []string{near, far} {
-			if got := c.Clerk.Get(key); got != "new" {
+			if got := c.do(kv.Get(key), nil); got != "new" {
 				t.Errorf("%q is %q after the transaction", key, got)
 			}
 		}
@@ -328,7 +330,7 @@ func isFinish(m labrpc.Message) bool {
 
 func keyIn(shard int) string {
 	for b := byte('0'); ; b++ {
-		if key := string(b) + "-locked"; shardkv.ShardOf(key) == shard {
+		if key := string(b) + "-locked"; shardOf(key) == shard {
 			return key
 		}
 	}
@@ -350,14 +352,14 @@ func TestTransactionWithDeadGroup4B(t *testing.T) {
 		}
 		other := s.client()
 		go func() {
-			_, err := other.Txn(context.Background(), shardkv.Txn{Then: all})
+			_, err := other.Txn(s.Open, shardkv.Txn{Then: all})
 			finished <- err
 		}()
 		for range 3 {
 			time.Sleep(time.Second)
 			s.within(10*time.Second, "keys of the live group are free from time to time", func() {
 				for key, value := range d {
-					if owners[shardkv.ShardOf(key)] == gid(0) && c.Clerk.Get(key) != value {
+					if owners[shardOf(key)] == gid(0) && c.do(kv.Get(key), nil) != value {
 						t.Errorf("%q has changed", key)
 					}
 				}
@@ -368,7 +370,7 @@ func TestTransactionWithDeadGroup4B(t *testing.T) {
 			t.Fatal(err)
 		}
 		for key, value := range d {
-			if got := c.Clerk.Get(key); got != value+"!" {
+			if got := c.do(kv.Get(key), nil); got != value+"!" {
 				t.Errorf("%q is %q", key, got)
 			}
 		}
@@ -391,7 +393,7 @@ func TestTransactionsContend4B(t *testing.T) {
 					for _, k := range rng.Perm(10)[:4] {
 						ops = append(ops, kv.Append(fmt.Sprintf("%d-hot", k), "x"))
 					}
-					if _, err := c.Txn(context.Background(), shardkv.Txn{Then: ops}); err != nil {
+					if _, err := c.Txn(s.Open, shardkv.Txn{Then: ops}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -400,7 +402,7 @@ func TestTransactionsContend4B(t *testing.T) {
 		working.Wait()
 		c, sum := s.client(), 0
 		for i := range 10 {
-			sum += len(c.Clerk.Get(fmt.Sprintf("%d-hot", i)))
+			sum += len(c.do(kv.Get(fmt.Sprintf("%d-hot", i)), nil))
 		}
 		if sum != clients*each*4 {
 			t.Errorf("%d appends; want %d", sum, clients*each*4)
@@ -483,16 +485,16 @@ type transactions struct {
 func (h *transactions) client(c *client, seed int, stop <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 7))
 	known := cells{}
-	for n := 0; !stopped(stop, time.Duration(rng.IntN(80))*time.Millisecond); n++ {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	for n := 0; !c.stopped(stop, time.Duration(rng.IntN(80))*time.Millisecond); n++ {
+		ctx, cancel := context.WithTimeout(c.open, time.Minute)
 		if rng.IntN(8) == 0 {
-			ctx, cancel = context.WithTimeout(context.Background(), time.Duration(rng.IntN(30))*time.Millisecond)
+			ctx, cancel = context.WithTimeout(c.open, time.Duration(rng.IntN(30))*time.Millisecond)
 		}
 		h.do(ctx, c, randomTxn(rng, known, fmt.Sprintf("%d.%d ", seed, n)))
 		cancel()
 		for i := range known {
 			if rng.IntN(3) == 0 {
-				known[i] = c.Clerk.Get(cell(i)) // not in the history, for later comparisons
+				known[i] = c.do(kv.Get(cell(i)), nil) // not in the history, for later comparisons
 			}
 		}
 	}

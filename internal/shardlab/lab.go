@@ -5,6 +5,7 @@
 package shardlab
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -22,6 +23,10 @@ import (
 type Lab struct {
 	T   testing.TB
 	Net *labrpc.Network
+	// Open ends when the lab is closed: clients that would try for ever end with it.
+	Open context.Context
+
+	shut context.CancelFunc
 
 	mu      sync.Mutex
 	servers map[string]*server
@@ -68,7 +73,10 @@ type Starter func(i int, peers []*labrpc.ClientEnd, end func(name string) *labrp
 // New returns a lab without servers, whose network's faults are drawn from the
 // test's seed.
 func New(t testing.TB) *Lab {
+	ctx, cancel := context.WithCancel(context.Background())
 	return &Lab{
+		Open:    ctx,
+		shut:    cancel,
 		T:       t,
 		Net:     labrpc.MakeNetworkSeed(testkit.Seed(t)),
 		servers: make(map[string]*server),
@@ -81,6 +89,7 @@ const farewell = 20 * time.Millisecond
 
 // Close crashes every server and ends the network.
 func (lab *Lab) Close() {
+	lab.shut()
 	lab.mu.Lock()
 	var groups []*Group
 	for _, s := range lab.servers {

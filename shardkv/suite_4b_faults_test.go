@@ -12,7 +12,6 @@ import (
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/shardctrler"
-	"raftlab/shardkv"
 )
 
 // victims are what a crash in the middle of a move takes down.
@@ -174,6 +173,8 @@ func (s *store) breakThings(fault string, halt <-chan struct{}) {
 		select {
 		case <-halt:
 			stopped = true
+		case <-s.Open.Done():
+			return
 		case <-time.After(time.Duration(100+rng.IntN(700)) * time.Millisecond):
 		}
 		g.Heal()
@@ -242,7 +243,7 @@ func TestDeadGroupHoldsUpItsOwn4B(t *testing.T) {
 		s.leave(0)
 		live := make(data)
 		for key, value := range d {
-			if before[shardkv.ShardOf(key)] != gid(0) {
+			if before[shardOf(key)] != gid(0) {
 				live[key] = value
 			}
 		}
@@ -252,13 +253,13 @@ func TestDeadGroupHoldsUpItsOwn4B(t *testing.T) {
 					s.ctl.Move(shard, gid(1))
 				}
 			}
-			s.within(3*time.Second, "shards of live groups are served by group 1", func() { c.grow(t, live) })
+			s.within(3*time.Second, "shards of live groups are served by group 1", func() { s.client().grow(t, live) })
 			for shard, owner := range before {
 				if owner != gid(0) {
 					s.ctl.Move(shard, gid(2))
 				}
 			}
-			s.within(3*time.Second, "shards of live groups are served by group 2", func() { c.grow(t, live) })
+			s.within(3*time.Second, "shards of live groups are served by group 2", func() { s.client().grow(t, live) })
 		}
 		s.restart(0)
 		for key, value := range live {

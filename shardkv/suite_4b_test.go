@@ -8,7 +8,6 @@ import (
 
 	"raftlab/internal/shardlab"
 	"raftlab/shardctrler"
-	"raftlab/shardkv"
 )
 
 // Two groups serve what is theirs; when one is down, its shards and no others
@@ -59,7 +58,7 @@ func TestWrongGroup4B(t *testing.T) {
 		}
 		answered := make(chan string, len(d))
 		for key := range d {
-			ck := s.clerk(rogue)
+			ck := &client{Clerk: s.clerk(rogue), t: t, log: &history{}, open: s.Open}
 			go func() { ck.Put(key, "rogue"); answered <- key }()
 		}
 		select {
@@ -319,7 +318,7 @@ func TestChallenge2Unaffected4B(t *testing.T) {
 		mine := make(data)
 		owners := s.ctl.Query(-1).Shards
 		for key, value := range d {
-			if owners[shardkv.ShardOf(key)] == gid(1) {
+			if owners[shardOf(key)] == gid(1) {
 				mine[key] = value
 			}
 		}
@@ -345,7 +344,7 @@ func TestChallenge2Partial4B(t *testing.T) {
 		s.leave(0, 2)
 		live := make(data)
 		for key, value := range d {
-			if before[shardkv.ShardOf(key)] != gid(0) {
+			if before[shardOf(key)] != gid(0) {
 				live[key] = value
 			}
 		}

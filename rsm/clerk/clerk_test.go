@@ -1,0 +1,222 @@
+package clerk_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"raftlab/internal/testkit"
+	"raftlab/labrpc"
+	"raftlab/rsm"
+	"raftlab/rsm/clerk"
+)
+
+// Fake is a server of a service whose command and result are strings. What it
+// answers the test says.
+type Fake struct {
+	mu     sync.Mutex
+	answer func(args *clerk.Args[string]) clerk.Reply[string]
+	asked  []time.Time
+}
+
+func (f *Fake) Execute(args *clerk.Args[string], reply *clerk.Reply[string]) {
+	f.mu.Lock()
+	f.asked = append(f.asked, time.Now())
+	answer := f.answer
+	f.mu.Unlock()
+	*reply = answer(args)
+}
+
+func (f *Fake) set(code clerk.Code, result string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = func(*clerk.Args[string]) clerk.Reply[string] { return clerk.Reply[string]{Code: code, Result: result} }
+}
+
+func (f *Fake) times() []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked)
+}
+
+// run has a body act on three servers that do not lead.
+func run(t *testing.T, body func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers)) {
+	testkit.Run(t, func(t *testing.T) {
+		net := labrpc.MakeNetworkSeed(testkit.Seed(t))
+		var fakes []*Fake
+		var ends []*labrpc.ClientEnd
+		for i := range 3 {
+			f := &Fake{}
+			f.set(clerk.NotLeader, "")
+			host := labrpc.MakeServer()
+			host.AddService(labrpc.MakeService(f))
+			net.AddServer(i, host)
+			end := fmt.Sprint("end ", i)
+			ends = append(ends, net.MakeEnd(end))
+			net.Connect(end, i)
+			net.Enable(end, true)
+			fakes = append(fakes, f)
+		}
+		body(t, net, fakes, clerk.NewServers(ends))
+		net.Cleanup()
+		time.Sleep(10 * time.Millisecond) // calls end
+	})
+}
+
+func ask(ctx context.Context, s *clerk.Servers) (string, bool, error) {
+	return clerk.Ask[clerk.Args[string], string](ctx, s, "Fake.Execute", &clerk.Args[string]{})
+}
+
+// The search finds the one that answers, and begins with it the next time.
+func TestAskRemembersTheLeader(t *testing.T) {
+	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
+		fakes[2].set(clerk.Done, "from 2")
+		for range 5 {
+			if got, unsure, err := ask(t.Context(), s); got != "from 2" || unsure || err != nil {
+				t.Fatalf("%q, unsure %v, %v", got, unsure, err)
+			}
+		}
+		if n := len(fakes[0].times()) + len(fakes[1].times()); n != 2 {
+			t.Errorf("others were asked %d times; want each once", n)
+		}
+	})
+}
+
+// A server that says nothing holds the search up for its patience and no longer,
+// and what it may have done is not known.
+func TestAskDoesNotWaitForTheDead(t *testing.T) {
+	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
+		net.LongDelays(true)
+		net.DeleteServer(0)
+		fakes[1].set(clerk.Done, "from 1")
+		start := time.Now()
+		got, unsure, err := ask(t.Context(), s)
+		if took := time.Since(start); got != "from 1" || err != nil || took > 150*time.Millisecond {
+			t.Fatalf("%q, unsure %v, %v, after %v", got, unsure, err, took)
+		}
+		if !unsure {
+			t.Error("the dead server may have the request, and that is not said")
+		}
+		time.Sleep(10 * time.Second) // the call to the dead one ends
+	})
+}
+
+// Codes come back as the errors that they stand for.
+func TestAskErrors(t *testing.T) {
+	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
+		for code, want := range map[clerk.Code]error{
+			clerk.Stale:   rsm.ErrStale,
+			clerk.Expired: rsm.ErrSessionExpired,
+			clerk.Refused: rsm.ErrInvalid,
+		} {
+			fakes[1].set(code, "")
+			if _, _, err := ask(t.Context(), s); !errors.Is(err, want) {
+				t.Errorf("code %d is the error %v; want %v", code, err, want)
+			}
+		}
+		fakes[1].set(99, "")
+		if _, _, err := ask(t.Context(), s); err == nil {
+			t.Error("an unknown code is no error")
+		}
+		if _, _, err := ask(t.Context(), clerk.NewServers(nil)); !errors.Is(err, clerk.ErrNoServers) {
+			t.Errorf("without servers: %v", err)
+		}
+	})
+}
+
+// Rounds in vain are paced, and further apart the longer it takes, if so wished.
+func TestAskBacksOff(t *testing.T) {
+	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
+		s.Pause, s.MaxPause = 100*time.Millisecond, 800*time.Millisecond
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if _, unsure, err := ask(ctx, s); !errors.Is(err, context.DeadlineExceeded) || !unsure {
+			t.Fatalf("unsure %v, %v", unsure, err)
+		}
+		asked := fakes[0].times()
+		if n := len(asked); n < 20 || n > 60 { // every 0.4 to 0.8 s, but for the first
+			t.Errorf("asked %d times in 20 s", n)
+		}
+		if first, last := asked[1].Sub(asked[0]), asked[len(asked)-1].Sub(asked[len(asked)-2]); first > 110*time.Millisecond || last < 400*time.Millisecond {
+			t.Errorf("asked again after %v, in the end after %v", first, last)
+		}
+	})
+}
+
+// A lost answer leaves it unsure whether the command was executed.
+func TestAskUnsureAfterLoss(t *testing.T) {
+	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
+		for _, f := range fakes {
+			f.set(clerk.Done, "done")
+		}
+		net.CutReplies("end 0", true)
+		if got, unsure, err := ask(t.Context(), s); got != "done" || !unsure || err != nil {
+			t.Errorf("%q, unsure %v, %v", got, unsure, err)
+		}
+	})
+}
+
+// A session numbers its commands; one that has ended is followed by another if
+// the command was surely not executed.
+func TestSession(t *testing.T) {
+	type sent struct{ client, seq uint64 }
+	s := clerk.NewSession()
+	var all []sent
+	do := func(unsure bool, errs ...error) error {
+		return s.Do(t.Context(), func(client, seq uint64) (bool, error) {
+			all = append(all, sent{client, seq})
+			err := errs[0]
+			errs = errs[min(1, len(errs)-1):]
+			return unsure, err
+		})
+	}
+	for range 2 {
+		if err := do(false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := do(false, rsm.ErrSessionExpired, nil); err != nil {
+		t.Errorf("a command that was not sent before, in an expired session: %v", err)
+	}
+	if err := do(true, rsm.ErrSessionExpired); !errors.Is(err, rsm.ErrSessionExpired) {
+		t.Errorf("a command that may have been executed: %v", err)
+	}
+	if err := do(false, nil); err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := all[0].client, all[3].client, all[5].client
+	want := []sent{{a, 1}, {a, 2}, {a, 3}, {b, 1}, {b, 2}, {c, 1}}
+	if !slices.Equal(all, want) || a == b || b == c || a == 0 {
+		t.Errorf("sent %v; want %v", all, want)
+	}
+	ended := uint64(0)
+	if err := s.Close(t.Context(), func(client uint64) error { ended = client; return nil }); err != nil || ended != c {
+		t.Errorf("close ended %d, %v; want %d", ended, err, c)
+	}
+	if err := do(false, nil); !errors.Is(err, clerk.ErrClosed) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+// A second command waits for the first, or for its context.
+func TestSessionTakesTurns(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		s := clerk.NewSession()
+		var first sync.WaitGroup
+		first.Go(func() {
+			_ = s.Do(t.Context(), func(uint64, uint64) (bool, error) { time.Sleep(time.Second); return false, nil })
+		})
+		time.Sleep(time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		err := s.Do(ctx, func(uint64, uint64) (bool, error) { t.Error("two at a time"); return false, nil })
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		first.Wait()
+	})
+}
