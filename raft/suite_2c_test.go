@@ -236,18 +236,22 @@ func churn(t *testing.T, unreliable bool) {
 		r := rand.New(rand.NewPCG(uint64(testkit.Seed(t)), uint64(me)))
 		wg.Go(func() { values[me] = churnClient(c, me, r, stop) })
 	}
+	away := make(map[int]bool) // crashed or disconnected; never more than a minority, or nothing could commit
 	for range 25 {
-		if c.Rand.IntN(1000) < 200 {
-			c.Disconnect(c.Rand.IntN(c.N))
+		if i := c.Rand.IntN(c.N); c.Rand.IntN(1000) < 300 && len(away) < c.N/2 {
+			c.Disconnect(i)
+			away[i] = true
 		}
 		if i := c.Rand.IntN(c.N); c.Rand.IntN(1000) < 500 {
 			if !c.Up(i) {
 				c.Restart(i)
 			}
 			c.Connect(i)
+			delete(away, i)
 		}
-		if c.Rand.IntN(1000) < 200 {
-			c.Crash(c.Rand.IntN(c.N))
+		if i := c.Rand.IntN(c.N); c.Rand.IntN(1000) < 300 && (len(away) < c.N/2 || away[i]) {
+			c.Crash(i)
+			away[i] = true
 		}
 		c.Sleep(400 * time.Millisecond)
 	}
