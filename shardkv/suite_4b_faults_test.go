@@ -369,16 +369,21 @@ func TestMovesWithinASecond4B(t *testing.T) {
 				c := s.client()
 				d := c.fill(10, 1000)
 				s.Net.Reliable(reliable)
-				slowest := time.Duration(0)
-				for range 10 {
+				const changes = 10
+				sum, slowest := time.Duration(0), time.Duration(0)
+				for range changes {
 					s.toggle()
 					begin := time.Now()
 					c.verify(t, d)
-					slowest = max(slowest, time.Since(begin)/time.Duration(1))
+					sum, slowest = sum+time.Since(begin), max(slowest, time.Since(begin))
 				}
-				t.Logf("slowest: all of 10 keys read %v after the change", slowest)
-				if limit := map[bool]time.Duration{true: 250 * time.Millisecond, false: 2 * time.Second}[reliable]; slowest > limit {
-					t.Errorf("10 keys in all shards were read %v after a change; want %v", slowest, limit)
+				t.Logf("all of 10 keys read %v after a change in the mean, %v at most", sum/changes, slowest)
+				mean, most := time.Second, 4*time.Second // an election may fall into one
+				if reliable {
+					mean, most = 100*time.Millisecond, 250*time.Millisecond
+				}
+				if sum/changes > mean || slowest > most {
+					t.Errorf("want %v in the mean and %v at most", mean, most)
 				}
 			})
 		})
