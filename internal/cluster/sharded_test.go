@@ -214,6 +214,7 @@ func TestShardedWithoutGroups(t *testing.T) {
 	if _, err := c.Leave(within(t), []int{1, 2}); err != nil {
 		t.Fatal(err)
 	}
+	settle(t, c) // until then they serve
 	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
 	if r, err := c.Do(short, "", kv.Get("k")); !errors.Is(err, cluster.ErrNoLeader) {
