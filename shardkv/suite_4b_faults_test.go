@@ -35,9 +35,9 @@ func (s *store) crashLeader(g int) {
 // A move is a sequence of messages: the configuration on its way to both groups
 // and through their logs, the shards on theirs, the answers, the deletion. At each
 // of these messages something crashes, and comes back. In a plain run every
-// twelfth message has its turn, another one each time.
+// twentieth message has its turn, another one each time.
 func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
-	stride := 12
+	stride := 20
 	if testkit.Soak() {
 		stride = 1
 	}
