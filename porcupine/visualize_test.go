@@ -223,13 +223,15 @@ func TestBrowserLarge(t *testing.T) {
 		let most = 0, ms = 0;
 		for (let i = 0; i < 200; i++) { page.lanes.move(-700, 0); most = Math.max(most, count()); ms += Number(document.body.dataset.drawMs); }
 		out.most = most; out.ms = ms / 200;
+		byId("search").value = "x"; page.runSearch(true); page.fitAll(); out.found = count();
+		byId("search").value = ""; page.runSearch(true);
 		page.goToReason();
 		return out;`, "large")
 	number := func(key string) float64 { n, _ := outcome[key].(float64); return n }
 	if number("operations") < float64(operations) || number("near") < 1 {
 		t.Errorf("not all is there: %v", outcome)
 	}
-	if number("whole") > 14*1400 || number("most") > 14*1400 {
+	if number("whole") > 14*1400 || number("most") > 14*1400 || number("found") > 14*1400 {
 		t.Errorf("more bars drawn than the lanes have pixels: %v", outcome)
 	}
 	t.Logf("%v", outcome)

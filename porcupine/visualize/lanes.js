@@ -8,6 +8,7 @@
 const rowHeight = 24;
 const lanePadding = 5;
 const labelWidth = 92;
+const mostSpecial = 1000; // of the bars that are drawn wherever they are
 
 // Row holds items that do not overlap, by start.
 class Row {
@@ -198,8 +199,12 @@ class Lanes {
     }
   }
 
+  // isSpecial says that a bar is drawn even where another has its pixel. A search
+  // that finds nearly everything, or a core that could not be made small in time,
+  // singles nothing out.
   isSpecial(item) {
-    return item === this.selected || this.matches.has(item) || item.part?.core?.has(item) || item.part?.stuck === item;
+    const among = (set) => set && set.size <= mostSpecial && set.has(item);
+    return item === this.selected || item.part?.stuck === item || among(this.matches) || among(item.part?.core);
   }
 
   // look returns a bar's fill and edge.
