@@ -190,6 +190,7 @@ func (c *checker) run(prepared func() ([]*part, error)) (CheckResult, Linearizat
 	if c.panicked != nil {
 		panic(c.panicked)
 	}
+	c.report() // all may have been done before there was anything to wait for
 	return c.answer()
 }
 
