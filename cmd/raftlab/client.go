@@ -118,27 +118,34 @@ func newReplicaCommand() *cobra.Command {
 
 func newStatusCommand() *cobra.Command {
 	var conn connection
+	cmd := newShowCommand(&conn, "status", "Show what the replicas of a running server are doing", (*httpkv.Client).Status, printStatus)
+	conn.addFlags(cmd)
+	return cmd
+}
+
+// newShowCommand makes a command that asks the server for something and shows
+// it, for people or as JSON.
+func newShowCommand[T any](conn *connection, use, short string, ask func(*httpkv.Client, context.Context) (T, error), show func(*cobra.Command, T) error) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show what the replicas of a running server are doing",
+		Use:   use,
+		Short: short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
-				s, err := client.Status(ctx)
+				answer, err := ask(client, ctx)
 				switch {
 				case err != nil:
 					return err
 				case asJSON:
 					enc := json.NewEncoder(cmd.OutOrStdout())
 					enc.SetIndent("", "  ")
-					return enc.Encode(s)
+					return enc.Encode(answer)
 				}
-				return printStatus(cmd, s)
+				return show(cmd, answer)
 			})
 		},
 	}
-	conn.addFlags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer, as JSON")
 	return cmd
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"text/tabwriter"
@@ -97,28 +96,7 @@ func printConfig(cmd *cobra.Command, config int, err error) error {
 }
 
 func newShardsListCommand(conn *connection) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "Show which group has which shard",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
-				layout, err := client.Layout(ctx)
-				switch {
-				case err != nil:
-					return err
-				case asJSON:
-					enc := json.NewEncoder(cmd.OutOrStdout())
-					enc.SetIndent("", "  ")
-					return enc.Encode(layout)
-				}
-				return printLayout(cmd, layout)
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer, as JSON")
-	return cmd
+	return newShowCommand(conn, "list", "Show which group has which shard", (*httpkv.Client).Layout, printLayout)
 }
 
 func printLayout(cmd *cobra.Command, l cluster.Layout) error {
