@@ -7,33 +7,40 @@
 #   PLAIN=200 RACE=20 BUSY=20  how often
 #   PACKAGES="./raft ./kvraft" what
 #   LONG=./...                 where the long tests are; LONG= leaves them out
+#   JOBS=2                     how many runs at once, by default one for each core
+#
+# Odd runs have one processor (GOMAXPROCS=1) and even ones all: the schedules
+# differ, and one processor spends half the CPU time on hand-overs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-plain=${PLAIN:-200} race=${RACE:-20} busy=${BUSY:-20}
+plain=${PLAIN:-200} race=${RACE:-20} busy=${BUSY:-20} jobs=${JOBS:-$(nproc)}
 read -r -a packages <<<"${PACKAGES:-./raft ./kvraft ./shardctrler ./shardkv}"
-for i in "${!packages[@]}"; do
-	[ -d "${packages[$i]}" ] || unset "packages[$i]"
-done
 bin=$(mktemp -d)
 burners=()
 cleanup() { [ ${#burners[@]} -eq 0 ] || kill "${burners[@]}" 2>/dev/null || true; rm -rf "$bin"; }
 trap cleanup EXIT
 
+# once EXE NAME I: one run of a suite. Status 255 keeps xargs from starting more.
+once() {
+	local log="$1.$3.log"
+	[ $(($3 % 2)) -eq 0 ] || export GOMAXPROCS=1
+	"$1" -test.run Test -test.failfast -test.timeout 20m >"$log" 2>&1 && rm "$log" && return
+	cat "$log"
+	echo "soak: $PWD failed in $2 run $3"
+	return 255
+}
+export -f once
+
 # run NAME COUNT FLAGS...: each package's whole suite, COUNT times.
 run() {
-	local name=$1 count=$2; shift 2
-	local begin=$SECONDS
+	local name=$1 count=$2 begin=$SECONDS; shift 2
+	[ "$count" -gt 0 ] || return 0
 	for pkg in "${packages[@]}"; do
 		local exe="$bin/$name-$(basename "$pkg").test"
 		go test -c "$@" -o "$exe" "$pkg"
-		for i in $(seq "$count"); do
-			(cd "$pkg" && "$exe" -test.run 'Test' -test.failfast -test.timeout 10m >"$bin/log" 2>&1) || {
-				cat "$bin/log"; echo "soak: $pkg failed in $name run $i of $count"; exit 1
-			}
-		done
-		echo "soak: $pkg: $count $name runs, 0 failures"
+		(cd "$pkg" && seq "$count" | xargs -P "$jobs" -I{} bash -c "once '$exe' $name {}")
+		echo "soak: $pkg: $count $name runs, 0 failures, after $((SECONDS - begin)) s"
 	done
-	echo "soak: $name done in $((SECONDS - begin)) s"
 }
 
 run plain "$plain"
