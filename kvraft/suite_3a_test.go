@@ -79,6 +79,14 @@ func TestManyPartitionsManyClerks3A(t *testing.T) {
 	load{servers: 5, clerks: 5, partition: true, shared: true}.run(t)
 }
 
+func TestOneWayPartitions3A(t *testing.T) {
+	load{servers: 5, clerks: 5, oneWay: true, shared: true}.run(t)
+}
+
+func TestPersistOneWayUnreliable3A(t *testing.T) {
+	load{servers: 5, clerks: 5, oneWay: true, crash: true, unreliable: true}.run(t)
+}
+
 func TestPersistOneClerk3A(t *testing.T) { load{servers: 5, clerks: 1, crash: true}.run(t) }
 
 func TestPersistManyClerks3A(t *testing.T) {
@@ -216,6 +224,33 @@ func TestNothingWithoutQuorum3A(t *testing.T) {
 		put := background(func() { writer.append("k", "2") })
 		c.pending("a leader without a majority answered a get", 2*time.Second, get)
 		c.pending("a leader without a majority answered an append", 2*time.Second, put)
+		c.Heal()
+		reader.Reach()
+		writer.Reach()
+		c.ends("the operations", operationLimit, get, put)
+		c.want(first, "k", "12")
+		c.check()
+	})
+}
+
+// TestLeaderHearsNobody3A: what a leader sends arrives, and nothing comes back. It
+// keeps others from leading for a while, and must not answer.
+func TestLeaderHearsNobody3A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := newCluster(t, 3, -1)
+		first := c.clerk()
+		first.put("k", "1")
+		leader := c.Leader()
+		reader, writer := c.clerk(leader), c.clerk(leader)
+		c.want(reader, "k", "1")
+		c.want(writer, "k", "1")
+		for _, i := range c.Others(leader) {
+			c.CutOneWay(i, leader, true)
+		}
+		get := background(func() { reader.get("k") })
+		put := background(func() { writer.append("k", "2") })
+		c.pending("a leader that hears nobody answered a get", 2*time.Second, get)
+		c.pending("a leader that hears nobody answered an append", 0, put)
 		c.Heal()
 		reader.Reach()
 		writer.Reach()

@@ -107,6 +107,10 @@ func TestUnreliableRecover3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, crash: true, unreliable: true}.run(t)
 }
 
+func TestOneWayRecover3B(t *testing.T) {
+	load{servers: 5, clerks: 5, maxraftstate: 1000, crash: true, oneWay: true, unreliable: true}.run(t)
+}
+
 func TestUnreliableRecoverPartition3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, crash: true, partition: true, unreliable: true}.run(t)
 }

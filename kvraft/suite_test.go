@@ -191,6 +191,7 @@ type load struct {
 	reordering      bool
 	crash           bool // all servers, once a round
 	partition       bool // into two parts, again and again
+	oneWay          bool // two directions in five between servers, other ones again and again
 	shared          bool // all clerks use the same few keys
 }
 
@@ -258,14 +259,14 @@ func (l load) round(c *cluster, users []*user) {
 func (l load) faults(c *cluster) {
 	begin := time.Now()
 	pause := func() { time.Sleep(200*time.Millisecond + time.Duration(c.Rand.Int64N(int64(400*time.Millisecond)))) }
-	if l.partition {
+	if l.partition || l.oneWay {
 		for time.Since(begin) < 2*roundTime {
-			var parts [2][]int
-			for i := range c.N {
-				k := c.Rand.IntN(2)
-				parts[k] = append(parts[k], i)
+			if l.partition {
+				c.splitAtRandom()
 			}
-			c.Partition(parts[0], parts[1])
+			if l.oneWay {
+				c.cutAtRandom()
+			}
 			pause()
 			if c.Rand.IntN(2) == 0 {
 				time.Sleep(time.Second) // long enough for an election
@@ -280,6 +281,26 @@ func (l load) faults(c *cluster) {
 		pause()
 		c.Restart(c.All()...)
 		pause()
+	}
+}
+
+// splitAtRandom puts each server into one of two parts.
+func (c *cluster) splitAtRandom() {
+	var parts [2][]int
+	for i := range c.N {
+		k := c.Rand.IntN(2)
+		parts[k] = append(parts[k], i)
+	}
+	c.Partition(parts[0], parts[1])
+}
+
+// cutAtRandom draws for each direction between two servers whether it is cut: one
+// may hear another that does not hear it.
+func (c *cluster) cutAtRandom() {
+	for from := range c.N {
+		for to := range c.N {
+			c.CutOneWay(from, to, from != to && c.Rand.IntN(5) < 2)
+		}
 	}
 }
 

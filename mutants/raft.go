@@ -158,11 +158,11 @@ var raftMutants = []mutant{
 		why:  "a leader finds the point of divergence an entry at a time",
 	},
 	{
-		name: "commit-waits-for-heartbeat", file: "raft/core/replication.go",
-		old:  "if p.state == replicate && p.sentCommit < min(c.commitIndex, p.matchIndex) {",
-		new:  "if false {",
+		name: "commands-wait-for-heartbeat", file: "raft/core/core.go",
+		old:  "func (c *Core) Outgoing() []Message {\n\tc.sendEntries()\n",
+		new:  "func (c *Core) Outgoing() []Message {\n",
 		test: "TestCommitsAtOnce2B",
-		why:  "followers learn of a commit with the next heartbeat only",
+		why:  "commands go out with the next heartbeat only",
 	},
 	{
 		name: "applied-twice", file: "raft/core/core.go",

@@ -186,7 +186,11 @@ func TestFailedSave(t *testing.T) {
 		broken := errors.New("no space left")
 		c.disks[leader].set(0, broken)
 		c.start(leader)
-		<-changed
+		select {
+		case <-changed:
+		case <-time.After(time.Second):
+			t.Fatal("the server goes on, although its disk fails")
+		}
 		testkit.WaitFor(t, time.Second, "Err", func() bool { return c.servers[leader].Err() != nil })
 		if err := c.servers[leader].Err(); !errors.Is(err, broken) {
 			t.Errorf("Err is %v; want the storage's", err)

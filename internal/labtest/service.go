@@ -158,8 +158,26 @@ func (s *Service) Partition(sets ...[]int) {
 	s.link()
 }
 
-// Heal connects all servers.
+// CutOneWay loses what one server sends to another, its replies too, or lets it
+// through again. It ends with Heal, and for a server with its restart.
+func (s *Service) CutOneWay(from, to int, cut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ends := s.hosts[from].ends; ends != nil {
+		s.Net.CutRequests(ends[to], cut)
+	}
+	if ends := s.hosts[to].ends; ends != nil {
+		s.Net.CutReplies(ends[from], cut)
+	}
+}
+
+// Heal connects all servers, both ways.
 func (s *Service) Heal() {
+	for from := range s.N {
+		for to := range s.N {
+			s.CutOneWay(from, to, false)
+		}
+	}
 	s.Partition(s.All())
 }
 
