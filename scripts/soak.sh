@@ -9,8 +9,8 @@
 #   LONG=./...                 where the long tests are; LONG= leaves them out
 #   JOBS=2                     how many runs at once, by default one for each core
 #
-# Odd runs have one processor (GOMAXPROCS=1) and even ones all: the schedules
-# differ, and one processor spends half the CPU time on hand-overs.
+# Three runs in four have one processor (GOMAXPROCS=1) and the fourth has all: the
+# schedules differ, and with all of them half the CPU time goes into hand-overs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 plain=${PLAIN:-200} race=${RACE:-20} busy=${BUSY:-20} jobs=${JOBS:-$(nproc)}
@@ -23,7 +23,7 @@ trap cleanup EXIT
 # once EXE NAME I: one run of a suite. Status 255 keeps xargs from starting more.
 once() {
 	local log="$1.$3.log"
-	[ $(($3 % 2)) -eq 0 ] || export GOMAXPROCS=1
+	[ $(($3 % 4)) -eq 0 ] || export GOMAXPROCS=1
 	"$1" -test.run Test -test.failfast -test.timeout 20m >"$log" 2>&1 && rm "$log" && return
 	cat "$log"
 	echo "soak: $PWD failed in $2 run $3"
