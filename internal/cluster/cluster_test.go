@@ -21,6 +21,7 @@ import (
 	"raftlab/internal/testkit"
 	"raftlab/kv"
 	"raftlab/raft/boltstore"
+	"raftlab/rsm"
 )
 
 func open(t *testing.T, dir string, opts cluster.Options) *cluster.Cluster {
@@ -33,12 +34,18 @@ func open(t *testing.T, dir string, opts cluster.Options) *cluster.Cluster {
 	return c
 }
 
-// do executes an operation that is to succeed.
-func do(t *testing.T, c *cluster.Cluster, key string, op kv.Op) kv.Result {
+// within returns a context of ten seconds.
+func within(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	result, err := c.Do(ctx, key, op)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// do executes an operation that is to succeed.
+func do(t *testing.T, c cluster.Store, key string, op kv.Op) kv.Result {
+	t.Helper()
+	result, err := c.Do(within(t), key, op)
 	if err != nil || result.Status != kv.OK {
 		t.Fatalf("%v of %q: %v, error %v", op.Kind, op.Key, result.Status, err)
 	}
@@ -81,32 +88,56 @@ func TestOneProcessADirectory(t *testing.T) {
 	do(t, c, "", kv.Put("k", "v"))
 }
 
-// TestStopAndStart stops and starts each replica in turn under load, from which
-// nobody but the log is to notice.
-func TestStopAndStart(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := open(t, t.TempDir(), cluster.Options{SnapshotBytes: 20000})
-	var stop atomic.Bool
-	var clients sync.WaitGroup
-	const writers = 8
-	counts := make([]int, writers)
-	for i := range writers {
-		clients.Go(func() {
-			for ; !stop.Load(); counts[i]++ {
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+// load is clients that append to a key each, half of them under idempotency keys.
+type load struct {
+	stop    atomic.Bool
+	clients sync.WaitGroup
+	counts  [8]int // of the writes that were acknowledged
+}
+
+func startLoad(t *testing.T, c cluster.Store) *load {
+	l := new(load)
+	for i := range l.counts {
+		l.clients.Go(func() {
+			for n := &l.counts[i]; !l.stop.Load(); *n++ {
 				key := ""
 				if i%2 == 0 {
-					key = fmt.Sprintf("key %d of %d", counts[i], i)
+					key = fmt.Sprintf("write %d", *n)
 				}
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 				_, err := c.Do(ctx, key, kv.Append(fmt.Sprint(i), "x"))
 				cancel()
 				if err != nil {
-					t.Errorf("writer %d: %v", i, err)
+					t.Errorf("client %d: %v", i, err)
 					return
 				}
 			}
 		})
 	}
+	return l
+}
+
+func (l *load) end() {
+	l.stop.Store(true)
+	l.clients.Wait()
+}
+
+// verify checks that every write was made, and made once.
+func (l *load) verify(t *testing.T, c cluster.Store) {
+	t.Helper()
+	for i, n := range l.counts {
+		if got := do(t, c, "", kv.Get(fmt.Sprint(i))).Value; got != strings.Repeat("x", n) {
+			t.Errorf("client %d made %d writes, of which there are %d", i, n, len(got))
+		}
+	}
+}
+
+// TestStopAndStart stops and starts each replica in turn under load, from which
+// nobody but the log is to notice.
+func TestStopAndStart(t *testing.T) {
+	testkit.NoLeaks(t)
+	c := open(t, t.TempDir(), cluster.Options{SnapshotBytes: 20000})
+	l := startLoad(t, c)
 	for n := range 3 {
 		if err := c.Stop(n + 1); err != nil {
 			t.Fatal(err)
@@ -120,13 +151,8 @@ func TestStopAndStart(t *testing.T) {
 			return all[n].State == "running" && all[n].AppliedIndex > 0 && all[n].AppliedIndex+50 > all[(n+1)%3].AppliedIndex
 		})
 	}
-	stop.Store(true)
-	clients.Wait()
-	for i, n := range counts {
-		if got := len(do(t, c, "", kv.Get(fmt.Sprint(i))).Value); got != n {
-			t.Errorf("writer %d appended %d times, and the value has %d", i, n, got)
-		}
-	}
+	l.end()
+	l.verify(t, c)
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
@@ -163,7 +189,7 @@ func TestIdempotencyKey(t *testing.T) {
 		if again := do(t, c, "key", kv.Append("k", "x")); again.Version != first.Version {
 			t.Errorf("the same again: version %d; want %d", again.Version, first.Version)
 		}
-		for _, other := range []kv.Op{kv.Append("k", "y"), kv.Append("l", "x"), kv.Put("k", "x"), kv.Append("k", "x").IfVersion(first.Version)} {
+		for _, other := range []kv.Op{kv.Append("k", "y"), kv.Put("k", "x"), kv.Append("k", "x").IfVersion(first.Version)} {
 			if _, err := c.Do(t.Context(), "key", other); !errors.Is(err, cluster.ErrKeyReused) {
 				t.Errorf("another request: error %v; want ErrKeyReused", err)
 			}
@@ -177,6 +203,87 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	if got := do(t, c, "", kv.Get("k")).Value; got != "x" {
 		t.Errorf("the value is %q; want x", got)
+	}
+}
+
+// TestIdempotencyKeyIsOfAKey: with another key it is another, with groups and
+// without, whichever shards they are in.
+func TestIdempotencyKeyIsOfAKey(t *testing.T) {
+	t.Parallel()
+	for _, groups := range []int{0, 2} {
+		c, err := cluster.OpenAny(t.TempDir(), cluster.Options{Replicas: 1, Groups: groups})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 40 {
+			do(t, c, "one key", kv.Append(fmt.Sprint(n%20), "x"))
+		}
+		for n := range 20 {
+			if got := do(t, c, "", kv.Get(fmt.Sprint(n))).Value; got != "x" {
+				t.Errorf("%d groups: key %d has %q; want x", groups, n, got)
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestDuplicatesAtOnce: writes under one key that come at the same time are one,
+// and get one answer.
+func TestDuplicatesAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, groups := range []int{0, 2} {
+		c, err := cluster.OpenAny(t.TempDir(), cluster.Options{Groups: groups})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var versions sync.Map
+		var clients sync.WaitGroup
+		for range 50 {
+			clients.Go(func() {
+				result, err := c.Do(within(t), "key", kv.Append("k", "x"))
+				if err != nil {
+					t.Error(err)
+				}
+				versions.Store(result.Version, true)
+			})
+		}
+		clients.Wait()
+		n := 0
+		versions.Range(func(any, any) bool { n++; return true })
+		if got := do(t, c, "", kv.Get("k")).Value; got != "x" || n != 1 {
+			t.Errorf("%d groups: the value is %q, and there were %d answers; want x and 1", groups, got, n)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestUnknownIsNotTriedInAnotherSession: a write that may be in the log is not
+// made again in a new session because the old one has expired meanwhile.
+func TestUnknownIsNotTriedInAnotherSession(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		first error
+		want  error
+		tries int
+	}{
+		{"expired", rsm.ErrSessionExpired, nil, 2},
+		{"expired after it was sent", fmt.Errorf("%w: %w", cluster.ErrUnknown, rsm.ErrSessionExpired), cluster.ErrUnknown, 1},
+	} {
+		clients := map[uint64]bool{}
+		_, err := cluster.Once(kv.Put("k", "v"), func(client, seq uint64) (kv.Result, error) {
+			clients[client] = true
+			if len(clients) == 1 {
+				return kv.Result{}, tt.first
+			}
+			return kv.Result{}, nil
+		})
+		if !errors.Is(err, tt.want) || len(clients) != tt.tries {
+			t.Errorf("%s: error %v after %d sessions; want %v after %d", tt.name, err, len(clients), tt.want, tt.tries)
+		}
 	}
 }
 

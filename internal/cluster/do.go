@@ -23,7 +23,8 @@ var (
 	ErrNoLeader = errors.New("there is no leader")
 	// ErrUnknown: it is not known whether the write took effect, or will.
 	ErrUnknown = errors.New("the outcome is not known")
-	// ErrKeyReused: the idempotency key was given with another request before.
+	// ErrKeyReused: the idempotency key was given with another write of the same
+	// key before.
 	ErrKeyReused = errors.New("the idempotency key was used for another request")
 )
 
@@ -47,24 +48,26 @@ type executor func(ctx context.Context, s session, op kv.Op) (kv.Result, error)
 const leaderPoll = 5 * time.Millisecond
 
 // Do executes an operation on whichever replica leads, and waits for one until
-// ctx ends. A write takes effect once, however often it has to be tried. With a
-// key that is not empty that goes for all calls with this key: the first of them
-// takes effect, and the others return its result; a different operation under
-// the same key is refused with ErrKeyReused. A key is remembered until
-// rsm.DefaultMaxSessions other keys were used after it.
-func (c *Cluster) Do(ctx context.Context, key string, op kv.Op) (kv.Result, error) {
-	return do(ctx, key, op, &c.sessions, c.execute)
+// ctx ends. A write takes effect once, however often it has to be tried. With an
+// idempotency key that is not empty that goes for all writes of op.Key under it:
+// the first of them takes effect, and the others return its result; a different
+// write of op.Key is refused with ErrKeyReused. It is remembered until
+// rsm.DefaultMaxSessions others were used after it.
+func (c *Cluster) Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error) {
+	return do(ctx, idempotencyKey, op, &c.sessions, c.execute)
 }
 
-func do(ctx context.Context, key string, op kv.Op, own *sessions, execute executor) (kv.Result, error) {
+func do(ctx context.Context, idempotencyKey string, op kv.Op, own *sessions, execute executor) (kv.Result, error) {
 	switch {
 	case op.ReadOnly():
 		return execute(ctx, session{}, op)
-	case key == "":
+	case idempotencyKey == "":
 		return own.once(ctx, op, execute)
 	}
-	op.Tag = hash(fmt.Sprintf("%d %q %q %t %d", op.Kind, op.Key, op.Value, op.Conditional, op.Version))
-	result, err := execute(ctx, session{client: hash(key), seq: 1}, op)
+	op.Tag = hash(fmt.Sprintf("%d %q %t %d", op.Kind, op.Value, op.Conditional, op.Version))
+	// The session is op.Key's too: a shard cannot tell what was written to others
+	// under the same idempotency key, and with groups and without it should be one rule.
+	result, err := execute(ctx, session{client: hash(fmt.Sprintf("%q %q", idempotencyKey, op.Key)), seq: 1}, op)
 	if err == nil && result.Tag != op.Tag {
 		return kv.Result{}, ErrKeyReused
 	}
@@ -85,7 +88,7 @@ func (own *sessions) once(ctx context.Context, op kv.Op, execute executor) (kv.R
 	switch {
 	case err == nil:
 		own.giveBack(s)
-	case errors.Is(err, rsm.ErrSessionExpired):
+	case errors.Is(err, rsm.ErrSessionExpired) && !errors.Is(err, ErrUnknown):
 		// It had gone unused for long. Nothing was done in it.
 		return execute(ctx, session{client: newClient(), seq: 1}, op)
 	}

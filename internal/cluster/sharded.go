@@ -79,7 +79,7 @@ func OpenAny(dir string, opts Options) (Store, error) {
 
 // Store is a store that runs, with groups or without.
 type Store interface {
-	Do(ctx context.Context, key string, op kv.Op) (kv.Result, error)
+	Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error)
 	Status() []Status
 	Start(replica int) error
 	Stop(replica int) error
@@ -215,10 +215,9 @@ func (c *Sharded) Close() error {
 
 // Do executes an operation on whichever replica leads the group that owns the
 // key's shard, and waits for one until ctx ends; a scan reads each shard at a
-// moment of its own. Once, and by an idempotency key, are as with [Cluster], but
-// that the key is a shard's: with a key of another shard it is another.
-func (c *Sharded) Do(ctx context.Context, key string, op kv.Op) (kv.Result, error) {
-	return do(ctx, key, op, &c.sessions[shardkv.ShardOf(op.Key)], c.execute)
+// moment of its own. Once, and by an idempotency key, are as with [Cluster].
+func (c *Sharded) Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error) {
+	return do(ctx, idempotencyKey, op, &c.sessions[shardkv.ShardOf(op.Key)], c.execute)
 }
 
 func (c *Sharded) execute(ctx context.Context, s session, op kv.Op) (kv.Result, error) {

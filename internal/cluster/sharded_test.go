@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,14 +29,6 @@ func openSharded(t *testing.T, dir string, opts cluster.Options) *cluster.Sharde
 	return c
 }
 
-// within returns a context of ten seconds.
-func within(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func settle(t *testing.T, c *cluster.Sharded) cluster.Layout {
 	t.Helper()
 	if err := c.Settled(within(t)); err != nil {
@@ -52,41 +42,13 @@ func settle(t *testing.T, c *cluster.Sharded) cluster.Layout {
 	return l
 }
 
-func shardOp(t *testing.T, c *cluster.Sharded, key string, op kv.Op) kv.Result {
-	t.Helper()
-	r, err := c.Do(within(t), key, op)
-	if err != nil || r.Status != kv.OK {
-		t.Fatalf("%v of %q: %+v, %v", op.Kind, op.Key, r, err)
-	}
-	return r
-}
-
 // Groups leave and join, and replicas stop, under load, of which no request
 // fails and no write is lost or made twice. It is all there after a restart.
 func TestShardedUnderLoad(t *testing.T) {
 	testkit.NoLeaks(t)
 	dir := t.TempDir()
 	c := openSharded(t, dir, cluster.Options{Groups: 3, SnapshotBytes: 20000})
-	var stop atomic.Bool
-	var clients sync.WaitGroup
-	var counts [8]int
-	for i := range counts {
-		clients.Go(func() {
-			for ; !stop.Load(); counts[i]++ {
-				key := ""
-				if i%2 == 0 {
-					key = fmt.Sprintf("write %d of %d", counts[i], i)
-				}
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-				_, err := c.Do(ctx, key, kv.Append(fmt.Sprint(i), "x"))
-				cancel()
-				if err != nil {
-					t.Errorf("client %d: %v", i, err)
-					return
-				}
-			}
-		})
-	}
+	l := startLoad(t, c)
 	change := func(what string, num int, err error) {
 		t.Helper()
 		if err != nil {
@@ -110,17 +72,12 @@ func TestShardedUnderLoad(t *testing.T) {
 	if err := c.Start(leader); err != nil {
 		t.Fatal(err)
 	}
-	stop.Store(true)
-	clients.Wait()
+	l.end()
 	verify := func() {
 		t.Helper()
-		for i, n := range counts {
-			if got := shardOp(t, c, "", kv.Get(fmt.Sprint(i))).Value; got != strings.Repeat("x", n) {
-				t.Errorf("client %d made %d writes, of which there are %d", i, n, len(got))
-			}
-		}
-		if l := settle(t, c); l.Shards[9].Group != 1 {
-			t.Errorf("shard 9 was moved to group 1; the layout is %+v", l)
+		l.verify(t, c)
+		if layout := settle(t, c); layout.Shards[9].Group != 1 {
+			t.Errorf("shard 9 was moved to group 1; the layout is %+v", layout)
 		}
 	}
 	verify()
@@ -140,15 +97,15 @@ func TestShardedUnderLoad(t *testing.T) {
 func TestShardedOnceAndScan(t *testing.T) {
 	c := openSharded(t, t.TempDir(), cluster.Options{Groups: 2, Replicas: 1})
 	for range 3 {
-		shardOp(t, c, "the key", kv.Append("k", "once"))
+		do(t, c, "the key", kv.Append("k", "once"))
 	}
 	if _, err := c.Do(within(t), "the key", kv.Append("k", "again")); !errors.Is(err, cluster.ErrKeyReused) {
 		t.Errorf("another write under the key: %v", err)
 	}
 	for i := range 20 {
-		shardOp(t, c, "", kv.Put(fmt.Sprintf("%d", i), "v"))
+		do(t, c, "", kv.Put(fmt.Sprintf("%d", i), "v"))
 	}
-	if r := shardOp(t, c, "", kv.Scan("", "", 0)); len(r.Pairs) != 21 || r.Pairs[0].Key != "0" || r.Pairs[20].Value != "once" {
+	if r := do(t, c, "", kv.Scan("", "", 0)); len(r.Pairs) != 21 || r.Pairs[0].Key != "0" || r.Pairs[20].Value != "once" {
 		t.Errorf("scan: %+v", r)
 	}
 	if r, err := c.Do(within(t), "", kv.Get("nowhere")); err != nil || r.Status != kv.NotFound {
@@ -210,7 +167,7 @@ func TestShardedErrors(t *testing.T) {
 // meanwhile.
 func TestShardedWithoutGroups(t *testing.T) {
 	c := openSharded(t, t.TempDir(), cluster.Options{Groups: 2, Replicas: 1})
-	shardOp(t, c, "", kv.Put("k", "v"))
+	do(t, c, "", kv.Put("k", "v"))
 	if _, err := c.Leave(within(t), []int{1, 2}); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +180,7 @@ func TestShardedWithoutGroups(t *testing.T) {
 	if _, err := c.Join(within(t), []int{2}); err != nil {
 		t.Fatal(err)
 	}
-	if got := shardOp(t, c, "", kv.Get("k")).Value; got != "v" {
+	if got := do(t, c, "", kv.Get("k")).Value; got != "v" {
 		t.Errorf("the value is %q", got)
 	}
 }

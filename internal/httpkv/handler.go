@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ import (
 
 // Cluster is what a [Handler] serves; *cluster.Cluster is one.
 type Cluster interface {
-	Do(ctx context.Context, key string, op kv.Op) (kv.Result, error)
+	Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error)
 	Status() []cluster.Status
 	Start(replica int) error
 	Stop(replica int) error
@@ -66,7 +67,7 @@ func NewHandler(c Cluster, opts Options) http.Handler {
 	h := &handler{cluster: c, opts: opts, mux: http.NewServeMux()}
 	h.handle("GET /v1/kv", h.scan)
 	h.handle("/v1/kv", func(w http.ResponseWriter, r *http.Request) error { // or the mux would add a slash
-		return notAllowed(w, r, "GET, HEAD")
+		return otherMethod(w, r, "GET, HEAD")
 	})
 	h.handle("GET "+keyPath+"{key...}", h.get)
 	h.handle("PUT "+keyPath+"{key...}", h.write(kv.Put))
@@ -148,15 +149,23 @@ func ambiguous(path string) bool {
 func (h *handler) unknown(w http.ResponseWriter, r *http.Request) {
 	plain := &answer{header: http.Header{}}
 	h.mux.ServeHTTP(plain, r)
+	var err error = failure(http.StatusNotFound, NoRoute, "there is nothing at %s; keys are at %s{key}", r.URL.EscapedPath(), keyPath)
 	if plain.status == http.StatusMethodNotAllowed {
-		h.fail(w, r, notAllowed(w, r, plain.header.Get("Allow")))
-		return
+		err = otherMethod(w, r, plain.header.Get("Allow"))
 	}
-	h.fail(w, r, failure(http.StatusNotFound, NoRoute, "there is nothing at %s; keys are at %s{key}", r.URL.EscapedPath(), keyPath))
+	if err != nil {
+		h.fail(w, r, err)
+	}
 }
 
-func notAllowed(w http.ResponseWriter, r *http.Request, allow string) *Error {
+// otherMethod answers a method that a path does not take, or OPTIONS, which asks
+// for those that it does.
+func otherMethod(w http.ResponseWriter, r *http.Request, allow string) error {
 	w.Header().Set("Allow", allow)
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 	return failure(http.StatusMethodNotAllowed, NoMethod, "%s takes %s, not %s", r.URL.EscapedPath(), allow, r.Method)
 }
 
@@ -232,10 +241,15 @@ func (h *handler) do(r *http.Request, idempotencyKey string, op kv.Op) (kv.Resul
 	return h.cluster.Do(ctx, idempotencyKey, op)
 }
 
-// keyOf returns the key that a request names.
+// keyOf returns the key that a request names. A query that would change what the
+// request means must not be passed over.
 func keyOf(r *http.Request) (string, *Error) {
 	key, err := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), keyPath))
+	isAppend := r.Method == http.MethodPost && r.URL.RawQuery == "op=append"
 	switch {
+	case r.URL.RawQuery != "" && !isAppend:
+		return "", failure(http.StatusBadRequest, BadRequest,
+			"a key takes no query (%s), but for POST, which appends: op=append; a ? in a key is %%3F", r.URL.RawQuery)
 	case err != nil:
 		return "", failure(http.StatusBadRequest, BadRequest, "the key: %v", err)
 	case key == "":
@@ -258,9 +272,11 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 	if result.Status != kv.OK {
 		return statusError(result)
 	}
-	tag := etag(result.Version)
-	w.Header().Set("ETag", tag)
-	if r.Header.Get("If-None-Match") == tag {
+	if match := r.Header.Values("If-Match"); len(match) > 0 && !matches(match, result.Version, false) {
+		return mismatch(result.Version)
+	}
+	w.Header().Set("ETag", etag(result.Version))
+	if matches(r.Header.Values("If-None-Match"), result.Version, true) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -276,16 +292,21 @@ func statusError(result kv.Result) *Error {
 	case kv.NotFound:
 		return failure(http.StatusNotFound, NotFound, "the key is not there")
 	case kv.VersionMismatch:
-		e := failure(http.StatusPreconditionFailed, VersionMismatch, "the key's version is %d", result.Version)
-		if result.Version == 0 {
-			e.Message = "the key is not there"
-		}
-		e.Version = &result.Version
-		return e
+		return mismatch(result.Version)
 	case kv.TooLarge:
 		return failure(http.StatusRequestEntityTooLarge, ValueTooLarge, "the value would be over the limit of %d bytes", cluster.Limits.Value)
 	}
 	return failure(http.StatusInternalServerError, Internal, "the store answered: %v", result.Status)
+}
+
+// mismatch says that a key has another version; 0: it is not there.
+func mismatch(version uint64) *Error {
+	e := failure(http.StatusPreconditionFailed, VersionMismatch, "the key's version is %d", version)
+	if version == 0 {
+		e.Message = "the key is not there"
+	}
+	e.Version = &version
+	return e
 }
 
 // write answers a write, with the operation that make makes of key and body.
@@ -342,6 +363,8 @@ func readBody(w http.ResponseWriter, r *http.Request) (string, *Error) {
 	switch {
 	case errors.As(err, &over):
 		return "", tooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "", failure(http.StatusRequestTimeout, BadRequest, "the body did not come in time")
 	case err != nil:
 		return "", failure(http.StatusBadRequest, BadRequest, "reading the body: %v", err)
 	}

@@ -159,6 +159,21 @@ func parseETag(s string) (uint64, error) {
 	return version, nil
 }
 
+// matches says whether a version's entity tag is among those that a header lists
+// (RFC 9110, section 13.1). For a read a weak tag may count as the strong one.
+func matches(header []string, version uint64, weak bool) bool {
+	for _, tag := range strings.Split(strings.Join(header, ","), ",") {
+		tag = strings.TrimSpace(tag)
+		if weak {
+			tag = strings.TrimPrefix(tag, "W/")
+		}
+		if tag == "*" || tag == etag(version) {
+			return true
+		}
+	}
+	return false
+}
+
 // condition reads the preconditions of a write into op.
 func condition(h http.Header, op kv.Op) (kv.Op, *Error) {
 	match, none := h.Values("If-Match"), h.Values("If-None-Match")
