@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,39 @@ func (w *writer) check(ctx context.Context) error {
 	return nil
 }
 
+// startWriters starts writers that write until stop is called.
+func startWriters(t *testing.T, s *server) (writers []*writer, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for i := range 8 {
+		w := &writer{key: fmt.Sprintf("writer-%d", i), client: s.client()}
+		writers = append(writers, w)
+		running.Go(func() {
+			if err := w.run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	stop = func() {
+		cancel()
+		running.Wait()
+	}
+	t.Cleanup(stop)
+	return writers, stop
+}
+
+// checkAll checks what all writers have written.
+func checkAll(t *testing.T, writers []*writer) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, w := range writers {
+		if err := w.check(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestSIGKILL kills the server again and again under load. After each start every
 // acknowledged write is there, none twice, and it serves within 3 s.
 func TestSIGKILL(t *testing.T) {
@@ -70,23 +104,16 @@ func TestSIGKILL(t *testing.T) {
 	if testkit.Soak() {
 		kills = 50
 	}
-	rng := testkit.Rand(t)
-	args := []string{"--data", t.TempDir(), "--listen", freeAddress(t), "--snapshot-bytes", "20000", "--log-level", "debug"}
-	s := startServer(t, args...)
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
-	writers := make([]*writer, 8)
-	for i := range writers {
-		w := &writer{key: fmt.Sprintf("writer-%d", i), client: s.client()}
-		writers[i] = w
-		running.Go(func() {
-			if err := w.run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
+	for name, more := range map[string][]string{"one group": nil, "groups": {"--groups", "2"}} {
+		t.Run(name, func(t *testing.T) { killAgainAndAgain(t, kills, more...) })
 	}
+}
+
+func killAgainAndAgain(t *testing.T, kills int, more ...string) {
+	rng := testkit.Rand(t)
+	args := append(more, "--data", t.TempDir(), "--listen", freeAddress(t), "--snapshot-bytes", "20000", "--log-level", "debug")
+	s := startServer(t, args...)
+	writers, stop := startWriters(t, s)
 	var sum, slowest time.Duration
 	for kill := range kills {
 		before := total(writers)
@@ -95,34 +122,73 @@ func TestSIGKILL(t *testing.T) {
 		s.end(syscall.SIGKILL)
 		start := time.Now()
 		s = startServer(t, args...)
-		if _, err := s.client().Get(ctx, writers[0].key); err != nil {
-			t.Fatalf("after kill %d: %v", kill+1, err)
-		}
+		checkAll(t, writers)
 		took := time.Since(start)
 		if took > 3*time.Second {
 			t.Errorf("after kill %d: served after %v; want 3 s at most\n%s", kill+1, took, &s.logs)
 		}
 		sum, slowest = sum+took, max(slowest, took)
-		for _, w := range writers {
-			if err := w.check(ctx); err != nil {
-				t.Fatalf("after kill %d: %v", kill+1, err)
-			}
-		}
 	}
 	t.Logf("%d kills, %d acknowledged writes, served again after %v on average, %v at most",
 		kills, total(writers), sum/time.Duration(kills), slowest)
-	cancel()
-	running.Wait()
+	stop()
 	if state := s.end(syscall.SIGTERM); state.ExitCode() != 0 {
 		t.Errorf("after SIGTERM: %v\n%s", state, &s.logs)
 	}
 	s = startServer(t, args...)
-	for _, w := range writers {
-		if err := w.check(context.Background()); err != nil {
-			t.Error(err)
+	checkAll(t, writers)
+	s.end(syscall.SIGTERM)
+}
+
+// TestSignalsUnderLoad ends the server in order in the middle of a load: nothing
+// that was acknowledged is missing afterwards.
+func TestSignalsUnderLoad(t *testing.T) {
+	t.Parallel()
+	args := []string{"--data", t.TempDir(), "--listen", freeAddress(t)}
+	s := startServer(t, args...)
+	writers, _ := startWriters(t, s)
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		before := total(writers)
+		testkit.WaitFor(t, 10*time.Second, "more writes", func() bool { return total(writers) > before+20 })
+		if state := s.end(sig); state.ExitCode() != 0 {
+			t.Errorf("after %v: %v\n%s", sig, state, &s.logs)
+		}
+		s = startServer(t, args...)
+		checkAll(t, writers)
+	}
+}
+
+// TestSecondSignal: whoever does not want to wait for the requests that are under
+// way sends a second signal.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--patience", "1m")
+	for _, n := range []string{"1", "2"} {
+		if got := s.raftlab(nil, "replica", "stop", n); got.code != 0 {
+			t.Fatalf("stop %s: %+v", n, got)
 		}
 	}
-	s.end(syscall.SIGTERM)
+	var request sync.WaitGroup
+	defer request.Wait()
+	request.Go(func() {
+		if resp, err := http.Get(s.url + "/v1/kv/waits"); err == nil { // for a leader
+			t.Errorf("a request without a leader got %s", resp.Status)
+			resp.Body.Close()
+		}
+	})
+	time.Sleep(300 * time.Millisecond) // for it to be under way: without it there is nothing to wait for
+	if err := s.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	testkit.WaitFor(t, 5*time.Second, "it to begin to stop", func() bool { return strings.Contains(s.logs.String(), "stopping") })
+	start := time.Now()
+	state := s.end(syscall.SIGINT)
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v after the second signal", took)
+	}
+	if status := state.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGINT {
+		t.Errorf("it ended with %v; want by SIGINT", state)
+	}
 }
 
 func total(writers []*writer) int64 {

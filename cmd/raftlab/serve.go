@@ -29,7 +29,8 @@ const (
 	answerTimeout = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10 // a key of 1 KiB, percent-encoded, has 3
-	// shutdownTimeout is how long requests that are under way are waited for.
+	// shutdownTimeout is how long requests that are under way are waited for,
+	// besides what they may wait for a leader.
 	shutdownTimeout = 10 * time.Second
 )
 
@@ -59,12 +60,9 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			// 0 means that nothing was said.
-			if cmd.Flags().Changed("replicas") && o.replicas == 0 {
-				o.replicas = -1
-			}
-			if cmd.Flags().Changed("groups") && o.groups == 0 {
-				o.groups = -1
+			context.AfterFunc(ctx, stop) // so that a second signal ends it at once
+			if err := o.validate(cmd.Flags().Changed); err != nil {
+				return err
 			}
 			return serve(ctx, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -97,12 +95,13 @@ func (o serveOptions) logger(w io.Writer) (*slog.Logger, error) {
 	return nil, usageError("--log-format is %q; want text or json", o.logFormat)
 }
 
-func (o serveOptions) validate() error {
+// validate checks the flags. A number that is not given is 0.
+func (o serveOptions) validate(given func(flag string) bool) error {
 	switch {
-	case o.replicas < 0 || o.replicas > cluster.MaxReplicas:
-		return usageError("--replicas: want 1 to %d", cluster.MaxReplicas)
-	case o.groups < 0 || o.groups > cluster.MaxGroups:
-		return usageError("--groups: want 1 to %d", cluster.MaxGroups)
+	case given("replicas") && (o.replicas < 1 || o.replicas > cluster.MaxReplicas):
+		return usageError("--replicas is %d; want 1 to %d", o.replicas, cluster.MaxReplicas)
+	case given("groups") && (o.groups < 1 || o.groups > cluster.MaxGroups):
+		return usageError("--groups is %d; want 1 to %d", o.groups, cluster.MaxGroups)
 	case o.snapshotBytes < 1:
 		return usageError("--snapshot-bytes is %d; want at least 1", o.snapshotBytes)
 	case o.patience <= 0:
@@ -119,9 +118,6 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := o.validate(); err != nil {
-		return err
-	}
 	// The address first: if it is taken, likely by a server on the same data, the
 	// error should be that.
 	listener, err := net.Listen("tcp", o.listen)
@@ -134,7 +130,8 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 		return &exitError{exitFailure, err}
 	}
 	fmt.Fprintf(out, "raftlab: %s serve on http://%s, data in %s\n", inWords(c), listener.Addr(), o.data)
-	err = errors.Join(serveHTTP(ctx, listener, httpkv.NewHandler(c, httpkv.Options{Patience: o.patience, Logger: log}), log), c.Close())
+	handler := httpkv.NewHandler(c, httpkv.Options{Patience: o.patience, Logger: log})
+	err = errors.Join(serveHTTP(ctx, listener, handler, o.patience, log), c.Close())
 	if err != nil {
 		return &exitError{exitFailure, err}
 	}
@@ -154,12 +151,12 @@ func inWords(c cluster.Store) string {
 
 // serveHTTP serves until ctx ends, and then until the requests that are under
 // way are answered.
-func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, patience time.Duration, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
-		WriteTimeout:      answerTimeout,
+		WriteTimeout:      bodyTimeout + patience + answerTimeout, // it counts from the header on
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -172,7 +169,7 @@ func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler,
 	case <-ctx.Done():
 	}
 	log.Info("stopping")
-	timeout, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	timeout, cancel := context.WithTimeout(context.Background(), patience+shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(timeout); err != nil {
 		log.Warn("requests were cut off", "error", err)

@@ -80,7 +80,7 @@ func TestShardsOfAPlainStore(t *testing.T) {
 		t.Errorf("shards: %+v", got)
 	}
 	for _, groups := range []string{"0", "11", "-1"} {
-		if got := raftlab(t, nil, "serve", "--groups", groups); got.code != exitUsage || !strings.Contains(got.err, "1 to 10") {
+		if got := raftlab(t, nil, "serve", "--groups", groups); got.code != exitUsage || !strings.Contains(got.err, "--groups is "+groups+"; want 1 to 10") {
 			t.Errorf("--groups %s: %+v", groups, got)
 		}
 	}
