@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -197,4 +198,49 @@ func total(writers []*writer) int64 {
 		sum += w.acked.Load()
 	}
 	return sum
+}
+
+// TestDiskFull: a server whose files cannot grow says so, and answers 503; its
+// replicas can be started again, and what was acknowledged is there. A limit on
+// the size of files stands for the full disk.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	cmd := command("-c", `ulimit -f 4000 && exec "$0" "$@"`, os.Args[0], "serve", "--data", data, "--listen", "127.0.0.1:0", "--patience", "500ms")
+	cmd.Path, cmd.Args[0] = "/bin/sh", "/bin/sh"
+	s := startAs(t, cmd)
+	value := strings.Repeat("v", 1<<19)
+	acknowledged := 0
+	for ; ; acknowledged++ {
+		got := s.raftlab(strings.NewReader(value), "kv", "put", fmt.Sprint(acknowledged), "--timeout", "2s")
+		if got.code == exitUnavailable {
+			break
+		}
+		if got.code != 0 || acknowledged > 10 {
+			t.Fatalf("write %d: %+v", acknowledged, got)
+		}
+	}
+	if got := s.raftlab(nil, "status"); !strings.Contains(got.out, "failed") || !strings.Contains(got.out, "replica-1.bolt: file too large") {
+		t.Errorf("status: %+v", got)
+	}
+	for _, n := range []string{"1", "2"} {
+		if got := s.raftlab(nil, "replica", "start", n); got.code != 0 {
+			t.Errorf("start of a replica that failed: %+v", got)
+		}
+	}
+	verify := func() {
+		t.Helper()
+		for n := range acknowledged {
+			if got := s.raftlab(nil, "kv", "get", fmt.Sprint(n)); got.out != value {
+				t.Errorf("write %d was acknowledged; get: exit code %d, %d bytes, %s", n, got.code, len(got.out), got.err)
+			}
+		}
+	}
+	verify()
+	if state := s.end(syscall.SIGTERM); state.ExitCode() != 0 {
+		t.Errorf("after SIGTERM: %v\n%s", state, &s.logs)
+	}
+	s = startServer(t, "--data", data, "--listen", "127.0.0.1:0")
+	verify()
+	s.end(syscall.SIGTERM)
 }

@@ -66,7 +66,13 @@ func (b *logBuffer) String() string {
 // startServer starts a server and waits until it prints its address.
 func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := &server{T: t, cmd: command(append([]string{"serve"}, args...)...)}
+	return startAs(t, command(append([]string{"serve"}, args...)...))
+}
+
+// startAs starts a server by a command of its own.
+func startAs(t *testing.T, cmd *exec.Cmd) *server {
+	t.Helper()
+	s := &server{T: t, cmd: cmd}
 	s.cmd.Stderr = &s.logs
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {

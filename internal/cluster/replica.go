@@ -102,12 +102,21 @@ func (r *replica) set(run *running) {
 	r.run = run
 }
 
-// start opens the data file and starts the server on it.
+// failure is why it stopped by itself; nil: it did not.
+func (run *running) failure() error { return errors.Join(run.raft.Err(), run.server.health().err) }
+
+// start opens the data file and starts the server on it. One that stopped by
+// itself, for a full disk say, is started again.
 func (r *replica) start() error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
-	if r.current() != nil {
-		return ErrRunning
+	if run := r.current(); run != nil {
+		if run.failure() == nil {
+			return ErrRunning
+		}
+		if err := r.end(run); err != nil {
+			return err
+		}
 	}
 	store, err := boltstore.Open(r.path, boltstore.Options{})
 	if err != nil {
@@ -147,7 +156,7 @@ func (r *replica) watch(run *running) {
 		case <-run.stop:
 			return
 		}
-		if err := errors.Join(run.raft.Err(), run.server.health().err); err != nil {
+		if err := run.failure(); err != nil {
 			r.opts.Logger.Error("replica has stopped by itself", "replica", r.number, "error", err)
 			return
 		}
@@ -172,15 +181,18 @@ func (r *replica) begin(store *boltstore.Store) (*running, error) {
 	return run, err
 }
 
-// stop ends the server as a crash would, but for its goroutines, which it waits
-// for, and the data file, which it closes.
 func (r *replica) stop() error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
-	run := r.current()
-	if run == nil {
-		return ErrStopped
+	if run := r.current(); run != nil {
+		return r.end(run)
 	}
+	return ErrStopped
+}
+
+// end ends the server as a crash would, but for its goroutines, which it waits
+// for, and the data file, which it closes.
+func (r *replica) end(run *running) error {
 	r.net.DeleteServer(r.number)
 	close(run.stop)
 	run.watching.Wait()
@@ -257,7 +269,7 @@ func (r *replica) status() Status {
 	s.CommitIndex, s.AppliedIndex = st.CommitIndex, uint64(server.applied)
 	s.LastIndex, s.SnapshotIndex = st.LastIndex, st.SnapshotIndex
 	s.LogBytes, s.Keys, s.Sessions = run.store.StateSize(), server.keys, server.sessions
-	if err := errors.Join(run.raft.Err(), server.err); err != nil {
+	if err := run.failure(); err != nil {
 		s.State, s.Role, s.Leader, s.Error = "failed", "", 0, err.Error()
 	}
 	return s
