@@ -58,9 +58,10 @@ func (c *connection) client(ctx context.Context) (*httpkv.Client, context.Contex
 // coded gives an error from the server its exit code.
 func (c *connection) coded(err error) error {
 	var refused *httpkv.Error
+	var has *exitError
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.As(err, &has):
+		return err
 	case errors.Is(err, httpkv.ErrUnavailable):
 		return &exitError{exitUnavailable, fmt.Errorf("%s, tried for %v: %w", c.server, c.timeout, err)}
 	case !errors.As(err, &refused):

@@ -34,7 +34,9 @@ Exit codes: 0 done; 1 the key is not there; 2 the key has another version;
 3 the server does not answer, or has no leader; 4 the server refuses (too large,
 say); 64 the command line is wrong; 70 anything else.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return usageError("kv what? get, put, append, del, cas or scan") },
+		RunE: func(*cobra.Command, []string) error {
+			return usageError("kv what? get, put, append, del, cas, scan or txn")
+		},
 	}
 	conn.addFlags(cmd)
 	cmd.AddCommand(newGetCommand(conn))
@@ -43,6 +45,7 @@ say); 64 the command line is wrong; 70 anything else.`,
 	cmd.AddCommand(newDelCommand(conn))
 	cmd.AddCommand(newCasCommand(conn))
 	cmd.AddCommand(newScanCommand(conn))
+	cmd.AddCommand(newTxnCommand(conn))
 	return cmd
 }
 
@@ -162,21 +165,55 @@ func writeCommand(conn *connection, cmd *cobra.Command, op func(args []string, v
 	return cmd
 }
 
-// valueOf returns the value that an argument gives, or standard input. Of that no
-// more is read than shows that it is too large.
+// valueOf returns the value that an argument gives, or standard input.
 func valueOf(cmd *cobra.Command, rest []string) (string, error) {
 	if len(rest) == 1 && rest[0] != "-" {
 		return rest[0], nil
 	}
-	limit := cluster.Limits.Value
-	value, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), int64(limit)+1))
+	return readInput(cmd, cluster.Limits.Value, "value")
+}
+
+// readInput reads standard input, and no more of it than shows that it is too large.
+func readInput(cmd *cobra.Command, limit int, what string) (string, error) {
+	input, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), int64(limit)+1))
 	if err != nil {
 		return "", &exitError{exitFailure, fmt.Errorf("reading standard input: %w", err)}
 	}
-	if len(value) > limit {
-		return "", &exitError{exitRefused, fmt.Errorf("standard input is over the limit of a value, %d bytes", limit)}
+	if len(input) > limit {
+		return "", &exitError{exitRefused, fmt.Errorf("standard input is over the limit of a %s, %d bytes", what, limit)}
 	}
-	return string(value), nil
+	return string(input), nil
+}
+
+func newTxnCommand(conn *connection) *cobra.Command {
+	return &cobra.Command{
+		Use:   "txn",
+		Short: "Carry out a transaction, from standard input (serve --groups)",
+		Long: `Carry out a transaction over any keys, which is read from standard input as JSON: if
+all comparisons hold, the operations of success, else those of failure, at one
+moment. What came of it is printed as JSON; the exit code is 2 if a comparison did
+not hold. A transaction is not tried again when its answer is lost.`,
+		Example: `  echo '{"compare": [{"key": "a", "version": 3}],
+         "success": [{"put": {"key": "a", "value": "new"}}, {"delete": {"key": "b"}}],
+         "failure": [{"get": {"key": "a"}}]}' | raftlab kv txn`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			transaction, err := readInput(cmd, httpkv.MaxTxnBytes, "transaction")
+			if err != nil {
+				return err
+			}
+			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+				answer, err := client.Txn(ctx, []byte(transaction))
+				if err != nil {
+					return err
+				}
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(answer); err != nil || answer.Succeeded {
+					return err
+				}
+				return &exitError{code: exitMismatch}
+			})
+		},
+	}
 }
 
 // scanOptions are the flags of scan.

@@ -56,6 +56,20 @@ func TestShardsCommands(t *testing.T) {
 			t.Errorf("raftlab %s: %+v; want exit code %d, output %q and error %q", step.args, got, step.code, step.out, step.err)
 		}
 	}
+	for _, step := range []struct {
+		txn  string
+		want outcome
+	}{
+		{`{"compare":[{"key":"a","value":"12"}],"success":[{"delete":{"key":"b"}},{"get":{"key":"a"}}]}`,
+			outcome{out: `{"succeeded":true,"results":[{"status":"ok"},{"status":"ok","value":"12","version":2}]}` + "\n"}},
+		{`{"compare":[{"key":"b","version":0,"result":"NOT_EQUAL"}],"failure":[{"get":{"key":"b"}}]}`,
+			outcome{code: exitMismatch, out: `{"succeeded":false,"results":[{"status":"not_found"}]}` + "\n"}},
+		{`{"compare":[]`, outcome{code: exitRefused, err: "raftlab: the transaction: unexpected EOF\n"}},
+	} {
+		if got := s.raftlab(strings.NewReader(step.txn), "kv", "txn"); got != step.want {
+			t.Errorf("raftlab kv txn of %s: %+v; want %+v", step.txn, got, step.want)
+		}
+	}
 	if l := layout(); l.Shards[0].Group != 1 {
 		t.Errorf("shard 0 was moved to group 1; it is at %+v", l.Shards[0])
 	}
@@ -78,6 +92,9 @@ func TestShardsOfAPlainStore(t *testing.T) {
 	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--replicas", "1")
 	if got := s.raftlab(nil, "shards"); got.code != exitRefused || !strings.Contains(got.err, "serve --groups") {
 		t.Errorf("shards: %+v", got)
+	}
+	if got := s.raftlab(strings.NewReader(`{"success":[{"get":{"key":"a"}}]}`), "kv", "txn"); got.code != exitRefused || !strings.Contains(got.err, "serve --groups") {
+		t.Errorf("kv txn: %+v", got)
 	}
 	for _, groups := range []string{"0", "11", "-1"} {
 		if got := raftlab(t, nil, "serve", "--groups", groups); got.code != exitUsage || !strings.Contains(got.err, "--groups is "+groups+"; want 1 to 10") {

@@ -5,12 +5,98 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"raftlab/internal/cluster"
 	"raftlab/kv"
 )
+
+var benchValue = string(make([]byte, 100))
+
+// put makes so many writes of so many keys, 256 at a time. It returns how long
+// the slowest took.
+func put(b *testing.B, c *cluster.Cluster, writes, keys int) time.Duration {
+	work := make(chan int)
+	var slowest atomic.Int64
+	var running sync.WaitGroup
+	for range 256 {
+		running.Go(func() {
+			for n := range work {
+				start := time.Now()
+				if _, err := c.Do(context.Background(), "", kv.Put(fmt.Sprintf("key %d", n%keys), benchValue)); err != nil {
+					b.Error(err)
+				}
+				took := int64(time.Since(start))
+				for was := slowest.Load(); was < took && !slowest.CompareAndSwap(was, took); was = slowest.Load() {
+				}
+			}
+		})
+	}
+	for n := range writes {
+		work <- n
+	}
+	close(work)
+	running.Wait()
+	return time.Duration(slowest.Load())
+}
+
+// BenchmarkOverwrite writes 100 keys again and again, with a snapshot after each
+// MiB of log, and reports the size of the largest data file (MB).
+func BenchmarkOverwrite(b *testing.B) {
+	c, err := cluster.Open(b.TempDir(), cluster.Options{SnapshotBytes: 1 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	for b.Loop() {
+		put(b, c, 10_000, 100)
+	}
+	size := int64(0)
+	for _, r := range c.Status() {
+		size = max(size, r.FileBytes)
+	}
+	b.ReportMetric(float64(size)/1e6, "file-MB")
+}
+
+// BenchmarkMillionKeys loads 1,000,000 keys with values of 100 bytes, and opens them
+// again. It reports the slowest write, the live heap (MB) and the time from the
+// opening to the first answer.
+func BenchmarkMillionKeys(b *testing.B) {
+	const keys = 1_000_000
+	for b.Loop() {
+		dir := b.TempDir()
+		c, err := cluster.Open(dir, cluster.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		start := time.Now()
+		slowest := put(b, c, keys, keys)
+		b.ReportMetric(keys/time.Since(start).Seconds(), "writes/s")
+		b.ReportMetric(slowest.Seconds(), "slowest-s")
+		runtime.GC()
+		var mem runtime.MemStats
+		runtime.ReadMemStats(&mem)
+		b.ReportMetric(float64(mem.HeapAlloc)/1e6, "heap-MB")
+		if err := c.Close(); err != nil {
+			b.Fatal(err)
+		}
+		start = time.Now()
+		if c, err = cluster.Open(dir, cluster.Options{}); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := c.Do(context.Background(), "", kv.Get("key 999999")); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(time.Since(start).Seconds(), "restart-s")
+		if err := c.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
 
 // BenchmarkRestart opens a cluster that holds 100,000 keys with values of 100 bytes,
 // until it answers.
@@ -21,23 +107,7 @@ func BenchmarkRestart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	value := string(make([]byte, 100))
-	work := make(chan int)
-	var running sync.WaitGroup
-	for range 256 {
-		running.Go(func() {
-			for n := range work {
-				if _, err := c.Do(context.Background(), "", kv.Put(fmt.Sprintf("key %d", n), value)); err != nil {
-					b.Error(err)
-				}
-			}
-		})
-	}
-	for n := range keys {
-		work <- n
-	}
-	close(work)
-	running.Wait()
+	put(b, c, keys, keys)
 	for b.Loop() {
 		if err := c.Close(); err != nil {
 			b.Fatal(err)
@@ -46,7 +116,7 @@ func BenchmarkRestart(b *testing.B) {
 			b.Fatal(err)
 		}
 		result, err := c.Do(context.Background(), "", kv.Get("key 99999"))
-		if err != nil || result.Value != value {
+		if err != nil || result.Value != benchValue {
 			b.Fatalf("%v, error %v", result.Status, err)
 		}
 	}

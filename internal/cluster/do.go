@@ -34,11 +34,33 @@ type session struct {
 	seq    uint64 // of the last write
 }
 
-// sessions are sessions of the cluster's own. There are as many as there were
-// writes at the same time.
-type sessions struct {
-	mu   sync.Mutex
-	idle []session // that no request uses now
+// sessions are sessions of the cluster's own.
+type sessions struct{ idle[session] }
+
+// idle are things that one request at a time uses, and none uses now. There are as
+// many as there were requests at the same time.
+type idle[T any] struct {
+	mu  sync.Mutex
+	all []T
+}
+
+// take takes one away, or makes one.
+func (i *idle[T]) take(make func() T) T {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := len(i.all)
+	if n == 0 {
+		return make()
+	}
+	one := i.all[n-1]
+	i.all = i.all[:n-1]
+	return one
+}
+
+func (i *idle[T]) giveBack(one T) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.all = append(i.all, one)
 }
 
 // executor executes an operation, the command seq of a session's client.
@@ -82,7 +104,7 @@ func hash(s string) uint64 {
 
 // once carries out a write in a session of the cluster's own.
 func (own *sessions) once(ctx context.Context, op kv.Op, execute executor) (kv.Result, error) {
-	s := own.take()
+	s := own.take(newSession)
 	s.seq++
 	result, err := execute(ctx, s, op)
 	switch {
@@ -90,31 +112,16 @@ func (own *sessions) once(ctx context.Context, op kv.Op, execute executor) (kv.R
 		own.giveBack(s)
 	case errors.Is(err, rsm.ErrSessionExpired) && !errors.Is(err, ErrUnknown):
 		// It had gone unused for long. Nothing was done in it.
-		return execute(ctx, session{client: newClient(), seq: 1}, op)
+		s = newSession()
+		s.seq++
+		return execute(ctx, s, op)
 	}
 	// After another error the write may be in the log still: its session is
 	// not used again.
 	return result, err
 }
 
-func newClient() uint64 { return max(rand.Uint64(), 1) }
-
-func (own *sessions) take() session {
-	own.mu.Lock()
-	defer own.mu.Unlock()
-	if n := len(own.idle); n > 0 {
-		s := own.idle[n-1]
-		own.idle = own.idle[:n-1]
-		return s
-	}
-	return session{client: newClient()}
-}
-
-func (own *sessions) giveBack(s session) {
-	own.mu.Lock()
-	defer own.mu.Unlock()
-	own.idle = append(own.idle, s)
-}
+func newSession() session { return session{client: max(rand.Uint64(), 1)} }
 
 // execute tries leader after leader until one gives a result.
 func (c *Cluster) execute(ctx context.Context, s session, op kv.Op) (kv.Result, error) {

@@ -27,8 +27,11 @@ type Sharded struct {
 	*servers
 	groups   int
 	sessions [shardctrler.NShards]sessions
+	ctrlers  []*labrpc.ClientEnd
 	store    *shardkv.Clerk
 	layout   *shardctrler.Clerk
+	// A clerk makes one transaction at a time, so each has one for itself.
+	transactors idle[*shardkv.Clerk]
 
 	stop    context.CancelFunc
 	joining sync.WaitGroup // of the first groups
@@ -52,17 +55,13 @@ func OpenSharded(dir string, opts Options) (*Sharded, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ends := s.ends(0, m.controllerNumbers())
-	c := &Sharded{
-		servers: s,
-		groups:  m.Groups,
-		store:   shardkv.MakeClerk(ends, s.endByName(0)),
-		layout:  shardctrler.MakeClerk(ends),
-		stop:    cancel,
-	}
+	c := &Sharded{servers: s, groups: m.Groups, ctrlers: s.ends(0, m.controllerNumbers()), stop: cancel}
+	c.store, c.layout = c.makeClerk(), shardctrler.MakeClerk(c.ctrlers)
 	c.joining.Go(func() { c.joinFirst(ctx) })
 	return c, nil
 }
+
+func (c *Sharded) makeClerk() *shardkv.Clerk { return shardkv.MakeClerk(c.ctrlers, c.endByName(0)) }
 
 // OpenAny opens what a data directory holds, or is to hold: a [Sharded] store if
 // it has groups, else a [Cluster].
@@ -230,6 +229,18 @@ func (c *Sharded) execute(ctx context.Context, s session, op kv.Op) (kv.Result, 
 	}
 	if ctx.Err() != nil && err != nil {
 		return kv.Result{}, gaveUp(!op.ReadOnly())
+	}
+	return result, err
+}
+
+// Txn carries out a transaction, once, and waits for its groups until ctx ends.
+func (c *Sharded) Txn(ctx context.Context, t shardkv.Txn) (shardkv.TxnResult, error) {
+	ck := c.transactors.take(c.makeClerk)
+	result, err := ck.Txn(ctx, t)
+	c.transactors.giveBack(ck)
+	if ctx.Err() != nil && err != nil {
+		writes := slices.ContainsFunc(slices.Concat(t.Then, t.Else), func(op kv.Op) bool { return !op.ReadOnly() })
+		return shardkv.TxnResult{}, gaveUp(writes)
 	}
 	return result, err
 }

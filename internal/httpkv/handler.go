@@ -20,6 +20,7 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/kv"
 	"raftlab/shardctrler"
+	"raftlab/shardkv"
 )
 
 // Cluster is what a [Handler] serves; *cluster.Cluster is one.
@@ -81,6 +82,7 @@ func NewHandler(c Cluster, opts Options) http.Handler {
 	} else {
 		h.handle("/v1/shards", noShards)
 		h.handle("/v1/shards/{verb}", noShards)
+		h.handle("POST /v1/txn", noTxn)
 	}
 	return h
 }
@@ -181,7 +183,7 @@ func (a *answer) WriteHeader(status int)      { a.status = status }
 
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
-	if e.status >= http.StatusInternalServerError && e.status != http.StatusServiceUnavailable {
+	if e.status == http.StatusInternalServerError {
 		h.opts.Logger.Error("request failed", "method", r.Method, "path", r.URL.EscapedPath(), "error", err)
 	}
 	if e.status == http.StatusServiceUnavailable {
@@ -213,6 +215,10 @@ func asError(err error) *Error {
 		status, code = http.StatusNotFound, NoReplica
 	case errors.Is(err, cluster.ErrNoGroup):
 		status, code = http.StatusNotFound, NoGroup
+	case errors.Is(err, shardkv.ErrTxnInvalid):
+		status, code = http.StatusBadRequest, BadRequest
+	case errors.Is(err, shardkv.ErrTxnTooLarge):
+		status, code = http.StatusRequestEntityTooLarge, ValueTooLarge
 	case errors.Is(err, shardctrler.ErrInvalid):
 		status, code = http.StatusConflict, InvalidLayout
 	case errors.Is(err, cluster.ErrRunning), errors.Is(err, cluster.ErrStopped):
@@ -252,12 +258,19 @@ func keyOf(r *http.Request) (string, *Error) {
 			"a key takes no query (%s), but for POST, which appends: op=append; a ? in a key is %%3F", r.URL.RawQuery)
 	case err != nil:
 		return "", failure(http.StatusBadRequest, BadRequest, "the key: %v", err)
-	case key == "":
-		return "", failure(http.StatusBadRequest, EmptyKey, "the key is empty; it has 1 to %d bytes", cluster.Limits.Key)
-	case len(key) > cluster.Limits.Key:
-		return "", failure(http.StatusRequestEntityTooLarge, KeyTooLarge, "the key has %d bytes; the limit is %d", len(key), cluster.Limits.Key)
 	}
-	return key, nil
+	return key, checkKey(key)
+}
+
+// checkKey says what is wrong with a key.
+func checkKey(key string) *Error {
+	switch {
+	case key == "":
+		return failure(http.StatusBadRequest, EmptyKey, "the key is empty; it has 1 to %d bytes", cluster.Limits.Key)
+	case len(key) > cluster.Limits.Key:
+		return failure(http.StatusRequestEntityTooLarge, KeyTooLarge, "the key has %d bytes; the limit is %d", len(key), cluster.Limits.Key)
+	}
+	return nil
 }
 
 func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
@@ -342,7 +355,7 @@ func readWrite(w http.ResponseWriter, r *http.Request, make func(key, value stri
 	if values := r.Header.Values("Idempotency-Key"); len(values) > 1 || len(values) == 1 && idempotencyKey == "" || len(idempotencyKey) > maxIdempotencyKey {
 		return kv.Op{}, "", failure(http.StatusBadRequest, BadRequest, "a request has one Idempotency-Key, of 1 to %d bytes", maxIdempotencyKey)
 	}
-	value, bad := readBody(w, r)
+	value, bad := readBody(w, r, int64(cluster.Limits.Value), "value")
 	if bad != nil {
 		return kv.Op{}, "", bad
 	}
@@ -350,10 +363,9 @@ func readWrite(w http.ResponseWriter, r *http.Request, make func(key, value stri
 	return op, idempotencyKey, bad
 }
 
-// readBody reads no more of a body than a value may have.
-func readBody(w http.ResponseWriter, r *http.Request) (string, *Error) {
-	limit := int64(cluster.Limits.Value)
-	tooLarge := failure(http.StatusRequestEntityTooLarge, ValueTooLarge, "the value is over the limit of %d bytes", limit)
+// readBody reads no more of a body than what it stands for may have.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, what string) (string, *Error) {
+	tooLarge := failure(http.StatusRequestEntityTooLarge, ValueTooLarge, "the %s is over the limit of %d bytes", what, limit)
 	if r.ContentLength > limit {
 		w.Header().Set("Connection", "close") // what follows is not read
 		return "", tooLarge

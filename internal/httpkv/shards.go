@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"raftlab/internal/cluster"
+	"raftlab/shardkv"
 )
 
 // Shards is what a [Handler] serves besides, if its cluster has it: a store
@@ -20,6 +21,7 @@ type Shards interface {
 	Join(ctx context.Context, groups []int) (int, error)
 	Leave(ctx context.Context, groups []int) (int, error)
 	Move(ctx context.Context, shard, group int) (int, error)
+	Txn(ctx context.Context, t shardkv.Txn) (shardkv.TxnResult, error)
 }
 
 // Rearranged is the answer to a change of the layout.
@@ -28,6 +30,7 @@ type Rearranged struct {
 }
 
 func (h *handler) handleShards(s Shards) {
+	h.handle("POST /v1/txn", h.transact(s))
 	h.handle("GET /v1/shards", func(w http.ResponseWriter, r *http.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), h.opts.Patience)
 		defer cancel()

@@ -4,7 +4,6 @@ package httpkv
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -36,6 +35,7 @@ const (
 	NoLeader        Code = "no_leader"        // 503: nothing was done; try again
 	OutcomeUnknown  Code = "outcome_unknown"  // 503: done or not; try again with the same Idempotency-Key
 	Internal        Code = "internal"         // 500
+	NeedsGroups     Code = "needs_groups"     // 501: a store without groups has no transactions
 )
 
 // Error is what the body of a response above 399 says, under "error".
@@ -68,41 +68,70 @@ func textOf(s string) (plain, inBase64 *string) {
 	return nil, &encoded
 }
 
-func bytesOf(plain, inBase64 *string) (string, error) {
-	if inBase64 == nil {
-		if plain == nil {
-			return "", errors.New("an item lacks its key or value")
-		}
+func bytesOf(name string, plain, inBase64 *string) (string, error) {
+	switch {
+	case plain != nil && inBase64 != nil:
+		return "", fmt.Errorf("%s and %[1]s_base64 are both there", name)
+	case plain != nil:
 		return *plain, nil
+	case inBase64 != nil:
+		b, err := base64.StdEncoding.DecodeString(*inBase64)
+		return string(b), err
 	}
-	b, err := base64.StdEncoding.DecodeString(*inBase64)
-	return string(b), err
+	return "", fmt.Errorf("there is no %s", name)
 }
+
+// keyText is a key in JSON.
+type keyText struct {
+	Key       *string `json:"key,omitempty"`
+	KeyBase64 *string `json:"key_base64,omitempty"` // in place of key, if that is not UTF-8
+}
+
+func (k keyText) key() (string, error) {
+	key, err := bytesOf("key", k.Key, k.KeyBase64)
+	if err != nil {
+		return "", err
+	}
+	if bad := checkKey(key); bad != nil {
+		return "", bad
+	}
+	return key, nil
+}
+
+// valueText is a value in JSON.
+type valueText struct {
+	Value       *string `json:"value,omitempty"`
+	ValueBase64 *string `json:"value_base64,omitempty"` // in place of value, if that is not UTF-8
+}
+
+func valueTextOf(value string) (v valueText) {
+	v.Value, v.ValueBase64 = textOf(value)
+	return v
+}
+
+func (v valueText) value() (string, error) { return bytesOf("value", v.Value, v.ValueBase64) }
 
 // Item is a key in a [Page].
 type Item struct {
-	Key         *string `json:"key,omitempty"`
-	KeyBase64   *string `json:"key_base64,omitempty"` // in place of key, if that is not UTF-8
-	Value       *string `json:"value,omitempty"`
-	ValueBase64 *string `json:"value_base64,omitempty"` // in place of value, if that is not UTF-8
-	Version     uint64  `json:"version"`
+	keyText
+	valueText
+	Version uint64 `json:"version"`
 }
 
 // ItemOf returns a pair as JSON can hold it.
 func ItemOf(p kv.Pair) Item {
-	item := Item{Version: p.Version}
+	item := Item{Version: p.Version, valueText: valueTextOf(p.Value)}
 	item.Key, item.KeyBase64 = textOf(p.Key)
-	item.Value, item.ValueBase64 = textOf(p.Value)
 	return item
 }
 
 // Pair returns the item's bytes.
 func (i Item) Pair() (kv.Pair, error) {
-	key, err := bytesOf(i.Key, i.KeyBase64)
+	key, err := i.key()
 	if err != nil {
 		return kv.Pair{}, err
 	}
-	value, err := bytesOf(i.Value, i.ValueBase64)
+	value, err := i.value()
 	return kv.Pair{Key: key, Value: value, Version: i.Version}, err
 }
 

@@ -1,0 +1,148 @@
+//go:build !wasip1
+
+package httpkv_test
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"raftlab/internal/cluster"
+	"raftlab/internal/httpkv"
+	"raftlab/kv"
+)
+
+// serveGroups serves a store of two groups.
+func serveGroups(t *testing.T) (*cluster.Sharded, *httptest.Server) {
+	c, err := cluster.OpenSharded(t.TempDir(), cluster.Options{Groups: 2, Replicas: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(httpkv.NewHandler(c, httpkv.Options{Patience: 3 * time.Second}))
+	t.Cleanup(func() {
+		server.Close()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c, server
+}
+
+func TestTxn(t *testing.T) {
+	t.Parallel()
+	_, server := serveGroups(t)
+	large := strings.Repeat("v", 1<<20)
+	for _, x := range []struct {
+		body   string
+		status int
+		want   string
+	}{
+		{`{"success":[{"put":{"key":"a","value":"1"}}]}`, 200, `{"succeeded":true,"results":[{"status":"ok","version":1}]}`},
+		{`{"compare":[{"key":"a","value":"1"},{"key":"b","version":0}],"success":[{"append":{"key":"a","value":"2"}},{"put":{"key":"c","value_base64":"/w=="}}],"failure":[{"delete":{"key":"a"}}]}`,
+			200, `{"succeeded":true,"results":[{"status":"ok"},{"status":"ok"}]}`},
+		{`{"success":[{"get":{"key":"a"}},{"get":{"key":"c"}},{"get":{"key":"b"}}]}`,
+			200, `{"succeeded":true,"results":[{"status":"ok","value":"12","version":2},{"status":"ok","value_base64":"/w==","version":1},{"status":"not_found"}]}`},
+		{`{"compare":[{"key":"a","result":"GREATER","value":"12"}],"success":[{"delete":{"key":"a"}}],"failure":[{"delete":{"key":"b"}}]}`,
+			200, `{"succeeded":false,"results":[{"status":"not_found"}]}`},
+		{`{"compare":[{"key":"a","result":"LESS","version":3},{"key":"a","result":"NOT_EQUAL","value":"1"}],"success":[{"get":{"key":"a"}}]}`,
+			200, `{"succeeded":true,"results":[{"status":"ok","value":"12","version":2}]}`},
+		{`{"compare":[{"key":"a","version":1}]}`, 200, `{"succeeded":false,"results":[]}`},
+		{``, 400, "bad_request"},
+		{`{}`, 400, "bad_request"},
+		{`[]`, 400, "bad_request"},
+		{`{"success":[{"put":{"key":"a","value":"x"}}]} {}`, 400, "bad_request"},
+		{`{"sucess":[{"put":{"key":"a","value":"x"}}]}`, 400, "bad_request"},
+		{`{"success":[{}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"key":"a","value":"x"},"get":{"key":"a"}}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"key":"a"}}]}`, 400, "bad_request"},
+		{`{"success":[{"get":{"key":"a","value":"x"}}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"value":"x"}}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"key":"a","key_base64":"YQ==","value":"x"}}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"key":"a","value_base64":"?"}}]}`, 400, "bad_request"},
+		{`{"success":[{"get":{"key":""}}]}`, 400, "empty_key"},
+		{`{"compare":[{"key":"a","result":"SAME","version":1}]}`, 400, "bad_request"},
+		{`{"compare":[{"key":"a","version":1,"value":"x"}]}`, 400, "bad_request"},
+		{`{"compare":[{"key":"a"}]}`, 400, "bad_request"},
+		{`{"compare":[{"key":"a","version":-1}]}`, 400, "bad_request"},
+		{`{"success":[` + strings.Repeat(`{"get":{"key":"a"}},`, 256) + `{"get":{"key":"a"}}]}`, 400, "bad_request"},
+		{`{"success":[{"get":{"key":"` + large[:1025] + `"}}]}`, 413, "key_too_large"},
+		{`{"success":[{"put":{"key":"a","value":"x"}},{"append":{"key":"a","value":"` + large + `"}}]}`, 413, "value_too_large"},
+		{`{"success":[{"put":{"key":"a","value":"` + strings.Repeat(large, 4) + `"}}]}`, 413, "value_too_large"},
+		{`{"success":[{"get":{"key":"a"}}]}`, 200, `{"succeeded":true,"results":[{"status":"ok","value":"12","version":2}]}`},
+	} {
+		exchange{method: "POST", path: "/v1/txn", body: x.body, status: x.status, want: x.want}.run(t, server.URL)
+	}
+	exchange{"GET", "/v1/txn", "", "", 405, "no_method", "Allow: POST"}.run(t, server.URL)
+	exchange{"POST", "/v1/txn", "Idempotency-Key: K", "{}", 400, "bad_request", ""}.run(t, server.URL)
+	_, plain := serve(t)
+	exchange{"POST", "/v1/txn", "", `{"success":[{"get":{"key":"a"}}]}`, 501, "needs_groups", ""}.run(t, plain.URL)
+}
+
+// TestTransfers moves money between accounts in all shards, with many clients at a
+// time: of the sum nothing is ever lost or made.
+func TestTransfers(t *testing.T) {
+	t.Parallel()
+	_, server := serveGroups(t)
+	client := &httpkv.Client{BaseURL: server.URL}
+	for n := range 4 {
+		if _, err := client.Do(t.Context(), httpkv.Write{Op: kv.Put(fmt.Sprint(n), "100")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	balance := func(n int) (value int, version uint64) {
+		pair, err := client.Get(t.Context(), fmt.Sprint(n))
+		if err == nil {
+			_, err = fmt.Sscan(pair.Value, &value)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return value, pair.Version
+	}
+	var clients sync.WaitGroup
+	for i := range 8 {
+		clients.Go(func() {
+			for n := range 10 {
+				from, to := (i+n)%4, (i+n+1+n%3)%4
+				for done := false; !done && !t.Failed(); {
+					a, va := balance(from)
+					b, vb := balance(to)
+					answer, err := client.Txn(t.Context(), fmt.Appendf(nil,
+						`{"compare":[{"key":"%d","version":%d},{"key":"%d","version":%d}],
+						"success":[{"put":{"key":"%[1]d","value":"%[5]d"}},{"put":{"key":"%[3]d","value":"%[6]d"}}]}`, from, va, to, vb, a-1, b+1))
+					if err != nil {
+						t.Error(err)
+					}
+					done = answer.Succeeded
+				}
+			}
+		})
+	}
+	clients.Wait()
+	sum := 0
+	for n := range 4 {
+		value, _ := balance(n)
+		sum += value
+	}
+	if sum != 400 {
+		t.Errorf("the accounts have %d; want 400", sum)
+	}
+}
+
+// TestTxnWithoutAGroup: what a transaction over a group that is away came to is
+// not known if it writes; if it only reads nothing was done.
+func TestTxnWithoutAGroup(t *testing.T) {
+	t.Parallel()
+	c, server := serveGroups(t)
+	exchange{"PUT", "/v1/kv/a", "", "1", 200, `{"version":1}`, ""}.run(t, server.URL)
+	for _, n := range []int{1, 2} {
+		if err := c.Stop(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exchange{"POST", "/v1/txn", "", `{"success":[{"put":{"key":"a","value":"x"}}]}`, 503, "outcome_unknown", "Retry-After: 1"}.run(t, server.URL)
+	exchange{"POST", "/v1/txn", "", `{"success":[{"get":{"key":"a"}}]}`, 503, "no_leader", "Retry-After: 1"}.run(t, server.URL)
+}
