@@ -240,3 +240,24 @@ func TestFileCutWhileOpen(t *testing.T) {
 		t.Errorf("Load returned %v; want ErrCorrupt", err)
 	}
 }
+
+// A creation that a crash interrupted is begun anew, whatever it left.
+func TestCreateAfterACrash(t *testing.T) {
+	for name, left := range map[string][]byte{"empty": nil, "torn": bytes.Repeat([]byte{0xed}, 5000), "one page": make([]byte, 4096)} {
+		path := filepath.Join(t.TempDir(), "store.bolt")
+		if err := os.WriteFile(path+".new", left, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := boltstore.Create(path); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		store, err := boltstore.Open(path, boltstore.Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -102,15 +102,18 @@ func Create(path string) error {
 	return nil
 }
 
-// initialize writes an empty store. What an interrupted one left is used again.
+// initialize writes an empty store, in the place of what an interrupted one left.
 func initialize(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	db, err := bbolt.Open(path, 0o600, Options{}.bolt(false))
 	if err != nil {
 		return err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{stateBucket, logBucket, chunkBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
 		}
