@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"unicode"
 	"unicode/utf8"
@@ -27,8 +28,8 @@ func newKVCommand() *cobra.Command {
 		Long: `Read and write keys of a running server.
 
 A VALUE that is left out, or is -, is read from standard input, byte by byte as
-it is; get writes a value to standard output in the same way. Writes print the
-key's new version. Each write happens once, however often it has to be tried.
+it is; get writes a value to standard output in the same way (to a terminal, with
+a newline). Writes print the key's new version. Each write happens once, however often it has to be tried.
 
 Exit codes: 0 done; 1 the key is not there; 2 the key has another version;
 3 the server does not answer, or has no leader; 4 the server refuses (too large,
@@ -65,6 +66,9 @@ func newGetCommand(conn *connection) *cobra.Command {
 					fmt.Fprintln(cmd.OutOrStdout(), pair.Version)
 					return nil
 				}
+				if isTerminal(cmd.OutOrStdout()) {
+					pair.Value += "\n" // or the prompt would follow on the value
+				}
 				_, err = io.WriteString(cmd.OutOrStdout(), pair.Value)
 				return err
 			})
@@ -72,6 +76,15 @@ func newGetCommand(conn *connection) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&showVersion, "version", false, "print the key's version, in place of its value")
 	return cmd
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func newPutCommand(conn *connection) *cobra.Command {

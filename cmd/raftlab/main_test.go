@@ -220,7 +220,7 @@ func TestUnavailable(t *testing.T) {
 			t.Fatalf("stop %s: %+v", n, got)
 		}
 	}
-	if got := s.raftlab(nil, "kv", "put", "a", "1", "--timeout", "1s"); got.code != exitUnavailable {
+	if got := s.raftlab(nil, "kv", "put", "a", "1", "--timeout", "1s"); got.code != exitUnavailable || !strings.Contains(got.err, "1 of 3 replicas run") {
 		t.Errorf("without a majority: %+v", got)
 	}
 	resp, err := http.Get(s.url + "/v1/kv/a")

@@ -13,6 +13,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -20,7 +21,7 @@ import (
 )
 
 func main() {
-	server := flag.String("server", "http://127.0.0.1:8400", "the server's URL")
+	server := flag.String("server", cmp.Or(os.Getenv("RAFTLAB_SERVER"), "http://127.0.0.1:8400"), "the server's URL (also: RAFTLAB_SERVER)")
 	clients := flag.Int("clients", 16, "how many clients there are")
 	span := flag.Duration("step", 2*time.Second, "how long the load goes on after each change")
 	flag.Parse()

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unicode"
@@ -82,9 +81,8 @@ type counter struct {
 func (c *counter) countAll(words []string, clients int) error {
 	work := make(chan string)
 	errs := make(chan error, clients)
-	var running sync.WaitGroup
 	for range clients {
-		running.Go(func() {
+		go func() {
 			var failed error
 			for word := range work { // to the end, so that nobody waits to hand one out
 				if failed == nil {
@@ -92,19 +90,19 @@ func (c *counter) countAll(words []string, clients int) error {
 				}
 			}
 			errs <- failed
-		})
+		}()
 	}
 	for _, word := range words {
 		work <- word
 	}
 	close(work)
-	running.Wait()
-	close(errs)
-	var all []error
-	for err := range errs {
-		all = append(all, err)
+	var first error // the others' are likely the same
+	for range clients {
+		if err := <-errs; first == nil {
+			first = err
+		}
 	}
-	return errors.Join(all...)
+	return first
 }
 
 // increment adds one to a word's count.

@@ -17,6 +17,7 @@
 package main
 
 import (
+	"cmp"
 	_ "embed"
 	"flag"
 	"fmt"
@@ -27,7 +28,7 @@ import (
 var text string
 
 func main() {
-	server := flag.String("server", "http://127.0.0.1:8400", "the server's URL")
+	server := flag.String("server", cmp.Or(os.Getenv("RAFTLAB_SERVER"), "http://127.0.0.1:8400"), "the server's URL (also: RAFTLAB_SERVER)")
 	file := flag.String("file", "", "the text; default: one of the example's own")
 	clients := flag.Int("clients", 16, "how many clients count at the same time")
 	stop := flag.Bool("stop", true, "stop the replica that leads, in the middle, and start it at the end")

@@ -128,8 +128,10 @@ func (c *Cluster) execute(ctx context.Context, s session, op kv.Op) (kv.Result, 
 	unsure := false // an earlier try may still take effect
 	for {
 		leader := c.leader(ctx)
-		if leader == nil {
-			return kv.Result{}, gaveUp(unsure)
+		if leader == nil && !unsure {
+			return kv.Result{}, c.noLeader()
+		} else if leader == nil {
+			return kv.Result{}, ErrUnknown
 		}
 		result, err := leader.Do(ctx, s.client, s.seq, op)
 		switch {
@@ -147,11 +149,15 @@ func (c *Cluster) execute(ctx context.Context, s session, op kv.Op) (kv.Result, 
 	}
 }
 
-func gaveUp(unsure bool) error {
-	if unsure {
-		return ErrUnknown
+// noLeader is ErrNoLeader with what there is.
+func (c *Cluster) noLeader() error {
+	run := 0
+	for _, r := range c.replicas {
+		if now := r.current(); now != nil && now.failure() == nil {
+			run++
+		}
 	}
-	return ErrNoLeader
+	return fmt.Errorf("%w: %d of %d replicas run", ErrNoLeader, run, len(c.replicas))
 }
 
 // leader waits for a replica that believes it leads; nil: ctx ended first.

@@ -228,9 +228,18 @@ func (c *Sharded) execute(ctx context.Context, s session, op kv.Op) (kv.Result, 
 		result, err = c.store.DoAs(ctx, s.client, s.seq, op)
 	}
 	if ctx.Err() != nil && err != nil {
-		return kv.Result{}, gaveUp(!op.ReadOnly())
+		return kv.Result{}, gaveUp(op)
 	}
 	return result, err
+}
+
+// gaveUp says that there was no answer in time, which need not mean that what
+// writes was not done.
+func gaveUp(ops ...kv.Op) error {
+	if slices.ContainsFunc(ops, func(op kv.Op) bool { return !op.ReadOnly() }) {
+		return ErrUnknown
+	}
+	return ErrNoLeader
 }
 
 // Txn carries out a transaction, once, and waits for its groups until ctx ends.
@@ -239,8 +248,7 @@ func (c *Sharded) Txn(ctx context.Context, t shardkv.Txn) (shardkv.TxnResult, er
 	result, err := ck.Txn(ctx, t)
 	c.transactors.giveBack(ck)
 	if ctx.Err() != nil && err != nil {
-		writes := slices.ContainsFunc(slices.Concat(t.Then, t.Else), func(op kv.Op) bool { return !op.ReadOnly() })
-		return shardkv.TxnResult{}, gaveUp(writes)
+		return shardkv.TxnResult{}, gaveUp(slices.Concat(t.Then, t.Else)...)
 	}
 	return result, err
 }

@@ -132,6 +132,7 @@ func (c *Client) ChangeReplica(ctx context.Context, number int, verb string) err
 // send makes a request until it has an answer that is no 503.
 func (c *Client) send(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, []byte, error) {
 	pause := firstPause
+	var why error // of the last try that came to its end
 	for {
 		resp, answer, err := c.try(ctx, method, path, header, body)
 		if err == nil && resp.StatusCode < 400 {
@@ -142,10 +143,13 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 				return nil, nil, err
 			}
 		}
+		if ctx.Err() == nil || why == nil {
+			why = err
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, why)
 		}
 		pause = min(2*pause, maxPause)
 	}
