@@ -86,10 +86,10 @@ func do(ctx context.Context, idempotencyKey string, op kv.Op, own *sessions, exe
 	case idempotencyKey == "":
 		return own.once(ctx, op, execute)
 	}
-	op.Tag = hash(fmt.Sprintf("%d %q %t %d", op.Kind, op.Value, op.Conditional, op.Version))
+	op.Tag = hash(fmt.Sprint(op.Kind, op.Conditional, op.Version), op.Value)
 	// The session is op.Key's too: a shard cannot tell what was written to others
 	// under the same idempotency key, and with groups and without it should be one rule.
-	result, err := execute(ctx, session{client: hash(fmt.Sprintf("%q %q", idempotencyKey, op.Key)), seq: 1}, op)
+	result, err := execute(ctx, session{client: hash(idempotencyKey, op.Key), seq: 1}, op)
 	if err == nil && result.Tag != op.Tag {
 		return kv.Result{}, ErrKeyReused
 	}
@@ -97,9 +97,12 @@ func do(ctx context.Context, idempotencyKey string, op kv.Op, own *sessions, exe
 }
 
 // hash returns 64 bits of SHA-256, and not 0.
-func hash(s string) uint64 {
-	sum := sha256.Sum256([]byte(s))
-	return max(binary.BigEndian.Uint64(sum[:]), 1)
+func hash(parts ...string) uint64 {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return max(binary.BigEndian.Uint64(h.Sum(nil)), 1)
 }
 
 // once carries out a write in a session of the cluster's own.

@@ -252,21 +252,23 @@ func (h *handler) do(r *http.Request, idempotencyKey string, op kv.Op) (kv.Resul
 func keyOf(r *http.Request) (string, *Error) {
 	key, err := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), keyPath))
 	isAppend := r.Method == http.MethodPost && r.URL.RawQuery == "op=append"
-	switch {
+	switch bad := checkKey(key); {
+	case err != nil:
+		return "", failure(http.StatusBadRequest, BadRequest, "the key: %v", err)
+	case bad != nil:
+		return "", bad
 	case r.URL.RawQuery != "" && !isAppend:
 		return "", failure(http.StatusBadRequest, BadRequest,
 			"a key takes no query (%s), but for POST, which appends: op=append; a ? in a key is %%3F", r.URL.RawQuery)
-	case err != nil:
-		return "", failure(http.StatusBadRequest, BadRequest, "the key: %v", err)
 	}
-	return key, checkKey(key)
+	return key, nil
 }
 
 // checkKey says what is wrong with a key.
 func checkKey(key string) *Error {
 	switch {
 	case key == "":
-		return failure(http.StatusBadRequest, EmptyKey, "the key is empty; it has 1 to %d bytes", cluster.Limits.Key)
+		return failure(http.StatusBadRequest, EmptyKey, "the key is empty; it has 1 to %d bytes (GET /v1/kv lists keys)", cluster.Limits.Key)
 	case len(key) > cluster.Limits.Key:
 		return failure(http.StatusRequestEntityTooLarge, KeyTooLarge, "the key has %d bytes; the limit is %d", len(key), cluster.Limits.Key)
 	}

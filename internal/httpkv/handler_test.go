@@ -179,6 +179,7 @@ func TestStatusCodes(t *testing.T) {
 		{"PUT", "/v1/kv/large", "", large + "v", 413, "value_too_large", ""},
 		{"POST", "/v1/kv/large", "", "v", 413, "value_too_large", ""},
 		{"GET", "/v1/kv/", "", "", 400, "empty_key", ""},
+		{"GET", "/v1/kv/?limit=1", "", "", 400, "empty_key", ""},
 		{"PUT", "/v1/kv/", "", "x", 400, "empty_key", ""},
 		{"PATCH", "/v1/kv/a", "", "x", 405, "no_method", "Allow: DELETE, GET, HEAD, POST, PUT"},
 		{"PUT", "/v1/kv", "", "x", 405, "no_method", "Allow: GET, HEAD"},

@@ -16,12 +16,12 @@ import (
 )
 
 // serveGroups serves a store of two groups.
-func serveGroups(t *testing.T) (*cluster.Sharded, *httptest.Server) {
+func serveGroups(t *testing.T, patience time.Duration) (*cluster.Sharded, *httptest.Server) {
 	c, err := cluster.OpenSharded(t.TempDir(), cluster.Options{Groups: 2, Replicas: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(httpkv.NewHandler(c, httpkv.Options{Patience: 3 * time.Second}))
+	server := httptest.NewServer(httpkv.NewHandler(c, httpkv.Options{Patience: patience}))
 	t.Cleanup(func() {
 		server.Close()
 		if err := c.Close(); err != nil {
@@ -33,7 +33,7 @@ func serveGroups(t *testing.T) (*cluster.Sharded, *httptest.Server) {
 
 func TestTxn(t *testing.T) {
 	t.Parallel()
-	_, server := serveGroups(t)
+	_, server := serveGroups(t, 5*time.Second)
 	large := strings.Repeat("v", 1<<20)
 	for _, x := range []struct {
 		body   string
@@ -85,7 +85,7 @@ func TestTxn(t *testing.T) {
 // time: of the sum nothing is ever lost or made.
 func TestTransfers(t *testing.T) {
 	t.Parallel()
-	_, server := serveGroups(t)
+	_, server := serveGroups(t, 5*time.Second)
 	client := &httpkv.Client{BaseURL: server.URL}
 	for n := range 4 {
 		if _, err := client.Do(t.Context(), httpkv.Write{Op: kv.Put(fmt.Sprint(n), "100")}); err != nil {
@@ -136,8 +136,10 @@ func TestTransfers(t *testing.T) {
 // not known if it writes; if it only reads nothing was done.
 func TestTxnWithoutAGroup(t *testing.T) {
 	t.Parallel()
-	c, server := serveGroups(t)
-	exchange{"PUT", "/v1/kv/a", "", "1", 200, `{"version":1}`, ""}.run(t, server.URL)
+	c, server := serveGroups(t, time.Second)
+	if err := c.Settled(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for _, n := range []int{1, 2} {
 		if err := c.Stop(n); err != nil {
 			t.Fatal(err)
