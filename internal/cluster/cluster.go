@@ -5,6 +5,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 
@@ -115,17 +116,21 @@ func all(n int, do func(i int) error) error {
 // about those that cannot be opened.
 func openAll(files []string) ([]*boltstore.Store, error) {
 	stores := make([]*boltstore.Store, len(files))
-	broken := all(len(files), func(i int) (err error) {
-		stores[i], err = boltstore.Open(files[i], boltstore.Options{})
-		return err
+	errs := make([]error, len(files))
+	broken := all(len(files), func(i int) error {
+		stores[i], errs[i] = boltstore.Open(files[i], boltstore.Options{})
+		return errs[i]
 	})
 	if broken == nil {
 		return stores, nil
 	}
-	healthy := 0
+	healthy, damaged := 0, 0
 	var best position
 	var others []error
 	for i, store := range stores {
+		if errors.Is(errs[i], boltstore.ErrCorrupt) || errors.Is(errs[i], fs.ErrNotExist) {
+			damaged++
+		}
 		if store == nil {
 			continue
 		}
@@ -137,7 +142,10 @@ func openAll(files []string) ([]*boltstore.Store, error) {
 		}
 		others = append(others, err, store.Close())
 	}
-	return nil, errors.Join(append([]error{broken, advice(files, healthy, best)}, others...)...)
+	if healthy+damaged == len(files) { // no file is just held by another, or closed to us
+		broken = errors.Join(broken, advice(files, healthy, best))
+	}
+	return nil, errors.Join(append([]error{broken}, others...)...)
 }
 
 // position is how far a replica's log reaches (section 5.4.1).

@@ -411,6 +411,25 @@ func TestDamagedFile(t *testing.T) {
 	}
 }
 
+// TestFileInUse: a file that is well and just cannot be had is not to be replaced.
+func TestFileInUse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := open(t, dir, cluster.Options{}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "replica-2.bolt")
+	store, err := boltstore.Open(path, boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	_, err = cluster.Open(dir, cluster.Options{})
+	if !errors.Is(err, boltstore.ErrLocked) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "copy") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // snapshotOf returns all files of a directory in one string.
 func snapshotOf(t *testing.T, dir string) string {
 	t.Helper()

@@ -37,7 +37,7 @@ func readManifest(dir string) (manifest, error) {
 	}
 	var m manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return m, fmt.Errorf("the manifest %s cannot be read: %w", path, err)
+		return m, fmt.Errorf(`the manifest %s cannot be read: %w; put it back as it was: {"format":%d,"replicas":N,"groups":N,"complete":true}, without groups if the store has none`, path, err, manifestFormat)
 	}
 	if m.Format != manifestFormat || m.Replicas < 1 || m.Replicas > MaxReplicas || m.Groups < 0 || m.Groups > MaxGroups {
 		return m, fmt.Errorf("the manifest %s has format %d with %d replicas and %d groups; this program reads format %d with 1 to %d replicas and up to %d groups",
