@@ -40,9 +40,9 @@ func command(args ...string) *exec.Cmd {
 // server is a raftlab serve that runs.
 type server struct {
 	*testing.T
-	cmd  *exec.Cmd
-	url  string
-	logs logBuffer
+	cmd           *exec.Cmd
+	greeting, url string
+	logs          logBuffer
 }
 
 // logBuffer may be read while a process writes to it.
@@ -87,7 +87,8 @@ func startAs(t *testing.T, cmd *exec.Cmd) *server {
 		s.cmd.Wait()
 		t.Fatalf("the server did not start: %v\n%s", err, &s.logs)
 	}
-	_, rest, _ := strings.Cut(line, "serve on ")
+	s.greeting = line
+	_, rest, _ := strings.Cut(line, " on ")
 	s.url, _, _ = strings.Cut(rest, ",")
 	return s
 }
@@ -271,6 +272,21 @@ func TestServeRefuses(t *testing.T) {
 	got := raftlab(t, nil, "serve", "--data", data, "--replicas", "5")
 	if got.code != exitFailure || !strings.Contains(got.err, "made for 3 replicas") {
 		t.Errorf("another number of replicas: %+v", got)
+	}
+}
+
+// TestNumbersOfReplicas: any number there may be is served, in good English.
+func TestNumbersOfReplicas(t *testing.T) {
+	t.Parallel()
+	for number, words := range map[string]string{"1": "1 replica serves on", "2": "2 replicas serve on", "5": "5 replicas serve on"} {
+		s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--replicas", number)
+		if !strings.Contains(s.greeting, words) {
+			t.Errorf("%s replicas: %q", number, s.greeting)
+		}
+		if got := s.raftlab(nil, "kv", "put", "a", "1"); got.out != "1\n" {
+			t.Errorf("%s replicas: %+v", number, got)
+		}
+		s.end(syscall.SIGTERM)
 	}
 }
 

@@ -129,7 +129,7 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 	if err != nil {
 		return &exitError{exitFailure, err}
 	}
-	fmt.Fprintf(out, "raftlab: %s serve on http://%s, data in %s\n", inWords(c), listener.Addr(), o.data)
+	fmt.Fprintf(out, "raftlab: %s on http://%s, data in %s\n", inWords(c), listener.Addr(), o.data)
 	handler := httpkv.NewHandler(c, httpkv.Options{Patience: o.patience, Logger: log})
 	err = errors.Join(serveHTTP(ctx, listener, handler, o.patience, log), c.Close())
 	if err != nil {
@@ -139,14 +139,25 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 	return nil
 }
 
-// inWords says what a store consists of.
+// inWords says what serves.
 func inWords(c cluster.Store) string {
 	n := len(c.Status())
-	if s, ok := c.(*cluster.Sharded); ok {
+	s, ok := c.(*cluster.Sharded)
+	switch {
+	case ok:
 		perGroup := n / (s.Groups() + 1)
-		return fmt.Sprintf("%d groups of %d replicas, and as many controllers,", s.Groups(), perGroup)
+		return fmt.Sprintf("%s of %s, and as many controllers, serve", count(s.Groups(), "group"), count(perGroup, "replica"))
+	case n == 1:
+		return "1 replica serves"
 	}
-	return fmt.Sprintf("%d replicas", n)
+	return count(n, "replica") + " serve"
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // serveHTTP serves until ctx ends, and then until the requests that are under
