@@ -257,6 +257,9 @@ func keyOf(r *http.Request) (string, *Error) {
 		return "", failure(http.StatusBadRequest, BadRequest, "the key: %v", err)
 	case bad != nil:
 		return "", bad
+	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.EscapedPath(), "/append"):
+		return "", failure(http.StatusBadRequest, BadRequest,
+			"appending is POST on the key itself; a key that does end in /append is written %%2Fappend")
 	case r.URL.RawQuery != "" && !isAppend:
 		return "", failure(http.StatusBadRequest, BadRequest,
 			"a key takes no query (%s), but for POST, which appends: op=append; a ? in a key is %%3F", r.URL.RawQuery)
