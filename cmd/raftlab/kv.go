@@ -150,7 +150,7 @@ func parseVersion(s string) (uint64, error) {
 // the arguments and the value that is the last of them, or comes from standard input.
 func writeCommand(conn *connection, cmd *cobra.Command, op func(args []string, value string) (kv.Op, error)) *cobra.Command {
 	var idempotencyKey string
-	cmd.Flags().StringVar(&idempotencyKey, "idempotency-key", "", "all writes under one key are one (default: a new one for each)")
+	cmd.Flags().StringVar(&idempotencyKey, "idempotency-key", "", "all writes of KEY under one are one (default: a new one for each)")
 	valueAt := map[string]int{"put": 1, "append": 1, "cas": 2}[cmd.Name()] // 0: it takes none
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var value string

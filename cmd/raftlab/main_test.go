@@ -306,7 +306,7 @@ func Example_help() {
 	//
 	// Flags:
 	//   -h, --help                     help for put
-	//       --idempotency-key string   all writes under one key are one (default: a new one for each)
+	//       --idempotency-key string   all writes of KEY under one are one (default: a new one for each)
 	//
 	// Global Flags:
 	//       --server string      the server's URL (also: RAFTLAB_SERVER) (default "http://127.0.0.1:8400")

@@ -42,7 +42,7 @@ type Client struct {
 // Write is a write to be made.
 type Write struct {
 	Op kv.Op // made by kv.Put, kv.Append or kv.Delete, with IfVersion if need be
-	// IdempotencyKey makes all writes under it one; "": the client draws one.
+	// IdempotencyKey makes all writes of the key under it one; "": the client draws one.
 	IdempotencyKey string
 }
 

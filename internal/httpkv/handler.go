@@ -208,7 +208,7 @@ func asError(err error) *Error {
 		err = fmt.Errorf("%w; nothing was done; try again", err)
 	case errors.Is(err, cluster.ErrUnknown):
 		status, code = http.StatusServiceUnavailable, OutcomeUnknown
-		err = fmt.Errorf("%w: the write may have taken effect, or may yet; try again with the same Idempotency-Key", err)
+		err = fmt.Errorf("%w: it may have taken effect, or may yet; a write that is tried again with the same Idempotency-Key takes effect once", err)
 	case errors.Is(err, cluster.ErrKeyReused):
 		status, code = http.StatusUnprocessableEntity, KeyReused
 	case errors.Is(err, cluster.ErrNoReplica):

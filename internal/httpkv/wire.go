@@ -31,7 +31,7 @@ const (
 	VersionMismatch Code = "version_mismatch" // 412: the key has another version
 	KeyTooLarge     Code = "key_too_large"    // 413: see cluster.Limits
 	ValueTooLarge   Code = "value_too_large"  // 413: see cluster.Limits; nothing was changed
-	KeyReused       Code = "key_reused"       // 422: the Idempotency-Key belongs to another request
+	KeyReused       Code = "key_reused"       // 422: the Idempotency-Key belongs to another write of the key
 	NoLeader        Code = "no_leader"        // 503: nothing was done; try again
 	OutcomeUnknown  Code = "outcome_unknown"  // 503: done or not; try again with the same Idempotency-Key
 	Internal        Code = "internal"         // 500
