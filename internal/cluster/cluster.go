@@ -128,7 +128,7 @@ func openAll(files []string) ([]*boltstore.Store, error) {
 	var best position
 	var others []error
 	for i, store := range stores {
-		if errors.Is(errs[i], boltstore.ErrCorrupt) || errors.Is(errs[i], fs.ErrNotExist) {
+		if isBroken(errs[i]) {
 			damaged++
 		}
 		if store == nil {
@@ -142,10 +142,16 @@ func openAll(files []string) ([]*boltstore.Store, error) {
 		}
 		others = append(others, err, store.Close())
 	}
-	if healthy+damaged == len(files) { // no file is just held by another, or closed to us
+	if healthy+damaged == len(files) {
 		broken = errors.Join(broken, advice(files, healthy, best))
 	}
 	return nil, errors.Join(append([]error{broken}, others...)...)
+}
+
+// isBroken says that a data file is damaged or lost, and not just held by another or
+// closed to us.
+func isBroken(err error) bool {
+	return errors.Is(err, boltstore.ErrCorrupt) || errors.Is(err, fs.ErrNotExist)
 }
 
 // position is how far a replica's log reaches (section 5.4.1).

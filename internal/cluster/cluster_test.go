@@ -411,6 +411,36 @@ func TestDamagedFile(t *testing.T) {
 	}
 }
 
+// TestStartOnADamagedFile: a replica whose file was damaged while it was stopped
+// does not start, and says what to do; the others go on.
+func TestStartOnADamagedFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := open(t, dir, cluster.Options{})
+	do(t, c, "", kv.Put("k", "v"))
+	if err := c.Stop(2); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "replica-2.bolt")
+	if err := os.Truncate(path, 5000); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.Start(2)
+	if !errors.Is(err, boltstore.ErrCorrupt) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "end the server") {
+		t.Errorf("error %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file was changed, or: %v", err)
+	}
+	if got := do(t, c, "", kv.Get("k")).Value; got != "v" {
+		t.Errorf("the value is %q", got)
+	}
+}
+
 // TestFileInUse: a file that is well and just cannot be had is not to be replaced.
 func TestFileInUse(t *testing.T) {
 	t.Parallel()

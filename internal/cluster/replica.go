@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -119,6 +120,9 @@ func (r *replica) start() error {
 		}
 	}
 	store, err := boltstore.Open(r.path, boltstore.Options{})
+	if isBroken(err) {
+		err = fmt.Errorf("%w; nothing was changed and the others go on: end the server and start it again, and it says which file to copy in its place", err)
+	}
 	if err != nil {
 		return err
 	}
