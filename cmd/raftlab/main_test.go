@@ -270,7 +270,7 @@ func TestServeRefuses(t *testing.T) {
 		t.Errorf("after SIGINT: %v\n%s", state, &s.logs)
 	}
 	got := raftlab(t, nil, "serve", "--data", data, "--replicas", "5")
-	if got.code != exitFailure || !strings.Contains(got.err, "made for 3 replicas") {
+	if got.code != exitFailure || !strings.Contains(got.err, "made with --replicas 3") {
 		t.Errorf("another number of replicas: %+v", got)
 	}
 }

@@ -89,7 +89,7 @@ func prepare(dir string, replicas, groups int) (manifest, error) {
 	case err != nil:
 		return m, err
 	case replicas != 0 && replicas != m.Replicas:
-		return m, fmt.Errorf("%w: the data directory %s was made for %d replicas, and cannot be used with %d",
+		return m, fmt.Errorf("%w: the data directory %s was made with --replicas %d, and cannot be used with %d",
 			ErrReplicas, dir, m.Replicas, replicas)
 	case groups != 0 && groups != m.Groups:
 		return m, fmt.Errorf("%w: the data directory %s was made for %s, and cannot be used with %d",
@@ -110,8 +110,11 @@ func prepare(dir string, replicas, groups int) (manifest, error) {
 }
 
 func groupsInWords(n int) string {
-	if n == 0 {
+	switch n {
+	case 0:
 		return "a store without groups"
+	case 1:
+		return "1 group"
 	}
 	return fmt.Sprintf("%d groups", n)
 }
