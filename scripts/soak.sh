@@ -17,8 +17,8 @@ plain=${PLAIN:-200} race=${RACE:-20} busy=${BUSY:-20} jobs=${JOBS:-$(nproc)}
 read -r -a packages <<<"${PACKAGES:-./raft ./kvraft ./shardctrler ./shardkv}"
 bin=$(mktemp -d)
 burners=()
-cleanup() { [ ${#burners[@]} -eq 0 ] || kill "${burners[@]}" 2>/dev/null || true; rm -rf "$bin"; }
-trap cleanup EXIT
+rest() { [ ${#burners[@]} -eq 0 ] || { kill "${burners[@]}"; wait "${burners[@]}" || true; burners=(); } 2>/dev/null; }
+trap 'rest; rm -rf "$bin"' EXIT
 
 # once EXE NAME I: one run of a suite. Status 255 keeps xargs from starting more.
 once() {
@@ -47,7 +47,7 @@ run plain "$plain"
 run race "$race" -race
 for _ in $(seq "$(nproc)"); do (while :; do :; done) & burners+=($!); done
 run busy "$busy"
-kill "${burners[@]}" 2>/dev/null || true; burners=()
+rest
 
 if [ -n "${LONG=./...}" ]; then
 	RAFTLAB_SOAK=1 go test -count=1 -timeout 3h "$LONG"
