@@ -1,7 +1,6 @@
 package shardkv_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -359,33 +358,64 @@ func TestControllerIsNotPolledBusily4B(t *testing.T) {
 	})
 }
 
-// A change is noticed and the shards have moved within a second, on a network
-// that loses messages too.
+// After a change the shards have moved, and are served where they are, within a
+// second; on a network that loses messages too, unless an election falls into it.
 func TestMovesWithinASecond4B(t *testing.T) {
-	for _, reliable := range []bool{true, false} {
-		t.Run(fmt.Sprintf("reliable=%v", reliable), func(t *testing.T) {
+	for name, limits := range map[string]struct {
+		reliable   bool
+		mean, most time.Duration
+	}{
+		"reliable": {true, 100 * time.Millisecond, 250 * time.Millisecond},
+		"lossy":    {false, 400 * time.Millisecond, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
 			run(t, 2, -1, func(t *testing.T, s *store) {
 				s.join(0)
-				c := s.client()
-				d := c.fill(10, 1000)
-				s.Net.Reliable(reliable)
-				const changes = 10
-				sum, slowest := time.Duration(0), time.Duration(0)
+				d := s.client().fill(10, 1000)
+				s.Net.Reliable(limits.reliable)
+				changes := 20 * testkit.SoakFactor()
+				sum, slowest, elections := time.Duration(0), time.Duration(0), 0
 				for range changes {
+					before := s.terms()
 					s.toggle()
-					begin := time.Now()
-					c.verify(t, d)
-					sum, slowest = sum+time.Since(begin), max(slowest, time.Since(begin))
+					took := s.timeToRead(d)
+					if s.terms() > before {
+						elections++
+						continue
+					}
+					sum, slowest = sum+took, max(slowest, took)
 				}
-				t.Logf("all of 10 keys read %v after a change in the mean, %v at most", sum/changes, slowest)
-				mean, most := time.Second, 4*time.Second // an election may fall into one
-				if reliable {
-					mean, most = 100*time.Millisecond, 250*time.Millisecond
-				}
-				if sum/changes > mean || slowest > most {
-					t.Errorf("want %v in the mean and %v at most", mean, most)
+				mean := sum / time.Duration(max(1, changes-elections))
+				t.Logf("%d changes, %d with an election: all shards read after %v in the mean, %v at most", changes, elections, mean, slowest)
+				if mean > limits.mean || slowest > limits.most || elections > changes/4 {
+					t.Errorf("want %v and %v", limits.mean, limits.most)
 				}
 			})
 		})
 	}
+}
+
+// terms returns the sum of the terms of all groups: an election is in it.
+func (s *store) terms() int {
+	sum := s.ctrl.Term()
+	for _, g := range s.groups {
+		sum += g.Term()
+	}
+	return sum
+}
+
+// timeToRead returns how long it takes to read keys, each by a client of its own.
+func (s *store) timeToRead(d data) time.Duration {
+	begin := time.Now()
+	var reading sync.WaitGroup
+	for key, value := range d {
+		c := s.client()
+		reading.Go(func() {
+			if got := c.Get(key); got != value {
+				s.t.Errorf("key %q is %s; want %s", key, brief(got), brief(value))
+			}
+		})
+	}
+	reading.Wait()
+	return time.Since(begin)
 }
