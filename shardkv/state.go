@@ -51,7 +51,7 @@ func (st *state) ApplyFor(client, seq uint64, c Command) (Result, error) {
 	s := &st.shards[c.Shard]
 	switch c.Kind {
 	case KindInstall:
-		return Result{Status: st.install(s, c.Num, c.Data)}, nil
+		return Result{Status: st.install(s, c.Num, c.Piece)}, nil
 	case kindRemove:
 		s.pass(c.Num)
 		st.tell()
@@ -101,14 +101,20 @@ func (st *state) take(c *shardctrler.Config, after int) {
 	st.tell()
 }
 
-// install takes over a shard's data, once.
-func (st *state) install(s *shard, num int, encoded []byte) Verdict {
-	status, wanted := s.awaits(num, st.config.Num)
+// install takes over a piece of a shard's data, and with the last one the shard,
+// once.
+func (st *state) install(s *shard, num int, p *Piece) Verdict {
+	status, wanted := s.wants(num, st.config.Num, p)
 	if !wanted {
 		return status
 	}
+	encoded, whole := s.collect(p)
+	if !whole {
+		return Partial
+	}
+	s.incoming = nil
 	d, err := decodeData(encoded, st.limits, st.maxSessions)
-	if err != nil {
+	if err != nil || p.Sum != checksum(encoded) {
 		// The sender's and this program do not understand each other. The data
 		// stays where it is.
 		return Malformed
@@ -146,7 +152,7 @@ func (st *state) foretell(client, seq uint64, c *Command) (result Result, fresh 
 	defer st.mu.Unlock()
 	s := &st.shards[c.Shard]
 	if c.Kind == KindInstall {
-		status, wanted := s.awaits(c.Num, st.config.Num)
+		status, wanted := s.wants(c.Num, st.config.Num, c.Piece)
 		return Result{Status: status}, wanted
 	}
 	d, status := s.serving()
@@ -222,9 +228,10 @@ type image struct {
 }
 
 type shardImage struct {
-	Shard shard
-	Here  bool
-	Data  []byte
+	Shard    shard
+	Here     bool
+	Data     []byte
+	Incoming *incoming
 }
 
 // imageFormat is the encoding that this file writes and reads.
@@ -241,6 +248,10 @@ func (st *state) Snapshot() func(io.Writer) error {
 		img.Shards[i] = shardImage{
 			Shard: shard{Assigned: s.Assigned, Passed: s.Passed, Tenures: append([]tenure(nil), s.Tenures...)},
 			Here:  s.data != nil,
+		}
+		if s.incoming != nil {
+			sofar := *s.incoming // what is added later lies beyond its end
+			img.Shards[i].Incoming = &sofar
 		}
 		if s.data != nil {
 			encoders[i] = s.data.capture()
@@ -293,6 +304,7 @@ func (st *state) decode(snapshot []byte) error {
 	st.config = img.Config
 	for i, s := range img.Shards {
 		st.shards[i] = s.Shard
+		st.shards[i].incoming = s.Incoming
 		if !s.Here {
 			continue
 		}

@@ -1,6 +1,7 @@
 package shardkv_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -49,6 +50,37 @@ func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
 				steps := s.countSteps(c, d)
 				for step := 1 + testkit.Rand(t).IntN(stride); step <= steps; step += stride {
 					s.crashAt(step, func() { crash(s) }, func() { s.toggle() })
+					time.Sleep(100 * time.Millisecond)
+					s.ctrl.StartAll()
+					s.restart(0, 1)
+					c.grow(t, d)
+				}
+			})
+		})
+	}
+}
+
+// A shard that is too large for one message is moved in several, of which each may
+// be the last for a while.
+func TestLargeMoveInterruptedAtEveryStep4B(t *testing.T) {
+	stride := 60
+	if testkit.Soak() {
+		stride = 1
+	}
+	for _, name := range []string{"the old leader", "the new leader", "the new group", "everything at all"} {
+		t.Run(name, func(t *testing.T) {
+			run(t, 2, 1<<20, func(t *testing.T, s *store) {
+				s.join(0)
+				c := s.client()
+				d := make(data)
+				for i := range 4 {
+					key := fmt.Sprintf("9-large%d", i)
+					d[key] = pad(fmt.Sprint(i), 300<<10)
+					c.Put(key, d[key])
+				}
+				steps := s.countSteps(c, d)
+				for step := 1 + testkit.Rand(t).IntN(stride); step <= steps; step += stride {
+					s.crashAt(step, func() { victims[name](s) }, func() { s.toggle() })
 					time.Sleep(100 * time.Millisecond)
 					s.ctrl.StartAll()
 					s.restart(0, 1)
