@@ -170,7 +170,7 @@ func (d *data) decide(s *Step) {
 // dataImage is a shard's contents as they are encoded.
 type dataImage struct {
 	Format   uint8
-	Store    []byte
+	Store    pieces
 	Sessions []rsm.Session[Result]
 	Txns     ledgerImage
 }
@@ -194,7 +194,7 @@ func (d *data) capture() func() ([]byte, error) {
 		if err := write(&store); err != nil {
 			return nil, err
 		}
-		img := dataImage{Format: dataFormat, Store: store.Bytes(), Sessions: sessions.Records(), Txns: txns}
+		img := dataImage{Format: dataFormat, Store: cut(store.Bytes()), Sessions: sessions.Records(), Txns: txns}
 		err = codec.NewEncoderBytes(&encoded, msgpack).Encode(&img)
 		return encoded, err
 	}
@@ -214,7 +214,7 @@ func decodeData(encoded []byte, limits kv.Limits, maxSessions int) (*data, error
 		return nil, errors.New("more follows the shard")
 	}
 	d := newData(limits, maxSessions)
-	if err := d.store.Restore(img.Store); err != nil {
+	if err := d.store.Restore(img.Store.join()); err != nil {
 		return nil, err
 	}
 	d.sessions.Merge(img.Sessions)

@@ -1,6 +1,10 @@
 package shardkv
 
-import "hash/crc32"
+import (
+	"bytes"
+	"hash/crc32"
+	"slices"
+)
 
 // A shard goes to its new owner in pieces, one after the other, each an entry of
 // that group's log: between two of them others are served, and no message is so
@@ -29,11 +33,27 @@ func piece(encoded []byte, sum uint32, offset int) *Piece {
 	return &Piece{Offset: offset, Size: len(encoded), Sum: sum, Data: encoded[offset:end]}
 }
 
+// pieces are a byte string in pieces. So it is encoded: the decoder takes time in
+// the square of a byte string's length, as it grows it by 256 KiB at a time.
+type pieces [][]byte
+
+func cut(encoded []byte) pieces { return slices.Collect(slices.Chunk(encoded, pieceSize)) }
+
+func (ps pieces) join() []byte { return bytes.Join(ps, nil) }
+
+func (ps pieces) len() int {
+	n := 0
+	for _, p := range ps {
+		n += len(p)
+	}
+	return n
+}
+
 // incoming is what has come of a shard that is on its way.
 type incoming struct {
 	Size int
 	Sum  uint32
-	Data []byte // from the beginning on; only added to
+	Data pieces // from the beginning on; only added to
 }
 
 // wants says what to do with a piece of the data that is handed over for the
@@ -47,9 +67,9 @@ func (s *shard) wants(num, have int, p *Piece) (Verdict, bool) {
 	switch {
 	case !s.incoming.of(p):
 		return Malformed, false
-	case p.Offset < len(s.incoming.Data):
+	case p.Offset < s.incoming.Data.len():
 		return Partial, false
-	case p.Offset > len(s.incoming.Data):
+	case p.Offset > s.incoming.Data.len():
 		return Arriving, false // what comes before is in the log, if it is not here
 	}
 	return Partial, true
@@ -60,13 +80,19 @@ func (in *incoming) of(p *Piece) bool {
 	return in != nil && in.Size == p.Size && in.Sum == p.Sum
 }
 
-// collect adds a piece that is wanted, and returns the whole if that was the last.
+// collect adds a piece that is wanted. If that was the last it returns the whole,
+// and keeps none of it.
 func (s *shard) collect(p *Piece) (encoded []byte, whole bool) {
 	if p.Offset == 0 {
 		s.incoming = &incoming{Size: p.Size, Sum: p.Sum}
 	}
-	s.incoming.Data = append(s.incoming.Data, p.Data...)
-	return s.incoming.Data, len(s.incoming.Data) == p.Size
+	s.incoming.Data = append(s.incoming.Data, p.Data)
+	if p.Offset+len(p.Data) < p.Size {
+		return nil, false
+	}
+	encoded = s.incoming.Data.join()
+	s.incoming = nil
+	return encoded, true
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -112,7 +112,6 @@ func (st *state) install(s *shard, num int, p *Piece) Verdict {
 	if !whole {
 		return Partial
 	}
-	s.incoming = nil
 	d, err := decodeData(encoded, st.limits, st.maxSessions)
 	if err != nil || p.Sum != checksum(encoded) {
 		// The sender's and this program do not understand each other. The data
@@ -230,7 +229,7 @@ type image struct {
 type shardImage struct {
 	Shard    shard
 	Here     bool
-	Data     []byte
+	Data     pieces
 	Incoming *incoming
 }
 
@@ -262,10 +261,11 @@ func (st *state) Snapshot() func(io.Writer) error {
 			if encode == nil {
 				continue
 			}
-			var err error
-			if img.Shards[i].Data, err = encode(); err != nil {
+			encoded, err := encode()
+			if err != nil {
 				return err
 			}
+			img.Shards[i].Data = cut(encoded)
 		}
 		return codec.NewEncoder(w, msgpack).Encode(&img)
 	}
@@ -309,7 +309,7 @@ func (st *state) decode(snapshot []byte) error {
 			continue
 		}
 		var err error
-		if st.shards[i].data, err = decodeData(s.Data, st.limits, st.maxSessions); err != nil {
+		if st.shards[i].data, err = decodeData(s.Data.join(), st.limits, st.maxSessions); err != nil {
 			return fmt.Errorf("shard %d: %w", i, err)
 		}
 	}
