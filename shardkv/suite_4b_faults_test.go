@@ -35,9 +35,9 @@ func (s *store) crashLeader(g int) {
 // A move is a sequence of messages: the configuration on its way to both groups
 // and through their logs, the shards on theirs, the answers, the deletion. At each
 // of these messages something crashes, and comes back. In a plain run every
-// twentieth message has its turn, another one each time.
+// thirtieth message has its turn, another one each time.
 func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
-	stride := 20
+	stride := 30
 	if testkit.Soak() {
 		stride = 1
 	}
@@ -382,6 +382,13 @@ func TestControllerIsNotPolledBusily4B(t *testing.T) {
 		}()
 		count("50 changes a second", 4*time.Second, 2*4*10+2)
 		<-done
+		s.Net.Reliable(false)
+		count("messages are lost", 10*time.Second, 2*10*10)
+		s.Net.Reliable(true)
+		s.ctrl.Crash(0)
+		s.ctrl.Crash(1)
+		time.Sleep(2 * time.Second)
+		count("no leader", 10*time.Second, 2*10*10)
 		s.ctrl.CrashAll()
 		time.Sleep(2 * time.Second)
 		count("no controller", 10*time.Second, 2*10*10)
