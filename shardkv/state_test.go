@@ -282,6 +282,7 @@ func TestPieces4B(t *testing.T) {
 	install(shardkv.PieceAt(encoded, 2*n), shardkv.Arriving)
 	m = reload(t, m)
 	install(shardkv.PieceAt(encoded, n), shardkv.Partial)
+	install(shardkv.PieceAt(encoded, n), shardkv.Partial)
 	if r := apply(t, m, 0, 0, get("0")); r.Status != shardkv.Arriving {
 		t.Errorf("a key of a shard that is here in part is %v", r.Status)
 	}
