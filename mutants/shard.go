@@ -74,6 +74,27 @@ var shardMutants = []mutant{
 		why:  "a shard that is handed over again takes the place of what was written since",
 	},
 	{
+		name: "piece-twice", file: "shardkv/piece.go", pkg: "./shardkv",
+		old:  "return Partial, false\n",
+		new:  "return Partial, true\n",
+		test: "TestPieces4B",
+		why:  "a piece of a shard that is sent again is added again",
+	},
+	{
+		name: "pieces-stay", file: "shardkv/state.go", pkg: "./shardkv",
+		old:  "\t\tst.shards[i].incoming = s.Incoming\n",
+		new:  "",
+		test: "TestPieces4B",
+		why:  "a server that restarts in the middle of a move forgets the pieces that have come",
+	},
+	{
+		name: "leader-alone-tells", file: "shardctrler/server.go", pkg: "./shardctrler",
+		old:  "case len(configs) > 0:",
+		new:  "case len(configs) > 0 && isLeader:",
+		test: "TestAwaitAnyServer4A",
+		why:  "who has a configuration and does not lead keeps it to himself, and a lost answer of the leader's costs a round",
+	},
+	{
 		name: "install-passed", file: "shardkv/shard.go", pkg: "./shardkv",
 		old:  "return Served, false // it was here and has gone on",
 		new:  "return WrongGroup, false",

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"raftlab/rsm/clerk"
 	"raftlab/shardctrler"
 )
 
@@ -109,6 +110,30 @@ func TestAwait4A(t *testing.T) {
 		s.CrashAll()
 		if _, err := waiter.Await(ended, 0, 5); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("without servers: %v", err)
+		}
+	})
+}
+
+// Every server tells of a configuration that it has, so that an answer of the
+// leader's that is lost can be had from another; that there is none only the
+// leader says.
+func TestAwaitAnyServer4A(t *testing.T) {
+	run(t, func(t *testing.T, s *service) {
+		s.ck.Join(groups(1))
+		time.Sleep(time.Second) // all have it
+		for i, end := range s.Ends() {
+			var reply clerk.Reply[[]shardctrler.Config]
+			if !end.Call("ShardCtrler.Await", &shardctrler.AwaitArgs{}, &reply) || reply.Code != clerk.Done || len(reply.Result) != 1 {
+				t.Errorf("server %d says %+v of configuration 1", i, reply)
+			}
+			want := clerk.NotLeader
+			if i == s.Leader() {
+				want = clerk.Done
+			}
+			reply = clerk.Reply[[]shardctrler.Config]{}
+			if !end.Call("ShardCtrler.Await", &shardctrler.AwaitArgs{Num: 1}, &reply) || reply.Code != want || len(reply.Result) > 0 {
+				t.Errorf("server %d, where %d leads, says %+v of configuration 2", i, s.Leader(), reply)
+			}
 		}
 	})
 }

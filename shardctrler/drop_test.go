@@ -2,6 +2,7 @@ package shardctrler_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"raftlab/labrpc"
 	"raftlab/raft"
 	"raftlab/rsm"
+	"raftlab/rsm/clerk"
 	"raftlab/shardctrler"
 )
 
@@ -37,11 +39,16 @@ func newDropping(t *testing.T, lab *shardlab.Lab, keep int) *service {
 // oldest is the oldest configuration that is kept.
 func (s *service) oldest() int { return s.ck.Query(0).Num }
 
-// reach has group gid tell that it has configuration num, or the newest.
+// reach has group gid tell the leader, and everybody, that it has configuration
+// num.
 func (s *service) reach(gid, num int) {
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	_, _ = s.clerk().Await(ctx, gid, num)
+	var told sync.WaitGroup
+	for _, end := range s.Ends() {
+		told.Go(func() {
+			end.Call("ShardCtrler.Await", &shardctrler.AwaitArgs{GID: gid, Num: num}, &clerk.Reply[[]shardctrler.Config]{})
+		})
+	}
+	told.Wait()
 }
 
 // Old configurations go when every group has a later one, never before, and the

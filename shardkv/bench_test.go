@@ -3,7 +3,9 @@ package shardkv_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +26,7 @@ func bench(b *testing.B, groups int) (*shardctrler.Clerk, *shardkv.Clerk, [][]st
 	var names [][]string
 	members := make(map[int][]string)
 	for g := range groups {
-		group := lab.Group(fmt.Sprintf("g%d", g), groupSize, starter(ctrl, gid(g), 1<<20))
+		group := lab.Group(fmt.Sprintf("g%d", g), groupSize, starter(ctrl, gid(g), 8<<20))
 		names = append(names, group.Names())
 		members[gid(g)] = group.Names()
 	}
@@ -97,4 +99,59 @@ func BenchmarkPauseOfAMove(b *testing.B) {
 	}
 	b.ReportMetric(float64(longest.Milliseconds()), "ms-longest")
 	b.ReportMetric(float64(sum.Milliseconds())/float64(b.N), "ms-mean")
+}
+
+// A large shard moves to and fro while a client writes to another shard of
+// each group; reported are the time of a move, and the longest that one of
+// these writes took.
+func BenchmarkServiceBesideALargeMove(b *testing.B) {
+	for _, megabytes := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("MB=%d", megabytes), func(b *testing.B) {
+			ctl, ck, _ := bench(b, 2)
+			const size = 64 << 10
+			value := strings.Repeat("x", size)
+			for i := range megabytes << 20 / size {
+				ck.Put(fmt.Sprintf("0-%d", i), value)
+			}
+			owners := ctl.Query(-1).Shards
+			slowest := beside(b, owners, func() {
+				for i := 0; b.Loop(); i++ {
+					ctl.Move(shardkv.ShardOf("0"), gid(i%2))
+					ck.Put("0-0", fmt.Sprint(i))
+				}
+			}, ck)
+			b.ReportMetric(float64(slowest.Milliseconds()), "ms-longest-write")
+		})
+	}
+}
+
+// beside returns the longest that a write to another shard than key "0"'s took
+// while work was done.
+func beside(b *testing.B, owners [shardctrler.NShards]int, work func(), ck *shardkv.Clerk) time.Duration {
+	var writing sync.WaitGroup
+	stop := make(chan struct{})
+	longest := make([]time.Duration, 2)
+	for g := range longest {
+		shard := slices.Index(owners[:], gid(g))
+		if shard == shardkv.ShardOf("0") {
+			shard++
+		}
+		key := keyIn(shard)
+		writing.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+				}
+				begin := time.Now()
+				ck.Put(key, "value")
+				longest[g] = max(longest[g], time.Since(begin))
+			}
+		})
+	}
+	work()
+	close(stop)
+	writing.Wait()
+	return slices.Max(longest)
 }

@@ -39,7 +39,7 @@ type Command struct {
 	// Num is, of Install and remove, the configuration that makes the receiver
 	// the shard's owner; of config, the configuration that the group has.
 	Num    int
-	Data   []byte              // of Install: the shard, as this package encodes it
+	Piece  *Piece              // of Install
 	Config *shardctrler.Config // of config: the one to take
 	Txn    *Txn                // of Txn
 	Step   *Step               // of Prepare, Finish, decide and forget
@@ -71,6 +71,8 @@ const (
 	Pending
 	// Over: the transaction was over before.
 	Over
+	// Partial: a piece of a shard is here, and the next one is wanted.
+	Partial
 	// Malformed: the command is not one that a clerk or a group sends.
 	Malformed
 )
@@ -90,6 +92,8 @@ func (v Verdict) String() string {
 		return "transaction is under way"
 	case Over:
 		return "transaction is over"
+	case Partial:
+		return "a piece of the shard is here"
 	case Malformed:
 		return "malformed command"
 	}
@@ -128,6 +132,8 @@ func (c *Command) wellFormed() bool {
 			slices.Equal(c.Step.Part.shards(), []int{c.Shard})
 	case KindFinish:
 		return c.Step.wellFormed()
+	case KindInstall:
+		return c.Piece.wellFormed()
 	case kindDecide, kindForget:
 		return c.Step.wellFormed() && c.Step.ID.Shard == c.Shard
 	}

@@ -2,6 +2,7 @@ package shardkv
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -67,17 +68,18 @@ func (s *ShardKV) prepare(ctx context.Context, r *record, id TxnID, oldest uint6
 		}
 		ballots[shard] = result.Vote
 	}
-	return tally(&r.Txn, ballots), true
+	return tally(&r.Txn, ballots, s.state.limits), true
 }
 
 // tally returns the outcome of a transaction whose participants have all voted.
-func tally(t *Txn, ballots map[int]*Ballot) TxnResult {
+func tally(t *Txn, ballots map[int]*Ballot, limits kv.Limits) TxnResult {
 	outcome := TxnResult{Succeeded: true}
 	for _, b := range ballots {
 		outcome.Succeeded = outcome.Succeeded && b.Holds
 	}
 	next := make(map[int]int) // by shard
-	for _, op := range t.branch(outcome.Succeeded) {
+	ops := t.branch(outcome.Succeeded)
+	for _, op := range ops {
 		shard := key2shard(op.Key)
 		results := ballots[shard].Then
 		if !outcome.Succeeded {
@@ -86,8 +88,8 @@ func tally(t *Txn, ballots map[int]*Ballot) TxnResult {
 		outcome.Results = append(outcome.Results, results[next[shard]])
 		next[shard]++
 	}
-	if tooLarge(outcome.Results) {
-		return TxnResult{Problem: TooLarge}
+	if refused := tooLarge(ops, outcome.Results, limits); refused != nil {
+		return *refused
 	}
 	return outcome
 }
@@ -154,7 +156,7 @@ func (ck *Clerk) Txn(ctx context.Context, t Txn) (TxnResult, error) {
 		case result.Txn == nil:
 			return TxnResult{}, ErrTxnInvalid
 		case result.Txn.Problem == TooLarge:
-			return TxnResult{}, ErrTxnTooLarge
+			return TxnResult{}, fmt.Errorf("%w: %s", ErrTxnTooLarge, result.Txn.Detail)
 		case result.Txn.Problem == 0:
 			return *result.Txn, nil
 		}

@@ -14,13 +14,14 @@ import (
 // data is a shard's contents: a state machine of its own, which moves from group
 // to group as a whole.
 type data struct {
+	limits   kv.Limits
 	store    *kv.Store
 	sessions *rsm.Sessions[Result]
 	txns     *ledger
 }
 
 func newData(limits kv.Limits, maxSessions int) *data {
-	return &data{store: kv.NewStore(limits), sessions: rsm.NewSessions[Result](maxSessions), txns: newLedger()}
+	return &data{limits: limits, store: kv.NewStore(limits), sessions: rsm.NewSessions[Result](maxSessions), txns: newLedger()}
 }
 
 // admits says what can be said of a command without executing it; fresh: nothing.
@@ -96,8 +97,8 @@ func (d *data) apply(client, seq uint64, c *Command) (result Result, told bool, 
 func (d *data) transact(t *Txn) *TxnResult {
 	r := &TxnResult{Succeeded: t.holds(d.store)}
 	ops := t.branch(r.Succeeded)
-	if tooLarge(carryOut(d.store.Copy(), ops)) {
-		return &TxnResult{Problem: TooLarge}
+	if refused := tooLarge(ops, carryOut(d.store.Copy(), ops), d.limits); refused != nil {
+		return refused
 	}
 	r.Results = carryOut(d.store, ops)
 	return r
@@ -170,7 +171,7 @@ func (d *data) decide(s *Step) {
 // dataImage is a shard's contents as they are encoded.
 type dataImage struct {
 	Format   uint8
-	Store    []byte
+	Store    pieces
 	Sessions []rsm.Session[Result]
 	Txns     ledgerImage
 }
@@ -194,7 +195,7 @@ func (d *data) capture() func() ([]byte, error) {
 		if err := write(&store); err != nil {
 			return nil, err
 		}
-		img := dataImage{Format: dataFormat, Store: store.Bytes(), Sessions: sessions.Records(), Txns: txns}
+		img := dataImage{Format: dataFormat, Store: cut(store.Bytes()), Sessions: sessions.Records(), Txns: txns}
 		err = codec.NewEncoderBytes(&encoded, msgpack).Encode(&img)
 		return encoded, err
 	}
@@ -214,7 +215,7 @@ func decodeData(encoded []byte, limits kv.Limits, maxSessions int) (*data, error
 		return nil, errors.New("more follows the shard")
 	}
 	d := newData(limits, maxSessions)
-	if err := d.store.Restore(img.Store); err != nil {
+	if err := d.store.Restore(img.Store.join()); err != nil {
 		return nil, err
 	}
 	d.sessions.Merge(img.Sessions)

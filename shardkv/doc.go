@@ -29,7 +29,7 @@
 //	       |
 //	       |---------> takes n: serves it no more
 //	       |---------------------------------------> takes n: waits for it
-//	                   leader: Install(shard) -----> commits it, serves it
+//	                   leader: Install(pieces) ---> commits it, serves it
 //	                   deletes it     <------------- has it
 //
 // Each group takes the configurations one after the other, through its log, but
@@ -44,6 +44,17 @@
 // Shards that a change does not touch are served all the time, and each that has
 // arrived at once. Whether a group may serve a shard follows from its own log
 // alone, never from what a clerk believes.
+//
+// A shard goes in pieces of 256 KiB, each of which is an entry in the new owner's
+// log and a part of its state: a large shard does not keep others waiting, and
+// whoever crashes, the move goes on where it was. The last piece has the shard
+// decoded as a whole, for which the new owner stops for a moment. So there is no
+// limit to a shard, but one of much more than 64 MB is felt
+// (BenchmarkServiceBesideALargeMove).
+//
+// A group hears of a change within about 100 ms, and what can move has moved within a
+// second, on a network that loses a request or reply in ten too; unless a group or
+// the configuration service has to elect a leader just then.
 //
 // If no group is left, those that owned shards keep them, and hand them over when
 // there is a group again.
@@ -61,15 +72,14 @@
 // Locks are taken shard by shard in the order of the shards, so there is no
 // deadlock. A transaction that does not get all its locks within 2 s, since a
 // group that it needs is not there, is given up by a decision like any other,
-// and its clerk tries again. Operations on keys that are locked wait. The crash of
-// any server blocks nothing; if the whole group of a coordinator is away, keys that
-// its transactions had locked elsewhere wait for it.
+// and its clerk tries again. Operations on keys that are locked wait; all others
+// go on. The crash of any server blocks nothing. But two-phase commit needs its
+// coordinator: while the whole group of a coordinator is away, the keys that its
+// transactions had locked in other groups stay locked.
 //
 // # Differences from the paper's and the lab's design
 //
 // The lab lets groups pull shards; here the old owner pushes, which takes one
 // exchange less and lets the old owner alone judge when to delete. A clerk has a
 // session with each shard that it writes to, since sessions move with shards.
-// Whatever its size, a shard goes to its new owner in one message, and is one
-// entry of that group's log.
 package shardkv

@@ -49,6 +49,9 @@ func (st *state) Outgoing(shard int) []byte {
 	return encoded
 }
 
+// PieceAt returns the piece of an encoded shard that begins at offset.
+func PieceAt(encoded []byte, offset int) *Piece { return piece(encoded, checksum(encoded), offset) }
+
 // Foretell says what a leader answers without the log, if anything.
 func (st *state) Foretell(client, seq uint64, c Command) (result Result, fresh bool) {
 	return st.foretell(client, seq, &c)

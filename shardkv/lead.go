@@ -133,8 +133,9 @@ func (s *ShardKV) seeTo(ctx context.Context) {
 	}
 }
 
-// carry makes one move: the new owner is told until it has the shard durably,
-// then the shard is deleted here. Each part may happen more than once.
+// carry makes one move: the new owner is told, piece by piece, until it has the
+// shard durably, then the shard is deleted here. Each part may happen more than
+// once.
 func (s *ShardKV) carry(ctx context.Context, m duty) {
 	encode, _, _, ok := s.state.load(m)
 	if !ok {
@@ -145,19 +146,28 @@ func (s *ShardKV) carry(ctx context.Context, m duty) {
 		s.log.Error("a shard cannot be encoded", "shard", m.shard, "error", err)
 		return
 	}
-	command := Command{Kind: KindInstall, Shard: m.shard, Num: m.num, Data: encoded}
-	limit := attemptLimit
-	for wait := newBackoff(groupPause); ctx.Err() == nil; wait.pause(ctx) {
+	sum, offset, limit := checksum(encoded), 0, attemptLimit
+	for wait := newBackoff(groupPause); ctx.Err() == nil; {
 		_, gid, servers, ok := s.state.load(m)
 		if !ok {
 			return
 		}
-		result, err := s.hand(ctx, limit, gid, servers, &command)
-		limit = min(2*limit, attemptLimitMost)
-		if err == nil && result.Status == Served {
+		p := piece(encoded, sum, offset)
+		result, err := s.hand(ctx, limit, gid, servers, &Command{Kind: KindInstall, Shard: m.shard, Num: m.num, Piece: p})
+		s.log.Debug("move", "shard", m.shard, "num", m.num, "to", gid, "from", offset, "of", len(encoded), "status", result.Status, "error", err)
+		switch {
+		case err != nil:
+			limit = min(2*limit, attemptLimitMost)
+		case result.Status == Partial:
+			offset, limit, wait = offset+len(p.Data), attemptLimit, newBackoff(groupPause)
+			continue
+		case result.Status == Served:
 			_, err = s.replica.Submit(ctx, 0, 0, Command{Kind: kindRemove, Shard: m.shard, Num: m.num})
+			s.log.Debug("moved", "shard", m.shard, "num", m.num, "error", err)
+		case result.Status == Malformed:
+			offset = 0 // it has had pieces of something else
 		}
-		s.log.Debug("move", "shard", m.shard, "num", m.num, "to", gid, "bytes", len(encoded), "status", result.Status, "error", err)
+		wait.pause(ctx)
 	}
 }
 

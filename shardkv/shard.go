@@ -12,10 +12,11 @@ import "raftlab/shardctrler"
 // can take configurations without waiting for data, and data that is late still
 // goes the whole way, exactly once over each step.
 type shard struct {
-	Assigned bool     // some configuration has given the shard to a group, so there is data
-	Tenures  []tenure // those that are not over, or whose data is yet to come or go
-	Passed   int      // From of the last tenure whose data has gone on
-	data     *data    // of the first tenure; nil: not here
+	Assigned bool      // some configuration has given the shard to a group, so there is data
+	Tenures  []tenure  // those that are not over, or whose data is yet to come or go
+	Passed   int       // From of the last tenure whose data has gone on
+	data     *data     // of the first tenure; nil: not here
+	incoming *incoming // what has come of it; nil: nothing
 }
 
 // tenure is a span of configurations in which this group owns a shard.

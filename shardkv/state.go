@@ -51,7 +51,7 @@ func (st *state) ApplyFor(client, seq uint64, c Command) (Result, error) {
 	s := &st.shards[c.Shard]
 	switch c.Kind {
 	case KindInstall:
-		return Result{Status: st.install(s, c.Num, c.Data)}, nil
+		return Result{Status: st.install(s, c.Num, c.Piece)}, nil
 	case kindRemove:
 		s.pass(c.Num)
 		st.tell()
@@ -101,14 +101,19 @@ func (st *state) take(c *shardctrler.Config, after int) {
 	st.tell()
 }
 
-// install takes over a shard's data, once.
-func (st *state) install(s *shard, num int, encoded []byte) Verdict {
-	status, wanted := s.awaits(num, st.config.Num)
+// install takes over a piece of a shard's data, and with the last one the shard,
+// once.
+func (st *state) install(s *shard, num int, p *Piece) Verdict {
+	status, wanted := s.wants(num, st.config.Num, p)
 	if !wanted {
 		return status
 	}
+	encoded, whole := s.collect(p)
+	if !whole {
+		return Partial
+	}
 	d, err := decodeData(encoded, st.limits, st.maxSessions)
-	if err != nil {
+	if err != nil || p.Sum != checksum(encoded) {
 		// The sender's and this program do not understand each other. The data
 		// stays where it is.
 		return Malformed
@@ -146,7 +151,7 @@ func (st *state) foretell(client, seq uint64, c *Command) (result Result, fresh 
 	defer st.mu.Unlock()
 	s := &st.shards[c.Shard]
 	if c.Kind == KindInstall {
-		status, wanted := s.awaits(c.Num, st.config.Num)
+		status, wanted := s.wants(c.Num, st.config.Num, c.Piece)
 		return Result{Status: status}, wanted
 	}
 	d, status := s.serving()
@@ -222,9 +227,10 @@ type image struct {
 }
 
 type shardImage struct {
-	Shard shard
-	Here  bool
-	Data  []byte
+	Shard    shard
+	Here     bool
+	Data     pieces
+	Incoming *incoming
 }
 
 // imageFormat is the encoding that this file writes and reads.
@@ -242,6 +248,10 @@ func (st *state) Snapshot() func(io.Writer) error {
 			Shard: shard{Assigned: s.Assigned, Passed: s.Passed, Tenures: append([]tenure(nil), s.Tenures...)},
 			Here:  s.data != nil,
 		}
+		if s.incoming != nil {
+			sofar := *s.incoming // what is added later lies beyond its end
+			img.Shards[i].Incoming = &sofar
+		}
 		if s.data != nil {
 			encoders[i] = s.data.capture()
 		}
@@ -251,10 +261,11 @@ func (st *state) Snapshot() func(io.Writer) error {
 			if encode == nil {
 				continue
 			}
-			var err error
-			if img.Shards[i].Data, err = encode(); err != nil {
+			encoded, err := encode()
+			if err != nil {
 				return err
 			}
+			img.Shards[i].Data = cut(encoded)
 		}
 		return codec.NewEncoder(w, msgpack).Encode(&img)
 	}
@@ -293,11 +304,12 @@ func (st *state) decode(snapshot []byte) error {
 	st.config = img.Config
 	for i, s := range img.Shards {
 		st.shards[i] = s.Shard
+		st.shards[i].incoming = s.Incoming
 		if !s.Here {
 			continue
 		}
 		var err error
-		if st.shards[i].data, err = decodeData(s.Data, st.limits, st.maxSessions); err != nil {
+		if st.shards[i].data, err = decodeData(s.Data.join(), st.limits, st.maxSessions); err != nil {
 			return fmt.Errorf("shard %d: %w", i, err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"raftlab/kv"
@@ -179,7 +180,9 @@ func TestMalformedCommands4B(t *testing.T) {
 		"a part elsewhere":       {Kind: shardkv.KindPrepare, Shard: 1, Step: &shardkv.Step{Part: &both}},
 		"a coordinator nowhere":  {Kind: shardkv.KindFinish, Shard: 1, Step: &shardkv.Step{ID: shardkv.TxnID{Shard: 99}}},
 		"another coordinator's":  {Kind: shardkv.KindDecide, Shard: 1, Step: &shardkv.Step{}},
-		"data that is no shard":  {Kind: shardkv.KindInstall, Shard: 1, Num: 1, Data: []byte("x")},
+		"data that is no shard":  {Kind: shardkv.KindInstall, Shard: 1, Num: 1, Piece: shardkv.PieceAt([]byte("x"), 0)},
+		"no piece of a shard":    {Kind: shardkv.KindInstall, Shard: 1, Num: 1},
+		"a piece beyond the end": {Kind: shardkv.KindInstall, Shard: 1, Num: 1, Piece: &shardkv.Piece{Offset: 2, Size: 2, Data: []byte("x")}},
 		"a shard that is no one": {Kind: shardkv.KindInstall, Shard: -1, Num: 1},
 		"a config from nowhere":  {Kind: shardkv.KindConfig, Num: 7, Config: &shardctrler.Config{Num: 8}},
 		"no config":              {Kind: shardkv.KindConfig, Num: 1},
@@ -205,7 +208,7 @@ func TestPassedOn4B(t *testing.T) {
 	apply(t, other, 0, 0, put("0", "old"))
 	install := func(num int) shardkv.Result {
 		take(other, 1, 2)
-		return apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: num, Data: other.Outgoing(8)})
+		return apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: num, Piece: shardkv.PieceAt(other.Outgoing(8), 0)})
 	}
 	if r := install(3); r.Status != shardkv.Arriving {
 		t.Errorf("a shard from a configuration to come: %v", r.Status)
@@ -243,4 +246,70 @@ func TestNewLeaderDoesNotKnowSessions4B(t *testing.T) {
 		t.Fatalf("a command that has taken effect is %+v, %v", r, fresh)
 	}
 	apply(t, m, 7, 2, second)
+}
+
+// A shard that comes in pieces is there when the last has come, whatever comes
+// twice, too early, or from another whole; and over a snapshot.
+func TestPieces4B(t *testing.T) {
+	m := shardkv.NewMachine(1)
+	take(m, 0, 2)
+	take(m, 1, 1)
+	other := machine(t)
+	value := strings.Repeat("x", 300<<10)
+	for _, key := range []string{"0", "0b"} {
+		apply(t, other, 0, 0, put(key, value))
+	}
+	encoded := other.Outgoing(8)
+	install := func(p *shardkv.Piece, want shardkv.Verdict) *shardkv.Piece {
+		t.Helper()
+		c := shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: 2, Piece: p}
+		if told, fresh := m.Foretell(0, 0, c); !fresh && told.Status != want {
+			t.Errorf("without the log the piece at %d is %v; want %v", p.Offset, told.Status, want)
+		}
+		if r := apply(t, m, 0, 0, c); r.Status != want {
+			t.Fatalf("the piece at %d is %v; want %v", p.Offset, r.Status, want)
+		}
+		return p
+	}
+	first := shardkv.PieceAt(encoded, 0)
+	n := len(first.Data)
+	install(shardkv.PieceAt(encoded, n), shardkv.Malformed) // nothing of it is here
+	wrong := *first
+	wrong.Sum++
+	install(&wrong, shardkv.Partial)
+	install(first, shardkv.Partial) // another whole takes its place
+	install(first, shardkv.Partial)
+	install(shardkv.PieceAt(encoded, 2*n), shardkv.Arriving)
+	m = reload(t, m)
+	install(shardkv.PieceAt(encoded, n), shardkv.Partial)
+	install(shardkv.PieceAt(encoded, n), shardkv.Partial)
+	if r := apply(t, m, 0, 0, get("0")); r.Status != shardkv.Arriving {
+		t.Errorf("a key of a shard that is here in part is %v", r.Status)
+	}
+	install(shardkv.PieceAt(encoded, 2*n), shardkv.Served)
+	install(shardkv.PieceAt(encoded, 2*n), shardkv.Served)
+	if r := apply(t, m, 0, 0, get("0")); r.KV.Value != value {
+		t.Errorf("the value has %d bytes, %v", len(r.KV.Value), r.Status)
+	}
+}
+
+// A shard that was damaged on its way is not taken, and can be sent again.
+func TestDamagedPieces4B(t *testing.T) {
+	m := shardkv.NewMachine(1)
+	take(m, 0, 2)
+	take(m, 1, 1)
+	other := machine(t)
+	apply(t, other, 0, 0, put("0", "value"))
+	good := shardkv.PieceAt(other.Outgoing(8), 0)
+	bad := *good
+	bad.Data = slices.Clone(good.Data)
+	bad.Data[bytes.Index(bad.Data, []byte("value"))]++
+	for _, step := range []struct {
+		p    *shardkv.Piece
+		want shardkv.Verdict
+	}{{&bad, shardkv.Malformed}, {good, shardkv.Served}} {
+		if r := apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: 2, Piece: step.p}); r.Status != step.want {
+			t.Fatalf("%v; want %v", r.Status, step.want)
+		}
+	}
 }

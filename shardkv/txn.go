@@ -61,8 +61,10 @@ type TxnResult struct {
 	// what the transaction itself wrote is told only if all its keys are in one
 	// shard; else it is 0.
 	Results []kv.Result
-	// Problem is why nothing was done; "": it was.
+	// Problem is why nothing was done; 0: it was.
 	Problem Problem
+	// Detail says of TooLarge what is, and the limit.
+	Detail string
 }
 
 // Problem is why a transaction was given up.
@@ -80,7 +82,8 @@ const (
 var (
 	// ErrTxnInvalid: the transaction is not one; the error's text says why.
 	ErrTxnInvalid = errors.New("shardkv: invalid transaction")
-	// ErrTxnTooLarge: a key or a value, as it would be, is over the store's limit.
+	// ErrTxnTooLarge: a key or a value, as it would be, is over the store's limit;
+	// the error's text says which.
 	ErrTxnTooLarge = errors.New("shardkv: transaction over the store's limits")
 )
 
@@ -219,7 +222,21 @@ func carryOut(store *kv.Store, ops []kv.Op) []kv.Result {
 	return results
 }
 
-// tooLarge says whether a store would not take something.
-func tooLarge(results []kv.Result) bool {
-	return slices.ContainsFunc(results, func(r kv.Result) bool { return r.Status == kv.TooLarge })
+// tooLarge returns the result of a transaction that is given up since a store
+// would not take what one of its operations writes; nil: it would take all.
+func tooLarge(ops []kv.Op, results []kv.Result, limits kv.Limits) *TxnResult {
+	i := slices.IndexFunc(results, func(r kv.Result) bool { return r.Status == kv.TooLarge })
+	if i < 0 {
+		return nil
+	}
+	op, detail := ops[i], ""
+	switch {
+	case limits.Key > 0 && len(op.Key) > limits.Key:
+		detail = fmt.Sprintf("the key %.40q has %d bytes; the limit is %d", op.Key, len(op.Key), limits.Key)
+	case op.Kind == kv.KindAppend:
+		detail = fmt.Sprintf("with %d bytes more, the value of %.40q is over the limit of %d", len(op.Value), op.Key, limits.Value)
+	default:
+		detail = fmt.Sprintf("the value of %.40q has %d bytes; the limit is %d", op.Key, len(op.Value), limits.Value)
+	}
+	return &TxnResult{Problem: TooLarge, Detail: detail}
 }

@@ -270,24 +270,38 @@ func (g *Group) Heal() { g.Partition(make([]int, len(g.servers))...) }
 
 // Leader returns the server that leads, or -1.
 func (g *Group) Leader() int {
+	leader, newest := -1, -1
+	g.standings(func(i, term int, leads bool) {
+		if leads && term > newest {
+			leader, newest = i, term
+		}
+	})
+	return leader
+}
+
+// Term returns the newest term that a server is in. It grows with each election,
+// won or not.
+func (g *Group) Term() int {
+	newest := 0
+	g.standings(func(_, term int, _ bool) { newest = max(newest, term) })
+	return newest
+}
+
+// standings tells of each server that is up what its Raft says of itself.
+func (g *Group) standings(tell func(i, term int, leads bool)) {
 	g.lab.mu.Lock()
 	defer g.lab.mu.Unlock()
-	leader, newest := -1, -1
 	for i, s := range g.servers {
 		if s.run == nil {
 			continue
 		}
 		for _, service := range s.run.Services {
-			rf, ok := service.(interface{ GetState() (int, bool) })
-			if !ok {
-				continue
-			}
-			if term, leads := rf.GetState(); leads && term > newest {
-				leader, newest = i, term
+			if rf, ok := service.(interface{ GetState() (int, bool) }); ok {
+				term, leads := rf.GetState()
+				tell(i, term, leads)
 			}
 		}
 	}
-	return leader
 }
 
 // Disk returns what server i has written.

@@ -1,0 +1,138 @@
+package shardkv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"raftlab/internal/shardlab"
+	"raftlab/kv"
+	"raftlab/labrpc"
+	"raftlab/raft"
+	"raftlab/rsm"
+	"raftlab/shardkv"
+)
+
+// limited starts servers of a group whose keys and values are limited.
+func limited(t *testing.T, ctrl *shardlab.Group, gid int, limits kv.Limits) shardlab.Starter {
+	return func(i int, peers []*labrpc.ClientEnd, end func(string) *labrpc.ClientEnd, disk *raft.Persister) shardlab.Instance {
+		var ctrlers []*labrpc.ClientEnd
+		for _, name := range ctrl.Names() {
+			ctrlers = append(ctrlers, end(name))
+		}
+		var rf *raft.Raft
+		start := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
+			rf = raft.Make(peers, i, disk, applyCh)
+			return rf, nil
+		}
+		kv, err := shardkv.Open(start, shardkv.Options{
+			GID: gid, Controllers: ctrlers, MakeEnd: end, Snapshot: disk.ReadSnapshot(), Limits: limits,
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return shardlab.Instance{Services: []any{kv, rf}, Kill: kv.Kill}
+	}
+}
+
+// A transaction that would write what is too large changes nothing, in whichever
+// shard, and its error names the value and the limit.
+func TestTransactionTooLarge4B(t *testing.T) {
+	run(t, 0, -1, func(t *testing.T, s *store) {
+		for g := range 2 {
+			s.groups = append(s.groups, s.Group(fmt.Sprintf("g%d", g), groupSize, limited(t, s.ctrl, gid(g), kv.Limits{Key: 10, Value: 20})))
+		}
+		s.join(0, 1)
+		c := s.client()
+		c.Put("0a", "0123456789")
+		for what, op := range map[string]kv.Op{
+			`the key "0aaaaaaaaaa" has 11 bytes; the limit is 10`:           kv.Put("0aaaaaaaaaa", "x"),
+			`the value of "0a" has 21 bytes; the limit is 20`:               kv.Put("0a", strings.Repeat("x", 21)),
+			`with 11 bytes more, the value of "0a" is over the limit of 20`: kv.Append("0a", strings.Repeat("x", 11)),
+			`the value of "0b" has 1024 bytes; the limit is 20`:             kv.Put("0b", strings.Repeat("x", 1024)),
+		} {
+			for _, other := range []string{"0c", "5c"} { // in the same shard, and in another
+				_, err := c.Txn(context.Background(), shardkv.Txn{Then: []kv.Op{kv.Put(other, "x"), op}})
+				if !errors.Is(err, shardkv.ErrTxnTooLarge) || !strings.Contains(err.Error(), what) {
+					t.Errorf("the error is %v; it should say %s", err, what)
+				}
+				if found, err := c.Read(context.Background(), "0a", other); err != nil || found[0].Value != "0123456789" || found[1].Status != kv.NotFound {
+					t.Fatalf("a transaction that was refused has left %+v, %v", found, err)
+				}
+			}
+		}
+	})
+}
+
+// The same key may come twice: operations are carried out in their order, and see
+// what those before them did.
+func TestTransactionSameKeyTwice4B(t *testing.T) {
+	run(t, 2, -1, func(t *testing.T, s *store) {
+		s.join(0, 1)
+		c := s.client()
+		for _, other := range []string{"0b", "5b"} {
+			r := c.txn(t, shardkv.Txn{
+				If:   []shardkv.Compare{shardkv.CompareValue("0a", shardkv.Less, "9"), shardkv.CompareValue("0a", shardkv.NotEqual, "8")},
+				Then: []kv.Op{kv.Put("0a", "1"), kv.Append("0a", "2"), kv.Get("0a"), kv.Delete("0a"), kv.Put(other, "x"), kv.Get("0a"), kv.Put("0a", "3")},
+			})
+			if got, want := results(r), `then ok "", ok "", ok "12", ok "", ok "", not found "", ok ""`; got != want {
+				t.Errorf("got %s; want %s", got, want)
+			}
+			if got := c.do(kv.Get("0a"), nil); got != "3" {
+				t.Errorf("the key is %q", got)
+			}
+		}
+	})
+}
+
+// While the whole group of a coordinator is away, the keys that its transaction
+// has locked elsewhere wait for it, and no others; when it is back the
+// transaction is finished, though its client is gone.
+func TestCoordinatorGroupAway4B(t *testing.T) {
+	run(t, 2, 100, func(t *testing.T, s *store) {
+		s.join(0, 1)
+		c := s.client()
+		owners := s.ctl.Query(-1).Shards
+		coordinator := owners[0] // of the lowest shard
+		far := -1
+		for shard, owner := range owners {
+			if owner != coordinator {
+				far = shard
+			}
+		}
+		near, locked, free := keyIn(0), keyIn(far), keyIn(far)+"-free"
+		c.do(kv.Put(locked, "old"), nil)
+		c.do(kv.Put(free, "old"), nil)
+		hold := labrpc.NewHold()
+		s.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
+			if !m.Reply && m.Method == "ShardKV.Execute" && isFinish(m) {
+				return labrpc.HeldBy(hold)
+			}
+			return labrpc.Usual()
+		})
+		c.txn(t, shardkv.Txn{Then: []kv.Op{kv.Put(near, "new"), kv.Put(locked, "new")}})
+		s.crash(coordinator - 100)
+		s.Net.SetScheduler(nil)
+		hold.Drop()
+		s.within(time.Second, "a key beside the locked one is served", func() {
+			c.do(kv.Append(free, "+"), nil)
+			if got := c.do(kv.Get(free), nil); got != "old+" {
+				t.Errorf("%q is %q", free, got)
+			}
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		if r, err := c.Do(ctx, kv.Get(locked)); err == nil {
+			t.Fatalf("a key that a transaction has written and not freed is read: %+v", r)
+		}
+		s.restart(coordinator - 100)
+		for _, key := range []string{near, locked} {
+			if got := c.do(kv.Get(key), nil); got != "new" {
+				t.Errorf("%q is %q after the transaction", key, got)
+			}
+		}
+	})
+}
