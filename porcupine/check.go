@@ -48,7 +48,7 @@ func CheckOperationsTimeout(model Model, history []Operation, timeout time.Durat
 
 // CheckOperationsVerbose is CheckOperationsTimeout, and returns what can be
 // drawn with [Visualize] or explained with [Explain]. As soon as one partition is found
-// illegal, the others are given only about as long again as that took.
+// illegal, the others are given only about half as long again as that took.
 func CheckOperationsVerbose(model Model, history []Operation, timeout time.Duration) (CheckResult, LinearizationInfo) {
 	result, info, _ := CheckOperationsContext(context.Background(), model, history, Options{Timeout: timeout, Verbose: true})
 	return result, info
@@ -331,13 +331,13 @@ func (c *checker) decide(i int, r partResult) {
 }
 
 // stopOthers ends the check of the other parts: at once, or, if the caller
-// wants to see what they hold, after about the time that was used so far.
+// wants to see what they hold, after about half the time that was used so far.
 func (c *checker) stopOthers() {
 	if !c.opts.Verbose {
 		c.budget.cancel(errFoundIllegal)
 		return
 	}
-	time.AfterFunc(min(time.Since(c.started), maxStopDelay), func() { c.budget.cancel(errFoundIllegal) })
+	time.AfterFunc(min(time.Since(c.started)/2, maxStopDelay), func() { c.budget.cancel(errFoundIllegal) })
 }
 
 // maxStopDelay bounds how long a verbose check goes on after its answer is known.

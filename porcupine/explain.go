@@ -75,6 +75,7 @@ type explainer struct {
 }
 
 func (e *explainer) explain(partition int) Explanation {
+	e.settle()
 	x := Explanation{Partition: partition, Operation: e.stuck}
 	x.Core = e.shrink()
 	x.Possible = e.possible(x.Core)
@@ -114,6 +115,42 @@ func (e *explainer) reason(possible []Possibility) string {
 		}
 	}
 	return text + ": when it takes effect, the state can only be " + strings.Join(states, " or ") + "."
+}
+
+// settle moves stuck to the first operation with whose return the history is illegal. The check came
+// near: it may have gone by what operations would answer later, or have passed over a swap that failed.
+func (e *explainer) settle() {
+	at, _ := slices.BinarySearchFunc(e.returns, e.ops[e.stuck].ret, func(id, ret int32) int { return int(e.ops[id].ret - ret) })
+	now := e.beginning(at)
+	if now == illegal && (at == 0 || e.beginning(at-1) != illegal) {
+		return
+	}
+	legalAt, illegalAt := -1, len(e.returns)-1
+	for ; now == legal || now == illegal; now = e.beginning(at) {
+		if now == legal {
+			legalAt = at
+		} else {
+			illegalAt = at
+		}
+		if legalAt+1 >= illegalAt {
+			e.stuck = int(e.returns[illegalAt])
+			return
+		}
+		at = (legalAt + illegalAt) / 2
+	}
+}
+
+// beginning decides the history as it was right after a return.
+func (e *explainer) beginning(at int) verdict {
+	last := e.returns[at]
+	beginning := explainer{partInfo: e.partInfo, model: e.model, budget: e.budget, stuck: int(last)}
+	var ids []int
+	for _, id := range e.calls {
+		if e.ops[id].call < e.ops[last].ret {
+			ids = append(ids, int(id))
+		}
+	}
+	return beginning.check(ids, false)
 }
 
 // shrink looks for a core. It starts with all operations that were called before the return of

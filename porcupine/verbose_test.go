@@ -88,4 +88,23 @@ func checkExplanation(t *testing.T, m porcupine.Model, h []porcupine.Operation, 
 	if !found || oracle(m, core) {
 		t.Fatalf("the core is legal, or lacks its operation: %+v\nof %+v", core, h)
 	}
+	if stuck := all[0].Operation; !oracle(m, before(h, stuck, false)) || oracle(m, before(h, stuck, true)) {
+		t.Fatalf("operation %d is not the first that cannot be placed in %+v", stuck, h)
+	}
+}
+
+// before returns the history as it was when the operation at last returned, right
+// before that or (with included) right after.
+func before(h []porcupine.Operation, last int, included bool) []porcupine.Operation {
+	var beginning []porcupine.Operation
+	for i, o := range h {
+		if o.Call > h[last].Return {
+			continue
+		}
+		if o.Return > h[last].Return || o.Return == h[last].Return && i > last || i == last && !included {
+			o.Return, o.Output = porcupine.Pending, nil
+		}
+		beginning = append(beginning, o)
+	}
+	return beginning
 }
