@@ -153,7 +153,8 @@ type checker struct {
 	reported  int // what Progress was told last
 	results   []partResult
 	illegal   bool
-	graceOver bool // workers had the time to hand over what they found
+	stopAt    time.Time // when it stops, if an illegal part was found; its timer may be late on a busy processor
+	graceOver bool      // workers had the time to hand over what they found
 	malformed error
 	panicked  any
 }
@@ -304,6 +305,9 @@ func (c *checker) work() {
 func (c *checker) take() *task {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.stopAt.IsZero() && time.Now().After(c.stopAt) {
+		c.budget.cancel(errFoundIllegal)
+	}
 	if len(c.queue) == 0 {
 		return nil
 	}
@@ -337,7 +341,9 @@ func (c *checker) stopOthers() {
 		c.budget.cancel(errFoundIllegal)
 		return
 	}
-	time.AfterFunc(min(time.Since(c.started)/2, maxStopDelay), func() { c.budget.cancel(errFoundIllegal) })
+	delay := min(time.Since(c.started)/2, maxStopDelay)
+	c.stopAt = time.Now().Add(delay)
+	time.AfterFunc(delay, func() { c.budget.cancel(errFoundIllegal) })
 }
 
 // maxStopDelay bounds how long a verbose check goes on after its answer is known.

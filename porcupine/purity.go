@@ -6,7 +6,7 @@ import "math/bits"
 // model that does not say so. Such an operation is linearized as soon as Step
 // accepts it, which spares the search all orders in which it could come later.
 //
-// Why that is exact: let a completion of a configuration linearize a pure
+// (An order that a hint rules out stays ruled out.) Why that is exact: let a completion of a configuration linearize a pure
 // operation later, in some state t. Taken out there and put first, it changes
 // neither the states that the others see nor, being pure, the one it left.
 //
@@ -82,7 +82,7 @@ func (u *purity) linearize(s *search) {
 
 // accepts says whether id may be linearized at once.
 func (u *purity) accepts(s *search, id int32) bool {
-	if u.impure[id] {
+	if u.impure[id] || s.order.forbids(s, id) {
 		return false
 	}
 	if !u.probed[id] {

@@ -122,7 +122,7 @@ func (c *checker) tryHint(t *task) (partResult, bool) {
 }
 
 func (c *checker) tryGuess(t *task) (partResult, bool) {
-	if c.model.Hint != nil {
+	if h := c.model.Hint; h != nil && h.Access != nil {
 		return partResult{}, false
 	}
 	guess, ok := infer(t.searches[0].states, t.part)
