@@ -8,6 +8,7 @@ type task struct {
 	// searches take turns. A part with pending operations gets two: see levels.
 	searches []*search
 	slices   int
+	told     bool // the model's hint said what each operation does, so there is nothing to guess
 }
 
 // slice is how many steps a task makes before it is another's turn.
@@ -113,7 +114,7 @@ func (c *checker) tryHint(t *task) (partResult, bool) {
 	}
 	s := t.searches[0]
 	accesses, ok := hint.accesses(s.part)
-	if !ok {
+	if t.told = ok; !ok {
 		return partResult{}, false
 	}
 	return c.tryBlocks(t, newBlocks(s.part, hint.Initial, accesses), func() bool {
@@ -122,7 +123,7 @@ func (c *checker) tryHint(t *task) (partResult, bool) {
 }
 
 func (c *checker) tryGuess(t *task) (partResult, bool) {
-	if h := c.model.Hint; h != nil && h.Access != nil {
+	if t.told {
 		return partResult{}, false
 	}
 	guess, ok := infer(t.searches[0].states, t.part)
