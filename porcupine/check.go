@@ -164,6 +164,7 @@ type partResult struct {
 	result   CheckResult // empty until decided
 	partials [][]int
 	stuck    int32 // of an illegal part: the first operation, by return, that cannot be placed
+	settled  bool  // stuck is not only near it
 }
 
 // errFoundIllegal ends the check of the other parts.
@@ -171,7 +172,7 @@ var errFoundIllegal = errors.New("another partition is illegal")
 
 // grace is the time that workers have, when a check is stopped, to hand over what they
 // found. One that is still inside a Step is not waited for.
-const grace = 20 * time.Millisecond
+const grace = 10 * time.Millisecond
 
 // run starts the work and waits for the answer. The goroutines end with their
 // parts, or soon after the budget; one that a Step keeps is left behind, and
@@ -273,7 +274,7 @@ func (c *checker) answer() (CheckResult, LinearizationInfo, error) {
 			result = r.result
 		}
 		if c.opts.Verbose {
-			info.parts = append(info.parts, partInfo{part: p, result: r.result, partials: r.partials, stuck: r.stuck})
+			info.parts = append(info.parts, partInfo{part: p, result: r.result, partials: r.partials, stuck: r.stuck, settled: r.settled})
 		}
 	}
 	if result == Unknown {

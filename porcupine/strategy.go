@@ -94,6 +94,7 @@ func (t *task) result(s *search, v verdict) partResult {
 	}
 	if deepest := max(s.deepest, first.deepest); int(deepest) < len(s.returns) {
 		r.stuck = s.returns[deepest]
+		r.settled = s.slots.aloneAt(s.part, deepest)
 	}
 	return r
 }
@@ -164,6 +165,7 @@ func (c *checker) illegalByBlocks(b *blocks) partResult {
 		var order []int32
 		r.stuck, order = b.longestLegal(c.budget.stopped)
 		r.partials = [][]int{ints(order)}
+		r.settled = len(order) > 0 && !c.budget.stopped()
 	}
 	return r
 }
