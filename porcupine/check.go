@@ -12,6 +12,11 @@ import (
 // ErrTimeout is why a check ended as Unknown: its time was up.
 var ErrTimeout = errors.New("time of the check is up")
 
+// ErrLooksIllegal comes with the error of a check that ended as Unknown: if the operations of some
+// partition are the reads, writes and appends that they look like, the history is
+// illegal. A [Hint] says so for certain, and the answer is then Illegal, and quick.
+var ErrLooksIllegal = errors.New("the history looks illegal; a hint in the model would decide")
+
 // Options say how to check. The zero value checks without bounds of its own.
 type Options struct {
 	// Timeout bounds the check. The answer is then Unknown, within 50 ms; a
@@ -75,7 +80,7 @@ func CheckEventsVerbose(model Model, history []Event, timeout time.Duration) (Ch
 // not clear. The error is nil with Ok and with Illegal, unless
 // the history is malformed: then it wraps [ErrMalformed] and is a [*HistoryError], which says what
 // is wrong where. With Unknown it wraps [ErrTimeout], [ErrMemoryLimit], or the
-// cause of the context's end.
+// cause of the context's end, and, where that is so, [ErrLooksIllegal].
 func CheckOperationsContext(ctx context.Context, model Model, history []Operation, opts Options) (CheckResult, LinearizationInfo, error) {
 	started := time.Now()
 	opts.stepMayWait = model.StepContext != nil
@@ -153,6 +158,7 @@ type checker struct {
 	reported  int // what Progress was told last
 	results   []partResult
 	illegal   bool
+	suspected bool // a part is illegal, if a guess at its operations is right
 	stopAt    time.Time // when it stops, if an illegal part was found; its timer may be late on a busy processor
 	graceOver bool      // workers had the time to hand over what they found
 	malformed error
@@ -277,6 +283,9 @@ func (c *checker) answer() (CheckResult, LinearizationInfo, error) {
 			info.parts = append(info.parts, partInfo{part: p, result: r.result, partials: r.partials, stuck: r.stuck, settled: r.settled})
 		}
 	}
+	if result == Unknown && c.suspected {
+		return Unknown, info, fmt.Errorf("check not finished: %w: %w", context.Cause(c.budget.ctx), ErrLooksIllegal)
+	}
 	if result == Unknown {
 		return Unknown, info, fmt.Errorf("check not finished: %w", context.Cause(c.budget.ctx))
 	}
@@ -333,6 +342,13 @@ func (c *checker) decide(i int, r partResult) {
 		c.stopOthers()
 	}
 	c.finished.Broadcast()
+}
+
+// suspect notes that a guess at a part's operations makes it illegal.
+func (c *checker) suspect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.suspected = true
 }
 
 // stopOthers ends the check of the other parts: at once, or, if the caller

@@ -131,7 +131,13 @@ func (c *checker) tryGuess(t *task) (partResult, bool) {
 	if !ok {
 		return partResult{}, false
 	}
-	return c.tryBlocks(t, newBlocks(t.part, guess.initial, guess.accesses), guess.certified)
+	return c.tryBlocks(t, newBlocks(t.part, guess.initial, guess.accesses), func() bool {
+		certain := guess.certified()
+		if !certain {
+			c.suspect()
+		}
+		return certain
+	})
 }
 
 // tryBlocks decides a part by blocks. Before a violation is believed, believed is asked.
