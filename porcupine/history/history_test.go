@@ -140,6 +140,9 @@ func TestRun(t *testing.T) {
 		{history.Job{Model: "kv", Path: "-", HTML: page}, illegal, history.CodeIllegal, "cannot be placed"},
 		{history.Job{Model: "kv", Path: "-", Timeout: time.Nanosecond}, legal, history.CodeUnknown, "not decided"},
 		{history.Job{Model: "kv", Path: "-"}, "{", history.CodeUnknown, ""},
+		{history.Job{Model: "kv", Path: "-"}, "", history.CodeLegal, "linearizable: 0 operations"},
+		{history.Job{Model: "kv", Path: "-", Timeout: -time.Second}, legal, history.CodeUnknown, ""},
+		{history.Job{Model: "kv", Path: "-", Memory: -1}, legal, history.CodeUnknown, ""},
 		{history.Job{Model: "none", Path: "-"}, legal, history.CodeUnknown, ""},
 		{history.Job{Model: "kv", Path: filepath.Join(page, "none")}, legal, history.CodeUnknown, ""},
 	} {
