@@ -158,7 +158,7 @@ type checker struct {
 	reported  int // what Progress was told last
 	results   []partResult
 	illegal   bool
-	suspected bool // a part is illegal, if a guess at its operations is right
+	suspected bool      // a part is illegal, if a guess at its operations is right
 	stopAt    time.Time // when it stops, if an illegal part was found; its timer may be late on a busy processor
 	graceOver bool      // workers had the time to hand over what they found
 	malformed error

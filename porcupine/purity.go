@@ -6,9 +6,10 @@ import "math/bits"
 // model that does not say so. Such an operation is linearized as soon as Step
 // accepts it, which spares the search all orders in which it could come later.
 //
-// (An order that a hint rules out stays ruled out.) Why that is exact: let a completion of a configuration linearize a pure
+// Why that is exact: let a completion of a configuration linearize a pure
 // operation later, in some state t. Taken out there and put first, it changes
-// neither the states that the others see nor, being pure, the one it left.
+// neither the states that the others see nor, being pure, the one it left. (An operation that
+// has to wait for others, by precedence.go, is left alone until they are linearized.)
 //
 // "Did not change the state here" is not "is pure": a put of the value that is
 // already there leaves the state and may be needed again later. So purity is

@@ -63,7 +63,7 @@ func TestWithKVHint(t *testing.T) {
 		input, output any
 		want          porcupine.Access
 	}{
-		{named{op: "Append", value: "a"}, "", porcupine.Access{Kind: porcupine.AccessAppend, Value: "a"}},
+		{named{op: "Append", key: "k", value: "a"}, "", porcupine.Access{Kind: porcupine.AccessAppend, Value: "a"}},
 		{named{op: "Get"}, "x", porcupine.Access{Kind: porcupine.AccessRead, Value: "x"}},
 		{named{op: "Get"}, nil, porcupine.Access{Kind: porcupine.AccessRead, Value: ""}},
 		{struct {
