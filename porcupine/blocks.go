@@ -126,25 +126,32 @@ func (b *blocks) judge() blockVerdict {
 }
 
 // longestLegal returns, of a part that is illegal, the first operation, by return,
-// that cannot be placed, and a linearization of the part as it was right before that return.
+// that cannot be placed, and a linearization of the part as it was right before that return, if one is known.
 func (b *blocks) longestLegal(stopped func() bool) (stuck int32, order []int32) {
-	rank := func(n int) int32 { return b.ops[b.returns[n]].ret }
-	good, bad := 0, len(b.returns) // before this many returns it is legal, and illegal
-	if b.baffled != noOperation {
-		bad, _ = slices.BinarySearchFunc(b.returns, b.ops[b.baffled].ret, func(id, ret int32) int { return int(b.ops[id].ret - ret) })
-		b.end = rank(bad)
-		b.find()
-		bad++
+	good, bad := 0, len(b.returns) // before this many returns it is legal, as far as is clear, and illegal
+	found := blocksLegal
+	for b.baffled != noOperation { // without what was called later, an earlier one may be
+		bad = b.returnIndex(b.baffled) + 1
+		b.end = b.ops[b.baffled].ret
+		found = b.find()
+	}
+	before := func(n int) blockVerdict {
+		b.end = b.ops[b.returns[n]].ret
+		if found != blocksLegal { // what was not clear then may be so earlier
+			if v := b.find(); v != blocksLegal {
+				return v
+			}
+		}
+		return b.judge()
 	}
 	for good+1 < bad && !stopped() {
-		middle := (good + bad) / 2
-		if b.end = rank(middle); b.judge() == blocksIllegal {
+		if middle := (good + bad) / 2; before(middle) == blocksIllegal {
 			bad = middle
 		} else {
 			good = middle
 		}
 	}
-	if b.end = rank(good); b.judge() == blocksLegal {
+	if before(good) == blocksLegal {
 		order, _ = b.order()
 	}
 	return b.returns[bad-1], order

@@ -76,6 +76,7 @@ type explainer struct {
 	model  *Model
 	budget *budget
 	stuck  int
+	table  *stateTable // for what pending operations may do
 }
 
 func (e *explainer) explain(partition int) Explanation {
@@ -130,7 +131,7 @@ func (e *explainer) settle() {
 	if e.settled {
 		return
 	}
-	at, _ := slices.BinarySearchFunc(e.returns, e.ops[e.stuck].ret, func(id, ret int32) int { return int(e.ops[id].ret - ret) })
+	at := e.returnIndex(int32(e.stuck))
 	now := e.beginning(at)
 	if now == illegal && (at == 0 || e.beginning(at-1) != illegal) {
 		return
@@ -285,33 +286,41 @@ func (e *explainer) longest() []int {
 // replay steps through operations from the initial state and calls visit with each
 // operation and the states around it. It reports false if Step refuses one.
 func (e *explainer) replay(ids []int, visit func(id int, before, after any)) (any, bool) {
-	var table *stateTable // for what pending operations may do
 	state := e.model.Init()
 	for i, id := range ids {
-		o := &e.ops[id]
-		ok, next := false, any(nil)
 		if i%1024 == 0 && e.budget.stopped() {
 			return nil, false
 		}
-		if !o.pending() {
-			ok, next = e.model.StepContext(e.budget.ctx, state, o.Input, o.Output)
-		} else {
-			if table == nil {
-				table = newStateTable(e.budget.ctx, e.model, e.part)
-			}
-			if all := table.nextPending(table.intern(state), int32(id)); len(all) > 0 {
-				ok, next = true, table.states[all[0]]
-			}
-		}
-		if !ok {
+		next := e.after(state, id, e.ops[id].pending())
+		if len(next) == 0 {
 			return nil, false
 		}
 		if visit != nil {
-			visit(id, state, next)
+			visit(id, state, next[0])
 		}
-		state = next
+		state = next[0]
 	}
 	return state, true
+}
+
+// after returns the states that may follow when an operation takes effect, which, if it is pending, may be
+// several.
+func (e *explainer) after(state any, id int, pending bool) []any {
+	o := &e.ops[id]
+	if !pending {
+		if ok, next := e.model.StepContext(e.budget.ctx, state, o.Input, o.Output); ok {
+			return []any{next}
+		}
+		return nil
+	}
+	if e.table == nil {
+		e.table = newStateTable(e.budget.ctx, e.model, e.part)
+	}
+	var all []any
+	for _, next := range e.table.nextPending(e.table.intern(state), int32(id)) {
+		all = append(all, e.table.states[next])
+	}
+	return all
 }
 
 // witness returns operations after which, in their order, the answer of the one that
@@ -378,17 +387,14 @@ func (e *explainer) enumerate(core []int, done map[int]bool, state any, report f
 		if done[id] || !e.next(core, done, id) {
 			continue
 		}
-		o := &e.ops[id]
 		if id == e.stuck {
 			report(state)
 			continue
 		}
-		ok, after := e.model.StepContext(e.budget.ctx, state, o.Input, o.Output)
-		if !ok {
-			continue
-		}
 		done[id] = true
-		e.enumerate(core, done, after, report)
+		for _, after := range e.after(state, id, e.ops[id].ret > e.ops[e.stuck].ret) {
+			e.enumerate(core, done, after, report)
+		}
 		delete(done, id)
 	}
 }

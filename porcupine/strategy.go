@@ -1,5 +1,7 @@
 package porcupine
 
+import "slices"
+
 // task is the check of one part, in slices, so that parts get their turns and
 // the violation of one is found however long another takes.
 type task struct {
@@ -171,7 +173,9 @@ func (c *checker) illegalByBlocks(b *blocks) partResult {
 		var order []int32
 		r.stuck, order = b.longestLegal(c.budget.stopped)
 		r.partials = [][]int{ints(order)}
-		r.settled = len(order) > 0 && !c.budget.stopped()
+		// While a swap that failed had not returned, it may have been about to take effect.
+		failed := slices.ContainsFunc(b.accesses, func(a Access) bool { return a.Kind == AccessDiffer })
+		r.settled = len(order) > 0 && !failed && !c.budget.stopped()
 	}
 	return r
 }

@@ -11,11 +11,11 @@ import (
 // TestPartialLinearizations checks what verbose checks return: each linearization
 // is one, complete if the partition is legal, and otherwise as long as any can be.
 func TestPartialLinearizations(t *testing.T) {
-	for n, w := range append(worlds(), hintedWorlds()...) {
+	for n, w := range append(append(worlds(), hintedWorlds()...), versionedWorld()) {
 		t.Run(fmt.Sprint(n, " ", w.name), func(t *testing.T) {
 			t.Parallel()
 			m := w.withPending()
-			for seed := range 300 {
+			for seed := range cases() / 100 {
 				r := rand.New(rand.NewPCG(uint64(seed), 2000+uint64(n)))
 				h := w.history(r, 7)
 				result, info := porcupine.CheckOperationsVerbose(m, h, 0)
