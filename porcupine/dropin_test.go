@@ -44,6 +44,11 @@ func TestDrawWhatIsThere(t *testing.T) {
 		t.Errorf("got %v for an operation that never returned", result)
 	}
 	draw(t, models.KV, info)
+	noNil := models.KV
+	noNil.DescribeOperation = func(_, output any) string { return output.(models.KVOutput).Value }
+	if page := draw(t, noNil, info); !bytes.Contains(page, []byte("{1 k a} pending")) {
+		t.Error("the pending put is not on the page")
+	}
 
 	var none porcupine.LinearizationInfo
 	if len(none.PartialLinearizations()) != 0 || len(none.PartialLinearizationsOperations()) != 0 {

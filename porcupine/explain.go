@@ -95,8 +95,7 @@ func (e *explainer) explain(partition int) Explanation {
 }
 
 func (e *explainer) describe(id int) string {
-	o := &e.ops[id]
-	return e.model.DescribeOperation(o.Input, o.Output)
+	return e.model.describe(&e.ops[id])
 }
 
 func (e *explainer) line(id int) string {

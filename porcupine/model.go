@@ -164,6 +164,19 @@ func (m *Model) describeDefaults() {
 	}
 }
 
+// describe returns an operation as text. A model need not know how to describe one that is pending.
+func (m *Model) describe(o *op) (text string) {
+	defer func() {
+		if !o.pending() {
+			return // a panic is the model's own
+		}
+		if e := recover(); e != nil {
+			text = fmt.Sprintf("%v pending", o.Input)
+		}
+	}()
+	return m.DescribeOperation(o.Input, o.Output)
+}
+
 // equalStates is the model's equality, with the default for a nil Equal.
 func (m *Model) equalStates(a, b any) bool {
 	if m.Equal != nil {
