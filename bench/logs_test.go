@@ -74,7 +74,7 @@ func atoi(s string) (n int) {
 
 // theirs turns a model and a history into the original's.
 func theirs(m porcupine.Model, history []porcupine.Operation) (original.Model, []original.Operation) {
-	model := original.Model{Init: m.Init, Step: m.Step, Equal: m.Equal, Hash: m.Hash}
+	model := original.Model{Init: m.Init, Step: stepUnknown(m), Equal: m.Equal, Hash: m.Hash}
 	model.Partition = func(history []original.Operation) [][]original.Operation {
 		var parts [][]original.Operation
 		for _, part := range m.Partition(ours(history)) {
@@ -86,6 +86,19 @@ func theirs(m porcupine.Model, history []porcupine.Operation) (original.Model, [
 		model.Partition = nil
 	}
 	return model, convert(history)
+}
+
+// stepUnknown is the model's Step with a nil output for what is not known: the original knows no pending operations.
+func stepUnknown(m porcupine.Model) func(state, input, output any) (bool, any) {
+	return func(state, input, output any) (bool, any) {
+		if output != nil {
+			return m.Step(state, input, output)
+		}
+		if next := m.StepPending(state, input); len(next) > 0 {
+			return true, next[0]
+		}
+		return true, state
+	}
 }
 
 func convert(history []porcupine.Operation) []original.Operation {

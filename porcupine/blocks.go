@@ -20,14 +20,20 @@ import (
 // What no read saw, be it a write or an append, is a block of its own. It can stand between any two
 // blocks: every block begins with a write and so does not care what was before, but for the one
 // that begins with the initial value, which comes first.
+//
+// It can judge the part as it was at an earlier time (end): what was not called by then is gone, and
+// what had not returned is pending. What reads saw is found once; judging again takes a few scans.
 type blocks struct {
 	*part
+	initial  any
 	accesses []Access
+	end      int32 // the rank of the moment at which the part is judged
 	clusters []cluster
-	// readCluster and nextRead make a list of the reads of each cluster.
-	nextRead []int32
+	nextRead []int32 // a list of the reads of each cluster
+	seen     []int32 // operation -> the cluster that it is a read of, if it is one
 	blocks   []block
-	guessed  bool // which write a read saw was in part a guess
+	guessed  bool  // which write a read saw was in part a guess
+	baffled  int32 // the first operation, by return, that saw what nothing makes, or noOperation
 	// base is the cluster of the initial value, as far as reads can tell: not
 	// initialCluster but that of a write which comes before all else and sets
 	// what was there.
@@ -37,9 +43,11 @@ type blocks struct {
 // cluster is a write and the reads that saw its value. Cluster 0 is that of
 // the initial value, cluster i+1 that of operation i.
 type cluster struct {
-	firstRead  int32 // -1: none
-	pred, succ int32 // the clusters directly before and after in its block; none: -1
-	used       bool  // it must be in the linearization
+	firstRead int32 // -1: none
+	pred      int32 // the cluster that must stand directly before, once it is seen; none: -1
+	succ      int32 // the cluster directly after in its block; none: -1
+	used      bool  // it must be in the linearization
+	linked    bool  // it is in a block behind pred
 }
 
 // block is a chain of clusters, from first along succ.
@@ -65,61 +73,111 @@ const (
 // initialCluster is the number of the cluster of the initial value.
 const initialCluster int32 = 0
 
-// decideByBlocks returns a linearization of the operations, if they are legal.
+func newBlocks(p *part, initial any, accesses []Access) *blocks {
+	return &blocks{part: p, initial: initial, accesses: accesses, end: never}
+}
+
+// called, completed and ret speak of the part as it was at the end.
+func (b *blocks) called(id int32) bool    { return b.ops[id].call < b.end }
+func (b *blocks) completed(id int32) bool { return b.ops[id].ret < b.end }
+func (b *blocks) ret(id int32) int32 {
+	if b.completed(id) {
+		return b.ops[id].ret
+	}
+	return never
+}
+
+// decide returns a linearization of the operations, if they are legal.
 // What it says is right if the accesses are.
-func decideByBlocks(p *part, initial any, accesses []Access) ([]int32, blockVerdict) {
-	b := &blocks{part: p, accesses: accesses, clusters: make([]cluster, len(p.ops)+1), nextRead: make([]int32, len(p.ops))}
-	for i := range b.clusters {
-		b.clusters[i] = cluster{firstRead: -1, pred: -1, succ: -1}
+func (b *blocks) decide() ([]int32, blockVerdict) {
+	v := b.find()
+	if v == blocksLegal {
+		v = b.judge()
 	}
-	b.clusters[initialCluster].used = true
-	b.base = b.findBase(initial)
-	if v := b.findClusters(initial); v != blocksLegal {
+	if v != blocksLegal {
 		return nil, v
-	}
-	if !b.require() || !b.chain() || !b.place() {
-		if b.guessed {
-			return nil, blocksUnclear
-		}
-		return nil, blocksIllegal
 	}
 	return b.order()
 }
 
+// find assigns reads to clusters, and to each swap and each append that was seen the cluster before.
+func (b *blocks) find() blockVerdict {
+	n := len(b.ops)
+	b.clusters, b.nextRead, b.seen = make([]cluster, n+1), make([]int32, n), make([]int32, n)
+	for i := range b.clusters {
+		b.clusters[i] = cluster{firstRead: -1, pred: -1}
+	}
+	b.base, b.guessed, b.baffled = b.findBase(), false, noOperation
+	if slices.ContainsFunc(b.accesses, func(a Access) bool { return a.Kind == AccessAppend }) {
+		return newTokens(b).find()
+	}
+	return b.findByValue()
+}
+
+// judge says whether the clusters can be put in order. It can be repeated for an earlier end.
+func (b *blocks) judge() blockVerdict {
+	if b.require() && b.chain() && b.place() {
+		return blocksLegal
+	}
+	if b.guessed {
+		return blocksUnclear
+	}
+	return blocksIllegal
+}
+
+// longestLegal returns, of a part that is illegal, the first operation, by return,
+// that cannot be placed, and a linearization of the part as it was right before that return, if one is known.
+func (b *blocks) longestLegal(stopped func() bool) (stuck int32, order []int32) {
+	good, bad := 0, len(b.returns) // before this many returns it is legal, as far as is clear, and illegal
+	found := blocksLegal
+	for b.baffled != noOperation { // without what was called later, an earlier one may be
+		bad = b.returnIndex(b.baffled) + 1
+		b.end = b.ops[b.baffled].ret
+		found = b.find()
+	}
+	before := func(n int) blockVerdict {
+		b.end = b.ops[b.returns[n]].ret
+		if found != blocksLegal { // what was not clear then may be so earlier
+			if v := b.find(); v != blocksLegal {
+				return v
+			}
+		}
+		return b.judge()
+	}
+	for good+1 < bad && !stopped() {
+		if middle := (good + bad) / 2; before(middle) == blocksIllegal {
+			bad = middle
+		} else {
+			good = middle
+		}
+	}
+	if before(good) == blocksLegal {
+		order, _ = b.order()
+	}
+	return b.returns[bad-1], order
+}
+
 // findBase finds the base. Tests like to begin with a write of the initial value.
-func (b *blocks) findBase(initial any) int32 {
+func (b *blocks) findBase() int32 {
 	if len(b.calls) == 0 {
 		return initialCluster
 	}
 	first := b.calls[0]
 	a, o := &b.accesses[first], &b.ops[first]
-	alone := !o.pending() && (len(b.calls) == 1 || o.precedes(&b.ops[b.calls[1]]))
-	if alone && a.Kind == AccessWrite && a.Value == initial {
+	alone := b.completed(first) && (len(b.calls) == 1 || o.precedes(&b.ops[b.calls[1]]))
+	if alone && a.Kind == AccessWrite && a.Value == b.initial {
 		return first + 1
 	}
 	return initialCluster
 }
 
-// findClusters assigns reads to clusters, and to each swap and each append that
-// was seen the cluster before.
-func (b *blocks) findClusters(initial any) blockVerdict {
-	appends := false
-	for i := range b.accesses {
-		appends = appends || b.accesses[i].Kind == AccessAppend
-	}
-	if appends {
-		return newTokens(b, initial).find()
-	}
-	return b.findByValue(initial)
-}
-
-// findByValue is findClusters where values are written whole.
-func (b *blocks) findByValue(initial any) blockVerdict {
+// findByValue is find where values are written whole.
+func (b *blocks) findByValue() blockVerdict {
 	const repeated int32 = -1
 	writers := make(map[any]int32, len(b.ops)) // value -> cluster
-	writers[initial] = b.base
+	writers[b.initial] = b.base
 	for i := range b.accesses {
-		if int32(i+1) == b.base {
+		if int32(i+1) == b.base || !b.called(int32(i)) {
 			continue
 		}
 		if a := &b.accesses[i]; a.Kind == AccessWrite || a.Kind == AccessSwap {
@@ -132,73 +190,89 @@ func (b *blocks) findByValue(initial any) blockVerdict {
 	}
 	verdict := blocksLegal
 	for i := range b.accesses {
-		a := &b.accesses[i]
+		id, a := int32(i), &b.accesses[i]
 		value := a.Value
-		switch a.Kind {
-		case AccessSwap:
+		switch {
+		case a.Kind == AccessSwap && b.called(id):
 			value = a.Expect
-		case AccessRead:
+		case a.Kind == AccessRead && b.completed(id):
 		default:
 			continue
 		}
-		if b.ops[i].pending() && a.Kind == AccessRead {
-			continue
-		}
-		c, ok := writers[value]
-		switch {
+		switch c, ok := writers[value]; {
+		case !ok && b.completed(id):
+			b.baffle(id)
 		case ok && c == repeated:
 			verdict = blocksUnclear
-		case !ok && !b.ops[i].pending():
-			return blocksIllegal // it saw a value that nothing writes
-		case ok && !b.link(int32(i), c):
-			return blocksIllegal
+		case ok:
+			b.link(id, c)
 		}
+	}
+	if b.baffled != noOperation {
+		return blocksIllegal
 	}
 	return verdict
 }
 
+// baffle notes an operation that saw what nothing makes.
+func (b *blocks) baffle(id int32) {
+	if b.baffled == noOperation || b.ops[id].ret < b.ops[b.baffled].ret {
+		b.baffled = id
+	}
+}
+
 // link notes that operation id found the value of cluster c: a read belongs to
 // it, anything else follows directly upon it.
-func (b *blocks) link(id, c int32) bool {
+func (b *blocks) link(id, c int32) {
 	if b.accesses[id].Kind == AccessRead {
+		b.seen[id] = c
 		b.nextRead[id] = b.clusters[c].firstRead
 		b.clusters[c].firstRead = id
-		return true
+		return
 	}
 	b.clusters[id+1].pred = c
-	return true
 }
 
 // require finds the clusters that must be there: those of completed writes and
 // of whatever was seen. A pending write that nobody saw is left out, as it may.
 func (b *blocks) require() bool {
-	for i := range b.ops {
-		c := int32(i + 1)
-		if k := b.accesses[i].Kind; k == AccessRead || k == AccessDiffer {
-			continue
-		}
-		if b.ops[i].pending() && b.clusters[c].firstRead < 0 {
-			continue
-		}
-		for c != initialCluster && !b.clusters[c].used {
-			b.clusters[c].used = true
-			pred := b.clusters[c].pred
-			if pred < 0 {
-				break
-			}
-			// A value exists once, so two different operations cannot both follow upon it.
-			if b.clusters[pred].succ >= 0 {
-				return false
-			}
-			b.clusters[pred].succ = c
-			c = pred
-		}
+	for i := range b.clusters {
+		c := &b.clusters[i]
+		c.succ, c.used, c.linked = -1, false, false
 	}
-	// A swap that is required but whose expected value nothing writes was found by findByValue, if it is completed.
-	for i := range b.ops {
-		if c := &b.clusters[i+1]; c.used && b.accesses[i].Kind == AccessSwap && c.pred < 0 {
+	b.clusters[initialCluster].used = true
+	for _, id := range b.returns {
+		if b.completed(id) && b.accesses[id].Kind == AccessRead && !b.use(b.seen[id], true) {
 			return false
 		}
+	}
+	for _, id := range b.returns {
+		if k := b.accesses[id].Kind; b.completed(id) && k != AccessRead && k != AccessDiffer && !b.use(id+1, false) {
+			return false
+		}
+	}
+	return true
+}
+
+// use notes that a cluster must be there, and those that it follows upon: a
+// swap upon what it expected, anything else upon what it was seen to follow.
+func (b *blocks) use(c int32, seen bool) bool {
+	for c != initialCluster && !b.clusters[c].used {
+		k := &b.clusters[c]
+		k.used = true
+		swap := b.accesses[c-1].Kind == AccessSwap
+		if k.pred < 0 {
+			return !swap
+		}
+		if !swap && !seen {
+			return true
+		}
+		// A value exists once, so two different operations cannot both follow upon it.
+		if b.clusters[k.pred].succ >= 0 {
+			return false
+		}
+		k.linked, b.clusters[k.pred].succ = true, c
+		c = k.pred
 	}
 	return true
 }
@@ -206,9 +280,14 @@ func (b *blocks) require() bool {
 // chain makes blocks of the clusters and checks that no operation of a block
 // came, in real time, before one that the block puts in front of it.
 func (b *blocks) chain() bool {
-	chained := 0
+	b.blocks = b.blocks[:0]
+	unchained := 0
 	for c := range b.clusters {
-		if !b.clusters[c].used || b.clusters[c].pred >= 0 {
+		if !b.clusters[c].used {
+			continue
+		}
+		unchained++
+		if b.clusters[c].linked {
 			continue
 		}
 		blk := block{first: int32(c), minReturn: never, maxCall: -1}
@@ -216,34 +295,32 @@ func (b *blocks) chain() bool {
 			blk.minReturn = -1
 		}
 		for at := int32(c); at >= 0; at = b.clusters[at].succ {
-			chained++
+			unchained--
 			if !b.extend(&blk, at) {
 				return false
 			}
 		}
 		b.blocks = append(b.blocks, blk)
 	}
-	for c := range b.clusters {
-		if b.clusters[c].used {
-			chained--
-		}
-	}
-	return chained == 0 // the others wait for each other in a circle
+	return unchained == 0 // the others wait for each other in a circle
 }
 
 // extend adds a cluster to the end of a block.
 func (b *blocks) extend(blk *block, c int32) bool {
 	before := blk.maxCall // the last call of the operations that stand before
 	if c != initialCluster {
-		w := &b.ops[c-1]
-		if w.ret < before {
+		ret := b.ret(c - 1)
+		if ret < before {
 			return false
 		}
-		blk.minReturn, blk.maxCall = min(blk.minReturn, w.ret), max(blk.maxCall, w.call)
+		blk.minReturn, blk.maxCall = min(blk.minReturn, ret), max(blk.maxCall, b.ops[c-1].call)
 		before = blk.maxCall
 	}
 	for r := b.clusters[c].firstRead; r >= 0; r = b.nextRead[r] {
 		o := &b.ops[r]
+		if !b.completed(r) {
+			continue
+		}
 		if o.ret < before {
 			return false
 		}
@@ -292,7 +369,7 @@ func (b *blocks) place() bool {
 // whether they fit in, reads do not tell.
 func (b *blocks) order() ([]int32, blockVerdict) {
 	for _, id := range b.returns {
-		if b.accesses[id].Kind == AccessDiffer {
+		if b.accesses[id].Kind == AccessDiffer && b.completed(id) {
 			return nil, blocksUnclear
 		}
 	}
@@ -305,7 +382,9 @@ func (b *blocks) order() ([]int32, blockVerdict) {
 			}
 			from := len(order)
 			for r := b.clusters[c].firstRead; r >= 0; r = b.nextRead[r] {
-				order = append(order, r)
+				if b.completed(r) {
+					order = append(order, r)
+				}
 			}
 			slices.SortFunc(order[from:], func(x, y int32) int { return cmp.Compare(b.ops[x].call, b.ops[y].call) })
 		}

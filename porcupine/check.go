@@ -12,6 +12,11 @@ import (
 // ErrTimeout is why a check ended as Unknown: its time was up.
 var ErrTimeout = errors.New("time of the check is up")
 
+// ErrLooksIllegal comes with the error of a check that ended as Unknown: if the operations of some
+// partition are the reads, writes and appends that they look like, the history is
+// illegal. A [Hint] says so for certain, and the answer is then Illegal, and quick.
+var ErrLooksIllegal = errors.New("the history looks illegal; a hint in the model would decide")
+
 // Options say how to check. The zero value checks without bounds of its own.
 type Options struct {
 	// Timeout bounds the check. The answer is then Unknown, within 50 ms; a
@@ -48,7 +53,7 @@ func CheckOperationsTimeout(model Model, history []Operation, timeout time.Durat
 
 // CheckOperationsVerbose is CheckOperationsTimeout, and returns what can be
 // drawn with [Visualize] or explained with [Explain]. As soon as one partition is found
-// illegal, the others are given only about as long again as that took.
+// illegal, the others are given only about half as long again as that took.
 func CheckOperationsVerbose(model Model, history []Operation, timeout time.Duration) (CheckResult, LinearizationInfo) {
 	result, info, _ := CheckOperationsContext(context.Background(), model, history, Options{Timeout: timeout, Verbose: true})
 	return result, info
@@ -75,7 +80,7 @@ func CheckEventsVerbose(model Model, history []Event, timeout time.Duration) (Ch
 // not clear. The error is nil with Ok and with Illegal, unless
 // the history is malformed: then it wraps [ErrMalformed] and is a [*HistoryError], which says what
 // is wrong where. With Unknown it wraps [ErrTimeout], [ErrMemoryLimit], or the
-// cause of the context's end.
+// cause of the context's end, and, where that is so, [ErrLooksIllegal].
 func CheckOperationsContext(ctx context.Context, model Model, history []Operation, opts Options) (CheckResult, LinearizationInfo, error) {
 	started := time.Now()
 	opts.stepMayWait = model.StepContext != nil
@@ -153,7 +158,9 @@ type checker struct {
 	reported  int // what Progress was told last
 	results   []partResult
 	illegal   bool
-	graceOver bool // workers had the time to hand over what they found
+	suspected bool      // a part is illegal, if a guess at its operations is right
+	stopAt    time.Time // when it stops, if an illegal part was found; its timer may be late on a busy processor
+	graceOver bool      // workers had the time to hand over what they found
 	malformed error
 	panicked  any
 }
@@ -163,6 +170,7 @@ type partResult struct {
 	result   CheckResult // empty until decided
 	partials [][]int
 	stuck    int32 // of an illegal part: the first operation, by return, that cannot be placed
+	settled  bool  // stuck is not only near it
 }
 
 // errFoundIllegal ends the check of the other parts.
@@ -170,7 +178,7 @@ var errFoundIllegal = errors.New("another partition is illegal")
 
 // grace is the time that workers have, when a check is stopped, to hand over what they
 // found. One that is still inside a Step is not waited for.
-const grace = 20 * time.Millisecond
+const grace = 10 * time.Millisecond
 
 // run starts the work and waits for the answer. The goroutines end with their
 // parts, or soon after the budget; one that a Step keeps is left behind, and
@@ -272,8 +280,11 @@ func (c *checker) answer() (CheckResult, LinearizationInfo, error) {
 			result = r.result
 		}
 		if c.opts.Verbose {
-			info.parts = append(info.parts, partInfo{part: p, result: r.result, partials: r.partials, stuck: r.stuck})
+			info.parts = append(info.parts, partInfo{part: p, result: r.result, partials: r.partials, stuck: r.stuck, settled: r.settled})
 		}
+	}
+	if result == Unknown && c.suspected {
+		return Unknown, info, fmt.Errorf("check not finished: %w: %w", context.Cause(c.budget.ctx), ErrLooksIllegal)
 	}
 	if result == Unknown {
 		return Unknown, info, fmt.Errorf("check not finished: %w", context.Cause(c.budget.ctx))
@@ -304,6 +315,9 @@ func (c *checker) work() {
 func (c *checker) take() *task {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.stopAt.IsZero() && time.Now().After(c.stopAt) {
+		c.budget.cancel(errFoundIllegal)
+	}
 	if len(c.queue) == 0 {
 		return nil
 	}
@@ -330,14 +344,23 @@ func (c *checker) decide(i int, r partResult) {
 	c.finished.Broadcast()
 }
 
+// suspect notes that a guess at a part's operations makes it illegal.
+func (c *checker) suspect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.suspected = true
+}
+
 // stopOthers ends the check of the other parts: at once, or, if the caller
-// wants to see what they hold, after about the time that was used so far.
+// wants to see what they hold, after about half the time that was used so far.
 func (c *checker) stopOthers() {
 	if !c.opts.Verbose {
 		c.budget.cancel(errFoundIllegal)
 		return
 	}
-	time.AfterFunc(min(time.Since(c.started), maxStopDelay), func() { c.budget.cancel(errFoundIllegal) })
+	delay := min(time.Since(c.started)/2, maxStopDelay)
+	c.stopAt = time.Now().Add(delay)
+	time.AfterFunc(delay, func() { c.budget.cancel(errFoundIllegal) })
 }
 
 // maxStopDelay bounds how long a verbose check goes on after its answer is known.

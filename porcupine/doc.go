@@ -38,11 +38,57 @@
 // and a scan in near-linear time decides (blocks.go, tokens.go). An order that it finds is stepped
 // through with Step before it is believed. A violation is believed if the model
 // declares the hint, or if it follows from steps that were made for each case that can occur;
-// otherwise the search has to find it too, which can take as long as ever: declare a Hint where
-// many clients append to one value.
+// otherwise the search has to find it too. Where operations answer versions, a hint can also tell the search
+// in which order they took effect (precedence.go).
+//
+// # What a model without a hint costs
+//
+// A model that has only Init and Step, such as the one that a course's harness brings, is a black box: any step that was
+// not tried might be the one that makes the history legal. So no exact checker can call a history illegal before it
+// has stepped every operation from every state in which it may come to take effect, and of n appends at once
+// there are as many states as orders, n!. Legal histories of such a store, if the values written differ, are decided as fast as with a hint, as an order
+// that was guessed needs to be stepped through once. Illegal ones are too where all operations are reads and writes and
+// have returned, but where many clients append to one key they end as [Unknown] when time is up. (The error of [CheckOperationsContext] then says if the
+// history looks illegal: [ErrLooksIllegal].)
+//
+// A hint ends that. For a model of the labs' key/value store it takes a line, whatever its types are called:
+//
+//	model := models.WithKVHint(course.KvModel)
+//
+// and for any other model of one value, these:
+//
+//	model.Hint = &porcupine.Hint{Initial: 0, Access: func(input, output any) porcupine.Access {
+//		if in := input.(Input); in.Write {
+//			return porcupine.Access{Kind: porcupine.AccessWrite, Value: in.Value}
+//		}
+//		return porcupine.Access{Kind: porcupine.AccessRead, Value: output}
+//	}}
+//
+// # Trust
 //
 // All ways are compared with each other, and with an oracle that tries every order, on a
 // million random histories.
+//
+// # Figures
+//
+// Processor time of one check in milliseconds, on a busy machine with two cores, and that of v1.3.1 of the original, or
+// that it had no answer in 30 s there. (bench/ measures them all, with RAFTLAB_SOAK=1.)
+//
+//	history, of one key unless said                     hinted  opaque   original
+//	sequential, 1,000,000 operations                    800     600      not tried
+//	register, 1,000 operations, 20 to 100 clients       1-3     3-16     over 30 s
+//	appends and gets, 1,000 of 10 to 100 clients,
+//	  20 pending: legal                                 2-6     5-12     over 30 s
+//	  the same, a stale read                            2-7     Unknown  over 30 s
+//	11 appends at once and a get                        0.2     0.3      over 30 s
+//	compare-and-swap, 5 values, 20 pending, illegal     20-35   30-65    9,500, and over 30 s twice
+//	10,000 get/put/append, 50 clients, 10 keys: legal   25-35   45-60    over 30 s
+//	  the same, a stale read                            10-30   130-     1,900, and over 30 s twice
+//	versioned, 1,000 operations, 25 clients: legal      15      1,800    over 30 s
+//	  the same, a stale read                            50      4,400    over 30 s
+//	1,000,000 gets and puts on 100 keys                 1,400   2,700    4,400
+//
+// Of the stale reads that are 130 and more for a model without a hint, most take a few seconds, and some longer than 30.
 //
 // # Limits
 //

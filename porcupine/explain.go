@@ -3,6 +3,7 @@ package porcupine
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +44,9 @@ func (e Explanation) String() string {
 // explainTime bounds the search for a small core.
 const explainTime = 2 * time.Second
 
+// maxLines bounds the operations that an explanation lists.
+const maxLines = 100
+
 // maxPossible bounds the possible states in an explanation.
 const maxPossible = 10
 
@@ -72,22 +76,26 @@ type explainer struct {
 	model  *Model
 	budget *budget
 	stuck  int
+	table  *stateTable // for what pending operations may do
 }
 
 func (e *explainer) explain(partition int) Explanation {
+	e.settle()
 	x := Explanation{Partition: partition, Operation: e.stuck}
 	x.Core = e.shrink()
 	x.Possible = e.possible(x.Core)
 	x.Reason = e.reason(x.Possible)
-	for _, id := range x.Core {
+	for _, id := range x.Core[:min(len(x.Core), maxLines)] {
 		x.lines = append(x.lines, e.line(id))
+	}
+	if more := len(x.Core) - len(x.lines); more > 0 {
+		x.lines = append(x.lines, fmt.Sprintf("  and %d more", more))
 	}
 	return x
 }
 
 func (e *explainer) describe(id int) string {
-	o := &e.ops[id]
-	return e.model.DescribeOperation(o.Input, o.Output)
+	return e.model.describe(&e.ops[id])
 }
 
 func (e *explainer) line(id int) string {
@@ -116,40 +124,86 @@ func (e *explainer) reason(possible []Possibility) string {
 	return text + ": when it takes effect, the state can only be " + strings.Join(states, " or ") + "."
 }
 
-// shrink looks for a core. It starts with all operations that were called before the return of
-// the one that cannot be placed, and takes out as many as it can, many at a
-// time first; such that what is left is illegal, yet legal if that one had not returned. It
-// keeps what made its answer possible at some time: without the write of a stale
-// value, any read of it would be illegal, and that would explain nothing.
-func (e *explainer) shrink() []int {
-	end := e.ops[e.stuck].ret
-	keep := map[int]bool{e.stuck: true}
-	for _, id := range e.witness() {
-		keep[id] = true
+// settle moves stuck to the first operation with whose return the history is illegal. The check came
+// near: it may have gone by what operations would answer later, or have passed over a swap that failed.
+func (e *explainer) settle() {
+	if e.settled {
+		return
 	}
-	var changing, rest []int // operations that may change the state, and others, which go first
-	changes := e.changes()
+	at := e.returnIndex(int32(e.stuck))
+	now := e.beginning(at)
+	if now == illegal && (at == 0 || e.beginning(at-1) != illegal) {
+		return
+	}
+	legalAt, illegalAt := -1, len(e.returns)-1
+	for ; now == legal || now == illegal; now = e.beginning(at) {
+		if now == legal {
+			legalAt = at
+		} else {
+			illegalAt = at
+		}
+		if legalAt+1 >= illegalAt {
+			e.stuck = int(e.returns[illegalAt])
+			return
+		}
+		at = (legalAt + illegalAt) / 2
+	}
+}
+
+// beginning decides the history as it was right after a return.
+func (e *explainer) beginning(at int) verdict {
+	last := e.returns[at]
+	beginning := explainer{partInfo: e.partInfo, model: e.model, budget: e.budget, stuck: int(last)}
+	var ids []int
+	for _, id := range e.calls {
+		if e.ops[id].call < e.ops[last].ret {
+			ids = append(ids, int(id))
+		}
+	}
+	return beginning.check(ids, false)
+}
+
+// shrink looks for a core: operations that were called before the return of the one that cannot
+// be placed, illegal together, yet legal if that one had not returned. It
+// keeps what made its answer possible at some time: without the write of a stale
+// value, any read of it would be illegal, and that would explain nothing. Of the others it takes the
+// latest, twice as many each time until they are enough, and then out as many as it can.
+func (e *explainer) shrink() []int {
+	core := append([]int{e.stuck}, e.witness()...)
+	others := e.others(core)
+	few := others
+	for n := 0; n < len(others) && !e.budget.stopped(); n = 2*n + 8 {
+		if e.explains(slices.Concat(core, others[len(others)-n:])) {
+			few = others[len(others)-n:]
+			break
+		}
+	}
+	core = append(core, e.minimize(few, func(left []int) bool {
+		return e.explains(slices.Concat(core, left))
+	})...)
+	slices.SortFunc(core, func(a, b int) int { return int(e.ops[a].call - e.ops[b].call) })
+	return core
+}
+
+// others returns the operations that may be in a core besides those that are: first those that did not
+// change the state in the longest partial linearization, which are needed least.
+func (e *explainer) others(core []int) []int {
+	changes := make([]bool, len(e.ops))
+	for id := range e.ops {
+		changes[id] = true // what the linearization does not have may
+	}
+	e.replay(e.longest(), func(id int, before, after any) { changes[id] = !e.model.equalStates(before, after) })
+	var changing, rest []int
 	for _, id := range e.calls {
 		switch id := int(id); {
-		case e.ops[id].call > end || keep[id]:
+		case e.ops[id].call > e.ops[e.stuck].ret || slices.Contains(core, id):
 		case changes[id]:
 			changing = append(changing, id)
 		default:
 			rest = append(rest, id)
 		}
 	}
-	core := []int{e.stuck}
-	for id := range keep {
-		if id != e.stuck {
-			core = append(core, id)
-		}
-	}
-	loose := e.minimize(append(rest, changing...), func(left []int) bool {
-		return e.explains(append(slices.Clone(core), left...))
-	})
-	core = append(core, loose...)
-	slices.SortFunc(core, func(a, b int) int { return int(e.ops[a].call - e.ops[b].call) })
-	return core
+	return append(rest, changing...)
 }
 
 // minimize takes elements out of a list as long as what is left is good: halves
@@ -231,35 +285,41 @@ func (e *explainer) longest() []int {
 // replay steps through operations from the initial state and calls visit with each
 // operation and the states around it. It reports false if Step refuses one.
 func (e *explainer) replay(ids []int, visit func(id int, before, after any)) (any, bool) {
-	table := newStateTable(e.budget.ctx, e.model, e.part)
-	s := table.intern(e.model.Init())
-	for _, id := range ids {
-		next := refused
-		if !e.ops[id].pending() {
-			next = table.next(s, int32(id))
-		} else if all := table.nextPending(s, int32(id)); len(all) > 0 {
-			next = all[0]
+	state := e.model.Init()
+	for i, id := range ids {
+		if i%1024 == 0 && e.budget.stopped() {
+			return nil, false
 		}
-		if next == refused {
+		next := e.after(state, id, e.ops[id].pending())
+		if len(next) == 0 {
 			return nil, false
 		}
 		if visit != nil {
-			visit(id, table.states[s], table.states[next])
+			visit(id, state, next[0])
 		}
-		s = next
+		state = next[0]
 	}
-	return table.states[s], true
+	return state, true
 }
 
-// changes finds the operations that changed the state where the longest partial
-// linearization has them; those that it does not have may.
-func (e *explainer) changes() map[int]bool {
-	changes := make(map[int]bool)
-	for id := range e.ops {
-		changes[id] = true
+// after returns the states that may follow when an operation takes effect, which, if it is pending, may be
+// several.
+func (e *explainer) after(state any, id int, pending bool) []any {
+	o := &e.ops[id]
+	if !pending {
+		if ok, next := e.model.StepContext(e.budget.ctx, state, o.Input, o.Output); ok {
+			return []any{next}
+		}
+		return nil
 	}
-	e.replay(e.longest(), func(id int, before, after any) { changes[id] = !e.model.equalStates(before, after) })
-	return changes
+	if e.table == nil {
+		e.table = newStateTable(e.budget.ctx, e.model, e.part)
+	}
+	var all []any
+	for _, next := range e.table.nextPending(e.table.intern(state), int32(id)) {
+		all = append(all, e.table.states[next])
+	}
+	return all
 }
 
 // witness returns operations after which, in their order, the answer of the one that
@@ -326,17 +386,14 @@ func (e *explainer) enumerate(core []int, done map[int]bool, state any, report f
 		if done[id] || !e.next(core, done, id) {
 			continue
 		}
-		o := &e.ops[id]
 		if id == e.stuck {
 			report(state)
 			continue
 		}
-		ok, after := e.model.StepContext(e.budget.ctx, state, o.Input, o.Output)
-		if !ok {
-			continue
-		}
 		done[id] = true
-		e.enumerate(core, done, after, report)
+		for _, after := range e.after(state, id, e.ops[id].ret > e.ops[e.stuck].ret) {
+			e.enumerate(core, done, after, report)
+		}
 		delete(done, id)
 	}
 }
@@ -364,7 +421,7 @@ func (e *explainer) answerIn(state any) string {
 		ok, _ = e.model.StepContext(e.budget.ctx, state, o.Input, output)
 		return ok
 	}
-	for i := len(e.ops) - 1; i >= 0; i-- {
+	for i := len(e.ops) - 1; i >= 0 && !e.budget.stopped(); i-- {
 		other := &e.ops[i]
 		if !other.pending() && sameKind(o.Input, other.Input) && answers(other.Output) {
 			return e.model.DescribeOperation(o.Input, other.Output)
@@ -374,4 +431,4 @@ func (e *explainer) answerIn(state any) string {
 }
 
 // sameKind says whether two inputs are of one type, so that their outputs are likely to be.
-func sameKind(a, b any) bool { return fmt.Sprintf("%T", a) == fmt.Sprintf("%T", b) }
+func sameKind(a, b any) bool { return reflect.TypeOf(a) == reflect.TypeOf(b) }

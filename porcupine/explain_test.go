@@ -2,6 +2,7 @@ package porcupine_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +37,19 @@ func TestExplainIsSmallAndIllegal(t *testing.T) {
 				t.Errorf("seed %d, %s: a core of %d operations", seed, name, len(core))
 			}
 			t.Logf("seed %d, %s:\n%v", seed, name, x)
+		}
+	}
+}
+
+// TestExplainLongPartition explains a stale read after many operations on one value: of those, two matter.
+func TestExplainLongPartition(t *testing.T) {
+	history := workload.Sequential(100_000)
+	history[99_001].Output = models.RegisterOutput{Value: 500}
+	for name, model := range map[string]porcupine.Model{"hinted": models.Register, "opaque": workload.Opaque(models.Register)} {
+		_, info := porcupine.CheckOperationsVerbose(model, history, 0)
+		all := porcupine.Explain(model, info)
+		if len(all) != 1 || !slices.Equal(all[0].Core, []int{500, 99_000, 99_001}) {
+			t.Errorf("%s: %.1000v", name, all)
 		}
 	}
 }

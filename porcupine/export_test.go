@@ -31,7 +31,7 @@ var Paths = map[string]func(model Model, history []Operation) CheckResult{
 		if !ok {
 			return Unknown
 		}
-		return byBlocks(s, model.Hint.Initial, accesses, func() bool { return true })
+		return verdictResult(s.byBlocksAlone(newBlocks(p, model.Hint.Initial, accesses), func() bool { return true }))
 	},
 	"guess": func(model Model, history []Operation) CheckResult {
 		s, p := pathSearch(model, history)
@@ -39,7 +39,7 @@ var Paths = map[string]func(model Model, history []Operation) CheckResult{
 		if !ok {
 			return Unknown
 		}
-		return byBlocks(s, guess.initial, guess.accesses, guess.certified)
+		return verdictResult(s.byBlocksAlone(newBlocks(p, guess.initial, guess.accesses), guess.certified))
 	},
 }
 
@@ -61,16 +61,10 @@ func bySearch(s *search) CheckResult {
 }
 
 func verdictResult(v verdict) CheckResult {
-	return map[verdict]CheckResult{legal: Ok, illegal: Illegal}[v]
+	return map[verdict]CheckResult{legal: Ok, illegal: Illegal, undecided: Unknown}[v]
 }
 
-func byBlocks(s *search, initial any, accesses []Access, believed func() bool) CheckResult {
-	order, v := decideByBlocks(s.part, initial, accesses)
-	switch {
-	case v == blocksLegal && s.confirms(order):
-		return Ok
-	case v == blocksIllegal && believed():
-		return Illegal
-	}
-	return Unknown
+func (s *search) byBlocksAlone(b *blocks, believed func() bool) verdict {
+	_, v := s.byBlocks(b, believed)
+	return v
 }

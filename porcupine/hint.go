@@ -1,21 +1,33 @@
 package porcupine
 
-// A Hint says how the operations of a model read and write a value, for
-// models whose state is one value. With it, a history in which a read's value
-// tells which write it saw is checked in near-linear time.
+// A Hint says what a model's author knows of it and Step does not tell. It must be true, and then
+// changes no answer. Access is for models whose state is one value, Order for
+// those whose answers number the operations; either can be left out.
 //
-// A hint must describe Step exactly. It changes no answer: an order found with its help is
-// stepped through with Step, and before a history is called illegal by the
-// hint, every operation is stepped once and compared with what the hint says of it. A
-// hint that is found to be wrong is not used.
+// With Access, a history in which a read's value tells which write it saw is checked in
+// near-linear time. An order found with its help is
+// stepped through with Step, and before a history is called illegal by it,
+// every operation is stepped once and compared with what Access says of it. One
+// that is found to be wrong is not used.
 type Hint struct {
 	// Initial is the value of the initial state. Values are compared by ==,
 	// so they must be of types that allow it; appends need strings.
 	Initial any
-	// Access says what an operation does to the value. Of a pending operation,
+	// Access says how an operation reads or writes the value. Of a pending operation,
 	// the output is what its history has (nil for an event without a return)
 	// and tells nothing.
 	Access func(input, output any) Access
+	// Order says where a completed operation stands among others, if its input and output tell: by a version,
+	// a revision or an index in a log. Step must refuse every order in which an
+	// operation takes effect after one that has a later place. The search then leaves such orders out.
+	Order func(input, output any) (place Place, told bool)
+}
+
+// A Place is where an operation stands in a sequence. Operations of one place may take
+// effect in any order.
+type Place struct {
+	Sequence any // which sequence; comparable by ==, nil will do if there is but one
+	Number   uint64
 }
 
 // An AccessKind is a way to read or write a value.
@@ -43,7 +55,7 @@ type Access struct {
 // it says nothing of one of them, or speaks of values that cannot be compared.
 func (h *Hint) accesses(p *part) ([]Access, bool) {
 	all := make([]Access, len(p.ops))
-	if !hashable(h.Initial) {
+	if h.Access == nil || !hashable(h.Initial) {
 		return nil, false
 	}
 	for i := range p.ops {

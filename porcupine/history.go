@@ -84,6 +84,12 @@ func fromOperations(history []Operation) (*part, error) {
 	return p, nil
 }
 
+// returnIndex returns the place of a completed operation in the order of returns.
+func (p *part) returnIndex(id int32) int {
+	at, _ := slices.BinarySearchFunc(p.returns, p.ops[id].ret, func(other, ret int32) int { return cmp.Compare(p.ops[other].ret, ret) })
+	return at
+}
+
 // moment is the time of an event: of the call of operation i (event 2i), or of
 // its return (event 2i+1).
 type moment struct {

@@ -13,6 +13,7 @@ type partInfo struct {
 	result   CheckResult
 	partials [][]int // operations by their place in the part, longest first
 	stuck    int32   // the first operation, by return, that cannot be placed, or noOperation
+	settled  bool    // stuck is not only near it
 }
 
 // PartialLinearizations returns, for each partition, the linearizations that

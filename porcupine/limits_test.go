@@ -76,6 +76,23 @@ func TestContextEndsCheck(t *testing.T) {
 	}
 }
 
+// TestLooksIllegal checks that of an Unknown more is said, if there is more to say.
+func TestLooksIllegal(t *testing.T) {
+	model, history := endless()
+	opts := porcupine.Options{Timeout: 50 * time.Millisecond}
+	result, _, err := porcupine.CheckOperationsContext(t.Context(), model, history, opts)
+	if result != porcupine.Unknown || !errors.Is(err, porcupine.ErrLooksIllegal) || !errors.Is(err, porcupine.ErrTimeout) {
+		t.Errorf("got %v, %v", result, err)
+	}
+	if result, _, err = porcupine.CheckOperationsContext(t.Context(), models.WithKVHint(model), history, opts); result != porcupine.Illegal {
+		t.Errorf("with a hint: got %v, %v", result, err)
+	}
+	model.StepContext = func(ctx context.Context, _, _, _ any) (bool, any) { <-ctx.Done(); return false, nil }
+	if _, _, err = porcupine.CheckOperationsContext(t.Context(), model, history, opts); errors.Is(err, porcupine.ErrLooksIllegal) {
+		t.Errorf("of a model that looks like nothing known: got %v", err)
+	}
+}
+
 func TestMemoryLimit(t *testing.T) {
 	model, history := endless()
 	for _, limit := range []int64{1 << 20, 32 << 20} {

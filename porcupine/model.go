@@ -107,8 +107,8 @@ type Model struct {
 	// input alone, and otherwise misses only effects that no recorded output
 	// can show.
 	StepPending func(state, input any) []any
-	// Hint, if set, says how the model's operations read and write a value,
-	// which allows a check in near-linear time. It changes no answer. See [Hint].
+	// Hint, if set, says how the model's operations read and write a value, which allows a
+	// check in near-linear time, or in which order they take effect. It changes no answer. See [Hint].
 	Hint *Hint
 	_    struct{} // no positional literals, so that fields can be added
 }
@@ -162,6 +162,19 @@ func (m *Model) describeDefaults() {
 			return fmt.Sprintf("%v", info)
 		}
 	}
+}
+
+// describe returns an operation as text. A model need not know how to describe one that is pending.
+func (m *Model) describe(o *op) (text string) {
+	defer func() {
+		if !o.pending() {
+			return // a panic is the model's own
+		}
+		if e := recover(); e != nil {
+			text = fmt.Sprintf("%v pending", o.Input)
+		}
+	}()
+	return m.DescribeOperation(o.Input, o.Output)
 }
 
 // equalStates is the model's equality, with the default for a nil Equal.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"raftlab/porcupine"
+	"raftlab/porcupine/models"
 )
 
 // oracle decides linearizability by trying every order. It is slow and obvious.
@@ -72,9 +73,12 @@ type world struct {
 	wrong   func(r *rand.Rand) any       // some output, right or wrong
 }
 
-// withPending gives a model the StepPending that follows from its possible outputs.
+// withPending gives a model that has none the StepPending that follows from its possible outputs.
 func (w world) withPending() porcupine.Model {
 	m := w.model
+	if m.StepPending != nil {
+		return m
+	}
 	m.StepPending = func(state, input any) []any {
 		var next []any
 		for _, out := range w.outputs(state, input) {
@@ -351,9 +355,38 @@ func casChain() world {
 	return w
 }
 
+// versionedWorld has answers with versions, by which its hint orders the operations.
+func versionedWorld() world {
+	values := []string{"", "a", "b", "aa", "ab", "ba", "bb", "aaa", "bbb"}
+	return world{
+		name:  "versioned",
+		model: models.KVVersioned,
+		input: func(r *rand.Rand) any {
+			return models.VersionedInput{Op: models.VersionedOp(r.IntN(5)), Value: values[1+r.IntN(2)], Version: uint64(r.IntN(7))}
+		},
+		outputs: func(state, input any) []any {
+			var all []any
+			for version := range uint64(10) {
+				for _, value := range values {
+					for _, ok := range []bool{false, true} {
+						out := models.VersionedOutput{Value: value, Version: version, OK: ok}
+						if possible, _ := models.KVVersioned.Step(state, input, out); possible && len(all) < 40 {
+							all = append(all, out)
+						}
+					}
+				}
+			}
+			return append(all, models.VersionedOutput{})
+		},
+		wrong: func(r *rand.Rand) any {
+			return models.VersionedOutput{Value: values[r.IntN(4)], Version: uint64(r.IntN(7)), OK: r.IntN(3) > 0}
+		},
+	}
+}
+
 // TestPathsAgree compares every way to an answer with the oracle.
 func TestPathsAgree(t *testing.T) {
-	all := append(worlds(), hintedWorlds()...)
+	all := append(append(worlds(), hintedWorlds()...), versionedWorld())
 	each := cases() / len(all)
 	for n, w := range all {
 		t.Run(fmt.Sprint(n, " ", w.name), func(t *testing.T) {
@@ -378,7 +411,7 @@ func TestPathsAgree(t *testing.T) {
 					told[name] = count
 				}
 			}
-			if m.Hint != nil && told["hint"][1] < each/20 {
+			if m.Hint != nil && m.Hint.Access != nil && told["hint"][1] < each/20 {
 				t.Errorf("the hint decided %v of %d histories: too few to tell", told["hint"], each)
 			}
 			t.Logf("legal and illegal, of %d: %v", each, told)

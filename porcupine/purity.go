@@ -8,7 +8,8 @@ import "math/bits"
 //
 // Why that is exact: let a completion of a configuration linearize a pure
 // operation later, in some state t. Taken out there and put first, it changes
-// neither the states that the others see nor, being pure, the one it left.
+// neither the states that the others see nor, being pure, the one it left. (An operation that
+// has to wait for others, by precedence.go, is left alone until they are linearized.)
 //
 // "Did not change the state here" is not "is pure": a put of the value that is
 // already there leaves the state and may be needed again later. So purity is
@@ -82,7 +83,7 @@ func (u *purity) linearize(s *search) {
 
 // accepts says whether id may be linearized at once.
 func (u *purity) accepts(s *search, id int32) bool {
-	if u.impure[id] {
+	if u.impure[id] || s.order.forbids(s, id) {
 		return false
 	}
 	if !u.probed[id] {

@@ -31,6 +31,7 @@ type search struct {
 	budget  *budget
 	slots   slots
 	pure    *purity
+	order   *precedence
 	levels  *levels   // nil to search in depth only
 	record  *recorder // nil unless the caller wants partial linearizations
 
@@ -56,6 +57,7 @@ func newSearch(model *Model, p *part, b *budget) *search {
 	s := &search{part: p, budget: b, states: newStateTable(b.ctx, model, p)}
 	s.slots = assignSlots(p)
 	s.pure = newPurity(s)
+	s.order = newPrecedence(model, p)
 	return s
 }
 
@@ -174,6 +176,9 @@ func (s *search) advanceByReturning() bool {
 // whether that leads to a new configuration.
 func (s *search) linearize(c candidate) bool {
 	next := c.next
+	if s.order.forbids(s, c.op) {
+		return false
+	}
 	if next == unknownNext {
 		next = s.states.next(s.state, c.op)
 		if next == refused {

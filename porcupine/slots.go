@@ -121,6 +121,11 @@ func (a *slots) retreat(p *part, stage int32) {
 	a.occupied[slot/64] |= 1 << (slot % 64)
 }
 
+// aloneAt says whether no other operation is open when the one of the stage returns.
+func (a *slots) aloneAt(p *part, stage int32) bool {
+	return len(a.pendingAt) == 0 && a.firstCall[stage+1] == stage+1
+}
+
 // choices counts the operations that may be linearized next.
 func (a *slots) choices(s *search) int {
 	n := 0

@@ -10,6 +10,7 @@ type task struct {
 	// searches take turns. A part with pending operations gets two: see levels.
 	searches []*search
 	slices   int
+	told     bool // the model's hint said what each operation does, so there is nothing to guess
 }
 
 // slice is how many steps a task makes before it is another's turn.
@@ -95,6 +96,7 @@ func (t *task) result(s *search, v verdict) partResult {
 	}
 	if deepest := max(s.deepest, first.deepest); int(deepest) < len(s.returns) {
 		r.stuck = s.returns[deepest]
+		r.settled = s.slots.aloneAt(s.part, deepest)
 	}
 	return r
 }
@@ -109,42 +111,73 @@ func (t *task) resultOf(order []int32) partResult {
 }
 
 func (c *checker) tryHint(t *task) (partResult, bool) {
-	s := t.searches[0]
 	hint := c.model.Hint
 	if hint == nil {
 		return partResult{}, false
 	}
+	s := t.searches[0]
 	accesses, ok := hint.accesses(s.part)
+	if t.told = ok; !ok {
+		return partResult{}, false
+	}
+	return c.tryBlocks(t, newBlocks(s.part, hint.Initial, accesses), func() bool {
+		return !s.states.contradicted(s.part, hint.Initial, accesses)
+	})
+}
+
+func (c *checker) tryGuess(t *task) (partResult, bool) {
+	if t.told {
+		return partResult{}, false
+	}
+	guess, ok := infer(t.searches[0].states, t.part)
 	if !ok {
 		return partResult{}, false
 	}
-	order, v := decideByBlocks(s.part, hint.Initial, accesses)
-	switch {
-	case v == blocksLegal && s.confirms(order):
+	return c.tryBlocks(t, newBlocks(t.part, guess.initial, guess.accesses), func() bool {
+		certain := guess.certified()
+		if !certain {
+			c.suspect()
+		}
+		return certain
+	})
+}
+
+// tryBlocks decides a part by blocks. Before a violation is believed, believed is asked.
+func (c *checker) tryBlocks(t *task, b *blocks, believed func() bool) (partResult, bool) {
+	switch order, v := t.searches[0].byBlocks(b, believed); v {
+	case legal:
 		return t.resultOf(order), true
-	case v == blocksIllegal && !s.states.contradicted(s.part, hint.Initial, accesses):
-		return c.illegalByBlocks(s, hint.Initial, accesses), true
+	case illegal:
+		return c.illegalByBlocks(b), true
 	}
 	return partResult{}, false
 }
 
-func (c *checker) tryGuess(t *task) (partResult, bool) {
-	s := t.searches[0]
-	if c.model.Hint != nil {
-		return partResult{}, false
-	}
-	guess, ok := infer(s.states, s.part)
-	if !ok {
-		return partResult{}, false
-	}
-	order, v := decideByBlocks(s.part, guess.initial, guess.accesses)
+// byBlocks is what can be believed of what the blocks say.
+func (s *search) byBlocks(b *blocks, believed func() bool) ([]int32, verdict) {
+	order, v := b.decide()
 	switch {
 	case v == blocksLegal && s.confirms(order):
-		return t.resultOf(order), true
-	case v == blocksIllegal && guess.certified():
-		return c.illegalByBlocks(s, guess.initial, guess.accesses), true
+		return order, legal
+	case v == blocksIllegal && believed():
+		return nil, illegal
 	}
-	return partResult{}, false
+	return nil, undecided
+}
+
+// illegalByBlocks is the result for a part that is illegal by what its
+// operations do, with the longest beginning that is legal if the caller wants to see it.
+func (c *checker) illegalByBlocks(b *blocks) partResult {
+	r := partResult{result: Illegal, stuck: noOperation}
+	if c.opts.Verbose {
+		var order []int32
+		r.stuck, order = b.longestLegal(c.budget.stopped)
+		r.partials = [][]int{ints(order)}
+		// While a swap that failed had not returned, it may have been about to take effect.
+		failed := slices.ContainsFunc(b.accesses, func(a Access) bool { return a.Kind == AccessDiffer })
+		r.settled = len(order) > 0 && !failed && !c.budget.stopped()
+	}
+	return r
 }
 
 // confirms steps through an order and reports whether it is a linearization.
@@ -173,51 +206,4 @@ func (s *search) confirms(order []int32) bool {
 		state = next
 	}
 	return true
-}
-
-// illegalByBlocks is the result for a part that is illegal by what its
-// operations do. If the caller wants to see it, the longest beginning that is
-// legal is found by bisection.
-func (c *checker) illegalByBlocks(s *search, initial any, accesses []Access) partResult {
-	r := partResult{result: Illegal, stuck: noOperation}
-	if !c.opts.Verbose {
-		return r
-	}
-	var order []int32
-	good, bad := 0, len(s.returns)
-	for good+1 < bad && !s.budget.stopped() {
-		middle := (good + bad) / 2
-		p, a := s.part.until(middle, accesses)
-		if o, verdict := decideByBlocks(p, initial, a); verdict == blocksIllegal {
-			bad = middle
-		} else {
-			good, order = middle, o
-		}
-	}
-	r.stuck = s.returns[bad-1]
-	r.partials = [][]int{ints(order)}
-	return r
-}
-
-// until returns the part as it was right before its n-th return, from 0: what was not
-// called by then is gone, and what had not returned is pending.
-func (p *part) until(n int, accesses []Access) (*part, []Access) {
-	end := p.ops[p.returns[n]].ret
-	sub := &part{ops: slices.Clone(p.ops), returns: p.returns[:n], last: p.last}
-	accesses = slices.Clone(accesses)
-	for i := range sub.ops {
-		o := &sub.ops[i]
-		if o.ret >= end {
-			o.ret = never
-		}
-		if o.call > end {
-			accesses[i] = Access{Kind: AccessRead} // pending, so it is as if it were not there
-		}
-	}
-	for _, id := range p.calls {
-		if p.ops[id].call < end {
-			sub.calls = append(sub.calls, id)
-		}
-	}
-	return sub, accesses
 }

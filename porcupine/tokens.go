@@ -38,10 +38,10 @@ type tokenChain struct {
 	at   []int32 // the cluster of each part
 }
 
-func newTokens(b *blocks, initial any) *tokens {
+func newTokens(b *blocks) *tokens {
 	t := &tokens{blocks: b, byText: make(map[string]int32, len(b.ops)), chains: make(map[int32]*tokenChain),
 		taken: make([]bool, len(b.ops)), same: make([]int32, len(b.ops))}
-	t.initial, _ = initial.(string)
+	t.initial, _ = b.initial.(string)
 	return t
 }
 
@@ -49,19 +49,21 @@ func (t *tokens) find() blockVerdict {
 	if !t.collect() {
 		return blocksUnclear
 	}
-	for i := range t.accesses {
-		a := &t.accesses[i]
-		if a.Kind == AccessRead && !t.ops[i].pending() {
-			value, ok := a.Value.(string)
-			if !ok {
-				return blocksUnclear
-			}
-			c, ok := t.locate(value)
-			if !ok {
-				return blocksIllegal
-			}
-			t.link(int32(i), c)
+	for _, id := range t.returns {
+		a := &t.accesses[id]
+		if a.Kind != AccessRead || !t.completed(id) {
+			continue
 		}
+		value, ok := a.Value.(string)
+		if !ok {
+			return blocksUnclear
+		}
+		c, ok := t.locate(value)
+		if !ok {
+			t.baffle(id)
+			return blocksIllegal
+		}
+		t.link(id, c)
 	}
 	t.blocks.guessed = t.guessed
 	return blocksLegal
@@ -73,7 +75,7 @@ func (t *tokens) collect() bool {
 	last := make(map[string]int32, len(t.ops)) // text -> the last operation with it
 	for _, id := range t.calls {
 		a := &t.accesses[id]
-		if a.Kind == AccessRead || id+1 == t.base {
+		if a.Kind == AccessRead || id+1 == t.base || !t.called(id) {
 			continue
 		}
 		text, ok := a.Value.(string)
@@ -89,7 +91,7 @@ func (t *tokens) collect() bool {
 				return false
 			}
 			t.same[before] = id
-			t.guessed = t.guessed || t.ops[before].ret > t.ops[id].ret || t.ops[id].pending()
+			t.guessed = t.guessed || t.ret(before) > t.ret(id) || !t.completed(id)
 			continue
 		}
 		t.byText[text] = id
@@ -119,7 +121,7 @@ func (t *tokens) collect() bool {
 func (t *tokens) writers() int {
 	n := 0
 	for i := range t.accesses {
-		if t.accesses[i].Kind != AccessRead && int32(i+1) != t.base {
+		if t.accesses[i].Kind != AccessRead && int32(i+1) != t.base && t.called(int32(i)) {
 			n++
 		}
 	}

@@ -11,11 +11,11 @@ import (
 // TestPartialLinearizations checks what verbose checks return: each linearization
 // is one, complete if the partition is legal, and otherwise as long as any can be.
 func TestPartialLinearizations(t *testing.T) {
-	for n, w := range append(worlds(), hintedWorlds()...) {
+	for n, w := range append(append(worlds(), hintedWorlds()...), versionedWorld()) {
 		t.Run(fmt.Sprint(n, " ", w.name), func(t *testing.T) {
 			t.Parallel()
 			m := w.withPending()
-			for seed := range 300 {
+			for seed := range cases() / 100 {
 				r := rand.New(rand.NewPCG(uint64(seed), 2000+uint64(n)))
 				h := w.history(r, 7)
 				result, info := porcupine.CheckOperationsVerbose(m, h, 0)
@@ -88,4 +88,23 @@ func checkExplanation(t *testing.T, m porcupine.Model, h []porcupine.Operation, 
 	if !found || oracle(m, core) {
 		t.Fatalf("the core is legal, or lacks its operation: %+v\nof %+v", core, h)
 	}
+	if stuck := all[0].Operation; !oracle(m, before(h, stuck, false)) || oracle(m, before(h, stuck, true)) {
+		t.Fatalf("operation %d is not the first that cannot be placed in %+v", stuck, h)
+	}
+}
+
+// before returns the history as it was when the operation at last returned, right
+// before that or (with included) right after.
+func before(h []porcupine.Operation, last int, included bool) []porcupine.Operation {
+	var beginning []porcupine.Operation
+	for i, o := range h {
+		if o.Call > h[last].Return {
+			continue
+		}
+		if o.Return > h[last].Return || o.Return == h[last].Return && i > last || i == last && !included {
+			o.Return, o.Output = porcupine.Pending, nil
+		}
+		beginning = append(beginning, o)
+	}
+	return beginning
 }

@@ -181,7 +181,7 @@ func (b *pageBuilder) part(p *partInfo) pagePart {
 		if text := b.model.DescribeOperationMetadata(o.Metadata); o.Metadata != nil && text != "" {
 			metadata = int64(b.text(text))
 		}
-		part.Ops[i] = [5]int64{int64(o.ClientId), o.Call - b.Base, ret, int64(b.text(b.model.DescribeOperation(o.Input, o.Output))), metadata}
+		part.Ops[i] = [5]int64{int64(o.ClientId), o.Call - b.Base, ret, int64(b.text(b.model.describe(o))), metadata}
 	}
 	spare := 2*len(p.ops) + 1000 // steps that further linearizations may add
 	for i, partial := range p.partials {

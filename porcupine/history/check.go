@@ -37,6 +37,9 @@ func Run(ctx context.Context, job Job) (code int, err error) {
 	if err != nil {
 		return CodeUnknown, err
 	}
+	if job.Timeout < 0 || job.Memory < 0 {
+		return CodeUnknown, fmt.Errorf("timeout %v, memory %d: want 0, for the default, or more", job.Timeout, job.Memory)
+	}
 	operations, err := job.read()
 	if err != nil {
 		return CodeUnknown, err

@@ -9,7 +9,7 @@
 //
 // call and return are whole numbers from any clock that all clients share, in any unit.
 // An operation without a return (or with null) never returned: it may have taken effect at
-// any time after its call, or never. Empty lines are skipped. What op, value, expect, version and output mean depends on the model:
+// any time after its call, or never. Empty lines are skipped, and a history without any is legal. The file is UTF-8. What op, value, expect, version and output mean depends on the model:
 //
 //	model      op        fields                        output
 //	kv         get       key                           the value, "" if there is none
@@ -47,6 +47,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"raftlab/porcupine"
 )
@@ -55,8 +56,11 @@ import (
 // the line.
 var ErrFormat = errors.New("cannot read history")
 
-// maxLine is the length, in bytes, that a line may have.
-const maxLine = 64 << 20
+// MaxLine is the length, in bytes, that a line may have.
+const MaxLine = 16 << 20
+
+// byteOrderMark is what some editors begin a UTF-8 file with.
+var byteOrderMark = []byte("\uFEFF")
 
 // line is an operation as it stands in a file.
 type line struct {
@@ -91,12 +95,16 @@ func Read(r io.Reader, model string) ([]porcupine.Operation, error) {
 	}
 	format := formats[model]
 	scanner := bufio.NewScanner(r)
-	scanner.Buffer(nil, maxLine)
+	scanner.Buffer(nil, MaxLine)
 	var operations []porcupine.Operation
 	n := 0
 	for scanner.Scan() {
 		n++
-		if text := bytes.TrimSpace(scanner.Bytes()); len(text) > 0 {
+		text := scanner.Bytes()
+		if n == 1 {
+			text = bytes.TrimPrefix(text, byteOrderMark)
+		}
+		if text = bytes.TrimSpace(text); len(text) > 0 {
 			o, err := format.read(text)
 			if err != nil {
 				return nil, fmt.Errorf("%w: line %d: %w", ErrFormat, n, err)
@@ -104,20 +112,25 @@ func Read(r io.Reader, model string) ([]porcupine.Operation, error) {
 			operations = append(operations, o)
 		}
 	}
-	if err := scanner.Err(); err != nil {
+	if err := scanner.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, fmt.Errorf("%w: line %d: longer than %d bytes", ErrFormat, n+1, MaxLine)
+	} else if err != nil {
 		return nil, fmt.Errorf("%w: line %d: %w", ErrFormat, n+1, err)
 	}
 	return operations, nil
 }
 
 func (f format) read(text []byte) (porcupine.Operation, error) {
+	if !utf8.Valid(text) {
+		return porcupine.Operation{}, errors.New("not UTF-8") // what is replaced could make two values one
+	}
 	var l line
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&l); err != nil {
 		return porcupine.Operation{}, err
 	}
-	if decoder.More() {
+	if _, err := decoder.Token(); err != io.EOF {
 		return porcupine.Operation{}, errors.New("more than one value on the line")
 	}
 	if l.Call == nil {

@@ -90,19 +90,35 @@ func TestModels(t *testing.T) {
 func TestBadInput(t *testing.T) {
 	good := `{"op":"get","key":"x","call":1,"return":2}`
 	for text, want := range map[string]string{
-		good + "\n\n{":                                           "line 3",
-		`{"op":"fly","call":1}`:                                  `no op "fly"`,
-		`{"op":"get"}`:                                           `no "call"`,
-		`{"op":"get","call":5,"return":4}`:                       "returns at 4, before its call at 5",
-		`{"op":"put","value":7,"call":1}`:                        "value 7: want string",
-		`{"op":"get","call":1.5}`:                                "line 1",
-		`{"op":"get","call":1,"retrun":2}`:                       "retrun",
-		good + " " + good:                                        "more than one value",
+		good + "\n\n{":                     "line 3",
+		`{"op":"fly","call":1}`:            `no op "fly"`,
+		`{"op":"get"}`:                     `no "call"`,
+		`{"op":"get","call":5,"return":4}`: "returns at 4, before its call at 5",
+		`{"op":"put","value":7,"call":1}`:  "value 7: want string",
+		`{"op":"get","call":1.5}`:          "line 1",
+		`{"op":"get","call":1,"retrun":2}`: "retrun",
+		good + " " + good:                  "more than one value",
+		good + "}":                         "more than one value",
+		"null":                             `no "call"`,
+		"[1]":                              "line 1",
+		"\x1f\x8b\x08":                     "line 1: not UTF-8",
+		`{"op":"put","value":"` + "\xff" + `","call":1}`:         "not UTF-8",
+		`{"op":"get","call":1e30}`:                               "line 1",
+		`{"client":"a","op":"get","call":1}`:                     "client",
+		`{"op":["get"],"call":1}`:                                "op",
+		strings.Repeat(" ", history.MaxLine+1):                   "line 1: longer than 16777216 bytes",
+		good + "\n" + strings.Repeat("[", 20000):                 "line 2",
+		`{"op":"get","key":"x","output":"\ud800`:                 "line 1",
 		`{"op":"get","call":1,"return":2,"output":{"value":""}}`: "output",
 	} {
 		_, err := history.Read(strings.NewReader(text), "kv")
 		if !errors.Is(err, history.ErrFormat) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want %q", text, err, want)
+			t.Errorf("%.80s: got %v, want %q", text, err, want)
+		}
+	}
+	for _, text := range []string{"", "\n \r\n", "\uFEFF" + good + "\r\n\r\n" + good + "\r\n", good + "\n\n\t" + good} {
+		if operations, err := history.Read(strings.NewReader(text), "kv"); err != nil || len(operations) != strings.Count(text, "get") {
+			t.Errorf("%q: %d operations, %v", text, len(operations), err)
 		}
 	}
 	if _, err := history.Read(strings.NewReader(good), "sql"); err == nil || !strings.Contains(err.Error(), `no model "sql"; the models are cas, kv`) {
@@ -124,6 +140,9 @@ func TestRun(t *testing.T) {
 		{history.Job{Model: "kv", Path: "-", HTML: page}, illegal, history.CodeIllegal, "cannot be placed"},
 		{history.Job{Model: "kv", Path: "-", Timeout: time.Nanosecond}, legal, history.CodeUnknown, "not decided"},
 		{history.Job{Model: "kv", Path: "-"}, "{", history.CodeUnknown, ""},
+		{history.Job{Model: "kv", Path: "-"}, "", history.CodeLegal, "linearizable: 0 operations"},
+		{history.Job{Model: "kv", Path: "-", Timeout: -time.Second}, legal, history.CodeUnknown, ""},
+		{history.Job{Model: "kv", Path: "-", Memory: -1}, legal, history.CodeUnknown, ""},
 		{history.Job{Model: "none", Path: "-"}, legal, history.CodeUnknown, ""},
 		{history.Job{Model: "kv", Path: filepath.Join(page, "none")}, legal, history.CodeUnknown, ""},
 	} {

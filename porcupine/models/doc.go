@@ -1,7 +1,8 @@
 // Package models holds ready sequential specifications for package porcupine.
 //
 //   - [Register] and [CASRegister]: one value, read, written, compared and swapped.
-//   - [KV]: the key/value store of the labs: get, put, append.
+//   - [KV]: the key/value store of the labs: get, put, append. [WithKVHint] makes a model of
+//     it that somebody else wrote as fast.
 //   - [KVVersioned]: a store whose writes return versions, with delete and
 //     compare-and-swap by version; [KVStore] adds scans over all keys.
 //   - [Queue], [Set], [Lock]: the classic objects, each over many named ones.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -73,9 +74,41 @@ func newKVVersioned() porcupine.Model {
 		},
 		DescribeOperation: describeVersioned,
 		DescribeState:     func(state any) string { return state.(versioned).String() },
+		Hint:              &porcupine.Hint{Order: versionedOrder},
 	}
 	m.Partition, m.PartitionEvent = byKey(func(input any) string { return input.(VersionedInput).Key })
 	return m
+}
+
+// versionedOrder places an operation by the version that it gave its key or found there. Of one key, a
+// write stands before the operations that found it, and those before the next write.
+func versionedOrder(input, output any) (porcupine.Place, bool) {
+	in, out := input.(VersionedInput), output.(VersionedOutput)
+	found, wrote := uint64(0), uint64(0)
+	switch in.Op {
+	case VersionedGet:
+		if out.OK {
+			found = out.Version
+		}
+	case VersionedPut, VersionedAppend:
+		wrote = out.Version
+	case VersionedCAS:
+		switch {
+		case !out.OK:
+			found = out.Version
+		case out.Version != 0:
+			wrote = out.Version
+		default:
+			found = in.Version
+		}
+	}
+	if max(found, wrote) == 0 || max(found, wrote) > math.MaxUint64/2 {
+		return porcupine.Place{}, false
+	}
+	if wrote > 0 {
+		return porcupine.Place{Sequence: in.Key, Number: 2 * wrote}, true
+	}
+	return porcupine.Place{Sequence: in.Key, Number: 2*found + 1}, true
 }
 
 // is says whether the key may have the version, and what is known of it then.
@@ -190,6 +223,7 @@ func newKVStore() porcupine.Model {
 		},
 		DescribeOperation: describeVersioned,
 		DescribeState:     describeStore,
+		Hint:              &porcupine.Hint{Order: versionedOrder},
 	}
 	operations, events := byKey(func(input any) string { return input.(VersionedInput).Key })
 	m.Partition = func(history []porcupine.Operation) [][]porcupine.Operation {

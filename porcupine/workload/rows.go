@@ -61,6 +61,9 @@ func Rows() []Row {
 		add(fmt.Sprint("lab-", seed, "-legal"), models.KV, true, lab)
 		add(fmt.Sprint("lab-", seed, "-stale"), models.KV, false, func() []porcupine.Operation { return stale(lab()) })
 	}
+	versioned := func() []porcupine.Operation { return Versioned(Shape{Operations: 1000, Clients: 25, Seed: 1}) }
+	add("versioned-25-legal", models.KVVersioned, true, versioned)
+	add("versioned-25-stale", models.KVVersioned, false, func() []porcupine.Operation { return staleVersion(versioned()) })
 	add("kv-1M", models.KV, true, func() []porcupine.Operation {
 		return KV(Shape{Operations: 1_000_000, Clients: 50, Keys: 100, Seed: 3}, 1, 1, 0)
 	})
@@ -79,6 +82,23 @@ func OverlappingAppends(n int) []porcupine.Operation {
 	}
 	return append(history, porcupine.Operation{ClientId: n, Call: 20, Return: 30,
 		Input: models.KVInput{Op: models.KVGet, Key: "k"}, Output: models.KVOutput{Value: value}})
+}
+
+// staleVersion changes a get late in a history of models.KVVersioned of one key into the answer of one long before.
+func staleVersion(history []porcupine.Operation) []porcupine.Operation {
+	found := func(i int) bool {
+		out, completed := history[i].Output.(models.VersionedOutput)
+		return completed && out.OK && history[i].Input.(models.VersionedInput).Op == models.VersionedGet
+	}
+	for late := len(history) * 9 / 10; late < len(history); late++ {
+		for early := len(history) / 2; found(late) && early < late; early++ {
+			if found(early) && history[early].Return < history[len(history)*3/4].Call {
+				history[late].Output = history[early].Output
+				return history
+			}
+		}
+	}
+	panic("workload: no get to make stale")
 }
 
 // WrongCAS returns the history of models.CASRegister with a failed

@@ -153,6 +153,40 @@ func CAS(shape Shape, values int) []porcupine.Operation {
 	})
 }
 
+// Versioned returns a history of models.KVVersioned: a quarter each of gets and puts, an eighth each of
+// appends, deletes, and compare-and-swaps with a version of late and with some other.
+func Versioned(shape Shape) []porcupine.Operation {
+	var version uint64 // of the newest write, over all keys
+	input := func(r *rand.Rand, client, n int, key string) any {
+		in := models.VersionedInput{Key: key, Value: fmt.Sprintf("x %d %d y", client, n)}
+		in.Op = []models.VersionedOp{models.VersionedGet, models.VersionedGet, models.VersionedPut, models.VersionedPut,
+			models.VersionedAppend, models.VersionedDelete, models.VersionedCAS, models.VersionedCAS}[r.IntN(8)]
+		if in.Op == models.VersionedCAS {
+			in.Version = uint64(n*shape.Clients + r.IntN(shape.Clients))
+		}
+		return in
+	}
+	return History(shape, models.VersionedOutput{}, input, func(state, input any) (any, any) {
+		key, in := state.(models.VersionedOutput), input.(models.VersionedInput)
+		write := func(value string) (any, any) {
+			version++
+			return models.VersionedOutput{Version: version, OK: in.Op == models.VersionedCAS},
+				models.VersionedOutput{Value: value, Version: version, OK: true}
+		}
+		switch {
+		case in.Op == models.VersionedGet:
+			return key, key
+		case in.Op == models.VersionedDelete:
+			return models.VersionedOutput{OK: key.OK}, models.VersionedOutput{}
+		case in.Op == models.VersionedAppend:
+			return write(key.Value + in.Value)
+		case in.Op == models.VersionedPut || in.Version == key.Version:
+			return write(in.Value)
+		}
+		return models.VersionedOutput{Version: key.Version}, key
+	})
+}
+
 // Sequential returns a history of models.Register by one client that writes and
 // reads in turn, each value once.
 func Sequential(operations int) []porcupine.Operation {

@@ -1,0 +1,82 @@
+package porcupine
+
+import (
+	"cmp"
+	"slices"
+)
+
+// precedence leaves out orders that Step is known to refuse (see Hint.Order).
+type precedence struct {
+	// before holds, for each operation, those of the next lower place of its sequence that it
+	// overlaps: they must be linearized first. Lower places need not be looked at, as those
+	// operations waited for them in turn, and what does not overlap stands in the order of time.
+	// (If that contradicts the places, the history is illegal, and Step will say so.)
+	before [][]int32
+}
+
+// placed is an operation and its place.
+type placed struct {
+	id     int32
+	number uint64
+}
+
+// newPrecedence returns nil if the model says nothing of order.
+func newPrecedence(model *Model, p *part) *precedence {
+	if model.Hint == nil || model.Hint.Order == nil {
+		return nil
+	}
+	sequences := make(map[any][]placed)
+	for _, id := range p.returns {
+		o := &p.ops[id]
+		if place, told := model.Hint.Order(o.Input, o.Output); told && hashable(place.Sequence) {
+			sequences[place.Sequence] = append(sequences[place.Sequence], placed{id, place.Number})
+		}
+	}
+	pr := &precedence{before: make([][]int32, len(p.ops))}
+	for _, sequence := range sequences {
+		pr.add(p, sequence)
+	}
+	return pr
+}
+
+// maxBefore bounds how many operations one has to wait for. To wait for fewer is not wrong, only slower.
+const maxBefore = 64
+
+// add adds a sequence, which is in the order of returns.
+func (pr *precedence) add(p *part, sequence []placed) {
+	slices.SortStableFunc(sequence, func(a, b placed) int { return cmp.Compare(a.number, b.number) })
+	var lower []placed
+	for from, to := 0, 0; from < len(sequence); from = to {
+		for to < len(sequence) && sequence[to].number == sequence[from].number {
+			pr.wait(p, sequence[to].id, lower)
+			to++
+		}
+		lower = sequence[from:to]
+	}
+}
+
+// wait makes an operation wait for those of the next lower place.
+func (pr *precedence) wait(p *part, id int32, lower []placed) {
+	o := &p.ops[id]
+	open, _ := slices.BinarySearchFunc(lower, o.call, func(l placed, call int32) int { return cmp.Compare(p.ops[l.id].ret, call) })
+	for _, l := range lower[open:min(open+maxBefore, len(lower))] {
+		if p.ops[l.id].call < o.ret {
+			pr.before[id] = append(pr.before[id], l.id)
+		}
+	}
+}
+
+// forbids says whether an operation must wait for another one in the current configuration.
+func (pr *precedence) forbids(s *search, id int32) bool {
+	if pr == nil {
+		return false
+	}
+	now := s.ops[s.returns[s.stage]].ret
+	for _, other := range pr.before[id] {
+		o, slot := &s.ops[other], s.slots.of[other]
+		if o.call > now || o.ret >= now && s.done[slot/64]&(1<<(slot%64)) == 0 {
+			return true
+		}
+	}
+	return false
+}
