@@ -89,8 +89,8 @@ var shardMutants = []mutant{
 	},
 	{
 		name: "leader-alone-tells", file: "shardctrler/server.go", pkg: "./shardctrler",
-		old:  "case len(configs) > 0:",
-		new:  "case len(configs) > 0 && isLeader:",
+		old:  "case len(configs) > 0 && !args.Newest:",
+		new:  "case len(configs) > 0 && !args.Newest && isLeader:",
 		test: "TestAwaitAnyServer4A",
 		why:  "who has a configuration and does not lead keeps it to himself, and a lost answer of the leader's costs a round",
 	},

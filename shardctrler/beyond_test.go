@@ -115,8 +115,8 @@ func TestAwait4A(t *testing.T) {
 }
 
 // Every server tells of a configuration that it has, so that an answer of the
-// leader's that is lost can be had from another; that there is none only the
-// leader says.
+// leader's that is lost can be had from another; which is the newest, and that
+// there is none, only the leader says.
 func TestAwaitAnyServer4A(t *testing.T) {
 	run(t, func(t *testing.T, s *service) {
 		s.ck.Join(groups(1))
@@ -129,6 +129,10 @@ func TestAwaitAnyServer4A(t *testing.T) {
 			want := clerk.NotLeader
 			if i == s.Leader() {
 				want = clerk.Done
+			}
+			reply = clerk.Reply[[]shardctrler.Config]{}
+			if !end.Call("ShardCtrler.Await", &shardctrler.AwaitArgs{Newest: true}, &reply) || reply.Code != want {
+				t.Errorf("server %d, where %d leads, says %+v of the newest", i, s.Leader(), reply)
 			}
 			reply = clerk.Reply[[]shardctrler.Config]{}
 			if !end.Call("ShardCtrler.Await", &shardctrler.AwaitArgs{Num: 1}, &reply) || reply.Code != want || len(reply.Result) > 0 {

@@ -118,9 +118,9 @@ func (ck *Clerk) Await(ctx context.Context, gid, num int) ([]Config, error) {
 	return configs, err
 }
 
-// Newer returns the newest configuration that a server has, if that is newer
-// than num. It is cheaper than Config, and may be a little late. Its errors are
-// those of Await.
+// Newer returns the newest configuration that the leader has, if that is newer
+// than num. It is cheaper than Config, and may be late if the leader has been
+// deposed without knowing it. Its errors are those of Await.
 func (ck *Clerk) Newer(ctx context.Context, num int) (c Config, found bool, err error) {
 	args := &AwaitArgs{Num: num, Newest: true}
 	configs, _, err := clerk.Ask[AwaitArgs, []Config](ctx, ck.servers, "ShardCtrler.Await", args)

@@ -170,8 +170,9 @@ type AwaitArgs struct {
 // Await is the RPC handler for those who wait for the next configuration; for
 // the network, not for programs. It needs no entry in the log: a configuration
 // that a server has applied is there for ever, so each server tells those that
-// it has. That there is none the leader alone says, and after a while: it has
-// them first, and so one server hears of all groups how far they are.
+// it has. Which is the newest, and that there is none, after a while, the leader
+// alone says: it has them first, and so one server hears of all groups how far
+// they are.
 func (sc *ShardCtrler) Await(args *AwaitArgs, reply *clerk.Reply[[]Config]) {
 	sc.note(args.GID, args.Num)
 	timer := time.NewTimer(awaitHold)
@@ -184,14 +185,14 @@ func (sc *ShardCtrler) Await(args *AwaitArgs, reply *clerk.Reply[[]Config]) {
 		configs, grown := sc.history.after(args.Num)
 		_, isLeader := sc.raft.GetState()
 		switch {
-		case len(configs) > 0 && args.Newest:
-			reply.Code, reply.Result = clerk.Done, configs[len(configs)-1:]
-			return
-		case len(configs) > 0:
+		case len(configs) > 0 && !args.Newest:
 			reply.Code, reply.Result = clerk.Done, configs[:min(len(configs), awaitMax)]
 			return
 		case !isLeader:
 			reply.Code = clerk.NotLeader
+			return
+		case len(configs) > 0:
+			reply.Code, reply.Result = clerk.Done, configs[len(configs)-1:]
 			return
 		case !held:
 			reply.Code = clerk.Done
