@@ -91,7 +91,7 @@ type Limits struct {
 	Virtual time.Duration `json:"virtual,omitempty"` // virtual time of a run; default 1 hour; gives Liveness
 	SpinCPU time.Duration `json:"spin,omitempty"`    // CPU time without a sign of progress; default 10 s; gives Spin
 	Wall    time.Duration `json:"wall,omitempty"`    // real time of a run; default 10 minutes; gives Stuck
-	Memory  int64         `json:"memory,omitempty"`  // bytes of heap after which garbage is collected; default 1 GiB
+	Memory  int64         `json:"memory,omitempty"`  // bytes of heap after which garbage is collected; default 1 GiB; twice as much gives Crash (native; wasm has 4 GiB)
 }
 
 func (l Limits) orDefault() Limits {

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"raftlab/sim/internal/overlay"
 )
@@ -28,6 +29,7 @@ type Options struct {
 	Race     bool           // build with the race detector (native only; needs a C compiler)
 	Tags     string         // build tags, comma-separated
 	Env      []string       // KEY=value pairs that tests see besides the fixed environment
+	Args     []string       // arguments of the test binary besides its own, as for go test -args
 	Dir      string         // directory in which package patterns are resolved; "" is the current one
 	CacheDir string         // for overlays and compiled modules; "" is below os.UserCacheDir
 	Liveness *regexp.Regexp // messages of failed checks that mean Liveness; nil is DefaultLiveness
@@ -132,6 +134,8 @@ func goCommand(ctx context.Context, dir string, env []string, args ...string) ([
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it removes its temporary files
+	cmd.WaitDelay = 5 * time.Second
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -256,15 +260,38 @@ type program struct {
 	bin string
 }
 
-func (p *program) Package() string { return p.pkg.ImportPath }
-func (p *program) Engine() string  { return p.opt.Engine }
-func (p *program) race() bool      { return p.opt.Race }
+func (p *program) Package() string  { return p.pkg.ImportPath }
+func (p *program) Engine() string   { return p.opt.Engine }
+func (p *program) options() Options { return p.opt }
 
-// args are the arguments of a run. They are the same for each run of a test.
-func runArgs(test string) []string {
-	return []string{"-test.run=" + anchored(test), "-test.v=true", "-test.timeout=0",
-		"-test.parallel=4", "-test.count=1", "-test.paniconexit0"}
+// runArgs are the arguments of a run. They are the same for each run of a test.
+func (p *program) runArgs(test string) []string {
+	return append([]string{"-test.run=" + anchored(test), "-test.v=true", "-test.timeout=0",
+		"-test.parallel=4", "-test.count=1", "-test.paniconexit0"}, p.opt.Args...)
 }
+
+// listArgs ask for the names of tests.
+func (p *program) listArgs(pattern string) []string {
+	return append([]string{"-test.list=" + pattern}, p.opt.Args...)
+}
+
+// listed reads the answer to listArgs, and what kept the binary from answering.
+func (p *program) listed(end ending, out []byte) ([]string, error) {
+	if verdict, detail := judge(end, out, nil); verdict != Pass {
+		return nil, fmt.Errorf("sim: the tests of %s cannot be listed: %s: %s\n%s", p.pkg.ImportPath, verdict, detail, bytes.TrimSpace(out))
+	}
+	var names []string
+	for _, name := range listedRE.FindAllString(string(out), -1) {
+		if name != "TestMain" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// listedRE matches what is run: tests, examples, and fuzz targets with their
+// seed corpus. A TestMain may write other lines.
+var listedRE = regexp.MustCompile(`(?m)^(Test|Example|Fuzz)[\pL\p{Nd}_]*$`)
 
 // anchored makes a pattern of a test's name, which may go on to name subtests.
 func anchored(test string) string {
@@ -274,15 +301,4 @@ func anchored(test string) string {
 		return top + "/" + sub
 	}
 	return top
-}
-
-// listed takes the tests and examples out of what -test.list printed.
-func listed(out []byte) []string {
-	var tests []string
-	for line := range strings.SplitSeq(string(out), "\n") {
-		if strings.HasPrefix(line, "Test") || strings.HasPrefix(line, "Example") {
-			tests = append(tests, strings.TrimSpace(line))
-		}
-	}
-	return tests
 }

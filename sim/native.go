@@ -48,7 +48,7 @@ func (p *nativeProgram) Close() error { return os.RemoveAll(p.dir) }
 // Tests runs the binary with -test.list.
 func (p *nativeProgram) Tests(ctx context.Context, pattern string) ([]string, error) {
 	c := Case{Limits: Limits{}.orDefault()}
-	run, err := p.start(ctx, c, []string{"-test.list=" + pattern})
+	run, err := p.start(ctx, c, p.listArgs(pattern))
 	if err != nil {
 		return nil, err
 	}
@@ -56,10 +56,7 @@ func (p *nativeProgram) Tests(ctx context.Context, pattern string) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	if out.end.code != 0 {
-		return nil, fmt.Errorf("sim: %s -test.list=%s failed: %s", p.pkg.ImportPath, pattern, out.output)
-	}
-	return listed(out.output), nil
+	return p.listed(out.end, out.output)
 }
 
 // Run runs one case in a process of its own.
@@ -69,7 +66,7 @@ func (p *nativeProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	}
 	c.Limits = c.Limits.orDefault()
 	began := time.Now()
-	run, err := p.start(ctx, c, runArgs(c.Test))
+	run, err := p.start(ctx, c, p.runArgs(c.Test))
 	if err != nil {
 		return Outcome{}, err
 	}

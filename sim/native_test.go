@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,11 @@ var verdicts = []expectation{
 	{"TestForever", sim.Liveness, "virtual time limit"},
 	{"TestDeadlock", sim.Deadlock, "asleep"},
 	{"TestPanic", sim.Crash, "assignment to entry in nil map"},
+	{"TestExit", sim.Crash, "exit without a result"},
+	{"TestFatalElsewhere", sim.Safety, "wrong value"},
+	{"FuzzSeed", sim.Safety, "five"},
+	{"TestBubbleDeadlock", sim.Deadlock, "all goroutines in bubble are blocked"},
+	{"TestLoud", sim.Crash, "64 MiB of output"},
 	{"TestSpin", sim.Spin, "in mini.TestSpin"},
 }
 
@@ -35,6 +41,7 @@ func TestNativeVerdicts(t *testing.T) {
 		{"TestTCP", sim.Pass, ""},
 		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
 		{"TestBusyForever", sim.Liveness, "virtual time limit"},
+		{"TestHoard", sim.Crash, "64 MiB of memory"},
 	}
 	for _, e := range append(only, verdicts...) {
 		t.Run(e.test, func(t *testing.T) {
@@ -44,7 +51,7 @@ func TestNativeVerdicts(t *testing.T) {
 			if e.verdict == sim.Spin && !contains(out.Stack, "bad_test.go:") {
 				t.Errorf("the stack does not say where it spins:\n%s", out.Stack)
 			}
-			if e.verdict == sim.Deadlock && !bytes.Contains(out.Output, []byte("mini.TestDeadlock(")) {
+			if e.test == "TestDeadlock" && !bytes.Contains(out.Output, []byte("mini.TestDeadlock(")) {
 				t.Errorf("no stacks in the output:\n%s", out.Output)
 			}
 		})
@@ -59,6 +66,50 @@ func TestHoursPassInNoTime(t *testing.T) {
 	}
 	if out.CPU > time.Second {
 		t.Errorf("5 hours took %v of CPU time", out.CPU)
+	}
+}
+
+// TestCrowdIsCheap: a moment at which nothing can run costs the same however
+// many goroutines sleep.
+func TestCrowdIsCheap(t *testing.T) {
+	out := run(t, program(t, sim.Native, false), sim.Case{Test: "TestCrowd"})
+	expectation{"TestCrowd", sim.Pass, ""}.check(t, out)
+	if out.CPU > 2*time.Second {
+		t.Errorf("20,000 sleeps took %v of CPU time", out.CPU)
+	}
+}
+
+// TestLockOrder: goroutines that wait for each other's mutex are a deadlock
+// although others go on, and the stacks say since when they wait.
+func TestLockOrder(t *testing.T) {
+	out := run(t, program(t, sim.Native, false), sim.Case{Test: "TestLockOrder"})
+	expectation{"TestLockOrder", sim.Deadlock, "a goroutine waits for a mutex for 59 minutes: in mini.TestLockOrder"}.check(t, out)
+}
+
+// TestMainFlagsAndEnvironment: a TestMain may talk; flags and variables reach
+// the tests, and the line that repeats a failure has them.
+func TestMainFlagsAndEnvironment(t *testing.T) {
+	for _, engine := range []string{sim.Native, sim.WASM} {
+		t.Run(engine, func(t *testing.T) {
+			if engine == sim.Native {
+				requireNative(t)
+			}
+			opt := sim.Options{Dir: "testdata/mini", Engine: engine, Env: []string{"PLACE=the dean's office"}, Args: []string{"-size=7"}}
+			programs, err := sim.Build(t.Context(), opt, "./setup")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer programs[0].Close()
+			if tests, err := programs[0].Tests(t.Context(), "."); err != nil || !slices.Equal(tests, []string{"TestFlag"}) {
+				t.Errorf("tests %q, error %v", tests, err)
+			}
+			expectation{"TestFlag", sim.Pass, ""}.check(t, run(t, programs[0], sim.Case{Test: "TestFlag"}))
+			res, _, err := sim.Check(t.Context(), programs[0], sim.Case{Test: "TestNone", Limits: sim.Limits{Virtual: 1}})
+			want := ` --virtual 1ns --env 'PLACE=the dean'\''s office' -- -size=7`
+			if err != nil || !strings.HasSuffix(res.Command, want) {
+				t.Errorf("%s: repeated by %q, which does not end in %q (%v)", res.Verdict, res.Command, want, err)
+			}
+		})
 	}
 }
 

@@ -26,6 +26,7 @@ type process struct {
 	page   *page
 	tmp    string
 	faults Faults
+	race   bool
 	out    *output
 	began  time.Time
 }
@@ -40,11 +41,12 @@ type output struct {
 func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.buf.Len()+len(b) > maxOutput {
+	room := maxOutput - o.buf.Len()
+	o.buf.Write(b[:min(room, len(b))])
+	if len(b) >= room {
 		o.full()
-		return len(b), nil
 	}
-	return o.buf.Write(b)
+	return len(b), nil
 }
 
 func (o *output) len() int {
@@ -75,8 +77,8 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	cmd.Dir = p.pkg.Dir
 	cmd.Env = p.childEnv(tmp, c)
 	cmd.ExtraFiles = []*os.File{pg.f}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	r := &process{cmd: cmd, page: pg, tmp: tmp, faults: c.Faults, began: time.Now()}
+	setApart(cmd)
+	r := &process{cmd: cmd, page: pg, tmp: tmp, faults: c.Faults, race: p.opt.Race, began: time.Now()}
 	r.out = &output{full: r.kill}
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.WaitDelay = 2 * time.Second // for grandchildren that keep the pipe open
@@ -100,6 +102,12 @@ func startUnrandomized(cmd *exec.Cmd) error {
 		defer syscall.RawSyscall(syscall.SYS_PERSONALITY, old, 0, 0)
 	}
 	return cmd.Start()
+}
+
+// setApart keeps signals from the keyboard away from cmd, and ends it with
+// this process, however that ends.
+func setApart(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
 func (r *process) kill() { syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) }
@@ -144,9 +152,9 @@ func (r *process) result(w watch) (result, error) {
 	state := r.cmd.ProcessState
 	res := result{end: w.end, cpu: state.UserTime() + state.SystemTime()}
 	res.end.code = state.ExitCode()
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && !w.end.spin && !w.end.stuck {
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && w.end == (ending{}) {
 		res.end.note = "ended by " + ws.Signal().String()
-		if r.out.len() > maxOutput-1<<20 {
+		if r.out.len() == maxOutput {
 			res.end.note = "more than 64 MiB of output"
 		}
 	}
@@ -166,8 +174,8 @@ func (r *process) result(w watch) (result, error) {
 	if w.end.spin || w.end.stuck {
 		res.stack = runningStack(raw[w.mark:])
 		raw = raw[:w.mark]
-		if place := spinPlace(res.stack); place != "" {
-			res.end.note = strings.TrimSuffix(res.end.note+", "+place, ", ")
+		if res.end.note == "" {
+			res.end.note = place(res.stack)
 		}
 	}
 	res.output = bytes.ReplaceAll(raw, []byte(r.tmp), []byte("$TMPDIR"))
@@ -219,6 +227,9 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 		cpu := r.usage() - base
 		idle := time.Since(seen)
 		switch {
+		case r.overMemory(lim, cpu >= lim.SpinCPU):
+			r.kill()
+			return watch{end: ending{note: fmt.Sprintf("more than %d MiB of memory", lim.Memory>>20)}, mark: r.out.len()}
 		case cpu >= lim.SpinCPU:
 			return r.quit(exited, ending{spin: true})
 		case idle > stuckAfter && cpu < idle/1000:
@@ -251,6 +262,29 @@ func (r *process) quit(exited <-chan struct{}, end ending) watch {
 		r.kill()
 	}
 	return w
+}
+
+// overMemory reports whether the run holds far more memory than its limit, or
+// spins because it can do nothing but collect garbage. The race detector's own
+// memory counts too.
+func (r *process) overMemory(lim Limits, spins bool) bool {
+	used := resident(r.cmd.Process.Pid)
+	if r.race {
+		return used > 16*lim.Memory
+	}
+	return used > 2*lim.Memory || spins && used > lim.Memory/10*9
+}
+
+// resident is the memory of a process in bytes, the second field of statm in
+// proc(5).
+func resident(pid int) int64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	var size, pages int64
+	fmt.Sscan(string(data), &size, &pages)
+	return pages * int64(os.Getpagesize())
 }
 
 // usage is the CPU time of the process.
@@ -299,31 +333,6 @@ func busiest(pid int) int {
 		}
 	}
 	return best
-}
-
-var (
-	goroutineRE = regexp.MustCompile(`(?m)^goroutine \d+ .*\[running.*\]:$`)
-	frameRE     = regexp.MustCompile(`(?m)^([\w./*()\[\]-]+)\(.*\)\n\t(.*?:\d+)`)
-)
-
-// runningStack cuts the running goroutine's stack out of a dump.
-func runningStack(dump []byte) string {
-	at := goroutineRE.FindIndex(dump)
-	if at == nil {
-		return string(dump)
-	}
-	stack, _, _ := bytes.Cut(dump[at[0]:], []byte("\n\n"))
-	return string(stack)
-}
-
-// spinPlace names the innermost frame that is not the runtime's.
-func spinPlace(stack string) string {
-	for _, m := range frameRE.FindAllStringSubmatch(stack, -1) {
-		if !strings.HasPrefix(m[1], "runtime.") && !strings.HasPrefix(m[1], "sync") {
-			return "in " + m[1] + " " + m[2][strings.LastIndexByte(m[2], '/')+1:]
-		}
-	}
-	return ""
 }
 
 // processCPU is the CPU time of this process.

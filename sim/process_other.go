@@ -5,6 +5,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"regexp"
 	"runtime"
 	"time"
@@ -22,6 +23,8 @@ func (p *nativeProgram) start(context.Context, Case, []string) (*process, error)
 }
 
 func (*process) wait(context.Context, Limits) (result, error) { return result{}, ErrUnsupported }
+
+func setApart(*exec.Cmd) {}
 
 func (result) outcome(*regexp.Regexp) Outcome { return Outcome{} }
 

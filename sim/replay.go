@@ -17,6 +17,7 @@ type Replay struct {
 	Race    bool     `json:"race,omitempty"`
 	Tags    string   `json:"tags,omitempty"`
 	Env     []string `json:"env,omitempty"`
+	Args    []string `json:"args,omitempty"`
 	Go      string   `json:"go"` // version of the toolchain it was found with
 	Verdict Verdict  `json:"verdict"`
 	Detail  string   `json:"detail"`
@@ -31,7 +32,7 @@ func NewReplay(ctx context.Context, p Program, opt Options, c Case, out Outcome)
 		return Replay{}, err
 	}
 	return Replay{
-		Package: p.Package(), Case: c, Engine: p.Engine(), Race: opt.Race, Tags: opt.Tags, Env: opt.Env,
+		Package: p.Package(), Case: c, Engine: p.Engine(), Race: opt.Race, Tags: opt.Tags, Env: opt.Env, Args: opt.Args,
 		Go: tc.Version, Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
 	}, nil
 }
@@ -70,6 +71,7 @@ func (r Replay) Signature() string { return signature(r.Verdict, r.Detail) }
 func (r Replay) Run(ctx context.Context, opt Options, explain bool) (Outcome, error) {
 	opt.Engine, opt.Race, opt.Tags = r.Engine, r.Race, r.Tags
 	opt.Env = append(slices.Clone(r.Env), opt.Env...)
+	opt.Args = append(slices.Clone(r.Args), opt.Args...)
 	programs, err := Build(ctx, opt, r.Package)
 	if err != nil {
 		return Outcome{}, err

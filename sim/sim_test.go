@@ -67,7 +67,7 @@ func run(t testing.TB, p sim.Program, c sim.Case) sim.Outcome {
 }
 
 // quick are limits that end the endless soon.
-var quick = sim.Limits{Virtual: 30 * time.Second, SpinCPU: time.Second}
+var quick = sim.Limits{Virtual: 30 * time.Second, SpinCPU: time.Second, Memory: 64 << 20}
 
 // expectation is what a run of a test of mini must give, whatever the seed.
 type expectation struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -218,13 +219,15 @@ func Check(ctx context.Context, p Program, c Case) (Result, Outcome, error) {
 		Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
 		Virtual: out.Virtual, CPU: out.CPU, Wall: out.Wall,
 	}
-	if r, ok := p.(interface{ race() bool }); ok {
-		res.Race = r.race()
+	var opt Options
+	if o, ok := p.(interface{ options() Options }); ok {
+		opt = o.options()
 	}
+	res.Race = opt.Race
 	if out.Verdict == Pass {
 		return res, out, nil
 	}
-	res.Command = Command(res, c.Limits)
+	res.Command = repeatLine(res, c.Limits, opt)
 	for range replays {
 		again, err := p.Run(ctx, c)
 		if err != nil {
@@ -242,20 +245,44 @@ func Check(ctx context.Context, p Program, c Case) (Result, Outcome, error) {
 	return res, out, nil
 }
 
-// Command is the line that repeats a result.
-func Command(r Result, lim Limits) string {
-	args := []string{"raftlab", "sim", r.Package, "--engine", r.Engine, "--run", "'" + anchored(r.Test) + "'", "--seeds", fmt.Sprint(r.Seed)}
+// repeatLine is the command that repeats a result.
+func repeatLine(r Result, lim Limits, opt Options) string {
+	args := []string{"raftlab", "sim", r.Package, "--engine", r.Engine, "--run", anchored(r.Test), "--seeds", fmt.Sprint(r.Seed)}
+	add := func(set bool, flag string, value any) {
+		if set {
+			args = append(args, flag, fmt.Sprint(value))
+		}
+	}
+	add(r.Explore.Yields > 0, "--yields", r.Explore.Yields)
+	add(r.Explore.Sleeps > 0, "--sleeps", r.Explore.Sleeps)
+	add(r.Explore.Sleeps > 0, "--max-sleep", r.Explore.longest())
+	add(lim.Virtual > 0, "--virtual", lim.Virtual)
+	add(lim.SpinCPU > 0, "--spin", lim.SpinCPU)
+	add(lim.Wall > 0, "--wall", lim.Wall)
+	add(lim.Memory > 0, "--memory", lim.Memory>>20)
+	add(opt.Tags != "", "--tags", opt.Tags)
+	add(opt.Liveness != nil && opt.Liveness.String() != DefaultLiveness, "--liveness", opt.Liveness)
+	for _, kv := range opt.Env {
+		add(true, "--env", kv)
+	}
 	if r.Race {
 		args = append(args, "--race")
 	}
-	if r.Explore.Yields > 0 {
-		args = append(args, "--yields", fmt.Sprint(r.Explore.Yields))
+	if len(opt.Args) > 0 {
+		args = append(append(args, "--"), opt.Args...)
 	}
-	if r.Explore.Sleeps > 0 {
-		args = append(args, "--sleeps", fmt.Sprint(r.Explore.Sleeps), "--max-sleep", r.Explore.longest().String())
-	}
-	if lim.Virtual > 0 {
-		args = append(args, "--virtual", lim.Virtual.String())
+	for i, arg := range args {
+		args[i] = quoted(arg)
 	}
 	return strings.Join(args, " ")
+}
+
+var plainArg = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
+
+// quoted is an argument as a shell has to be given it.
+func quoted(arg string) string {
+	if plainArg.MatchString(arg) {
+		return arg
+	}
+	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -41,6 +42,12 @@ var (
 	failRE    = regexp.MustCompile(`(?m)^\s*--- FAIL: .*`)
 	numbersRE = regexp.MustCompile(`0x[0-9a-f]+|\d+(\.\d+)?(ns|µs|ms|s)?`)
 	placeRE   = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
+
+	// Stacks, as the runtime prints them.
+	goroutineRE = regexp.MustCompile(`(?m)^goroutine \d+ .*\[running.*\]:$`)
+	mutexRE     = regexp.MustCompile(`(?m)^goroutine \d+ .*\[sync\.(?:RW)?Mutex\.R?Lock, (\d+) minutes.*\]:$`)
+	ioWaitRE    = regexp.MustCompile(`(?m)^goroutine \d+ .*\[IO wait.*\]:$`)
+	frameRE     = regexp.MustCompile(`(?m)^([\w./*()\[\]-]+)\(.*\)\n\t(.*?:\d+)`)
 )
 
 // ending is what is known of a finished process besides its output.
@@ -63,16 +70,17 @@ func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
 	case dataRace.Match(out):
 		return Race, raceDetail(out)
 	case end.limit:
+		if held := mutexWait(out); held != "" {
+			return Deadlock, held
+		}
 		return Liveness, "virtual time limit reached" + suffix(end.note)
 	case end.deadlock || bytes.Contains(out, []byte("all goroutines are asleep - deadlock!")):
-		return Deadlock, "all goroutines are asleep"
+		return Deadlock, "all goroutines are asleep" + outsiders(out)
 	case end.code == 0:
 		return Pass, ""
 	}
-	if m := crashRE.Find(out); m != nil && !bytes.HasPrefix(m, []byte("panic: test timed out")) {
-		return Crash, trimLine(m)
-	} else if m != nil {
-		return Liveness, trimLine(m)
+	if m := crashRE.Find(out); m != nil {
+		return panicked(trimLine(m))
 	}
 	if !failRE.Match(out) {
 		return Crash, "exit without a result" + suffix(end.note)
@@ -82,6 +90,59 @@ func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
 		return Liveness, detail
 	}
 	return Safety, detail
+}
+
+// panicked classifies a crash by its first line.
+func panicked(line string) (Verdict, string) {
+	switch {
+	case strings.HasPrefix(line, "panic: test timed out"):
+		return Liveness, line
+	case strings.HasPrefix(line, "panic: deadlock: "): // of a testing/synctest bubble
+		return Deadlock, line
+	}
+	return Crash, line
+}
+
+// mutexWait looks in the stacks of a run that reached its limit of virtual time
+// for a goroutine that has waited for a mutex for minutes. Nobody holds one
+// that long but in a deadlock, of which other goroutines that wake now and
+// then need not know.
+func mutexWait(dump []byte) string {
+	at := mutexRE.FindSubmatchIndex(dump)
+	if at == nil {
+		return ""
+	}
+	stack, _, _ := bytes.Cut(dump[at[0]:], []byte("\n\n"))
+	return fmt.Sprintf("a goroutine waits for a mutex for %s minutes%s", dump[at[2]:at[3]], suffix(place(string(stack))))
+}
+
+// outsiders says how many goroutines of a deadlock wait for a descriptor, which
+// something outside could have ended.
+func outsiders(dump []byte) string {
+	if n := len(ioWaitRE.FindAll(dump, -1)); n > 0 {
+		return fmt.Sprintf(", %d of them for input or output", n)
+	}
+	return ""
+}
+
+// runningStack cuts the running goroutine's stack out of a dump.
+func runningStack(dump []byte) string {
+	at := goroutineRE.FindIndex(dump)
+	if at == nil {
+		return string(dump)
+	}
+	stack, _, _ := bytes.Cut(dump[at[0]:], []byte("\n\n"))
+	return string(stack)
+}
+
+// place names the innermost frame that is not the runtime's; "" if none.
+func place(stack string) string {
+	for _, m := range frameRE.FindAllStringSubmatch(stack, -1) {
+		if !strings.HasPrefix(m[1], "runtime.") && !strings.HasPrefix(m[1], "sync") && !strings.HasPrefix(m[1], "internal/") {
+			return "in " + m[1] + " " + m[2][strings.LastIndexByte(m[2], '/')+1:]
+		}
+	}
+	return ""
 }
 
 func suffix(note string) string {

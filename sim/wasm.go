@@ -55,14 +55,11 @@ func (p *wasmProgram) Close() error {
 // Tests lists the tests by running the binary with -test.list.
 func (p *wasmProgram) Tests(ctx context.Context, pattern string) ([]string, error) {
 	c := Case{Limits: Limits{}.orDefault()}
-	ans, err := p.ask(ctx, c, []string{"-test.list=" + pattern})
+	ans, err := p.ask(ctx, c, p.listArgs(pattern))
 	if err != nil {
 		return nil, err
 	}
-	if ans.Code != 0 {
-		return nil, fmt.Errorf("sim: %s -test.list=%s failed: %s%s", p.pkg.ImportPath, pattern, ans.Output, ans.Note)
-	}
-	return listed(ans.Output), nil
+	return p.listed(ans.ending(), ans.Output)
 }
 
 // Run runs one case in an instance of its own.
@@ -72,7 +69,7 @@ func (p *wasmProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	}
 	c.Limits = c.Limits.orDefault()
 	began := time.Now()
-	ans, err := p.ask(ctx, c, runArgs(c.Test))
+	ans, err := p.ask(ctx, c, p.runArgs(c.Test))
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -81,8 +78,7 @@ func (p *wasmProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 		Output: ans.Output, Hash: hex.EncodeToString(sum[:]), Stack: ans.Stack,
 		Virtual: ans.Virtual, CPU: ans.CPU, Wall: time.Since(began), Schedules: ans.Reads, Faults: ans.faults,
 	}
-	end := ending{code: ans.Code, limit: ans.Limit, spin: ans.Spin, stuck: ans.Stuck, note: ans.Note}
-	out.Verdict, out.Detail = judge(end, ans.Output, p.opt.Liveness)
+	out.Verdict, out.Detail = judge(ans.ending(), ans.Output, p.opt.Liveness)
 	return out, nil
 }
 
@@ -196,6 +192,10 @@ type answer struct {
 	faults             []Fault // read by the other side
 }
 
+func (a answer) ending() ending {
+	return ending{code: a.Code, limit: a.Limit, spin: a.Spin, stuck: a.Stuck, note: a.Note}
+}
+
 // worker is a worker process seen from outside.
 type worker struct {
 	cmd *exec.Cmd
@@ -213,6 +213,7 @@ func startWorker(ctx context.Context, bin, cache string) (*worker, error) {
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), workerEnv+"=1")
 	cmd.Stderr = os.Stderr
+	setApart(cmd)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

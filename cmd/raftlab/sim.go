@@ -42,7 +42,7 @@ func simError(err error) error {
 // simFlags are the flags of raftlab sim as given.
 type simFlags struct {
 	run, seeds, engine, shard, liveness, tags, save string
-	replay, merge, env                              []string
+	replay, merge, env, args                        []string
 	race, json, shrink, explain, verbose            bool
 	forTime                                         time.Duration
 	jobs                                            int
@@ -69,12 +69,15 @@ if the command line is wrong, 70 if something could not be run.`
 func newSimCommand() *cobra.Command {
 	var f simFlags
 	cmd := &cobra.Command{
-		Use:   "sim [packages]",
+		Use:   "sim [packages] [-- arguments of the test binary]",
 		Short: "run Go tests in virtual time, each seed an exactly repeatable world",
 		Long:  simLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.limits.Memory = f.memory << 20
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			if at := cmd.ArgsLenAtDash(); at >= 0 {
+				args, f.args = args[:at], args[at:]
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
 			return simError(f.main(ctx, args, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
@@ -93,7 +96,7 @@ func newSimCommand() *cobra.Command {
 	fl.DurationVar(&f.limits.Virtual, "virtual", 0, "limit of virtual time for a run (default 1h)")
 	fl.DurationVar(&f.limits.SpinCPU, "spin", 0, "CPU time without progress after which a run spins (default 10s)")
 	fl.DurationVar(&f.limits.Wall, "wall", 0, "limit of real time for a run (default 10m)")
-	fl.Int64Var(&f.memory, "memory", 0, "MiB of heap of a run at which garbage is collected (default 1024)")
+	fl.Int64Var(&f.memory, "memory", 0, "MiB of heap of a run at which garbage is collected (default 1024); twice as much ends it")
 	fl.StringVar(&f.shard, "shard", "", "run part i of n, as i/n")
 	fl.StringSliceVar(&f.merge, "merge", nil, "read results that --json wrote, and print their summary")
 	fl.StringSliceVar(&f.replay, "replay", nil, "run saved failures again")
@@ -151,7 +154,7 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 
 // sweep checks the flags and builds the packages.
 func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (*sim.Sweep, sim.Options, error) {
-	opt := sim.Options{Engine: f.engine, Race: f.race, Tags: f.tags, Env: f.env}
+	opt := sim.Options{Engine: f.engine, Race: f.race, Tags: f.tags, Env: f.env, Args: f.args}
 	s := &sim.Sweep{Pattern: f.run, For: f.forTime, Explore: f.explore, Limits: f.limits, Jobs: f.jobs}
 	var err error
 	if s.Seeds, err = sim.ParseSeeds(f.seeds); err != nil {
@@ -224,7 +227,7 @@ func (f *simFlags) replayAll(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		o, err := r.Run(ctx, sim.Options{Env: f.env}, f.explain)
+		o, err := r.Run(ctx, sim.Options{Env: f.env, Args: f.args}, f.explain)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -250,19 +253,6 @@ func (f *simFlags) replayAll(ctx context.Context, out io.Writer) error {
 		return &exitError{exitSimFailed, fmt.Errorf("%d of %d replays fail", failed, len(f.replay))}
 	}
 	return nil
-}
-
-// repeat is what the line that repeats a failure needs besides what the
-// failure itself says.
-func (f *simFlags) repeat() string {
-	s := ""
-	if f.tags != "" {
-		s += " --tags " + f.tags
-	}
-	for _, kv := range f.env {
-		s += " --env '" + kv + "'"
-	}
-	return s
 }
 
 func failureLine(r sim.Result) string {

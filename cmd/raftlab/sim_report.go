@@ -45,7 +45,7 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 		return
 	}
 	r.bar.clear()
-	fmt.Fprintln(r.errOut, failureLine(res)+r.flags.repeat())
+	fmt.Fprintln(r.errOut, failureLine(res))
 	if r.kinds[kind] == simShown {
 		fmt.Fprintln(r.errOut, "         more of this kind are only counted")
 	}

@@ -1,8 +1,11 @@
 package mini
 
 import (
+	"fmt"
 	"math/rand"
+	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -62,6 +65,66 @@ func TestDeadlock(t *testing.T) {
 	var mu sync.Mutex
 	mu.Lock()
 	mu.Lock()
+}
+
+// TestLockOrder deadlocks, while another goroutine wakes now and then.
+func TestLockOrder(t *testing.T) {
+	go func() {
+		for range time.Tick(time.Second) {
+		}
+	}()
+	var a, b sync.Mutex
+	var wg sync.WaitGroup
+	both := func(first, second *sync.Mutex) {
+		first.Lock()
+		defer first.Unlock()
+		time.Sleep(time.Millisecond)
+		second.Lock()
+		defer second.Unlock()
+	}
+	wg.Go(func() { both(&a, &b) })
+	wg.Go(func() { both(&b, &a) })
+	wg.Wait()
+}
+
+// TestHoard keeps all memory that it can get.
+func TestHoard(t *testing.T) {
+	var hoard [][]byte
+	for {
+		hoard = append(hoard, make([]byte, 1<<20))
+		clear(hoard[len(hoard)-1])
+	}
+}
+
+// TestLoud writes without end.
+func TestLoud(t *testing.T) {
+	line := strings.Repeat("x", 999)
+	for {
+		fmt.Println(line)
+	}
+}
+
+// TestExit leaves the test without its result.
+func TestExit(t *testing.T) { os.Exit(3) }
+
+// TestFatalElsewhere fails outside of the test's goroutine.
+func TestFatalElsewhere(t *testing.T) {
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		t.Fatal("wrong value")
+	}()
+	<-done
+}
+
+// FuzzSeed fails on its seed corpus.
+func FuzzSeed(f *testing.F) {
+	f.Add(5)
+	f.Fuzz(func(t *testing.T, n int) {
+		if n == 5 {
+			t.Fatal("five")
+		}
+	})
 }
 
 // TestSpin waits for an atomic without yielding.

@@ -89,6 +89,15 @@ func TestHours(t *testing.T) {
 	}
 }
 
+// TestCrowd has thousands of goroutines that sleep, each until another moment.
+func TestCrowd(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 20_000 {
+		wg.Go(func() { time.Sleep(time.Duration(rand.Intn(1e9))) })
+	}
+	wg.Wait()
+}
+
 // TestPolling waits in each of the ways that never let the world go idle.
 func TestPolling(t *testing.T) {
 	t.Run("clock", func(t *testing.T) {

@@ -22,6 +22,11 @@ func TestBubble(t *testing.T) {
 	})
 }
 
+// TestBubbleDeadlock waits in a bubble for what never comes.
+func TestBubbleDeadlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { <-make(chan int) })
+}
+
 // TestEndlessBubble never ends.
 func TestEndlessBubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,24 @@
+// Package setup has a TestMain that talks, and a test that needs a flag.
+package setup
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+)
+
+var size = flag.Int("size", 0, "what the test needs")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	fmt.Println("Testing takes place in", os.Getenv("PLACE"))
+	fmt.Println("TestMain")
+	os.Exit(m.Run())
+}
+
+func TestFlag(t *testing.T) {
+	if *size != 7 || os.Getenv("PLACE") != "the dean's office" {
+		t.Fatalf("-size is %d, not 7, or we are in %q", *size, os.Getenv("PLACE"))
+	}
+}
