@@ -64,6 +64,7 @@ func Select(ctx context.Context, dir string) (engine, reason string, err error) 
 }
 
 // NativeVersions lists the Go versions that the native engine was tested on.
+// It is chosen for these, and for the patch releases between two of them.
 func NativeVersions() []string { return overlay.Tested() }
 
 // Build compiles the tests of the packages that match the patterns. Packages
@@ -107,11 +108,12 @@ type toolchain struct {
 	Version string `json:"GOVERSION"`
 	OS      string `json:"GOHOSTOS"`
 	Arch    string `json:"GOHOSTARCH"`
+	Modules string `json:"GOMODCACHE"`
 }
 
 func findToolchain(ctx context.Context, dir string) (toolchain, error) {
 	var tc toolchain
-	out, err := goCommand(ctx, dir, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH")
+	out, err := goCommand(ctx, "go", dir, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH", "GOMODCACHE")
 	if err != nil {
 		return tc, err
 	}
@@ -123,15 +125,15 @@ func (tc toolchain) native() error {
 	if tc.OS != "linux" || tc.Arch != "amd64" {
 		return fmt.Errorf("%w: the native engine runs on linux/amd64, not %s/%s", ErrUnsupported, tc.OS, tc.Arch)
 	}
-	if !slices.Contains(overlay.Tested(), tc.Version) {
+	if !overlay.Supports(tc.Version) {
 		return fmt.Errorf("%w: the native engine is tested on %s, not %s", ErrUnsupported, strings.Join(overlay.Tested(), ", "), tc.Version)
 	}
 	return nil
 }
 
-// goCommand runs the go tool and returns what it prints.
-func goCommand(ctx context.Context, dir string, env []string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
+// goCommand runs a go tool and returns what it prints.
+func goCommand(ctx context.Context, tool, dir string, env []string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, tool, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it removes its temporary files
@@ -157,12 +159,14 @@ type pkgInfo struct {
 // builder compiles test binaries for one engine.
 type builder struct {
 	opt     Options
-	cache   string // directory that survives
-	overlay string // native: path of the overlay file
+	cache   string   // directory that survives
+	tool    string   // the go command
+	goroot  []string // environment that the tool needs to find itself
+	overlay string   // native: path of the overlay file
 }
 
 func newBuilder(ctx context.Context, opt Options) (*builder, error) {
-	b := &builder{opt: opt, cache: opt.CacheDir}
+	b := &builder{opt: opt, cache: opt.CacheDir, tool: "go"}
 	if b.cache == "" {
 		dir, err := os.UserCacheDir()
 		if err != nil {
@@ -187,10 +191,11 @@ func (b *builder) env() []string {
 	if b.opt.Engine == WASM {
 		return []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}
 	}
+	cgo := "CGO_ENABLED=0"
 	if b.opt.Race {
-		return []string{"GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=1"}
+		cgo = "CGO_ENABLED=1"
 	}
-	return []string{"GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0"}
+	return append(slices.Clone(b.goroot), "GOOS=linux", "GOARCH=amd64", cgo)
 }
 
 // flags are the build flags that go list needs too.
@@ -207,7 +212,7 @@ func (b *builder) flags() []string {
 
 func (b *builder) list(ctx context.Context, patterns []string) ([]pkgInfo, error) {
 	args := append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module"}, b.flags()...)
-	out, err := goCommand(ctx, b.opt.Dir, b.env(), append(args, patterns...)...)
+	out, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), append(args, patterns...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -241,15 +246,25 @@ func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
 	if b.opt.Race {
 		args = append(args, "-race")
 	}
-	if _, err := goCommand(ctx, b.opt.Dir, b.env(), append(args, pkg.ImportPath)...); err != nil {
+	if _, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), append(args, pkg.ImportPath)...); err != nil {
 		os.RemoveAll(dir)
-		return nil, err
+		return nil, b.withoutCgo(ctx, pkg, err)
 	}
 	base := program{pkg: pkg, opt: b.opt, dir: dir, bin: bin}
 	if b.opt.Engine == WASM {
 		return newWasmProgram(ctx, base, b.cache)
 	}
 	return &nativeProgram{base}, nil
+}
+
+// withoutCgo adds to a compiler's error that a package needs cgo, if one does.
+func (b *builder) withoutCgo(ctx context.Context, pkg pkgInfo, err error) error {
+	args := append([]string{"list", "-deps", "-test", "-f", "{{if and .CgoFiles (not .Standard)}}{{.ImportPath}}{{end}}"}, b.flags()...)
+	out, _ := goCommand(ctx, b.tool, b.opt.Dir, append(slices.Clone(b.goroot), "CGO_ENABLED=1"), append(args, pkg.ImportPath)...)
+	if users := strings.Fields(string(out)); len(users) > 0 && !b.opt.Race {
+		return fmt.Errorf("%w: %s uses cgo, and C code is outside of a simulated world: %w", ErrUnsupported, users[0], err)
+	}
+	return err
 }
 
 // program is what the programs of all engines share.

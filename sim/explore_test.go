@@ -38,6 +38,34 @@ func TestExplorationFindsTheGap(t *testing.T) {
 	failingGap(t, p, sim.Explore{Sleeps: 0.05})
 }
 
+// TestExplorationFindsAStudentsGap: a Raft that becomes leader without holding
+// the lock since its last vote has two leaders in a term in some explored
+// worlds, and in none of the control. Each failure repeats.
+func TestExplorationFindsAStudentsGap(t *testing.T) {
+	requireNative(t)
+	programs, err := sim.Build(t.Context(), sim.Options{Dir: "testdata/mini", Engine: sim.Native}, "./student")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer programs[0].Close()
+	sweep := sim.Sweep{
+		Programs: programs, Seeds: sim.Seeds{First: 1, Last: 60},
+		Explore: sim.Explore{Sleeps: 0.01, MaxSleep: 50 * time.Millisecond},
+	}
+	summary, err := sweep.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if summary.Runs() != 120 || len(summary.Failures()) == 0 {
+		t.Errorf("%d runs, no failure", summary.Runs())
+	}
+	for _, r := range summary.Failures() {
+		if r.Explore.Base() || r.Verdict != sim.Safety || !contains(r.Detail, "has two leaders") || r.Replays != 2 {
+			t.Errorf("failure %+v", r)
+		}
+	}
+}
+
 // TestStreamsAreSeparate: whether sleeps are injected does not change where
 // yields are, as far as goroutines do the same operations.
 func TestStreamsAreSeparate(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"raftlab/sim/internal/overlay"
@@ -28,12 +29,37 @@ func (b *builder) prepareNative(ctx context.Context) error {
 	if tc.OS != "linux" || tc.Arch != "amd64" {
 		return tc.native()
 	}
+	if tc.Root, err = b.outsideModules(tc); err != nil {
+		return err
+	}
 	// A version that is not on the list is tried when it is asked for: the
 	// anchors decide.
 	if b.overlay, err = overlay.Generate(tc.Root, filepath.Join(b.cache, "overlay")); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUnsupported, tc.Version, err)
 	}
 	return nil
+}
+
+// outsideModules returns the root of a toolchain under a name outside of the
+// module cache, where the go command downloads toolchains to: it refuses to
+// replace files there, and a link is enough to let it.
+func (b *builder) outsideModules(tc toolchain) (string, error) {
+	if !strings.HasPrefix(tc.Root, tc.Modules+string(filepath.Separator)) {
+		return tc.Root, nil
+	}
+	link := filepath.Join(b.cache, "goroot", filepath.Base(tc.Root))
+	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		return "", err
+	}
+	if to, err := os.Readlink(link); err != nil || to != tc.Root {
+		os.Remove(link)
+		if err := os.Symlink(tc.Root, link); err != nil && !errors.Is(err, os.ErrExist) {
+			return "", err
+		}
+	}
+	b.tool = filepath.Join(link, "bin", "go")
+	b.goroot = []string{"GOROOT=" + link, "GOTOOLCHAIN=local"}
+	return link, nil
 }
 
 // nativeProgram runs a test binary built with the seeded runtime, one process

@@ -174,13 +174,17 @@ func TestBadOptions(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
+	_, err := sim.Build(ctx, sim.Options{Dir: "testdata/mini", Engine: sim.Native}, "./withc")
+	if !errors.Is(err, sim.ErrUnsupported) || !contains(err.Error(), "mini/withc uses cgo") {
+		t.Errorf("a package with C code: error %v", err)
+	}
 	p := program(t, sim.Native, false)
 	for _, e := range []sim.Explore{{Yields: 1.5}, {Sleeps: 0.06}, {Sleeps: 0.01, MaxSleep: time.Second}, {Points: []sim.Point{{}}}} {
 		if _, err := p.Run(ctx, sim.Case{Test: "TestMixed", Explore: e}); !errors.Is(err, sim.ErrInvalid) {
 			t.Errorf("%+v: error %v", e, err)
 		}
 	}
-	_, err := program(t, sim.WASM, false).Run(ctx, sim.Case{Test: "TestMixed", Explore: sim.Explore{Yields: 0.1}})
+	_, err = program(t, sim.WASM, false).Run(ctx, sim.Case{Test: "TestMixed", Explore: sim.Explore{Yields: 0.1}})
 	if !errors.Is(err, sim.ErrUnsupported) {
 		t.Errorf("wasm explores: %v", err)
 	}

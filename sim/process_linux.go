@@ -162,6 +162,9 @@ func (r *process) result(w watch) (result, error) {
 	if res.report, err = r.page.read(); err != nil {
 		return res, err
 	}
+	if res.report[wordBegan] == 0 && w.end == (ending{}) {
+		return res, fmt.Errorf("%w: the run did not have the seeded runtime; its output was:\n%s", ErrUnsupported, r.out.buf.Bytes())
+	}
 	res.end.limit = res.report[wordVerdict] == verdictLimit
 	res.end.deadlock = res.report[wordVerdict] == verdictDeadlock
 	if res.points, err = r.page.trace(res.report); err != nil {

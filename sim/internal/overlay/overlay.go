@@ -13,8 +13,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/version"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -34,19 +36,35 @@ type edit struct {
 	why  string
 }
 
-// Tested lists the Go versions whose runtime the edits were tested on.
-func Tested() []string { return []string{"go1.26.8"} }
+// tested are the Go versions that the edits were tested on, in ascending
+// order.
+var tested = []string{"go1.25.0", "go1.25.14", "go1.26.0", "go1.26.8", "go1.26.11", "go1.27.0", "go1.27.4"}
+
+// Tested lists the Go versions that the edits were tested on.
+func Tested() []string { return slices.Clone(tested) }
+
+// Supports reports whether a version was tested, or lies between two tested
+// patch releases of one Go release: those only mend faults.
+func Supports(v string) bool {
+	if slices.Contains(tested, v) {
+		return true
+	}
+	same := func(t string) bool { return version.Lang(t) == version.Lang(v) && version.IsValid(v) }
+	older := slices.ContainsFunc(tested, func(t string) bool { return same(t) && version.Compare(t, v) < 0 })
+	newer := slices.ContainsFunc(tested, func(t string) bool { return same(t) && version.Compare(t, v) > 0 })
+	return older && newer
+}
 
 // Generate writes the edited files of the Go tree at goroot below dir and
 // returns the path of the overlay file that lists them. The directory's name
-// follows from the content, so that the same tree always gives the same paths
+// follows from the tree's place and the content, so that the same tree always gives the same paths
 // and one build cache serves all runs.
 func Generate(goroot, dir string) (string, error) {
 	files, err := apply(goroot)
 	if err != nil {
 		return "", err
 	}
-	home := filepath.Join(dir, digest(files))
+	home := filepath.Join(dir, digest(goroot, files))
 	list := filepath.Join(home, "overlay.json")
 	if _, err := os.Stat(list); err == nil {
 		return list, nil
@@ -81,8 +99,9 @@ func apply(goroot string) (map[string]string, error) {
 	return files, nil
 }
 
-func digest(files map[string]string) string {
+func digest(goroot string, files map[string]string) string {
 	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", goroot)
 	names := make([]string, 0, len(files))
 	for name := range files {
 		names = append(names, name)

@@ -77,6 +77,31 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
+// TestTreesHaveListsOfTheirOwn: a list says which tree's files it replaces, so
+// another tree with the same source needs another.
+func TestTreesHaveListsOfTheirOwn(t *testing.T) {
+	dir := t.TempDir()
+	one, err := overlay.Generate(goroot(t), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err := overlay.Generate(goroot(t), dir); err != nil || other == one {
+		t.Errorf("two trees share %s (%v)", one, err)
+	}
+}
+
+// TestSupports: tested versions and the patch releases between them.
+func TestSupports(t *testing.T) {
+	for v, want := range map[string]bool{
+		"go1.26.0": true, "go1.26.5": true, "go1.26.8": true, "go1.25.7": true,
+		"go1.24.13": false, "go1.26rc1": false, "go1.26.99": false, "go1.99.0": false, "devel go1.27-abc": false, "": false,
+	} {
+		if got := overlay.Supports(v); got != want {
+			t.Errorf("Supports(%q) = %v", v, got)
+		}
+	}
+}
+
 // TestMismatchIsRefused: a tree in which any one of the edited files differs
 // at an anchor, or lacks, is no base for an engine.
 func TestMismatchIsRefused(t *testing.T) {

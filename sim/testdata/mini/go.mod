@@ -1,3 +1,3 @@
 module mini
 
-go 1.26
+go 1.25.0
