@@ -3,6 +3,8 @@ package sim_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,6 +135,36 @@ func TestShrink(t *testing.T) {
 		if again := run(t, p, loaded.Case); again.Hash != saved.Hash {
 			t.Errorf("the replay gives %s (%s), not the saved run", again.Verdict, again.Detail)
 		}
+	}
+}
+
+// TestShrinkThins: where leaving out a point makes a world in which the mistake
+// has other luck, what is left is still small.
+func TestShrinkThins(t *testing.T) {
+	var all []sim.Point
+	for g := range uint64(60) {
+		all = append(all, sim.Point{Goroutine: g, Op: 1})
+	}
+	p := fake{nil, func(c sim.Case) sim.Outcome {
+		points := c.Explore.Points
+		if !c.Explore.Listed {
+			points = all
+		}
+		h := fnv.New32()
+		fmt.Fprint(h, points)
+		needed := slices.ContainsFunc(points, func(p sim.Point) bool { return p.Goroutine%20 == 7 })
+		if !needed || len(points) < len(all) && h.Sum32()%16 != 0 {
+			return sim.Outcome{Verdict: sim.Pass}
+		}
+		return sim.Outcome{Verdict: sim.Safety, Detail: "a_test.go:1: bad", Injected: points}
+	}}
+	s := sim.Shrinker{Program: p, MaxRuns: 3000}
+	small, out, err := s.Shrink(t.Context(), sim.Case{Explore: sim.Explore{Yields: 0.1}})
+	if err != nil || out.Verdict != sim.Safety {
+		t.Fatal(out.Verdict, err)
+	}
+	if n := len(small.Explore.Points); n > 6 {
+		t.Errorf("%d points are left", n)
 	}
 }
 

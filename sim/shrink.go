@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -14,8 +15,9 @@ var ErrNotReproduced = errors.New("sim: failure not reproduced")
 
 // A Shrinker reduces a failing case to the smallest one that still fails in
 // the same way: by delta debugging (Zeller and Hildebrandt 2002) over the
-// injected points and over the faults of the test's own network, and by
-// shortening the sleeps that remain.
+// injected points and over the faults of the test's own network, by random
+// halves of the points where that gets stuck, and by shortening the sleeps that
+// remain.
 type Shrinker struct {
 	Program Program
 	MaxRuns int                          // 0 is 1,000
@@ -88,7 +90,11 @@ func (s *Shrinker) points(ctx context.Context, c Case, all []Point) (Case, error
 	if !ok {
 		return c, fmt.Errorf("%w: with its %d points listed, %s is %s (%s)", ErrNotReproduced, len(all), c.Test, out.Verdict, out.Detail)
 	}
-	points, err := minimize(all, func(points []Point) (bool, error) { return s.try(ctx, with(points)) })
+	try := func(points []Point) (bool, error) { return s.try(ctx, with(points)) }
+	points, err := minimize(all, try)
+	if err == nil {
+		points, err = s.thin(points, try)
+	}
 	if err != nil {
 		return c, err
 	}
@@ -98,6 +104,26 @@ func (s *Shrinker) points(ctx context.Context, c Case, all []Point) (Case, error
 	}
 	points, err = s.shorten(ctx, points, with)
 	return with(points), err
+}
+
+// thin goes on where minimize is at its end although many points are left. To
+// leave one out changes all that comes after it, so the few that matter meet
+// the right moment in some of the smaller worlds only: random halves are tried.
+func (s *Shrinker) thin(points []Point, try func([]Point) (bool, error)) ([]Point, error) {
+	const patience = 200 // tries without success
+	random := rand.New(rand.NewPCG(uint64(len(points)), 0))
+	for tries := 0; tries < patience && len(points) > 2 && !s.spent(); tries++ {
+		some := slices.DeleteFunc(slices.Clone(points), func(Point) bool { return random.IntN(2) == 0 })
+		ok, err := try(some)
+		if ok {
+			points, err = minimize(some, try)
+			tries = 0
+		}
+		if err != nil {
+			return points, err
+		}
+	}
+	return points, nil
 }
 
 // try is fails for the search: it gives up when the runs are spent.

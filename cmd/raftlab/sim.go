@@ -45,7 +45,7 @@ type simFlags struct {
 	replay, merge, env, args                        []string
 	race, json, shrink, explain, verbose            bool
 	forTime                                         time.Duration
-	jobs                                            int
+	jobs, shrinkRuns                                int
 	explore                                         sim.Explore
 	limits                                          sim.Limits
 	memory                                          int64
@@ -101,8 +101,9 @@ func newSimCommand() *cobra.Command {
 	fl.StringSliceVar(&f.merge, "merge", nil, "read results that --json wrote, and print their summary")
 	fl.StringSliceVar(&f.replay, "replay", nil, "run saved failures again")
 	fl.BoolVar(&f.explain, "explain", false, "with --replay: show the stack at each injected point")
-	fl.BoolVar(&f.shrink, "shrink", false, "reduce the first failure of each kind to the fewest injected points and network faults that still show it")
-	fl.StringVar(&f.save, "save", "", "directory for the output and the replay file of the first failure of each kind")
+	fl.BoolVar(&f.shrink, "shrink", false, "reduce the smallest failure of each kind to the fewest injected points and network faults that still show it")
+	fl.IntVar(&f.shrinkRuns, "shrink-runs", 1000, "runs that reducing one failure may take; where smaller runs rarely fail, more of them find a smaller one")
+	fl.StringVar(&f.save, "save", "", "directory for the output and the replay file of the first failure of each kind, and of the one that is shrunk")
 	fl.StringVar(&f.liveness, "liveness", sim.DefaultLiveness, "messages of failed checks that mean: did not happen in time")
 	fl.StringVar(&f.tags, "tags", "", "build tags")
 	fl.StringArrayVar(&f.env, "env", nil, "KEY=value that the tests see; may be repeated")
@@ -129,7 +130,7 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 			p.Close()
 		}
 	}()
-	rep := &simReport{flags: f, ctx: ctx, opt: opt, programs: sweep.Programs, out: out, bar: newSimBar(errOut), errOut: errOut, kinds: map[string]int{}}
+	rep := &simReport{flags: f, ctx: ctx, opt: opt, programs: sweep.Programs, out: out, bar: newSimBar(errOut), errOut: errOut, kinds: map[string]*simKind{}}
 	sweep.OnResult, sweep.OnProgress = rep.result, rep.bar.show
 	summary, err := sweep.Run(ctx)
 	rep.bar.clear()

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,9 +24,26 @@ type simReport struct {
 	out      io.Writer
 	errOut   io.Writer
 	bar      *simBar
-	err      error          // the first that saving or shrinking met
-	kinds    map[string]int // failures by test, exploration and signature
-	firsts   []simFirst
+	err      error               // the first that saving or shrinking met
+	kinds    map[string]*simKind // failures by test, exploration and signature
+	order    []*simKind          // as they were met
+}
+
+// simKind is what failures that are the same have in common. The smallest of
+// them, with the fewest injected points and the shortest run, is shrunk.
+type simKind struct {
+	count    int
+	smallest simFailure
+}
+
+type simFailure struct {
+	res sim.Result
+	c   sim.Case
+	out sim.Outcome
+}
+
+func (f simFailure) smaller(g simFailure) bool {
+	return cmp.Or(cmp.Compare(len(f.out.Injected), len(g.out.Injected)), cmp.Compare(f.out.Virtual, g.out.Virtual)) < 0
 }
 
 // simShown is how many failures of a kind are printed.
@@ -39,14 +57,14 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 	if !res.Failed() {
 		return
 	}
-	kind := res.Package + res.Test + res.Explore.String() + out.Signature()
-	r.kinds[kind]++
-	if r.kinds[kind] > simShown {
+	f := simFailure{res, sim.Case{Test: res.Test, Seed: res.Seed, Explore: res.Explore, Limits: r.flags.limits}, out}
+	kind, first := r.kind(f)
+	if kind.count > simShown {
 		return
 	}
 	r.bar.clear()
 	fmt.Fprintln(r.errOut, failureLine(res))
-	if r.kinds[kind] == simShown {
+	if kind.count == simShown {
 		fmt.Fprintln(r.errOut, "         more of this kind are only counted")
 	}
 	if r.flags.verbose {
@@ -55,18 +73,24 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 	if out.Stack != "" {
 		fmt.Fprintln(r.errOut, out.Stack)
 	}
-	if r.kinds[kind] == 1 && res.Verdict != sim.Diverged {
-		c := sim.Case{Test: res.Test, Seed: res.Seed, Explore: res.Explore, Limits: r.flags.limits}
-		r.note(r.save(res, c, out))
-		r.firsts = append(r.firsts, simFirst{res, c, out})
+	if first && res.Verdict != sim.Diverged {
+		r.note(r.save(res, f.c, out))
 	}
 }
 
-// simFirst is the first failure of a kind.
-type simFirst struct {
-	res sim.Result
-	c   sim.Case
-	out sim.Outcome
+// kind counts a failure, and says whether it is the first of its kind.
+func (r *simReport) kind(f simFailure) (k *simKind, first bool) {
+	key := f.res.Package + f.res.Test + f.res.Explore.String() + f.out.Signature()
+	if k = r.kinds[key]; k == nil {
+		k = &simKind{smallest: f}
+		r.kinds[key] = k
+		r.order = append(r.order, k)
+	}
+	k.count++
+	if f.smaller(k.smallest) {
+		k.smallest = f
+	}
+	return k, k.count == 1
 }
 
 func (r *simReport) note(err error) {
@@ -75,14 +99,18 @@ func (r *simReport) note(err error) {
 	}
 }
 
-// finish shrinks the first failure of each kind, if asked to, and returns the
+// finish shrinks the smallest failure of each kind, if asked to, and returns the
 // first error there was.
 func (r *simReport) finish() error {
-	for _, k := range r.firsts {
+	for _, kind := range r.order {
+		k := kind.smallest
+		if k.res.Verdict == sim.Diverged {
+			continue
+		}
 		if r.err != nil || !r.flags.shrink || r.ctx.Err() != nil {
 			break
 		}
-		s := sim.Shrinker{Program: r.program(k.res.Package)}
+		s := sim.Shrinker{Program: r.program(k.res.Package), MaxRuns: r.flags.shrinkRuns}
 		small, out, err := s.Shrink(r.ctx, k.c)
 		if err != nil {
 			fmt.Fprintf(r.errOut, "%s seed %d is not shrunk: %v\n", k.res.Test, k.res.Seed, err)
