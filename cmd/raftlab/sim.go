@@ -122,6 +122,9 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 		args = []string{"."}
 	}
 	sweep, opt, err := f.sweep(ctx, args, errOut)
+	if ctx.Err() != nil {
+		return errors.New("interrupted while building")
+	}
 	if err != nil {
 		return err
 	}
