@@ -20,6 +20,8 @@ const MaxTrace = 1 << 16
 // maxOutput bounds what a run may write; a run that writes more is ended.
 const maxOutput = 64 << 20
 
+var errOutputLimit = errors.New("more than 64 MiB of output")
+
 // prepareNative generates the overlay for the toolchain in use.
 func (b *builder) prepareNative(ctx context.Context) error {
 	tc, err := findToolchain(ctx, b.opt.Dir)

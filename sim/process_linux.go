@@ -155,7 +155,7 @@ func (r *process) result(w watch) (result, error) {
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && w.end == (ending{}) {
 		res.end.note = "ended by " + ws.Signal().String()
 		if r.out.len() == maxOutput {
-			res.end.note = "more than 64 MiB of output"
+			res.end.excess, res.end.note = true, errOutputLimit.Error()
 		}
 	}
 	var err error
@@ -232,7 +232,7 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 		switch {
 		case r.overMemory(lim, cpu >= lim.SpinCPU):
 			r.kill()
-			return watch{end: ending{note: fmt.Sprintf("more than %d MiB of memory", lim.Memory>>20)}, mark: r.out.len()}
+			return watch{end: ending{excess: true, note: fmt.Sprintf("more than %d MiB of memory", lim.Memory>>20)}, mark: r.out.len()}
 		case cpu >= lim.SpinCPU:
 			return r.quit(exited, ending{spin: true})
 		case idle > stuckAfter && cpu < idle/1000:

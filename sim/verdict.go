@@ -57,6 +57,7 @@ type ending struct {
 	deadlock bool // the scheduler found every goroutine asleep
 	spin     bool // the watchdog ended it
 	stuck    bool
+	excess   bool   // the engine ended it, since it took more than it may
 	note     string // said by the engine, for detail
 }
 
@@ -67,7 +68,9 @@ func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
 		return Spin, "spins without yielding" + suffix(end.note)
 	case end.stuck:
 		return Stuck, end.note
-	case dataRace.Match(out):
+	case end.excess:
+		return Crash, end.note
+	case hasRace(out):
 		return Race, raceDetail(out)
 	case end.limit:
 		if held := mutexWait(out); held != "" {
@@ -150,6 +153,12 @@ func suffix(note string) string {
 		return ""
 	}
 	return ": " + note
+}
+
+// hasRace looks for a report of a race: first in the cheap way, since most
+// output, which may be long, has none.
+func hasRace(out []byte) bool {
+	return (bytes.Contains(out, []byte("DATA RACE")) || bytes.Contains(out, []byte("concurrent map"))) && dataRace.Match(out)
 }
 
 func raceDetail(out []byte) string {

@@ -189,11 +189,12 @@ type answer struct {
 	Virtual, CPU       time.Duration
 	Reads              uint64
 	Limit, Spin, Stuck bool
+	Excess             bool
 	faults             []Fault // read by the other side
 }
 
 func (a answer) ending() ending {
-	return ending{code: a.Code, limit: a.Limit, spin: a.Spin, stuck: a.Stuck, note: a.Note}
+	return ending{code: a.Code, limit: a.Limit, spin: a.Spin, stuck: a.Stuck, excess: a.Excess, note: a.Note}
 }
 
 // worker is a worker process seen from outside.

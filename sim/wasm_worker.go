@@ -142,15 +142,13 @@ type world struct {
 	calls  atomic.Uint64 // into the host: the sign of progress
 	random io.Reader
 	over   bool
+	full   bool // more output than it may write
 
 	mu  sync.Mutex
 	out bytes.Buffer
 }
 
-var (
-	errVirtualLimit = errors.New("virtual time limit reached")
-	errOutputLimit  = errors.New("more than 64 MiB of output")
-)
+var errVirtualLimit = errors.New("virtual time limit reached")
 
 func newWorld(req request) *world {
 	var key [32]byte
@@ -193,6 +191,7 @@ func (w *world) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.out.Len()+len(b) > maxOutput {
+		w.full = true
 		panic(errOutputLimit)
 	}
 	return w.out.Write(b)
@@ -230,7 +229,10 @@ func (w *world) answer(req request, err error) answer {
 		ans.Code = int(exit.ExitCode())
 	} else if err != nil {
 		ans.Code = -1
-		if !w.over {
+		switch {
+		case w.full:
+			ans.Excess, ans.Note = true, errOutputLimit.Error()
+		case !w.over:
 			ans.Note = err.Error()
 		}
 	}
