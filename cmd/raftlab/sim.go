@@ -77,7 +77,8 @@ func newSimCommand() *cobra.Command {
 			if at := cmd.ArgsLenAtDash(); at >= 0 {
 				args, f.args = args[:at], args[at:]
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			// Also if nobody reads the output any more, as in raftlab sim | head.
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 			defer stop()
 			return simError(f.main(ctx, args, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
