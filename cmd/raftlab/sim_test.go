@@ -81,6 +81,33 @@ func TestSimShardsAndMerge(t *testing.T) {
 	}
 }
 
+// TestSimEndsWithItsReader: the end of the reader, as in raftlab sim | head,
+// ends the sweep and leaves nothing behind.
+func TestSimEndsWithItsReader(t *testing.T) {
+	needNative(t)
+	temp := t.TempDir()
+	cmd := command("sim", ".", "--run", "TestCheck", "--seeds", "1..1000000", "--json")
+	cmd.Dir = filepath.Join("..", "..", "sim", "testdata", "mini")
+	cmd.Env = append(cmd.Env, "TMPDIR="+temp)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	out.Close()
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exitFailure {
+		t.Errorf("ended with %v", err)
+	}
+	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
 func TestSimRefuses(t *testing.T) {
 	for _, args := range [][]string{
 		{".", "--seeds", "9..1"}, {".", "--shard", "3/2"}, {".", "--sleeps", "0.5"}, {".", "--liveness", "("},
