@@ -404,7 +404,7 @@ func TestMovesWithinASecond4B(t *testing.T) {
 		reliable   bool
 		mean, most time.Duration
 	}{
-		"reliable": {true, 100 * time.Millisecond, 250 * time.Millisecond},
+		"reliable": {true, 150 * time.Millisecond, 250 * time.Millisecond},
 		"lossy":    {false, 400 * time.Millisecond, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
