@@ -21,8 +21,9 @@ import (
 // blocks: every block begins with a write and so does not care what was before, but for the one
 // that begins with the initial value, which comes first.
 //
-// It can judge the part as it was at an earlier time (end): what was not called by then is gone, and
-// what had not returned is pending. What reads saw is found once; judging again takes a few scans.
+// It can judge the part as it was at an earlier time (end): what was not called by then is
+// gone, and what had not returned is pending. What reads saw is found once; judging again
+// takes a few scans.
 type blocks struct {
 	*part
 	initial  any
@@ -100,7 +101,8 @@ func (b *blocks) decide() ([]int32, blockVerdict) {
 	return b.order()
 }
 
-// find assigns reads to clusters, and to each swap and each append that was seen the cluster before.
+// find assigns reads to clusters, and to each swap and each append that was seen the
+// cluster before.
 func (b *blocks) find() blockVerdict {
 	n := len(b.ops)
 	b.clusters, b.nextRead, b.seen = make([]cluster, n+1), make([]int32, n), make([]int32, n)
@@ -125,8 +127,9 @@ func (b *blocks) judge() blockVerdict {
 	return blocksIllegal
 }
 
-// longestLegal returns, of a part that is illegal, the first operation, by return,
-// that cannot be placed, and a linearization of the part as it was right before that return, if one is known.
+// longestLegal returns, of a part that is illegal, the first operation, by return, that
+// cannot be placed, and a linearization of the part as it was right before that return, if
+// one is known.
 func (b *blocks) longestLegal(stopped func() bool) (stuck int32, order []int32) {
 	good, bad := 0, len(b.returns) // before this many returns it is legal, as far as is clear, and illegal
 	found := blocksLegal
@@ -332,12 +335,12 @@ func (b *blocks) extend(blk *block, c int32) bool {
 // place finds a moment for every block.
 //
 // A block with minReturn < maxCall ("forward") holds one operation that was over at
-// minReturn and one that was not yet called until maxCall, so no other block can take effect
-// between: of another block that stands before it, nothing is called after minReturn, and of
-// one after it, nothing has returned by maxCall. So forward blocks must not
-// overlap. Any other ("backward") has all its operations open at once from maxCall to
-// minReturn and can take effect at any moment there; it needs one that is outside of all forward blocks,
-// and has one unless it lies within one of them, since they do not touch.
+// minReturn and one that was not yet called until maxCall, so no other block can take
+// effect between: of another block that stands before it, nothing is called after
+// minReturn, and of one after it, nothing has returned by maxCall. So forward blocks must
+// not overlap. Any other ("backward") has all its operations open at once from maxCall to
+// minReturn and can take effect at any moment there; it needs one that is outside of all
+// forward blocks, and has one unless it lies within one of them, since they do not touch.
 func (b *blocks) place() bool {
 	forward := slices.DeleteFunc(slices.Clone(b.blocks), func(k block) bool { return k.minReturn > k.maxCall })
 	slices.SortFunc(forward, func(x, y block) int { return cmp.Compare(x.minReturn, y.minReturn) })

@@ -33,25 +33,29 @@
 // used more pending operations is dropped (visited.go, levels.go); of operations that are alike
 // only one is tried (frames.go). Each of these files argues why no answer changes.
 //
-// With a [Hint], or where reads, writes and appends are recognized without one
-// (infer.go), what the reads saw fixes which write each of them followed,
-// and a scan in near-linear time decides (blocks.go, tokens.go). An order that it finds is stepped
-// through with Step before it is believed. A violation is believed if the model
-// declares the hint, or if it follows from steps that were made for each case that can occur;
-// otherwise the search has to find it too. Where operations answer versions, a hint can also tell the search
-// in which order they took effect (precedence.go).
+// With a [Hint], or where reads, writes and appends are recognized without one (infer.go),
+// what the reads saw fixes which write each of them followed, and a scan in near-linear
+// time decides (blocks.go, tokens.go). An order that it finds is stepped through with Step
+// before it is believed. A violation is believed if the model declares the hint, or if it
+// follows from steps that were made for each case that can occur; otherwise the search has
+// to find it too. Where operations answer versions, a hint can also tell the search in
+// which order they took effect (precedence.go).
 //
 // # What a model without a hint costs
 //
-// A model that has only Init and Step, such as the one that a course's harness brings, is a black box: any step that was
-// not tried might be the one that makes the history legal. So no exact checker can call a history illegal before it
-// has stepped every operation from every state in which it may come to take effect, and of n appends at once
-// there are as many states as orders, n!. Legal histories of such a store, if the values written differ, are decided as fast as with a hint, as an order
-// that was guessed needs to be stepped through once. Illegal ones are too where all operations are reads and writes and
-// have returned, but where many clients append to one key they end as [Unknown] when time is up. (The error of [CheckOperationsContext] then says if the
-// history looks illegal: [ErrLooksIllegal].)
+// A model that has only Init and Step, such as the one that a course's harness brings, is a
+// black box: any step that was not tried might be the one that makes the history legal. So
+// no exact checker can call a history illegal before it has stepped every operation from
+// every state in which it may come to take effect, and of n appends at once there are as
+// many states as orders, n!. Legal histories of such a store, if the values written differ,
+// are decided as fast as with a hint, as an order that was guessed needs to be stepped
+// through once. Illegal ones are too where all operations are reads and writes and have
+// returned, but where many clients append to one key they end as [Unknown] when time is up.
+// (The error of [CheckOperationsContext] then says if the history looks illegal:
+// [ErrLooksIllegal].)
 //
-// A hint ends that. For a model of the labs' key/value store it takes a line, whatever its types are called:
+// A hint ends that. For a model of the labs' key/value store it takes a line, whatever its
+// types are called:
 //
 //	model := models.WithKVHint(course.KvModel)
 //
@@ -71,8 +75,9 @@
 //
 // # Figures
 //
-// Processor time of one check in milliseconds, on a busy machine with two cores, and that of v1.3.1 of the original, or
-// that it had no answer in 30 s there. (bench/ measures them all, with RAFTLAB_SOAK=1.)
+// Processor time of one check in milliseconds, on a busy machine with two cores, and that
+// of v1.3.1 of the original, or that it had no answer in 30 s there. (bench/ measures them
+// all, with RAFTLAB_SOAK=1.)
 //
 //	history, of one key unless said                     hinted  opaque   original
 //	sequential, 1,000,000 operations                    800     600      not tried
@@ -88,10 +93,11 @@
 //	  the same, a stale read                            50      4,400    over 30 s
 //	1,000,000 gets and puts on 100 keys                 1,400   2,700    4,400
 //
-// Of the stale reads that are 130 and more for a model without a hint, most take a few seconds, and some longer than 30.
+// Of the stale reads that are 130 and more for a model without a hint, most take a few
+// seconds, and some longer than 30.
 //
 // # Limits
 //
-// Time is bounded by a timeout or a context, memory by [SetMemoryLimit] (2 GiB
-// unless set); the answer is then Unknown. All functions may be called from several goroutines at once.
+// Time is bounded by a timeout or a context, memory by [SetMemoryLimit] (2 GiB unless set);
+// the answer is then Unknown. All functions may be called from several goroutines at once.
 package porcupine

@@ -10,7 +10,8 @@ import (
 	"raftlab/porcupine/workload"
 )
 
-// TestNothingToCheck checks histories without operations, whole and in parts: they are legal, and can be drawn.
+// TestNothingToCheck checks histories without operations, whole and in parts: they are
+// legal, and can be drawn.
 func TestNothingToCheck(t *testing.T) {
 	parts := models.KV
 	parts.Partition = func([]porcupine.Operation) [][]porcupine.Operation { return [][]porcupine.Operation{nil, {}} }

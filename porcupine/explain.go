@@ -124,8 +124,9 @@ func (e *explainer) reason(possible []Possibility) string {
 	return text + ": when it takes effect, the state can only be " + strings.Join(states, " or ") + "."
 }
 
-// settle moves stuck to the first operation with whose return the history is illegal. The check came
-// near: it may have gone by what operations would answer later, or have passed over a swap that failed.
+// settle moves stuck to the first operation with whose return the history is illegal. The
+// check came near: it may have gone by what operations would answer later, or have passed
+// over a swap that failed.
 func (e *explainer) settle() {
 	if e.settled {
 		return
@@ -163,11 +164,11 @@ func (e *explainer) beginning(at int) verdict {
 	return beginning.check(ids, false)
 }
 
-// shrink looks for a core: operations that were called before the return of the one that cannot
-// be placed, illegal together, yet legal if that one had not returned. It
-// keeps what made its answer possible at some time: without the write of a stale
-// value, any read of it would be illegal, and that would explain nothing. Of the others it takes the
-// latest, twice as many each time until they are enough, and then out as many as it can.
+// shrink looks for a core: operations that were called before the return of the one that
+// cannot be placed, illegal together, yet legal if that one had not returned. It keeps what
+// made its answer possible at some time: without the write of a stale value, any read of it
+// would be illegal, and that would explain nothing. Of the others it takes the latest,
+// twice as many each time until they are enough, and then out as many as it can.
 func (e *explainer) shrink() []int {
 	core := append([]int{e.stuck}, e.witness()...)
 	others := e.others(core)
@@ -185,8 +186,9 @@ func (e *explainer) shrink() []int {
 	return core
 }
 
-// others returns the operations that may be in a core besides those that are: first those that did not
-// change the state in the longest partial linearization, which are needed least.
+// others returns the operations that may be in a core besides those that are: first those
+// that did not change the state in the longest partial linearization, which are needed
+// least.
 func (e *explainer) others(core []int) []int {
 	changes := make([]bool, len(e.ops))
 	for id := range e.ops {
@@ -302,8 +304,8 @@ func (e *explainer) replay(ids []int, visit func(id int, before, after any)) (an
 	return state, true
 }
 
-// after returns the states that may follow when an operation takes effect, which, if it is pending, may be
-// several.
+// after returns the states that may follow when an operation takes effect, which, if it is
+// pending, may be several.
 func (e *explainer) after(state any, id int, pending bool) []any {
 	o := &e.ops[id]
 	if !pending {

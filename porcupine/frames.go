@@ -114,12 +114,12 @@ func (s *search) popFrame(f *frame) {
 	s.frames = s.frames[:len(s.frames)-1]
 }
 
-// listCandidates lists what may be linearized at the current configuration besides
-// what returns next: the open operations in the order of their returns, then the pending ones. Of open
-// operations with equal input and output only the first to return is listed,
-// of pending ones only the first called. That is enough: in a completion that takes another
-// of them first, the two can change places, since both are open, Step cannot
-// tell them apart, and the one moved later returns later.
+// listCandidates lists what may be linearized at the current configuration besides what
+// returns next: the open operations in the order of their returns, then the pending ones.
+// Of open operations with equal input and output only the first to return is listed, of
+// pending ones only the first called. That is enough: in a completion that takes another of
+// them first, the two can change places, since both are open, Step cannot tell them apart,
+// and the one moved later returns later.
 func (s *search) listCandidates() {
 	from := len(s.cands)
 	returning := s.returns[s.stage]

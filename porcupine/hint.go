@@ -17,9 +17,10 @@ type Hint struct {
 	// the output is what its history has (nil for an event without a return)
 	// and tells nothing.
 	Access func(input, output any) Access
-	// Order says where a completed operation stands among others, if its input and output tell: by a version,
-	// a revision or an index in a log. Step must refuse every order in which an
-	// operation takes effect after one that has a later place. The search then leaves such orders out.
+	// Order says where a completed operation stands among others, if its input and output
+	// tell: by a version, a revision or an index in a log. Step must refuse every order in
+	// which an operation takes effect after one that has a later place. The search then
+	// leaves such orders out.
 	Order func(input, output any) (place Place, told bool)
 }
 

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// levels makes a search go level by level: through all configurations that
-// used no pending operation, then through those that used one, and so on.
-// By the time a configuration is reached, all that could stand for it have been visited, so none is visited in vain:
-// on an illegal history with many pending operations that is a small part of
-// what a search in depth goes through. On a legal one, the search in depth may be lucky, so
-// a part with pending operations gets both in turn.
+// levels makes a search go level by level: through all configurations that used no pending
+// operation, then through those that used one, and so on. By the time a configuration is
+// reached, all that could stand for it have been visited, so none is visited in vain: on an
+// illegal history with many pending operations that is a small part of what a search in
+// depth goes through. On a legal one, the search in depth may be lucky, so a part with
+// pending operations gets both in turn.
 type levels struct {
 	level    int // how many pending operations may be used now
 	now      []deferred

@@ -108,7 +108,8 @@ type Model struct {
 	// can show.
 	StepPending func(state, input any) []any
 	// Hint, if set, says how the model's operations read and write a value, which allows a
-	// check in near-linear time, or in which order they take effect. It changes no answer. See [Hint].
+	// check in near-linear time, or in which order they take effect. It changes no answer.
+	// See [Hint].
 	Hint *Hint
 	_    struct{} // no positional literals, so that fields can be added
 }

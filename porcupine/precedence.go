@@ -39,7 +39,8 @@ func newPrecedence(model *Model, p *part) *precedence {
 	return pr
 }
 
-// maxBefore bounds how many operations one has to wait for. To wait for fewer is not wrong, only slower.
+// maxBefore bounds how many operations one has to wait for. To wait for fewer is not wrong,
+// only slower.
 const maxBefore = 64
 
 // add adds a sequence, which is in the order of returns.

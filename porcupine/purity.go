@@ -154,14 +154,14 @@ func (u *purity) refuted() bool {
 // audit steps every operation that was linearized at once from every state
 // visited in its reach, and reports whether one changed.
 //
-// That is enough: let the search miss a completion from a configuration C that it
-// visited, as it linearized o there at once, while the completion does so in a
-// state t that o changes. From C with o linearized, the search follows the
-// completion's operations before o one by one, up to t: each step is made, or
-// dropped for a configuration with the same state, or preceded by another pure
-// operation, of which the same can be said with fewer steps to go. So t is visited,
-// by a step at a stage within reach of o. (The stage that the search goes on to from there may be
-// a much later one, if operations linearized early return next; so it is the stage of the step that counts.)
+// That is enough: let the search miss a completion from a configuration C that it visited,
+// as it linearized o there at once, while the completion does so in a state t that o
+// changes. From C with o linearized, the search follows the completion's operations before
+// o one by one, up to t: each step is made, or dropped for a configuration with the same
+// state, or preceded by another pure operation, of which the same can be said with fewer
+// steps to go. So t is visited, by a step at a stage within reach of o. (The stage that the
+// search goes on to from there may be a much later one, if operations linearized early
+// return next; so it is the stage of the step that counts.)
 func (u *purity) audit() bool {
 	byStage := make(map[int32][]stateID)
 	seen := make(map[visit]bool)

@@ -11,11 +11,11 @@ import (
 // apart in one way only. Each part then names its operation, or those that
 // appended the same.
 //
-// Of several operations that appended the same, the first called is taken for the
-// first place. That loses nothing if they also return in the order of their calls and all places are in one
-// chain, whose order is that of time: where a linearization has two of them the
-// other way round, they can change places, as each was called before the later
-// place and returns after the earlier. If not, it is a guess, and a violation found by it is none.
+// Of several operations that appended the same, the first called is taken for the first
+// place. That loses nothing if they also return in the order of their calls and all places
+// are in one chain, whose order is that of time: where a linearization has two of them the
+// other way round, they can change places, as each was called before the later place and
+// returns after the earlier. If not, it is a guess, and a violation found by it is none.
 type tokens struct {
 	*blocks
 	initial string
@@ -162,7 +162,8 @@ func (t *tokens) begin(base int32) *tokenChain {
 func (t *tokens) follow(chain *tokenChain, value string) (int32, bool) {
 	if len(value) <= len(chain.text) {
 		i, ok := slices.BinarySearch(chain.ends, len(value))
-		// Two reads that differ where both have a part show two operations right after the same value.
+		// Two reads that differ where both have a part show two operations right after the
+		// same value.
 		if !ok || chain.text[:len(value)] != value {
 			return 0, false
 		}

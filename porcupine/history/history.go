@@ -7,9 +7,11 @@
 //	{"client": 2, "op": "get", "key": "x", "output": "a", "call": 12, "return": 30}
 //	{"client": 3, "op": "put", "key": "x", "value": "b", "call": 40}
 //
-// call and return are whole numbers from any clock that all clients share, in any unit.
-// An operation without a return (or with null) never returned: it may have taken effect at
-// any time after its call, or never. Empty lines are skipped, and a history without any is legal. The file is UTF-8. What op, value, expect, version and output mean depends on the model:
+// call and return are whole numbers from any clock that all clients share, in any unit. An
+// operation without a return (or with null) never returned: it may have taken effect at any
+// time after its call, or never. Empty lines are skipped, and a history without any is
+// legal. The file is UTF-8. What op, value, expect, version and output mean depends on the
+// model:
 //
 //	model      op        fields                        output
 //	kv         get       key                           the value, "" if there is none

@@ -8,15 +8,17 @@ import (
 	"raftlab/porcupine"
 )
 
-// WithKVHint returns a model of the labs' key/value store, such as the KvModel that a course brings, with the
-// hint of [KV], so that histories in which many clients append to one key are decided in near-linear time:
+// WithKVHint returns a model of the labs' key/value store, such as the KvModel that a
+// course brings, with the hint of [KV], so that histories in which many clients append to
+// one key are decided in near-linear time:
 //
 //	porcupine.CheckOperationsVerbose(models.WithKVHint(course.KvModel), history, timeout)
 //
-// The model is told by the names of its fields, in upper or lower case: its inputs are structs with Op, Key and
-// Value, its outputs structs with Value or strings. Op is 0 or "get", 1 or "put", 2 or "append"; a key that
-// was never written has the value "". Operations that look otherwise make the hint useless, and nothing worse.
-// Of a model that looks like this and does something else, it is not true; see [porcupine.Hint].
+// The model is told by the names of its fields, in upper or lower case: its inputs are
+// structs with Op, Key and Value, its outputs structs with Value or strings. Op is 0 or
+// "get", 1 or "put", 2 or "append"; a key that was never written has the value "".
+// Operations that look otherwise make the hint useless, and nothing worse. Of a model that
+// looks like this and does something else, it is not true; see [porcupine.Hint].
 func WithKVHint(m porcupine.Model) porcupine.Model {
 	var fields fieldsByName
 	m.Hint = &porcupine.Hint{Initial: "", Access: func(input, output any) porcupine.Access {

@@ -31,7 +31,8 @@ type QueueOutput struct {
 	OK    bool   // of a pop or peek: the queue was not empty
 }
 
-// Queue is a set of named queues, first in first out, without bound. Inputs are QueueInput, outputs QueueOutput.
+// Queue is a set of named queues, first in first out, without bound. Inputs are QueueInput,
+// outputs QueueOutput.
 var Queue = newQueue()
 
 func newQueue() porcupine.Model {

@@ -80,8 +80,9 @@ func newKVVersioned() porcupine.Model {
 	return m
 }
 
-// versionedOrder places an operation by the version that it gave its key or found there. Of one key, a
-// write stands before the operations that found it, and those before the next write.
+// versionedOrder places an operation by the version that it gave its key or found there. Of
+// one key, a write stands before the operations that found it, and those before the next
+// write.
 func versionedOrder(input, output any) (porcupine.Place, bool) {
 	in, out := input.(VersionedInput), output.(VersionedOutput)
 	found, wrote := uint64(0), uint64(0)

@@ -84,7 +84,8 @@ func OverlappingAppends(n int) []porcupine.Operation {
 		Input: models.KVInput{Op: models.KVGet, Key: "k"}, Output: models.KVOutput{Value: value}})
 }
 
-// staleVersion changes a get late in a history of models.KVVersioned of one key into the answer of one long before.
+// staleVersion changes a get late in a history of models.KVVersioned of one key into the
+// answer of one long before.
 func staleVersion(history []porcupine.Operation) []porcupine.Operation {
 	found := func(i int) bool {
 		out, completed := history[i].Output.(models.VersionedOutput)

@@ -153,8 +153,9 @@ func CAS(shape Shape, values int) []porcupine.Operation {
 	})
 }
 
-// Versioned returns a history of models.KVVersioned: a quarter each of gets and puts, an eighth each of
-// appends, deletes, and compare-and-swaps with a version of late and with some other.
+// Versioned returns a history of models.KVVersioned: a quarter each of gets and puts, an
+// eighth each of appends, deletes, and compare-and-swaps with a version of late and with
+// some other.
 func Versioned(shape Shape) []porcupine.Operation {
 	var version uint64 // of the newest write, over all keys
 	input := func(r *rand.Rand, client, n int, key string) any {
@@ -201,8 +202,9 @@ func Sequential(operations int) []porcupine.Operation {
 	return history
 }
 
-// StaleRead changes a read late in a history of models.KV into one of a value that was overwritten, or
-// longer, before the read was called. It reports whether it found such a read.
+// StaleRead changes a read late in a history of models.KV into one of a value that was
+// overwritten, or longer, before the read was called. It reports whether it found such a
+// read.
 func StaleRead(history []porcupine.Operation) bool {
 	for i := len(history) * 9 / 10; i < len(history); i++ {
 		late := &history[i]
