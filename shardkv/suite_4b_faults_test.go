@@ -404,8 +404,8 @@ func TestMovesWithinASecond4B(t *testing.T) {
 		reliable   bool
 		mean, most time.Duration
 	}{
-		"reliable": {true, 150 * time.Millisecond, 250 * time.Millisecond},
-		"lossy":    {false, 400 * time.Millisecond, time.Second},
+		"reliable": {true, 250 * time.Millisecond, 500 * time.Millisecond},
+		"lossy":    {false, 500 * time.Millisecond, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, 2, -1, func(t *testing.T, s *store) {
