@@ -85,10 +85,11 @@ func (ck *Clerk) Do(ctx context.Context, op kv.Op) (kv.Result, error) {
 // DoAs is Do in a session that the caller keeps: the write is the command seq of
 // client, of which there may be one with each shard, and is not made again if it
 // was made before (see rsm.Replica). Many such writes may be under way at a time.
-func (ck *Clerk) DoAs(ctx context.Context, client, seq uint64, op kv.Op) (kv.Result, error) {
+// unsure: with an error, whatever it is, the write may have been made.
+func (ck *Clerk) DoAs(ctx context.Context, client, seq uint64, op kv.Op) (result kv.Result, unsure bool, err error) {
 	c := Command{Kind: KindOp, Shard: key2shard(op.Key), Op: op}
-	result, _, err := ck.route(ctx, c.Shard, &clerk.Args[Command]{Client: client, Seq: seq, Command: c})
-	return result.KV, err
+	answer, unsure, err := ck.route(ctx, c.Shard, &clerk.Args[Command]{Client: client, Seq: seq, Command: c})
+	return answer.KV, unsure, err
 }
 
 // ScanShard reads a shard's keys from start on that are below end ("": no end), in

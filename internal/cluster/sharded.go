@@ -221,16 +221,22 @@ func (c *Sharded) Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.R
 
 func (c *Sharded) execute(ctx context.Context, s session, op kv.Op) (kv.Result, error) {
 	var result kv.Result
+	var unsure bool
 	var err error
 	if op.Kind == kv.KindScan {
 		result, err = c.store.Scan(ctx, op.Key, op.End, op.Limit)
 	} else {
-		result, err = c.store.DoAs(ctx, s.client, s.seq, op)
+		result, unsure, err = c.store.DoAs(ctx, s.client, s.seq, op)
 	}
-	if ctx.Err() != nil && err != nil {
+	switch {
+	case err == nil:
+		return result, nil
+	case ctx.Err() != nil:
 		return kv.Result{}, gaveUp(op)
+	case unsure:
+		return kv.Result{}, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	return result, err
+	return kv.Result{}, err
 }
 
 // gaveUp says that there was no answer in time, which need not mean that what
