@@ -45,9 +45,11 @@ run() {
 
 run plain "$plain"
 run race "$race" -race
-for _ in $(seq "$(nproc)"); do (while :; do :; done) & burners+=($!); done
-run busy "$busy"
-rest
+if [ "$busy" -gt 0 ]; then
+	for _ in $(seq "$(nproc)"); do (while :; do :; done) & burners+=($!); done
+	run busy "$busy"
+	rest
+fi
 
 if [ -n "${LONG=./...}" ]; then
 	RAFTLAB_SOAK=1 go test -count=1 -timeout 3h "$LONG"
