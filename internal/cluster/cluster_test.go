@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,6 +28,13 @@ import (
 func open(t *testing.T, dir string, opts cluster.Options) *cluster.Cluster {
 	t.Helper()
 	c, err := cluster.Open(dir, opts)
+	return opened(t, c, err)
+}
+
+// opened returns a store whose opening is to succeed, and which is closed when the
+// test ends.
+func opened[C io.Closer](t *testing.T, c C, err error) C {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,11 +22,7 @@ import (
 func openSharded(t *testing.T, dir string, opts cluster.Options) *cluster.Sharded {
 	t.Helper()
 	c, err := cluster.OpenSharded(dir, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
+	return opened(t, c, err)
 }
 
 func settle(t *testing.T, c *cluster.Sharded) cluster.Layout {
