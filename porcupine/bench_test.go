@@ -17,6 +17,7 @@ func BenchmarkRows(b *testing.B) {
 			b.Run("hinted", func(b *testing.B) { benchmarkRow(b, row.Model, history, row.Legal, false) })
 			b.Run("verbose", func(b *testing.B) { benchmarkRow(b, row.Model, history, row.Legal, true) })
 			b.Run("opaque", func(b *testing.B) { benchmarkRow(b, workload.Opaque(row.Model), history, row.Legal, false) })
+			b.Run("opaque-verbose", func(b *testing.B) { benchmarkRow(b, workload.Opaque(row.Model), history, row.Legal, true) })
 		})
 	}
 }

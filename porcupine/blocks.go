@@ -26,6 +26,7 @@ import (
 // takes a few scans.
 type blocks struct {
 	*part
+	budget   *budget
 	initial  any
 	accesses []Access
 	end      int32 // the rank of the moment at which the part is judged
@@ -74,8 +75,8 @@ const (
 // initialCluster is the number of the cluster of the initial value.
 const initialCluster int32 = 0
 
-func newBlocks(p *part, initial any, accesses []Access) *blocks {
-	return &blocks{part: p, initial: initial, accesses: accesses, end: never}
+func newBlocks(p *part, b *budget, initial any, accesses []Access) *blocks {
+	return &blocks{part: p, budget: b, initial: initial, accesses: accesses, end: never}
 }
 
 // called, completed and ret speak of the part as it was at the end.
@@ -129,12 +130,20 @@ func (b *blocks) judge() blockVerdict {
 
 // longestLegal returns, of a part that is illegal, the first operation, by return, that
 // cannot be placed, and a linearization of the part as it was right before that return, if
-// one is known.
-func (b *blocks) longestLegal(stopped func() bool) (stuck int32, order []int32) {
-	good, bad := 0, len(b.returns) // before this many returns it is legal, as far as is clear, and illegal
+// one is known. If the check is given up meanwhile, stuck is only near it.
+func (b *blocks) longestLegal() (stuck int32, order []int32) {
+	bad := len(b.returns) // before this many returns it is illegal
+	b.budget.completes(func() { order = b.bisect(&bad) })
+	return b.returns[bad-1], order
+}
+
+// bisect lowers bad to the first number of returns before which the part is illegal, and
+// returns a linearization of the part before that.
+func (b *blocks) bisect(bad *int) (order []int32) {
+	good := 0 // before this many returns it is legal, as far as is clear
 	found := blocksLegal
 	for b.baffled != noOperation { // without what was called later, an earlier one may be
-		bad = b.returnIndex(b.baffled) + 1
+		*bad = b.returnIndex(b.baffled) + 1
 		b.end = b.ops[b.baffled].ret
 		found = b.find()
 	}
@@ -147,9 +156,9 @@ func (b *blocks) longestLegal(stopped func() bool) (stuck int32, order []int32) 
 		}
 		return b.judge()
 	}
-	for good+1 < bad && !stopped() {
-		if middle := (good + bad) / 2; before(middle) == blocksIllegal {
-			bad = middle
+	for good+1 < *bad {
+		if middle := (good + *bad) / 2; before(middle) == blocksIllegal {
+			*bad = middle
 		} else {
 			good = middle
 		}
@@ -157,7 +166,7 @@ func (b *blocks) longestLegal(stopped func() bool) (stuck int32, order []int32) 
 	if before(good) == blocksLegal {
 		order, _ = b.order()
 	}
-	return b.returns[bad-1], order
+	return order
 }
 
 // findBase finds the base. Tests like to begin with a write of the initial value.
@@ -180,6 +189,7 @@ func (b *blocks) findByValue() blockVerdict {
 	writers := make(map[any]int32, len(b.ops)) // value -> cluster
 	writers[b.initial] = b.base
 	for i := range b.accesses {
+		b.budget.poll(i)
 		if int32(i+1) == b.base || !b.called(int32(i)) {
 			continue
 		}
@@ -193,6 +203,7 @@ func (b *blocks) findByValue() blockVerdict {
 	}
 	verdict := blocksLegal
 	for i := range b.accesses {
+		b.budget.poll(i)
 		id, a := int32(i), &b.accesses[i]
 		value := a.Value
 		switch {
@@ -244,12 +255,14 @@ func (b *blocks) require() bool {
 		c.succ, c.used, c.linked = -1, false, false
 	}
 	b.clusters[initialCluster].used = true
-	for _, id := range b.returns {
+	for i, id := range b.returns {
+		b.budget.poll(i)
 		if b.completed(id) && b.accesses[id].Kind == AccessRead && !b.use(b.seen[id], true) {
 			return false
 		}
 	}
-	for _, id := range b.returns {
+	for i, id := range b.returns {
+		b.budget.poll(i)
 		if k := b.accesses[id].Kind; b.completed(id) && k != AccessRead && k != AccessDiffer && !b.use(id+1, false) {
 			return false
 		}
@@ -286,6 +299,7 @@ func (b *blocks) chain() bool {
 	b.blocks = b.blocks[:0]
 	unchained := 0
 	for c := range b.clusters {
+		b.budget.poll(c)
 		if !b.clusters[c].used {
 			continue
 		}
@@ -343,13 +357,19 @@ func (b *blocks) extend(blk *block, c int32) bool {
 // forward blocks, and has one unless it lies within one of them, since they do not touch.
 func (b *blocks) place() bool {
 	forward := slices.DeleteFunc(slices.Clone(b.blocks), func(k block) bool { return k.minReturn > k.maxCall })
-	slices.SortFunc(forward, func(x, y block) int { return cmp.Compare(x.minReturn, y.minReturn) })
+	compared := 0
+	slices.SortFunc(forward, func(x, y block) int {
+		compared++
+		b.budget.poll(compared)
+		return cmp.Compare(x.minReturn, y.minReturn)
+	})
 	for i := 1; i < len(forward); i++ {
 		if forward[i].minReturn < forward[i-1].maxCall {
 			return false
 		}
 	}
 	for i := range b.blocks {
+		b.budget.poll(i)
 		k := &b.blocks[i]
 		k.at = 2 * int64(min(k.minReturn, k.maxCall))
 		if k.minReturn < k.maxCall {
@@ -376,9 +396,15 @@ func (b *blocks) order() ([]int32, blockVerdict) {
 			return nil, blocksUnclear
 		}
 	}
-	slices.SortStableFunc(b.blocks, func(x, y block) int { return cmp.Compare(x.at, y.at) })
+	compared := 0
+	slices.SortStableFunc(b.blocks, func(x, y block) int {
+		compared++
+		b.budget.poll(compared)
+		return cmp.Compare(x.at, y.at)
+	})
 	order := make([]int32, 0, len(b.ops))
-	for _, k := range b.blocks {
+	for i, k := range b.blocks {
+		b.budget.poll(i)
 		for c := k.first; c >= 0; c = b.clusters[c].succ {
 			if c != initialCluster {
 				order = append(order, c-1)

@@ -67,6 +67,38 @@ func (b *budget) stopped() bool {
 	}
 }
 
+// errGivenUp is what poll panics with, and completes recovers.
+var errGivenUp = errors.New("the check was given up")
+
+// pollEvery is the number of calls of poll between two looks at the budget.
+const pollEvery = 64
+
+// poll is called in every loop over a whole history, with a number that counts up. If the
+// check is to end, it ends the stage that the loop is in by a panic, up to completes,
+// so that none hands on half a result.
+func (b *budget) poll(i int) {
+	if i%pollEvery == 0 {
+		b.giveUpIfStopped()
+	}
+}
+
+func (b *budget) giveUpIfStopped() {
+	if b.stopped() {
+		panic(errGivenUp)
+	}
+}
+
+// completes runs f and reports whether it came to its end; poll may have ended it before.
+func (b *budget) completes(f func()) (completed bool) {
+	defer func() {
+		if e := recover(); e != nil && e != errGivenUp {
+			panic(e)
+		}
+	}()
+	f()
+	return true
+}
+
 // claim counts a search's memory as now bytes where it was before bytes, and
 // ends the check if all searches together exceed the limit.
 func (b *budget) claim(before, now int64) {

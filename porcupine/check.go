@@ -85,8 +85,8 @@ func CheckOperationsContext(ctx context.Context, model Model, history []Operatio
 	started := time.Now()
 	opts.stepMayWait = model.StepContext != nil
 	model = model.withDefaults()
-	return check(ctx, started, &model, opts, func() ([]*part, error) {
-		return prepare(model.Partition, fromOperations, history, opts)
+	return check(ctx, started, &model, opts, func(b *budget) ([]*part, error) {
+		return prepare(b, model.Partition, fromOperations, history, opts)
 	})
 }
 
@@ -95,17 +95,17 @@ func CheckEventsContext(ctx context.Context, model Model, history []Event, opts 
 	started := time.Now()
 	opts.stepMayWait = model.StepContext != nil
 	model = model.withDefaults()
-	return check(ctx, started, &model, opts, func() ([]*part, error) {
-		return prepare(model.PartitionEvent, fromEvents, history, opts)
+	return check(ctx, started, &model, opts, func(b *budget) ([]*part, error) {
+		return prepare(b, model.PartitionEvent, fromEvents, history, opts)
 	})
 }
 
 // prepare splits a history of operations or events into parts.
-func prepare[E any](partition func([]E) [][]E, from func([]E) (*part, error), history []E, opts Options) ([]*part, error) {
+func prepare[E any](b *budget, partition func([]E) [][]E, from func(*budget, []E) (*part, error), history []E, opts Options) ([]*part, error) {
 	if opts.SequentialClients {
-		whole, err := from(history)
+		whole, err := from(b, history)
 		if err == nil {
-			err = sequentialClients(whole)
+			err = sequentialClients(b, whole)
 		}
 		if err != nil {
 			return nil, err
@@ -113,9 +113,9 @@ func prepare[E any](partition func([]E) [][]E, from func([]E) (*part, error), hi
 	}
 	var parts []*part
 	for i, sub := range partition(history) {
-		p, err := from(sub)
+		p, err := from(b, sub)
 		if err != nil {
-			if _, whole := from(history); whole != nil {
+			if _, whole := from(b, history); whole != nil {
 				return nil, whole // the same fault, by its place in the history as given
 			}
 			var h *HistoryError
@@ -129,7 +129,7 @@ func prepare[E any](partition func([]E) [][]E, from func([]E) (*part, error), hi
 	return parts, nil
 }
 
-func check(ctx context.Context, started time.Time, model *Model, opts Options, prepared func() ([]*part, error)) (CheckResult, LinearizationInfo, error) {
+func check(ctx context.Context, started time.Time, model *Model, opts Options, prepared func(*budget) ([]*part, error)) (CheckResult, LinearizationInfo, error) {
 	if opts.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadlineCause(ctx, started.Add(opts.Timeout), ErrTimeout)
@@ -183,7 +183,7 @@ const grace = 10 * time.Millisecond
 // run starts the work and waits for the answer. The goroutines end with their
 // parts, or soon after the budget; one that a Step keeps is left behind, and
 // ends when the Step does.
-func (c *checker) run(prepared func() ([]*part, error)) (CheckResult, LinearizationInfo, error) {
+func (c *checker) run(prepared func(*budget) ([]*part, error)) (CheckResult, LinearizationInfo, error) {
 	c.working = 1
 	go c.guarded(func() { c.begin(prepared) })
 	stop := context.AfterFunc(c.budget.ctx, c.wakeAfterGrace)
@@ -215,8 +215,8 @@ func (c *checker) report() {
 }
 
 // begin prepares the parts, which may take a while, and starts the workers.
-func (c *checker) begin(prepared func() ([]*part, error)) {
-	parts, err := prepared()
+func (c *checker) begin(prepared func(*budget) ([]*part, error)) {
+	parts, err := prepared(c.budget)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.parts, c.malformed, c.results = parts, err, make([]partResult, len(parts))
@@ -246,7 +246,7 @@ func (c *checker) guarded(f func()) {
 		c.working--
 		c.finished.Broadcast()
 	}()
-	f()
+	c.budget.completes(f)
 }
 
 // over says whether nothing more is to be waited for. The lock is held.
@@ -348,7 +348,7 @@ func (c *checker) decide(i int, r partResult) {
 func (c *checker) suspect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.suspected = true
+	c.suspected = c.suspected || !c.budget.stopped() // a Step that was told to stop misleads the guess
 }
 
 // stopOthers ends the check of the other parts: at once, or, if the caller

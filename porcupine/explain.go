@@ -247,7 +247,7 @@ func (e *explainer) check(ids []int, stuckPending bool) verdict {
 		}
 		history = append(history, o)
 	}
-	p, err := fromOperations(history)
+	p, err := fromOperations(e.budget, history)
 	if err != nil || end == Pending {
 		return unknown
 	}
@@ -315,7 +315,7 @@ func (e *explainer) after(state any, id int, pending bool) []any {
 		return nil
 	}
 	if e.table == nil {
-		e.table = newStateTable(e.budget.ctx, e.model, e.part)
+		e.table = newStateTable(e.budget, e.model, e.part)
 	}
 	var all []any
 	for _, next := range e.table.nextPending(e.table.intern(state), int32(id)) {

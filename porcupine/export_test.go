@@ -1,7 +1,5 @@
 package porcupine
 
-import "context"
-
 // Paths are the ways to an answer, each on its own, for comparing them. A path
 // that cannot tell answers Unknown.
 var Paths = map[string]func(model Model, history []Operation) CheckResult{
@@ -27,11 +25,11 @@ var Paths = map[string]func(model Model, history []Operation) CheckResult{
 		if model.Hint == nil {
 			return Unknown
 		}
-		accesses, ok := model.Hint.accesses(p)
+		accesses, ok := model.Hint.accesses(p, s.budget)
 		if !ok {
 			return Unknown
 		}
-		return verdictResult(s.byBlocksAlone(newBlocks(p, model.Hint.Initial, accesses), func() bool { return true }))
+		return verdictResult(s.byBlocksAlone(newBlocks(p, s.budget, model.Hint.Initial, accesses), func() bool { return true }))
 	},
 	"guess": func(model Model, history []Operation) CheckResult {
 		s, p := pathSearch(model, history)
@@ -39,17 +37,18 @@ var Paths = map[string]func(model Model, history []Operation) CheckResult{
 		if !ok {
 			return Unknown
 		}
-		return verdictResult(s.byBlocksAlone(newBlocks(p, guess.initial, guess.accesses), guess.certified))
+		return verdictResult(s.byBlocksAlone(newBlocks(p, s.budget, guess.initial, guess.accesses), guess.certified))
 	},
 }
 
 func pathSearch(model Model, history []Operation) (*search, *part) {
 	model = model.withDefaults()
-	p, err := fromOperations(history)
+	b := unlimited()
+	p, err := fromOperations(b, history)
 	if err != nil {
 		panic(err)
 	}
-	return newSearch(&model, p, newBudget(context.Background(), 0)), p
+	return newSearch(&model, p, b), p
 }
 
 func bySearch(s *search) CheckResult {

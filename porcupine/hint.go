@@ -54,12 +54,13 @@ type Access struct {
 
 // accesses returns what the hint says of each operation of a part. It reports false if
 // it says nothing of one of them, or speaks of values that cannot be compared.
-func (h *Hint) accesses(p *part) ([]Access, bool) {
+func (h *Hint) accesses(p *part, b *budget) ([]Access, bool) {
 	all := make([]Access, len(p.ops))
 	if h.Access == nil || !hashable(h.Initial) {
 		return nil, false
 	}
 	for i := range p.ops {
+		b.poll(i)
 		a := h.Access(p.ops[i].Input, p.ops[i].Output)
 		if a.Kind == AccessOther || !hashable(a.Value) || !hashable(a.Expect) {
 			return nil, false
@@ -94,12 +95,13 @@ func (a *Access) applies(value any) (bool, any) {
 // through the operations in the order of their calls. It costs one step an operation.
 func (s *stateTable) contradicted(p *part, initial any, accesses []Access) bool {
 	state, value := s.model.Init(), initial
-	for _, id := range p.calls {
+	for i, id := range p.calls {
+		s.budget.poll(i)
 		o, a := &p.ops[id], &accesses[id]
 		if o.pending() {
 			continue // what Step makes of an output that is not known says nothing
 		}
-		ok, next := s.model.StepContext(s.ctx, state, o.Input, o.Output)
+		ok, next := s.model.StepContext(s.budget.ctx, state, o.Input, o.Output)
 		possible, after := a.applies(value)
 		if ok != possible {
 			return true

@@ -42,8 +42,6 @@ type part struct {
 	calls []int32
 	// returns holds the completed operations in the order of their returns.
 	returns []int32
-	// last is the greatest time in the history, for drawing pending operations.
-	last int64
 }
 
 // op is an operation of a part. call and ret are its ranks in the order of all
@@ -60,10 +58,11 @@ func (a *op) precedes(b *op) bool { return a.ret < b.call }
 
 // fromOperations ranks calls and returns by their times, calls first where
 // times are equal, since intervals are closed.
-func fromOperations(history []Operation) (*part, error) {
+func fromOperations(b *budget, history []Operation) (*part, error) {
 	p := &part{ops: make([]op, len(history))}
 	moments := make([]moment, 0, 2*len(history))
 	for i := range history {
+		b.poll(i)
 		h := &history[i]
 		if h.Return < h.Call {
 			return nil, &HistoryError{-1, i, fmt.Sprintf("operation of client %d returns at %d, before its call at %d",
@@ -73,14 +72,18 @@ func fromOperations(history []Operation) (*part, error) {
 		moments = append(moments, moment{h.Call, int32(2 * i)})
 		if h.Return != Pending {
 			moments = append(moments, moment{h.Return, int32(2*i + 1)})
-			p.last = max(p.last, h.Return)
 		}
-		p.last = max(p.last, h.Call)
 	}
-	slices.SortFunc(moments, func(a, b moment) int {
-		return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.event%2, b.event%2), cmp.Compare(a.event, b.event))
+	compared := 0
+	slices.SortFunc(moments, func(x, y moment) int {
+		compared++
+		b.poll(compared)
+		if x.time != y.time {
+			return cmp.Compare(x.time, y.time)
+		}
+		return cmp.Or(cmp.Compare(x.event%2, y.event%2), cmp.Compare(x.event, y.event))
 	})
-	p.rank(moments)
+	p.rank(b, moments)
 	return p, nil
 }
 
@@ -98,10 +101,11 @@ type moment struct {
 }
 
 // rank fills in the ranks from the sorted moments.
-func (p *part) rank(moments []moment) {
+func (p *part) rank(b *budget, moments []moment) {
 	p.calls = make([]int32, 0, len(p.ops))
 	p.returns = make([]int32, 0, len(moments)-len(p.ops))
 	for rank, m := range moments {
+		b.poll(rank)
 		if id := m.event / 2; m.event%2 == 0 {
 			p.ops[id].call = int32(rank)
 			p.calls = append(p.calls, id)
@@ -114,11 +118,12 @@ func (p *part) rank(moments []moment) {
 
 // fromEvents matches calls and returns by Id. An event's place in the history
 // serves as its time.
-func fromEvents(history []Event) (*part, error) {
+func fromEvents(b *budget, history []Event) (*part, error) {
 	p := &part{}
 	moments := make([]moment, 0, len(history))
 	byID := make(map[int]int32, len(history)/2)
 	for i := range history {
+		b.poll(i)
 		e := &history[i]
 		id, called := byID[e.Id]
 		if e.Kind == CallEvent {
@@ -145,23 +150,23 @@ func fromEvents(history []Event) (*part, error) {
 		}
 		moments = append(moments, moment{int64(i), 2*id + 1})
 	}
-	p.last = int64(len(history))
-	p.rank(moments)
+	p.rank(b, moments)
 	return p, nil
 }
 
 // sequentialClients finds two operations that a client had open at once.
-func sequentialClients(p *part) error {
+func sequentialClients(b *budget, p *part) error {
 	latest := make(map[int]int32) // client -> its latest operation so far
-	for _, id := range p.calls {
+	for i, id := range p.calls {
+		b.poll(i)
 		o := &p.ops[id]
 		if before, ok := latest[o.ClientId]; ok {
 			// Equal times are no overlap: one clock reading may serve as the
 			// return of one operation and the call of the next.
-			if b := &p.ops[before]; b.pending() || b.Return > o.Call {
+			if k := &p.ops[before]; k.pending() || k.Return > o.Call {
 				return &HistoryError{-1, int(id), fmt.Sprintf(
 					"client %d calls at %d while its operation %d, called at %d, is still open",
-					o.ClientId, o.Call, before, b.Call)}
+					o.ClientId, o.Call, before, k.Call)}
 			}
 		}
 		latest[o.ClientId] = id

@@ -30,9 +30,7 @@ func infer(states *stateTable, p *part) (*inferred, bool) {
 	f.written[f.initial] = true
 	var reads []int32
 	for id := range p.ops {
-		if states.ctx.Err() != nil {
-			return nil, false
-		}
+		states.budget.poll(id)
 		a, ok := f.classify(int32(id))
 		if !ok {
 			return nil, false
@@ -46,7 +44,8 @@ func infer(states *stateTable, p *part) (*inferred, bool) {
 		}
 		f.appends = f.appends || a.Kind == AccessAppend
 	}
-	for _, id := range reads {
+	for i, id := range reads {
+		states.budget.poll(i)
 		if !p.ops[id].pending() && !f.findRead(id) {
 			return nil, false
 		}
@@ -78,7 +77,7 @@ func (f *inferred) choose() bool {
 func (f *inferred) step(state any, id int32) (bool, any) {
 	o := &f.part.ops[id]
 	if !o.pending() {
-		return f.states.model.StepContext(f.states.ctx, state, o.Input, o.Output)
+		return f.states.model.StepContext(f.states.budget.ctx, state, o.Input, o.Output)
 	}
 	next := f.states.nextPending(f.states.intern(state), id)
 	if len(next) != 1 {
@@ -210,6 +209,7 @@ func (f *inferred) certified() bool {
 	lastCall := f.lastWriteCalls(writes)
 	steps := 0
 	for id := range f.part.ops {
+		f.states.budget.poll(id)
 		o := &f.part.ops[id]
 		if lastCall[id] < 0 && !f.conforms(int32(id), f.initial) {
 			return false
@@ -217,7 +217,8 @@ func (f *inferred) certified() bool {
 		from, _ := slices.BinarySearchFunc(writes, lastCall[id], func(w, rank int32) int { return int(f.part.ops[w].ret - rank) })
 		for i := from; i < len(writes) && minCall[i] < o.ret; i++ {
 			steps++
-			if steps > maxCertifySteps || steps%1024 == 0 && f.states.ctx.Err() != nil {
+			f.states.budget.poll(steps)
+			if steps > maxCertifySteps {
 				return false
 			}
 			if w := &f.part.ops[writes[i]]; w.call < o.ret && int(writes[i]) != id && !f.conforms(int32(id), f.accesses[writes[i]].Value) {

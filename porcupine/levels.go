@@ -136,9 +136,15 @@ func (s *search) nextLevel() {
 	for i := range order {
 		order[i] = int32(i)
 	}
-	slices.SortFunc(order, func(a, b int32) int { return cmp.Or(cmp.Compare(l.next[a].stage, l.next[b].stage), cmp.Compare(b, a)) })
+	compared := 0
+	slices.SortFunc(order, func(a, b int32) int {
+		compared++
+		s.budget.poll(compared)
+		return cmp.Or(cmp.Compare(l.next[a].stage, l.next[b].stage), cmp.Compare(b, a))
+	})
 	l.masks = l.masks[:0]
-	for _, i := range order {
+	for n, i := range order {
+		s.budget.poll(n)
 		l.now = append(l.now, l.next[i])
 		l.masks = append(l.masks, l.nextMask[int(i)*stride:][:stride]...)
 	}

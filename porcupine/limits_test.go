@@ -3,6 +3,7 @@ package porcupine_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"testing"
@@ -91,6 +92,42 @@ func TestLooksIllegal(t *testing.T) {
 	if _, _, err = porcupine.CheckOperationsContext(t.Context(), model, history, opts); errors.Is(err, porcupine.ErrLooksIllegal) {
 		t.Errorf("of a model that looks like nothing known: got %v", err)
 	}
+}
+
+// TestStopIsNoAnswer ends checks of small legal histories at each of their steps. From then on
+// StepContext says no, as it may when it is told to stop: no reason to call the history illegal.
+func TestStopIsNoAnswer(t *testing.T) {
+	stopped := 0
+	for _, w := range worlds()[:4] {
+		for seed := range uint64(cases() / 100) {
+			h := w.history(rand.New(rand.NewPCG(seed, 7)), 6)
+			if !porcupine.CheckOperations(w.model, h) {
+				continue
+			}
+			for last := 0; ; last++ {
+				ctx, cancel := context.WithCancel(t.Context())
+				steps := 0
+				m := w.model
+				m.StepContext = func(ctx context.Context, state, input, output any) (bool, any) {
+					if steps++; steps > last {
+						cancel()
+						return false, nil
+					}
+					return w.model.Step(state, input, output)
+				}
+				result, _, _ := porcupine.CheckOperationsContext(ctx, m, h, porcupine.Options{})
+				cancel()
+				if result == porcupine.Illegal {
+					t.Fatalf("%s, seed %d: illegal after step %d of %+v", w.name, seed, last, h)
+				}
+				if steps <= last {
+					break
+				}
+				stopped++
+			}
+		}
+	}
+	t.Logf("%d checks were stopped", stopped)
 }
 
 func TestMemoryLimit(t *testing.T) {

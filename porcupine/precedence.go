@@ -21,12 +21,13 @@ type placed struct {
 }
 
 // newPrecedence returns nil if the model says nothing of order.
-func newPrecedence(model *Model, p *part) *precedence {
+func newPrecedence(model *Model, p *part, b *budget) *precedence {
 	if model.Hint == nil || model.Hint.Order == nil {
 		return nil
 	}
 	sequences := make(map[any][]placed)
-	for _, id := range p.returns {
+	for i, id := range p.returns {
+		b.poll(i)
 		o := &p.ops[id]
 		if place, told := model.Hint.Order(o.Input, o.Output); told && hashable(place.Sequence) {
 			sequences[place.Sequence] = append(sequences[place.Sequence], placed{id, place.Number})
@@ -34,7 +35,7 @@ func newPrecedence(model *Model, p *part) *precedence {
 	}
 	pr := &precedence{before: make([][]int32, len(p.ops))}
 	for _, sequence := range sequences {
-		pr.add(p, sequence)
+		pr.add(p, b, sequence)
 	}
 	return pr
 }
@@ -44,11 +45,12 @@ func newPrecedence(model *Model, p *part) *precedence {
 const maxBefore = 64
 
 // add adds a sequence, which is in the order of returns.
-func (pr *precedence) add(p *part, sequence []placed) {
+func (pr *precedence) add(p *part, b *budget, sequence []placed) {
 	slices.SortStableFunc(sequence, func(a, b placed) int { return cmp.Compare(a.number, b.number) })
 	var lower []placed
 	for from, to := 0, 0; from < len(sequence); from = to {
 		for to < len(sequence) && sequence[to].number == sequence[from].number {
+			b.poll(to)
 			pr.wait(p, sequence[to].id, lower)
 			to++
 		}

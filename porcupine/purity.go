@@ -47,10 +47,12 @@ func newPurity(s *search) *purity {
 	u := &purity{search: s, impure: make([]bool, n), probed: make([]bool, n), used: make([]bool, n), watched: -1,
 		retStage: make([]int32, n), lastReturn: make([]int32, n+1)}
 	for stage, id := range s.returns {
+		s.budget.poll(stage)
 		u.retStage[id] = int32(stage)
 	}
 	last := int32(-1)
 	for i, id := range s.calls {
+		s.budget.poll(i)
 		if s.ops[id].pending() {
 			last = int32(len(s.returns)) // its effect may come at any later stage
 		} else {
@@ -165,7 +167,8 @@ func (u *purity) refuted() bool {
 func (u *purity) audit() bool {
 	byStage := make(map[int32][]stateID)
 	seen := make(map[visit]bool)
-	for _, v := range u.visits {
+	for i, v := range u.visits {
+		u.search.budget.poll(i)
 		if !seen[v] {
 			seen[v] = true
 			byStage[v.stage] = append(byStage[v.stage], v.state)
@@ -173,6 +176,7 @@ func (u *purity) audit() bool {
 	}
 	found := false
 	for id, used := range u.used {
+		u.search.budget.poll(id)
 		if used && u.changesAny(int32(id), byStage) {
 			u.impure[id] = true
 			found = true
@@ -187,7 +191,8 @@ func (u *purity) changesAny(id int32, byStage map[int32][]stateID) bool {
 	// The returns before its call are all ranks before it that are not calls.
 	first := s.ops[id].call - int32(callIndex(s.part, id))
 	for stage := first; stage <= min(u.reach(id), s.deepest); stage++ {
-		for _, state := range byStage[stage] {
+		for i, state := range byStage[stage] {
+			s.budget.poll(i)
 			if stepped[state] {
 				continue
 			}

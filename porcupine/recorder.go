@@ -14,10 +14,7 @@ type recorder struct {
 }
 
 // pathNode is an operation linearized after those of its parents.
-type pathNode struct {
-	parent, op, depth int32
-	leaf              int32 // the deepest node below this one, itself included
-}
+type pathNode struct{ parent, op, depth int32 }
 
 // maxPartials bounds how many partial linearizations are kept for one part.
 const maxPartials = 100
@@ -26,7 +23,7 @@ func (r *recorder) bytes() int64 {
 	if r == nil {
 		return 0
 	}
-	return 16*int64(cap(r.nodes)) + 4*int64(cap(r.stack))
+	return 12*int64(cap(r.nodes)) + 4*int64(cap(r.stack))
 }
 
 // restart notes that the search begins again from an empty path.
@@ -47,50 +44,49 @@ func (r *recorder) arrive(path []int32) {
 			parent = r.stack[n-1]
 		}
 		node := int32(len(r.nodes))
-		r.nodes = append(r.nodes, pathNode{parent: parent, op: id, depth: int32(len(r.stack)), leaf: node})
+		r.nodes = append(r.nodes, pathNode{parent: parent, op: id, depth: int32(len(r.stack))})
 		r.stack = append(r.stack, node)
 	}
 }
 
 // goBack notes that the search goes back to the first n operations of its path.
 func (r *recorder) goBack(n int) {
-	if r == nil {
-		return
-	}
-	r.markLeaf()
-	r.stack = r.stack[:min(n, len(r.stack))]
-}
-
-// markLeaf makes the end of the current path known to the nodes above it. What a
-// node knows, those above it know too, so the first one that knows better ends the walk.
-func (r *recorder) markLeaf() {
-	if len(r.stack) == 0 {
-		return
-	}
-	leaf := r.stack[len(r.stack)-1]
-	depth := r.nodes[leaf].depth
-	for node := r.nodes[leaf].parent; node >= 0 && r.depthOf(node) < depth; node = r.nodes[node].parent {
-		r.nodes[node].leaf = leaf
+	if r != nil {
+		r.stack = r.stack[:min(n, len(r.stack))]
 	}
 }
 
-func (r *recorder) depthOf(node int32) int32 { return r.nodes[r.nodes[node].leaf].depth }
+// leaves returns, for each node, the deepest one below it, itself included; of several the
+// first. A node comes after its parent.
+func (r *recorder) leaves() []int32 {
+	leaf := make([]int32, len(r.nodes))
+	for i := range leaf {
+		leaf[i] = int32(i)
+	}
+	for i := len(leaf) - 1; i >= 0; i-- {
+		if parent := r.nodes[i].parent; parent >= 0 && r.nodes[leaf[i]].depth >= r.nodes[leaf[parent]].depth {
+			leaf[parent] = leaf[i]
+		}
+	}
+	return leaf
+}
 
 // partials returns the longest paths, longest first, such that every
 // operation on some path is on one of them (if they are not too many).
 func (r *recorder) partials(ops int) [][]int {
-	r.markLeaf()
+	leaf := r.leaves()
+	depthOf := func(node int32) int32 { return r.nodes[leaf[node]].depth }
 	best := make([]int32, ops) // operation -> node + 1
 	for i := range r.nodes {
 		id := r.nodes[i].op
-		if best[id] == 0 || r.depthOf(int32(i)) > r.depthOf(best[id]-1) {
+		if best[id] == 0 || depthOf(int32(i)) > depthOf(best[id]-1) {
 			best[id] = int32(i + 1)
 		}
 	}
 	var leaves []int32
 	for _, node := range best {
 		if node > 0 {
-			leaves = append(leaves, r.nodes[node-1].leaf)
+			leaves = append(leaves, leaf[node-1])
 		}
 	}
 	slices.SortFunc(leaves, func(a, b int32) int {

@@ -54,10 +54,10 @@ type search struct {
 }
 
 func newSearch(model *Model, p *part, b *budget) *search {
-	s := &search{part: p, budget: b, states: newStateTable(b.ctx, model, p)}
-	s.slots = assignSlots(p)
+	s := &search{part: p, budget: b, states: newStateTable(b, model, p)}
+	s.slots = assignSlots(p, b)
 	s.pure = newPurity(s)
-	s.order = newPrecedence(model, p)
+	s.order = newPrecedence(model, p, b)
 	return s
 }
 
@@ -87,12 +87,12 @@ func (s *search) run(steps int64) verdict {
 		case len(s.frames) > 0:
 			s.arrived = s.tryNext()
 		case s.resumes():
+		case s.pure.refuted():
+			s.begun = false
 		case s.budget.stopped():
 			return unknown // a Step that was told to stop may have said no
-		case !s.pure.refuted():
-			return illegal
 		default:
-			s.begun = false
+			return illegal
 		}
 	}
 	return undecided

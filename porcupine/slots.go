@@ -24,13 +24,14 @@ type slots struct {
 	unhashed int32
 }
 
-func assignSlots(p *part) slots {
+func assignSlots(p *part, b *budget) slots {
 	a := slots{of: make([]int32, len(p.ops)), previous: make([]int32, len(p.ops)),
 		firstCall: make([]int32, 0, len(p.returns)+1), class: make([]int32, len(p.ops)), classes: make(map[[2]any]int32)}
 	var free []uint64 // a set bit is a free slot
 	var holder []int32
 	call := 0
-	for _, ret := range p.returns {
+	for stage, ret := range p.returns {
+		b.poll(stage)
 		a.firstCall = append(a.firstCall, int32(call))
 		for ; call < len(p.calls) && p.ops[p.calls[call]].call < p.ops[ret].ret; call++ {
 			id := p.calls[call]

@@ -1,7 +1,6 @@
 package porcupine
 
 import (
-	"context"
 	"math/bits"
 	"reflect"
 )
@@ -21,7 +20,7 @@ const refused stateID = -1
 // new id, and the visited set compares the states within one of its buckets.
 type stateTable struct {
 	model   *Model
-	ctx     context.Context
+	budget  *budget
 	ops     []op
 	states  []any
 	byValue map[any]stateID
@@ -44,9 +43,9 @@ type transition struct {
 // maxCache bounds the number of remembered transitions.
 const maxCache = 1 << 16
 
-func newStateTable(ctx context.Context, model *Model, p *part) *stateTable {
+func newStateTable(b *budget, model *Model, p *part) *stateTable {
 	size := min(maxCache, 1<<bits.Len(uint(4*len(p.ops))))
-	t := &stateTable{model: model, ctx: ctx, ops: p.ops, cache: make([]transition, size)}
+	t := &stateTable{model: model, budget: b, ops: p.ops, cache: make([]transition, size)}
 	for i := range t.cache {
 		t.cache[i].state = refused
 	}
@@ -56,7 +55,7 @@ func newStateTable(ctx context.Context, model *Model, p *part) *stateTable {
 	} else {
 		t.byValue = make(map[any]stateID)
 	}
-	t.guess = newPendingOutputs(p)
+	t.guess = newPendingOutputs(p, b)
 	return t
 }
 
@@ -110,7 +109,7 @@ func (t *stateTable) next(s stateID, id int32) stateID {
 
 func (t *stateTable) step(s stateID, input, output any) stateID {
 	t.steps++
-	ok, state := t.model.StepContext(t.ctx, t.states[s], input, output)
+	ok, state := t.model.StepContext(t.budget.ctx, t.states[s], input, output)
 	if !ok {
 		return refused
 	}
@@ -173,7 +172,7 @@ type pendingOutputs struct {
 // maxPendingOutputs bounds how many different outputs are tried.
 const maxPendingOutputs = 64
 
-func newPendingOutputs(p *part) *pendingOutputs {
+func newPendingOutputs(p *part, b *budget) *pendingOutputs {
 	g := &pendingOutputs{}
 	if len(p.returns) == len(p.ops) {
 		return g
@@ -189,14 +188,16 @@ func newPendingOutputs(p *part) *pendingOutputs {
 		}
 		g.outputs = append(g.outputs, output)
 	}
-	for _, id := range p.returns {
+	for i, id := range p.returns {
+		b.poll(i)
 		output := p.ops[id].Output
 		if typ := reflect.TypeOf(output); typ != nil && !types[typ] {
 			types[typ] = true
 			add(reflect.Zero(typ).Interface())
 		}
 	}
-	for _, id := range p.returns {
+	for i, id := range p.returns {
+		b.poll(i)
 		add(p.ops[id].Output)
 	}
 	return g

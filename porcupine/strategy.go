@@ -17,11 +17,17 @@ type task struct {
 const slice = 8192
 
 // advance gives a task its turn and returns the result, if there is one.
+func (c *checker) advance(t *task) (r partResult, done bool) {
+	c.budget.completes(func() { r, done = c.takeTurn(t) })
+	return r, done
+}
+
+// takeTurn makes the next slice of a task.
 //
 // With the model's hint, the near-linear check comes first. Without, a search
 // comes first, which is as quick wherever few operations overlap; where it is
 // not done soon, a hint is guessed.
-func (c *checker) advance(t *task) (partResult, bool) {
+func (c *checker) takeTurn(t *task) (partResult, bool) {
 	if t.searches == nil {
 		t.searches = c.newSearches(t.part)
 		if r, ok := c.tryHint(t); ok {
@@ -116,11 +122,11 @@ func (c *checker) tryHint(t *task) (partResult, bool) {
 		return partResult{}, false
 	}
 	s := t.searches[0]
-	accesses, ok := hint.accesses(s.part)
+	accesses, ok := hint.accesses(s.part, c.budget)
 	if t.told = ok; !ok {
 		return partResult{}, false
 	}
-	return c.tryBlocks(t, newBlocks(s.part, hint.Initial, accesses), func() bool {
+	return c.tryBlocks(t, newBlocks(s.part, c.budget, hint.Initial, accesses), func() bool {
 		return !s.states.contradicted(s.part, hint.Initial, accesses)
 	})
 }
@@ -133,12 +139,9 @@ func (c *checker) tryGuess(t *task) (partResult, bool) {
 	if !ok {
 		return partResult{}, false
 	}
-	return c.tryBlocks(t, newBlocks(t.part, guess.initial, guess.accesses), func() bool {
-		certain := guess.certified()
-		if !certain {
-			c.suspect()
-		}
-		return certain
+	return c.tryBlocks(t, newBlocks(t.part, c.budget, guess.initial, guess.accesses), func() bool {
+		c.suspect()
+		return guess.certified()
 	})
 }
 
@@ -159,7 +162,7 @@ func (s *search) byBlocks(b *blocks, believed func() bool) ([]int32, verdict) {
 	switch {
 	case v == blocksLegal && s.confirms(order):
 		return order, legal
-	case v == blocksIllegal && believed():
+	case v == blocksIllegal && believed() && !s.budget.stopped(): // a Step that was told to stop may have said no
 		return nil, illegal
 	}
 	return nil, undecided
@@ -171,7 +174,7 @@ func (c *checker) illegalByBlocks(b *blocks) partResult {
 	r := partResult{result: Illegal, stuck: noOperation}
 	if c.opts.Verbose {
 		var order []int32
-		r.stuck, order = b.longestLegal(c.budget.stopped)
+		r.stuck, order = b.longestLegal()
 		r.partials = [][]int{ints(order)}
 		// While a swap that failed had not returned, it may have been about to take effect.
 		failed := slices.ContainsFunc(b.accesses, func(a Access) bool { return a.Kind == AccessDiffer })
@@ -187,9 +190,7 @@ func (s *search) confirms(order []int32) bool {
 	}
 	state := s.states.model.Init()
 	for i, id := range order {
-		if i%1024 == 0 && s.budget.stopped() {
-			return false
-		}
+		s.budget.poll(i)
 		o := &s.ops[id]
 		if o.pending() {
 			next := s.states.nextPending(s.states.intern(state), id)
@@ -199,7 +200,7 @@ func (s *search) confirms(order []int32) bool {
 			state = s.states.states[next[0]]
 			continue
 		}
-		ok, next := s.states.model.StepContext(s.states.ctx, state, o.Input, o.Output)
+		ok, next := s.states.model.StepContext(s.budget.ctx, state, o.Input, o.Output)
 		if !ok {
 			return false
 		}

@@ -49,7 +49,8 @@ func (t *tokens) find() blockVerdict {
 	if !t.collect() {
 		return blocksUnclear
 	}
-	for _, id := range t.returns {
+	for i, id := range t.returns {
+		t.budget.poll(i)
 		a := &t.accesses[id]
 		if a.Kind != AccessRead || !t.completed(id) {
 			continue
@@ -73,7 +74,8 @@ func (t *tokens) find() blockVerdict {
 func (t *tokens) collect() bool {
 	texts, writes := []string(nil), false
 	last := make(map[string]int32, len(t.ops)) // text -> the last operation with it
-	for _, id := range t.calls {
+	for i, id := range t.calls {
+		t.budget.poll(i)
 		a := &t.accesses[id]
 		if a.Kind == AccessRead || id+1 == t.base || !t.called(id) {
 			continue

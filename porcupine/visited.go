@@ -108,6 +108,7 @@ func subset(a, b []uint64) bool {
 func (v *visitedSet) grow() {
 	v.table = make([]uint32, 2*len(v.table))
 	for i := range v.n {
+		v.states.budget.poll(i)
 		entry := v.entries[i*v.stride():]
 		place := v.hash(entry[0], entry[1:1+v.done]) & uint64(len(v.table)-1)
 		for v.table[place] != 0 {
