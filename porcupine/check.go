@@ -160,7 +160,8 @@ type checker struct {
 	illegal   bool
 	suspected bool      // a part is illegal, if a guess at its operations is right
 	stopAt    time.Time // when it stops, if an illegal part was found; its timer may be late on a busy processor
-	graceOver bool      // workers had the time to hand over what they found
+	stopTimer *time.Timer
+	graceOver bool // workers had the time to hand over what they found
 	malformed error
 	panicked  any
 }
@@ -191,6 +192,11 @@ func (c *checker) run(prepared func(*budget) ([]*part, error)) (CheckResult, Lin
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer func() {
+		if c.stopTimer != nil {
+			c.stopTimer.Stop() // it holds on to the check
+		}
+	}()
 	for c.working > 0 && c.panicked == nil && !c.over() {
 		c.finished.Wait()
 		c.report()
@@ -360,7 +366,7 @@ func (c *checker) stopOthers() {
 	}
 	delay := min(time.Since(c.started)/2, maxStopDelay)
 	c.stopAt = time.Now().Add(delay)
-	time.AfterFunc(delay, func() { c.budget.cancel(errFoundIllegal) })
+	c.stopTimer = time.AfterFunc(delay, func() { c.budget.cancel(errFoundIllegal) })
 }
 
 // maxStopDelay bounds how long a verbose check goes on after its answer is known.

@@ -2,6 +2,7 @@ package porcupine_test
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -48,6 +49,13 @@ func TestDrawWhatIsThere(t *testing.T) {
 		t.Error("no partial linearization of a check that ended early")
 	}
 	draw(t, model, info)
+
+	metadata := models.KV
+	metadata.DescribeOperationMetadata = func(info any) string { return fmt.Sprint("none: ", info == nil) }
+	_, info = porcupine.CheckOperationsVerbose(metadata, workload.OverlappingAppends(2), 0)
+	if page := draw(t, metadata, info); !bytes.Contains(page, []byte("none: true")) {
+		t.Error("what the model says of an operation without metadata is not on the page")
+	}
 
 	open := []porcupine.Event{{Kind: porcupine.CallEvent, Value: models.KVInput{Op: models.KVPut, Key: "k", Value: "a"}, Metadata: 7}}
 	result, info = porcupine.CheckEventsVerbose(models.KV, open, 0)

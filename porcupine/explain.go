@@ -53,7 +53,9 @@ const maxPossible = 10
 // Explain says why a history is illegal: one explanation for each partition that
 // the check found to be so, none if it found none. The info is that of a verbose check.
 func Explain(model Model, info LinearizationInfo) []Explanation {
-	model = model.withDefaults()
+	given := model.withDefaults()
+	model = given
+	model.StepContext = given.tryStep // a part of a history may take an operation to any state
 	ctx, cancel := context.WithTimeout(context.Background(), explainTime)
 	defer cancel()
 	var all []Explanation
@@ -414,13 +416,8 @@ func (e *explainer) next(core []int, done map[int]bool, id int) bool {
 // right in the state: one that some operation of the history had.
 func (e *explainer) answerIn(state any) string {
 	o := &e.ops[e.stuck]
-	answers := func(output any) (ok bool) {
-		defer func() {
-			if recover() != nil { // an output of some other kind of operation
-				ok = false
-			}
-		}()
-		ok, _ = e.model.StepContext(e.budget.ctx, state, o.Input, output)
+	answers := func(output any) bool {
+		ok, _ := e.model.StepContext(e.budget.ctx, state, o.Input, output)
 		return ok
 	}
 	for i := len(e.ops) - 1; i >= 0 && !e.budget.stopped(); i-- {

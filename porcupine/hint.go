@@ -101,7 +101,7 @@ func (s *stateTable) contradicted(p *part, initial any, accesses []Access) bool 
 		if o.pending() {
 			continue // what Step makes of an output that is not known says nothing
 		}
-		ok, next := s.model.StepContext(s.budget.ctx, state, o.Input, o.Output)
+		ok, next := s.model.tryStep(s.budget.ctx, state, o.Input, o.Output)
 		possible, after := a.applies(value)
 		if ok != possible {
 			return true

@@ -42,6 +42,8 @@ type part struct {
 	calls []int32
 	// returns holds the completed operations in the order of their returns.
 	returns []int32
+	// ofEvents says that the history was one of events, and times are their places in it.
+	ofEvents bool
 }
 
 // op is an operation of a part. call and ret are its ranks in the order of all
@@ -93,6 +95,14 @@ func (p *part) returnIndex(id int32) int {
 	return at
 }
 
+// place is that of an operation, or of its call, in the history as given.
+func (p *part) place(id int32) int {
+	if p.ofEvents {
+		return int(p.ops[id].Call)
+	}
+	return int(id)
+}
+
 // moment is the time of an event: of the call of operation i (event 2i), or of
 // its return (event 2i+1).
 type moment struct {
@@ -119,7 +129,7 @@ func (p *part) rank(b *budget, moments []moment) {
 // fromEvents matches calls and returns by Id. An event's place in the history
 // serves as its time.
 func fromEvents(b *budget, history []Event) (*part, error) {
-	p := &part{}
+	p := &part{ofEvents: true}
 	moments := make([]moment, 0, len(history))
 	byID := make(map[int]int32, len(history)/2)
 	for i := range history {
@@ -160,16 +170,17 @@ func sequentialClients(b *budget, p *part) error {
 	for i, id := range p.calls {
 		b.poll(i)
 		o := &p.ops[id]
-		if before, ok := latest[o.ClientId]; ok {
-			// Equal times are no overlap: one clock reading may serve as the
-			// return of one operation and the call of the next.
-			if k := &p.ops[before]; k.pending() || k.Return > o.Call {
-				return &HistoryError{-1, int(id), fmt.Sprintf(
-					"client %d calls at %d while its operation %d, called at %d, is still open",
-					o.ClientId, o.Call, before, k.Call)}
-			}
+		before, ok := latest[o.ClientId]
+		// Equal times are no overlap: one clock reading may serve as the
+		// return of one operation and the call of the next.
+		switch k := &p.ops[before]; {
+		case !ok || k.Return <= o.Call:
+			latest[o.ClientId] = id
+		case o.Return > k.Call:
+			return &HistoryError{-1, p.place(id), fmt.Sprintf(
+				"client %d calls at %d while its operation at element %d, called at %d, is still open",
+				o.ClientId, o.Call, p.place(before), k.Call)}
 		}
-		latest[o.ClientId] = id
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func (f *inferred) choose() bool {
 func (f *inferred) step(state any, id int32) (bool, any) {
 	o := &f.part.ops[id]
 	if !o.pending() {
-		return f.states.model.StepContext(f.states.budget.ctx, state, o.Input, o.Output)
+		return f.states.model.tryStep(f.states.budget.ctx, state, o.Input, o.Output)
 	}
 	next := f.states.nextPending(f.states.intern(state), id)
 	if len(next) != 1 {

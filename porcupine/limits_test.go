@@ -173,6 +173,7 @@ func TestMalformed(t *testing.T) {
 		"return without call":      {[]porcupine.Event{call(1), ret(2)}, porcupine.Options{}, 1, "id 2"},
 		"return before call":       {[]porcupine.Event{ret(1), call(1)}, porcupine.Options{}, 0, "id 1"},
 		"two open":                 {[]porcupine.Event{call(1), call(3), ret(1), ret(3)}, sequential, 1, "client 1"},
+		"two open later on":        {[]porcupine.Event{call(1), ret(1), call(3), call(5), ret(3), ret(5)}, sequential, 3, "client 1"},
 		"open after a pending one": {[]porcupine.Event{call(2), call(4), ret(4)}, sequential, 1, "client 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -194,6 +195,8 @@ func TestMalformed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	touching := []porcupine.Operation{
+		{Input: models.KVInput{}, Output: models.KVOutput{}, Call: -3, Return: 0},
+		{Input: models.KVInput{}, Output: models.KVOutput{}, Call: -3, Return: -3},
 		{Input: models.KVInput{}, Output: models.KVOutput{}, Call: 0, Return: 5},
 		{Input: models.KVInput{}, Output: models.KVOutput{}, Call: 5, Return: 6},
 	}

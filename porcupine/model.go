@@ -78,7 +78,9 @@ type Model struct {
 	// Init returns the initial state.
 	Init func() any
 	// Step says whether the system, being in the given state, may answer the
-	// input by the output, and returns the state that follows.
+	// input by the output, and returns the state that follows. The check also tries it out
+	// in states in which the operation cannot take effect by its times; a panic there is
+	// taken for a refusal.
 	Step func(state, input, output any) (bool, any)
 	// StepContext, if set, is used in place of Step. Its context ends when the
 	// answer is no longer of interest (a timeout, or another part found
@@ -176,6 +178,17 @@ func (m *Model) describe(o *op) (text string) {
 		}
 	}()
 	return m.DescribeOperation(o.Input, o.Output)
+}
+
+// tryStep steps an operation in a state in which it may never come to take effect, where
+// the model need not be defined: a panic is taken for a refusal.
+func (m *Model) tryStep(ctx context.Context, state, input, output any) (ok bool, next any) {
+	defer func() {
+		if recover() != nil {
+			ok, next = false, nil
+		}
+	}()
+	return m.StepContext(ctx, state, input, output)
 }
 
 // equalStates is the model's equality, with the default for a nil Equal.

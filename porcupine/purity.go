@@ -91,7 +91,7 @@ func (u *purity) accepts(s *search, id int32) bool {
 	if !u.probed[id] {
 		u.probed[id] = true
 		for _, state := range u.probes {
-			u.observe(id, state, s.states.next(state, id))
+			u.observe(id, state, s.states.try(state, id))
 		}
 	}
 	next := s.states.next(s.state, id)
@@ -197,7 +197,7 @@ func (u *purity) changesAny(id int32, byStage map[int32][]stateID) bool {
 				continue
 			}
 			stepped[state] = true
-			next := s.states.next(state, id)
+			next := s.states.try(state, id)
 			if next != refused && !s.states.same(next, state) {
 				return true
 			}

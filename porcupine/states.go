@@ -107,6 +107,16 @@ func (t *stateTable) next(s stateID, id int32) stateID {
 	return next
 }
 
+// try is next for a state in which the operation may never come to take effect; see Model.tryStep.
+func (t *stateTable) try(s stateID, id int32) (next stateID) {
+	defer func() {
+		if recover() != nil {
+			next = refused
+		}
+	}()
+	return t.next(s, id)
+}
+
 func (t *stateTable) step(s stateID, input, output any) stateID {
 	t.steps++
 	ok, state := t.model.StepContext(t.budget.ctx, t.states[s], input, output)

@@ -178,7 +178,7 @@ func (b *pageBuilder) part(p *partInfo) pagePart {
 		if !o.pending() {
 			ret = o.Return - b.Base
 		}
-		if text := b.model.DescribeOperationMetadata(o.Metadata); o.Metadata != nil && text != "" {
+		if text := b.model.DescribeOperationMetadata(o.Metadata); text != "" {
 			metadata = int64(b.text(text))
 		}
 		part.Ops[i] = [5]int64{int64(o.ClientId), o.Call - b.Base, ret, int64(b.text(b.model.describe(o))), metadata}
