@@ -330,6 +330,14 @@ func tokenWorld(name string, texts int, ops string) world {
 	return w
 }
 
+// beginningWith gives a world another initial state, which reads may see too when they are wrong.
+func beginningWith(initial string, w world) world {
+	w.model.Init = func() any { return initial }
+	wrong := w.wrong
+	w.wrong = func(r *rand.Rand) any { return []any{initial, wrong(r), initial + wrong(r).(string), ""}[r.IntN(4)] }
+	return w
+}
+
 func hintedWorlds() []world {
 	return []world{
 		hinted(registerWorld("register", "rw", 3), 0, registerAccess),
@@ -340,6 +348,8 @@ func hintedWorlds() []world {
 		hinted(tokenWorld("tokens", 60, "gpaga"), "", listAccess),
 		hinted(tokenWorld("few tokens", 4, "gaaga"), "", listAccess),
 		hinted(tokenWorld("few tokens and puts", 6, "gagap"), "", listAccess),
+		hinted(beginningWith("<i>", tokenWorld("tokens upon others", 60, "gpaga")), "<i>", listAccess),
+		hinted(beginningWith("<i>", tokenWorld("few tokens upon others", 4, "gaagp")), "<i>", listAccess),
 	}
 }
 
