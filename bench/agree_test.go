@@ -1,6 +1,9 @@
 package bench
 
 import (
+	"io"
+	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -33,6 +36,41 @@ func TestSameAnswers(t *testing.T) {
 		}
 	}
 	if legal[true] < 20 || legal[false] < 20 {
+		t.Errorf("legal and illegal: %v: no fair sample", legal)
+	}
+}
+
+// TestSameAnswersAtTheLimits compares the answers on small histories whose times are the least,
+// the greatest and equal ones, of clients that have several operations open at once.
+func TestSameAnswersAtTheLimits(t *testing.T) {
+	times := []int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, math.MaxInt64 - 1}
+	values := []string{"", "a", "b", "ab"}
+	legal := map[bool]int{}
+	for seed := range uint64(5000) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		var history []porcupine.Operation
+		for range r.IntN(7) {
+			call, ret := times[r.IntN(len(times))], times[r.IntN(len(times))]
+			in := models.KVInput{Op: models.KVOp(r.IntN(3)), Key: values[r.IntN(2)], Value: values[r.IntN(len(values))]}
+			history = append(history, porcupine.Operation{ClientId: r.IntN(2), Call: min(call, ret), Return: max(call, ret),
+				Input: in, Output: models.KVOutput{Value: values[r.IntN(2)*r.IntN(len(values))]}})
+		}
+		model, theirHistory := theirs(models.KV, history)
+		want := original.CheckOperations(model, theirHistory)
+		legal[want]++
+		for name, m := range map[string]porcupine.Model{"hinted": models.KV, "opaque": workload.Opaque(models.KV)} {
+			result, info := porcupine.CheckOperationsVerbose(m, history, 0)
+			if (result == porcupine.Ok) != want {
+				t.Errorf("seed %d, %s: %v, want %v: %+v", seed, name, result, want, history)
+			}
+			if seed%50 == 0 {
+				if err := porcupine.Visualize(m, info, io.Discard); err != nil {
+					t.Errorf("seed %d, %s: %v", seed, name, err)
+				}
+			}
+		}
+	}
+	if legal[true] < 500 || legal[false] < 500 {
 		t.Errorf("legal and illegal: %v: no fair sample", legal)
 	}
 }

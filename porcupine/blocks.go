@@ -357,12 +357,7 @@ func (b *blocks) extend(blk *block, c int32) bool {
 // forward blocks, and has one unless it lies within one of them, since they do not touch.
 func (b *blocks) place() bool {
 	forward := slices.DeleteFunc(slices.Clone(b.blocks), func(k block) bool { return k.minReturn > k.maxCall })
-	compared := 0
-	slices.SortFunc(forward, func(x, y block) int {
-		compared++
-		b.budget.poll(compared)
-		return cmp.Compare(x.minReturn, y.minReturn)
-	})
+	slices.SortFunc(forward, polled(b.budget, func(x, y block) int { return cmp.Compare(x.minReturn, y.minReturn) }))
 	for i := 1; i < len(forward); i++ {
 		if forward[i].minReturn < forward[i-1].maxCall {
 			return false
@@ -396,12 +391,7 @@ func (b *blocks) order() ([]int32, blockVerdict) {
 			return nil, blocksUnclear
 		}
 	}
-	compared := 0
-	slices.SortStableFunc(b.blocks, func(x, y block) int {
-		compared++
-		b.budget.poll(compared)
-		return cmp.Compare(x.at, y.at)
-	})
+	slices.SortStableFunc(b.blocks, polled(b.budget, func(x, y block) int { return cmp.Compare(x.at, y.at) }))
 	order := make([]int32, 0, len(b.ops))
 	for i, k := range b.blocks {
 		b.budget.poll(i)

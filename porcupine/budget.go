@@ -88,6 +88,16 @@ func (b *budget) giveUpIfStopped() {
 	}
 }
 
+// polled is a comparison that polls, for sorting.
+func polled[E any](b *budget, compare func(x, y E) int) func(x, y E) int {
+	n := 0
+	return func(x, y E) int {
+		n++
+		b.poll(n)
+		return compare(x, y)
+	}
+}
+
 // completes runs f and reports whether it came to its end; poll may have ended it before.
 func (b *budget) completes(f func()) (completed bool) {
 	defer func() {

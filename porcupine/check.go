@@ -19,9 +19,9 @@ var ErrLooksIllegal = errors.New("the history looks illegal; a hint in the model
 
 // Options say how to check. The zero value checks without bounds of its own.
 type Options struct {
-	// Timeout bounds the check. The answer is then Unknown, within 50 ms; a
-	// Step that is still running is left to end by itself, and a StepContext is told. Zero
-	// or less means no bound.
+	// Timeout bounds the check. The answer is then Unknown, within 50 ms; a Step or a
+	// Partition that is still running is left to end by itself, a StepContext is told, and
+	// all else ends within a few milliseconds. Zero or less means no bound.
 	Timeout time.Duration
 	// MemoryLimit bounds the memory, in bytes, of the search; see
 	// [SetMemoryLimit], whose value holds where this is zero or less.

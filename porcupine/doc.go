@@ -38,8 +38,9 @@
 // time decides (blocks.go, tokens.go). An order that it finds is stepped through with Step
 // before it is believed. A violation is believed if the model declares the hint, or if it
 // follows from steps that were made for each case that can occur; otherwise the search has
-// to find it too. Where operations answer versions, a hint can also tell the search in
-// which order they took effect (precedence.go).
+// to find it too. Where operations answer versions, a hint can also tell in which order they took
+// effect: the search goes by it, and what contradicts the order of time is illegal
+// without a search (precedence.go).
 //
 // # What a model without a hint costs
 //
@@ -100,4 +101,10 @@
 //
 // Time is bounded by a timeout or a context, memory by [SetMemoryLimit] (2 GiB unless set);
 // the answer is then Unknown. All functions may be called from several goroutines at once.
+//
+// An illegal history of many clients in which many operations never returned may stay Unknown
+// where neither values nor versions settle it: each of those may have taken effect at any
+// later time, and all that they can explain has to be gone through. So it is with some
+// histories of compare-and-swaps over few values, and with versions that fit the order of
+// time while a value does not fit its version.
 package porcupine

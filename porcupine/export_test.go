@@ -31,6 +31,12 @@ var Paths = map[string]func(model Model, history []Operation) CheckResult{
 		}
 		return verdictResult(s.byBlocksAlone(newBlocks(p, s.budget, model.Hint.Initial, accesses), func() bool { return true }))
 	},
+	"order": func(model Model, history []Operation) CheckResult {
+		if s, _ := pathSearch(model, history); s.order != nil && s.order.misplaced != noOperation {
+			return Illegal
+		}
+		return Unknown
+	},
 	"guess": func(model Model, history []Operation) CheckResult {
 		s, p := pathSearch(model, history)
 		guess, ok := infer(s.states, p)

@@ -19,8 +19,9 @@ type Hint struct {
 	Access func(input, output any) Access
 	// Order says where a completed operation stands among others, if its input and output
 	// tell: by a version, a revision or an index in a log. Step must refuse every order in
-	// which an operation takes effect after one that has a later place. The search then
-	// leaves such orders out.
+	// which an operation takes effect after one that has a later place, whatever takes effect
+	// between. The search then leaves such orders out, and a history that allows no other is
+	// illegal at once.
 	Order func(input, output any) (place Place, told bool)
 }
 

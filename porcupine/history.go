@@ -76,15 +76,12 @@ func fromOperations(b *budget, history []Operation) (*part, error) {
 			moments = append(moments, moment{h.Return, int32(2*i + 1)})
 		}
 	}
-	compared := 0
-	slices.SortFunc(moments, func(x, y moment) int {
-		compared++
-		b.poll(compared)
+	slices.SortFunc(moments, polled(b, func(x, y moment) int {
 		if x.time != y.time {
 			return cmp.Compare(x.time, y.time)
 		}
 		return cmp.Or(cmp.Compare(x.event%2, y.event%2), cmp.Compare(x.event, y.event))
-	})
+	}))
 	p.rank(b, moments)
 	return p, nil
 }

@@ -136,12 +136,9 @@ func (s *search) nextLevel() {
 	for i := range order {
 		order[i] = int32(i)
 	}
-	compared := 0
-	slices.SortFunc(order, func(a, b int32) int {
-		compared++
-		s.budget.poll(compared)
+	slices.SortFunc(order, polled(s.budget, func(a, b int32) int {
 		return cmp.Or(cmp.Compare(l.next[a].stage, l.next[b].stage), cmp.Compare(b, a))
-	})
+	}))
 	l.masks = l.masks[:0]
 	for n, i := range order {
 		s.budget.poll(n)

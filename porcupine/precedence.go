@@ -5,13 +5,17 @@ import (
 	"slices"
 )
 
-// precedence leaves out orders that Step is known to refuse (see Hint.Order).
+// precedence leaves out orders that Step is known to refuse (see Hint.Order), and knows when that
+// leaves none.
 type precedence struct {
 	// before holds, for each operation, those of the next lower place of its sequence that it
 	// overlaps: they must be linearized first. Lower places need not be looked at, as those
 	// operations waited for them in turn, and what does not overlap stands in the order of time.
-	// (If that contradicts the places, the history is illegal, and Step will say so.)
 	before [][]int32
+	// misplaced is the first operation, by return, that was called when one of a later place
+	// had returned, or noOperation. The one must take effect after the other, and Step refuses
+	// that whatever else happens, pending operations included: the history is illegal.
+	misplaced int32
 }
 
 // placed is an operation and its place.
@@ -33,7 +37,7 @@ func newPrecedence(model *Model, p *part, b *budget) *precedence {
 			sequences[place.Sequence] = append(sequences[place.Sequence], placed{id, place.Number})
 		}
 	}
-	pr := &precedence{before: make([][]int32, len(p.ops))}
+	pr := &precedence{before: make([][]int32, len(p.ops)), misplaced: noOperation}
 	for _, sequence := range sequences {
 		pr.add(p, b, sequence)
 	}
@@ -46,7 +50,8 @@ const maxBefore = 64
 
 // add adds a sequence, which is in the order of returns.
 func (pr *precedence) add(p *part, b *budget, sequence []placed) {
-	slices.SortStableFunc(sequence, func(a, b placed) int { return cmp.Compare(a.number, b.number) })
+	pr.findMisplaced(p, b, sequence)
+	slices.SortStableFunc(sequence, polled(b, func(x, y placed) int { return cmp.Compare(x.number, y.number) }))
 	var lower []placed
 	for from, to := 0, 0; from < len(sequence); from = to {
 		for to < len(sequence) && sequence[to].number == sequence[from].number {
@@ -55,6 +60,22 @@ func (pr *precedence) add(p *part, b *budget, sequence []placed) {
 			to++
 		}
 		lower = sequence[from:to]
+	}
+}
+
+// findMisplaced goes through a sequence, which is in the order of returns.
+func (pr *precedence) findMisplaced(p *part, b *budget, sequence []placed) {
+	byCall := slices.Clone(sequence)
+	slices.SortFunc(byCall, polled(b, func(x, y placed) int { return cmp.Compare(p.ops[x.id].call, p.ops[y.id].call) }))
+	latest, returned := uint64(0), 0 // the latest place of those that returned before
+	for _, x := range byCall {
+		o := &p.ops[x.id]
+		for ; p.ops[sequence[returned].id].ret < o.call; returned++ {
+			latest = max(latest, sequence[returned].number)
+		}
+		if x.number < latest && (pr.misplaced == noOperation || o.ret < p.ops[pr.misplaced].ret) {
+			pr.misplaced = x.id
+		}
 	}
 }
 

@@ -42,6 +42,11 @@ func (c *checker) takeTurn(t *task) (partResult, bool) {
 	t.slices++
 	v := s.run(steps)
 	if v == undecided && t.slices == 1 {
+		if s.order != nil && s.order.misplaced != noOperation {
+			r := t.result(s, illegal)
+			r.stuck, r.settled = s.order.misplaced, false
+			return r, true
+		}
 		if r, ok := c.tryGuess(t); ok {
 			return r, true
 		}

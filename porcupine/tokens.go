@@ -109,7 +109,7 @@ func (t *tokens) collect() bool {
 	if t.initial != "" {
 		texts = append(texts, t.initial)
 	}
-	slices.Sort(texts)
+	slices.SortFunc(texts, polled(t.budget, strings.Compare))
 	for i := 1; i < len(texts); i++ {
 		// In sorted order a text's beginnings stand right before it, or before what has them too.
 		if strings.HasPrefix(texts[i], texts[i-1]) {

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/json"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -134,7 +135,7 @@ func newPage(model Model, info LinearizationInfo) *page {
 		b.Parts = append(b.Parts, part)
 	}
 	for _, a := range info.annotations {
-		b.Annotations = append(b.Annotations, pageAnnotation{a.ClientId, a.Tag, a.Start - b.Base, a.End - b.Base,
+		b.Annotations = append(b.Annotations, pageAnnotation{a.ClientId, a.Tag, b.since(a.Start), b.since(a.End),
 			a.Description, a.Details, a.TextColor, a.BackgroundColor})
 	}
 	shorten(b.Texts, max(minTextBytes, textBytes*operations))
@@ -158,6 +159,14 @@ func firstTime(info LinearizationInfo) int64 {
 	return slices.Min(times)
 }
 
+// since is a time counted from the base, or the greatest if it is too far from it to be told.
+func (b *pageBuilder) since(t int64) int64 {
+	if t-b.Base < 0 {
+		return math.MaxInt64
+	}
+	return t - b.Base
+}
+
 // text returns a text's place.
 func (b *pageBuilder) text(s string) int {
 	at, ok := b.index[s]
@@ -176,12 +185,12 @@ func (b *pageBuilder) part(p *partInfo) pagePart {
 		o := &p.ops[i]
 		ret, metadata := int64(-1), int64(-1)
 		if !o.pending() {
-			ret = o.Return - b.Base
+			ret = b.since(o.Return)
 		}
 		if text := b.model.DescribeOperationMetadata(o.Metadata); text != "" {
 			metadata = int64(b.text(text))
 		}
-		part.Ops[i] = [5]int64{int64(o.ClientId), o.Call - b.Base, ret, int64(b.text(b.model.describe(o))), metadata}
+		part.Ops[i] = [5]int64{int64(o.ClientId), b.since(o.Call), ret, int64(b.text(b.model.describe(o))), metadata}
 	}
 	spare := 2*len(p.ops) + 1000 // steps that further linearizations may add
 	for i, partial := range p.partials {

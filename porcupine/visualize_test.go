@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,6 +54,16 @@ func TestPageSize(t *testing.T) {
 		if len(page) > 2<<20 {
 			t.Errorf("%d bytes for 10,000 operations", len(page))
 		}
+	}
+}
+
+func TestPageOfAllTime(t *testing.T) {
+	get := func(call, ret int64) porcupine.Operation {
+		return porcupine.Operation{Call: call, Return: ret, Input: models.KVInput{}, Output: models.KVOutput{}}
+	}
+	_, page := drawn(t, models.KV, []porcupine.Operation{get(math.MinInt64, 0), get(5, math.MaxInt64-1)})
+	if !strings.Contains(page, "[0,0,9223372036854775807,") || !strings.Contains(page, "[0,9223372036854775807,9223372036854775807,") {
+		t.Error("the times are not those of the history")
 	}
 }
 
