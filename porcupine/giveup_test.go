@@ -31,7 +31,10 @@ func TestGivenUpCheckEnds(t *testing.T) {
 		{"opaque", workload.Opaque(whole(models.KV)), kv, false}, {"versioned", whole(models.KVVersioned), versions, false},
 	} {
 		for timeout := 2 * time.Millisecond; timeout < 150*time.Millisecond; timeout *= 2 {
-			after := min(giveUp(c.model, c.history, timeout, c.verbose), giveUp(c.model, c.history, timeout, c.verbose))
+			after := giveUp(c.model, c.history, timeout, c.verbose)
+			if after > late { // once may be the runtime's own work
+				after = min(after, giveUp(c.model, c.history, timeout, c.verbose))
+			}
 			if after > late {
 				t.Errorf("%s, verbose %v: %v of work after the answer at %v", c.name, c.verbose, after, timeout)
 			}
