@@ -23,6 +23,7 @@ var verdicts = []expectation{
 	{"TestFiles", sim.Pass, ""},
 	{"TestSlow", sim.Liveness, "failed to reach agreement"},
 	{"TestForever", sim.Liveness, "virtual time limit"},
+	{"TestLockOrder", sim.Liveness, "virtual time limit"}, // nobody knows within seconds
 	{"TestDeadlock", sim.Deadlock, "asleep"},
 	{"TestPanic", sim.Crash, "assignment to entry in nil map"},
 	{"TestExit", sim.Crash, "exit without a result"},
@@ -79,11 +80,32 @@ func TestCrowdIsCheap(t *testing.T) {
 	}
 }
 
-// TestLockOrder: goroutines that wait for each other's mutex are a deadlock
-// although others go on, and the stacks say since when they wait.
-func TestLockOrder(t *testing.T) {
-	out := run(t, program(t, sim.Native, false), sim.Case{Test: "TestLockOrder"})
-	expectation{"TestLockOrder", sim.Deadlock, "a goroutine waits for a mutex for 59 minutes: in mini.TestLockOrder"}.check(t, out)
+// TestLimitHasStacks: a run that reaches its limit of virtual time ends in the
+// stacks of the program's goroutines. Those that wait for each other's mutex are
+// a deadlock although others go on, and the stacks say since when they wait; a
+// mutex that is always taken, but by another one each time, is none.
+func TestLimitHasStacks(t *testing.T) {
+	for _, engine := range []string{sim.Native, sim.WASM} {
+		t.Run(engine, func(t *testing.T) {
+			p := program(t, engine, false)
+			lim := sim.Limits{Virtual: 10 * time.Minute}
+			for _, e := range []expectation{
+				{"TestLockOrder", sim.Deadlock, "a goroutine waits for a mutex for 9 minutes: in mini.TestLockOrder"},
+				{"TestContended", sim.Liveness, "virtual time limit"},
+				{"TestForever", sim.Liveness, "virtual time limit"},
+			} {
+				out := run(t, p, sim.Case{Test: e.test, Limits: lim})
+				e.check(t, out)
+				stacks := string(out.Output)
+				if !contains(stacks, "mini."+e.test) || !contains(stacks, "bad_test.go:") || contains(stacks, "runtime.gopark") {
+					t.Errorf("%s: these are not the stacks of the program's goroutines:\n%s", e.test, stacks)
+				}
+				if again := run(t, p, sim.Case{Test: e.test, Limits: lim}); again.Hash != out.Hash {
+					t.Errorf("%s: other stacks the second time:\n%s\n%s", e.test, stacks, again.Output)
+				}
+			}
+		})
+	}
 }
 
 // TestMainFlagsAndEnvironment: a TestMain may talk; flags and variables reach

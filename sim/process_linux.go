@@ -152,15 +152,16 @@ func (r *process) result(w watch) (result, error) {
 	state := r.cmd.ProcessState
 	res := result{end: w.end, cpu: state.UserTime() + state.SystemTime()}
 	res.end.code = state.ExitCode()
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && w.end == (ending{}) {
+	var err error
+	if res.report, err = r.page.read(); err != nil {
+		return res, err
+	}
+	// Stacks may be cut at the limit of output: there was a verdict before.
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && w.end == (ending{}) && res.report[wordVerdict] == 0 {
 		res.end.note = "ended by " + ws.Signal().String()
 		if r.out.len() == maxOutput {
 			res.end.excess, res.end.note = true, errOutputLimit.Error()
 		}
-	}
-	var err error
-	if res.report, err = r.page.read(); err != nil {
-		return res, err
 	}
 	if res.report[wordBegan] == 0 && w.end == (ending{}) {
 		return res, fmt.Errorf("%w: the run did not have the seeded runtime; its output was:\n%s", ErrUnsupported, r.out.buf.Bytes())

@@ -28,7 +28,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 	})
 	t.Run("wasm", func(t *testing.T) {
 		proof(t, program(t, sim.WASM, false), []sim.Explore{{}},
-			"TestMixed", "TestParallel", "TestGarbage", "TestDeadlock", "TestPanic", "TestBubble", "TestFiles", "TestGap")
+			"TestMixed", "TestParallel", "TestGarbage", "TestForever", "TestDeadlock", "TestPanic", "TestBubble", "TestFiles", "TestGap")
 	})
 }
 

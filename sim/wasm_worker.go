@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 )
 
@@ -86,7 +86,7 @@ func (h *host) load(ctx context.Context, first hello) error {
 
 func compile(ctx context.Context, conf wazero.RuntimeConfig, bin []byte) (wazero.Runtime, wazero.CompiledModule, error) {
 	rt := wazero.NewRuntimeWithConfig(ctx, conf)
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, rt); err != nil {
+	if err := instantiateHost(ctx, rt); err != nil {
 		return nil, nil, err
 	}
 	mod, err := rt.CompileModule(ctx, bin)
@@ -141,14 +141,14 @@ type world struct {
 	since  int64         // clock reads since the world was idle
 	calls  atomic.Uint64 // into the host: the sign of progress
 	random io.Reader
-	over   bool
-	full   bool // more output than it may write
+	over   bool       // the limit of virtual time was reached
+	full   bool       // more output than it may write
+	memory api.Memory // of a world that is over
 
-	mu  sync.Mutex
-	out bytes.Buffer
+	mu   sync.Mutex
+	out  bytes.Buffer
+	dump bytes.Buffer // what a world that is over writes: its stacks
 }
-
-var errVirtualLimit = errors.New("virtual time limit reached")
 
 func newWorld(req request) *world {
 	var key [32]byte
@@ -177,12 +177,9 @@ func (w *world) sleep(ns int64) {
 	w.advance(ns)
 }
 
+// advance moves the clock, up to the first instant after the limit.
 func (w *world) advance(ns int64) {
-	w.now += ns
-	if w.now-w.began > w.limit {
-		w.over = true
-		panic(errVirtualLimit)
-	}
+	w.now += min(ns, w.began+w.limit+1-w.now)
 }
 
 // Write collects output.
@@ -190,9 +187,12 @@ func (w *world) Write(b []byte) (int, error) {
 	w.calls.Add(1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.out.Len()+len(b) > maxOutput {
-		w.full = true
+	if w.out.Len()+w.dump.Len()+len(b) > maxOutput {
+		w.full = !w.over
 		panic(errOutputLimit)
+	}
+	if w.over {
+		return w.dump.Write(b)
 	}
 	return w.out.Write(b)
 }
@@ -202,15 +202,13 @@ func (w *world) run(ctx context.Context, rt wazero.Runtime, mod wazero.CompiledM
 	fs := wazero.NewFSConfig().WithReadOnlyDirMount(req.Root, req.Root).WithDirMount(req.Tmp, req.Tmp)
 	conf := wazero.NewModuleConfig().WithName("").WithArgs(req.Args...).WithFSConfig(fs).
 		WithStdout(w).WithStderr(w).WithRandSource(w.random).
-		WithWalltime(func() (int64, int32) { t := w.read(); return t / 1e9, int32(t % 1e9) }, 1).
-		WithNanotime(w.read, 1).WithNanosleep(w.sleep).
-		WithOsyield(func() { w.read() })
+		WithNanosleep(w.sleep).WithOsyield(func() { w.read() })
 	for _, kv := range req.Env {
 		if k, v, ok := strings.Cut(kv, "="); ok {
 			conf = conf.WithEnv(k, v)
 		}
 	}
-	inst, err := rt.InstantiateModule(ctx, mod, conf)
+	inst, err := rt.InstantiateModule(context.WithValue(ctx, worldKey{}, w), mod, conf)
 	if inst != nil {
 		inst.Close(ctx)
 	}
@@ -220,8 +218,12 @@ func (w *world) run(ctx context.Context, rt wazero.Runtime, mod wazero.CompiledM
 func (w *world) answer(req request, err error) answer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	out := w.out.Bytes()
+	if w.over {
+		out = append(out, w.stacks()...)
+	}
 	ans := answer{
-		Output:  bytes.ReplaceAll(w.out.Bytes(), []byte(req.Tmp), []byte("$TMPDIR")),
+		Output:  bytes.ReplaceAll(out, []byte(req.Tmp), []byte("$TMPDIR")),
 		Virtual: time.Duration(w.now - w.began), Reads: w.calls.Load(), Limit: w.over,
 	}
 	var exit *sys.ExitError

@@ -87,6 +87,23 @@ func TestLockOrder(t *testing.T) {
 	wg.Wait()
 }
 
+// TestContended has goroutines that hold a mutex for most of the time, and go on
+// without end.
+func TestContended(t *testing.T) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				time.Sleep(50 * time.Millisecond)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // TestHoard keeps all memory that it can get.
 func TestHoard(t *testing.T) {
 	var hoard [][]byte
