@@ -12,6 +12,8 @@ var (
 	ErrUnsupported = errors.New("sim: not supported")
 	// ErrInvalid: a value is out of its range.
 	ErrInvalid = errors.New("sim: invalid value")
+	// ErrBroken: a package's tests cannot be built, or cannot be listed.
+	ErrBroken = errors.New("sim: the package cannot be run")
 )
 
 // Limits of injected sleeps: more, and a correct implementation misses its

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -68,7 +69,9 @@ func Select(ctx context.Context, dir string) (engine, reason string, err error) 
 func NativeVersions() []string { return overlay.Tested() }
 
 // Build compiles the tests of the packages that match the patterns. Packages
-// without tests are left out.
+// without tests are left out. One that does not build is among the programs as
+// well, and each of its methods returns ErrBroken with what the compiler said; it
+// is an error if none builds.
 func Build(ctx context.Context, opt Options, patterns ...string) ([]Program, error) {
 	if opt.Engine == "" {
 		engine, _, err := Select(ctx, opt.Dir)
@@ -89,18 +92,36 @@ func Build(ctx context.Context, opt Options, patterns ...string) ([]Program, err
 		return nil, err
 	}
 	var programs []Program
+	var failed []error
 	for _, pkg := range pkgs {
 		p, err := b.build(ctx, pkg)
 		if err != nil {
-			for _, p := range programs {
-				p.Close()
-			}
-			return nil, err
+			err = fmt.Errorf("%w: %s does not build:\n%w", ErrBroken, pkg.ImportPath, err)
+			p = &brokenProgram{program{pkg: pkg, opt: opt}, err}
+			failed = append(failed, err)
 		}
 		programs = append(programs, p)
 	}
-	return programs, nil
+	if ctx.Err() != nil {
+		failed = []error{ctx.Err()}
+	} else if len(failed) < len(pkgs) {
+		return programs, nil
+	}
+	for _, p := range programs {
+		p.Close()
+	}
+	return nil, errors.Join(failed...)
 }
+
+// brokenProgram stands for a package that does not build.
+type brokenProgram struct {
+	program
+	err error
+}
+
+func (p *brokenProgram) Tests(context.Context, string) ([]string, error) { return nil, p.err }
+func (p *brokenProgram) Run(context.Context, Case) (Outcome, error)      { return Outcome{}, p.err }
+func (p *brokenProgram) Close() error                                    { return nil }
 
 // toolchain is what go env says.
 type toolchain struct {
@@ -142,10 +163,23 @@ func goCommand(ctx context.Context, tool, dir string, env []string, args ...stri
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, &goError{args, err, string(bytes.TrimSpace(stderr.Bytes()))}
 	}
 	return out, nil
 }
+
+// goError is a go command that failed.
+type goError struct {
+	args []string
+	err  error
+	said string // on standard error
+}
+
+func (e *goError) Error() string {
+	return fmt.Sprintf("go %s: %v\n%s", strings.Join(e.args, " "), e.err, e.said)
+}
+
+func (e *goError) Unwrap() error { return e.err }
 
 // pkgInfo is what go list says of a package.
 type pkgInfo struct {
@@ -154,6 +188,7 @@ type pkgInfo struct {
 	TestGoFiles  []string
 	XTestGoFiles []string
 	Module       *struct{ Dir string }
+	Error        *struct{ Pos, Err string } // the package cannot even be read
 }
 
 // builder compiles test binaries for one engine.
@@ -211,7 +246,7 @@ func (b *builder) flags() []string {
 }
 
 func (b *builder) list(ctx context.Context, patterns []string) ([]pkgInfo, error) {
-	args := append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module"}, b.flags()...)
+	args := append([]string{"list", "-e", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module,Error"}, b.flags()...)
 	out, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), append(args, patterns...)...)
 	if err != nil {
 		return nil, err
@@ -222,7 +257,7 @@ func (b *builder) list(ctx context.Context, patterns []string) ([]pkgInfo, error
 		if err := dec.Decode(&p); err != nil {
 			return nil, fmt.Errorf("go list: %w", err)
 		}
-		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
+		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 || p.Error != nil {
 			pkgs = append(pkgs, p)
 		}
 	}
@@ -234,6 +269,9 @@ func (b *builder) list(ctx context.Context, patterns []string) ([]pkgInfo, error
 
 // build compiles one package's test binary into a directory of its own.
 func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
+	if e := pkg.Error; e != nil {
+		return nil, errors.New(strings.TrimPrefix(e.Pos+": "+e.Err, ": "))
+	}
 	dir, err := os.MkdirTemp("", "raftlab-sim-")
 	if err != nil {
 		return nil, err
@@ -257,8 +295,11 @@ func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
 	return &nativeProgram{base}, nil
 }
 
-// withoutCgo adds to a compiler's error that a package needs cgo, if one does.
+// withoutCgo is what the compiler said, and that a package needs cgo, if one does.
 func (b *builder) withoutCgo(ctx context.Context, pkg pkgInfo, err error) error {
+	if failed := (*goError)(nil); errors.As(err, &failed) && failed.said != "" {
+		err = errors.New(failed.said)
+	}
 	args := append([]string{"list", "-deps", "-test", "-f", "{{if and .CgoFiles (not .Standard)}}{{.ImportPath}}{{end}}"}, b.flags()...)
 	out, _ := goCommand(ctx, b.tool, b.opt.Dir, append(slices.Clone(b.goroot), "CGO_ENABLED=1"), append(args, pkg.ImportPath)...)
 	if users := strings.Fields(string(out)); len(users) > 0 && !b.opt.Race {
@@ -293,7 +334,7 @@ func (p *program) listArgs(pattern string) []string {
 // listed reads the answer to listArgs, and what kept the binary from answering.
 func (p *program) listed(end ending, out []byte) ([]string, error) {
 	if verdict, detail := judge(end, out, nil); verdict != Pass {
-		return nil, fmt.Errorf("sim: the tests of %s cannot be listed: %s: %s\n%s", p.pkg.ImportPath, verdict, detail, bytes.TrimSpace(out))
+		return nil, fmt.Errorf("%w: the tests of %s cannot be listed: %s: %s\n%s", ErrBroken, p.pkg.ImportPath, verdict, detail, bytes.TrimSpace(out))
 	}
 	var names []string
 	for _, name := range listedRE.FindAllString(string(out), -1) {

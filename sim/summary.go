@@ -14,6 +14,7 @@ type Summary struct {
 	rows     map[summaryKey]*summaryRow
 	seen     map[string]bool
 	failures []Result
+	broken   []Result
 	runs     int
 	cpu      time.Duration
 	virtual  time.Duration
@@ -40,6 +41,10 @@ func (s *Summary) Add(r Result) {
 		return
 	}
 	s.seen[r.key()] = true
+	if r.Verdict == Broken {
+		s.broken = append(s.broken, r)
+		return
+	}
 	engine := r.Engine
 	if r.Race {
 		engine += " race"
@@ -68,12 +73,16 @@ func (s *Summary) Runs() int { return s.runs }
 // Failures returns the results that did not pass, in the order of Add.
 func (s *Summary) Failures() []Result { return slices.Clone(s.failures) }
 
+// Broken returns a result for each package that could not be run.
+func (s *Summary) Broken() []Result { return slices.Clone(s.broken) }
+
 // Diverged reports whether a seed did not give the same run twice.
 func (s *Summary) Diverged() bool {
 	return slices.ContainsFunc(s.failures, func(r Result) bool { return r.Verdict == Diverged })
 }
 
-// Print writes a table with a row for each test and exploration.
+// Print writes a table with a row for each test and exploration, and names the
+// packages that could not be run.
 func (s *Summary) Print(w io.Writer) error {
 	verdicts := s.verdicts()
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -96,6 +105,11 @@ func (s *Summary) Print(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "%d runs, %d failures; %v of virtual time in %v of CPU time\n",
 		s.runs, len(s.failures), s.virtual.Round(time.Second), s.cpu.Round(10*time.Millisecond))
+	for _, r := range s.broken {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "%s was not run: %s\n", r.Package, r.Detail)
+		}
+	}
 	return err
 }
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -52,13 +53,14 @@ func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
 	if err := s.Explore.Validate(); err != nil {
 		return nil, err
 	}
-	tests, err := s.tests(ctx)
-	if err != nil {
-		return nil, err
+	r := &sweepRun{Sweep: s, summary: NewSummary(), began: time.Now()}
+	tests, err := r.tests(ctx)
+	if err != nil || ctx.Err() != nil {
+		return r.summary, err
 	}
+	r.total = s.total(len(tests))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := &sweepRun{Sweep: s, summary: NewSummary(), began: time.Now(), total: s.total(len(tests))}
 	jobs := make(chan job)
 	go s.produce(ctx, tests, jobs)
 	workers := s.Jobs
@@ -80,17 +82,25 @@ func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
 	return r.summary, r.err
 }
 
-// tests lists the cases of one seed: every test, in every exploration.
-func (s *Sweep) tests(ctx context.Context) ([]job, error) {
+// tests lists the cases of one seed: every test, in every exploration. A package
+// that is broken is reported, and an error only if there is nothing else.
+func (s *sweepRun) tests(ctx context.Context) ([]job, error) {
 	explores := []Explore{{}}
 	if !s.Explore.Base() {
 		explores = append(explores, s.Explore)
 	}
 	top, sub, hasSub := strings.Cut(s.Pattern, "/")
 	var jobs []job
+	var broken []error
 	for _, p := range s.Programs {
 		names, err := p.Tests(ctx, orAll(top))
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil, nil
+		case errors.Is(err, ErrBroken):
+			broken = append(broken, err)
+			s.broken(p, err)
+		case err != nil:
 			return nil, err
 		}
 		for _, name := range names {
@@ -102,11 +112,38 @@ func (s *Sweep) tests(ctx context.Context) ([]job, error) {
 			}
 		}
 	}
+	if len(broken) > 0 && len(broken) == len(s.Programs) {
+		return nil, errors.Join(broken...)
+	}
 	if len(jobs) == 0 {
 		return nil, fmt.Errorf("%w: no test matches %q", ErrInvalid, s.Pattern)
 	}
 	return jobs, nil
 }
+
+// broken reports a package that cannot be run.
+func (s *sweepRun) broken(p Program, err error) {
+	res := Result{Package: p.Package(), Engine: p.Engine(), Verdict: Broken, Detail: brokenDetail(err)}
+	s.summary.Add(res)
+	if s.OnResult != nil {
+		s.OnResult(res, Outcome{Verdict: Broken, Detail: res.Detail, Output: []byte(err.Error() + "\n")})
+	}
+}
+
+// brokenDetail is the compiler's first complaint, or the first line that says
+// something.
+func brokenDetail(err error) string {
+	text := strings.TrimPrefix(err.Error(), ErrBroken.Error()+": ")
+	if line := complaintRE.FindString(text); line != "" {
+		return line
+	}
+	if _, reason, found := strings.Cut(text, "does not build:\n"); found {
+		text = reason
+	}
+	return trimLine([]byte(text))
+}
+
+var complaintRE = regexp.MustCompile(`(?m)^\S+\.go:\d+.*: .*`)
 
 func orAll(pattern string) string {
 	if pattern == "" {

@@ -22,11 +22,12 @@ const (
 	Race     Verdict = "race"     // the race detector, or a map's own check, saw a data race
 	Stuck    Verdict = "stuck"    // the process waits for something outside of the simulated world
 	Diverged Verdict = "diverged" // the same seed did not give the same run twice
+	Broken   Verdict = "broken"   // a whole package's: it does not build, or its tests cannot be listed, so that there was no run
 )
 
 // Verdicts lists them all in order.
 func Verdicts() []Verdict {
-	return []Verdict{Pass, Safety, Liveness, Deadlock, Spin, Crash, Race, Stuck, Diverged}
+	return []Verdict{Pass, Safety, Liveness, Deadlock, Spin, Crash, Race, Stuck, Diverged, Broken}
 }
 
 // DefaultLiveness matches messages of failed checks that mean "did not happen

@@ -63,7 +63,8 @@ prints the line that repeats it.
   raftlab sim --merge 1.jsonl,2.jsonl,3.jsonl
 
 Exit code: 0 if every run passed, 1 if one failed, 3 if a run did not repeat, 64
-if the command line is wrong, 70 if something could not be run.`
+if the command line is wrong, 70 if something could not be run: a package that does
+not build, say, while the others were.`
 
 // newSimCommand makes the command raftlab sim.
 func newSimCommand() *cobra.Command {
@@ -123,7 +124,7 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 		args = []string{"."}
 	}
 	sweep, opt, err := f.sweep(ctx, args, errOut)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return errors.New("interrupted while building")
 	}
 	if err != nil {
@@ -187,13 +188,15 @@ func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (
 	if s.Programs, err = sim.Build(ctx, opt, args...); err != nil {
 		return nil, opt, err
 	}
-	fmt.Fprintf(errOut, "built %d test binaries in %v\n", len(s.Programs), time.Since(began).Round(100*time.Millisecond))
+	fmt.Fprintf(errOut, "prepared %d packages in %v\n", len(s.Programs), time.Since(began).Round(100*time.Millisecond))
 	return s, opt, nil
 }
 
 func verdictOf(s *sim.Summary) error {
 	failures := len(s.Failures())
 	switch {
+	case len(s.Broken()) > 0:
+		return &exitError{exitFailure, fmt.Errorf("%d packages could not be run; of the others %d of %d runs failed", len(s.Broken()), failures, s.Runs())}
 	case s.Diverged():
 		return &exitError{exitSimDiverged, errors.New("a run did not repeat")}
 	case failures > 0:

@@ -54,6 +54,10 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 	if r.flags.json {
 		r.note(sim.WriteResult(r.out, res))
 	}
+	if res.Verdict == sim.Broken {
+		fmt.Fprintf(r.errOut, "%s", out.Output)
+		return
+	}
 	if !res.Failed() {
 		return
 	}

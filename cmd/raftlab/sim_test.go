@@ -19,6 +19,11 @@ func simRun(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	if _, err := os.Stat("bad_test.go"); err != nil {
 		t.Chdir(filepath.Join("..", "..", "sim", "testdata", "mini"))
 	}
+	return simRunHere(args...)
+}
+
+// simRunHere runs raftlab sim in the current directory.
+func simRunHere(args ...string) (stdout, stderr string, code int) {
 	var out, errOut bytes.Buffer
 	root := newRootCommand()
 	root.SetOut(&out)
@@ -105,6 +110,60 @@ func TestSimEndsWithItsReader(t *testing.T) {
 	}
 	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
+// writeModule writes files of a module, given as name and content, and returns
+// its directory.
+func writeModule(t *testing.T, files ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for i := 0; i < len(files); i += 2 {
+		name := filepath.Join(dir, files[i])
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(files[i+1]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// TestSimBrokenPackages: packages that do not build, or whose tests cannot be
+// listed, are named with the reason and the others are swept; the results say so
+// when they are merged too.
+func TestSimBrokenPackages(t *testing.T) {
+	needNative(t)
+	const test = "import \"testing\"\nfunc TestOK(t *testing.T) {}\n"
+	t.Chdir(writeModule(t, "go.mod", "module many\ngo 1.25\n",
+		"sound/a_test.go", "package sound\n"+test,
+		"typo/a_test.go", "package typo\n"+test+"var number int = \"seven\"\n",
+		"torn/a_test.go", "package torn\n"+test+"func half() {\n",
+		"two/a_test.go", "package one\n", "two/b_test.go", "package two\n",
+		"mute/a_test.go", "package mute\n"+test+"func TestMain(*testing.M) { panic(\"no flags\") }\n"))
+	out, errOut, code := simRunHere("./...", "--seeds", "1..3", "--json")
+	if code != exitFailure || strings.Count(out, `"verdict":"pass"`) != 3 || !strings.Contains(errOut, `a_test.go:4:18: cannot use "seven"`) {
+		t.Errorf("code %d\n%s%s", code, out, errOut)
+	}
+	if err := os.WriteFile("results", []byte(out), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	merged, _, code := simRunHere("--merge", "results,results")
+	for _, want := range []string{
+		"3 runs, 0 failures", "many/typo was not run: typo/a_test.go:4:18: ", "many/torn was not run: torn/a_test.go:4:15: ",
+		"many/mute was not run: the tests of many/mute cannot be listed: crash: panic: no flags", "many/two was not run: found packages one (a_test.go) and two (b_test.go)",
+	} {
+		if code != exitFailure || strings.Count(merged, want) != 1 || !strings.Contains(errOut, want) {
+			t.Errorf("code %d, the summaries do not both have %q:\n%s\n%s", code, want, merged, errOut)
+		}
+	}
+	out, errOut, code = simRunHere("./typo", "./mute", "./sound", "--run", "TestOther")
+	if code != exitUsage || !strings.Contains(errOut, `no test matches "TestOther"`) {
+		t.Errorf("no test matches: code %d\n%s%s", code, out, errOut)
+	}
+	if _, errOut, code = simRunHere("./typo", "./torn"); code != exitFailure || !strings.Contains(errOut, "many/torn does not build") {
+		t.Errorf("all are broken: code %d\n%s", code, errOut)
 	}
 }
 
