@@ -130,11 +130,12 @@ type toolchain struct {
 	OS      string `json:"GOHOSTOS"`
 	Arch    string `json:"GOHOSTARCH"`
 	Modules string `json:"GOMODCACHE"`
+	CC      string `json:"CC"`
 }
 
 func findToolchain(ctx context.Context, dir string) (toolchain, error) {
 	var tc toolchain
-	out, err := goCommand(ctx, "go", dir, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH", "GOMODCACHE")
+	out, err := goCommand(ctx, "go", dir, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH", "GOMODCACHE", "CC")
 	if err != nil {
 		return tc, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -31,6 +32,11 @@ func (b *builder) prepareNative(ctx context.Context) error {
 	if tc.OS != "linux" || tc.Arch != "amd64" {
 		return tc.native()
 	}
+	if b.opt.Race {
+		if err := tc.compilesC(); err != nil {
+			return err
+		}
+	}
 	if tc.Root, err = b.outsideModules(tc); err != nil {
 		return err
 	}
@@ -38,6 +44,15 @@ func (b *builder) prepareNative(ctx context.Context) error {
 	// anchors decide.
 	if b.overlay, err = overlay.Generate(tc.Root, filepath.Join(b.cache, "overlay")); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUnsupported, tc.Version, err)
+	}
+	return nil
+}
+
+// compilesC reports whether there is what the race detector is linked with.
+func (tc toolchain) compilesC() error {
+	cc, _, _ := strings.Cut(tc.CC, " ")
+	if _, err := exec.LookPath(cc); err != nil {
+		return fmt.Errorf("%w: the race detector needs a C compiler, and %q is not there (%w); install it, or name another one in CC", ErrUnsupported, cc, err)
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ func TestNativeVerdicts(t *testing.T) {
 	only := []expectation{
 		{"TestPolling", sim.Pass, ""},
 		{"TestTCP", sim.Pass, ""},
+		{"TestSubprocess", sim.Pass, ""},
 		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
 		{"TestBusyForever", sim.Liveness, "virtual time limit"},
 		{"TestHoard", sim.Crash, "64 MiB of memory"},
@@ -152,6 +153,16 @@ func TestWaitingForTheRealWorld(t *testing.T) {
 	p := program(t, sim.Native, false)
 	out := run(t, p, sim.Case{Test: "TestOutside", Limits: sim.Limits{Wall: time.Second}})
 	expectation{"TestOutside", sim.Stuck, "real time"}.check(t, out)
+}
+
+// TestNoCompilerForRaces: what the race detector lacks is named at once.
+func TestNoCompilerForRaces(t *testing.T) {
+	requireNative(t)
+	t.Setenv("CC", "no-such-compiler -O2")
+	_, err := sim.Build(t.Context(), sim.Options{Dir: "testdata/mini", Engine: sim.Native, Race: true}, ".")
+	if !errors.Is(err, sim.ErrUnsupported) || !contains(err.Error(), `needs a C compiler, and "no-such-compiler" is not there`) {
+		t.Errorf("error %v", err)
+	}
 }
 
 // TestRunEndsWithItsContext leaves no process behind.

@@ -73,7 +73,7 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 		return nil, err
 	}
 	cmd := exec.Command(p.bin, args...)
-	cmd.Args[0] = "sim.test"
+	cmd.Args[0] = "/proc/self/exe" // for tests that run themselves again; the same in each run
 	cmd.Dir = p.pkg.Dir
 	cmd.Env = p.childEnv(tmp, c)
 	cmd.ExtraFiles = []*os.File{pg.f}

@@ -5,8 +5,11 @@ package mini
 import (
 	"fmt"
 	"io"
+	"math/rand"
 	"net"
+	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 )
@@ -39,6 +42,31 @@ func TestTCP(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// TestSubprocess runs the test binary again, as tests of crashes do.
+func TestSubprocess(t *testing.T) {
+	if os.Getenv("INNER") != "" {
+		fmt.Println("inside", rand.Int())
+		os.Exit(7)
+	}
+	for _, name := range []string{os.Args[0], executable(t)} {
+		cmd := exec.Command(name, "-test.run=^TestSubprocess$")
+		cmd.Env = append(os.Environ(), "INNER=1")
+		out, err := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != 7 || !strings.HasPrefix(string(out), "inside ") {
+			t.Errorf("%s: code %d, error %v, output %s", name, code, err, out)
+		}
+		fmt.Printf("%s", out)
+	}
+}
+
+func executable(t *testing.T) string {
+	name, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // TestOutside waits for what only the real world could give.
