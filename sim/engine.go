@@ -236,14 +236,11 @@ func (b *builder) env() []string {
 
 // flags are the build flags that go list needs too.
 func (b *builder) flags() []string {
-	tags := b.opt.Tags
+	tags := "timetzdata" // there are no files for time zones
 	if b.opt.Engine == Native {
-		tags = strings.Trim("faketime,netgo,osusergo,"+tags, ",")
+		tags = "faketime,netgo,osusergo"
 	}
-	if tags == "" {
-		return nil
-	}
-	return []string{"-tags", tags}
+	return []string{"-tags", strings.Trim(tags+","+b.opt.Tags, ",")}
 }
 
 func (b *builder) list(ctx context.Context, patterns []string) ([]pkgInfo, error) {

@@ -21,6 +21,8 @@ var verdicts = []expectation{
 	{"TestParallel", sim.Pass, ""},
 	{"TestBubble", sim.Pass, ""},
 	{"TestFiles", sim.Pass, ""},
+	{"TestTimeZone", sim.Pass, ""},
+	{"TestAssertion", sim.Safety, "bad_test.go:48: Not equal: expected: 1 actual : 2"},
 	{"TestSlow", sim.Liveness, "failed to reach agreement"},
 	{"TestForever", sim.Liveness, "virtual time limit"},
 	{"TestLockOrder", sim.Liveness, "virtual time limit"}, // nobody knows within seconds

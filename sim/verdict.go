@@ -41,6 +41,7 @@ var (
 	crashRE   = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*|SIG[A-Z]+: .*|unexpected fault .*)`)
 	checkRE   = regexp.MustCompile(`(?m)^\s+[\w.-]+\.go:\d+: .*`)
 	failRE    = regexp.MustCompile(`(?m)^\s*--- FAIL: .*`)
+	assertRE  = regexp.MustCompile(`^.*\n\s+Error Trace:(?:.*\n)+?\s+Error:\s+((?:.*\n)+?)\s+(?:Test|Messages):\s`)
 	numbersRE = regexp.MustCompile(`0x[0-9a-f]+|\d+(\.\d+)?(ns|µs|ms|s)?`)
 	placeRE   = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
 
@@ -179,23 +180,41 @@ func raceDetail(out []byte) string {
 // nothing of the failure.
 func checkDetail(out []byte) string {
 	fail := failRE.FindIndex(out)
-	after := checkRE.Find(out[fail[1]:])
-	before := checkRE.FindAll(out[:fail[0]], -1)
-	before = slices.DeleteFunc(before, func(line []byte) bool { return bytes.Contains(line, []byte("repeat with: ")) })
-	switch {
-	case len(before) > 0:
-		return trimLine(before[len(before)-1])
-	case after != nil:
-		return trimLine(after)
+	before := checkRE.FindAllIndex(out[:fail[0]], -1)
+	before = slices.DeleteFunc(before, func(at []int) bool {
+		return bytes.Contains(out[at[0]:at[1]], []byte("repeat with: "))
+	})
+	if len(before) > 0 {
+		return message(out[before[len(before)-1][0]:])
+	}
+	if after := checkRE.FindIndex(out[fail[1]:]); after != nil {
+		return message(out[fail[1]+after[0]:])
 	}
 	return trimLine(out[fail[0]:fail[1]])
 }
 
-func trimLine(b []byte) string {
-	s := strings.TrimSpace(string(b))
-	if i := strings.IndexByte(s, '\n'); i >= 0 {
-		s = s[:i]
+// message is the line with which out begins. Where that has nothing but the place
+// the message comes on the next lines, and in those of assertion libraries after
+// the word Error.
+func message(out []byte) string {
+	out = bytes.TrimSpace(out)
+	line := trimLine(out)
+	if !strings.HasSuffix(line, ":") {
+		return line
 	}
+	if m := assertRE.FindSubmatch(out); m != nil {
+		return trimLine(fmt.Appendf(nil, "%s %s", line, bytes.Join(bytes.Fields(m[1]), []byte(" "))))
+	}
+	_, rest, _ := bytes.Cut(out, []byte("\n"))
+	if next := trimLine(rest); !strings.HasPrefix(next, "---") {
+		line += " " + next
+	}
+	return line
+}
+
+func trimLine(b []byte) string {
+	first, _, _ := bytes.Cut(bytes.TrimSpace(b), []byte("\n"))
+	s := string(bytes.TrimSpace(first))
 	if len(s) > 300 {
 		s = s[:300] + "..."
 	}

@@ -42,6 +42,12 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// TestAssertion fails with a message that begins on the next line, as those of
+// assertion libraries do.
+func TestAssertion(t *testing.T) {
+	t.Errorf("\n\tError Trace:\t/some/where.go:7\n\tError:      \tNot equal: \n\t            \texpected: 1\n\t            \tactual  : 2\n\tTest:       \tTestAssertion")
+}
+
 // TestSlow fails a check with a message that means lateness.
 func TestSlow(t *testing.T) {
 	t.Fatal("one(7) failed to reach agreement")

@@ -174,6 +174,16 @@ func TestFiles(t *testing.T) {
 	fmt.Println(dir)
 }
 
+// TestTimeZone reads a time zone, which comes with the binary where there are no
+// files for it.
+func TestTimeZone(t *testing.T) {
+	zone, err := time.LoadLocation("Asia/Tokyo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println(time.Now().In(zone))
+}
+
 // TestParallel has subtests that overlap.
 func TestParallel(t *testing.T) {
 	for i := range 6 {
