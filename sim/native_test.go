@@ -22,6 +22,8 @@ var verdicts = []expectation{
 	{"TestBubble", sim.Pass, ""},
 	{"TestFiles", sim.Pass, ""},
 	{"TestTimeZone", sim.Pass, ""},
+	{"TestQuotes", sim.Pass, ""},
+	{"TestQuotesFails", sim.Safety, "bad_test.go:55: wrong \ufffd value"},
 	{"TestAssertion", sim.Safety, "bad_test.go:48: Not equal: expected: 1 actual : 2"},
 	{"TestSlow", sim.Liveness, "failed to reach agreement"},
 	{"TestForever", sim.Liveness, "virtual time limit"},

@@ -39,7 +39,7 @@ const DefaultLiveness = `(?i)failed to reach agreement|no agreement|expected one
 var (
 	dataRace  = regexp.MustCompile(`(?m)^WARNING: DATA RACE|^fatal error: concurrent map`)
 	crashRE   = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*|SIG[A-Z]+: .*|unexpected fault .*)`)
-	checkRE   = regexp.MustCompile(`(?m)^\s+[\w.-]+\.go:\d+: .*`)
+	checkRE   = regexp.MustCompile(`(?m)(?:^\s|    )\s*[\w.-]+\.go:\d+: .*`) // also after output without a newline
 	failRE    = regexp.MustCompile(`(?m)^\s*--- FAIL: .*`)
 	assertRE  = regexp.MustCompile(`^.*\n\s+Error Trace:(?:.*\n)+?\s+Error:\s+((?:.*\n)+?)\s+(?:Test|Messages):\s`)
 	numbersRE = regexp.MustCompile(`0x[0-9a-f]+|\d+(\.\d+)?(ns|µs|ms|s)?`)
@@ -63,8 +63,13 @@ type ending struct {
 	note     string // said by the engine, for detail
 }
 
+// failedCode is how testing ends a binary of which a test has failed. The runtime
+// ends one that panics with 2, and the race detector one that has a race with 66.
+const failedCode = 1
+
 // judge classifies a run and gives the line of the output that says most.
 func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
+	died := end.code != failedCode
 	switch {
 	case end.spin:
 		return Spin, "spins without yielding" + suffix(end.note)
@@ -72,19 +77,19 @@ func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
 		return Stuck, end.note
 	case end.excess:
 		return Crash, end.note
-	case hasRace(out):
+	case end.code == 0: // whatever the test may have printed
+		return Pass, ""
+	case died && hasRace(out):
 		return Race, raceDetail(out)
 	case end.limit:
 		if held := mutexWait(out); held != "" {
 			return Deadlock, held
 		}
 		return Liveness, "virtual time limit reached" + suffix(end.note)
-	case end.deadlock || bytes.Contains(out, []byte("all goroutines are asleep - deadlock!")):
+	case end.deadlock || died && bytes.Contains(out, []byte("all goroutines are asleep - deadlock!")):
 		return Deadlock, "all goroutines are asleep" + outsiders(out)
-	case end.code == 0:
-		return Pass, ""
 	}
-	if m := crashRE.Find(out); m != nil {
+	if m := crashRE.Find(out); died && m != nil {
 		return panicked(trimLine(m))
 	}
 	if !failRE.Match(out) {
@@ -214,9 +219,9 @@ func message(out []byte) string {
 
 func trimLine(b []byte) string {
 	first, _, _ := bytes.Cut(bytes.TrimSpace(b), []byte("\n"))
-	s := string(bytes.TrimSpace(first))
+	s := strings.ToValidUTF8(string(bytes.TrimSpace(first)), "\ufffd")
 	if len(s) > 300 {
-		s = s[:300] + "..."
+		s = strings.ToValidUTF8(s[:300], "") + "..."
 	}
 	return s
 }

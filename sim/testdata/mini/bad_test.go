@@ -48,6 +48,13 @@ func TestAssertion(t *testing.T) {
 	t.Errorf("\n\tError Trace:\t/some/where.go:7\n\tError:      \tNot equal: \n\t            \texpected: 1\n\t            \tactual  : 2\n\tTest:       \tTestAssertion")
 }
 
+// TestQuotesFails fails, and says other things before.
+func TestQuotesFails(t *testing.T) {
+	quotes()
+	fmt.Print("no newline")
+	t.Error("wrong \xff value")
+}
+
 // TestSlow fails a check with a message that means lateness.
 func TestSlow(t *testing.T) {
 	t.Fatal("one(7) failed to reach agreement")

@@ -184,6 +184,19 @@ func TestTimeZone(t *testing.T) {
 	fmt.Println(time.Now().In(zone))
 }
 
+// TestQuotes passes, whatever it says.
+func TestQuotes(t *testing.T) {
+	quotes()
+}
+
+// quotes prints what the ends of other runs look like.
+func quotes() {
+	fmt.Println("WARNING: DATA RACE")
+	fmt.Println("fatal error: all goroutines are asleep - deadlock!")
+	fmt.Println("panic: at the disco")
+	fmt.Println("--- FAIL: TestOther")
+}
+
 // TestParallel has subtests that overlap.
 func TestParallel(t *testing.T) {
 	for i := range 6 {
