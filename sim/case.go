@@ -96,6 +96,25 @@ type Limits struct {
 	Memory  int64         `json:"memory,omitempty"`  // bytes of heap after which garbage is collected; default 1 GiB; twice as much gives Crash (native; wasm has 4 GiB)
 }
 
+// Upper bounds of limits.
+const (
+	MaxDuration = 100 * 365 * 24 * time.Hour
+	MaxMemory   = 1 << 40 // bytes
+)
+
+// Validate reports a value out of range as ErrInvalid.
+func (l Limits) Validate() error {
+	for name, d := range map[string]time.Duration{"virtual time": l.Virtual, "CPU time of a spin": l.SpinCPU, "real time": l.Wall} {
+		if d < 0 || d > MaxDuration {
+			return fmt.Errorf("%w: limit of %s %v is not within 0 and %v", ErrInvalid, name, d, MaxDuration)
+		}
+	}
+	if l.Memory < 0 || l.Memory > MaxMemory {
+		return fmt.Errorf("%w: limit of memory %d is not within 0 and %d bytes", ErrInvalid, l.Memory, int64(MaxMemory))
+	}
+	return nil
+}
+
 func (l Limits) orDefault() Limits {
 	if l.Virtual == 0 {
 		l.Virtual = time.Hour
@@ -120,6 +139,14 @@ type Case struct {
 	Limits  Limits  `json:"limits,omitzero"`
 	Faults  Faults  `json:"faults,omitzero"`
 	Explain bool    `json:"-"` // print the stack at each injected point
+}
+
+// Validate reports a value out of range as ErrInvalid.
+func (c Case) Validate() error {
+	if err := c.Explore.Validate(); err != nil {
+		return err
+	}
+	return c.Limits.Validate()
 }
 
 // An Outcome is what a run did.

@@ -97,7 +97,7 @@ func Build(ctx context.Context, opt Options, patterns ...string) ([]Program, err
 		p, err := b.build(ctx, pkg)
 		if err != nil {
 			err = fmt.Errorf("%w: %s does not build:\n%w", ErrBroken, pkg.ImportPath, err)
-			p = &brokenProgram{program{pkg: pkg, opt: opt}, err}
+			p = &brokenProgram{program{pkg: pkg, opt: b.opt}, err}
 			failed = append(failed, err)
 		}
 		programs = append(programs, p)
@@ -131,11 +131,12 @@ type toolchain struct {
 	Arch    string `json:"GOHOSTARCH"`
 	Modules string `json:"GOMODCACHE"`
 	CC      string `json:"CC"`
+	Flags   string `json:"GOFLAGS"`
 }
 
 func findToolchain(ctx context.Context, dir string) (toolchain, error) {
 	var tc toolchain
-	out, err := goCommand(ctx, "go", dir, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH", "GOMODCACHE", "CC")
+	out, err := goCommand(ctx, "go", dir, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH", "GOMODCACHE", "CC", "GOFLAGS")
 	if err != nil {
 		return tc, err
 	}
@@ -210,16 +211,40 @@ func newBuilder(ctx context.Context, opt Options) (*builder, error) {
 		}
 		b.cache = filepath.Join(dir, "raftlab")
 	}
+	tc, err := findToolchain(ctx, opt.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.goFlags(tc); err != nil {
+		return nil, err
+	}
 	switch opt.Engine {
 	case Native:
-		return b, b.prepareNative(ctx)
+		return b, b.prepareNative(tc)
 	case WASM:
-		if opt.Race {
+		if b.opt.Race {
 			return nil, fmt.Errorf("%w: the wasm engine has no race detector", ErrUnsupported)
 		}
 		return b, nil
 	}
 	return nil, fmt.Errorf("%w: engine %q is neither %q nor %q", ErrInvalid, opt.Engine, Native, WASM)
+}
+
+// goFlags adds to the options what GOFLAGS says and would be overridden. The
+// other flags there reach the go command as always.
+func (b *builder) goFlags(tc toolchain) error {
+	for _, flag := range strings.Fields(tc.Flags) {
+		name, value, _ := strings.Cut(strings.TrimLeft(strings.Trim(flag, `'"`), "-"), "=")
+		switch {
+		case name == "tags":
+			b.opt.Tags = strings.Trim(value+","+b.opt.Tags, ",")
+		case name == "race" && value != "false":
+			b.opt.Race = true
+		case name == "overlay" && b.opt.Engine == Native:
+			return fmt.Errorf("%w: GOFLAGS has %s, and the native engine needs an overlay of its own", ErrUnsupported, flag)
+		}
+	}
+	return nil
 }
 
 // env is the environment of the go tool for the engine's target.
@@ -317,6 +342,14 @@ type program struct {
 func (p *program) Package() string  { return p.pkg.ImportPath }
 func (p *program) Engine() string   { return p.opt.Engine }
 func (p *program) options() Options { return p.opt }
+
+// optionsOf is how a program was built, as far as that is known.
+func optionsOf(p Program) Options {
+	if o, ok := p.(interface{ options() Options }); ok {
+		return o.options()
+	}
+	return Options{}
+}
 
 // runArgs are the arguments of a run. They are the same for each run of a test.
 func (p *program) runArgs(test string) []string {

@@ -120,7 +120,7 @@ func TestShrink(t *testing.T) {
 		if n := len(small.Explore.Points); n < 1 || n > 3 || steps == 0 || out.Verdict != sim.Safety {
 			t.Fatalf("%v: shrunk to %d points in %d steps, verdict %s", e, n, steps, out.Verdict)
 		}
-		saved, err := sim.NewReplay(ctx, p, sim.Options{Dir: "testdata/mini"}, small, out)
+		saved, err := sim.NewReplay(ctx, p, small, out)
 		if err != nil {
 			t.Fatal(err)
 		}

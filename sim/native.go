@@ -24,11 +24,7 @@ const maxOutput = 64 << 20
 var errOutputLimit = errors.New("more than 64 MiB of output")
 
 // prepareNative generates the overlay for the toolchain in use.
-func (b *builder) prepareNative(ctx context.Context) error {
-	tc, err := findToolchain(ctx, b.opt.Dir)
-	if err != nil {
-		return err
-	}
+func (b *builder) prepareNative(tc toolchain) error {
 	if tc.OS != "linux" || tc.Arch != "amd64" {
 		return tc.native()
 	}
@@ -37,12 +33,13 @@ func (b *builder) prepareNative(ctx context.Context) error {
 			return err
 		}
 	}
-	if tc.Root, err = b.outsideModules(tc); err != nil {
+	root, err := b.outsideModules(tc)
+	if err != nil {
 		return err
 	}
 	// A version that is not on the list is tried when it is asked for: the
 	// anchors decide.
-	if b.overlay, err = overlay.Generate(tc.Root, filepath.Join(b.cache, "overlay")); err != nil {
+	if b.overlay, err = overlay.Generate(root, filepath.Join(b.cache, "overlay")); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUnsupported, tc.Version, err)
 	}
 	return nil
@@ -104,7 +101,7 @@ func (p *nativeProgram) Tests(ctx context.Context, pattern string) ([]string, er
 
 // Run runs one case in a process of its own.
 func (p *nativeProgram) Run(ctx context.Context, c Case) (Outcome, error) {
-	if err := c.Explore.Validate(); err != nil {
+	if err := c.Validate(); err != nil {
 		return Outcome{}, err
 	}
 	c.Limits = c.Limits.orDefault()

@@ -159,6 +159,29 @@ func TestWaitingForTheRealWorld(t *testing.T) {
 	expectation{"TestOutside", sim.Stuck, "real time"}.check(t, out)
 }
 
+// TestGoFlags: what GOFLAGS says is not lost, and a failure is repeated with it.
+func TestGoFlags(t *testing.T) {
+	requireNative(t)
+	t.Setenv("GOFLAGS", "-tags=blue -count=1")
+	for _, engine := range []string{sim.Native, sim.WASM} {
+		programs, err := sim.Build(t.Context(), sim.Options{Dir: "testdata/mini", Engine: engine, Tags: "green"}, "./setup")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer programs[0].Close()
+		res, _, err := sim.Check(t.Context(), programs[0], sim.Case{Test: "TestTags"})
+		if err != nil || res.Verdict != sim.Safety || !contains(res.Detail, "blue and green") || !contains(res.Command, "--tags blue,green") {
+			t.Errorf("%s: %+v, error %v", engine, res, err)
+		}
+	}
+	for flag, engine := range map[string]string{"-race": sim.WASM, "-overlay=x": sim.Native} {
+		t.Setenv("GOFLAGS", flag)
+		if _, err := sim.Build(t.Context(), sim.Options{Dir: "testdata/mini", Engine: engine}, "."); !errors.Is(err, sim.ErrUnsupported) {
+			t.Errorf("%s with %s: error %v", engine, flag, err)
+		}
+	}
+}
+
 // TestNoCompilerForRaces: what the race detector lacks is named at once.
 func TestNoCompilerForRaces(t *testing.T) {
 	requireNative(t)

@@ -26,7 +26,8 @@ type Replay struct {
 }
 
 // NewReplay makes a replay of a case that failed.
-func NewReplay(ctx context.Context, p Program, opt Options, c Case, out Outcome) (Replay, error) {
+func NewReplay(ctx context.Context, p Program, c Case, out Outcome) (Replay, error) {
+	opt := optionsOf(p)
 	tc, err := findToolchain(ctx, opt.Dir)
 	if err != nil {
 		return Replay{}, err
@@ -59,7 +60,7 @@ func LoadReplay(path string) (Replay, error) {
 	if r.Package == "" || r.Case.Test == "" {
 		return r, fmt.Errorf("%w: replay %s names no package or no test", ErrInvalid, path)
 	}
-	return r, r.Case.Explore.Validate()
+	return r, r.Case.Validate()
 }
 
 // Signature is what the failure has in common with its repetitions.

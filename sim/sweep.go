@@ -7,6 +7,7 @@ import (
 	"math"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ type job struct {
 // Run runs the sweep and returns its summary. It ends early, with what it has,
 // when ctx ends. An error means that something could not be run.
 func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
-	if err := s.Explore.Validate(); err != nil {
+	if err := s.Validate(); err != nil {
 		return nil, err
 	}
 	r := &sweepRun{Sweep: s, summary: NewSummary(), began: time.Now()}
@@ -80,6 +81,28 @@ func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
 	}
 	wg.Wait()
 	return r.summary, r.err
+}
+
+// Validate reports a value out of range as ErrInvalid, and programs that cannot do
+// what is asked for as ErrUnsupported. Run does so too.
+func (s *Sweep) Validate() error {
+	if err := (Case{Explore: s.Explore, Limits: s.Limits}).Validate(); err != nil {
+		return err
+	}
+	top, _, _ := strings.Cut(s.Pattern, "/")
+	if _, err := regexp.Compile(top); err != nil {
+		return fmt.Errorf("%w: tests %q: %w", ErrInvalid, s.Pattern, err)
+	}
+	if s.For < 0 || s.For > MaxDuration {
+		return fmt.Errorf("%w: real time %v of a sweep is not within 0 and %v", ErrInvalid, s.For, MaxDuration)
+	}
+	if s.Jobs < 0 {
+		return fmt.Errorf("%w: %d runs at once are fewer than none", ErrInvalid, s.Jobs)
+	}
+	if !s.Explore.Base() && slices.ContainsFunc(s.Programs, func(p Program) bool { return p.Engine() == WASM }) {
+		return errUnpatched
+	}
+	return nil
 }
 
 // tests lists the cases of one seed: every test, in every exploration. A package
@@ -256,10 +279,7 @@ func Check(ctx context.Context, p Program, c Case) (Result, Outcome, error) {
 		Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
 		Virtual: out.Virtual, CPU: out.CPU, Wall: out.Wall,
 	}
-	var opt Options
-	if o, ok := p.(interface{ options() Options }); ok {
-		opt = o.options()
-	}
+	opt := optionsOf(p)
 	res.Race = opt.Race
 	if out.Verdict == Pass {
 		return res, out, nil

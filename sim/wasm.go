@@ -28,6 +28,8 @@ type wasmProgram struct {
 	idle []*worker
 }
 
+var errUnpatched = fmt.Errorf("%w: the wasm engine runs an unpatched toolchain and injects nothing; exploration needs the native engine", ErrUnsupported)
+
 func newWasmProgram(ctx context.Context, base program, cache string) (Program, error) {
 	p := &wasmProgram{program: base, cache: filepath.Join(cache, "wasm")}
 	// The first worker compiles the module into the cache, where the others
@@ -64,8 +66,11 @@ func (p *wasmProgram) Tests(ctx context.Context, pattern string) ([]string, erro
 
 // Run runs one case in an instance of its own.
 func (p *wasmProgram) Run(ctx context.Context, c Case) (Outcome, error) {
+	if err := c.Validate(); err != nil {
+		return Outcome{}, err
+	}
 	if !c.Explore.Base() || c.Explore.Listed {
-		return Outcome{}, fmt.Errorf("%w: the wasm engine runs an unpatched toolchain and injects nothing; exploration needs the native engine", ErrUnsupported)
+		return Outcome{}, errUnpatched
 	}
 	c.Limits = c.Limits.orDefault()
 	began := time.Now()

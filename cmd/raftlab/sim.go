@@ -74,9 +74,11 @@ func newSimCommand() *cobra.Command {
 		Short: "run Go tests in virtual time, each seed an exactly repeatable world",
 		Long:  simLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.limits.Memory = f.memory << 20
 			if at := cmd.ArgsLenAtDash(); at >= 0 {
 				args, f.args = args[:at], args[at:]
+			}
+			if err := f.check(args); err != nil {
+				return err
 			}
 			// Also if nobody reads the output any more, as in raftlab sim | head.
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
@@ -113,6 +115,30 @@ func newSimCommand() *cobra.Command {
 	return cmd
 }
 
+// check refuses what no part of package sim gets to see.
+func (f *simFlags) check(args []string) error {
+	const most = sim.MaxMemory >> 20
+	if f.memory < 0 || f.memory > most {
+		return usageError("--memory %d is not within 0 and %d MiB", f.memory, most)
+	}
+	f.limits.Memory = f.memory << 20
+	if f.shrinkRuns < 1 {
+		return usageError("--shrink-runs %d is below 1", f.shrinkRuns)
+	}
+	for _, kv := range f.env {
+		if key, _, ok := strings.Cut(kv, "="); !ok || key == "" {
+			return usageError("--env %q is not KEY=value", kv)
+		}
+	}
+	if saved := len(f.replay) + len(f.merge); saved > 0 && len(args) > 0 {
+		return usageError("--replay and --merge take files and no packages; %q is too much", args[0])
+	}
+	if f.explain && len(f.replay) == 0 {
+		return usageError("--explain goes with --replay")
+	}
+	return nil
+}
+
 func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Writer) error {
 	switch {
 	case len(f.merge) > 0:
@@ -123,7 +149,7 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 	if len(args) == 0 {
 		args = []string{"."}
 	}
-	sweep, opt, err := f.sweep(ctx, args, errOut)
+	sweep, err := f.sweep(ctx, args, errOut)
 	if err != nil && ctx.Err() != nil {
 		return errors.New("interrupted while building")
 	}
@@ -135,7 +161,7 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 			p.Close()
 		}
 	}()
-	rep := &simReport{flags: f, ctx: ctx, opt: opt, programs: sweep.Programs, out: out, bar: newSimBar(errOut), errOut: errOut, kinds: map[string]*simKind{}}
+	rep := &simReport{flags: f, ctx: ctx, programs: sweep.Programs, out: out, bar: newSimBar(errOut), errOut: errOut, kinds: map[string]*simKind{}}
 	sweep.OnResult, sweep.OnProgress = rep.result, rep.bar.show
 	summary, err := sweep.Run(ctx)
 	rep.bar.clear()
@@ -159,37 +185,37 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 }
 
 // sweep checks the flags and builds the packages.
-func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (*sim.Sweep, sim.Options, error) {
+func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (*sim.Sweep, error) {
 	opt := sim.Options{Engine: f.engine, Race: f.race, Tags: f.tags, Env: f.env, Args: f.args}
 	s := &sim.Sweep{Pattern: f.run, For: f.forTime, Explore: f.explore, Limits: f.limits, Jobs: f.jobs}
 	var err error
 	if s.Seeds, err = sim.ParseSeeds(f.seeds); err != nil {
-		return nil, opt, err
+		return nil, err
 	}
 	if f.shard != "" {
 		if s.Shard, err = sim.ParseShard(f.shard); err != nil {
-			return nil, opt, err
+			return nil, err
 		}
 	}
-	if err := f.explore.Validate(); err != nil {
-		return nil, opt, err
+	if err := s.Validate(); err != nil {
+		return nil, err
 	}
 	if opt.Liveness, err = regexp.Compile(f.liveness); err != nil {
-		return nil, opt, usageError("--liveness: %w", err)
+		return nil, usageError("--liveness: %w", err)
 	}
 	if opt.Engine == "" {
 		var why string
 		if opt.Engine, why, err = sim.Select(ctx, ""); err != nil {
-			return nil, opt, err
+			return nil, err
 		}
 		fmt.Fprintf(errOut, "engine %s: %s\n", opt.Engine, why)
 	}
 	began := time.Now()
 	if s.Programs, err = sim.Build(ctx, opt, args...); err != nil {
-		return nil, opt, err
+		return nil, err
 	}
 	fmt.Fprintf(errOut, "prepared %d packages in %v\n", len(s.Programs), time.Since(began).Round(100*time.Millisecond))
-	return s, opt, nil
+	return s, nil
 }
 
 func verdictOf(s *sim.Summary) error {

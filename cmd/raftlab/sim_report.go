@@ -19,7 +19,6 @@ import (
 type simReport struct {
 	flags    *simFlags
 	ctx      context.Context
-	opt      sim.Options
 	programs []sim.Program
 	out      io.Writer
 	errOut   io.Writer
@@ -138,7 +137,7 @@ func (r *simReport) save(res sim.Result, c sim.Case, out sim.Outcome) error {
 	if err := os.WriteFile(r.flags.fileName(res, ".out"), out.Output, 0o644); err != nil {
 		return err
 	}
-	replay, err := sim.NewReplay(context.WithoutCancel(r.ctx), r.program(res.Package), r.opt, c, out)
+	replay, err := sim.NewReplay(context.WithoutCancel(r.ctx), r.program(res.Package), c, out)
 	if err != nil {
 		return err
 	}
