@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -295,13 +294,4 @@ func failureLine(r sim.Result) string {
 		s += " [" + r.Explore.String() + "]"
 	}
 	return s + "\n         " + r.Command
-}
-
-// fileName is where a failure is saved.
-func (f *simFlags) fileName(r sim.Result, ext string) string {
-	name := strings.NewReplacer("/", "_", "^", "", "$", "").Replace(r.Test)
-	if !r.Explore.Base() {
-		name += "-explored"
-	}
-	return filepath.Join(f.save, fmt.Sprintf("%s-%d%s", name, r.Seed, ext))
 }

@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +46,10 @@ type simFailure struct {
 func (f simFailure) smaller(g simFailure) bool {
 	return cmp.Or(cmp.Compare(len(f.out.Injected), len(g.out.Injected)), cmp.Compare(f.out.Virtual, g.out.Virtual)) < 0
 }
+
+// simLongest is the length from which a file's name is cut: most systems allow 255
+// bytes.
+const simLongest = 200
 
 // simShown is how many failures of a kind are printed.
 const simShown = 5
@@ -134,16 +140,33 @@ func (r *simReport) save(res sim.Result, c sim.Case, out sim.Outcome) error {
 	if err := os.MkdirAll(r.flags.save, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(r.flags.fileName(res, ".out"), out.Output, 0o644); err != nil {
+	if err := os.WriteFile(r.fileName(res, ".out"), out.Output, 0o644); err != nil {
 		return err
 	}
 	replay, err := sim.NewReplay(context.WithoutCancel(r.ctx), r.program(res.Package), c, out)
 	if err != nil {
 		return err
 	}
-	name := r.flags.fileName(res, ".json")
+	name := r.fileName(res, ".json")
 	fmt.Fprintf(r.errOut, "         raftlab sim --replay %s\n", name)
 	return replay.Save(name)
+}
+
+// fileName is where a failure is saved. It names the package where there are
+// several.
+func (r *simReport) fileName(res sim.Result, ext string) string {
+	name := res.Test
+	if len(r.programs) > 1 {
+		name = res.Package + "-" + name
+	}
+	name = strings.NewReplacer("/", "_", "^", "", "$", "").Replace(name)
+	if len(name) > simLongest {
+		name = fmt.Sprintf("%s-%08x", strings.ToValidUTF8(name[:simLongest], ""), crc32.ChecksumIEEE([]byte(name)))
+	}
+	if !res.Explore.Base() {
+		name += "-explored"
+	}
+	return filepath.Join(r.flags.save, fmt.Sprintf("%s-%d%s", name, res.Seed, ext))
 }
 
 // faultsLeft says what shrinking made of the network's faults.

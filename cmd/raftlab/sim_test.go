@@ -167,6 +167,23 @@ func TestSimBrokenPackages(t *testing.T) {
 	}
 }
 
+// TestSimSavesEachPackage: failures of two packages go to files of their own, even
+// if the tests have one name, which may be long.
+func TestSimSavesEachPackage(t *testing.T) {
+	needNative(t)
+	test := "import \"testing\"\nfunc TestBad" + strings.Repeat("d", 250) + "(t *testing.T) { t.Error() }\n"
+	t.Chdir(writeModule(t, "go.mod", "module two\ngo 1.25\n", "a/a_test.go", "package a\n"+test, "b/b_test.go", "package b\n"+test))
+	_, errOut, code := simRunHere("./...", "--seeds", "1", "--save", "bugs")
+	files, _ := filepath.Glob("bugs/*.json")
+	if code != exitSimFailed || len(files) != 2 {
+		t.Fatalf("code %d, saved %q\n%s", code, files, errOut)
+	}
+	out, errOut, code := simRunHere("--replay", strings.Join(files, ","))
+	if code != exitSimFailed || strings.Count(out, "fails, to the byte as then") != 2 {
+		t.Errorf("code %d\n%s%s", code, out, errOut)
+	}
+}
+
 func TestSimRefuses(t *testing.T) {
 	for _, args := range [][]string{
 		{".", "--seeds", "9..1"}, {".", "--shard", "3/2"}, {".", "--sleeps", "0.5"}, {".", "--liveness", "("},
