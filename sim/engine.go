@@ -59,7 +59,7 @@ func Select(ctx context.Context, dir string) (engine, reason string, err error) 
 		return "", "", err
 	}
 	if err := tc.native(); err != nil {
-		return WASM, err.Error(), nil
+		return WASM, strings.TrimPrefix(err.Error(), ErrUnsupported.Error()+": "), nil
 	}
 	return Native, tc.Version + " on " + runtime.GOOS + "/" + runtime.GOARCH + " is supported", nil
 }

@@ -214,7 +214,7 @@ func TestShrinkNetworkFaults(t *testing.T) {
 // TestReplayRuns builds and runs what a file names.
 func TestReplayRuns(t *testing.T) {
 	requireNative(t)
-	r := sim.Replay{Package: ".", Engine: sim.Native, Case: sim.Case{Test: "TestSlow", Seed: 1}, Verdict: sim.Liveness, Detail: "bad_test.go:47: one(9) failed to reach agreement"}
+	r := sim.Replay{Package: ".", Engine: sim.Native, Case: sim.Case{Test: "TestSlow", Seed: 1}, Verdict: sim.Liveness, Detail: "bad_test.go:60: one(9) failed to reach agreement"}
 	out, err := r.Run(context.Background(), sim.Options{Dir: "testdata/mini"}, false)
 	if err != nil {
 		t.Fatal(err)

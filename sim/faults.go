@@ -34,7 +34,7 @@ type Faults struct {
 const faultsEnv = "RAFTLAB_FAULTS"
 
 // faultsDir is where a run finds the directory, below its own temporary one.
-func faultsDir(tmp string) string { return filepath.Join(tmp, "faults") }
+func faultsDir(tmp string) string { return tmp + "/faults" }
 
 // prepare makes the directory for a run.
 func (f Faults) prepare(tmp string) error {

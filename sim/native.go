@@ -135,7 +135,7 @@ func (p *program) childEnv(tmp string, c Case) []string {
 		"USER=sim",
 		"HOME=" + tmp,
 		"TMPDIR=" + tmp,
-		"PWD=" + p.pkg.Dir,
+		"PWD=" + guestPath(p.pkg.Dir),
 		"PATH=" + os.Getenv("PATH"),
 	}
 	if c.Faults.Record {

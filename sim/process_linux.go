@@ -65,9 +65,6 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 		return nil, err
 	}
 	tmp, err := scratch()
-	if err == nil {
-		err = c.Faults.prepare(tmp)
-	}
 	if err != nil {
 		pg.close()
 		return nil, err
@@ -82,7 +79,10 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	r.out = &output{full: r.kill}
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.WaitDelay = 2 * time.Second // for grandchildren that keep the pipe open
-	if err := startUnrandomized(cmd); err != nil {
+	if err = c.Faults.prepare(tmp); err == nil {
+		err = startUnrandomized(cmd)
+	}
+	if err != nil {
 		r.cleanup()
 		return nil, fmt.Errorf("sim: %w", err)
 	}

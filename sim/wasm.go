@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -103,7 +104,7 @@ func (p *wasmProgram) ask(ctx context.Context, c Case, args []string) (answer, e
 		return answer{}, err
 	}
 	req := request{
-		Args: append([]string{"sim.test"}, args...), Env: p.childEnv(tmp, c),
+		Args: append([]string{"sim.test"}, args...), Env: p.childEnv(guestPath(tmp), c),
 		Seed: c.Seed, Root: p.root(), Tmp: tmp, Limits: c.Limits,
 	}
 	ans, err := w.ask(ctx, req)
@@ -144,6 +145,16 @@ func (p *wasmProgram) root() string {
 		return p.pkg.Module.Dir
 	}
 	return p.pkg.Dir
+}
+
+// guestPath is a directory's name inside of a run: its own, but that a Windows
+// drive becomes the first directory, since paths are Unix's there.
+func guestPath(dir string) string {
+	drive := filepath.VolumeName(dir)
+	if drive == "" {
+		return dir
+	}
+	return "/" + strings.Trim(drive, `:\`) + filepath.ToSlash(dir[len(drive):])
 }
 
 func (p *wasmProgram) take(ctx context.Context) (*worker, error) {

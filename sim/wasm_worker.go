@@ -199,7 +199,7 @@ func (w *world) Write(b []byte) (int, error) {
 
 // run runs the test binary's main function to its end.
 func (w *world) run(ctx context.Context, rt wazero.Runtime, mod wazero.CompiledModule, req request) error {
-	fs := wazero.NewFSConfig().WithReadOnlyDirMount(req.Root, req.Root).WithDirMount(req.Tmp, req.Tmp)
+	fs := wazero.NewFSConfig().WithReadOnlyDirMount(req.Root, guestPath(req.Root)).WithDirMount(req.Tmp, guestPath(req.Tmp))
 	conf := wazero.NewModuleConfig().WithName("").WithArgs(req.Args...).WithFSConfig(fs).
 		WithStdout(w).WithStderr(w).WithRandSource(w.random).
 		WithNanosleep(w.sleep).WithOsyield(func() { w.read() })
@@ -223,7 +223,7 @@ func (w *world) answer(req request, err error) answer {
 		out = append(out, w.stacks()...)
 	}
 	ans := answer{
-		Output:  bytes.ReplaceAll(out, []byte(req.Tmp), []byte("$TMPDIR")),
+		Output:  bytes.ReplaceAll(out, []byte(guestPath(req.Tmp)), []byte("$TMPDIR")),
 		Virtual: time.Duration(w.now - w.began), Reads: w.calls.Load(), Limit: w.over,
 	}
 	var exit *sys.ExitError
