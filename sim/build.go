@@ -1,0 +1,281 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"raftlab/sim/internal/overlay"
+)
+
+// Build compiles the tests of the packages that match the patterns. Packages
+// without tests are left out. One that does not build is among the programs as
+// well, and each of its methods returns ErrBroken with what the compiler said; it
+// is an error if none builds.
+func Build(ctx context.Context, opt Options, patterns ...string) ([]Program, error) {
+	if opt.Engine == "" {
+		engine, _, err := Select(ctx, opt.Dir)
+		if err != nil {
+			return nil, err
+		}
+		opt.Engine = engine
+	}
+	if opt.Liveness == nil {
+		opt.Liveness = regexp.MustCompile(DefaultLiveness)
+	}
+	b, err := newBuilder(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	pkgs, err := b.list(ctx, patterns)
+	if err != nil {
+		return nil, err
+	}
+	var programs []Program
+	var failed []error
+	for _, pkg := range pkgs {
+		p, err := b.build(ctx, pkg)
+		if err != nil {
+			err = fmt.Errorf("%w: %s does not build:\n%w", ErrBroken, pkg.ImportPath, err)
+			p = &brokenProgram{program{pkg: pkg, opt: b.opt}, err}
+			failed = append(failed, err)
+		}
+		programs = append(programs, p)
+	}
+	if ctx.Err() != nil {
+		failed = []error{ctx.Err()}
+	} else if len(failed) < len(pkgs) {
+		return programs, nil
+	}
+	for _, p := range programs {
+		p.Close()
+	}
+	return nil, errors.Join(failed...)
+}
+
+// brokenProgram stands for a package that does not build.
+type brokenProgram struct {
+	program
+	err error
+}
+
+func (p *brokenProgram) Tests(context.Context, string) ([]string, error) { return nil, p.err }
+func (p *brokenProgram) Run(context.Context, Case) (Outcome, error)      { return Outcome{}, p.err }
+func (p *brokenProgram) Close() error                                    { return nil }
+
+// toolchain is what go env says.
+type toolchain struct {
+	Root    string `json:"GOROOT"`
+	Version string `json:"GOVERSION"`
+	OS      string `json:"GOHOSTOS"`
+	Arch    string `json:"GOHOSTARCH"`
+	Modules string `json:"GOMODCACHE"`
+	CC      string `json:"CC"`
+	Flags   string `json:"GOFLAGS"`
+}
+
+func findToolchain(ctx context.Context, dir string) (toolchain, error) {
+	var tc toolchain
+	out, err := goCommand(ctx, "go", dir, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH", "GOMODCACHE", "CC", "GOFLAGS")
+	if err != nil {
+		return tc, err
+	}
+	return tc, json.Unmarshal(out, &tc)
+}
+
+// native reports why the native engine is not chosen for the toolchain.
+func (tc toolchain) native() error {
+	if tc.OS != "linux" || tc.Arch != "amd64" {
+		return fmt.Errorf("%w: the native engine runs on linux/amd64, not %s/%s", ErrUnsupported, tc.OS, tc.Arch)
+	}
+	if !overlay.Supports(tc.Version) {
+		return fmt.Errorf("%w: the native engine is tested on %s, not %s", ErrUnsupported, strings.Join(overlay.Tested(), ", "), tc.Version)
+	}
+	return nil
+}
+
+// goCommand runs a go tool and returns what it prints.
+func goCommand(ctx context.Context, tool, dir string, env []string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, tool, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it removes its temporary files
+	cmd.WaitDelay = 5 * time.Second
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, &goError{args, err, string(bytes.TrimSpace(stderr.Bytes()))}
+	}
+	return out, nil
+}
+
+// goError is a go command that failed.
+type goError struct {
+	args []string
+	err  error
+	said string // on standard error
+}
+
+func (e *goError) Error() string {
+	return fmt.Sprintf("go %s: %v\n%s", strings.Join(e.args, " "), e.err, e.said)
+}
+
+func (e *goError) Unwrap() error { return e.err }
+
+// pkgInfo is what go list says of a package.
+type pkgInfo struct {
+	ImportPath   string
+	Dir          string
+	TestGoFiles  []string
+	XTestGoFiles []string
+	Module       *struct{ Dir string }
+	Error        *struct{ Pos, Err string } // the package cannot even be read
+}
+
+// builder compiles test binaries for one engine.
+type builder struct {
+	opt     Options
+	cache   string   // directory that survives
+	tool    string   // the go command
+	goroot  []string // environment that the tool needs to find itself
+	overlay string   // native: path of the overlay file
+}
+
+func newBuilder(ctx context.Context, opt Options) (*builder, error) {
+	b := &builder{opt: opt, cache: opt.CacheDir, tool: "go"}
+	if b.cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("sim: nowhere to keep the overlay: %w", err)
+		}
+		b.cache = filepath.Join(dir, "raftlab")
+	}
+	tc, err := findToolchain(ctx, opt.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.goFlags(tc); err != nil {
+		return nil, err
+	}
+	switch opt.Engine {
+	case Native:
+		return b, b.prepareNative(tc)
+	case WASM:
+		if b.opt.Race {
+			return nil, fmt.Errorf("%w: the wasm engine has no race detector", ErrUnsupported)
+		}
+		return b, nil
+	}
+	return nil, fmt.Errorf("%w: engine %q is neither %q nor %q", ErrInvalid, opt.Engine, Native, WASM)
+}
+
+// goFlags adds to the options what GOFLAGS says and would be overridden. The
+// other flags there reach the go command as always.
+func (b *builder) goFlags(tc toolchain) error {
+	for _, flag := range strings.Fields(tc.Flags) {
+		name, value, _ := strings.Cut(strings.TrimLeft(strings.Trim(flag, `'"`), "-"), "=")
+		switch {
+		case name == "tags":
+			b.opt.Tags = strings.Trim(value+","+b.opt.Tags, ",")
+		case name == "race" && value != "false":
+			b.opt.Race = true
+		case name == "overlay" && b.opt.Engine == Native:
+			return fmt.Errorf("%w: GOFLAGS has %s, and the native engine needs an overlay of its own", ErrUnsupported, flag)
+		}
+	}
+	return nil
+}
+
+// env is the environment of the go tool for the engine's target.
+func (b *builder) env() []string {
+	if b.opt.Engine == WASM {
+		return []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}
+	}
+	cgo := "CGO_ENABLED=0"
+	if b.opt.Race {
+		cgo = "CGO_ENABLED=1"
+	}
+	return append(slices.Clone(b.goroot), "GOOS=linux", "GOARCH=amd64", cgo)
+}
+
+// flags are the build flags that go list needs too.
+func (b *builder) flags() []string {
+	tags := "timetzdata" // there are no files for time zones
+	if b.opt.Engine == Native {
+		tags = "faketime,netgo,osusergo"
+	}
+	return []string{"-tags", strings.Trim(tags+","+b.opt.Tags, ",")}
+}
+
+func (b *builder) list(ctx context.Context, patterns []string) ([]pkgInfo, error) {
+	args := append([]string{"list", "-e", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module,Error"}, b.flags()...)
+	out, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), append(args, patterns...)...)
+	if err != nil {
+		return nil, err
+	}
+	var pkgs []pkgInfo
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var p pkgInfo
+		if err := dec.Decode(&p); err != nil {
+			return nil, fmt.Errorf("go list: %w", err)
+		}
+		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 || p.Error != nil {
+			pkgs = append(pkgs, p)
+		}
+	}
+	if len(pkgs) == 0 {
+		return nil, fmt.Errorf("%w: no tests in %s", ErrInvalid, strings.Join(patterns, " "))
+	}
+	return pkgs, nil
+}
+
+// build compiles one package's test binary into a directory of its own.
+func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
+	if e := pkg.Error; e != nil {
+		return nil, errors.New(strings.TrimPrefix(e.Pos+": "+e.Err, ": "))
+	}
+	dir, err := os.MkdirTemp("", "raftlab-sim-")
+	if err != nil {
+		return nil, err
+	}
+	bin := filepath.Join(dir, "sim.test")
+	args := append([]string{"test", "-c", "-vet=off", "-o", bin}, b.flags()...)
+	if b.opt.Engine == Native {
+		args = append(args, "-overlay", b.overlay)
+	}
+	if b.opt.Race {
+		args = append(args, "-race")
+	}
+	if _, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), append(args, pkg.ImportPath)...); err != nil {
+		os.RemoveAll(dir)
+		return nil, b.withoutCgo(ctx, pkg, err)
+	}
+	base := program{pkg: pkg, opt: b.opt, dir: dir, bin: bin}
+	if b.opt.Engine == WASM {
+		return newWasmProgram(ctx, base, b.cache)
+	}
+	return &nativeProgram{base}, nil
+}
+
+// withoutCgo is what the compiler said, and that a package needs cgo, if one does.
+func (b *builder) withoutCgo(ctx context.Context, pkg pkgInfo, err error) error {
+	if failed := (*goError)(nil); errors.As(err, &failed) && failed.said != "" {
+		err = errors.New(failed.said)
+	}
+	args := append([]string{"list", "-deps", "-test", "-f", "{{if and .CgoFiles (not .Standard)}}{{.ImportPath}}{{end}}"}, b.flags()...)
+	out, _ := goCommand(ctx, b.tool, b.opt.Dir, append(slices.Clone(b.goroot), "CGO_ENABLED=1"), append(args, pkg.ImportPath)...)
+	if users := strings.Fields(string(out)); len(users) > 0 && !b.opt.Race {
+		return fmt.Errorf("%w: %s uses cgo, and C code is outside of a simulated world: %w", ErrUnsupported, users[0], err)
+	}
+	return err
+}
