@@ -44,8 +44,7 @@ func clockTimeGet(ctx context.Context, mod api.Module, stack []uint64) {
 	w := ctx.Value(worldKey{}).(*world)
 	now := w.read()
 	switch {
-	case now-w.began > w.limit && !w.over:
-		w.over, w.memory = true, mod.Memory()
+	case w.ends(mod.Memory()):
 		stack[0] = wasiIO
 	case !mod.Memory().WriteUint64Le(uint32(stack[2]), uint64(now)):
 		stack[0] = wasiFault

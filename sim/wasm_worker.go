@@ -137,17 +137,17 @@ func (h *host) serve(ctx context.Context, req request) {
 type world struct {
 	limit  int64
 	began  int64
-	now    int64
 	since  int64         // clock reads since the world was idle
 	calls  atomic.Uint64 // into the host: the sign of progress
 	random io.Reader
+
+	mu     sync.Mutex // the watchdog answers for a world that does not end
+	now    int64
 	over   bool       // the limit of virtual time was reached
 	full   bool       // more output than it may write
 	memory api.Memory // of a world that is over
-
-	mu   sync.Mutex
-	out  bytes.Buffer
-	dump bytes.Buffer // what a world that is over writes: its stacks
+	out    bytes.Buffer
+	dump   bytes.Buffer // what a world that is over writes: its stacks
 }
 
 func newWorld(req request) *world {
@@ -166,8 +166,7 @@ func newWorld(req request) *world {
 func (w *world) read() int64 {
 	w.calls.Add(1)
 	w.since++
-	w.advance(int64(schedTick) * min(1+w.since/schedStep, schedCap))
-	return w.now
+	return w.advance(int64(schedTick) * min(1+w.since/schedStep, schedCap))
 }
 
 // sleep is called when no goroutine can run before the given time is over.
@@ -178,8 +177,23 @@ func (w *world) sleep(ns int64) {
 }
 
 // advance moves the clock, up to the first instant after the limit.
-func (w *world) advance(ns int64) {
+func (w *world) advance(ns int64) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.now += min(ns, w.began+w.limit+1-w.now)
+	return w.now
+}
+
+// ends reports whether the limit was reached just now. From then on what the world
+// writes is its stacks, for which its memory is kept.
+func (w *world) ends(memory api.Memory) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over || w.now-w.began <= w.limit {
+		return false
+	}
+	w.over, w.memory = true, memory
+	return true
 }
 
 // Write collects output.
