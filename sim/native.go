@@ -114,6 +114,7 @@ func (p *nativeProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	res.end.detector = p.opt.Race
 	out := res.outcome(p.opt.Liveness)
 	out.Wall = time.Since(began)
 	return out, nil

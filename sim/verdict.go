@@ -60,6 +60,7 @@ type ending struct {
 	spin     bool // the watchdog ended it
 	stuck    bool
 	excess   bool   // the engine ended it, since it took more than it may
+	detector bool   // it was built with the race detector, and reports of races are its own
 	note     string // said by the engine, for detail
 }
 
@@ -79,7 +80,7 @@ func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
 		return Crash, end.note
 	case end.code == 0: // whatever the test may have printed
 		return Pass, ""
-	case died && hasRace(out):
+	case (died || end.detector) && hasRace(out):
 		return Race, raceDetail(out)
 	case end.limit:
 		if held := mutexWait(out); held != "" {
