@@ -112,9 +112,16 @@ func New(t testing.TB, n int, options ...Option) *Cluster {
 	return c
 }
 
-// drainTime is for how long applyCh is still read after the servers were
-// killed, for implementations that finish what they were doing.
-const drainTime = time.Second
+// Drain gives killed servers time to finish what they were doing: applyCh is
+// still read, and a ticker may sleep for an election timeout before it looks
+// whether it was killed.
+func Drain() {
+	if testkit.RealTime() {
+		time.Sleep(time.Second)
+		return
+	}
+	time.Sleep(ElectionLimit)
+}
 
 // Shutdown kills all servers and ends the network. It is called when the test
 // ends, and may be called before: a test that makes many clusters should.
@@ -128,7 +135,7 @@ func (c *Cluster) Shutdown() {
 		c.server(i).rf.Kill()
 	}
 	c.Net.Cleanup()
-	time.Sleep(drainTime)
+	Drain()
 	close(c.done)
 	c.running.Wait()
 }

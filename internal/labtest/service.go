@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"time"
 
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
@@ -88,7 +87,7 @@ func (s *Service) Shutdown() {
 			s.Crash(i)
 		}
 		s.Net.Cleanup()
-		time.Sleep(drainTime)
+		Drain()
 	})
 }
 
