@@ -7,11 +7,11 @@ package shardlab
 import (
 	"context"
 	"fmt"
-	"raftlab/internal/labtest"
 	"slices"
 	"sync"
 	"testing"
 
+	"raftlab/internal/labtest"
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
