@@ -41,9 +41,13 @@ type mutant struct {
 	file string // from the module's root, with slashes
 	old  string // stands in the file exactly once
 	new  string // takes its place
+	also []edit // of the same file
 	pkg  string // package of the test; default ./raft
 	test string // names of tests, separated by |; one of them must fail
 }
+
+// An edit puts new in the place of old, which stands in the file exactly once.
+type edit struct{ old, new string }
 
 // A control is a correct implementation: its tests must pass.
 type control struct {
@@ -188,14 +192,17 @@ func (m mutant) plant(root, dir string) (overlay string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		return "", fmt.Errorf("DOES NOT APPLY: %s has the text to replace %d times, want once", m.file, n)
+	mutated := string(source)
+	for _, e := range append([]edit{{m.old, m.new}}, m.also...) {
+		if n := strings.Count(mutated, e.old); n != 1 {
+			return "", fmt.Errorf("DOES NOT APPLY: %s has the text to replace %d times, want once", m.file, n)
+		}
+		mutated = strings.Replace(mutated, e.old, e.new, 1)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
 	planted := filepath.Join(dir, filepath.Base(path))
-	mutated := strings.Replace(string(source), m.old, m.new, 1)
 	if err := os.WriteFile(planted, []byte(mutated), 0o644); err != nil {
 		return "", err
 	}

@@ -255,3 +255,32 @@ func TestEarlierCopiesStay2C(t *testing.T) {
 		}
 	})
 }
+
+// TestLeaderSavesFirst2C loses power when a command is committed by the leader and
+// one of two followers, and brings back the leader and the other one: what the
+// leader counted as its own copy must be on its disk.
+func TestLeaderSavesFirst2C(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 6, 4, func(round int) bool { return leaderSaves(t, round) })
+	})
+}
+
+func leaderSaves(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	c.One("first", 3)
+	leader := c.Leader()
+	without := c.Others(leader)[0]
+	c.Disconnect(without)
+	index, _, isLeader := c.Start(leader, "kept")
+	if !isLeader || !c.Eventually(time.Second, func() bool { n, _ := c.Applied(index); return n > 0 }) {
+		return false
+	}
+	c.Crash(c.All()...)
+	c.Connect(without)
+	c.Restart(leader, without)
+	c.One("next", 2) // at another index, or the ledger differs
+	c.Restart(c.Others(leader, without)...)
+	c.One("last", 3)
+	return true
+}

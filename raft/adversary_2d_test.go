@@ -3,6 +3,7 @@ package raft_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,7 +131,17 @@ func laterEntries(t *testing.T, round int) bool {
 		cut             // it gets nothing
 	)
 	stage := both
+	early, later := randomString(c.Rand, 20), randomString(c.Rand, 20)
+	carried, answered := make(map[labtest.Call]string), make(map[int]string)
 	c.Direct(func(m labtest.Message) labrpc.Decision {
+		for _, command := range []string{early, later} {
+			if !m.Reply && m.Carries(command) {
+				carried[m.Call] = command
+			}
+		}
+		if command := carried[m.Call]; m.Reply && command != "" {
+			answered[m.From] = command
+		}
 		switch {
 		case m.Asks():
 			return labrpc.Never()
@@ -152,14 +163,23 @@ func laterEntries(t *testing.T, round int) bool {
 		}
 		return labrpc.Usual()
 	})
-	to := func(next int) { c.Sleep(5 * time.Millisecond); c.Scripted(func() { stage = next }) }
-	for k := range snapshotEvery {
+	// when goes on to a stage once servers have what they are to have.
+	when := func(next int, command string, servers ...int) {
+		c.Eventually(100*time.Millisecond, func() bool {
+			return between(c, func() bool {
+				return !slices.ContainsFunc(servers, func(i int) bool { return answered[i] != command })
+			})
+		})
+		c.Scripted(func() { stage = next })
+	}
+	for k := range snapshotEvery - 1 {
 		c.Start(leader, k)
 	}
-	to(late)
+	c.Start(leader, early)
+	when(late, early, follower, other)
 	c.Start(leader, "late")
-	c.Start(leader, "later")
-	to(lose)
+	c.Start(leader, later)
+	when(lose, later, follower)
 	otherAcks.Release() // and with it the snapshot is taken
 	done := c.Eventually(500*time.Millisecond, func() bool {
 		return between(c, func() bool { return stage == cut })
@@ -214,4 +234,75 @@ func TestCrashAfterSnapshot2D(t *testing.T) {
 			c.One("all", 3)
 		}
 	})
+}
+
+// TestTermOfSnapshotIsKept2D restarts a server whose log is nothing but a
+// snapshot, beside one that has missed all of it: only the snapshot's term tells
+// which of them is up to date (section 5.4.1).
+func TestTermOfSnapshotIsKept2D(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 6, 3, func(round int) bool { return nothingButSnapshot(t, round) })
+	})
+}
+
+func nothingButSnapshot(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round), labtest.SnapshotEvery(snapshotEvery))
+	defer c.Shutdown()
+	c.One("first", 3)
+	rest := c.Others(c.Leader())
+	behind, ahead := rest[0], rest[1]
+	c.Disconnect(behind)
+	for c.LastApplied()%snapshotEvery != 0 {
+		c.One(c.LastApplied(), 2)
+	}
+	last := c.LastApplied()
+	if !c.Eventually(time.Second, func() bool { return c.AppliedBy(ahead) == last && c.Persister(ahead).SnapshotSize() > 0 }) {
+		return false
+	}
+	c.Crash(c.Others(behind)...)
+	c.Connect(behind)
+	c.Restart(ahead)
+	c.One("next", 2) // at another index, or the ledger differs
+	c.Heal()
+	c.Restart(c.Others(behind, ahead)...)
+	c.One("last", 3)
+	return true
+}
+
+// TestSnapshotBesideCommands2D sends a snapshot to a follower whose service is
+// slow and has not taken all commands yet: it gets them in order, and nothing
+// after the snapshot that this includes.
+func TestSnapshotBesideCommands2D(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 6, 3, func(round int) bool { return slowService(t, round) })
+	})
+}
+
+func slowService(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round), labtest.SnapshotEvery(snapshotEvery))
+	defer c.Shutdown()
+	c.One("first", 3)
+	leader := c.Leader()
+	slow, snapshots := c.Others(leader)[0], 0
+	c.Pause(slow)
+	for k := range snapshotEvery / 2 {
+		c.One(k, 2)
+	}
+	c.Sleep(200 * time.Millisecond) // for the follower to hear how far is committed
+	c.Disconnect(slow)
+	for k := range snapshotEvery + 5 {
+		c.One(k, 2)
+	}
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		if m.Kind == labtest.Snapshot && m.Reply && m.From == slow {
+			snapshots++
+		}
+		return labrpc.Usual()
+	})
+	c.Connect(slow)
+	came := c.Eventually(2*time.Second, func() bool { return between(c, func() int { return snapshots }) > 0 })
+	c.Sleep(20 * time.Millisecond)
+	c.Resume(slow)
+	c.One("last", 3)
+	return came
 }

@@ -127,11 +127,17 @@ func TestElectionUnderLoss2A(t *testing.T) {
 func TestNoElectionWithoutMajority2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5)
-		c.Leader()
-		for range 3 {
-			cut := c.Others()[:3]
-			c.Disconnect(cut...)
-			c.Sleep(2 * time.Second) // an old leader may still believe in itself
+		for round := range 4 {
+			leader := c.Leader()
+			cut := c.Others(leader)[:3]
+			if round%2 == 0 {
+				cut = append(cut[:2], leader)
+			}
+			c.Partition(c.Others(cut...))
+			c.Sleep(2 * time.Second)
+			if round%2 == 0 {
+				c.NoLeader(c.Others(cut...)...)
+			} // else the old leader may still believe in itself
 			for _, i := range c.Others(cut...) {
 				if index, _, isLeader := c.Start(i, "lost"); isLeader {
 					c.Sleep(500 * time.Millisecond)
