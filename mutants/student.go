@@ -337,14 +337,28 @@ var studentMutants = []mutant{
 	},
 	{
 		name: "student-snapshot-beside-applier", file: student,
-		old:  "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commit(args.LastIncludedIndex)\n",
-		new:  "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commitIndex, rf.lastApplied = args.LastIncludedIndex, args.LastIncludedIndex\n\tgo func() {\n\t\tselect {\n\t\tcase rf.applyCh <- ApplyMsg{SnapshotValid: true, Snapshot: args.Data, SnapshotTerm: args.LastIncludedTerm, SnapshotIndex: args.LastIncludedIndex}:\n\t\tcase <-rf.stop:\n\t\t}\n\t}()\n",
+		old: "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commit(args.LastIncludedIndex)\n",
+		new: "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commitIndex, rf.lastApplied = args.LastIncludedIndex, args.LastIncludedIndex\n\tgo func() {\n\t\tselect {\n\t\tcase rf.applyCh <- ApplyMsg{SnapshotValid: true, Snapshot: args.Data, SnapshotTerm: args.LastIncludedTerm, SnapshotIndex: args.LastIncludedIndex}:\n\t\tcase <-rf.stop:\n\t\t}\n\t}()\n",
 		also: []edit{{
 			old: "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n\t\tcase <-rf.stop:\n\t\t\treturn\n\t\t}\n",
 			new: "\t\trf.mu.Lock()\n\t\tbatch := []ApplyMsg{msg}\n\t\tfor rf.lastApplied < rf.commitIndex {\n\t\t\trf.lastApplied++\n\t\t\tbatch = append(batch, ApplyMsg{CommandValid: true, Command: rf.log[rf.lastApplied-rf.firstIndex].Command, CommandIndex: rf.lastApplied})\n\t\t}\n\t\trf.mu.Unlock()\n\t\tfor _, msg := range batch {\n\t\t\tselect {\n\t\t\tcase rf.applyCh <- msg:\n\t\t\tcase <-rf.stop:\n\t\t\t\treturn\n\t\t\t}\n\t\t}\n",
 		}},
 		test: "TestSnapshotBesideCommands2D",
 		why:  "a snapshot goes to the service from a goroutine of its own, while the applier sends the commands that it has taken",
+	},
+	{
+		name: "student-snapshot-undone-by-applier", file: student,
+		old: "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commit(args.LastIncludedIndex)\n",
+		new: "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commitIndex, rf.lastApplied = args.LastIncludedIndex, args.LastIncludedIndex\n\tgo func() {\n\t\tselect {\n\t\tcase rf.applyCh <- ApplyMsg{SnapshotValid: true, Snapshot: args.Data, SnapshotTerm: args.LastIncludedTerm, SnapshotIndex: args.LastIncludedIndex}:\n\t\tcase <-rf.stop:\n\t\t}\n\t}()\n",
+		also: []edit{{
+			old: "\t\trf.lastApplied++\n\t\tmsg = ApplyMsg{CommandValid: true, Command: rf.log[rf.lastApplied-rf.firstIndex].Command, CommandIndex: rf.lastApplied}\n",
+			new: "\t\tnext := rf.lastApplied + 1\n\t\tmsg = ApplyMsg{CommandValid: true, Command: rf.log[next-rf.firstIndex].Command, CommandIndex: next}\n",
+		}, {
+			old: "\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n",
+			new: "\t\tcase rf.applyCh <- msg:\n\t\t\trf.mu.Lock()\n\t\t\trf.lastApplied = max(msg.CommandIndex, msg.SnapshotIndex)\n\t\t\trf.mu.Unlock()\n",
+		}},
+		test: "TestSnapshotBesideCommands2D",
+		why:  "when it has sent a command, the applier sets lastApplied to its index, which a snapshot has moved on meanwhile",
 	},
 	{
 		name: "student-snapshot-drops-later-entries", file: student,

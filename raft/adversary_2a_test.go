@@ -335,11 +335,10 @@ func latecomer(t *testing.T, round int) bool {
 	if !c.Eventually(2*time.Second, func() bool { return between(c, func() int { return told }) > 0 }) {
 		return false
 	}
-	c.Sleep(20 * time.Millisecond)
 	newest := between(c, func() int { return told })
-	c.Sleep(20 * time.Millisecond) // that may have been on its way
-	if term, _ := c.State(late); term < newest {
-		t.Errorf("a candidate was refused with term %d, and stays in term %d", newest, term)
-	}
+	c.WaitFor(250*time.Millisecond, "a candidate to take over the term with which it was refused", func() bool {
+		term, _ := c.State(late)
+		return term >= newest
+	})
 	return true
 }

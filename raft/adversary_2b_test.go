@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -140,10 +141,8 @@ func oldReplies(t *testing.T, round int, keptBack bool) bool {
 	lost := []string{randomString(c.Rand, 20), randomString(c.Rand, 20), randomString(c.Rand, 20)}
 	fresh := randomString(c.Rand, 20)
 	c.Direct(func(m labtest.Message) labrpc.Decision {
-		for _, command := range lost {
-			if !m.Reply && m.Carries(command) {
-				carried[m.Call] = true
-			}
+		if !m.Reply && slices.ContainsFunc(lost, m.Carries) {
+			carried[m.Call] = true
 		}
 		switch {
 		case m.Reply && carried[m.Call] && m.From == follower:
