@@ -322,11 +322,11 @@ var studentMutants = []mutant{
 		why:  "the lock is held while an RPC is waited for",
 	},
 	{
-		name: "student-applies-by-many", file: student,
-		old:  "\t\trf.committed.Broadcast()\n\t}\n}\n\n// applier",
-		new:  "\t\trf.committed.Broadcast()\n\t\tgo rf.applier()\n\t}\n}\n\n// applier",
-		test: "TestManyCommands2B",
-		why:  "each commit starts an applier of its own",
+		name: "student-applies-by-goroutines", file: student,
+		old:  "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n\t\tcase <-rf.stop:\n\t\t\treturn\n\t\t}\n",
+		new:  "\t\tgo func() {\n\t\t\tselect {\n\t\t\tcase rf.applyCh <- msg:\n\t\t\tcase <-rf.stop:\n\t\t\t}\n\t\t}()\n",
+		test: "TestManyCommands2B|TestConcurrentStarts2B",
+		why:  "each command is sent to the service by a goroutine of its own, in any order",
 	},
 	{
 		name: "student-stale-snapshot-accepted", file: student,
