@@ -292,6 +292,13 @@ var studentMutants = []mutant{
 		why:  "a candidate that polls its votes leads without a look whether its election is still on",
 	},
 	{
+		name: "student-gap-before-voting", file: student,
+		old:  "\tif free && rf.upToDate(args.LastLogIndex, args.LastLogTerm) {\n",
+		new:  "\tif free && rf.upToDate(args.LastLogIndex, args.LastLogTerm) {\n\t\trf.mu.Unlock()\n\t\ttime.Sleep(time.Microsecond)\n\t\trf.mu.Lock()\n",
+		test: "TestOneVoteATerm2A",
+		why:  "between the look at votedFor and the vote the lock is not held, and another candidate is looked at",
+	},
+	{
 		name: "student-gap-before-asking", file: student,
 		old:  "\tvar reply RequestVoteReply\n",
 		new:  "\trf.mu.Lock()\n\targs.Term = rf.currentTerm\n\trf.mu.Unlock()\n\tvar reply RequestVoteReply\n",
