@@ -64,6 +64,13 @@ var studentMutants = []mutant{
 		why:  "votedFor is not persisted when a vote is granted",
 	},
 	{
+		name: "student-own-vote-not-saved", file: student,
+		old:  "\trf.votedFor = rf.me\n\trf.persist()\n",
+		new:  "\trf.votedFor = rf.me\n",
+		test: "TestOwnVoteIsKept2C",
+		why:  "a candidate does not persist its term and its vote for itself",
+	},
+	{
 		name: "student-vote-forgotten", file: student,
 		old:  "\trf.snapshot = rf.persister.ReadSnapshot()\n",
 		new:  "\trf.votedFor = nobody\n\trf.snapshot = rf.persister.ReadSnapshot()\n",
