@@ -2,8 +2,15 @@
 // must fail with each. A suite that does not notice is no good, and neither is a
 // bug that no longer fits the source: both are failures.
 //
-//	go run ./mutants            all of them
-//	go run ./mutants -run vote  those whose name matches
+//	go run ./mutants               all of them
+//	go run ./mutants -run student  those whose name matches
+//
+// Bugs are planted in this module's own packages, and, since a state machine
+// without locks has no room for most of the mistakes that people make, in
+// mutants/student: a Raft such as a student writes, one mutex and many
+// goroutines, which then stands in the place of package raft. It is the control,
+// too: as it is, the suites of all labs must pass with it. A suite that accuses
+// it is worse than one that misses a bug.
 //
 // A bug is a replacement of text in one file, built by go test's -overlay: the
 // source tree stays as it is. Run it from the module's root.
@@ -34,12 +41,23 @@ type mutant struct {
 	file string // from the module's root, with slashes
 	old  string // stands in the file exactly once
 	new  string // takes its place
+	also []edit // of the same file
 	pkg  string // package of the test; default ./raft
 	test string // names of tests, separated by |; one of them must fail
 }
 
+// An edit puts new in the place of old, which stands in the file exactly once.
+type edit struct{ old, new string }
+
+// A control is a correct implementation: its tests must pass.
+type control struct {
+	name string
+	pkg  string
+	test string // a regular expression
+}
+
 // all are the bugs of all packages.
-var all = slices.Concat(raftMutants, kvraftMutants, shardMutants)
+var all = slices.Concat(raftMutants, studentMutants, kvraftMutants, shardMutants)
 
 // tries is how often a test may pass before its mutant has survived: what a
 // test leaves to chance is drawn anew each time.
@@ -55,10 +73,36 @@ func main() {
 	}
 }
 
+// A trial runs tests with an overlay that is made below dir, and says what
+// came of it, or what is wrong.
+type trial struct {
+	name string
+	run  func(dir string) (string, error)
+}
+
+// trials are the controls and the mutants whose name matches.
+func trials(re *regexp.Regexp) (found []trial) {
+	for _, c := range studentControls {
+		if re.MatchString(c.name) {
+			found = append(found, trial{c.name, c.pass})
+		}
+	}
+	for _, m := range all {
+		if re.MatchString(m.name) {
+			found = append(found, trial{m.name, m.kill})
+		}
+	}
+	return found
+}
+
 func run(pattern string, jobs int) error {
 	re, err := regexp.Compile(pattern)
 	if err != nil {
 		return fmt.Errorf("-run: %w", err)
+	}
+	found := trials(re)
+	if len(found) == 0 {
+		return fmt.Errorf("no mutant's name matches %q", pattern)
 	}
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
@@ -66,38 +110,31 @@ func run(pattern string, jobs int) error {
 	}
 	defer os.RemoveAll(dir)
 	var (
-		mu            sync.Mutex
-		wg            sync.WaitGroup
-		slots         = make(chan struct{}, max(jobs, 1))
-		killed, wrong int
+		mu    sync.Mutex
+		wg    sync.WaitGroup
+		slots = make(chan struct{}, max(jobs, 1))
+		wrong int
 	)
-	for _, m := range all {
-		if !re.MatchString(m.name) {
-			continue
-		}
+	for _, tr := range found {
+		slots <- struct{}{}
 		wg.Go(func() {
-			slots <- struct{}{}
 			defer func() { <-slots }()
 			start := time.Now()
-			by, err := m.kill(filepath.Join(dir, m.name))
+			verdict, err := tr.run(filepath.Join(dir, tr.name))
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
 				wrong++
-				fmt.Printf("%-30s %v\n%30s %s\n", m.name, err, "", m.why)
+				fmt.Printf("%-36s %v\n", tr.name, err)
 				return
 			}
-			killed++
-			fmt.Printf("%-30s killed by %s (%.1fs)\n", m.name, by, time.Since(start).Seconds())
+			fmt.Printf("%-36s %s (%.1fs)\n", tr.name, verdict, time.Since(start).Seconds())
 		})
 	}
 	wg.Wait()
-	fmt.Printf("%d killed, %d not\n", killed, wrong)
-	switch {
-	case wrong > 0:
-		return errors.New("the suites did not find every bug")
-	case killed == 0:
-		return fmt.Errorf("no mutant's name matches %q", pattern)
+	fmt.Printf("%d as it must be, %d not\n", len(found)-wrong, wrong)
+	if wrong > 0 {
+		return errors.New("the suites did not find every bug, or accuse a correct implementation")
 	}
 	return nil
 }
@@ -105,19 +142,43 @@ func run(pattern string, jobs int) error {
 // errSurvived says that every try of the test passed.
 var errSurvived = errors.New("SURVIVED")
 
-// kill runs the test with the bug planted, and returns what failed.
+// kill runs the test with the bug planted, and tells what failed.
 func (m mutant) kill(dir string) (string, error) {
 	overlay, err := m.plant(".", dir)
 	if err != nil {
 		return "", err
 	}
 	for range tries {
-		by, err := m.try(overlay)
+		by, err := try(overlay, cmp.Or(m.pkg, "./raft"), "^("+m.test+")$", "-failfast", "-timeout=30s")
 		if !errors.Is(err, errSurvived) {
-			return by, err
+			return "killed by " + by, err
 		}
 	}
-	return "", fmt.Errorf("%w %s", errSurvived, m.test)
+	return "", fmt.Errorf("%w %s\n%37s%s", errSurvived, m.test, "", m.why)
+}
+
+// pass runs the tests with the implementation as it is, and tells what passed.
+func (c control) pass(dir string) (string, error) {
+	source, err := filepath.Abs(filepath.FromSlash(student))
+	if err != nil {
+		return "", err
+	}
+	replace, err := inPlaceOfRaft(".", source)
+	if err != nil {
+		return "", err
+	}
+	overlay, err := writeOverlay(dir, replace)
+	if err != nil {
+		return "", err
+	}
+	by, err := try(overlay, c.pkg, c.test, "-timeout=10m")
+	switch {
+	case errors.Is(err, errSurvived):
+		return "passes " + c.pkg + " " + c.test, nil
+	case err == nil:
+		err = fmt.Errorf("ACCUSED by %s", by)
+	}
+	return "", err
 }
 
 // plant writes the file with the bug into dir, and the overlay that puts it in
@@ -131,31 +192,49 @@ func (m mutant) plant(root, dir string) (overlay string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		return "", fmt.Errorf("DOES NOT APPLY: %s has the text to replace %d times, want once", m.file, n)
+	mutated := string(source)
+	for _, e := range append([]edit{{m.old, m.new}}, m.also...) {
+		if n := strings.Count(mutated, e.old); n != 1 {
+			return "", fmt.Errorf("DOES NOT APPLY: %s has the text to replace %d times, want once", m.file, n)
+		}
+		mutated = strings.Replace(mutated, e.old, e.new, 1)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
 	planted := filepath.Join(dir, filepath.Base(path))
-	mutated := strings.Replace(string(source), m.old, m.new, 1)
 	if err := os.WriteFile(planted, []byte(mutated), 0o644); err != nil {
 		return "", err
 	}
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {path: planted}})
+	replace := map[string]string{path: planted}
+	if m.file == student {
+		if replace, err = inPlaceOfRaft(root, planted); err != nil {
+			return "", err
+		}
+	}
+	return writeOverlay(dir, replace)
+}
+
+// writeOverlay writes an overlay for the go command into dir.
+func writeOverlay(dir string, replace map[string]string) (overlay string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		return "", err
 	}
 	overlay = filepath.Join(dir, "overlay.json")
-	return overlay, os.WriteFile(overlay, replace, 0o644)
+	return overlay, os.WriteFile(overlay, data, 0o644)
 }
 
 // failure finds what go test says failed.
 var failure = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal error: .*)$`)
 
-func (m mutant) try(overlay string) (string, error) {
-	cmd := exec.Command("go", "test", "-overlay", overlay, "-vet=off", "-ldflags=-s -w", "-count=1", "-failfast", "-timeout=30s",
-		"-run", "^("+m.test+")$", cmp.Or(m.pkg, "./raft"))
+// try runs tests with an overlay, and returns what failed, or errSurvived.
+func try(overlay, pkg, tests string, flags ...string) (string, error) {
+	args := []string{"test", "-overlay", overlay, "-vet=off", "-ldflags=-s -w", "-count=1", "-run", tests, pkg}
+	cmd := exec.Command("go", append(args, flags...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()

@@ -2,7 +2,10 @@
 
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestMutantsApply checks that each bug still fits the source, which costs
 // nothing; whether the suites find it is for go run ./mutants.
@@ -15,6 +18,9 @@ func TestMutantsApply(t *testing.T) {
 		names[m.name] = true
 		if m.why == "" || m.test == "" || m.old == m.new {
 			t.Errorf("%s is incomplete", m.name)
+		}
+		if m.file == student && !strings.HasPrefix(m.name, "student-") {
+			t.Errorf("%s is not named student-%s", m.name, m.name)
 		}
 		if _, err := m.plant("..", t.TempDir()); err != nil {
 			t.Errorf("%s: %v", m.name, err)

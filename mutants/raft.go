@@ -181,7 +181,7 @@ var raftMutants = []mutant{
 	{
 		name: "replies-before-save", file: "raft/drive.go",
 		old:  "\t\trf.sendAll(rd.Messages)\n\t\tswitch {",
-		new:  "\t\trf.sendAll(append(rd.Messages, rd.AfterSave...))\n\t\trd.AfterSave = nil\n\t\tswitch {",
+		new:  "\t\trf.sendAll(append(rd.Messages, rd.AfterSave...))\n\t\trd.AfterSave = nil\n\t\ttime.Sleep(time.Microsecond) // others run while it is saved\n\t\tswitch {",
 		test: "TestAcknowledgedIsSaved2C",
 		why:  "an acknowledgement leaves before what it promises is saved",
 	},

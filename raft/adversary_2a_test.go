@@ -114,7 +114,9 @@ func contest(t *testing.T, round int, n int) bool {
 	c.Rand.Shuffle(len(holds), func(i, j int) { holds[i], holds[j] = holds[j], holds[i] })
 	for _, hold := range holds {
 		hold.Release()
-		c.Sleep(time.Millisecond)
+		if round%2 == 0 { // or all at once
+			c.Sleep(time.Millisecond)
+		}
 	}
 	c.Sleep(300 * time.Millisecond) // the watcher looks at who leads
 	return true
@@ -262,6 +264,83 @@ func succession(t *testing.T, round int) bool {
 	c.WaitFor(time.Second, "a leader to step down that is told of a newer term", func() bool {
 		term, believes := c.State(old)
 		return !believes || term > led // it may lead again at once: its messages get through
+	})
+	return true
+}
+
+// TestVoteOutlivesTheElection2A delivers a candidate's request for a vote when its
+// rival has been elected, and heard of: the vote of that term is given.
+func TestVoteOutlivesTheElection2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 40, 6, func(round int) bool { return tooLate(t, round) })
+	})
+}
+
+func tooLate(t *testing.T, round int) bool {
+	const voter = 2
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	r, heard := newRivals(0, 1), false
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case r.refuses(m):
+			return labrpc.Never()
+		case m.Kind == labtest.Append && m.Reply:
+			heard = true
+		case m.Kind == labtest.Vote && !m.Reply:
+			return labrpc.HeldBy(r.ask(m).holdOf(m))
+		}
+		return labrpc.Usual()
+	})
+	if !c.Eventually(2*time.Second, func() bool { return between(c, func() bool { return r.met > 0 }) }) {
+		return false
+	}
+	first := c.Rand.IntN(2)
+	c.Scripted(func() { r.asked[r.met].holds[[2]int{first, voter}].Release() })
+	came := c.Eventually(250*time.Millisecond, func() bool { return between(c, func() bool { return heard }) })
+	c.Scripted(func() { r.asked[r.met].holds[[2]int{1 - first, voter}].Release() })
+	c.Sleep(100 * time.Millisecond) // the watcher looks at who leads
+	return came
+}
+
+// TestCandidateLearnsOfANewerTerm2A brings a server back that missed several
+// elections, and hears nothing but answers: the first refusal tells it the term
+// (section 5.1).
+func TestCandidateLearnsOfANewerTerm2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 3, 2, func(round int) bool { return latecomer(t, round) })
+	})
+}
+
+func latecomer(t *testing.T, round int) bool {
+	c := labtest.New(t, 5, labtest.Round(round))
+	defer c.Shutdown()
+	late := c.Others(c.Leader())[0]
+	c.Crash(late)
+	for range 6 {
+		leader := c.Leader()
+		c.Disconnect(leader)
+		c.Leader()
+		c.Connect(leader)
+	}
+	told := 0 // the newest term that it was told
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case m.To == late && !m.Reply:
+			return labrpc.Never()
+		case m.To == late && m.Kind == labtest.Vote:
+			told = max(told, m.Term)
+		}
+		return labrpc.Usual()
+	})
+	c.Restart(late)
+	if !c.Eventually(2*time.Second, func() bool { return between(c, func() int { return told }) > 0 }) {
+		return false
+	}
+	newest := between(c, func() int { return told })
+	c.WaitFor(250*time.Millisecond, "a candidate to take over the term with which it was refused", func() bool {
+		term, _ := c.State(late)
+		return term >= newest
 	})
 	return true
 }

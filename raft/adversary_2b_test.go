@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -114,31 +115,41 @@ func TestOldLeaderIsRefused2B(t *testing.T) {
 // log has lost what it had. Who counts it commits what no majority has.
 func TestRepliesOfAnOldTerm2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 4, 1, func(round int) bool { return lateReplies(t, round) })
+		play(t, 4, 1, func(round int) bool { return oldReplies(t, round, true) })
 	})
 }
 
-func lateReplies(t *testing.T, round int) bool {
+// TestMatchIndexStartsAgain2B delivers such replies at once: what a follower had
+// in one leadership counts for nothing in the next (Figure 2: matchIndex[] is
+// reinitialized after election).
+func TestMatchIndexStartsAgain2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 4, 1, func(round int) bool { return oldReplies(t, round, false) })
+	})
+}
+
+func oldReplies(t *testing.T, round int, keptBack bool) bool {
 	c := labtest.New(t, 5, labtest.Round(round))
 	defer c.Shutdown()
 	leader := c.Leader()
 	rest := c.Others(leader)
 	follower, helper := rest[0], rest[1]
-	late := labrpc.NewHold()
+	late, answered := labrpc.NewHold(), false
 	carried := make(map[labtest.Call]bool)
 	cut := make(map[int]bool)                                                    // servers that nobody reaches
 	allow := func(m labtest.Message) bool { return m.Reply || m.To == follower } // of the leader's entries
 	lost := []string{randomString(c.Rand, 20), randomString(c.Rand, 20), randomString(c.Rand, 20)}
 	fresh := randomString(c.Rand, 20)
 	c.Direct(func(m labtest.Message) labrpc.Decision {
-		for _, command := range lost {
-			if !m.Reply && m.Carries(command) {
-				carried[m.Call] = true
-			}
+		if !m.Reply && slices.ContainsFunc(lost, m.Carries) {
+			carried[m.Call] = true
 		}
 		switch {
-		case m.Reply && carried[m.Call]:
-			return labrpc.HeldBy(late)
+		case m.Reply && carried[m.Call] && m.From == follower:
+			answered = true
+			if keptBack {
+				return labrpc.HeldBy(late)
+			}
 		case cut[m.From] || cut[m.To]:
 			return labrpc.Never()
 		case m.From == leader && (carried[m.Call] || m.Carries(fresh)) && !allow(m):
@@ -150,7 +161,7 @@ func lateReplies(t *testing.T, round int) bool {
 	for _, command := range lost {
 		c.Start(leader, command)
 	}
-	if !c.Eventually(time.Second, func() bool { return late.Waiting() > 0 }) {
+	if !c.Eventually(time.Second, func() bool { return between(c, func() bool { return answered }) }) {
 		return false
 	}
 	c.Sleep(10 * time.Millisecond)
@@ -253,4 +264,86 @@ func TestCommitStopsAtLastNewEntry2B(t *testing.T) {
 			c.One(fmt.Sprint("joined", round), 3)
 		}
 	})
+}
+
+// TestOnlyWhatWasSentCounts2B keeps back what followers answer to heartbeats, and
+// delivers it when the leader has a command that nobody was sent: an answer says
+// that logs are alike up to what the request held, and not further.
+func TestOnlyWhatWasSentCounts2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 5, 3, func(round int) bool { return unsent(t, round) })
+	})
+}
+
+func unsent(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	c.One("first", 3)
+	leader, late, lost := c.Leader(), labrpc.NewHold(), randomString(c.Rand, 20)
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case m.Asks() || m.Carries(lost):
+			return labrpc.Never()
+		case m.Reply && m.To == leader:
+			return labrpc.HeldBy(late)
+		}
+		return labrpc.Usual()
+	})
+	if !c.Eventually(150*time.Millisecond, func() bool { return late.Waiting() > 0 }) {
+		return false
+	}
+	index, _, isLeader := c.Start(leader, lost)
+	c.Sleep(20 * time.Millisecond)
+	late.Release()
+	c.Sleep(50 * time.Millisecond)
+	if n, command := c.Applied(index); isLeader && n > 0 && command == lost {
+		t.Errorf("a command was applied that no follower was sent")
+	}
+	c.Disconnect(leader)
+	c.Direct(nil)
+	c.One("next", 2)
+	c.Heal()
+	c.One("last", 3)
+	return isLeader
+}
+
+// TestLateRefusals2B keeps back a follower's refusals, and delivers them all at
+// once: they tell of the same gap in its log, and not of one each.
+func TestLateRefusals2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 3, 2, func(round int) bool { return lateRefusals(t, round) })
+	})
+}
+
+func lateRefusals(t *testing.T, round int) bool {
+	c := labtest.New(t, 5, labtest.Round(round))
+	defer c.Shutdown()
+	c.One("first", 5)
+	behind := c.Others(c.Leader())[0]
+	c.Disconnect(behind)
+	for k := range 6 {
+		c.One(k, 4)
+	}
+	old := c.Leader()
+	c.Disconnect(old) // its successor does not know who has what
+	c.Leader()
+	late := labrpc.NewHold()
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case m.Asks():
+			return labrpc.Never()
+		case m.From == behind && m.Reply && m.Kind == labtest.Append:
+			return labrpc.HeldBy(late)
+		}
+		return labrpc.Usual()
+	})
+	c.Connect(behind)
+	c.Eventually(2*time.Second, func() bool { return late.Waiting() >= 8 })
+	came := late.Waiting() > 0
+	late.Release()
+	c.Sleep(100 * time.Millisecond)
+	c.Direct(nil)
+	c.Heal()
+	c.One("last", 5)
+	return came
 }

@@ -16,21 +16,27 @@ import (
 // term, makes two leaders (Figure 2: votedFor is persistent).
 func TestVoteIsKept2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 60, 4, func(round int) bool { return restartedVoter(t, round, round%2 == 0) })
+		play(t, 60, 4, func(round int) bool { return restartedVoter(t, round, round%2 == 0, false) })
+	})
+}
+
+// TestOwnVoteIsKept2C does the same with a candidate, which has voted for itself.
+func TestOwnVoteIsKept2C(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 20, 4, func(round int) bool { return restartedVoter(t, round, false, true) })
 	})
 }
 
 // restartedVoter lets the second candidate stand before the first has its vote,
-// or after.
-func restartedVoter(t *testing.T, round int, before bool) bool {
-	const voter = 2
+// or after. It restarts the voter of both, or the first candidate itself.
+func restartedVoter(t *testing.T, round int, before, self bool) bool {
 	c := labtest.New(t, 3, labtest.Round(round))
 	defer c.Shutdown()
 	r := newRivals(0, 1)
 	winner, term, restarted, asked := -1, 0, false, false
 	c.Direct(func(m labtest.Message) labrpc.Decision {
 		switch {
-		case r.refuses(m) || m.Kind == labtest.Append:
+		case m.Kind == labtest.Append || r.refuses(m) && !(self && restarted && m.Between(0, 1)):
 			return labrpc.Never()
 		case m.Kind != labtest.Vote || m.Reply:
 			return labrpc.Usual()
@@ -67,6 +73,10 @@ func restartedVoter(t *testing.T, round int, before bool) bool {
 	})
 	if !leads {
 		return false
+	}
+	voter := 2
+	if self {
+		voter = winner
 	}
 	c.Restart(voter)
 	c.Scripted(func() { restarted = true })
@@ -254,4 +264,33 @@ func TestEarlierCopiesStay2C(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLeaderSavesFirst2C loses power when a command is committed by the leader and
+// one of two followers, and brings back the leader and the other one: what the
+// leader counted as its own copy must be on its disk.
+func TestLeaderSavesFirst2C(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 6, 4, func(round int) bool { return leaderSaves(t, round) })
+	})
+}
+
+func leaderSaves(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	c.One("first", 3)
+	leader := c.Leader()
+	without := c.Others(leader)[0]
+	c.Disconnect(without)
+	index, _, isLeader := c.Start(leader, "kept")
+	if !isLeader || !c.Eventually(time.Second, func() bool { n, _ := c.Applied(index); return n > 0 }) {
+		return false
+	}
+	c.Crash(c.All()...)
+	c.Connect(without)
+	c.Restart(leader, without)
+	c.One("next", 2) // at another index, or the ledger differs
+	c.Restart(c.Others(leader, without)...)
+	c.One("last", 3)
+	return true
 }

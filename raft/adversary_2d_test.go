@@ -3,6 +3,7 @@ package raft_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -115,57 +116,91 @@ func TestSnapshotKeepsLaterEntries2D(t *testing.T) {
 	})
 }
 
+// The stages of the script for TestSnapshotKeepsLaterEntries2D.
+const (
+	both     = iota // get the first commands
+	late            // the follower alone gets more
+	lose            // it misses one message
+	snapshot        // it gets nothing but a snapshot
+	cut             // it gets nothing
+)
+
+// longer is that script: a follower's log becomes longer than the leader, to
+// whom no answers come, knows.
+type longer struct {
+	follower, other        int
+	early, later           string // the last of the first commands, and of all
+	stage                  int
+	carried                map[labtest.Call]string
+	answered               map[int]string // by server, which of the two
+	acks, otherAcks, never *labrpc.Hold
+}
+
+func (l *longer) decide(m labtest.Message) labrpc.Decision {
+	for _, command := range []string{l.early, l.later} {
+		if !m.Reply && m.Carries(command) {
+			l.carried[m.Call] = command
+		}
+	}
+	if command := l.carried[m.Call]; m.Reply && command != "" {
+		l.answered[m.From] = command
+	}
+	switch {
+	case m.Asks() || m.Reply && m.Kind == labtest.Snapshot:
+		return labrpc.Never()
+	case m.Reply && m.From == l.follower:
+		return labrpc.HeldBy(l.acks)
+	case m.Reply:
+		return labrpc.HeldBy(l.otherAcks)
+	case m.To == l.other && l.stage != both:
+		return labrpc.Never()
+	case m.To == l.follower && l.stage == lose:
+		l.stage = snapshot
+		return labrpc.Never()
+	case m.To == l.follower && m.Kind == labtest.Snapshot && l.stage == snapshot:
+		l.stage = cut
+	case m.To == l.follower && l.stage >= snapshot:
+		return labrpc.HeldBy(l.never)
+	}
+	return labrpc.Usual()
+}
+
+// when goes on to a stage once servers have a command.
+func (l *longer) when(c *labtest.Cluster, stage int, command string, servers ...int) {
+	c.Eventually(100*time.Millisecond, func() bool {
+		return between(c, func() bool {
+			return !slices.ContainsFunc(servers, func(i int) bool { return l.answered[i] != command })
+		})
+	})
+	c.Scripted(func() { l.stage = stage })
+}
+
 func laterEntries(t *testing.T, round int) bool {
 	c := labtest.New(t, 3, labtest.Round(round), labtest.SnapshotEvery(snapshotEvery))
 	defer c.Shutdown()
 	leader := c.Leader()
 	rest := c.Others(leader)
-	follower, other := rest[0], rest[1]
-	acks, otherAcks, never := labrpc.NewHold(), labrpc.NewHold(), labrpc.NewHold()
-	const (
-		both     = iota // get the first commands
-		late            // the follower alone gets more
-		lose            // it misses one message
-		snapshot        // it gets nothing but a snapshot
-		cut             // it gets nothing
-	)
-	stage := both
-	c.Direct(func(m labtest.Message) labrpc.Decision {
-		switch {
-		case m.Asks():
-			return labrpc.Never()
-		case m.Reply && m.Kind == labtest.Snapshot:
-			return labrpc.Never()
-		case m.Reply && m.From == follower:
-			return labrpc.HeldBy(acks)
-		case m.Reply:
-			return labrpc.HeldBy(otherAcks)
-		case m.To == other && stage != both:
-			return labrpc.Never()
-		case m.To == follower && stage == lose:
-			stage = snapshot
-			return labrpc.Never()
-		case m.To == follower && m.Kind == labtest.Snapshot && stage == snapshot:
-			stage = cut
-		case m.To == follower && stage >= snapshot:
-			return labrpc.HeldBy(never)
-		}
-		return labrpc.Usual()
-	})
-	to := func(next int) { c.Sleep(5 * time.Millisecond); c.Scripted(func() { stage = next }) }
-	for k := range snapshotEvery {
+	l := &longer{
+		follower: rest[0], other: rest[1],
+		early: randomString(c.Rand, 20), later: randomString(c.Rand, 20),
+		carried: make(map[labtest.Call]string), answered: make(map[int]string),
+		acks: labrpc.NewHold(), otherAcks: labrpc.NewHold(), never: labrpc.NewHold(),
+	}
+	c.Direct(l.decide)
+	for k := range snapshotEvery - 1 {
 		c.Start(leader, k)
 	}
-	to(late)
+	c.Start(leader, l.early)
+	l.when(c, late, l.early, l.follower, l.other)
 	c.Start(leader, "late")
-	c.Start(leader, "later")
-	to(lose)
-	otherAcks.Release() // and with it the snapshot is taken
+	c.Start(leader, l.later)
+	l.when(c, lose, l.later, l.follower)
+	l.otherAcks.Release() // and with it the snapshot is taken
 	done := c.Eventually(500*time.Millisecond, func() bool {
-		return between(c, func() bool { return stage == cut })
+		return between(c, func() bool { return l.stage == cut })
 	})
 	c.Sleep(5 * time.Millisecond)
-	acks.Release()
+	l.acks.Release()
 	c.Sleep(20 * time.Millisecond)
 	done = done && c.AppliedBy(leader) == snapshotEvery+2
 	c.Crash(leader)
@@ -214,4 +249,81 @@ func TestCrashAfterSnapshot2D(t *testing.T) {
 			c.One("all", 3)
 		}
 	})
+}
+
+// TestTermOfSnapshotIsKept2D restarts a server whose log is nothing but a
+// snapshot, beside one that has missed all of it: only the snapshot's term tells
+// which of them is up to date (section 5.4.1).
+func TestTermOfSnapshotIsKept2D(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 6, 3, func(round int) bool { return nothingButSnapshot(t, round) })
+	})
+}
+
+func nothingButSnapshot(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round), labtest.SnapshotEvery(snapshotEvery))
+	defer c.Shutdown()
+	c.One("first", 3)
+	rest := c.Others(c.Leader())
+	behind, ahead := rest[0], rest[1]
+	c.Disconnect(behind)
+	for c.LastApplied()%snapshotEvery != 0 {
+		c.One(c.LastApplied(), 2)
+	}
+	last := c.LastApplied()
+	if !c.Eventually(time.Second, func() bool { return c.AppliedBy(ahead) == last && c.Persister(ahead).SnapshotSize() > 0 }) {
+		return false
+	}
+	c.Crash(c.Others(behind)...)
+	c.Connect(behind)
+	c.Restart(ahead)
+	c.One("next", 2) // at another index, or the ledger differs
+	c.Heal()
+	c.Restart(c.Others(behind, ahead)...)
+	c.One("last", 3)
+	return true
+}
+
+// TestSnapshotBesideCommands2D sends a snapshot to a follower whose service is
+// slow and has not taken all commands yet: it gets them in order, and nothing
+// after the snapshot that this includes.
+func TestSnapshotBesideCommands2D(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 6, 3, func(round int) bool { return slowService(t, round) })
+	})
+}
+
+func slowService(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round), labtest.SnapshotEvery(snapshotEvery))
+	defer c.Shutdown()
+	c.One("first", 3)
+	leader := c.Leader()
+	slow, snapshots := c.Others(leader)[0], 0
+	c.Pause(slow)
+	c.One("taken", 2)
+	c.Sleep(200 * time.Millisecond) // for the follower to hear of it
+	last := 0
+	for k := range snapshotEvery / 2 { // commit together
+		last, _, _ = c.Start(leader, k)
+	}
+	if !c.Eventually(time.Second, func() bool { n, _ := c.Applied(last); return n > 0 }) {
+		return false
+	}
+	c.Sleep(200 * time.Millisecond)
+	c.Disconnect(slow)
+	for k := range snapshotEvery + 5 {
+		c.One(k, 2)
+	}
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		if m.Kind == labtest.Snapshot && m.Reply && m.From == slow {
+			snapshots++
+		}
+		return labrpc.Usual()
+	})
+	c.Connect(slow)
+	came := c.Eventually(2*time.Second, func() bool { return between(c, func() int { return snapshots }) > 0 })
+	c.Sleep(20 * time.Millisecond)
+	c.Resume(slow)
+	c.One("last", 3)
+	return came
 }

@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -126,11 +127,17 @@ func TestElectionUnderLoss2A(t *testing.T) {
 func TestNoElectionWithoutMajority2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5)
-		c.Leader()
-		for range 3 {
-			cut := c.Others()[:3]
-			c.Disconnect(cut...)
-			c.Sleep(2 * time.Second) // an old leader may still believe in itself
+		for round := range 4 {
+			leader := c.Leader()
+			cut := c.Others(leader)[:3]
+			if round%2 == 0 {
+				cut = append(cut[:2], leader)
+			}
+			c.Partition(c.Others(cut...))
+			c.Sleep(2 * time.Second)
+			if round%2 == 0 {
+				c.NoLeader(c.Others(cut...)...)
+			} // else the old leader may still believe in itself
 			for _, i := range c.Others(cut...) {
 				if index, _, isLeader := c.Start(i, "lost"); isLeader {
 					c.Sleep(500 * time.Millisecond)
@@ -166,33 +173,60 @@ func TestKilledServersAreSilent2A(t *testing.T) {
 	})
 }
 
-// TestKillWithBlockedApply2B kills a server while it waits for somebody to take
+// TestKillWithBlockedApply2B kills servers while they wait for somebody to take
 // a command from applyCh, which nobody ever does. In virtual time, goroutines
 // that are left behind fail the test.
 func TestKillWithBlockedApply2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		net := labrpc.MakeNetworkSeed(testkit.Seed(t))
 		defer net.Cleanup()
-		end := net.MakeEnd("self")
 		applyCh := make(chan raft.ApplyMsg)
-		rf := raft.Make([]*labrpc.ClientEnd{end}, 0, raft.MakePersister(), applyCh)
-		testkit.WaitFor(t, labtest.ElectionLimit, "a cluster of one to have a leader", func() bool {
-			_, isLeader := rf.GetState()
-			return isLeader
+		servers := unread(net, 3, applyCh)
+		testkit.WaitFor(t, labtest.AgreementLimit, "a command to be applied", func() bool {
+			for _, rf := range servers {
+				rf.Start("x")
+			}
+			select {
+			case m := <-applyCh:
+				if m.CommandIndex != 1 {
+					t.Fatalf("applied index %d first", m.CommandIndex)
+				}
+				return true
+			default:
+				return false
+			}
 		})
-		for _, want := range []int{1, 2} {
-			if index, _, ok := rf.Start("x"); !ok || index != want {
-				t.Fatalf("Start gave index %d, leader %t; want %d, true", index, ok, want)
+		time.Sleep(2 * time.Second) // blocked by now; they go on without their services
+		testkit.WaitFor(t, labtest.ElectionLimit, "a leader", func() bool {
+			return slices.ContainsFunc(servers, func(rf *raft.Raft) bool {
+				_, isLeader := rf.GetState()
+				return isLeader
+			})
+		})
+		for range 2 {
+			for _, rf := range servers {
+				rf.Kill()
 			}
 		}
-		if m := <-applyCh; m.CommandIndex != 1 {
-			t.Fatalf("applied index %d first", m.CommandIndex)
-		}
-		testkit.Never(t, 100*time.Millisecond, "a leader stopped leading", func() bool { // blocked by now
-			_, isLeader := rf.GetState()
-			return !isLeader
-		})
-		rf.Kill()
-		rf.Kill()
+		labtest.Drain()
 	})
+}
+
+// unread starts n servers that all write to one applyCh.
+func unread(net *labrpc.Network, n int, applyCh chan raft.ApplyMsg) (servers []*raft.Raft) {
+	for i := range n {
+		ends := make([]*labrpc.ClientEnd, n)
+		for j := range ends {
+			name := [2]int{i, j}
+			ends[j] = net.MakeEnd(name)
+			net.Connect(name, j)
+			net.Enable(name, true)
+		}
+		rf := raft.Make(ends, i, raft.MakePersister(), applyCh)
+		server := labrpc.MakeServer()
+		server.AddService(labrpc.MakeService(rf))
+		net.AddServer(i, server)
+		servers = append(servers, rf)
+	}
+	return servers
 }

@@ -95,12 +95,27 @@ func (c *Cluster) serve(s *server, applyCh chan raft.ApplyMsg) {
 	for {
 		select {
 		case m := <-applyCh:
+			c.awaitTurn(s)
 			if err := c.apply(s, m); err != nil {
 				c.fail("server %d %v", s.id, err)
 			}
 		case <-c.done:
 			return
 		}
+	}
+}
+
+// awaitTurn waits while a service pauses.
+func (c *Cluster) awaitTurn(s *server) {
+	c.mu.Lock()
+	paused := s.paused
+	c.mu.Unlock()
+	if paused == nil {
+		return
+	}
+	select {
+	case <-paused:
+	case <-c.done:
 	}
 }
 

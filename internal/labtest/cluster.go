@@ -32,6 +32,7 @@ type Cluster struct {
 	done          chan struct{}
 	running       sync.WaitGroup
 	next          int // where One looks for a leader first
+	wire          *wire
 
 	script sync.Mutex // held while a rule of Direct runs
 
@@ -58,8 +59,9 @@ type server struct {
 
 	// Guarded by the cluster's lock.
 	down     bool
-	applied  int // last index
-	lastTerm int // as GetState told it last
+	paused   chan struct{} // closed when its service goes on; nil: it does not pause
+	applied  int           // last index
+	lastTerm int           // as GetState told it last
 }
 
 // An endName names the end by which one server calls another.
@@ -97,10 +99,16 @@ func New(t testing.TB, n int, options ...Option) *Cluster {
 		servers: make([]*server, n),
 		group:   make([]int, n),
 		leaders: make(map[int]int),
+		wire:    newWire(),
 	}
 	for _, option := range options {
 		option(c)
 	}
+	c.Net.SetTap(func(e labrpc.Event) {
+		if err := c.wire.listen(e); err != nil {
+			c.fail("%v", err)
+		}
+	})
 	for i := range n {
 		c.servers[i] = &server{id: i, down: true, persister: raft.MakePersister()}
 	}
@@ -112,9 +120,16 @@ func New(t testing.TB, n int, options ...Option) *Cluster {
 	return c
 }
 
-// drainTime is for how long applyCh is still read after the servers were
-// killed, for implementations that finish what they were doing.
-const drainTime = time.Second
+// Drain gives killed servers time to finish what they were doing: applyCh is
+// still read, and a ticker may sleep for an election timeout before it looks
+// whether it was killed.
+func Drain() {
+	if testkit.RealTime() {
+		time.Sleep(time.Second)
+		return
+	}
+	time.Sleep(ElectionLimit)
+}
 
 // Shutdown kills all servers and ends the network. It is called when the test
 // ends, and may be called before: a test that makes many clusters should.
@@ -128,7 +143,8 @@ func (c *Cluster) Shutdown() {
 		c.server(i).rf.Kill()
 	}
 	c.Net.Cleanup()
-	time.Sleep(drainTime)
+	Drain()
+	c.Net.SetTap(nil)
 	close(c.done)
 	c.running.Wait()
 }
@@ -138,21 +154,20 @@ func (c *Cluster) Shutdown() {
 func (c *Cluster) Crash(ids ...int) {
 	for _, i := range ids {
 		s := c.server(i)
-		c.mu.Lock()
-		down := s.down
-		if !down {
-			// A copy: what the old incarnation may still write comes too late.
-			c.servers[i] = &server{id: i, rf: s.rf, persister: s.persister.Copy(), down: true}
-		}
-		s.down = true
-		c.mu.Unlock()
-		if down {
+		if !c.Up(i) {
 			continue
 		}
+		// First nobody hears of it any more: what it says must not go beyond what
+		// its persister holds.
 		c.Net.DeleteServer(i)
 		for _, end := range s.ends {
 			c.Net.DeleteEnd(end)
 		}
+		c.mu.Lock()
+		// A copy: what the old incarnation may still write comes too late.
+		c.servers[i] = &server{id: i, rf: s.rf, persister: s.persister.Copy(), down: true}
+		s.down = true
+		c.mu.Unlock()
 		s.rf.Kill()
 	}
 }
@@ -335,4 +350,20 @@ func (c *Cluster) CutRequests(from, to int, cut bool) {
 	if s := c.server(from); len(s.ends) > 0 {
 		c.Net.CutRequests(s.ends[to], cut)
 	}
+}
+
+// Pause keeps the service of server i from reading applyCh, until Resume. It may
+// still take one message, and handle it later.
+func (c *Cluster) Pause(i int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.servers[i].paused = make(chan struct{})
+}
+
+// Resume lets the service of server i go on.
+func (c *Cluster) Resume(i int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.servers[i].paused)
+	c.servers[i].paused = nil
 }

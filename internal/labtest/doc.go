@@ -26,6 +26,9 @@
 //     state that the same commands lead to.
 //   - Election Safety: no two servers lead one term, restarted or not.
 //   - A running server's term never goes back.
+//   - On the wire, by the fields Term, VoteGranted and PreVote where they exist: at
+//     most one server sends AppendEntries or InstallSnapshot in a term, and has
+//     asked for votes in it before; a server has at most one vote in a term.
 //
 // # An adversary
 //

@@ -84,15 +84,7 @@ func message(raw labrpc.Message) Message {
 	if raw.Reply {
 		m.From, m.To = m.To, m.From
 	}
-	_, method, _ := strings.Cut(raw.Method, ".")
-	switch method {
-	case "RequestVote":
-		m.Kind = Vote
-	case "AppendEntries":
-		m.Kind = Append
-	case "InstallSnapshot":
-		m.Kind = Snapshot
-	}
+	m.Kind = kindOf(raw)
 	var signed struct {
 		Term    int
 		PreVote bool
@@ -110,4 +102,18 @@ func message(raw labrpc.Message) Message {
 		m.Kind = PreVote
 	}
 	return m
+}
+
+// kindOf returns the kind by the method alone: Vote for pre-votes, too.
+func kindOf(raw labrpc.Message) Kind {
+	_, method, _ := strings.Cut(raw.Method, ".")
+	switch method {
+	case "RequestVote":
+		return Vote
+	case "AppendEntries":
+		return Append
+	case "InstallSnapshot":
+		return Snapshot
+	}
+	return Other
 }

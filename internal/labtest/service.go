@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"time"
 
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
@@ -88,7 +87,7 @@ func (s *Service) Shutdown() {
 			s.Crash(i)
 		}
 		s.Net.Cleanup()
-		time.Sleep(drainTime)
+		Drain()
 	})
 }
 
@@ -98,18 +97,20 @@ func (s *Service) Crash(ids ...int) {
 	for _, i := range ids {
 		s.mu.Lock()
 		h := s.hosts[i]
-		if !h.down {
-			// A copy: what the old incarnation may still write comes too late.
-			s.hosts[i] = &host{persister: h.persister.Copy(), down: true}
-		}
 		s.mu.Unlock()
 		if h.down {
 			continue
 		}
+		// First nobody hears of it any more: what it says must not go beyond what
+		// its persister holds.
 		s.Net.DeleteServer(i)
 		for _, end := range h.ends {
 			s.Net.DeleteEnd(end)
 		}
+		s.mu.Lock()
+		// A copy: what the old incarnation may still write comes too late.
+		s.hosts[i] = &host{persister: h.persister.Copy(), down: true}
+		s.mu.Unlock()
 		h.Kill()
 	}
 }

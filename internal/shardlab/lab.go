@@ -10,8 +10,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
+	"raftlab/internal/labtest"
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
@@ -84,9 +84,6 @@ func New(t testing.TB) *Lab {
 	}
 }
 
-// farewell is how long the last calls of killed servers may take to end.
-const farewell = 20 * time.Millisecond
-
 // Close crashes every server and ends the network.
 func (lab *Lab) Close() {
 	lab.shut()
@@ -102,7 +99,7 @@ func (lab *Lab) Close() {
 		g.CrashAll()
 	}
 	lab.Net.Cleanup()
-	time.Sleep(farewell)
+	labtest.Drain()
 }
 
 // End makes an end for a client to the server of a name.

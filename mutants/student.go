@@ -1,0 +1,419 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+)
+
+// student is the file in which the mistakes of students are planted: a plain
+// Raft that stands in the place of package raft then. As it is, it is the
+// control.
+const student = "mutants/student/raft.go"
+
+// studentControls are what must pass with the student's Raft as it is: every lab.
+var studentControls = []control{
+	{name: "student-control-2", pkg: "./raft", test: "2A|2B|2C|2D"},
+	{name: "student-control-3", pkg: "./kvraft", test: "3A|3B"},
+	{name: "student-control-4A", pkg: "./shardctrler", test: "4A"},
+	{name: "student-control-4B", pkg: "./shardkv", test: "4B"},
+}
+
+// ofTheSuites are the beginnings of names of files of package raft that stay when
+// another implementation takes its place: what grades it, and the Persister.
+var ofTheSuites = []string{"suite_", "adversary_", "random_", "persister.go"}
+
+// inPlaceOfRaft returns what replaces which file below root, so that source is
+// package raft, with its suites.
+func inPlaceOfRaft(root, source string) (map[string]string, error) {
+	dir, err := filepath.Abs(filepath.Join(root, "raft"))
+	if err != nil {
+		return nil, err
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	replace := make(map[string]string)
+	for _, file := range files {
+		if !ofSuites(filepath.Base(file)) {
+			replace[file] = "" // not there
+		}
+	}
+	replace[filepath.Join(dir, "raft.go")] = source
+	return replace, nil
+}
+
+func ofSuites(name string) bool {
+	for _, prefix := range ofTheSuites {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// studentMutants are mistakes that students make, each with the test of the
+// lab suites that must fail with it.
+var studentMutants = []mutant{
+	// Elections.
+	{
+		name: "student-vote-not-saved", file: student,
+		old:  "\t\trf.votedFor = args.CandidateID\n\t\trf.persist()\n",
+		new:  "\t\trf.votedFor = args.CandidateID\n",
+		test: "TestVoteIsKept2C",
+		why:  "votedFor is not persisted when a vote is granted",
+	},
+	{
+		name: "student-own-vote-not-saved", file: student,
+		old:  "\trf.votedFor = rf.me\n\trf.persist()\n",
+		new:  "\trf.votedFor = rf.me\n",
+		test: "TestOwnVoteIsKept2C",
+		why:  "a candidate does not persist its term and its vote for itself",
+	},
+	{
+		name: "student-vote-forgotten", file: student,
+		old:  "\trf.snapshot = rf.persister.ReadSnapshot()\n",
+		new:  "\trf.votedFor = nobody\n\trf.snapshot = rf.persister.ReadSnapshot()\n",
+		test: "TestVoteIsKept2C",
+		why:  "votedFor is persisted, and nobody after a restart",
+	},
+	{
+		name: "student-term-forgotten", file: student,
+		old:  "\trf.snapshot = rf.persister.ReadSnapshot()\n",
+		new:  "\trf.currentTerm = 0\n\trf.snapshot = rf.persister.ReadSnapshot()\n",
+		test: "TestVoteIsKept2C|TestRestartOfAll2C",
+		why:  "currentTerm is 0 after a restart",
+	},
+	{
+		name: "student-vote-cleared-by-leader", file: student,
+		old:  "\trf.role = follower // a candidate gives way",
+		new:  "\trf.votedFor = nobody\n\trf.role = follower // a candidate gives way",
+		test: "TestVoteOutlivesTheElection2A",
+		why:  "becoming a follower clears votedFor, though the term is the same",
+	},
+	{
+		name: "student-vote-stays", file: student,
+		old:  "rf.currentTerm, rf.votedFor = term, nobody",
+		new:  "rf.currentTerm = term",
+		test: "TestReElection2A|TestManyElections2A",
+		why:  "a newer term does not clear votedFor",
+	},
+	{
+		name: "student-double-vote", file: student,
+		old:  "free := rf.votedFor == nobody || rf.votedFor == args.CandidateID",
+		new:  "free := true",
+		test: "TestOneVoteATerm2A",
+		why:  "a server votes for every candidate of a term",
+	},
+	{
+		name: "student-old-votes-count", file: student,
+		old:  "rf.role != candidate || rf.currentTerm != args.Term || !reply.VoteGranted",
+		new:  "rf.role != candidate || !reply.VoteGranted",
+		test: "TestVotesOfAnOldTerm2A",
+		why:  "votes of an older term are counted",
+	},
+	{
+		name: "student-follower-counts-votes", file: student,
+		old:  "rf.role != candidate || rf.currentTerm != args.Term || !reply.VoteGranted",
+		new:  "rf.role == leader || !reply.VoteGranted",
+		test: "TestVotesOfAnOldTerm2A",
+		why:  "who stood for election counts votes, whatever it has become since",
+	},
+	{
+		name: "student-half-is-majority", file: student,
+		old:  "if *votes > len(rf.peers)/2 {",
+		new:  "if *votes >= len(rf.peers)/2 {",
+		test: "TestNoElectionWithoutMajority2A",
+		why:  "one vote less than a majority elects",
+	},
+	{
+		name: "student-timer-runs-on-after-vote", file: student,
+		old:  "\t\trf.resetElectionTimer()\n\t\treply.VoteGranted = true\n",
+		new:  "\t\treply.VoteGranted = true\n",
+		test: "TestGrantingAVoteRestartsTheTimer2A",
+		why:  "granting a vote does not restart the election timer",
+	},
+	{
+		name: "student-timer-not-random", file: student,
+		old:  "electionTimeout + rand.N(electionTimeout)",
+		new:  "electionTimeout + rand.N(time.Nanosecond)",
+		test: "TestInitialElection2A|TestReElection2A",
+		why:  "all election timeouts are the same, and every vote is split",
+	},
+	{
+		name: "student-candidate-ignores-newer-term", file: student,
+		old:  "\trf.observe(reply.Term)\n\tif rf.role != candidate",
+		new:  "\tif rf.role != candidate",
+		test: "TestCandidateLearnsOfANewerTerm2A",
+		why:  "a candidate does not take over a newer term from a refusal",
+	},
+	{
+		name: "student-leader-ignores-newer-term", file: student,
+		old:  "\trf.observe(reply.Term)\n\tif rf.role != leader || rf.currentTerm != args.Term {\n\t\treturn false\n\t}\n\tif reply.Success {",
+		new:  "\tif rf.role != leader || rf.currentTerm != args.Term {\n\t\treturn false\n\t}\n\tif reply.Success {",
+		test: "TestLeaderLearnsOfItsSuccessor2A",
+		why:  "a leader does not step down when a reply has a newer term",
+	},
+	{
+		name: "student-leads-on-in-newer-term", file: student,
+		old:  "\t\trf.role = follower\n\t\trf.persist()\n",
+		new:  "\t\tif rf.role == candidate {\n\t\t\trf.role = follower\n\t\t}\n\t\trf.persist()\n",
+		test: "TestLeaderLearnsOfItsSuccessor2A|TestReElection2A|TestSplitPartition2A",
+		why:  "a leader takes over a newer term and leads on",
+	},
+	{
+		name: "student-any-log-wins", file: student,
+		old:  "return lastTerm > mine || lastTerm == mine && lastIndex >= rf.lastIndex()",
+		new:  "return lastTerm > 0 || mine >= 0",
+		test: "TestOnlyUpToDateLogsWin2B",
+		why:  "candidates' logs are not compared (section 5.4.1)",
+	},
+	{
+		name: "student-longer-log-wins", file: student,
+		old:  "return lastTerm > mine || lastTerm == mine && lastIndex >= rf.lastIndex()",
+		new:  "return mine == lastTerm && lastIndex >= rf.lastIndex() || lastIndex > rf.lastIndex()",
+		test: "TestOnlyUpToDateLogsWin2B",
+		why:  "logs are compared by length",
+	},
+
+	// Replication.
+	{
+		name: "student-commit-by-counting", file: student,
+		old:  "n > rf.commitIndex && rf.termAt(n) == rf.currentTerm; n-- {",
+		new:  "n > rf.commitIndex; n-- {",
+		test: "TestOldEntriesAreNotCommittedByCounting2C",
+		why:  "an entry of an older term counts as committed once a majority has it (section 5.4.2)",
+	},
+	{
+		name: "student-old-leader-accepted", file: student,
+		old:  "\tif args.Term < rf.currentTerm {\n\t\treturn\n\t}\n\trf.role = follower // a",
+		new:  "\trf.role = follower // a",
+		test: "TestOldLeaderIsRefused2B",
+		why:  "an AppendEntries of an older term is accepted",
+	},
+	{
+		name: "student-delayed-append-truncates", file: student,
+		old:  "if index <= rf.firstIndex || index <= rf.lastIndex() && rf.termAt(index) == e.Term {",
+		new:  "if index <= rf.firstIndex || index <= rf.lastIndex() && rf.termAt(index) == e.Term && i < len(entries)-1 {",
+		test: "TestDelayedAppendRemovesNothing2B",
+		why:  "entries that follow those of a request are removed even where nothing conflicts",
+	},
+	{
+		name: "student-heartbeat-truncates", file: student,
+		old:  "\tfor i, e := range entries {\n",
+		new:  "\tif prev >= rf.firstIndex {\n\t\trf.log = append(rf.log[:prev+1-rf.firstIndex], entries...)\n\t\trf.persist()\n\t\treturn\n\t}\n\tfor i, e := range entries {\n",
+		test: "TestDelayedAppendRemovesNothing2B",
+		why:  "the log is cut at prevLogIndex by every AppendEntries",
+	},
+	{
+		name: "student-heartbeat-not-checked", file: student,
+		old:  "\tif args.PrevLogIndex > rf.lastIndex() {\n",
+		new:  "\tif len(args.Entries) == 0 {\n\t\treply.Success = true\n\t\trf.commit(min(args.LeaderCommit, rf.lastIndex()))\n\t\treturn\n\t}\n\tif args.PrevLogIndex > rf.lastIndex() {\n",
+		test: "TestCommitStopsAtLastNewEntry2B",
+		why:  "a heartbeat is answered without the consistency check",
+	},
+	{
+		name: "student-no-consistency-check", file: student,
+		old:  "if args.PrevLogIndex >= rf.firstIndex && rf.termAt(args.PrevLogIndex) != args.PrevLogTerm {",
+		new:  "if false {",
+		test: "TestStaleLeaderReturns2B|TestFastBackup2B",
+		why:  "prevLogTerm is not compared (section 5.3)",
+	},
+	{
+		name: "student-old-replies-count", file: student,
+		old:  "\tif rf.role != leader || rf.currentTerm != args.Term {\n\t\treturn false\n\t}\n\tif reply.Success {",
+		new:  "\tif rf.role != leader {\n\t\treturn false\n\t}\n\tif reply.Success {",
+		test: "TestRepliesOfAnOldTerm2B",
+		why:  "a reply to a request of an older term is acted on",
+	},
+	{
+		name: "student-matches-whole-log", file: student,
+		old:  "rf.matched(peer, args.PrevLogIndex+len(args.Entries))",
+		new:  "rf.matched(peer, rf.lastIndex())",
+		test: "TestOnlyWhatWasSentCounts2B",
+		why:  "matchIndex is the end of the leader's log when the reply comes, not of what was sent",
+	},
+	{
+		name: "student-match-of-last-leadership", file: student,
+		old:  "\trf.nextIndex, rf.matchIndex = make([]int, len(rf.peers)), make([]int, len(rf.peers))\n",
+		new:  "\tif rf.nextIndex == nil {\n\t\trf.nextIndex, rf.matchIndex = make([]int, len(rf.peers)), make([]int, len(rf.peers))\n\t}\n",
+		test: "TestMatchIndexStartsAgain2B",
+		why:  "a leader goes on with the matchIndex of its last leadership",
+	},
+	{
+		name: "student-backs-up-by-one", file: student,
+		old:  "max(rf.backUp(args.PrevLogIndex, reply), rf.matchIndex[peer]+1)",
+		new:  "rf.nextIndex[peer] - 1",
+		test: "TestFastBackup2B",
+		why:  "a leader finds the point of divergence an entry at a time",
+	},
+	{
+		name: "student-late-refusals-back-up", file: student,
+		old:  "\tif args.PrevLogIndex != rf.nextIndex[peer]-1 {\n\t\treturn false // an answer that comes late: another has moved nextIndex\n\t}\n\trf.nextIndex[peer] = max(rf.backUp(args.PrevLogIndex, reply), rf.matchIndex[peer]+1)\n\treturn true\n",
+		new:  "\trf.nextIndex[peer] -= 3\n\t_ = rf.termAt(rf.nextIndex[peer] - 1)\n\treturn true\n",
+		test: "TestLateRefusals2B",
+		why:  "every refusal, however late, lowers nextIndex, and nothing keeps it above 0",
+	},
+	{
+		name: "student-start-not-saved", file: student,
+		old:  "\trf.log = append(rf.log, Entry{rf.currentTerm, command})\n\trf.persist()\n",
+		new:  "\trf.log = append(rf.log, Entry{rf.currentTerm, command})\n",
+		test: "TestLeaderSavesFirst2C",
+		why:  "a leader does not persist what it takes in",
+	},
+	{
+		name: "student-saved-after-reply", file: student,
+		old:  "\t\trf.log = append(rf.log[:index-rf.firstIndex], entries[i:]...)\n\t\trf.persist()\n",
+		new:  "\t\trf.log = append(rf.log[:index-rf.firstIndex], entries[i:]...)\n\t\ttime.AfterFunc(time.Millisecond, func() { rf.mu.Lock(); rf.persist(); rf.mu.Unlock() })\n",
+		test: "TestAcknowledgedIsSaved2C",
+		why:  "entries are acknowledged before they are persisted",
+	},
+	{
+		name: "student-commands-wait-for-heartbeat", file: student,
+		old:  "\trf.sendDue = time.Now() // with",
+		new:  "\t// with",
+		test: "TestCommitsAtOnce2B",
+		why:  "commands go out with the next heartbeat only",
+	},
+
+	// The gap between unlock and lock.
+	{
+		name: "student-gap-in-broadcast", file: student,
+		old:  "\t\tif rf.role != leader || rf.currentTerm != term || rf.killed() {\n",
+		new:  "\t\tterm = rf.currentTerm\n\t\tif rf.killed() {\n",
+		test: "TestBroadcastInTheGap2A",
+		why:  "a broadcast's goroutines take the lock again, and send the term that is current then, without a look whether they still lead",
+	},
+	{
+		name: "student-gap-in-broadcast-of-a-leader", file: student,
+		old:  "\t\tif rf.role != leader || rf.currentTerm != term || rf.killed() {\n",
+		new:  "\t\tterm = rf.currentTerm\n\t\tif rf.role == candidate || rf.killed() {\n",
+		test: "TestBroadcastInTheGap2A",
+		why:  "a broadcast's goroutines look only whether an election has begun meanwhile",
+	},
+	{
+		name: "student-gap-before-leading", file: student,
+		old:  "\tif *votes > len(rf.peers)/2 {\n\t\trf.lead()\n",
+		new:  "\tif *votes > len(rf.peers)/2 {\n\t\trf.mu.Unlock()\n\t\ttime.Sleep(tickInterval)\n\t\trf.mu.Lock()\n\t\trf.lead()\n",
+		test: "TestElectionLostInTheGap2A",
+		why:  "a candidate that polls its votes leads without a look whether its election is still on",
+	},
+	{
+		name: "student-gap-before-voting", file: student,
+		old:  "\tif free && rf.upToDate(args.LastLogIndex, args.LastLogTerm) {\n",
+		new:  "\tif free && rf.upToDate(args.LastLogIndex, args.LastLogTerm) {\n\t\trf.mu.Unlock()\n\t\ttime.Sleep(time.Microsecond)\n\t\trf.mu.Lock()\n",
+		test: "TestOneVoteATerm2A",
+		why:  "between the look at votedFor and the vote the lock is not held, and another candidate is looked at",
+	},
+	{
+		name: "student-gap-before-asking", file: student,
+		old:  "\tvar reply RequestVoteReply\n",
+		new:  "\trf.mu.Lock()\n\targs.Term = rf.currentTerm\n\trf.mu.Unlock()\n\tvar reply RequestVoteReply\n",
+		test: "TestAskingInTheGap2A",
+		why:  "the goroutines that ask for votes take the lock again, and ask for the term that is current then",
+	},
+	{
+		name: "student-gap-in-applier", file: student,
+		old:  "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n",
+		new:  "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n\t\t\trf.mu.Lock()\n\t\t\trf.lastApplied = rf.commitIndex\n\t\t\trf.mu.Unlock()\n",
+		test: "TestManyCommands2B|TestConcurrentStarts2B",
+		why:  "after sending, lastApplied becomes what commitIndex is by then",
+	},
+
+	// Applying and snapshots.
+	{
+		name: "student-lock-held-while-applying", file: student,
+		old:  "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n\t\tcase <-rf.stop:\n\t\t\treturn\n\t\t}\n",
+		new:  "\t\trf.mu.Lock()\n\t\trf.applyCh <- msg\n\t\trf.mu.Unlock()\n",
+		test: "TestSnapshotUnderLoad2D",
+		why:  "the lock is held while a command is handed to the service, which calls Snapshot",
+	},
+	{
+		name: "student-lock-held-while-calling", file: student,
+		old:  "\tvar reply AppendEntriesReply\n\tif !rf.peers[peer].Call(\"Raft.AppendEntries\", args, &reply) {\n\t\treturn false\n\t}\n\trf.mu.Lock()\n",
+		new:  "\tvar reply AppendEntriesReply\n\trf.mu.Lock()\n\tif !rf.peers[peer].Call(\"Raft.AppendEntries\", args, &reply) {\n\t\trf.mu.Unlock()\n\t\treturn false\n\t}\n",
+		test: "TestInitialElection2A",
+		why:  "the lock is held while an RPC is waited for",
+	},
+	{
+		name: "student-applies-by-goroutines", file: student,
+		old:  "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n\t\tcase <-rf.stop:\n\t\t\treturn\n\t\t}\n",
+		new:  "\t\tgo func() {\n\t\t\tselect {\n\t\t\tcase rf.applyCh <- msg:\n\t\t\tcase <-rf.stop:\n\t\t\t}\n\t\t}()\n",
+		test: "TestManyCommands2B|TestConcurrentStarts2B",
+		why:  "each command is sent to the service by a goroutine of its own, in any order",
+	},
+	{
+		name: "student-stale-snapshot-accepted", file: student,
+		old:  "\tif args.LastIncludedIndex <= rf.commitIndex {\n\t\treturn // what is committed here will be applied\n\t}\n\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n",
+		new:  "\trf.log, rf.firstIndex, rf.snapshot = []Entry{{Term: args.LastIncludedTerm}}, args.LastIncludedIndex, args.Data\n\trf.commitIndex, rf.lastApplied = args.LastIncludedIndex-1, args.LastIncludedIndex-1\n",
+		test: "TestStaleSnapshot2D",
+		why:  "a snapshot older than the state is installed",
+	},
+	{
+		name: "student-snapshot-beside-applier", file: student,
+		old: "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commit(args.LastIncludedIndex)\n",
+		new: "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commitIndex, rf.lastApplied = args.LastIncludedIndex, args.LastIncludedIndex\n\tgo func() {\n\t\tselect {\n\t\tcase rf.applyCh <- ApplyMsg{SnapshotValid: true, Snapshot: args.Data, SnapshotTerm: args.LastIncludedTerm, SnapshotIndex: args.LastIncludedIndex}:\n\t\tcase <-rf.stop:\n\t\t}\n\t}()\n",
+		also: []edit{{
+			old: "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n\t\tcase <-rf.stop:\n\t\t\treturn\n\t\t}\n",
+			new: "\t\trf.mu.Lock()\n\t\tbatch := []ApplyMsg{msg}\n\t\tfor rf.lastApplied < rf.commitIndex {\n\t\t\trf.lastApplied++\n\t\t\tbatch = append(batch, ApplyMsg{CommandValid: true, Command: rf.log[rf.lastApplied-rf.firstIndex].Command, CommandIndex: rf.lastApplied})\n\t\t}\n\t\trf.mu.Unlock()\n\t\tfor _, msg := range batch {\n\t\t\tselect {\n\t\t\tcase rf.applyCh <- msg:\n\t\t\tcase <-rf.stop:\n\t\t\t\treturn\n\t\t\t}\n\t\t}\n",
+		}},
+		test: "TestSnapshotBesideCommands2D",
+		why:  "a snapshot goes to the service from a goroutine of its own, while the applier sends the commands that it has taken",
+	},
+	{
+		name: "student-snapshot-undone-by-applier", file: student,
+		old: "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commit(args.LastIncludedIndex)\n",
+		new: "\trf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)\n\trf.persist()\n\trf.commitIndex, rf.lastApplied = args.LastIncludedIndex, args.LastIncludedIndex\n\tgo func() {\n\t\tselect {\n\t\tcase rf.applyCh <- ApplyMsg{SnapshotValid: true, Snapshot: args.Data, SnapshotTerm: args.LastIncludedTerm, SnapshotIndex: args.LastIncludedIndex}:\n\t\tcase <-rf.stop:\n\t\t}\n\t}()\n",
+		also: []edit{{
+			old: "\t\trf.lastApplied++\n\t\tmsg = ApplyMsg{CommandValid: true, Command: rf.log[rf.lastApplied-rf.firstIndex].Command, CommandIndex: rf.lastApplied}\n",
+			new: "\t\tnext := rf.lastApplied + 1\n\t\tmsg = ApplyMsg{CommandValid: true, Command: rf.log[next-rf.firstIndex].Command, CommandIndex: next}\n",
+		}, {
+			old: "\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n",
+			new: "\t\tcase rf.applyCh <- msg:\n\t\t\trf.mu.Lock()\n\t\t\trf.lastApplied = max(msg.CommandIndex, msg.SnapshotIndex)\n\t\t\trf.mu.Unlock()\n",
+		}},
+		test: "TestSnapshotBesideCommands2D",
+		why:  "when it has sent a command, the applier sets lastApplied to its index, which a snapshot has moved on meanwhile",
+	},
+	{
+		name: "student-snapshot-drops-later-entries", file: student,
+		old:  "\tif index <= rf.lastIndex() && rf.termAt(index) == term {\n\t\trest = rf.from(index + 1) // Figure 13, step 6\n",
+		new:  "\tif index <= rf.lastApplied {\n\t\trest = rf.from(index + 1)\n",
+		test: "TestSnapshotKeepsLaterEntries2D",
+		why:  "a snapshot removes entries after it that were acknowledged",
+	},
+	{
+		name: "student-snapshot-not-saved", file: student,
+		old:  "rf.persister.Save(state.Bytes(), rf.snapshot)",
+		new:  "rf.persister.Save(state.Bytes(), rf.persister.ReadSnapshot())",
+		test: "TestSnapshots2D|TestRestartFromSnapshots2D",
+		why:  "a snapshot is not persisted",
+	},
+	{
+		name: "student-snapshot-lost-by-save", file: student,
+		old:  "\t\trf.log = append(rf.log[:index-rf.firstIndex], entries[i:]...)\n\t\trf.persist()\n",
+		new:  "\t\trf.log = append(rf.log[:index-rf.firstIndex], entries[i:]...)\n\t\trf.persist()\n\t\trf.persister.Save(rf.persister.ReadRaftState(), nil)\n",
+		test: "TestStateSurvivesCommands2D",
+		why:  "a save of the Raft state loses the snapshot",
+	},
+	{
+		name: "student-snapshot-term-lost", file: student,
+		old:  "\trf.snapshot = rf.persister.ReadSnapshot()\n",
+		new:  "\trf.log[0].Term = 0\n\trf.snapshot = rf.persister.ReadSnapshot()\n",
+		test: "TestTermOfSnapshotIsKept2D",
+		why:  "lastIncludedTerm is 0 after a restart",
+	},
+	{
+		name: "student-snapshot-applied-again", file: student,
+		old:  "rf.commitIndex, rf.lastApplied = rf.firstIndex, rf.firstIndex",
+		new:  "rf.commitIndex, rf.lastApplied = rf.firstIndex, max(rf.firstIndex, 1)-1",
+		test: "TestRestartFromSnapshots2D|TestSnapshotAfterRestart2D",
+		why:  "after a restart the snapshot is handed to the service that has it",
+	},
+	{
+		name: "student-killed-not-silent", file: student,
+		old:  "\tfor !rf.killed() {\n\t\trf.mu.Lock()\n\t\tnow",
+		new:  "\tfor {\n\t\trf.mu.Lock()\n\t\tnow",
+		test: "TestKilledServersAreSilent2A",
+		why:  "a killed server's ticker goes on",
+	},
+}

@@ -1,0 +1,553 @@
+// Package raft is Raft as a student of a course writes it: one mutex, one
+// ticker, a goroutine for each RPC, and Figures 2 and 13 of the paper in plain
+// form, without pre-vote, pipelining or anything else that the labs do not ask
+// for. It is correct, and the control of the mutants: in the place of
+// raftlab/raft it passes the suites of all labs, and with a student's mistake
+// planted in it, it does not.
+package raft
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"raftlab/labgob"
+	"raftlab/labrpc"
+)
+
+const (
+	heartbeatInterval = 100 * time.Millisecond
+	electionTimeout   = 300 * time.Millisecond // to twice as much, at random (section 5.2)
+	tickInterval      = 10 * time.Millisecond
+)
+
+// ApplyMsg hands the service a committed command, or a snapshot in the place of
+// all commands up to its index.
+type ApplyMsg struct {
+	CommandValid bool
+	Command      any
+	CommandIndex int
+
+	SnapshotValid bool
+	Snapshot      []byte
+	SnapshotTerm  int
+	SnapshotIndex int
+}
+
+// An Entry is a command in the log, with the term in which a leader took it in.
+type Entry struct {
+	Term    int
+	Command any
+}
+
+type role int
+
+const (
+	follower role = iota
+	candidate
+	leader
+)
+
+// Raft is one server. Its lock guards all that follows it; methods that begin
+// without taking it are called with it held. It is never held while an RPC
+// or the service is waited for.
+type Raft struct {
+	peers     []*labrpc.ClientEnd
+	me        int
+	persister *Persister
+	applyCh   chan ApplyMsg
+	stop      chan struct{} // closed by Kill
+	kill      sync.Once
+
+	mu          sync.Mutex
+	role        role
+	electionDue time.Time // a follower or candidate stands for election then
+	sendDue     time.Time // a leader sends its next AppendEntries then
+	committed   *sync.Cond
+
+	// Persistent (Figure 2). log[0] stands for the last entry that the snapshot
+	// includes; log[i] has index firstIndex+i.
+	currentTerm int
+	votedFor    int // nobody: none
+	log         []Entry
+	firstIndex  int
+	snapshot    []byte
+
+	// Volatile.
+	commitIndex int
+	lastApplied int
+	nextIndex   []int // of the leader
+	matchIndex  []int // of the leader
+}
+
+const nobody = -1
+
+// Make starts server me from what persister holds. Commands go to applyCh as
+// they commit.
+func Make(peers []*labrpc.ClientEnd, me int, persister *Persister, applyCh chan ApplyMsg) *Raft {
+	rf := &Raft{
+		peers:     peers,
+		me:        me,
+		persister: persister,
+		applyCh:   applyCh,
+		stop:      make(chan struct{}),
+	}
+	rf.committed = sync.NewCond(&rf.mu)
+	rf.readPersist()
+	rf.commitIndex, rf.lastApplied = rf.firstIndex, rf.firstIndex
+	rf.resetElectionTimer()
+	go rf.ticker()
+	go rf.applier()
+	return rf
+}
+
+// Kill stops the server.
+func (rf *Raft) Kill() {
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	rf.kill.Do(func() { close(rf.stop) })
+	rf.committed.Broadcast()
+}
+
+func (rf *Raft) killed() bool {
+	select {
+	case <-rf.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// GetState returns the current term, and whether this server believes to lead it.
+func (rf *Raft) GetState() (term int, isLeader bool) {
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	return rf.currentTerm, rf.role == leader
+}
+
+// Start begins agreement on a command, if this server leads.
+func (rf *Raft) Start(command any) (index int, term int, isLeader bool) {
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	if rf.role != leader || rf.killed() {
+		return -1, rf.currentTerm, false
+	}
+	rf.log = append(rf.log, Entry{rf.currentTerm, command})
+	rf.persist()
+	rf.sendDue = time.Now() // with whatever else comes until the next tick
+	return rf.lastIndex(), rf.currentTerm, true
+}
+
+// The log.
+
+func (rf *Raft) lastIndex() int         { return rf.firstIndex + len(rf.log) - 1 }
+func (rf *Raft) termAt(index int) int   { return rf.log[index-rf.firstIndex].Term }
+func (rf *Raft) from(index int) []Entry { return append([]Entry(nil), rf.log[index-rf.firstIndex:]...) }
+
+// compact replaces the log up to index by a snapshot.
+func (rf *Raft) compact(index, term int, snapshot []byte) {
+	var rest []Entry
+	if index <= rf.lastIndex() && rf.termAt(index) == term {
+		rest = rf.from(index + 1) // Figure 13, step 6
+	}
+	rf.log = append([]Entry{{Term: term}}, rest...)
+	rf.firstIndex, rf.snapshot = index, snapshot
+}
+
+// persist saves what must survive a crash, before anybody learns of it.
+func (rf *Raft) persist() {
+	var state bytes.Buffer
+	e := labgob.NewEncoder(&state)
+	for _, v := range []any{rf.currentTerm, rf.votedFor, rf.firstIndex, rf.log} {
+		if err := e.Encode(v); err != nil {
+			panic(fmt.Sprintf("server %d cannot encode its state: %v", rf.me, err))
+		}
+	}
+	rf.persister.Save(state.Bytes(), rf.snapshot)
+}
+
+func (rf *Raft) readPersist() {
+	state := rf.persister.ReadRaftState()
+	if len(state) == 0 { // the first start
+		rf.votedFor, rf.log = nobody, make([]Entry, 1)
+		return
+	}
+	d := labgob.NewDecoder(bytes.NewReader(state))
+	for _, v := range []any{&rf.currentTerm, &rf.votedFor, &rf.firstIndex, &rf.log} {
+		if err := d.Decode(v); err != nil {
+			panic(fmt.Sprintf("server %d cannot decode its state: %v", rf.me, err))
+		}
+	}
+	rf.snapshot = rf.persister.ReadSnapshot()
+}
+
+// Elections (section 5.2).
+
+// ticker looks at the time, again and again, and does what is due.
+func (rf *Raft) ticker() {
+	for !rf.killed() {
+		rf.mu.Lock()
+		now := time.Now()
+		if rf.role == leader && !now.Before(rf.sendDue) {
+			rf.broadcast()
+		}
+		if rf.role != leader && !now.Before(rf.electionDue) {
+			rf.stand()
+		}
+		rf.mu.Unlock()
+		time.Sleep(tickInterval)
+	}
+}
+
+func (rf *Raft) resetElectionTimer() {
+	rf.electionDue = time.Now().Add(electionTimeout + rand.N(electionTimeout))
+}
+
+// observe takes over a newer term: whoever was leader or candidate is a follower
+// then (section 5.1).
+func (rf *Raft) observe(term int) {
+	if term > rf.currentTerm {
+		rf.currentTerm, rf.votedFor = term, nobody
+		rf.role = follower
+		rf.persist()
+	}
+}
+
+// stand begins an election.
+func (rf *Raft) stand() {
+	rf.role = candidate
+	rf.currentTerm++
+	rf.votedFor = rf.me
+	rf.persist()
+	rf.resetElectionTimer()
+	args := RequestVoteArgs{rf.currentTerm, rf.me, rf.lastIndex(), rf.termAt(rf.lastIndex())}
+	votes := 1
+	for peer := range rf.peers {
+		if peer != rf.me {
+			go rf.askForVote(peer, args, &votes)
+		}
+	}
+}
+
+// askForVote asks one peer; votes counts those of the election.
+func (rf *Raft) askForVote(peer int, args RequestVoteArgs, votes *int) {
+	var reply RequestVoteReply
+	if !rf.peers[peer].Call("Raft.RequestVote", args, &reply) {
+		return
+	}
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	rf.observe(reply.Term)
+	if rf.role != candidate || rf.currentTerm != args.Term || !reply.VoteGranted {
+		return // while the lock was not held, the election ended
+	}
+	*votes++
+	if *votes > len(rf.peers)/2 {
+		rf.lead()
+	}
+}
+
+func (rf *Raft) lead() {
+	rf.role = leader
+	rf.nextIndex, rf.matchIndex = make([]int, len(rf.peers)), make([]int, len(rf.peers))
+	for peer := range rf.peers {
+		rf.nextIndex[peer] = rf.lastIndex() + 1
+	}
+	rf.broadcast()
+}
+
+type RequestVoteArgs struct {
+	Term         int
+	CandidateID  int
+	LastLogIndex int
+	LastLogTerm  int
+}
+
+type RequestVoteReply struct {
+	Term        int
+	VoteGranted bool
+}
+
+// RequestVote answers a candidate (Figure 2).
+func (rf *Raft) RequestVote(args RequestVoteArgs, reply *RequestVoteReply) {
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	rf.observe(args.Term)
+	reply.Term = rf.currentTerm
+	if args.Term < rf.currentTerm {
+		return
+	}
+	free := rf.votedFor == nobody || rf.votedFor == args.CandidateID
+	if free && rf.upToDate(args.LastLogIndex, args.LastLogTerm) {
+		rf.votedFor = args.CandidateID
+		rf.persist()
+		rf.resetElectionTimer()
+		reply.VoteGranted = true
+	}
+}
+
+// upToDate says whether a candidate's log has all that may be committed (section
+// 5.4.1).
+func (rf *Raft) upToDate(lastIndex, lastTerm int) bool {
+	mine := rf.termAt(rf.lastIndex())
+	return lastTerm > mine || lastTerm == mine && lastIndex >= rf.lastIndex()
+}
+
+// Replication (section 5.3).
+
+// broadcast sends each peer what it lacks, or a heartbeat.
+func (rf *Raft) broadcast() {
+	rf.sendDue = time.Now().Add(heartbeatInterval)
+	for peer := range rf.peers {
+		if peer != rf.me {
+			go rf.replicate(peer, rf.currentTerm)
+		}
+	}
+}
+
+// replicate sends a peer what it lacks; if it refuses, what it lacks before that.
+func (rf *Raft) replicate(peer, term int) {
+	for again := true; again; {
+		rf.mu.Lock()
+		if rf.role != leader || rf.currentTerm != term || rf.killed() {
+			rf.mu.Unlock()
+			return // since broadcast let go of the lock
+		}
+		if rf.nextIndex[peer] <= rf.firstIndex {
+			args := InstallSnapshotArgs{term, rf.me, rf.firstIndex, rf.log[0].Term, rf.snapshot}
+			rf.mu.Unlock()
+			again = rf.sendSnapshot(peer, args)
+		} else {
+			prev := rf.nextIndex[peer] - 1
+			args := AppendEntriesArgs{term, rf.me, prev, rf.termAt(prev), rf.from(prev + 1), rf.commitIndex}
+			rf.mu.Unlock()
+			again = rf.sendEntries(peer, args)
+		}
+	}
+}
+
+// sendEntries sends one AppendEntries, and says whether to try again at once.
+func (rf *Raft) sendEntries(peer int, args AppendEntriesArgs) (again bool) {
+	var reply AppendEntriesReply
+	if !rf.peers[peer].Call("Raft.AppendEntries", args, &reply) {
+		return false
+	}
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	rf.observe(reply.Term)
+	if rf.role != leader || rf.currentTerm != args.Term {
+		return false
+	}
+	if reply.Success {
+		rf.matched(peer, args.PrevLogIndex+len(args.Entries))
+		return false
+	}
+	if args.PrevLogIndex != rf.nextIndex[peer]-1 {
+		return false // an answer that comes late: another has moved nextIndex
+	}
+	rf.nextIndex[peer] = max(rf.backUp(args.PrevLogIndex, reply), rf.matchIndex[peer]+1)
+	return true
+}
+
+// matched notes that a peer's log is like ours up to index.
+func (rf *Raft) matched(peer, index int) {
+	if index <= rf.matchIndex[peer] {
+		return // an answer that comes late
+	}
+	rf.matchIndex[peer], rf.nextIndex[peer] = index, index+1
+	for n := rf.lastIndex(); n > rf.commitIndex && rf.termAt(n) == rf.currentTerm; n-- {
+		if rf.onMajority(n) { // and of this term (section 5.4.2)
+			rf.commit(n)
+			return
+		}
+	}
+}
+
+func (rf *Raft) onMajority(index int) bool {
+	count := 1 // me
+	for _, match := range rf.matchIndex {
+		if match >= index {
+			count++
+		}
+	}
+	return count > len(rf.peers)/2
+}
+
+// backUp returns where to go on after a refusal: behind our last entry of the
+// term with which the follower disagrees, or at its first one of that term.
+func (rf *Raft) backUp(prev int, reply AppendEntriesReply) int {
+	for index := min(prev, rf.lastIndex()); index > rf.firstIndex && rf.termAt(index) >= reply.ConflictTerm; index-- {
+		if rf.termAt(index) == reply.ConflictTerm {
+			return index + 1
+		}
+	}
+	return reply.ConflictIndex
+}
+
+type AppendEntriesArgs struct {
+	Term         int
+	LeaderID     int
+	PrevLogIndex int
+	PrevLogTerm  int
+	Entries      []Entry
+	LeaderCommit int
+}
+
+type AppendEntriesReply struct {
+	Term    int
+	Success bool
+	// Of a refusal: the term of the follower's entry at PrevLogIndex (0: it has
+	// none), and the first index of that term (the end of the log).
+	ConflictTerm  int
+	ConflictIndex int
+}
+
+// AppendEntries takes in what a leader sends (Figure 2).
+func (rf *Raft) AppendEntries(args AppendEntriesArgs, reply *AppendEntriesReply) {
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	rf.observe(args.Term)
+	reply.Term = rf.currentTerm
+	if args.Term < rf.currentTerm {
+		return
+	}
+	rf.role = follower // a candidate gives way to the leader of its term
+	rf.resetElectionTimer()
+	if args.PrevLogIndex > rf.lastIndex() {
+		reply.ConflictIndex = rf.lastIndex() + 1
+		return
+	}
+	if args.PrevLogIndex >= rf.firstIndex && rf.termAt(args.PrevLogIndex) != args.PrevLogTerm {
+		reply.ConflictTerm = rf.termAt(args.PrevLogIndex)
+		reply.ConflictIndex = rf.firstOf(args.PrevLogIndex)
+		return
+	}
+	rf.merge(args.PrevLogIndex, args.Entries)
+	reply.Success = true
+	rf.commit(min(args.LeaderCommit, args.PrevLogIndex+len(args.Entries)))
+}
+
+// firstOf returns the first index of the term at index.
+func (rf *Raft) firstOf(index int) int {
+	first := index
+	for first > rf.firstIndex+1 && rf.termAt(first-1) == rf.termAt(index) {
+		first--
+	}
+	return first
+}
+
+// merge brings the log to hold entries after prev. Only a conflict removes what
+// follows: the request may be an old one.
+func (rf *Raft) merge(prev int, entries []Entry) {
+	for i, e := range entries {
+		index := prev + 1 + i
+		if index <= rf.firstIndex || index <= rf.lastIndex() && rf.termAt(index) == e.Term {
+			continue
+		}
+		rf.log = append(rf.log[:index-rf.firstIndex], entries[i:]...)
+		rf.persist()
+		return
+	}
+}
+
+// Snapshots (section 7, Figure 13).
+
+// Snapshot tells that the service has a snapshot of all up to index, so that
+// the log is not needed that far.
+func (rf *Raft) Snapshot(index int, snapshot []byte) {
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	if index <= rf.firstIndex || index > rf.lastApplied {
+		return
+	}
+	rf.compact(index, rf.termAt(index), snapshot)
+	rf.persist()
+}
+
+type InstallSnapshotArgs struct {
+	Term              int
+	LeaderID          int
+	LastIncludedIndex int
+	LastIncludedTerm  int
+	Data              []byte
+}
+
+type InstallSnapshotReply struct{ Term int }
+
+// InstallSnapshot takes a leader's snapshot, which the applier hands on.
+func (rf *Raft) InstallSnapshot(args InstallSnapshotArgs, reply *InstallSnapshotReply) {
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	rf.observe(args.Term)
+	reply.Term = rf.currentTerm
+	if args.Term < rf.currentTerm {
+		return
+	}
+	rf.role = follower
+	rf.resetElectionTimer()
+	if args.LastIncludedIndex <= rf.commitIndex {
+		return // what is committed here will be applied
+	}
+	rf.compact(args.LastIncludedIndex, args.LastIncludedTerm, args.Data)
+	rf.persist()
+	rf.commit(args.LastIncludedIndex)
+}
+
+// sendSnapshot sends a snapshot, and says whether to go on with entries at once.
+func (rf *Raft) sendSnapshot(peer int, args InstallSnapshotArgs) (again bool) {
+	var reply InstallSnapshotReply
+	if !rf.peers[peer].Call("Raft.InstallSnapshot", args, &reply) {
+		return false
+	}
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	rf.observe(reply.Term)
+	if rf.role != leader || rf.currentTerm != args.Term {
+		return false
+	}
+	rf.matched(peer, args.LastIncludedIndex)
+	return true
+}
+
+// Applying.
+
+func (rf *Raft) commit(index int) {
+	if index > rf.commitIndex {
+		rf.commitIndex = index
+		rf.committed.Broadcast()
+	}
+}
+
+// applier is the one goroutine that writes to applyCh.
+func (rf *Raft) applier() {
+	for {
+		msg, ok := rf.nextToApply()
+		if !ok {
+			return
+		}
+		select {
+		case rf.applyCh <- msg: // without the lock: its reader may call Snapshot
+		case <-rf.stop:
+			return
+		}
+	}
+}
+
+// nextToApply waits for what is applied next; ok is false after Kill.
+func (rf *Raft) nextToApply() (msg ApplyMsg, ok bool) {
+	rf.mu.Lock()
+	defer rf.mu.Unlock()
+	for rf.lastApplied >= rf.commitIndex && !rf.killed() {
+		rf.committed.Wait()
+	}
+	if rf.lastApplied < rf.firstIndex {
+		rf.lastApplied = rf.firstIndex
+		msg = ApplyMsg{SnapshotValid: true, Snapshot: rf.snapshot, SnapshotTerm: rf.log[0].Term, SnapshotIndex: rf.firstIndex}
+	} else if rf.lastApplied < rf.commitIndex {
+		rf.lastApplied++
+		msg = ApplyMsg{CommandValid: true, Command: rf.log[rf.lastApplied-rf.firstIndex].Command, CommandIndex: rf.lastApplied}
+	}
+	return msg, !rf.killed()
+}
