@@ -11,51 +11,61 @@ import (
 	"testing"
 )
 
-// suites are the files of package raft that grade any implementation.
-var suites = []string{"suite_", "adversary_", "random_"}
-
-// TestSuitesNeedOnlyTheLabAPI compiles the suites, this package, and what stands
-// on Raft with its tests, against a package raft with nothing but the lab's
-// names, as a student's has it.
+// TestSuitesNeedOnlyTheLabAPI compiles each lab's suites, and what stands on its
+// package with its tests, against a package with nothing but the lab's names, as
+// a student's has it.
 func TestSuitesNeedOnlyTheLabAPI(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("no go command")
 	}
-	dir := filepath.Join("..", "..", "raft")
+	for pkg, users := range map[string][]string{
+		"raft":        {"./raft", "./rsm/...", "./kvraft", "./shardctrler", "./shardkv"},
+		"kvraft":      {"./kvraft"},
+		"shardctrler": {"./shardctrler", "./internal/shardlab"},
+		"shardkv":     {"./shardkv"},
+	} {
+		t.Run(pkg, func(t *testing.T) {
+			overlay := filepath.Join(t.TempDir(), "overlay.json")
+			data, err := json.Marshal(map[string]any{"Replace": withLabAPI(t, pkg)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(overlay, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("go", append([]string{"vet", "-overlay", overlay}, users...)...)
+			cmd.Dir = filepath.Join("..", "..")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("the suites use more than the lab's API: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// withLabAPI returns an overlay that leaves of a package what grades any
+// implementation, and puts the lab's names in the place of the rest.
+func withLabAPI(t *testing.T, pkg string) map[string]string {
+	dir := filepath.Join("..", "..", pkg)
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files in %s: %v", dir, err)
 	}
 	replace := make(map[string]string)
-	kept := 0
 	for _, file := range files {
-		if isSuite(filepath.Base(file)) {
-			kept++
-			continue
+		if !grades(filepath.Base(file)) {
+			replace[abs(t, file)] = "" // not there
 		}
-		replace[abs(t, file)] = "" // not there
 	}
-	if kept < 5 {
-		t.Fatalf("only %d files of the suites in %s", kept, dir)
+	if len(replace) == len(files) {
+		t.Fatalf("no suites in %s", dir)
 	}
-	replace[abs(t, filepath.Join(dir, "raft.go"))] = abs(t, filepath.Join("testdata", "labapi.go.txt"))
-	overlay := filepath.Join(t.TempDir(), "overlay.json")
-	data, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(overlay, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("go", "vet", "-overlay", overlay, "./raft", "./rsm/...", "./kvraft", "./shardctrler", "./shardkv")
-	cmd.Dir = filepath.Join("..", "..")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("the suites use more than the lab's API: %v\n%s", err, out)
-	}
+	replace[abs(t, filepath.Join(dir, "doc.go"))] = abs(t, filepath.Join("testdata", pkg+".go.txt"))
+	return replace
 }
 
-func isSuite(name string) bool {
-	for _, prefix := range suites {
+// grades says whether a file of a lab's package grades any implementation.
+func grades(name string) bool {
+	for _, prefix := range []string{"suite_", "adversary_", "random_test", "export_test"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

@@ -1,0 +1,54 @@
+package shardkv
+
+import (
+	"raftlab/kv"
+	"raftlab/rsm"
+)
+
+// Machine is a group's state machine, for tests that say what its log holds.
+type Machine = state
+
+// The commands of a group's own.
+const (
+	KindConfig = kindConfig
+	KindRemove = kindRemove
+	KindDecide = kindDecide
+	KindForget = kindForget
+)
+
+// NewMachine returns the state machine of a group that has no configuration.
+func NewMachine(gid int) *Machine { return newState(gid, kv.Limits{}, rsm.DefaultMaxSessions) }
+
+// Outcomes returns those of the transactions that are decided and not over.
+func (st *state) Outcomes() []TxnResult {
+	var all []TxnResult
+	for i := range st.shards {
+		if d := st.shards[i].data; d != nil {
+			for _, r := range d.txns.records {
+				if r.Decided {
+					all = append(all, r.Outcome)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// Outgoing returns a shard's data as they go to its next owner.
+func (st *state) Outgoing(shard int) []byte {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	encoded, err := st.shards[shard].data.capture()()
+	if err != nil {
+		panic(err)
+	}
+	return encoded
+}
+
+// PieceAt returns the piece of an encoded shard that begins at offset.
+func PieceAt(encoded []byte, offset int) *Piece { return piece(encoded, checksum(encoded), offset) }
+
+// Foretell says what a leader answers without the log, if anything.
+func (st *state) Foretell(client, seq uint64, c Command) (result Result, fresh bool) {
+	return st.foretell(client, seq, &c)
+}
