@@ -267,18 +267,16 @@ func (f *simFlags) replayAll(ctx context.Context, out io.Writer) error {
 		if f.explain || f.verbose {
 			out.Write(o.Output)
 		}
-		what := "passes now"
-		switch {
-		case o.Verdict == sim.Pass:
-		case o.Hash == r.Hash:
-			what = "fails, to the byte as then"
-		case o.Signature() == r.Signature():
-			what = "fails in the same way"
-		default:
-			what = "fails in another way"
+		if o.Verdict == sim.Pass {
+			fmt.Fprintf(out, "%s: %s passes now\n", name, r.Case.Test)
+			continue
 		}
-		if o.Verdict != sim.Pass {
-			failed++
+		failed++
+		what := "fails in another way"
+		if o.Hash == r.Hash {
+			what = "fails, to the byte as then"
+		} else if o.Signature() == r.Signature() {
+			what = "fails in the same way"
 		}
 		fmt.Fprintf(out, "%s: %s %s: %s %s\n", name, r.Case.Test, what, o.Verdict, o.Detail)
 	}
