@@ -26,9 +26,9 @@
 // WASM builds for wasip1/wasm and runs under wazero, with a seeded source of
 // randomness and a clock that the host owns. Nothing is patched, so any Go
 // version will do. It has no race detector, no sockets and no exploration, runs
-// goroutines first come, first served, and takes about ten times the CPU time. Its runs happen in workers, which are
-// this same program started again with RAFTLAB_SIM_WORKER set: importing the
-// package is all that this needs.
+// goroutines first come, first served, and takes about ten times the CPU time.
+// Its runs happen in workers, which are this same program started again with
+// RAFTLAB_SIM_WORKER set: importing the package is all that this needs.
 //
 // # Time
 //
