@@ -6,23 +6,21 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // Every name in code type in docs/paper-map.md is declared in the core, the
 // runtime or rsm, so that the map does not lead astray.
 func TestPaperMapNamesWhatExists(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "paper-map.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var code strings.Builder
 	for _, dir := range []string{"raft/core", "raft", "rsm"} {
 		files, _ := filepath.Glob(filepath.Join("..", "..", dir, "*.go"))
 		for _, file := range files {
 			src, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			code.Write(src)
 		}
 	}
