@@ -1,0 +1,165 @@
+package node
+
+import (
+	"errors"
+	"io"
+
+	"raftlab/raft/core"
+)
+
+// Storage is a host's durable memory: the hard state, the log and the newest
+// snapshot of each of its groups. One Storage serves all groups of a host, so
+// that the writes of many groups share one sync.
+//
+// A Storage belongs to one cluster and one host for its whole life, see
+// [Storage.Identity].
+//
+// Save is called by one goroutine at a time. The other methods may be called
+// from any goroutine, also while Save runs. After an error of Save the host
+// acknowledges nothing more and stops: a failed sync is never retried.
+type Storage interface {
+	// Identity returns the cluster and the host that the storage was created
+	// for. A host refuses a storage that is not its own.
+	Identity() Identity
+	// Groups returns the groups that the storage holds, in ascending order.
+	Groups() ([]GroupID, error)
+	// Load returns what is stored of a group. The state of a group that was
+	// never saved is the zero State.
+	Load(group GroupID) (State, error)
+	// Save stores the updates. All of them are durable when Save returns nil.
+	// After a crash during Save each update is there whole or not at all, and
+	// none is there without those before it. The updates name each group at
+	// most once. Save keeps neither the slice nor the entries' data.
+	Save(updates []Update) error
+	// Entries returns stored entries of a group from index lo on, in order: up
+	// to and including hi, at most about maxBytes of data, but at least one.
+	// The error matches [ErrCompacted] if lo is no longer stored, and
+	// [ErrNotStored] if hi is beyond the end of the log. The caller does not
+	// change the entries' data.
+	Entries(group GroupID, lo, hi uint64, maxBytes int) ([]core.Entry, error)
+	// CreateSnapshot begins a snapshot of a group. The snapshot does not count
+	// before an [Update] names its header. The writers of one group replace one
+	// another: a second one aborts the first.
+	CreateSnapshot(group GroupID, header SnapshotHeader) (SnapshotWriter, error)
+	// OpenSnapshot opens the newest snapshot of a group that an Update named.
+	// The error matches [ErrNoSnapshot] if there is none. An open snapshot
+	// stays readable when a newer one replaces it.
+	OpenSnapshot(group GroupID) (SnapshotReader, error)
+	// Remove forgets a group: its log, its hard state and its snapshots.
+	Remove(group GroupID) error
+	// Usage returns what the storage occupies.
+	Usage() Usage
+	// Close ends the use of the storage. A later call of any method fails with
+	// an error that matches [ErrStorageClosed].
+	Close() error
+}
+
+// Identity names a host within its cluster.
+type Identity struct {
+	// Cluster is any name that operators choose, the same on all hosts, of 1 to
+	// 255 bytes.
+	Cluster string
+	// Host is the host's id, unique within the cluster, never 0 and never
+	// given to another host again.
+	Host core.NodeID
+}
+
+// GroupID names a Raft group within a cluster. It is never 0.
+type GroupID uint64
+
+// State is what a [Storage] holds of one group.
+type State struct {
+	// HardState is Figure 2's currentTerm and votedFor.
+	HardState core.HardState
+	// Snapshot is the header of the newest snapshot. Index 0 means none.
+	Snapshot SnapshotHeader
+	// LastIndex is the index of the log's last entry; Snapshot.Index if the log
+	// is empty.
+	LastIndex uint64
+	// Terms has the term of every stored entry, as runs in ascending order. The
+	// first run begins at Snapshot.Index+1.
+	Terms []TermRun
+	// ConfigIndexes are the indexes of the stored entries that carry a
+	// configuration, in ascending order.
+	ConfigIndexes []uint64
+}
+
+// TermRun says that the entries from index First on, up to the next run, have
+// the same term.
+type TermRun struct{ First, Term uint64 }
+
+// Update is what changes in one group, in this order.
+type Update struct {
+	Group GroupID
+	// HardState replaces the stored one. nil leaves it.
+	HardState *core.HardState
+	// Snapshot makes a committed [SnapshotWriter]'s snapshot the group's newest.
+	// The log up to and including its index is dropped. The entries that follow
+	// stay if the entry at its index has its term, and are dropped otherwise
+	// (Figure 13, steps 6 and 7). nil leaves snapshot and log.
+	Snapshot *SnapshotHeader
+	// Entries are consecutive. They are appended after what is stored from the
+	// first one's index on is removed. Their first index is at most one past
+	// the end of the log.
+	Entries []core.Entry
+}
+
+// SnapshotHeader identifies a snapshot. The header and the body travel and rest
+// together; Size and Checksum describe the body.
+type SnapshotHeader struct {
+	// Index and Term are those of the last entry that the snapshot includes (§7).
+	Index, Term uint64
+	// Configuration is the encoded membership in force at Index.
+	Configuration []byte
+	// Size is the length of the body in bytes.
+	Size uint64
+	// Checksum is the CRC-64 (ECMA) of the body.
+	Checksum uint64
+}
+
+// SnapshotWriter writes the body of a snapshot. One goroutine uses it.
+type SnapshotWriter interface {
+	io.Writer
+	// Commit makes the body durable and returns the completed header, which is
+	// then handed to [Storage.Save]. If the header given to CreateSnapshot had a
+	// Size or a Checksum, a body that differs is refused with an error that
+	// matches [ErrDamaged].
+	Commit() (SnapshotHeader, error)
+	// Abort discards the snapshot. After Commit, Abort does nothing.
+	Abort()
+}
+
+// SnapshotReader reads a snapshot. ReadAt may be called from any goroutine.
+type SnapshotReader interface {
+	io.ReaderAt
+	io.Closer
+	Header() SnapshotHeader
+}
+
+// Usage is what a [Storage] occupies, in bytes.
+type Usage struct {
+	Log       int64 // entries and hard states, with what compaction has not freed yet
+	Snapshots int64
+}
+
+// Errors of a [Storage].
+var (
+	// ErrDamaged is matched by the error of a storage whose content is not what
+	// was written. The error names the file and the offset.
+	ErrDamaged = errors.New("the storage is damaged")
+	// ErrStranger is matched by the error of a storage that belongs to another
+	// cluster or another host.
+	ErrStranger = errors.New("the storage belongs to another host")
+	// ErrInUse is matched by the error of a storage that another process or
+	// another host of this process has open.
+	ErrInUse = errors.New("the storage is in use")
+	// ErrStorageClosed is matched by the errors of a closed storage.
+	ErrStorageClosed = errors.New("the storage is closed")
+	// ErrCompacted is matched by the error of a read before the log's beginning.
+	ErrCompacted = errors.New("the entry is compacted into a snapshot")
+	// ErrNotStored is matched by the error of a read beyond the log's end.
+	ErrNotStored = errors.New("the entry is not stored")
+	// ErrNoSnapshot is matched by the error of OpenSnapshot for a group that has
+	// no snapshot.
+	ErrNoSnapshot = errors.New("the group has no snapshot")
+)

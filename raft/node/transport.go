@@ -1,0 +1,49 @@
+package node
+
+import "raftlab/raft/core"
+
+// Transport carries messages between hosts. It may lose, delay, repeat and
+// reorder messages, but it delivers a message to nobody but the host that the
+// sender named, and it never lies about the sender: the peer that a [Receiver]
+// is told is the peer that the transport authenticated.
+//
+// Methods may be called from any goroutine.
+type Transport interface {
+	// Start begins to receive. It is called once, before Send. The transport
+	// calls the receiver until Close returns.
+	Start(self Identity, receiver Receiver) error
+	// Send queues messages for a peer and returns at once. Messages that the
+	// queue has no room for are dropped, as a network drops them. Send does not
+	// keep the slice. It keeps the bodies until they are sent, so the caller
+	// changes nothing in them.
+	Send(to core.NodeID, messages []Message)
+	// SetPeer tells where a peer is. A new address replaces the old one, also
+	// while messages are on their way.
+	SetPeer(id core.NodeID, address string)
+	// RemovePeer closes the connections to a peer and forgets its address.
+	RemovePeer(id core.NodeID)
+	// Address is where other hosts reach this one, "" if nowhere.
+	Address() string
+	// Close ends the connections and waits for the transport's goroutines. It
+	// may be called more than once.
+	Close() error
+}
+
+// Receiver takes what a [Transport] receives. Its methods return soon and do
+// not block on the network.
+type Receiver interface {
+	// Receive takes messages that the host from has sent. The receiver owns the
+	// bodies from then on, and the transport the slice.
+	Receive(from core.NodeID, messages []Message)
+	// PeerUp reports that a connection to a peer has been established.
+	PeerUp(id core.NodeID)
+	// PeerDown reports that no connection to a peer is left, and why.
+	PeerDown(id core.NodeID, reason error)
+}
+
+// Message is a message between two members of a group. The sender and the
+// destination are hosts, which the transport knows.
+type Message struct {
+	Group GroupID
+	Body  core.Body
+}
