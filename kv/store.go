@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/tidwall/btree"
+
+	"raftlab/internal/msgpack"
 )
 
 // Limits bound what a store takes, in bytes; 0 means no limit. They are part of
@@ -123,33 +124,17 @@ const batchSize = 256
 // storeFormat is the encoding that this file writes and reads.
 const storeFormat = 1
 
-// msgpack writes a struct as the array of its fields, in their order.
-var msgpack = func() *codec.MsgpackHandle {
-	h := &codec.MsgpackHandle{WriteExt: true}
-	h.StructToArray = true
-	return h
-}()
-
 // Snapshot returns a function that writes the store as it is now. The store may
 // be changed meanwhile: the copy is made at once, in constant time, and the two
 // share what neither changes.
 func (s *Store) Snapshot() func(io.Writer) error {
 	frozen := s.Copy()
 	return func(w io.Writer) error {
-		var chunk []byte
-		enc := codec.NewEncoderBytes(&chunk, msgpack)
-		write := func(v any) error {
-			enc.ResetBytes(&chunk)
-			if err := enc.Encode(v); err != nil {
-				return err
-			}
-			_, err := w.Write(chunk)
+		header := storeHead{Format: storeFormat, Version: frozen.version, Pairs: frozen.Len()}
+		if err := msgpack.Write(w, &header); err != nil {
 			return err
 		}
-		if err := write(&storeHead{Format: storeFormat, Version: frozen.version, Pairs: frozen.Len()}); err != nil {
-			return err
-		}
-		return frozen.batches(func(batch []Pair) error { return write(batch) })
+		return frozen.batches(func(batch []Pair) error { return msgpack.Write(w, batch) })
 	}
 }
 
@@ -183,13 +168,10 @@ func (s *Store) Restore(snapshot []byte) error {
 }
 
 func (s *Store) decode(data []byte) error {
-	dec := codec.NewDecoderBytes(data, msgpack)
 	var head storeHead
-	if err := dec.Decode(&head); err != nil {
+	rest, err := msgpack.DecodeVersion(data, storeFormat, &head)
+	if err != nil {
 		return err
-	}
-	if head.Format != storeFormat {
-		return fmt.Errorf("format %d; this program reads %d", head.Format, storeFormat)
 	}
 	if head.Pairs < 0 {
 		return fmt.Errorf("%d pairs", head.Pairs)
@@ -198,7 +180,7 @@ func (s *Store) decode(data []byte) error {
 	for s.pairs.Len() < head.Pairs {
 		clear(batch) // what an encoded pair lacks must not be the one's before
 		batch = batch[:0]
-		if err := dec.Decode(&batch); err != nil {
+		if rest, err = msgpack.DecodePrefix(rest, &batch); err != nil {
 			return fmt.Errorf("after pair %d of %d: %w", s.pairs.Len(), head.Pairs, err)
 		}
 		if len(batch) == 0 || s.pairs.Len()+len(batch) > head.Pairs {
@@ -208,8 +190,8 @@ func (s *Store) decode(data []byte) error {
 			return err
 		}
 	}
-	if n := dec.NumBytesRead(); n != len(data) {
-		return fmt.Errorf("%d bytes follow the %d pairs", len(data)-n, head.Pairs)
+	if len(rest) > 0 {
+		return fmt.Errorf("%d bytes follow the %d pairs", len(rest), head.Pairs)
 	}
 	s.version = head.Version
 	return nil

@@ -6,8 +6,7 @@ import (
 	"io"
 	"runtime"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
-
+	"raftlab/internal/msgpack"
 	"raftlab/raft"
 )
 
@@ -58,7 +57,7 @@ func (r *Replica[C, R]) maybeSnapshot() {
 func (r *Replica[C, R]) saveSnapshot(applied int, sessions *Sessions[R], write func(io.Writer) error) {
 	var image bytes.Buffer
 	image.Grow(r.imageSize + r.imageSize/8) // likely a little more than last time
-	err := codec.NewEncoder(&image, msgpack).Encode(&imageHead[R]{imageFormat, applied, sessions.Records()})
+	err := msgpack.Write(&image, &imageHead[R]{imageFormat, applied, sessions.Records()})
 	if err == nil {
 		err = write(considerate{&image})
 	}
@@ -117,15 +116,12 @@ func (r *Replica[C, R]) restore(image []byte) error {
 }
 
 func decodeImage[R any](image []byte) (head imageHead[R], state []byte, err error) {
-	dec := codec.NewDecoderBytes(image, msgpack)
-	if err := dec.Decode(&head); err != nil {
+	state, err = msgpack.DecodeVersion(image, imageFormat, &head)
+	if err != nil {
 		return head, nil, err
-	}
-	if head.Format != imageFormat {
-		return head, nil, fmt.Errorf("format %d; this program reads %d", head.Format, imageFormat)
 	}
 	if head.Applied < 1 {
 		return head, nil, fmt.Errorf("it ends at index %d", head.Applied)
 	}
-	return head, image[dec.NumBytesRead():], nil
+	return head, state, nil
 }
