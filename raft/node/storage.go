@@ -31,7 +31,7 @@ type Storage interface {
 	// none is there without those before it. The updates name each group at
 	// most once. Save keeps neither the slice nor the entries' data.
 	Save(updates []Update) error
-	// Entries returns stored entries of a group from index lo on, in order: up
+	// Entries returns stored entries of a group from index lo on, in order, up
 	// to and including hi, at most about maxBytes of data, but at least one.
 	// The error matches [ErrCompacted] if lo is no longer stored, and
 	// [ErrNotStored] if hi is beyond the end of the log. The caller does not
@@ -73,11 +73,15 @@ type State struct {
 	HardState core.HardState
 	// Snapshot is the header of the newest snapshot. Index 0 means none.
 	Snapshot SnapshotHeader
-	// LastIndex is the index of the log's last entry; Snapshot.Index if the log
+	// CompactedIndex is the index up to which the log is dropped, at most
+	// Snapshot.Index, and CompactedTerm the term of the entry that stood there.
+	// The log begins at CompactedIndex+1.
+	CompactedIndex, CompactedTerm uint64
+	// LastIndex is the index of the log's last entry; CompactedIndex if the log
 	// is empty.
 	LastIndex uint64
 	// Terms has the term of every stored entry, as runs in ascending order. The
-	// first run begins at Snapshot.Index+1.
+	// first run begins at CompactedIndex+1.
 	Terms []TermRun
 	// ConfigIndexes are the indexes of the stored entries that carry a
 	// configuration, in ascending order.
@@ -94,10 +98,15 @@ type Update struct {
 	// HardState replaces the stored one. nil leaves it.
 	HardState *core.HardState
 	// Snapshot makes a committed [SnapshotWriter]'s snapshot the group's newest.
-	// The log up to and including its index is dropped. The entries that follow
-	// stay if the entry at its index has its term, and are dropped otherwise
-	// (Figure 13, steps 6 and 7). nil leaves snapshot and log.
+	// The log stays if its entry at the snapshot's index has the snapshot's term
+	// (Figure 13, step 6). Otherwise the whole log is dropped, and is compacted
+	// up to the snapshot's index (step 7). nil leaves snapshot and log.
 	Snapshot *SnapshotHeader
+	// CompactTo drops the log up to and including this index, at most the index
+	// of the newest snapshot. An index that is dropped already, and 0, change
+	// nothing. The entries between CompactTo and the snapshot's index serve
+	// followers that are a little behind.
+	CompactTo uint64
 	// Entries are consecutive. They are appended after what is stored from the
 	// first one's index on is removed. Their first index is at most one past
 	// the end of the log.

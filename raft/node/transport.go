@@ -45,5 +45,10 @@ type Receiver interface {
 // destination are hosts, which the transport knows.
 type Message struct {
 	Group GroupID
-	Body  core.Body
+	// Call pairs a reply with its request, for transports in which a reply
+	// belongs to a request. The transport of the receiver numbers the requests
+	// that it receives, and finds the number in the reply that it is to send. A
+	// transport that sends replies like any other message leaves Call 0.
+	Call uint64
+	Body core.Body
 }
