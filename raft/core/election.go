@@ -16,6 +16,15 @@ func (c *Core) becomeFollower(term uint64, leader NodeID) {
 	c.votes, c.progress = nil, nil
 }
 
+// StepDown makes a leader a follower in its own term. The host calls StepDown
+// when the server can no longer do a leader's work, for example because its
+// storage does not answer. The silence then lets the others elect a leader.
+func (c *Core) StepDown() {
+	if c.state == Leader {
+		c.becomeFollower(c.currentTerm, None)
+	}
+}
+
 // observeTerm applies Figure 2's rule for all servers: a request or reply of a
 // newer term makes this server a follower in that term.
 func (c *Core) observeTerm(term uint64) {

@@ -548,3 +548,29 @@ func TestThesis6_2_CheckQuorum(t *testing.T) {
 		t.Fatalf("Propose after stepping down: %v", err)
 	}
 }
+
+// §5.2: a leader that steps down sends no heartbeats and takes no commands, so
+// that the others time out and elect another. Its term and its vote stay.
+func Test5_2_StepDown(t *testing.T) {
+	s := start(t, 3, core.Persistent{})
+	s.StepDown()
+	s.wantState(core.Follower, 0)
+	s.elect()
+	s.StepDown()
+	s.wantState(core.Follower, 1)
+	if st := s.Status(); st.Leader != core.None || st.VotedFor != 1 {
+		t.Errorf("after StepDown: %+v; want no leader, and the vote for server 1", st)
+	}
+	if _, _, err := s.Propose(nil); err != core.ErrNotLeader {
+		t.Errorf("Propose after StepDown: %v; want ErrNotLeader", err)
+	}
+	s.tick(heartbeatTicks)
+	if ms := sent[*core.AppendEntries](s.work(), 2); len(ms) > 0 {
+		t.Errorf("heartbeats after StepDown: %v", ms)
+	}
+	if rep := s.vote(2, core.RequestVote{Term: 1, LastLogIndex: 9, LastLogTerm: 1}); rep.VoteGranted {
+		t.Errorf("a second vote in term 1: %+v", rep)
+	}
+	s.campaign()
+	s.wantState(core.Candidate, 2)
+}
