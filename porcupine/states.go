@@ -3,6 +3,7 @@ package porcupine
 import (
 	"math/bits"
 	"reflect"
+	"slices"
 )
 
 // stateID names an interned state. Equal states have the same id, except in
@@ -142,12 +143,8 @@ func (t *stateTable) nextPending(s stateID, id int32) []stateID {
 	o := &t.ops[id]
 	var next []stateID
 	add := func(n stateID) {
-		for _, seen := range next {
-			if t.same(seen, n) {
-				return
-			}
-		}
-		if n != refused && !t.same(n, s) {
+		known := func(seen stateID) bool { return t.same(seen, n) }
+		if n != refused && !t.same(n, s) && !slices.ContainsFunc(next, known) {
 			next = append(next, n)
 		}
 	}
