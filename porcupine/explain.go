@@ -1,6 +1,7 @@
 package porcupine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -53,11 +54,16 @@ const maxPossible = 10
 // Explain says why a history is illegal: one explanation for each partition that
 // the check found to be so, none if it found none. The info is that of a verbose check.
 func Explain(model Model, info LinearizationInfo) []Explanation {
+	ctx, cancel := context.WithTimeout(context.Background(), explainTime)
+	defer cancel()
+	return explain(ctx, model, info)
+}
+
+// explain is Explain until the context ends.
+func explain(ctx context.Context, model Model, info LinearizationInfo) []Explanation {
 	given := model.withDefaults()
 	model = given
 	model.StepContext = given.tryStep // a part of a history may take an operation to any state
-	ctx, cancel := context.WithTimeout(context.Background(), explainTime)
-	defer cancel()
 	var all []Explanation
 	for i := range info.parts {
 		p := &info.parts[i]
@@ -78,15 +84,18 @@ type explainer struct {
 	model  *Model
 	budget *budget
 	stuck  int
-	table  *stateTable // for what pending operations may do
+	table  *stateTable // steps pending operations
+	// recorded holds the outputs of the part, for a model without StepPending.
+	recorded []any
 }
 
 func (e *explainer) explain(partition int) Explanation {
 	e.settle()
 	x := Explanation{Partition: partition, Operation: e.stuck}
 	x.Core = e.shrink()
-	x.Possible = e.possible(x.Core)
-	x.Reason = e.reason(x.Possible)
+	possible, more := e.possible(x.Core)
+	x.Possible = possible
+	x.Reason = e.reason(possible, more)
 	for _, id := range x.Core[:min(len(x.Core), maxLines)] {
 		x.lines = append(x.lines, e.line(id))
 	}
@@ -109,7 +118,7 @@ func (e *explainer) line(id int) string {
 	return fmt.Sprintf("  client %d, %d to %s: %s", o.ClientId, o.Call, ret, e.describe(id))
 }
 
-func (e *explainer) reason(possible []Possibility) string {
+func (e *explainer) reason(possible []Possibility, more bool) string {
 	o := &e.ops[e.stuck]
 	text := fmt.Sprintf("%s by client %d, from %d to %d, cannot be placed", e.describe(e.stuck), o.ClientId, o.Call, o.Return)
 	if len(possible) == 0 {
@@ -122,6 +131,9 @@ func (e *explainer) reason(possible []Possibility) string {
 		} else {
 			states = append(states, p.State)
 		}
+	}
+	if more {
+		states = append(states, "one of others")
 	}
 	return text + ": when it takes effect, the state can only be " + strings.Join(states, " or ") + "."
 }
@@ -173,20 +185,38 @@ func (e *explainer) beginning(at int) verdict {
 // twice as many each time until they are enough, and then out as many as it can.
 func (e *explainer) shrink() []int {
 	core := append([]int{e.stuck}, e.witness()...)
-	others := e.others(core)
-	few := others
-	for n := 0; n < len(others) && !e.budget.stopped(); n = 2*n + 8 {
-		if e.explains(slices.Concat(core, others[len(others)-n:])) {
-			few = others[len(others)-n:]
-			break
-		}
+	few, good := e.enough(core, e.others(core))
+	if good == nil {
+		return e.whole()
 	}
 	core = append(core, e.minimize(few, func(left []int) bool {
-		return e.explains(slices.Concat(core, left))
+		return good(slices.Concat(core, left))
 	})...)
 	slices.SortFunc(core, func(a, b int) int { return int(e.ops[a].call - e.ops[b].call) })
 	return core
 }
+
+// enough returns, of the others, those that explain together with the core, and the property
+// that the result has and that a smaller core must keep. The property is nil if nothing
+// is known to explain.
+func (e *explainer) enough(core, others []int) (few []int, good func(ids []int) bool) {
+	for n := 0; n < len(others) && !e.budget.stopped(); n = 2*n + 8 {
+		if few := others[len(others)-n:]; e.explains(slices.Concat(core, few)) {
+			return few, e.explains
+		}
+	}
+	all := slices.Concat(core, others)
+	switch {
+	case e.explains(all):
+		return others, e.explains
+	case e.illegal(all):
+		return others, e.illegal // no answer is known with which the stuck one would be legal
+	}
+	return nil, nil
+}
+
+// whole returns all operations of the part, which the check found illegal.
+func (e *explainer) whole() []int { return ints(e.calls) }
 
 // others returns the operations that may be in a core besides those that are: first those
 // that did not change the state in the longest partial linearization, which are needed
@@ -234,26 +264,70 @@ func (e *explainer) minimize(list []int, good func([]int) bool) []int {
 // explains says whether the operations are illegal, and legal if the one that cannot be
 // placed had not returned.
 func (e *explainer) explains(ids []int) bool {
-	return !e.budget.stopped() && e.check(ids, false) == illegal && e.check(ids, true) == legal
+	return e.illegal(ids) && e.check(ids, true) == legal
 }
 
-// check decides the operations alone, as they were before the return of the one that
-// cannot be placed: what had not returned is pending.
+// illegal says whether the operations are illegal.
+func (e *explainer) illegal(ids []int) bool {
+	return !e.budget.stopped() && e.check(ids, false) == illegal
+}
+
+// check decides the operations alone, at the moment right after the stuck one returned.
+// An operation that returned later is pending then.
+//
+// A model with StepPending knows every effect of a pending operation. For a model without, a
+// later answer is the best guess at the effect, so the pending operation keeps its answer.
+// Without the answer, a core could be called illegal that is legal with the answer.
 func (e *explainer) check(ids []int, stuckPending bool) verdict {
-	end := e.ops[e.stuck].Return
+	v := unknown
+	e.budget.completes(func() {
+		if p := e.alone(ids, stuckPending); p != nil {
+			v = decideWithin(e.model, p, e.budget)
+		}
+	})
+	return v
+}
+
+// alone returns a part of the operations alone, for check.
+func (e *explainer) alone(ids []int, stuckPending bool) *part {
 	history := make([]Operation, 0, len(ids))
 	for _, id := range ids {
 		o := e.ops[id].Operation
-		if e.ops[id].ret > e.ops[e.stuck].ret || stuckPending && id == e.stuck {
-			o.Return, o.Output = Pending, nil
+		stuck := stuckPending && id == e.stuck
+		if e.returnsLater(id) || stuck {
+			o.Return = Pending
+			if stuck || e.model.StepPending != nil {
+				o.Output = nil
+			}
 		}
 		history = append(history, o)
 	}
 	p, err := fromOperations(e.budget, history)
-	if err != nil || end == Pending {
-		return unknown
+	if err != nil {
+		return nil
 	}
-	return decideWithin(e.model, p, e.budget)
+	p.answers = e.answers(ids)
+	return p
+}
+
+// answers returns the outputs that a pending operation may have had: those of the given
+// operations first, then those of the whole part, so that a check of a few operations
+// knows no fewer than a check of these operations alone.
+func (e *explainer) answers(ids []int) []any {
+	if e.model.StepPending != nil {
+		return nil
+	}
+	byReturn := func(a, b int) int { return cmp.Compare(e.ops[a].ret, e.ops[b].ret) }
+	var outputs []any
+	for _, id := range slices.SortedFunc(slices.Values(ids), byReturn) {
+		if !e.ops[id].pending() {
+			outputs = append(outputs, e.ops[id].Output)
+		}
+	}
+	if e.recorded == nil {
+		e.recorded = e.part.outputs(e.budget)
+	}
+	return append(outputs, e.recorded...)
 }
 
 // explainSlices bounds the check of one sub-history.
@@ -316,14 +390,20 @@ func (e *explainer) after(state any, id int, pending bool) []any {
 		}
 		return nil
 	}
-	if e.table == nil {
-		e.table = newStateTable(e.budget, e.model, e.part)
+	if e.table == nil && !e.budget.completes(e.makeTable) {
+		return nil
 	}
 	var all []any
 	for _, next := range e.table.nextPending(e.table.intern(state), int32(id)) {
 		all = append(all, e.table.states[next])
 	}
 	return all
+}
+
+func (e *explainer) makeTable() {
+	p := *e.part
+	p.answers = e.answers(nil)
+	e.table = newStateTable(e.budget, e.model, &p)
 }
 
 // witness returns operations after which, in their order, the answer of the one that
@@ -355,33 +435,34 @@ func (e *explainer) witness() []int {
 	})
 }
 
-// possible returns the states that the core's other operations can leave when
-// the one that cannot be placed takes effect.
-func (e *explainer) possible(core []int) []Possibility {
+// possible returns the states in which the stuck operation can take effect so that
+// the rest of the core still completes. The second result reports that there are
+// more states than are returned.
+func (e *explainer) possible(core []int) (found []Possibility, more bool) {
 	if len(core) > maxEnumerated {
-		return nil
+		return nil, false
 	}
-	var found []any
 	e.enumerate(core, make(map[int]bool), e.model.Init(), func(state any) {
-		for _, f := range found {
-			if e.model.equalStates(f, state) {
-				return
-			}
+		p := Possibility{State: e.model.DescribeState(state), Answer: e.answerIn(state)}
+		switch {
+		case slices.Contains(found, p):
+		case len(found) == maxPossible:
+			more = true
+		default:
+			found = append(found, p)
 		}
-		found = append(found, state)
 	})
-	var result []Possibility
-	for _, state := range found[:min(len(found), maxPossible)] {
-		result = append(result, Possibility{State: e.model.DescribeState(state), Answer: e.answerIn(state)})
+	if e.budget.stopped() {
+		return nil, false // an incomplete list would mislead
 	}
-	return result
+	return found, more
 }
 
-// maxEnumerated is the size up to which all orders of a core are gone through.
+// maxEnumerated is the size up to which all orders of a core are enumerated.
 const maxEnumerated = 14
 
-// enumerate goes through all orders of the core and reports the states in which the one that
-// cannot be placed may take effect.
+// enumerate goes through all orders of the core and reports the states in which the
+// stuck operation can take effect.
 func (e *explainer) enumerate(core []int, done map[int]bool, state any, report func(any)) {
 	if e.budget.stopped() {
 		return
@@ -390,17 +471,57 @@ func (e *explainer) enumerate(core []int, done map[int]bool, state any, report f
 		if done[id] || !e.next(core, done, id) {
 			continue
 		}
-		if id == e.stuck {
-			report(state)
-			continue
-		}
 		done[id] = true
-		for _, after := range e.after(state, id, e.ops[id].ret > e.ops[e.stuck].ret) {
-			e.enumerate(core, done, after, report)
+		if id != e.stuck {
+			for _, after := range e.after(state, id, e.returnsLater(id)) {
+				e.enumerate(core, done, after, report)
+			}
+		} else if e.fits(core, done, state) {
+			report(state)
 		}
 		delete(done, id)
 	}
 }
+
+// fits says whether the stuck operation can take effect in the state, with an answer
+// other than its own, so that the rest of the core completes. With its own answer the
+// rest never completes, because the core is illegal.
+func (e *explainer) fits(core []int, done map[int]bool, state any) bool {
+	if len(e.after(state, e.stuck, false)) > 0 {
+		return false
+	}
+	effects := e.after(state, e.stuck, true)
+	if len(effects) == 0 {
+		effects = []any{state} // no answer changes the state
+	}
+	return slices.ContainsFunc(effects, func(after any) bool { return e.completes(core, done, after) })
+}
+
+// completes says whether the operations of the core that are not done, and that returned
+// before the stuck one, can take effect from the state on.
+func (e *explainer) completes(core []int, done map[int]bool, state any) bool {
+	left := slices.ContainsFunc(core, func(id int) bool { return !done[id] && !e.returnsLater(id) })
+	if !left {
+		return true
+	}
+	for _, id := range core {
+		if done[id] || e.budget.stopped() || !e.next(core, done, id) {
+			continue
+		}
+		done[id] = true
+		complete := slices.ContainsFunc(e.after(state, id, e.returnsLater(id)), func(after any) bool {
+			return e.completes(core, done, after)
+		})
+		delete(done, id)
+		if complete {
+			return true
+		}
+	}
+	return false
+}
+
+// returnsLater says whether the operation had not returned when the stuck one did.
+func (e *explainer) returnsLater(id int) bool { return e.ops[id].ret > e.ops[e.stuck].ret }
 
 // next says whether no other operation of the core has to come before id.
 func (e *explainer) next(core []int, done map[int]bool, id int) bool {

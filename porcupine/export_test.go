@@ -1,5 +1,8 @@
 package porcupine
 
+// ExplainContext is Explain with a time of the caller's.
+var ExplainContext = explain
+
 // Paths are the ways to an answer, each on its own, for comparing them. A path
 // that cannot tell answers Unknown.
 var Paths = map[string]func(model Model, history []Operation) CheckResult{

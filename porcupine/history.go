@@ -44,6 +44,18 @@ type part struct {
 	returns []int32
 	// ofEvents says that the history was one of events, and times are their places in it.
 	ofEvents bool
+	// answers, if not nil, replaces outputs as the guesses at pending operations.
+	answers []any
+}
+
+// outputs returns what the completed operations answered, in the order of their returns.
+func (p *part) outputs(b *budget) []any {
+	outputs := make([]any, len(p.returns))
+	for i, id := range p.returns {
+		b.poll(i)
+		outputs[i] = p.ops[id].Output
+	}
+	return outputs
 }
 
 // op is an operation of a part. call and ret are its ranks in the order of all

@@ -181,8 +181,9 @@ const maxPendingOutputs = 64
 
 func newPendingOutputs(p *part, b *budget) *pendingOutputs {
 	g := &pendingOutputs{}
-	if len(p.returns) == len(p.ops) {
-		return g
+	recorded := p.answers
+	if recorded == nil && len(p.returns) < len(p.ops) {
+		recorded = p.outputs(b)
 	}
 	types := make(map[reflect.Type]bool)
 	seen := make(map[any]bool)
@@ -195,17 +196,16 @@ func newPendingOutputs(p *part, b *budget) *pendingOutputs {
 		}
 		g.outputs = append(g.outputs, output)
 	}
-	for i, id := range p.returns {
+	for i, output := range recorded {
 		b.poll(i)
-		output := p.ops[id].Output
 		if typ := reflect.TypeOf(output); typ != nil && !types[typ] {
 			types[typ] = true
 			add(reflect.Zero(typ).Interface())
 		}
 	}
-	for i, id := range p.returns {
+	for i, output := range recorded {
 		b.poll(i)
-		add(p.ops[id].Output)
+		add(output)
 	}
 	return g
 }

@@ -82,6 +82,9 @@ func (c *checker) newSearches(p *part) []*search {
 
 // end gives the memory of a task back and returns what it knows if it was stopped.
 func (t *task) end() partResult {
+	if t.searches == nil {
+		return partResult{result: Unknown, stuck: noOperation} // stopped before there was a search
+	}
 	for _, s := range t.searches {
 		s.budget.claim(s.claimed, 0)
 	}
