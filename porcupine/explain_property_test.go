@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func prefix(history []porcupine.Operation, operation int, before bool) []porcupi
 // operations gave.
 func TestExplainAgainstOracle(t *testing.T) {
 	var all []world
-	for _, w := range append(append(worlds(), hintedWorlds()...), versionedWorld()) {
+	for _, w := range slices.Concat(worlds(), hintedWorlds(), readyWorlds(), []world{versionedWorld()}) {
 		all = append(all, w)
 		bare := w
 		bare.name += " without StepPending"

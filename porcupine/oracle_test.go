@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
 )
@@ -71,6 +73,8 @@ type world struct {
 	input   func(r *rand.Rand) any
 	outputs func(state, input any) []any // every possible output
 	wrong   func(r *rand.Rand) any       // some output, right or wrong
+
+	inputs, results []any // what they draw from, of a ready model
 }
 
 // withPending gives a model that has none the StepPending that follows from its possible outputs.
@@ -394,9 +398,91 @@ func versionedWorld() world {
 	}
 }
 
+// readyWorld draws histories of a ready model from a few inputs and outputs.
+func readyWorld(name string, model porcupine.Model, inputs, outputs []any) world {
+	model.Partition, model.PartitionEvent = nil, nil
+	return world{
+		name:  name,
+		model: model,
+		input: func(r *rand.Rand) any {
+			if r.IntN(50) == 0 {
+				return inputs[len(inputs)-1]
+			}
+			return inputs[r.IntN(len(inputs)-1)]
+		},
+		outputs: func(state, input any) []any {
+			var all []any
+			for _, output := range outputs {
+				if ok, _ := model.Step(state, input, output); ok {
+					all = append(all, output)
+				}
+			}
+			if len(all) == 0 {
+				return outputs[:1]
+			}
+			return all
+		},
+		wrong:  func(r *rand.Rand) any { return outputs[r.IntN(len(outputs))] },
+		inputs: inputs, results: outputs,
+	}
+}
+
+// product returns the inputs that build makes of each op up to last and each of the values,
+// and one of an op that the model does not have.
+func product[O ~uint8, V, I any](last O, values []V, build func(op O, value V) I) []any {
+	var all []any
+	for op := range last + 1 {
+		for _, value := range values {
+			all = append(all, build(op, value))
+		}
+	}
+	return append(all, build(last+1, values[0]))
+}
+
+// readyWorlds are the ready models with one key, and with an op that they do not have.
+func readyWorlds() []world {
+	texts := []string{"a", "b"}
+	results := []any{models.RegisterOutput{}, models.RegisterOutput{OK: true}, models.RegisterOutput{Value: 1}, models.RegisterOutput{Value: 2}}
+	register := func(op models.RegisterOp, v any) models.RegisterInput {
+		return models.RegisterInput{Op: op, Value: v, Expect: 1}
+	}
+	return []world{
+		readyWorld("KV", models.KV, product(models.KVAppend, texts, func(op models.KVOp, v string) models.KVInput { return models.KVInput{Op: op, Value: v} }),
+			[]any{models.KVOutput{}, models.KVOutput{Value: "a"}, models.KVOutput{Value: "b"}, models.KVOutput{Value: "ab"}}),
+		readyWorld("Register", models.Register, product(models.RegisterWrite, []any{1, 2}, register), results),
+		readyWorld("CASRegister", models.CASRegister, product(models.RegisterCAS, []any{1, 2}, register), results),
+		readyWorld("Queue", models.Queue, product(models.QueuePeek, texts, func(op models.QueueOp, v string) models.QueueInput { return models.QueueInput{Op: op, Value: v} }),
+			[]any{models.QueueOutput{}, models.QueueOutput{Value: "a", OK: true}, models.QueueOutput{Value: "b", OK: true}}),
+		readyWorld("Set", models.Set, product(models.SetRead, texts, func(op models.SetOp, v string) models.SetInput { return models.SetInput{Op: op, Element: v} }),
+			[]any{models.SetOutput{}, models.SetOutput{OK: true}, models.SetOutput{Elements: []string{"b", "a"}}, models.SetOutput{Elements: []string{"a"}}}),
+		readyWorld("Lock", models.Lock, product(models.LockRelease, texts, func(op models.LockOp, v string) models.LockInput { return models.LockInput{Op: op, Owner: v} }),
+			[]any{models.LockOutput{}, models.LockOutput{OK: true}}),
+		readyWorld("ListAppend", models.ListAppend, product(models.ListAdd, texts, func(op models.ListOp, v string) models.ListInput { return models.ListInput{Op: op, Element: v} }),
+			[]any{models.ListOutput{}, models.ListOutput{Elements: []string{"a"}}, models.ListOutput{Elements: []string{"a", "b"}}}),
+	}
+}
+
+// TestUnknownOp gives each ready model an op that it does not have. No answer to the op is
+// legal, and the op changes nothing while it is pending.
+func TestUnknownOp(t *testing.T) {
+	for _, w := range readyWorlds() {
+		inputs, outputs := w.inputs, w.results
+		unknown := inputs[len(inputs)-1]
+		for _, output := range outputs {
+			h := []porcupine.Operation{{Input: unknown, Output: output, Call: 0, Return: 1}}
+			require.False(t, porcupine.CheckOperations(w.model, h), "%s: %+v -> %+v", w.name, unknown, output)
+		}
+		for _, output := range outputs {
+			require.False(t, porcupine.CheckOperations(w.model, []porcupine.Operation{
+				{Input: unknown, Call: 0, Return: porcupine.Pending}, {Input: unknown, Output: output, Call: 2, Return: 3}}), w.name)
+		}
+		require.Empty(t, w.model.StepPending(w.model.Init(), unknown), w.name)
+	}
+}
+
 // TestPathsAgree compares every way to an answer with the oracle.
 func TestPathsAgree(t *testing.T) {
-	all := append(append(worlds(), hintedWorlds()...), versionedWorld())
+	all := slices.Concat(worlds(), hintedWorlds(), readyWorlds(), []world{versionedWorld()})
 	each := cases() / len(all)
 	for n, w := range all {
 		t.Run(fmt.Sprint(n, " ", w.name), func(t *testing.T) {
@@ -421,7 +507,7 @@ func TestPathsAgree(t *testing.T) {
 					told[name] = count
 				}
 			}
-			if m.Hint != nil && m.Hint.Access != nil && told["hint"][1] < each/20 {
+			if m.Hint != nil && m.Hint.Access != nil && told["hint"][1] < each/40 {
 				t.Errorf("the hint decided %v of %d histories: too few to tell", told["hint"], each)
 			}
 			t.Logf("legal and illegal, of %d: %v", each, told)

@@ -40,10 +40,10 @@ func newKV() porcupine.Model {
 			if in.Op == KVGet {
 				return output.(KVOutput).Value == value, state
 			}
-			return true, kvWrite(value, in)
+			return in.writes(), kvWrite(value, in)
 		},
 		StepPending: func(state, input any) []any {
-			if in := input.(KVInput); in.Op != KVGet {
+			if in := input.(KVInput); in.writes() {
 				return []any{kvWrite(state.(string), in)}
 			}
 			return nil
@@ -55,9 +55,10 @@ func newKV() porcupine.Model {
 				return fmt.Sprintf("get(%q)%s", in.Key, answer(output, func(o KVOutput) string { return fmt.Sprintf("%q", o.Value) }))
 			case KVPut:
 				return fmt.Sprintf("put(%q, %q)%s", in.Key, in.Value, answer[KVOutput](output, nil))
-			default:
+			case KVAppend:
 				return fmt.Sprintf("append(%q, %q)%s", in.Key, in.Value, answer[KVOutput](output, nil))
 			}
+			return unknownOp(uint8(in.Op))
 		},
 		DescribeState: func(state any) string { return fmt.Sprintf("%q", state) },
 		Hint:          &porcupine.Hint{Initial: "", Access: kvAccess},
@@ -73,10 +74,13 @@ func kvAccess(input, output any) porcupine.Access {
 		return porcupine.Access{Kind: porcupine.AccessRead, Value: out.Value}
 	case KVPut:
 		return porcupine.Access{Kind: porcupine.AccessWrite, Value: in.Value}
-	default:
+	case KVAppend:
 		return porcupine.Access{Kind: porcupine.AccessAppend, Value: in.Value}
 	}
+	return porcupine.Access{}
 }
+
+func (in KVInput) writes() bool { return in.Op == KVPut || in.Op == KVAppend }
 
 func kvWrite(value string, in KVInput) string {
 	if in.Op == KVPut {
@@ -84,6 +88,9 @@ func kvWrite(value string, in KVInput) string {
 	}
 	return value + in.Value
 }
+
+// unknownOp describes an operation that its model does not have. Step refuses all of them.
+func unknownOp(op uint8) string { return fmt.Sprintf("unknown op %d", op) }
 
 // answer is the end of an operation's description: what it returned, nothing
 // if there is nothing to say of that, or that it is pending.

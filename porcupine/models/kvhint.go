@@ -1,6 +1,7 @@
 package models
 
 import (
+	"context"
 	"reflect"
 	"strings"
 	"sync"
@@ -8,100 +9,179 @@ import (
 	"raftlab/porcupine"
 )
 
-// WithKVHint returns a model of the labs' key/value store, such as the KvModel that a
-// course brings, with the hint of [KV], so that histories in which many clients append to
-// one key are decided in near-linear time:
+// WithKVHint returns a model of the labs' key/value store, such as the KvModel of a
+// course, with the hint of [KV]. The checker then decides histories with many concurrent
+// appends to one key in near-linear time:
 //
 //	porcupine.CheckOperationsVerbose(models.WithKVHint(course.KvModel), history, timeout)
 //
-// The model is told by the names of its fields, in upper or lower case: its inputs are
-// structs with Op, Key and Value, its outputs structs with Value or strings. Op is 0 or
-// "get", 1 or "put", 2 or "append"; a key that was never written has the value "".
-// Operations that look otherwise make the hint useless, and nothing worse. Of a model that
-// looks like this and does something else, it is not true; see [porcupine.Hint].
+// The hint covers this form of model:
+//
+//   - A state is a string: the value of one key. The model is partitioned by key.
+//   - An input is a struct of Op, Value and perhaps Key. Op is 0 or "get", 1 or "put", 2 or
+//     "append".
+//   - An output is a string, or a struct of Value alone. A put and an append answer "".
+//
+// Field names may begin with a lower-case letter. An operation with any other field, type or
+// answer gets no hint, nor does one that Step treats in another way than KV does: the
+// hint steps each operation on a few states. Without a hint a check takes longer, and the
+// answer stays right. A model whose states are not strings is returned unchanged.
 func WithKVHint(m porcupine.Model) porcupine.Model {
-	var fields fieldsByName
-	m.Hint = &porcupine.Hint{Initial: "", Access: func(input, output any) porcupine.Access {
-		op, known := fields.get(input, "op")
-		value, ok := fields.text(input, "value")
-		if !known || !ok {
-			return porcupine.Access{}
-		}
-		switch kvOpOf(op) {
-		case KVGet:
-			read, ok := fields.text(output, "value")
-			if !ok && output != nil {
-				return porcupine.Access{}
-			}
-			return porcupine.Access{Kind: porcupine.AccessRead, Value: read}
-		case KVPut:
-			return porcupine.Access{Kind: porcupine.AccessWrite, Value: value}
-		case KVAppend:
-			return porcupine.Access{Kind: porcupine.AccessAppend, Value: value}
-		}
-		return porcupine.Access{}
-	}}
+	if m.Init == nil {
+		return m
+	}
+	initial, ok := m.Init().(string)
+	if !ok {
+		return m
+	}
+	h := kvHint{step: stepOf(m)}
+	m.Hint = &porcupine.Hint{Initial: initial, Access: h.access}
 	return m
 }
 
-// notKVOp is what an op that KV does not have is taken for.
-const notKVOp = KVAppend + 1
+// stepOf returns the model's step. A panic counts as a refusal.
+func stepOf(m porcupine.Model) func(state, input, output any) (bool, any) {
+	step := m.Step
+	if m.StepContext != nil {
+		step = func(state, input, output any) (bool, any) {
+			return m.StepContext(context.Background(), state, input, output)
+		}
+	}
+	return func(state, input, output any) (ok bool, next any) {
+		defer func() {
+			if recover() != nil {
+				ok, next = false, nil
+			}
+		}()
+		return step(state, input, output)
+	}
+}
 
-// kvOpOf reads an op, which is a number or a name.
-func kvOpOf(op reflect.Value) KVOp {
+// kvHint reads the inputs and outputs of a model like KV by the names of their fields.
+type kvHint struct {
+	step   func(state, input, output any) (bool, any)
+	shapes sync.Map // reflect.Type -> shape
+}
+
+// access returns the access of an operation, or AccessOther if the operation is not
+// wholly understood.
+func (h *kvHint) access(input, output any) porcupine.Access {
+	op, value, ok := h.input(input)
+	answer, understood := h.output(output)
+	if !ok || !understood {
+		return porcupine.Access{}
+	}
+	a := porcupine.Access{Kind: porcupine.AccessRead, Value: answer}
+	switch {
+	case op == KVPut && answer == "":
+		a = porcupine.Access{Kind: porcupine.AccessWrite, Value: value}
+	case op == KVAppend && answer == "":
+		a = porcupine.Access{Kind: porcupine.AccessAppend, Value: value}
+	case op != KVGet:
+		return porcupine.Access{}
+	}
+	if !h.confirms(a, input, output) {
+		return porcupine.Access{}
+	}
+	return a
+}
+
+// confirms says whether Step does what the access says, on the empty state, on a state
+// that no operation made, and on a read's own value. A nil output may be that of a
+// pending operation, which Step need not accept anywhere.
+func (h *kvHint) confirms(a porcupine.Access, input, output any) bool {
+	const odd = "\x00another value\x00"
+	value := a.Value.(string)
+	accepted, wrong := false, false
+	for _, state := range []string{"", odd, value} {
+		ok, next := h.step(state, input, output)
+		want, after := true, state
+		switch a.Kind {
+		case porcupine.AccessRead:
+			want = state == value
+		case porcupine.AccessWrite:
+			after = value
+		case porcupine.AccessAppend:
+			after = state + value
+		}
+		accepted = accepted || ok
+		wrong = wrong || ok != want || ok && next != any(after)
+	}
+	return !wrong || output == nil && !accepted
+}
+
+// shape tells where a struct has the fields of an input or output.
+type shape struct {
+	op, value int  // their places, -1 if there is none
+	other     bool // there are fields that KV does not have
+}
+
+// shapeOf returns the shape of a struct; false if v is none.
+func (h *kvHint) shapeOf(v any) (shape, reflect.Value, bool) {
+	value := reflect.ValueOf(v)
+	if value.Kind() != reflect.Struct {
+		return shape{}, value, false
+	}
+	known, ok := h.shapes.Load(value.Type())
+	if !ok {
+		known, _ = h.shapes.LoadOrStore(value.Type(), newShape(value.Type()))
+	}
+	return known.(shape), value, true
+}
+
+func newShape(t reflect.Type) shape {
+	s := shape{op: -1, value: -1}
+	for i := range t.NumField() {
+		switch name := t.Field(i).Name; {
+		case strings.EqualFold(name, "op"):
+			s.op = i
+		case strings.EqualFold(name, "value"):
+			s.value = i
+		case !strings.EqualFold(name, "key") && name != "_":
+			s.other = true
+		}
+	}
+	return s
+}
+
+// input reads an input.
+func (h *kvHint) input(input any) (op KVOp, value string, ok bool) {
+	s, v, ok := h.shapeOf(input)
+	if !ok || s.other || s.op < 0 || s.value < 0 || v.Field(s.value).Kind() != reflect.String {
+		return 0, "", false
+	}
+	op, ok = kvOpOf(v.Field(s.op))
+	return op, v.Field(s.value).String(), ok
+}
+
+// output reads an output.
+func (h *kvHint) output(output any) (value string, ok bool) {
+	switch text := output.(type) {
+	case nil:
+		return "", true
+	case string:
+		return text, true
+	}
+	s, v, ok := h.shapeOf(output)
+	if !ok || s.other || s.op >= 0 || s.value < 0 || v.Field(s.value).Kind() != reflect.String {
+		return "", false
+	}
+	return v.Field(s.value).String(), true
+}
+
+// kvOpOf reads an op, which is a number or a name. It reports false if KV has no such op.
+func kvOpOf(op reflect.Value) (KVOp, bool) {
 	switch {
 	case op.CanUint():
-		return KVOp(min(op.Uint(), uint64(notKVOp)))
-	case op.CanInt() && op.Int() >= 0:
-		return KVOp(min(op.Int(), int64(notKVOp)))
+		return KVOp(op.Uint()), op.Uint() <= uint64(KVAppend)
+	case op.CanInt():
+		return KVOp(op.Int()), op.Int() >= 0 && op.Int() <= int64(KVAppend)
 	case op.Kind() == reflect.String:
 		for i, name := range []string{"get", "put", "append"} {
 			if strings.EqualFold(op.String(), name) {
-				return KVOp(i)
+				return KVOp(i), true
 			}
 		}
 	}
-	return notKVOp
-}
-
-// fieldsByName finds fields of structs by name and remembers where they were.
-type fieldsByName struct{ known sync.Map }
-
-type fieldName struct {
-	of   reflect.Type
-	name string
-}
-
-func (f *fieldsByName) get(v any, name string) (reflect.Value, bool) {
-	value := reflect.ValueOf(v)
-	if value.Kind() != reflect.Struct {
-		return value, false
-	}
-	key := fieldName{value.Type(), name}
-	at, ok := f.known.Load(key)
-	if !ok {
-		at = -1
-		for i := range value.NumField() {
-			if strings.EqualFold(value.Type().Field(i).Name, name) {
-				at = i
-			}
-		}
-		f.known.Store(key, at)
-	}
-	if at.(int) < 0 {
-		return value, false
-	}
-	return value.Field(at.(int)), true
-}
-
-// text returns a field that is a string, or v itself if that is one.
-func (f *fieldsByName) text(v any, name string) (string, bool) {
-	if s, ok := v.(string); ok {
-		return s, true
-	}
-	field, ok := f.get(v, name)
-	if !ok || field.Kind() != reflect.String {
-		return "", false
-	}
-	return field.String(), true
+	return 0, false
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
 	"raftlab/porcupine/workload"
@@ -54,34 +56,77 @@ func courseHistory(wrong bool) []porcupine.Operation {
 func TestWithKVHint(t *testing.T) {
 	model := models.WithKVHint(courseModel)
 	for wrong, want := range map[bool]porcupine.CheckResult{false: porcupine.Ok, true: porcupine.Illegal} {
-		if got := porcupine.CheckOperationsTimeout(model, courseHistory(wrong), time.Minute); got != want {
-			t.Errorf("wrong %v: got %v", wrong, got)
-		}
+		require.Equal(t, want, porcupine.CheckOperationsTimeout(model, courseHistory(wrong), time.Minute), "wrong: %v", wrong)
 	}
+}
+
+// TestWithKVHintUnderstands tries inputs and outputs of many types on a model that takes them all for those of KV.
+func TestWithKVHintUnderstands(t *testing.T) {
 	type named struct{ op, key, value string }
+	type sized struct {
+		Op    int64
+		Key   int
+		Value string
+		_     int
+	}
+	type more struct {
+		Op         int
+		Key, Value string
+		Version    int
+	}
+	type noKey struct {
+		Op    int
+		Value string
+	}
+	type answer struct{ Value, Err string }
+	other := porcupine.Access{}
+	read := func(value string) porcupine.Access {
+		return porcupine.Access{Kind: porcupine.AccessRead, Value: value}
+	}
+	write, add := porcupine.Access{Kind: porcupine.AccessWrite, Value: "a"}, porcupine.Access{Kind: porcupine.AccessAppend, Value: "a"}
 	for _, c := range []struct {
+		like          models.KVInput // what the model takes the input for
 		input, output any
 		want          porcupine.Access
 	}{
-		{named{op: "Append", key: "k", value: "a"}, "", porcupine.Access{Kind: porcupine.AccessAppend, Value: "a"}},
-		{named{op: "Get"}, "x", porcupine.Access{Kind: porcupine.AccessRead, Value: "x"}},
-		{named{op: "Get"}, nil, porcupine.Access{Kind: porcupine.AccessRead, Value: ""}},
-		{struct {
-			Op    int
-			Value string
-		}{1, "b"}, nil, porcupine.Access{Kind: porcupine.AccessWrite, Value: "b"}},
-		{named{op: "Delete"}, "", porcupine.Access{}},
-		{named{op: "Get"}, 7, porcupine.Access{}},
-		{courseInput{Op: 200}, courseOutput{}, porcupine.Access{}},
-		{struct{ Op, Value int }{1, 2}, nil, porcupine.Access{}},
-		{struct{ Op int }{1 << 40}, nil, porcupine.Access{}},
-		{"put", nil, porcupine.Access{}},
-		{nil, nil, porcupine.Access{}},
+		{kvIn{Op: models.KVAppend, Value: "a"}, named{op: "Append", key: "k", value: "a"}, "", add},
+		{kvIn{}, named{op: "Get"}, "x", read("x")},
+		{kvIn{}, named{op: "Get"}, nil, read("")},
+		{kvIn{Op: models.KVPut, Value: "a"}, noKey{1, "a"}, nil, write},
+		{kvIn{Op: models.KVPut, Value: "a"}, sized{Op: 1, Value: "a"}, courseOutput{}, write},
+		{kvIn{Op: models.KVPut, Value: "b"}, noKey{1, "a"}, nil, other},
+		{kvIn{Op: models.KVAppend, Value: "a"}, noKey{1, "a"}, nil, other},
+		{kvIn{}, noKey{1, "a"}, "", other},
+		{kvIn{Op: models.KVPut, Value: "a"}, noKey{1, "a"}, "OK", other},
+		{kvIn{Op: models.KVPut, Value: "a"}, noKey{1, "a"}, answer{}, other},
+		{kvIn{Op: models.KVPut, Value: "a"}, noKey{1, "a"}, courseOutput{"a"}, other},
+		{kvIn{Op: models.KVPut, Value: "a"}, more{Op: 1, Value: "a"}, "", other},
+		{kvIn{}, more{}, "", other},
+		{kvIn{}, named{op: "Delete"}, "", other},
+		{kvIn{}, named{op: "Get"}, 7, other},
+		{kvIn{}, named{op: "Get"}, answer{Value: "x"}, other},
+		{kvIn{}, named{op: "Get"}, named{value: "x"}, other},
+		{kvIn{}, courseInput{Op: 200}, courseOutput{}, other},
+		{kvIn{}, sized{Op: -1}, courseOutput{}, other},
+		{kvIn{}, struct{ Op, Value int }{1, 2}, nil, other},
+		{kvIn{}, struct{ Op int }{1 << 40}, nil, other},
+		{kvIn{}, "put", nil, other},
+		{kvIn{}, nil, nil, other},
 	} {
-		if got := model.Hint.Access(c.input, c.output); got != c.want {
-			t.Errorf("%+v, %v: got %+v", c.input, c.output, got)
-		}
+		model := models.WithKVHint(porcupine.Model{Init: models.KV.Init, Step: func(state, _, output any) (bool, any) {
+			text, ok := output.(string)
+			if out, is := output.(courseOutput); is {
+				text, ok = out.Value, true
+			}
+			if !ok && c.like.Op == models.KVGet {
+				return false, nil
+			}
+			return models.KV.Step(state, c.like, models.KVOutput{Value: text})
+		}})
+		require.Equal(t, c.want, model.Hint.Access(c.input, c.output), "%+v, %+v", c.input, c.output)
 	}
+	require.Nil(t, models.WithKVHint(models.KVVersioned).Hint.Access, "states that are no strings")
+	require.Nil(t, models.WithKVHint(porcupine.Model{}).Hint)
 }
 
 func ExampleWithKVHint() {

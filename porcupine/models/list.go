@@ -41,7 +41,7 @@ func newListAppend() porcupine.Model {
 		if in.Op == ListAdd {
 			return true, appended(list, in.Element)
 		}
-		return slices.Equal(output.(ListOutput).Elements, list), list
+		return in.Op == ListRead && slices.Equal(output.(ListOutput).Elements, list), list
 	}
 	m.StepPending = func(state, input any) []any {
 		if in := input.(ListInput); in.Op == ListAdd {
@@ -51,10 +51,13 @@ func newListAppend() porcupine.Model {
 	}
 	m.DescribeOperation = func(input, output any) string {
 		in := input.(ListInput)
-		if in.Op == ListAdd {
+		switch in.Op {
+		case ListAdd:
 			return fmt.Sprintf("append(%q, %q)%s", in.Key, in.Element, answer[ListOutput](output, nil))
+		case ListRead:
+			return fmt.Sprintf("read(%q)%s", in.Key, answer(output, func(o ListOutput) string { return fmt.Sprintf("%q", o.Elements) }))
 		}
-		return fmt.Sprintf("read(%q)%s", in.Key, answer(output, func(o ListOutput) string { return fmt.Sprintf("%q", o.Elements) }))
+		return unknownOp(uint8(in.Op))
 	}
 	m.Partition, m.PartitionEvent = byKey(func(input any) string { return input.(ListInput).Key })
 	return m

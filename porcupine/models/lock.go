@@ -36,10 +36,11 @@ func newLock() porcupine.Model {
 	m := porcupine.Model{
 		Init: func() any { return "" }, // who holds the lock
 		Step: func(state, input, output any) (bool, any) {
-			if next, ok := lockStep(state.(string), input.(LockInput)); ok {
-				return output.(LockOutput).OK, next
+			in, out := input.(LockInput), output.(LockOutput)
+			if next, ok := lockStep(state.(string), in); ok {
+				return out.OK, next
 			}
-			return !output.(LockOutput).OK, state
+			return !out.OK && in.Op <= LockRelease, state
 		},
 		StepPending: func(state, input any) []any {
 			if next, ok := lockStep(state.(string), input.(LockInput)); ok {
@@ -49,7 +50,10 @@ func newLock() porcupine.Model {
 		},
 		DescribeOperation: func(input, output any) string {
 			in := input.(LockInput)
-			name := map[LockOp]string{LockAcquire: "acquire", LockRelease: "release"}[in.Op]
+			name, known := map[LockOp]string{LockAcquire: "acquire", LockRelease: "release"}[in.Op]
+			if !known {
+				return unknownOp(uint8(in.Op))
+			}
 			return fmt.Sprintf("%s(%q, %q)%s", name, in.Name, in.Owner, answer(output, func(o LockOutput) string { return fmt.Sprint(o.OK) }))
 		},
 		DescribeState: func(state any) string {
@@ -68,5 +72,5 @@ func lockStep(holder string, in LockInput) (string, bool) {
 	if in.Op == LockAcquire {
 		return in.Owner, holder == ""
 	}
-	return "", holder == in.Owner
+	return "", in.Op == LockRelease && holder == in.Owner
 }

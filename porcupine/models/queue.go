@@ -39,17 +39,17 @@ func newQueue() porcupine.Model {
 	m := listModel()
 	m.Step = func(state, input, output any) (bool, any) {
 		list, in, out := state.([]string), input.(QueueInput), output.(QueueOutput)
-		if in.Op == QueuePush {
+		switch {
+		case in.Op == QueuePush:
 			return true, appended(list, in.Value)
-		}
-		if len(list) == 0 {
-			return !out.OK, list
-		}
-		if !out.OK || out.Value != list[0] {
+		case in.Op > QueuePeek:
 			return false, list
-		}
-		if in.Op == QueuePop {
-			list = list[1:]
+		case len(list) == 0:
+			return !out.OK, list
+		case !out.OK || out.Value != list[0]:
+			return false, list
+		case in.Op == QueuePop:
+			return true, list[1:]
 		}
 		return true, list
 	}
@@ -68,7 +68,10 @@ func newQueue() porcupine.Model {
 		if in.Op == QueuePush {
 			return fmt.Sprintf("push(%q, %q)%s", in.Name, in.Value, answer[QueueOutput](output, nil))
 		}
-		name := map[QueueOp]string{QueuePop: "pop", QueuePeek: "peek"}[in.Op]
+		name, known := map[QueueOp]string{QueuePop: "pop", QueuePeek: "peek"}[in.Op]
+		if !known {
+			return unknownOp(uint8(in.Op))
+		}
 		return fmt.Sprintf("%s(%q)%s", name, in.Name, answer(output, func(o QueueOutput) string {
 			if !o.OK {
 				return "empty"

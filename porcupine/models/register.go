@@ -32,30 +32,32 @@ type RegisterOutput struct {
 
 // Register is a single value that is read and written. Inputs are
 // RegisterInput, outputs RegisterOutput.
-var Register = newRegister()
+var Register = newRegister(RegisterWrite)
 
 // CASRegister is [Register] with compare-and-swap.
-var CASRegister = newRegister()
+var CASRegister = newRegister(RegisterCAS)
 
-func newRegister() porcupine.Model {
+// newRegister returns the model with the operations up to last.
+func newRegister(last RegisterOp) porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return nil },
 		Step: func(state, input, output any) (bool, any) {
 			in, out := input.(RegisterInput), output.(RegisterOutput)
-			switch in.Op {
-			case RegisterRead:
+			switch {
+			case in.Op > last:
+				return false, state
+			case in.Op == RegisterRead:
 				return out.Value == state, state
-			case RegisterWrite:
+			case in.Op == RegisterWrite:
 				return true, in.Value
-			}
-			if in.Expect == state {
+			case in.Expect == state:
 				return out.OK, in.Value
 			}
 			return !out.OK, state
 		},
 		StepPending: func(state, input any) []any {
 			in := input.(RegisterInput)
-			if in.Op == RegisterWrite || in.Op == RegisterCAS && in.Expect == state {
+			if in.Op == RegisterWrite || in.Op == RegisterCAS && last == RegisterCAS && in.Expect == state {
 				return []any{in.Value}
 			}
 			return nil
@@ -67,10 +69,17 @@ func newRegister() porcupine.Model {
 				return "read()" + answer(output, func(o RegisterOutput) string { return fmt.Sprint(o.Value) })
 			case RegisterWrite:
 				return fmt.Sprintf("write(%v)", in.Value) + answer[RegisterOutput](output, nil)
+			case RegisterCAS:
+				return fmt.Sprintf("cas(%v, %v)", in.Expect, in.Value) + answer(output, func(o RegisterOutput) string { return fmt.Sprint(o.OK) })
 			}
-			return fmt.Sprintf("cas(%v, %v)", in.Expect, in.Value) + answer(output, func(o RegisterOutput) string { return fmt.Sprint(o.OK) })
+			return unknownOp(uint8(in.Op))
 		},
-		Hint: &porcupine.Hint{Initial: nil, Access: registerAccess},
+		Hint: &porcupine.Hint{Initial: nil, Access: func(input, output any) porcupine.Access {
+			if input.(RegisterInput).Op > last {
+				return porcupine.Access{}
+			}
+			return registerAccess(input, output)
+		}},
 	}
 }
 

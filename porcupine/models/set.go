@@ -44,10 +44,10 @@ func newSet() porcupine.Model {
 			return slices.Equal(elements, set), set
 		}
 		next, ok := setStep(set, in)
-		return ok == out.OK, next
+		return ok == out.OK && in.Op <= SetRead, next
 	}
 	m.StepPending = func(state, input any) []any {
-		if in := input.(SetInput); in.Op != SetRead {
+		if in := input.(SetInput); in.Op == SetAdd || in.Op == SetRemove {
 			next, _ := setStep(state.([]string), in)
 			return []any{next}
 		}
@@ -92,6 +92,9 @@ func describeSet(input, output any) string {
 	if in.Op == SetRead {
 		return fmt.Sprintf("read(%q)%s", in.Name, answer(output, func(o SetOutput) string { return fmt.Sprintf("%q", o.Elements) }))
 	}
-	name := map[SetOp]string{SetAdd: "add", SetRemove: "remove", SetContains: "contains"}[in.Op]
+	name, known := map[SetOp]string{SetAdd: "add", SetRemove: "remove", SetContains: "contains"}[in.Op]
+	if !known {
+		return unknownOp(uint8(in.Op))
+	}
 	return fmt.Sprintf("%s(%q, %q)%s", name, in.Name, in.Element, answer(output, func(o SetOutput) string { return fmt.Sprint(o.OK) }))
 }

@@ -305,5 +305,8 @@ func describeVersioned(input, output any) string {
 			return fmt.Sprintf("%v, version %d", o.OK, o.Version)
 		}))
 	}
-	return "scan()" + answer(output, func(o VersionedOutput) string { return fmt.Sprint(o.Scan) })
+	if in.Op == VersionedScan {
+		return "scan()" + answer(output, func(o VersionedOutput) string { return fmt.Sprint(o.Scan) })
+	}
+	return unknownOp(uint8(in.Op))
 }
