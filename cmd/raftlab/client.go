@@ -16,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
 )
 
@@ -154,7 +153,7 @@ func newShowCommand[T any](conn *connection, use, short string, ask func(*httpkv
 func printStatus(cmd *cobra.Command, s httpkv.ClusterStatus) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	grouped := len(s.Replicas) > 0 && s.Replicas[0].Group != ""
-	name := func(r cluster.Status) string {
+	name := func(r httpkv.ReplicaStatus) string {
 		if grouped {
 			return fmt.Sprintf("%d\t%s", r.Number, r.Group)
 		}

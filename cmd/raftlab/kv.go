@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
 	"raftlab/kv"
 )
@@ -183,7 +182,7 @@ func valueOf(cmd *cobra.Command, rest []string) (string, error) {
 	if len(rest) == 1 && rest[0] != "-" {
 		return rest[0], nil
 	}
-	return readInput(cmd, cluster.Limits.Value, "value")
+	return readInput(cmd, httpkv.Limits.Value, "value")
 }
 
 // readInput reads standard input, and no more of it than shows that it is too large.

@@ -11,13 +11,15 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"raftlab/internal/cluster"
-	"raftlab/internal/httpkv"
+	"raftlab/internal/httpkv/handler"
 )
 
 const defaultAddress = "127.0.0.1:8400"
@@ -41,6 +43,7 @@ type serveOptions struct {
 	snapshotBytes       int
 	patience            time.Duration
 	logLevel, logFormat string
+	allowHosts          []string
 }
 
 func newServeCommand() *cobra.Command {
@@ -73,10 +76,20 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 	f.IntVar(&o.replicas, "replicas", 0, fmt.Sprintf("number of replicas, 1 to %d; the data directory remembers it (default %d)", cluster.MaxReplicas, cluster.DefaultReplicas))
 	f.IntVar(&o.groups, "groups", 0, fmt.Sprintf("spread the keys over 1 to %d groups of replicas, with a controller; the data directory remembers it (default: one store, no groups)", cluster.MaxGroups))
 	f.IntVar(&o.snapshotBytes, "snapshot-bytes", cluster.DefaultSnapshotBytes, "size of a replica's log, in bytes, from which on it is replaced by a snapshot")
-	f.DurationVar(&o.patience, "patience", httpkv.DefaultPatience, "how long a request waits for a leader before it is answered with 503")
+	f.DurationVar(&o.patience, "patience", handler.DefaultPatience, "how long a request waits for a leader before it is answered with 503")
+	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "a name of this server in URLs, beside localhost and its addresses (repeat for more; * allows all)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	return cmd
+}
+
+// hosts returns the names that the server answers to.
+func (o serveOptions) hosts() []string {
+	hosts := slices.Clone(o.allowHosts)
+	if host, _, err := net.SplitHostPort(o.listen); err == nil && host != "" {
+		hosts = append(hosts, host)
+	}
+	return hosts
 }
 
 // logger makes the logger that the flags ask for.
@@ -106,6 +119,8 @@ func (o serveOptions) validate(given func(flag string) bool) error {
 		return usageError("--snapshot-bytes is %d; want at least 1", o.snapshotBytes)
 	case o.patience <= 0:
 		return usageError("--patience is %v; want more than 0", o.patience)
+	case slices.ContainsFunc(o.allowHosts, func(name string) bool { return strings.Trim(name, " ") == "" || strings.ContainsAny(name, "/,") }):
+		return usageError("--allow-host is %q; want one name, such as store.example", o.allowHosts)
 	case o.data == "":
 		return usageError("--data is empty")
 	}
@@ -130,8 +145,8 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 		return &exitError{exitFailure, err}
 	}
 	fmt.Fprintf(out, "raftlab: %s on http://%s, data in %s\n", inWords(c), listener.Addr(), o.data)
-	handler := httpkv.NewHandler(c, httpkv.Options{Patience: o.patience, Logger: log})
-	err = errors.Join(serveHTTP(ctx, listener, handler, o.patience, log), c.Close())
+	answers := handler.New(c, handler.Options{Patience: o.patience, Hosts: o.hosts(), Logger: log})
+	err = errors.Join(serveHTTP(ctx, listener, answers, o.patience, log), c.Close())
 	if err != nil {
 		return &exitError{exitFailure, err}
 	}

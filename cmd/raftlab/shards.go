@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
 )
 
@@ -99,7 +98,7 @@ func newShardsListCommand(conn *connection) *cobra.Command {
 	return newShowCommand(conn, "list", "Show which group has which shard", (*httpkv.Client).Layout, printLayout)
 }
 
-func printLayout(cmd *cobra.Command, l cluster.Layout) error {
+func printLayout(cmd *cobra.Command, l httpkv.Layout) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "configuration %d\n\nSHARD\tGROUP\tSTATE\tKEYS\n", l.Config)
 	for _, s := range l.Shards {

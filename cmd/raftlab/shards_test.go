@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"raftlab/internal/cluster"
+	"raftlab/internal/httpkv"
 	"raftlab/internal/testkit"
 )
 
@@ -19,7 +19,7 @@ func TestShardsCommands(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	s := startServer(t, "--data", data, "--listen", "127.0.0.1:0", "--groups", "2", "--replicas", "1")
-	layout := func() (l cluster.Layout) {
+	layout := func() (l httpkv.Layout) {
 		got := s.raftlab(nil, "shards", "list", "--json")
 		if err := json.Unmarshal([]byte(got.out), &l); err != nil {
 			t.Fatalf("%v: %+v", err, got)
@@ -64,7 +64,7 @@ func TestShardsCommands(t *testing.T) {
 			outcome{out: `{"succeeded":true,"results":[{"status":"ok"},{"status":"ok","value":"12","version":2}]}` + "\n"}},
 		{`{"compare":[{"key":"b","version":0,"result":"NOT_EQUAL"}],"failure":[{"get":{"key":"b"}}]}`,
 			outcome{code: exitMismatch, out: `{"succeeded":false,"results":[{"status":"not_found"}]}` + "\n"}},
-		{`{"compare":[]`, outcome{code: exitRefused, err: "raftlab: the transaction: unexpected EOF\n"}},
+		{`{"compare":[]`, outcome{code: exitRefused, err: "raftlab: the transaction: byte 13: unexpected end of JSON input\n"}},
 	} {
 		if got := s.raftlab(strings.NewReader(step.txn), "kv", "txn"); got != step.want {
 			t.Errorf("raftlab kv txn of %s: %+v; want %+v", step.txn, got, step.want)

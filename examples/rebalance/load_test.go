@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"raftlab/internal/cluster"
-	"raftlab/internal/httpkv"
+	"raftlab/internal/httpkv/handler"
 )
 
 // No request fails while groups leave and join.
@@ -18,7 +18,7 @@ func TestNoRequestFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(httpkv.NewHandler(c, httpkv.Options{Patience: 20 * time.Second}))
+	server := httptest.NewServer(handler.New(c, handler.Options{Patience: 20 * time.Second}))
 	var out bytes.Buffer
 	if err := Run(&out, server.URL, 8, 300*time.Millisecond); err != nil {
 		t.Error(err)

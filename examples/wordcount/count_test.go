@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"raftlab/internal/cluster"
-	"raftlab/internal/httpkv"
+	"raftlab/internal/httpkv/handler"
 )
 
 // TestCount counts a real text with 16 clients while the leader is stopped, against
@@ -18,7 +18,7 @@ func TestCount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(httpkv.NewHandler(c, httpkv.Options{}))
+	server := httptest.NewServer(handler.New(c, handler.Options{}))
 	report, err := Count(server.URL, text, 16, true)
 	if err != nil {
 		t.Error(err)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -18,47 +19,78 @@ import (
 	"raftlab/kv"
 )
 
-// ErrUnavailable: the server could not be reached, or had no leader, until the
-// context ended. A write may have taken effect.
-var ErrUnavailable = errors.New("the store is not available")
-
-// Pauses between tries of a [Client].
-const (
-	firstPause = 50 * time.Millisecond
-	maxPause   = time.Second
+var (
+	// ErrUnavailable is returned if the server did not answer, or had no leader,
+	// until the context ended.
+	ErrUnavailable = errors.New("the store is not available")
+	// ErrForeign is returned for an answer that no raftlab server gives. The usual
+	// cause is another server, or a proxy, at the address.
+	ErrForeign = errors.New("the answer does not come from a raftlab server")
 )
 
-// Client speaks to a server. It tries again, until the context ends, when the
-// server cannot be reached or has no leader; a write takes effect once all the
-// same. Errors are an *Error, as the server sent it, or match ErrUnavailable.
-// Its methods may be called from any goroutine.
+// An OpenError is returned for a change with an open outcome: the server may have
+// made the change, or may make it yet.
+type OpenError struct {
+	// IdempotencyKey is the key of a write. The write takes effect once if it is
+	// repeated with this key. Other changes have none.
+	IdempotencyKey string
+	Cause          error // why there is no answer; matches ErrUnavailable or ErrForeign
+}
+
+func (e *OpenError) Error() string { return e.Cause.Error() }
+func (e *OpenError) Unwrap() error { return e.Cause }
+
+const (
+	firstPause = 50 * time.Millisecond // after the first try
+	maxPause   = time.Second           // between later tries
+	maxWait    = 5 * time.Second       // longest Retry-After that a client follows
+	// maxAnswer bounds an answer in bytes. The longest are the results of a
+	// transaction.
+	maxAnswer = 1 << 29
+)
+
+// Client speaks to a server. While the server cannot be reached or has no leader,
+// the client repeats a request until the context ends. A repeated write takes
+// effect once. Errors are an *Error from the server, an *OpenError, or match
+// ErrUnavailable or ErrForeign. Methods may be called from any goroutine.
 type Client struct {
 	// BaseURL is the server's, such as "http://127.0.0.1:8400".
 	BaseURL string
-	// HTTP makes the requests; nil: http.DefaultClient.
+	// HTTP makes the requests; nil: a client on http.DefaultTransport. Redirects
+	// that change a request's method are refused with either.
 	HTTP *http.Client
 }
 
 // Write is a write to be made.
 type Write struct {
 	Op kv.Op // made by kv.Put, kv.Append or kv.Delete, with IfVersion if need be
-	// IdempotencyKey makes all writes of the key under it one; "": the client draws one.
+	// IdempotencyKey makes all writes of the key under it one write; "": the client
+	// draws a key.
 	IdempotencyKey string
 }
 
 // Get returns a key's value and version.
 func (c *Client) Get(ctx context.Context, key string) (kv.Pair, error) {
-	resp, body, err := c.send(ctx, http.MethodGet, PathOf(key), nil, nil)
+	got, err := c.send(ctx, call{method: http.MethodGet, path: PathOf(key)})
 	if err != nil {
 		return kv.Pair{}, err
 	}
-	version, err := parseETag(resp.Header.Get("ETag"))
-	return kv.Pair{Key: key, Value: string(body), Version: version}, err
+	version, err := ParseETag(got.header.Get("ETag"))
+	if err != nil || got.status != http.StatusOK {
+		return kv.Pair{}, got.foreign("an ETag")
+	}
+	return kv.Pair{Key: key, Value: string(got.body), Version: version}, nil
 }
 
-// Do makes a write and returns the key's new version; 0: it is not there.
+var methodOf = map[kv.Kind]string{
+	kv.KindPut:    http.MethodPut,
+	kv.KindAppend: http.MethodPost,
+	kv.KindDelete: http.MethodDelete,
+}
+
+// Do makes a write and returns the key's new version, and 0 for a delete.
 func (c *Client) Do(ctx context.Context, w Write) (uint64, error) {
-	method := map[kv.Kind]string{kv.KindPut: http.MethodPut, kv.KindAppend: http.MethodPost, kv.KindDelete: http.MethodDelete}[w.Op.Kind]
+	method := methodOf[w.Op.Kind]
 	if method == "" {
 		return 0, fmt.Errorf("httpkv: %v is not a write", w.Op.Kind)
 	}
@@ -70,20 +102,33 @@ func (c *Client) Do(ctx context.Context, w Write) (uint64, error) {
 	case w.Op.Conditional && w.Op.Version == 0:
 		header.Set("If-None-Match", "*")
 	case w.Op.Conditional:
-		header.Set("If-Match", etag(w.Op.Version))
+		header.Set("If-Match", ETag(w.Op.Version))
 	}
-	_, body, err := c.send(ctx, method, PathOf(w.Op.Key), header, []byte(w.Op.Value))
-	if err != nil || method == http.MethodDelete {
+	var body []byte
+	if method != http.MethodDelete {
+		header.Set("Content-Type", "application/octet-stream")
+		body = []byte(w.Op.Value)
+	}
+	got, err := c.send(ctx, call{method: method, path: PathOf(w.Op.Key), header: header, body: body, writes: true})
+	if err != nil {
 		return 0, err
 	}
+	if method == http.MethodDelete {
+		return 0, got.empty()
+	}
 	var written Written
-	err = json.Unmarshal(body, &written)
-	return written.Version, err
+	if err := got.decode(&written, "version"); err != nil {
+		return 0, err
+	}
+	if got.header.Get("ETag") != ETag(written.Version) {
+		return 0, got.foreign("the ETag of the new version")
+	}
+	return written.Version, nil
 }
 
-// Scan returns keys in order: those from start on, before end, that begin with
-// prefix, each "" for no bound. It returns at most limit keys at a time, and the
-// path of the request for those that follow, for ScanNext; "": there are none.
+// Scan returns keys in order: the keys from start on, below end, that begin with
+// prefix, each "" for no bound. One call returns at most limit keys, and the path
+// of the next page, for ScanNext; "": the scan has ended.
 func (c *Client) Scan(ctx context.Context, start, end, prefix string, limit int) ([]kv.Pair, string, error) {
 	query := url.Values{"limit": {strconv.Itoa(limit)}}
 	for name, value := range map[string]string{"start": start, "end": end, "prefix": prefix} {
@@ -94,94 +139,296 @@ func (c *Client) Scan(ctx context.Context, start, end, prefix string, limit int)
 	return c.ScanNext(ctx, "/v1/kv?"+query.Encode())
 }
 
-// ScanNext goes on with a scan.
+// ScanNext returns the next page of a scan.
 func (c *Client) ScanNext(ctx context.Context, next string) ([]kv.Pair, string, error) {
-	_, body, err := c.send(ctx, http.MethodGet, next, nil, nil)
-	if err != nil {
-		return nil, "", err
-	}
 	var page Page
-	if err := json.Unmarshal(body, &page); err != nil {
+	if err := c.get(ctx, next, &page, "items", "more"); err != nil {
 		return nil, "", err
 	}
 	pairs := make([]kv.Pair, len(page.Items))
 	for i, item := range page.Items {
+		var err error
 		if pairs[i], err = item.Pair(); err != nil {
-			return nil, "", err
+			return nil, "", fmt.Errorf("%w: %w", ErrForeign, err)
 		}
 	}
 	return pairs, page.Next, nil
 }
 
-// Status returns what the server says of its replicas.
+// Status returns a picture of the server's replicas.
 func (c *Client) Status(ctx context.Context) (ClusterStatus, error) {
 	var s ClusterStatus
-	_, body, err := c.send(ctx, http.MethodGet, "/v1/status", nil, nil)
-	if err == nil {
-		err = json.Unmarshal(body, &s)
-	}
+	err := c.get(ctx, "/v1/status", &s, "leader", "replicas", "limits")
 	return s, err
 }
 
-// ChangeReplica has a replica stopped or started; verb is "stop" or "start".
+// Layout returns which group owns which shard.
+func (c *Client) Layout(ctx context.Context) (Layout, error) {
+	var l Layout
+	err := c.get(ctx, "/v1/shards", &l, "config", "shards", "groups")
+	return l, err
+}
+
+// ChangeReplica stops or starts a replica; verb is "stop" or "start".
 func (c *Client) ChangeReplica(ctx context.Context, number int, verb string) error {
-	_, _, err := c.send(ctx, http.MethodPost, fmt.Sprintf("/v1/replicas/%d/%s", number, verb), nil, nil)
+	got, err := c.send(ctx, call{method: http.MethodPost, path: fmt.Sprintf("/v1/replicas/%d/%s", number, verb), writes: true})
+	var refused *Error
+	if errors.As(err, &refused) && refused.Code == ReplicaState && got.unsure {
+		return nil // an earlier try, whose answer was lost, made the change
+	}
+	if err != nil {
+		return err
+	}
+	return got.empty()
+}
+
+// ChangeGroups makes groups join or leave; verb is "join" or "leave". The result
+// is the number of the configuration with the change.
+func (c *Client) ChangeGroups(ctx context.Context, verb string, groups []int) (int, error) {
+	q := make(url.Values)
+	for _, g := range groups {
+		q.Add("group", strconv.Itoa(g))
+	}
+	return c.changeLayout(ctx, verb, q)
+}
+
+// MoveShard gives a shard to a group. The result is the number of the
+// configuration with the change.
+func (c *Client) MoveShard(ctx context.Context, shard, group int) (int, error) {
+	return c.changeLayout(ctx, "move", url.Values{"shard": {strconv.Itoa(shard)}, "group": {strconv.Itoa(group)}})
+}
+
+func (c *Client) changeLayout(ctx context.Context, verb string, q url.Values) (int, error) {
+	got, err := c.send(ctx, call{method: http.MethodPost, path: fmt.Sprintf("/v1/shards/%s?%s", verb, q.Encode()), writes: true})
+	if err != nil {
+		return 0, err
+	}
+	var done Rearranged
+	err = got.decode(&done, "config")
+	return done.Config, err
+}
+
+// Txn carries out a transaction, given as JSON as the server takes it. The client
+// repeats the transaction only while the server has certainly not begun it, because
+// a repeated transaction might take effect twice.
+func (c *Client) Txn(ctx context.Context, transaction []byte) (TxnAnswer, error) {
+	var answer TxnAnswer
+	got, err := c.send(ctx, call{
+		method: http.MethodPost, path: "/v1/txn",
+		header: http.Header{"Content-Type": {"application/json"}},
+		body:   transaction, writes: true, once: true,
+	})
+	if err == nil {
+		err = got.decode(&answer, "succeeded", "results")
+	}
+	return answer, err
+}
+
+// get makes a request for an answer in JSON that has certain fields.
+func (c *Client) get(ctx context.Context, path string, into any, fields ...string) error {
+	got, err := c.send(ctx, call{method: http.MethodGet, path: path})
+	if err != nil {
+		return err
+	}
+	return got.decode(into, fields...)
+}
+
+// call is a request to be made.
+type call struct {
+	method, path string
+	header       http.Header
+	body         []byte
+	writes       bool // a lost answer leaves the outcome open
+	once         bool // not to be repeated once the outcome is open
+}
+
+// answer is the server's answer to a call.
+type answer struct {
+	host   string
+	status int
+	header http.Header
+	body   []byte
+	writes bool
+	// unsure says that an earlier try may have taken effect without an answer.
+	unsure bool
+}
+
+// foreign returns an error for an answer without a part that the server always
+// sends. Nobody knows then how far a change came.
+func (a *answer) foreign(lacks string) error {
+	err := fmt.Errorf("%w: %s answered %d %s without %s", ErrForeign, a.host, a.status, http.StatusText(a.status), lacks)
+	if a.writes {
+		return &OpenError{Cause: err}
+	}
 	return err
 }
 
-// send makes a request until it has an answer that is no 503.
-func (c *Client) send(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, []byte, error) {
+// empty checks an answer without content.
+func (a *answer) empty() error {
+	if a.status != http.StatusNoContent {
+		return a.foreign("its status, 204 No Content")
+	}
+	return nil
+}
+
+// decode reads an answer in JSON that has certain fields. Fields that the client
+// does not know are left out, so that a newer server can add some.
+func (a *answer) decode(into any, fields ...string) error {
+	if a.status != http.StatusOK {
+		return a.foreign("its status, 200 OK")
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(a.body, &all); err != nil {
+		return a.foreign("JSON")
+	}
+	for _, name := range fields {
+		if value := string(all[name]); value == "" || value == "null" {
+			return a.foreign(strconv.Quote(name) + " in its JSON")
+		}
+	}
+	if err := json.Unmarshal(a.body, into); err != nil {
+		return fmt.Errorf("%w (%w)", a.foreign("fields of the right types"), err)
+	}
+	return nil
+}
+
+// send makes a call until the server has answered it.
+func (c *Client) send(ctx context.Context, do call) (*answer, error) {
 	pause := firstPause
-	var why error // of the last try that came to its end
+	unsure := false
+	var why error // of the last try that ended before ctx
 	for {
-		resp, answer, err := c.try(ctx, method, path, header, body)
-		if err == nil && resp.StatusCode < 400 {
-			return resp, answer, nil
-		}
-		if err == nil {
-			if err = decodeError(resp, answer); resp.StatusCode != http.StatusServiceUnavailable {
-				return nil, nil, err
+		got, err := c.try(ctx, do)
+		wait, open := pause, false
+		switch {
+		case err == nil && got.status < 300:
+			got.unsure = unsure
+			return got, nil
+		case err == nil:
+			err = got.error()
+			if !passes(got.status) {
+				got.unsure = unsure
+				return got, err
 			}
+			wait, open = max(pause, retryAfter(got.header)), mayHaveBegun(err)
+		case errors.Is(err, ErrForeign):
+			return &answer{unsure: unsure}, do.open(err, unsure)
+		default:
+			open = !unsent(err)
 		}
+		unsure = unsure || open && do.writes
 		if ctx.Err() == nil || why == nil {
 			why = err
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, why)
+		if unsure && do.once || !sleep(ctx, wait) {
+			return &answer{unsure: unsure}, do.open(fmt.Errorf("%w: %w", ErrUnavailable, why), unsure)
 		}
 		pause = min(2*pause, maxPause)
 	}
 }
 
-func (c *Client) try(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.BaseURL+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, nil, err
+// open returns the error of a call that got no answer.
+func (do call) open(err error, unsure bool) error {
+	if unsure {
+		return &OpenError{IdempotencyKey: do.header.Get("Idempotency-Key"), Cause: err}
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
-	client := c.HTTP
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	return resp, answer, err
+	return err
 }
 
-// decodeError reads the error that the server sent.
-func decodeError(resp *http.Response, body []byte) error {
-	var e errorBody
-	if err := json.Unmarshal(body, &e); err != nil || e.Error == nil {
-		return fmt.Errorf("%s answered %s, which is not an answer of raftlab's", resp.Request.URL.Host, resp.Status)
+// passes reports whether an error of the server, or of a proxy before it, is one
+// that passes, so that the request can be repeated.
+func passes(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
 	}
-	e.Error.status = resp.StatusCode
-	return e.Error
+	return false
+}
+
+// mayHaveBegun reports whether a change may have been made although the answer is
+// an error that passes.
+func mayHaveBegun(err error) bool {
+	var e *Error
+	return !errors.As(err, &e) || e.Code == OutcomeUnknown
+}
+
+// unsent reports whether a request failed before any of it was sent.
+func unsent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// retryAfter returns how long an answer asks the client to wait.
+func retryAfter(header http.Header) time.Duration {
+	seconds, err := strconv.Atoi(header.Get("Retry-After"))
+	if err != nil || seconds < 0 {
+		return 0
+	}
+	return min(time.Duration(seconds)*time.Second, maxWait)
+}
+
+// sleep reports whether the pause ended before ctx did.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-time.After(pause):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (c *Client) try(ctx context.Context, do call) (*answer, error) {
+	req, err := http.NewRequestWithContext(ctx, do.method, c.BaseURL+do.path, bytes.NewReader(do.body))
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range do.header {
+		req.Header[name] = values
+	}
+	var client http.Client
+	if c.HTTP != nil {
+		client = *c.HTTP
+	}
+	client.CheckRedirect = checkRedirect(client.CheckRedirect)
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(body) > maxAnswer {
+		err = fmt.Errorf("%w: more than %d bytes", ErrForeign, maxAnswer)
+	}
+	return &answer{host: resp.Request.URL.Host, status: resp.StatusCode, header: resp.Header, body: body, writes: do.writes}, err
+}
+
+// maxRedirects is net/http's own limit.
+const maxRedirects = 10
+
+// checkRedirect refuses to follow a redirect that turns a write into a GET, as
+// 301, 302 and 303 do: the GET's answer would pass for the write's.
+func checkRedirect(inner func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
+	return func(req *http.Request, via []*http.Request) error {
+		if first := via[0]; req.Method != first.Method {
+			return fmt.Errorf("%w: %s answered with a redirect to %s://%s, which would turn %s into %s; nothing was done there; use that URL as the server's",
+				ErrForeign, first.URL.Host, req.URL.Scheme, req.URL.Host, first.Method, req.Method)
+		}
+		if inner != nil {
+			return inner(req, via)
+		}
+		if len(via) >= maxRedirects {
+			return fmt.Errorf("%w: more than %d redirects", ErrForeign, maxRedirects)
+		}
+		return nil
+	}
+}
+
+// error reads the error that the server sent.
+func (a *answer) error() error {
+	var body ErrorBody
+	if err := json.Unmarshal(a.body, &body); err != nil || body.Error == nil || body.Error.Code == "" {
+		return fmt.Errorf("%w: %s answered %d %s", ErrForeign, a.host, a.status, http.StatusText(a.status))
+	}
+	body.Error.Status = a.status
+	return body.Error
 }

@@ -4,63 +4,72 @@ package httpkv
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"raftlab/internal/cluster"
 	"raftlab/kv"
 )
 
-// Code names what went wrong. Codes are stable: clients may rely on them.
+// Limits bound the keys and values of a served store, in bytes.
+var Limits = kv.Limits{Key: 1 << 10, Value: 1 << 20}
+
+const (
+	// MaxTxnBytes is the size of the longest transaction, as JSON.
+	MaxTxnBytes = 4 << 20
+	// MaxIdempotencyKey is the length of the longest Idempotency-Key.
+	MaxIdempotencyKey = 255
+)
+
+// Code names an error. Codes are stable, so clients may rely on them.
 type Code string
 
 const (
-	NotFound        Code = "not_found"        // 404: the key is not there
-	NoRoute         Code = "no_route"         // 404: there is nothing under this path
-	NoReplica       Code = "no_replica"       // 404: there is no replica of that number
-	NoGroup         Code = "no_group"         // 404: there is no group of that number
-	NoMethod        Code = "no_method"        // 405: the path is right, the method is not
-	BadRequest      Code = "bad_request"      // 400: the message says what cannot be understood
+	NotFound        Code = "not_found"        // 404: the store does not hold the key
+	NoRoute         Code = "no_route"         // 404: the server has no such path
+	NoReplica       Code = "no_replica"       // 404: no replica has this number
+	NoGroup         Code = "no_group"         // 404: no group has this number
+	NoMethod        Code = "no_method"        // 405: the path takes other methods
+	BadRequest      Code = "bad_request"      // 400: the message names the part at fault
 	EmptyKey        Code = "empty_key"        // 400: a key has at least one byte
-	ReplicaState    Code = "replica_state"    // 409: the replica runs already, or is stopped already
-	InvalidLayout   Code = "invalid_layout"   // 409: the shards cannot be arranged so; the message says why
+	ForeignHost     Code = "foreign_host"     // 403: the Host header names another server
+	ForeignOrigin   Code = "foreign_origin"   // 403: a web page of another origin sent the request
+	FormRequest     Code = "form_request"     // 403: the POST could come from a web page's form
+	ReplicaState    Code = "replica_state"    // 409: the replica runs, or is stopped, already
+	InvalidLayout   Code = "invalid_layout"   // 409: the message names the obstacle
 	VersionMismatch Code = "version_mismatch" // 412: the key has another version
-	KeyTooLarge     Code = "key_too_large"    // 413: see cluster.Limits
-	ValueTooLarge   Code = "value_too_large"  // 413: see cluster.Limits; nothing was changed
+	KeyTooLarge     Code = "key_too_large"    // 413: see Limits
+	ValueTooLarge   Code = "value_too_large"  // 413: see Limits; nothing changed
 	KeyReused       Code = "key_reused"       // 422: the Idempotency-Key belongs to another write of the key
-	NoLeader        Code = "no_leader"        // 503: nothing was done; try again
-	OutcomeUnknown  Code = "outcome_unknown"  // 503: done or not; try again with the same Idempotency-Key
+	NoLeader        Code = "no_leader"        // 503: nothing changed; try again
+	OutcomeUnknown  Code = "outcome_unknown"  // 503: the change is made, or may yet be, or is lost
 	Internal        Code = "internal"         // 500
 	NeedsGroups     Code = "needs_groups"     // 501: a store without groups has no transactions
 )
 
-// Error is what the body of a response above 399 says, under "error".
+// Error is the body of a response with a status from 400 on, under "error".
 type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
-	// Version is the key's version where Code is VersionMismatch; 0: it is not there.
+	// Version is the key's version where Code is VersionMismatch; 0: the store does
+	// not hold the key.
 	Version *uint64 `json:"version,omitempty"`
-
-	status int // of HTTP
+	// Status is the status of HTTP.
+	Status int `json:"-"`
 }
 
 func (e *Error) Error() string { return e.Message }
 
-type errorBody struct {
+// ErrorBody is the body of a response with an error.
+type ErrorBody struct {
 	Error *Error `json:"error"`
 }
 
-func failure(status int, code Code, format string, args ...any) *Error {
-	return &Error{Code: code, Message: fmt.Sprintf(format, args...), status: status}
-}
-
-// textOf returns s as JSON can hold it: as it is if it is valid UTF-8, else in
-// base64, in another field.
-func textOf(s string) (plain, inBase64 *string) {
+// TextOf returns s for JSON: plain if s is valid UTF-8, else in base64.
+func TextOf(s string) (plain, inBase64 *string) {
 	if utf8.ValidString(s) {
 		return &s, nil
 	}
@@ -68,78 +77,82 @@ func textOf(s string) (plain, inBase64 *string) {
 	return nil, &encoded
 }
 
+// bytesOf returns the bytes of a field that has a plain form and one in base64.
 func bytesOf(name string, plain, inBase64 *string) (string, error) {
 	switch {
 	case plain != nil && inBase64 != nil:
-		return "", fmt.Errorf("%s and %[1]s_base64 are both there", name)
+		return "", fmt.Errorf("%s and %[1]s_base64 are both given; want one", name)
 	case plain != nil:
 		return *plain, nil
-	case inBase64 != nil:
-		b, err := base64.StdEncoding.DecodeString(*inBase64)
-		return string(b), err
+	case inBase64 == nil:
+		return "", fmt.Errorf("%s is missing", name)
 	}
-	return "", fmt.Errorf("there is no %s", name)
-}
-
-// keyText is a key in JSON.
-type keyText struct {
-	Key       *string `json:"key,omitempty"`
-	KeyBase64 *string `json:"key_base64,omitempty"` // in place of key, if that is not UTF-8
-}
-
-func (k keyText) key() (string, error) {
-	key, err := bytesOf("key", k.Key, k.KeyBase64)
+	b, err := base64.StdEncoding.DecodeString(*inBase64)
+	if err == nil && base64.StdEncoding.EncodeToString(b) != *inBase64 {
+		err = errors.New("line breaks and stray bits are not allowed")
+	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s_base64 is not base64 with padding (RFC 4648, section 4): %w", name, err)
 	}
-	if bad := checkKey(key); bad != nil {
-		return "", bad
-	}
-	return key, nil
+	return string(b), nil
 }
 
-// valueText is a value in JSON.
-type valueText struct {
+// KeyText is a key in JSON.
+type KeyText struct {
+	Key       *string `json:"key,omitempty"`
+	KeyBase64 *string `json:"key_base64,omitempty"` // in place of Key, for any bytes
+}
+
+// Bytes returns the key.
+func (k KeyText) Bytes() (string, error) { return bytesOf("key", k.Key, k.KeyBase64) }
+
+// ValueText is a value in JSON.
+type ValueText struct {
 	Value       *string `json:"value,omitempty"`
-	ValueBase64 *string `json:"value_base64,omitempty"` // in place of value, if that is not UTF-8
+	ValueBase64 *string `json:"value_base64,omitempty"` // in place of Value, for any bytes
 }
 
-func valueTextOf(value string) (v valueText) {
-	v.Value, v.ValueBase64 = textOf(value)
+// ValueTextOf returns a value for JSON.
+func ValueTextOf(value string) (v ValueText) {
+	v.Value, v.ValueBase64 = TextOf(value)
 	return v
 }
 
-func (v valueText) value() (string, error) { return bytesOf("value", v.Value, v.ValueBase64) }
+// Given reports whether there is a value.
+func (v ValueText) Given() bool { return v.Value != nil || v.ValueBase64 != nil }
+
+// Bytes returns the value.
+func (v ValueText) Bytes() (string, error) { return bytesOf("value", v.Value, v.ValueBase64) }
 
 // Item is a key in a [Page].
 type Item struct {
-	keyText
-	valueText
+	KeyText
+	ValueText
 	Version uint64 `json:"version"`
 }
 
-// ItemOf returns a pair as JSON can hold it.
+// ItemOf returns a pair for JSON.
 func ItemOf(p kv.Pair) Item {
-	item := Item{Version: p.Version, valueText: valueTextOf(p.Value)}
-	item.Key, item.KeyBase64 = textOf(p.Key)
+	item := Item{Version: p.Version, ValueText: ValueTextOf(p.Value)}
+	item.Key, item.KeyBase64 = TextOf(p.Key)
 	return item
 }
 
 // Pair returns the item's bytes.
 func (i Item) Pair() (kv.Pair, error) {
-	key, err := i.key()
+	key, err := i.KeyText.Bytes()
 	if err != nil {
 		return kv.Pair{}, err
 	}
-	value, err := i.value()
+	value, err := i.ValueText.Bytes()
 	return kv.Pair{Key: key, Value: value, Version: i.Version}, err
 }
 
 // Page is the answer to a range scan.
 type Page struct {
 	Items []Item `json:"items"`
-	// More says that the scan stopped at a limit; Next is then the path and query
-	// of the request that goes on.
+	// More says that the scan stopped at a limit. Next then has the path and query
+	// of the request for the next page.
 	More bool   `json:"more"`
 	Next string `json:"next,omitempty"`
 }
@@ -151,72 +164,110 @@ type Written struct {
 
 // ClusterStatus is the answer to GET /v1/status.
 type ClusterStatus struct {
-	Leader   int              `json:"leader"` // the replica that leads; 0: none; with groups, one of those that do
-	Replicas []cluster.Status `json:"replicas"`
-	Limits   LimitStatus      `json:"limits"`
+	// Leader is the number of the leading replica, and in a store with groups one
+	// of the leading replicas; 0: none leads.
+	Leader   int             `json:"leader"`
+	Replicas []ReplicaStatus `json:"replicas"`
+	Limits   LimitStatus     `json:"limits"`
 }
 
-// LimitStatus tells the limits, in bytes.
+// LimitStatus has the limits, in bytes.
 type LimitStatus struct {
 	Key   int `json:"key"`
 	Value int `json:"value"`
 }
 
-const keyPath = "/v1/kv/"
+// ReplicaStatus is a picture of one replica.
+type ReplicaStatus struct {
+	Number int `json:"replica"`
+	// Group is the replica's group: its number, or "controller"; "" in a store
+	// without groups. Term and Leader are those of the group.
+	Group string `json:"group,omitempty"`
+	// State is "running", "stopped", or "failed" for a replica that stopped by
+	// itself.
+	State string `json:"state"`
+	// Role is "leader", "follower", "candidate" or "pre-candidate".
+	Role          string `json:"role,omitempty"`
+	Term          uint64 `json:"term"`
+	Leader        int    `json:"leader"` // as the replica knows; 0: not known
+	CommitIndex   uint64 `json:"commitIndex"`
+	AppliedIndex  uint64 `json:"appliedIndex"`
+	LastIndex     uint64 `json:"lastIndex"`
+	SnapshotIndex uint64 `json:"snapshotIndex"`
+	LogBytes      int    `json:"logBytes"`
+	FileBytes     int64  `json:"fileBytes"`
+	Keys          int    `json:"keys"`
+	Sessions      int    `json:"sessions"`
+	Error         string `json:"error,omitempty"`
+}
+
+// Layout is the answer to GET /v1/shards: which group owns which shard.
+type Layout struct {
+	Config int           `json:"config"` // number of the newest configuration
+	Shards []ShardPlace  `json:"shards"`
+	Groups []GroupStatus `json:"groups"`
+}
+
+// ShardPlace is the place of one shard.
+type ShardPlace struct {
+	Shard int    `json:"shard"`
+	Group int    `json:"group"` // the owner; 0: none
+	State string `json:"state"` // "served", "arriving", or "unknown" if no replica of the owner runs
+	Keys  int    `json:"keys"`
+}
+
+// GroupStatus is a picture of one group.
+type GroupStatus struct {
+	Group    int   `json:"group"`
+	Member   bool  `json:"member"`
+	Replicas []int `json:"replicas"`
+	Leader   int   `json:"leader"` // one of Replicas; 0: none leads
+	Config   int   `json:"config"` // number of the newest configuration that the group has taken
+	Shards   int   `json:"shards"` // how many shards the group owns
+	Keys     int   `json:"keys"`
+}
+
+// Rearranged is the answer to a change of the layout.
+type Rearranged struct {
+	Config int `json:"config"` // number of the configuration with the change
+}
+
+// TxnAnswer is the answer to a transaction that was carried out.
+type TxnAnswer struct {
+	Succeeded bool        `json:"succeeded"` // all comparisons held
+	Results   []TxnResult `json:"results"`   // of success, or of failure
+}
+
+// TxnResult is the result of one operation of a transaction.
+type TxnResult struct {
+	Status string `json:"status"` // "ok" or "not_found"
+	ValueText
+	// Version is the key's version. A write of a transaction over several shards
+	// has none here, because each shard has a count of its own.
+	Version uint64 `json:"version,omitempty"`
+}
+
+// KeyPath begins the path of a key.
+const KeyPath = "/v1/kv/"
 
 // PathOf returns the path of a key.
 func PathOf(key string) string {
 	escaped := url.PathEscape(key)
 	if strings.Trim(key, ".") == "" {
-		escaped = strings.ReplaceAll(key, ".", "%2E") // or the path would be taken for a relative one
+		escaped = strings.ReplaceAll(key, ".", "%2E") // a segment of dots makes a path relative
 	}
-	return keyPath + escaped
+	return KeyPath + escaped
 }
 
-// etag is a version as an entity tag.
-func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
+// ETag returns a version as an entity tag.
+func ETag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
 
-func parseETag(s string) (uint64, error) {
-	inner, ok := strings.CutPrefix(s, `"`)
-	if ok {
-		inner, ok = strings.CutSuffix(inner, `"`)
-	}
-	version, err := strconv.ParseUint(inner, 10, 64)
-	if !ok || err != nil || version == 0 {
-		return 0, fmt.Errorf(`%s is not an ETag of this store, like "7"`, s)
+// ParseETag returns the version of an entity tag. Each version has one tag, so
+// "007" is not a tag.
+func ParseETag(s string) (uint64, error) {
+	version, err := strconv.ParseUint(strings.Trim(s, `"`), 10, 64)
+	if err != nil || version == 0 || ETag(version) != s {
+		return 0, fmt.Errorf(`%s is not an ETag of this store; want one like "7"`, s)
 	}
 	return version, nil
-}
-
-// matches says whether a version's entity tag is among those that a header lists
-// (RFC 9110, section 13.1). For a read a weak tag may count as the strong one.
-func matches(header []string, version uint64, weak bool) bool {
-	for _, tag := range strings.Split(strings.Join(header, ","), ",") {
-		tag = strings.TrimSpace(tag)
-		if weak {
-			tag = strings.TrimPrefix(tag, "W/")
-		}
-		if tag == "*" || tag == etag(version) {
-			return true
-		}
-	}
-	return false
-}
-
-// condition reads the preconditions of a write into op.
-func condition(h http.Header, op kv.Op) (kv.Op, *Error) {
-	match, none := h.Values("If-Match"), h.Values("If-None-Match")
-	switch {
-	case len(match) == 0 && len(none) == 0:
-		return op, nil
-	case len(match) == 1 && len(none) == 0:
-		version, err := parseETag(match[0])
-		if err != nil {
-			return op, failure(http.StatusBadRequest, BadRequest, "If-Match: %v", err)
-		}
-		return op.IfVersion(version), nil
-	case len(match) == 0 && len(none) == 1 && none[0] == "*":
-		return op.IfVersion(0), nil
-	}
-	return op, failure(http.StatusBadRequest, BadRequest, "a write takes one If-Match with one ETag, or If-None-Match: *")
 }

@@ -27,7 +27,6 @@ var notConverted = []string{
 	"examples/rebalance",
 	"examples/wordcount",
 	"internal/cluster",
-	"internal/httpkv",
 	"internal/labapi",
 	"kv",
 	"kvraft",

@@ -1,6 +1,6 @@
 //go:build !wasip1
 
-package httpkv_test
+package handler_test
 
 import (
 	"fmt"
@@ -10,23 +10,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
+	"raftlab/internal/httpkv/handler"
 	"raftlab/kv"
 )
 
 // serveGroups serves a store of two groups.
 func serveGroups(t *testing.T, patience time.Duration) (*cluster.Sharded, *httptest.Server) {
 	c, err := cluster.OpenSharded(t.TempDir(), cluster.Options{Groups: 2, Replicas: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(httpkv.NewHandler(c, httpkv.Options{Patience: patience}))
+	require.NoError(t, err)
+	server := httptest.NewServer(handler.New(c, handler.Options{Patience: patience}))
 	t.Cleanup(func() {
 		server.Close()
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
+		require.NoError(t, c.Close())
 	})
 	return c, server
 }
@@ -67,6 +66,17 @@ func TestTxn(t *testing.T) {
 		{`{"compare":[{"key":"a","version":1,"value":"x"}]}`, 400, "bad_request"},
 		{`{"compare":[{"key":"a"}]}`, 400, "bad_request"},
 		{`{"compare":[{"key":"a","version":-1}]}`, 400, "bad_request"},
+		{"{\"success\":[{\"put\":{\"key\":\"\xff\",\"value\":\"x\"}}]}", 400, "bad_request"},
+		{`{"success":[{"put":{"key":"\ud800","value":"x"}}]}`, 400, "bad_request"},
+		{`{"Success":[{"put":{"key":"a","value":"x"}}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"key":"a","key":"b","value":"x"}}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"key_base64":"YQ==\n","value":"x"}}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"key_base64":"YR==","value":"x"}}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"key_base64":"YQ","value":"x"}}]}`, 400, "bad_request"},
+		{`{"success":[{"put":{"key_base64":"//4=","value":"binary"}},{"put":{"key_base64":"/w==","value":"other"}}]}`,
+			200, `{"succeeded":true,"results":[{"status":"ok","version":1},{"status":"ok","version":2}]}`},
+		{`{"success":[{"get":{"key_base64":"//4="}},{"get":{"key_base64":"/w=="}}]}`,
+			200, `{"succeeded":true,"results":[{"status":"ok","value":"binary","version":1},{"status":"ok","value":"other","version":2}]}`},
 		{`{"success":[` + strings.Repeat(`{"get":{"key":"a"}},`, 256) + `{"get":{"key":"a"}}]}`, 400, "bad_request"},
 		{`{"success":[{"get":{"key":"` + large[:1025] + `"}}]}`, 413, "key_too_large"},
 		{`{"success":[{"put":{"key":"a","value":"x"}},{"append":{"key":"a","value":"` + large + `"}}]}`, 413, "value_too_large"},
@@ -77,29 +87,28 @@ func TestTxn(t *testing.T) {
 	}
 	exchange{"GET", "/v1/txn", "", "", 405, "no_method", "Allow: POST"}.run(t, server.URL)
 	exchange{"POST", "/v1/txn", "Idempotency-Key: K", "{}", 400, "bad_request", ""}.run(t, server.URL)
+	exchange{"POST", "/v1/txn", `If-Match: "1"`, `{"success":[{"get":{"key":"a"}}]}`, 400, "bad_request", ""}.run(t, server.URL)
+	exchange{"POST", "/v1/txn?dry=1", "", `{"success":[{"get":{"key":"a"}}]}`, 400, "bad_request", ""}.run(t, server.URL)
 	_, plain := serve(t)
 	exchange{"POST", "/v1/txn", "", `{"success":[{"get":{"key":"a"}}]}`, 501, "needs_groups", ""}.run(t, plain.URL)
 }
 
 // TestTransfers moves money between accounts in all shards, with many clients at a
-// time: of the sum nothing is ever lost or made.
+// time. The sum stays the same.
 func TestTransfers(t *testing.T) {
 	t.Parallel()
 	_, server := serveGroups(t, 5*time.Second)
 	client := &httpkv.Client{BaseURL: server.URL}
 	for n := range 4 {
-		if _, err := client.Do(t.Context(), httpkv.Write{Op: kv.Put(fmt.Sprint(n), "100")}); err != nil {
-			t.Fatal(err)
-		}
+		_, err := client.Do(t.Context(), httpkv.Write{Op: kv.Put(fmt.Sprint(n), "100")})
+		require.NoError(t, err)
 	}
 	balance := func(n int) (value int, version uint64) {
 		pair, err := client.Get(t.Context(), fmt.Sprint(n))
 		if err == nil {
 			_, err = fmt.Sscan(pair.Value, &value)
 		}
-		if err != nil {
-			t.Error(err)
-		}
+		require.NoError(t, err)
 		return value, pair.Version
 	}
 	var clients sync.WaitGroup
@@ -115,6 +124,7 @@ func TestTransfers(t *testing.T) {
 						"success":[{"put":{"key":"%[1]d","value":"%[5]d"}},{"put":{"key":"%[3]d","value":"%[6]d"}}]}`, from, va, to, vb, a-1, b+1))
 					if err != nil {
 						t.Error(err)
+						return
 					}
 					done = answer.Succeeded
 				}
@@ -127,24 +137,46 @@ func TestTransfers(t *testing.T) {
 		value, _ := balance(n)
 		sum += value
 	}
-	if sum != 400 {
-		t.Errorf("the accounts have %d; want 400", sum)
-	}
+	require.Equal(t, 400, sum, "the sum of the accounts")
 }
 
-// TestTxnWithoutAGroup: what a transaction over a group that is away came to is
-// not known if it writes; if it only reads nothing was done.
+// The outcome of a transaction over a group that is down is open if the
+// transaction writes. A transaction that only reads changed nothing.
 func TestTxnWithoutAGroup(t *testing.T) {
 	t.Parallel()
 	c, server := serveGroups(t, time.Second)
-	if err := c.Settled(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Settled(t.Context()))
 	for _, n := range []int{1, 2} {
-		if err := c.Stop(n); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.Stop(n))
 	}
 	exchange{"POST", "/v1/txn", "", `{"success":[{"put":{"key":"a","value":"x"}}]}`, 503, "outcome_unknown", "Retry-After: 1"}.run(t, server.URL)
 	exchange{"POST", "/v1/txn", "", `{"success":[{"get":{"key":"a"}}]}`, 503, "no_leader", "Retry-After: 1"}.run(t, server.URL)
+}
+
+// A request that changes the layout takes its own parameters, once, and no body.
+func TestShardsParameters(t *testing.T) {
+	t.Parallel()
+	c, server := serveGroups(t, 5*time.Second)
+	require.NoError(t, c.Settled(t.Context()))
+	for _, x := range []exchange{
+		{"GET", "/v1/shards?group=1", "", "", 400, "bad_request", ""},
+		{"GET", "/v1/status?group=1", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/replicas/1/stop?force=1", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/shards/leave?group=1&dry=1", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/shards/leave?groups=1", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/shards/leave?group=01", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/shards/leave?group=%2B1", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/shards/leave?group=1;x", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/shards/leave", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/shards/leave?group=1", "", `{"group":2}`, 400, "bad_request", ""},
+		{"POST", "/v1/shards/move?shard=0&group=1&group=2", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/shards/move?shard=0", "", "", 400, "bad_request", ""},
+		{"POST", "/v1/shards/move?shard=0&group=3", "", "", 404, "no_group", ""},
+		{"PUT", "/v1/shards/move?shard=0&group=2", "", "", 405, "no_method", "Allow: POST"},
+		{"POST", "/v1/shards/move?shard=0&group=2", "", "", 200, `{"config":2}`, ""},
+		{"POST", "/v1/shards/leave?group=2", "", "", 200, `{"config":3}`, ""},
+		{"POST", "/v1/shards/join?group=1&group=2", "", "", 200, `{"config":4}`, ""},
+	} {
+		x.run(t, server.URL)
+	}
 }

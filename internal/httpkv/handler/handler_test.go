@@ -1,6 +1,6 @@
 //go:build !wasip1
 
-package httpkv_test
+package handler_test
 
 import (
 	"context"
@@ -17,19 +17,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
+	"raftlab/internal/httpkv/handler"
 	"raftlab/kv"
 )
 
-// stub is a cluster of one store without replication, which is what a handler
-// sees of one.
+// stub is a cluster of one store without replication.
 type stub struct {
 	mu       sync.Mutex
 	store    *kv.Store
 	sessions map[string]kv.Result
 	ops      map[string]kv.Op
-	fails    error // what Do returns, in place of a result
+	fails    error // returned by Do in place of a result
 	calls    int
 }
 
@@ -81,12 +83,12 @@ func change(n, already int, err error) error {
 // serve serves a stub.
 func serve(t *testing.T) (*stub, *httptest.Server) {
 	s := newStub()
-	server := httptest.NewServer(httpkv.NewHandler(s, httpkv.Options{}))
+	server := httptest.NewServer(handler.New(s, handler.Options{}))
 	t.Cleanup(server.Close)
 	return s, server
 }
 
-// exchange is a request and what is to come back.
+// exchange is a request and the response that the handler is to give.
 type exchange struct {
 	method, path string
 	header       string // "Name: value"
@@ -99,9 +101,7 @@ type exchange struct {
 func (x exchange) run(t *testing.T, base string) {
 	t.Helper()
 	req, err := http.NewRequest(x.method, base+x.path, strings.NewReader(x.body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if name, value, ok := strings.Cut(x.header, ": "); ok {
 		req.Header.Set(name, value)
 	}
@@ -112,9 +112,7 @@ func (x exchange) run(t *testing.T, base string) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	got := strings.TrimSuffix(string(body), "\n")
 	if resp.StatusCode >= 400 && x.method != http.MethodHead {
 		var e struct {
@@ -167,6 +165,12 @@ func TestStatusCodes(t *testing.T) {
 		{"PUT", "/v1/kv/c", `If-Match: "4"`, "c", 412, "version_mismatch", ""},
 		{"PUT", "/v1/kv/a", "If-Match: *", "x", 400, "bad_request", ""},
 		{"PUT", "/v1/kv/a", "If-Match: 3", "x", 400, "bad_request", ""},
+		{"PUT", "/v1/kv/a", `If-Match: "003"`, "x", 400, "bad_request", ""},
+		{"PUT", "/v1/kv/a", `If-Match: "+3"`, "x", 400, "bad_request", ""},
+		{"PUT", "/v1/kv/a", `If-Match: "0"`, "x", 400, "bad_request", ""},
+		{"PUT", "/v1/kv/a", `If-Match: ""3""`, "x", 400, "bad_request", ""},
+		{"PUT", "/v1/kv/a", "Content-Range: bytes 0-0/5", "x", 400, "bad_request", ""},
+		{"DELETE", "/v1/kv/a", "", "x", 400, "bad_request", ""},
 		{"PUT", "/v1/kv/a", `If-Match: W/"3"`, "x", 400, "bad_request", ""},
 		{"PUT", "/v1/kv/a", `If-Match: "3", "4"`, "x", 400, "bad_request", ""},
 		{"PUT", "/v1/kv/a", `If-None-Match: "3"`, "x", 400, "bad_request", ""},
@@ -204,12 +208,18 @@ func TestStatusCodes(t *testing.T) {
 		{"GET", "/v1/kv?limit=0", "", "", 400, "bad_request", ""},
 		{"GET", "/v1/kv?limit=1001", "", "", 400, "bad_request", ""},
 		{"GET", "/v1/kv?limt=1", "", "", 400, "bad_request", ""},
+		{"GET", "/v1/kv?limit=1&limit=2", "", "", 400, "bad_request", ""},
+		{"GET", "/v1/kv?limit=01", "", "", 400, "bad_request", ""},
+		{"GET", "/v1/kv?Limit=1", "", "", 400, "bad_request", ""},
+		{"GET", "/v1/kv?start=a;end=b", "", "", 400, "bad_request", ""},
 		{"GET", "/v1/kv?start=%zz", "", "", 400, "bad_request", ""},
 		{"POST", "/v1/replicas/1/stop", "", "", 204, "", ""},
 		{"POST", "/v1/replicas/2/stop", "", "", 409, "replica_state", ""},
 		{"POST", "/v1/replicas/1/start", "", "", 409, "replica_state", ""},
 		{"POST", "/v1/replicas/3/start", "", "", 404, "no_replica", ""},
 		{"POST", "/v1/replicas/x/start", "", "", 404, "no_replica", ""},
+		{"POST", "/v1/replicas/01/start", "", "", 404, "no_replica", ""},
+		{"POST", "/v1/replicas/1/stop", "", "now", 400, "bad_request", ""},
 		{"POST", "/v1/replicas/1/jump", "", "", 404, "no_route", ""},
 	} {
 		x.run(t, server.URL)
@@ -233,7 +243,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestKeysOfAllKinds: a key comes back as it was written, whatever its bytes.
+// A key comes back as it was written, with any bytes.
 func TestKeysOfAllKinds(t *testing.T) {
 	_, server := serve(t)
 	client := &httpkv.Client{BaseURL: server.URL}
@@ -271,9 +281,8 @@ func TestScanRanges(t *testing.T) {
 	_, server := serve(t)
 	client := &httpkv.Client{BaseURL: server.URL}
 	for _, key := range []string{"a", "a\xff", "a\xff\xff", "b", "ba", "bb", "c", "\xff", "\xff\xff\x01"} {
-		if _, err := client.Do(t.Context(), httpkv.Write{Op: kv.Put(key, "")}); err != nil {
-			t.Fatal(err)
-		}
+		_, err := client.Do(t.Context(), httpkv.Write{Op: kv.Put(key, "")})
+		require.NoError(t, err)
 	}
 	for _, tt := range []struct {
 		start, end, prefix string
@@ -312,20 +321,16 @@ func TestScanRanges(t *testing.T) {
 	}
 }
 
-// TestLongBodyIsNotRead: a body over the limit is refused without reading it,
-// whether or not its length is told.
+// A body over the limit is refused without reading it, with a Content-Length and
+// without.
 func TestLongBodyIsNotRead(t *testing.T) {
 	s, server := serve(t)
 	for _, header := range []string{"Content-Length: 1073741824\r\n", "Transfer-Encoding: chunked\r\n"} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(conn, "PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\n%s\r\n", header)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		fmt.Fprintf(conn, "PUT /v1/kv/a HTTP/1.1\r\nHost: localhost\r\n%s\r\n", header)
 		go func() {
 			chunk := strings.Repeat("v", 1<<16)
 			for err := error(nil); err == nil; { // until the server hangs up
@@ -343,59 +348,20 @@ func TestLongBodyIsNotRead(t *testing.T) {
 		}
 		conn.Close()
 	}
-	if s.calls != 0 {
-		t.Errorf("the store was asked %d times", s.calls)
-	}
-}
-
-// TestClientTriesAgain: after 503 and after a lost connection, with the same
-// Idempotency-Key.
-func TestClientTriesAgain(t *testing.T) {
-	s := newStub()
-	inner := httpkv.NewHandler(s, httpkv.Options{})
-	var mu sync.Mutex
-	var keys []string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		keys = append(keys, r.Header.Get("Idempotency-Key"))
-		n := len(keys)
-		mu.Unlock()
-		switch n {
-		case 1: // done, but the answer is lost
-			inner.ServeHTTP(httptest.NewRecorder(), r)
-			panic(http.ErrAbortHandler)
-		case 2:
-			s.fail(cluster.ErrNoLeader)
-			defer s.fail(nil)
-		}
-		inner.ServeHTTP(w, r)
-	}))
-	defer server.Close()
-	client := &httpkv.Client{BaseURL: server.URL}
-	version, err := client.Do(t.Context(), httpkv.Write{Op: kv.Append("a", "x")})
-	if err != nil || version != 1 {
-		t.Fatalf("version %d, error %v", version, err)
-	}
-	if len(keys) != 3 || keys[0] == "" || keys[0] != keys[1] || keys[0] != keys[2] {
-		t.Errorf("Idempotency-Keys: %q; want the same three times", keys)
-	}
-	if pair, err := client.Get(t.Context(), "a"); err != nil || pair.Value != "x" {
-		t.Errorf("the value is %q, error %v; want x once", pair.Value, err)
-	}
-	// And gives up when its time is over.
-	s.fail(cluster.ErrNoLeader)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if _, err := client.Get(ctx, "a"); !errors.Is(err, httpkv.ErrUnavailable) {
-		t.Errorf("error %v; want ErrUnavailable", err)
-	}
+	require.Zero(t, s.calls, "requests that reached the store")
 }
 
 func TestStatus(t *testing.T) {
 	_, server := serve(t)
 	client := &httpkv.Client{BaseURL: server.URL}
 	status, err := client.Status(t.Context())
-	if err != nil || status.Leader != 1 || len(status.Replicas) != 2 || status.Limits != (httpkv.LimitStatus{Key: 1024, Value: 1048576}) {
-		t.Errorf("%+v, error %v", status, err)
-	}
+	require.NoError(t, err)
+	require.Equal(t, 1, status.Leader)
+	require.Len(t, status.Replicas, 2)
+	require.Equal(t, httpkv.LimitStatus{Key: 1024, Value: 1048576}, status.Limits)
+}
+
+// The limits that clients know are those of the store.
+func TestLimits(t *testing.T) {
+	require.Equal(t, cluster.Limits, httpkv.Limits)
 }

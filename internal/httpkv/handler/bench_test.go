@@ -1,6 +1,6 @@
 //go:build !wasip1
 
-package httpkv_test
+package handler_test
 
 import (
 	"fmt"
@@ -11,14 +11,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
+	"raftlab/internal/httpkv/handler"
 	"raftlab/kv"
 )
 
-// BenchmarkWrites puts values of 100 bytes through HTTP into three replicas on disk, by
-// so many clients that each wait for their answer. The latency of a write is
-// in ms.
+// BenchmarkWrites puts values of 100 bytes through HTTP into three replicas on
+// disk. Each client waits for its answer before the next write. The latency of a
+// write is in ms.
 func BenchmarkWrites(b *testing.B) {
 	for _, clients := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
@@ -63,22 +66,17 @@ func BenchmarkWrites(b *testing.B) {
 // serveCluster serves a cluster that has a leader.
 func serveCluster(b *testing.B, clients int) *httpkv.Client {
 	c, err := cluster.Open(b.TempDir(), cluster.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	server := httptest.NewServer(httpkv.NewHandler(c, httpkv.Options{}))
+	require.NoError(b, err)
+	server := httptest.NewServer(handler.New(c, handler.Options{}))
 	b.Cleanup(func() {
 		server.Close()
-		if err := c.Close(); err != nil {
-			b.Error(err)
-		}
+		require.NoError(b, c.Close())
 	})
 	client := &httpkv.Client{
 		BaseURL: server.URL,
 		HTTP:    &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}},
 	}
-	if _, err := client.Do(b.Context(), httpkv.Write{Op: kv.Put("first", "")}); err != nil {
-		b.Fatal(err)
-	}
+	_, err = client.Do(b.Context(), httpkv.Write{Op: kv.Put("first", "")})
+	require.NoError(b, err)
 	return client
 }

@@ -1,27 +1,20 @@
 //go:build !wasip1
 
-package httpkv
+package handler
 
 import (
 	"net/http"
 	"net/url"
-	"strconv"
 
+	"raftlab/internal/httpkv"
 	"raftlab/kv"
 )
 
 // scan answers a range scan.
 func (h *handler) scan(w http.ResponseWriter, r *http.Request) error {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return failure(http.StatusBadRequest, BadRequest, "the query: %v", err)
-	}
-	for name := range query {
-		switch name {
-		case "start", "end", "prefix", "limit":
-		default:
-			return failure(http.StatusBadRequest, BadRequest, "a scan takes start, end, prefix and limit, not %q", name)
-		}
+	query, bad := parameters(r, "start", "end", "prefix", "limit")
+	if bad != nil {
+		return bad
 	}
 	limit, bad := limitOf(query)
 	if bad != nil {
@@ -29,16 +22,16 @@ func (h *handler) scan(w http.ResponseWriter, r *http.Request) error {
 	}
 	start, end, empty := rangeOf(query)
 	if empty {
-		writeJSON(w, http.StatusOK, Page{Items: []Item{}})
+		writeJSON(w, http.StatusOK, httpkv.Page{Items: []httpkv.Item{}})
 		return nil
 	}
 	result, err := h.do(r, "", kv.Scan(start, end, limit))
 	if err != nil {
 		return err
 	}
-	page := Page{Items: make([]Item, len(result.Pairs)), More: result.More}
+	page := httpkv.Page{Items: make([]httpkv.Item, len(result.Pairs)), More: result.More}
 	for i, p := range result.Pairs {
-		page.Items[i] = ItemOf(p)
+		page.Items[i] = httpkv.ItemOf(p)
 	}
 	if page.More {
 		query.Set("start", result.Pairs[len(result.Pairs)-1].Key+"\x00") // the first key that can follow
@@ -48,19 +41,19 @@ func (h *handler) scan(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func limitOf(query url.Values) (int, *Error) {
+func limitOf(query url.Values) (int, *httpkv.Error) {
 	if !query.Has("limit") {
 		return kv.MaxScan, nil
 	}
-	limit, err := strconv.Atoi(query.Get("limit"))
-	if err != nil || limit < 1 || limit > kv.MaxScan {
-		return 0, failure(http.StatusBadRequest, BadRequest, "limit is %q; want 1 to %d", query.Get("limit"), kv.MaxScan)
+	limit, ok := parseNumber(query.Get("limit"))
+	if !ok || limit < 1 || limit > kv.MaxScan {
+		return 0, badRequest("limit is %q; want 1 to %d", query.Get("limit"), kv.MaxScan)
 	}
 	return limit, nil
 }
 
-// rangeOf returns the keys that are at or after start, before end, and begin with
-// prefix, as one range. empty says that there can be none.
+// rangeOf returns one range for the keys from start on, below end, that begin with
+// prefix. empty says that the range can hold no key.
 func rangeOf(query url.Values) (start, end string, empty bool) {
 	start, end = query.Get("start"), query.Get("end")
 	if prefix := query.Get("prefix"); prefix != "" {
@@ -72,8 +65,8 @@ func rangeOf(query url.Values) (start, end string, empty bool) {
 	return start, end, end != "" && start >= end
 }
 
-// successor returns the first key after all that begin with prefix; "": there
-// is none.
+// successor returns the first key after all keys that begin with prefix; "": no
+// key follows them.
 func successor(prefix string) string {
 	for i := len(prefix) - 1; i >= 0; i-- {
 		if prefix[i] != 0xff {
