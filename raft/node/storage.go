@@ -17,6 +17,8 @@ import (
 // Save is called by one goroutine at a time. The other methods may be called
 // from any goroutine, also while Save runs. After an error of Save the host
 // acknowledges nothing more and stops: a failed sync is never retried.
+//
+// Package storagetest is the conformance test of implementations.
 type Storage interface {
 	// Identity returns the cluster and the host that the storage was created
 	// for. A host refuses a storage that is not its own.
@@ -29,7 +31,11 @@ type Storage interface {
 	// Save stores the updates. All of them are durable when Save returns nil.
 	// After a crash during Save each update is there whole or not at all, and
 	// none is there without those before it. The updates name each group at
-	// most once. Save keeps neither the slice nor the entries' data.
+	// most once. If an update does not fit what is stored, nothing is changed
+	// and the error matches [ErrUpdate].
+	//
+	// Save keeps neither the updates nor the slices of entries. A storage may
+	// keep the entries' data, so nobody changes the data once Save is called.
 	Save(updates []Update) error
 	// Entries returns stored entries of a group from index lo on, in order, up
 	// to and including hi, at most about maxBytes of data, but at least one.
@@ -38,14 +44,18 @@ type Storage interface {
 	// change the entries' data.
 	Entries(group GroupID, lo, hi uint64, maxBytes int) ([]core.Entry, error)
 	// CreateSnapshot begins a snapshot of a group. The snapshot does not count
-	// before an [Update] names its header. The writers of one group replace one
-	// another: a second one aborts the first.
+	// before an [Update] names its header. Several writers of one group may be
+	// open, and none affects another. A committed snapshot that no Update has
+	// named is discarded when an Update names one of the same or a higher index,
+	// when the group is removed, and when the storage is closed.
 	CreateSnapshot(group GroupID, header SnapshotHeader) (SnapshotWriter, error)
 	// OpenSnapshot opens the newest snapshot of a group that an Update named.
 	// The error matches [ErrNoSnapshot] if there is none. An open snapshot
 	// stays readable when a newer one replaces it.
 	OpenSnapshot(group GroupID) (SnapshotReader, error)
-	// Remove forgets a group: its log, its hard state and its snapshots.
+	// Remove forgets a group: its log, its hard state and its snapshots. The
+	// removal is durable when Remove returns nil. A group that is not stored is
+	// no error. The group may be saved anew later.
 	Remove(group GroupID) error
 	// Usage returns what the storage occupies.
 	Usage() Usage
@@ -118,7 +128,8 @@ type Update struct {
 type SnapshotHeader struct {
 	// Index and Term are those of the last entry that the snapshot includes (§7).
 	Index, Term uint64
-	// Configuration is the encoded membership in force at Index.
+	// Configuration is the encoded membership in force at Index, of at most
+	// [MaxConfigurationBytes].
 	Configuration []byte
 	// Size is the length of the body in bytes.
 	Size uint64
@@ -132,7 +143,7 @@ type SnapshotWriter interface {
 	// Commit makes the body durable and returns the completed header, which is
 	// then handed to [Storage.Save]. If the header given to CreateSnapshot had a
 	// Size or a Checksum, a body that differs is refused with an error that
-	// matches [ErrDamaged].
+	// matches [ErrDamaged]. Size and Checksum 0 are not compared.
 	Commit() (SnapshotHeader, error)
 	// Abort discards the snapshot. After Commit, Abort does nothing.
 	Abort()
@@ -151,8 +162,14 @@ type Usage struct {
 	Snapshots int64
 }
 
+// MaxConfigurationBytes bounds an encoded membership in a [SnapshotHeader].
+const MaxConfigurationBytes = 1 << 20
+
 // Errors of a [Storage].
 var (
+	// ErrUpdate is matched by the error of Save for an [Update] that does not
+	// fit what is stored. The error names the field, the value and the limit.
+	ErrUpdate = errors.New("the update does not fit what is stored")
 	// ErrDamaged is matched by the error of a storage whose content is not what
 	// was written. The error names the file and the offset.
 	ErrDamaged = errors.New("the storage is damaged")
