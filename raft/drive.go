@@ -34,10 +34,15 @@ func (rf *Raft) observe() {
 		return
 	}
 	rf.seen = now
-	close(rf.changed)
-	rf.changed = make(chan struct{})
+	rf.announce()
 	rf.log.Info("standing", "term", st.CurrentTerm, "state", st.State.String(),
 		"leader", peer(st.Leader), "lastIndex", st.LastIndex, "commitIndex", st.CommitIndex)
+}
+
+// announce wakes those who wait for a change. The lock is held.
+func (rf *Raft) announce() {
+	close(rf.changed)
+	rf.changed = make(chan struct{})
 }
 
 // signal puts a token into a channel of capacity 1, if there is none.
@@ -61,7 +66,7 @@ func (rf *Raft) drive() {
 			return
 		case <-ticker.C:
 			ticker.Reset(rf.interval)
-			rf.with((*core.Core).Tick)
+			rf.with(rf.tick)
 		case <-rf.wake:
 		}
 		rf.work()
@@ -118,6 +123,7 @@ func (rf *Raft) saveAll() {
 			rf.with(func(c *core.Core) {
 				c.Saved(rd)
 				rf.saving = false
+				rf.endStall()
 			})
 		}
 	}

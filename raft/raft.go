@@ -36,6 +36,11 @@ type Options struct {
 	// ElectionTicks is the minimum election timeout; each timeout is drawn from
 	// once to twice as much. Default 30 ticks.
 	ElectionTicks int
+	// StorageTimeout bounds how long a save may take. After that time the server
+	// counts as stalled: a leader steps down, and the server answers no requests
+	// until the save returns (see [ErrStalled]). The server counts the time in
+	// ticks. Default 0: no bound, so a slow disk costs nobody the leadership.
+	StorageTimeout time.Duration
 	// Rand draws election timeouts; default: math/rand/v2's global source.
 	Rand core.Rand
 	// Logger is told of changes of term, role and storage; default: silent.
@@ -84,6 +89,7 @@ type Raft struct {
 	mu       sync.Mutex
 	core     *core.Core
 	saving   bool          // from a Ready that needs a save to its Saved
+	stall    stall         // how long that save takes
 	seen     standing      // as of the last look
 	changed  chan struct{} // closed when standing changes
 	lastCall uint64
@@ -127,6 +133,8 @@ func Open(peers []*labrpc.ClientEnd, me int, storage Storage, applyCh chan Apply
 		return nil, errors.New("raft: applyCh is nil")
 	case opts.TickInterval < 0:
 		return nil, fmt.Errorf("raft: Options.TickInterval is %v; want more than 0", opts.TickInterval)
+	case opts.StorageTimeout < 0:
+		return nil, fmt.Errorf("raft: Options.StorageTimeout is %v; want at least 0", opts.StorageTimeout)
 	}
 	saved, err := storage.Load()
 	if err != nil {
@@ -149,6 +157,7 @@ func Open(peers []*labrpc.ClientEnd, me int, storage Storage, applyCh chan Apply
 		applyCh:  applyCh,
 		log:      opts.Logger.With("server", me),
 		interval: opts.TickInterval,
+		stall:    stall{limit: ticksIn(opts.StorageTimeout, opts.TickInterval)},
 		stop:     make(chan struct{}),
 		wake:     make(chan struct{}, 1),
 		applying: make(chan struct{}, 1),
@@ -212,8 +221,8 @@ func (rf *Raft) GetState() (term int, isLeader bool) {
 	return int(rf.seen.term), rf.seen.isLeader && !rf.killed()
 }
 
-// Changed returns a channel that is closed when GetState's answer next changes,
-// or the server stops. To miss nothing, call it before GetState.
+// Changed returns a channel that is closed when the answer of GetState or Err
+// next changes, or the server stops. To miss nothing, call Changed before them.
 func (rf *Raft) Changed() <-chan struct{} {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
@@ -267,11 +276,16 @@ func (rf *Raft) Status() core.Status {
 	return rf.core.Status()
 }
 
-// Err returns why the server stopped by itself: its storage failed. It is nil
-// while it runs, and after Kill.
+// Err returns why the server does not serve. The error matches [ErrStalled]
+// while the storage does not answer. Any other error is final: the storage
+// failed, and the server has stopped. Err is nil while the server works, and
+// after Kill.
 func (rf *Raft) Err() error {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
+	if rf.failure == nil && !rf.killed() {
+		return rf.stall.err
+	}
 	return rf.failure
 }
 

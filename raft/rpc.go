@@ -25,13 +25,17 @@ func (rf *Raft) InstallSnapshot(args *core.InstallSnapshot, reply *core.InstallS
 	}
 }
 
-// handle passes a request to the core and waits for its reply, which comes when
-// what it promises is saved. It returns nil if there will be none: the server is
-// killed, or the request was none that a correct server sends. The zero reply
-// that the caller then sees answers no term, and is ignored.
+// handle passes a request to the core and waits for the reply, which the core
+// releases when the state behind the reply is saved. handle returns nil if the
+// server is killed or stalled, or if no correct server sends such a request. The
+// peer then sees the zero reply, which answers no term and is ignored.
 func (rf *Raft) handle(from core.NodeID, request core.Body) core.Body {
 	reply := make(chan core.Body, 1)
 	rf.with(func(c *core.Core) {
+		if rf.stall.err != nil {
+			close(reply) // the reply would wait for the disk, like all those that follow
+			return
+		}
 		rf.lastCall++
 		err := c.Step(core.Message{From: from, To: nodeID(rf.me), Call: rf.lastCall, Body: request})
 		if err != nil {
@@ -61,7 +65,9 @@ func (rf *Raft) sendAll(messages []core.Message) {
 		reply := rf.replies[m.Call]
 		delete(rf.replies, m.Call)
 		rf.mu.Unlock()
-		reply <- m.Body
+		if reply != nil { // nil: a stall has released the handler
+			reply <- m.Body
+		}
 	}
 }
 

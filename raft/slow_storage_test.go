@@ -3,6 +3,7 @@ package raft_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
+	"raftlab/raft/core"
 )
 
 // lazyStorage takes its time to save, or fails.
@@ -18,6 +20,23 @@ type lazyStorage struct {
 	mu    sync.Mutex
 	takes time.Duration
 	fails error
+	hangs chan struct{} // closed when the disk answers again; nil: it does
+}
+
+// hang makes saves wait until release is called, or the test ends.
+func (s *lazyStorage) hang(t *testing.T) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hangs := make(chan struct{})
+	s.hangs = hangs
+	release = sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.hangs = nil
+		close(hangs)
+	})
+	t.Cleanup(release)
+	return release
 }
 
 func (s *lazyStorage) set(takes time.Duration, fails error) {
@@ -28,8 +47,11 @@ func (s *lazyStorage) set(takes time.Duration, fails error) {
 
 func (s *lazyStorage) Save(u raft.Update) error {
 	s.mu.Lock()
-	takes, fails := s.takes, s.fails
+	takes, fails, hangs := s.takes, s.fails, s.hangs
 	s.mu.Unlock()
+	if hangs != nil {
+		<-hangs
+	}
 	time.Sleep(takes)
 	if fails != nil {
 		return fails
@@ -47,7 +69,10 @@ type lazyCluster struct {
 	applied []int // by server, the last index
 }
 
-func newLazyCluster(t *testing.T) *lazyCluster {
+// electionTimeout is the default minimum.
+const electionTimeout = 300 * time.Millisecond
+
+func newLazyCluster(t *testing.T, opts raft.Options) *lazyCluster {
 	const n = 3
 	net := labrpc.MakeNetworkSeed(testkit.Seed(t))
 	t.Cleanup(net.Cleanup)
@@ -66,7 +91,7 @@ func newLazyCluster(t *testing.T) *lazyCluster {
 		}
 		c.disks = append(c.disks, &lazyStorage{Storage: memory})
 		applyCh := make(chan raft.ApplyMsg)
-		rf, err := raft.Open(ends, i, c.disks[i], applyCh, raft.Options{})
+		rf, err := raft.Open(ends, i, c.disks[i], applyCh, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,6 +148,23 @@ func (c *lazyCluster) leader() (server, term int) {
 	return server, term
 }
 
+// nextLeader waits for another leader than the one of term.
+func (c *lazyCluster) nextLeader(leader, term int) (next int) {
+	c.Helper()
+	testkit.WaitFor(c, 5*time.Second, "another leader", func() bool {
+		for i, rf := range c.servers {
+			if now, leads := rf.GetState(); leads && now > term && i != leader {
+				next = i
+				return true
+			}
+		}
+		return false
+	})
+	return next
+}
+
+func (c *lazyCluster) term(server int) int { return int(c.servers[server].Status().CurrentTerm) }
+
 func (c *lazyCluster) start(leader int) int {
 	c.Helper()
 	index, _, leads := c.servers[leader].Start("command")
@@ -137,7 +179,7 @@ func (c *lazyCluster) start(leader int) int {
 // are replicated, and nobody misses its heartbeats.
 func TestLeaderWithSlowDisk(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		c := newLazyCluster(t)
+		c := newLazyCluster(t, raft.Options{})
 		leader, term := c.leader()
 		c.disks[leader].set(4*time.Second, nil)
 		follower := (leader + 1) % 3
@@ -160,7 +202,7 @@ func TestLeaderWithSlowDisk(t *testing.T) {
 // TestFollowerWithSlowDisk: the others go on without it, and it catches up.
 func TestFollowerWithSlowDisk(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		c := newLazyCluster(t)
+		c := newLazyCluster(t, raft.Options{})
 		leader, term := c.leader()
 		slow := (leader + 1) % 3
 		c.disks[slow].set(2*time.Second, nil)
@@ -180,7 +222,7 @@ func TestFollowerWithSlowDisk(t *testing.T) {
 // nothing; the others elect another.
 func TestFailedSave(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		c := newLazyCluster(t)
+		c := newLazyCluster(t, raft.Options{})
 		leader, term := c.leader()
 		changed := c.servers[leader].Changed()
 		broken := errors.New("no space left")
@@ -198,13 +240,105 @@ func TestFailedSave(t *testing.T) {
 		if _, leads := c.servers[leader].GetState(); leads {
 			t.Error("it still says that it leads")
 		}
-		testkit.WaitFor(t, 5*time.Second, "another leader", func() bool {
-			now, leads := c.servers[(leader+1)%3].GetState()
-			now2, leads2 := c.servers[(leader+2)%3].GetState()
-			return leads && now > term || leads2 && now2 > term
-		})
+		c.nextLeader(leader, term)
 		if n := c.appliedBy(leader); n != 0 {
 			t.Errorf("it applied entry %d, which it did not save", n)
 		}
+	})
+}
+
+// TestHungDisk: a leader whose save never returns steps down within two election
+// timeouts and says why. The others elect a leader and serve. When the disk
+// answers again, the server follows and catches up.
+func TestHungDisk(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		c := newLazyCluster(t, raft.Options{StorageTimeout: electionTimeout})
+		leader, term := c.leader()
+		release := c.disks[leader].hang(t)
+		c.start(leader)
+		begun := time.Now()
+		testkit.WaitFor(t, 2*electionTimeout, "the leader to step down", func() bool {
+			_, leads := c.servers[leader].GetState()
+			return !leads
+		})
+		if took := time.Since(begun); took < electionTimeout {
+			t.Errorf("the leader stepped down after %v; a slow disk has %v", took, electionTimeout)
+		}
+		if err := c.servers[leader].Err(); !errors.Is(err, raft.ErrStalled) {
+			t.Errorf("Err is %v; want ErrStalled", err)
+		}
+		next := c.nextLeader(leader, term)
+		nextTerm := c.term(next)
+		last := 0
+		for range 20 {
+			last = c.start(next)
+			testkit.WaitFor(t, time.Second, "the others to commit", func() bool { return c.appliedBy(next) >= last })
+		}
+		testkit.Never(t, time.Minute, "another term began, or the stalled server stirred", func() bool {
+			now, leads := c.servers[next].GetState()
+			return !leads || now != nextTerm || c.servers[leader].Status().State != core.Follower
+		})
+		changed := c.servers[leader].Changed()
+		release()
+		<-changed
+		testkit.WaitFor(t, 5*time.Second, "the old leader to catch up", func() bool { return c.appliedBy(leader) >= last })
+		if err := c.servers[leader].Err(); err != nil {
+			t.Errorf("Err after the disk has answered: %v", err)
+		}
+	})
+}
+
+// TestHungFollower: a follower whose disk hangs holds no requests of the leader.
+// Kill does not wait for the disk.
+func TestHungFollower(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		c := newLazyCluster(t, raft.Options{StorageTimeout: electionTimeout})
+		leader, term := c.leader()
+		hung := (leader + 1) % 3
+		c.disks[hung].hang(t)
+		last := c.start(leader)
+		testkit.WaitFor(t, time.Second, "Err", func() bool { return errors.Is(c.servers[hung].Err(), raft.ErrStalled) })
+		before := runtime.NumGoroutine()
+		testkit.Never(t, 5*time.Minute, "the leader lost its place", func() bool {
+			now, leads := c.servers[leader].GetState()
+			return !leads || now != term
+		})
+		if after := runtime.NumGoroutine(); after > before+20 {
+			t.Errorf("%d goroutines, and %d before: requests gather at the stalled server", after, before)
+		}
+		testkit.WaitFor(t, time.Second, "the others to commit", func() bool { return c.appliedBy(leader) >= last })
+		c.servers[hung].Kill()
+		if err := c.servers[hung].Err(); err != nil {
+			t.Errorf("Err after Kill: %v", err)
+		}
+	})
+}
+
+// TestAllDisksHang: without a majority of disks nobody leads; with them back, the
+// cluster serves again.
+func TestAllDisksHang(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		c := newLazyCluster(t, raft.Options{StorageTimeout: electionTimeout})
+		leader, _ := c.leader()
+		var releases []func()
+		for _, disk := range c.disks {
+			releases = append(releases, disk.hang(t))
+		}
+		c.start(leader)
+		testkit.WaitFor(t, 10*electionTimeout, "nobody to lead", func() bool {
+			for _, rf := range c.servers {
+				if _, leads := rf.GetState(); leads {
+					return false
+				}
+			}
+			return true
+		})
+		time.Sleep(time.Minute)
+		for _, release := range releases {
+			release()
+		}
+		leader, _ = c.leader()
+		last := c.start(leader)
+		testkit.WaitFor(t, time.Second, "a commit", func() bool { return c.appliedBy(leader) >= last })
 	})
 }
