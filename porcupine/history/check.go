@@ -11,27 +11,27 @@ import (
 	"raftlab/porcupine"
 )
 
-// Job says what to check and how.
+// Job is one check of a history.
 type Job struct {
 	Model    string        // one of Names
-	Path     string        // of the history; "-" is In
-	HTML     string        // where to write the picture; "" for none
-	Timeout  time.Duration // of the check; 0 for no bound
-	Memory   int64         // that the check may use, in bytes; 0 for porcupine.DefaultMemoryLimit
-	Quiet    bool          // do not report progress
+	Path     string        // the file of the history, or "-" for In
+	HTML     string        // the file for the picture, or "" for no picture
+	Timeout  time.Duration // bounds the check, and 0 is no bound
+	Memory   int64         // bounds the memory of the check in bytes, and 0 means porcupine.DefaultMemoryLimit
+	Quiet    bool          // suppresses reports of progress
 	In       io.Reader     // the history, if Path is "-"
-	Out, Err io.Writer     // the answer goes to Out, progress to Err
+	Out, Err io.Writer     // receive the answer and the reports of progress
 }
 
-// The codes that Run returns, for a command to exit with.
+// Run returns one of these codes. A command exits with the code.
 const (
 	CodeLegal   = 0 // the history is linearizable
-	CodeIllegal = 1 // it is not
-	CodeUnknown = 2 // that could not be decided, or the input is bad
+	CodeIllegal = 1 // the history is not linearizable
+	CodeUnknown = 2 // the check was not decided, or the input is bad
 )
 
-// Run reads a history, checks it, and writes the answer with its explanation. The error says why
-// the code is CodeUnknown; it is nil with the other codes.
+// Run reads a history, checks it, and writes the answer with an explanation. The error is nil
+// unless the code is CodeUnknown.
 func Run(ctx context.Context, job Job) (code int, err error) {
 	model, err := Model(job.Model)
 	if err != nil {

@@ -1,7 +1,9 @@
 package history
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -9,10 +11,10 @@ import (
 	"raftlab/porcupine/models"
 )
 
-// format is how the operations of a model are written.
+// format reads the operations of a model.
 type format struct {
 	model     porcupine.Model
-	operation func(l *line) (input, output any, err error)
+	operation func(op string, l *line) (input, output any, err error)
 }
 
 var formats = map[string]format{
@@ -27,53 +29,59 @@ var formats = map[string]format{
 	"list":      {models.ListAppend, list},
 }
 
-// decode reads a field into one of type T. A field that is left out, or null, is the zero T.
-func decode[T any](name string, raw json.RawMessage) (value T, err error) {
-	if len(raw) == 0 {
-		return value, nil
-	}
-	if err := json.Unmarshal(raw, &value); err != nil {
-		return value, fmt.Errorf("%s %s: want %T", name, raw, value)
-	}
-	return value, nil
-}
-
-// opOf finds an operation among those that a model has.
-func opOf[O any](l *line, ops map[string]O) (O, error) {
-	op, ok := ops[l.Op]
+// opOf returns the operation of the given name.
+func opOf[O any](name string, ops map[string]O) (O, error) {
+	op, ok := ops[name]
 	if !ok {
-		return op, fmt.Errorf("the model has no op %q", l.Op)
+		return op, fmt.Errorf("the model has no op %q", name)
 	}
 	return op, nil
 }
 
-// text reads the op and the value, which is a string, of a line.
-func text[O any](l *line, ops map[string]O) (op O, value string, err error) {
-	if op, err = opOf(l, ops); err == nil {
-		value, err = decode[string]("value", l.Value)
+// fields reads the key, and the value if the op has one.
+func (l *line) fields(hasValue bool) (key, value string, err error) {
+	if key, err = take[string]("key", &l.key); err == nil && hasValue {
+		value, err = take[string]("value", &l.value)
 	}
-	return op, value, err
+	return key, value, err
 }
 
-func kv(l *line) (any, any, error) {
-	op, value, err := text(l, map[string]models.KVOp{"get": models.KVGet, "put": models.KVPut, "append": models.KVAppend})
+func kv(name string, l *line) (any, any, error) {
+	op, err := opOf(name, map[string]models.KVOp{"get": models.KVGet, "put": models.KVPut, "append": models.KVAppend})
 	if err != nil {
 		return nil, nil, err
 	}
-	out := models.KVOutput{}
-	if op == models.KVGet {
-		out.Value, err = decode[string]("output", l.Output)
+	in, out := models.KVInput{Op: op}, models.KVOutput{}
+	if in.Key, in.Value, err = l.fields(op != models.KVGet); err == nil && op == models.KVGet && l.returned() {
+		var value *string
+		value, err = nullable("output", &l.output)
+		if value != nil {
+			out.Value = *value
+		}
 	}
-	return models.KVInput{Op: op, Key: l.Key, Value: value}, out, err
+	return in, out, err
 }
 
-// keyedInput is the input of one of several registers.
+// nullable reads a string, or null.
+func nullable(name string, raw *json.RawMessage) (*string, error) {
+	if *raw == nil {
+		return nil, fmt.Errorf("no %q", name)
+	}
+	if bytes.Equal(*raw, null) {
+		*raw = nil
+		return nil, nil
+	}
+	text, err := take[string](name, raw)
+	return &text, err
+}
+
+// keyedInput is the input of the register with the given key.
 type keyedInput struct {
 	key   string
 	input models.RegisterInput
 }
 
-// keyed makes a model of one register one of many.
+// keyed turns the model of one register into a model of one register for each key.
 func keyed(m porcupine.Model) porcupine.Model {
 	of := func(input any) any { return input.(keyedInput).input }
 	many := m
@@ -105,136 +113,192 @@ func keyed(m porcupine.Model) porcupine.Model {
 	return many
 }
 
-func register(swaps bool) func(l *line) (any, any, error) {
+func register(swaps bool) func(name string, l *line) (any, any, error) {
 	ops := map[string]models.RegisterOp{"read": models.RegisterRead, "write": models.RegisterWrite}
 	if swaps {
 		ops["cas"] = models.RegisterCAS
 	}
-	return func(l *line) (any, any, error) {
-		op, err := opOf(l, ops)
+	return func(name string, l *line) (any, any, error) {
+		op, err := opOf(name, ops)
 		if err != nil {
 			return nil, nil, err
 		}
 		in, out := models.RegisterInput{Op: op}, models.RegisterOutput{}
-		if in.Value, err = scalar("value", l.Value); err != nil {
-			return nil, nil, err
+		key, err := optional[string]("key", &l.key)
+		if err == nil && op != models.RegisterRead {
+			in.Value, err = scalar("value", &l.value)
 		}
-		if in.Expect, err = scalar("expect", l.Expect); err != nil {
-			return nil, nil, err
+		if err == nil && op == models.RegisterCAS {
+			in.Expect, err = scalar("expect", &l.expect)
 		}
-		switch op {
-		case models.RegisterRead:
-			out.Value, err = scalar("output", l.Output)
-		case models.RegisterCAS:
-			out.OK, err = decode[bool]("output", l.Output)
+		switch {
+		case err != nil || !l.returned():
+		case op == models.RegisterRead:
+			out.Value, err = scalar("output", &l.output)
+		case op == models.RegisterCAS:
+			out.OK, err = take[bool]("output", &l.output)
 		}
-		return keyedInput{l.Key, in}, out, err
+		return keyedInput{key, in}, out, err
 	}
 }
 
-// scalar reads a value that can be compared. Numbers keep the form that they are written in.
-func scalar(name string, raw json.RawMessage) (any, error) {
-	if len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9') {
-		return json.Number(raw), nil
+// scalar reads a value that == can compare. Equal numbers become equal values.
+func scalar(name string, raw *json.RawMessage) (any, error) {
+	text := *raw
+	*raw = nil
+	switch {
+	case text == nil:
+		return nil, fmt.Errorf("no %q", name)
+	case text[0] == '-' || text[0] >= '0' && text[0] <= '9':
+		return number(string(text))
 	}
-	value, err := decode[any](name, raw)
+	var value any
+	if err := json.Unmarshal(text, &value); err != nil {
+		return nil, err
+	}
 	switch value.(type) {
 	case nil, string, bool:
-		return value, err
+		return value, nil
 	}
-	return nil, fmt.Errorf("%s %s: want a string, a number, true, false or null", name, raw)
+	return nil, fmt.Errorf("%s %s: want a string, a number, true, false or null", name, text)
 }
 
-func versioned(scans bool) func(l *line) (any, any, error) {
+func versioned(scans bool) func(name string, l *line) (any, any, error) {
 	ops := map[string]models.VersionedOp{"get": models.VersionedGet, "put": models.VersionedPut, "append": models.VersionedAppend,
 		"delete": models.VersionedDelete, "cas": models.VersionedCAS}
 	if scans {
 		ops["scan"] = models.VersionedScan
 	}
-	return func(l *line) (any, any, error) {
-		op, value, err := text(l, ops)
+	return func(name string, l *line) (any, any, error) {
+		op, err := opOf(name, ops)
 		if err != nil {
 			return nil, nil, err
 		}
-		out, err := versionedOutput(op, l)
-		return models.VersionedInput{Op: op, Key: l.Key, Value: value, Version: l.Version}, out, err
+		in, out := models.VersionedInput{Op: op}, models.VersionedOutput{}
+		if op != models.VersionedScan {
+			in.Key, in.Value, err = l.fields(op != models.VersionedGet && op != models.VersionedDelete)
+		}
+		if err == nil && op == models.VersionedCAS {
+			in.Version, err = optional[uint64]("version", &l.version)
+		}
+		if err == nil && l.returned() {
+			out, err = versionedOutput(op, l)
+		}
+		return in, out, err
 	}
 }
 
 func versionedOutput(op models.VersionedOp, l *line) (out models.VersionedOutput, err error) {
 	switch op {
 	case models.VersionedPut, models.VersionedAppend:
-		out.Version, err = decode[uint64]("output", l.Output)
+		out.Version, err = take[uint64]("output", &l.output)
 	case models.VersionedDelete:
-		out.OK, err = decode[bool]("output", l.Output)
+		out.OK, err = take[bool]("output", &l.output)
 	case models.VersionedScan:
-		out.Scan, err = decode[map[string]string]("output", l.Output)
+		out.Scan, err = takeMap("output", &l.output)
 	default:
-		var fields struct {
-			Value   string `json:"value"`
-			Version uint64 `json:"version"`
-			OK      bool   `json:"ok"`
-		}
-		if len(l.Output) > 0 {
-			if err = json.Unmarshal(l.Output, &fields); err != nil {
-				err = fmt.Errorf(`output %s: want {"value": ..., "version": ..., "ok": ...}`, l.Output)
-			}
-		}
-		out = models.VersionedOutput{Value: fields.Value, Version: fields.Version, OK: fields.OK}
+		out, err = versionedAnswer(op, l)
 	}
 	return out, err
 }
 
-func queue(l *line) (any, any, error) {
-	op, value, err := text(l, map[string]models.QueueOp{"push": models.QueuePush, "pop": models.QueuePop, "peek": models.QueuePeek})
+// versionedAnswer reads the output of a get or a compare-and-swap. A get that found its key
+// needs the value and the version.
+func versionedAnswer(op models.VersionedOp, l *line) (out models.VersionedOutput, err error) {
+	text := l.output
+	l.output = nil
+	if text == nil {
+		return out, errors.New(`no "output"`)
+	}
+	isGet := op == models.VersionedGet
+	var ok, value, version json.RawMessage
+	err = object(text, func(name string) *json.RawMessage {
+		switch {
+		case name == "ok":
+			return &ok
+		case name == "version":
+			return &version
+		case name == "value" && isGet:
+			return &value
+		}
+		return nil
+	})
+	if err == nil {
+		out.OK, err = take[bool]("ok", &ok)
+	}
+	if err == nil && (value != nil || isGet && out.OK) {
+		out.Value, err = take[string]("value", &value)
+	}
+	if err == nil && (version != nil || isGet && out.OK) {
+		out.Version, err = take[uint64]("version", &version)
+	}
+	if err != nil {
+		err = fmt.Errorf("output %s: %w", text, err)
+	}
+	return out, err
+}
+
+func queue(name string, l *line) (any, any, error) {
+	op, err := opOf(name, map[string]models.QueueOp{"push": models.QueuePush, "pop": models.QueuePop, "peek": models.QueuePeek})
 	if err != nil {
 		return nil, nil, err
 	}
-	out := models.QueueOutput{}
-	if op != models.QueuePush {
+	in, out := models.QueueInput{Op: op}, models.QueueOutput{}
+	if in.Name, in.Value, err = l.fields(op == models.QueuePush); err == nil && op != models.QueuePush && l.returned() {
 		var found *string
-		if found, err = decode[*string]("output", l.Output); found != nil {
+		if found, err = nullable("output", &l.output); found != nil {
 			out = models.QueueOutput{Value: *found, OK: true}
 		}
 	}
-	return models.QueueInput{Op: op, Name: l.Key, Value: value}, out, err
+	return in, out, err
 }
 
-func set(l *line) (any, any, error) {
-	op, value, err := text(l, map[string]models.SetOp{"add": models.SetAdd, "remove": models.SetRemove,
+func set(name string, l *line) (any, any, error) {
+	op, err := opOf(name, map[string]models.SetOp{"add": models.SetAdd, "remove": models.SetRemove,
 		"contains": models.SetContains, "read": models.SetRead})
 	if err != nil {
 		return nil, nil, err
 	}
-	out := models.SetOutput{}
-	if op == models.SetRead {
-		out.Elements, err = decode[[]string]("output", l.Output)
-	} else {
-		out.OK, err = decode[bool]("output", l.Output)
+	in, out := models.SetInput{Op: op}, models.SetOutput{}
+	in.Name, in.Element, err = l.fields(op != models.SetRead)
+	switch {
+	case err != nil || !l.returned():
+	case op == models.SetRead:
+		out.Elements, err = takeStrings("output", &l.output)
+	default:
+		out.OK, err = take[bool]("output", &l.output)
 	}
-	return models.SetInput{Op: op, Name: l.Key, Element: value}, out, err
+	return in, out, err
 }
 
-func lock(l *line) (any, any, error) {
-	op, owner, err := text(l, map[string]models.LockOp{"acquire": models.LockAcquire, "release": models.LockRelease})
+func lock(name string, l *line) (any, any, error) {
+	op, err := opOf(name, map[string]models.LockOp{"acquire": models.LockAcquire, "release": models.LockRelease})
 	if err != nil {
 		return nil, nil, err
 	}
-	if owner == "" {
-		owner = strconv.Itoa(l.Client)
+	in, out := models.LockInput{Op: op}, models.LockOutput{}
+	in.Name, _, err = l.fields(false)
+	switch {
+	case err != nil:
+	case l.value == nil:
+		in.Owner = strconv.Itoa(l.clientID)
+	default:
+		in.Owner, err = take[string]("value", &l.value)
 	}
-	ok, err := decode[bool]("output", l.Output)
-	return models.LockInput{Op: op, Name: l.Key, Owner: owner}, models.LockOutput{OK: ok}, err
+	if err == nil && l.returned() {
+		out.OK, err = take[bool]("output", &l.output)
+	}
+	return in, out, err
 }
 
-func list(l *line) (any, any, error) {
-	op, value, err := text(l, map[string]models.ListOp{"append": models.ListAdd, "read": models.ListRead})
+func list(name string, l *line) (any, any, error) {
+	op, err := opOf(name, map[string]models.ListOp{"append": models.ListAdd, "read": models.ListRead})
 	if err != nil {
 		return nil, nil, err
 	}
-	out := models.ListOutput{}
-	if op == models.ListRead {
-		out.Elements, err = decode[[]string]("output", l.Output)
+	in, out := models.ListInput{Op: op}, models.ListOutput{}
+	if in.Key, in.Element, err = l.fields(op == models.ListAdd); err == nil && op == models.ListRead && l.returned() {
+		out.Elements, err = takeStrings("output", &l.output)
 	}
-	return models.ListInput{Op: op, Key: l.Key, Element: value}, out, err
+	return in, out, err
 }

@@ -1,96 +1,93 @@
-// Package history reads recorded histories and checks them, so that systems
-// which are not written in Go can be checked too: `raftlab check` is its command.
+// Package history reads recorded histories and checks them for linearizability. Systems
+// written in any language can be checked. The command is `raftlab check`.
 //
-// A history is a file of JSON lines, one operation each, in any order:
+// A history is a file of JSON lines. Each line is one operation, and the lines may be in
+// any order:
 //
 //	{"client": 1, "op": "put", "key": "x", "value": "a", "call": 10, "return": 25}
 //	{"client": 2, "op": "get", "key": "x", "output": "a", "call": 12, "return": 30}
 //	{"client": 3, "op": "put", "key": "x", "value": "b", "call": 40}
 //
-// call and return are whole numbers from any clock that all clients share, in any unit. An
-// operation without a return (or with null) never returned: it may have taken effect at any
-// time after its call, or never. Empty lines are skipped, and a history without any is
-// legal. The file is UTF-8. What op, value, expect, version and output mean depends on the
-// model:
+// Call and return are whole numbers from a clock that all clients share, in any unit. An
+// operation without a return, or with a return of null, never returned. Such an operation
+// may have taken effect at any time after its call, or never. The file is UTF-8. Empty lines
+// are skipped, and a history without operations is legal.
+//
+// The model decides which fields an operation has:
 //
 //	model      op        fields                        output
-//	kv         get       key                           the value, "" if there is none
+//	kv         get       key                           the value, "" or null if there is none
 //	           put       key, value
 //	           append    key, value
-//	register   read      key (optional, as below)      the value, null at first
-//	           write     value
+//	register   read      key (optional)                the value, null at first
+//	           write     key (optional), value
 //	cas        read, write as register
-//	           cas       expect, value                 true if it took effect
-//	versioned  get       key                           {"value", "version", "ok"}
-//	           put       key, value                    the new version
-//	           append    key, value                    the new version
+//	           cas       key (optional), expect, value true if the swap took effect
+//	versioned  get       key                           {"value", "version", "ok"}, or {"ok": false}
+//	           put       key, value                    the new version, 0 if not told
+//	           append    key, value                    the new version, 0 if not told
 //	           delete    key                           true if the key was there
 //	           cas       key, version, value           {"ok", "version"}
 //	store      as versioned, and
 //	           scan                                    {key: value, ...}
 //	queue      push      key, value
-//	           pop, peek key                           the value, null if it is empty
+//	           pop, peek key                           the value, null if the queue is empty
 //	set        add, remove, contains  key, value       true or false
 //	           read      key                           [elements]
-//	lock       acquire, release  key, value (the owner; the client if left out)  true or false
+//	lock       acquire, release  key, value (optional) true or false
 //	list       append    key, value
 //	           read      key                           [elements]
 //
-// Keys, and the values of all models but register and cas, are strings.
+// Keys are strings, and so are the values of all models but register and cas. Values of
+// register and cas are strings, numbers, true, false or null. Numbers are equal if their
+// values are, so 1, 1.0 and 10e-1 are one value. A cas of a versioned key without a version,
+// or with version 0, expects that the key is absent. The {"ok", "version"} of a cas may leave out the
+// version. The value of a lock operation is the owner, and the client is the owner if
+// the value is left out.
+//
+// A line is checked strictly, because a guess could change the verdict. A field of the table
+// that is missing or has another type, a field that the operation does not have, an
+// unknown or repeated field, and an output without a return are errors with the number of the
+// line. A completed operation needs its output. Any field may be null where the operation has no use for
+// it.
 package history
 
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"raftlab/porcupine"
 )
 
-// ErrFormat is the error of a history that cannot be read. What wraps it names
-// the line.
+// ErrFormat is the error of a history that cannot be read. The error that wraps ErrFormat
+// names the line.
 var ErrFormat = errors.New("cannot read history")
 
-// MaxLine is the length, in bytes, that a line may have.
+// MaxLine is the greatest length of a line, in bytes.
 const MaxLine = 16 << 20
 
-// byteOrderMark is what some editors begin a UTF-8 file with.
+// Some editors begin a UTF-8 file with a byte order mark.
 var byteOrderMark = []byte("\uFEFF")
 
-// line is an operation as it stands in a file.
-type line struct {
-	Client  int             `json:"client"`
-	Op      string          `json:"op"`
-	Key     string          `json:"key"`
-	Value   json.RawMessage `json:"value"`
-	Expect  json.RawMessage `json:"expect"`
-	Version uint64          `json:"version"`
-	Output  json.RawMessage `json:"output"`
-	Call    *int64          `json:"call"`
-	Return  *int64          `json:"return"`
-}
-
-// Names returns the names of the models, sorted.
+// Names returns the sorted names of the models.
 func Names() []string { return slices.Sorted(maps.Keys(formats)) }
 
-// Model returns the model of a name.
+// Model returns the model of the given name.
 func Model(name string) (porcupine.Model, error) {
 	f, ok := formats[name]
 	if !ok {
-		return porcupine.Model{}, fmt.Errorf("there is no model %q; the models are %s", name, strings.Join(Names(), ", "))
+		return porcupine.Model{}, fmt.Errorf("no model %q: the models are %s", name, strings.Join(Names(), ", "))
 	}
 	return f.model, nil
 }
 
-// Read reads a history of the named model. The error wraps ErrFormat and names the line, or is
-// one of reading.
+// Read reads a history of the named model. The error wraps ErrFormat and names the line.
 func Read(r io.Reader, model string) ([]porcupine.Operation, error) {
 	if _, err := Model(model); err != nil {
 		return nil, err
@@ -122,33 +119,25 @@ func Read(r io.Reader, model string) ([]porcupine.Operation, error) {
 	return operations, nil
 }
 
-func (f format) read(text []byte) (porcupine.Operation, error) {
-	if !utf8.Valid(text) {
-		return porcupine.Operation{}, errors.New("not UTF-8") // what is replaced could make two values one
-	}
-	var l line
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&l); err != nil {
-		return porcupine.Operation{}, err
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return porcupine.Operation{}, errors.New("more than one value on the line")
-	}
-	if l.Call == nil {
-		return porcupine.Operation{}, errors.New(`no "call"`)
-	}
-	o := porcupine.Operation{ClientId: l.Client, Call: *l.Call, Return: porcupine.Pending}
-	input, output, err := f.operation(&l)
+// read reads one line.
+func (f format) read(text []byte) (o porcupine.Operation, err error) {
+	l, err := parseLine(text)
 	if err != nil {
-		return porcupine.Operation{}, err
+		return o, err
 	}
-	o.Input = input
-	if l.Return != nil {
-		if *l.Return < *l.Call {
-			return porcupine.Operation{}, fmt.Errorf("returns at %d, before its call at %d", *l.Return, *l.Call)
-		}
-		o.Output, o.Return = output, *l.Return
+	if o, err = l.envelope(); err != nil {
+		return o, err
 	}
-	return o, nil
+	op, err := take[string]("op", &l.op)
+	if err != nil {
+		return o, err
+	}
+	input, output, err := f.operation(op, l)
+	if err == nil {
+		err = l.surplus(op)
+	}
+	if o.Input = input; l.returned() {
+		o.Output = output
+	}
+	return o, err
 }

@@ -3,14 +3,16 @@ package history_test
 import (
 	"bytes"
 	"context"
-	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"raftlab/porcupine"
+	"github.com/stretchr/testify/require"
+
 	"raftlab/porcupine/history"
 )
 
@@ -45,7 +47,7 @@ var written = []struct{ model, legal, illegal string }{
 		{"op":"pop","key":"q","output":"a","call":2,"return":3}
 		{"op":"pop","key":"q","output":null,"call":4,"return":5}`,
 		`{"op":"push","key":"q","value":"a","call":0,"return":1}
-		{"op":"peek","key":"q","call":2,"return":3}`},
+		{"op":"peek","key":"q","output":null,"call":2,"return":3}`},
 	{"set", `{"op":"add","key":"s","value":"a","output":true,"call":0,"return":1}
 		{"op":"read","key":"s","output":["a"],"call":2,"return":3}`,
 		`{"op":"add","key":"s","value":"a","output":true,"call":0,"return":1}
@@ -67,63 +69,47 @@ func TestModels(t *testing.T) {
 	for _, c := range written {
 		tested[c.model] = true
 		for text, want := range map[string]bool{c.legal: true, c.illegal: false} {
-			operations, err := history.Read(strings.NewReader(text), c.model)
-			if err != nil {
-				t.Fatalf("%s: %v", c.model, err)
-			}
-			model, err := history.Model(c.model)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := porcupine.CheckOperations(model, operations); got != want {
-				t.Errorf("%s: legal %v, want %v:\n%s", c.model, got, want, text)
-			}
+			require.Equal(t, want, legal(t, c.model, text), "%s:\n%s", c.model, text)
 		}
 	}
-	for _, name := range history.Names() {
-		if !tested[name] {
-			t.Errorf("model %s is not tested", name)
-		}
-	}
+	require.ElementsMatch(t, history.Names(), slices.Collect(maps.Keys(tested)))
 }
 
 func TestBadInput(t *testing.T) {
-	good := `{"op":"get","key":"x","call":1,"return":2}`
+	good := `{"op":"get","key":"x","output":"","call":1,"return":2}`
 	for text, want := range map[string]string{
-		good + "\n\n{":                     "line 3",
-		`{"op":"fly","call":1}`:            `no op "fly"`,
-		`{"op":"get"}`:                     `no "call"`,
-		`{"op":"get","call":5,"return":4}`: "returns at 4, before its call at 5",
-		`{"op":"put","value":7,"call":1}`:  "value 7: want string",
-		`{"op":"get","call":1.5}`:          "line 1",
-		`{"op":"get","call":1,"retrun":2}`: "retrun",
-		good + " " + good:                  "more than one value",
-		good + "}":                         "more than one value",
-		"null":                             `no "call"`,
-		"[1]":                              "line 1",
-		"\x1f\x8b\x08":                     "line 1: not UTF-8",
-		`{"op":"put","value":"` + "\xff" + `","call":1}`:         "not UTF-8",
-		`{"op":"get","call":1e30}`:                               "line 1",
-		`{"client":"a","op":"get","call":1}`:                     "client",
-		`{"op":["get"],"call":1}`:                                "op",
-		strings.Repeat(" ", history.MaxLine+1):                   "line 1: longer than 16777216 bytes",
-		good + "\n" + strings.Repeat("[", 20000):                 "line 2",
-		`{"op":"get","key":"x","output":"\ud800`:                 "line 1",
-		`{"op":"get","call":1,"return":2,"output":{"value":""}}`: "output",
+		good + "\n\n{":                              "line 3",
+		`{"op":"fly","call":1}`:                     `no op "fly"`,
+		`{"op":"get"}`:                              `no "call"`,
+		`{"op":"get","call":5,"return":4}`:          "returns at 4, before its call at 5",
+		`{"op":"put","key":"x","value":7,"call":1}`: "value 7: want a string",
+		`{"op":"get","call":1.5}`:                   "line 1",
+		`{"op":"get","call":1,"retrun":2}`:          "retrun",
+		good + " " + good:                           "more than one value",
+		good + "}":                                  "more than one value",
+		"null":                                      "null: want an object",
+		"[1]":                                       "line 1",
+		"\x1f\x8b\x08":                              "line 1: not UTF-8",
+		`{"op":"put","value":"` + "\xff" + `","call":1}`:                   "not UTF-8",
+		`{"op":"get","call":1e30}`:                                         "line 1",
+		`{"client":"a","op":"get","call":1}`:                               "client",
+		`{"op":["get"],"call":1}`:                                          "op",
+		strings.Repeat(" ", history.MaxLine+1):                             "line 1: longer than 16777216 bytes",
+		good + "\n" + strings.Repeat("[", 20000):                           "line 2",
+		`{"op":"get","key":"x","output":"\ud800`:                           "line 1",
+		`{"op":"get","key":"x","call":1,"return":2,"output":{"value":""}}`: "output",
 	} {
 		_, err := history.Read(strings.NewReader(text), "kv")
-		if !errors.Is(err, history.ErrFormat) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.80s: got %v, want %q", text, err, want)
-		}
+		require.ErrorIs(t, err, history.ErrFormat, "%.80s", text)
+		require.ErrorContains(t, err, want, "%.80s", text)
 	}
 	for _, text := range []string{"", "\n \r\n", "\uFEFF" + good + "\r\n\r\n" + good + "\r\n", good + "\n\n\t" + good} {
-		if operations, err := history.Read(strings.NewReader(text), "kv"); err != nil || len(operations) != strings.Count(text, "get") {
-			t.Errorf("%q: %d operations, %v", text, len(operations), err)
-		}
+		operations, err := history.Read(strings.NewReader(text), "kv")
+		require.NoError(t, err, "%q", text)
+		require.Len(t, operations, strings.Count(text, "get"), "%q", text)
 	}
-	if _, err := history.Read(strings.NewReader(good), "sql"); err == nil || !strings.Contains(err.Error(), `no model "sql"; the models are cas, kv`) {
-		t.Errorf("got %v", err)
-	}
+	_, err := history.Read(strings.NewReader(good), "sql")
+	require.ErrorContains(t, err, `no model "sql": the models are cas, kv`)
 }
 
 func TestRun(t *testing.T) {
@@ -149,13 +135,13 @@ func TestRun(t *testing.T) {
 		var out, progress bytes.Buffer
 		c.job.In, c.job.Out, c.job.Err = strings.NewReader(c.in), &out, &progress
 		code, err := history.Run(context.Background(), c.job)
-		if code != c.code || (err != nil) != (code == history.CodeUnknown) || !strings.Contains(out.String(), c.out) {
-			t.Errorf("%s: code %d, %v, %q", c.in, code, err, out.String())
-		}
+		require.Equal(t, c.code, code, "%s: %v, %q", c.in, err, out.String())
+		require.Equal(t, code == history.CodeUnknown, err != nil, "%s: code %d, %v", c.in, code, err)
+		require.Contains(t, out.String(), c.out, c.in)
 	}
-	if content, err := os.ReadFile(page); err != nil || !bytes.Contains(content, []byte("cannot be placed")) {
-		t.Errorf("no picture: %v", err)
-	}
+	content, err := os.ReadFile(page)
+	require.NoError(t, err)
+	require.Contains(t, string(content), "cannot be placed")
 }
 
 func ExampleRun() {
