@@ -51,7 +51,6 @@ type loaded struct {
 	replicas   []*rsm.Replica[kv.Op, kv.Result]
 	persisters []*raft.Persister
 	rafts      []*counted
-	demand     []atomic.Bool
 }
 
 // counted is any lab's Raft, and counts the snapshots that it was given.
@@ -66,18 +65,13 @@ func (c *counted) Snapshot(index int, snapshot []byte) {
 }
 
 func newLoaded(b *testing.B, servers, keys int) *loaded {
-	s := &loaded{net: labrpc.MakeNetwork(), demand: make([]atomic.Bool, servers)}
+	s := &loaded{net: labrpc.MakeNetwork()}
 	filled := kv.NewStore(kv.Limits{})
 	for i := range keys {
 		filled.Apply(kv.Put(fmt.Sprintf("key-%08d", i), fmt.Sprintf("value-%08d", i)))
 	}
 	for i := range servers {
-		replica, err := rsm.New(filled.Copy(), nil, rsm.Options{MaxRaftState: 1, StateSize: func() int {
-			if s.demand[i].Load() {
-				return 1
-			}
-			return 0
-		}})
+		replica, err := rsm.New(filled.Copy(), nil, rsm.Options{})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -160,12 +154,11 @@ func (s *loaded) takeSnapshots() {
 	before := make([]int64, len(s.rafts))
 	for i, rf := range s.rafts {
 		before[i] = rf.snapshots.Load()
-		s.demand[i].Store(true)
+		s.replicas[i].Snapshot()
 	}
 	for i, rf := range s.rafts {
 		for rf.snapshots.Load() == before[i] {
 			time.Sleep(time.Millisecond)
 		}
-		s.demand[i].Store(false)
 	}
 }

@@ -32,7 +32,7 @@ func openCluster(t *testing.T, n int, opts kvraft.Options) *opened {
 	t.Helper()
 	o := &opened{servers: make([]*kvraft.KVServer, n)}
 	launch := func(ends []*labrpc.ClientEnd, me int, persister *raft.Persister) labtest.Host {
-		opts.Snapshot, opts.StateSize = persister.ReadSnapshot(), persister.RaftStateSize
+		opts.Snapshot = persister.ReadSnapshot()
 		server, err := kvraft.Open(func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
 			return raft.Make(ends, me, persister, applyCh), nil
 		}, opts)
@@ -294,8 +294,8 @@ func TestOpenFails(t *testing.T) {
 	if _, err := kvraft.Open(none, kvraft.Options{Snapshot: []byte("x")}); err == nil || errors.Is(err, wrong) {
 		t.Errorf("Open with a bad snapshot: %v", err)
 	}
-	if _, err := kvraft.Open(none, kvraft.Options{MaxRaftState: 1}); err == nil || errors.Is(err, wrong) {
-		t.Errorf("Open without StateSize: %v", err)
+	if _, err := kvraft.Open(none, kvraft.Options{MaxInFlightBytes: -1}); err == nil || errors.Is(err, wrong) {
+		t.Errorf("Open with a negative bound: %v", err)
 	}
 }
 

@@ -18,11 +18,13 @@ type Options struct {
 	// Snapshot is the state to begin with, as this package gave it to Raft; nil:
 	// an empty store.
 	Snapshot []byte
-	// MaxRaftState is the size of Raft's state, in bytes, from which on a
-	// snapshot is taken; 0 and -1: never.
+	// MaxRaftState is the size of the log, in bytes, from which on a snapshot
+	// replaces it; 0 and -1: never. See rsm.Options.SnapshotBytes.
 	MaxRaftState int
-	// StateSize returns that size; required if MaxRaftState is positive.
-	StateSize func() int
+	// SnapshotGrowth postpones snapshots of a large state, and MaxInFlightBytes
+	// bounds the commands under way. See rsm.Options.
+	SnapshotGrowth   float64
+	MaxInFlightBytes int
 	// Limits bound keys and values. They must be the same on every server.
 	Limits kv.Limits
 	// MaxSessions bounds the client sessions that are remembered, and must be
@@ -70,7 +72,6 @@ func StartKVServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persiste
 	server, err := Open(start, Options{
 		Snapshot:     persister.ReadSnapshot(),
 		MaxRaftState: maxraftstate,
-		StateSize:    persister.RaftStateSize,
 	})
 	if err != nil {
 		panic(fmt.Sprintf("kvraft: server %d: %v", me, err))
@@ -87,10 +88,11 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 	server := &KVServer{store: &store{Store: kv.NewStore(opts.Limits)}}
 	var err error
 	server.replica, err = rsm.New(server.store, opts.Snapshot, rsm.Options{
-		MaxRaftState: opts.MaxRaftState,
-		StateSize:    opts.StateSize,
-		MaxSessions:  opts.MaxSessions,
-		Logger:       opts.Logger,
+		SnapshotBytes:    opts.MaxRaftState,
+		SnapshotGrowth:   opts.SnapshotGrowth,
+		MaxInFlightBytes: opts.MaxInFlightBytes,
+		MaxSessions:      opts.MaxSessions,
+		Logger:           opts.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("kvraft: %w", err)

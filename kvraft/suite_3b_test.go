@@ -123,6 +123,13 @@ func TestReordered3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, crash: true, unreliable: true, reordering: true, shared: true}.run(t)
 }
 
+// TestLogBound3B: with clerks that never pause, and crashes and restarts of all
+// servers, the Raft state is within a course's bound when every operation is
+// done, however the servers are scheduled.
+func TestLogBound3B(t *testing.T) {
+	load{servers: 5, clerks: 20, maxraftstate: 1000, crash: true, busy: true}.run(t)
+}
+
 // TestEagerSnapshots3B: with a bound that is always passed, a snapshot is taken
 // at every occasion, and everything works as ever.
 func TestEagerSnapshots3B(t *testing.T) {

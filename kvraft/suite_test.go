@@ -193,6 +193,7 @@ type load struct {
 	partition       bool // into two parts, again and again
 	oneWay          bool // two directions in five between servers, other ones again and again
 	shared          bool // all clerks use the same few keys
+	busy            bool // no clerk pauses between operations, as in a course's harness
 }
 
 const (
@@ -212,7 +213,7 @@ func (l load) run(t *testing.T) {
 		c := newCluster(t, l.servers, l.maxraftstate)
 		c.Net.Reliable(!l.unreliable)
 		c.Net.LongReordering(l.reordering)
-		if l.maxraftstate >= 1000 {
+		if l.maxraftstate >= 1000 && !l.busy {
 			defer c.watchState(l.maxraftstate)()
 		}
 		users := make([]*user, l.clerks)
@@ -222,6 +223,9 @@ func (l load) run(t *testing.T) {
 				rng:    rand.New(rand.NewPCG(uint64(testkit.Seed(t)), uint64(i)+1)),
 				shared: l.shared,
 				pause:  int64(loadPause) * int64(l.clerks),
+			}
+			if l.busy {
+				users[i].pause = 0
 			}
 		}
 		for range loadRounds {
@@ -250,6 +254,9 @@ func (l load) round(c *cluster, users []*user) {
 	for _, u := range users {
 		u.verify()
 	}
+	if size := c.RaftStateSize(); l.busy && size > 8*l.maxraftstate {
+		c.t.Errorf("when every operation was done, a Raft state has %d bytes with maxraftstate %d; want at most %d", size, l.maxraftstate, 8*l.maxraftstate)
+	}
 	if c.t.Failed() {
 		c.t.FailNow()
 	}
@@ -273,6 +280,8 @@ func (l load) faults(c *cluster) {
 			}
 		}
 		c.Heal()
+	} else if l.busy {
+		time.Sleep(roundTime / 3) // as many operations as the others have, and more
 	} else {
 		time.Sleep(roundTime)
 	}
@@ -316,10 +325,8 @@ type user struct {
 
 func (u *user) work(stop chan struct{}) {
 	for {
-		select {
-		case <-stop:
+		if !u.rest(stop) {
 			return
-		case <-time.After(time.Duration(u.rng.Int64N(u.pause))):
 		}
 		u.count++
 		value := fmt.Sprintf("x %d %d y", u.id, u.count)
@@ -328,6 +335,25 @@ func (u *user) work(stop chan struct{}) {
 		} else {
 			u.onOwn(fmt.Sprint("own", u.id), value)
 		}
+	}
+}
+
+// rest lets the pause between two operations pass. It says false at the end of
+// the work.
+func (u *user) rest(stop chan struct{}) bool {
+	if u.pause == 0 {
+		select {
+		case <-stop:
+			return false
+		default:
+			return true
+		}
+	}
+	select {
+	case <-stop:
+		return false
+	case <-time.After(time.Duration(u.rng.Int64N(u.pause))):
+		return true
 	}
 }
 

@@ -9,12 +9,18 @@ import (
 // applyAll is the goroutine that executes what Raft has committed, in order.
 func (r *Replica[C, R]) applyAll(applyCh <-chan raft.ApplyMsg) {
 	for {
+		demand := r.demand
+		if r.encoding {
+			demand = nil // one after the other
+		}
 		select {
 		case <-r.stop:
 			return
-		case <-r.encoded:
-			r.encoding = false
+		case size := <-r.encoded:
+			r.endSnapshot(size)
 			r.maybeSnapshot() // there may have been cause for another meanwhile
+		case <-demand:
+			r.beginSnapshot()
 		case msg := <-applyCh:
 			if err := r.applyOne(msg); err != nil {
 				r.fail(err)
@@ -52,6 +58,7 @@ func (r *Replica[C, R]) execute(index int, cmd any) error {
 		return fmt.Errorf("rsm: decoding the command at index %d: %w", index, err)
 	}
 	out := r.perform(&req)
+	r.removable += cost(data)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.applied = index

@@ -50,8 +50,7 @@ func (c *counter) Restore(snapshot []byte) error {
 func Example() {
 	persister := raft.MakePersister()
 	replica, err := rsm.New(&counter{values: map[string]int{}}, persister.ReadSnapshot(), rsm.Options{
-		MaxRaftState: 1 << 20,
-		StateSize:    persister.RaftStateSize,
+		SnapshotBytes: 1 << 20,
 	})
 	if err != nil {
 		fmt.Println(err)

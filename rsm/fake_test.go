@@ -196,9 +196,10 @@ type (
 
 // account is a StateMachine that adds.
 type account struct {
-	state sum
-	gate  chan struct{} // if not nil, writing a snapshot waits for a token
-	fail  error         // of writing a snapshot
+	state   sum
+	gate    chan struct{} // if not nil, writing a snapshot waits for a token
+	fail    error         // of writing a snapshot
+	padding int           // bytes of a snapshot beyond what there is to write
 }
 
 func (a *account) Apply(c add) sum {
@@ -216,14 +217,18 @@ func (a *account) Snapshot() func(io.Writer) error {
 		if a.fail != nil {
 			return a.fail
 		}
-		return binary.Write(w, binary.BigEndian, []int64{int64(state.Total), int64(state.Adds)})
+		if err := binary.Write(w, binary.BigEndian, []int64{int64(state.Total), int64(state.Adds)}); err != nil {
+			return err
+		}
+		_, err := w.Write(make([]byte, a.padding))
+		return err
 	}
 }
 
 var errBadState = errors.New("account: bad state")
 
 func (a *account) Restore(snapshot []byte) error {
-	if len(snapshot) != 16 {
+	if len(snapshot) != 16+a.padding {
 		return fmt.Errorf("%w: %d bytes", errBadState, len(snapshot))
 	}
 	a.state = sum{int(binary.BigEndian.Uint64(snapshot)), int(binary.BigEndian.Uint64(snapshot[8:]))}

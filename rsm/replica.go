@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"raftlab/internal/admission"
 	"raftlab/raft"
 )
 
@@ -23,8 +24,8 @@ type Notifier interface {
 	Changed() <-chan struct{}
 }
 
-// Errors of Submit. After ErrNotLeader, ErrSessionExpired and ErrInvalid this
-// call did nothing; after the others the command may or may not take effect, and
+// Errors of Submit. After ErrNotLeader, ErrSessionExpired, ErrInvalid and ErrBusy
+// this call did nothing; after the others the command may or may not take effect, and
 // can be submitted again, here or elsewhere, under the same client and sequence
 // number.
 var (
@@ -41,17 +42,31 @@ var (
 	ErrInvalid = errors.New("rsm: invalid request")
 	// ErrStale: the client has already gone on to a later command.
 	ErrStale = errors.New("rsm: the client has submitted a later command")
+	// ErrBusy: too many commands are under way here and waiting.
+	ErrBusy = errors.New("rsm: too many commands are under way")
 )
 
 // Options are a Replica's settings. The zero value of each means its default.
 type Options struct {
-	// MaxRaftState is the size of Raft's state, in bytes, from which on a
-	// snapshot is taken. 0 and -1 mean never. The service goes on while a
-	// snapshot is encoded and saved; should the state reach four times this size
-	// meanwhile, it waits. So with a large state a small value costs speed.
-	MaxRaftState int
-	// StateSize returns that size; required if MaxRaftState is positive.
-	StateSize func() int
+	// SnapshotBytes is the size of the applied commands, in bytes, after which a
+	// snapshot is taken. 0 and -1 mean never. Only applied commands count, because a
+	// snapshot removes no others from the log. The service goes on while a snapshot
+	// is encoded and saved. If twice as many bytes are applied meanwhile, applying
+	// waits for the snapshot.
+	SnapshotBytes int
+	// SnapshotGrowth postpones a snapshot until the applied commands are also as
+	// large as SnapshotGrowth times the last snapshot. With 1, snapshots write at
+	// most about twice the bytes that the log receives, however large the state is.
+	// With 0, the default, SnapshotBytes alone decides.
+	SnapshotGrowth float64
+	// MaxInFlightBytes bounds the commands that were submitted here and are not
+	// applied yet, in bytes; a larger command is proposed when no other is under
+	// way. Further commands wait. The default is [DefaultInFlightBytes], or four
+	// times SnapshotBytes if that is set and smaller, but at least 4 KiB.
+	MaxInFlightBytes int
+	// MaxInFlight bounds the number of those commands; default [DefaultInFlight]. As
+	// many commands again may wait. Others are refused with [ErrBusy].
+	MaxInFlight int
 	// MaxSessions bounds the client sessions that are remembered; default
 	// [DefaultMaxSessions]. It must be the same on every replica. A
 	// [SessionKeeper] has a bound of its own.
@@ -60,8 +75,18 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// DefaultMaxSessions is how many client sessions are remembered by default.
-const DefaultMaxSessions = 1 << 16
+const (
+	// DefaultMaxSessions is the default of Options.MaxSessions.
+	DefaultMaxSessions = 1 << 16
+	// DefaultInFlightBytes is the default of Options.MaxInFlightBytes.
+	DefaultInFlightBytes = 16 << 20
+	// DefaultInFlight is the default of Options.MaxInFlight.
+	DefaultInFlight = 1 << 14
+
+	// minInFlightBytes is the least default of Options.MaxInFlightBytes. A smaller
+	// one would let few small commands share a round of replication.
+	minInFlightBytes = 4 << 10
+)
 
 func (o *Options) setDefaults() error {
 	if o.MaxSessions == 0 {
@@ -73,8 +98,22 @@ func (o *Options) setDefaults() error {
 	if o.MaxSessions < 1 {
 		return fmt.Errorf("rsm: Options.MaxSessions is %d; want at least 1", o.MaxSessions)
 	}
-	if o.MaxRaftState > 0 && o.StateSize == nil {
-		return fmt.Errorf("rsm: Options.MaxRaftState is %d, but Options.StateSize is nil", o.MaxRaftState)
+	if o.MaxInFlightBytes == 0 {
+		o.MaxInFlightBytes = DefaultInFlightBytes
+		if o.SnapshotBytes > 0 {
+			o.MaxInFlightBytes = min(DefaultInFlightBytes, max(4*o.SnapshotBytes, minInFlightBytes))
+		}
+	}
+	if o.MaxInFlight == 0 {
+		o.MaxInFlight = DefaultInFlight
+	}
+	switch {
+	case o.MaxInFlightBytes < 1:
+		return fmt.Errorf("rsm: Options.MaxInFlightBytes is %d; want at least 1", o.MaxInFlightBytes)
+	case o.MaxInFlight < 1:
+		return fmt.Errorf("rsm: Options.MaxInFlight is %d; want at least 1", o.MaxInFlight)
+	case o.SnapshotGrowth < 0:
+		return fmt.Errorf("rsm: Options.SnapshotGrowth is %v; want at least 0", o.SnapshotGrowth)
 	}
 	return nil
 }
@@ -94,8 +133,12 @@ type Replica[C, R any] struct {
 	keeper     SessionKeeper[C, R] // machine, if it is one; else nil
 	snapshotAt int                 // index of the last snapshot taken or restored
 	encoding   bool                // a snapshot is being encoded and saved
-	encoded    chan struct{}       // capacity 1: that has ended
-	imageSize  int                 // of the last one; for whoever encodes
+	encoded    chan int            // capacity 1: that has ended; the snapshot's size
+	demand     chan struct{}       // capacity 1: Snapshot was called
+	removable  int                 // bytes of the commands after snapshotAt that were applied
+	imageSize  int                 // of the last snapshot
+
+	gate *admission.Gate // bounds the waiters whose requests are in the log
 
 	mu       sync.Mutex
 	killed   bool
@@ -116,10 +159,16 @@ func New[C, R any](machine StateMachine[C, R], snapshot []byte, opts Options) (*
 		log:      opts.Logger,
 		stop:     make(chan struct{}),
 		machine:  machine,
-		encoded:  make(chan struct{}, 1),
+		encoded:  make(chan int, 1),
+		demand:   make(chan struct{}, 1),
 		sessions: NewSessions[R](opts.MaxSessions),
-		waiters:  newWaiters[R](),
+		gate: admission.NewGate(admission.Limits{
+			Bytes:    opts.MaxInFlightBytes,
+			Requests: opts.MaxInFlight,
+			Waiting:  opts.MaxInFlight,
+		}),
 	}
+	r.waiters = newWaiters[R](r.gate)
 	r.keeper, _ = machine.(SessionKeeper[C, R])
 	if len(snapshot) > 0 {
 		if err := r.restore(snapshot); err != nil {
@@ -154,6 +203,7 @@ func (r *Replica[C, R]) Kill() {
 		r.killed = true
 		close(r.stop)
 		r.waiters.release(ErrStopped, func(place) bool { return true })
+		r.gate.Close()
 	}
 	r.mu.Unlock()
 	if first && rf != nil {
@@ -184,6 +234,22 @@ func (r *Replica[C, R]) Sessions() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.sessions.Len()
+}
+
+// Snapshot asks for a snapshot of the state as soon as no other is under way,
+// whatever SnapshotBytes says. It does not wait for it.
+func (r *Replica[C, R]) Snapshot() {
+	select {
+	case r.demand <- struct{}{}:
+	default: // asked for already
+	}
+}
+
+// InFlight returns the number of the commands that were submitted here and are
+// not applied yet, and their size in bytes.
+func (r *Replica[C, R]) InFlight() (commands, bytes int) {
+	load := r.gate.Load()
+	return load.Requests, load.Bytes
 }
 
 // fail stops a replica whose state can no longer be trusted.

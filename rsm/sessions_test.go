@@ -226,7 +226,7 @@ func (v *vault) Restore(snapshot []byte) error {
 func TestSessionKeeper(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		machine := &vault{sessions: rsm.NewSessions[sum](10)}
-		r, f := busy(t, machine, nil, rsm.Options{MaxRaftState: 1, StateSize: func() int { return 1 }})
+		r, f := busy(t, machine, nil, rsm.Options{SnapshotBytes: 1})
 		want(t, submit(t, r, 1, 1, 5), 5, nil)
 		want(t, submit(t, r, 1, 1, 5), 5, nil)
 		want(t, submit(t, r, 1, 2, 7), 12, nil)
@@ -312,7 +312,7 @@ func randomLog(t *testing.T, rng *rand.Rand, n int) []any {
 // the last one's snapshot, and returns a picture of the last state.
 func applyAll(t *testing.T, rng *rand.Rand, log []any) string {
 	machine := &account{}
-	opts := rsm.Options{MaxRaftState: 1, StateSize: func() int { return 1 }, MaxSessions: 4}
+	opts := rsm.Options{SnapshotBytes: 1, MaxSessions: 4}
 	r, f := start(t, machine, nil, opts)
 	var image []byte
 	for i, command := range log {

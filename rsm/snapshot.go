@@ -20,54 +20,78 @@ type imageHead[R any] struct {
 // imageFormat is the encoding that this file writes and reads.
 const imageFormat = 1
 
-// patienceFactor is by how much Raft's state may pass Options.MaxRaftState
-// before applying waits for a snapshot that is under way.
-const patienceFactor = 4
+// applyAhead bounds what is applied while a snapshot is encoded and saved, in
+// multiples of the size that calls for one.
+const applyAhead = 2
 
-// maybeSnapshot begins a snapshot if Raft's state has grown to the bound. The
-// state is captured here, which is quick; it is encoded and saved by a goroutine
-// beside, one at a time, so the service goes on meanwhile.
+// entryOverhead is about what a Raft stores with each command, in bytes.
+const entryOverhead = 16
+
+// cost is about what a command takes in Raft's state, in bytes.
+func cost(data []byte) int { return len(data) + entryOverhead }
+
+// snapshotAfter returns the size of the applied commands from which on a snapshot
+// is taken; 0: never.
+func (r *Replica[C, R]) snapshotAfter() int {
+	if r.opts.SnapshotBytes <= 0 {
+		return 0
+	}
+	return max(r.opts.SnapshotBytes, int(r.opts.SnapshotGrowth*float64(r.imageSize)))
+}
+
+// maybeSnapshot begins a snapshot if enough was applied since the last one.
+// Commands that are in the log and not applied do not count: a snapshot would
+// not remove them, and a server that is behind would take one for each command.
 func (r *Replica[C, R]) maybeSnapshot() {
-	limit := r.opts.MaxRaftState
-	if limit <= 0 || r.opts.StateSize() < limit {
+	limit := r.snapshotAfter()
+	if limit == 0 || r.removable < limit {
 		return
 	}
-	if r.encoding && r.opts.StateSize() >= patienceFactor*limit {
+	if r.encoding && r.removable >= applyAhead*limit {
 		select {
-		case <-r.encoded:
-			r.encoding = false
+		case size := <-r.encoded:
+			r.endSnapshot(size)
 		case <-r.stop:
 		}
 	}
-	if r.encoding || r.applied == r.snapshotAt {
+	if !r.encoding {
+		r.beginSnapshot()
+	}
+}
+
+// beginSnapshot captures the state, which is quick. It is encoded and saved by a
+// goroutine beside, one at a time, so the service goes on meanwhile.
+func (r *Replica[C, R]) beginSnapshot() {
+	if r.applied == r.snapshotAt {
 		return
 	}
-	r.encoding, r.snapshotAt = true, r.applied
+	r.encoding, r.snapshotAt, r.removable = true, r.applied, 0
 	r.mu.Lock()
 	sessions := r.sessions.Copy()
 	r.mu.Unlock()
-	applied, write := r.applied, r.machine.Snapshot()
-	r.running.Go(func() {
-		r.saveSnapshot(applied, sessions, write)
-		r.encoded <- struct{}{}
-	})
+	applied, last, write := r.applied, r.imageSize, r.machine.Snapshot()
+	r.running.Go(func() { r.encoded <- r.saveSnapshot(applied, last, sessions, write) })
 }
 
-// saveSnapshot encodes a captured state and hands it to Raft.
-func (r *Replica[C, R]) saveSnapshot(applied int, sessions *Sessions[R], write func(io.Writer) error) {
+// endSnapshot notes that the snapshot under way is saved.
+func (r *Replica[C, R]) endSnapshot(size int) { r.encoding, r.imageSize = false, size }
+
+// saveSnapshot encodes a captured state and hands it to Raft. It returns the
+// snapshot's size; that of the last one was last.
+func (r *Replica[C, R]) saveSnapshot(applied, last int, sessions *Sessions[R], write func(io.Writer) error) int {
 	var image bytes.Buffer
-	image.Grow(r.imageSize + r.imageSize/8) // likely a little more than last time
+	image.Grow(last + last/8) // likely a little more than last time
 	err := msgpack.Write(&image, &imageHead[R]{imageFormat, applied, sessions.Records()})
 	if err == nil {
 		err = write(considerate{&image})
 	}
 	if err != nil {
 		r.fail(fmt.Errorf("rsm: encoding the state at index %d: %w", applied, err))
-		return
+		return last
 	}
-	r.imageSize = image.Len()
 	r.rf.Snapshot(applied, image.Bytes())
 	r.log.Debug("snapshot", "index", applied, "bytes", image.Len())
+	return image.Len()
 }
 
 // considerate is a writer that lets others run before each write, so that a
@@ -110,7 +134,7 @@ func (r *Replica[C, R]) restore(image []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sessions = sessions
-	r.applied, r.snapshotAt = head.Applied, head.Applied
+	r.applied, r.snapshotAt, r.removable, r.imageSize = head.Applied, head.Applied, 0, len(image)
 	r.waiters.release(ErrLost, func(at place) bool { return at.term != 0 && at.index <= head.Applied })
 	return nil
 }

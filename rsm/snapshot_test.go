@@ -2,7 +2,6 @@ package rsm_test
 
 import (
 	"errors"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,19 +9,13 @@ import (
 	"raftlab/rsm"
 )
 
-// sized are options whose state size is the test's to set.
-func sized(limit int) (rsm.Options, *atomic.Int64) {
-	size := new(atomic.Int64)
-	return rsm.Options{MaxRaftState: limit, StateSize: func() int { return int(size.Load()) }}, size
-}
-
 // busy starts a replica that leads and commits what is proposed.
 func busy(t *testing.T, machine rsm.StateMachine[add, sum], snapshot []byte, opts rsm.Options) (*replica, *fakeRaft) {
 	t.Helper()
 	r, f := start(t, machine, snapshot, opts)
 	before := r.Applied()
 	f.commitAll(before)
-	testkit.WaitFor(t, time.Second, "the begin of the term", func() bool { return r.Applied() == before+1 })
+	testkit.WaitFor(t, time.Second, "the no-op of the term", func() bool { return r.Applied() == before+1 })
 	return r, f
 }
 
@@ -33,17 +26,38 @@ func waitSnapshot(t *testing.T, f *fakeRaft, at int) []byte {
 	return image
 }
 
+// noSnapshot fails if a snapshot was taken.
+func noSnapshot(t *testing.T, f *fakeRaft) {
+	t.Helper()
+	time.Sleep(100 * time.Millisecond)
+	if n, index, _ := f.snapshots(); n != 0 {
+		t.Fatalf("%d snapshots were taken, the last one at index %d", n, index)
+	}
+}
+
+// costs returns what the no-op of a term and each command of an account that
+// follows count towards a snapshot, in bytes.
+func costs(t *testing.T) (noop, command int) {
+	t.Helper()
+	const overhead = 16
+	return len(commandAt(t, 1)) + overhead, len(commandAt(t, 2)) + overhead
+}
+
+// commandAt returns the bytes that a replica proposes first, for the no-op, or then.
+func commandAt(t *testing.T, index int) []byte {
+	t.Helper()
+	r, f := busy(t, &account{}, nil, rsm.Options{})
+	want(t, submit(t, r, 1, 1, 1), 1, nil)
+	return f.at(index).([]byte)
+}
+
 func TestSnapshotAtTheBound(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		opts, size := sized(100)
+		noop, command := costs(t)
+		opts := rsm.Options{SnapshotBytes: noop + 2*command}
 		r, f := busy(t, &account{}, nil, opts)
-		size.Store(99)
 		want(t, submit(t, r, 1, 1, 5), 5, nil)
-		time.Sleep(100 * time.Millisecond)
-		if n, _, _ := f.snapshots(); n != 0 {
-			t.Fatal("a snapshot was taken below the bound")
-		}
-		size.Store(100)
+		noSnapshot(t, f)
 		want(t, submit(t, r, 1, 2, 5), 10, nil)
 		image := waitSnapshot(t, f, r.Applied())
 
@@ -59,36 +73,111 @@ func TestSnapshotAtTheBound(t *testing.T) {
 func TestNoSnapshotWithoutABound(t *testing.T) {
 	for _, limit := range []int{0, -1} {
 		testkit.Run(t, func(t *testing.T) {
-			opts, size := sized(limit)
-			r, f := busy(t, &account{}, nil, opts)
-			size.Store(1 << 40)
-			want(t, submit(t, r, 1, 1, 5), 5, nil)
-			time.Sleep(100 * time.Millisecond)
-			if n, _, _ := f.snapshots(); n != 0 {
-				t.Fatal("a snapshot was taken")
+			r, f := busy(t, &account{}, nil, rsm.Options{SnapshotBytes: limit})
+			for seq := uint64(1); seq <= 50; seq++ {
+				want(t, submit(t, r, 1, seq, 1), int(seq), nil)
 			}
+			noSnapshot(t, f)
 		})
 	}
 }
 
+// A server that is far behind the log's end applies many commands for each
+// snapshot: what is in the log and not applied calls for none.
+func TestBacklogCallsForNoSnapshot(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		noop, command := costs(t)
+		r, f := start(t, &account{}, nil, rsm.Options{SnapshotBytes: 10 * command})
+		f.set(1, true)
+		f.waitLength(t, 1)
+		var replies []<-chan reply
+		for client := uint64(1); client <= 35; client++ {
+			replies = append(replies, submit(t, r, client, 1, 1))
+		}
+		f.waitLength(t, 36) // all of them are in the log
+		for index := 1; index <= 36; index++ {
+			f.commit(index)
+			time.Sleep(time.Millisecond)
+		}
+		for _, ch := range replies {
+			if got := <-ch; got.err != nil {
+				t.Fatal(got.err)
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+		if n, _, _ := f.snapshots(); n != (noop+35*command)/(10*command) {
+			t.Fatalf("%d snapshots of %d bytes of commands, with one due after %d", n, noop+35*command, 10*command)
+		}
+	})
+}
+
+// With SnapshotGrowth a snapshot waits until as much was applied as the last one
+// holds, which a restart remembers.
+func TestSnapshotGrowth(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		noop, command := costs(t)
+		opts := rsm.Options{SnapshotBytes: 1, SnapshotGrowth: 3}
+		machine := &account{padding: 20 * command}
+		r, f := busy(t, machine, nil, opts) // the no-op was enough for the first one
+		image := waitSnapshot(t, f, 1)
+		after := (3*len(image) + command - 1) / command // commands until the next one
+		for seq := 1; seq <= after; seq++ {
+			if n, index, _ := f.snapshots(); n != 1 {
+				t.Fatalf("a snapshot at index %d, after %d of %d commands", index, seq-1, after)
+			}
+			want(t, submit(t, r, 1, uint64(seq), 1), seq, nil)
+			time.Sleep(time.Millisecond)
+		}
+		image = waitSnapshot(t, f, 1+after)
+
+		restored, g := busy(t, &account{padding: 20 * command}, image, opts)
+		after = (3*len(image) - noop + command - 1) / command
+		for seq := 1; seq < after; seq++ {
+			want(t, submit(t, restored, 2, uint64(seq), 1), int(r.Applied())-1+seq, nil)
+		}
+		noSnapshot(t, g)
+		want(t, submit(t, restored, 2, uint64(after), 1), int(r.Applied())-1+after, nil)
+		waitSnapshot(t, g, restored.Applied())
+	})
+}
+
+func TestSnapshotOnDemand(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		machine := &account{gate: make(chan struct{})}
+		r, f := busy(t, machine, nil, rsm.Options{})
+		t.Cleanup(func() { close(machine.gate) })
+		r.Snapshot()
+		time.Sleep(time.Millisecond)
+		want(t, submit(t, r, 1, 1, 1), 1, nil)
+		r.Snapshot() // comes after the one under way
+		r.Snapshot()
+		machine.gate <- struct{}{}
+		waitSnapshot(t, f, 1)
+		machine.gate <- struct{}{}
+		waitSnapshot(t, f, 2)
+		r.Snapshot() // nothing has been applied since
+		time.Sleep(time.Second)
+		if n, _, _ := f.snapshots(); n != 2 {
+			t.Fatalf("%d snapshots, want 2", n)
+		}
+	})
+}
+
 func TestServiceGoesOnWhileASnapshotIsEncoded(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		opts, size := sized(100)
 		machine := &account{gate: make(chan struct{})}
-		size.Store(100)
-		r, f := busy(t, machine, nil, opts)
+		r, f := busy(t, machine, nil, rsm.Options{})
 		t.Cleanup(func() { close(machine.gate) })
+		captured := r.Applied()
+		r.Snapshot()
+		time.Sleep(time.Millisecond)
 		for seq := uint64(1); seq <= 10; seq++ {
 			want(t, submit(t, r, 1, seq, 1), int(seq), nil)
 		}
-		if n, _, _ := f.snapshots(); n != 0 {
-			t.Fatal("the gate is shut, and a snapshot came through")
-		}
-		size.Store(0)
-		captured := 1 // the command that began the term
+		noSnapshot(t, f) // the gate is shut
 		machine.gate <- struct{}{}
 		image := waitSnapshot(t, f, captured)
-		restored, _ := start(t, &account{}, image, opts)
+		restored, _ := start(t, &account{}, image, rsm.Options{})
 		if restored.Applied() != captured {
 			t.Fatalf("restored %d commands, want %d", restored.Applied(), captured)
 		}
@@ -99,48 +188,40 @@ func TestServiceGoesOnWhileASnapshotIsEncoded(t *testing.T) {
 // stay in the log for good.
 func TestSnapshotAfterTheOneUnderWay(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		opts, size := sized(100)
+		noop, command := costs(t)
 		machine := &account{gate: make(chan struct{})}
-		r, f := busy(t, machine, nil, opts)
+		r, f := busy(t, machine, nil, rsm.Options{SnapshotBytes: min(noop, command)})
 		t.Cleanup(func() { close(machine.gate) })
-		size.Store(100)
 		want(t, submit(t, r, 1, 1, 1), 1, nil)
-		want(t, submit(t, r, 1, 2, 1), 2, nil)
 		machine.gate <- struct{}{}
 		machine.gate <- struct{}{}
 		waitSnapshot(t, f, r.Applied())
 	})
 }
 
-func TestApplyingWaitsAtFourTimesTheBound(t *testing.T) {
+// At most twice as much is applied as calls for a snapshot while one is encoded.
+func TestApplyingWaitsForASnapshot(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		opts, size := sized(100)
+		noop, command := costs(t)
 		machine := &account{gate: make(chan struct{})}
-		r, f := busy(t, machine, nil, opts)
+		r, f := busy(t, machine, nil, rsm.Options{SnapshotBytes: noop + 2*command})
 		t.Cleanup(func() { close(machine.gate) })
-		size.Store(399)
-		want(t, submit(t, r, 1, 1, 1), 1, nil)
-		want(t, submit(t, r, 1, 2, 1), 2, nil)
-		time.Sleep(10 * time.Millisecond) // the applier has looked at the size
-		size.Store(400)
-		want(t, submit(t, r, 1, 3, 1), 3, nil) // is applied; then applying waits
-		waiting := submit(t, r, 1, 4, 1)
-		still(t, waiting)
-		size.Store(0)
-		machine.gate <- struct{}{}
-		want(t, waiting, 4, nil)
-		if n, _, _ := f.snapshots(); n == 0 {
-			t.Fatal("no snapshot was taken")
+		ahead := (2*(noop+2*command) + command - 1) / command
+		for seq := 1; seq <= 2+ahead; seq++ { // two for the snapshot, the others beside it
+			want(t, submit(t, r, 1, uint64(seq), 1), seq, nil)
 		}
+		waiting := submit(t, r, 1, uint64(2+ahead+1), 1)
+		still(t, waiting)
+		machine.gate <- struct{}{}
+		want(t, waiting, 2+ahead+1, nil)
+		waitSnapshot(t, f, 3)
 	})
 }
 
 func TestKillWhileASnapshotIsEncoded(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		opts, size := sized(100)
 		machine := &account{gate: make(chan struct{})}
-		size.Store(400)
-		r, _ := busy(t, machine, nil, opts)
+		r, _ := busy(t, machine, nil, rsm.Options{SnapshotBytes: 1})
 		want(t, submit(t, r, 1, 1, 1), 1, nil)
 		waiting := submit(t, r, 1, 2, 1)
 		still(t, waiting)
@@ -153,32 +234,25 @@ func TestKillWhileASnapshotIsEncoded(t *testing.T) {
 
 func TestFailureToEncodeStopsTheReplica(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
-		opts, size := sized(100)
-		size.Store(100)
 		machine := &account{fail: errors.New("no paper")}
-		r, f := busy(t, machine, nil, opts)
+		r, f := busy(t, machine, nil, rsm.Options{SnapshotBytes: 1})
 		testkit.WaitFor(t, time.Second, "the failure", func() bool { return r.Err() != nil })
 		if !errors.Is(r.Err(), machine.fail) {
 			t.Fatal(r.Err())
 		}
 		f.waitKilled(t)
-		if n, _, _ := f.snapshots(); n != 0 {
-			t.Fatal("a snapshot was given to Raft")
-		}
+		noSnapshot(t, f)
 	})
 }
 
 // imageAfter returns a snapshot after n commands of client 7, of 1 each, and
 // the first command of the term.
 func imageAfter(t *testing.T, n int) (image []byte, applied int) {
-	opts, size := sized(100)
-	r, f := busy(t, &account{}, nil, opts)
+	r, f := busy(t, &account{}, nil, rsm.Options{})
 	for seq := 1; seq <= n; seq++ {
-		if seq == n {
-			size.Store(100)
-		}
 		want(t, submit(t, r, 7, uint64(seq), 1), seq, nil)
 	}
+	r.Snapshot()
 	return waitSnapshot(t, f, r.Applied()), r.Applied()
 }
 

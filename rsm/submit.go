@@ -2,9 +2,12 @@ package rsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"raftlab/internal/admission"
 )
 
 // Submit proposes a command and returns its result once it is committed and
@@ -33,8 +36,12 @@ func (r *Replica[C, R]) submit(ctx context.Context, req request[C]) (R, error) {
 	req.ID = rand.Uint64()
 	w, isNew := r.enlist(&req)
 	if isNew {
-		index, term, isLeader := r.rf.Start(req.encode())
-		r.placed(w, place{index, term}, isLeader)
+		r.propose(ctx, w, req.encode())
+	}
+	select {
+	case <-w.done: // also if ctx has ended: this outcome says more
+		return w.out.result, w.out.err
+	default:
 	}
 	select {
 	case <-w.done:
@@ -42,6 +49,42 @@ func (r *Replica[C, R]) submit(ctx context.Context, req request[C]) (R, error) {
 	case <-ctx.Done():
 		var none R
 		return none, ctx.Err()
+	}
+}
+
+// propose puts a new waiter's request into the log when there is room for it among
+// the requests under way.
+func (r *Replica[C, R]) propose(ctx context.Context, w *waiter[R], data []byte) {
+	if !r.gate.TryAcquire(cost(data)) {
+		if err := r.awaitRoom(ctx, cost(data)); err != nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.waiters.settle(w, outcome[R]{err: err})
+			return
+		}
+	}
+	r.mu.Lock()
+	admitted := r.waiters.admit(w, cost(data))
+	r.mu.Unlock()
+	if admitted {
+		index, term, isLeader := r.rf.Start(data)
+		r.placed(w, place{index, term}, isLeader)
+	}
+}
+
+// awaitRoom waits until so many bytes may be put into the log. Only a leader has
+// others wait, as it is the leader's log that the requests under way are in.
+func (r *Replica[C, R]) awaitRoom(ctx context.Context, bytes int) error {
+	if _, isLeader := r.rf.GetState(); !isLeader {
+		return ErrNotLeader
+	}
+	switch err := r.gate.Acquire(ctx, bytes); {
+	case err == nil:
+		return nil
+	case errors.Is(err, admission.ErrClosed):
+		return ErrStopped
+	default: // the queue is full, or ctx ended in it
+		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
 }
 

@@ -314,7 +314,7 @@ func TestMessagesOfNoKindAreIgnored(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	for _, opts := range []rsm.Options{{MaxSessions: -1}, {MaxRaftState: 1000}} {
+	for _, opts := range []rsm.Options{{MaxSessions: -1}, {SnapshotGrowth: -1}, {MaxInFlightBytes: -1}, {MaxInFlight: -1}} {
 		if _, err := rsm.New(&account{}, nil, opts); err == nil {
 			t.Errorf("New took %+v", opts)
 		}

@@ -1,11 +1,14 @@
 package rsm
 
+import "raftlab/internal/admission"
+
 // waiters are the requests whose outcome somebody waits for. The Replica's lock
 // guards them.
 type waiters[R any] struct {
 	byID map[uint64]*waiter[R]   // all of them, by request id
 	at   map[int]*waiter[R]      // those that have a place in the log, by index
 	same map[identity]*waiter[R] // those of a session, to join a command that is submitted again
+	gate *admission.Gate
 }
 
 // waiter is one request that is under way. It leaves the waiters when it is
@@ -16,6 +19,7 @@ type waiter[R any] struct {
 	id   uint64
 	of   identity
 	at   place
+	cost int // bytes that the gate admitted; 0: none yet
 }
 
 // outcome is what Submit returns.
@@ -38,8 +42,9 @@ func (p place) lost(now int, leads bool) bool {
 	return p.term != 0 && (p.term < now || p.term == now && !leads)
 }
 
-func newWaiters[R any]() waiters[R] {
+func newWaiters[R any](gate *admission.Gate) waiters[R] {
 	return waiters[R]{
+		gate: gate,
 		byID: make(map[uint64]*waiter[R]),
 		at:   make(map[int]*waiter[R]),
 		same: make(map[identity]*waiter[R]),
@@ -90,8 +95,22 @@ func (ws *waiters[R]) settle(w *waiter[R], out outcome[R]) {
 	delete(ws.byID, w.id)
 	delete(ws.at, w.at.index)
 	delete(ws.same, w.of)
+	if w.cost > 0 {
+		ws.gate.Release(w.cost)
+	}
 	w.out = out
 	close(w.done)
+}
+
+// admit notes that the gate has let a waiter's request in, unless the waiter is
+// settled already: it says false then, and gives the room back.
+func (ws *waiters[R]) admit(w *waiter[R], cost int) bool {
+	if ws.byID[w.id] != w {
+		ws.gate.Release(cost)
+		return false
+	}
+	w.cost = cost
+	return true
 }
 
 // release settles the waiters whose place is lost, as err.

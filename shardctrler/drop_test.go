@@ -24,7 +24,7 @@ func newDropping(t *testing.T, lab *shardlab.Lab, keep int) *service {
 			rf = raft.Make(peers, i, p, applyCh)
 			return rf, nil
 		}, shardctrler.Options{
-			Snapshot: p.ReadSnapshot(), MaxRaftState: 1, StateSize: p.RaftStateSize, KeepConfigs: keep,
+			Snapshot: p.ReadSnapshot(), MaxRaftState: 1, KeepConfigs: keep,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +112,6 @@ func TestOpenErrors4A(t *testing.T) {
 	for what, opts := range map[string]shardctrler.Options{
 		"garbage for a snapshot": {Snapshot: []byte("not a snapshot")},
 		"negative KeepConfigs":   {KeepConfigs: -1},
-		"no StateSize":           {MaxRaftState: 1},
 	} {
 		if sc, err := shardctrler.Open(start, opts); err == nil {
 			t.Errorf("%s: no error, %v", what, sc)

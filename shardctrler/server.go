@@ -19,11 +19,9 @@ type Options struct {
 	// Snapshot is the state to begin with, as this package gave it to Raft; nil:
 	// configuration 0 alone.
 	Snapshot []byte
-	// MaxRaftState is the size of Raft's state, in bytes, from which on a
-	// snapshot is taken; 0 and -1: never.
+	// MaxRaftState is the size of the log, in bytes, from which on a snapshot
+	// replaces it; 0 and -1: never. See rsm.Options.SnapshotBytes.
 	MaxRaftState int
-	// StateSize returns that size; required if MaxRaftState is positive.
-	StateSize func() int
 	// KeepConfigs is how many configurations are kept at least, when older ones
 	// may be dropped; 0: all are kept.
 	KeepConfigs int
@@ -62,7 +60,6 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister)
 	sc, err := Open(start, Options{
 		Snapshot:     persister.ReadSnapshot(),
 		MaxRaftState: labMaxRaftState,
-		StateSize:    persister.RaftStateSize,
 	})
 	if err != nil {
 		panic(fmt.Sprintf("shardctrler: server %d: %v", me, err))
@@ -87,9 +84,8 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 	}
 	var err error
 	sc.replica, err = rsm.New(sc.history, opts.Snapshot, rsm.Options{
-		MaxRaftState: opts.MaxRaftState,
-		StateSize:    opts.StateSize,
-		Logger:       opts.Logger,
+		SnapshotBytes: opts.MaxRaftState,
+		Logger:        opts.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("shardctrler: %w", err)

@@ -291,7 +291,7 @@ func TestSnapshot4A(t *testing.T) {
 		}
 		s.CrashAll()
 		for i := range s.N() {
-			if size := s.Disk(i).RaftStateSize(); size > 270_000 { // at four times 64 KiB the service waits for the snapshot under way
+			if size := s.Disk(i).RaftStateSize(); size > 270_000 { // at about three times 64 KiB the service waits for the snapshot under way
 				t.Errorf("server %d: %d bytes of Raft state after %d changes of 1,000 bytes", i, size, n)
 			}
 			if s.Disk(i).SnapshotSize() == 0 {

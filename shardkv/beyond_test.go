@@ -25,7 +25,7 @@ func forgetful(t *testing.T) shardlab.Starter {
 			return rf, nil
 		}
 		sc, err := shardctrler.Open(start, shardctrler.Options{
-			Snapshot: disk.ReadSnapshot(), MaxRaftState: 1, StateSize: disk.RaftStateSize, KeepConfigs: 1,
+			Snapshot: disk.ReadSnapshot(), MaxRaftState: 1, KeepConfigs: 1,
 		})
 		if err != nil {
 			t.Error(err)

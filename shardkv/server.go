@@ -27,11 +27,13 @@ type Options struct {
 	// Snapshot is the state to begin with, as this package gave it to Raft; nil:
 	// no configuration and no shards.
 	Snapshot []byte
-	// MaxRaftState is the size of Raft's state, in bytes, from which on a
-	// snapshot is taken; 0 and -1: never.
+	// MaxRaftState is the size of the log, in bytes, from which on a snapshot
+	// replaces it; 0 and -1: never. See rsm.Options.SnapshotBytes.
 	MaxRaftState int
-	// StateSize returns that size; required if MaxRaftState is positive.
-	StateSize func() int
+	// SnapshotGrowth postpones snapshots of a large state, and MaxInFlightBytes
+	// bounds the commands under way. See rsm.Options.
+	SnapshotGrowth   float64
+	MaxInFlightBytes int
 	// Limits bound keys and values. They must be the same on every server of
 	// every group.
 	Limits kv.Limits
@@ -103,7 +105,6 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister,
 		MakeEnd:      make_end,
 		Snapshot:     persister.ReadSnapshot(),
 		MaxRaftState: maxraftstate,
-		StateSize:    persister.RaftStateSize,
 	})
 	if err != nil {
 		panic(fmt.Sprintf("shardkv: server %d of group %d: %v", me, gid, err))
@@ -130,9 +131,10 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 	}
 	var err error
 	server.replica, err = rsm.New(server.state, opts.Snapshot, rsm.Options{
-		MaxRaftState: opts.MaxRaftState,
-		StateSize:    opts.StateSize,
-		Logger:       server.log,
+		SnapshotBytes:    opts.MaxRaftState,
+		SnapshotGrowth:   opts.SnapshotGrowth,
+		MaxInFlightBytes: opts.MaxInFlightBytes,
+		Logger:           server.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("shardkv: %w", err)

@@ -24,6 +24,12 @@ const (
 	// DefaultSnapshotBytes is the size of a replica's log from which on it takes
 	// a snapshot, by default.
 	DefaultSnapshotBytes = 16 << 20
+
+	// snapshotGrowth is how much is written to the log, in multiples of the last
+	// snapshot, before the next one is taken. With 1 the snapshots of a store that
+	// only grows add at most twice the bytes of its log, and those of a store that
+	// keeps its size at most the same again.
+	snapshotGrowth = 1
 )
 
 // Limits bound keys and values.

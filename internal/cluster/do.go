@@ -23,6 +23,8 @@ var (
 	ErrNoLeader = errors.New("there is no leader")
 	// ErrUnknown: it is not known whether the write took effect, or will.
 	ErrUnknown = errors.New("the outcome is not known")
+	// ErrBusy: more requests are under way than the store takes. Nothing was done.
+	ErrBusy = errors.New("the store is busy")
 	// ErrKeyReused: the idempotency key was given with another write of the same
 	// key before.
 	ErrKeyReused = errors.New("the idempotency key was used for another request")
@@ -141,6 +143,10 @@ func (c *Cluster) execute(ctx context.Context, s session, op kv.Op) (kv.Result, 
 		case err == nil:
 			return result, nil
 		case errors.Is(err, rsm.ErrNotLeader):
+		case errors.Is(err, rsm.ErrBusy) && !unsure:
+			return kv.Result{}, fmt.Errorf("%w: %w", ErrBusy, err)
+		case errors.Is(err, rsm.ErrBusy):
+			return kv.Result{}, ErrUnknown
 		case errors.Is(err, rsm.ErrLost), errors.Is(err, rsm.ErrStopped), ctx.Err() != nil:
 			unsure = unsure || !op.ReadOnly()
 		case unsure:

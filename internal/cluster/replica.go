@@ -59,7 +59,7 @@ type health struct {
 }
 
 // launcher starts a service; open starts the Raft server that it stands on.
-type launcher func(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, store *boltstore.Store, opts Options) (service, error)
+type launcher func(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, opts Options) (service, error)
 
 // kvService is the store of a cluster without groups.
 type kvService struct{ *kvraft.KVServer }
@@ -69,13 +69,13 @@ func (s kvService) health() health {
 	return health{applied: st.Applied, keys: st.Keys, sessions: st.Sessions, err: st.Err}
 }
 
-func startKV(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, store *boltstore.Store, opts Options) (service, error) {
+func startKV(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, opts Options) (service, error) {
 	server, err := kvraft.Open(open, kvraft.Options{
-		Snapshot:     snapshot,
-		MaxRaftState: opts.SnapshotBytes,
-		StateSize:    store.StateSize,
-		Limits:       Limits,
-		Logger:       opts.Logger,
+		Snapshot:       snapshot,
+		MaxRaftState:   opts.SnapshotBytes,
+		SnapshotGrowth: snapshotGrowth,
+		Limits:         Limits,
+		Logger:         opts.Logger,
 	})
 	return kvService{server}, err
 }
@@ -181,7 +181,7 @@ func (r *replica) begin(store *boltstore.Store) (*running, error) {
 	}
 	opts := r.opts
 	opts.Logger = log
-	run.server, err = r.launch(startRaft, snapshot.Data, store, opts)
+	run.server, err = r.launch(startRaft, snapshot.Data, opts)
 	return run, err
 }
 

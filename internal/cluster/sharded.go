@@ -14,7 +14,6 @@ import (
 	"raftlab/kv"
 	"raftlab/labrpc"
 	"raftlab/raft"
-	"raftlab/raft/boltstore"
 	"raftlab/rsm"
 	"raftlab/shardctrler"
 	"raftlab/shardkv"
@@ -96,27 +95,26 @@ func (s *servers) shardLauncher(m manifest) func(group string, peer int) launche
 			panic(fmt.Sprintf("cluster: group %q of a manifest that was read", group))
 		}
 		me := (gid-1)*m.Replicas + peer + 1
-		return func(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, store *boltstore.Store, opts Options) (service, error) {
+		return func(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, opts Options) (service, error) {
 			server, err := shardkv.Open(open, shardkv.Options{
-				GID:          gid,
-				Controllers:  s.ends(me, m.controllerNumbers()),
-				MakeEnd:      s.endByName(me),
-				Snapshot:     snapshot,
-				MaxRaftState: opts.SnapshotBytes,
-				StateSize:    store.StateSize,
-				Limits:       Limits,
-				Logger:       opts.Logger,
+				GID:            gid,
+				Controllers:    s.ends(me, m.controllerNumbers()),
+				MakeEnd:        s.endByName(me),
+				Snapshot:       snapshot,
+				MaxRaftState:   opts.SnapshotBytes,
+				SnapshotGrowth: snapshotGrowth,
+				Limits:         Limits,
+				Logger:         opts.Logger,
 			})
 			return shardService{server}, err
 		}
 	}
 }
 
-func startController(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, store *boltstore.Store, opts Options) (service, error) {
+func startController(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, opts Options) (service, error) {
 	server, err := shardctrler.Open(open, shardctrler.Options{
 		Snapshot:     snapshot,
 		MaxRaftState: opts.SnapshotBytes,
-		StateSize:    store.StateSize,
 		KeepConfigs:  keepConfigs,
 		Logger:       opts.Logger,
 	})

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/rsm"
@@ -144,6 +146,20 @@ func TestAskBacksOff(t *testing.T) {
 		if first, last := asked[1].Sub(asked[0]), asked[len(asked)-1].Sub(asked[len(asked)-2]); first > 110*time.Millisecond || last < 400*time.Millisecond {
 			t.Errorf("asked again after %v, in the end after %v", first, last)
 		}
+	})
+}
+
+// A server that is busy is asked again, and did nothing.
+func TestAskRetriesABusyServer(t *testing.T) {
+	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
+		fakes[1].set(clerk.Busy, "")
+		time.AfterFunc(time.Second, func() { fakes[1].set(clerk.Done, "from 1") })
+		start := time.Now()
+		got, unsure, err := ask(t.Context(), s)
+		require.NoError(t, err)
+		require.Equal(t, "from 1", got)
+		require.False(t, unsure)
+		require.InDelta(t, time.Second, time.Since(start), float64(100*time.Millisecond))
 	})
 }
 

@@ -46,6 +46,8 @@ const (
 	Expired
 	// Refused: the request is not one that a clerk sends; nothing was done.
 	Refused
+	// Busy: too many requests are under way at this server; nothing was done.
+	Busy
 )
 
 // Submitter executes commands; an rsm.Replica is one.
@@ -80,6 +82,8 @@ func CodeOf(err error) Code {
 		return Expired
 	case errors.Is(err, rsm.ErrInvalid):
 		return Refused
+	case errors.Is(err, rsm.ErrBusy):
+		return Busy
 	}
 	return Lost
 }

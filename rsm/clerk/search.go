@@ -157,7 +157,7 @@ func (e *errand[A, R]) take(a answer[R]) bool {
 		e.asked[a.server] = time.Time{}
 	}
 	switch a.reply.Code {
-	case NotLeader:
+	case NotLeader, Busy:
 		return false
 	case 0, Lost:
 		e.unsure = true
