@@ -30,7 +30,7 @@ func ticksIn(d, tick time.Duration) int { return int((d + tick - 1) / tick) }
 func (rf *Raft) tick(c *core.Core) {
 	if rf.saving && rf.stall.limit > 0 {
 		rf.stall.ticks++
-		if rf.stall.ticks == rf.stall.limit {
+		if rf.stall.ticks == rf.stall.limit+1 { // the first tick came in the middle of an interval
 			rf.beginStall(c)
 		}
 	}
