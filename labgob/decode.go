@@ -2,6 +2,7 @@ package labgob
 
 import (
 	"encoding/gob"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -38,15 +39,19 @@ var schemas struct {
 // basics is the schema without definitions.
 var basics = new(schema)
 
+// cachedSchema returns the schema for definitions if it is known.
+func cachedSchema(defs []byte) *schema {
+	schemas.RLock()
+	defer schemas.RUnlock()
+	return schemas.m[string(defs)]
+}
+
 // schemaOf returns the schema for definitions, and whether it is known.
 func schemaOf(defs []byte) (*schema, bool, error) {
 	if len(defs) == 0 {
 		return basics, true, nil
 	}
-	schemas.RLock()
-	s := schemas.m[string(defs)]
-	schemas.RUnlock()
-	if s != nil {
+	if s := cachedSchema(defs); s != nil {
 		return s, true, nil
 	}
 	scan := scanner{owned: true, types: make(map[int]*wireType)}
@@ -108,41 +113,24 @@ func decodeSafely(dec *gob.Decoder, e any) (err error) {
 			err = fmt.Errorf("%w: %v", ErrMalformed, r)
 		}
 	}()
-	return dec.Decode(e)
-}
-
-// decode reads the definitions that are new, and the value after them.
-func (dec *LabDecoder) decode(e any) error {
-	if err := dec.next(); err != nil {
-		return err
-	}
-	if dec.private != nil {
-		defs := dec.defs[dec.fed:]
-		dec.fed = len(dec.defs)
-		return dec.private.decode(defs, dec.value, &dec.in, e)
-	}
-	cached := true
-	if dec.schema == nil {
-		var err error
-		if dec.schema, cached, err = schemaOf(dec.defs); err != nil {
-			return err
-		}
-	}
-	scan := scanner{types: dec.schema.types}
-	value, err := scan.whole(dec.value, &dec.in)
-	if err != nil {
-		return err
-	}
-	if scan.inline {
-		dec.private, dec.fed = newPrivateStream(scan.types), len(dec.defs)
-		return dec.private.feedAndDecode(dec.defs, value, e)
-	}
-	err = dec.schema.decode(dec.defs, value, e)
-	if err == nil && !cached {
-		dec.schema.keep(dec.defs)
+	if err = dec.Decode(e); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = valueError{err}
 	}
 	return err
 }
+
+// A valueError is an error inside a complete value. Typically the GobDecode
+// method of a type returned io.EOF. A valueError never matches io.EOF or
+// io.ErrUnexpectedEOF, which would report the end of the stream.
+type valueError struct{ err error }
+
+func (e valueError) Error() string { return "labgob: inside a value: " + e.err.Error() }
+
+func (e valueError) Is(target error) bool {
+	return target != io.EOF && target != io.ErrUnexpectedEOF && errors.Is(e.err, target)
+}
+
+func (e valueError) As(target any) bool { return errors.As(e.err, target) }
 
 // next reads messages up to the first with a value, which stays in dec.value
 // until the next call.
@@ -164,41 +152,10 @@ func (dec *LabDecoder) next() (err error) {
 		if id >= 0 {
 			return nil
 		}
-		dec.defs = append(dec.defs, dec.value...)
-		dec.schema = nil
+		if err := dec.define(dec.value); err != nil {
+			return err
+		}
 	}
-}
-
-// A privateStream decodes one stream with a gob decoder of its own. It takes
-// over for good once type definitions come in the middle of a value, as gob
-// writes them for what interfaces hold: then what defines types is no longer a
-// run of bytes that other streams would share.
-type privateStream struct {
-	warm  warmDecoder
-	types map[int]*wireType
-}
-
-func newPrivateStream(types map[int]*wireType) *privateStream {
-	p := &privateStream{types: types}
-	p.warm.dec = gob.NewDecoder(&p.warm.feed)
-	return p
-}
-
-func (p *privateStream) decode(defs, value []byte, in *frames, e any) error {
-	scan := scanner{types: p.types, owned: true}
-	if err := scan.definitions(defs); err != nil {
-		return err
-	}
-	value, err := scan.whole(value, in)
-	if err != nil {
-		return err
-	}
-	return p.feedAndDecode(defs, value, e)
-}
-
-func (p *privateStream) feedAndDecode(defs, value []byte, e any) error {
-	p.warm.feed.b = append(clone(defs), value...)
-	return decodeSafely(p.warm.dec, e)
 }
 
 // payload returns what follows the count of a message.

@@ -23,12 +23,14 @@ var (
 	// Unmarshal for a message whose type name, was not given to Register or
 	// RegisterName.
 	ErrNotRegistered = errors.New("labgob: type not registered")
+	// ErrNil is returned for nil and for a pointer that leads to a nil pointer.
+	// There are two exceptions, both gob's: Encode panics on a nil pointer, and
+	// encodes a pointer to a nil pointer to a struct as an empty struct.
+	ErrNil = errors.New("labgob: cannot encode nil")
 	// ErrTrailingBytes is returned by Unmarshal when something follows the
 	// value.
 	ErrTrailingBytes = errors.New("labgob: bytes after the value")
 )
-
-var errNil = errors.New("labgob: cannot encode nil")
 
 // MaxDepth is how deep values may be nested in an encoded value (gob's
 // own limit for values that it skips).
@@ -59,7 +61,7 @@ func (enc *LabEncoder) Encode(e any) error {
 // EncodeValue is Encode for a reflect.Value.
 func (enc *LabEncoder) EncodeValue(v reflect.Value) error {
 	if !v.IsValid() {
-		return errNil
+		return ErrNil
 	}
 	enc.mu.Lock()
 	defer enc.mu.Unlock()
@@ -118,13 +120,10 @@ func (enc *LabEncoder) commit(p *plan) {
 
 // A LabDecoder reads a stream of values. It may be used concurrently.
 type LabDecoder struct {
-	mu      sync.Mutex
-	in      frames
-	value   []byte         // the message with the value at hand
-	defs    []byte         // every type definition at the top of the stream so far
-	schema  *schema        // what defs says, once that is known
-	private *privateStream // takes over once there are definitions inside a value
-	fed     int            // how much of defs private has read
+	mu    sync.Mutex
+	in    frames
+	value []byte // the first message of the current value
+	stream
 }
 
 // NewDecoder returns a decoder that reads from r. If r is not an io.ByteReader,
@@ -145,7 +144,10 @@ func (dec *LabDecoder) Decode(e any) error {
 	}
 	dec.mu.Lock()
 	defer dec.mu.Unlock()
-	return dec.decode(e)
+	if err := dec.next(); err != nil {
+		return err
+	}
+	return dec.stream.decode(dec.value, &dec.in, e)
 }
 
 // checkTarget says whether values can be decoded into e, and warns if they

@@ -2,6 +2,7 @@ package labgob
 
 import (
 	"fmt"
+	"io"
 	"math/bits"
 	"reflect"
 	"sync"
@@ -96,8 +97,8 @@ func Marshal(v any) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: %v (labgob.Register(%v{}) makes it known)", ErrNotRegistered, t, baseOf(t))
 	}
-	if rv.Kind() == reflect.Pointer && rv.IsNil() {
-		return nil, fmt.Errorf("labgob: cannot marshal a nil %v", t)
+	if nilPointer(rv) {
+		return nil, fmt.Errorf("%w: a %v is or points at a nil pointer", ErrNil, t)
 	}
 	p, warm, err := encodeWarm(rv, (*plan).all)
 	if err != nil {
@@ -142,7 +143,7 @@ func Unmarshal(data []byte) (any, error) {
 func Encode(v any) ([]byte, error) {
 	rv := reflect.ValueOf(v)
 	if !rv.IsValid() {
-		return nil, errNil
+		return nil, ErrNil
 	}
 	checkType(rv.Type())
 	p, warm, err := encodeWarm(rv, (*plan).all)
@@ -166,42 +167,45 @@ func Decode(data []byte, e any) error {
 
 // unmarshal decodes definitions and exactly one value message.
 func unmarshal(data []byte, e any) error {
-	defs, value, err := cut(data)
+	defs, value, rest, err := cut(data)
 	if err != nil {
 		return err
 	}
-	s, known, err := schemaOf(defs)
-	if err != nil {
-		return err
+	s := stream{defs: defs}
+	if len(rest) == 0 {
+		return s.decode(value, nil, e)
 	}
-	scan := scanner{b: payload(value), types: s.types}
-	if err := scan.message(); err != nil {
-		return err
-	}
-	err = s.decode(defs, value, e)
-	if err == nil && !known {
-		s.keep(defs)
+	feed := &feeder{rest}
+	if err = s.decode(value, &frames{feed, feed, feed}, e); err == io.ErrUnexpectedEOF {
+		err = errTruncated
 	}
 	return err
 }
 
-// cut divides a message into type definitions and the value message.
-func cut(data []byte) (defs, value []byte, err error) {
-	for at := 0; ; {
-		n, size, id, ok := header(data[at:])
-		if !ok || size > len(data)-at-n {
-			return nil, nil, fmt.Errorf("%w: truncated message", ErrMalformed)
+var errTruncated = fmt.Errorf("%w: truncated message", ErrMalformed)
+
+// cut divides a message into type definitions, the first message of the value,
+// and the rest, which is empty unless type definitions stand inside the value.
+func cut(data []byte) (defs, value, rest []byte, err error) {
+	for i := 0; ; {
+		n, size, id, ok := header(data[i:])
+		if !ok || size > len(data)-i-n {
+			return nil, nil, nil, errTruncated
 		}
-		end := at + n + size
+		end := i + n + size
 		if id < 0 {
-			at = end
+			i = end
 			continue
 		}
-		if end < len(data) {
-			return nil, nil, fmt.Errorf("%w: %d", ErrTrailingBytes, len(data)-end)
-		}
-		return data[:at], data[at:end], nil
+		return data[:i:i], data[i:end:end], data[end:], nil
 	}
+}
+
+// appendDefinition appends the definition of a type as a message.
+func appendDefinition(b []byte, id int, definition []byte) []byte {
+	minus := appendUint(nil, uint64(2*id-1)) // gob's form of -id
+	b = appendUint(b, uint64(len(minus)+len(definition)))
+	return append(append(b, minus...), definition...)
 }
 
 // appendUint appends an unsigned integer as gob writes it.

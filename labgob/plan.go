@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/gob"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"sync"
@@ -67,6 +68,9 @@ var plans struct {
 // encodeWarm encodes v behind what head returns for its plan. The encoder that
 // is returned holds the bytes and is given back with put.
 func encodeWarm(v reflect.Value, head func(*plan) []byte) (*plan, *warmEncoder, error) {
+	if err := checkPointers(v); err != nil {
+		return nil, nil, err
+	}
 	var dyn dynamics
 	if needsWalk(v.Type()) {
 		dyn.collect(v, 1)
@@ -87,6 +91,37 @@ func encodeWarm(v reflect.Value, head func(*plan) []byte) (*plan, *warmEncoder, 
 		return nil, nil, err // and w is dropped with it
 	}
 	return p, w, nil
+}
+
+// checkPointers refuses a pointer to a nil pointer, for which gob writes a
+// message that no decoder can read. The exception is a pointer to a struct,
+// for which gob writes an empty struct.
+func checkPointers(v reflect.Value) error {
+	if v.Kind() != reflect.Pointer || v.IsNil() || !nilPointer(v.Elem()) {
+		return nil
+	}
+	if t := baseOf(v.Type()); t.Kind() == reflect.Struct && !encodesItself(t) {
+		return nil
+	}
+	return fmt.Errorf("%w: a %v points at a nil pointer", ErrNil, v.Type())
+}
+
+// maxPointers bounds how far nilPointer follows pointers, which may form a
+// ring. Gob refuses the types of longer chains.
+const maxPointers = 100
+
+// nilPointer reports whether v is a pointer that is nil or leads to nil.
+func nilPointer(v reflect.Value) bool {
+	for range maxPointers {
+		if v.Kind() != reflect.Pointer {
+			return false
+		}
+		if v.IsNil() {
+			return true
+		}
+		v = v.Elem()
+	}
+	return false
 }
 
 func planFor(v reflect.Value, dyn *dynamics) (*plan, error) {
@@ -223,10 +258,13 @@ func (d *dynamics) collect(v reflect.Value, depth int) {
 	}
 }
 
-// collectDynamic adds the type of what an interface holds. Nil pointers are
-// left for gob to refuse.
+// collectDynamic adds the type of the value in an interface.
 func (d *dynamics) collectDynamic(v reflect.Value, depth int) {
-	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+	if !v.IsValid() {
+		return
+	}
+	if nilPointer(v) {
+		d.err = fmt.Errorf("%w: a %v in an interface is or points at a nil pointer", ErrNil, v.Type())
 		return
 	}
 	d.collect(v, depth+1)

@@ -3,15 +3,22 @@ package labgob
 import (
 	"fmt"
 	"maps"
+	"reflect"
 )
 
 // A wireType is what a type definition says, as far as it takes to walk a
 // value of that type.
 type wireType struct {
 	kind   wireKind
-	key    int   // map
-	elem   int   // map, slice, array
-	fields []int // struct
+	key    int         // map
+	elem   int         // map, slice, array
+	fields []wireField // struct
+}
+
+// A wireField is a field of a struct as the sender defined the struct.
+type wireField struct {
+	name string
+	id   int // of the field's type
 }
 
 type wireKind uint8
@@ -26,8 +33,11 @@ const (
 	wireStruct                    // pairs of field distance and value, up to distance 0
 )
 
-// idInterface is gob's id of interface types.
-const idInterface = 8
+// Gob's ids of int and of interface types.
+const (
+	idInt       = 2
+	idInterface = 8
+)
 
 // builtin holds the types that gob defines from the start, by id.
 var builtin = [...]*wireType{
@@ -42,13 +52,16 @@ const firstID = 64
 // anything, so that gob need not be trusted with counts that lie. It panics
 // with a malformed, which scan catches.
 type scanner struct {
-	b      []byte // what is left of the message
-	types  map[int]*wireType
-	owned  bool    // types is this scanner's own
-	in     *frames // where a value goes on behind its message; nil: nowhere
-	raw    []byte  // all messages of that value
-	inline bool    // a type definition was met inside a value
-	depth  int
+	b         []byte // the unread part of the message
+	types     map[int]*wireType
+	owned     bool    // types belongs to this scanner alone
+	in        *frames // source of a value's further messages; nil if there are none
+	raw       []byte  // all messages of the value
+	inline    []byte  // type definitions met inside the value, as messages
+	split     bool    // a type definition stood inside the interface value at hand
+	nils      bool    // an interface value was nil
+	depth     int
+	*rewriter // nil: the scanner only checks
 }
 
 type malformed struct{ err error }
@@ -72,23 +85,37 @@ func catch(err *error) {
 // byte unless the type is a struct, and the value.
 func (s *scanner) message() (err error) {
 	defer catch(&err)
-	s.topValue(s.int())
+	s.topValue(s.int(), s.target())
 	if len(s.b) > 0 {
 		fail("%d bytes after a value", len(s.b))
 	}
 	return nil
 }
 
-// whole checks a message with a value, whose later parts it reads from in, and
-// returns all of it.
-func (s *scanner) whole(value []byte, in *frames) ([]byte, error) {
-	s.b, s.raw, s.in = payload(value), value, in
+// whole checks a value. The first message of the value is given; whole reads
+// further messages from in. The result holds all messages.
+func (s *scanner) whole(first []byte, in *frames) ([]byte, error) {
+	s.b, s.raw, s.in = payload(first), first, in
 	err := s.message()
+	if err == nil && in != nil {
+		err = in.end()
+	}
 	return s.raw, err
+}
+
+// target returns the type of the target if the scanner rewrites the value.
+func (s *scanner) target() reflect.Type {
+	if s.rewriter == nil {
+		return nil
+	}
+	return s.into
 }
 
 // more goes on with the next message of a value.
 func (s *scanner) more() {
+	if s.in == nil {
+		fail("the value has no further message")
+	}
 	start := len(s.raw)
 	var err error
 	if s.raw, err = s.in.next(s.raw); err != nil {
@@ -99,12 +126,12 @@ func (s *scanner) more() {
 
 // topValue checks a value as it stands at the top of a message or in an
 // interface.
-func (s *scanner) topValue(id int) {
+func (s *scanner) topValue(id int, into reflect.Type) {
 	t := s.typ(id)
 	if t.kind != wireStruct && s.uint() != 0 {
 		fail("non-zero delta before a single value")
 	}
-	s.value(t)
+	s.value(t, into)
 }
 
 func (s *scanner) uint() uint64 {
@@ -140,7 +167,9 @@ func (s *scanner) typ(id int) *wireType {
 	return t
 }
 
-func (s *scanner) value(t *wireType) {
+// value checks a value. A scanner that rewrites follows the type into which gob
+// will decode the value; nil means that gob will skip the value.
+func (s *scanner) value(t *wireType, into reflect.Type) {
 	if s.depth++; s.depth > MaxDepth {
 		fail("nested deeper than %d", MaxDepth)
 	}
@@ -153,33 +182,35 @@ func (s *scanner) value(t *wireType) {
 	case wireBytes:
 		s.skip()
 	case wireInterface:
-		s.iface()
+		s.iface(into)
 	case wireList:
-		elem := s.typ(t.elem)
+		elem, elemInto := s.typ(t.elem), elemOf(into)
 		for range s.count() {
-			s.value(elem)
+			s.value(elem, elemInto)
 		}
 	case wireMap:
 		key, elem := s.typ(t.key), s.typ(t.elem)
+		keyInto, elemInto := keyOf(into), elemOf(into)
 		for range s.count() {
-			s.value(key)
-			s.value(elem)
+			s.value(key, keyInto)
+			s.value(elem, elemInto)
 		}
 	case wireStruct:
 		s.structure(func(field int) {
 			if field >= len(t.fields) {
 				fail("field %d of %d", field, len(t.fields))
 			}
-			s.value(s.typ(t.fields[field]))
+			s.value(s.typ(t.fields[field].id), fieldOf(into, t.fields[field].name))
 		})
 	}
 	s.depth--
 }
 
-// structure calls field for each field that is present.
+// structure calls field for each field that is present. The end of the message
+// ends a struct, too: gob writes a nil pointer to a struct as no bytes at all.
 func (s *scanner) structure(field func(number int)) {
 	number := -1
-	for {
+	for len(s.b) > 0 {
 		delta := s.uint()
 		if delta == 0 {
 			return
@@ -194,21 +225,44 @@ func (s *scanner) structure(field func(number int)) {
 
 // iface checks an interface value. A count says how long the concrete value
 // is; where definitions stand inside it, that count covers only a part.
-func (s *scanner) iface() {
+func (s *scanner) iface(into reflect.Type) {
 	n := s.count()
+	name := s.b[:n]
 	s.b = s.b[n:]
 	if n == 0 {
+		s.nils = true
+		if s.rewriter != nil {
+			s.nothing(s.b, into)
+		}
+		return
+	}
+	if s.rewriter != nil {
+		s.rewriteConcrete(concreteOf(into, name))
 		return
 	}
 	id := s.sequence()
 	size := s.count()
-	before, inline := len(s.b), s.inline
-	s.inline = false
-	s.topValue(id)
-	if !s.inline && before-len(s.b) != size {
+	before, split := len(s.b), s.split
+	s.split = false
+	s.topValue(id, nil)
+	if !s.split && before-len(s.b) != size {
 		fail("interface value of %d bytes takes %d", size, before-len(s.b))
 	}
-	s.inline = s.inline || inline
+	s.split = s.split || split
+}
+
+// rewriteConcrete copies the concrete value of an interface without the
+// definitions inside, and with a new count.
+func (s *scanner) rewriteConcrete(into reflect.Type) {
+	s.copy(s.b)
+	id := s.sequence()
+	s.count()
+	s.skipTo(s.b)
+	s.out = appendUint(s.out, 2*uint64(id))
+	length := s.reserve()
+	s.topValue(id, into)
+	s.copy(s.b)
+	s.fill(length)
 }
 
 // sequence reads type definitions inside a value, up to the id of what follows
@@ -220,11 +274,10 @@ func (s *scanner) sequence() int {
 		if id >= 0 {
 			return id
 		}
-		if s.in == nil {
-			fail("type definition inside a value")
-		}
-		s.inline = true
+		s.split = true
+		definition := s.b
 		s.define(-id)
+		s.inline = appendDefinition(s.inline, -id, definition[:len(definition)-len(s.b)])
 		if len(s.b) > 0 {
 			s.uint()
 			continue
@@ -257,18 +310,6 @@ const maxTypes = 10_000
 
 // define reads the definition of type id.
 func (s *scanner) define(id int) {
-	if !s.owned {
-		s.types, s.owned = maps.Clone(s.types), true
-		if s.types == nil {
-			s.types = make(map[int]*wireType)
-		}
-	}
-	if id < firstID || s.types[id] != nil {
-		fail("type %d is defined twice", id)
-	}
-	if len(s.types) >= maxTypes {
-		fail("more than %d types", maxTypes)
-	}
 	t := new(wireType)
 	forms := 0
 	s.structure(func(form int) {
@@ -277,6 +318,23 @@ func (s *scanner) define(id int) {
 	})
 	if forms != 1 {
 		fail("type %d has %d definitions", id, forms)
+	}
+	if s.rewriter == nil { // otherwise an earlier pass has added the type
+		s.add(id, t)
+	}
+}
+
+func (s *scanner) add(id int, t *wireType) {
+	if !s.owned {
+		types := make(map[int]*wireType)
+		maps.Copy(types, s.types)
+		s.types, s.owned = types, true
+	}
+	if id < firstID || s.types[id] != nil {
+		fail("type %d is defined twice", id)
+	}
+	if len(s.types) >= maxTypes {
+		fail("more than %d types", maxTypes)
 	}
 	s.types[id] = t
 }
@@ -334,21 +392,23 @@ func (s *scanner) intField(part int, first, second *int) {
 }
 
 // fieldTypes reads the fields of a struct, each a name and a type id.
-func (s *scanner) fieldTypes() []int {
-	var fields []int
+func (s *scanner) fieldTypes() []wireField {
+	var fields []wireField
 	for range s.count() {
-		id := 0
+		var f wireField
 		s.structure(func(part int) {
 			switch part {
 			case 0:
-				s.skip()
+				n := s.count()
+				f.name = string(s.b[:n])
+				s.b = s.b[n:]
 			case 1:
-				id = s.int()
+				f.id = s.int()
 			default:
 				fail("unknown part %d of a field", part)
 			}
 		})
-		fields = append(fields, id)
+		fields = append(fields, f)
 	}
 	return fields
 }

@@ -86,7 +86,8 @@ func checkDefault(v reflect.Value) {
 // rings.
 const defaultDepth = 8
 
-// nonDefault finds a part of v that is neither zero nor empty.
+// nonDefault finds a part of v that can show through after a decode, and
+// returns the path to the part.
 func nonDefault(v reflect.Value, path string, depth int) (string, bool) {
 	switch {
 	case depth > defaultDepth || v.IsZero():
@@ -96,24 +97,84 @@ func nonDefault(v reflect.Value, path string, depth int) (string, bool) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			f := v.Type().Field(i)
-			if !f.IsExported() {
-				continue // gob does not touch it
-			}
-			if p, bad := nonDefault(v.Field(i), path+"."+f.Name, depth+1); bad {
-				return p, true
-			}
-		}
-		return "", false
+		return nonDefaultField(v, path, depth)
 	case reflect.Pointer:
 		return nonDefault(v.Elem(), path, depth+1)
-	case reflect.Slice, reflect.Map:
+	case reflect.Map:
 		return path, v.Len() > 0
-	case reflect.Interface, reflect.Chan, reflect.Func:
-		return "", false // replaced as a whole, or not sent
+	case reflect.Slice:
+		if v.Len() > 0 {
+			return path, true
+		}
+		return staleElement(v, path, depth)
+	case reflect.Interface:
+		return path, path != "" // gob always sends an interface that is the whole value
+	case reflect.Chan, reflect.Func:
+		return "", false // not sent
 	}
 	return path, true
+}
+
+func nonDefaultField(v reflect.Value, path string, depth int) (string, bool) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if !f.IsExported() {
+			continue // gob does not change the field
+		}
+		if p, bad := nonDefault(v.Field(i), path+"."+f.Name, depth+1); bad {
+			return p, true
+		}
+	}
+	return "", false
+}
+
+// staleElement finds an element of a list that gob reuses, up to the capacity
+// of a slice, and that can show through. Gob sends every element of a list,
+// zero or not. So an element is stale if it has parts that gob does not send.
+func staleElement(v reflect.Value, path string, depth int) (string, bool) {
+	if v.Kind() == reflect.Slice {
+		v = v.Slice(0, v.Cap())
+	}
+	if !reusesParts(v.Type().Elem(), 0) {
+		return "", false
+	}
+	for i := range v.Len() {
+		if p, bad := stale(v.Index(i), fmt.Sprintf("%s[%d]", path, i), depth+1); bad {
+			return p, true
+		}
+	}
+	return "", false
+}
+
+func stale(v reflect.Value, path string, depth int) (string, bool) {
+	if depth > defaultDepth || v.IsZero() || encodesItself(v.Type()) {
+		return "", false
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		return nonDefaultField(v, path, depth)
+	case reflect.Pointer:
+		return stale(v.Elem(), path, depth+1)
+	case reflect.Map:
+		return path, v.Len() > 0
+	case reflect.Slice, reflect.Array:
+		return staleElement(v, path, depth)
+	}
+	return "", false
+}
+
+// reusesParts reports whether a new value of type t, which gob writes over an
+// old one, can keep parts of the old value.
+func reusesParts(t reflect.Type, depth int) bool {
+	switch t = baseOf(t); t.Kind() {
+	case reflect.Struct:
+		return !encodesItself(t)
+	case reflect.Map:
+		return true
+	case reflect.Slice, reflect.Array:
+		return depth > defaultDepth || reusesParts(t.Elem(), depth+1)
+	}
+	return false
 }
 
 var (

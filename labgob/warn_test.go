@@ -2,11 +2,14 @@ package labgob_test
 
 import (
 	"bytes"
+	"encoding/gob"
 	"io"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/labgob"
 )
@@ -103,3 +106,77 @@ func TestWarnsAboutNonDefaultTargetsEveryTime(t *testing.T) {
 		}
 	}
 }
+
+type reused struct {
+	Value any
+	List  []reusedPart
+	Lists [][]reusedPart
+	Ptrs  []*reusedPart
+	Maps  []map[string]int
+	Bytes []byte
+	Nums  []int
+	Anys  []any
+	Whens []time.Time
+	Pair  [2]reusedPart
+}
+
+type reusedPart struct {
+	Key string
+	Seq int
+}
+
+// TestWarnsAboutReusedTargets decodes into variables that were used before.
+// Only parts that gob may leave as they are count: gob sends every element of a
+// list, but not the zero fields of an element.
+func TestWarnsAboutReusedTargets(t *testing.T) {
+	old := reusedPart{Key: "old"}
+	stale := map[string]any{
+		"interface":              &reused{Value: 5},
+		"element":                &reused{List: []reusedPart{old}[:0]},
+		"second element":         &reused{List: []reusedPart{{}, old}[:0]},
+		"list in a list":         &reused{Lists: [][]reusedPart{{old}}[:0]},
+		"hidden list in a list":  &reused{Lists: [][]reusedPart{[]reusedPart{old}[:0]}[:0]},
+		"pointer":                &reused{Ptrs: []*reusedPart{&old}[:0]},
+		"map":                    &reused{Maps: []map[string]int{{"a": 1}}[:0]},
+		"array":                  &reused{Pair: [2]reusedPart{{}, old}},
+		"element of the target":  ptr([]reusedPart{old}[:0]),
+		"interface in a list":    ptr([]reused{{Value: 1}}[:0]),
+		"interface in a pointer": &struct{ P *reused }{&reused{Value: 5}},
+	}
+	for name, into := range stale {
+		if n, _ := warnings(t, func() { labgob.Decode(encoded(t, 1), into) }); n != 1 {
+			t.Errorf("%s: %d warnings, want 1", name, n)
+		}
+	}
+	fresh := map[string]any{
+		"zero elements":       &reused{List: make([]reusedPart, 0, 4), Ptrs: make([]*reusedPart, 0, 4)},
+		"pointer to zero":     &reused{Ptrs: []*reusedPart{{}}[:0]},
+		"bytes":               &reused{Bytes: []byte("old")[:0]},
+		"numbers":             &reused{Nums: []int{1}[:0]},
+		"interfaces in lists": &reused{Anys: []any{1}[:0]},
+		"times":               &reused{Whens: []time.Time{time.Now()}[:0]},
+		"whole interface":     ptr(any(5)),
+	}
+	for name, into := range fresh {
+		if n, text := warnings(t, func() { labgob.Decode(encoded(t, 1), into) }); n != 0 {
+			t.Errorf("%s: %d warnings: %s", name, n, text)
+		}
+	}
+}
+
+// TestReusedElementsAreStale shows with gob that the warnings about elements
+// are right, and that the parts without a warning are safe.
+func TestReusedElementsAreStale(t *testing.T) {
+	data := encoded(t, reused{List: []reusedPart{{Seq: 1}}, Ptrs: []*reusedPart{{Seq: 1}}, Nums: []int{0}, Anys: []any{nil}, Bytes: []byte{0}})
+	got := reused{
+		Value: 5, List: []reusedPart{{Key: "old"}}[:0], Ptrs: []*reusedPart{{Key: "old"}}[:0],
+		Nums: []int{7}[:0], Anys: []any{7}[:0], Bytes: []byte{7}[:0],
+	}
+	require.NoError(t, gob.NewDecoder(bytes.NewReader(data)).Decode(&got))
+	require.Equal(t, reused{
+		Value: 5, List: []reusedPart{{"old", 1}}, Ptrs: []*reusedPart{{"old", 1}},
+		Nums: []int{0}, Anys: []any{nil}, Bytes: []byte{0},
+	}, got)
+}
+
+func ptr[T any](v T) *T { return &v }

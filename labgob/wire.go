@@ -60,6 +60,8 @@ func header(b []byte) (n, size int, id int, ok bool) {
 type frames struct {
 	r io.Reader
 	b io.ByteReader
+	// data is the input if a single value must take up all of it.
+	data *feeder
 }
 
 func newFrames(r io.Reader) frames {
@@ -68,7 +70,15 @@ func newFrames(r io.Reader) frames {
 		br := bufio.NewReader(r)
 		r, b = br, br
 	}
-	return frames{r, b}
+	return frames{r: r, b: b}
+}
+
+// end is called behind a value, and returns an error if nothing may follow.
+func (f *frames) end() error {
+	if f.data != nil && len(f.data.b) > 0 {
+		return fmt.Errorf("%w: %d", ErrTrailingBytes, len(f.data.b))
+	}
+	return nil
 }
 
 // next appends the next message, count and all, to dst. It returns io.EOF only
@@ -97,9 +107,6 @@ const chunk = 64 << 10
 
 // read appends n bytes to dst.
 func (f *frames) read(dst []byte, n int) ([]byte, error) {
-	if l, ok := f.r.(interface{ Len() int }); ok && n > l.Len() {
-		return dst, io.ErrUnexpectedEOF
-	}
 	for step := chunk; n > 0; step *= 2 {
 		k := min(n, step)
 		start := len(dst)

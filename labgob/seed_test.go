@@ -1,3 +1,0 @@
-package labgob_test
-
-import _ "raftlab/internal/testkit" // -seed is a flag of every test package
