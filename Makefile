@@ -3,7 +3,7 @@ GO     ?= go
 TOOL    = $(GO) run -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help build test race lint bench cover fuzz soak sim mutants wasm ci
+.PHONY: help build test race lint bench cover fuzz soak sim mutants wasm i386 ci
 
 help:    ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ lint:    ## gofmt, go vet, staticcheck, tidy module files
 wasm:    ## compile every test binary for GOOS=wasip1 GOARCH=wasm
 	scripts/wasm-tests.sh
 
+i386:    ## compile every test binary for GOARCH=386, and run the codec's there
+	scripts/386-tests.sh
+
 bench:   ## every benchmark, once through (BENCH=regexp COUNT=n to choose)
 	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count $(or $(COUNT),1) ./...
 
@@ -44,4 +47,4 @@ sim:     ## each lab test in some simulated worlds (SEEDS=A..B)
 mutants: ## plant each known bug and see the lab suites fail on it
 	$(GO) run ./mutants
 
-ci: lint test race wasm ## what CI runs
+ci: lint test race wasm i386 ## what CI runs

@@ -24,7 +24,7 @@ func TestBasicsAreCompact(t *testing.T) {
 	for _, c := range []struct {
 		v     any
 		limit int
-	}{{nil, 1}, {7, 8}, {100_000, 12}, {math.MinInt64, 16}, {true, 9}, {"key", 14}, {[]byte("key"), 16}} {
+	}{{nil, 1}, {7, 8}, {100_000, 12}, {math.MinInt, 16}, {true, 9}, {"key", 14}, {[]byte("key"), 16}} {
 		if n := len(marshaled(t, c.v)); n > c.limit {
 			t.Errorf("%#v takes %d bytes, at most %d expected", c.v, n, c.limit)
 		}

@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func TestWithKVHintUnderstands(t *testing.T) {
 		{kvIn{}, courseInput{Op: 200}, courseOutput{}, other},
 		{kvIn{}, sized{Op: -1}, courseOutput{}, other},
 		{kvIn{}, struct{ Op, Value int }{1, 2}, nil, other},
-		{kvIn{}, struct{ Op int }{1 << 40}, nil, other},
+		{kvIn{}, struct{ Op int }{math.MaxInt}, nil, other},
 		{kvIn{}, "put", nil, other},
 		{kvIn{}, nil, nil, other},
 	} {
