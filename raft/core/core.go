@@ -1,115 +1,17 @@
 package core
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 )
 
-// Config is what a server is told before it starts. Times are in ticks, whose
-// length is the host's choice.
-type Config struct {
-	// ID is this server; it must be among Voters.
-	ID NodeID
-	// Voters are all servers of the cluster, at least one, each once.
-	Voters []NodeID
-	// ElectionTicks is the minimum election timeout. Each timeout is drawn from
-	// [ElectionTicks, 2*ElectionTicks) (§5.2). At least 2, and more than HeartbeatTicks.
-	ElectionTicks int
-	// HeartbeatTicks is how often a leader with nothing to say speaks. At least 1.
-	HeartbeatTicks int
-	// MaxRequestBytes bounds the entries of one AppendEntries; a larger entry
-	// goes alone. 0 means 1 MiB.
-	MaxRequestBytes int
-	// MaxInflight bounds the AppendEntries with entries that are on their way
-	// to one follower. 0 means 64.
-	MaxInflight int
-	// MaxInflightBytes bounds their entries' size: once it is reached, the next
-	// one waits for an answer. 0 means 4 MiB.
-	MaxInflightBytes int
-	// LeaderNoOp makes a new leader begin its term with an empty entry, so that
-	// what its predecessors left is committed without waiting for a command (§8).
-	LeaderNoOp bool
-	// Rand draws election timeouts. The same draws and the same inputs make
-	// the same run.
-	Rand Rand
-}
-
-// Rand is a source of random numbers; *rand.Rand of math/rand/v2 is one.
-type Rand interface {
-	// IntN returns a number from [0, n), n > 0.
-	IntN(n int) int
-}
-
-func (cfg *Config) setDefaults() {
-	if cfg.MaxRequestBytes == 0 {
-		cfg.MaxRequestBytes = 1 << 20
-	}
-	if cfg.MaxInflight == 0 {
-		cfg.MaxInflight = 64
-	}
-	if cfg.MaxInflightBytes == 0 {
-		cfg.MaxInflightBytes = 4 << 20
-	}
-}
-
-func (cfg *Config) validate() error {
-	sorted := slices.Sorted(slices.Values(cfg.Voters))
-	switch {
-	case cfg.ID == None:
-		return errors.New("core: Config.ID is 0, which means no server")
-	case slices.Contains(cfg.Voters, None):
-		return errors.New("core: Config.Voters holds 0, which means no server")
-	case len(slices.Compact(sorted)) != len(cfg.Voters):
-		return fmt.Errorf("core: Config.Voters %v names a server twice", cfg.Voters)
-	case !slices.Contains(cfg.Voters, cfg.ID):
-		return fmt.Errorf("core: Config.ID %d is not among Config.Voters %v", cfg.ID, cfg.Voters)
-	case cfg.HeartbeatTicks < 1:
-		return fmt.Errorf("core: Config.HeartbeatTicks is %d; want at least 1", cfg.HeartbeatTicks)
-	case cfg.ElectionTicks < 2 || cfg.ElectionTicks <= cfg.HeartbeatTicks:
-		return fmt.Errorf("core: Config.ElectionTicks is %d; want at least 2 and more than HeartbeatTicks (%d)",
-			cfg.ElectionTicks, cfg.HeartbeatTicks)
-	case cfg.MaxRequestBytes < 1 || cfg.MaxInflight < 1 || cfg.MaxInflightBytes < 1:
-		return fmt.Errorf("core: Config.MaxRequestBytes %d, MaxInflight %d and MaxInflightBytes %d must be positive",
-			cfg.MaxRequestBytes, cfg.MaxInflight, cfg.MaxInflightBytes)
-	case cfg.Rand == nil:
-		return errors.New("core: Config.Rand is nil")
-	}
-	return nil
-}
-
-// Errors of the core's methods.
-var (
-	// ErrNotLeader is returned by Propose on a server that is not the leader.
-	ErrNotLeader = errors.New("core: not the leader")
-	// ErrUnknownServer is returned by Step for a message that is not from
-	// another voter to this server.
-	ErrUnknownServer = errors.New("core: message from or to an unknown server")
-	// ErrMalformed is returned by Step for a message that no correct server
-	// sends: entries that are not consecutive, say, a request in term 0, or one
-	// whose LeaderID or CandidateID is not its sender. Nothing is changed by it.
-	ErrMalformed = errors.New("core: malformed message")
-	// ErrUnsafe is returned by Step for a message that contradicts a safety
-	// property: a second leader in one term, or another entry in the place of a
-	// committed one. Some server has lost its persistent state, or is not Raft.
-	// Nothing is changed by it.
-	ErrUnsafe = errors.New("core: message contradicts a safety property")
-	// ErrCompacted is returned by Compact for an index that a snapshot already
-	// stands for.
-	ErrCompacted = errors.New("core: index is already compacted")
-	// ErrNotApplied is returned by Compact for an index that was not handed
-	// out by NextToApply yet.
-	ErrNotApplied = errors.New("core: index is not applied yet")
-)
-
 // Core is one Raft server. Its methods are called from one goroutine at a time.
 type Core struct {
-	cfg    Config
-	id     NodeID
-	voters majority
+	cfg Config
+	id  NodeID
 
-	// Persistent state on all servers (Figure 2); what is not on disk yet goes
-	// out with the next Ready.
+	// Persistent state on all servers (Figure 2). The next Ready hands out what
+	// is not on disk yet.
 	currentTerm uint64
 	votedFor    NodeID
 	log         *raftLog
@@ -120,32 +22,52 @@ type Core struct {
 	lastApplied uint64 // handed out by NextToApply
 
 	state  State
-	leader NodeID // of currentTerm, as far as known
+	leader NodeID // of currentTerm, None if unknown
+
+	// Membership: the configurations of the log, oldest first, and the voters of
+	// the newest one (§6).
+	configs    []indexedConfiguration
+	electorate electorate
+	members    []NodeID // all of the newest configuration but this server, sorted
+	removedAt  uint64   // index of the configuration that this server was told it is no member of
 
 	// Time, in ticks.
-	electionElapsed  int // since the timer was reset; a leader's, since it checked for a quorum
+	now              uint64 // since the start, without quiescent time
+	electionElapsed  int    // since the timer was reset; a leader's, since it checked for a quorum
 	electionTimeout  int
 	heartbeatElapsed int
+	sinceLeader      int    // since a leader was heard, or the start
+	busy             uint64 // leader: tick of the last request
+	quiescent        bool   // silent until something happens
 
-	votes    map[NodeID]bool      // candidates: the answers so far
-	progress map[NodeID]*progress // leader: of each other voter
+	votes    map[NodeID]bool // candidates: the answers so far
+	transfer bool            // candidate: the leader asked for the election
+	progress []*progress     // leader: of each other member, and of removed ones
 
-	// restoring is a snapshot that came from the leader and is not yet applied;
-	// restoringSaved says that it is on disk.
+	uncommitted     uncommitted // leader
+	transferee      NodeID      // leader: the chosen successor, None if there is none
+	transferElapsed int
+	leaseBroken     bool // leader: a successor may have been told to call an election
+	reads
+	loads []Load
+
+	// restoring is a snapshot that came from the leader and is not yet applied.
 	restoring      *Snapshot
 	restoringSaved bool
+	incoming       *incomingSnapshot // the beginning of a snapshot that comes in chunks
+	chunks         []SnapshotChunk   // for the next Ready
 
 	messages  []Message // for the next Ready
 	afterSave []Message
 }
 
-// New makes the server that cfg describes, a follower, from what it had saved.
+// New makes the server that cfg describes, a follower, from its saved state.
 func New(cfg Config, saved Persistent) (*Core, error) {
 	cfg.setDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	log, err := newLog(saved.Snapshot, saved.Entries)
+	log, err := newLog(saved, cfg.MaxCachedBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -155,119 +77,177 @@ func New(cfg Config, saved Persistent) (*Core, error) {
 	c := &Core{
 		cfg:         cfg,
 		id:          cfg.ID,
-		voters:      slices.Clone(cfg.Voters),
 		currentTerm: saved.HardState.CurrentTerm,
 		votedFor:    saved.HardState.VotedFor,
 		savedState:  saved.HardState,
 		log:         log,
-		commitIndex: log.snapshotIndex,
-		lastApplied: log.snapshotIndex,
+		commitIndex: saved.Snapshot.LastIncludedIndex,
+		lastApplied: saved.Snapshot.LastIncludedIndex,
+	}
+	if applied := cfg.Applied; applied > c.lastApplied {
+		if applied > log.lastIndex() {
+			return nil, fmt.Errorf("core: Config.Applied is %d; the stored log ends at %d", applied, log.lastIndex())
+		}
+		c.commitIndex, c.lastApplied = applied, applied
+	}
+	if err := c.loadConfigurations(saved); err != nil {
+		return nil, err
+	}
+	if cfg.LeaseTicks == 0 || saved.HardState == (HardState{}) {
+		c.sinceLeader = cfg.ElectionTicks // nobody holds a lease on a server that has never run
 	}
 	c.resetElectionTimer()
 	return c, nil
 }
 
-// Step takes in a message. Every request is answered by exactly one reply, in a
-// Ready to come. An error (ErrUnknownServer, ErrMalformed, ErrUnsafe) says that the
-// message was dropped and nothing changed.
+// Step handles a message. Every RequestVote, AppendEntries and InstallSnapshot is
+// answered by exactly one reply, in a Ready to come. An error (ErrUnknownServer,
+// ErrMalformed, ErrUnsafe) means that the message was dropped and nothing changed.
+//
+// The sender need not be a member of this server's configuration. A server whose
+// log is behind follows leaders and votes for candidates that it does not know
+// as members (thesis 4.1).
 func (c *Core) Step(m Message) error {
-	if m.To != c.id || m.From == c.id || !slices.Contains(c.voters, m.From) {
-		return fmt.Errorf("%w: %d to %d at server %d of %v", ErrUnknownServer, m.From, m.To, c.id, c.voters)
+	if m.To != c.id || m.From == c.id || m.From == None {
+		return fmt.Errorf("%w: %d to %d at server %d", ErrUnknownServer, m.From, m.To, c.id)
 	}
 	if m.Body == nil || m.Body.term() >= maxNumber {
 		return fmt.Errorf("%w: %v; terms end at %d", ErrMalformed, m, uint64(maxNumber))
 	}
+	if err := c.check(m); err != nil {
+		return err
+	}
+	if c.quiescent {
+		c.stepQuiescent(m)
+	}
 	switch b := m.Body.(type) {
 	case *RequestVote:
-		if err := checkVote(m.From, b); err != nil {
-			return err
-		}
 		c.reply(m, c.handleRequestVote(b))
 	case *RequestVoteReply:
 		c.handleRequestVoteReply(m.From, b)
 	case *AppendEntries:
-		if err := c.checkAppend(m.From, b); err != nil {
-			return err
-		}
 		c.reply(m, c.handleAppendEntries(b))
 	case *AppendEntriesReply:
 		c.handleAppendEntriesReply(m.From, b)
 	case *InstallSnapshot:
-		if err := c.checkSnapshot(m.From, b); err != nil {
-			return err
-		}
-		c.reply(m, c.handleInstallSnapshot(b))
+		c.handleInstallSnapshot(m, b)
 	case *InstallSnapshotReply:
 		c.handleInstallSnapshotReply(m.From, b)
+	case *TimeoutNow:
+		c.handleTimeoutNow(b)
+	case *ReadIndex:
+		c.handleReadIndex(m.From, b)
+	case *ReadIndexReply:
+		c.handleReadIndexReply(m.From, b)
+	case *Quiesce:
+		c.reply(m, c.handleQuiesce(b))
+	case *QuiesceReply:
+		c.handleQuiesceReply(m.From, b)
+	}
+	return nil
+}
+
+// check refuses messages that no correct server sends.
+func (c *Core) check(m Message) error {
+	switch b := m.Body.(type) {
+	case *RequestVote:
+		return checkVote(m.From, b)
+	case *AppendEntries:
+		return c.checkAppend(m.From, b)
+	case *InstallSnapshot:
+		return c.checkSnapshot(m.From, b)
+	case *TimeoutNow:
+		return c.checkLeader(m.From, b.Term, b.LeaderID)
+	case *Quiesce:
+		return c.checkLeader(m.From, b.Term, b.LeaderID)
 	}
 	return nil
 }
 
 // Tick lets one unit of time pass.
 func (c *Core) Tick() {
+	if c.quiescent {
+		return
+	}
+	c.now++
 	c.electionElapsed++
 	c.heartbeatElapsed++
+	c.sinceLeader++
 	switch c.state {
 	case Leader:
 		c.tickLeader()
 	case Candidate, PreCandidate:
 		c.tickCandidate()
+	case Follower:
+		c.expireReads()
 	}
 	if c.state != Leader && c.electionElapsed >= c.electionTimeout {
 		c.preCampaign()
 	}
 }
 
-// Propose appends a command to the leader's log (§5.3) and returns its place.
-// Whether it commits shows when that place is applied: with this term, or with
-// another one, which means that it was lost.
+// Propose appends a command to the leader's log (§5.3) and returns its index and
+// term. The command has committed when an entry of that term is applied at that
+// index. If the entry there has another term, the command was lost.
+//
+// Propose returns ErrNotLeader, ErrTransferring or ErrTooMuchUncommitted.
 func (c *Core) Propose(data []byte) (index, term uint64, err error) {
-	if c.state != Leader {
+	switch {
+	case c.state != Leader:
 		return 0, 0, ErrNotLeader
+	case c.transferee != None:
+		return 0, 0, ErrTransferring
+	case c.uncommitted.full(len(data), c.cfg.MaxUncommittedBytes):
+		return 0, 0, ErrTooMuchUncommitted
 	}
+	c.Wake()
 	return c.appendOwn(Command, data), c.currentTerm, nil
 }
 
-// Unreachable says that a request to the server id, or its reply, was lost.
-// It only makes the leader quicker: silence would tell it too.
+// Unreachable reports that a request to the server id, or the reply, was lost.
+// The leader then repeats the request sooner.
 func (c *Core) Unreachable(id NodeID) {
-	if p := c.progress[id]; p != nil && c.state == Leader {
+	if p := c.peer(id); p != nil && c.state == Leader {
 		p.lost()
 	}
 }
 
-// Ready is what a server wants done; package documentation gives the order.
+// Ready is the work that a server wants done. The package documentation gives
+// the order.
 type Ready struct {
-	// HardState is to be saved; nil: it has not changed.
+	// HardState is to be saved. nil: it has not changed.
 	HardState *HardState
-	// Snapshot came from the leader and is to be saved; it replaces the whole
+	// Snapshot came from the leader and is to be saved. It replaces the whole
 	// log. nil: none.
 	Snapshot *Snapshot
-	// Entries are to be saved; they replace what is stored from the index of
+	// Chunks are pieces of a snapshot that comes in chunks, to be written down.
+	Chunks []SnapshotChunk
+	// Entries are to be saved. They replace the stored entries from the index of
 	// the first of them on.
 	Entries []Entry
 	// Messages may leave at once.
 	Messages []Message
-	// AfterSave leave when HardState, Snapshot and Entries are saved.
+	// AfterSave leave when HardState, Snapshot, Chunks and Entries are saved.
 	AfterSave []Message
 }
 
-// Empty says that there is nothing to do.
+// Empty reports whether there is nothing to do.
 func (rd Ready) Empty() bool {
 	return !rd.NeedsSave() && len(rd.Messages) == 0 && len(rd.AfterSave) == 0
 }
 
-// NeedsSave says that there is something to put on disk.
+// NeedsSave reports whether there is anything to put on disk.
 func (rd Ready) NeedsSave() bool {
-	return rd.HardState != nil || rd.Snapshot != nil || len(rd.Entries) > 0
+	return rd.HardState != nil || rd.Snapshot != nil || len(rd.Entries) > 0 || len(rd.Chunks) > 0
 }
 
-// Ready returns what has come up since the last call. It is to be followed by
-// Saved before it is called again.
+// Ready returns the work that has come up since the last call. The host calls
+// Saved before it calls Ready again.
 func (c *Core) Ready() Ready {
 	rd := Ready{
 		Messages:  c.Outgoing(),
 		Entries:   c.log.unstable(),
+		Chunks:    c.chunks,
 		AfterSave: c.afterSave,
 	}
 	if hs := (HardState{c.currentTerm, c.votedFor}); hs != c.savedState {
@@ -277,24 +257,28 @@ func (c *Core) Ready() Ready {
 	if c.restoring != nil && !c.restoringSaved {
 		rd.Snapshot = c.restoring
 	}
-	c.afterSave = nil
+	c.afterSave, c.chunks = nil, nil
 	return rd
 }
 
 // Outgoing returns the messages that may leave at once, as Ready does, and
 // leaves the rest for the next Ready. A host whose disk is still busy with the
-// last Ready calls it, so that replication and heartbeats go on meanwhile
+// last Ready calls Outgoing, so that replication and heartbeats go on meanwhile
 // (thesis 10.2.1).
 func (c *Core) Outgoing() []Message {
-	c.sendEntries()
+	c.startReads()
+	if c.state == Leader {
+		c.sendEntries()
+		c.sendRound()
+	}
 	out := c.messages
 	c.messages = nil
 	return out
 }
 
-// Saved reports that what rd asked to save is on disk. That may commit entries,
-// and makes a server that is alone in its cluster the leader; so there may be a
-// new Ready, and something to apply.
+// Saved reports that the host has saved all of rd. That may commit entries, and
+// makes the only voter of a cluster the leader, so there may be a new Ready, and
+// something to apply.
 func (c *Core) Saved(rd Ready) {
 	if rd.Snapshot != nil && rd.Snapshot == c.restoring {
 		c.restoringSaved = true
@@ -306,12 +290,18 @@ func (c *Core) Saved(rd Ready) {
 		c.log.savedTo(rd.Entries[n-1].Index, rd.Entries[n-1].Term)
 		c.maybeCommit()
 	}
+	if n := len(rd.Chunks); n > 0 {
+		c.chunkSaved(rd.Chunks[n-1])
+	}
 }
 
 // NextToApply hands out what is to be applied next: a snapshot that replaces
 // the service's state, or committed entries in order (about maxBytes, at least
-// one), or neither. What was handed out counts as applied. Only what is also on
-// this server's own disk is handed out.
+// one), or neither. Only entries on this server's own disk are handed out. The
+// core counts them as applied from then on.
+//
+// With [Config.MaxCachedBytes], NextToApply returns neither when the next entries
+// are in storage only. LoadToApply then has their range.
 func (c *Core) NextToApply(maxBytes int) (*Snapshot, []Entry) {
 	if !c.HasToApply() {
 		return nil, nil
@@ -321,12 +311,15 @@ func (c *Core) NextToApply(maxBytes int) (*Snapshot, []Entry) {
 		c.lastApplied = snap.LastIncludedIndex
 		return snap, nil
 	}
+	if c.lastApplied+1 < c.log.first {
+		return nil, nil
+	}
 	entries := c.log.slice(c.lastApplied+1, min(c.commitIndex, c.log.stableIndex), maxBytes)
 	c.lastApplied += uint64(len(entries))
 	return nil, entries
 }
 
-// HasToApply says whether NextToApply would hand something out.
+// HasToApply reports whether NextToApply or LoadToApply would hand anything out.
 func (c *Core) HasToApply() bool {
 	if c.restoring != nil {
 		return c.restoringSaved
@@ -334,18 +327,19 @@ func (c *Core) HasToApply() bool {
 	return c.lastApplied < min(c.commitIndex, c.log.stableIndex)
 }
 
-// Compact drops the log up to index, for which the host has saved a snapshot
-// of the service's state at that index (§7).
+// Compact drops the log up to index. The host has saved a snapshot of the
+// service's state at that index or behind (§7).
 func (c *Core) Compact(index uint64) error {
 	if _, err := c.SnapshotTerm(index); err != nil {
 		return err
 	}
 	c.log.compact(index)
+	c.dropConfigurations(index)
 	return nil
 }
 
-// SnapshotTerm returns the term of the entry at index, with which a snapshot
-// that ends there is saved; the errors are those of Compact.
+// SnapshotTerm returns the term of the entry at index, for a snapshot that ends
+// there. The errors are those of Compact.
 func (c *Core) SnapshotTerm(index uint64) (uint64, error) {
 	if index <= c.log.snapshotIndex {
 		return 0, fmt.Errorf("%w: %d; the snapshot ends at %d", ErrCompacted, index, c.log.snapshotIndex)
@@ -357,46 +351,33 @@ func (c *Core) SnapshotTerm(index uint64) (uint64, error) {
 	return term, nil
 }
 
-// Status is a picture of a server at one moment.
-type Status struct {
-	ID            NodeID
-	State         State
-	CurrentTerm   uint64
-	VotedFor      NodeID
-	Leader        NodeID // None: not known
-	SnapshotIndex uint64
-	LastIndex     uint64
-	LastTerm      uint64
-	CommitIndex   uint64
-	LastApplied   uint64
-}
-
-// Status returns what the server is now.
-func (c *Core) Status() Status {
-	return Status{
-		ID:            c.id,
-		State:         c.state,
-		CurrentTerm:   c.currentTerm,
-		VotedFor:      c.votedFor,
-		Leader:        c.leader,
-		SnapshotIndex: c.log.snapshotIndex,
-		LastIndex:     c.log.lastIndex(),
-		LastTerm:      c.log.lastTerm(),
-		CommitIndex:   c.commitIndex,
-		LastApplied:   c.lastApplied,
+// SnapshotHeader returns what the host saves beside the service's state at
+// index: index, term and the configuration in force. The errors are those of
+// Compact.
+func (c *Core) SnapshotHeader(index uint64) (Snapshot, error) {
+	term, err := c.SnapshotTerm(index)
+	if err != nil {
+		return Snapshot{}, err
 	}
+	return Snapshot{
+		LastIncludedIndex: index,
+		LastIncludedTerm:  term,
+		Configuration:     c.configurationAt(index).Clone(),
+	}, nil
 }
 
-// Entries returns the part of the log that no snapshot stands for. It must not
-// be changed.
+// Entries returns the entries of the log that are in memory. Without
+// [Config.MaxCachedBytes] these are all that are not compacted. The caller must
+// not change them.
 func (c *Core) Entries() []Entry { return slices.Clip(c.log.entries) }
 
-// send queues a request that may leave at once.
+// send queues a message that may leave at once.
 func (c *Core) send(to NodeID, b Body) {
 	c.messages = append(c.messages, Message{From: c.id, To: to, Body: b})
 }
 
-// reply queues the answer to m; it may promise what is not saved yet.
+// reply queues the answer to m. The answer may promise something that is not
+// saved yet.
 func (c *Core) reply(m Message, b Body) {
 	c.afterSave = append(c.afterSave, Message{From: c.id, To: m.From, Call: m.Call, Body: b})
 }
@@ -412,11 +393,12 @@ func (c *Core) commitTo(index uint64) {
 	c.commitIndex = index
 }
 
-// others calls do for each other voter, in a fixed order so that runs repeat.
-func (c *Core) others(do func(NodeID)) {
-	for _, id := range c.voters {
-		if id != c.id {
-			do(id)
+// peer returns the leader's progress of a server; nil if it keeps none.
+func (c *Core) peer(id NodeID) *progress {
+	for _, p := range c.progress {
+		if p.id == id {
+			return p
 		}
 	}
+	return nil
 }

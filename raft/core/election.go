@@ -3,25 +3,24 @@ package core
 import "fmt"
 
 // becomeFollower moves to term, if it is newer, and follows (§5.1). The vote is
-// kept within a term: a server votes at most once in it.
+// kept within a term: a server votes at most once in a term.
 func (c *Core) becomeFollower(term uint64, leader NodeID) {
 	if term > c.currentTerm {
 		c.currentTerm, c.votedFor = term, None
+		c.quiescent = false
 	}
 	if c.state != Follower {
-		// A leader's timer counted something else; a candidate's has run long.
+		// A leader's timer counted something else. A candidate's has run long.
 		c.resetElectionTimer()
+		c.quiescent = false
 	}
+	changed := c.state != Follower || c.leader != leader
 	c.state, c.leader = Follower, leader
-	c.votes, c.progress = nil, nil
-}
-
-// StepDown makes a leader a follower in its own term. The host calls StepDown
-// when the server can no longer do a leader's work, for example because its
-// storage does not answer. The silence then lets the others elect a leader.
-func (c *Core) StepDown() {
-	if c.state == Leader {
-		c.becomeFollower(c.currentTerm, None)
+	c.votes, c.progress, c.loads = nil, nil, nil
+	c.transferee = None
+	if changed {
+		c.failReads()
+		c.uncommitted = uncommitted{}
 	}
 }
 
@@ -33,34 +32,56 @@ func (c *Core) observeTerm(term uint64) {
 	}
 }
 
-// resetElectionTimer starts to wait anew, for a time of its own so that split
-// votes are rare (§5.2).
+// resetElectionTimer starts a new election timeout of random length, so that
+// split votes are rare (§5.2). A voter of lower priority waits longer.
 func (c *Core) resetElectionTimer() {
 	c.electionElapsed = 0
 	c.electionTimeout = c.cfg.ElectionTicks + c.cfg.Rand.IntN(c.cfg.ElectionTicks)
+	if cfg := c.newest(); len(cfg.Members) > 0 && cfg.Member(c.id).Priority < cfg.topPriority() {
+		c.electionTimeout += c.cfg.ElectionTicks
+	}
 }
 
 // preCampaign asks the others whether they would vote, in the term to come,
-// without beginning it: a server that was cut off does not push a working
+// without beginning the term: a server that was cut off does not push a working
 // cluster into a new term when it returns (thesis 9.6).
 func (c *Core) preCampaign() {
+	if !c.isVoter() || c.isRemoved() {
+		c.askForRemoval()
+		return
+	}
 	c.leader = None
+	c.failReads()
 	c.startPoll(PreCandidate)
 	if c.pollWon() {
-		c.campaign()
+		c.campaign(false)
+	}
+}
+
+// askForRemoval asks the members, with pre-votes that cannot win, whether a
+// configuration is committed that this server is no member of. The configuration
+// is the newest one, and the leader that appended it has fallen silent.
+func (c *Core) askForRemoval() {
+	c.resetElectionTimer()
+	if cfg := c.newest(); cfg.index <= c.commitIndex || cfg.Contains(c.id) || c.isRemoved() {
+		return
+	}
+	for _, id := range c.members {
+		c.requestVote(id, c.currentTerm+1, true)
 	}
 }
 
 // campaign begins a term and asks for votes (§5.2).
-func (c *Core) campaign() {
+func (c *Core) campaign(transfer bool) {
 	c.currentTerm++
 	c.votedFor = c.id
+	c.transfer = transfer
 	c.startPoll(Candidate)
 }
 
-// voteSaved takes in that this server's own vote in its term is on disk. Until
-// then it counts for nothing: alone in its cluster, a server would otherwise lead
-// a term that a crash makes it forget, and lead it again with other entries.
+// voteSaved records that this server's own vote in its term is on disk. Until
+// then the vote does not count: the only voter of a cluster would otherwise lead
+// a term, forget it in a crash, and lead it again with other entries.
 func (c *Core) voteSaved() {
 	if c.state == Candidate && c.pollWon() {
 		c.becomeLeader()
@@ -76,26 +97,31 @@ func (c *Core) startPoll(as State) {
 	c.requestVotes()
 }
 
-// requestVotes asks those who have not answered yet (§5.1: servers retry).
+// requestVotes asks the voters that have not answered yet (§5.1: servers retry).
 func (c *Core) requestVotes() {
 	term := c.currentTerm
 	if c.state == PreCandidate {
 		term++
 	}
-	c.others(func(id NodeID) {
-		if _, answered := c.votes[id]; answered {
-			return
+	for _, id := range c.members {
+		if _, answered := c.votes[id]; !answered && !c.isLearner(id) {
+			c.requestVote(id, term, c.state == PreCandidate)
 		}
-		// Not before the candidate's own vote is saved: it must not vote for
-		// another in this term after a crash.
-		c.afterSave = append(c.afterSave, Message{From: c.id, To: id, Body: &RequestVote{
-			Term:         term,
-			CandidateID:  c.id,
-			LastLogIndex: c.log.lastIndex(),
-			LastLogTerm:  c.log.lastTerm(),
-			PreVote:      c.state == PreCandidate,
-		}})
-	})
+	}
+}
+
+// requestVote asks one server. The request does not leave before the candidate's
+// own vote is saved: the candidate must not vote for another in this term after
+// a crash.
+func (c *Core) requestVote(id NodeID, term uint64, preVote bool) {
+	c.afterSave = append(c.afterSave, Message{From: c.id, To: id, Body: &RequestVote{
+		Term:         term,
+		CandidateID:  c.id,
+		LastLogIndex: c.log.lastIndex(),
+		LastLogTerm:  c.log.lastTerm(),
+		PreVote:      preVote,
+		Transfer:     c.transfer && !preVote,
+	}})
 }
 
 func (c *Core) tickCandidate() {
@@ -106,13 +132,19 @@ func (c *Core) tickCandidate() {
 }
 
 func (c *Core) pollWon() bool {
-	return c.voters.count(func(id NodeID) bool { return c.votes[id] }) >= c.voters.quorum()
+	return c.electorate.won(func(id NodeID) bool { return c.votes[id] })
 }
 
-// hearsLeader says that there was word from the leader within the minimum
-// election timeout. Such a server gives no votes: whoever asks has merely lost
-// the leader itself (thesis 4.2.3).
+// hearsLeader reports whether the leader was heard within the minimum election
+// timeout. Such a server gives no votes: the candidate has merely lost the
+// leader itself (thesis 4.2.3).
+//
+// With leases that must hold whatever the server has become in the meantime, and
+// after a restart, because a leader may count on it (thesis 6.4.1).
 func (c *Core) hearsLeader() bool {
+	if c.cfg.LeaseTicks > 0 && c.state != Leader && c.sinceLeader < c.cfg.ElectionTicks {
+		return true
+	}
 	return c.state == Follower && c.leader != None && c.electionElapsed < c.cfg.ElectionTicks
 }
 
@@ -124,26 +156,33 @@ func checkVote(from NodeID, req *RequestVote) error {
 	return nil
 }
 
-// handleRequestVote answers a request for a vote or a pre-vote (Figure 2).
+// handleRequestVote answers a request for a vote or a pre-vote (Figure 2). The
+// server answers candidates that it does not know as members, too: the candidate
+// may know a newer configuration (thesis 4.1). For the same reason a learner
+// votes: it may have been promoted.
 func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 	granted := false
 	switch {
-	case c.hearsLeader():
+	case c.hearsLeader() && !req.Transfer:
 	case req.PreVote:
 		granted = c.wouldVote(req)
 	default:
 		c.observeTerm(req.Term)
 		granted = c.vote(req)
 	}
-	return &RequestVoteReply{
+	rep := &RequestVoteReply{
 		Term:        c.currentTerm,
 		VoteGranted: granted,
 		RequestTerm: req.Term,
 		PreVote:     req.PreVote,
 	}
+	if cfg := c.configurationAt(c.commitIndex); cfg.index > 0 && !cfg.IsZero() && !cfg.Contains(req.CandidateID) {
+		rep.RemovedAt = cfg.index
+	}
+	return rep
 }
 
-// wouldVote answers a pre-vote. It promises nothing and changes nothing. A
+// wouldVote answers a pre-vote. The answer promises nothing and changes nothing. A
 // leader refuses: while it has a quorum there is nothing to elect.
 func (c *Core) wouldVote(req *RequestVote) bool {
 	return c.state != Leader && req.Term > c.currentTerm &&
@@ -151,8 +190,8 @@ func (c *Core) wouldVote(req *RequestVote) bool {
 }
 
 // vote grants the vote of the current term, once, and only to a candidate whose
-// log holds all that may be committed (§5.2, §5.4.1). Granting it restarts the
-// election timer (Figure 2, rules for followers).
+// log holds all entries that may be committed (§5.2, §5.4.1). A granted vote
+// restarts the election timer (Figure 2, rules for followers).
 func (c *Core) vote(req *RequestVote) bool {
 	if req.Term < c.currentTerm || c.votedFor != None && c.votedFor != req.CandidateID {
 		return false
@@ -168,9 +207,12 @@ func (c *Core) vote(req *RequestVote) bool {
 	return true
 }
 
-// handleRequestVoteReply counts a vote, if it is for the poll that is on.
+// handleRequestVoteReply counts a vote, if it belongs to the present poll.
 func (c *Core) handleRequestVoteReply(from NodeID, rep *RequestVoteReply) {
 	c.observeTerm(rep.Term)
+	if c.learnRemoval(rep.RemovedAt) {
+		return
+	}
 	switch {
 	case c.state == PreCandidate && rep.PreVote && rep.RequestTerm == c.currentTerm+1:
 	case c.state == Candidate && !rep.PreVote && rep.RequestTerm == c.currentTerm:
@@ -186,26 +228,48 @@ func (c *Core) handleRequestVoteReply(from NodeID, rep *RequestVoteReply) {
 		return
 	}
 	if c.state == PreCandidate {
-		c.campaign()
+		c.campaign(false)
 	} else {
 		c.becomeLeader()
 	}
 }
 
-// becomeLeader takes up the term that was won (§5.2, §5.3).
+// learnRemoval ends the campaign of a server that is no member of a committed
+// configuration newer than its own, or equal. If the server was added again
+// since, it will hear from the leader.
+func (c *Core) learnRemoval(index uint64) bool {
+	if index == 0 || index < c.newest().index || c.state == Leader {
+		return false
+	}
+	c.removedAt = max(c.removedAt, index)
+	if c.state != Follower {
+		c.becomeFollower(c.currentTerm, None)
+	}
+	return true
+}
+
+// becomeLeader begins the leadership of the term that was won (§5.2, §5.3).
 func (c *Core) becomeLeader() {
 	c.state, c.leader = Leader, c.id
 	c.votes = nil
 	c.electionElapsed = 0
-	c.progress = make(map[NodeID]*progress, len(c.voters))
-	c.others(func(id NodeID) {
-		c.progress[id] = &progress{
-			nextIndex: c.log.lastIndex() + 1,
-			inflight:  window{maxCount: c.cfg.MaxInflight, maxBytes: c.cfg.MaxInflightBytes},
-		}
-	})
+	c.round, c.rounds, c.leased, c.leaseBroken = 0, nil, false, false
+	c.uncommitted = uncommitted{}
+	c.busy = c.now
+	c.progress = make([]*progress, 0, len(c.members))
+	for _, id := range c.members {
+		c.progress = append(c.progress, c.newProgress(id))
+	}
 	if c.cfg.LeaderNoOp {
 		c.appendOwn(NoOp, nil)
 	}
 	c.broadcastHeartbeat()
+}
+
+func (c *Core) newProgress(id NodeID) *progress {
+	return &progress{
+		id:        id,
+		nextIndex: c.log.lastIndex() + 1,
+		inflight:  window{maxCount: c.cfg.MaxInflight, maxBytes: c.cfg.MaxInflightBytes, adaptive: c.cfg.AdaptiveWindow},
+	}
 }

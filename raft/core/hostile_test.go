@@ -26,7 +26,6 @@ func TestMalformedMessagesChangeNothing(t *testing.T) {
 		want error
 	}{
 		"no body":                  {core.Message{From: 2, To: 1}, core.ErrMalformed},
-		"from a stranger":          {core.Message{From: 9, To: 1, Body: &good}, core.ErrUnknownServer},
 		"from nobody":              {core.Message{To: 1, Body: &good}, core.ErrUnknownServer},
 		"from itself":              {core.Message{From: 1, To: 1, Body: &good}, core.ErrUnknownServer},
 		"to another":               {core.Message{From: 2, To: 3, Body: &good}, core.ErrUnknownServer},
@@ -91,7 +90,7 @@ func TestNewRefuses(t *testing.T) {
 	s := start(t, 3, core.Persistent{})
 	for name, change := range map[string]func(*core.Config){
 		"no id":             func(c *core.Config) { c.ID = core.None },
-		"no voters":         func(c *core.Config) { c.Voters = nil },
+		"no voters":         func(c *core.Config) { c.Voters, c.Learners = nil, []core.NodeID{1} },
 		"None votes":        func(c *core.Config) { c.Voters = []core.NodeID{1, 0} },
 		"voter twice":       func(c *core.Config) { c.Voters = []core.NodeID{1, 2, 1} },
 		"not a voter":       func(c *core.Config) { c.ID = 4 },

@@ -6,27 +6,43 @@ import (
 	"sort"
 )
 
-// raftLog is a server's log: what a snapshot stands for, then entries. Slices of
-// entries that were handed out stay as they were whatever happens to the log
-// later, so the host may save and send them without a lock.
+// raftLog is a server's log. The log knows the term of every entry, and has the
+// newest entries in memory, at least those that are not saved yet. Slices of
+// entries that were handed out never change, so the host may save and send them
+// without a lock.
 //
-//	        snapshotIndex          stableIndex      lastIndex
-//	1 ............ | e e e e e e e e e e | e e e e e e |
-//	 in snapshot       on disk              not yet saved
+//	        snapshotIndex        first        stableIndex      lastIndex
+//	1 ............ | . . . . . . . | e e e e e e e | e e e e e e |
+//	   compacted      in storage       in both        not yet saved
+//
+// Without maxCached, first is always snapshotIndex+1.
 type raftLog struct {
-	snapshotIndex uint64 // last index that the snapshot stands for; 0: none
+	snapshotIndex uint64 // last index that was compacted; 0: none
 	snapshotTerm  uint64
-	entries       []Entry // entries[i] is at snapshotIndex+1+i
-	stableIndex   uint64  // up to here it is known to be saved
+	runs          []TermRun // terms of the entries behind snapshotIndex
+	first         uint64    // index of entries[0]
+	entries       []Entry
+	stableIndex   uint64 // entries up to here are saved
+	maxCached     int    // bound on cached, for saved entries; 0: none
+	cached        int    // size of entries, if maxCached is set
 }
 
-func newLog(snap Snapshot, entries []Entry) (*raftLog, error) {
-	l := &raftLog{snapshotIndex: snap.LastIncludedIndex, snapshotTerm: snap.LastIncludedTerm}
+func newLog(saved Persistent, maxCached int) (*raftLog, error) {
+	snap := saved.Snapshot
 	if (snap.LastIncludedIndex == 0) != (snap.LastIncludedTerm == 0) {
 		return nil, fmt.Errorf("core: the stored snapshot ends at index %d in term %d", snap.LastIncludedIndex, snap.LastIncludedTerm)
 	}
+	l := &raftLog{
+		snapshotIndex: snap.LastIncludedIndex,
+		snapshotTerm:  snap.LastIncludedTerm,
+		first:         snap.LastIncludedIndex + 1,
+		maxCached:     maxCached,
+	}
+	if saved.Stored != nil {
+		return l, l.describe(saved)
+	}
 	term := snap.LastIncludedTerm
-	for i, e := range entries {
+	for i, e := range saved.Entries {
 		want := snap.LastIncludedIndex + uint64(i) + 1
 		if e.Index != want || e.Term < term || e.Term == 0 {
 			return nil, fmt.Errorf("core: entry %d of the stored log is at index %d in term %d; want index %d and a term of at least %d",
@@ -34,42 +50,79 @@ func newLog(snap Snapshot, entries []Entry) (*raftLog, error) {
 		}
 		term = e.Term
 	}
-	l.entries = slices.Clip(entries)
+	l.append(slices.Clip(saved.Entries)...)
 	l.stableIndex = l.lastIndex()
+	l.evict()
 	return l, nil
 }
 
-func (l *raftLog) lastIndex() uint64 { return l.snapshotIndex + uint64(len(l.entries)) }
-func (l *raftLog) lastTerm() uint64  { t, _ := l.term(l.lastIndex()); return t }
+// describe takes over a log whose entries stay in storage.
+func (l *raftLog) describe(saved Persistent) error {
+	s, snap := saved.Stored, saved.Snapshot
+	if len(saved.Entries) > 0 {
+		return fmt.Errorf("core: the stored log is given as %d entries and as a description", len(saved.Entries))
+	}
+	if (s.CompactedIndex == 0) != (s.CompactedTerm == 0) || s.CompactedIndex > snap.LastIncludedIndex || s.LastIndex < snap.LastIncludedIndex {
+		return fmt.Errorf("core: the stored log is compacted up to %d in term %d and ends at %d; the snapshot ends at %d",
+			s.CompactedIndex, s.CompactedTerm, s.LastIndex, snap.LastIncludedIndex)
+	}
+	term, next := s.CompactedTerm, s.CompactedIndex+1
+	if (len(s.Terms) == 0) != (s.LastIndex == s.CompactedIndex) || len(s.Terms) > 0 && s.Terms[0].First != next {
+		return fmt.Errorf("core: the terms %v do not begin with the stored log at %d", s.Terms, next)
+	}
+	for i, run := range s.Terms {
+		if run.First < next || run.First > s.LastIndex || run.Term < term || run.Term == 0 || i > 0 && run.Term == term {
+			return fmt.Errorf("core: in the stored log, term %d at index %d follows term %d; the log ends at %d", run.Term, run.First, term, s.LastIndex)
+		}
+		term, next = run.Term, run.First+1
+	}
+	l.snapshotIndex, l.snapshotTerm = s.CompactedIndex, s.CompactedTerm
+	l.runs = slices.Clone(s.Terms)
+	l.first, l.stableIndex = s.LastIndex+1, s.LastIndex
+	if !l.matches(snap.LastIncludedIndex, snap.LastIncludedTerm) {
+		return fmt.Errorf("core: the stored log does not agree with the snapshot that ends at %d in term %d", snap.LastIncludedIndex, snap.LastIncludedTerm)
+	}
+	return nil
+}
+
+func (l *raftLog) lastIndex() uint64 { return l.first + uint64(len(l.entries)) - 1 }
+
+func (l *raftLog) lastTerm() uint64 {
+	if n := len(l.runs); n > 0 {
+		return l.runs[n-1].Term
+	}
+	return l.snapshotTerm
+}
 
 // term returns the term of the entry at index, and false where the log cannot
-// tell: beyond its end, or before what its snapshot ends with.
+// tell: beyond its end, or before the last compacted entry.
 func (l *raftLog) term(index uint64) (uint64, bool) {
 	switch {
 	case index == l.snapshotIndex:
 		return l.snapshotTerm, true
 	case index < l.snapshotIndex || index > l.lastIndex():
 		return 0, false
+	case index >= l.first:
+		return l.entries[index-l.first].Term, true
 	}
-	return l.at(index).Term, true
+	after := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].First > index })
+	return l.runs[after-1].Term, true
 }
 
-func (l *raftLog) at(index uint64) *Entry { return &l.entries[index-l.snapshotIndex-1] }
-
-// matches says whether the log holds an entry of that index and term, which by
-// the Log Matching Property (§5.3) means that everything before agrees too.
+// matches reports whether the log has an entry of that index and term. By the
+// Log Matching Property (§5.3) all entries before then agree too.
 func (l *raftLog) matches(index, term uint64) bool {
 	t, ok := l.term(index)
 	return ok && t == term
 }
 
-// conflicts says whether the log has another entry in e's place.
+// conflicts reports whether the log has another entry in e's place.
 func (l *raftLog) conflicts(e Entry) bool {
 	t, ok := l.term(e.Index)
 	return ok && t != e.Term
 }
 
-// upToDate says whether a log that ends with index and term is at least as
+// upToDate reports whether a log that ends with index and term is at least as
 // up-to-date as this one (§5.4.1): the later last term wins, then the longer log.
 func (l *raftLog) upToDate(index, term uint64) bool {
 	last := l.lastTerm()
@@ -77,13 +130,25 @@ func (l *raftLog) upToDate(index, term uint64) bool {
 }
 
 // append adds entries at the end.
-func (l *raftLog) append(entries ...Entry) { l.entries = append(l.entries, entries...) }
+func (l *raftLog) append(entries ...Entry) {
+	last := l.lastTerm()
+	for i := range entries {
+		if e := &entries[i]; e.Term != last || len(l.runs) == 0 {
+			l.runs = append(l.runs, TermRun{e.Index, e.Term})
+			last = e.Term
+		}
+	}
+	l.entries = append(l.entries, entries...)
+	if l.maxCached > 0 {
+		l.cached += sizeOf(entries)
+	}
+}
 
-// merge brings entries in that follow a place where the logs agree: those that
-// are there already stay, and only at a true conflict is the rest cut off (§5.3;
-// Figure 2, AppendEntries 3 and 4). A delayed request therefore never removes
-// what a later one brought.
-func (l *raftLog) merge(entries []Entry) {
+// merge adds entries that follow a place where the logs agree. Entries that the
+// log has already stay, and only a true conflict removes the rest of the log
+// (§5.3; Figure 2, AppendEntries 3 and 4). A delayed request therefore never
+// removes what a later one brought. merge returns the entries that are new.
+func (l *raftLog) merge(entries []Entry) []Entry {
 	for i, e := range entries {
 		if l.matches(e.Index, e.Term) {
 			continue
@@ -92,65 +157,119 @@ func (l *raftLog) merge(entries []Entry) {
 			l.truncate(e.Index)
 		}
 		l.append(entries[i:]...)
-		return
+		return entries[i:]
 	}
+	return nil
 }
 
 // truncate removes the entries from index on. The slice is clipped, so that
-// what comes next does not overwrite entries that were handed out.
+// later entries do not overwrite entries that were handed out.
 func (l *raftLog) truncate(index uint64) {
-	l.entries = slices.Clip(l.entries[:index-l.snapshotIndex-1])
+	for n := len(l.runs); n > 0 && l.runs[n-1].First >= index; n-- {
+		l.runs = l.runs[:n-1]
+	}
+	if index <= l.first {
+		l.first, l.entries, l.cached = index, nil, 0
+	} else {
+		kept := int(index - l.first)
+		if l.maxCached > 0 {
+			l.cached -= sizeOf(l.entries[kept:])
+		}
+		l.entries = slices.Clip(l.entries[:kept])
+	}
 	l.stableIndex = min(l.stableIndex, index-1)
 }
 
 // unstable returns the entries that are not known to be saved.
 func (l *raftLog) unstable() []Entry {
-	return slices.Clip(l.entries[l.stableIndex-l.snapshotIndex:])
+	return slices.Clip(l.entries[l.stableIndex+1-l.first:])
 }
 
-// savedTo records that the entry of that index and term is saved, and so all
-// before it. If it was cut off while it was being saved, nothing is known.
+// savedTo records that the entry of that index and term, and all before, are
+// saved. If the entry was truncated while it was being saved, nothing is known.
 func (l *raftLog) savedTo(index, term uint64) {
 	if index > l.stableIndex && l.matches(index, term) {
 		l.stableIndex = index
+		l.evict()
 	}
 }
 
+// evict drops saved entries from memory when they are too many, oldest first,
+// until half of the bound is left. The rest is copied, so that the memory of the
+// dropped entries is freed. Each copy follows at least as many evictions as it
+// has entries, or empties the cache as far as the disk allows.
+func (l *raftLog) evict() {
+	if l.maxCached == 0 || l.cached <= l.maxCached {
+		return
+	}
+	n, size := 0, l.cached
+	for uint64(n) < l.stableIndex+1-l.first && size > l.maxCached/2 {
+		size -= l.entries[n].size()
+		n++
+	}
+	if n == 0 || n < len(l.entries)/4 {
+		return // the disk is behind; most entries have to stay anyway
+	}
+	l.entries = slices.Clone(l.entries[n:])
+	l.first, l.cached = l.first+uint64(n), size
+}
+
 // slice returns entries from lo on, up to hi or until they sum to more than
-// maxBytes, but at least one if there is one.
+// maxBytes, but at least one if there is one. lo must not be before first.
 func (l *raftLog) slice(lo, hi uint64, maxBytes int) []Entry {
 	if lo > hi {
 		return nil
 	}
-	part := l.entries[lo-l.snapshotIndex-1 : hi-l.snapshotIndex]
+	return limit(l.entries[lo-l.first:hi-l.first+1], maxBytes)
+}
+
+// limit returns the first of the entries, as many as maxBytes allows, but at
+// least one if there is one.
+func limit(entries []Entry, maxBytes int) []Entry {
 	bytes := 0
-	for i := range part {
-		bytes += part[i].size()
+	for i := range entries {
+		bytes += entries[i].size()
 		if bytes > maxBytes && i > 0 {
-			part = part[:i]
+			entries = entries[:i]
 			break
 		}
 	}
-	return slices.Clip(part)
+	return slices.Clip(entries)
 }
 
 // lastAtOrBelow returns the highest index up to index, but not before the
-// snapshot's end, whose term is at most term. Both sides of a divergence use it
-// to skip what cannot agree, a term at a time.
+// compacted part, whose term is at most term. Leader and follower both use it to
+// skip entries that cannot agree, a term at a time.
 func (l *raftLog) lastAtOrBelow(index, term uint64) uint64 {
 	index = min(index, l.lastIndex())
 	if index <= l.snapshotIndex {
 		return index
 	}
-	later := func(i int) bool { return l.entries[i].Term > term } // terms never fall along a log
-	return l.snapshotIndex + uint64(sort.Search(int(index-l.snapshotIndex), later))
+	later := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].Term > term }) // terms never fall
+	if later == len(l.runs) {
+		return index
+	}
+	return min(index, l.runs[later].First-1)
 }
 
-// compact drops the entries up to index, which a snapshot now stands for. They
-// are copied away from what was dropped, so that its memory is freed.
+// compact drops the entries up to index. The rest is copied, so that the memory
+// of the dropped entries is freed.
 func (l *raftLog) compact(index uint64) {
 	term, _ := l.term(index)
-	l.entries = slices.Clone(l.entries[index-l.snapshotIndex:])
+	if index >= l.first {
+		dropped := int(index + 1 - l.first)
+		if l.maxCached > 0 {
+			l.cached -= sizeOf(l.entries[:dropped])
+		}
+		l.entries = slices.Clone(l.entries[dropped:])
+		l.first = index + 1
+	}
+	after := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].First > index+1 })
+	l.runs = slices.Clone(l.runs[after-1:])
+	l.runs[0].First = index + 1
+	if index == l.lastIndex() {
+		l.runs = nil
+	}
 	l.snapshotIndex, l.snapshotTerm = index, term
 	l.stableIndex = max(l.stableIndex, index)
 }
@@ -160,6 +279,8 @@ func (l *raftLog) restore(snap *Snapshot) {
 	*l = raftLog{
 		snapshotIndex: snap.LastIncludedIndex,
 		snapshotTerm:  snap.LastIncludedTerm,
+		first:         snap.LastIncludedIndex + 1,
 		stableIndex:   snap.LastIncludedIndex,
+		maxCached:     l.maxCached,
 	}
 }

@@ -2,8 +2,8 @@ package core
 
 import "slices"
 
-// majority is a set of voting servers of which more than half decide: elections
-// (§5.2) and commitment (§5.3). It is never empty.
+// majority is a set of voters in which more than half decide elections (§5.2)
+// and commitment (§5.3). An empty set decides nothing.
 type majority []NodeID
 
 // quorum is the smallest number of servers that is more than half.
@@ -12,6 +12,9 @@ func (m majority) quorum() int { return len(m)/2 + 1 }
 // agreed returns the highest index that a quorum has reached, given the index
 // that each server has reached.
 func (m majority) agreed(reached func(NodeID) uint64) uint64 {
+	if len(m) == 0 {
+		return 0
+	}
 	indexes := make([]uint64, 0, 8) // on the stack for the usual sizes
 	for _, id := range m {
 		indexes = append(indexes, reached(id))
@@ -20,7 +23,7 @@ func (m majority) agreed(reached func(NodeID) uint64) uint64 {
 	return indexes[len(indexes)-m.quorum()]
 }
 
-// count returns how many of the servers satisfy is.
+// count returns the number of servers that satisfy is.
 func (m majority) count(is func(NodeID) bool) int {
 	n := 0
 	for _, id := range m {
@@ -29,4 +32,29 @@ func (m majority) count(is func(NodeID) bool) int {
 		}
 	}
 	return n
+}
+
+// has reports whether id is one of the servers.
+func (m majority) has(id NodeID) bool { return slices.Contains(m, id) }
+
+// electorate is the voters of a configuration. In a joint configuration two
+// majorities decide, each on its own (§6, thesis 4.3).
+type electorate struct {
+	voters   majority
+	outgoing majority // empty unless joint
+}
+
+// agreed returns the highest index that a quorum has reached.
+func (e electorate) agreed(reached func(NodeID) uint64) uint64 {
+	index := e.voters.agreed(reached)
+	if len(e.outgoing) > 0 {
+		index = min(index, e.outgoing.agreed(reached))
+	}
+	return index
+}
+
+// won reports whether the servers that satisfy is are a quorum.
+func (e electorate) won(is func(NodeID) bool) bool {
+	return e.voters.count(is) >= e.voters.quorum() &&
+		(len(e.outgoing) == 0 || e.outgoing.count(is) >= e.outgoing.quorum())
 }

@@ -26,7 +26,7 @@ func terms(r *rand.Rand, n int) []uint64 {
 
 // logOf makes a log of these terms whose first base entries are in a snapshot.
 func logOf(base int, terms []uint64) *raftLog {
-	l := &raftLog{snapshotIndex: uint64(base)}
+	l := &raftLog{snapshotIndex: uint64(base), first: uint64(base) + 1}
 	if base > 0 {
 		l.snapshotTerm = terms[base-1]
 	}

@@ -1,94 +1,119 @@
 package core
 
-// progressState is how a leader sends to one follower.
-type progressState uint8
+// ProgressState is how a leader sends to one follower.
+type ProgressState uint8
 
 const (
-	// probe: where the logs agree is not known, so one request at a time looks
-	// for the place.
-	probe progressState = iota
-	// replicate: the place is known; requests are pipelined, each continuing
+	// Probe: the leader does not know where the logs agree. One request at a
+	// time looks for the place.
+	Probe ProgressState = iota
+	// Replicate: the place is known. Requests are pipelined, and each begins
 	// where the one before ended.
-	replicate
-	// snapshot: the follower needs entries that are gone; nothing else is sent
-	// until it has the snapshot.
-	snapshot
+	Replicate
+	// SendSnapshot: the follower needs entries that are compacted. Nothing but
+	// heartbeats is sent until the follower has the snapshot.
+	SendSnapshot
 )
 
-// progress is what a leader knows of one follower (Figure 2: nextIndex[] and
-// matchIndex[]), and how it sends to it.
+// String returns the name of s.
+func (s ProgressState) String() string { return [...]string{"probe", "replicate", "snapshot"}[s] }
+
+// progress is the leader's knowledge of one follower (Figure 2: nextIndex[] and
+// matchIndex[]), and how the leader sends to it.
 //
 //	         success                     too far behind
 //	probe ------------> replicate    any ---------------> snapshot
 //	      <------------                  <---------------
 //	     refused or lost                installed or lost
 type progress struct {
-	state      progressState
+	id         NodeID
+	state      ProgressState
 	matchIndex uint64 // highest index known to be replicated there
 	nextIndex  uint64 // next index to send
-	inflight   window // requests with entries that are not answered yet, in replicate
+	inflight   window // unanswered requests with entries, in Replicate
 	sentCommit uint64 // highest leaderCommit that was sent
+	sentRound  uint64 // round of the last AppendEntries
+	ackedRound uint64 // highest round that was answered (thesis 6.4)
 
-	// waiting: a probe or a snapshot is out, and the next one is due only when
-	// it is answered, or with a heartbeat.
+	// waiting: a probe or a snapshot was sent. The next one is due after the
+	// answer, or with a heartbeat.
 	waiting bool
-	// failures counts the requests lost since the last answer. The first is
-	// mended at once; after that the follower is probably away, and gets no
-	// more than heartbeats until it answers.
+	// loading: the host reads entries from storage for this follower.
+	loading bool
+	// failures counts the requests lost since the last answer. The leader repeats
+	// at once after the first. After the second the follower is probably down,
+	// and gets only heartbeats until it answers.
 	failures int
-	// active: it has answered since quorum contact was last checked.
+	// active: the follower has answered since quorum contact was last checked.
 	active bool
-	// snapshotTicks counts the time since the snapshot was sent.
+	// snapshotTicks counts the time since the snapshot, or a chunk, was sent.
 	snapshotTicks int
+	// chunks is how much of a snapshot the follower has.
+	chunks chunkProgress
+	// round measures how fast a learner catches up.
+	round catchUp
+	// quiescent: the follower has agreed to fall silent.
+	quiescent bool
+	// removed: the follower is no longer a member, and still has to learn so.
+	removed *removal
 }
 
-// become changes the way of sending, starting after what is known to match.
-func (p *progress) become(s progressState) {
+// chunkProgress is the part of a snapshot that a follower has acknowledged.
+type chunkProgress struct{ index, offset uint64 }
+
+// become changes the way of sending, and starts after the last match.
+func (p *progress) become(s ProgressState) {
 	p.state = s
 	p.nextIndex = p.matchIndex + 1
-	p.waiting = false
+	p.waiting, p.loading = false, false
 	p.snapshotTicks = 0
 	p.inflight.reset()
 }
 
-// accepted takes in that the follower agrees up to index; it says whether that
-// was news.
+// accepted records that the follower agrees up to index, and reports whether
+// that was news.
 func (p *progress) accepted(index uint64) bool {
 	p.inflight.ackTo(index)
 	news := index > p.matchIndex
 	p.matchIndex = max(p.matchIndex, index)
 	p.nextIndex = max(p.nextIndex, p.matchIndex+1)
-	if p.state == probe && index >= p.nextIndex-1 || p.state == snapshot && news {
-		p.become(replicate)
+	if p.state == Probe && index >= p.nextIndex-1 || p.state == SendSnapshot && news {
+		p.become(Replicate)
 	}
 	return news
 }
 
-// refused takes in that the follower has no entry at prevLogIndex that agrees,
-// and that next is the first place worth trying. A refusal that later answers
-// have overtaken is ignored, and while probing, one that does not answer what is
-// asked now (expected).
+// refused records that the follower has no entry at prevLogIndex that agrees, and
+// that next is the first index worth trying. A refusal that a later answer has
+// overtaken is ignored. In Probe, so is a refusal of anything but the last
+// request (expected).
 func (p *progress) refused(prevLogIndex, next uint64, expected bool) {
-	if prevLogIndex <= p.matchIndex || p.state == snapshot || p.state == probe && !expected {
+	if prevLogIndex <= p.matchIndex || p.state == SendSnapshot || p.state == Probe && !expected {
 		return
 	}
-	p.become(probe)
+	if p.state == Replicate {
+		p.inflight.shrink() // a request before this one was lost
+	}
+	p.become(Probe)
 	p.nextIndex = max(next, p.matchIndex+1)
 }
 
-// lost takes in that a request or its reply did not arrive.
+// lost records that a request or its reply did not arrive.
 func (p *progress) lost() {
 	p.failures++
-	if p.state != probe {
-		p.become(probe)
+	if p.state == Replicate {
+		p.inflight.shrink()
+	}
+	if p.state != Probe {
+		p.become(Probe)
 	}
 	p.waiting = p.away()
 }
 
-// away says that the follower has stopped answering.
+// away reports whether the follower has stopped answering.
 func (p *progress) away() bool { return p.failures > 1 }
 
-// answered takes in that the follower is there.
+// answered records that the follower is there.
 func (p *progress) answered() {
 	if p.away() {
 		p.waiting = false
@@ -97,35 +122,67 @@ func (p *progress) answered() {
 	p.failures = 0
 }
 
-// window is a queue of the requests on their way to one follower, bounded by
+// catchUp measures a learner's progress in rounds (thesis 4.2.1). Each round
+// replicates the entries that the leader had when the round began.
+type catchUp struct {
+	target uint64 // the round ends when this index is replicated
+	began  uint64 // tick
+	done   bool   // the round before took less than an election timeout
+}
+
+// observe records the index that a learner has reached.
+func (u *catchUp) observe(match, last, now uint64, timeout int) {
+	if u.target == 0 {
+		*u = catchUp{target: last, began: now}
+	}
+	if match < u.target {
+		u.done = u.done && now-u.began < uint64(timeout)
+		return
+	}
+	*u = catchUp{target: last, began: now, done: now-u.began < uint64(timeout)}
+}
+
+// window is a queue of the unanswered requests to one follower, bounded by
 // count and bytes so that a slow follower is not flooded.
 type window struct {
 	maxCount, maxBytes int
+	adaptive           bool
+	lost               int // bytes by which losses have narrowed maxBytes
 	bytes              int
 	sent               []sentRequest
 }
 
-// sentRequest is a request's last index and size.
+// sentRequest is the last index and the size of a request.
 type sentRequest struct {
 	last  uint64
 	bytes int
 }
 
-func (w *window) full() bool { return len(w.sent) >= w.maxCount || w.bytes >= w.maxBytes }
+func (w *window) full() bool { return len(w.sent) >= w.maxCount || w.bytes >= w.maxBytes-w.lost }
 
 func (w *window) add(last uint64, bytes int) {
 	w.sent = append(w.sent, sentRequest{last, bytes})
 	w.bytes += bytes
 }
 
-// ackTo forgets the requests that end at index or before.
+// ackTo removes the requests that end at index or before. Each widens a window
+// that losses have narrowed.
 func (w *window) ackTo(index uint64) {
 	n := 0
 	for n < len(w.sent) && w.sent[n].last <= index {
 		w.bytes -= w.sent[n].bytes
+		w.lost -= min(w.lost, max(w.sent[n].bytes/4, 1))
 		n++
 	}
-	w.sent = w.sent[n:]
+	w.sent = w.sent[:copy(w.sent, w.sent[n:])]
 }
 
-func (w *window) reset() { w.sent, w.bytes = nil, 0 }
+// shrink halves the window after a loss: multiplicative decrease, as in TCP. A
+// window always has room for one request.
+func (w *window) shrink() {
+	if w.adaptive {
+		w.lost += (w.maxBytes - w.lost) / 2
+	}
+}
+
+func (w *window) reset() { w.sent, w.bytes = w.sent[:0], 0 }

@@ -2,11 +2,13 @@ package core
 
 import "fmt"
 
-// appendOwn appends an entry of the leader's own term (§5.3). It goes out with
-// the next Ready, together with whatever else has come by then.
+// appendOwn appends an entry of the leader's own term (§5.3). The next Ready
+// sends the entry, together with all that has been appended by then.
 func (c *Core) appendOwn(t EntryType, data []byte) uint64 {
 	index := c.log.lastIndex() + 1
 	c.log.append(Entry{Index: index, Term: c.currentTerm, Type: t, Data: data})
+	c.uncommitted.add(index, len(data))
+	c.busy = c.now
 	return index
 }
 
@@ -14,108 +16,121 @@ func (c *Core) tickLeader() {
 	if c.electionElapsed >= c.cfg.ElectionTicks && !c.checkQuorum() {
 		return
 	}
-	c.others(func(id NodeID) { c.progress[id].snapshotTicks++ })
+	c.tickTransfer()
+	c.dropRemoved()
+	for _, p := range c.progress {
+		p.snapshotTicks++
+	}
 	if c.heartbeatElapsed >= c.cfg.HeartbeatTicks {
-		c.broadcastHeartbeat()
+		if !c.tryQuiesce() {
+			c.broadcastHeartbeat()
+		}
 		return
 	}
 	// Followers learn of a commit within a tick, not only with the next
 	// heartbeat, and a burst of commits costs one request.
-	c.others(func(id NodeID) {
-		p := c.progress[id]
-		if p.state == replicate && p.sentCommit < min(c.commitIndex, p.matchIndex) {
-			c.sendAppend(id, p, nil)
+	for _, p := range c.progress {
+		if p.state == Replicate && p.sentCommit < min(c.commitIndex, p.matchIndex) {
+			c.sendAppend(p, nil)
 		}
-	})
+	}
 }
 
 // checkQuorum makes a leader step down that has not heard from a quorum for an
-// election timeout: clients then look elsewhere (thesis 6.2).
+// election timeout. Clients then look elsewhere (thesis 6.2).
 func (c *Core) checkQuorum() bool {
-	active := c.voters.count(func(id NodeID) bool { return id == c.id || c.progress[id].active })
-	if active < c.voters.quorum() {
+	if !c.electorate.won(func(id NodeID) bool { return id == c.id || c.peer(id).active }) {
 		c.becomeFollower(c.currentTerm, None)
 		return false
 	}
 	c.electionElapsed = 0
-	c.others(func(id NodeID) { c.progress[id].active = false })
+	c.preferSuccessor()
+	for _, p := range c.progress {
+		p.active = false
+	}
 	return true
 }
 
-// broadcastHeartbeat speaks to every follower whatever is on its way already:
-// it asserts leadership (§5.2), carries the commitIndex, and finds out what was
-// lost, since it is checked against the follower's log like any AppendEntries. So
-// entries that got no answer are not sent again before there is one.
+// broadcastHeartbeat sends to every follower, whatever is on its way already. A
+// heartbeat asserts leadership (§5.2), carries the commitIndex, and reveals
+// losses, because the follower checks it like any AppendEntries. The leader
+// therefore repeats no entries before an answer has come.
 func (c *Core) broadcastHeartbeat() {
 	c.heartbeatElapsed = 0
-	c.others(func(id NodeID) {
-		p := c.progress[id]
-		if p.state == snapshot && p.snapshotTicks >= 2*c.cfg.ElectionTicks {
-			p.become(probe) // the snapshot got no answer
+	if c.cfg.LeaseTicks > 0 {
+		c.beginRound()
+	}
+	for _, p := range c.progress {
+		if p.state == SendSnapshot && p.snapshotTicks >= 2*c.cfg.ElectionTicks {
+			p.become(Probe) // the snapshot got no answer
 		}
-		if !c.sendNext(id, p) {
-			c.sendAppend(id, p, nil)
+		if !c.sendNext(p) {
+			c.sendAppend(p, nil)
 		}
-	})
+	}
 }
 
-// sendEntries sends each follower what it lacks and its way of sending allows.
+// sendEntries sends each follower the entries that it lacks, as far as its
+// progress allows.
 func (c *Core) sendEntries() {
-	if c.state != Leader {
-		return
-	}
-	c.others(func(id NodeID) {
-		p := c.progress[id]
-		for p.nextIndex <= c.log.lastIndex() && c.sendNext(id, p) {
+	last := c.log.lastIndex()
+	for _, p := range c.progress {
+		for p.nextIndex <= last && c.sendNext(p) {
 		}
-	})
+	}
+	c.uncommitted.seal()
 }
 
 // sendNext sends the follower the next entries, or the snapshot that replaces
-// them; it says false if nothing may be sent now.
-func (c *Core) sendNext(id NodeID, p *progress) bool {
-	if p.waiting || p.state == replicate && p.inflight.full() {
+// them. It returns false if nothing may be sent now.
+func (c *Core) sendNext(p *progress) bool {
+	if p.waiting || p.loading || p.state == Replicate && p.inflight.full() {
 		return false
 	}
 	if p.nextIndex <= c.log.snapshotIndex {
-		c.sendSnapshot(id, p)
+		c.sendSnapshot(p)
 		return true
 	}
-	entries := c.log.slice(p.nextIndex, c.log.lastIndex(), c.cfg.MaxRequestBytes)
-	c.sendAppend(id, p, entries)
-	switch {
-	case p.state == probe:
-		p.waiting = true
-	case len(entries) > 0:
-		bytes := 0
-		for _, e := range entries {
-			bytes += e.size()
-		}
-		p.nextIndex += uint64(len(entries)) // optimistic: the next request continues here
-		p.inflight.add(p.nextIndex-1, bytes)
+	if p.nextIndex < c.log.first {
+		c.load(p)
+		return false
 	}
+	c.sendEntriesTo(p, c.log.slice(p.nextIndex, c.log.lastIndex(), c.cfg.MaxRequestBytes))
 	return true
 }
 
-// prevLogIndex is the place that the next request to the follower follows on:
-// nextIndex-1, or where the log no longer reaches back so far, the snapshot's end.
-// A follower that is not there yet refuses that, and will get the snapshot.
+// sendEntriesTo sends entries that begin at the follower's nextIndex.
+func (c *Core) sendEntriesTo(p *progress, entries []Entry) {
+	c.sendAppend(p, entries)
+	switch {
+	case p.state == Probe:
+		p.waiting = true
+	case len(entries) > 0:
+		p.nextIndex += uint64(len(entries)) // optimistic: the next request continues here
+		p.inflight.add(p.nextIndex-1, sizeOf(entries))
+	}
+}
+
+// prevLogIndex is the index that the next request to the follower builds on:
+// nextIndex-1, or the last compacted index if the log begins later. A follower
+// that lacks the entry refuses, and then gets the snapshot.
 func (c *Core) prevLogIndex(p *progress) uint64 {
 	return max(p.nextIndex-1, c.log.snapshotIndex)
 }
 
 // sendAppend sends one AppendEntries.
-func (c *Core) sendAppend(id NodeID, p *progress, entries []Entry) {
+func (c *Core) sendAppend(p *progress, entries []Entry) {
 	prev := c.prevLogIndex(p)
 	prevTerm, _ := c.log.term(prev)
-	p.sentCommit = c.commitIndex
-	c.send(id, &AppendEntries{
+	p.sentCommit, p.sentRound = c.commitIndex, c.round
+	c.send(p.id, &AppendEntries{
 		Term:         c.currentTerm,
 		LeaderID:     c.id,
 		PrevLogIndex: prev,
 		PrevLogTerm:  prevTerm,
 		Entries:      entries,
 		LeaderCommit: c.commitIndex,
+		Round:        c.round,
 	})
 }
 
@@ -128,14 +143,20 @@ func (c *Core) checkAppend(from NodeID, req *AppendEntries) error {
 		return fmt.Errorf("%w: AppendEntries behind index %d", ErrMalformed, req.PrevLogIndex)
 	}
 	term := max(req.PrevLogTerm, 1)
-	for i, e := range req.Entries {
+	for i := range req.Entries {
+		e := &req.Entries[i]
 		if e.Index != req.PrevLogIndex+uint64(i)+1 || e.Term < term || e.Term > req.Term {
 			return fmt.Errorf("%w: entry %d/%d follows %d/%d in AppendEntries of term %d",
 				ErrMalformed, e.Index, e.Term, req.PrevLogIndex+uint64(i), term, req.Term)
 		}
-		if req.Term >= c.currentTerm && e.Index <= c.commitIndex && c.log.conflicts(e) {
+		if req.Term >= c.currentTerm && e.Index <= c.commitIndex && c.log.conflicts(*e) {
 			return fmt.Errorf("%w: entry %d/%d of leader %d differs from the committed one",
 				ErrUnsafe, e.Index, e.Term, req.LeaderID)
+		}
+		if e.Type == ConfigurationEntry {
+			if _, err := DecodeConfiguration(e.Data); err != nil {
+				return fmt.Errorf("%w: entry %d/%d: %w", ErrMalformed, e.Index, e.Term, err)
+			}
 		}
 		term = e.Term
 	}
@@ -156,7 +177,7 @@ func (c *Core) checkLeader(from NodeID, term uint64, leader NodeID) error {
 
 // handleAppendEntries answers a leader (Figure 2, receiver implementation).
 func (c *Core) handleAppendEntries(req *AppendEntries) *AppendEntriesReply {
-	rep := &AppendEntriesReply{RequestTerm: req.Term, PrevLogIndex: req.PrevLogIndex}
+	rep := &AppendEntriesReply{RequestTerm: req.Term, PrevLogIndex: req.PrevLogIndex, Round: req.Round}
 	if c.followLeader(req.Term, req.LeaderID) {
 		c.appendFromLeader(req, rep)
 	}
@@ -165,24 +186,25 @@ func (c *Core) handleAppendEntries(req *AppendEntries) *AppendEntriesReply {
 }
 
 // followLeader recognizes the sender of a leader's request as the leader of its
-// term and restarts the election timer; it says false for one of an older term.
+// term and restarts the election timer. It returns false for a leader of an older term.
 func (c *Core) followLeader(term uint64, leader NodeID) bool {
 	if term < c.currentTerm {
 		return false
 	}
 	c.becomeFollower(term, leader)
 	c.resetElectionTimer()
+	c.sinceLeader = 0
 	return true
 }
 
-// appendFromLeader checks that the logs agree where the request begins, takes
-// its entries in and moves commitIndex (Figure 2, AppendEntries 2 to 5).
+// appendFromLeader checks that the logs agree where the request begins, appends
+// its entries and moves commitIndex (Figure 2, AppendEntries 2 to 5).
 func (c *Core) appendFromLeader(req *AppendEntries, rep *AppendEntriesReply) {
 	prev, entries := req.PrevLogIndex, req.Entries
 	last := prev + uint64(len(entries))
 	if base := c.log.snapshotIndex; prev < base {
-		// What the snapshot stands for is committed, so the leader's log agrees
-		// with it (Leader Completeness, §5.4); only what follows is looked at.
+		// Compacted entries are committed, so the leader's log agrees with them
+		// (Leader Completeness, §5.4). Only the entries behind are compared.
 		entries = entries[min(base-prev, uint64(len(entries))):]
 		last = max(last, base)
 	} else if !c.log.matches(prev, req.PrevLogTerm) {
@@ -190,46 +212,114 @@ func (c *Core) appendFromLeader(req *AppendEntries, rep *AppendEntriesReply) {
 		rep.HintTerm, _ = c.log.term(rep.HintIndex)
 		return
 	}
-	c.log.merge(entries)
+	if news := c.log.merge(entries); len(news) > 0 {
+		c.followConfigurations(news)
+	}
 	rep.Success, rep.MatchIndex = true, last
 	c.commitTo(min(req.LeaderCommit, last))
 }
 
-// handleAppendEntriesReply updates what the leader knows of a follower (§5.3).
+// handleAppendEntriesReply updates the leader's knowledge of a follower (§5.3).
 func (c *Core) handleAppendEntriesReply(from NodeID, rep *AppendEntriesReply) {
 	c.observeTerm(rep.Term)
 	if c.state != Leader || rep.RequestTerm != c.currentTerm {
 		return // an answer to an earlier leadership says nothing of this one
 	}
-	p := c.progress[from]
+	p := c.peer(from)
+	if p == nil {
+		return // no longer a member
+	}
 	p.answered()
+	if rep.Round > p.ackedRound {
+		p.ackedRound = min(rep.Round, c.round)
+		c.confirmRounds()
+	}
 	if !rep.Success {
 		expected := rep.PrevLogIndex == c.prevLogIndex(p)
 		next := c.log.lastAtOrBelow(rep.HintIndex, rep.HintTerm) + 1
-		// Never the refused place again: if that was the snapshot's end, the
-		// snapshot itself has to go.
+		// Never the refused index again: if that was the last compacted one, the
+		// snapshot has to go.
 		p.refused(rep.PrevLogIndex, min(next, rep.PrevLogIndex), expected)
 		return
 	}
-	if p.accepted(min(rep.MatchIndex, c.log.lastIndex())) {
+	c.acceptedBy(p, rep.MatchIndex)
+}
+
+// acceptedBy records that a follower agrees up to index.
+func (c *Core) acceptedBy(p *progress, index uint64) {
+	last := c.log.lastIndex()
+	news := p.accepted(min(index, last))
+	if c.isLearner(p.id) {
+		p.round.observe(p.matchIndex, last, c.now, c.cfg.ElectionTicks)
+	}
+	if p.removed != nil {
+		p.removed.answered(p)
+	}
+	if news {
 		c.maybeCommit()
+	}
+	if c.transferee == p.id {
+		c.sendTimeoutNow(p)
 	}
 }
 
 // maybeCommit moves commitIndex to the highest index that a quorum has saved,
-// but only to an entry of this term: an older one, though widely replicated,
-// can still be overwritten (§5.4.2, Figure 8). It is then committed with it.
+// but only to an entry of this term: an older one, though widely replicated, can
+// still be overwritten (§5.4.2, Figure 8). The entry commits all before it.
 func (c *Core) maybeCommit() {
 	if c.state != Leader {
 		return
 	}
-	n := c.voters.agreed(func(id NodeID) uint64 {
+	n := c.electorate.agreed(func(id NodeID) uint64 {
 		if id == c.id {
 			return c.log.stableIndex
 		}
-		return c.progress[id].matchIndex
+		return c.peer(id).matchIndex
 	})
 	if n > c.commitIndex && c.log.matches(n, c.currentTerm) {
 		c.commitTo(n)
+		c.uncommitted.ackTo(n)
+		c.configurationCommitted()
 	}
+}
+
+// committedInTerm reports whether the leader has committed an entry of its own
+// term. Only then does it know all that is committed (§8).
+func (c *Core) committedInTerm() bool { return c.log.matches(c.commitIndex, c.currentTerm) }
+
+// uncommitted counts the bytes of a leader's own entries that are not committed.
+type uncommitted struct {
+	bytes  int
+	chunks []sentRequest // the last one grows until it is sealed
+	sealed bool
+}
+
+func (u *uncommitted) add(index uint64, bytes int) {
+	u.bytes += bytes
+	if n := len(u.chunks); n > 0 && !u.sealed {
+		u.chunks[n-1].last = index
+		u.chunks[n-1].bytes += bytes
+		return
+	}
+	u.chunks = append(u.chunks, sentRequest{index, bytes})
+	u.sealed = false
+}
+
+// seal ends a chunk, so that its entries count until all of them are committed
+// and no longer.
+func (u *uncommitted) seal() { u.sealed = true }
+
+func (u *uncommitted) ackTo(index uint64) {
+	n := 0
+	for n < len(u.chunks) && u.chunks[n].last <= index {
+		u.bytes -= u.chunks[n].bytes
+		n++
+	}
+	u.chunks = u.chunks[:copy(u.chunks, u.chunks[n:])]
+}
+
+// full reports whether another command of that size is too much. The first
+// command and empty ones never are.
+func (u *uncommitted) full(bytes, limit int) bool {
+	return limit > 0 && bytes > 0 && u.bytes > 0 && u.bytes+bytes > limit
 }

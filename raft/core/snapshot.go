@@ -2,18 +2,55 @@ package core
 
 import "fmt"
 
+// SnapshotChunk is a piece of a leader's snapshot that the host writes down at
+// Offset. A chunk with Offset 0 begins a new snapshot and replaces an unfinished
+// one. With the chunk that is Done the snapshot is complete: the host checks
+// Checksum, and calls RejectSnapshot before Saved if the snapshot is damaged. The
+// snapshot counts only when Ready.Snapshot names it.
+type SnapshotChunk struct {
+	From     NodeID
+	Snapshot Snapshot // without Data
+	Offset   uint64
+	Data     []byte
+	Size     uint64 // of the whole snapshot
+	Checksum uint64 // of the whole snapshot
+	Done     bool
+}
+
+// incomingSnapshot is a snapshot of which this server has the beginning.
+type incomingSnapshot struct {
+	from           NodeID
+	header         Snapshot
+	size, checksum uint64
+	offset         uint64    // position of the next chunk
+	last           []Message // requests with the last chunk, answered when it is saved
+}
+
+// is reports whether a chunk belongs to the snapshot. Snapshots of the same
+// index by different leaders may differ in their bytes.
+func (in *incomingSnapshot) is(from NodeID, req *InstallSnapshot) bool {
+	return in != nil && in.from == from &&
+		in.header.LastIncludedIndex == req.LastIncludedIndex && in.header.LastIncludedTerm == req.LastIncludedTerm &&
+		in.size == req.Size && in.checksum == req.Checksum
+}
+
 // sendSnapshot sends a follower the leader's snapshot in place of entries that
-// the leader no longer has (§7). Until it is answered, the follower gets
-// nothing but heartbeats.
-func (c *Core) sendSnapshot(id NodeID, p *progress) {
-	p.become(snapshot)
+// the leader no longer has (§7). Until the follower answers, it gets nothing but
+// heartbeats. A snapshot in chunks goes on where the follower has acknowledged it.
+func (c *Core) sendSnapshot(p *progress) {
+	p.become(SendSnapshot)
 	p.waiting = true
-	c.send(id, &InstallSnapshot{
+	req := &InstallSnapshot{
 		Term:              c.currentTerm,
 		LeaderID:          c.id,
 		LastIncludedIndex: c.log.snapshotIndex,
 		LastIncludedTerm:  c.log.snapshotTerm,
-	})
+		Chunked:           c.cfg.SnapshotChunkBytes > 0,
+	}
+	if req.Chunked && p.chunks.offset > 0 {
+		req.LastIncludedIndex, req.LastIncludedTerm, req.Offset = p.chunks.index, 0, p.chunks.offset
+	}
+	c.send(p.id, req)
 }
 
 // checkSnapshot refuses requests that no correct leader sends.
@@ -23,50 +60,156 @@ func (c *Core) checkSnapshot(from NodeID, req *InstallSnapshot) error {
 		return fmt.Errorf("%w: snapshot that ends at %d/%d in InstallSnapshot of term %d",
 			ErrMalformed, req.LastIncludedIndex, req.LastIncludedTerm, req.Term)
 	}
+	if !req.Configuration.IsZero() || len(req.Configuration.Members) > 0 {
+		if err := req.Configuration.validate(); err != nil {
+			return fmt.Errorf("%w: snapshot that ends at %d: %w", ErrMalformed, req.LastIncludedIndex, err)
+		}
+	}
+	if end := req.Offset + uint64(len(req.Data)); req.Chunked &&
+		(req.Offset >= maxNumber || end > req.Size || req.Done != (end == req.Size) || !req.Done && len(req.Data) == 0) {
+		return fmt.Errorf("%w: chunk of %d bytes at %d of %d, done %t", ErrMalformed, len(req.Data), req.Offset, req.Size, req.Done)
+	}
 	return c.checkLeader(from, req.Term, req.LeaderID)
 }
 
-// handleInstallSnapshot takes in a leader's snapshot (Figure 13).
-func (c *Core) handleInstallSnapshot(req *InstallSnapshot) *InstallSnapshotReply {
+// handleInstallSnapshot takes a leader's snapshot, or a chunk of one (Figure 13).
+func (c *Core) handleInstallSnapshot(m Message, req *InstallSnapshot) {
 	rep := &InstallSnapshotReply{RequestTerm: req.Term}
 	if c.followLeader(req.Term, req.LeaderID) {
-		c.restoreFromLeader(req)
-		rep.MatchIndex = req.LastIncludedIndex
+		header := Snapshot{
+			LastIncludedIndex: req.LastIncludedIndex,
+			LastIncludedTerm:  req.LastIncludedTerm,
+			Configuration:     req.Configuration,
+		}
+		switch {
+		case c.hasSnapshotted(header):
+			rep.MatchIndex = header.LastIncludedIndex
+		case req.Chunked:
+			if c.receiveChunk(m, req, header, rep); rep.LastIncludedIndex == 0 {
+				return // answered when the chunk is saved
+			}
+		default:
+			header.Data = req.Data
+			c.restoreFromLeader(header)
+			rep.MatchIndex = header.LastIncludedIndex
+		}
 	}
 	rep.Term = c.currentTerm
-	return rep
+	c.reply(m, rep)
 }
 
-// restoreFromLeader puts the snapshot in the place of the log, unless this
-// server has what it stands for: then the state machine gets there, or has got
-// there, by applying entries, and must not be set back.
-func (c *Core) restoreFromLeader(req *InstallSnapshot) {
-	if req.LastIncludedIndex <= c.commitIndex {
-		return
+// hasSnapshotted reports whether this server has the log that the snapshot
+// replaces. The state machine then gets there, or has got there, by applying
+// entries, and must not be set back.
+func (c *Core) hasSnapshotted(header Snapshot) bool {
+	if header.LastIncludedIndex <= c.commitIndex {
+		return true
 	}
-	if c.log.matches(req.LastIncludedIndex, req.LastIncludedTerm) {
-		c.commitTo(req.LastIncludedIndex) // Figure 13, step 6: the log is retained
-		return
+	if c.log.matches(header.LastIncludedIndex, header.LastIncludedTerm) {
+		c.commitTo(header.LastIncludedIndex) // Figure 13, step 6: the log is retained
+		return true
 	}
-	c.restoring = &Snapshot{
-		LastIncludedIndex: req.LastIncludedIndex,
-		LastIncludedTerm:  req.LastIncludedTerm,
-		Data:              req.Data,
-	}
-	c.restoringSaved = false
-	c.log.restore(c.restoring)
-	c.commitIndex = req.LastIncludedIndex
+	return false
 }
 
-// handleInstallSnapshotReply goes on from the snapshot that a follower now has.
+// receiveChunk hands a chunk to the host if it is the next one, and otherwise
+// tells the leader the position from which more is needed. The last chunk gets no
+// reply yet.
+func (c *Core) receiveChunk(m Message, req *InstallSnapshot, header Snapshot, rep *InstallSnapshotReply) {
+	in := c.incoming
+	stale := in != nil && in.from == m.From && in.header.LastIncludedIndex > req.LastIncludedIndex
+	if !stale && !in.is(m.From, req) {
+		if req.Offset > 0 {
+			rep.LastIncludedIndex = req.LastIncludedIndex // from the beginning, please
+			return
+		}
+		c.abandonSnapshot()
+		in = &incomingSnapshot{from: m.From, header: header, size: req.Size, checksum: req.Checksum}
+		c.incoming = in
+	}
+	switch {
+	case stale:
+	case len(in.last) > 0 && req.Done:
+		in.last = append(in.last, m)
+		return
+	case req.Offset == in.offset:
+		in.offset += uint64(len(req.Data))
+		c.chunks = append(c.chunks, SnapshotChunk{
+			From: m.From, Snapshot: header, Offset: req.Offset, Data: req.Data, Size: req.Size, Checksum: req.Checksum, Done: req.Done,
+		})
+		if req.Done {
+			in.last = append(in.last, m)
+			return
+		}
+	}
+	rep.LastIncludedIndex, rep.Offset = in.header.LastIncludedIndex, in.offset
+}
+
+// chunkSaved replaces the log by a snapshot whose last chunk is saved.
+func (c *Core) chunkSaved(chunk SnapshotChunk) {
+	in := c.incoming
+	if !chunk.Done || in == nil || in.from != chunk.From || len(in.last) == 0 ||
+		in.header.LastIncludedIndex != chunk.Snapshot.LastIncludedIndex || in.checksum != chunk.Checksum {
+		return
+	}
+	c.incoming = nil
+	if !c.hasSnapshotted(in.header) {
+		c.restoreFromLeader(in.header)
+	}
+	c.replyToLast(in, &InstallSnapshotReply{MatchIndex: in.header.LastIncludedIndex})
+}
+
+// RejectSnapshot discards the chunks of the snapshot whose last chunk came with
+// the present Ready: the host has found the snapshot to be damaged. The leader
+// sends the snapshot again.
+func (c *Core) RejectSnapshot() { c.abandonSnapshot() }
+
+// abandonSnapshot forgets the chunks of an unfinished snapshot.
+func (c *Core) abandonSnapshot() {
+	if in := c.incoming; in != nil {
+		c.incoming = nil
+		c.replyToLast(in, &InstallSnapshotReply{LastIncludedIndex: in.header.LastIncludedIndex})
+	}
+}
+
+func (c *Core) replyToLast(in *incomingSnapshot, rep *InstallSnapshotReply) {
+	for _, m := range in.last {
+		r := *rep
+		r.Term, r.RequestTerm = c.currentTerm, m.Body.term()
+		c.reply(m, &r)
+	}
+}
+
+// restoreFromLeader puts a snapshot in the place of the log.
+func (c *Core) restoreFromLeader(snap Snapshot) {
+	c.restoring, c.restoringSaved = &snap, false
+	c.log.restore(&snap)
+	c.commitIndex = snap.LastIncludedIndex
+	cfg := snap.Configuration
+	if cfg.IsZero() {
+		cfg = c.cfg.initial()
+	}
+	c.configs = []indexedConfiguration{{snap.LastIncludedIndex, cfg}}
+	c.configurationChanged()
+}
+
+// handleInstallSnapshotReply continues with the next chunk, or with the entries
+// behind the snapshot that a follower now has.
 func (c *Core) handleInstallSnapshotReply(from NodeID, rep *InstallSnapshotReply) {
 	c.observeTerm(rep.Term)
-	if c.state != Leader || rep.RequestTerm != c.currentTerm {
+	p := c.peer(from)
+	if c.state != Leader || rep.RequestTerm != c.currentTerm || p == nil {
 		return
 	}
-	p := c.progress[from]
 	p.answered()
-	if p.accepted(min(rep.MatchIndex, c.log.lastIndex())) {
-		c.maybeCommit()
+	if rep.MatchIndex > 0 || rep.LastIncludedIndex == 0 {
+		p.chunks = chunkProgress{}
+		c.acceptedBy(p, rep.MatchIndex)
+		return
+	}
+	at := chunkProgress{rep.LastIncludedIndex, rep.Offset}
+	if p.state == SendSnapshot && at != p.chunks { // a repeated reply must not make two streams of one
+		p.chunks = at
+		c.sendSnapshot(p)
 	}
 }

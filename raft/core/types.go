@@ -2,28 +2,29 @@ package core
 
 import "fmt"
 
-// NodeID names a server. It is never 0: that is [None].
+// NodeID names a server for the server's whole life. Any number but 0 will do;
+// 0 is [None]. An id is never given to another server.
 type NodeID uint64
 
 // None is no server: the leader where none is known, the vote not given.
 const None NodeID = 0
 
-// maxNumber bounds the terms and indexes that a server takes from others, far
-// above any real one: what counts up from there does not run over.
+// maxNumber bounds the terms and indexes that a server accepts from others.
+// Real numbers stay far below, and arithmetic on accepted numbers cannot wrap.
 const maxNumber = 1 << 63
 
-// State is what a server is at the moment (§5.1, Figure 4).
+// State is the role of a server (§5.1, Figure 4).
 type State uint8
 
 const (
-	// Follower answers requests and starts nothing of its own.
+	// Follower answers requests and sends none of its own.
 	Follower State = iota
 	// PreCandidate asks whether it could win an election before it disturbs
 	// the others with a new term (thesis 9.6).
 	PreCandidate
 	// Candidate has begun a term and asks for votes.
 	Candidate
-	// Leader takes commands and replicates them.
+	// Leader accepts commands and replicates them.
 	Leader
 )
 
@@ -42,31 +43,41 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
-// EntryType tells commands from entries that the protocol made.
+// EntryType distinguishes commands from the entries of the protocol.
 type EntryType uint8
 
 const (
 	// Command is an entry for the service's state machine.
 	Command EntryType = iota
-	// NoOp is a leader's first entry of its term (§8). It carries nothing and
-	// is made only with [Config.LeaderNoOp].
+	// NoOp is a leader's first entry of its term (§8). A no-op has no data and
+	// exists only with [Config.LeaderNoOp].
 	NoOp
+	// ConfigurationEntry holds an encoded [Configuration] (§6).
+	ConfigurationEntry
 )
 
-// Entry is one place in the log (Figure 6). The core never looks into Data and
-// never changes it; whoever hands in an entry leaves its Data alone from then on.
+// Entry is one entry of the log (Figure 6). The core does not interpret the Data
+// of a command. Nobody changes Data after an entry was handed in.
 type Entry struct {
 	Index uint64 // position, from 1
-	Term  uint64 // term of the leader that took it in
+	Term  uint64 // term of the leader that created the entry
 	Type  EntryType
 	Data  []byte
 }
 
-// entryOverhead is what an entry costs beyond its data when sizes are summed:
-// about its fields' encoded length.
+// entryOverhead is the size of an entry beyond its data: about the encoded
+// length of the other fields.
 const entryOverhead = 16
 
 func (e Entry) size() int { return len(e.Data) + entryOverhead }
+
+func sizeOf(entries []Entry) int {
+	n := 0
+	for i := range entries {
+		n += entries[i].size()
+	}
+	return n
+}
 
 // HardState is the part of Figure 2's persistent state that is not the log.
 type HardState struct {
@@ -74,18 +85,53 @@ type HardState struct {
 	VotedFor    NodeID
 }
 
-// Snapshot stands for the log up to and including LastIncludedIndex (§7).
+// Snapshot replaces the log up to and including LastIncludedIndex (§7).
 type Snapshot struct {
 	LastIncludedIndex uint64
 	LastIncludedTerm  uint64
-	Data              []byte // the service's state, opaque to Raft
+	// Configuration is the configuration in force at LastIncludedIndex. The
+	// zero value means the configuration of [Config].
+	Configuration Configuration
+	// Data is the service's state, opaque to Raft. Data is empty where the host
+	// keeps the body of a snapshot in a file of its own.
+	Data []byte
 }
 
-// Persistent is what a server must find again after a crash: Figure 2's
-// persistent state, with the log's beginning replaced by a snapshot (§7).
-// The zero value is a server that has never run.
+// Persistent is the state that survives a crash: Figure 2's persistent state,
+// with the beginning of the log replaced by a snapshot (§7). The zero value is a
+// server that has never run.
 type Persistent struct {
 	HardState HardState
 	Snapshot  Snapshot // LastIncludedIndex 0: none
-	Entries   []Entry  // consecutive, the first at Snapshot.LastIncludedIndex+1
+	// Entries are the whole log. They are consecutive, and the first one follows
+	// the snapshot.
+	Entries []Entry
+	// Stored describes a log whose entries stay in storage, in place of Entries.
+	Stored *StoredLog
 }
+
+// StoredLog describes a log whose entries a host reads when the core asks for
+// them, so that a long log occupies no memory.
+type StoredLog struct {
+	// CompactedIndex and CompactedTerm are those of the last entry that was
+	// dropped from the log, at most the snapshot's. 0 means that the log is whole.
+	CompactedIndex, CompactedTerm uint64
+	// LastIndex is the index of the last entry, CompactedIndex if there is none.
+	LastIndex uint64
+	// Terms are the terms of all entries. The first run begins at CompactedIndex+1.
+	Terms []TermRun
+	// Configurations are the entries of type [ConfigurationEntry], in order.
+	// Those that the snapshot includes may be left out.
+	Configurations []Entry
+}
+
+// TermRun says that the entries from First on have this term, as far as the
+// next run or the end of the log. Terms never fall along a log, so a log has
+// at most one run for each term.
+type TermRun struct{ First, Term uint64 }
+
+// Range is a run of entries of the log, from First to Last. The zero value is empty.
+type Range struct{ First, Last uint64 }
+
+// Empty reports whether r has no entries.
+func (r Range) Empty() bool { return r.First == 0 || r.First > r.Last }

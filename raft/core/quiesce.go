@@ -1,0 +1,108 @@
+package core
+
+// Wake ends the silence of a quiescent server: the server counts ticks again,
+// and a leader sends heartbeats. The host calls Wake on the servers that follow
+// a leader whose host may be down. On another server Wake does nothing.
+func (c *Core) Wake() {
+	if !c.quiescent {
+		return
+	}
+	c.quiescent = false
+	c.busy = c.now
+	if c.state == Leader {
+		c.electionElapsed = 0
+		c.broadcastHeartbeat()
+		return
+	}
+	c.resetElectionTimer()
+}
+
+// Quiescent reports whether the server counts no ticks. A host need not call Tick
+// until the server has handled a message or a request, or Wake.
+func (c *Core) Quiescent() bool { return c.quiescent }
+
+// idle reports whether a leader has had nothing to do for an election timeout,
+// and every member has the whole log and knows that all of it is committed.
+func (c *Core) idle() bool {
+	last := c.log.lastIndex()
+	if !c.cfg.Quiesce || c.now-c.busy < uint64(c.cfg.ElectionTicks) || c.commitIndex < last || !c.committedInTerm() ||
+		c.transferee != None || c.reads.pending > 0 {
+		return false
+	}
+	for _, p := range c.progress {
+		if !p.active || p.removed != nil || p.state != Replicate || p.matchIndex < last || p.sentCommit < last {
+			return false
+		}
+	}
+	return true
+}
+
+// tryQuiesce asks the followers of an idle cluster to fall silent, in place of a
+// heartbeat. When all have agreed, the leader falls silent too and tryQuiesce
+// returns true. A silent leader has no lease, because its clock stands still.
+func (c *Core) tryQuiesce() bool {
+	idle := c.idle()
+	silent := idle
+	for _, p := range c.progress {
+		p.quiescent = p.quiescent && idle
+		silent = silent && p.quiescent
+	}
+	switch {
+	case !idle:
+		return false
+	case silent:
+		c.quiescent, c.leased, c.rounds = true, false, nil
+		for _, p := range c.progress {
+			p.quiescent = false
+		}
+		return true
+	}
+	c.heartbeatElapsed = 0
+	for _, p := range c.progress {
+		c.send(p.id, &Quiesce{Term: c.currentTerm, LeaderID: c.id, CommitIndex: c.commitIndex})
+	}
+	return true
+}
+
+// handleQuiesce stops the election timer if this server knows all that the
+// leader knows. The message counts as word from the leader in any case.
+func (c *Core) handleQuiesce(req *Quiesce) *QuiesceReply {
+	rep := &QuiesceReply{RequestTerm: req.Term}
+	if c.followLeader(req.Term, req.LeaderID) && c.cfg.Quiesce &&
+		c.commitIndex == req.CommitIndex && c.log.lastIndex() == req.CommitIndex && c.reads.pending == 0 {
+		c.quiescent, rep.Quiescent = true, true
+	}
+	rep.Term = c.currentTerm
+	return rep
+}
+
+func (c *Core) handleQuiesceReply(from NodeID, rep *QuiesceReply) {
+	c.observeTerm(rep.Term)
+	p := c.peer(from)
+	if c.state != Leader || rep.RequestTerm != c.currentTerm || p == nil {
+		return
+	}
+	p.answered()
+	p.quiescent = rep.Quiescent
+	if !rep.Quiescent {
+		p.sentCommit = 0 // the follower has not heard of the last commit
+	}
+}
+
+// stepQuiescent wakes a quiescent server for a message, except for repeated
+// requests to be silent, and a leader's late answers that tell nothing new.
+func (c *Core) stepQuiescent(m Message) {
+	switch b := m.Body.(type) {
+	case *Quiesce:
+		return
+	case *QuiesceReply:
+		if b.Quiescent && b.Term <= c.currentTerm {
+			return
+		}
+	case *AppendEntriesReply:
+		if b.Success && b.Term <= c.currentTerm {
+			return
+		}
+	}
+	c.Wake()
+}
