@@ -3,10 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"strconv"
@@ -22,7 +24,7 @@ import (
 // serverVariable names the server in place of --server.
 const serverVariable = "RAFTLAB_SERVER"
 
-// connection is the flags of all commands that talk to a server.
+// connection has the flags of all commands that talk to a server.
 type connection struct {
 	server  string
 	timeout time.Duration
@@ -35,7 +37,7 @@ func (c *connection) addFlags(cmd *cobra.Command) {
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&c.server, "server", server, "the server's URL (also: "+serverVariable+")")
-	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to try when there is no answer, or no leader")
+	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to try while there is no answer, or no leader")
 }
 
 // client returns a client, and a context for one use of it.
@@ -54,15 +56,24 @@ func (c *connection) client(ctx context.Context) (*httpkv.Client, context.Contex
 	return &httpkv.Client{BaseURL: strings.TrimSuffix(base, "/")}, ctx, cancel, nil
 }
 
-// coded gives an error from the server its exit code.
-func (c *connection) coded(err error) error {
+// coded gives an error of the client its exit code. advice is the next action of a
+// user whose change has an open outcome.
+func (c *connection) coded(err error, tried time.Duration, advice string) error {
 	var refused *httpkv.Error
+	var open *httpkv.OpenError
 	var has *exitError
 	switch {
 	case err == nil, errors.As(err, &has):
 		return err
+	case errors.As(err, &open):
+		if open.IdempotencyKey != "" {
+			advice = "repeat the command with --idempotency-key " + open.IdempotencyKey + ", and the change is made once"
+		}
+		err = fmt.Errorf("%w\nThe change may have been made, or may be made yet: %s", err, advice)
+	}
+	switch {
 	case errors.Is(err, httpkv.ErrUnavailable):
-		return &exitError{exitUnavailable, fmt.Errorf("%s, tried for %v: %w", c.server, c.timeout, err)}
+		return &exitError{exitUnavailable, fmt.Errorf("%s, tried for %v: %w", c.server, tried.Round(time.Millisecond), err)}
 	case !errors.As(err, &refused):
 		return &exitError{exitFailure, err}
 	}
@@ -78,15 +89,26 @@ func (c *connection) coded(err error) error {
 	return &exitError{code, refused}
 }
 
-// use runs do with a client, and gives its error an exit code.
-func (c *connection) use(cmd *cobra.Command, do func(context.Context, *httpkv.Client) error) error {
-	client, ctx, cancel, err := c.client(cmd.Context())
+// use runs do with a client until SIGINT, and gives an error of do its exit code.
+func (c *connection) use(cmd *cobra.Command, advice string, do func(context.Context, *httpkv.Client) error) error {
+	ctx, stop := untilSignal(cmd.Context(), os.Interrupt)
+	defer stop()
+	client, limited, cancel, err := c.client(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	return c.coded(do(ctx, client))
+	start := time.Now()
+	err = do(limited, client)
+	return orInterrupted(ctx, c.coded(err, time.Since(start), advice))
 }
+
+// Advice after a change with an open outcome.
+const (
+	seeStatus = "raftlab status shows the replicas"
+	seeShards = "raftlab shards shows the layout"
+	nothing   = "" // a read has no open outcome
+)
 
 func newReplicaCommand() *cobra.Command {
 	var conn connection
@@ -94,7 +116,7 @@ func newReplicaCommand() *cobra.Command {
 		Use:   "replica",
 		Short: "Stop and start replicas of a running server",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return usageError("replica what? stop N or start N") },
+		RunE:  func(*cobra.Command, []string) error { return usageError("replica needs a command: stop N or start N") },
 	}
 	conn.addFlags(cmd)
 	for _, verb := range []string{"stop", "start"} {
@@ -102,12 +124,14 @@ func newReplicaCommand() *cobra.Command {
 			Use:   verb + " N",
 			Short: strings.ToUpper(verb[:1]) + verb[1:] + " replica N (from 1)",
 			Args:  cobra.ExactArgs(1),
+
+			ValidArgsFunction: conn.replicas(verb),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				number, err := strconv.Atoi(args[0])
 				if err != nil {
 					return usageError("%q is not a replica's number", args[0])
 				}
-				return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+				return conn.use(cmd, seeStatus, func(ctx context.Context, client *httpkv.Client) error {
 					return client.ChangeReplica(ctx, number, verb)
 				})
 			},
@@ -123,35 +147,94 @@ func newStatusCommand() *cobra.Command {
 	return cmd
 }
 
-// newShowCommand makes a command that asks the server for something and shows
-// it, for people or as JSON.
-func newShowCommand[T any](conn *connection, use, short string, ask func(*httpkv.Client, context.Context) (T, error), show func(*cobra.Command, T) error) *cobra.Command {
-	var asJSON bool
+// showOptions are the flags of a command that shows an answer.
+type showOptions struct {
+	asJSON, watch bool
+	every         time.Duration
+}
+
+// minEvery bounds the load of --watch on the server.
+const minEvery = 100 * time.Millisecond
+
+// newShowCommand makes a command that asks the server and shows the answer, as a
+// table or as JSON.
+func newShowCommand[T any](conn *connection, use, short string, ask func(*httpkv.Client, context.Context) (T, error), show func(io.Writer, T) error) *cobra.Command {
+	var o showOptions
 	cmd := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  cobra.NoArgs,
+		Use:               use,
+		Short:             short,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
-				answer, err := ask(client, ctx)
-				switch {
-				case err != nil:
-					return err
-				case asJSON:
-					enc := json.NewEncoder(cmd.OutOrStdout())
-					enc.SetIndent("", "  ")
-					return enc.Encode(answer)
-				}
-				return show(cmd, answer)
-			})
+			print := func(out io.Writer) error {
+				return conn.use(cmd, nothing, func(ctx context.Context, client *httpkv.Client) error {
+					answer, err := ask(client, ctx)
+					switch {
+					case err != nil:
+						return err
+					case o.asJSON:
+						enc := json.NewEncoder(out)
+						enc.SetIndent("", "  ")
+						return enc.Encode(answer)
+					}
+					return show(out, answer)
+				})
+			}
+			if !o.watch {
+				return print(cmd.OutOrStdout())
+			}
+			if o.every < minEvery {
+				return usageError("--every is %v; want at least %v", o.every, minEvery)
+			}
+			return o.repeat(cmd, print)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the server's answer, as JSON")
+	f := cmd.Flags()
+	f.BoolVar(&o.asJSON, "json", false, "print the server's answer, as JSON")
+	f.BoolVar(&o.watch, "watch", false, "print the answer again and again, until Ctrl-C")
+	f.DurationVar(&o.every, "every", time.Second, "the time between two answers of --watch")
 	return cmd
 }
 
-func printStatus(cmd *cobra.Command, s httpkv.ClusterStatus) error {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+// clearScreen puts the cursor of a terminal in the corner of an empty screen.
+const clearScreen = "\x1b[H\x1b[2J"
+
+// repeat prints until SIGINT. A server that does not answer may come back, so its
+// error is printed and does not end the command.
+func (o showOptions) repeat(cmd *cobra.Command, print func(io.Writer) error) error {
+	ctx, stop := untilSignal(cmd.Context(), os.Interrupt)
+	defer stop()
+	cmd.SetContext(ctx)
+	out := cmd.OutOrStdout()
+	for {
+		var page bytes.Buffer
+		var coded *exitError
+		switch err := print(&page); {
+		case ctx.Err() != nil:
+			return orInterrupted(ctx, &exitError{code: exitFailure})
+		case errors.As(err, &coded) && coded.code == exitUnavailable:
+			fmt.Fprintf(&page, "raftlab: %v\n", err)
+		case err != nil:
+			return err
+		}
+		if isTerminal(out) {
+			page.WriteString("\n" + time.Now().Format(time.TimeOnly) + "\n")
+			_, _ = io.WriteString(out, clearScreen)
+		} else if !o.asJSON {
+			page.WriteString("\n")
+		}
+		if _, err := out.Write(page.Bytes()); err != nil {
+			return &exitError{exitFailure, err}
+		}
+		select {
+		case <-time.After(o.every):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func printStatus(out io.Writer, s httpkv.ClusterStatus) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	grouped := len(s.Replicas) > 0 && s.Replicas[0].Group != ""
 	name := func(r httpkv.ReplicaStatus) string {
 		if grouped {
@@ -166,7 +249,7 @@ func printStatus(cmd *cobra.Command, s httpkv.ClusterStatus) error {
 	fmt.Fprintln(w, head+"\tSTATE\tROLE\tTERM\tCOMMIT\tAPPLIED\tLAST\tSNAPSHOT\tLOG BYTES\tKEYS")
 	for _, r := range s.Replicas {
 		if r.State == "stopped" {
-			// A row of fewer cells would end the columns for the rows below it.
+			// A row of fewer cells would end the columns for the rows below.
 			fmt.Fprintf(w, "%s\t%s%s\n", name(r), r.State, strings.Repeat("\t-", 8))
 			continue
 		}
@@ -178,7 +261,7 @@ func printStatus(cmd *cobra.Command, s httpkv.ClusterStatus) error {
 	}
 	for _, r := range s.Replicas {
 		if r.Error != "" {
-			fmt.Fprintf(cmd.OutOrStdout(), "replica %d: %s\n", r.Number, r.Error)
+			fmt.Fprintf(out, "replica %d: %s\n", r.Number, r.Error)
 		}
 	}
 	return nil

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/httpkv"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
@@ -77,9 +79,7 @@ func startWriters(t *testing.T, s *server) (writers []*writer, stop func()) {
 		w := &writer{key: fmt.Sprintf("%d, a writer's", i), client: s.client()} // in eight shards
 		writers = append(writers, w)
 		running.Go(func() {
-			if err := w.run(ctx); err != nil {
-				t.Error(err)
-			}
+			require.NoError(t, w.run(ctx))
 		})
 	}
 	stop = func() {
@@ -96,9 +96,7 @@ func checkAll(t *testing.T, writers []*writer) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for _, w := range writers {
-		if err := w.check(ctx); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.check(ctx))
 	}
 }
 
@@ -170,9 +168,8 @@ func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--patience", "1m")
 	for _, n := range []string{"1", "2"} {
-		if got := s.raftlab(nil, "replica", "stop", n); got.code != 0 {
-			t.Fatalf("stop %s: %+v", n, got)
-		}
+		got := s.raftlab(nil, "replica", "stop", n)
+		require.Zero(t, got.code, got.err)
 	}
 	var request sync.WaitGroup
 	defer request.Wait()
@@ -183,9 +180,7 @@ func TestSecondSignal(t *testing.T) {
 		}
 	})
 	time.Sleep(300 * time.Millisecond) // for it to be under way: without it there is nothing to wait for
-	if err := s.cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGINT))
 	testkit.WaitFor(t, 5*time.Second, "it to begin to stop", func() bool { return strings.Contains(s.logs.String(), "stopping") })
 	start := time.Now()
 	state := s.end(syscall.SIGINT)
@@ -228,9 +223,7 @@ func TestDiskFull(t *testing.T) {
 	failed := 0
 	testkit.WaitFor(t, 10*time.Second, "a majority to fail", func() bool {
 		status, err := s.client().Status(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		n := 0
 		for _, r := range status.Replicas {
 			if r.State == "failed" && strings.Contains(r.Error, fmt.Sprintf("replica-%d.bolt: file too large", r.Number)) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -26,16 +27,20 @@ func newKVCommand() *cobra.Command {
 		Short: "Read and write keys of a running server",
 		Long: `Read and write keys of a running server.
 
-A VALUE that is left out, or is -, is read from standard input, byte by byte as
-it is; get writes a value to standard output in the same way (to a terminal, with
-a newline). Writes print the key's new version. Each write happens once, however often it has to be tried.
+A VALUE that is left out, or is -, comes from standard input, byte for byte. get
+writes a value to standard output, byte for byte. On a terminal get adds a newline,
+and refuses a value that is not text unless --raw is given.
 
-Exit codes: 0 done; 1 the key is not there; 2 the key has another version;
-3 the server does not answer, or has no leader; 4 the server refuses (too large,
-say); 64 the command line is wrong; 70 anything else.`,
+Writes print the key's new version. A write takes effect once, however often the
+command repeats it. If the server does not answer, the command names the
+--idempotency-key with which a later command repeats the same write.
+
+Exit codes: 0 done; 1 the store does not hold the key; 2 the key has another
+version; 3 no answer, or no leader, in time; 4 the server refuses the request (too
+large, say); 64 the command line is wrong; 70 any other failure; 130 Ctrl-C.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError("kv what? get, put, append, del, cas, scan or txn")
+			return usageError("kv needs a command: get, put, append, del, cas, scan or txn")
 		},
 	}
 	conn.addFlags(cmd)
@@ -50,13 +55,15 @@ say); 64 the command line is wrong; 70 anything else.`,
 }
 
 func newGetCommand(conn *connection) *cobra.Command {
-	var showVersion bool
+	var showVersion, raw bool
 	cmd := &cobra.Command{
 		Use:   "get KEY",
-		Short: "Print a key's value, as it is",
+		Short: "Print a key's value, byte for byte",
 		Args:  cobra.ExactArgs(1),
+
+		ValidArgsFunction: conn.keys(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+			return conn.use(cmd, nothing, func(ctx context.Context, client *httpkv.Client) error {
 				pair, err := client.Get(ctx, args[0])
 				if err != nil {
 					return err
@@ -65,8 +72,11 @@ func newGetCommand(conn *connection) *cobra.Command {
 					fmt.Fprintln(cmd.OutOrStdout(), pair.Version)
 					return nil
 				}
-				if isTerminal(cmd.OutOrStdout()) {
-					pair.Value += "\n" // or the prompt would follow on the value
+				if isTerminal(cmd.OutOrStdout()) && !raw {
+					if !isText(pair.Value) {
+						return &exitError{exitFailure, fmt.Errorf("the value (%d bytes) is not text, and could confuse the terminal; write it to a file (> FILE), or add --raw", len(pair.Value))}
+					}
+					pair.Value += "\n" // before the prompt
 				}
 				_, err = io.WriteString(cmd.OutOrStdout(), pair.Value)
 				return err
@@ -74,16 +84,31 @@ func newGetCommand(conn *connection) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&showVersion, "version", false, "print the key's version, in place of its value")
+	cmd.Flags().BoolVar(&raw, "raw", false, "print a value that is not text on a terminal, too")
 	return cmd
 }
 
+// isTerminal reports whether w is a terminal. The null device is a character
+// device, too, and the usual one that is no terminal.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {
 		return false
 	}
 	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
+}
+
+// isText reports whether a terminal shows s as it is: printable characters, and
+// lines and tabs.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.IsPrint(r) && r != '\n' && r != '\t' && r != '\r'
+	})
 }
 
 func newPutCommand(conn *connection) *cobra.Command {
@@ -92,6 +117,8 @@ func newPutCommand(conn *connection) *cobra.Command {
 		Short:   "Set a key's value",
 		Example: "  raftlab kv put greeting hello\n  raftlab kv put picture - < picture.png",
 		Args:    cobra.RangeArgs(1, 2),
+
+		ValidArgsFunction: conn.keys(),
 	}
 	return writeCommand(conn, cmd, func(args []string, value string) (kv.Op, error) { return kv.Put(args[0], value), nil })
 }
@@ -99,8 +126,10 @@ func newPutCommand(conn *connection) *cobra.Command {
 func newAppendCommand(conn *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "append KEY [VALUE]",
-		Short: "Add to the end of a key's value; a key that is not there counts as empty",
+		Short: "Add to the end of a key's value (a missing key counts as empty)",
 		Args:  cobra.RangeArgs(1, 2),
+
+		ValidArgsFunction: conn.keys(),
 	}
 	return writeCommand(conn, cmd, func(args []string, value string) (kv.Op, error) { return kv.Append(args[0], value), nil })
 }
@@ -108,8 +137,10 @@ func newAppendCommand(conn *connection) *cobra.Command {
 func newCasCommand(conn *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cas KEY VERSION [VALUE]",
-		Short: "Set a key's value if its version is VERSION (0: if it is not there)",
+		Short: "Set a key's value if its version is VERSION (0: if the key is missing)",
 		Args:  cobra.RangeArgs(2, 3),
+
+		ValidArgsFunction: conn.keys(),
 	}
 	return writeCommand(conn, cmd, func(args []string, value string) (kv.Op, error) {
 		version, err := parseVersion(args[1])
@@ -123,15 +154,17 @@ func newDelCommand(conn *connection) *cobra.Command {
 		Use:   "del KEY",
 		Short: "Remove a key",
 		Args:  cobra.ExactArgs(1),
+
+		ValidArgsFunction: conn.keys(),
 	}
-	cmd.Flags().StringVar(&version, "version", "", "only if the key's version is this")
+	cmd.Flags().StringVar(&version, "version", "", "remove the key only if its version is this")
 	return writeCommand(conn, cmd, func(args []string, _ string) (kv.Op, error) {
 		if version == "" {
 			return kv.Delete(args[0]), nil
 		}
 		v, err := parseVersion(version)
 		if err == nil && v == 0 {
-			err = usageError("version 0 stands for a key that is not there, and cannot be removed")
+			err = usageError("version 0 stands for a missing key, and a missing key cannot be removed")
 		}
 		return kv.Delete(args[0]).IfVersion(v), err
 	})
@@ -145,16 +178,16 @@ func parseVersion(s string) (uint64, error) {
 	return version, nil
 }
 
-// writeCommand completes a command that writes; what it writes op says, from
-// the arguments and the value that is the last of them, or comes from standard input.
+// writeCommand completes a command that writes. op makes the operation from the
+// arguments and the value, which is the last argument or comes from standard input.
 func writeCommand(conn *connection, cmd *cobra.Command, op func(args []string, value string) (kv.Op, error)) *cobra.Command {
 	var idempotencyKey string
-	cmd.Flags().StringVar(&idempotencyKey, "idempotency-key", "", "all writes of KEY under one are one (default: a new one for each)")
-	valueAt := map[string]int{"put": 1, "append": 1, "cas": 2}[cmd.Name()] // 0: it takes none
+	cmd.Flags().StringVar(&idempotencyKey, "idempotency-key", "", "all writes of KEY with one idempotency key are one write (default: a new key for each command)")
+	valueAt := map[string]int{"put": 1, "append": 1, "cas": 2}[cmd.Name()] // 0: no value
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var value string
 		if _, err := op(args, ""); err != nil {
-			return err // before anything is read
+			return err // before standard input is read
 		}
 		if valueAt > 0 {
 			var err error
@@ -166,7 +199,7 @@ func writeCommand(conn *connection, cmd *cobra.Command, op func(args []string, v
 		if err != nil {
 			return err
 		}
-		return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+		return conn.use(cmd, readFirst, func(ctx context.Context, client *httpkv.Client) error {
 			version, err := client.Do(ctx, httpkv.Write{Op: write, IdempotencyKey: idempotencyKey})
 			if err == nil && valueAt > 0 {
 				fmt.Fprintln(cmd.OutOrStdout(), version)
@@ -177,7 +210,10 @@ func writeCommand(conn *connection, cmd *cobra.Command, op func(args []string, v
 	return cmd
 }
 
-// valueOf returns the value that an argument gives, or standard input.
+// readFirst is the advice for a write whose key is not known.
+const readFirst = "raftlab kv get shows the key"
+
+// valueOf returns the value, from an argument or from standard input.
 func valueOf(cmd *cobra.Command, rest []string) (string, error) {
 	if len(rest) == 1 && rest[0] != "-" {
 		return rest[0], nil
@@ -185,7 +221,7 @@ func valueOf(cmd *cobra.Command, rest []string) (string, error) {
 	return readInput(cmd, httpkv.Limits.Value, "value")
 }
 
-// readInput reads standard input, and no more of it than shows that it is too large.
+// readInput reads standard input, and at most one byte over the limit.
 func readInput(cmd *cobra.Command, limit int, what string) (string, error) {
 	input, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), int64(limit)+1))
 	if err != nil {
@@ -201,10 +237,16 @@ func newTxnCommand(conn *connection) *cobra.Command {
 	return &cobra.Command{
 		Use:   "txn",
 		Short: "Carry out a transaction, from standard input (serve --groups)",
-		Long: `Carry out a transaction over any keys, which is read from standard input as JSON: if
-all comparisons hold, the operations of success, else those of failure, at one
-moment. What came of it is printed as JSON; the exit code is 2 if a comparison did
-not hold. A transaction is not tried again when its answer is lost.`,
+		Long: `Carry out a transaction over any keys. The command reads the transaction from
+standard input, as JSON. If all comparisons hold, the operations of success are
+carried out, else the operations of failure, all at one moment. The command prints
+the results as JSON. The exit code is 2 if a comparison did not hold.
+
+Keys and values are text. For other bytes write key_base64 and value_base64 in
+place of key and value.
+
+The command repeats a transaction only while the server has certainly not begun it.
+After a lost answer the outcome is open, and the command says so.`,
 		Example: `  echo '{"compare": [{"key": "a", "version": 3}],
          "success": [{"put": {"key": "a", "value": "new"}}, {"delete": {"key": "b"}}],
          "failure": [{"get": {"key": "a"}}]}' | raftlab kv txn`,
@@ -214,7 +256,7 @@ not hold. A transaction is not tried again when its answer is lost.`,
 			if err != nil {
 				return err
 			}
-			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+			return conn.use(cmd, compareFirst, func(ctx context.Context, client *httpkv.Client) error {
 				answer, err := client.Txn(ctx, []byte(transaction))
 				if err != nil {
 					return err
@@ -228,27 +270,40 @@ not hold. A transaction is not tried again when its answer is lost.`,
 	}
 }
 
+// compareFirst is the advice for a transaction with an open outcome.
+const compareFirst = "read a key that the transaction changes before you repeat the command (a transaction that compares the versions of the keys it changes can be repeated safely)"
+
 // scanOptions are the flags of scan.
 type scanOptions struct {
 	start, end, prefix string
 	limit              int
 	asJSON, keysOnly   bool
+	// cut is the length of the longest key and value that is printed whole; 0: any.
+	cut int
 }
+
+// terminalCut keeps a large value from filling a terminal.
+const terminalCut = 200
 
 func newScanCommand(conn *connection) *cobra.Command {
 	var o scanOptions
 	cmd := &cobra.Command{
 		Use:   "scan",
 		Short: "Print keys, versions and values in the order of the keys",
-		Long: `Print keys, versions and values in the order of the keys, a line each, with tabs
-between. Keys and values that are not plain printable text are quoted as in Go. With
---json a line is an object, with key_base64 or value_base64 where the bytes are not UTF-8.`,
+		Long: `Print keys, versions and values in the order of the keys. Each key has a line of
+fields with tabs between. Keys and values are quoted as in Go unless all their
+characters are printable. On a terminal a value of more than 200 bytes is cut. With
+--json each line is an object, with key_base64 or value_base64 for bytes that are
+not UTF-8.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.limit < 0 {
 				return usageError("--limit is %d; want at least 0", o.limit)
 			}
-			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+			if isTerminal(cmd.OutOrStdout()) {
+				o.cut = terminalCut
+			}
+			return conn.use(cmd, nothing, func(ctx context.Context, client *httpkv.Client) error {
 				out := bufio.NewWriter(cmd.OutOrStdout())
 				if err := o.scan(ctx, client, out); err != nil {
 					return err
@@ -259,9 +314,9 @@ between. Keys and values that are not plain printable text are quoted as in Go. 
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.start, "start", "", "the first key")
-	f.StringVar(&o.end, "end", "", "the key to end before")
-	f.StringVar(&o.prefix, "prefix", "", "only keys that begin so")
-	f.IntVar(&o.limit, "limit", 0, "at most so many keys; 0: all")
+	f.StringVar(&o.end, "end", "", "end before this key")
+	f.StringVar(&o.prefix, "prefix", "", "only keys with this prefix")
+	f.IntVar(&o.limit, "limit", 0, "the most keys to print; 0: all")
 	f.BoolVar(&o.asJSON, "json", false, "print a JSON object a line")
 	f.BoolVar(&o.keysOnly, "keys", false, "print the keys alone")
 	return cmd
@@ -299,14 +354,26 @@ func (o scanOptions) print(out io.Writer, p kv.Pair) error {
 		return json.NewEncoder(out).Encode(httpkv.ItemOf(p))
 	}
 	if o.keysOnly {
-		_, err := fmt.Fprintln(out, printable(p.Key))
+		_, err := fmt.Fprintln(out, o.shorten(p.Key))
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s\t%d\t%s\n", printable(p.Key), p.Version, printable(p.Value))
+	_, err := fmt.Fprintf(out, "%s\t%d\t%s\n", o.shorten(p.Key), p.Version, o.shorten(p.Value))
 	return err
 }
 
-// printable returns s, quoted if it would not be seen as it is.
+// shorten returns s printable, and cut if s is too long for a terminal.
+func (o scanOptions) shorten(s string) string {
+	if o.cut == 0 || len(s) <= o.cut {
+		return printable(s)
+	}
+	end := o.cut
+	for end > o.cut-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end-- // cut between characters
+	}
+	return fmt.Sprintf("%s... (%d bytes)", printable(s[:end]), len(s))
+}
+
+// printable returns s, quoted unless all its characters are printable.
 func printable(s string) string {
 	if !utf8.ValidString(s) || s == "" || s[0] == '"' {
 		return strconv.Quote(s)

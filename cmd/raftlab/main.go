@@ -7,6 +7,9 @@
 //	raftlab replica stop 2 break it
 //	raftlab status         look at it
 //	raftlab shards         which group has which shard (serve --groups)
+//	raftlab check h.jsonl  check a recorded history for linearizability
+//	raftlab sim ./raft     run Go tests in virtual time, each seed a repeatable world
+//	raftlab version        the version and the build
 //
 // See docs/serve.md, or raftlab help.
 package main
@@ -20,19 +23,20 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes, of all subcommands.
+// Exit codes of all subcommands. A command that a signal ended exits with 128 and
+// the signal's number.
 const (
 	exitOK          = 0
-	exitNotFound    = 1  // kv: the key is not there
+	exitNotFound    = 1  // kv: the store does not hold the key
 	exitMismatch    = 2  // kv: the key has another version
-	exitUnavailable = 3  // kv, replica, status: no answer, or no leader, in time
-	exitRefused     = 4  // kv, replica: the server refuses the request as it is
-	exitFailure     = 70 // anything else that went wrong
+	exitUnavailable = 3  // kv, replica, status, shards: no answer, or no leader, in time
+	exitRefused     = 4  // kv, replica, shards: the server refuses the request
 	exitUsage       = 64 // the command line is wrong
+	exitFailure     = 70 // any other failure
 )
 
-// exitError is an error with an exit code of its own. One without a cause says
-// nothing: all has been said.
+// exitError is an error with an exit code. An error without a cause prints
+// nothing, because the command has printed all there is to say.
 type exitError struct {
 	code  int
 	cause error
@@ -46,7 +50,7 @@ func (e *exitError) Error() string {
 }
 func (e *exitError) Unwrap() error { return e.cause }
 
-// ExitCode is the code to end with.
+// ExitCode returns the code to end with.
 func (e *exitError) ExitCode() int { return e.code }
 
 func usageError(format string, args ...any) error {
@@ -72,11 +76,15 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newCheckCommand())
 	root.AddCommand(newShardsCommand())
 	root.AddCommand(newSimCommand())
+	root.AddCommand(newVersionCommand())
+	root.Version = readBuildInfo().String()
+	root.SetVersionTemplate("{{.Version}}\n")
+	completeFlags(root)
 	return root
 }
 
-// run runs a command and returns its exit code. An error that says nothing of
-// it comes from cobra or pflag, and so is about the command line.
+// run runs a command and returns its exit code. An error without an exit code
+// comes from cobra or pflag and concerns the command line.
 func run(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -92,7 +100,7 @@ func run(ctx context.Context, root *cobra.Command, args []string) int {
 		fmt.Fprintf(root.ErrOrStderr(), "raftlab: %s\n", why)
 	}
 	if code == exitUsage {
-		fmt.Fprintln(root.ErrOrStderr(), "raftlab help, or --help after a command, shows how it is used")
+		fmt.Fprintln(root.ErrOrStderr(), "raftlab help, or --help after a command, shows the usage")
 	}
 	return code
 }

@@ -17,11 +17,13 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/httpkv"
 )
 
-// asCommand has the test binary be the raftlab command, so that tests run it as a
-// process.
+// asCommand makes the test binary the raftlab command, so that tests run the
+// command as a process.
 const asCommand = "RAFTLAB_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -75,12 +77,8 @@ func startAs(t *testing.T, cmd *exec.Cmd) *server {
 	s := &server{T: t, cmd: cmd}
 	s.cmd.Stderr = &s.logs
 	out, err := s.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, s.cmd.Start())
 	t.Cleanup(func() { s.cmd.Process.Kill() })
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
@@ -96,16 +94,14 @@ func startAs(t *testing.T, cmd *exec.Cmd) *server {
 // end sends a signal and waits until the server has ended.
 func (s *server) end(sig syscall.Signal) *os.ProcessState {
 	s.Helper()
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		s.Fatal(err)
-	}
+	require.NoError(s, s.cmd.Process.Signal(sig))
 	s.cmd.Wait()
 	return s.cmd.ProcessState
 }
 
 func (s *server) client() *httpkv.Client { return &httpkv.Client{BaseURL: s.url} }
 
-// outcome is what came of a command.
+// outcome is the result of a command.
 type outcome struct {
 	code     int
 	out, err string
@@ -133,9 +129,7 @@ func raftlab(t *testing.T, stdin io.Reader, args ...string) outcome {
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer l.Close()
 	return l.Addr().String()
 }
@@ -186,7 +180,7 @@ func TestCommands(t *testing.T) {
 		{"append over the limit", []string{"kv", "append", "v", "w"}, "", outcome{code: exitRefused, err: "1048576 bytes"}},
 		{"empty key", []string{"kv", "get", ""}, "", outcome{code: exitRefused, err: "empty"}},
 		{"no key", []string{"kv", "get"}, "", outcome{code: exitUsage, err: "arg"}},
-		{"no verb", []string{"kv"}, "", outcome{code: exitUsage, err: "kv what?"}},
+		{"no command", []string{"kv"}, "", outcome{code: exitUsage, err: "kv needs a command"}},
 		{"unknown flag", []string{"kv", "get", "a", "--colour"}, "", outcome{code: exitUsage, err: "--colour"}},
 		{"bad version", []string{"kv", "cas", "a", "x", "1"}, "", outcome{code: exitUsage, err: `"x"`}},
 		{"stop", []string{"replica", "stop", "2"}, "", outcome{}},
@@ -197,47 +191,40 @@ func TestCommands(t *testing.T) {
 		{"no such replica", []string{"replica", "stop", "4"}, "", outcome{code: exitRefused, err: "1 to 3"}},
 	} {
 		got := s.raftlab(strings.NewReader(step.stdin), step.args...)
-		if got.code != step.want.code || got.out != step.want.out || !strings.Contains(got.err, step.want.err) || step.want.err == "" && got.err != "" {
-			t.Fatalf("%s: raftlab %.60q\ngot  %+v\nwant %+v", step.name, step.args, got, step.want)
-		}
+		require.Equal(t, step.want.code, got.code, "%s: exit code; %s", step.name, got.err)
+		require.Equal(t, step.want.out, got.out, "%s: output", step.name)
+		require.Contains(t, got.err, step.want.err, step.name)
+		require.Equal(t, step.want.err == "", got.err == "", "%s: errors: %s", step.name, got.err)
 	}
-	if got := s.raftlab(nil, "status"); got.code != 0 || !strings.Contains(got.out, "leader") || strings.Count(got.out, "running") != 3 {
-		t.Errorf("status: %+v", got)
-	}
-	if state := s.end(syscall.SIGTERM); state.ExitCode() != 0 {
-		t.Errorf("after SIGTERM: %v\n%s", state, &s.logs)
-	}
+	got := s.raftlab(nil, "status")
+	require.Zero(t, got.code, got.err)
+	require.Contains(t, got.out, "leader")
+	require.Equal(t, 3, strings.Count(got.out, "running"), got.out)
+	require.Zero(t, s.end(syscall.SIGTERM).ExitCode(), "after SIGTERM: %s", &s.logs)
 }
 
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	got := raftlab(t, nil, "kv", "get", "a", "--server", "http://"+freeAddress(t), "--timeout", "100ms")
-	if got.code != exitUnavailable || !strings.Contains(got.err, "not available") {
-		t.Errorf("without a server: %+v", got)
-	}
+	require.Equal(t, exitUnavailable, got.code, got.err)
+	require.Contains(t, got.err, "not available")
 	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--patience", "300ms")
 	for _, n := range []string{"1", "3"} {
-		if got := s.raftlab(nil, "replica", "stop", n); got.code != 0 {
-			t.Fatalf("stop %s: %+v", n, got)
-		}
+		got := s.raftlab(nil, "replica", "stop", n)
+		require.Zero(t, got.code, got.err)
 	}
-	if got := s.raftlab(nil, "kv", "put", "a", "1", "--timeout", "1s"); got.code != exitUnavailable || !strings.Contains(got.err, "1 of 3 replicas run") {
-		t.Errorf("without a majority: %+v", got)
-	}
+	got = s.raftlab(nil, "kv", "put", "a", "1", "--timeout", "1s")
+	require.Equal(t, exitUnavailable, got.code, got.err)
+	require.Contains(t, got.err, "1 of 3 replicas run")
 	resp, err := http.Get(s.url + "/v1/kv/a")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("without a majority: %s, Retry-After %q", resp.Status, resp.Header.Get("Retry-After"))
-	}
-	if got := s.raftlab(nil, "replica", "start", "3"); got.code != 0 {
-		t.Fatalf("start: %+v", got)
-	}
-	if got := s.raftlab(nil, "kv", "put", "a", "1"); got.code != 0 {
-		t.Errorf("with a majority again: %+v", got)
-	}
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.NotEmpty(t, resp.Header.Get("Retry-After"))
+	got = s.raftlab(nil, "replica", "start", "3")
+	require.Zero(t, got.code, got.err)
+	got = s.raftlab(nil, "kv", "put", "a", "1")
+	require.Zero(t, got.code, "with a majority again: %s", got.err)
 }
 
 func TestServeRefuses(t *testing.T) {
@@ -259,33 +246,26 @@ func TestServeRefuses(t *testing.T) {
 		{"too many replicas", []string{"--replicas", "100"}, exitUsage, "--replicas is 100; want 1 to 9"},
 		{"log level", []string{"--log-level", "loud"}, exitUsage, `"loud"`},
 		{"log format", []string{"--log-format", "xml"}, exitUsage, `"xml"`},
+		{"allowed host", []string{"--allow-host", "http://store.example/"}, exitUsage, "--allow-host"},
 		{"argument", []string{"now"}, exitUsage, "now"},
 	} {
 		got := raftlab(t, nil, append([]string{"serve"}, tt.args...)...)
-		if got.code != tt.code || !strings.Contains(got.err, tt.err) {
-			t.Errorf("%s: exit code %d, %q; want %d and %q", tt.name, got.code, got.err, tt.code, tt.err)
-		}
+		require.Equal(t, tt.code, got.code, "%s: %s", tt.name, got.err)
+		require.Contains(t, got.err, tt.err, tt.name)
 	}
-	if state := s.end(syscall.SIGINT); state.ExitCode() != 0 {
-		t.Errorf("after SIGINT: %v\n%s", state, &s.logs)
-	}
+	require.Zero(t, s.end(syscall.SIGINT).ExitCode(), "after SIGINT: %s", &s.logs)
 	got := raftlab(t, nil, "serve", "--data", data, "--replicas", "5")
-	if got.code != exitFailure || !strings.Contains(got.err, "made with --replicas 3") {
-		t.Errorf("another number of replicas: %+v", got)
-	}
+	require.Equal(t, exitFailure, got.code)
+	require.Contains(t, got.err, "made with --replicas 3")
 }
 
-// TestNumbersOfReplicas: any number there may be is served, in good English.
+// serve takes any number of replicas, and greets in good English.
 func TestNumbersOfReplicas(t *testing.T) {
 	t.Parallel()
 	for number, words := range map[string]string{"1": "1 replica serves on", "2": "2 replicas serve on", "5": "5 replicas serve on"} {
 		s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--replicas", number)
-		if !strings.Contains(s.greeting, words) {
-			t.Errorf("%s replicas: %q", number, s.greeting)
-		}
-		if got := s.raftlab(nil, "kv", "put", "a", "1"); got.out != "1\n" {
-			t.Errorf("%s replicas: %+v", number, got)
-		}
+		require.Contains(t, s.greeting, words)
+		require.Equal(t, "1\n", s.raftlab(nil, "kv", "put", "a", "1").out)
 		s.end(syscall.SIGTERM)
 	}
 }
@@ -306,10 +286,10 @@ func Example_help() {
 	//
 	// Flags:
 	//   -h, --help                     help for put
-	//       --idempotency-key string   all writes of KEY under one are one (default: a new one for each)
+	//       --idempotency-key string   all writes of KEY with one idempotency key are one write (default: a new key for each command)
 	//
 	// Global Flags:
 	//       --server string      the server's URL (also: RAFTLAB_SERVER) (default "http://127.0.0.1:8400")
-	//       --timeout duration   how long to try when there is no answer, or no leader (default 10s)
+	//       --timeout duration   how long to try while there is no answer, or no leader (default 10s)
 	// 0
 }

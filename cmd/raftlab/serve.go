@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -59,11 +58,11 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 		Example: `  raftlab serve
   raftlab serve --groups 3
   raftlab serve --replicas 5 --data /var/lib/raftlab --listen 127.0.0.1:0`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			ctx, stop := untilSignal(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			context.AfterFunc(ctx, stop) // so that a second signal ends it at once
 			if err := o.validate(cmd.Flags().Changed); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"text/tabwriter"
 
@@ -22,28 +23,31 @@ func newShardsCommand() *cobra.Command {
 		Long: `Show and change which group of a running server (serve --groups) has which shard.
 The store goes on serving while shards move.
 
-join and leave spread the shards again, evenly, and move as few as they can; move
-gives one shard to a group, until groups join or leave. They print the number of
-the configuration that says so; list shows how far it has come.`,
+join and leave spread the shards evenly again, with as few moves as possible. move
+gives one shard to a group, until groups join or leave. All three print the number
+of the configuration with the change, and list shows its progress.`,
 		Args: cobra.NoArgs,
 		RunE: list.RunE,
 	}
+	cmd.Flags().AddFlagSet(list.Flags())
 	conn.addFlags(cmd)
 	cmd.AddCommand(list, newMoveCommand(conn))
 	for verb, short := range map[string]string{
-		"join":  "Give groups their part of the shards",
-		"leave": "Have groups give their shards to the others",
+		"join":  "Make groups members, with their part of the shards",
+		"leave": "End the membership of groups, and spread their shards over the others",
 	} {
 		cmd.AddCommand(&cobra.Command{
 			Use:   verb + " GROUP...",
 			Short: short,
 			Args:  cobra.MinimumNArgs(1),
+
+			ValidArgsFunction: conn.groups(verb),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				groups, err := integers("group", args)
 				if err != nil {
 					return err
 				}
-				return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+				return conn.use(cmd, seeShards, func(ctx context.Context, client *httpkv.Client) error {
 					config, err := client.ChangeGroups(ctx, verb, groups)
 					return printConfig(cmd, config, err)
 				})
@@ -58,6 +62,8 @@ func newMoveCommand(conn *connection) *cobra.Command {
 		Use:   "move SHARD GROUP",
 		Short: "Give a shard to a group",
 		Args:  cobra.ExactArgs(2),
+
+		ValidArgsFunction: conn.shardThenGroup(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			shard, err := integers("shard", args[:1])
 			if err != nil {
@@ -67,7 +73,7 @@ func newMoveCommand(conn *connection) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.use(cmd, func(ctx context.Context, client *httpkv.Client) error {
+			return conn.use(cmd, seeShards, func(ctx context.Context, client *httpkv.Client) error {
 				config, err := client.MoveShard(ctx, shard[0], group[0])
 				return printConfig(cmd, config, err)
 			})
@@ -98,8 +104,8 @@ func newShardsListCommand(conn *connection) *cobra.Command {
 	return newShowCommand(conn, "list", "Show which group has which shard", (*httpkv.Client).Layout, printLayout)
 }
 
-func printLayout(cmd *cobra.Command, l httpkv.Layout) error {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+func printLayout(out io.Writer, l httpkv.Layout) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "configuration %d\n\nSHARD\tGROUP\tSTATE\tKEYS\n", l.Config)
 	for _, s := range l.Shards {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%d\n", s.Shard, orNone(s.Group), s.State, s.Keys)

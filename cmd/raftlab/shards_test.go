@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/httpkv"
 	"raftlab/internal/testkit"
 )
@@ -21,9 +23,7 @@ func TestShardsCommands(t *testing.T) {
 	s := startServer(t, "--data", data, "--listen", "127.0.0.1:0", "--groups", "2", "--replicas", "1")
 	layout := func() (l httpkv.Layout) {
 		got := s.raftlab(nil, "shards", "list", "--json")
-		if err := json.Unmarshal([]byte(got.out), &l); err != nil {
-			t.Fatalf("%v: %+v", err, got)
-		}
+		require.NoError(t, json.Unmarshal([]byte(got.out), &l), got.err)
 		return l
 	}
 	testkit.WaitFor(t, 10*time.Second, "the groups to join", func() bool { return layout().Config == 1 })
@@ -52,9 +52,9 @@ func TestShardsCommands(t *testing.T) {
 		{args: "status", out: "controller"},
 	} {
 		got := s.raftlab(nil, strings.Fields(step.args)...)
-		if got.code != step.code || !strings.Contains(got.out, step.out) || !strings.Contains(got.err, step.err) {
-			t.Errorf("raftlab %s: %+v; want exit code %d, output %q and error %q", step.args, got, step.code, step.out, step.err)
-		}
+		require.Equal(t, step.code, got.code, "raftlab %s: %s", step.args, got.err)
+		require.Contains(t, got.out, step.out, "raftlab %s", step.args)
+		require.Contains(t, got.err, step.err, "raftlab %s", step.args)
 	}
 	for _, step := range []struct {
 		txn  string
@@ -64,25 +64,21 @@ func TestShardsCommands(t *testing.T) {
 			outcome{out: `{"succeeded":true,"results":[{"status":"ok"},{"status":"ok","value":"12","version":2}]}` + "\n"}},
 		{`{"compare":[{"key":"b","version":0,"result":"NOT_EQUAL"}],"failure":[{"get":{"key":"b"}}]}`,
 			outcome{code: exitMismatch, out: `{"succeeded":false,"results":[{"status":"not_found"}]}` + "\n"}},
+		{`{"success":[{"put":{"key_base64":"/w==","value_base64":"AP8="}},{"get":{"key_base64":"/w=="}}]}`,
+			outcome{out: `{"succeeded":true,"results":[{"status":"ok","version":1},{"status":"ok","value_base64":"AP8=","version":1}]}` + "\n"}},
+		{"{\"success\":[{\"get\":{\"key\":\"\xff\"}}]}",
+			outcome{code: exitRefused, err: "raftlab: the transaction: byte 27 is not UTF-8; other bytes go into fields in base64\n"}},
 		{`{"compare":[]`, outcome{code: exitRefused, err: "raftlab: the transaction: byte 13: unexpected end of JSON input\n"}},
 	} {
-		if got := s.raftlab(strings.NewReader(step.txn), "kv", "txn"); got != step.want {
-			t.Errorf("raftlab kv txn of %s: %+v; want %+v", step.txn, got, step.want)
-		}
+		require.Equal(t, step.want, s.raftlab(strings.NewReader(step.txn), "kv", "txn"), step.txn)
 	}
-	if l := layout(); l.Shards[0].Group != 1 {
-		t.Errorf("shard 0 was moved to group 1; it is at %+v", l.Shards[0])
-	}
-	if state := s.end(syscall.SIGTERM); state.ExitCode() != 0 {
-		t.Fatalf("after SIGTERM: %v\n%s", state, &s.logs)
-	}
-	if got := raftlab(t, nil, "serve", "--data", data, "--groups", "3"); got.code != exitFailure || !strings.Contains(got.err, "made for 2 groups") {
-		t.Errorf("another number of groups: %+v", got)
-	}
+	require.Equal(t, 1, layout().Shards[0].Group, "the group of shard 0, which was moved to group 1")
+	require.Zero(t, s.end(syscall.SIGTERM).ExitCode(), "after SIGTERM: %s", &s.logs)
+	got := raftlab(t, nil, "serve", "--data", data, "--groups", "3")
+	require.Equal(t, exitFailure, got.code)
+	require.Contains(t, got.err, "made for 2 groups")
 	s = startServer(t, "--data", data, "--listen", "127.0.0.1:0")
-	if got := s.raftlab(nil, "kv", "get", "a"); got.out != "12" {
-		t.Errorf("after a restart: %+v", got)
-	}
+	require.Equal(t, "12", s.raftlab(nil, "kv", "get", "a").out, "after a restart")
 	s.end(syscall.SIGTERM)
 }
 
@@ -90,16 +86,17 @@ func TestShardsCommands(t *testing.T) {
 func TestShardsOfAPlainStore(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--replicas", "1")
-	if got := s.raftlab(nil, "shards"); got.code != exitRefused || !strings.Contains(got.err, "serve --groups") {
-		t.Errorf("shards: %+v", got)
-	}
-	if got := s.raftlab(strings.NewReader(`{"success":[{"get":{"key":"a"}}]}`), "kv", "txn"); got.code != exitRefused || !strings.Contains(got.err, "serve --groups") {
-		t.Errorf("kv txn: %+v", got)
+	for _, got := range []outcome{
+		s.raftlab(nil, "shards"),
+		s.raftlab(strings.NewReader(`{"success":[{"get":{"key":"a"}}]}`), "kv", "txn"),
+	} {
+		require.Equal(t, exitRefused, got.code, got.err)
+		require.Contains(t, got.err, "serve --groups")
 	}
 	for _, groups := range []string{"0", "11", "-1"} {
-		if got := raftlab(t, nil, "serve", "--groups", groups); got.code != exitUsage || !strings.Contains(got.err, "--groups is "+groups+"; want 1 to 10") {
-			t.Errorf("--groups %s: %+v", groups, got)
-		}
+		got := raftlab(t, nil, "serve", "--groups", groups)
+		require.Equal(t, exitUsage, got.code)
+		require.Contains(t, got.err, "--groups is "+groups+"; want 1 to 10")
 	}
 	s.end(syscall.SIGTERM)
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"regexp"
 	"strings"
 	"syscall"
@@ -80,9 +79,9 @@ func newSimCommand() *cobra.Command {
 				return err
 			}
 			// Also if nobody reads the output any more, as in raftlab sim | head.
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+			ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 			defer stop()
-			return simError(f.main(ctx, args, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+			return orInterrupted(ctx, simError(f.main(ctx, args, cmd.OutOrStdout(), cmd.ErrOrStderr())))
 		},
 	}
 	fl := cmd.Flags()

@@ -106,7 +106,6 @@ func (c *Client) Do(ctx context.Context, w Write) (uint64, error) {
 	}
 	var body []byte
 	if method != http.MethodDelete {
-		header.Set("Content-Type", "application/octet-stream")
 		body = []byte(w.Op.Value)
 	}
 	got, err := c.send(ctx, call{method: method, path: PathOf(w.Op.Key), header: header, body: body, writes: true})
@@ -248,7 +247,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
-	writes bool
+	call   call
 	// unsure says that an earlier try may have taken effect without an answer.
 	unsure bool
 }
@@ -257,10 +256,7 @@ type answer struct {
 // sends. Nobody knows then how far a change came.
 func (a *answer) foreign(lacks string) error {
 	err := fmt.Errorf("%w: %s answered %d %s without %s", ErrForeign, a.host, a.status, http.StatusText(a.status), lacks)
-	if a.writes {
-		return &OpenError{Cause: err}
-	}
-	return err
+	return a.call.open(err, a.call.writes)
 }
 
 // empty checks an answer without content.
@@ -382,6 +378,9 @@ func (c *Client) try(ctx context.Context, do call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if do.writes { // or a proxy may add the type of a form
+		req.Header.Set("Content-Type", "application/octet-stream")
+	}
 	for name, values := range do.header {
 		req.Header[name] = values
 	}
@@ -391,6 +390,10 @@ func (c *Client) try(ctx context.Context, do call) (*answer, error) {
 	}
 	client.CheckRedirect = checkRedirect(client.CheckRedirect)
 	resp, err := client.Do(req)
+	var failed *url.Error
+	if errors.As(err, &failed) && errors.Is(err, ErrForeign) {
+		err = failed.Err // names the URLs itself
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -399,7 +402,7 @@ func (c *Client) try(ctx context.Context, do call) (*answer, error) {
 	if err == nil && len(body) > maxAnswer {
 		err = fmt.Errorf("%w: more than %d bytes", ErrForeign, maxAnswer)
 	}
-	return &answer{host: resp.Request.URL.Host, status: resp.StatusCode, header: resp.Header, body: body, writes: do.writes}, err
+	return &answer{host: resp.Request.URL.Host, status: resp.StatusCode, header: resp.Header, body: body, call: do}, err
 }
 
 // maxRedirects is net/http's own limit.

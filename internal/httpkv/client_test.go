@@ -165,7 +165,9 @@ func TestTransactionsAreNotRepeated(t *testing.T) {
 // is an error.
 func TestStopAfterALostAnswer(t *testing.T) {
 	for _, first := range []reply{lost, {status: 502}} {
-		require.NoError(t, play(t, first, stopped).client().ChangeReplica(t.Context(), 2, "stop"))
+		s := play(t, first, stopped)
+		require.NoError(t, s.client().ChangeReplica(t.Context(), 2, "stop"))
+		require.Equal(t, "application/octet-stream", s.requests[0].Header.Get("Content-Type"))
 	}
 	for _, replies := range [][]reply{{stopped}, {noLeader, stopped}} {
 		err := play(t, replies...).client().ChangeReplica(t.Context(), 2, "stop")
@@ -240,7 +242,9 @@ func TestForeignAnswers(t *testing.T) {
 	}
 	_, err := play(t, reply{status: 200, body: `{"version":7}`, header: []string{`ETag: "8"`}}).client().Do(t.Context(), put)
 	require.ErrorIs(t, err, httpkv.ErrForeign)
-	require.ErrorAs(t, err, new(*httpkv.OpenError), "nobody knows how far the write came")
+	var open *httpkv.OpenError
+	require.ErrorAs(t, err, &open, "nobody knows how far the write came")
+	require.NotEmpty(t, open.IdempotencyKey)
 }
 
 // A client waits as long as a Retry-After asks.

@@ -28,6 +28,7 @@ var notConverted = []string{
 	"examples/wordcount",
 	"internal/cluster",
 	"internal/labapi",
+	"internal/msgpack",
 	"kv",
 	"kvraft",
 	"labgob",

@@ -1,0 +1,49 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal syscall.Signal }
+
+func (i interrupted) Error() string { return fmt.Sprintf("interrupted (%v)", i.signal) }
+
+// ExitCode returns the code that shells give to a program that a signal ended.
+func (i interrupted) ExitCode() int { return 128 + int(i.signal) }
+
+// untilSignal returns a context that ends with the first of some signals. A second
+// signal ends the process at once. The function stop returns the signals to their
+// default.
+func untilSignal(parent context.Context, signals ...os.Signal) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	got := make(chan os.Signal, 1)
+	signal.Notify(got, signals...)
+	go func() { // ends with ctx
+		select {
+		case s := <-got:
+			number, _ := s.(syscall.Signal)
+			cancel(interrupted{number})
+		case <-ctx.Done():
+		}
+		signal.Stop(got)
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// orInterrupted gives the error of a command that a signal ended the exit code of
+// the signal.
+func orInterrupted(ctx context.Context, err error) error {
+	var by interrupted
+	if err == nil || !errors.As(context.Cause(ctx), &by) || by.signal == syscall.SIGPIPE {
+		return err
+	}
+	return &exitError{by.ExitCode(), err}
+}
