@@ -30,6 +30,7 @@ type Core struct {
 	electorate electorate
 	members    []NodeID // all of the newest configuration but this server, sorted
 	removedAt  uint64   // index of the configuration that this server was told it is no member of
+	wasMember  bool     // a committed configuration had this server
 
 	// Time, in ticks.
 	now              uint64 // since the start, without quiescent time
@@ -391,6 +392,7 @@ func (c *Core) commitTo(index uint64) {
 		panic(fmt.Sprintf("core: server %d: commitIndex %d would pass the log's end at %d", c.id, index, c.log.lastIndex()))
 	}
 	c.commitIndex = index
+	c.noteMembership()
 }
 
 // peer returns the leader's progress of a server; nil if it keeps none.

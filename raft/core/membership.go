@@ -113,13 +113,25 @@ func (c *Core) isLearner(id NodeID) bool {
 	return slices.Contains(cfg.Learners, id) && !cfg.IsVoter(id)
 }
 
-// isRemoved reports whether this server was a member and is none any more.
+// isRemoved reports whether this server was a member and is none any more. A
+// server that joins a cluster receives the configurations from before it was
+// added, and is not removed by them.
 func (c *Core) isRemoved() bool {
 	newest := c.newest()
 	if c.removedAt >= newest.index && c.removedAt > 0 {
 		return true
 	}
-	return newest.index > 0 && newest.index <= c.commitIndex && !newest.Contains(c.id)
+	return c.wasMember && newest.index > 0 && newest.index <= c.commitIndex && !newest.Contains(c.id)
+}
+
+// noteMembership notes whether a committed configuration has this server.
+func (c *Core) noteMembership() {
+	for i := range c.configs {
+		if c.wasMember {
+			return
+		}
+		c.wasMember = c.configs[i].index <= c.commitIndex && c.configs[i].Contains(c.id)
+	}
 }
 
 // loadConfigurations finds the configurations of a saved state.
@@ -147,6 +159,7 @@ func (c *Core) loadConfigurations(saved Persistent) error {
 		c.configs = append(c.configs, indexedConfiguration{e.Index, cfg})
 	}
 	c.configurationChanged()
+	c.noteMembership()
 	return nil
 }
 

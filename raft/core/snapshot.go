@@ -191,6 +191,7 @@ func (c *Core) restoreFromLeader(snap Snapshot) {
 	}
 	c.configs = []indexedConfiguration{{snap.LastIncludedIndex, cfg}}
 	c.configurationChanged()
+	c.noteMembership()
 }
 
 // handleInstallSnapshotReply continues with the next chunk, or with the entries
