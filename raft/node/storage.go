@@ -100,7 +100,7 @@ type State struct {
 
 // TermRun says that the entries from index First on, up to the next run, have
 // the same term.
-type TermRun struct{ First, Term uint64 }
+type TermRun = core.TermRun
 
 // Update is what changes in one group, in this order.
 type Update struct {

@@ -1,0 +1,311 @@
+// Package memnet is a network in memory for hosts of one process: the transport
+// for tests of services that import raft/node, with faults that a seed decides.
+//
+//	network := memnet.New(memnet.Options{Seed: 1})
+//	transport := network.Join(1) // of host 1
+//
+// Without latency and faults a message is delivered by the goroutine that sends
+// it. With latency a single goroutine delivers all messages, in the order of
+// their times.
+//
+// Tests in a testing/synctest bubble set a latency: a loop of proposals over a
+// network without latency never lets virtual time pass.
+package memnet
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// Options are the settings of a network. The zero value is a network without
+// faults and latency.
+type Options struct {
+	// Seed decides the fate of messages on faulty links.
+	Seed uint64
+	// Faults are those of every link; see [Network.SetFaults].
+	Faults Faults
+}
+
+// Faults are what happens to the messages of a link, in one direction.
+type Faults struct {
+	// Latency is how long each message takes, and Jitter what is added at most,
+	// drawn for each message. Messages with different delays overtake one another.
+	Latency, Jitter time.Duration
+	// Drop and Duplicate are the probabilities that a message is lost, and that
+	// it arrives a second time, each from 0 to 1.
+	Drop, Duplicate float64
+	// Cut loses every message.
+	Cut bool
+}
+
+// link is one direction between two hosts.
+type link struct{ from, to core.NodeID }
+
+// Network carries messages between the hosts that joined it. Its methods may be
+// called from any goroutine.
+type Network struct {
+	mu         sync.Mutex
+	rand       *rand.Rand
+	faults     Faults
+	links      map[link]Faults
+	transports map[core.NodeID]*Transport
+	deliveries deliveries
+	order      uint64
+	wake       chan struct{} // capacity 1: the first delivery has changed
+	running    bool          // the delivering goroutine runs
+}
+
+// New makes a network without hosts.
+func New(opts Options) *Network {
+	return &Network{
+		rand:       rand.New(rand.NewPCG(opts.Seed, 0)),
+		faults:     opts.Faults,
+		links:      make(map[link]Faults),
+		transports: make(map[core.NodeID]*Transport),
+		wake:       make(chan struct{}, 1),
+	}
+}
+
+// SetFaults sets the faults of all links.
+func (nw *Network) SetFaults(f Faults) {
+	nw.mu.Lock()
+	defer nw.mu.Unlock()
+	nw.faults = f
+	clear(nw.links)
+}
+
+// SetLink sets the faults of the link from one host to another.
+func (nw *Network) SetLink(from, to core.NodeID, f Faults) {
+	nw.mu.Lock()
+	defer nw.mu.Unlock()
+	nw.links[link{from, to}] = f
+}
+
+// Partition cuts the links between hosts that are not in the same part. Hosts
+// that no part names are in a part of their own, together. The other faults of
+// these links stay.
+func (nw *Network) Partition(parts ...[]core.NodeID) {
+	nw.mu.Lock()
+	defer nw.mu.Unlock()
+	part := make(map[core.NodeID]int)
+	for i, ids := range parts {
+		for _, id := range ids {
+			part[id] = i + 1
+		}
+	}
+	for from := range nw.transports {
+		for to := range nw.transports {
+			f := nw.faultsOf(link{from, to})
+			f.Cut = part[from] != part[to]
+			nw.links[link{from, to}] = f
+		}
+	}
+}
+
+// Heal mends every cut link.
+func (nw *Network) Heal() {
+	nw.mu.Lock()
+	defer nw.mu.Unlock()
+	for l, f := range nw.links {
+		f.Cut = false
+		nw.links[l] = f
+	}
+}
+
+func (nw *Network) faultsOf(l link) Faults {
+	if f, ok := nw.links[l]; ok {
+		return f
+	}
+	return nw.faults
+}
+
+// Join returns the transport of a host. A host that joins again, after its old
+// transport was closed, gets a new one.
+func (nw *Network) Join(id core.NodeID) *Transport {
+	return &Transport{network: nw, id: id}
+}
+
+// Transport is a host's place in a [Network].
+type Transport struct {
+	network  *Network
+	id       core.NodeID
+	receiver node.Receiver
+	delivers sync.WaitGroup // calls of the receiver
+	closed   bool           // under network.mu
+}
+
+var _ node.Transport = (*Transport)(nil)
+
+// Start makes the host reachable.
+func (t *Transport) Start(self node.Identity, receiver node.Receiver) error {
+	if self.Host != t.id {
+		return fmt.Errorf("memnet: host %d starts the transport of host %d", self.Host, t.id)
+	}
+	nw := t.network
+	nw.mu.Lock()
+	defer nw.mu.Unlock()
+	switch {
+	case t.closed:
+		return errors.New("memnet: the transport is closed")
+	case nw.transports[t.id] != nil:
+		return fmt.Errorf("memnet: host %d is on the network already", t.id)
+	}
+	t.receiver = receiver
+	nw.transports[t.id] = t
+	return nil
+}
+
+// SetPeer does nothing: hosts find one another by their ids.
+func (t *Transport) SetPeer(core.NodeID, string) {}
+
+// RemovePeer does nothing.
+func (t *Transport) RemovePeer(core.NodeID) {}
+
+// Address returns the host's name on the network.
+func (t *Transport) Address() string { return fmt.Sprintf("memnet:%d", t.id) }
+
+// Send delivers messages, or has them delivered later, as the link's faults say.
+func (t *Transport) Send(to core.NodeID, messages []node.Message) {
+	nw := t.network
+	nw.mu.Lock()
+	peer := nw.transports[to]
+	f := nw.faultsOf(link{t.id, to})
+	if t.closed || peer == nil || f.Cut {
+		nw.mu.Unlock()
+		return
+	}
+	if f == (Faults{}) {
+		peer.delivers.Add(1)
+		nw.mu.Unlock()
+		peer.receiver.Receive(t.id, messages)
+		peer.delivers.Done()
+		return
+	}
+	for _, m := range messages {
+		nw.schedule(link{t.id, to}, m, f)
+	}
+	nw.mu.Unlock()
+	select {
+	case nw.wake <- struct{}{}:
+	default:
+	}
+}
+
+// schedule decides a message's fate. nw.mu is held.
+func (nw *Network) schedule(l link, m node.Message, f Faults) {
+	copies := 1
+	if nw.rand.Float64() < f.Drop {
+		copies--
+	}
+	if nw.rand.Float64() < f.Duplicate {
+		copies++
+	}
+	for range copies {
+		delay := f.Latency
+		if f.Jitter > 0 {
+			delay += time.Duration(nw.rand.Int64N(int64(f.Jitter)))
+		}
+		nw.order++
+		heap.Push(&nw.deliveries, delivery{time.Now().Add(delay), nw.order, l, m})
+	}
+	if !nw.running && len(nw.deliveries) > 0 {
+		nw.running = true
+		go nw.deliverAll() // ends when the last host leaves
+	}
+}
+
+// deliverAll is the goroutine that delivers delayed messages.
+func (nw *Network) deliverAll() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait, ok := nw.deliverDue()
+		if !ok {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-nw.wake:
+		}
+	}
+}
+
+// deliverDue delivers what is due, and returns for how long nothing is. It
+// returns false if no host is left.
+func (nw *Network) deliverDue() (time.Duration, bool) {
+	nw.mu.Lock()
+	defer nw.mu.Unlock()
+	for {
+		if len(nw.transports) == 0 {
+			nw.deliveries, nw.running = nil, false
+			return 0, false
+		}
+		if len(nw.deliveries) == 0 {
+			return time.Hour, true
+		}
+		if wait := time.Until(nw.deliveries[0].due); wait > 0 {
+			return wait, true
+		}
+		d := heap.Pop(&nw.deliveries).(delivery)
+		peer := nw.transports[d.link.to]
+		if peer == nil || nw.faultsOf(d.link).Cut {
+			continue
+		}
+		peer.delivers.Add(1)
+		nw.mu.Unlock()
+		peer.receiver.Receive(d.link.from, []node.Message{d.message})
+		peer.delivers.Done()
+		nw.mu.Lock()
+	}
+}
+
+// Close takes the host off the network.
+func (t *Transport) Close() error {
+	nw := t.network
+	nw.mu.Lock()
+	t.closed = true
+	if nw.transports[t.id] == t {
+		delete(nw.transports, t.id)
+	}
+	nw.mu.Unlock()
+	select {
+	case nw.wake <- struct{}{}:
+	default:
+	}
+	t.delivers.Wait()
+	return nil
+}
+
+// delivery is a message on its way.
+type delivery struct {
+	due     time.Time
+	order   uint64
+	link    link
+	message node.Message
+}
+
+// deliveries is a heap of messages by time, and by order of sending.
+type deliveries []delivery
+
+func (d deliveries) Len() int { return len(d) }
+func (d deliveries) Less(i, j int) bool {
+	if !d[i].due.Equal(d[j].due) {
+		return d[i].due.Before(d[j].due)
+	}
+	return d[i].order < d[j].order
+}
+func (d deliveries) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
+func (d *deliveries) Push(x any)   { *d = append(*d, x.(delivery)) }
+func (d *deliveries) Pop() any {
+	last := (*d)[len(*d)-1]
+	*d = (*d)[:len(*d)-1]
+	return last
+}

@@ -1,0 +1,316 @@
+package node
+
+import (
+	"fmt"
+	"io"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"raftlab/raft/core"
+)
+
+// applyJob is what is handed to the state machine in one go: committed entries
+// with their proposals, or a snapshot to restore.
+type applyJob struct {
+	entries   []core.Entry
+	load      core.Range  // in place of entries: what is read from the storage
+	proposals []*proposal // in the order of the entries; nil where an entry is not from here
+	restore   *SnapshotHeader
+	bytes     int
+}
+
+// applier hands committed entries to the state machine, in order. The core puts
+// jobs in; a goroutine of the host's applying pool takes them out.
+type applier struct {
+	mu      sync.Mutex
+	jobs    []applyJob
+	bytes   int  // of the jobs and of the one under way
+	running bool // a goroutine works on the jobs
+	full    bool // the core waits for room
+	closed  bool
+
+	// Only the goroutine that works on the jobs touches these.
+	commands []Command
+	owners   []*proposal
+}
+
+// handOutCommitted moves what is committed from the core to the applier.
+func (n *Node) handOutCommitted() {
+	for n.core.HasToApply() {
+		if !n.applier.hasRoom(n.cfg.MaxApplyBytes) {
+			return
+		}
+		snap, entries := n.core.NextToApply(n.cfg.MaxBatchBytes)
+		job := applyJob{entries: entries}
+		switch {
+		case snap != nil:
+			header := n.incoming.committed
+			job.restore = &header
+		case len(entries) > 0:
+			job.proposals = n.claim(entries[0].Index, len(entries))
+			for i := range entries {
+				job.bytes += len(entries[i].Data)
+			}
+		default:
+			job.load = n.core.LoadToApply()
+			if job.load.Empty() {
+				return
+			}
+			job.proposals = n.claim(job.load.First, int(job.load.Last-job.load.First)+1)
+			job.bytes = n.cfg.MaxBatchBytes
+		}
+		n.addApplyJob(job)
+	}
+}
+
+// claim returns the proposals that wait for entries from first on.
+func (n *Node) claim(first uint64, count int) []*proposal {
+	var claimed []*proposal
+	for i := range count {
+		p := n.pending.take(first + uint64(i))
+		if p == nil {
+			continue
+		}
+		if claimed == nil {
+			claimed = make([]*proposal, count)
+		}
+		claimed[i] = p
+	}
+	return claimed
+}
+
+// hasRoom reports whether the applier takes another job. If not, the core is
+// poked when it does.
+func (a *applier) hasRoom(limit int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.full = a.bytes >= limit
+	return !a.full
+}
+
+func (n *Node) addApplyJob(job applyJob) {
+	a := &n.applier
+	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		n.abandon(job)
+		return
+	}
+	a.jobs = append(a.jobs, job)
+	a.bytes += job.bytes
+	start := !a.running
+	a.running = true
+	a.mu.Unlock()
+	if start {
+		n.ended.Add(1) // until there is nothing more to apply
+		n.host.appliers.add((*applyTask)(n))
+	}
+}
+
+// applyTask is a Node as a task of the applying pool.
+type applyTask Node
+
+func (t *applyTask) run() {
+	n := (*Node)(t)
+	var done applyJob
+	for range workerRounds {
+		job, ok := n.nextApplyJob(done)
+		if !ok {
+			n.ended.Done()
+			return
+		}
+		if err := n.applyJob(job); err != nil {
+			n.abandon(job)
+			n.stop(err)
+		}
+		done = job
+	}
+	n.applier.mu.Lock()
+	n.applier.bytes -= done.bytes
+	n.applier.mu.Unlock()
+	n.host.appliers.add((*applyTask)(n))
+}
+
+// nextApplyJob takes the next job, after done.
+func (n *Node) nextApplyJob(done applyJob) (applyJob, bool) {
+	a := &n.applier
+	a.mu.Lock()
+	a.bytes -= done.bytes
+	poke := a.full && a.bytes < n.cfg.MaxApplyBytes
+	if poke {
+		a.full = false
+	}
+	var job applyJob
+	ok := len(a.jobs) > 0 && !a.closed
+	if ok {
+		job = a.jobs[0]
+		a.jobs[0] = applyJob{}
+		a.jobs = a.jobs[1:]
+		if len(a.jobs) == 0 {
+			a.jobs = nil
+		}
+	} else {
+		a.running = false
+	}
+	a.mu.Unlock()
+	if poke {
+		n.poke()
+	}
+	return job, ok
+}
+
+// applyJob lets the state machine do one job.
+func (n *Node) applyJob(job applyJob) error {
+	if job.restore != nil {
+		if err := n.restore(*job.restore); err != nil {
+			return err
+		}
+		n.applied.advance(job.restore.Index)
+		n.snapshots = snapshotState{size: int64(job.restore.Size), busy: n.snapshots.busy}
+		n.host.events.add(Event{Kind: SnapshotInstalled, Group: n.cfg.Group, Index: job.restore.Index})
+		return nil
+	}
+	if !job.load.Empty() {
+		return n.applyStored(job)
+	}
+	return n.applyEntries(job)
+}
+
+// applyStored reads committed entries from the storage and applies them.
+func (n *Node) applyStored(job applyJob) error {
+	for next := job.load.First; next <= job.load.Last; {
+		entries, err := n.host.storage.Entries(n.cfg.Group, next, job.load.Last, n.cfg.MaxBatchBytes)
+		if err != nil {
+			return fmt.Errorf("raft: reading committed entries: %w", err)
+		}
+		part := applyJob{entries: entries, proposals: job.proposals}
+		if job.proposals != nil {
+			part.proposals = job.proposals[next-job.load.First:][:len(entries)]
+		}
+		for i := range entries {
+			part.bytes += len(entries[i].Data)
+		}
+		if err := n.applyEntries(part); err != nil {
+			return err
+		}
+		next += uint64(len(entries))
+	}
+	return nil
+}
+
+// applyEntries executes the commands and settles their proposals.
+func (n *Node) applyEntries(job applyJob) error {
+	a := &n.applier
+	commands, owners := a.commands[:0], a.owners[:0]
+	for i, e := range job.entries {
+		var owner *proposal
+		if job.proposals != nil {
+			owner = job.proposals[i]
+		}
+		if e.Type != core.Command || e.Index <= n.durable {
+			if owner != nil {
+				job.proposals[i] = nil // settled, and not abandoned later
+				n.settle(owner, Result{Index: e.Index, Term: e.Term}, nil)
+			}
+			continue
+		}
+		commands = append(commands, Command{Index: e.Index, Term: e.Term, Data: e.Data})
+		owners = append(owners, owner)
+	}
+	if len(commands) > 0 {
+		begun := time.Now()
+		if err := guard("Apply", func() error { n.machine.Apply(commands); return nil }); err != nil {
+			return err
+		}
+		n.stats.applies.observe(time.Since(begun))
+		n.stats.applied.Add(int64(len(commands)))
+	}
+	n.settleAll(commands, owners)
+	clear(job.proposals)
+	clear(commands)
+	clear(owners)
+	a.commands, a.owners = keep(commands), keep(owners)
+	n.applied.advance(job.entries[len(job.entries)-1].Index)
+	n.maybeSnapshot(job)
+	return nil
+}
+
+func keep[T any](s []T) []T {
+	if cap(s) > maxKept {
+		return nil
+	}
+	return s[:0]
+}
+
+func (n *Node) settleAll(commands []Command, owners []*proposal) {
+	count, bytes := 0, 0
+	for i, p := range owners {
+		if p == nil {
+			continue
+		}
+		c := &commands[i]
+		count++
+		bytes += len(p.data)
+		p.settle(Result{Index: c.Index, Term: c.Term, Data: c.Result}, nil)
+	}
+	if count > 0 {
+		n.room.leave(count, bytes)
+	}
+}
+
+// settle ends one proposal.
+func (n *Node) settle(p *proposal, result Result, err error) {
+	size := len(p.data)
+	p.settle(result, err)
+	n.room.leave(1, size)
+}
+
+// abandon ends the proposals of a job that is not carried out.
+func (n *Node) abandon(job applyJob) {
+	for _, p := range job.proposals {
+		if p != nil {
+			n.settle(p, Result{}, errUnknownStopped)
+		}
+	}
+}
+
+// closeApplier drops the jobs that have not begun.
+func (n *Node) closeApplier() {
+	a := &n.applier
+	a.mu.Lock()
+	a.closed = true
+	jobs := a.jobs
+	a.jobs = nil
+	a.mu.Unlock()
+	for _, job := range jobs {
+		n.abandon(job)
+	}
+}
+
+// restore reads the member's newest snapshot into the state machine.
+func (n *Node) restore(header SnapshotHeader) error {
+	r, err := n.host.storage.OpenSnapshot(n.cfg.Group)
+	if err != nil {
+		return fmt.Errorf("raft: opening the snapshot at index %d: %w", header.Index, err)
+	}
+	defer r.Close()
+	body := newCheckedReader(r)
+	if err := guard("Restore", func() error { return n.machine.Restore(body) }); err != nil {
+		return fmt.Errorf("raft: restoring the snapshot at index %d: %w", header.Index, err)
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil { // the state machine may leave a rest
+		return fmt.Errorf("raft: reading the snapshot at index %d: %w", header.Index, err)
+	}
+	return nil
+}
+
+// guard turns a panic of the state machine into an error.
+func guard(method string, f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Method: method, Value: fmt.Sprint(v), Stack: debug.Stack()}
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,165 @@
+package node
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"raftlab/raft/core"
+)
+
+// Member is a host that takes part in a group.
+type Member struct {
+	// ID is the host's id.
+	ID core.NodeID
+	// Address is where the host's transport is reached, of at most
+	// core.MaxAddressBytes.
+	Address string
+	// Learner members receive the log and do not vote (thesis 4.2.1).
+	Learner bool
+	// Priority ranks the voters: leadership moves to a voter of the highest
+	// priority once that voter has the whole log.
+	Priority uint8
+}
+
+// bootstrapIndex and bootstrapTerm are the place of the entry with the first
+// configuration. All first members store the same entry, as if a leader of that
+// term had replicated it.
+const bootstrapIndex, bootstrapTerm = 1, 1
+
+// Bootstrap begins a group: it stores the first configuration, which has these
+// members, in the storage of one of them. Each of the members is bootstrapped with
+// the same list, before it is started. The storage must not be in use by a host.
+// [Config.Members] does the same as part of Start.
+//
+// A group begins once. If the storage holds a state of the group, the error
+// matches [ErrBootstrapped] and the storage stays as it is.
+func Bootstrap(storage Storage, group GroupID, members []Member) error {
+	err := bootstrap(storage, group, members)
+	if err != nil {
+		err = fmt.Errorf("raft: bootstrapping group %d on host %d: %w", group, storage.Identity().Host, err)
+	}
+	return err
+}
+
+func bootstrap(storage Storage, group GroupID, members []Member) error {
+	if group == 0 {
+		return fmt.Errorf("%w: the group is 0, which means no group", ErrConfig)
+	}
+	cfg := configuration(members)
+	if err := checkBootstrap(storage.Identity().Host, cfg); err != nil {
+		return err
+	}
+	state, err := storage.Load(group)
+	if err != nil {
+		return err
+	}
+	if !state.empty() {
+		return ErrBootstrapped
+	}
+	return storage.Save([]Update{{
+		Group:     group,
+		HardState: &core.HardState{CurrentTerm: bootstrapTerm},
+		Entries: []core.Entry{{
+			Index: bootstrapIndex, Term: bootstrapTerm, Type: core.ConfigurationEntry, Data: cfg.Encode(),
+		}},
+	}})
+}
+
+// checkBootstrap refuses members that cannot begin a group on a host.
+func checkBootstrap(host core.NodeID, cfg core.Configuration) error {
+	if _, err := core.DecodeConfiguration(cfg.Encode()); err != nil {
+		return fmt.Errorf("%w: members: %w", ErrConfig, err)
+	}
+	if !cfg.Contains(host) {
+		return fmt.Errorf("%w: host %d is not among the members %v", ErrConfig, host, cfg.IDs())
+	}
+	return nil
+}
+
+// empty reports whether nothing was ever stored.
+func (s *State) empty() bool {
+	return s.HardState == (core.HardState{}) && s.Snapshot.Index == 0 && s.LastIndex == 0
+}
+
+// configuration is the core's form of a list of members.
+func configuration(members []Member) core.Configuration {
+	members = slices.Clone(members)
+	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	var cfg core.Configuration
+	for _, m := range members {
+		if m.Learner {
+			cfg.Learners = append(cfg.Learners, m.ID)
+		} else {
+			cfg.Voters = append(cfg.Voters, m.ID)
+		}
+		cfg.Members = append(cfg.Members, core.Member{ID: m.ID, Address: m.Address, Priority: m.Priority})
+	}
+	return cfg
+}
+
+// membersOf is the inverse of configuration. Members that are being removed are
+// not listed.
+func membersOf(cfg core.Configuration) []Member {
+	var members []Member
+	for _, list := range []struct {
+		ids     []core.NodeID
+		learner bool
+	}{{cfg.Voters, false}, {cfg.Learners, true}} {
+		for _, id := range list.ids {
+			m := cfg.Member(id)
+			members = append(members, Member{ID: id, Address: m.Address, Learner: list.learner, Priority: m.Priority})
+		}
+	}
+	return members
+}
+
+// loadGroup reads a group's state, and begins the group if there is none.
+func (h *Host) loadGroup(cfg *Config) (core.Persistent, SnapshotHeader, error) {
+	state, err := h.storage.Load(cfg.Group)
+	if err == nil && state.empty() {
+		if state, err = h.beginGroup(cfg); err != nil {
+			return core.Persistent{}, SnapshotHeader{}, err
+		}
+	}
+	if err != nil {
+		return core.Persistent{}, SnapshotHeader{}, err
+	}
+	saved := core.Persistent{
+		HardState: state.HardState,
+		Snapshot:  core.Snapshot{LastIncludedIndex: state.Snapshot.Index, LastIncludedTerm: state.Snapshot.Term},
+		Stored: &core.StoredLog{
+			CompactedIndex: state.CompactedIndex,
+			CompactedTerm:  state.CompactedTerm,
+			LastIndex:      state.LastIndex,
+			Terms:          state.Terms,
+		},
+	}
+	if data := state.Snapshot.Configuration; len(data) > 0 {
+		if saved.Snapshot.Configuration, err = core.DecodeConfiguration(data); err != nil {
+			return saved, state.Snapshot, fmt.Errorf("%w: the snapshot at index %d: %w", ErrDamaged, state.Snapshot.Index, err)
+		}
+	}
+	for _, index := range state.ConfigIndexes {
+		entries, err := h.storage.Entries(cfg.Group, index, index, 1)
+		if err != nil {
+			return saved, state.Snapshot, err
+		}
+		saved.Stored.Configurations = append(saved.Stored.Configurations, entries...)
+	}
+	return saved, state.Snapshot, nil
+}
+
+// beginGroup bootstraps a group, or leaves a joining member without a state.
+func (h *Host) beginGroup(cfg *Config) (State, error) {
+	switch {
+	case cfg.Join:
+		return State{}, nil
+	case len(cfg.Members) == 0:
+		return State{}, ErrNotBootstrapped
+	}
+	if err := bootstrap(h.storage, cfg.Group, cfg.Members); err != nil {
+		return State{}, err
+	}
+	return h.storage.Load(cfg.Group)
+}

@@ -1,0 +1,115 @@
+package node
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"raftlab/raft/core"
+)
+
+// EventKind tells what an [Event] reports.
+type EventKind uint8
+
+// The kinds of events, and the fields that each one sets beside Group.
+const (
+	// RoleChanged: the member's State or Term or the leader (Peer) has changed.
+	RoleChanged EventKind = iota + 1
+	// MembershipChanged: the configuration at Index is in force.
+	MembershipChanged
+	// SnapshotSaved: the member has saved a snapshot of its own at Index.
+	SnapshotSaved
+	// SnapshotInstalled: the state machine has the leader's snapshot at Index.
+	SnapshotInstalled
+	// PeerUp and PeerDown: the connection to host Peer. Group is 0.
+	PeerUp
+	PeerDown
+	// StorageStalled: a save has lasted longer than an election timeout. If the
+	// member led, it has stepped down. StorageRecovered: that save has ended.
+	StorageStalled
+	StorageRecovered
+	// MemberStopped: the member has stopped by itself because of Err.
+	MemberStopped
+)
+
+var eventNames = [...]string{
+	RoleChanged: "role changed", MembershipChanged: "membership changed",
+	SnapshotSaved: "snapshot saved", SnapshotInstalled: "snapshot installed",
+	PeerUp: "peer up", PeerDown: "peer down",
+	StorageStalled: "storage stalled", StorageRecovered: "storage recovered",
+	MemberStopped: "member stopped",
+}
+
+// String returns the kind in words.
+func (k EventKind) String() string {
+	if int(k) < len(eventNames) && eventNames[k] != "" {
+		return eventNames[k]
+	}
+	return fmt.Sprintf("EventKind(%d)", uint8(k))
+}
+
+// Event is something that operators and services want to know of.
+type Event struct {
+	Kind  EventKind
+	Group GroupID
+	State core.State
+	Term  uint64
+	Peer  core.NodeID
+	Index uint64
+	Err   error
+}
+
+// maxEvents bounds the events that wait for HostConfig.Observe.
+const maxEvents = 4096
+
+// notifier is the goroutine that calls HostConfig.Observe.
+type notifier struct {
+	observe func(Event)
+	queue   chan Event
+	stop    chan struct{}
+	dropped atomic.Int64
+	running sync.WaitGroup
+}
+
+func newNotifier(observe func(Event)) *notifier {
+	s := &notifier{observe: observe}
+	if observe != nil {
+		s.queue = make(chan Event, maxEvents)
+		s.stop = make(chan struct{})
+		s.running.Go(s.notifyAll)
+	}
+	return s
+}
+
+func (s *notifier) add(e Event) {
+	if s.observe == nil {
+		return
+	}
+	select {
+	case s.queue <- e:
+	default:
+		s.dropped.Add(1)
+	}
+}
+
+func (s *notifier) notifyAll() {
+	for {
+		select {
+		case e := <-s.queue:
+			s.observe(e)
+		case <-s.stop:
+			for len(s.queue) > 0 {
+				s.observe(<-s.queue)
+			}
+			return
+		}
+	}
+}
+
+// close delivers the events that have come, and ends the goroutine.
+func (s *notifier) close() {
+	if s.observe != nil {
+		close(s.stop)
+		s.running.Wait()
+	}
+}

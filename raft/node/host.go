@@ -1,0 +1,265 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"raftlab/raft/core"
+)
+
+// Host is one process's part in a cluster: one storage, one transport and any
+// number of groups. The number of its goroutines does not depend on the number
+// of groups. Methods may be called from any goroutine.
+type Host struct {
+	cfg       HostConfig
+	identity  Identity
+	storage   Storage
+	transport Transport
+	log       *slog.Logger
+
+	workers    *pool // run the cores
+	appliers   *pool // run the state machines
+	background *pool // read and write snapshots
+	loaders    *pool // read entries for members that are behind
+	saver      *saver
+	events     *notifier
+	stats      hostStats
+
+	stop    chan struct{} // closed by Close and by a failure
+	ticking sync.WaitGroup
+
+	groups atomic.Pointer[map[GroupID]*Node] // replaced, never changed
+
+	mu       sync.Mutex // held to replace groups
+	starting map[GroupID]bool
+	peers    peerTable
+	closed   bool
+	failure  error
+	closing  sync.Once
+	closeErr error
+}
+
+// NewHost starts a host without groups.
+func NewHost(cfg HostConfig) (*Host, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	h := &Host{
+		cfg:        cfg,
+		identity:   cfg.Storage.Identity(),
+		storage:    cfg.Storage,
+		transport:  cfg.Transport,
+		log:        cfg.Logger.With("host", uint64(cfg.Storage.Identity().Host)),
+		workers:    newPool(cfg.Workers),
+		appliers:   newPool(cfg.Workers),
+		background: newPool(cfg.MaxSnapshots),
+		loaders:    newPool(1),
+		events:     newNotifier(cfg.Observe),
+		stop:       make(chan struct{}),
+		starting:   make(map[GroupID]bool),
+	}
+	h.groups.Store(&map[GroupID]*Node{})
+	h.saver = newSaver(h)
+	if err := h.transport.Start(h.identity, (*receiver)(h)); err != nil {
+		return nil, errors.Join(fmt.Errorf("raft: starting the transport: %w", err), h.Close())
+	}
+	h.ticking.Go(h.tickAll)
+	return h, nil
+}
+
+// Identity returns the cluster and the host that the storage belongs to.
+func (h *Host) Identity() Identity { return h.identity }
+
+// Start starts the host's member of a group, from what the storage holds.
+func (h *Host) Start(cfg Config) (*Node, error) {
+	cfg.setDefaults()
+	if err := cfg.validate(h.cfg.TickInterval); err != nil {
+		return nil, err
+	}
+	if err := h.reserve(cfg.Group); err != nil {
+		return nil, err
+	}
+	n, err := h.open(cfg)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.starting, cfg.Group)
+	if err == nil && h.closed {
+		err = ErrStopped
+	}
+	if err != nil {
+		return nil, fmt.Errorf("raft: starting group %d on host %d: %w", cfg.Group, h.identity.Host, err)
+	}
+	h.replaceGroups(func(groups map[GroupID]*Node) { groups[cfg.Group] = n })
+	n.poke()
+	return n, nil
+}
+
+// reserve makes sure that a group is started once.
+func (h *Host) reserve(group GroupID) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.closed:
+		return fmt.Errorf("raft: host %d: %w", h.identity.Host, ErrStopped)
+	case h.starting[group] || (*h.groups.Load())[group] != nil:
+		return fmt.Errorf("raft: host %d: group %d: %w", h.identity.Host, group, ErrStarted)
+	}
+	h.starting[group] = true
+	return nil
+}
+
+// replaceGroups changes the set of running groups. h.mu is held.
+func (h *Host) replaceGroups(change func(map[GroupID]*Node)) {
+	groups := make(map[GroupID]*Node)
+	for id, n := range *h.groups.Load() {
+		groups[id] = n
+	}
+	change(groups)
+	h.groups.Store(&groups)
+}
+
+// forget takes a closed member out of the host.
+func (h *Host) forget(n *Node) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if (*h.groups.Load())[n.cfg.Group] == n {
+		h.replaceGroups(func(groups map[GroupID]*Node) { delete(groups, n.cfg.Group) })
+	}
+}
+
+// Group returns the host's running member of a group, nil if there is none.
+func (h *Host) Group(id GroupID) *Node { return (*h.groups.Load())[id] }
+
+// tickAll is the goroutine that gives all groups their time.
+func (h *Host) tickAll() {
+	ticker := time.NewTicker(h.cfg.TickInterval)
+	defer ticker.Stop()
+	dropped := time.Now()
+	for {
+		select {
+		case <-h.stop:
+			return
+		case <-ticker.C:
+		}
+		if now := time.Now(); now.Sub(dropped) > time.Second {
+			dropped = now
+			h.dropPeers()
+		}
+		busy := h.saver.busy()
+		for _, n := range *h.groups.Load() {
+			n.tick(busy)
+		}
+	}
+}
+
+// receiver is a Host as the Receiver of its transport.
+type receiver Host
+
+func (r *receiver) Receive(from core.NodeID, messages []Message) {
+	h := (*Host)(r)
+	groups := *h.groups.Load()
+	for len(messages) > 0 {
+		group := messages[0].Group
+		same := 1
+		for same < len(messages) && messages[same].Group == group {
+			same++
+		}
+		if n := groups[group]; n != nil {
+			n.receive(from, messages[:same])
+		} else {
+			h.stats.strangers.Add(int64(same))
+		}
+		messages = messages[same:]
+	}
+}
+
+func (r *receiver) PeerUp(id core.NodeID) {
+	(*Host)(r).events.add(Event{Kind: PeerUp, Peer: id})
+}
+
+func (r *receiver) PeerDown(id core.NodeID, reason error) {
+	h := (*Host)(r)
+	h.events.add(Event{Kind: PeerDown, Peer: id, Err: reason})
+	for _, n := range *h.groups.Load() {
+		n.call(func() { n.lostPeer(id) })
+	}
+}
+
+// fail stops a host whose storage no longer keeps what it is given. To go on
+// would acknowledge what may be lost, and to try again could report a lost
+// write as kept.
+func (h *Host) fail(err error) {
+	h.mu.Lock()
+	if h.failure == nil && !h.closed {
+		h.failure = err
+		h.log.Error("the host stops", "error", err)
+	}
+	groups := *h.groups.Load()
+	h.mu.Unlock()
+	for _, n := range groups {
+		n.stop(err)
+	}
+}
+
+// Err returns why the host stopped by itself; nil while it runs, and after Close.
+func (h *Host) Err() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failure
+}
+
+// Close stops all groups and the host, closes transport and storage, and returns
+// when the host's goroutines have ended. Close may be called at any time and
+// more than once, but not by a state machine.
+//
+// If the storage does not answer, Close returns after [HostConfig.CloseTimeout]
+// with an error that matches [ErrStalled]. The goroutine that waits for the
+// storage ends when the storage answers.
+func (h *Host) Close() error {
+	h.closing.Do(func() { h.closeErr = h.close() })
+	return h.closeErr
+}
+
+func (h *Host) close() error {
+	h.mu.Lock()
+	h.closed = true
+	groups := *h.groups.Load()
+	h.mu.Unlock()
+	close(h.stop)
+	h.ticking.Wait()
+	for _, n := range groups {
+		n.stop(nil)
+	}
+	err := h.transport.Close()
+	for _, n := range groups {
+		n.ended.Wait()
+	}
+	h.workers.close()
+	h.appliers.close()
+	h.background.close()
+	h.loaders.close()
+	h.events.close()
+	return errors.Join(err, h.closeStorage())
+}
+
+// closeStorage ends the saver, which may wait for a storage that hangs.
+func (h *Host) closeStorage() error {
+	h.saver.close()
+	ended := make(chan struct{})
+	go func() { // ends with the saver
+		defer close(ended)
+		h.saver.running.Wait()
+	}()
+	timeout := time.NewTimer(h.cfg.CloseTimeout)
+	defer timeout.Stop()
+	select {
+	case <-ended:
+		return h.storage.Close()
+	case <-timeout.C:
+		return fmt.Errorf("raft: closing host %d: %w", h.identity.Host, ErrStalled)
+	}
+}

@@ -1,0 +1,228 @@
+package node_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/internal/testkit"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// join starts a host that waits to be added.
+func (c *cluster) join(id core.NodeID) *node.Node {
+	c.Helper()
+	joining := *c
+	joining.config.Join = true
+	return joining.start(id)
+}
+
+func (c *cluster) change(changes ...node.Change) {
+	c.Helper()
+	short, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	require.NoError(c, c.leader().ChangeMembers(short, changes...))
+}
+
+func address(id core.NodeID) string { return fmt.Sprintf("memnet:%d", id) }
+
+// voters waits until all running hosts have the same voters.
+func (c *cluster) voters(want ...core.NodeID) {
+	c.Helper()
+	testkit.WaitFor(c, 10*time.Second, fmt.Sprintf("voters %v", want), func() bool {
+		for _, n := range c.nodes {
+			st, err := n.Status(ctx)
+			if err != nil || st.Joint {
+				return false
+			}
+			var have []core.NodeID
+			for _, m := range st.Members {
+				if m.Voter {
+					have = append(have, m.ID)
+				}
+			}
+			if fmt.Sprint(have) != fmt.Sprint(want) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestAddVoter(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		c.propose("before")
+		c.join(4)
+		c.change(node.AddVoter(4, address(4)))
+		c.voters(1, 2, 3, 4)
+		c.propose("after")
+		require.Equal(c, []string{"before", "after"}, c.agree(2))
+	})
+}
+
+func TestAddVoterByASnapshot(t *testing.T) {
+	run(t, 3, node.Config{SnapshotEntries: 20, TrailingEntries: 5, SnapshotChunkBytes: 50}, func(c *cluster) {
+		for i := range 100 {
+			c.propose(fmt.Sprint(i))
+		}
+		c.join(4)
+		c.change(node.AddVoter(4, address(4)))
+		c.agree(100)
+		require.Equal(c, 1, c.states[4].restores)
+		c.stop(4)
+		c.start(4) // from its own storage, where the membership came with the snapshot
+		c.propose("again")
+		c.agree(101)
+		c.voters(1, 2, 3, 4)
+	})
+}
+
+func TestLearnerIsPromotedAndDemoted(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		c.join(4)
+		c.change(node.AddLearner(4, address(4)))
+		c.propose("x")
+		c.agree(1)
+		c.voters(1, 2, 3)
+		c.change(node.Promote(4))
+		c.voters(1, 2, 3, 4)
+		c.change(node.Demote(4))
+		c.voters(1, 2, 3)
+	})
+}
+
+func TestRemovedLeaderHandsOver(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		old := c.leader()
+		c.change(node.Remove(old.ID()))
+		<-old.Done()
+		require.ErrorIs(c, old.Err(), node.ErrRemoved)
+		c.stop(old.ID())
+		c.propose("goes on")
+	})
+}
+
+func TestRemovedFollowerLearnsOfIt(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		gone := c.follower()
+		term := gone.Term()
+		c.change(node.Remove(gone.ID()))
+		<-gone.Done()
+		require.ErrorIs(c, gone.Err(), node.ErrRemoved)
+		c.stop(gone.ID())
+		c.propose("goes on")
+		require.Equal(c, term, c.leader().Term(), "the removed member disturbed the others")
+	})
+}
+
+func TestMemberThatIsDownIsRemoved(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		down := c.follower().ID()
+		c.stop(down)
+		c.change(node.Remove(down))
+		c.propose("goes on")
+	})
+}
+
+func TestReplaceSeveralAtOnce(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		c.propose("before")
+		c.join(4)
+		c.join(5)
+		c.join(6)
+		old := []*node.Node{c.nodes[1], c.nodes[2], c.nodes[3]}
+		c.change(node.AddVoter(4, address(4)), node.AddVoter(5, address(5)), node.AddVoter(6, address(6)),
+			node.Remove(1), node.Remove(2), node.Remove(3))
+		for _, n := range old {
+			<-n.Done()
+			require.ErrorIs(c, n.Err(), node.ErrRemoved)
+			c.stop(n.ID())
+		}
+		c.propose("after")
+		require.Equal(c, []string{"before", "after"}, c.agree(2))
+		c.voters(4, 5, 6)
+	})
+}
+
+func TestChangesThatCannotBe(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		leader := c.leader()
+		c.propose("x")
+		require.ErrorIs(c, leader.ChangeMembers(ctx, node.Remove(1), node.Remove(2), node.Remove(3)), core.ErrBadConfiguration)
+		require.ErrorIs(c, leader.ChangeMembers(ctx, node.Promote(9)), node.ErrNoMember)
+		require.ErrorIs(c, leader.ChangeMembers(ctx, node.SetAddress(9, "x")), node.ErrNoMember)
+		require.ErrorIs(c, leader.ChangeMembers(ctx, node.Remove(9)), node.ErrNoMember)
+		require.ErrorIs(c, c.follower().ChangeMembers(ctx, node.Remove(1)), node.ErrNotLeader)
+		c.voters(1, 2, 3)
+		c.propose("y")
+	})
+}
+
+func TestVoterThatNeverCatchesUpStaysALearner(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		err := c.leader().ChangeMembers(short, node.AddVoter(9, address(9)), node.Remove(c.follower().ID()))
+		require.ErrorIs(c, err, context.DeadlineExceeded)
+		require.ErrorContains(c, err, "hosts [9] have caught up")
+		c.voters(1, 2, 3)
+		c.propose("goes on")
+		c.join(9)
+		c.change(node.AddVoter(9, address(9)))
+		c.voters(1, 2, 3, 9)
+	})
+}
+
+func TestTransferLeadership(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		for range 5 {
+			c.propose("x")
+			to := c.follower()
+			require.NoError(c, c.leader().TransferLeadership(ctx, to.ID()))
+			testkit.WaitFor(c, time.Second, "the new leader", to.IsLeader)
+		}
+		require.ErrorIs(c, c.follower().TransferLeadership(ctx, core.None), node.ErrNotLeader)
+		require.ErrorIs(c, c.leader().TransferLeadership(ctx, 9), core.ErrNoSuccessor)
+		cut := c.follower().ID()
+		c.network.Partition([]core.NodeID{cut})
+		require.ErrorIs(c, c.leader().TransferLeadership(ctx, cut), node.ErrNotTransferred)
+		c.propose("leads on")
+	})
+}
+
+func TestShutdownHandsTheLeadershipOver(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		c.propose("x")
+		old := c.leader()
+		begun := time.Now()
+		require.NoError(c, old.Shutdown(ctx))
+		delete(c.nodes, old.ID())
+		c.propose("y")
+		require.Less(c, time.Since(begun), 500*time.Millisecond, "an election timeout passed")
+	})
+}
+
+func TestPriorityMovesTheLeadership(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		to := c.follower()
+		c.change(node.SetPriority(to.ID(), 10))
+		testkit.WaitFor(c, 10*time.Second, "the preferred leader", to.IsLeader)
+	})
+}
+
+func TestAddressesFollowTheMembership(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		c.change(node.SetAddress(2, "elsewhere"))
+		for _, n := range c.nodes {
+			testkit.WaitFor(c, 5*time.Second, "the new address", func() bool {
+				st, err := n.Status(ctx)
+				require.NoError(c, err)
+				return st.Members[1].Address == "elsewhere"
+			})
+		}
+	})
+}

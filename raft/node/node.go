@@ -1,0 +1,360 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"raftlab/raft/core"
+)
+
+// Node is this host's member of a group. Its methods may be called from any
+// goroutine.
+type Node struct {
+	host      *Host
+	ownHost   bool // Close closes the host too
+	id        core.NodeID
+	cfg       Config
+	log       *slog.Logger
+	machine   StateMachine
+	durable   uint64 // index up to which a Durable state machine had the state at the start
+	room      room
+	proposals sync.Pool // free list of *proposal
+	stats     nodeStats
+
+	standing atomic.Pointer[standing]
+	commit   atomic.Uint64
+	silent   atomic.Bool // the core needs no ticks
+	applied  appliedIndex
+	applier  applier
+
+	done  chan struct{}  // closed when the member is stopped
+	ended sync.WaitGroup // what must end before the member has: core, applier, snapshots
+
+	mu      sync.Mutex
+	inbox   inbox
+	running bool // the baton is taken, see run.go
+	closed  bool
+	cleaned bool // the inbox of the closed member was emptied
+	failure error
+	stalled bool // the storage has not answered for an election timeout
+
+	// Only the goroutine with the baton touches these.
+	core         *core.Core
+	current      inbox
+	batches      batcher
+	pending      pendingProposals
+	saving       *save           // under way
+	snapshotMark *SnapshotHeader // a snapshot of its own, to be named in the log
+	incoming     incomingSnapshot
+	outgoing     map[core.NodeID]*outgoingSnapshot
+	readID       uint64
+	reads        map[uint64]*read // that wait, by id
+	waiters      []*waiter
+	members      map[core.NodeID]string // addresses in the newest configuration
+	membership   uint64                 // index of that configuration
+	overrides    bool                   // the addresses in Config.Members replace the stored ones
+
+	snapshots snapshotState
+}
+
+// standing is what a member knows of its place in the group.
+type standing struct {
+	state   core.State
+	term    uint64
+	leader  core.NodeID
+	address string // of the leader
+}
+
+func (s *standing) leads(id core.NodeID) bool { return s.leader == id && s.state == core.Leader }
+
+// globalRand is math/rand/v2's global source.
+type globalRand struct{}
+
+func (globalRand) IntN(n int) int { return rand.IntN(n) }
+
+// Start starts a host with a single group. Close of the returned Node closes the
+// host, the transport and the storage as well.
+func Start(host HostConfig, cfg Config) (*Node, error) {
+	h, err := NewHost(host)
+	if err != nil {
+		return nil, err
+	}
+	n, err := h.Start(cfg)
+	if err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	n.ownHost = true
+	return n, nil
+}
+
+// open makes a member from what the storage holds.
+func (h *Host) open(cfg Config) (*Node, error) {
+	saved, header, err := h.loadGroup(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		host:      h,
+		id:        h.identity.Host,
+		cfg:       cfg,
+		log:       h.log.With("group", uint64(cfg.Group)),
+		machine:   cfg.StateMachine,
+		room:      room{maxCount: cfg.MaxPending, maxBytes: cfg.MaxPendingBytes},
+		done:      make(chan struct{}),
+		reads:     make(map[uint64]*read),
+		outgoing:  make(map[core.NodeID]*outgoingSnapshot),
+		overrides: true,
+		snapshots: snapshotState{busy: new(atomic.Bool)},
+	}
+	n.standing.Store(&standing{term: saved.HardState.CurrentTerm})
+	if err := n.startMachine(header); err != nil {
+		return nil, err
+	}
+	if n.core, err = core.New(n.coreConfig(), saved); err != nil {
+		return nil, err
+	}
+	n.ended.Add(1) // until the member is cleaned
+	n.inbox.calls = append(n.inbox.calls, n.followMembership)
+	return n, nil
+}
+
+func (n *Node) coreConfig() core.Config {
+	tick := n.host.cfg.TickInterval
+	return core.Config{
+		ID:                  n.id,
+		ElectionTicks:       ticks(n.cfg.ElectionTimeout, tick),
+		HeartbeatTicks:      ticks(n.cfg.HeartbeatInterval, tick),
+		MaxRequestBytes:     n.cfg.MaxBatchBytes,
+		MaxInflight:         n.cfg.MaxInflight,
+		MaxInflightBytes:    n.cfg.MaxInflightBytes,
+		AdaptiveWindow:      true,
+		MaxUncommittedBytes: n.cfg.MaxPendingBytes,
+		MaxCachedBytes:      n.cfg.MaxCacheBytes,
+		SnapshotChunkBytes:  n.cfg.SnapshotChunkBytes,
+		LeaderNoOp:          true,
+		LeaseTicks:          int(n.cfg.LeaseDuration / tick),
+		Quiesce:             n.cfg.Quiesce,
+		Applied:             n.durable,
+		Rand:                globalRand{},
+	}
+}
+
+// tick lets one unit of time pass. busy is for how long the storage has been
+// at work on one save.
+func (n *Node) tick(busy time.Duration) {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return
+	}
+	stalls := busy > n.cfg.ElectionTimeout
+	if stalls != n.stalled {
+		n.stalled = stalls
+		n.inbox.calls = append(n.inbox.calls, func() { n.setStalled(stalls, busy) })
+	}
+	// A process that was suspended does not make up for the time: the leader
+	// may be fine.
+	if n.inbox.ticks < 2 && !stalls && !n.silent.Load() {
+		n.inbox.ticks++
+	}
+	if n.inbox.empty() {
+		n.mu.Unlock()
+		return
+	}
+	n.unlockAndSchedule()
+}
+
+// setStalled makes a leader step down whose storage does not answer. A member
+// with a stalled storage gets no ticks, so it does not seek election.
+func (n *Node) setStalled(stalls bool, busy time.Duration) {
+	if !stalls {
+		n.log.Info("the storage answers again")
+		n.host.events.add(Event{Kind: StorageRecovered, Group: n.cfg.Group})
+		return
+	}
+	n.log.Warn("the storage does not answer", "for", busy)
+	n.host.events.add(Event{Kind: StorageStalled, Group: n.cfg.Group, Err: ErrStalled})
+	n.core.StepDown()
+}
+
+// receive takes messages from another host.
+func (n *Node) receive(from core.NodeID, messages []Message) {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return
+	}
+	for i := range messages {
+		m := &messages[i]
+		size := bodySize(m.Body)
+		if n.inbox.bytes > 0 && n.inbox.bytes+size > n.cfg.MaxReceiveBytes {
+			n.stats.dropped.Add(1)
+			continue
+		}
+		n.inbox.bytes += size
+		n.inbox.messages = append(n.inbox.messages, core.Message{From: from, To: n.id, Call: m.Call, Body: m.Body})
+	}
+	n.unlockAndRun(inlineRounds)
+}
+
+// bodySize is about what a message occupies.
+func bodySize(b core.Body) int {
+	size := 64
+	switch b := b.(type) {
+	case *core.AppendEntries:
+		for i := range b.Entries {
+			size += 48 + len(b.Entries[i].Data)
+		}
+	case *core.InstallSnapshot:
+		size += len(b.Data)
+	}
+	return size
+}
+
+// publish makes the core's state known outside, and ends what a lost leadership
+// leaves behind.
+func (n *Node) publish() {
+	st := n.core.Status()
+	n.commit.Store(st.CommitIndex)
+	n.silent.Store(st.Quiescent)
+	if st.ConfigurationIndex != n.membership {
+		n.followMembership()
+	}
+	if st.Removed && st.State != core.Leader {
+		n.stop(ErrRemoved)
+	}
+	was := n.standing.Load()
+	if was.state == st.State && was.term == st.CurrentTerm && was.leader == st.Leader {
+		return
+	}
+	now := &standing{state: st.State, term: st.CurrentTerm, leader: st.Leader, address: n.members[st.Leader]}
+	n.standing.Store(now)
+	if was.leads(n.id) && (!now.leads(n.id) || was.term != now.term) {
+		for _, p := range n.pending.takeAll() {
+			n.settle(p, Result{}, errLeadershipLost)
+		}
+	}
+	n.log.Info("standing", "term", now.term, "state", now.state.String(), "leader", uint64(now.leader))
+	n.host.events.add(Event{Kind: RoleChanged, Group: n.cfg.Group, State: now.state, Term: now.term, Peer: now.leader})
+}
+
+// notLeader is the refusal of a member that stands so.
+func (n *Node) notLeader(s *standing) error {
+	return &NotLeaderError{Leader: s.leader, Address: s.address}
+}
+
+// refusal translates an error of the core's Propose.
+func (n *Node) refusal(err error) error {
+	switch {
+	case errors.Is(err, core.ErrNotLeader):
+		leader := n.core.Status().Leader
+		return &NotLeaderError{Leader: leader, Address: n.members[leader]}
+	case errors.Is(err, core.ErrTooMuchUncommitted):
+		return errQueueFull
+	}
+	return refused(err)
+}
+
+// stop ends the member, for a reason or because it is closed (nil), and does not
+// wait.
+func (n *Node) stop(reason error) {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return
+	}
+	n.closed = true
+	n.failure = reason
+	free := !n.running
+	n.running = true
+	n.mu.Unlock()
+	if reason != nil {
+		n.log.Error("the member stops", "error", reason)
+		n.host.events.add(Event{Kind: MemberStopped, Group: n.cfg.Group, Err: reason})
+	}
+	n.room.close()
+	close(n.done)
+	if free {
+		n.work(1)
+	}
+	n.closeApplier()
+}
+
+// clean settles what a stopped member has pending. The caller has the baton.
+func (n *Node) clean() {
+	n.mu.Lock()
+	if n.cleaned {
+		n.mu.Unlock()
+		return
+	}
+	n.cleaned = true
+	left := n.inbox
+	n.inbox = inbox{}
+	n.mu.Unlock()
+	for _, p := range left.proposals {
+		n.settle(p, Result{}, errRefusedStopped)
+	}
+	for _, p := range n.pending.takeAll() {
+		n.settle(p, Result{}, errUnknownStopped)
+	}
+	for _, r := range left.reads {
+		r.settle(0, ErrStopped)
+	}
+	for _, r := range n.reads {
+		r.settle(0, ErrStopped)
+	}
+	for _, f := range left.calls {
+		f() // may add waiters
+	}
+	for _, w := range n.waiters {
+		w.err = ErrStopped
+		close(w.done)
+	}
+	n.reads, n.waiters = nil, nil
+	if n.core.Quiescent() {
+		// The others count no ticks while they believe in this leader.
+		n.core.Wake()
+		n.send(n.core.Outgoing())
+	}
+	n.closeSnapshots()
+	n.host.setPeers(n, nil)
+	n.applied.stop()
+	n.ended.Done()
+}
+
+// Done is closed when the member stops, by Close or by a failure.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err returns why the member stopped by itself: its storage or its state machine
+// failed, or it was removed from the group. Err is nil while the member runs,
+// and after Close.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.failure
+}
+
+// Close stops the member and returns when its goroutines have ended. Commands
+// that are pending end with an error that matches [ErrUnknown] or [ErrRefused].
+// Close may be called at any time and more than once, but not by the state
+// machine.
+func (n *Node) Close() error {
+	if n.ownHost {
+		return n.host.Close()
+	}
+	n.stop(nil)
+	n.ended.Wait()
+	n.host.forget(n)
+	return nil
+}
+
+// ID returns the host's id, which is also the member's.
+func (n *Node) ID() core.NodeID { return n.id }
+
+// String names the member in messages.
+func (n *Node) String() string { return fmt.Sprintf("member %d of group %d", n.id, n.cfg.Group) }

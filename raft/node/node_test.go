@@ -1,0 +1,375 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/internal/testkit"
+	"raftlab/raft/core"
+	"raftlab/raft/memnet"
+	"raftlab/raft/memstore"
+	"raftlab/raft/node"
+)
+
+var ctx = context.Background()
+
+func TestProposeReturnsTheResultOfTheStateMachine(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		leader := c.leader()
+		for i := 1; i <= 10; i++ {
+			r, err := leader.Propose(ctx, fmt.Append(nil, "c", i))
+			require.NoError(c, err)
+			require.Equal(c, fmt.Sprint(i), string(r.Data))
+		}
+		f, err := leader.ProposeAsync([]byte("later"))
+		require.NoError(c, err)
+		<-f.Done()
+		r, err := f.Result()
+		require.NoError(c, err)
+		require.Equal(c, "11", string(r.Data))
+		require.Equal(c, "later", c.agree(11)[10])
+	})
+}
+
+func TestFollowerRefusesAndNamesTheLeader(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		leader := c.leader()
+		_, err := c.follower().Propose(ctx, []byte("x"))
+		require.ErrorIs(c, err, node.ErrNotLeader)
+		require.ErrorIs(c, err, node.ErrRefused)
+		require.NotErrorIs(c, err, node.ErrUnknown)
+		var notLeader *node.NotLeaderError
+		require.ErrorAs(c, err, &notLeader)
+		require.Equal(c, leader.ID(), notLeader.Leader)
+		require.Equal(c, fmt.Sprintf("memnet:%d", leader.ID()), notLeader.Address)
+	})
+}
+
+func TestCommandAboveTheLimitIsRefused(t *testing.T) {
+	run(t, 1, node.Config{MaxCommandBytes: 10}, func(c *cluster) {
+		_, err := c.leader().Propose(ctx, make([]byte, 11))
+		require.ErrorIs(c, err, node.ErrTooLarge)
+		require.ErrorIs(c, err, node.ErrRefused)
+		require.ErrorContains(c, err, "11 bytes; the limit is 10")
+		_, err = c.leader().Propose(ctx, make([]byte, 10))
+		require.NoError(c, err)
+	})
+}
+
+func TestLeaderFailsOver(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		c.propose("before")
+		old := c.leader()
+		c.stop(old.ID())
+		c.propose("after")
+		require.NotEqual(c, old.ID(), c.leader().ID())
+		c.start(old.ID())
+		require.Equal(c, []string{"before", "after"}, c.agree(2))
+	})
+}
+
+func TestCutOffLeaderReportsAnUnknownOutcome(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		old := c.leader()
+		c.network.Partition([]core.NodeID{old.ID()})
+		_, err := old.Propose(ctx, []byte("lost"))
+		require.ErrorIs(c, err, node.ErrUnknown)
+		require.ErrorIs(c, err, node.ErrLeadershipLost)
+		require.NotErrorIs(c, err, node.ErrRefused)
+		c.network.Heal()
+		c.propose("kept")
+		require.Equal(c, []string{"kept"}, c.agree(1))
+	})
+}
+
+func TestProposeEndsWithItsContext(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		leader := c.leader()
+		c.network.Partition([]core.NodeID{leader.ID()})
+		cause := errors.New("no time left")
+		ctx, cancel := context.WithTimeoutCause(ctx, 100*time.Millisecond, cause)
+		defer cancel()
+		_, err := leader.Propose(ctx, []byte("x"))
+		require.ErrorIs(c, err, cause)
+		require.ErrorIs(c, err, node.ErrUnknown)
+	})
+}
+
+func TestPendingCommandsAreBounded(t *testing.T) {
+	run(t, 3, node.Config{MaxPending: 4, MaxPendingBytes: 100}, func(c *cluster) {
+		leader := c.leader()
+		c.network.Partition([]core.NodeID{leader.ID()})
+		for range 4 {
+			_, err := leader.ProposeAsync([]byte("x"))
+			require.NoError(c, err)
+		}
+		_, err := leader.ProposeAsync([]byte("x"))
+		require.ErrorIs(c, err, node.ErrQueueFull)
+		require.ErrorIs(c, err, node.ErrRefused)
+		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+		defer cancel()
+		_, err = leader.Propose(short, []byte("x"))
+		require.ErrorIs(c, err, node.ErrRefused)
+		require.ErrorIs(c, err, context.DeadlineExceeded)
+		c.network.Heal()
+		testkit.WaitFor(c, 30*time.Second, "room", func() bool {
+			_, err := c.leader().Propose(ctx, make([]byte, 100))
+			return err == nil
+		})
+	})
+}
+
+func TestRestartRestoresSnapshotAndLog(t *testing.T) {
+	run(t, 3, node.Config{SnapshotEntries: 20, TrailingEntries: 5}, func(c *cluster) {
+		for i := range 105 {
+			c.propose(fmt.Sprint(i))
+		}
+		want := c.agree(105)
+		for id := core.NodeID(1); id <= 3; id++ {
+			c.stop(id)
+		}
+		for id := core.NodeID(1); id <= 3; id++ {
+			c.start(id)
+		}
+		c.propose("again")
+		require.Equal(c, append(want, "again"), c.agree(106))
+		for id := range c.nodes {
+			require.Equal(c, 1, c.states[id].restores, "host %d did not begin with its snapshot", id)
+		}
+	})
+}
+
+func TestMemberThatIsFarBehindGetsASnapshot(t *testing.T) {
+	config := node.Config{SnapshotEntries: 20, TrailingEntries: 5, SnapshotChunkBytes: 100, MaxCacheBytes: 1}
+	run(t, 3, config, func(c *cluster) {
+		behind := c.follower().ID()
+		c.stop(behind)
+		for i := range 205 {
+			c.propose(fmt.Sprint(i))
+		}
+		c.start(behind)
+		c.agree(205)
+		require.Equal(c, 1, c.states[behind].restores)
+	})
+}
+
+func TestMemberThatIsBehindIsServedFromTheStorage(t *testing.T) {
+	run(t, 3, node.Config{MaxCacheBytes: 1}, func(c *cluster) {
+		behind := c.follower().ID()
+		c.stop(behind)
+		for i := range 205 {
+			c.propose(fmt.Sprint(i))
+		}
+		c.start(behind)
+		c.agree(205)
+		require.Zero(c, c.states[behind].restores)
+	})
+}
+
+func TestReadIndexOnEveryMember(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		for i := range 20 {
+			r := c.propose(fmt.Sprint(i))
+			for id, n := range c.nodes {
+				index, err := n.ReadIndex(ctx)
+				require.NoError(c, err)
+				require.GreaterOrEqual(c, index, r.Index)
+				require.Len(c, c.states[id].all(), i+1, "a stale read on host %d", id)
+			}
+		}
+	})
+}
+
+func TestReadIndexWaitsForALeader(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		n := c.follower()
+		c.network.Partition([]core.NodeID{n.ID()})
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		_, err := n.ReadIndex(short)
+		require.ErrorIs(c, err, context.DeadlineExceeded)
+		time.AfterFunc(5*time.Second, c.network.Heal)
+		_, err = n.ReadIndex(ctx)
+		require.NoError(c, err)
+	})
+}
+
+func TestLeaseReadsNeedNoMessages(t *testing.T) {
+	run(t, 3, node.Config{LeaseDuration: 500 * time.Millisecond}, func(c *cluster) {
+		leader := c.leader()
+		c.propose("x")
+		testkit.WaitFor(c, 5*time.Second, "a lease", func() bool {
+			st, err := leader.Status(ctx)
+			require.NoError(c, err)
+			return st.Lease
+		})
+		_, err := leader.ReadIndex(ctx)
+		require.NoError(c, err)
+		begun := time.Now()
+		_, err = leader.ReadIndex(ctx)
+		require.NoError(c, err)
+		require.Less(c, time.Since(begun), latency, "the leader asked the others")
+	})
+}
+
+func TestStalledStorageEndsTheLeadership(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		old := c.leader()
+		c.propose("before")
+		release := make(chan struct{})
+		c.stores[old.ID()].BeforeSave(func([]node.Update) error { <-release; return nil })
+		begun := time.Now()
+		_, err := old.Propose(ctx, []byte("stalled"))
+		require.ErrorIs(c, err, node.ErrUnknown)
+		require.LessOrEqual(c, time.Since(begun), 2*time.Second, "more than two election timeouts")
+		testkit.WaitFor(c, 10*time.Second, "another leader", func() bool {
+			for _, n := range c.nodes {
+				if n != old && n.IsLeader() {
+					_, err := n.Propose(ctx, []byte("after"))
+					return err == nil
+				}
+			}
+			return false
+		})
+		close(release)
+		c.agree(2)
+	})
+}
+
+func TestCloseDoesNotWaitForAStalledStorage(t *testing.T) {
+	run(t, 1, node.Config{}, func(c *cluster) {
+		n := c.leader()
+		release := make(chan struct{})
+		c.stores[1].BeforeSave(func([]node.Update) error { <-release; return nil })
+		f, err := n.ProposeAsync([]byte("x"))
+		require.NoError(c, err)
+		time.Sleep(time.Millisecond)
+		require.ErrorIs(c, n.Close(), node.ErrStalled)
+		_, err = f.Result()
+		require.ErrorIs(c, err, node.ErrUnknown)
+		require.ErrorIs(c, err, node.ErrStopped)
+		delete(c.nodes, 1)
+		close(release)
+	})
+}
+
+func TestFailedSaveStopsTheHost(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		old := c.leader()
+		full := errors.New("no space left on device")
+		c.stores[old.ID()].BeforeSave(func([]node.Update) error { return full })
+		_, err := old.Propose(ctx, []byte("x"))
+		require.ErrorIs(c, err, node.ErrUnknown)
+		<-old.Done()
+		require.ErrorIs(c, old.Err(), full)
+		_, err = old.Propose(ctx, []byte("x"))
+		require.ErrorIs(c, err, node.ErrStopped)
+		require.NoError(c, old.Close())
+		delete(c.nodes, old.ID())
+		c.propose("goes on")
+	})
+}
+
+func TestPanicStopsTheMember(t *testing.T) {
+	run(t, 1, node.Config{}, func(c *cluster) {
+		c.stop(1)
+		c.stores[1] = c.stores[1].Reopen()
+		n := c.startWith(1, &journal{apply: func(cmd node.Command) {
+			if string(cmd.Data) == "bad" {
+				panic("a bad command")
+			}
+		}})
+		c.leader()
+		_, err := n.Propose(ctx, []byte("good"))
+		require.NoError(c, err)
+		_, err = n.Propose(ctx, []byte("bad"))
+		require.ErrorIs(c, err, node.ErrUnknown)
+		<-n.Done()
+		var p *node.PanicError
+		require.ErrorAs(c, n.Err(), &p)
+		require.Equal(c, "Apply", p.Method)
+		require.Equal(c, "a bad command", p.Value)
+		require.Contains(c, string(p.Stack), "TestPanicStopsTheMember")
+	})
+}
+
+func TestCloseTwiceAndAtAnyTime(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		leader := c.leader()
+		var pending []*node.Future
+		for range 100 {
+			f, err := leader.ProposeAsync([]byte("x"))
+			require.NoError(c, err)
+			pending = append(pending, f)
+		}
+		require.NoError(c, leader.Close())
+		require.NoError(c, leader.Close())
+		for _, f := range pending {
+			if _, err := f.Result(); err != nil {
+				require.True(c, errors.Is(err, node.ErrUnknown) || errors.Is(err, node.ErrRefused), "%v", err)
+			}
+		}
+		_, err := leader.ReadIndex(ctx)
+		require.ErrorIs(c, err, node.ErrStopped)
+		_, err = leader.Status(ctx)
+		require.ErrorIs(c, err, node.ErrStopped)
+		require.NoError(c, leader.Err())
+		delete(c.nodes, leader.ID())
+	})
+}
+
+func TestBootstrapHappensOnce(t *testing.T) {
+	store := memstore.New(node.Identity{Cluster: "test", Host: 1})
+	members := []node.Member{{ID: 1, Address: "a"}, {ID: 2, Address: "b"}}
+	require.NoError(t, node.Bootstrap(store, 1, members))
+	require.ErrorIs(t, node.Bootstrap(store, 1, members), node.ErrBootstrapped)
+	require.NoError(t, node.Bootstrap(store, 2, members), "another group")
+
+	for _, tt := range []struct {
+		members []node.Member
+		want    string
+	}{
+		{nil, "no voters"},
+		{[]node.Member{{ID: 2}}, "host 1 is not among the members [2]"},
+		{[]node.Member{{ID: 1}, {ID: 1}}, "server 1 is named twice"},
+		{[]node.Member{{ID: 1, Learner: true}}, "no voters"},
+		{[]node.Member{{ID: 1, Address: strings.Repeat("x", 2000)}}, "2000 bytes"},
+	} {
+		err := node.Bootstrap(store, 3, tt.members)
+		require.ErrorIs(t, err, node.ErrConfig)
+		require.ErrorContains(t, err, tt.want)
+	}
+}
+
+func TestStartNeedsAStateOrMembers(t *testing.T) {
+	network := memnet.New(memnet.Options{})
+	_, err := node.Start(
+		node.HostConfig{Storage: memstore.New(node.Identity{Cluster: "test", Host: 1}), Transport: network.Join(1)},
+		node.Config{StateMachine: &journal{}})
+	require.ErrorIs(t, err, node.ErrNotBootstrapped)
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for _, tt := range []struct {
+		config node.Config
+		want   string
+	}{
+		{node.Config{}, "StateMachine is nil"},
+		{node.Config{StateMachine: &journal{}, HeartbeatInterval: time.Millisecond}, "HeartbeatInterval is 1ms; want at least HostConfig.TickInterval (10ms)"},
+		{node.Config{StateMachine: &journal{}, ElectionTimeout: 150 * time.Millisecond}, "ElectionTimeout is 150ms; want at least twice HeartbeatInterval (100ms)"},
+		{node.Config{StateMachine: &journal{}, MaxPending: -1}, "MaxPending is -1"},
+		{node.Config{StateMachine: &journal{}, LeaseDuration: time.Second}, "LeaseDuration is 1s"},
+	} {
+		network := memnet.New(memnet.Options{})
+		_, err := node.Start(
+			node.HostConfig{Storage: memstore.New(node.Identity{Cluster: "test", Host: 1}), Transport: network.Join(1)}, tt.config)
+		require.ErrorIs(t, err, node.ErrConfig)
+		require.ErrorContains(t, err, tt.want)
+	}
+}

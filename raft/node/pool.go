@@ -1,0 +1,72 @@
+package node
+
+import "sync"
+
+// task is a piece of work that a pool's goroutine runs.
+type task interface{ run() }
+
+// pool runs tasks on a fixed number of goroutines, in the order of their arrival.
+type pool struct {
+	running sync.WaitGroup
+
+	mu     sync.Mutex
+	waits  sync.Cond // on mu: a task has come, or the pool is closed
+	tasks  []task
+	closed bool
+}
+
+func newPool(goroutines int) *pool {
+	p := &pool{}
+	p.waits.L = &p.mu
+	for range goroutines {
+		p.running.Go(p.work)
+	}
+	return p
+}
+
+// add queues a task. A closed pool drops it.
+func (p *pool) add(t task) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.tasks = append(p.tasks, t)
+	p.waits.Signal()
+}
+
+func (p *pool) work() {
+	for {
+		t := p.next()
+		if t == nil {
+			return
+		}
+		t.run()
+	}
+}
+
+// next waits for a task. It returns nil when the pool is closed.
+func (p *pool) next() task {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.tasks) == 0 && !p.closed {
+		p.waits.Wait()
+	}
+	if p.closed {
+		return nil
+	}
+	t := p.tasks[0]
+	p.tasks[0] = nil
+	p.tasks = p.tasks[1:]
+	return t
+}
+
+// close drops the tasks that have not begun and waits for the others.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.tasks = nil
+	p.waits.Broadcast()
+	p.mu.Unlock()
+	p.running.Wait()
+}

@@ -1,0 +1,172 @@
+package node
+
+import "context"
+
+// proposal is a command on its way, and where its proposer waits.
+type proposal struct {
+	data []byte
+	term uint64 // of the entry, once it has a place in the log
+	// index is the entry's place in the log.
+	index uint64
+
+	done   chan struct{} // of capacity 1 for Propose, closed for a Future
+	reused bool
+	result Result
+	err    error
+}
+
+// newProposal returns a proposal whose done channel is used again. A member has
+// a free list of its own, because the channels of a testing/synctest bubble must
+// not leave the bubble.
+func (n *Node) newProposal(command []byte) *proposal {
+	p, ok := n.proposals.Get().(*proposal)
+	if !ok {
+		p = &proposal{done: make(chan struct{}, 1), reused: true}
+	}
+	p.data = command
+	return p
+}
+
+func (p *proposal) settle(result Result, err error) {
+	p.result, p.err = result, err
+	if p.reused {
+		p.done <- struct{}{}
+	} else {
+		close(p.done)
+	}
+}
+
+// recycle puts a proposal on the free list whose proposer has seen the outcome.
+func (n *Node) recycle(p *proposal) {
+	p.data, p.result, p.err = nil, Result{}, nil
+	n.proposals.Put(p)
+}
+
+// Propose appends a command to the replicated log and waits until the command
+// has been applied here. The caller does not change command from then on.
+//
+// Propose waits while [Config.MaxPending] commands are pending. Each error
+// matches [ErrRefused], so that the command can be proposed again, or
+// [ErrUnknown]. If ctx ends first, the error matches ctx's cause and one of
+// these two.
+func (n *Node) Propose(ctx context.Context, command []byte) (Result, error) {
+	if err := n.admissible(command); err != nil {
+		return Result{}, err
+	}
+	if err := n.room.wait(ctx, len(command)); err != nil {
+		return Result{}, err
+	}
+	p := n.newProposal(command)
+	if err := n.enqueue(p); err != nil {
+		n.room.leave(1, len(command))
+		n.recycle(p)
+		return Result{}, err
+	}
+	if done := ctx.Done(); done == nil {
+		<-p.done
+	} else {
+		select {
+		case <-p.done:
+		case <-done:
+			// The proposal is settled later, and is not reused.
+			return Result{}, unknown(context.Cause(ctx))
+		}
+	}
+	result, err := p.result, p.err
+	n.recycle(p)
+	return result, err
+}
+
+// Future is the outcome to come of a command.
+type Future struct{ p *proposal }
+
+// Done is closed when the outcome is there.
+func (f *Future) Done() <-chan struct{} { return f.p.done }
+
+// Result waits for the outcome and returns it, as [Node.Propose] does.
+func (f *Future) Result() (Result, error) {
+	<-f.p.done
+	return f.p.result, f.p.err
+}
+
+// ProposeAsync appends a command to the replicated log and returns at once. It
+// is [Node.Propose] with two differences: the outcome comes in a Future, and a
+// member with [Config.MaxPending] commands refuses with [ErrQueueFull] where
+// Propose waits.
+func (n *Node) ProposeAsync(command []byte) (*Future, error) {
+	if err := n.admissible(command); err != nil {
+		return nil, err
+	}
+	if err := n.room.enter(len(command)); err != nil {
+		return nil, err
+	}
+	p := &proposal{data: command, done: make(chan struct{})}
+	if err := n.enqueue(p); err != nil {
+		n.room.leave(1, len(command))
+		return nil, err
+	}
+	return &Future{p}, nil
+}
+
+// admissible refuses what need not be queued to be refused.
+func (n *Node) admissible(command []byte) error {
+	if len(command) > n.cfg.MaxCommandBytes {
+		return &TooLargeError{Size: len(command), Limit: n.cfg.MaxCommandBytes}
+	}
+	if s := n.standing.Load(); !s.leads(n.id) {
+		return n.notLeader(s)
+	}
+	return nil
+}
+
+// enqueue hands a proposal to the core.
+func (n *Node) enqueue(p *proposal) error {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return errRefusedStopped
+	}
+	n.inbox.proposals = append(n.inbox.proposals, p)
+	if n.room.crowded() {
+		n.unlockAndSchedule()
+	} else {
+		n.unlockAndRun(inlineRounds)
+	}
+	return nil
+}
+
+// pendingProposals are the proposals that have a place in the log, in its order.
+type pendingProposals struct {
+	queue []*proposal
+	first int // queue[:first] is nil
+}
+
+func (q *pendingProposals) push(p *proposal) {
+	if q.first == len(q.queue) {
+		q.queue, q.first = q.queue[:0], 0
+	}
+	q.queue = append(q.queue, p)
+}
+
+// take removes and returns the proposal at an index, or returns nil if there is
+// none.
+func (q *pendingProposals) take(index uint64) *proposal {
+	if q.first == len(q.queue) || q.queue[q.first].index != index {
+		return nil
+	}
+	p := q.queue[q.first]
+	q.queue[q.first] = nil
+	q.first++
+	if q.first > 1024 && 2*q.first > len(q.queue) {
+		q.queue = append(q.queue[:0], q.queue[q.first:]...)
+		q.first = 0
+	}
+	return p
+}
+
+// takeAll removes and returns all proposals.
+func (q *pendingProposals) takeAll() []*proposal {
+	all := q.queue[q.first:]
+	*q = pendingProposals{}
+	return all
+}

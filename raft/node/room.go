@@ -1,0 +1,95 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// room counts the commands that are pending, and bounds them.
+type room struct {
+	maxCount, maxBytes int
+
+	pending atomic.Int32 // count, to be read without the lock
+
+	mu           sync.Mutex
+	count, bytes int
+	closed       bool
+	freed        chan struct{} // closed when there is room again; nil if nobody waits
+}
+
+// enter admits a command of size bytes, or refuses it.
+func (r *room) enter(size int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tryEnter(size)
+}
+
+// tryEnter is enter with the lock held. A command that finds nothing pending is
+// admitted whatever its size.
+func (r *room) tryEnter(size int) error {
+	if r.closed {
+		return errRefusedStopped
+	}
+	if r.count > 0 && (r.count >= r.maxCount || r.bytes+size > r.maxBytes) {
+		return errQueueFull
+	}
+	r.count++
+	r.bytes += size
+	r.pending.Store(int32(r.count))
+	return nil
+}
+
+// wait admits a command as soon as there is room.
+func (r *room) wait(ctx context.Context, size int) error {
+	for {
+		r.mu.Lock()
+		err := r.tryEnter(size)
+		if err != errQueueFull {
+			r.mu.Unlock()
+			return err
+		}
+		if r.freed == nil {
+			r.freed = make(chan struct{})
+		}
+		freed := r.freed
+		r.mu.Unlock()
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return refused(context.Cause(ctx))
+		}
+	}
+}
+
+// leave gives the room of some commands back.
+func (r *room) leave(count, size int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count -= count
+	r.bytes -= size
+	r.pending.Store(int32(r.count))
+	r.notify()
+}
+
+// close refuses commands from now on.
+func (r *room) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.notify()
+}
+
+func (r *room) notify() {
+	if r.freed != nil {
+		close(r.freed)
+		r.freed = nil
+	}
+}
+
+// crowd is the number of pending commands from which on proposers leave the core
+// to a worker, so that the worker gets them together.
+const crowd = 4
+
+// crowded reports whether many commands are pending.
+func (r *room) crowded() bool { return r.pending.Load() >= crowd }

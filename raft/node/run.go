@@ -1,0 +1,266 @@
+package node
+
+import (
+	"runtime"
+
+	"raftlab/raft/core"
+)
+
+// inlineRounds bounds how often a caller's goroutine runs the core for others
+// before it hands the core to a worker.
+const inlineRounds = 4
+
+// workerRounds is the same for a worker, which goes on to its next group then.
+const workerRounds = 64
+
+// inbox is what has come for the core since it last ran.
+type inbox struct {
+	proposals []*proposal
+	messages  []core.Message
+	bytes     int // of the messages' entries
+	reads     []*read
+	calls     []func() // run with the core
+	ticks     int
+	saved     *save // the save that has been completed
+	wake      bool  // there is something to do without input
+}
+
+func (in *inbox) empty() bool {
+	return len(in.proposals) == 0 && len(in.messages) == 0 && len(in.reads) == 0 && len(in.calls) == 0 &&
+		in.ticks == 0 && in.saved == nil && !in.wake
+}
+
+// maxKept bounds the slices that an inbox keeps for its next use.
+const maxKept = 4096
+
+// reset empties the inbox and keeps its memory.
+func (in *inbox) reset() {
+	clear(in.proposals)
+	clear(in.messages)
+	clear(in.reads)
+	clear(in.calls)
+	*in = inbox{proposals: in.proposals[:0], messages: in.messages[:0], reads: in.reads[:0], calls: in.calls[:0]}
+	if cap(in.proposals) > maxKept {
+		in.proposals = nil
+	}
+	if cap(in.messages) > maxKept {
+		in.messages = nil
+	}
+}
+
+// The core of a group runs on one goroutine at a time, which holds the group's
+// baton (Node.running). The baton is not a lock: whoever puts something into the
+// inbox while another goroutine has the baton leaves the work to that goroutine.
+// A proposer or a transport's goroutine that finds the baton free takes it and
+// runs the core itself, which saves a switch to another goroutine.
+
+// unlockAndRun releases n.mu, which is held, and takes the baton if it is free.
+func (n *Node) unlockAndRun(rounds int) {
+	free := !n.running
+	n.running = true
+	n.mu.Unlock()
+	if free {
+		n.work(rounds)
+	}
+}
+
+// unlockAndSchedule releases n.mu, which is held, and has a worker run the core.
+func (n *Node) unlockAndSchedule() {
+	free := !n.running
+	n.running = true
+	n.mu.Unlock()
+	if free {
+		n.host.workers.add((*coreTask)(n))
+	}
+}
+
+// call runs f with the core, soon. It reports false if the member is closed.
+func (n *Node) call(f func()) bool {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return false
+	}
+	n.inbox.calls = append(n.inbox.calls, f)
+	n.unlockAndSchedule()
+	return true
+}
+
+// poke lets the core look for something to do.
+func (n *Node) poke() {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return
+	}
+	n.inbox.wake = true
+	n.unlockAndSchedule()
+}
+
+// coreTask is a Node as a task of the workers.
+type coreTask Node
+
+func (t *coreTask) run() {
+	n := (*Node)(t)
+	if n.room.crowded() {
+		runtime.Gosched() // let the proposers that are about to run add their commands
+	}
+	n.work(workerRounds)
+}
+
+// work runs the core until the inbox is empty, or for some rounds. The caller
+// has the baton, and has handed it on when work returns.
+func (n *Node) work(rounds int) {
+	for range rounds {
+		n.mu.Lock()
+		if n.closed {
+			n.mu.Unlock()
+			n.clean()
+			n.mu.Lock()
+			n.running = false
+			n.mu.Unlock()
+			return
+		}
+		if n.inbox.empty() {
+			n.running = false
+			n.mu.Unlock()
+			return
+		}
+		n.inbox, n.current = n.current, n.inbox
+		n.mu.Unlock()
+		n.process(&n.current)
+		n.current.reset()
+	}
+	n.host.workers.add((*coreTask)(n))
+}
+
+// process takes in what has come, and does what the core wants done.
+func (n *Node) process(in *inbox) {
+	if in.saved != nil {
+		n.completeSave(in.saved)
+	}
+	for range in.ticks {
+		n.core.Tick()
+	}
+	if in.ticks > 0 && len(n.outgoing) > 0 {
+		n.closeIdleSnapshots()
+	}
+	for _, m := range in.messages {
+		if err := n.core.Step(m); err != nil {
+			n.stats.dropped.Add(1)
+			n.log.Warn("message dropped", "from", uint64(m.From), "error", err)
+		}
+	}
+	n.proposeAll(in.proposals)
+	n.beginReads(in.reads)
+	for _, f := range in.calls {
+		f()
+	}
+	n.advance()
+	n.loadEntries()
+	n.settleReads()
+	n.publish()
+	if len(n.waiters) > 0 {
+		n.notifyWaiters()
+	}
+}
+
+// proposeAll appends commands to the log.
+func (n *Node) proposeAll(all []*proposal) {
+	for _, p := range all {
+		index, term, err := n.core.Propose(p.data)
+		if err != nil {
+			n.settle(p, Result{}, n.refusal(err))
+			continue
+		}
+		p.index, p.term = index, term
+		n.pending.push(p)
+	}
+}
+
+// advance carries out what the core wants done until it wants nothing more, in
+// the order that package core prescribes.
+func (n *Node) advance() {
+	for n.step() {
+	}
+	n.handOutCommitted()
+}
+
+// step carries out one Ready. While a save is under way, only the messages go
+// out that do not depend on it, so a leader replicates beside its own disk
+// (thesis 10.2.1).
+func (n *Node) step() bool {
+	if n.saving != nil {
+		n.send(n.core.Outgoing())
+		return false
+	}
+	rd := n.core.Ready()
+	mark := n.snapshotMark
+	if rd.Empty() && mark == nil {
+		return false
+	}
+	n.send(rd.Messages)
+	if !rd.NeedsSave() && mark == nil {
+		n.send(rd.AfterSave)
+		return true
+	}
+	n.snapshotMark = nil
+	n.saving = &save{node: n, ready: rd, mark: mark}
+	switch {
+	case len(rd.Chunks) > 0:
+		n.ended.Add(1)
+		n.host.background.add((*chunkTask)(n.saving))
+		return false
+	case !n.host.saver.volatile:
+		n.host.saver.add(n.saving)
+		return false
+	case !n.host.saver.saveNow(n.saving):
+		return false
+	}
+	n.send(rd.AfterSave)
+	n.completeSave(n.saving)
+	return true
+}
+
+// completeSave tells the core what has become durable.
+func (n *Node) completeSave(s *save) {
+	n.saving = nil
+	if s.damaged {
+		n.core.RejectSnapshot()
+	}
+	n.core.Saved(s.ready)
+	if s.mark != nil {
+		n.compactLog(s.mark)
+	}
+}
+
+// send hands messages to the transport.
+func (n *Node) send(messages []core.Message) { n.batches.send(n, messages) }
+
+// batcher hands messages to a transport, those for one peer together. One
+// goroutine at a time uses it.
+type batcher struct{ batch []Message }
+
+func (b *batcher) send(n *Node, messages []core.Message) {
+	for i := range messages {
+		to := messages[i].To
+		if to == core.None {
+			continue // already in a batch
+		}
+		for j := i; j < len(messages); j++ {
+			m := &messages[j]
+			if m.To != to {
+				continue
+			}
+			if !n.completesLater(*m) {
+				b.batch = append(b.batch, Message{Group: n.cfg.Group, Call: m.Call, Body: m.Body})
+			}
+			m.To = core.None
+		}
+		if len(b.batch) > 0 {
+			n.host.transport.Send(to, b.batch)
+			clear(b.batch)
+			b.batch = b.batch[:0]
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package node
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"raftlab/raft/core"
+)
+
+// save is what one group has to save, one at a time for each group.
+type save struct {
+	node   *Node
+	ready  core.Ready
+	mark   *SnapshotHeader // a snapshot of the member's own, to be named in the log
+	update Update
+	// damaged: the checksum of the snapshot that the leader's chunks make is wrong.
+	damaged bool
+}
+
+// prepare fills in the update.
+func (s *save) prepare() {
+	n := s.node
+	s.update = Update{Group: n.cfg.Group, HardState: s.ready.HardState, Entries: s.ready.Entries}
+	switch {
+	case s.ready.Snapshot != nil:
+		s.update.Snapshot = &n.incoming.committed
+	case s.mark != nil:
+		s.update.Snapshot = s.mark
+		s.update.CompactTo = n.compactionTarget(s.mark)
+	}
+}
+
+// empty reports whether nothing is left to save but chunks, which are written.
+func (s *save) empty() bool {
+	return s.ready.HardState == nil && s.ready.Snapshot == nil && len(s.ready.Entries) == 0 && s.mark == nil
+}
+
+// saver is the goroutine that saves, for all groups of a host. Everything that
+// waits when a save begins shares its sync.
+type saver struct {
+	host    *Host
+	running sync.WaitGroup
+	// volatile storages do not block, so that the core's goroutine saves.
+	volatile bool
+
+	since atomic.Int64 // when the save under way began, in nanoseconds since start; 0: none
+	start time.Time
+
+	mu     sync.Mutex
+	waits  sync.Cond // on mu: a save has come, or the saver is closed
+	queue  []*save
+	closed bool
+
+	batches batcher // for the goroutine
+}
+
+// Volatile is a [Storage] that loses all when the process ends. Its Save does
+// not block and may be called from several goroutines at a time.
+type Volatile interface{ Volatile() bool }
+
+func newSaver(h *Host) *saver {
+	s := &saver{host: h, start: time.Now()}
+	s.waits.L = &s.mu
+	if v, ok := h.storage.(Volatile); ok {
+		s.volatile = v.Volatile()
+	}
+	s.running.Go(s.saveAll)
+	return s
+}
+
+func (s *saver) add(item *save) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, item)
+	s.waits.Signal()
+}
+
+func (s *saver) saveAll() {
+	var items []*save
+	var updates []Update
+	for {
+		clear(items)
+		if items = s.next(items[:0]); len(items) == 0 {
+			return
+		}
+		updates = updates[:0]
+		s.since.Store(int64(time.Since(s.start)) + 1)
+		err := s.saveItems(items, &updates)
+		took := time.Duration(int64(time.Since(s.start)) - s.since.Swap(0))
+		clear(updates)
+		if err != nil {
+			s.host.fail(fmt.Errorf("raft: saving: %w", err))
+			return
+		}
+		s.host.stats.observeSave(took, len(items))
+		s.complete(items)
+	}
+}
+
+func (s *saver) saveItems(items []*save, updates *[]Update) error {
+	for _, item := range items {
+		item.prepare()
+		*updates = append(*updates, item.update)
+	}
+	return s.host.storage.Save(*updates)
+}
+
+// complete lets go what waited for the save, and tells the cores.
+func (s *saver) complete(items []*save) {
+	for _, item := range items {
+		s.batches.send(item.node, item.ready.AfterSave)
+	}
+	for _, item := range items {
+		item.done(len(items) <= inlineRounds)
+	}
+}
+
+// done tells the core that everything is durable. If inline is set, the core may
+// run on the caller's goroutine.
+func (s *save) done(inline bool) {
+	n := s.node
+	n.mu.Lock()
+	n.inbox.saved = s
+	if inline {
+		n.unlockAndRun(1)
+	} else {
+		n.unlockAndSchedule()
+	}
+}
+
+// next waits for saves and takes all. It returns none when the saver is closed.
+func (s *saver) next(items []*save) []*save {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.queue) == 0 && !s.closed {
+		s.waits.Wait()
+	}
+	if s.closed {
+		return nil
+	}
+	items = append(items, s.queue...)
+	clear(s.queue)
+	s.queue = s.queue[:0]
+	return items
+}
+
+// saveNow saves to a volatile storage. It reports false if the host has failed.
+func (s *saver) saveNow(item *save) bool {
+	item.prepare()
+	if err := s.host.storage.Save([]Update{item.update}); err != nil {
+		s.host.fail(fmt.Errorf("raft: saving: %w", err))
+		return false
+	}
+	return true
+}
+
+// busy returns for how long the save under way has lasted; 0 if there is none.
+func (s *saver) busy() time.Duration {
+	since := s.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Duration(int64(time.Since(s.start)) - since)
+}
+
+// close ends the goroutine after the save under way, without waiting.
+func (s *saver) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.queue = nil
+	s.waits.Broadcast()
+}

@@ -1,0 +1,179 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"sync/atomic"
+
+	"raftlab/raft/core"
+)
+
+// crcTable is the polynomial of [SnapshotHeader.Checksum].
+var crcTable = crc64.MakeTable(crc64.ECMA)
+
+// snapshotState is what a member knows of its own snapshots. Only the goroutine
+// that applies touches it, but for busy.
+type snapshotState struct {
+	entries int          // applied since the last snapshot
+	bytes   int64        // of these
+	size    int64        // of the last snapshot
+	busy    *atomic.Bool // from the capture until the snapshot is saved
+}
+
+// startMachine restores the newest snapshot, unless the state machine has the
+// state already.
+func (n *Node) startMachine(newest SnapshotHeader) error {
+	if d, ok := n.machine.(Durable); ok {
+		err := guard("Applied", func() (err error) { n.durable, err = d.Applied(); return err })
+		if err != nil {
+			return fmt.Errorf("reading the applied index of the state machine: %w", err)
+		}
+	}
+	n.applied.advance(max(n.durable, newest.Index))
+	n.snapshots.size = int64(newest.Size)
+	if newest.Index > n.durable {
+		return n.restore(newest)
+	}
+	return nil
+}
+
+// maybeSnapshot begins a snapshot if enough was applied since the last one.
+func (n *Node) maybeSnapshot(job applyJob) {
+	s := &n.snapshots
+	s.entries += len(job.entries)
+	s.bytes += int64(job.bytes) + int64(len(job.entries))*32
+	byNumber := n.cfg.SnapshotEntries > 0 && s.entries >= n.cfg.SnapshotEntries
+	bySize := n.cfg.SnapshotBytes > 0 && s.bytes >= max(n.cfg.SnapshotBytes, s.size)
+	if !byNumber && !bySize {
+		return
+	}
+	n.beginSnapshot(job.entries[len(job.entries)-1].Index)
+}
+
+// snapshotTask writes one snapshot of a member's own.
+type snapshotTask struct {
+	node   *Node
+	view   io.WriterTo
+	header SnapshotHeader
+}
+
+// beginSnapshot captures the state behind the entry at index, and has it written
+// by a goroutine beside, while Apply goes on.
+func (n *Node) beginSnapshot(index uint64) {
+	if !n.snapshots.busy.CompareAndSwap(false, true) {
+		return
+	}
+	var view io.WriterTo
+	err := guard("Snapshot", func() (err error) { view, err = n.machine.Snapshot(); return err })
+	if err != nil {
+		n.snapshots.busy.Store(false)
+		n.stop(fmt.Errorf("raft: capturing the state at index %d: %w", index, err))
+		return
+	}
+	n.snapshots.entries, n.snapshots.bytes = 0, 0
+	t := &snapshotTask{node: n, view: view}
+	if !n.call(func() { t.begin(index) }) {
+		t.release()
+	}
+}
+
+// begin asks the core for the header, and a goroutine of the background to write.
+func (t *snapshotTask) begin(index uint64) {
+	n := t.node
+	header, err := n.core.SnapshotHeader(index)
+	if err != nil { // the leader's snapshot came between
+		n.log.Debug("snapshot abandoned", "index", index, "error", err)
+		t.release()
+		return
+	}
+	t.header = SnapshotHeader{Index: index, Term: header.LastIncludedTerm, Configuration: header.Configuration.Encode()}
+	n.ended.Add(1)
+	n.host.background.add(t)
+}
+
+// release ends the use of the view.
+func (t *snapshotTask) release() {
+	if c, ok := t.view.(io.Closer); ok {
+		if err := guard("Close", c.Close); err != nil {
+			t.node.log.Warn("closing a view of the state", "error", err)
+		}
+	}
+	t.node.snapshots.busy.Store(false)
+}
+
+func (t *snapshotTask) run() {
+	n := t.node
+	defer n.ended.Done()
+	header, err := t.write()
+	if err != nil {
+		n.stop(fmt.Errorf("raft: writing the snapshot at index %d: %w", t.header.Index, err))
+	}
+	// The member is busy with the snapshot until the log names it.
+	if err != nil || !n.call(func() { n.snapshotMark = &header }) {
+		t.release()
+		return
+	}
+	if c, ok := t.view.(io.Closer); ok {
+		if err := guard("Close", c.Close); err != nil {
+			n.log.Warn("closing a view of the state", "error", err)
+		}
+	}
+}
+
+func (t *snapshotTask) write() (SnapshotHeader, error) {
+	n := t.node
+	if d, ok := n.machine.(Durable); ok {
+		if err := guard("Sync", d.Sync); err != nil {
+			return SnapshotHeader{}, err
+		}
+	}
+	w, err := n.host.storage.CreateSnapshot(n.cfg.Group, t.header)
+	if err != nil {
+		return SnapshotHeader{}, err
+	}
+	defer w.Abort()
+	if err := guard("WriteTo", func() error { _, err := t.view.WriteTo(w); return err }); err != nil {
+		return SnapshotHeader{}, err
+	}
+	return w.Commit()
+}
+
+// compactionTarget is the index up to which the log can go once a snapshot is saved.
+func (n *Node) compactionTarget(header *SnapshotHeader) uint64 {
+	return header.Index - min(header.Index, uint64(n.cfg.TrailingEntries))
+}
+
+// compactLog lets the core forget what a saved snapshot stands for.
+func (n *Node) compactLog(header *SnapshotHeader) {
+	n.snapshots.busy.Store(false)
+	if target := n.compactionTarget(header); target > 0 {
+		if err := n.core.Compact(target); err != nil && !errors.Is(err, core.ErrCompacted) {
+			n.log.Warn("compaction", "index", target, "error", err)
+		}
+	}
+	n.log.Info("snapshot saved", "index", header.Index, "bytes", header.Size)
+	n.host.events.add(Event{Kind: SnapshotSaved, Group: n.cfg.Group, Index: header.Index})
+}
+
+// checkedReader reads a snapshot's body and compares the checksum at its end.
+type checkedReader struct {
+	header SnapshotHeader
+	body   *io.SectionReader
+	sum    uint64
+}
+
+func newCheckedReader(r SnapshotReader) *checkedReader {
+	header := r.Header()
+	return &checkedReader{header: header, body: io.NewSectionReader(r, 0, int64(header.Size))}
+}
+
+func (c *checkedReader) Read(p []byte) (int, error) {
+	k, err := c.body.Read(p)
+	c.sum = crc64.Update(c.sum, crcTable, p[:k])
+	if err == io.EOF && c.sum != c.header.Checksum {
+		err = fmt.Errorf("%w: the snapshot at index %d has checksum %x; want %x", ErrDamaged, c.header.Index, c.sum, c.header.Checksum)
+	}
+	return k, err
+}

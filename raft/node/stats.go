@@ -1,0 +1,118 @@
+package node
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// Histogram counts durations in buckets that double. Bucket i counts those
+// below 2^i microseconds that no lower bucket counts; the last one has no bound.
+type Histogram struct {
+	Buckets [32]int64
+	Sum     time.Duration
+}
+
+// Count returns the number of durations.
+func (h *Histogram) Count() int64 {
+	n := int64(0)
+	for _, b := range h.Buckets {
+		n += b
+	}
+	return n
+}
+
+// Quantile returns an upper bound of the q-quantile, 0 < q <= 1; 0 if there are
+// no durations.
+func (h *Histogram) Quantile(q float64) time.Duration {
+	rank := int64(q*float64(h.Count()) + 0.5)
+	for i, b := range h.Buckets {
+		if rank -= b; rank <= 0 && h.Count() > 0 {
+			return time.Microsecond << i
+		}
+	}
+	return 0
+}
+
+// histogram is a Histogram that is being counted.
+type histogram struct {
+	buckets [32]atomic.Int64
+	sum     atomic.Int64
+}
+
+func (h *histogram) observe(d time.Duration) {
+	i := bits.Len64(uint64(max(d, 0) / time.Microsecond))
+	h.buckets[min(i, len(h.buckets)-1)].Add(1)
+	h.sum.Add(int64(d))
+}
+
+func (h *histogram) picture() Histogram {
+	var p Histogram
+	for i := range h.buckets {
+		p.Buckets[i] = h.buckets[i].Load()
+	}
+	p.Sum = time.Duration(h.sum.Load())
+	return p
+}
+
+// HostStats are the counters of a host since its start.
+type HostStats struct {
+	// Saves is how long saves took, syncs included.
+	Saves Histogram
+	// GroupSaves is the number of updates of groups in these saves.
+	GroupSaves int64
+	// Strangers is the number of messages for groups that do not run here.
+	Strangers int64
+	// DroppedEvents is the number of events that HostConfig.Observe was too slow for.
+	DroppedEvents int64
+	// Storage is what the storage occupies.
+	Storage Usage
+}
+
+type hostStats struct {
+	saves      histogram
+	groupSaves atomic.Int64
+	strangers  atomic.Int64
+}
+
+func (s *hostStats) observeSave(took time.Duration, groups int) {
+	s.saves.observe(took)
+	s.groupSaves.Add(int64(groups))
+}
+
+// Stats returns the host's counters.
+func (h *Host) Stats() HostStats {
+	return HostStats{
+		Saves:         h.stats.saves.picture(),
+		GroupSaves:    h.stats.groupSaves.Load(),
+		Strangers:     h.stats.strangers.Load(),
+		DroppedEvents: h.events.dropped.Load(),
+		Storage:       h.storage.Usage(),
+	}
+}
+
+// Stats are the counters of a member since its start.
+type Stats struct {
+	// Applied is the number of commands that the state machine has executed, and
+	// Applies how long its calls of Apply took.
+	Applied int64
+	Applies Histogram
+	// Dropped is the number of messages that were malformed, or beyond
+	// Config.MaxReceiveBytes.
+	Dropped int64
+}
+
+type nodeStats struct {
+	applied atomic.Int64
+	applies histogram
+	dropped atomic.Int64
+}
+
+// Stats returns the member's counters.
+func (n *Node) Stats() Stats {
+	return Stats{
+		Applied: n.stats.applied.Load(),
+		Applies: n.stats.applies.picture(),
+		Dropped: n.stats.dropped.Load(),
+	}
+}

@@ -1,0 +1,64 @@
+package node
+
+import (
+	"context"
+
+	"raftlab/raft/core"
+)
+
+// Status is a picture of a member at one moment, as plain data.
+type Status struct {
+	core.Status
+	Group GroupID
+	// LeaderAddress is where the leader is reached, "" if unknown.
+	LeaderAddress string
+	// Applied is the index of the last entry that the state machine includes.
+	Applied uint64
+	// Members is what the leader knows of each member. On other members only the
+	// ids and roles are set.
+	Members []MemberStatus
+}
+
+// MemberStatus is a [core.MemberStatus] with the member's address and priority.
+type MemberStatus struct {
+	core.MemberStatus
+	Address  string
+	Priority uint8
+}
+
+// Status returns a picture of the member. Its error is ctx's cause, or matches
+// [ErrStopped].
+func (n *Node) Status(ctx context.Context) (Status, error) {
+	var st Status
+	err := n.await(ctx, func(c *core.Core) (bool, error) {
+		cfg, _ := c.Configuration()
+		st = Status{Status: c.Status(), Group: n.cfg.Group, Applied: n.applied.index.Load()}
+		st.LeaderAddress = cfg.Member(st.Leader).Address
+		for _, m := range c.Members() {
+			attributes := cfg.Member(m.ID)
+			st.Members = append(st.Members, MemberStatus{m, attributes.Address, attributes.Priority})
+		}
+		return true, nil
+	})
+	return st, err
+}
+
+// Leader returns the leader of the group and its address, as far as this member
+// knows; core.None if it knows none.
+func (n *Node) Leader() (core.NodeID, string) {
+	s := n.standing.Load()
+	return s.leader, s.address
+}
+
+// IsLeader reports whether this member leads, as far as it knows. Another member
+// may lead a newer term already.
+func (n *Node) IsLeader() bool { return n.standing.Load().leads(n.id) }
+
+// Term returns the member's current term.
+func (n *Node) Term() uint64 { return n.standing.Load().term }
+
+// Applied returns the index of the last entry that the state machine includes.
+func (n *Node) Applied() uint64 { return n.applied.index.Load() }
+
+// Committed returns the index up to which the member knows the log to be committed.
+func (n *Node) Committed() uint64 { return n.commit.Load() }

@@ -1,0 +1,284 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"raftlab/raft/core"
+)
+
+// incomingSnapshot is the leader's snapshot that is being received. The goroutine
+// that carries out the member's save touches it.
+type incomingSnapshot struct {
+	writer    SnapshotWriter // nil: none is under way
+	committed SnapshotHeader // of the last one that is complete
+}
+
+// chunkTask is a save with chunks as a task of the background: the chunks are
+// written before the rest of the save is handed to the saver.
+type chunkTask save
+
+func (t *chunkTask) run() {
+	s := (*save)(t)
+	n := s.node
+	defer n.ended.Done()
+	defer s.abortIfClosed()
+	for i := range s.ready.Chunks {
+		if err := s.writeChunk(&s.ready.Chunks[i]); err != nil {
+			n.stop(fmt.Errorf("raft: writing the leader's snapshot: %w", err))
+			return
+		}
+	}
+	if !s.empty() {
+		n.host.saver.add(s)
+		return
+	}
+	var b batcher
+	b.send(n, s.ready.AfterSave)
+	s.done(true)
+}
+
+// abortIfClosed gives up the snapshot if the member was stopped meanwhile.
+func (s *save) abortIfClosed() {
+	s.node.mu.Lock()
+	closed := s.node.closed
+	s.node.mu.Unlock()
+	if closed {
+		s.node.incoming.abort()
+	}
+}
+
+// writeChunk writes one piece to the snapshot's file.
+func (s *save) writeChunk(c *core.SnapshotChunk) error {
+	n := s.node
+	in := &n.incoming
+	if c.Offset == 0 {
+		in.abort()
+		header := SnapshotHeader{
+			Index: c.Snapshot.LastIncludedIndex, Term: c.Snapshot.LastIncludedTerm,
+			Configuration: c.Snapshot.Configuration.Encode(),
+			Size:          c.Size, Checksum: c.Checksum,
+		}
+		var err error
+		if in.writer, err = n.host.storage.CreateSnapshot(n.cfg.Group, header); err != nil {
+			return err
+		}
+	}
+	if in.writer == nil {
+		return fmt.Errorf("a chunk at %d follows no beginning", c.Offset)
+	}
+	if _, err := in.writer.Write(c.Data); err != nil {
+		return err
+	}
+	if !c.Done {
+		return nil
+	}
+	header, err := in.writer.Commit()
+	switch {
+	case errors.Is(err, ErrDamaged):
+		n.log.Warn("the leader's snapshot was damaged on its way", "index", c.Snapshot.LastIncludedIndex, "error", err)
+		s.damaged = true
+		in.abort()
+		return nil
+	case err != nil:
+		return err
+	}
+	in.writer, in.committed = nil, header
+	return nil
+}
+
+func (in *incomingSnapshot) abort() {
+	if in.writer != nil {
+		in.writer.Abort()
+		in.writer = nil
+	}
+}
+
+// outgoingSnapshot is a snapshot that is being sent to one member. It stays open
+// from chunk to chunk, so that a newer snapshot does not end the transfer.
+type outgoingSnapshot struct {
+	reader SnapshotReader
+	header SnapshotHeader
+	used   time.Time // when the last chunk was sent
+	due    time.Time // when the next one may be sent
+	busy   bool      // a task uses the fields; under Node.mu
+}
+
+// sendChunkTask reads a chunk and sends it.
+type sendChunkTask struct {
+	node *Node
+	to   core.NodeID
+	body core.InstallSnapshot
+	out  *outgoingSnapshot
+}
+
+// completesLater takes over messages whose content is read from the storage
+// first, so that the core's goroutine does not wait for the disk.
+func (n *Node) completesLater(m core.Message) bool {
+	body, ok := m.Body.(*core.InstallSnapshot)
+	if !ok {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := n.outgoing[m.To]
+	if out == nil {
+		out = &outgoingSnapshot{}
+		n.outgoing[m.To] = out
+	}
+	if n.closed || out.busy {
+		return true // the core sends again
+	}
+	out.busy = true
+	n.ended.Add(1)
+	n.host.background.add(&sendChunkTask{n, m.To, *body, out})
+	return true
+}
+
+func (t *sendChunkTask) run() {
+	n := t.node
+	defer n.ended.Done()
+	err := t.send()
+	n.mu.Lock()
+	t.out.busy = false
+	if n.closed {
+		t.out.close()
+	}
+	n.mu.Unlock()
+	switch {
+	case errors.Is(err, ErrDamaged):
+		n.stop(fmt.Errorf("raft: reading the snapshot to send: %w", err))
+	case err != nil:
+		n.log.Warn("sending a snapshot", "to", uint64(t.to), "error", err)
+	}
+}
+
+func (t *sendChunkTask) send() error {
+	n, out, body := t.node, t.out, &t.body
+	if out.reader == nil || body.Offset == 0 || body.LastIncludedIndex != out.header.Index {
+		if err := t.open(); err != nil {
+			return err
+		}
+	}
+	size := out.header.Size
+	body.Offset = min(body.Offset, size)
+	length := min(uint64(n.cfg.SnapshotChunkBytes), size-body.Offset)
+	if !out.await(n, int(length)) {
+		return nil
+	}
+	body.Data = make([]byte, length)
+	if _, err := out.reader.ReadAt(body.Data, int64(body.Offset)); err != nil && err != io.EOF {
+		return err
+	}
+	body.LastIncludedIndex, body.LastIncludedTerm = out.header.Index, out.header.Term
+	body.Size, body.Checksum = size, out.header.Checksum
+	body.Done = body.Offset+length == size
+	if data := out.header.Configuration; len(data) > 0 {
+		var err error
+		if body.Configuration, err = core.DecodeConfiguration(data); err != nil {
+			return fmt.Errorf("%w: the snapshot at index %d: %w", ErrDamaged, out.header.Index, err)
+		}
+	}
+	out.used = time.Now()
+	n.host.transport.Send(t.to, []Message{{Group: n.cfg.Group, Body: body}})
+	return nil
+}
+
+// open opens the newest snapshot, which is sent from its beginning unless it is
+// the one that the member has the beginning of.
+func (t *sendChunkTask) open() error {
+	t.out.close()
+	r, err := t.node.host.storage.OpenSnapshot(t.node.cfg.Group)
+	if err != nil {
+		return err
+	}
+	t.out.reader, t.out.header = r, r.Header()
+	if t.body.LastIncludedIndex != t.out.header.Index {
+		t.body.Offset = 0
+	}
+	return nil
+}
+
+// await keeps to Config.SnapshotRate. It reports false if the member stops.
+func (out *outgoingSnapshot) await(n *Node, length int) bool {
+	rate := n.cfg.SnapshotRate
+	if rate == 0 {
+		return true
+	}
+	now := time.Now()
+	if out.due.Before(now) {
+		out.due = now
+	}
+	pause := time.NewTimer(out.due.Sub(now))
+	defer pause.Stop()
+	out.due = out.due.Add(time.Duration(float64(length) / float64(rate) * float64(time.Second)))
+	select {
+	case <-pause.C:
+		return true
+	case <-n.done:
+		return false
+	}
+}
+
+func (out *outgoingSnapshot) close() {
+	if out.reader != nil {
+		out.reader.Close()
+		out.reader = nil
+	}
+}
+
+// closeIdleSnapshots closes the snapshots of transfers that have ended.
+func (n *Node) closeIdleSnapshots() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, out := range n.outgoing {
+		if !out.busy && time.Since(out.used) > 2*n.cfg.ElectionTimeout {
+			out.close()
+			delete(n.outgoing, id)
+		}
+	}
+}
+
+// closeSnapshots ends the transfers of a stopped member.
+func (n *Node) closeSnapshots() {
+	if n.saving == nil {
+		n.incoming.abort()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, out := range n.outgoing {
+		if !out.busy {
+			out.close()
+		}
+	}
+}
+
+// loadTask reads entries for a member that is behind the entries in memory.
+type loadTask struct {
+	node *Node
+	load core.Load
+}
+
+// loadEntries has entries read that the core asks for.
+func (n *Node) loadEntries() {
+	for _, l := range n.core.Loads() {
+		n.ended.Add(1)
+		n.host.loaders.add(&loadTask{n, l})
+	}
+}
+
+func (t *loadTask) run() {
+	n := t.node
+	defer n.ended.Done()
+	entries, err := n.host.storage.Entries(n.cfg.Group, t.load.First, t.load.Last, t.load.MaxBytes)
+	switch {
+	case errors.Is(err, ErrDamaged):
+		n.stop(fmt.Errorf("raft: reading the log: %w", err))
+		return
+	case err != nil && !errors.Is(err, ErrCompacted):
+		n.log.Warn("reading the log", "first", t.load.First, "last", t.load.Last, "error", err)
+	}
+	n.call(func() { n.core.Loaded(t.load, entries) })
+}
