@@ -84,43 +84,52 @@ func (g *Group) Apply(u *node.Update) {
 		g.applySnapshot(*u.Snapshot)
 	}
 	if u.CompactTo > g.CompactedIndex {
-		g.compact(u.CompactTo)
+		term, _ := g.Term(u.CompactTo)
+		g.Compact(u.CompactTo, term)
 	}
 	if len(u.Entries) > 0 {
-		g.truncate(u.Entries[0].Index)
-		for i := range u.Entries {
-			g.append(&u.Entries[i])
-		}
+		g.Truncate(u.Entries[0].Index)
+		g.Append(u.Entries)
 	}
 }
 
 func (g *Group) applySnapshot(h node.SnapshotHeader) {
 	g.Snapshot = h
-	if term, ok := g.Term(h.Index); ok && term == h.Term {
-		return // Figure 13, step 6
+	if !g.Agrees(&h) {
+		g.Reset(h.Index, h.Term)
 	}
-	g.CompactedIndex, g.CompactedTerm, g.LastIndex = h.Index, h.Term, h.Index // step 7
+}
+
+// Agrees reports whether the log has the entry that a snapshot ends with, so that
+// the log stays (Figure 13, step 6).
+func (g *Group) Agrees(h *node.SnapshotHeader) bool {
+	term, ok := g.Term(h.Index)
+	return ok && term == h.Term
+}
+
+// Reset drops the whole log, which goes on behind index (Figure 13, step 7).
+func (g *Group) Reset(index, term uint64) {
+	g.CompactedIndex, g.CompactedTerm, g.LastIndex = index, term, index
 	g.Terms, g.ConfigIndexes = nil, nil
 }
 
-// compact drops the log up to and including index, which is stored.
-func (g *Group) compact(index uint64) {
-	term, _ := g.Term(index)
+// Compact drops the log up to and including index, where the entry's term is term.
+func (g *Group) Compact(index, term uint64) {
 	gone := sort.Search(len(g.Terms), func(i int) bool { return g.Terms[i].First > index+1 }) - 1
 	g.Terms = slices.Delete(g.Terms, 0, max(gone, 0))
 	switch {
-	case index == g.LastIndex:
-		g.Terms = nil
+	case index >= g.LastIndex:
+		g.Terms, g.LastIndex = nil, index
 	case len(g.Terms) > 0:
-		g.Terms[0].First = index + 1
+		g.Terms[0].First = max(g.Terms[0].First, index+1)
 	}
 	configs := sort.Search(len(g.ConfigIndexes), func(i int) bool { return g.ConfigIndexes[i] > index })
 	g.ConfigIndexes = slices.Delete(g.ConfigIndexes, 0, configs)
 	g.CompactedIndex, g.CompactedTerm = index, term
 }
 
-// truncate drops the log from index on.
-func (g *Group) truncate(index uint64) {
+// Truncate drops the log from index on.
+func (g *Group) Truncate(index uint64) {
 	for n := len(g.Terms); n > 0 && g.Terms[n-1].First >= index; n-- {
 		g.Terms = g.Terms[:n-1]
 	}
@@ -130,14 +139,18 @@ func (g *Group) truncate(index uint64) {
 	g.LastIndex = index - 1
 }
 
-func (g *Group) append(e *core.Entry) {
-	if n := len(g.Terms); n == 0 || g.Terms[n-1].Term != e.Term {
-		g.Terms = append(g.Terms, node.TermRun{First: e.Index, Term: e.Term})
+// Append adds entries at the end of the log.
+func (g *Group) Append(entries []core.Entry) {
+	for i := range entries {
+		e := &entries[i]
+		if n := len(g.Terms); n == 0 || g.Terms[n-1].Term != e.Term {
+			g.Terms = append(g.Terms, node.TermRun{First: e.Index, Term: e.Term})
+		}
+		if e.Type != core.Command && e.Type != core.NoOp {
+			g.ConfigIndexes = append(g.ConfigIndexes, e.Index)
+		}
+		g.LastIndex = e.Index
 	}
-	if e.Type != core.Command && e.Type != core.NoOp {
-		g.ConfigIndexes = append(g.ConfigIndexes, e.Index)
-	}
-	g.LastIndex = e.Index
 }
 
 // Clone returns a copy of the state that shares no slice with the original.

@@ -1,0 +1,138 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"raftlab/internal/msgpack"
+	"raftlab/raft/node"
+)
+
+// formatVersion is the version of all formats that this package writes and reads.
+const formatVersion = 1
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// A segment begins with a page for its header. Batches follow, at multiples of
+// batchAlign. Writes end at page ends, so that the kernel never reads a page of a
+// recycled file before the page is written.
+const (
+	pageBytes  = 4096
+	batchAlign = 8
+)
+
+// segmentHeader is the header of a segment.
+type segmentHeader struct {
+	Version uint8
+	Cluster string
+	Host    uint64
+	Number  uint64
+	// Salt is drawn at random for each use of a file. Batches carry the salt,
+	// so that neither a batch of the file's former use nor one that a client
+	// has put into a command is taken for one of this segment.
+	Salt uint64
+}
+
+// lockHeader is the content of the lock file.
+type lockHeader struct {
+	Version uint8
+	Cluster string
+	Host    uint64
+}
+
+// seal encodes a header as its length, its checksum and its encoding.
+func seal(v any) ([]byte, error) {
+	sealed, err := msgpack.Append(make([]byte, 8), v)
+	if err != nil {
+		return nil, err
+	}
+	binary.LittleEndian.PutUint32(sealed, uint32(len(sealed)-8))
+	binary.LittleEndian.PutUint32(sealed[4:], crc32.Checksum(sealed[8:], castagnoli))
+	return sealed, nil
+}
+
+var errSeal = errors.New("the header does not have its checksum")
+
+// unseal decodes what seal has encoded into v. More bytes may follow.
+func unseal(sealed []byte, v any) error {
+	if len(sealed) < 8 {
+		return errSeal
+	}
+	n := binary.LittleEndian.Uint32(sealed)
+	body := sealed[8:]
+	if uint64(n) > uint64(len(body)) || binary.LittleEndian.Uint32(sealed[4:]) != crc32.Checksum(body[:n], castagnoli) {
+		return errSeal
+	}
+	rest, err := msgpack.DecodeVersion(body[:n], formatVersion, v)
+	if err == nil && len(rest) > 0 {
+		err = &msgpack.TrailingError{Extra: len(rest)}
+	}
+	return err
+}
+
+// batchHeader stands before the records of one write. All of a batch counts, or
+// nothing of it.
+type batchHeader struct {
+	length   uint32 // of the records, in bytes
+	sequence uint64 // number of the batch, without gaps over all segments
+	salt     uint64 // of the segment
+	oldest   uint64 // number of the oldest segment that the log still needs
+	previous uint32 // checksum of the batch before, the chain
+	checksum uint32 // of the fields above, continued over the records
+}
+
+const (
+	batchMagic       = 0x4c41_5752 // "RWAL"
+	batchHeaderBytes = 40
+	// maxBatchBytes bounds the records of one batch.
+	maxBatchBytes = 1 << 30
+)
+
+// put writes the header in front of its records. batch has the header's room and
+// the records.
+func (h *batchHeader) put(batch []byte) {
+	le := binary.LittleEndian
+	le.PutUint32(batch[0:], batchMagic)
+	le.PutUint32(batch[4:], h.length)
+	le.PutUint64(batch[8:], h.sequence)
+	le.PutUint64(batch[16:], h.salt)
+	le.PutUint64(batch[24:], h.oldest)
+	le.PutUint32(batch[32:], h.previous)
+	h.checksum = batchChecksum(batch)
+	le.PutUint32(batch[36:], h.checksum)
+}
+
+// batchChecksum returns the checksum of a whole batch.
+func batchChecksum(batch []byte) uint32 {
+	return crc32.Update(crc32.Checksum(batch[:36], castagnoli), castagnoli, batch[batchHeaderBytes:])
+}
+
+// getHeader reads a batch's header. It returns false if there is none of a segment
+// with this salt.
+func getHeader(b []byte, salt uint64) (h batchHeader, ok bool) {
+	le := binary.LittleEndian
+	if len(b) < batchHeaderBytes || le.Uint32(b) != batchMagic || le.Uint64(b[16:]) != salt {
+		return h, false
+	}
+	return batchHeader{
+		length:   le.Uint32(b[4:]),
+		sequence: le.Uint64(b[8:]),
+		salt:     salt,
+		oldest:   le.Uint64(b[24:]),
+		previous: le.Uint32(b[32:]),
+		checksum: le.Uint32(b[36:]),
+	}, true
+}
+
+// alignUp rounds n up to a multiple of align, a power of two.
+func alignUp(n, align int64) int64 { return (n + align - 1) &^ (align - 1) }
+
+// span returns what a batch occupies.
+func span(length int64) int64 { return alignUp(batchHeaderBytes+length, batchAlign) }
+
+// damage is an error that matches [node.ErrDamaged] and names the place.
+func damage(path, name string, offset int64, format string, args ...any) error {
+	return fmt.Errorf("%s/%s, offset %d: %w: %s", path, name, offset, node.ErrDamaged, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,287 @@
+package wal
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+
+	"raftlab/raft/core"
+	"raftlab/raft/internal/storekit"
+	"raftlab/raft/node"
+)
+
+// segment is a file of the log. The fields below number are guarded by Store.mu.
+type segment struct {
+	number  uint64
+	salt    uint64
+	name    string
+	size    int64 // of the file
+	refs    int   // points, states and snapshots that are in the segment
+	readers int   // calls that read the file; it keeps its name meanwhile
+}
+
+// point says where to look for a range of a group's entries: those from index
+// first up to the next point. They are in records of the group, in ascending
+// order, from the batch at offset on.
+//
+// An entry that replaces others begins a point. So the first record behind the
+// offset that has an entry of the range has the one that counts.
+type point struct {
+	first  uint64
+	seg    *segment
+	offset int64
+	bytes  int64 // about what the range occupies
+}
+
+// A new point is made when the range of the last one is this large, in bytes: the
+// log between, and the group's own entries; or the log between alone.
+const (
+	pointLogBytes = 64 << 10
+	pointOwnBytes = 16 << 10
+	pointMaxBytes = 1 << 20
+)
+
+// group is what the store knows of a group without reading.
+type group struct {
+	storekit.Group
+	points       []point
+	stateSeg     *segment // has the newest record of the group
+	snapshotSeg  *segment // has the newest record with a snapshot
+	snapshotFile uint64
+	// holes are ranges of the log that have not been found yet, in ascending
+	// order. There are some only while a log is opened.
+	holes []hole
+}
+
+// hole is a range of indexes.
+type hole struct{ lo, hi uint64 }
+
+// index finds the groups' entries. Its size does not depend on how many entries
+// there are, but on how many bytes the log has.
+type index struct {
+	groups map[node.GroupID]*group
+	live   int64 // about what all that counts occupies, in bytes
+}
+
+// recordBytes is what a record occupies beside its entries' data, about.
+const (
+	recordBytes = 40
+	entryBytes  = 10
+)
+
+func entriesBytes(entries []core.Entry) int64 {
+	n := int64(0)
+	for i := range entries {
+		n += int64(len(entries[i].Data)) + entryBytes
+	}
+	return n
+}
+
+// refer moves a reference from one segment to another. Each may be nil.
+func refer(from **segment, to *segment) {
+	if *from != nil {
+		(*from).refs--
+	}
+	if *from = to; to != nil {
+		to.refs++
+	}
+}
+
+// apply enters a record of the batch at offset of a segment. While a log is
+// opened, parts of a group may be found only later, in records that have moved
+// them out of segments which are gone. Until then there are holes.
+func (x *index) apply(r *record, seg *segment, offset int64) {
+	switch r.kind {
+	case openRecord, closeRecord:
+		return
+	case removeRecord:
+		x.remove(r.group)
+		return
+	}
+	g := x.groups[r.group]
+	if g == nil {
+		g = &group{}
+		x.groups[r.group] = g
+		x.live += recordBytes
+	}
+	g.HardState = r.hardState
+	refer(&g.stateSeg, seg)
+	if s := r.snapshot; s != nil {
+		g.Snapshot, g.snapshotFile = storekit.CloneHeader(s.header), s.file
+		refer(&g.snapshotSeg, seg)
+		if s.reset {
+			x.drop(g, len(g.points))
+			g.Reset(s.header.Index, s.header.Term)
+			g.holes = nil
+		}
+	}
+	if r.compacted > g.CompactedIndex {
+		g.Compact(r.compacted, r.compactedTerm)
+		x.dropCompacted(g)
+		g.trimHoles(r.compacted+1, math.MaxUint64)
+	}
+	if len(r.entries) == 0 {
+		return
+	}
+	if r.kind == moveRecord {
+		x.move(g, r, seg, offset)
+	} else {
+		x.append(g, r, seg, offset)
+	}
+}
+
+// remove forgets a group.
+func (x *index) remove(id node.GroupID) {
+	g := x.groups[id]
+	if g == nil {
+		return
+	}
+	x.drop(g, len(g.points))
+	refer(&g.stateSeg, nil)
+	refer(&g.snapshotSeg, nil)
+	x.live -= recordBytes
+	delete(x.groups, id)
+}
+
+// drop drops the first n points.
+func (x *index) drop(g *group, n int) {
+	for i := range n {
+		x.unref(&g.points[i])
+	}
+	g.points = slices.Delete(g.points, 0, n)
+}
+
+func (x *index) unref(p *point) {
+	p.seg.refs--
+	x.live -= p.bytes
+}
+
+// dropCompacted drops the points whose whole range is compacted.
+func (x *index) dropCompacted(g *group) {
+	if g.LastIndex == g.CompactedIndex {
+		x.drop(g, len(g.points))
+		return
+	}
+	x.drop(g, max(g.find(g.CompactedIndex+1), 0))
+}
+
+// find returns the point in whose range an index is, -1 if none.
+func (g *group) find(index uint64) int {
+	return sort.Search(len(g.points), func(i int) bool { return g.points[i].first > index }) - 1
+}
+
+// append enters entries at the end of the log or in the place of others.
+func (x *index) append(g *group, r *record, seg *segment, offset int64) {
+	first := r.first
+	follows := first == g.LastIndex+1
+	if first > g.LastIndex+1 {
+		g.holes = append(g.holes, hole{g.LastIndex + 1, first - 1})
+	}
+	g.trimHoles(0, first-1)
+	for n := len(g.points); n > 0 && g.points[n-1].first >= first; n-- {
+		x.unref(&g.points[n-1])
+		g.points = g.points[:n-1]
+	}
+	g.Truncate(first)
+	g.Append(r.entries)
+	bytes := entriesBytes(r.entries)
+	x.live += bytes
+	if n := len(g.points); n > 0 && follows {
+		last := &g.points[n-1]
+		distance := offset - last.offset
+		if last.seg == seg && distance < pointMaxBytes && (distance < pointLogBytes || last.bytes < pointOwnBytes) {
+			last.bytes += bytes
+			return
+		}
+	}
+	seg.refs++
+	g.points = append(g.points, point{first: first, seg: seg, offset: offset, bytes: bytes})
+}
+
+// move enters entries that were repeated.
+func (x *index) move(g *group, r *record, seg *segment, offset int64) {
+	first, last := r.first, r.first+uint64(len(r.entries))-1
+	if last > g.LastIndex {
+		g.holes = append(g.holes, hole{g.LastIndex + 1, last})
+		g.LastIndex = last
+	}
+	g.fill(first, last)
+	g.insert(r.entries)
+	x.place(g, first, last, point{first: first, seg: seg, offset: offset, bytes: entriesBytes(r.entries)})
+}
+
+// trimHoles drops what is not between lo and hi.
+func (g *group) trimHoles(lo, hi uint64) {
+	kept := g.holes[:0]
+	for _, h := range g.holes {
+		if h.lo, h.hi = max(h.lo, lo), min(h.hi, hi); h.lo <= h.hi {
+			kept = append(kept, h)
+		}
+	}
+	g.holes = kept
+}
+
+// fill takes a range out of the holes.
+func (g *group) fill(lo, hi uint64) {
+	if len(g.holes) == 0 {
+		return
+	}
+	var left []hole
+	for _, h := range g.holes {
+		if below := (hole{h.lo, min(h.hi, lo-1)}); below.lo <= below.hi {
+			left = append(left, below)
+		}
+		if above := (hole{max(h.lo, hi+1), h.hi}); above.lo <= above.hi {
+			left = append(left, above)
+		}
+	}
+	g.holes = left
+}
+
+// insert enters the terms and configurations of moved entries.
+func (g *group) insert(entries []core.Entry) {
+	var own storekit.Group
+	own.Append(entries)
+	first, last := entries[0].Index, own.LastIndex
+	kept := sort.Search(len(g.Terms), func(i int) bool { return g.Terms[i].First >= first })
+	after := sort.Search(len(g.Terms), func(i int) bool { return g.Terms[i].First > last+1 })
+	terms := slices.Concat(g.Terms[:kept], own.Terms)
+	if after > 0 && last < g.LastIndex {
+		terms = append(terms, node.TermRun{First: last + 1, Term: g.Terms[after-1].Term})
+	}
+	terms = append(terms, g.Terms[after:]...)
+	g.Terms = slices.CompactFunc(terms, func(a, b node.TermRun) bool { return a.Term == b.Term })
+	configs := slices.DeleteFunc(g.ConfigIndexes, func(i uint64) bool { return i >= first && i <= last })
+	g.ConfigIndexes = append(configs, own.ConfigIndexes...)
+	slices.Sort(g.ConfigIndexes)
+}
+
+// place makes a point for moved entries from first to last. What is left of the
+// points that they come from stays.
+func (x *index) place(g *group, first, last uint64, moved point) {
+	begin := sort.Search(len(g.points), func(i int) bool { return g.points[i].first >= first })
+	end := sort.Search(len(g.points), func(i int) bool { return g.points[i].first > last })
+	made := []point{moved}
+	if covered := end > 0 && last < g.LastIndex; covered && (end == len(g.points) || g.points[end].first > last+1) {
+		tail := g.points[end-1]
+		tail.first, tail.bytes = last+1, 0
+		made = append(made, tail)
+	}
+	for i := range made {
+		made[i].seg.refs++
+		x.live += made[i].bytes
+	}
+	for i := begin; i < end; i++ {
+		x.unref(&g.points[i])
+	}
+	g.points = slices.Concat(g.points[:begin], made, g.points[end:])
+}
+
+// complete reports entries that were not found while the log was opened.
+func (g *group) complete(id node.GroupID) error {
+	if len(g.holes) > 0 {
+		return fmt.Errorf("group %d: the entries from %d to %d are missing", id, g.holes[0].lo, g.holes[0].hi)
+	}
+	return nil
+}
