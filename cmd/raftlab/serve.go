@@ -43,6 +43,8 @@ type serveOptions struct {
 	patience            time.Duration
 	logLevel, logFormat string
 	allowHosts          []string
+	inFlightBytes       int
+	inFlight            int
 }
 
 func newServeCommand() *cobra.Command {
@@ -76,6 +78,8 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 	f.IntVar(&o.groups, "groups", 0, fmt.Sprintf("spread the keys over 1 to %d groups of replicas, with a controller; the data directory remembers it (default: one store, no groups)", cluster.MaxGroups))
 	f.IntVar(&o.snapshotBytes, "snapshot-bytes", cluster.DefaultSnapshotBytes, "size of a replica's log, in bytes, from which on it is replaced by a snapshot")
 	f.DurationVar(&o.patience, "patience", handler.DefaultPatience, "how long a request waits for a leader before it is answered with 503")
+	f.IntVar(&o.inFlightBytes, "in-flight-bytes", handler.DefaultMaxInFlightBytes, "memory for the values of requests that are being answered, in bytes; further requests wait for --patience and then get 503")
+	f.IntVar(&o.inFlight, "in-flight", handler.DefaultMaxInFlight, "number of requests that are being answered; as many may wait")
 	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "a name of this server in URLs, beside localhost and its addresses (repeat for more; * allows all)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
@@ -116,6 +120,10 @@ func (o serveOptions) validate(given func(flag string) bool) error {
 		return usageError("--groups is %d; want 1 to %d", o.groups, cluster.MaxGroups)
 	case o.snapshotBytes < 1:
 		return usageError("--snapshot-bytes is %d; want at least 1", o.snapshotBytes)
+	case o.inFlightBytes < 1:
+		return usageError("--in-flight-bytes is %d; want at least 1", o.inFlightBytes)
+	case o.inFlight < 1:
+		return usageError("--in-flight is %d; want at least 1", o.inFlight)
 	case o.patience <= 0:
 		return usageError("--patience is %v; want more than 0", o.patience)
 	case slices.ContainsFunc(o.allowHosts, func(name string) bool { return strings.Trim(name, " ") == "" || strings.ContainsAny(name, "/,") }):
@@ -144,7 +152,13 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 		return &exitError{exitFailure, err}
 	}
 	fmt.Fprintf(out, "raftlab: %s on http://%s, data in %s\n", inWords(c), listener.Addr(), o.data)
-	answers := handler.New(c, handler.Options{Patience: o.patience, Hosts: o.hosts(), Logger: log})
+	answers := handler.New(c, handler.Options{
+		Patience:         o.patience,
+		MaxInFlightBytes: o.inFlightBytes,
+		MaxInFlight:      o.inFlight,
+		Hosts:            o.hosts(),
+		Logger:           log,
+	})
 	err = errors.Join(serveHTTP(ctx, listener, answers, o.patience, log), c.Close())
 	if err != nil {
 		return &exitError{exitFailure, err}

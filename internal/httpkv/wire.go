@@ -46,6 +46,7 @@ const (
 	TxnTooLarge     Code = "txn_too_large"    // 413: the request or the values in the results have too many bytes; nothing changed
 	KeyReused       Code = "key_reused"       // 422: the Idempotency-Key belongs to another write of the key
 	NoLeader        Code = "no_leader"        // 503: nothing changed; try again
+	Busy            Code = "busy"             // 503: too many requests are in flight; nothing changed; try again
 	OutcomeUnknown  Code = "outcome_unknown"  // 503: the change is made, or may yet be, or is lost
 	Internal        Code = "internal"         // 500
 	NeedsGroups     Code = "needs_groups"     // 501: a store without groups has no transactions

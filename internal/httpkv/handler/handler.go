@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"raftlab/internal/admission"
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
 	"raftlab/kv"
@@ -42,6 +43,12 @@ type Options struct {
 	// Patience bounds the wait of a request for a leader and for its operation to
 	// commit. After this time the answer is 503. Default: [DefaultPatience].
 	Patience time.Duration
+	// MaxInFlightBytes bounds the memory for the bodies and answers of the requests
+	// that are being answered, in bytes. Default: [DefaultMaxInFlightBytes].
+	MaxInFlightBytes int
+	// MaxInFlight bounds the number of those requests. As many again may wait for
+	// admission, for as long as Patience. Default: [DefaultMaxInFlight].
+	MaxInFlight int
 	// Hosts are the names of this server in Host headers, beside the loopback
 	// names and the address of the connection; [AnyHost] allows all names.
 	Hosts []string
@@ -55,6 +62,7 @@ type handler struct {
 	cluster Cluster
 	opts    Options
 	guard   guard
+	gate    *admission.Gate
 	mux     *http.ServeMux
 }
 
@@ -66,14 +74,26 @@ func New(c Cluster, opts Options) http.Handler {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opts.MaxInFlightBytes == 0 {
+		opts.MaxInFlightBytes = DefaultMaxInFlightBytes
+	}
+	if opts.MaxInFlight == 0 {
+		opts.MaxInFlight = DefaultMaxInFlight
+	}
 	h := &handler{cluster: c, opts: opts, guard: newGuard(opts.Hosts), mux: http.NewServeMux()}
+	h.gate = admission.NewGate(admission.Limits{
+		Bytes:    opts.MaxInFlightBytes,
+		Requests: opts.MaxInFlight,
+		Waiting:  opts.MaxInFlight,
+	})
+	write := bodyCost(int64(httpkv.Limits.Value))
 	h.route("/", nil)
-	h.route("/v1/kv", methods{"GET": h.scan})
+	h.route("/v1/kv", methods{"GET": h.admitted(scanCost, h.scan)})
 	h.route(httpkv.KeyPath+"{key...}", methods{
-		"GET":    h.get,
-		"PUT":    h.write(kv.Put),
-		"POST":   h.write(kv.Append),
-		"DELETE": h.write(func(key, _ string) kv.Op { return kv.Delete(key) }),
+		"GET":    h.admitted(readCost, h.get),
+		"PUT":    h.admitted(write, h.write(kv.Put)),
+		"POST":   h.admitted(write, h.write(kv.Append)),
+		"DELETE": h.admitted(write, h.write(func(key, _ string) kv.Op { return kv.Delete(key) })),
 	})
 	h.route("/v1/status", methods{"GET": h.status})
 	h.route("/v1/replicas/{number}/stop", methods{"POST": h.replica(c.Stop)})
@@ -211,6 +231,9 @@ func asError(err error, r *http.Request) *httpkv.Error {
 	switch {
 	case errors.Is(err, cluster.ErrNoLeader):
 		status, code = http.StatusServiceUnavailable, httpkv.NoLeader
+		err = fmt.Errorf("%w; this request changed nothing", err)
+	case errors.Is(err, cluster.ErrBusy):
+		status, code = http.StatusServiceUnavailable, httpkv.Busy
 		err = fmt.Errorf("%w; this request changed nothing", err)
 	case errors.Is(err, cluster.ErrUnknown):
 		status, code = http.StatusServiceUnavailable, httpkv.OutcomeUnknown

@@ -81,7 +81,14 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, what string) 
 		w.Header().Set("Connection", "close") // the rest of the body is not read
 		return "", tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	expected := limit + 1 // one more than the reader passes
+	if r.ContentLength >= 0 {
+		expected = r.ContentLength
+	}
+	var body strings.Builder
+	body.Grow(int(max(r.ContentLength, 0)))
+	// The length bounds the copy's buffer, which is large for small values else.
+	_, err := io.Copy(&body, io.LimitReader(http.MaxBytesReader(w, r.Body, limit), expected))
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
@@ -91,5 +98,5 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, what string) 
 	case err != nil:
 		return "", badRequest("reading the body: %v", err)
 	}
-	return string(body), nil
+	return body.String(), nil
 }

@@ -31,7 +31,7 @@ func (h *handler) routeShards(s Shards) {
 		h.route("/v1/txn", methods{"POST": noTxn})
 		return
 	}
-	h.route("/v1/txn", methods{"POST": h.transact(s)})
+	h.route("/v1/txn", methods{"POST": h.admitted(bodyCost(httpkv.MaxTxnBytes), h.transact(s))})
 	h.route("/v1/shards", methods{"GET": h.layout(s)})
 	h.route("/v1/shards/join", methods{"POST": h.changeGroups(s.Join)})
 	h.route("/v1/shards/leave", methods{"POST": h.changeGroups(s.Leave)})
