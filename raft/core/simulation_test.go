@@ -31,8 +31,48 @@ func shape(seed uint64, choices coretest.Choices) coretest.Options {
 		opt.Config.MaxRequestBytes = 1 + next(100)
 		opt.Config.MaxInflight = 1 + next(4)
 		opt.Config.MaxInflightBytes = 1 + next(100)
+		opt.Config.AdaptiveWindow = next(2) == 0
+	}
+	if next(2) == 0 { // a library's server, rather than a lab's
+		opt.Config.LeaderNoOp = true
+		opt.Voters = 1 + next(opt.Servers)
+		opt.Config.Quiesce = next(3) == 0
+		opt.Config.MaxUncommittedBytes = next(2) * (1 + next(20))
+		if next(3) == 0 {
+			// A leader must get its heartbeats out whatever the clocks do.
+			opt.Config.ElectionTicks, opt.Config.HeartbeatTicks = opt.Config.ElectionTicks+4, 1
+			e := opt.Config.ElectionTicks
+			opt.Config.LeaseTicks = e/2 + next(e-e/2)
+			opt.Clocks = clocks(opt, next, 1)
+		}
+	}
+	if next(3) == 0 {
+		opt.Config.MaxCachedBytes = 1 + next(200)
+		opt.Trailing = uint64(next(8))
+	}
+	if next(2) == 0 {
+		opt.Config.SnapshotChunkBytes = 1 + next(20)
 	}
 	return opt
+}
+
+// clocks draws the servers' clocks: the fastest is up to times as fast as the
+// slowest as the bound for leases allows (see core.Config).
+func clocks(opt coretest.Options, next func(int) int, times int) []int {
+	const fastest = 20
+	slowest := times * fastest * (opt.Config.ElectionTicks - 1) / opt.Config.LeaseTicks
+	lengths := make([]int, opt.Servers)
+	for i := range lengths {
+		switch next(3) {
+		case 0:
+			lengths[i] = fastest
+		case 1:
+			lengths[i] = slowest
+		default:
+			lengths[i] = fastest + next(slowest-fastest+1)
+		}
+	}
+	return lengths
 }
 
 // explore runs a schedule; if it fails it is run again to show how it went.

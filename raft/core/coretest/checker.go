@@ -20,6 +20,8 @@ type checker struct {
 	votes     map[voteKey]core.NodeID // that left a server
 	spoken    map[core.NodeID]uint64  // highest term that a server has spoken of
 	onDisk    map[core.NodeID]core.HardState
+
+	answered, failed int // reads
 }
 
 type entryID struct{ index, term uint64 }
@@ -51,7 +53,8 @@ type commitRecord struct {
 type view struct {
 	life    int
 	status  core.Status
-	entries []core.Entry
+	entries []core.Entry // of the whole log, from storage too
+	config  core.Configuration
 }
 
 type voteKey struct {
@@ -93,7 +96,8 @@ func (k *checker) observe(s *server) {
 	if s.core == nil || k.err != nil {
 		return
 	}
-	now := view{life: s.life, status: s.core.Status(), entries: s.core.Entries()}
+	now := view{life: s.life, status: s.core.Status(), entries: s.wholeLog()}
+	now.config, _ = s.core.Configuration()
 	before, known := k.views[s.id]
 	k.views[s.id] = now
 	sameLife := known && before.life == now.life
@@ -107,12 +111,17 @@ func (k *checker) observe(s *server) {
 	wasLeader := sameLife && before.status.State == core.Leader && before.status.CurrentTerm == now.status.CurrentTerm
 	if now.status.State == core.Leader && !wasLeader {
 		k.elected(now)
+		k.checkVotes(s, now)
 	}
 	from := uint64(0)
 	if sameLife {
 		from = before.status.CommitIndex
 	}
-	k.checkCommit(from, now)
+	if !sameLife {
+		before = view{}
+	}
+	k.checkCommit(before, from, now)
+	k.checkConfiguration(now)
 }
 
 // checkForward: within a life nothing goes back.
@@ -213,7 +222,7 @@ func (k *checker) checkComplete(term uint64, rec leaderRecord, index uint64, c c
 // checkCommit: all servers commit the same entry at an index (State Machine
 // Safety, §5.4.3). What is committed first must lie on the disks of a majority,
 // and a leader counts replicas only for an entry of its own term (§5.4.2).
-func (k *checker) checkCommit(from uint64, v view) {
+func (k *checker) checkCommit(before view, from uint64, v view) {
 	st := v.status
 	if st.CommitIndex > st.LastIndex {
 		k.fail("server %d: commitIndex %d passes the log's end at %d", st.ID, st.CommitIndex, st.LastIndex)
@@ -224,7 +233,7 @@ func (k *checker) checkCommit(from uint64, v view) {
 		e := v.entries[index-st.SnapshotIndex-1]
 		if index > uint64(len(k.committed)) {
 			news = true
-			k.commit(e, st)
+			k.commit(e, before, v)
 			continue
 		}
 		if was := k.committed[index-1]; was.term != e.Term && was.term != 0 {
@@ -236,10 +245,21 @@ func (k *checker) checkCommit(from uint64, v view) {
 	}
 }
 
-// commit records that an entry was seen committed for the first time.
-func (k *checker) commit(e core.Entry, st core.Status) {
-	if n := k.cluster.holds(e.Index, e.Term); n < k.cluster.quorum() {
-		k.fail("server %d commits %d/%d, which is on %d disks of %d", st.ID, e.Index, e.Term, n, len(k.cluster.ids))
+// commit records that an entry was seen committed for the first time. The
+// configuration that decides is the one that was in force before the step; behind
+// a configuration that the step itself appended, the new one decides as well.
+func (k *checker) commit(e core.Entry, before, v view) {
+	st := v.status
+	cfg := before.config
+	if cfg.IsZero() {
+		cfg = v.config
+	}
+	err := k.onQuorum(e, cfg)
+	if err != nil && e.Index > before.status.ConfigurationIndex {
+		err = k.onQuorum(e, v.config)
+	}
+	if err != nil {
+		k.fail("server %d commits %d/%d, which is %v", st.ID, e.Index, e.Term, err)
 	}
 	rec := commitRecord{term: e.Term, inTerm: st.CurrentTerm}
 	k.committed = append(k.committed, rec)
@@ -248,6 +268,20 @@ func (k *checker) commit(e core.Entry, st core.Status) {
 			k.checkComplete(term, leader, e.Index, rec)
 		}
 	}
+}
+
+// onQuorum says nil if an entry is on the disks of a majority of the voters, and
+// in a joint configuration of the outgoing voters too (thesis 4.3).
+func (k *checker) onQuorum(e core.Entry, cfg core.Configuration) error {
+	if cfg.IsZero() {
+		cfg.Voters = k.cluster.ids
+	}
+	for _, voters := range [][]core.NodeID{cfg.Voters, cfg.Outgoing} {
+		if n := k.cluster.holds(voters, e.Index, e.Term); len(voters) > 0 && n <= len(voters)/2 {
+			return fmt.Errorf("on %d disks of %d", n, len(voters))
+		}
+	}
+	return nil
 }
 
 // applied: all services are in the same state behind the same index (State
@@ -304,7 +338,7 @@ func (k *checker) sent(s *server, m core.Message) {
 		}
 	case *core.InstallSnapshot:
 		k.speak(s, b.Term, m)
-		if binary.LittleEndian.Uint64(b.Data) != b.LastIncludedIndex {
+		if len(b.Data) >= 8 && b.Offset == 0 && binary.LittleEndian.Uint64(b.Data) != b.LastIncludedIndex {
 			k.fail("server %d sends a snapshot at %d as one at %d", s.id, binary.LittleEndian.Uint64(b.Data), b.LastIncludedIndex)
 		}
 	case *core.InstallSnapshotReply:
@@ -347,15 +381,27 @@ func (k *checker) promised(s *server, index uint64, m core.Message) {
 	}
 }
 
-// Converged says nil if all running servers have the same log, applied to its end.
+// Converged says nil if the leader's configuration is committed and not joint, and
+// all its running members have the same log, applied to its end.
 func (c *Cluster) Converged() error {
+	leader := c.Leader()
+	members := c.ids
+	if leader != core.None {
+		cfg, index := c.Core(leader).Configuration()
+		if cfg.Joint() || index > c.Core(leader).Status().CommitIndex {
+			return fmt.Errorf("configuration %d is not final: %v", index, cfg)
+		}
+		if !cfg.IsZero() {
+			members = cfg.IDs()
+		}
+	}
 	var first core.Status
-	for i, id := range c.ids {
+	for _, id := range members {
 		if !c.Up(id) {
 			continue
 		}
 		st := c.Core(id).Status()
-		if i == 0 {
+		if first.ID == core.None {
 			first = st
 		}
 		if st.LastIndex != first.LastIndex || st.LastTerm != first.LastTerm || st.LastApplied != st.LastIndex {

@@ -48,13 +48,13 @@ func TestCheckerSaysNo(t *testing.T) {
 		"on 0 disks of 3": func(k *checker) {
 			v := leader(1, 3, 3)
 			v.status.CommitIndex = 1
-			k.checkCommit(0, v)
+			k.checkCommit(view{}, 0, v)
 		},
 		"another has committed 1/2": func(k *checker) {
 			k.committed = []commitRecord{{term: 2, inTerm: 2}}
 			v := leader(1, 3, 3)
 			v.status.CommitIndex = 1
-			k.checkCommit(0, v)
+			k.checkCommit(view{}, 0, v)
 		},
 		"speaks of term 4 while its disk is in 0": func(k *checker) {
 			k.sent(k.cluster.servers[1], core.Message{From: 1, To: 2, Body: &core.AppendEntries{Term: 4}})

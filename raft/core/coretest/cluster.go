@@ -12,6 +12,15 @@ import (
 type Options struct {
 	// Servers is how many there are, with ids from 1. 0 means 3.
 	Servers int
+	// Voters is how many of them are the voters at the start. The others belong to
+	// no configuration. 0 means all.
+	Voters int
+	// Trailing is how many entries before a snapshot's end stay in the log. It
+	// needs Config.MaxCachedBytes.
+	Trailing uint64
+	// Clocks are the lengths of the servers' ticks, in units of Pass. The server
+	// with id i has the i-th. Empty: servers tick by Tick alone.
+	Clocks []int
 	// Seed feeds the servers' election timeouts.
 	Seed uint64
 	// Config is the base of each server's configuration; ID, Voters and Rand are
@@ -36,6 +45,7 @@ type Cluster struct {
 	blocked map[link]bool
 	calls   map[uint64]*call // requests that were sent, by number
 	nextNum uint64
+	time    int // see Pass
 	checker *checker
 }
 
@@ -72,6 +82,10 @@ func New(opt Options) *Cluster {
 		blocked: map[link]bool{},
 		calls:   map[uint64]*call{},
 	}
+	if opt.Voters == 0 {
+		opt.Voters = opt.Servers
+	}
+	c.opt = opt
 	for i := range opt.Servers {
 		c.ids = append(c.ids, core.NodeID(i+1))
 	}
@@ -161,7 +175,10 @@ func (c *Cluster) Restart(id core.NodeID) {
 		return
 	}
 	cfg := c.opt.Config
-	cfg.ID, cfg.Voters = id, c.ids
+	cfg.ID = id
+	if int(id) <= c.opt.Voters {
+		cfg.Voters = c.ids[:c.opt.Voters]
+	}
 	cfg.Rand = rand.New(rand.NewPCG(c.opt.Seed, uint64(id)<<32|uint64(s.life)))
 	if err := s.start(cfg); err != nil {
 		c.checker.fail("server %d does not start from its disk: %v", id, err)
@@ -178,17 +195,18 @@ func (c *Cluster) Restart(id core.NodeID) {
 // server is to crash in between, compacts the log.
 func (c *Cluster) Snapshot(id core.NodeID, crashBetween bool) {
 	s := c.servers[id]
-	if s.core == nil || !s.saveSnapshot() {
+	if s.core == nil || !s.saveSnapshot(c.opt.Trailing) {
 		return
 	}
 	if crashBetween {
 		c.Crash(id)
 		return
 	}
-	if err := s.core.Compact(s.service.index); err != nil {
-		c.checker.fail("server %d cannot compact to %d: %v", id, s.service.index, err)
+	to := s.service.index - min(c.opt.Trailing, s.service.index)
+	if err := s.core.Compact(to); err != nil && to > s.core.Status().SnapshotIndex {
+		c.checker.fail("server %d cannot compact to %d: %v", id, to, err)
 	}
-	c.trace("%d compacts to %d", id, s.service.index)
+	c.trace("%d compacts to %d", id, to)
 	c.checker.observe(s)
 }
 
@@ -205,6 +223,7 @@ func (c *Cluster) Outgoing(id core.NodeID) bool {
 	}
 	messages := s.core.Outgoing()
 	c.send(s, messages)
+	c.collect(s)
 	c.checker.observe(s)
 	return len(messages) > 0
 }
@@ -232,7 +251,7 @@ func (c *Cluster) duty(s *server) bool {
 		s.takeReady()
 		s.duty = save
 		c.send(s, s.ready.Messages)
-		return !s.ready.Empty()
+		return c.collect(s) || !s.ready.Empty()
 	case save:
 		s.duty = sendAfterSave
 		if err := s.save(); err != nil {
@@ -248,12 +267,33 @@ func (c *Cluster) duty(s *server) bool {
 		s.duty = apply
 		s.core.Saved(s.ready)
 		return s.ready.NeedsSave()
-	default:
-		s.duty = takeReady
+	case apply:
+		s.duty = load
 		snap, entries := s.core.NextToApply(100)
+		if r := s.core.LoadToApply(); !r.Empty() {
+			entries = append(entries, s.stored(r, 1<<30)...)
+		}
 		c.apply(s, snap, entries)
 		return snap != nil || len(entries) > 0
+	default:
+		s.duty = takeReady
+		loads := append(s.loads, s.core.Loads()...)
+		s.loads = nil
+		for _, l := range loads {
+			s.core.Loaded(l, s.stored(l.Range, l.MaxBytes))
+		}
+		return len(loads) > 0
 	}
+}
+
+// collect takes the outcomes of reads, and says whether there were any.
+func (c *Cluster) collect(s *server) bool {
+	reads := s.core.Reads()
+	for _, r := range reads {
+		c.checker.read(s, r)
+	}
+	s.loads = append(s.loads, s.core.Loads()...)
+	return len(reads) > 0
 }
 
 func (c *Cluster) apply(s *server, snap *core.Snapshot, entries []core.Entry) {
@@ -261,7 +301,11 @@ func (c *Cluster) apply(s *server, snap *core.Snapshot, entries []core.Entry) {
 		if snap.LastIncludedIndex <= s.service.index {
 			c.checker.fail("server %d: snapshot at %d sets the service back from %d", s.id, snap.LastIncludedIndex, s.service.index)
 		}
-		s.service.restore(snap.Data)
+		data := snap.Data
+		if data == nil {
+			data = s.disk.Snapshot.Data
+		}
+		s.service.restore(data)
 		c.trace("%d restores the snapshot at %d/%d", s.id, snap.LastIncludedIndex, snap.LastIncludedTerm)
 	}
 	for _, e := range entries {
@@ -270,7 +314,7 @@ func (c *Cluster) apply(s *server, snap *core.Snapshot, entries []core.Entry) {
 		}
 		s.service.apply(e)
 		if c.tracing() && len(entries) <= 3 {
-			c.trace("%d applies %d/%d %q", s.id, e.Index, e.Term, e.Data)
+			c.trace("%d applies %d/%d %s", s.id, e.Index, e.Term, describeData(e))
 		}
 		c.checker.applied(s)
 	}
@@ -282,7 +326,7 @@ func (c *Cluster) apply(s *server, snap *core.Snapshot, entries []core.Entry) {
 
 // Finish works through a server's duties until none is left.
 func (c *Cluster) Finish(id core.NodeID) {
-	for idle := 0; idle <= int(apply) && c.Up(id) && c.Err() == nil; {
+	for idle := 0; idle <= int(load) && c.Up(id) && c.Err() == nil; {
 		if c.Work(id) {
 			idle = 0
 		} else {
@@ -325,16 +369,37 @@ func (c *Cluster) traceChange(before, now view) {
 	if a.CommitIndex != b.CommitIndex {
 		c.trace("%d commits up to %d", b.ID, b.CommitIndex)
 	}
+	if !before.config.Equal(now.config) && len(before.entries)+len(now.entries) > 0 {
+		c.trace("%d is in configuration %d: %v", b.ID, b.ConfigurationIndex, now.config)
+	}
+	if b.Removed && !a.Removed {
+		c.trace("%d learns that it is removed", b.ID)
+	}
+	if a.Quiescent != b.Quiescent {
+		c.trace("%d is quiescent: %t", b.ID, b.Quiescent)
+	}
 }
 
-// quorum is the smallest majority of the cluster.
-func (c *Cluster) quorum() int { return len(c.ids)/2 + 1 }
+// describeData shows what an entry says.
+func describeData(e core.Entry) string {
+	switch e.Type {
+	case core.ConfigurationEntry:
+		cfg, err := core.DecodeConfiguration(e.Data)
+		if err != nil {
+			return err.Error()
+		}
+		return cfg.String()
+	case core.NoOp:
+		return "no-op"
+	}
+	return fmt.Sprintf("%q", e.Data)
+}
 
-// holds counts the disks that have the entry at index and term, or a snapshot
-// that stands for it.
-func (c *Cluster) holds(index, term uint64) int {
+// holds counts the disks of ids that have the entry at index and term, or a
+// snapshot that includes the entry.
+func (c *Cluster) holds(ids []core.NodeID, index, term uint64) int {
 	n := 0
-	for _, id := range c.ids {
+	for _, id := range ids {
 		if d := &c.servers[id].disk; hasEntry(d, index, term) {
 			n++
 		}

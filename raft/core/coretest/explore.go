@@ -1,8 +1,10 @@
 package coretest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"raftlab/raft/core"
 )
@@ -58,8 +60,8 @@ var steps = []step{
 	{14, func(x *explorer) { x.Finish(x.server()) }},
 	{6, func(x *explorer) { x.FinishAll() }},
 	{10, func(x *explorer) { x.tickAll() }},
-	{6, func(x *explorer) { x.Tick(x.server()) }},
-	{3, func(x *explorer) { x.timeout(x.server()) }},
+	{6, func(x *explorer) { x.tick(x.server(), 1) }},
+	{3, func(x *explorer) { x.tick(x.server(), 2*x.opt.Config.ElectionTicks) }},
 	{12, func(x *explorer) { x.propose() }},
 	{4, func(x *explorer) { x.message(x.Drop) }},
 	{4, func(x *explorer) { x.message(x.Duplicate) }},
@@ -70,6 +72,15 @@ var steps = []step{
 	{1, func(x *explorer) { x.Cut(x.server(), x.server()) }},
 	{2, func(x *explorer) { x.Heal() }},
 	{3, func(x *explorer) { x.Snapshot(x.server(), x.next(4) == 0) }},
+	{8, func(x *explorer) { x.read(x.server()) }},
+	{4, func(x *explorer) { x.reconfigure() }},
+	{2, func(x *explorer) { x.transfer() }},
+	{1, func(x *explorer) { x.calm() }},
+	{1, func(x *explorer) { x.fallBehind(x.server()) }},
+	{1, func(x *explorer) { x.StepDown(x.server()) }},
+	{1, func(x *explorer) { x.Wake(x.server()) }},
+	{1, func(x *explorer) { x.Corrupt(x.server()) }},
+	{2, func(x *explorer) { s := x.server(); x.Stall(s, !x.servers[s].stalled) }},
 }
 
 // menu has each step's place as often as its weight says.
@@ -87,6 +98,8 @@ type explorer struct {
 	choices  Choices
 	done     bool // no more choices
 	proposed int
+	// priorities: members get some of their own.
+	priorities bool
 }
 
 // Explore drives a cluster through the schedule that choices describe, checking
@@ -94,6 +107,7 @@ type explorer struct {
 // leader, commit a new command and bring all servers to the same state.
 func Explore(c *Cluster, choices Choices) error {
 	x := &explorer{Cluster: c, choices: choices}
+	x.priorities = x.next(4) == 0
 	for c.Err() == nil {
 		i := x.next(len(menu))
 		if x.done {
@@ -139,15 +153,33 @@ func (x *explorer) group() []core.NodeID {
 	return g
 }
 
+// tickAll lets about a tick pass for all servers.
 func (x *explorer) tickAll() {
+	if len(x.opt.Clocks) > 0 {
+		x.Pass(slices.Max(x.opt.Clocks))
+		return
+	}
 	for _, id := range x.ids {
 		x.Tick(id)
 	}
 }
 
-// timeout lets a server alone see enough time pass to become a candidate.
-func (x *explorer) timeout(id core.NodeID) {
-	for range 2 * x.opt.Config.ElectionTicks {
+// tickSlowly lets a tick of the fastest clock pass.
+func (x *explorer) tickSlowly() {
+	if len(x.opt.Clocks) > 0 {
+		x.Pass(slices.Min(x.opt.Clocks))
+		return
+	}
+	x.tickAll()
+}
+
+// tick lets time pass for one server alone, if the clocks allow that.
+func (x *explorer) tick(id core.NodeID, ticks int) {
+	if len(x.opt.Clocks) > 0 {
+		x.Pass(1 + slices.Min(x.opt.Clocks)/2)
+		return
+	}
+	for range ticks {
 		x.Tick(id)
 	}
 }
@@ -166,45 +198,151 @@ func (x *explorer) propose() {
 	for _, id := range x.ids {
 		if x.Up(id) && x.Core(id).Status().State == core.Leader {
 			x.proposed++
-			if err := x.Propose(id, fmt.Sprint(x.proposed)); err != nil {
+			err := x.Propose(id, fmt.Sprint(x.proposed))
+			if err != nil && !errors.Is(err, core.ErrTransferring) && !errors.Is(err, core.ErrTooMuchUncommitted) {
 				x.checker.fail("leader %d refuses a command: %v", id, err)
 			}
 		}
 	}
 }
 
-// recover ends all faults and waits for progress, for 60 election timeouts at
+// read begins a read, which fails only for want of a leader.
+func (x *explorer) read(id core.NodeID) {
+	if err := x.Read(id); err != nil && x.Up(id) && !errors.Is(err, core.ErrNoLeader) {
+		x.checker.fail("server %d refuses a read: %v", id, err)
+	}
+}
+
+// calm lets a few election timeouts pass in which nothing goes wrong and nobody
+// asks for anything.
+func (x *explorer) calm() {
+	for range x.next(4) * x.opt.Config.ElectionTicks {
+		x.FinishAll()
+		x.DeliverAll()
+		x.FinishAll()
+		x.tickSlowly()
+	}
+}
+
+// fallBehind cuts a server off until the others have compacted what it lacks.
+func (x *explorer) fallBehind(id core.NodeID) {
+	for _, other := range x.ids {
+		x.Cut(other, id)
+	}
+	for range 3 + x.next(4) {
+		x.propose()
+		x.FinishAll()
+		x.DeliverAll()
+	}
+	for _, other := range x.ids {
+		if other != id {
+			x.Snapshot(other, false)
+		}
+	}
+	x.Heal()
+}
+
+// leader draws one of the servers that lead, or think so.
+func (x *explorer) leader() core.NodeID {
+	var leaders []core.NodeID
+	for _, id := range x.ids {
+		if x.Up(id) && x.Core(id).Status().State == core.Leader {
+			leaders = append(leaders, id)
+		}
+	}
+	if len(leaders) == 0 {
+		return core.None
+	}
+	return leaders[x.next(len(leaders))]
+}
+
+func (x *explorer) transfer() {
+	if id := x.leader(); id != core.None {
+		_ = x.Transfer(id, core.NodeID(x.next(len(x.ids)+1))) // 0: the core chooses
+	}
+}
+
+// reconfigure proposes another membership: every server draws its place anew, or
+// one server alone does. The core refuses what it must.
+func (x *explorer) reconfigure() {
+	id := x.leader()
+	if id == core.None {
+		return
+	}
+	cfg, _ := x.Core(id).Configuration()
+	next := core.Configuration{}
+	one := core.None
+	if x.next(2) == 0 {
+		one = x.server()
+	}
+	for _, member := range x.ids {
+		place := 0
+		switch {
+		case slices.Contains(cfg.Voters, member):
+			place = 1
+		case slices.Contains(cfg.Learners, member):
+			place = 2
+		}
+		if one == core.None && x.next(2) == 0 || one == member {
+			place = x.next(3)
+		}
+		switch place {
+		case 1:
+			next.Voters = append(next.Voters, member)
+		case 2:
+			next.Learners = append(next.Learners, member)
+		}
+		if x.priorities && place > 0 {
+			next.Members = append(next.Members, core.Member{ID: member, Priority: uint8(member % 3)})
+		}
+	}
+	if err := x.Reconfigure(id, next); err == nil {
+		x.trace("%d proposes %v", id, next)
+	}
+}
+
+// recover ends all faults and waits for progress, for 200 election timeouts at
 // most. Messages still arrive in the order in which they were sent, each once.
+// Within that time a leader commits a command and answers a read, no configuration
+// stays joint, and all members have the same log.
 func (x *explorer) recover() error {
 	x.trace("the faults end")
 	x.Heal()
 	for _, id := range x.ids {
+		x.Stall(id, false)
 		x.Restart(id)
+		x.Wake(id)
 	}
 	var marked core.Status // the leader that took in the last command, in its term
-	for range 60 * x.opt.Config.ElectionTicks {
+	answered := 0
+	for range 200 * x.opt.Config.ElectionTicks {
 		x.FinishAll()
 		x.DeliverAll()
 		x.FinishAll()
-		x.tickAll()
+		x.tickSlowly()
 		if x.Err() != nil {
 			return x.Err()
 		}
 		leader := x.Leader()
-		if leader == core.None {
+		if leader == core.None || x.Core(leader).Status().Transferee != core.None {
 			continue
 		}
 		if st := x.Core(leader).Status(); st.ID != marked.ID || st.CurrentTerm != marked.CurrentTerm {
 			marked = st
+			answered, _ = x.Reads()
 			x.propose()
+			x.read(leader)
 			continue
 		}
-		if x.Converged() == nil {
+		if now, _ := x.Reads(); now > answered && x.Converged() == nil {
 			return nil
 		}
 	}
 	if leader := x.Leader(); leader == core.None {
 		return fmt.Errorf("no leader long after the faults ended")
+	}
+	if now, _ := x.Reads(); now == answered {
+		return fmt.Errorf("no read was answered long after the faults ended")
 	}
 	return fmt.Errorf("no agreement long after the faults ended: %w", x.Converged())
 }

@@ -10,17 +10,32 @@ import (
 func (c *Cluster) send(s *server, messages []core.Message) {
 	for _, m := range messages {
 		switch b := m.Body.(type) {
-		case *core.RequestVote, *core.AppendEntries:
+		case *core.RequestVote, *core.AppendEntries, *core.Quiesce:
 			c.number(&m)
 		case *core.InstallSnapshot:
 			c.number(&m)
-			snap := s.disk.Snapshot // the host fills in what it has saved
-			b.LastIncludedIndex, b.LastIncludedTerm, b.Data = snap.LastIncludedIndex, snap.LastIncludedTerm, snap.Data
+			c.fill(s, b)
+		case *core.TimeoutNow, *core.ReadIndex, *core.ReadIndexReply: // one way
 		default:
 			c.answer(m)
 		}
 		c.checker.sent(s, m)
 		c.pool = append(c.pool, envelope{m, fingerprint(entriesOf(m))})
+	}
+}
+
+// fill puts the snapshot that the host has saved into a message, or a chunk of it.
+func (c *Cluster) fill(s *server, b *core.InstallSnapshot) {
+	snap := s.disk.Snapshot
+	if b.LastIncludedIndex != snap.LastIncludedIndex {
+		b.Offset = 0 // the one that the follower has the beginning of is gone
+	}
+	b.LastIncludedIndex, b.LastIncludedTerm, b.Configuration = snap.LastIncludedIndex, snap.LastIncludedTerm, snap.Configuration
+	b.Data = snap.Data
+	if b.Chunked {
+		b.Size, b.Checksum = uint64(len(snap.Data)), checksum(snap.Data)
+		end := min(b.Offset+uint64(c.opt.Config.SnapshotChunkBytes), b.Size)
+		b.Data, b.Done = snap.Data[b.Offset:end], end == b.Size
 	}
 }
 
@@ -52,7 +67,7 @@ func entriesOf(m core.Message) []core.Entry {
 // isRequest tells requests from replies.
 func isRequest(m core.Message) bool {
 	switch m.Body.(type) {
-	case *core.RequestVote, *core.AppendEntries, *core.InstallSnapshot:
+	case *core.RequestVote, *core.AppendEntries, *core.InstallSnapshot, *core.Quiesce:
 		return true
 	}
 	return false
@@ -79,8 +94,8 @@ func (c *Cluster) Deliver(i int) {
 		c.checker.fail("entries changed on their way: %v", m)
 	}
 	c.pool = slices.Delete(c.pool, i, i+1)
-	if isRequest(m) {
-		c.calls[m.Call].delivered++
+	if call := c.calls[m.Call]; call != nil && isRequest(m) {
+		call.delivered++
 	}
 	if c.tracing() {
 		c.trace("%v", m)
@@ -105,6 +120,9 @@ func (c *Cluster) Drop(i int) {
 		return
 	}
 	caller, other := m.From, m.To
+	if m.Call == 0 {
+		return // one way: nobody waits for it
+	}
 	if !isRequest(m) {
 		caller, other = m.To, m.From
 	}

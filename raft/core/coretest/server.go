@@ -17,37 +17,88 @@ const (
 	save                      // HardState, Snapshot and Entries, in one step
 	sendAfterSave             // send Ready.AfterSave
 	reportSaved               // call Saved
-	apply                     // hand out what NextToApply has
+	apply                     // hand out what NextToApply and LoadToApply have
+	load                      // read what Loads asks for
 )
 
 // server is a core with its host, disk and service.
 type server struct {
 	id   core.NodeID
-	disk core.Persistent // survives crashes
-	life int             // how often it was started
+	disk core.Persistent // survives crashes; the log may begin before the snapshot's end
+	life int             // number of starts
 
-	core    *core.Core // nil: down
-	duty    duty
-	ready   core.Ready
-	stalled bool
-	print   uint64 // of ready.Entries when they were handed out
-	service service
+	core     *core.Core // nil: down
+	duty     duty
+	ready    core.Ready
+	stalled  bool
+	print    uint64 // of ready.Entries when they were handed out
+	service  service
+	baseTerm uint64 // of the entry before the first one on the disk
+	loads    []core.Load
+	partial  []byte         // the chunks of a snapshot, as far as they have come
+	corrupt  bool           // the next chunk is written down wrongly
+	reads    map[uint64]int // by id: how much was committed when the read began
+	lastID   uint64
 }
 
 func (s *server) start(cfg core.Config) error {
 	saved := s.disk
-	saved.Entries = slices.Clone(s.disk.Entries)
+	if cfg.MaxCachedBytes > 0 {
+		saved.Entries, saved.Stored = nil, s.describe()
+	} else {
+		s.disk.Entries = after(s.disk.Entries, s.disk.Snapshot.LastIncludedIndex)
+		saved.Entries = slices.Clone(s.disk.Entries)
+	}
 	c, err := core.New(cfg, saved)
 	if err != nil {
 		return err
 	}
 	s.life++
-	s.core, s.duty, s.ready = c, takeReady, core.Ready{}
+	s.core, s.duty, s.ready, s.loads, s.partial = c, takeReady, core.Ready{}, nil, nil
+	s.reads, s.lastID = map[uint64]int{}, 0
 	s.service = service{}
 	if s.disk.Snapshot.LastIncludedIndex > 0 {
 		s.service.restore(s.disk.Snapshot.Data)
 	}
 	return nil
+}
+
+// describe tells what the log on the disk is like, without its entries.
+func (s *server) describe() *core.StoredLog {
+	log := &core.StoredLog{}
+	es := s.disk.Entries
+	if snap := s.disk.Snapshot; len(es) == 0 || es[0].Index == snap.LastIncludedIndex+1 {
+		log.CompactedIndex, log.CompactedTerm = snap.LastIncludedIndex, snap.LastIncludedTerm
+	} else if es[0].Index > 1 {
+		log.CompactedIndex, log.CompactedTerm = es[0].Index-1, s.baseTerm
+	}
+	log.LastIndex = log.CompactedIndex
+	for _, e := range es {
+		if n := len(log.Terms); n == 0 || log.Terms[n-1].Term != e.Term {
+			log.Terms = append(log.Terms, core.TermRun{First: e.Index, Term: e.Term})
+		}
+		if e.Type == core.ConfigurationEntry {
+			log.Configurations = append(log.Configurations, e)
+		}
+		log.LastIndex = e.Index
+	}
+	return log
+}
+
+// stored returns the entries of a range from the disk, as many as maxBytes
+// allows, but at least one if there is one.
+func (s *server) stored(r core.Range, maxBytes int) []core.Entry {
+	var found []core.Entry
+	for _, e := range s.disk.Entries {
+		if e.Index < r.First || e.Index > r.Last {
+			continue
+		}
+		if maxBytes -= len(e.Data) + 16; maxBytes < 0 && len(found) > 0 {
+			break
+		}
+		found = append(found, e)
+	}
+	return found
 }
 
 func (s *server) takeReady() {
@@ -64,34 +115,66 @@ func (s *server) save() error {
 	if rd.HardState != nil {
 		d.HardState = *rd.HardState
 	}
+	for _, chunk := range rd.Chunks {
+		s.saveChunk(chunk)
+	}
 	if snap := rd.Snapshot; snap != nil {
 		d.Snapshot, d.Entries = *snap, nil
+		if snap.Data == nil {
+			d.Snapshot.Data = slices.Clone(s.partial)
+		}
 	}
 	if len(rd.Entries) == 0 {
 		return nil
 	}
-	first := rd.Entries[0].Index
-	keep := int(first) - int(d.Snapshot.LastIncludedIndex) - 1
+	first, base := rd.Entries[0].Index, d.Snapshot.LastIncludedIndex
+	if len(d.Entries) > 0 {
+		base = d.Entries[0].Index - 1
+	}
+	keep := int(first) - int(base) - 1
 	if keep < 0 || keep > len(d.Entries) {
-		return fmt.Errorf("entries to save begin at %d; the disk ends at %d", first,
-			int(d.Snapshot.LastIncludedIndex)+len(d.Entries))
+		return fmt.Errorf("entries to save begin at %d; the disk has %d entries behind %d", first, len(d.Entries), base)
 	}
 	d.Entries = append(slices.Clip(d.Entries[:keep]), rd.Entries...)
 	return nil
 }
 
+// saveChunk writes a chunk down, and discards the snapshot if it turns out to be
+// damaged.
+func (s *server) saveChunk(chunk core.SnapshotChunk) {
+	data := slices.Clone(chunk.Data)
+	if s.corrupt && len(data) > 0 {
+		data[0]++
+		s.corrupt = false
+	}
+	s.partial = append(s.partial[:chunk.Offset:chunk.Offset], data...)
+	if chunk.Done && checksum(s.partial) != chunk.Checksum {
+		s.core.RejectSnapshot()
+	}
+}
+
+func checksum(data []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(data)
+	return h.Sum64()
+}
+
 // saveSnapshot saves the service's state and says whether there was a need to.
-func (s *server) saveSnapshot() bool {
-	term, err := s.core.SnapshotTerm(s.service.index)
-	if err != nil {
+// The log keeps trailing entries before the snapshot's end.
+func (s *server) saveSnapshot(trailing uint64) bool {
+	header, err := s.core.SnapshotHeader(s.service.index)
+	if err != nil || header.LastIncludedIndex <= s.disk.Snapshot.LastIncludedIndex {
 		return false // nothing applied since the last one, or a newer one came from the leader
 	}
-	s.disk.Entries = after(s.disk.Entries, s.service.index)
-	s.disk.Snapshot = core.Snapshot{
-		LastIncludedIndex: s.service.index,
-		LastIncludedTerm:  term,
-		Data:              s.service.snapshot(),
+	header.Data = s.service.snapshot()
+	s.disk.Snapshot = header
+	keep := header.LastIncludedIndex - min(trailing, header.LastIncludedIndex)
+	for _, e := range s.disk.Entries {
+		if e.Index == keep {
+			s.baseTerm = e.Term
+		}
 	}
+	s.disk.Entries = after(s.disk.Entries, keep)
 	return true
 }
 

@@ -1,0 +1,119 @@
+package coretest
+
+import (
+	"slices"
+
+	"raftlab/raft/core"
+)
+
+// wholeLog returns a server's log behind the compacted part: from storage as far
+// as the entries are not in memory.
+func (s *server) wholeLog() []core.Entry {
+	st := s.core.Status()
+	cached := s.core.Entries()
+	if st.CachedIndex == st.SnapshotIndex+1 {
+		return cached
+	}
+	return append(s.stored(core.Range{First: st.SnapshotIndex + 1, Last: st.CachedIndex - 1}, 1<<30), cached...)
+}
+
+// checkConfiguration: the newest configuration of the log is in force, whether it
+// is committed or not, and a leader has at most one that is not (thesis 4.1).
+func (k *checker) checkConfiguration(v view) {
+	pending, newest := 0, uint64(0)
+	for _, e := range v.entries {
+		if e.Type != core.ConfigurationEntry {
+			continue
+		}
+		newest = e.Index
+		if e.Index > uint64(len(k.committed)) {
+			pending++
+		}
+		if cfg, err := core.DecodeConfiguration(e.Data); err != nil {
+			k.fail("server %d: entry %d/%d: %v", v.status.ID, e.Index, e.Term, err)
+		} else if e.Index == lastConfiguration(v.entries) && !cfg.Equal(v.config) {
+			k.fail("server %d is in configuration %v; its log ends with %v at %d", v.status.ID, v.config, cfg, e.Index)
+		}
+	}
+	if v.status.ConfigurationIndex < newest {
+		k.fail("server %d is in configuration %d; its log ends with %d", v.status.ID, v.status.ConfigurationIndex, newest)
+	}
+	if pending > 1 && v.status.State == core.Leader {
+		k.fail("leader %d of term %d has %d uncommitted configurations", v.status.ID, v.status.CurrentTerm, pending)
+	}
+	if v.status.Removed && !k.excluded(v.status.ID) {
+		k.fail("server %d believes that it is removed; no committed configuration is without it", v.status.ID)
+	}
+}
+
+func lastConfiguration(entries []core.Entry) uint64 {
+	for _, e := range slices.Backward(entries) {
+		if e.Type == core.ConfigurationEntry {
+			return e.Index
+		}
+	}
+	return 0
+}
+
+// excluded says whether some server has committed a configuration without id.
+func (k *checker) excluded(id core.NodeID) bool {
+	for _, other := range k.cluster.ids {
+		s := k.cluster.servers[other]
+		known := []core.Configuration{s.disk.Snapshot.Configuration}
+		for _, e := range s.disk.Entries {
+			if e.Type == core.ConfigurationEntry && e.Index <= uint64(len(k.committed)) && k.committed[e.Index-1].term == e.Term {
+				cfg, _ := core.DecodeConfiguration(e.Data)
+				known = append(known, cfg)
+			}
+		}
+		if s.core != nil {
+			cfg, _ := s.core.CommittedConfiguration()
+			known = append(known, cfg)
+		}
+		if slices.ContainsFunc(known, func(cfg core.Configuration) bool { return !cfg.IsZero() && !cfg.Contains(id) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkVotes: a leader has the votes of a majority of its voters, and in a joint
+// configuration of the outgoing voters too. Other servers' votes do not count,
+// learners' among them (§5.2, thesis 4.3).
+func (k *checker) checkVotes(s *server, v view) {
+	term := v.status.CurrentTerm
+	own := s.disk.HardState
+	for _, voters := range [][]core.NodeID{v.config.Voters, v.config.Outgoing} {
+		votes := 0
+		for _, id := range voters {
+			if id == s.id && own.CurrentTerm == term && own.VotedFor == id || k.votes[voteKey{id, term}] == s.id {
+				votes++
+			}
+		}
+		if len(voters) > 0 && votes <= len(voters)/2 {
+			k.fail("server %d leads term %d with %d votes of the voters %v", s.id, term, votes, voters)
+		}
+	}
+	if !v.config.IsVoter(s.id) {
+		k.fail("server %d leads term %d and is no voter of %v", s.id, term, v.config)
+	}
+}
+
+// read: the index of a read covers all that was committed when the read began, on
+// any server (thesis 6.4).
+func (k *checker) read(s *server, r core.ReadState) {
+	committed, ok := s.reads[r.ID]
+	delete(s.reads, r.ID)
+	switch {
+	case !ok:
+		k.fail("server %d gets an index for read %d, which it has not begun", s.id, r.ID)
+	case r.Failed:
+		k.failed++
+		return
+	case r.Index < uint64(committed):
+		k.fail("stale read: server %d reads at %d; %d was committed when the read began", s.id, r.Index, committed)
+	case r.Index > uint64(len(k.committed)):
+		k.fail("server %d reads at %d, which no server has committed", s.id, r.Index)
+	}
+	k.answered++
+}

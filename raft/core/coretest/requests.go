@@ -1,0 +1,86 @@
+package coretest
+
+import (
+	"fmt"
+
+	"raftlab/raft/core"
+)
+
+// Read begins a linearizable read on a server. The outcome is checked when the
+// server's host takes it.
+func (c *Cluster) Read(id core.NodeID) error {
+	s := c.servers[id]
+	if s.core == nil {
+		return fmt.Errorf("server %d is down", id)
+	}
+	s.lastID++
+	err := s.core.ReadIndex(s.lastID)
+	if err == nil {
+		s.reads[s.lastID] = len(c.checker.committed)
+		c.trace("%d begins a read after commit %d", id, len(c.checker.committed))
+	}
+	c.checker.observe(s)
+	return err
+}
+
+// Reconfigure hands a configuration to a server; the error is the core's.
+func (c *Cluster) Reconfigure(id core.NodeID, next core.Configuration) error {
+	s := c.servers[id]
+	if s.core == nil {
+		return fmt.Errorf("server %d is down", id)
+	}
+	before := c.checker.views[id]
+	_, _, err := s.core.ProposeConfiguration(next)
+	c.checker.observe(s)
+	c.traceChange(before, c.checker.views[id])
+	return err
+}
+
+// Transfer asks a server to transfer its leadership; the error is the core's.
+func (c *Cluster) Transfer(from, to core.NodeID) error {
+	s := c.servers[from]
+	if s.core == nil {
+		return fmt.Errorf("server %d is down", from)
+	}
+	err := s.core.TransferLeadership(to)
+	if err == nil {
+		c.trace("%d transfers leadership to %d", from, s.core.Status().Transferee)
+	}
+	c.checker.observe(s)
+	return err
+}
+
+// StepDown makes a server give up its leadership, if it leads.
+func (c *Cluster) StepDown(id core.NodeID) {
+	if s := c.servers[id]; s.core != nil {
+		s.core.StepDown()
+		c.checker.observe(s)
+	}
+}
+
+// Wake ends a server's silence, as a host does that has lost a peer.
+func (c *Cluster) Wake(id core.NodeID) {
+	if s := c.servers[id]; s.core != nil {
+		s.core.Wake()
+		c.checker.observe(s)
+	}
+}
+
+// Corrupt makes a server write down the next chunk of a snapshot wrongly.
+func (c *Cluster) Corrupt(id core.NodeID) { c.servers[id].corrupt = true }
+
+// Reads returns how many reads have got their index, and how many have failed.
+func (c *Cluster) Reads() (answered, failed int) { return c.checker.answered, c.checker.failed }
+
+// Pass lets time pass: each server gets the ticks that its own clock makes of it,
+// in the order in which they are due.
+func (c *Cluster) Pass(units int) {
+	for range units {
+		c.time++
+		for i, length := range c.opt.Clocks {
+			if c.time%length == 0 {
+				c.Tick(c.ids[i])
+			}
+		}
+	}
+}
