@@ -26,11 +26,12 @@ type Core struct {
 
 	// Membership: the configurations of the log, oldest first, and the voters of
 	// the newest one (§6).
-	configs    []indexedConfiguration
-	electorate electorate
-	members    []NodeID // all of the newest configuration but this server, sorted
-	removedAt  uint64   // index of the configuration that this server was told it is no member of
-	wasMember  bool     // a committed configuration had this server
+	configs     []indexedConfiguration
+	electorate  electorate
+	members     []NodeID // all of the newest configuration but this server, sorted
+	removedAt   uint64   // index of the configuration that this server was told it is no member of
+	wasMember   bool     // a committed configuration had this server
+	heardCommit uint64   // highest leaderCommit that was received
 
 	// Time, in ticks.
 	now              uint64 // since the start, without quiescent time

@@ -46,8 +46,8 @@ func (c *Core) resetElectionTimer() {
 // without beginning the term: a server that was cut off does not push a working
 // cluster into a new term when it returns (thesis 9.6).
 func (c *Core) preCampaign() {
-	if !c.isVoter() || c.isRemoved() {
-		c.askForRemoval()
+	if !c.mayCampaign() {
+		c.resetElectionTimer()
 		return
 	}
 	c.leader = None
@@ -58,17 +58,15 @@ func (c *Core) preCampaign() {
 	}
 }
 
-// askForRemoval asks the members, with pre-votes that cannot win, whether a
-// configuration is committed that this server is no member of. The configuration
-// is the newest one, and the leader that appended it has fallen silent.
-func (c *Core) askForRemoval() {
-	c.resetElectionTimer()
-	if cfg := c.newest(); cfg.index <= c.commitIndex || cfg.Contains(c.id) || c.isRemoved() {
-		return
-	}
-	for _, id := range c.members {
-		c.requestVote(id, c.currentTerm+1, true)
-	}
+// mayCampaign reports whether the server may call elections: a voter of the newest
+// configuration, or of the one before while the newest is not committed. The
+// others may need that server's log, though not its vote: if the server is the
+// only one with the new configuration, it alone can win (thesis 4.2.2). A server
+// that was removed learns so from the answers.
+func (c *Core) mayCampaign() bool {
+	n := len(c.configs)
+	pending := n > 1 && c.configs[n-1].index > c.commitIndex && c.configs[n-2].IsVoter(c.id)
+	return (c.isVoter() || pending) && !c.isRemoved()
 }
 
 // campaign begins a term and asks for votes (§5.2).

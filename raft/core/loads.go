@@ -17,7 +17,7 @@ const maxLoad = 4096
 // load for a follower at a time. Its entries are sent as soon as they come,
 // without waiting for answers to earlier ones.
 func (c *Core) load(p *progress) {
-	p.loading = true
+	p.loading = p.nextIndex
 	last := min(c.log.first-1, p.nextIndex+maxLoad-1)
 	c.loads = append(c.loads, Load{p.id, Range{p.nextIndex, last}, c.cfg.MaxRequestBytes, c.currentTerm})
 }
@@ -37,17 +37,21 @@ func (c *Core) Loads() []Load {
 // does not change the entries later.
 func (c *Core) Loaded(l Load, entries []Entry) {
 	p := c.peer(l.To)
-	if c.state != Leader || l.term != c.currentTerm || p == nil || !p.loading || p.nextIndex != l.First {
+	if c.state != Leader || l.term != c.currentTerm || p == nil || p.loading != l.First {
 		return // overtaken by events
 	}
-	p.loading = false
+	p.loading = 0
+	if p.nextIndex > l.Last {
+		return // an answer to earlier requests was enough
+	}
+	entries = entries[min(p.nextIndex-l.First, uint64(len(entries))):]
 	for i := range entries {
-		if entries[i].Index != l.First+uint64(i) || entries[i].Index > l.Last || !c.log.matches(entries[i].Index, entries[i].Term) {
+		if entries[i].Index != p.nextIndex+uint64(i) || entries[i].Index > l.Last || !c.log.matches(entries[i].Index, entries[i].Term) {
 			entries = entries[:i]
 			break
 		}
 	}
-	if len(entries) == 0 || p.nextIndex <= c.log.snapshotIndex {
+	if len(entries) == 0 {
 		p.become(Probe)
 		p.waiting = true // for the answer to the next heartbeat
 		return

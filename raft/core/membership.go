@@ -114,14 +114,15 @@ func (c *Core) isLearner(id NodeID) bool {
 }
 
 // isRemoved reports whether this server was a member and is none any more. A
-// server that joins a cluster receives the configurations from before it was
-// added, and is not removed by them.
+// server that is added, for the first time or again, receives the configurations
+// from before it was added, and is not removed by them.
 func (c *Core) isRemoved() bool {
 	newest := c.newest()
 	if c.removedAt >= newest.index && c.removedAt > 0 {
 		return true
 	}
-	return c.wasMember && newest.index > 0 && newest.index <= c.commitIndex && !newest.Contains(c.id)
+	return c.wasMember && newest.index > 0 && newest.index <= c.commitIndex && !newest.IsZero() && !newest.Contains(c.id) &&
+		c.commitIndex >= c.heardCommit
 }
 
 // noteMembership notes whether a committed configuration has this server.

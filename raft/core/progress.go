@@ -38,8 +38,9 @@ type progress struct {
 	// waiting: a probe or a snapshot was sent. The next one is due after the
 	// answer, or with a heartbeat.
 	waiting bool
-	// loading: the host reads entries from storage for this follower.
-	loading bool
+	// loading is the first of the entries that the host reads from storage for
+	// this follower; 0: none.
+	loading uint64
 	// failures counts the requests lost since the last answer. The leader repeats
 	// at once after the first. After the second the follower is probably down,
 	// and gets only heartbeats until it answers.
@@ -65,7 +66,7 @@ type chunkProgress struct{ index, offset uint64 }
 func (p *progress) become(s ProgressState) {
 	p.state = s
 	p.nextIndex = p.matchIndex + 1
-	p.waiting, p.loading = false, false
+	p.waiting, p.loading = false, 0
 	p.snapshotTicks = 0
 	p.inflight.reset()
 }

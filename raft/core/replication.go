@@ -84,7 +84,7 @@ func (c *Core) sendEntries() {
 // sendNext sends the follower the next entries, or the snapshot that replaces
 // them. It returns false if nothing may be sent now.
 func (c *Core) sendNext(p *progress) bool {
-	if p.waiting || p.loading || p.state == Replicate && p.inflight.full() {
+	if p.waiting || p.loading > 0 || p.state == Replicate && p.inflight.full() {
 		return false
 	}
 	if p.nextIndex <= c.log.snapshotIndex {
@@ -122,14 +122,18 @@ func (c *Core) prevLogIndex(p *progress) uint64 {
 func (c *Core) sendAppend(p *progress, entries []Entry) {
 	prev := c.prevLogIndex(p)
 	prevTerm, _ := c.log.term(prev)
-	p.sentCommit, p.sentRound = c.commitIndex, c.round
+	commit := c.commitIndex
+	if p.removed != nil {
+		commit = min(commit, prev+uint64(len(entries))) // the server is to see that it is up to date
+	}
+	p.sentCommit, p.sentRound = commit, c.round
 	c.send(p.id, &AppendEntries{
 		Term:         c.currentTerm,
 		LeaderID:     c.id,
 		PrevLogIndex: prev,
 		PrevLogTerm:  prevTerm,
 		Entries:      entries,
-		LeaderCommit: c.commitIndex,
+		LeaderCommit: commit,
 		Round:        c.round,
 	})
 }
@@ -216,6 +220,7 @@ func (c *Core) appendFromLeader(req *AppendEntries, rep *AppendEntriesReply) {
 		c.followConfigurations(news)
 	}
 	rep.Success, rep.MatchIndex = true, last
+	c.heardCommit = max(c.heardCommit, req.LeaderCommit)
 	c.commitTo(min(req.LeaderCommit, last))
 }
 

@@ -11,7 +11,10 @@ import (
 	"raftlab/raft/core/coretest"
 )
 
-var schedule = flag.Uint64("schedule", 0, "run the one schedule of TestSimulation with this number, and show its trace")
+var (
+	schedule  = flag.Uint64("schedule", 0, "run the one schedule of TestSimulation with this `number`, and show its trace")
+	schedules = flag.Uint64("schedules", 3000, "how `many` schedules TestSimulation runs")
+)
 
 // shape draws a cluster from choices: its size, its limits, what its network
 // tells. Small limits make windows and batches end in short schedules.
@@ -100,7 +103,7 @@ func explore(t *testing.T, choices func() coretest.Choices, seed uint64, repeat 
 // paper's properties after each step, and wants progress once the faults end.
 // The n-th schedule is always the same.
 func TestSimulation(t *testing.T) {
-	first, last := uint64(1), uint64(3000)
+	first, last := uint64(1), *schedules
 	if os.Getenv("RAFTLAB_SOAK") == "1" {
 		last = 200_000
 	}

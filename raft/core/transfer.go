@@ -99,7 +99,7 @@ func (c *Core) tickTransfer() {
 // handleTimeoutNow calls an election at once, without a pre-vote: the leader
 // itself has asked for it.
 func (c *Core) handleTimeoutNow(req *TimeoutNow) {
-	if !c.followLeader(req.Term, req.LeaderID) || !c.isVoter() {
+	if !c.followLeader(req.Term, req.LeaderID) || !c.mayCampaign() {
 		return
 	}
 	c.leader = None

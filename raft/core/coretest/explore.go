@@ -54,11 +54,11 @@ type step struct {
 // duties; faults are rare enough for work to get done between them.
 var steps = []step{
 	{30, func(x *explorer) { x.message(x.Deliver) }},
-	{8, func(x *explorer) { x.DeliverAll() }},
+	{16, func(x *explorer) { x.DeliverAll() }},
 	{20, func(x *explorer) { x.Work(x.server()) }},
 	{4, func(x *explorer) { x.Outgoing(x.server()) }},
 	{14, func(x *explorer) { x.Finish(x.server()) }},
-	{6, func(x *explorer) { x.FinishAll() }},
+	{16, func(x *explorer) { x.FinishAll() }},
 	{10, func(x *explorer) { x.tickAll() }},
 	{6, func(x *explorer) { x.tick(x.server(), 1) }},
 	{3, func(x *explorer) { x.tick(x.server(), 2*x.opt.Config.ElectionTicks) }},
@@ -73,10 +73,10 @@ var steps = []step{
 	{2, func(x *explorer) { x.Heal() }},
 	{3, func(x *explorer) { x.Snapshot(x.server(), x.next(4) == 0) }},
 	{8, func(x *explorer) { x.read(x.server()) }},
-	{4, func(x *explorer) { x.reconfigure() }},
+	{6, func(x *explorer) { x.reconfigure() }},
 	{2, func(x *explorer) { x.transfer() }},
-	{1, func(x *explorer) { x.calm() }},
-	{1, func(x *explorer) { x.fallBehind(x.server()) }},
+	{3, func(x *explorer) { x.calm() }},
+	{2, func(x *explorer) { x.fallBehind(x.server()) }},
 	{1, func(x *explorer) { x.StepDown(x.server()) }},
 	{1, func(x *explorer) { x.Wake(x.server()) }},
 	{1, func(x *explorer) { x.Corrupt(x.server()) }},
@@ -108,6 +108,10 @@ type explorer struct {
 func Explore(c *Cluster, choices Choices) error {
 	x := &explorer{Cluster: c, choices: choices}
 	x.priorities = x.next(4) == 0
+	if x.next(4) > 0 { // begin with a leader
+		x.calm()
+		x.calm()
+	}
 	for c.Err() == nil {
 		i := x.next(len(menu))
 		if x.done {

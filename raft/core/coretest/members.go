@@ -94,7 +94,7 @@ func (k *checker) checkVotes(s *server, v view) {
 			k.fail("server %d leads term %d with %d votes of the voters %v", s.id, term, votes, voters)
 		}
 	}
-	if !v.config.IsVoter(s.id) {
+	if !v.config.IsVoter(s.id) && v.status.ConfigurationIndex <= v.status.CommitIndex {
 		k.fail("server %d leads term %d and is no voter of %v", s.id, term, v.config)
 	}
 }

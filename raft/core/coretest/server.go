@@ -167,8 +167,17 @@ func (s *server) saveSnapshot(trailing uint64) bool {
 		return false // nothing applied since the last one, or a newer one came from the leader
 	}
 	header.Data = s.service.snapshot()
-	s.disk.Snapshot = header
 	keep := header.LastIncludedIndex - min(trailing, header.LastIncludedIndex)
+	old := s.disk.Snapshot
+	if len(s.disk.Entries) > 0 {
+		keep = max(keep, s.disk.Entries[0].Index-1)
+	} else {
+		keep = max(keep, old.LastIncludedIndex)
+	}
+	if old.LastIncludedIndex == keep {
+		s.baseTerm = old.LastIncludedTerm
+	}
+	s.disk.Snapshot = header
 	for _, e := range s.disk.Entries {
 		if e.Index == keep {
 			s.baseTerm = e.Term
