@@ -5,32 +5,30 @@ import (
 	"io"
 	"sync"
 
-	"raftlab/internal/msgpack"
+	"github.com/hashicorp/go-msgpack/v2/codec"
+
 	"raftlab/kv"
 	"raftlab/rsm"
 	"raftlab/shardctrler"
 )
 
-// state is the state machine of a group. Only the Replica calls the methods that
-// change the state. Any goroutine may call the others.
+// state is a group's state machine. The methods that a Replica calls change it;
+// the others may be called from any goroutine.
 type state struct {
-	gid int
-	settings
+	gid         int
+	limits      kv.Limits
+	maxSessions int
 
 	mu      sync.Mutex
-	config  shardctrler.Config // the newest one that the group has reached
+	config  shardctrler.Config // the newest that was taken
 	shards  [shardctrler.NShards]shard
-	changed chan struct{} // closed when anything but a store changes
+	changed chan struct{} // closed when anything changes but what an operation writes
 }
 
 var _ rsm.SessionKeeper[Command, Result] = (*state)(nil)
 
 func newState(gid int, limits kv.Limits, maxSessions int) *state {
-	return &state{
-		gid:      gid,
-		settings: settings{limits: limits, maxSessions: maxSessions},
-		changed:  make(chan struct{}),
-	}
+	return &state{gid: gid, limits: limits, maxSessions: maxSessions, changed: make(chan struct{})}
 }
 
 // Apply executes a command that has no session.
@@ -39,152 +37,152 @@ func (st *state) Apply(c Command) Result {
 	return result
 }
 
-// ApplyFor executes the command seq of client at most once.
+// ApplyFor executes the command seq of client, once.
 func (st *state) ApplyFor(client, seq uint64, c Command) (Result, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if c.Kind == kindConfig {
-		st.advance(c.Config, c.Num)
+		st.take(c.Config, c.Num)
 		return Result{}, nil
 	}
 	if !c.wellFormed() {
-		return Result{Code: Malformed}, nil
+		return Result{Status: Malformed}, nil
 	}
 	s := &st.shards[c.Shard]
 	switch c.Kind {
 	case KindInstall:
-		return Result{Code: st.install(s, c.Num, c.Piece)}, nil
+		return Result{Status: st.install(s, c.Num, c.Piece)}, nil
 	case kindRemove:
-		s.remove(c.Num)
-		st.notify()
+		s.pass(c.Num)
+		st.tell()
 		return Result{}, nil
 	}
-	d, code := s.serving()
-	if code != Served {
-		return Result{Code: code}, nil
+	d, status := s.serving()
+	if status != Served {
+		return Result{Status: status}, nil
 	}
-	result, notify, err := d.apply(client, seq, &c)
-	if notify {
-		st.notify()
+	result, told, err := d.apply(client, seq, &c)
+	if told {
+		st.tell()
 	}
 	return result, err
 }
 
-// EndSession ends the session of a client. A clerk uses another client id for each
-// shard.
+// EndSession ends a client's session. Its sessions with several shards have different
+// names.
 func (st *state) EndSession(client uint64) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for i := range st.shards {
-		if d, code := st.shards[i].serving(); code == Served {
+		if d, status := st.shards[i].serving(); status == Served {
 			d.sessions.End(client)
 		}
 	}
 }
 
-// notify wakes the goroutines that wait for a change.
-func (st *state) notify() {
+// tell wakes those who wait for a change.
+func (st *state) tell() {
 	close(st.changed)
 	st.changed = make(chan struct{})
 }
 
-// advance moves the group from configuration number after to the next one. If the
-// group has another configuration, nothing changes.
-func (st *state) advance(c *shardctrler.Config, after int) {
+// take moves on to the configuration that follows number after, if that is the
+// one the group has.
+func (st *state) take(c *shardctrler.Config, after int) {
 	if c == nil || st.config.Num != after || c.Num <= after {
 		return
 	}
 	st.config = *c
 	for i := range st.shards {
 		if st.shards[i].assign(c, i, st.gid) {
-			st.shards[i].data = newData(st.settings)
+			st.shards[i].data = newData(st.limits, st.maxSessions)
 		}
 	}
-	st.notify()
+	st.tell()
 }
 
-// install stores a piece of a shard's data. The last piece puts the shard into
-// service. A repeated piece changes nothing.
-func (st *state) install(s *shard, num int, p *Piece) Code {
-	code, wanted := s.wants(num, st.config.Num, p)
+// install takes over a piece of a shard's data, and with the last one the shard,
+// once.
+func (st *state) install(s *shard, num int, p *Piece) Verdict {
+	status, wanted := s.wants(num, st.config.Num, p)
 	if !wanted {
-		return code
+		return status
 	}
 	encoded, whole := s.collect(p)
 	if !whole {
 		return Partial
 	}
-	d, err := decodeData(encoded, st.settings)
+	d, err := decodeData(encoded, st.limits, st.maxSessions)
 	if err != nil || p.Sum != checksum(encoded) {
-		// The pieces were damaged, or another version wrote them. The sender keeps
-		// the data.
+		// The sender's and this program do not understand each other. The data
+		// stays where it is.
 		return Malformed
 	}
 	s.data = d
-	st.notify()
+	st.tell()
 	return Served
 }
 
-// watch returns a channel that is closed at the next change. A caller that calls
-// watch before it looks at the state misses no change.
+// watch returns a channel that is closed at the next change. To miss nothing,
+// call it before looking.
 func (st *state) watch() <-chan struct{} {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.changed
 }
 
-// current returns the newest configuration that the group has reached.
+// current returns the newest configuration that was taken.
 func (st *state) current() shardctrler.Config {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.config
 }
 
-// precheck answers a command without the log if the applied state already decides
-// the answer. Otherwise fresh is true. Applied entries are committed, so a
-// result that is known here is final. A new leader may not have applied all
-// committed entries and may not know a client's session yet. So every answer other
-// than a result makes the sender try again.
-func (st *state) precheck(client, seq uint64, c *Command) (result Result, fresh bool) {
+// foretell returns what can be said of a command without the log; fresh: nothing.
+// What is applied is committed, so a result that is known here is the result. What
+// is not known here may be in the log all the same, a client's session too: a
+// leader that is new has yet to apply what others have committed. So the answers
+// that are not a result are such that the sender tries again.
+func (st *state) foretell(client, seq uint64, c *Command) (result Result, fresh bool) {
 	if !c.wellFormed() {
-		return Result{Code: Malformed}, false
+		return Result{Status: Malformed}, false
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := &st.shards[c.Shard]
 	if c.Kind == KindInstall {
-		code, wanted := s.wants(c.Num, st.config.Num, c.Piece)
-		return Result{Code: code}, wanted
+		status, wanted := s.wants(c.Num, st.config.Num, c.Piece)
+		return Result{Status: status}, wanted
 	}
-	d, code := s.serving()
-	if code != Served {
-		return Result{Code: code}, false
+	d, status := s.serving()
+	if status != Served {
+		return Result{Status: status}, false
 	}
-	result, fresh, err := d.precheck(client, seq, c)
+	result, fresh, err := d.admits(client, seq, c)
 	return result, fresh || err != nil
 }
 
-// task is work for the leader of the group: a shard to hand over to its next owner,
-// or a transaction to coordinate.
-type task struct {
+// duty is something that the group's leader is to see to: that a shard gets to
+// its next owner, or that a transaction comes to its end.
+type duty struct {
 	shard int
 	num   int    // of a move: the configuration that makes the receiver the owner; else 0
 	txn   uint64 // of a transaction: its number at this shard, the coordinator; else 0
 }
 
-// tasks returns the work that remains.
-func (st *state) tasks() []task {
+// duties returns what there is to see to.
+func (st *state) duties() []duty {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	var all []task
+	var all []duty
 	for i := range st.shards {
 		s := &st.shards[i]
 		if t, ok := s.outgoing(); ok {
-			all = append(all, task{shard: i, num: t.Until})
+			all = append(all, duty{shard: i, num: t.Until})
 		}
-		if d, code := s.serving(); code == Served {
+		if d, status := s.serving(); status == Served {
 			for n := range d.txns.records {
-				all = append(all, task{shard: i, txn: n})
+				all = append(all, duty{shard: i, txn: n})
 			}
 		}
 	}
@@ -192,22 +190,21 @@ func (st *state) tasks() []task {
 }
 
 // record returns a transaction that a shard coordinates, and the number of the
-// shard's oldest transaction. ok is false if the transaction is over or the shard
-// is not here.
+// oldest there; false if the transaction is over or the shard not here.
 func (st *state) record(id TxnID) (r record, oldest uint64, ok bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	d, code := st.shards[id.Shard].serving()
-	if code != Served {
+	d, status := st.shards[id.Shard].serving()
+	if status != Served {
 		return record{}, 0, false
 	}
 	r, ok = d.txns.records[id.Number]
 	return r, d.txns.oldest(), ok
 }
 
-// outgoing returns the receiver of a move, and a function that encodes the
-// shard. ok is false if the move is complete.
-func (st *state) outgoing(m task) (encode func() ([]byte, error), gid int, servers []string, ok bool) {
+// load returns what a move carries, as a function that encodes it, and where to;
+// false if it has been made.
+func (st *state) load(m duty) (encode func() ([]byte, error), gid int, servers []string, ok bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := &st.shards[m.shard]
@@ -222,7 +219,7 @@ func (st *state) outgoing(m task) (encode func() ([]byte, error), gid int, serve
 	return s.data.capture(), t.Next, servers, true
 }
 
-// image is the encoding of the state in a snapshot.
+// image is the state as it is in a snapshot.
 type image struct {
 	Format uint8
 	Config shardctrler.Config
@@ -236,10 +233,10 @@ type shardImage struct {
 	Incoming *incoming
 }
 
-// imageFormat is the version of the encoding.
+// imageFormat is the encoding that this file writes and reads.
 const imageFormat = 1
 
-// Snapshot returns a function that writes the present state.
+// Snapshot returns a function that writes the state as it is now.
 func (st *state) Snapshot() func(io.Writer) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -252,8 +249,8 @@ func (st *state) Snapshot() func(io.Writer) error {
 			Here:  s.data != nil,
 		}
 		if s.incoming != nil {
-			present := *s.incoming // later pieces are appended behind the present end
-			img.Shards[i].Incoming = &present
+			sofar := *s.incoming // what is added later lies beyond its end
+			img.Shards[i].Incoming = &sofar
 		}
 		if s.data != nil {
 			encoders[i] = s.data.capture()
@@ -270,12 +267,12 @@ func (st *state) Snapshot() func(io.Writer) error {
 			}
 			img.Shards[i].Data = cut(encoded)
 		}
-		return msgpack.Write(w, &img)
+		return codec.NewEncoder(w, msgpack).Encode(&img)
 	}
 }
 
-// Restore replaces the state by one that Snapshot wrote. An empty snapshot stands
-// for the initial state. After an error the state is unchanged.
+// Restore replaces the state by a written one; nil is the initial one. After an
+// error it is unchanged.
 func (st *state) Restore(snapshot []byte) error {
 	fresh := newState(st.gid, st.limits, st.maxSessions)
 	if len(snapshot) > 0 {
@@ -286,20 +283,23 @@ func (st *state) Restore(snapshot []byte) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.config, st.shards = fresh.config, fresh.shards
-	st.notify()
+	st.tell()
 	return nil
 }
 
 func (st *state) decode(snapshot []byte) error {
 	var img image
-	rest, err := msgpack.DecodeVersion(snapshot, imageFormat, &img)
-	switch {
-	case err != nil:
+	dec := codec.NewDecoderBytes(snapshot, msgpack)
+	if err := dec.Decode(&img); err != nil {
 		return err
+	}
+	switch {
+	case img.Format != imageFormat:
+		return fmt.Errorf("format %d; this program reads %d", img.Format, imageFormat)
 	case len(img.Shards) != len(st.shards):
 		return fmt.Errorf("%d shards; this program has %d", len(img.Shards), len(st.shards))
-	case len(rest) > 0:
-		return fmt.Errorf("%d bytes follow the state", len(rest))
+	case dec.NumBytesRead() != len(snapshot):
+		return fmt.Errorf("%d bytes follow it", len(snapshot)-dec.NumBytesRead())
 	}
 	st.config = img.Config
 	for i, s := range img.Shards {
@@ -308,7 +308,8 @@ func (st *state) decode(snapshot []byte) error {
 		if !s.Here {
 			continue
 		}
-		if st.shards[i].data, err = decodeData(s.Data.join(), st.settings); err != nil {
+		var err error
+		if st.shards[i].data, err = decodeData(s.Data.join(), st.limits, st.maxSessions); err != nil {
 			return fmt.Errorf("shard %d: %w", i, err)
 		}
 	}

@@ -5,7 +5,6 @@ package boltstore
 import (
 	"bytes"
 	"fmt"
-	"math"
 
 	"go.etcd.io/bbolt"
 
@@ -95,7 +94,7 @@ func (st *step) append(entries []core.Entry) error {
 		if err != nil {
 			return err
 		}
-		if err := put(log, key, record); err != nil {
+		if err := log.Put(key, record); err != nil {
 			return err
 		}
 		st.head.LastIndex, st.head.LastSum = e.Index, sum
@@ -125,7 +124,7 @@ func (st *step) sumAt(index uint64) (uint32, error) {
 	if index == st.head.Snapshot.Index {
 		return st.head.Snapshot.EntrySum, nil
 	}
-	record := get(st.log(), indexKey(index))
+	record := st.log().Get(indexKey(index))
 	if len(record) < 4 {
 		return 0, fmt.Errorf("%w: there is no entry %d", ErrCorrupt, index)
 	}
@@ -134,15 +133,15 @@ func (st *step) sumAt(index uint64) (uint32, error) {
 
 // remove deletes the log's records from first to last.
 func (st *step) remove(first, last uint64) error {
-	for _, key := range keysBetween(st.log(), indexKey(first), indexKey(last+1), math.MaxInt) {
-		if err := st.delete(key); err != nil {
+	for index := first; index <= last; index++ {
+		if err := st.delete(indexKey(index)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// delete removes a piece of a log record.
+// delete removes a log record.
 func (st *step) delete(key []byte) error {
 	log := st.log()
 	st.grown -= len(key) + len(log.Get(key))
@@ -205,15 +204,13 @@ func readLog(tx *bbolt.Tx, h head, each func(core.Entry)) error {
 	sum := h.Snapshot.EntrySum
 	cursor := tx.Bucket(logBucket).Cursor()
 	next := h.Snapshot.Index + 1
-	for key, piece := cursor.Seek(indexKey(next)); key != nil; {
+	for key, record := cursor.Seek(indexKey(next)); key != nil; key, record = cursor.Next() {
 		if next > h.LastIndex || !bytes.Equal(key, indexKey(next)) {
 			return fmt.Errorf("the log has the key %x, where it should have entry %d of %d", key, next, h.LastIndex)
 		}
 		var r entryRecord
-		var record []byte
 		var err error
-		record, key, piece = join(cursor, key, piece)
-		if sum, err = unseal(indexKey(next), record, &r, sum); err != nil {
+		if sum, err = unseal(key, record, &r, sum); err != nil {
 			return fmt.Errorf("log entry %d: %w", next, err)
 		}
 		each(r.entry(next))

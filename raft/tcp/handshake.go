@@ -1,0 +1,226 @@
+package tcp
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"raftlab/internal/msgpack"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// The versions of the protocol that this package speaks. A pair of hosts uses
+// the highest version that both speak.
+const (
+	oldestVersion = 1
+	newestVersion = 1
+)
+
+// magic begins each connection, so that another protocol's client is told apart.
+const magic = "raftlab raft\n"
+
+// maxHelloBytes bounds what is read of a peer that has not been authenticated.
+const maxHelloBytes = 4 << 10
+
+// hello is what the dialling host says first.
+type hello struct {
+	OldestVersion, NewestVersion uint8
+	Cluster                      string
+	From, To                     uint64
+	Address                      string // where the dialling host is reached
+}
+
+// welcome is the answer.
+type welcome struct {
+	Version uint8  // that the connection uses; 0: refused
+	Reason  string // of the refusal
+}
+
+// Errors of a handshake.
+var (
+	// ErrRefused is matched by the error of a connection that the peer refuses.
+	ErrRefused = errors.New("the peer refuses the connection")
+	// ErrPeer is matched by the error of a connection whose other end is not
+	// the host that it should be.
+	ErrPeer = errors.New("wrong peer")
+)
+
+// greet begins a connection that this host has dialled.
+func (t *Transport) greet(conn net.Conn, to core.NodeID) error {
+	h := hello{oldestVersion, newestVersion, t.self.Cluster, uint64(t.self.Host), uint64(to), t.address}
+	if _, err := io.WriteString(conn, magic); err != nil {
+		return err
+	}
+	if err := writeControl(conn, frameHello, &h); err != nil {
+		return err
+	}
+	var w welcome
+	if err := readControl(conn, frameWelcome, &w); err != nil {
+		return err
+	}
+	switch {
+	case w.Version == 0:
+		return fmt.Errorf("%w: %q", ErrRefused, w.Reason)
+	case w.Version < oldestVersion || w.Version > newestVersion:
+		return fmt.Errorf("%w: it chose version %d of %d to %d", ErrPeer, w.Version, oldestVersion, newestVersion)
+	}
+	return nil
+}
+
+// admit begins a connection that another host has dialled. certified is the
+// identity in its certificate, nil without TLS. The host knows best where it is
+// reached, so its word replaces the address that this host has: a host may
+// restart at another address.
+func (t *Transport) admit(conn net.Conn, certified *node.Identity) (core.NodeID, error) {
+	begin := make([]byte, len(magic))
+	if _, err := io.ReadFull(conn, begin); err != nil {
+		return 0, err
+	}
+	if string(begin) != magic {
+		return 0, fmt.Errorf("%w: it begins with %q", errFrame, begin)
+	}
+	var h hello
+	if err := readControl(conn, frameHello, &h); err != nil {
+		return 0, err
+	}
+	version := min(newestVersion, h.NewestVersion)
+	reason := t.objection(h, version, certified)
+	if reason != "" {
+		version = 0
+	}
+	err := writeControl(conn, frameWelcome, &welcome{version, reason})
+	if reason != "" {
+		return 0, fmt.Errorf("%w: %s", ErrPeer, reason)
+	}
+	if err == nil && h.Address != "" {
+		t.SetPeer(core.NodeID(h.From), h.Address)
+	}
+	return core.NodeID(h.From), err
+}
+
+// objection is why a host is refused, "" if it is not.
+func (t *Transport) objection(h hello, version uint8, certified *node.Identity) string {
+	switch {
+	case version < oldestVersion || version < h.OldestVersion:
+		return fmt.Sprintf("it speaks versions %d to %d, and host %d speaks %d to %d", h.OldestVersion, h.NewestVersion, t.self.Host, oldestVersion, newestVersion)
+	case h.Cluster != t.self.Cluster:
+		return fmt.Sprintf("it is of cluster %q, and host %d of %q", h.Cluster, t.self.Host, t.self.Cluster)
+	case h.To != uint64(t.self.Host):
+		return fmt.Sprintf("it looks for host %d; this is host %d", h.To, t.self.Host)
+	case h.From == 0 || h.From == h.To:
+		return fmt.Sprintf("it says that it is host %d", h.From)
+	case certified != nil && (certified.Cluster != h.Cluster || uint64(certified.Host) != h.From):
+		return fmt.Sprintf("it says that it is host %d, and its certificate is of host %d of cluster %q", h.From, certified.Host, certified.Cluster)
+	}
+	return ""
+}
+
+// secure runs the TLS handshake, if there is TLS, and returns the identity in the
+// peer's certificate.
+func (t *Transport) secure(conn net.Conn, server bool) (net.Conn, *node.Identity, error) {
+	if t.opts.TLS == nil {
+		return conn, nil, nil
+	}
+	cfg, err := t.opts.TLS.config()
+	if err != nil {
+		return conn, nil, err
+	}
+	secured := tls.Client(conn, cfg)
+	if server {
+		secured = tls.Server(conn, cfg)
+	}
+	if err := secured.Handshake(); err != nil {
+		return conn, nil, err
+	}
+	id, err := identityOf(secured.ConnectionState().PeerCertificates[0])
+	return secured, &id, err
+}
+
+// writeControl writes a frame with one msgpack value.
+func writeControl(conn net.Conn, frameType byte, v any) error {
+	payload, err := msgpack.Encode(v)
+	if err != nil {
+		return err
+	}
+	return writeFrame(conn, frameType, payload)
+}
+
+func writeFrame(conn net.Conn, frameType byte, payload []byte) error {
+	frame := make([]byte, headerBytes, headerBytes+len(payload))
+	putHeader(frame, frameType, len(payload), checksum(frameType, payload))
+	_, err := conn.Write(append(frame, payload...))
+	return err
+}
+
+// readControl reads a frame with one msgpack value.
+func readControl(conn net.Conn, frameType byte, v any) error {
+	got, payload, err := readFrame(conn, maxHelloBytes, nil)
+	if err != nil {
+		return err
+	}
+	if got != frameType {
+		return fmt.Errorf("%w: type %d; want %d", errFrame, got, frameType)
+	}
+	if _, err := msgpack.DecodePrefix(payload, v); err != nil {
+		return fmt.Errorf("%w: %v", errFrame, err)
+	}
+	return nil
+}
+
+// firstRead is how much of a long frame is read into memory before the rest has
+// a place: a header alone costs the receiver nothing.
+const firstRead = 64 << 10
+
+// readFrame reads a frame of at most limit bytes, into buf if there is room.
+func readFrame(r io.Reader, limit int, buf []byte) (frameType byte, payload []byte, err error) {
+	var header [headerBytes]byte
+	if _, err := io.ReadFull(r, header[:]); err != nil {
+		return 0, nil, err
+	}
+	frameType, length, sum := decodeHeader(header[:])
+	if uint64(length) > uint64(limit) {
+		return 0, nil, fmt.Errorf("%w: %d bytes; the limit is %d", errFrame, length, limit)
+	}
+	if payload, err = readPayload(r, int(length), buf); err != nil {
+		return 0, nil, err
+	}
+	if got := checksum(frameType, payload); got != sum {
+		return 0, nil, fmt.Errorf("%w: checksum %08x; want %08x", errFrame, got, sum)
+	}
+	return frameType, payload, nil
+}
+
+func readPayload(r io.Reader, length int, buf []byte) ([]byte, error) {
+	if cap(buf) >= length {
+		_, err := io.ReadFull(r, buf[:length])
+		return buf[:length], noEOF(err)
+	}
+	payload := make([]byte, min(length, firstRead))
+	for read := 0; ; {
+		n, err := io.ReadFull(r, payload[read:])
+		if err != nil {
+			return nil, noEOF(err)
+		}
+		if read += n; read == length {
+			return payload, nil
+		}
+		grown := make([]byte, min(length, 4*read))
+		copy(grown, payload)
+		payload = grown
+	}
+}
+
+// noEOF says that an end inside of a frame is not the end of the connection.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// deadline sets the time until which conn must get on.
+func deadline(conn net.Conn, d time.Duration) error { return conn.SetDeadline(time.Now().Add(d)) }

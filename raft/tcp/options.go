@@ -1,0 +1,90 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Options are the settings of a transport. Listen and one of TLS and Plaintext
+// are required; the zero value of each other field means its default.
+type Options struct {
+	// Listen is the address to listen on, as net.Listen takes it. Port 0 chooses
+	// a port.
+	Listen string
+	// Advertise is the address that other hosts dial; default the address of
+	// the listener.
+	Advertise string
+	// TLS authenticates and encrypts connections.
+	TLS *TLS
+	// Plaintext allows connections without TLS. Exactly one of TLS and Plaintext
+	// is set.
+	Plaintext bool
+	// MaxFrameBytes bounds a frame that is received, and is about the size from
+	// which on a frame that is sent is complete; default 16 MiB. It must be larger
+	// than the largest command, on all hosts.
+	MaxFrameBytes int
+	// MaxQueueBytes bounds the messages that wait to be sent to one peer; default
+	// 64 MiB. Messages beyond it are dropped.
+	MaxQueueBytes int
+	// MaxConnections bounds the incoming connections; default 256. Connections
+	// beyond it are closed at once.
+	MaxConnections int
+	// HandshakeTimeout bounds dialling, the TLS handshake and the exchange of
+	// identities, together; default 5 s.
+	HandshakeTimeout time.Duration
+	// IdleTimeout is how long a connection stays open on which nothing arrives,
+	// and how long a frame may take; default 3 s. Pings are sent four times as
+	// often.
+	IdleTimeout time.Duration
+	// MinBackoff and MaxBackoff bound the time between two attempts to reach a
+	// peer, which doubles from one to the other and is drawn anew from half to
+	// the whole of it; default 50 ms and 2 s.
+	MinBackoff, MaxBackoff time.Duration
+	// Logger receives connections as Info and refused ones as Warn; default:
+	// silent.
+	Logger *slog.Logger
+	// Dial replaces net.Dialer's DialContext, for tests; default: TCP.
+	Dialer *net.Dialer
+}
+
+// ErrOptions is matched by the error of a setting out of range.
+var ErrOptions = errors.New("wrong options")
+
+func (o *Options) setDefaults() error {
+	setDefault(&o.MaxFrameBytes, 16<<20)
+	setDefault(&o.MaxQueueBytes, 64<<20)
+	setDefault(&o.MaxConnections, 256)
+	setDefault(&o.HandshakeTimeout, 5*time.Second)
+	setDefault(&o.IdleTimeout, 3*time.Second)
+	setDefault(&o.MinBackoff, 50*time.Millisecond)
+	setDefault(&o.MaxBackoff, 2*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Dialer == nil {
+		o.Dialer = &net.Dialer{}
+	}
+	switch {
+	case (o.TLS != nil) == o.Plaintext:
+		return fmt.Errorf("%w: want either Options.TLS or Options.Plaintext", ErrOptions)
+	case o.MaxFrameBytes < 1<<10 || o.MaxFrameBytes > 1<<30:
+		return fmt.Errorf("%w: Options.MaxFrameBytes is %d; want %d to %d", ErrOptions, o.MaxFrameBytes, 1<<10, 1<<30)
+	case o.MaxQueueBytes < 1 || o.MaxConnections < 1:
+		return fmt.Errorf("%w: Options.MaxQueueBytes is %d and MaxConnections %d; want at least 1", ErrOptions, o.MaxQueueBytes, o.MaxConnections)
+	case o.HandshakeTimeout < 0 || o.IdleTimeout < 0:
+		return fmt.Errorf("%w: Options.HandshakeTimeout is %v and IdleTimeout %v; want more than 0", ErrOptions, o.HandshakeTimeout, o.IdleTimeout)
+	case o.MinBackoff < 0 || o.MaxBackoff < o.MinBackoff:
+		return fmt.Errorf("%w: Options.MinBackoff is %v and MaxBackoff %v; want 0 < MinBackoff <= MaxBackoff", ErrOptions, o.MinBackoff, o.MaxBackoff)
+	}
+	return nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,321 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// peer is another host, and the connection on which this host sends to it.
+type peer struct {
+	transport *Transport
+	id        core.NodeID
+	ctx       context.Context // ends when the peer is closed
+	cancel    context.CancelFunc
+	wake      chan struct{} // capacity 1: there is something to send
+
+	mu        sync.Mutex
+	address   string
+	moved     chan struct{} // closed when address changes
+	connected bool
+	queue     []node.Message
+	bytes     int // of queue
+}
+
+func newPeer(t *Transport, id core.NodeID, address string) *peer {
+	p := &peer{transport: t, id: id, address: address, moved: make(chan struct{}), wake: make(chan struct{}, 1)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+func (p *peer) close() { p.cancel() }
+
+func (p *peer) setAddress(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if address != p.address {
+		p.address = address
+		close(p.moved)
+		p.moved = make(chan struct{})
+	}
+}
+
+// messageBytes is about what a message occupies.
+func messageBytes(m *node.Message) int {
+	size := 128
+	switch b := m.Body.(type) {
+	case *core.AppendEntries:
+		for i := range b.Entries {
+			size += 24 + len(b.Entries[i].Data)
+		}
+	case *core.InstallSnapshot:
+		size += len(b.Data)
+	}
+	return size
+}
+
+// send queues messages, if the peer is connected and there is room.
+func (p *peer) send(messages []node.Message) {
+	p.mu.Lock()
+	dropped := 0
+	for i := range messages {
+		size := messageBytes(&messages[i])
+		if !p.connected || p.bytes > 0 && p.bytes+size > p.transport.opts.MaxQueueBytes {
+			dropped++
+			continue
+		}
+		p.queue = append(p.queue, messages[i])
+		p.bytes += size
+	}
+	p.mu.Unlock()
+	if dropped > 0 {
+		p.transport.stats.dropped.Add(int64(dropped))
+	}
+	if dropped < len(messages) {
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take returns what is queued. spare becomes the new queue.
+func (p *peer) take(spare []node.Message) []node.Message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.queue
+	p.queue, p.bytes = spare[:0], 0
+	return taken
+}
+
+func (p *peer) setConnected(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.connected = yes
+	p.queue, p.bytes = nil, 0
+}
+
+// run is the goroutine that keeps a connection to the peer and sends on it.
+func (p *peer) run() {
+	t := p.transport
+	backoff, lastFailure := t.opts.MinBackoff, ""
+	for p.ctx.Err() == nil {
+		p.mu.Lock()
+		address, moved := p.address, p.moved
+		p.mu.Unlock()
+		begun := time.Now()
+		connected, err := p.connect(address, moved)
+		if p.ctx.Err() != nil {
+			return
+		}
+		if connected {
+			t.log.Info("connection lost", "to", uint64(p.id), "address", address, "error", err)
+		} else if text := fmt.Sprint(err); text != lastFailure { // a host that is down is reported once
+			lastFailure = text
+			t.log.Warn("peer not reached", "to", uint64(p.id), "address", address, "error", err)
+		}
+		if time.Since(begun) > t.opts.MaxBackoff {
+			backoff = t.opts.MinBackoff
+		}
+		pause := time.NewTimer(backoff/2 + rand.N(backoff/2+1))
+		select {
+		case <-pause.C:
+			backoff = min(2*backoff, t.opts.MaxBackoff)
+		case <-moved:
+			backoff = t.opts.MinBackoff
+		case <-p.ctx.Done():
+		}
+		pause.Stop()
+	}
+}
+
+// connect dials the peer and sends until the connection ends. It reports whether
+// there was one.
+func (p *peer) connect(address string, moved <-chan struct{}) (bool, error) {
+	t := p.transport
+	if address == "" {
+		return false, errors.New("the address is unknown")
+	}
+	conn, err := p.dial(address)
+	if err != nil {
+		return false, err
+	}
+	ended := make(chan struct{})
+	defer close(ended)
+	t.running.Go(func() { // closes the connection, which ends the two goroutines that use it
+		select {
+		case <-p.ctx.Done():
+		case <-moved:
+		case <-ended:
+		}
+		conn.Close()
+	})
+	p.setConnected(true)
+	t.log.Info("connected", "to", uint64(p.id), "address", address)
+	t.receiver.PeerUp(p.id)
+	err = p.sendAll(conn)
+	p.setConnected(false)
+	t.receiver.PeerDown(p.id, err)
+	return true, err
+}
+
+func (p *peer) dial(address string) (net.Conn, error) {
+	t := p.transport
+	ctx, cancel := context.WithTimeout(p.ctx, t.opts.HandshakeTimeout)
+	defer cancel()
+	raw, err := t.opts.Dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	stopping := context.AfterFunc(p.ctx, func() { raw.Close() })
+	defer stopping()
+	conn, err := p.begin(raw)
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// begin runs the handshake of a connection that was dialled.
+func (p *peer) begin(raw net.Conn) (net.Conn, error) {
+	t := p.transport
+	if err := deadline(raw, t.opts.HandshakeTimeout); err != nil {
+		return nil, err
+	}
+	conn, certified, err := t.secure(raw, false)
+	if err != nil {
+		return nil, err
+	}
+	want := node.Identity{Cluster: t.self.Cluster, Host: p.id}
+	if certified != nil && *certified != want {
+		return nil, fmt.Errorf("%w: its certificate is of host %d of cluster %q; want host %d of %q", ErrPeer, certified.Host, certified.Cluster, want.Host, want.Cluster)
+	}
+	if err := t.greet(conn, p.id); err != nil {
+		return nil, err
+	}
+	return conn, conn.SetDeadline(time.Time{})
+}
+
+// sendAll sends what is queued, and pings, until the connection fails.
+func (p *peer) sendAll(conn net.Conn) error {
+	t := p.transport
+	pongs := make(chan error, 1)
+	t.running.Go(func() {
+		pongs <- p.readPongs(conn)
+		conn.Close()
+	})
+	ping := time.NewTicker(max(t.opts.IdleTimeout/4, time.Millisecond))
+	defer ping.Stop()
+	w := sender{peer: p, conn: conn}
+	for {
+		select {
+		case <-p.wake:
+			if err := w.sendQueued(); err != nil {
+				return err
+			}
+		case <-ping.C:
+			if err := w.ping(); err != nil {
+				return err
+			}
+		case err := <-pongs:
+			return err
+		}
+	}
+}
+
+// readPongs notices that the peer is gone.
+func (p *peer) readPongs(conn net.Conn) error {
+	buf := make([]byte, 8)
+	for {
+		if err := conn.SetReadDeadline(time.Now().Add(p.transport.opts.IdleTimeout)); err != nil {
+			return err
+		}
+		if _, _, err := readFrame(conn, len(buf), buf); err != nil {
+			return err
+		}
+	}
+}
+
+// sender writes frames.
+type sender struct {
+	peer   *peer
+	conn   net.Conn
+	frame  frameWriter
+	spare  []node.Message
+	pieces [][]byte
+}
+
+func (w *sender) ping() error {
+	if err := w.conn.SetWriteDeadline(time.Now().Add(w.peer.transport.opts.IdleTimeout)); err != nil {
+		return err
+	}
+	return writeFrame(w.conn, framePing, make([]byte, 8))
+}
+
+// sendQueued sends all that is queued, in as few frames as the limit allows.
+func (w *sender) sendQueued() error {
+	messages := w.peer.take(w.spare)
+	defer func() { clear(messages); w.spare = messages }()
+	// A frame ends before the message that may pass the limit; the margin holds
+	// a message's overhead.
+	limit := w.peer.transport.opts.MaxFrameBytes
+	w.frame.reset()
+	count := 0
+	for i := range messages {
+		if count > 0 && w.frame.size+messageBytes(&messages[i]) > min(limit, frameTarget) {
+			if err := w.flush(count); err != nil {
+				return err
+			}
+			count = 0
+		}
+		if err := w.frame.add(messages[i]); err != nil {
+			w.peer.transport.log.Error("message not sent", "error", err)
+			continue
+		}
+		count++
+	}
+	if count == 0 {
+		return nil
+	}
+	return w.flush(count)
+}
+
+// frameTarget is the size from which on a frame is complete: a larger one would
+// only delay its first message.
+const frameTarget = 1 << 20
+
+// flush writes the frame and begins another.
+func (w *sender) flush(messages int) error {
+	t := w.peer.transport
+	if size := w.frame.size - headerBytes; size > t.opts.MaxFrameBytes {
+		t.log.Error("message not sent", "bytes", size, "limit", t.opts.MaxFrameBytes)
+		t.stats.dropped.Add(int64(messages))
+		w.frame.reset()
+		return nil
+	}
+	w.pieces = w.frame.finish(w.pieces)
+	if err := w.conn.SetWriteDeadline(time.Now().Add(t.opts.IdleTimeout)); err != nil {
+		return err
+	}
+	t.stats.sentFrames.Add(1)
+	t.stats.sentBytes.Add(int64(w.frame.size))
+	t.stats.sentMessages.Add(int64(messages))
+	var err error
+	if len(w.pieces) == 1 {
+		_, err = w.conn.Write(w.pieces[0])
+	} else {
+		buffers := net.Buffers(w.pieces) // one vectored write
+		_, err = buffers.WriteTo(w.conn)
+		clear(w.pieces)
+	}
+	w.frame.reset()
+	return err
+}

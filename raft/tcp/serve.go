@@ -1,0 +1,160 @@
+package tcp
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"time"
+
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// acceptAll is the goroutine that accepts connections.
+func (t *Transport) acceptAll() {
+	for {
+		conn, err := t.listener.Accept()
+		if err != nil {
+			if t.stopped() {
+				return
+			}
+			// Out of file descriptors, mostly: others have to be closed first.
+			t.log.Warn("accepting connections", "error", err)
+			t.sleep(t.opts.MinBackoff)
+			continue
+		}
+		if !t.enter(conn) {
+			t.stats.refused.Add(1)
+			conn.Close()
+			continue
+		}
+		t.running.Go(func() { t.serve(conn) })
+	}
+}
+
+func (t *Transport) stopped() bool {
+	select {
+	case <-t.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (t *Transport) sleep(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.stop:
+	}
+}
+
+// enter admits a connection to the handshake.
+func (t *Transport) enter(conn net.Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || len(t.incoming) >= t.opts.MaxConnections {
+		return false
+	}
+	t.incoming[conn] = core.None
+	return true
+}
+
+// identify notes whose connection it is. An older connection of the same host is
+// closed: the host has dialled again because that one is dead.
+func (t *Transport) identify(conn net.Conn, from core.NodeID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	for other, id := range t.incoming {
+		if id == from {
+			other.Close()
+		}
+	}
+	t.incoming[conn] = from
+	return true
+}
+
+func (t *Transport) leave(conn net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.incoming, conn)
+}
+
+// serve receives from one connection until it ends.
+func (t *Transport) serve(raw net.Conn) {
+	defer raw.Close()
+	defer t.leave(raw)
+	from, conn, err := t.handshake(raw)
+	if err != nil {
+		t.stats.refused.Add(1)
+		t.log.Warn("connection refused", "address", raw.RemoteAddr().String(), "error", err)
+		return
+	}
+	t.log.Info("connection accepted", "from", uint64(from), "address", raw.RemoteAddr().String())
+	err = t.receiveAll(conn, from)
+	if !t.stopped() {
+		t.log.Info("connection ended", "from", uint64(from), "error", err)
+	}
+}
+
+func (t *Transport) handshake(raw net.Conn) (core.NodeID, net.Conn, error) {
+	if err := deadline(raw, t.opts.HandshakeTimeout); err != nil {
+		return 0, nil, err
+	}
+	conn, certified, err := t.secure(raw, true)
+	if err != nil {
+		return 0, nil, err
+	}
+	from, err := t.admit(conn, certified)
+	if err != nil {
+		return 0, nil, err
+	}
+	if !t.identify(raw, from) {
+		return 0, nil, errors.New("the transport is closed")
+	}
+	return from, conn, nil
+}
+
+// maxReusedBuffer bounds the buffer for frames whose content is not kept.
+const maxReusedBuffer = 64 << 10
+
+// receiveAll passes the frames of a connection to the receiver.
+func (t *Transport) receiveAll(conn net.Conn, from core.NodeID) error {
+	in := bufio.NewReaderSize(conn, 64<<10)
+	var buf []byte
+	var messages []node.Message
+	for {
+		if in.Buffered() < headerBytes {
+			if err := deadline(conn, t.opts.IdleTimeout); err != nil {
+				return err
+			}
+		}
+		frameType, payload, err := readFrame(in, t.opts.MaxFrameBytes, buf)
+		if err != nil {
+			return err
+		}
+		t.stats.receivedFrames.Add(1)
+		t.stats.receivedBytes.Add(int64(headerBytes + len(payload)))
+		kept := false
+		switch frameType {
+		case frameMessages:
+			if messages, kept, err = decodeMessages(messages[:0], payload); err != nil {
+				return err
+			}
+			t.stats.receivedMessages.Add(int64(len(messages)))
+			t.receiver.Receive(from, messages)
+			clear(messages)
+		case framePing:
+			if err := writeFrame(conn, framePong, payload[:min(len(payload), 8)]); err != nil {
+				return err
+			}
+		}
+		if buf = payload; kept || cap(buf) > maxReusedBuffer {
+			buf = nil
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package tcp
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// TLS names the files of a host's certificate. They are read again when they have
+// changed, so a certificate or a CA is replaced without a restart: new
+// connections use the new files.
+type TLS struct {
+	// CertFile and KeyFile hold the host's certificate, with the chain to the CA,
+	// and its key, in PEM. The certificate is good for clients and servers and
+	// names the host by its [HostURI].
+	CertFile, KeyFile string
+	// CAFile holds the certificates in PEM that sign those of all hosts.
+	CAFile string
+
+	mu     sync.Mutex
+	loaded *credentials
+}
+
+// credentials are the content of the files.
+type credentials struct {
+	stamps [3]time.Time // of the files
+	cert   tls.Certificate
+	pool   *x509.CertPool
+}
+
+const uriScheme = "raftlab"
+
+// HostURI is the URI by which a certificate names its host, among the subject's
+// alternative names: raftlab://CLUSTER/HOST.
+func HostURI(id node.Identity) *url.URL {
+	return &url.URL{Scheme: uriScheme, Host: url.QueryEscape(id.Cluster), Path: "/" + strconv.FormatUint(uint64(id.Host), 10)}
+}
+
+// identityOf returns the host that a certificate names.
+func identityOf(cert *x509.Certificate) (node.Identity, error) {
+	var found []node.Identity
+	for _, u := range cert.URIs {
+		if u.Scheme != uriScheme {
+			continue
+		}
+		cluster, err := url.QueryUnescape(u.Host)
+		host, errHost := strconv.ParseUint(strings.TrimPrefix(u.Path, "/"), 10, 64)
+		if err != nil || errHost != nil || host == 0 {
+			return node.Identity{}, fmt.Errorf("%w: its certificate names %q, which is no host", ErrPeer, u)
+		}
+		found = append(found, node.Identity{Cluster: cluster, Host: core.NodeID(host)})
+	}
+	if len(found) != 1 {
+		return node.Identity{}, fmt.Errorf("%w: its certificate %q names %d hosts by a URI %s://CLUSTER/HOST; want 1", ErrPeer, cert.Subject, len(found), uriScheme)
+	}
+	return found[0], nil
+}
+
+// load reads the files, unless they are what they were.
+func (t *TLS) load() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var stamps [3]time.Time
+	for i, file := range []string{t.CertFile, t.KeyFile, t.CAFile} {
+		info, err := os.Stat(file)
+		if err != nil {
+			return err
+		}
+		stamps[i] = info.ModTime()
+	}
+	if t.loaded != nil && t.loaded.stamps == stamps {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	if err != nil {
+		return fmt.Errorf("reading %s and %s: %w", t.CertFile, t.KeyFile, err)
+	}
+	if cert.Leaf == nil {
+		if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+			return fmt.Errorf("reading %s: %w", t.CertFile, err)
+		}
+	}
+	pem, err := os.ReadFile(t.CAFile)
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s has no certificate in PEM", t.CAFile)
+	}
+	t.loaded = &credentials{stamps, cert, pool}
+	return nil
+}
+
+// current returns the credentials in the files, or the last ones that could be
+// read: a half-written file does not cut a running host off.
+func (t *TLS) current() (*credentials, error) {
+	err := t.load()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.loaded == nil {
+		return nil, err
+	}
+	return t.loaded, nil
+}
+
+// checkOwn refuses a certificate that is not the host's own.
+func (t *TLS) checkOwn(self node.Identity) error {
+	c, err := t.current()
+	if err != nil {
+		return err
+	}
+	id, err := identityOf(c.cert.Leaf)
+	if err == nil && id != self {
+		err = fmt.Errorf("%w: %s is the certificate of host %d of cluster %q; this is host %d of %q", ErrPeer, t.CertFile, id.Host, id.Cluster, self.Host, self.Cluster)
+	}
+	return err
+}
+
+// config is the configuration of both sides. The names in certificates are hosts'
+// ids, not addresses, so the chain is verified here.
+func (t *TLS) config() (*tls.Config, error) {
+	c, err := t.current()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		Certificates:       []tls.Certificate{c.cert},
+		ClientAuth:         tls.RequireAnyClientCert,
+		InsecureSkipVerify: true, // of the address alone: VerifyConnection verifies the rest
+		VerifyConnection:   c.verify,
+	}, nil
+}
+
+// verify checks that the CA has signed the peer's certificate.
+func (c *credentials) verify(state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("the peer has no certificate")
+	}
+	intermediates := x509.NewCertPool()
+	for _, cert := range state.PeerCertificates[1:] {
+		intermediates.AddCert(cert)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots:         c.pool,
+		Intermediates: intermediates,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	return err
+}

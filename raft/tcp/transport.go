@@ -1,0 +1,191 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// Transport is a host's [node.Transport] over TCP.
+type Transport struct {
+	opts     Options
+	log      *slog.Logger
+	listener net.Listener
+	address  string
+
+	stop    chan struct{} // closed by Close
+	running sync.WaitGroup
+	closing sync.Once
+	stats   counters
+
+	mu       sync.Mutex
+	self     node.Identity
+	receiver node.Receiver // nil before Start
+	closed   bool
+	peers    map[core.NodeID]*peer
+	incoming map[net.Conn]core.NodeID // 0 before the handshake
+}
+
+var _ node.Transport = (*Transport)(nil)
+
+// Stats are a transport's counters since its start.
+type Stats struct {
+	// SentFrames, SentBytes and SentMessages count what was written to
+	// connections, and the received ones what was read from them.
+	SentFrames, SentBytes, SentMessages             int64
+	ReceivedFrames, ReceivedBytes, ReceivedMessages int64
+	// Dropped counts the messages for which a queue had no room, or a peer no
+	// connection.
+	Dropped int64
+	// Refused counts incoming connections that were closed before the end of
+	// the handshake.
+	Refused int64
+}
+
+type counters struct {
+	sentFrames, sentBytes, sentMessages             atomic.Int64
+	receivedFrames, receivedBytes, receivedMessages atomic.Int64
+	dropped, refused                                atomic.Int64
+}
+
+// Listen opens the transport's port. Connections are accepted once the host
+// starts the transport.
+func Listen(opts Options) (*Transport, error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, fmt.Errorf("tcp: %w", err)
+	}
+	if opts.TLS != nil {
+		if err := opts.TLS.load(); err != nil {
+			return nil, fmt.Errorf("tcp: %w", err)
+		}
+	}
+	listener, err := net.Listen("tcp", opts.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("tcp: %w", err)
+	}
+	address := opts.Advertise
+	if address == "" {
+		address = listener.Addr().String()
+	}
+	return &Transport{
+		opts:     opts,
+		log:      opts.Logger,
+		listener: listener,
+		address:  address,
+		stop:     make(chan struct{}),
+		peers:    make(map[core.NodeID]*peer),
+		incoming: make(map[net.Conn]core.NodeID),
+	}, nil
+}
+
+// Address returns the address that other hosts dial.
+func (t *Transport) Address() string { return t.address }
+
+// Stats returns the transport's counters.
+func (t *Transport) Stats() Stats {
+	c := &t.stats
+	return Stats{
+		SentFrames: c.sentFrames.Load(), SentBytes: c.sentBytes.Load(), SentMessages: c.sentMessages.Load(),
+		ReceivedFrames: c.receivedFrames.Load(), ReceivedBytes: c.receivedBytes.Load(), ReceivedMessages: c.receivedMessages.Load(),
+		Dropped: c.dropped.Load(), Refused: c.refused.Load(),
+	}
+}
+
+// Start begins to accept connections and to dial the peers.
+func (t *Transport) Start(self node.Identity, receiver node.Receiver) error {
+	if t.opts.TLS != nil {
+		if err := t.opts.TLS.checkOwn(self); err != nil {
+			return fmt.Errorf("tcp: %w", err)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.receiver != nil {
+		return errors.New("tcp: the transport was started or closed before")
+	}
+	t.self, t.receiver = self, receiver
+	t.log = t.log.With("host", uint64(self.Host))
+	t.running.Go(t.acceptAll)
+	for _, p := range t.peers {
+		t.startPeer(p)
+	}
+	return nil
+}
+
+// startPeer starts the goroutine that sends to a peer. t.mu is held.
+func (t *Transport) startPeer(p *peer) {
+	if t.receiver != nil && !t.closed && p.id != t.self.Host {
+		t.running.Go(p.run)
+	}
+}
+
+// SetPeer tells where a peer is. A connection to another address is closed.
+func (t *Transport) SetPeer(id core.NodeID, address string) {
+	t.mu.Lock()
+	p := t.peers[id]
+	if p == nil {
+		p = newPeer(t, id, address)
+		t.peers[id] = p
+		t.startPeer(p)
+		t.mu.Unlock()
+		return
+	}
+	t.mu.Unlock()
+	p.setAddress(address)
+}
+
+// RemovePeer closes the connections to a peer, and those from it.
+func (t *Transport) RemovePeer(id core.NodeID) {
+	t.mu.Lock()
+	p := t.peers[id]
+	delete(t.peers, id)
+	for conn, from := range t.incoming {
+		if from == id {
+			conn.Close()
+		}
+	}
+	t.mu.Unlock()
+	if p != nil {
+		p.close()
+	}
+}
+
+// Send queues messages for a peer.
+func (t *Transport) Send(to core.NodeID, messages []node.Message) {
+	t.mu.Lock()
+	p := t.peers[to]
+	t.mu.Unlock()
+	if p == nil {
+		t.stats.dropped.Add(int64(len(messages)))
+		return
+	}
+	p.send(messages)
+}
+
+// Close ends all connections, and returns when the transport's goroutines have ended.
+func (t *Transport) Close() error {
+	var err error
+	t.closing.Do(func() {
+		t.mu.Lock()
+		t.closed = true
+		close(t.stop)
+		err = t.listener.Close()
+		for conn := range t.incoming {
+			conn.Close()
+		}
+		peers := t.peers
+		t.peers = make(map[core.NodeID]*peer)
+		t.mu.Unlock()
+		for _, p := range peers {
+			p.close()
+		}
+	})
+	t.running.Wait()
+	return err
+}

@@ -1,0 +1,374 @@
+package tcp_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/internal/testkit"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+	"raftlab/raft/tcp"
+)
+
+// recorder is a Receiver that keeps what it receives.
+type recorder struct {
+	mu       sync.Mutex
+	received map[core.NodeID][]node.Message
+	up       map[core.NodeID]int
+	down     map[core.NodeID]error
+}
+
+func newRecorder() *recorder {
+	return &recorder{
+		received: make(map[core.NodeID][]node.Message),
+		up:       make(map[core.NodeID]int),
+		down:     make(map[core.NodeID]error),
+	}
+}
+
+func (r *recorder) Receive(from core.NodeID, messages []node.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.received[from] = append(r.received[from], messages...)
+}
+
+func (r *recorder) PeerUp(id core.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.up[id]++
+}
+
+func (r *recorder) PeerDown(id core.NodeID, reason error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.down[id] = reason
+}
+
+func (r *recorder) from(id core.NodeID) []node.Message {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]node.Message(nil), r.received[id]...)
+}
+
+func (r *recorder) ups(id core.NodeID) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.up[id]
+}
+
+func (r *recorder) reason(id core.NodeID) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.down[id]
+}
+
+// host is a started transport.
+type host struct {
+	*tcp.Transport
+	*recorder
+	log *bytes.Buffer
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (l lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+func identity(id core.NodeID) node.Identity { return node.Identity{Cluster: "test", Host: id} }
+
+// listen starts a host's transport, with short timeouts.
+func listen(t testing.TB, self node.Identity, opts tcp.Options) *host {
+	t.Helper()
+	if opts.Listen == "" {
+		opts.Listen = "127.0.0.1:0"
+	}
+	if opts.TLS == nil {
+		opts.Plaintext = true
+	}
+	opts.MinBackoff, opts.MaxBackoff = 5*time.Millisecond, 20*time.Millisecond
+	h := &host{recorder: newRecorder(), log: &bytes.Buffer{}}
+	opts.Logger = slog.New(slog.NewTextHandler(lockedWriter{&h.mu, h.log}, nil))
+	var err error
+	h.Transport, err = tcp.Listen(opts)
+	require.NoError(t, err)
+	require.NoError(t, h.Start(self, h.recorder))
+	t.Cleanup(func() { require.NoError(t, h.Close()) })
+	return h
+}
+
+func (h *host) logged(text string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.Contains(h.log.String(), text)
+}
+
+func vote(term uint64) node.Message {
+	return node.Message{Group: 7, Body: &core.RequestVoteReply{Term: term, VoteGranted: true}}
+}
+
+func waitFor(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	testkit.WaitFor(t, 10*time.Second, what, cond)
+}
+
+// connectedTo tells a of b and waits for the connection.
+func connectedTo(t testing.TB, a *host, id core.NodeID, b *host) {
+	t.Helper()
+	a.SetPeer(id, b.Address())
+	waitFor(t, "a connection", func() bool { return a.ups(id) > 0 })
+}
+
+func TestMessagesArriveInOrder(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS=%t", secure), func(t *testing.T) {
+			var o1, o2 tcp.Options
+			if secure {
+				ca := newAuthority(t)
+				o1.TLS, o2.TLS = ca.host("h1", identity(1)), ca.host("h2", identity(2))
+			}
+			a, b := listen(t, identity(1), o1), listen(t, identity(2), o2)
+			connectedTo(t, a, 2, b)
+			waitFor(t, "the way back, at the address that host 1 told", func() bool { return b.ups(1) > 0 })
+			var want []node.Message
+			for i := range 1000 {
+				m := vote(uint64(i))
+				want = append(want, m)
+				a.Send(2, []node.Message{m})
+			}
+			large := node.Message{Group: 9, Body: &core.AppendEntries{Term: 3, LeaderID: 1, Entries: []core.Entry{{Index: 1, Term: 3, Data: bytes.Repeat([]byte("x"), 2<<20)}}}}
+			want = append(want, large)
+			a.Send(2, []node.Message{large})
+			waitFor(t, "the messages", func() bool { return len(b.from(1)) == len(want) })
+			require.Equal(t, want, b.from(1))
+			b.Send(1, want[:1])
+			waitFor(t, "an answer", func() bool { return len(a.from(2)) == 1 })
+		})
+	}
+}
+
+func TestPeerComesBackAtAnotherAddress(t *testing.T) {
+	a, b := listen(t, identity(1), tcp.Options{}), listen(t, identity(2), tcp.Options{})
+	connectedTo(t, a, 2, b)
+	require.NoError(t, b.Close())
+	waitFor(t, "the loss", func() bool { return a.reason(2) != nil })
+	a.Send(2, []node.Message{vote(1)}) // dropped
+	again := listen(t, identity(2), tcp.Options{})
+	again.SetPeer(1, a.Address()) // and host 1 is told by the handshake
+	waitFor(t, "the connection", func() bool { return a.ups(2) == 2 })
+	a.Send(2, []node.Message{vote(2)})
+	waitFor(t, "a message", func() bool { return len(again.from(1)) == 1 })
+	require.Equal(t, vote(2), again.from(1)[0])
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	good := ca.host("h2", identity(2))
+	tests := []struct {
+		name string
+		self node.Identity
+		opts tcp.Options
+		want string // in the log of one of the two
+	}{
+		{"another cluster", node.Identity{Cluster: "other", Host: 1}, tcp.Options{TLS: ca.host("other", node.Identity{Cluster: "other", Host: 1})}, "host 2 of cluster"},
+		{"another authority", identity(1), tcp.Options{TLS: other.host("h1", identity(1))}, "unknown authority"},
+		{"no TLS", identity(1), tcp.Options{}, "tls: first record does not look like a TLS handshake"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := listen(t, identity(2), tcp.Options{TLS: good})
+			a := listen(t, tt.self, tt.opts)
+			a.SetPeer(2, b.Address())
+			waitFor(t, "the refusal", func() bool { return a.logged(tt.want) || b.logged(tt.want) })
+			require.Zero(t, a.ups(2))
+			require.Empty(t, b.from(1))
+		})
+	}
+}
+
+func TestCertificateOfAnotherHostIsRefused(t *testing.T) {
+	ca := newAuthority(t)
+	tr, err := tcp.Listen(tcp.Options{Listen: "127.0.0.1:0", TLS: ca.host("h3", identity(3))})
+	require.NoError(t, err)
+	defer tr.Close()
+	require.ErrorContains(t, tr.Start(identity(1), newRecorder()), "certificate of host 3")
+
+	// Host 3, at the address that host 1 believes to be host 2's.
+	c := listen(t, identity(3), tcp.Options{TLS: ca.files("h3")})
+	a := listen(t, identity(1), tcp.Options{TLS: ca.host("h1", identity(1))})
+	a.SetPeer(2, c.Address())
+	waitFor(t, "several attempts", func() bool { return c.Stats().Refused > 3 })
+	require.Zero(t, a.ups(2))
+}
+
+func TestCertificatesAreReplacedWithoutARestart(t *testing.T) {
+	ca := newAuthority(t)
+	a := listen(t, identity(1), tcp.Options{TLS: ca.host("h1", identity(1))})
+	b := listen(t, identity(2), tcp.Options{TLS: ca.host("h2", identity(2))})
+	connectedTo(t, a, 2, b)
+	// Another authority takes over. Its certificates stand in the same files.
+	next := newAuthority(t)
+	for i, name := range []string{"h1", "h2"} {
+		next.host(name, identity(core.NodeID(i+1)))
+	}
+	later := time.Now().Add(time.Minute)
+	for _, file := range []string{"ca.pem", "h1.pem", "h1.key", "h2.pem", "h2.key"} {
+		data, err := os.ReadFile(next.dir + "/" + file)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(ca.dir+"/"+file, data, 0o600))
+		require.NoError(t, os.Chtimes(ca.dir+"/"+file, later, later))
+	}
+	a.RemovePeer(2)
+	b.RemovePeer(1)
+	ups := a.ups(2)
+	a.SetPeer(2, b.Address())
+	waitFor(t, "a connection with the new certificates", func() bool { return a.ups(2) > ups })
+	old := listen(t, identity(3), tcp.Options{TLS: next.host("h3", identity(3))})
+	connectedTo(t, old, 2, b)
+}
+
+func TestGarbageIsRefused(t *testing.T) {
+	b := listen(t, identity(2), tcp.Options{HandshakeTimeout: 200 * time.Millisecond, IdleTimeout: 200 * time.Millisecond})
+	rng := rand.New(rand.NewPCG(uint64(testkit.Seed(t)), 0))
+	for i := range 50 {
+		conn, err := net.Dial("tcp", b.Address())
+		require.NoError(t, err)
+		garbage := make([]byte, rng.IntN(5000))
+		for j := range garbage {
+			garbage[j] = byte(rng.Uint32())
+		}
+		switch i % 4 {
+		case 1: // another protocol
+			garbage = []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		case 2: // half a handshake
+			garbage = []byte("raftlab raft\n")
+		case 3: // a giant frame
+			garbage = append([]byte("raftlab raft\n"), 0xff, 0xff, 0xff, 0x7f, 4, 0, 0, 0, 0)
+		}
+		_, _ = conn.Write(garbage)
+		if i%4 != 2 {
+			_, _ = io.Copy(io.Discard, conn) // until it is closed
+		}
+		conn.Close()
+	}
+	a := listen(t, identity(1), tcp.Options{})
+	connectedTo(t, a, 2, b)
+	a.Send(2, []node.Message{vote(1)})
+	waitFor(t, "a message", func() bool { return len(b.from(1)) == 1 })
+}
+
+func TestSlowDripIsCutOff(t *testing.T) {
+	b := listen(t, identity(2), tcp.Options{HandshakeTimeout: 100 * time.Millisecond})
+	conn, err := net.Dial("tcp", b.Address())
+	require.NoError(t, err)
+	defer conn.Close()
+	for i := 0; ; i++ {
+		if _, err := conn.Write([]byte{"raftlab raft\n"[i%12]}); err != nil {
+			break // the connection is closed
+		}
+		require.Less(t, i, 1000, "the connection is still open")
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	b := listen(t, identity(2), tcp.Options{MaxConnections: 3})
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for range 10 {
+		conn, err := net.Dial("tcp", b.Address())
+		require.NoError(t, err)
+		conns = append(conns, conn)
+	}
+	waitFor(t, "seven refusals", func() bool { return b.Stats().Refused == 7 })
+}
+
+// A peer that does not answer is noticed, although its port accepts.
+func TestSilentPeerIsNoticed(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	a := listen(t, identity(1), tcp.Options{HandshakeTimeout: 50 * time.Millisecond})
+	a.SetPeer(2, silent.Addr().String())
+	for range 3 { // attempts
+		conn, err := silent.Accept()
+		require.NoError(t, err)
+		defer conn.Close()
+	}
+	require.Zero(t, a.ups(2))
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	a, b := listen(t, identity(1), tcp.Options{MaxQueueBytes: 10_000}), listen(t, identity(2), tcp.Options{})
+	a.Send(2, []node.Message{vote(1)}) // to a peer that is not known
+	require.EqualValues(t, 1, a.Stats().Dropped)
+	connectedTo(t, a, 2, b)
+	burst := make([]node.Message, 1000)
+	for i := range burst {
+		burst[i] = vote(uint64(i))
+	}
+	a.Send(2, burst)
+	dropped := a.Stats().Dropped - 1
+	require.Greater(t, dropped, int64(800))
+	waitFor(t, "the rest", func() bool { return int64(len(b.from(1))) == 1000-dropped })
+}
+
+func TestCommandAboveTheFrameLimitIsDropped(t *testing.T) {
+	a, b := listen(t, identity(1), tcp.Options{MaxFrameBytes: 1 << 12}), listen(t, identity(2), tcp.Options{MaxFrameBytes: 1 << 12})
+	connectedTo(t, a, 2, b)
+	a.Send(2, []node.Message{{Group: 1, Body: &core.AppendEntries{Term: 1, LeaderID: 1, Entries: []core.Entry{{Index: 1, Term: 1, Data: make([]byte, 5000)}}}}, vote(1)})
+	waitFor(t, "the other message", func() bool { return len(b.from(1)) == 1 })
+	require.True(t, a.logged("message not sent"))
+}
+
+func TestCloseEndsEveryGoroutine(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 5 {
+		a, b := listen(t, identity(1), tcp.Options{}), listen(t, identity(2), tcp.Options{})
+		connectedTo(t, a, 2, b)
+		require.NoError(t, a.Close())
+		require.NoError(t, a.Close())
+		require.NoError(t, b.Close())
+	}
+	waitFor(t, "the end of goroutines", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for _, tt := range []struct {
+		opts tcp.Options
+		want string
+	}{
+		{tcp.Options{}, "either Options.TLS or Options.Plaintext"},
+		{tcp.Options{TLS: &tcp.TLS{}, Plaintext: true}, "either Options.TLS or Options.Plaintext"},
+		{tcp.Options{Plaintext: true, MaxFrameBytes: 1}, "MaxFrameBytes is 1"},
+		{tcp.Options{Plaintext: true, MaxBackoff: 1}, "MaxBackoff 1ns"},
+	} {
+		_, err := tcp.Listen(tt.opts)
+		require.ErrorIs(t, err, tcp.ErrOptions)
+		require.ErrorContains(t, err, tt.want)
+	}
+	_, err := tcp.Listen(tcp.Options{TLS: &tcp.TLS{CertFile: "nowhere.pem"}})
+	require.True(t, errors.Is(err, os.ErrNotExist), "%v", err)
+}
