@@ -14,39 +14,59 @@ import (
 	"raftlab/shardctrler"
 )
 
-// Clerk is a client of the sharded store. Its methods may be called from any
-// goroutine; on each shard it makes one write at a time.
+// Clerk is a client of the sharded store. Any goroutine may call the methods. A
+// clerk makes one write at a time to each shard.
 type Clerk struct {
-	ctrl     *shardctrler.Clerk
-	groups   *directory
+	shared   *shared
 	sessions [shardctrler.NShards]*clerk.Session
-
-	mu     sync.Mutex
-	config shardctrler.Config // the newest it has heard of
 }
 
-// MakeClerk returns a clerk for the store whose configuration service is at
-// ctrlers, in any order; make_end makes an end to a server that a configuration
-// names. It sends nothing before its first operation.
+// shared is the part of a clerk that its forks share.
+type shared struct {
+	ctrl     *shardctrler.Clerk
+	groups   *directory
+	fetching chan struct{} // places for fetching large values (largeFetches)
+
+	mu     sync.Mutex
+	config shardctrler.Config // the newest known one
+}
+
+// MakeClerk returns a clerk of a store. ctrlers are ends to the configuration
+// service, in any order. make_end makes an end to a server by its name in a
+// configuration. A clerk sends nothing before its first operation.
 func MakeClerk(ctrlers []*labrpc.ClientEnd, make_end func(string) *labrpc.ClientEnd) *Clerk {
-	ck := &Clerk{ctrl: shardctrler.MakeClerk(ctrlers), groups: newDirectory(make_end)}
+	return newClerk(&shared{
+		ctrl:     shardctrler.MakeClerk(ctrlers),
+		groups:   newDirectory(make_end),
+		fetching: make(chan struct{}, largeFetches),
+	})
+}
+
+// Fork returns a clerk with sessions of its own, so that both clerks can write to
+// a shard at the same time. They share the knowledge of the store and a bound on
+// memory. At most four transactions of a clerk and all its forks fetch values of more
+// than 64 KiB at a time.
+func (ck *Clerk) Fork() *Clerk { return newClerk(ck.shared) }
+
+func newClerk(s *shared) *Clerk {
+	ck := &Clerk{shared: s}
 	for i := range ck.sessions {
 		ck.sessions[i] = clerk.NewSession()
 	}
 	return ck
 }
 
-// Get returns a key's value, "" if it is not there. It tries for ever.
+// Get returns the value of a key, or "" for a missing key. Get retries for ever.
 func (ck *Clerk) Get(key string) string { return ck.must(kv.Get(key)).Value }
 
-// Put sets a key's value. It tries for ever.
+// Put sets the value of a key. Put retries for ever.
 func (ck *Clerk) Put(key string, value string) { ck.must(kv.Put(key, value)) }
 
-// Append adds to the end of a key's value; a key that is not there counts as "".
-// It tries for ever.
+// Append adds to the end of a key's value. A missing key counts as "". Append
+// retries for ever.
 func (ck *Clerk) Append(key string, value string) { ck.must(kv.Append(key, value)) }
 
-// must carries out an operation of the lab's, which cannot fail, only last.
+// must executes an operation of the lab's API, which has no errors.
 func (ck *Clerk) must(op kv.Op) kv.Result {
 	result, err := ck.Do(context.Background(), op)
 	if err == nil && result.Status != kv.OK && result.Status != kv.NotFound {
@@ -58,42 +78,43 @@ func (ck *Clerk) must(op kv.Op) kv.Result {
 	return result
 }
 
-// Delete removes a key. The result's Status is kv.NotFound if it was not there.
+// Delete removes a key. If the key is missing, the result says kv.NotFound.
 func (ck *Clerk) Delete(ctx context.Context, key string) (kv.Result, error) {
 	return ck.Do(ctx, kv.Delete(key))
 }
 
-// PutIf sets a key's value if its version is version, 0 standing for a key that
-// is not there: compare-and-swap. If it is not, the result's Status is
-// kv.VersionMismatch, and its Version the one that was found.
+// PutIf sets the value of a key if the key has the given version (compare and swap).
+// A missing key has version 0. If the key has another version, the result says
+// kv.VersionMismatch and has the key's version.
 func (ck *Clerk) PutIf(ctx context.Context, key, value string, version uint64) (kv.Result, error) {
 	return ck.Do(ctx, kv.Put(key, value).IfVersion(version))
 }
 
-// Do carries out an operation on the shard of its key and returns its result; a
-// scan reads that shard alone. It tries until it has a result or ctx ends; a
-// write whose ctx ended may have taken effect or not. Other errors:
+// Do executes an operation on the shard of its key and returns the result. A scan
+// reads that shard alone. Do retries until the result is known or ctx ends. After
+// the end of ctx a write may or may not take effect. Other errors are
 //
-//   - rsm.ErrSessionExpired: so many other clients wrote to the shard while this
-//     write was under way that it is not known any more whether it took effect;
-//   - clerk.ErrClosed.
+//   - rsm.ErrSessionExpired: so many other clients wrote to the shard during this
+//     write that the shard has forgotten whether the write took effect
+//   - clerk.ErrClosed
 func (ck *Clerk) Do(ctx context.Context, op kv.Op) (kv.Result, error) {
 	result, err := ck.execute(ctx, op.ReadOnly(), Command{Kind: KindOp, Shard: key2shard(op.Key), Op: op})
 	return result.KV, err
 }
 
-// DoAs is Do in a session that the caller keeps: the write is the command seq of
-// client, of which there may be one with each shard, and is not made again if it
-// was made before (see rsm.Replica). Many such writes may be under way at a time.
-// unsure: with an error, whatever it is, the write may have been made.
+// DoAs is Do in a session of the caller's. The write is command seq of client and
+// takes effect at most once (see rsm.Replica). A client has a separate session with
+// each shard. Many such writes may be in progress at a time. If unsure is true and
+// there is an error, the write may have taken effect.
 func (ck *Clerk) DoAs(ctx context.Context, client, seq uint64, op kv.Op) (result kv.Result, unsure bool, err error) {
 	c := Command{Kind: KindOp, Shard: key2shard(op.Key), Op: op}
 	answer, unsure, err := ck.route(ctx, c.Shard, &clerk.Args[Command]{Client: client, Seq: seq, Command: c})
 	return answer.KV, unsure, err
 }
 
-// ScanShard reads a shard's keys from start on that are below end ("": no end), in
-// order and at most limit of them, as they are at one moment. See kv.Scan.
+// ScanShard reads the keys of a shard from start up to end, in order, at one moment.
+// end is excluded, and "" stands for no end. A scan returns at most limit keys. See
+// kv.Scan.
 func (ck *Clerk) ScanShard(ctx context.Context, shard int, start, end string, limit int) (kv.Result, error) {
 	if shard < 0 || shard >= shardctrler.NShards {
 		return kv.Result{}, fmt.Errorf("shardkv: scan of shard %d: shards are 0 to %d", shard, shardctrler.NShards-1)
@@ -102,9 +123,9 @@ func (ck *Clerk) ScanShard(ctx context.Context, shard int, start, end string, li
 	return result.KV, err
 }
 
-// Scan reads the keys of all shards from start on that are below end ("": no
-// end), in order and at most limit of them (0: kv.MaxScan). Each shard is read
-// at a moment of its own.
+// Scan reads the keys of all shards from start up to end, in order. end is
+// excluded, and "" stands for no end. A scan returns at most limit keys, or
+// kv.MaxScan if limit is 0. Scan reads each shard at another moment.
 func (ck *Clerk) Scan(ctx context.Context, start, end string, limit int) (kv.Result, error) {
 	if limit <= 0 || limit > kv.MaxScan {
 		limit = kv.MaxScan
@@ -122,8 +143,8 @@ func (ck *Clerk) Scan(ctx context.Context, start, end string, limit int) (kv.Res
 	return merge(parts[:], limit), nil
 }
 
-// merge joins the scans of the shards. What lies beyond the end of a scan that
-// stopped at a limit is not known.
+// merge joins the scans of all shards. If a scan stopped at a limit, keys beyond its
+// last key are left out, since that shard may have more keys in between.
 func merge(parts []kv.Result, limit int) kv.Result {
 	var all kv.Result
 	bound, bounded := "", false
@@ -153,9 +174,9 @@ func merge(parts []kv.Result, limit int) kv.Result {
 	return all
 }
 
-// Close ends the clerk's sessions, so that the groups forget them at once, and
-// waits until that is done or ctx ends; they forget them anyway in time. The
-// clerk cannot be used for writing afterwards.
+// Close ends the clerk's sessions, and waits until the groups have deleted them or
+// ctx ends. Without Close the groups delete the sessions when others displace them.
+// After Close the clerk can only read. Forks stay open.
 func (ck *Clerk) Close(ctx context.Context) error {
 	var errs [shardctrler.NShards]error
 	var closing sync.WaitGroup
@@ -171,7 +192,7 @@ func (ck *Clerk) Close(ctx context.Context) error {
 	return errors.Join(errs[:]...)
 }
 
-// execute has a command executed by the shard's owner, once if it is a write.
+// execute sends a command to the owner of its shard. A write takes effect at most once.
 func (ck *Clerk) execute(ctx context.Context, readOnly bool, c Command) (result Result, err error) {
 	if readOnly {
 		result, _, err = ck.route(ctx, c.Shard, &clerk.Args[Command]{Command: c})
@@ -184,25 +205,26 @@ func (ck *Clerk) execute(ctx context.Context, readOnly bool, c Command) (result 
 	return result, err
 }
 
-// askLimit is how long one group is asked before the configuration is looked at
-// again: the group may be dead and the shard elsewhere by now. If it is not, the
-// group is asked for longer, up to askLimitMost: it may be just slow.
+// askTimeout bounds the first attempt to reach a group. After an attempt the clerk
+// looks for a newer configuration, as the group may be dead and the shard elsewhere.
+// The bound doubles with each attempt, up to maxAskTimeout, as the group may
+// merely be slow.
 const (
-	askLimit     = 500 * time.Millisecond
-	askLimitMost = 10 * time.Second
+	askTimeout    = 500 * time.Millisecond
+	maxAskTimeout = 10 * time.Second
 )
 
-// route asks the group that owns a shard, whichever that is by now, until it has
-// an answer. unsure is as clerk.Ask's.
+// route sends a command to the owner of a shard until a group has answered. The
+// shard may move meanwhile. unsure is that of clerk.Ask.
 func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]) (result Result, unsure bool, err error) {
-	limit := askLimit
+	timeout := askTimeout
 	for wait := newBackoff(clerkPause); ; wait.pause(ctx) {
 		gid, servers := ck.owner(shard)
 		if gid != 0 {
 			var again bool
-			result, again, err = ck.askGroup(ctx, limit, gid, servers, args)
-			unsure, limit = unsure || again, min(2*limit, askLimitMost)
-			if err == nil && (result.Status == Served || result.Status == Malformed) {
+			result, again, err = ck.askGroup(ctx, timeout, gid, servers, args)
+			unsure, timeout = unsure || again, min(2*timeout, maxAskTimeout)
+			if err == nil && result.Code.final() {
 				return result, unsure, nil
 			}
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -213,9 +235,9 @@ func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]
 			return result, unsure, ctx.Err()
 		}
 		if err == nil {
-			limit = askLimit
-			if result.Status.soon() {
-				continue // the group is the right one
+			timeout = askTimeout
+			if result.Code.soon() {
+				continue // the group owns the shard
 			}
 		}
 		if err := ck.refresh(ctx); err != nil {
@@ -224,41 +246,42 @@ func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]
 	}
 }
 
-func (ck *Clerk) askGroup(ctx context.Context, limit time.Duration, gid int, servers []string, args *clerk.Args[Command]) (Result, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func (ck *Clerk) askGroup(ctx context.Context, timeout time.Duration, gid int, servers []string, args *clerk.Args[Command]) (Result, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return clerk.Ask[clerk.Args[Command], Result](ctx, ck.groups.group(gid, servers), "ShardKV.Execute", args)
+	return clerk.Ask[clerk.Args[Command], Result](ctx, ck.shared.groups.group(gid, servers), "ShardKV.Execute", args)
 }
 
-// owner returns the group that owns a shard, as far as the clerk knows; 0: none.
+// owner returns the owner of a shard in the newest known configuration, or gid 0.
 func (ck *Clerk) owner(shard int) (gid int, servers []string) {
-	ck.mu.Lock()
-	defer ck.mu.Unlock()
-	gid = ck.config.Shards[shard]
-	return gid, ck.config.Groups[gid]
+	ck.shared.mu.Lock()
+	defer ck.shared.mu.Unlock()
+	gid = ck.shared.config.Shards[shard]
+	return gid, ck.shared.config.Groups[gid]
 }
 
 // refresh looks for a newer configuration.
 func (ck *Clerk) refresh(ctx context.Context) error {
-	ck.mu.Lock()
-	num := ck.config.Num
-	ck.mu.Unlock()
-	limited, cancel := context.WithTimeout(ctx, askLimit)
+	s := ck.shared
+	s.mu.Lock()
+	num := s.config.Num
+	s.mu.Unlock()
+	limited, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	c, found, err := ck.ctrl.Newer(limited, num)
+	c, found, err := s.ctrl.Newer(limited, num)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil // the old one may still do
+		return nil // the known one may still be right
 	case err != nil:
 		return err
 	}
 	if found {
-		ck.mu.Lock()
-		defer ck.mu.Unlock()
-		if c.Num > ck.config.Num {
-			ck.config = c
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if c.Num > s.config.Num {
+			s.config = c
 		}
 	}
 	return nil

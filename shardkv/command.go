@@ -8,103 +8,117 @@ import (
 	"raftlab/shardctrler"
 )
 
-// Kind is what a command does.
+// Kind says how a command is executed. Logs hold the numbers, so a kind keeps its
+// number.
 type Kind uint8
 
 const (
-	// KindOp carries out an operation on a shard.
-	KindOp Kind = iota
-	// KindTxn carries out a transaction, of which the shard is the coordinator.
-	KindTxn
-	// KindPrepare and KindFinish are a coordinator's, to the participants in a
-	// transaction.
-	KindPrepare
-	KindFinish
-	// KindInstall hands a shard over to its new owner.
-	KindInstall
+	// KindOp applies one operation to a shard.
+	KindOp Kind = 0
+	// KindTxn executes a transaction. The command's shard coordinates.
+	KindTxn Kind = 1
+	// KindPrepare asks a participant to lock the keys of a transaction and to vote.
+	KindPrepare Kind = 2
+	// KindOutcome tells a participant to commit or to abort.
+	KindOutcome Kind = 3
+	// KindInstall hands a piece of a shard to the shard's new owner.
+	KindInstall Kind = 4
+	// KindFetch asks a participant for the values that a transaction read.
+	KindFetch Kind = 9
 
-	// What follows is a group's own, and refused when it comes over the network.
+	// A group's leader alone submits the kinds below. A command of such a kind is
+	// refused if the command comes over the network.
 
-	kindConfig // take the next configuration
-	kindRemove // delete a shard that its new owner has
-	kindDecide // note the outcome of a transaction
-	kindForget // forget a transaction that is over
+	kindConfig Kind = 5 // advance to the next configuration
+	kindRemove Kind = 6 // delete a shard after the new owner has installed the shard
+	kindDecide Kind = 7 // record the outcome of a transaction at the coordinator
+	kindForget Kind = 8 // delete the coordinator's record of a finished transaction
 )
 
-// Command is a command of the service. Which fields count depends on Kind.
+// internal reports whether only the group's own leader submits the kind.
+func (k Kind) internal() bool {
+	return k == kindConfig || k == kindRemove || k == kindDecide || k == kindForget
+}
+
+// Command is a command of the service. Kind says which fields count.
 type Command struct {
 	Kind  Kind
 	Shard int
-	Op    kv.Op // of Op
-	// Num is, of Install and remove, the configuration that makes the receiver
-	// the shard's owner; of config, the configuration that the group has.
+	Op    kv.Op // KindOp
+	// Num is the number of a configuration. For KindInstall and kindRemove the
+	// configuration made the receiver the owner of the shard. For kindConfig the
+	// configuration is the one that the group has before the command.
 	Num    int
-	Piece  *Piece              // of Install
-	Config *shardctrler.Config // of config: the one to take
-	Txn    *Txn                // of Txn
-	Step   *Step               // of Prepare, Finish, decide and forget
+	Piece  *Piece              // KindInstall
+	Config *shardctrler.Config // kindConfig: the next configuration
+	Txn    *Txn                // KindTxn
+	Phase  *Phase              // KindPrepare, KindOutcome, KindFetch, kindDecide, kindForget
+	// Limited says that the limits of transactions apply. The server sets Limited.
+	// Commands in logs of earlier versions are not limited, since their effects
+	// were acknowledged.
+	Limited bool
 }
 
-// Result is a command's result.
+// Result is the result of a command.
 type Result struct {
-	Status Verdict
-	KV     kv.Result  // of Op
-	Txn    *TxnResult // of Txn
-	Vote   *Ballot    // of Prepare
+	Code   Code
+	KV     kv.Result // KindOp
+	Txn    *Outcome  // KindTxn
+	Vote   *Vote     // KindPrepare
+	Values *Values   // KindFetch, and KindTxn if one shard has all keys
 }
 
-// Verdict says whether a command was carried out. Anything but Served has
-// changed nothing, and the command can be sent again.
-type Verdict uint8
+// Code says whether a command was executed. A command whose code is neither
+// Served nor Partial has changed nothing and can be sent again.
+type Code uint8
 
 const (
-	// Served: it was.
-	Served Verdict = iota
-	// WrongGroup: the group does not own the shard, as far as it knows.
+	// Served: the command was executed.
+	Served Code = iota
+	// WrongGroup: by the group's own log the group does not own the shard.
 	WrongGroup
-	// Arriving: the group owns the shard but does not have it yet; or, of an
-	// Install, is to own the shard and does not know it yet.
+	// Arriving: the group owns the shard and has not yet received the shard's data.
+	// For KindInstall: the group has not yet reached the configuration of the move.
 	Arriving
-	// Locked: a transaction that is under way has the keys.
+	// Locked: a transaction holds a lock on one of the keys.
 	Locked
-	// Pending: the transaction has begun; ask again.
+	// Pending: the transaction has begun and has no outcome yet.
 	Pending
-	// Over: the transaction was over before.
+	// Over: the participant has already committed or aborted the transaction.
 	Over
-	// Partial: a piece of a shard is here, and the next one is wanted.
+	// Partial: the group has stored the piece of a shard and wants the next piece.
 	Partial
-	// Malformed: the command is not one that a clerk or a group sends.
+	// Malformed: no clerk and no group sends such a command.
 	Malformed
+	// Busy: the shard has as many transactions in progress as the shard's bounds
+	// allow. The command can be sent again soon.
+	Busy
+	// Gone: the participant no longer has the values that the transaction read.
+	Gone
 )
 
-// String returns the status in words.
-func (v Verdict) String() string {
-	switch v {
-	case Served:
-		return "served"
-	case WrongGroup:
-		return "wrong group"
-	case Arriving:
-		return "shard is on its way"
-	case Locked:
-		return "locked by a transaction"
-	case Pending:
-		return "transaction is under way"
-	case Over:
-		return "transaction is over"
-	case Partial:
-		return "a piece of the shard is here"
-	case Malformed:
-		return "malformed command"
-	}
-	return fmt.Sprintf("Verdict(%d)", uint8(v))
+var codeNames = [...]string{
+	Served: "served", WrongGroup: "wrong group", Arriving: "shard is arriving", Locked: "locked by a transaction",
+	Pending: "transaction is in progress", Over: "transaction is over", Partial: "piece of the shard is stored",
+	Malformed: "malformed command", Busy: "too many transactions in progress", Gone: "values are no longer kept",
 }
 
-// soon says whether the answer is likely to be another soon.
-func (v Verdict) soon() bool { return v == Arriving || v == Locked || v == Pending }
+// String returns the code in words.
+func (c Code) String() string {
+	if int(c) < len(codeNames) {
+		return codeNames[c]
+	}
+	return fmt.Sprintf("Code(%d)", uint8(c))
+}
 
-// key2shard returns the shard that a key belongs to: its first byte modulo the
-// number of shards; 0 for "".
+// soon reports whether the same command is likely to get another answer soon.
+func (c Code) soon() bool { return c == Arriving || c == Locked || c == Pending || c == Busy }
+
+// final reports whether the code answers a clerk's command for good.
+func (c Code) final() bool { return c == Served || c == Malformed || c == Gone }
+
+// key2shard returns the shard of a key: the key's first byte modulo the number of
+// shards, and 0 for the empty key.
 func key2shard(key string) int {
 	if key == "" {
 		return 0
@@ -112,34 +126,45 @@ func key2shard(key string) int {
 	return int(key[0]) % shardctrler.NShards
 }
 
-// ShardOf returns the shard that a key belongs to.
+// ShardOf returns the shard of a key.
 func ShardOf(key string) int { return key2shard(key) }
 
-// wellFormed says whether a command has what its kind needs, and the shard is
-// that of its keys.
+// wellFormed reports whether the command has the fields of its kind, and whether
+// its keys belong to its shard.
 func (c *Command) wellFormed() bool {
 	if !isShard(c.Shard) {
 		return false
 	}
 	switch c.Kind {
 	case KindOp:
-		// A scan's key is where it begins, in whichever shard.
+		// The key of a scan is the start of the range, in any shard.
 		return c.Op.Kind == kv.KindScan || key2shard(c.Op.Key) == c.Shard
 	case KindTxn:
 		return c.Txn != nil && c.Txn.check() == nil && c.Txn.shards()[0] == c.Shard
 	case KindPrepare:
-		return c.Step.wellFormed() && c.Step.Part != nil && c.Step.Part.check() == nil &&
-			slices.Equal(c.Step.Part.shards(), []int{c.Shard})
-	case KindFinish:
-		return c.Step.wellFormed()
+		return c.Phase.wellFormed() && c.Phase.Part != nil && c.Phase.Part.check() == nil &&
+			slices.Equal(c.Phase.Part.shards(), []int{c.Shard})
+	case KindOutcome, KindFetch:
+		return c.Phase.wellFormed()
 	case KindInstall:
 		return c.Piece.wellFormed()
 	case kindDecide, kindForget:
-		return c.Step.wellFormed() && c.Step.ID.Shard == c.Shard
+		return c.Phase.wellFormed() && c.Phase.ID.Shard == c.Shard
 	}
 	return true
 }
 
-func (s *Step) wellFormed() bool { return s != nil && isShard(s.ID.Shard) }
+// readOnly reports whether executing the command again is harmless.
+func (c *Command) readOnly() bool {
+	switch c.Kind {
+	case KindOp:
+		return c.Op.ReadOnly()
+	case KindTxn:
+		return len(c.Txn.shards()) == 1 && !c.Txn.writes()
+	}
+	return false
+}
+
+func (p *Phase) wellFormed() bool { return p != nil && isShard(p.ID.Shard) }
 
 func isShard(shard int) bool { return shard >= 0 && shard < shardctrler.NShards }

@@ -2,22 +2,21 @@ package shardkv
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
-
-	"raftlab/kv"
 )
 
-// txnLimit is how long a transaction may take to get its keys. If it has them not
-// by then, a group that it needs is away or it waits for one that waits for such
-// a group, and it is given up, so that others can have what it got.
-const txnLimit = 2 * time.Second
+// lockTimeout bounds how long a transaction may take to lock its keys. A
+// transaction that has not locked all keys by then is aborted, which releases its
+// locks. The usual cause is a group that is down, directly or behind another
+// transaction.
+const lockTimeout = 2 * time.Second
 
-// conclude takes a transaction that a shard of this group coordinates to its end,
-// from wherever it stands. Others may do the same at the same time, if this
-// server no longer leads without knowing it: what counts is what the logs say.
-func (s *ShardKV) conclude(ctx context.Context, id TxnID) {
+// coordinate drives a transaction of this group's shard to its end, from any
+// intermediate state. A deposed leader may do the same at the same time. The
+// entries in the logs decide.
+func (s *ShardKV) coordinate(ctx context.Context, id TxnID) {
 	wait := newBackoff(groupPause)
 	for ctx.Err() == nil {
 		r, oldest, ok := s.state.record(id)
@@ -26,100 +25,77 @@ func (s *ShardKV) conclude(ctx context.Context, id TxnID) {
 		}
 		if !r.Decided {
 			if outcome, ok := s.prepare(ctx, &r, id, oldest); ok {
-				s.own(ctx, kindDecide, &Step{ID: id, Outcome: outcome})
+				s.logPhase(ctx, kindDecide, &Phase{ID: id, Outcome: outcome})
 			}
 		} else if s.finish(ctx, &r, id, oldest) {
-			s.own(ctx, kindForget, &Step{ID: id})
+			s.logPhase(ctx, kindForget, &Phase{ID: id})
 		}
 		if now, _, ok := s.state.record(id); ok && now.Decided == r.Decided {
-			wait.pause(ctx) // no step forward
+			wait.pause(ctx) // no progress
 		}
 	}
 }
 
-// own commits a step of the coordinator itself.
-func (s *ShardKV) own(ctx context.Context, kind Kind, step *Step) {
-	_, err := s.replica.Submit(ctx, 0, 0, Command{Kind: kind, Shard: step.ID.Shard, Step: step})
-	s.log.Debug("transaction", "id", step.ID, "step", kind, "error", err)
+// logPhase commits an entry of the coordinator in the group's own log.
+func (s *ShardKV) logPhase(ctx context.Context, kind Kind, phase *Phase) {
+	_, err := s.replica.Submit(ctx, 0, 0, Command{Kind: kind, Shard: phase.ID.Shard, Phase: phase})
+	s.log.Debug("transaction", "id", phase.ID, "kind", kind, "error", err)
 }
 
-// prepare has the participants lock the transaction's keys, and returns the
-// outcome to decide on; false if there is none to be had from here.
+// prepare asks the participants to lock the transaction's keys, and returns the
+// outcome to record. ok is false if this server cannot determine an outcome.
 //
-// The shards are locked in their order, and a transaction waits only at the one
-// that comes next: for transactions that hold keys there, which in turn wait at
-// later shards, if at all. So none can wait for itself, and there is no deadlock
-// to look for.
-func (s *ShardKV) prepare(ctx context.Context, r *record, id TxnID, oldest uint64) (TxnResult, bool) {
-	limited, cancel := context.WithTimeout(ctx, txnLimit)
+// A transaction locks its shards in ascending order and waits at the next shard
+// only. Transactions that hold locks there wait for locks in later shards, if at
+// all. So there is no cycle of waiting transactions and no deadlock to detect.
+func (s *ShardKV) prepare(ctx context.Context, r *record, id TxnID, oldest uint64) (outcome Outcome, ok bool) {
+	if size := r.Txn.size(); size > MaxTxnBytes { // only in a log of an earlier version
+		return Outcome{ID: id, Problem: OverLimit, Detail: sizeDetail(size)}, true
+	}
+	limited, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
-	ballots := make(map[int]*Ballot)
+	votes := make(map[int]*Vote)
 	for _, shard := range r.Txn.shards() {
-		result, err := s.participant(limited, &Command{
-			Kind: KindPrepare, Shard: shard, Step: &Step{ID: id, Oldest: oldest, Part: r.Txn.part(shard)},
+		result, err := s.askParticipant(limited, &Command{
+			Kind: KindPrepare, Shard: shard, Phase: &Phase{ID: id, Oldest: oldest, Part: r.Txn.part(shard)},
 		})
 		switch {
 		case ctx.Err() != nil:
-			return TxnResult{}, false
+			return Outcome{}, false
 		case err != nil:
-			return TxnResult{Problem: Delayed}, true
+			return Outcome{ID: id, Problem: Delayed}, true
 		case result.Vote == nil:
-			return TxnResult{}, false // it is over: somebody else has seen to it
+			return Outcome{}, false // another leader has finished the transaction
 		}
-		ballots[shard] = result.Vote
+		votes[shard] = result.Vote
 	}
-	return tally(&r.Txn, ballots, s.state.limits), true
+	return tally(id, &r.Txn, votes, s.state.limits), true
 }
 
-// tally returns the outcome of a transaction whose participants have all voted.
-func tally(t *Txn, ballots map[int]*Ballot, limits kv.Limits) TxnResult {
-	outcome := TxnResult{Succeeded: true}
-	for _, b := range ballots {
-		outcome.Succeeded = outcome.Succeeded && b.Holds
-	}
-	next := make(map[int]int) // by shard
-	ops := t.branch(outcome.Succeeded)
-	for _, op := range ops {
-		shard := key2shard(op.Key)
-		results := ballots[shard].Then
-		if !outcome.Succeeded {
-			results = ballots[shard].Else
-		}
-		outcome.Results = append(outcome.Results, results[next[shard]])
-		next[shard]++
-	}
-	if refused := tooLarge(ops, outcome.Results, limits); refused != nil {
-		return *refused
-	}
-	return outcome
-}
-
-// finish has every participant carry out the outcome, and says whether all have.
+// finish tells every participant to commit or to abort, and reports whether all
+// participants have done so.
 func (s *ShardKV) finish(ctx context.Context, r *record, id TxnID, oldest uint64) bool {
-	outcome := TxnResult{Succeeded: r.Outcome.Succeeded, Problem: r.Outcome.Problem}
+	outcome := r.Outcome
+	outcome.Results, outcome.Detail = nil, ""
 	shards := r.Txn.shards()
 	done := make([]bool, len(shards))
 	var working sync.WaitGroup
 	for i, shard := range shards {
 		working.Go(func() {
-			_, err := s.participant(ctx, &Command{
-				Kind: KindFinish, Shard: shard, Step: &Step{ID: id, Oldest: oldest, Outcome: outcome},
+			_, err := s.askParticipant(ctx, &Command{
+				Kind: KindOutcome, Shard: shard, Phase: &Phase{ID: id, Oldest: oldest, Outcome: outcome},
 			})
 			done[i] = err == nil
 		})
 	}
 	working.Wait()
-	for _, d := range done {
-		if !d {
-			return false
-		}
-	}
-	return true
+	return !slices.Contains(done, false)
 }
 
-// participant has a step taken by the group that owns its shard, whichever that
-// is by now; the error is ctx's.
-func (s *ShardKV) participant(ctx context.Context, c *Command) (Result, error) {
+// askParticipant sends a command to the group that owns the command's shard,
+// until one has executed the command. The shard may move meanwhile. The error is
+// that of ctx.
+func (s *ShardKV) askParticipant(ctx context.Context, c *Command) (Result, error) {
 	for wait := newBackoff(groupPause); ; wait.pause(ctx) {
 		config := s.state.current()
 		var result Result
@@ -127,49 +103,15 @@ func (s *ShardKV) participant(ctx context.Context, c *Command) (Result, error) {
 		if gid := config.Shards[c.Shard]; gid == s.gid {
 			result, err = s.Submit(ctx, 0, 0, *c)
 		} else if gid != 0 {
-			result, err = s.hand(ctx, attemptLimit, gid, config.Groups[gid], c)
+			result, err = s.askGroup(ctx, attemptTimeout, gid, config.Groups[gid], c)
 		} else {
-			result.Status = WrongGroup
+			result.Code = WrongGroup
 		}
-		if err == nil && (result.Status == Served || result.Status == Over) {
+		if err == nil && (result.Code == Served || result.Code == Over) {
 			return result, nil
 		}
 		if ctx.Err() != nil {
 			return result, ctx.Err()
 		}
 	}
-}
-
-// Txn carries out a transaction, once, and returns what it did. It tries until
-// that is known or ctx ends; then it may have taken effect or not. Other errors
-// are ErrTxnInvalid, ErrTxnTooLarge, and those of Do.
-func (ck *Clerk) Txn(ctx context.Context, t Txn) (TxnResult, error) {
-	if err := t.check(); err != nil {
-		return TxnResult{}, err
-	}
-	for wait := newBackoff(groupPause); ; wait.pause(ctx) {
-		result, err := ck.execute(ctx, false, Command{Kind: KindTxn, Shard: t.shards()[0], Txn: &t})
-		if err != nil {
-			return TxnResult{}, err
-		}
-		switch {
-		case result.Txn == nil:
-			return TxnResult{}, ErrTxnInvalid
-		case result.Txn.Problem == TooLarge:
-			return TxnResult{}, fmt.Errorf("%w: %s", ErrTxnTooLarge, result.Txn.Detail)
-		case result.Txn.Problem == 0:
-			return *result.Txn, nil
-		}
-		// It was given up, and has changed nothing.
-	}
-}
-
-// Read reads keys, of any shards, as they are at one moment.
-func (ck *Clerk) Read(ctx context.Context, keys ...string) ([]kv.Result, error) {
-	t := Txn{Then: make([]kv.Op, len(keys))}
-	for i, key := range keys {
-		t.Then[i] = kv.Get(key)
-	}
-	result, err := ck.Txn(ctx, t)
-	return result.Results, err
 }

@@ -4,66 +4,106 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
-
+	"raftlab/internal/msgpack"
 	"raftlab/kv"
 	"raftlab/rsm"
 )
 
-// data is a shard's contents: a state machine of its own, which moves from group
-// to group as a whole.
+// settings are the same for all shards of a server.
+type settings struct {
+	limits      kv.Limits
+	maxSessions int
+}
+
+// data is the contents of a shard. The contents are a state machine of their own
+// and move from group to group as a whole.
 type data struct {
-	limits   kv.Limits
+	settings
 	store    *kv.Store
 	sessions *rsm.Sessions[Result]
 	txns     *ledger
+	kept     *keptValues // values of transactions that also wrote
+	// recent holds the values of transactions that only read. A client that finds
+	// them gone runs the transaction again, so recent is neither in snapshots nor
+	// moved.
+	recent *keptValues
 }
 
-func newData(limits kv.Limits, maxSessions int) *data {
-	return &data{limits: limits, store: kv.NewStore(limits), sessions: rsm.NewSessions[Result](maxSessions), txns: newLedger()}
+func newData(s settings) *data {
+	return &data{
+		settings: s,
+		store:    kv.NewStore(s.limits),
+		sessions: rsm.NewSessions[Result](s.maxSessions),
+		txns:     newLedger(),
+		kept:     newKeptValues(nil),
+		recent:   newKeptValues(nil),
+	}
 }
 
-// admits says what can be said of a command without executing it; fresh: nothing.
-func (d *data) admits(client, seq uint64, c *Command) (result Result, fresh bool, err error) {
+// precheck answers a command without executing it if the applied state already
+// decides the answer. Otherwise fresh is true.
+func (d *data) precheck(client, seq uint64, c *Command) (result Result, fresh bool, err error) {
 	if client != 0 {
+		// A command that only reads is executed again, so that sessions hold no values.
 		result, done, err := d.sessions.Lookup(client, seq)
-		if done || err != nil {
+		if done && !c.readOnly() || err != nil {
 			return result, false, err
 		}
 	}
 	switch c.Kind {
 	case KindOp:
 		if d.txns.blocksOp(c.Op) {
-			return Result{Status: Locked}, false, nil
+			return Result{Code: Locked}, false, nil
 		}
 	case KindTxn:
-		if d.txns.underWay(client, seq) {
-			return Result{Status: Pending}, false, nil
-		}
-		if reads, writes := c.Txn.part(c.Shard).keys(); d.txns.blocked(reads, writes) && len(c.Txn.shards()) == 1 {
-			return Result{Status: Locked}, false, nil
-		}
+		return d.precheckTxn(client, seq, c)
 	case KindPrepare:
-		return d.admitsPrepare(c.Step)
+		return d.precheckPrepare(c)
+	case KindFetch:
+		if values := d.fetch(c.Phase); values != nil {
+			return Result{Values: values}, false, nil
+		}
 	}
 	return Result{}, true, nil
 }
 
-func (d *data) admitsPrepare(s *Step) (Result, bool, error) {
-	if v := d.txns.prepared[s.ID]; v != nil {
-		return Result{Vote: &v.Ballot}, false, nil
+func (d *data) precheckTxn(client, seq uint64, c *Command) (Result, bool, error) {
+	if d.txns.undecided(client, seq) {
+		return Result{Code: Pending}, false, nil
 	}
-	if reads, writes := s.Part.keys(); d.txns.blocked(reads, writes) {
-		return Result{Status: Locked}, false, nil
+	if size := c.Txn.size(); c.Limited && size > MaxTxnBytes {
+		return Result{Txn: &Outcome{Problem: OverLimit, Detail: sizeDetail(size)}}, false, nil
+	}
+	if len(c.Txn.shards()) == 1 {
+		if d.txns.blocked(c.Txn.keys()) {
+			return Result{Code: Locked}, false, nil
+		}
+	} else if c.Limited && d.txns.fullForRecord(c.Txn) {
+		return Result{Code: Busy}, false, nil
 	}
 	return Result{}, true, nil
 }
 
-// apply executes the command seq of client, once. told says whether others may
-// wait for what it changed.
-func (d *data) apply(client, seq uint64, c *Command) (result Result, told bool, err error) {
-	result, fresh, err := d.admits(client, seq, c)
+func (d *data) precheckPrepare(c *Command) (Result, bool, error) {
+	p := c.Phase
+	if had := d.txns.prepared[p.ID]; had != nil {
+		return Result{Vote: d.vote(&had.Part)}, false, nil
+	}
+	if d.txns.blocked(p.Part.keys()) {
+		return Result{Code: Locked}, false, nil
+	}
+	if c.Limited && d.txns.fullForPart(p.Part) {
+		return Result{Code: Busy}, false, nil
+	}
+	return Result{}, true, nil
+}
+
+// apply executes the command seq of client at most once. notify reports whether
+// waiting requests have to look again.
+func (d *data) apply(client, seq uint64, c *Command) (result Result, notify bool, err error) {
+	result, fresh, err := d.precheck(client, seq, c)
 	if !fresh {
 		return result, false, err
 	}
@@ -74,151 +114,216 @@ func (d *data) apply(client, seq uint64, c *Command) (result Result, told bool, 
 		if len(c.Txn.shards()) > 1 {
 			return d.begin(client, seq, c.Txn), true, nil
 		}
-		result = Result{Txn: d.transact(c.Txn)}
+		result = d.transact(c)
 	case KindPrepare:
-		return d.prepare(c.Step), false, nil
-	case KindFinish:
-		return d.finish(c.Step), true, nil
+		return d.prepare(c.Phase), false, nil
+	case KindOutcome:
+		return d.finish(c.Phase), true, nil
+	case KindFetch:
+		return Result{Code: Gone}, false, nil
 	case kindDecide:
-		d.decide(c.Step)
+		d.decide(c.Phase)
 		return Result{}, true, nil
 	case kindForget:
-		delete(d.txns.records, c.Step.ID.Number)
+		d.txns.forget(c.Phase.ID.Number)
 		return Result{}, true, nil
 	}
 	if client != 0 {
-		d.sessions.Record(client, seq, result)
+		d.record(client, seq, c, result)
 	}
 	return result, false, nil
 }
 
-// transact carries out a transaction that has all its keys in this shard and is
-// not blocked.
-func (d *data) transact(t *Txn) *TxnResult {
-	r := &TxnResult{Succeeded: t.holds(d.store)}
-	ops := t.branch(r.Succeeded)
-	if refused := tooLarge(ops, carryOut(d.store.Copy(), ops), d.limits); refused != nil {
-		return refused
+// record remembers the result of a client's command, without the values that the
+// command read.
+func (d *data) record(client, seq uint64, c *Command, result Result) {
+	if c.readOnly() {
+		result = Result{}
 	}
-	r.Results = carryOut(d.store, ops)
-	return r
+	result.Values = nil
+	d.sessions.Record(client, seq, result)
 }
 
-// begin notes a transaction over several shards, of which this is the
-// coordinator.
+// transact executes a transaction whose keys are all in this shard and not locked.
+func (d *data) transact(c *Command) Result {
+	t := c.Txn
+	o := &Outcome{Succeeded: t.holds(d.store)}
+	ops := t.branch(o.Succeeded)
+	o.Results, o.Bytes = preview(d.store, ops)
+	if o.settle(ops, d.limits, c.Limited); o.Problem != 0 {
+		return Result{Txn: o}
+	}
+	if !c.Limited { // an earlier version has executed the command and answered
+		applyAll(d.store, ops)
+		return Result{Txn: o}
+	}
+	values := packValues(applyAll(d.store, ops))
+	if o.Keep && o.Bytes > 0 {
+		o.ID = TxnID{Shard: c.Shard, Number: d.txns.Next}
+		d.txns.Next++
+		d.kept.put(o.ID, values)
+	}
+	return Result{Txn: o, Values: values}
+}
+
+// begin records a transaction over several shards at its coordinator.
 func (d *data) begin(client, seq uint64, t *Txn) Result {
 	n := d.txns.Next
 	d.txns.Next++
-	d.txns.records[n] = record{Number: n, Txn: *t, Client: client, Seq: seq}
-	return Result{Status: Pending}
+	d.txns.add(record{Number: n, Txn: *t, Client: client, Seq: seq})
+	return Result{Code: Pending}
 }
 
-// prepare locks the keys of a transaction, which are free, and votes.
-func (d *data) prepare(s *Step) Result {
-	if d.txns.heed(s) {
-		return Result{Status: Over}
+// prepare locks the keys of a transaction, which are not locked, and votes.
+func (d *data) prepare(p *Phase) Result {
+	if d.txns.observe(p) {
+		return Result{Code: Over}
 	}
-	v := &vote{ID: s.ID, Part: *s.Part, Ballot: Ballot{
-		Holds: s.Part.holds(d.store),
-		Then:  d.foresee(s.Part.Then),
-		Else:  d.foresee(s.Part.Else),
-	}}
-	d.txns.lock(v)
-	return Result{Vote: &v.Ballot}
+	d.txns.lock(&prepared{ID: p.ID, Part: *p.Part})
+	return Result{Vote: d.vote(p.Part)}
 }
 
-// foresee returns what operations will yield as long as their keys are locked.
-// Versions that they will give are not known: other keys are written meanwhile.
-func (d *data) foresee(ops []kv.Op) []kv.Result {
-	results := carryOut(d.store.Copy(), ops)
+// vote returns the participant's vote on a transaction that holds its locks. The
+// locks keep the vote from changing.
+func (d *data) vote(part *Txn) *Vote {
+	v := &Vote{Holds: part.holds(d.store)}
+	v.Then, v.ThenBytes = d.previewLocked(part.Then)
+	v.Else, v.ElseBytes = d.previewLocked(part.Else)
+	return v
+}
+
+// previewLocked is preview without the versions that the operations will assign.
+// Those depend on writes to other keys in the meantime.
+func (d *data) previewLocked(ops []kv.Op) ([]kv.Result, int) {
+	results, bytes := preview(d.store, ops)
 	for i := range results {
 		if results[i].Version > d.store.Version() {
 			results[i].Version = 0
 		}
 	}
-	return results
+	return results, bytes
 }
 
-// finish carries out a transaction's outcome, once, and frees its keys.
-func (d *data) finish(s *Step) Result {
-	if d.txns.heed(s) {
+// fetch returns the values that a decided transaction read, or nil if they are
+// not here. Any server that has applied the prepare has the right values, as
+// nothing changes them while the locks are held.
+func (d *data) fetch(p *Phase) *Values {
+	if v := d.kept.byID[p.ID]; v != nil {
+		return v
+	}
+	if v := d.recent.byID[p.ID]; v != nil {
+		return v
+	}
+	if had := d.txns.prepared[p.ID]; had != nil {
+		ops := had.Part.branch(p.Outcome.Succeeded)
+		if _, bytes := preview(d.store, ops); bytes <= MaxTxnResultBytes {
+			return packValues(applyAll(d.store.Copy(), ops))
+		}
+	}
+	return nil
+}
+
+// finish commits or aborts a transaction at a participant, once, and releases the
+// locks.
+func (d *data) finish(p *Phase) Result {
+	if d.txns.observe(p) {
 		return Result{}
 	}
-	if v := d.txns.prepared[s.ID]; v != nil {
-		if s.Outcome.Problem == 0 {
-			carryOut(d.store, v.Part.branch(s.Outcome.Succeeded))
+	if had := d.txns.prepared[p.ID]; had != nil {
+		if p.Outcome.Problem == 0 {
+			d.commit(had, &p.Outcome)
 		}
-		d.txns.unlock(v)
+		d.txns.unlock(had)
 	}
-	d.txns.finished[s.ID] = true
+	d.txns.finished[p.ID] = true
 	return Result{}
 }
 
-// decide notes a transaction's outcome, if it has none yet.
-func (d *data) decide(s *Step) {
-	r, ok := d.txns.records[s.ID.Number]
+// commit executes the participant's part and keeps the values for the client.
+func (d *data) commit(p *prepared, o *Outcome) {
+	ops := p.Part.branch(o.Succeeded)
+	results := applyAll(d.store, ops)
+	switch {
+	case o.Bytes == 0 || !slices.ContainsFunc(ops, kv.Op.ReadOnly):
+	case o.Keep:
+		d.kept.put(p.ID, packValues(results))
+	default:
+		d.recent.put(p.ID, packValues(results))
+	}
+}
+
+// decide records the outcome of a transaction, unless the transaction has one.
+func (d *data) decide(p *Phase) {
+	r, ok := d.txns.records[p.ID.Number]
 	if !ok || r.Decided {
 		return
 	}
-	r.Decided, r.Outcome = true, s.Outcome
+	r.Decided, r.Outcome = true, p.Outcome
+	r.Outcome.strip()
 	d.txns.records[r.Number] = r
 	if _, done, err := d.sessions.Lookup(r.Client, r.Seq); !done && err == nil {
-		outcome := s.Outcome
+		outcome := r.Outcome
 		d.sessions.Record(r.Client, r.Seq, Result{Txn: &outcome})
 	}
 }
 
-// dataImage is a shard's contents as they are encoded.
+// dataImage is the encoding of a shard's contents.
 type dataImage struct {
 	Format   uint8
 	Store    pieces
 	Sessions []rsm.Session[Result]
 	Txns     ledgerImage
+	Kept     []keptEntry // since format 2
 }
 
-// dataFormat is the encoding that this file writes and reads.
-const dataFormat = 1
+const (
+	// dataFormat is the version of the encoding that this program writes.
+	dataFormat = 2
+	// dataFormatUnbounded is an earlier version, which this program reads.
+	// Outcomes of that version hold values.
+	dataFormatUnbounded = 1
+)
 
-// msgpack writes a struct as the array of its fields, in their order.
-var msgpack = func() *codec.MsgpackHandle {
-	h := &codec.MsgpackHandle{WriteExt: true}
-	h.StructToArray = true
-	return h
-}()
-
-// capture returns a function that encodes the contents as they are now. It takes
-// constant time but for the transactions that are under way.
+// capture returns a function that encodes the present contents. capture takes
+// constant time, apart from transactions in progress and kept values.
 func (d *data) capture() func() ([]byte, error) {
 	write, sessions, txns := d.store.Snapshot(), d.sessions.Copy(), d.txns.image()
+	kept := append([]keptEntry(nil), d.kept.order...)
 	return func() (encoded []byte, err error) {
 		var store bytes.Buffer
 		if err := write(&store); err != nil {
 			return nil, err
 		}
-		img := dataImage{Format: dataFormat, Store: cut(store.Bytes()), Sessions: sessions.Records(), Txns: txns}
-		err = codec.NewEncoderBytes(&encoded, msgpack).Encode(&img)
-		return encoded, err
+		return msgpack.Encode(&dataImage{
+			Format: dataFormat, Store: cut(store.Bytes()), Sessions: sessions.Records(), Txns: txns, Kept: kept,
+		})
 	}
 }
 
-// decodeData reads what capture encoded.
-func decodeData(encoded []byte, limits kv.Limits, maxSessions int) (*data, error) {
+// decodeData decodes the output of capture, or of an earlier version.
+func decodeData(encoded []byte, s settings) (*data, error) {
 	var img dataImage
-	dec := codec.NewDecoderBytes(encoded, msgpack)
-	if err := dec.Decode(&img); err != nil {
+	rest, err := msgpack.DecodeVersion(encoded, dataFormat, &img)
+	if other := (*msgpack.VersionError)(nil); errors.As(err, &other) && other.Found == dataFormatUnbounded {
+		rest, err = msgpack.DecodeVersion(encoded, dataFormatUnbounded, &img)
+	}
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes follow the shard", len(rest))
+	}
+	if err != nil {
 		return nil, err
 	}
-	switch {
-	case img.Format != dataFormat:
-		return nil, fmt.Errorf("format %d; this program reads %d", img.Format, dataFormat)
-	case dec.NumBytesRead() != len(encoded):
-		return nil, errors.New("more follows the shard")
-	}
-	d := newData(limits, maxSessions)
+	d := newData(s)
 	if err := d.store.Restore(img.Store.join()); err != nil {
 		return nil, err
 	}
+	for i := range img.Sessions {
+		if o := img.Sessions[i].Result.Txn; o != nil {
+			o.strip()
+		}
+	}
 	d.sessions.Merge(img.Sessions)
 	d.txns = img.Txns.load()
+	d.kept = newKeptValues(img.Kept)
 	return d, nil
 }

@@ -8,8 +8,8 @@ import (
 	"raftlab/rsm/clerk"
 )
 
-// directory knows the servers of groups, with the ends that lead to them. It may
-// be used from any goroutine.
+// directory holds the ends to the servers of groups. Any goroutine may use a
+// directory.
 type directory struct {
 	makeEnd func(string) *labrpc.ClientEnd
 
@@ -18,7 +18,7 @@ type directory struct {
 	groups map[int]listing
 }
 
-// listing is a group as the directory has it.
+// listing is the entry of a group.
 type listing struct {
 	names   []string
 	servers *clerk.Servers
@@ -28,7 +28,7 @@ func newDirectory(makeEnd func(string) *labrpc.ClientEnd) *directory {
 	return &directory{makeEnd: makeEnd, ends: make(map[string]*labrpc.ClientEnd), groups: make(map[int]listing)}
 }
 
-// group returns a group's servers, which have these names now.
+// group returns the servers of a group. names are their present names.
 func (d *directory) group(gid int, names []string) *clerk.Servers {
 	d.mu.Lock()
 	defer d.mu.Unlock()

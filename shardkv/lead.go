@@ -11,40 +11,40 @@ import (
 )
 
 const (
-	// lookInterval is how often a Raft that is no rsm.Notifier is asked whether it
-	// leads.
+	// lookInterval is the time between two calls of GetState on a Raft that is no
+	// rsm.Notifier.
 	lookInterval = 50 * time.Millisecond
 	// pollInterval is the least time between two polls of the configuration
 	// service.
 	pollInterval = 100 * time.Millisecond
-	// attemptLimit bounds the first attempt at what another group has a part in,
-	// and attemptLimitMost each of them: they double.
-	attemptLimit     = 2 * time.Second
-	attemptLimitMost = time.Minute
+	// attemptTimeout bounds the first attempt to reach another group. The bound
+	// doubles with each attempt, up to maxAttemptTimeout.
+	attemptTimeout    = 2 * time.Second
+	maxAttemptTimeout = time.Minute
 )
 
-// lead is the goroutine that does what a group's leader has to, while this
+// lead is the goroutine that performs the tasks of the group's leader while this
 // server leads.
 func (s *ShardKV) lead(ctx context.Context) {
 	for ctx.Err() == nil {
 		term, isLeader := s.raft.GetState()
 		if !isLeader {
-			s.awaitStanding(ctx, func(_ int, isLeader bool) bool { return isLeader })
+			s.awaitRole(ctx, func(_ int, isLeader bool) bool { return isLeader })
 			continue
 		}
 		inTerm, over := context.WithCancel(ctx)
-		var duties sync.WaitGroup
-		duties.Go(func() { s.follow(inTerm) })
-		duties.Go(func() { s.seeTo(inTerm) })
-		s.awaitStanding(ctx, func(now int, isLeader bool) bool { return !isLeader || now != term })
+		var working sync.WaitGroup
+		working.Go(func() { s.followConfigs(inTerm) })
+		working.Go(func() { s.runTasks(inTerm) })
+		s.awaitRole(ctx, func(now int, isLeader bool) bool { return !isLeader || now != term })
 		over()
-		duties.Wait()
+		working.Wait()
 	}
 }
 
-// awaitStanding waits until what Raft says of its term and leadership is as
-// wanted, or ctx ends.
-func (s *ShardKV) awaitStanding(ctx context.Context, wanted func(term int, isLeader bool) bool) {
+// awaitRole waits until wanted returns true for Raft's term and leadership, or ctx
+// ends.
+func (s *ShardKV) awaitRole(ctx context.Context, wanted func(term int, isLeader bool) bool) {
 	notifier, notifies := s.raft.(rsm.Notifier)
 	var look <-chan time.Time
 	if !notifies {
@@ -69,9 +69,9 @@ func (s *ShardKV) awaitStanding(ctx context.Context, wanted func(term int, isLea
 	}
 }
 
-// follow takes the configurations, one after the other, as the configuration
-// service tells of them.
-func (s *ShardKV) follow(ctx context.Context) {
+// followConfigs advances the group through the configurations, one after the
+// other, as the configuration service publishes them.
+func (s *ShardKV) followConfigs(ctx context.Context) {
 	for ctx.Err() == nil {
 		next := time.Now().Add(pollInterval)
 		configs, err := s.ctrl.Await(ctx, s.gid, s.state.current().Num)
@@ -97,47 +97,47 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// seeTo sees to every duty there is, each in a goroutine of its own: a group that
-// is dead holds up what it has a part in and nothing else.
-func (s *ShardKV) seeTo(ctx context.Context) {
+// runTasks runs every task in a goroutine of its own, so a dead group delays no
+// task except those that need the group.
+func (s *ShardKV) runTasks(ctx context.Context) {
 	var working sync.WaitGroup
 	defer working.Wait()
-	done := make(chan duty)
-	active := make(map[duty]bool)
+	done := make(chan task)
+	active := make(map[task]bool)
 	for {
 		changed := s.state.watch()
-		for _, d := range s.state.duties() {
-			if active[d] {
+		for _, t := range s.state.tasks() {
+			if active[t] {
 				continue
 			}
-			active[d] = true
+			active[t] = true
 			working.Go(func() {
-				if d.txn != 0 {
-					s.conclude(ctx, TxnID{Shard: d.shard, Number: d.txn})
+				if t.txn != 0 {
+					s.coordinate(ctx, TxnID{Shard: t.shard, Number: t.txn})
 				} else {
-					s.carry(ctx, d)
+					s.move(ctx, t)
 				}
 				select {
-				case done <- d:
+				case done <- t:
 				case <-ctx.Done():
 				}
 			})
 		}
 		select {
 		case <-changed:
-		case d := <-done:
-			delete(active, d)
+		case t := <-done:
+			delete(active, t)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// carry makes one move: the new owner is told, piece by piece, until it has the
-// shard durably, then the shard is deleted here. Each part may happen more than
-// once.
-func (s *ShardKV) carry(ctx context.Context, m duty) {
-	encode, _, _, ok := s.state.load(m)
+// move hands a shard over to its next owner, piece by piece. After the new owner
+// has committed the last piece, move deletes the shard here. A new leader may
+// repeat any part of a move.
+func (s *ShardKV) move(ctx context.Context, m task) {
+	encode, _, _, ok := s.state.outgoing(m)
 	if !ok {
 		return
 	}
@@ -146,55 +146,56 @@ func (s *ShardKV) carry(ctx context.Context, m duty) {
 		s.log.Error("a shard cannot be encoded", "shard", m.shard, "error", err)
 		return
 	}
-	sum, offset, limit := checksum(encoded), 0, attemptLimit
+	sum, offset, timeout := checksum(encoded), 0, attemptTimeout
 	for wait := newBackoff(groupPause); ctx.Err() == nil; {
-		_, gid, servers, ok := s.state.load(m)
+		_, gid, servers, ok := s.state.outgoing(m)
 		if !ok {
 			return
 		}
 		p := piece(encoded, sum, offset)
-		result, err := s.hand(ctx, limit, gid, servers, &Command{Kind: KindInstall, Shard: m.shard, Num: m.num, Piece: p})
-		s.log.Debug("move", "shard", m.shard, "num", m.num, "to", gid, "from", offset, "of", len(encoded), "status", result.Status, "error", err)
+		result, err := s.askGroup(ctx, timeout, gid, servers, &Command{Kind: KindInstall, Shard: m.shard, Num: m.num, Piece: p})
+		s.log.Debug("move", "shard", m.shard, "num", m.num, "to", gid, "from", offset, "of", len(encoded), "code", result.Code, "error", err)
 		switch {
 		case err != nil:
-			limit = min(2*limit, attemptLimitMost)
-		case result.Status == Partial:
-			offset, limit, wait = offset+len(p.Data), attemptLimit, newBackoff(groupPause)
+			timeout = min(2*timeout, maxAttemptTimeout)
+		case result.Code == Partial:
+			offset, timeout, wait = offset+len(p.Data), attemptTimeout, newBackoff(groupPause)
 			continue
-		case result.Status == Served:
+		case result.Code == Served:
 			_, err = s.replica.Submit(ctx, 0, 0, Command{Kind: kindRemove, Shard: m.shard, Num: m.num})
 			s.log.Debug("moved", "shard", m.shard, "num", m.num, "error", err)
-		case result.Status == Malformed:
-			offset = 0 // it has had pieces of something else
+		case result.Code == Malformed:
+			offset = 0 // the receiver has pieces of another encoding
 		}
 		wait.pause(ctx)
 	}
 }
 
-// hand has a command executed by a group. What this group's own configuration
-// says of servers is enough: a group that is behind or ahead says so.
-func (s *ShardKV) hand(ctx context.Context, limit time.Duration, gid int, servers []string, c *Command) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// askGroup sends a command to a group and returns the answer of its leader. The
+// group may have another configuration than this one and answers accordingly.
+func (s *ShardKV) askGroup(ctx context.Context, timeout time.Duration, gid int, servers []string, c *Command) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	args := &clerk.Args[Command]{Command: *c}
 	result, _, err := clerk.Ask[clerk.Args[Command], Result](ctx, s.groups.group(gid, servers), "ShardKV.Execute", args)
 	return result, err
 }
 
-// backoff paces what is tried again: at once more often than later.
+// backoff paces retries. Each pause is up to twice as long as the one before.
 type backoff struct{ next, most time.Duration }
 
 const (
 	firstPause = 5 * time.Millisecond
-	// groupPause is the longest between a group's tries, clerkPause between a
-	// clerk's: shards move in less than a second.
+	// groupPause is the longest pause between two attempts of a group, and
+	// clerkPause of a clerk. Both are short, since shards move in less than a second.
 	groupPause = 200 * time.Millisecond
 	clerkPause = 50 * time.Millisecond
 )
 
 func newBackoff(most time.Duration) *backoff { return &backoff{next: firstPause, most: most} }
 
-// pause waits, longer each time, and not as long as others do.
+// pause waits for the next pause or until ctx ends. Half of the pause is random, so
+// that competitors do not retry in step.
 func (b *backoff) pause(ctx context.Context) {
 	pause(ctx, b.next/2+rand.N(b.next/2))
 	b.next = min(2*b.next, b.most)

@@ -20,8 +20,8 @@ const (
 func NewMachine(gid int) *Machine { return newState(gid, kv.Limits{}, rsm.DefaultMaxSessions) }
 
 // Outcomes returns those of the transactions that are decided and not over.
-func (st *state) Outcomes() []TxnResult {
-	var all []TxnResult
+func (st *state) Outcomes() []Outcome {
+	var all []Outcome
 	for i := range st.shards {
 		if d := st.shards[i].data; d != nil {
 			for _, r := range d.txns.records {
@@ -48,7 +48,7 @@ func (st *state) Outgoing(shard int) []byte {
 // PieceAt returns the piece of an encoded shard that begins at offset.
 func PieceAt(encoded []byte, offset int) *Piece { return piece(encoded, checksum(encoded), offset) }
 
-// Foretell says what a leader answers without the log, if anything.
-func (st *state) Foretell(client, seq uint64, c Command) (result Result, fresh bool) {
-	return st.foretell(client, seq, &c)
+// Precheck returns the answer of a leader that needs no log entry.
+func (st *state) Precheck(client, seq uint64, c Command) (result Result, fresh bool) {
+	return st.precheck(client, seq, &c)
 }

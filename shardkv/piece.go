@@ -6,23 +6,24 @@ import (
 	"slices"
 )
 
-// A shard goes to its new owner in pieces, one after the other, each an entry of
-// that group's log: between two of them others are served, and no message is so
-// large that a heartbeat behind it comes too late. The pieces that have come are
-// a part of the replicated state, so whoever leads goes on where they end.
+// A shard moves in pieces. Each piece is an entry in the log of the new owner. The
+// group serves other shards between two pieces, and no message is large enough to
+// delay the heartbeat behind it for long. Stored pieces are part of the replicated
+// state, so a new leader of either group continues where the last one stopped.
 
-// pieceSize is how many bytes of an encoded shard go at a time.
+// pieceSize is the size of a piece of an encoded shard, in bytes.
 const pieceSize = 256 << 10
 
 // Piece is a part of an encoded shard.
 type Piece struct {
-	Offset int    // where it belongs
-	Size   int    // of the whole
-	Sum    uint32 // checksum of the whole
+	Offset int    // position in the encoded shard
+	Size   int    // size of the encoded shard
+	Sum    uint32 // checksum of the encoded shard
 	Data   []byte
 }
 
-// wellFormed says whether a piece lies within its whole, and is something of it.
+// wellFormed reports whether a piece lies within the encoded shard and is not
+// empty.
 func (p *Piece) wellFormed() bool {
 	return p != nil && p.Offset >= 0 && len(p.Data) > 0 && p.Offset <= p.Size-len(p.Data)
 }
@@ -33,8 +34,9 @@ func piece(encoded []byte, sum uint32, offset int) *Piece {
 	return &Piece{Offset: offset, Size: len(encoded), Sum: sum, Data: encoded[offset:end]}
 }
 
-// pieces are a byte string in pieces. So it is encoded: the decoder takes time in
-// the square of a byte string's length, as it grows it by 256 KiB at a time.
+// pieces are a long byte string in pieces, for encoding. The decoder grows a byte
+// string by 256 KiB at a time, so decoding a single long one would take quadratic
+// time.
 type pieces [][]byte
 
 func cut(encoded []byte) pieces { return slices.Collect(slices.Chunk(encoded, pieceSize)) }
@@ -49,39 +51,40 @@ func (ps pieces) len() int {
 	return n
 }
 
-// incoming is what has come of a shard that is on its way.
+// incoming holds the pieces of a shard that is arriving.
 type incoming struct {
 	Size int
 	Sum  uint32
-	Data pieces // from the beginning on; only added to
+	Data pieces // in order, without gaps; only appended to
 }
 
-// wants says what to do with a piece of the data that is handed over for the
-// tenure that begins at configuration num, when the group has taken configuration
-// have: collect it (true), or answer.
-func (s *shard) wants(num, have int, p *Piece) (Verdict, bool) {
-	status, wanted := s.awaits(num, have)
-	if !wanted || p.Offset == 0 && !s.incoming.of(p) {
-		return status, wanted // a whole of which nothing is here begins anew
+// wants decides about a piece of data for the tenure that begins at configuration
+// num, while the group has configuration have. The piece is to be stored if wants
+// returns true. Otherwise the code is the answer to the sender.
+func (s *shard) wants(num, have int, p *Piece) (Code, bool) {
+	code, wanted := s.awaits(num, have)
+	if !wanted || p.Offset == 0 && !s.incoming.matches(p) {
+		return code, wanted // the first piece of another encoding starts over
 	}
 	switch {
-	case !s.incoming.of(p):
+	case !s.incoming.matches(p):
 		return Malformed, false
 	case p.Offset < s.incoming.Data.len():
 		return Partial, false
 	case p.Offset > s.incoming.Data.len():
-		return Arriving, false // what comes before is in the log, if it is not here
+		return Arriving, false // earlier pieces may still be in the log
 	}
 	return Partial, true
 }
 
-// of says whether it is what has come of a piece's whole.
-func (in *incoming) of(p *Piece) bool {
+// matches reports whether a piece belongs to the same encoded shard as the stored
+// pieces.
+func (in *incoming) matches(p *Piece) bool {
 	return in != nil && in.Size == p.Size && in.Sum == p.Sum
 }
 
-// collect adds a piece that is wanted. If that was the last it returns the whole,
-// and keeps none of it.
+// collect stores a wanted piece. After the last piece, collect returns the encoded
+// shard and discards the pieces.
 func (s *shard) collect(p *Piece) (encoded []byte, whole bool) {
 	if p.Offset == 0 {
 		s.incoming = &incoming{Size: p.Size, Sum: p.Sum}

@@ -15,34 +15,34 @@ import (
 	"raftlab/shardctrler"
 )
 
-// Options are what [Open] needs to know. The zero value of each field means its
-// default, but for those that are required.
+// Options are the settings of a server. A field without the word "required" may be
+// zero, which stands for the default.
 type Options struct {
-	// GID is the group that the server belongs to; required, positive.
+	// GID is the number of the server's group. Required, positive.
 	GID int
-	// Controllers are ends to the servers of the configuration service; required.
+	// Controllers are ends to the servers of the configuration service. Required.
 	Controllers []*labrpc.ClientEnd
-	// MakeEnd makes an end to a server that a configuration names; required.
+	// MakeEnd makes an end to a server by its name in a configuration. Required.
 	MakeEnd func(server string) *labrpc.ClientEnd
-	// Snapshot is the state to begin with, as this package gave it to Raft; nil:
-	// no configuration and no shards.
+	// Snapshot is the initial state, a snapshot that this package has given to Raft.
+	// Without a snapshot the server starts without configuration and shards.
 	Snapshot []byte
 	// MaxRaftState is the size of the log, in bytes, from which on a snapshot
-	// replaces it; 0 and -1: never. See rsm.Options.SnapshotBytes.
+	// replaces the log. With 0 or -1 the server takes no snapshots. See
+	// rsm.Options.SnapshotBytes.
 	MaxRaftState int
 	// SnapshotGrowth postpones snapshots of a large state, and MaxInFlightBytes
-	// bounds the commands under way. See rsm.Options.
+	// bounds the commands in progress. See rsm.Options.
 	SnapshotGrowth   float64
 	MaxInFlightBytes int
-	// Limits bound keys and values. They must be the same on every server of
-	// every group.
+	// Limits bound keys and values. All servers of all groups must have the same
+	// limits.
 	Limits kv.Limits
-	// MaxSessions bounds the client sessions that are remembered for each shard,
-	// and must be the same on every server of every group; default
-	// [rsm.DefaultMaxSessions].
+	// MaxSessions bounds the client sessions of each shard. All servers of all groups
+	// must have the same bound. The default is [rsm.DefaultMaxSessions].
 	MaxSessions int
-	// Logger is told of configurations, moves, snapshots and failures; default:
-	// silent.
+	// Logger receives configurations, moves, snapshots and failures. The default
+	// discards them.
 	Logger *slog.Logger
 }
 
@@ -55,21 +55,20 @@ func (o *Options) setDefaults() error {
 	}
 	switch {
 	case o.GID <= 0:
-		return fmt.Errorf("Options.GID is %d; a gid is positive", o.GID)
+		return fmt.Errorf("Options.GID is %d; want a positive number", o.GID)
 	case o.MaxSessions < 1:
 		return fmt.Errorf("Options.MaxSessions is %d; want at least 1", o.MaxSessions)
 	case len(o.Controllers) == 0:
-		return fmt.Errorf("Options.Controllers are none")
+		return fmt.Errorf("Options.Controllers is empty")
 	case o.MakeEnd == nil:
 		return fmt.Errorf("Options.MakeEnd is nil")
 	}
 	return nil
 }
 
-// ShardKV is one server of a group. Its methods may be called from any
-// goroutine.
+// ShardKV is one server of a group. Any goroutine may call the methods.
 type ShardKV struct {
-	rf      *raft.Raft // for the lab's harness, which adds it to its network; may be nil
+	rf      *raft.Raft // for the lab's harness, which adds rf to its network; may be nil
 	raft    rsm.Raft
 	gid     int
 	log     *slog.Logger
@@ -80,20 +79,20 @@ type ShardKV struct {
 
 	stop    context.CancelFunc
 	stopped <-chan struct{} // closed by Kill
-	running sync.WaitGroup  // lead and what it starts
+	running sync.WaitGroup  // lead and the goroutines that lead starts
 
 	mu         sync.Mutex
-	installing map[duty]bool // moves to this group that are being committed
+	installing map[task]bool // moves to this group with a piece in the log
 }
 
-// StartServer starts the server me of group gid, whose servers are servers, with
-// what persister holds from before, and returns at once. It takes a snapshot
-// when the Raft state reaches maxraftstate bytes; -1: never. ctrlers are ends to
-// the configuration service, and make_end makes one to a server that a
-// configuration names. The caller adds both the ShardKV and its Raft server to
-// the network.
+// StartServer starts the server me of group gid and returns at once. servers are
+// ends to the group's servers, and persister holds the state of an earlier run.
+// The server takes a snapshot when Raft's state reaches maxraftstate bytes, or
+// never if maxraftstate is -1. ctrlers are ends to the configuration service.
+// make_end makes an end to a server by its name in a configuration. The caller
+// adds both the ShardKV and its Raft server to the network.
 //
-// StartServer panics if persister holds a state that cannot be read.
+// StartServer panics if the state in persister is damaged or of another version.
 func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister, maxraftstate int, gid int,
 	ctrlers []*labrpc.ClientEnd, make_end func(string) *labrpc.ClientEnd) *ShardKV {
 	start := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
@@ -112,11 +111,10 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister,
 	return server
 }
 
-// Open starts a server over the Raft server that start makes, which is to put
-// what it commits on applyCh; start is called once, after the state was
-// restored. An error of start, or of restoring, is returned. The server kills
-// the Raft server when it is killed; what that stands on (its storage) stays
-// the caller's to close.
+// Open starts a server over a Raft server. Open restores the state and then calls
+// start once. start starts the Raft server, which sends committed entries to
+// applyCh. Open returns the errors of start and of restoring. Kill also kills the
+// Raft server. The caller closes the storage of the Raft server.
 func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options) (*ShardKV, error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, fmt.Errorf("shardkv: %w", err)
@@ -127,7 +125,7 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 		state:      newState(opts.GID, opts.Limits, opts.MaxSessions),
 		ctrl:       shardctrler.MakeClerk(opts.Controllers),
 		groups:     newDirectory(opts.MakeEnd),
-		installing: make(map[duty]bool),
+		installing: make(map[task]bool),
 	}
 	var err error
 	server.replica, err = rsm.New(server.state, opts.Snapshot, rsm.Options{
@@ -151,42 +149,41 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 	return server, nil
 }
 
-// Kill stops the server and its Raft server, and returns without waiting. It may
-// be called more than once.
+// Kill stops the server and its Raft server, and returns without waiting. Further
+// calls do nothing.
 func (s *ShardKV) Kill() {
 	s.stop()
 	s.replica.Kill()
 }
 
-// Wait returns when the goroutines of a killed server have ended, but for those
-// of its Raft server.
+// Wait waits for the goroutines of a killed server, except those of its Raft server.
 func (s *ShardKV) Wait() {
 	s.running.Wait()
 	s.replica.Wait()
 }
 
-// EndSession ends the session of a client that will write no more. Its errors are those of
-// rsm.Replica's Submit.
+// EndSession ends the session of a client that will not write again. The errors are
+// those of [rsm.Replica.Submit].
 func (s *ShardKV) EndSession(ctx context.Context, client uint64) error {
 	return s.replica.EndSession(ctx, client)
 }
 
-// hold is how long a server keeps a request that has to wait for something that
-// is likely to happen soon, before it answers that it has not happened.
-const hold = 80 * time.Millisecond
+// holdTime bounds how long a server holds a request whose answer is likely to
+// change soon.
+const holdTime = 80 * time.Millisecond
 
-// Submit executes a command when it is committed and applied here. What is wrong
-// with the command itself is in the result; an error means that there is no
-// result, as of rsm.Replica's Submit. A command that has to wait, for its shard to
-// arrive or for a transaction, waits for a moment.
+// Submit commits and executes a command and returns the result. The result says
+// why a command was refused. The errors are those of [rsm.Replica.Submit]. A command
+// that has to wait for its shard or for a transaction waits up to 80 ms.
 func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Result, error) {
 	switch {
-	case c.Kind >= kindConfig:
-		return Result{}, fmt.Errorf("%w: kind %d of command", rsm.ErrInvalid, c.Kind)
+	case c.Kind.internal() || c.Kind > KindFetch:
+		return Result{}, fmt.Errorf("%w: command of kind %d", rsm.ErrInvalid, c.Kind)
 	case c.Kind == KindTxn && (client == 0 || seq == 0):
 		return Result{}, fmt.Errorf("%w: a transaction without a session", rsm.ErrInvalid)
 	}
-	timer := time.NewTimer(hold)
+	c.Limited = true
+	timer := time.NewTimer(holdTime)
 	defer timer.Stop()
 	for {
 		changed := s.state.watch()
@@ -194,7 +191,7 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 			return Result{}, rsm.ErrNotLeader
 		}
 		result, err := s.try(ctx, client, seq, c)
-		if err != nil || !result.Status.soon() {
+		if err != nil || !result.Code.soon() {
 			return result, err
 		}
 		select {
@@ -209,25 +206,24 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 	}
 }
 
-// try executes a command if, as things stand here, there is sense in it.
+// try executes a command unless the applied state already decides the answer.
 func (s *ShardKV) try(ctx context.Context, client, seq uint64, c Command) (Result, error) {
-	result, fresh := s.state.foretell(client, seq, &c)
+	result, fresh := s.state.precheck(client, seq, &c)
 	if !fresh {
 		return result, nil
 	}
 	if c.Kind == KindInstall {
-		m := duty{shard: c.Shard, num: c.Num}
+		m := task{shard: c.Shard, num: c.Num}
 		if !s.beginInstall(m) {
-			return Result{Status: Arriving}, nil
+			return Result{Code: Arriving}, nil
 		}
 		defer s.endInstall(m)
 	}
 	return s.replica.Submit(ctx, client, seq, c)
 }
 
-// beginInstall says false if the same data, which may be large, is on its way
-// through the log already.
-func (s *ShardKV) beginInstall(m duty) bool {
+// beginInstall returns false if a piece of the same move is already in the log.
+func (s *ShardKV) beginInstall(m task) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.installing[m] {
@@ -237,13 +233,13 @@ func (s *ShardKV) beginInstall(m duty) bool {
 	return true
 }
 
-func (s *ShardKV) endInstall(m duty) {
+func (s *ShardKV) endInstall(m task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.installing, m)
 }
 
-// Execute is the RPC handler; for the network, not for programs.
+// Execute is the RPC handler. Programs call [ShardKV.Submit].
 func (s *ShardKV) Execute(args *clerk.Args[Command], reply *clerk.Reply[Result]) {
 	clerk.Serve(s, args, reply)
 }

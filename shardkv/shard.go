@@ -2,33 +2,32 @@ package shardkv
 
 import "raftlab/shardctrler"
 
-// shard is what a group knows of one shard.
+// shard is the state of one shard at a group.
 //
-// A shard's data goes from owner to owner: from each group that a configuration
-// made its owner to the group that the next such configuration did. A group
-// notes the spans of configurations in which it is the owner, its tenures, as
-// it takes the configurations; the data, which comes later, belongs to the first
-// of them, and when that is over goes on to the group that follows. So a group
-// can take configurations without waiting for data, and data that is late still
-// goes the whole way, exactly once over each step.
+// The data of a shard passes from owner to owner. Each configuration that changes
+// the owner begins a new tenure. A group records its own tenures as it advances
+// through the configurations. The data may arrive later and belongs to the first
+// tenure. When that tenure is over, the data goes on to the group that follows. So
+// a group advances through configurations without waiting for data, and late data
+// still passes every owner in order, exactly once.
 type shard struct {
-	Assigned bool      // some configuration has given the shard to a group, so there is data
-	Tenures  []tenure  // those that are not over, or whose data is yet to come or go
-	Passed   int       // From of the last tenure whose data has gone on
-	data     *data     // of the first tenure; nil: not here
-	incoming *incoming // what has come of it; nil: nothing
+	Assigned bool      // some configuration has given the shard to a group, so data exists
+	Tenures  []tenure  // tenures that are not over, or whose data has yet to arrive or leave
+	Passed   int       // From of the last tenure whose data has left
+	data     *data     // data of the first tenure; nil if not here
+	incoming *incoming // pieces of that data so far; nil if there are none
 }
 
-// tenure is a span of configurations in which this group owns a shard.
+// tenure is a span of configurations in which the group owns the shard.
 type tenure struct {
-	From    int      // the configuration that began it
-	Until   int      // the one that ended it; 0: it goes on
-	Next    int      // the group that follows, from Until on; 0: none yet
-	Servers []string // of that group
+	From    int      // the first configuration
+	Until   int      // the configuration that ended the tenure; 0 if the tenure goes on
+	Next    int      // the next owner, from Until on; 0 if there is none yet
+	Servers []string // servers of the next owner
 }
 
-// serving returns the shard's data if this group serves it.
-func (s *shard) serving() (*data, Verdict) {
+// serving returns the shard's data if the group serves the shard.
+func (s *shard) serving() (*data, Code) {
 	switch {
 	case len(s.Tenures) == 0 || s.Tenures[len(s.Tenures)-1].Until != 0:
 		return nil, WrongGroup
@@ -38,8 +37,8 @@ func (s *shard) serving() (*data, Verdict) {
 	return s.data, Served
 }
 
-// assign notes who owns the shard in a configuration. It says whether the
-// group's own is to begin with an empty shard.
+// assign records the owner of the shard in a configuration. assign reports whether
+// the group starts the shard's first tenure, with empty data.
 func (s *shard) assign(c *shardctrler.Config, shard, me int) (empty bool) {
 	owner := c.Shards[shard]
 	var last *tenure
@@ -49,11 +48,11 @@ func (s *shard) assign(c *shardctrler.Config, shard, me int) (empty bool) {
 	switch {
 	case owner == 0:
 		if last != nil && last.Until == 0 {
-			last.Until = c.Num // nobody follows; the data stays here
+			last.Until = c.Num // no owner follows, so the data stays here
 		}
 		return false
 	case owner == me && last != nil && last.Next == 0:
-		last.Until = 0 // it goes on, or nobody had it in between
+		last.Until = 0 // no other group has owned the shard in between
 	case owner == me:
 		s.Tenures = append(s.Tenures, tenure{From: c.Num})
 		empty = !s.Assigned
@@ -64,24 +63,24 @@ func (s *shard) assign(c *shardctrler.Config, shard, me int) (empty bool) {
 	return empty
 }
 
-// awaits says what to do with data that is handed over for the tenure that
-// begins at configuration num, when the group has taken configuration have:
-// install it (Served and true), or answer.
-func (s *shard) awaits(num, have int) (Verdict, bool) {
+// awaits decides about data for the tenure that begins at configuration num, while
+// the group has configuration have. The data is to be installed if awaits returns
+// true. Otherwise the code is the answer to the sender.
+func (s *shard) awaits(num, have int) (Code, bool) {
 	switch {
 	case num > have:
 		return Arriving, false
 	case num <= s.Passed:
-		return Served, false // it was here and has gone on
+		return Served, false // the data was here and has gone on
 	case len(s.Tenures) == 0 || s.Tenures[0].From > num:
 		return WrongGroup, false
 	case s.Tenures[0].From < num:
-		return Arriving, false // what comes before is not here yet
+		return Arriving, false // data of an earlier tenure comes first
 	}
 	return Served, s.data == nil
 }
 
-// outgoing returns the tenure that is over and whose data is to go on.
+// outgoing returns the tenure that is over and whose data has to move on.
 func (s *shard) outgoing() (tenure, bool) {
 	if s.data == nil || s.Tenures[0].Next == 0 {
 		return tenure{}, false
@@ -89,9 +88,9 @@ func (s *shard) outgoing() (tenure, bool) {
 	return s.Tenures[0], true
 }
 
-// pass forgets the data that the next owner has: that of the tenure which ended
-// with configuration num.
-func (s *shard) pass(num int) {
+// remove deletes the data of the tenure that ended with configuration num. The
+// next owner has installed the data.
+func (s *shard) remove(num int) {
 	if t, ok := s.outgoing(); ok && t.Until == num {
 		s.Passed, s.data = t.From, nil
 		s.Tenures = s.Tenures[1:]

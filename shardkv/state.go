@@ -5,30 +5,32 @@ import (
 	"io"
 	"sync"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
-
+	"raftlab/internal/msgpack"
 	"raftlab/kv"
 	"raftlab/rsm"
 	"raftlab/shardctrler"
 )
 
-// state is a group's state machine. The methods that a Replica calls change it;
-// the others may be called from any goroutine.
+// state is the state machine of a group. Only the Replica calls the methods that
+// change the state. Any goroutine may call the others.
 type state struct {
-	gid         int
-	limits      kv.Limits
-	maxSessions int
+	gid int
+	settings
 
 	mu      sync.Mutex
-	config  shardctrler.Config // the newest that was taken
+	config  shardctrler.Config // the newest one that the group has reached
 	shards  [shardctrler.NShards]shard
-	changed chan struct{} // closed when anything changes but what an operation writes
+	changed chan struct{} // closed when anything but a store changes
 }
 
 var _ rsm.SessionKeeper[Command, Result] = (*state)(nil)
 
 func newState(gid int, limits kv.Limits, maxSessions int) *state {
-	return &state{gid: gid, limits: limits, maxSessions: maxSessions, changed: make(chan struct{})}
+	return &state{
+		gid:      gid,
+		settings: settings{limits: limits, maxSessions: maxSessions},
+		changed:  make(chan struct{}),
+	}
 }
 
 // Apply executes a command that has no session.
@@ -37,152 +39,152 @@ func (st *state) Apply(c Command) Result {
 	return result
 }
 
-// ApplyFor executes the command seq of client, once.
+// ApplyFor executes the command seq of client at most once.
 func (st *state) ApplyFor(client, seq uint64, c Command) (Result, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if c.Kind == kindConfig {
-		st.take(c.Config, c.Num)
+		st.advance(c.Config, c.Num)
 		return Result{}, nil
 	}
 	if !c.wellFormed() {
-		return Result{Status: Malformed}, nil
+		return Result{Code: Malformed}, nil
 	}
 	s := &st.shards[c.Shard]
 	switch c.Kind {
 	case KindInstall:
-		return Result{Status: st.install(s, c.Num, c.Piece)}, nil
+		return Result{Code: st.install(s, c.Num, c.Piece)}, nil
 	case kindRemove:
-		s.pass(c.Num)
-		st.tell()
+		s.remove(c.Num)
+		st.notify()
 		return Result{}, nil
 	}
-	d, status := s.serving()
-	if status != Served {
-		return Result{Status: status}, nil
+	d, code := s.serving()
+	if code != Served {
+		return Result{Code: code}, nil
 	}
-	result, told, err := d.apply(client, seq, &c)
-	if told {
-		st.tell()
+	result, notify, err := d.apply(client, seq, &c)
+	if notify {
+		st.notify()
 	}
 	return result, err
 }
 
-// EndSession ends a client's session. Its sessions with several shards have different
-// names.
+// EndSession ends the session of a client. A clerk uses another client id for each
+// shard.
 func (st *state) EndSession(client uint64) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for i := range st.shards {
-		if d, status := st.shards[i].serving(); status == Served {
+		if d, code := st.shards[i].serving(); code == Served {
 			d.sessions.End(client)
 		}
 	}
 }
 
-// tell wakes those who wait for a change.
-func (st *state) tell() {
+// notify wakes the goroutines that wait for a change.
+func (st *state) notify() {
 	close(st.changed)
 	st.changed = make(chan struct{})
 }
 
-// take moves on to the configuration that follows number after, if that is the
-// one the group has.
-func (st *state) take(c *shardctrler.Config, after int) {
+// advance moves the group from configuration number after to the next one. If the
+// group has another configuration, nothing changes.
+func (st *state) advance(c *shardctrler.Config, after int) {
 	if c == nil || st.config.Num != after || c.Num <= after {
 		return
 	}
 	st.config = *c
 	for i := range st.shards {
 		if st.shards[i].assign(c, i, st.gid) {
-			st.shards[i].data = newData(st.limits, st.maxSessions)
+			st.shards[i].data = newData(st.settings)
 		}
 	}
-	st.tell()
+	st.notify()
 }
 
-// install takes over a piece of a shard's data, and with the last one the shard,
-// once.
-func (st *state) install(s *shard, num int, p *Piece) Verdict {
-	status, wanted := s.wants(num, st.config.Num, p)
+// install stores a piece of a shard's data. The last piece puts the shard into
+// service. A repeated piece changes nothing.
+func (st *state) install(s *shard, num int, p *Piece) Code {
+	code, wanted := s.wants(num, st.config.Num, p)
 	if !wanted {
-		return status
+		return code
 	}
 	encoded, whole := s.collect(p)
 	if !whole {
 		return Partial
 	}
-	d, err := decodeData(encoded, st.limits, st.maxSessions)
+	d, err := decodeData(encoded, st.settings)
 	if err != nil || p.Sum != checksum(encoded) {
-		// The sender's and this program do not understand each other. The data
-		// stays where it is.
+		// The pieces were damaged, or another version wrote them. The sender keeps
+		// the data.
 		return Malformed
 	}
 	s.data = d
-	st.tell()
+	st.notify()
 	return Served
 }
 
-// watch returns a channel that is closed at the next change. To miss nothing,
-// call it before looking.
+// watch returns a channel that is closed at the next change. A caller that calls
+// watch before it looks at the state misses no change.
 func (st *state) watch() <-chan struct{} {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.changed
 }
 
-// current returns the newest configuration that was taken.
+// current returns the newest configuration that the group has reached.
 func (st *state) current() shardctrler.Config {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.config
 }
 
-// foretell returns what can be said of a command without the log; fresh: nothing.
-// What is applied is committed, so a result that is known here is the result. What
-// is not known here may be in the log all the same, a client's session too: a
-// leader that is new has yet to apply what others have committed. So the answers
-// that are not a result are such that the sender tries again.
-func (st *state) foretell(client, seq uint64, c *Command) (result Result, fresh bool) {
+// precheck answers a command without the log if the applied state already decides
+// the answer. Otherwise fresh is true. Applied entries are committed, so a
+// result that is known here is final. A new leader may not have applied all
+// committed entries and may not know a client's session yet. So every answer other
+// than a result makes the sender try again.
+func (st *state) precheck(client, seq uint64, c *Command) (result Result, fresh bool) {
 	if !c.wellFormed() {
-		return Result{Status: Malformed}, false
+		return Result{Code: Malformed}, false
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := &st.shards[c.Shard]
 	if c.Kind == KindInstall {
-		status, wanted := s.wants(c.Num, st.config.Num, c.Piece)
-		return Result{Status: status}, wanted
+		code, wanted := s.wants(c.Num, st.config.Num, c.Piece)
+		return Result{Code: code}, wanted
 	}
-	d, status := s.serving()
-	if status != Served {
-		return Result{Status: status}, false
+	d, code := s.serving()
+	if code != Served {
+		return Result{Code: code}, false
 	}
-	result, fresh, err := d.admits(client, seq, c)
+	result, fresh, err := d.precheck(client, seq, c)
 	return result, fresh || err != nil
 }
 
-// duty is something that the group's leader is to see to: that a shard gets to
-// its next owner, or that a transaction comes to its end.
-type duty struct {
+// task is work for the leader of the group: a shard to hand over to its next owner,
+// or a transaction to coordinate.
+type task struct {
 	shard int
 	num   int    // of a move: the configuration that makes the receiver the owner; else 0
 	txn   uint64 // of a transaction: its number at this shard, the coordinator; else 0
 }
 
-// duties returns what there is to see to.
-func (st *state) duties() []duty {
+// tasks returns the work that remains.
+func (st *state) tasks() []task {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	var all []duty
+	var all []task
 	for i := range st.shards {
 		s := &st.shards[i]
 		if t, ok := s.outgoing(); ok {
-			all = append(all, duty{shard: i, num: t.Until})
+			all = append(all, task{shard: i, num: t.Until})
 		}
-		if d, status := s.serving(); status == Served {
+		if d, code := s.serving(); code == Served {
 			for n := range d.txns.records {
-				all = append(all, duty{shard: i, txn: n})
+				all = append(all, task{shard: i, txn: n})
 			}
 		}
 	}
@@ -190,21 +192,22 @@ func (st *state) duties() []duty {
 }
 
 // record returns a transaction that a shard coordinates, and the number of the
-// oldest there; false if the transaction is over or the shard not here.
+// shard's oldest transaction. ok is false if the transaction is over or the shard
+// is not here.
 func (st *state) record(id TxnID) (r record, oldest uint64, ok bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	d, status := st.shards[id.Shard].serving()
-	if status != Served {
+	d, code := st.shards[id.Shard].serving()
+	if code != Served {
 		return record{}, 0, false
 	}
 	r, ok = d.txns.records[id.Number]
 	return r, d.txns.oldest(), ok
 }
 
-// load returns what a move carries, as a function that encodes it, and where to;
-// false if it has been made.
-func (st *state) load(m duty) (encode func() ([]byte, error), gid int, servers []string, ok bool) {
+// outgoing returns the receiver of a move, and a function that encodes the
+// shard. ok is false if the move is complete.
+func (st *state) outgoing(m task) (encode func() ([]byte, error), gid int, servers []string, ok bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	s := &st.shards[m.shard]
@@ -219,7 +222,7 @@ func (st *state) load(m duty) (encode func() ([]byte, error), gid int, servers [
 	return s.data.capture(), t.Next, servers, true
 }
 
-// image is the state as it is in a snapshot.
+// image is the encoding of the state in a snapshot.
 type image struct {
 	Format uint8
 	Config shardctrler.Config
@@ -233,10 +236,10 @@ type shardImage struct {
 	Incoming *incoming
 }
 
-// imageFormat is the encoding that this file writes and reads.
+// imageFormat is the version of the encoding.
 const imageFormat = 1
 
-// Snapshot returns a function that writes the state as it is now.
+// Snapshot returns a function that writes the present state.
 func (st *state) Snapshot() func(io.Writer) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -249,8 +252,8 @@ func (st *state) Snapshot() func(io.Writer) error {
 			Here:  s.data != nil,
 		}
 		if s.incoming != nil {
-			sofar := *s.incoming // what is added later lies beyond its end
-			img.Shards[i].Incoming = &sofar
+			present := *s.incoming // later pieces are appended behind the present end
+			img.Shards[i].Incoming = &present
 		}
 		if s.data != nil {
 			encoders[i] = s.data.capture()
@@ -267,12 +270,12 @@ func (st *state) Snapshot() func(io.Writer) error {
 			}
 			img.Shards[i].Data = cut(encoded)
 		}
-		return codec.NewEncoder(w, msgpack).Encode(&img)
+		return msgpack.Write(w, &img)
 	}
 }
 
-// Restore replaces the state by a written one; nil is the initial one. After an
-// error it is unchanged.
+// Restore replaces the state by one that Snapshot wrote. An empty snapshot stands
+// for the initial state. After an error the state is unchanged.
 func (st *state) Restore(snapshot []byte) error {
 	fresh := newState(st.gid, st.limits, st.maxSessions)
 	if len(snapshot) > 0 {
@@ -283,23 +286,20 @@ func (st *state) Restore(snapshot []byte) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.config, st.shards = fresh.config, fresh.shards
-	st.tell()
+	st.notify()
 	return nil
 }
 
 func (st *state) decode(snapshot []byte) error {
 	var img image
-	dec := codec.NewDecoderBytes(snapshot, msgpack)
-	if err := dec.Decode(&img); err != nil {
-		return err
-	}
+	rest, err := msgpack.DecodeVersion(snapshot, imageFormat, &img)
 	switch {
-	case img.Format != imageFormat:
-		return fmt.Errorf("format %d; this program reads %d", img.Format, imageFormat)
+	case err != nil:
+		return err
 	case len(img.Shards) != len(st.shards):
 		return fmt.Errorf("%d shards; this program has %d", len(img.Shards), len(st.shards))
-	case dec.NumBytesRead() != len(snapshot):
-		return fmt.Errorf("%d bytes follow it", len(snapshot)-dec.NumBytesRead())
+	case len(rest) > 0:
+		return fmt.Errorf("%d bytes follow the state", len(rest))
 	}
 	st.config = img.Config
 	for i, s := range img.Shards {
@@ -308,8 +308,7 @@ func (st *state) decode(snapshot []byte) error {
 		if !s.Here {
 			continue
 		}
-		var err error
-		if st.shards[i].data, err = decodeData(s.Data.join(), st.limits, st.maxSessions); err != nil {
+		if st.shards[i].data, err = decodeData(s.Data.join(), st.settings); err != nil {
 			return fmt.Errorf("shard %d: %w", i, err)
 		}
 	}

@@ -17,12 +17,12 @@ import (
 func machine(t *testing.T) *shardkv.Machine {
 	t.Helper()
 	m := shardkv.NewMachine(1)
-	take(m, 0, 1)
+	advance(m, 0, 1)
 	return m
 }
 
-// take has a machine take a configuration in which one group owns every shard.
-func take(m *shardkv.Machine, after, gid int) {
+// advance moves a machine to the next configuration, in which group gid owns every shard.
+func advance(m *shardkv.Machine, after, gid int) {
 	c := shardctrler.Config{Num: after + 1, Groups: map[int][]string{gid: {"a"}}}
 	for i := range c.Shards {
 		c.Shards[i] = gid
@@ -50,22 +50,22 @@ func get(key string) shardkv.Command {
 // both is a transaction that writes two keys, in shards 8 and 9.
 var both = shardkv.Txn{Then: []kv.Op{kv.Append("0", "x"), kv.Append("1", "x")}}
 
-func step(kind shardkv.Kind, shard int, s shardkv.Step) shardkv.Command {
-	s.ID = shardkv.TxnID{Shard: 8, Number: 1}
-	return shardkv.Command{Kind: kind, Shard: shard, Step: &s}
+func phase(kind shardkv.Kind, shard int, p shardkv.Phase) shardkv.Command {
+	p.ID = shardkv.TxnID{Shard: 8, Number: 1}
+	return shardkv.Command{Kind: kind, Shard: shard, Phase: &p}
 }
 
 // prepareBoth takes the transaction to where it can be decided.
 func prepareBoth(t *testing.T, m *shardkv.Machine) {
 	t.Helper()
-	if r := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both}); r.Status != shardkv.Pending {
-		t.Fatalf("the transaction is %v", r.Status)
+	if r := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both}); r.Code != shardkv.Pending {
+		t.Fatalf("the transaction is %v", r.Code)
 	}
 	for i, shard := range []int{8, 9} {
 		part := shardkv.Txn{Then: both.Then[i : i+1]}
 		for range 2 { // it may be asked twice
-			if r := apply(t, m, 0, 0, step(shardkv.KindPrepare, shard, shardkv.Step{Oldest: 1, Part: &part})); r.Vote == nil {
-				t.Fatalf("shard %d does not vote: %v", shard, r.Status)
+			if r := apply(t, m, 0, 0, phase(shardkv.KindPrepare, shard, shardkv.Phase{Oldest: 1, Part: &part})); r.Vote == nil {
+				t.Fatalf("shard %d does not vote: %v", shard, r.Code)
 			}
 		}
 	}
@@ -76,10 +76,10 @@ func prepareBoth(t *testing.T, m *shardkv.Machine) {
 func TestDecideTwice4B(t *testing.T) {
 	m := machine(t)
 	prepareBoth(t, m)
-	commit := shardkv.TxnResult{Succeeded: true, Results: []kv.Result{{}, {}}}
-	apply(t, m, 0, 0, step(shardkv.KindDecide, 8, shardkv.Step{Outcome: commit}))
+	commit := shardkv.Outcome{Succeeded: true, Results: []kv.Result{{}, {}}}
+	apply(t, m, 0, 0, phase(shardkv.KindDecide, 8, shardkv.Phase{Outcome: commit}))
 	first := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both})
-	apply(t, m, 0, 0, step(shardkv.KindDecide, 8, shardkv.Step{Outcome: shardkv.TxnResult{Problem: shardkv.Delayed}}))
+	apply(t, m, 0, 0, phase(shardkv.KindDecide, 8, shardkv.Phase{Outcome: shardkv.Outcome{Problem: shardkv.Delayed}}))
 	again := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both})
 	if first.Txn == nil || !first.Txn.Succeeded || again.Txn == nil || again.Txn.Problem != 0 {
 		t.Fatalf("decided %+v, then %+v", first.Txn, again.Txn)
@@ -95,21 +95,21 @@ func TestDecideTwice4B(t *testing.T) {
 func TestLatePrepare4B(t *testing.T) {
 	m := machine(t)
 	prepareBoth(t, m)
-	commit := shardkv.TxnResult{Succeeded: true}
-	apply(t, m, 0, 0, step(shardkv.KindDecide, 8, shardkv.Step{Outcome: commit}))
+	commit := shardkv.Outcome{Succeeded: true}
+	apply(t, m, 0, 0, phase(shardkv.KindDecide, 8, shardkv.Phase{Outcome: commit}))
 	finish := func(oldest uint64) {
 		for _, shard := range []int{8, 9} {
-			apply(t, m, 0, 0, step(shardkv.KindFinish, shard, shardkv.Step{Oldest: oldest, Outcome: commit}))
+			apply(t, m, 0, 0, phase(shardkv.KindOutcome, shard, shardkv.Phase{Oldest: oldest, Outcome: commit}))
 		}
 	}
 	late := func(when string) {
 		t.Helper()
 		part := shardkv.Txn{Then: both.Then[1:]}
-		if r := apply(t, m, 0, 0, step(shardkv.KindPrepare, 9, shardkv.Step{Oldest: 1, Part: &part})); r.Status != shardkv.Over {
-			t.Errorf("%s: prepare is answered with %v", when, r.Status)
+		if r := apply(t, m, 0, 0, phase(shardkv.KindPrepare, 9, shardkv.Phase{Oldest: 1, Part: &part})); r.Code != shardkv.Over {
+			t.Errorf("%s: prepare is answered with %v", when, r.Code)
 		}
 		finish(1)
-		if r := apply(t, m, 0, 0, get("1")); r.Status != shardkv.Served || r.KV.Value != "x" {
+		if r := apply(t, m, 0, 0, get("1")); r.Code != shardkv.Served || r.KV.Value != "x" {
 			t.Errorf("%s: the key is %+v", when, r)
 		}
 	}
@@ -117,7 +117,7 @@ func TestLatePrepare4B(t *testing.T) {
 	late("after finish")
 	m = reload(t, m)
 	late("after a snapshot")
-	apply(t, m, 0, 0, step(shardkv.KindForget, 8, shardkv.Step{}))
+	apply(t, m, 0, 0, phase(shardkv.KindForget, 8, shardkv.Phase{}))
 	finish(2) // of another, by which it is known that the first is over
 	late("after forget")
 }
@@ -177,9 +177,9 @@ func TestMalformedCommands4B(t *testing.T) {
 		"not the coordinator":    {Kind: shardkv.KindTxn, Shard: 9, Txn: &both},
 		"an empty transaction":   {Kind: shardkv.KindTxn, Txn: &shardkv.Txn{}},
 		"no step":                {Kind: shardkv.KindPrepare},
-		"a part elsewhere":       {Kind: shardkv.KindPrepare, Shard: 1, Step: &shardkv.Step{Part: &both}},
-		"a coordinator nowhere":  {Kind: shardkv.KindFinish, Shard: 1, Step: &shardkv.Step{ID: shardkv.TxnID{Shard: 99}}},
-		"another coordinator's":  {Kind: shardkv.KindDecide, Shard: 1, Step: &shardkv.Step{}},
+		"a part elsewhere":       {Kind: shardkv.KindPrepare, Shard: 1, Phase: &shardkv.Phase{Part: &both}},
+		"a coordinator nowhere":  {Kind: shardkv.KindOutcome, Shard: 1, Phase: &shardkv.Phase{ID: shardkv.TxnID{Shard: 99}}},
+		"another coordinator's":  {Kind: shardkv.KindDecide, Shard: 1, Phase: &shardkv.Phase{}},
 		"data that is no shard":  {Kind: shardkv.KindInstall, Shard: 1, Num: 1, Piece: shardkv.PieceAt([]byte("x"), 0)},
 		"no piece of a shard":    {Kind: shardkv.KindInstall, Shard: 1, Num: 1},
 		"a piece beyond the end": {Kind: shardkv.KindInstall, Shard: 1, Num: 1, Piece: &shardkv.Piece{Offset: 2, Size: 2, Data: []byte("x")}},
@@ -202,31 +202,31 @@ func TestMalformedCommands4B(t *testing.T) {
 // stays.
 func TestPassedOn4B(t *testing.T) {
 	m := shardkv.NewMachine(1)
-	take(m, 0, 2) // the shards begin elsewhere
-	take(m, 1, 1)
+	advance(m, 0, 2) // the shards begin elsewhere
+	advance(m, 1, 1)
 	other := machine(t)
 	apply(t, other, 0, 0, put("0", "old"))
 	install := func(num int) shardkv.Result {
-		take(other, 1, 2)
+		advance(other, 1, 2)
 		return apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: num, Piece: shardkv.PieceAt(other.Outgoing(8), 0)})
 	}
-	if r := install(3); r.Status != shardkv.Arriving {
-		t.Errorf("a shard from a configuration to come: %v", r.Status)
+	if r := install(3); r.Code != shardkv.Arriving {
+		t.Errorf("a shard from a configuration to come: %v", r.Code)
 	}
 	for _, when := range []string{"first", "again"} {
-		if r := install(2); r.Status != shardkv.Served {
-			t.Fatalf("%s: %v", when, r.Status)
+		if r := install(2); r.Code != shardkv.Served {
+			t.Fatalf("%s: %v", when, r.Code)
 		}
 		apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindOp, Shard: 8, Op: kv.Append("0", "+")})
 	}
 	if r := apply(t, m, 0, 0, get("0")); r.KV.Value != "old++" {
 		t.Fatalf("the value is %q", r.KV.Value)
 	}
-	take(m, 2, 3)
+	advance(m, 2, 3)
 	apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindRemove, Shard: 8, Num: 3})
 	before := snapshot(t, m)
-	if r := install(2); r.Status != shardkv.Served || !bytes.Equal(before, snapshot(t, m)) {
-		t.Fatalf("after it was passed on: %v", r.Status)
+	if r := install(2); r.Code != shardkv.Served || !bytes.Equal(before, snapshot(t, m)) {
+		t.Fatalf("after it was passed on: %v", r.Code)
 	}
 }
 
@@ -235,14 +235,14 @@ func TestPassedOn4B(t *testing.T) {
 func TestNewLeaderDoesNotKnowSessions4B(t *testing.T) {
 	m := machine(t)
 	second := put("0", "2")
-	if r, fresh := m.Foretell(7, 2, second); !fresh {
+	if r, fresh := m.Precheck(7, 2, second); !fresh {
 		t.Fatalf("the second command of a client that is not known is answered with %+v, without the log", r)
 	}
 	if _, err := m.ApplyFor(7, 2, second); !errors.Is(err, rsm.ErrSessionExpired) {
 		t.Fatalf("in the log it is %v", err)
 	}
 	apply(t, m, 7, 1, put("0", "1"))
-	if r, fresh := m.Foretell(7, 1, put("0", "1")); fresh || r.KV.Version != 1 {
+	if r, fresh := m.Precheck(7, 1, put("0", "1")); fresh || r.KV.Version != 1 {
 		t.Fatalf("a command that has taken effect is %+v, %v", r, fresh)
 	}
 	apply(t, m, 7, 2, second)
@@ -252,22 +252,22 @@ func TestNewLeaderDoesNotKnowSessions4B(t *testing.T) {
 // twice, too early, or from another whole; and over a snapshot.
 func TestPieces4B(t *testing.T) {
 	m := shardkv.NewMachine(1)
-	take(m, 0, 2)
-	take(m, 1, 1)
+	advance(m, 0, 2)
+	advance(m, 1, 1)
 	other := machine(t)
 	value := strings.Repeat("x", 300<<10)
 	for _, key := range []string{"0", "0b"} {
 		apply(t, other, 0, 0, put(key, value))
 	}
 	encoded := other.Outgoing(8)
-	install := func(p *shardkv.Piece, want shardkv.Verdict) *shardkv.Piece {
+	install := func(p *shardkv.Piece, want shardkv.Code) *shardkv.Piece {
 		t.Helper()
 		c := shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: 2, Piece: p}
-		if told, fresh := m.Foretell(0, 0, c); !fresh && told.Status != want {
-			t.Errorf("without the log the piece at %d is %v; want %v", p.Offset, told.Status, want)
+		if told, fresh := m.Precheck(0, 0, c); !fresh && told.Code != want {
+			t.Errorf("without the log the piece at %d is %v; want %v", p.Offset, told.Code, want)
 		}
-		if r := apply(t, m, 0, 0, c); r.Status != want {
-			t.Fatalf("the piece at %d is %v; want %v", p.Offset, r.Status, want)
+		if r := apply(t, m, 0, 0, c); r.Code != want {
+			t.Fatalf("the piece at %d is %v; want %v", p.Offset, r.Code, want)
 		}
 		return p
 	}
@@ -283,21 +283,21 @@ func TestPieces4B(t *testing.T) {
 	m = reload(t, m)
 	install(shardkv.PieceAt(encoded, n), shardkv.Partial)
 	install(shardkv.PieceAt(encoded, n), shardkv.Partial)
-	if r := apply(t, m, 0, 0, get("0")); r.Status != shardkv.Arriving {
-		t.Errorf("a key of a shard that is here in part is %v", r.Status)
+	if r := apply(t, m, 0, 0, get("0")); r.Code != shardkv.Arriving {
+		t.Errorf("a key of a shard that is here in part is %v", r.Code)
 	}
 	install(shardkv.PieceAt(encoded, 2*n), shardkv.Served)
 	install(shardkv.PieceAt(encoded, 2*n), shardkv.Served)
 	if r := apply(t, m, 0, 0, get("0")); r.KV.Value != value {
-		t.Errorf("the value has %d bytes, %v", len(r.KV.Value), r.Status)
+		t.Errorf("the value has %d bytes, %v", len(r.KV.Value), r.Code)
 	}
 }
 
 // A shard that was damaged on its way is not taken, and can be sent again.
 func TestDamagedPieces4B(t *testing.T) {
 	m := shardkv.NewMachine(1)
-	take(m, 0, 2)
-	take(m, 1, 1)
+	advance(m, 0, 2)
+	advance(m, 1, 1)
 	other := machine(t)
 	apply(t, other, 0, 0, put("0", "value"))
 	good := shardkv.PieceAt(other.Outgoing(8), 0)
@@ -306,10 +306,10 @@ func TestDamagedPieces4B(t *testing.T) {
 	bad.Data[bytes.Index(bad.Data, []byte("value"))]++
 	for _, step := range []struct {
 		p    *shardkv.Piece
-		want shardkv.Verdict
+		want shardkv.Code
 	}{{&bad, shardkv.Malformed}, {good, shardkv.Served}} {
-		if r := apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: 2, Piece: step.p}); r.Status != step.want {
-			t.Fatalf("%v; want %v", r.Status, step.want)
+		if r := apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: 2, Piece: step.p}); r.Code != step.want {
+			t.Fatalf("%v; want %v", r.Code, step.want)
 		}
 	}
 }

@@ -1,34 +1,34 @@
 package shardkv
 
-// Status is a picture of a server, for people and monitoring.
+// Status is a picture of a server for people and monitoring.
 type Status struct {
 	Term     int
-	IsLeader bool          // it believes so
+	IsLeader bool          // as far as the server knows
 	Applied  int           // index of the last command that the state includes
-	Config   int           // number of the newest configuration that the group has taken
-	Shards   []ShardStatus // those that the group has anything to do with
-	Err      error         // why the server stopped by itself; nil while it runs
+	Config   int           // number of the newest configuration that the group has reached
+	Shards   []ShardStatus // shards that the group owns, awaits or hands over
+	Err      error         // why the server stopped by itself; nil while the server runs
 }
 
 // ShardStatus is a picture of a shard at a group.
 type ShardStatus struct {
 	Shard    int
 	State    ShardState
-	Keys     int // that are here
-	Sessions int // client sessions that are remembered
-	Locked   int // transactions that have keys locked
+	Keys     int
+	Sessions int // client sessions
+	Locked   int // transactions that hold locks
 }
 
-// ShardState is what a shard is to a group.
+// ShardState is the state of a shard at a group.
 type ShardState string
 
 const (
-	Serving ShardState = "served"   // the group owns it, and has it
-	Coming  ShardState = "arriving" // the group owns it, and does not have it yet
-	Leaving ShardState = "leaving"  // the group has it, or is to have it, and does not own it any more
+	StateServed   ShardState = "served"   // the group owns the shard and has the data
+	StateArriving ShardState = "arriving" // the group owns the shard and awaits the data
+	StateLeaving  ShardState = "leaving"  // the group no longer owns the shard but has, or still awaits, the data
 )
 
-// Status returns what the server is now.
+// Status returns the present status of the server.
 func (s *ShardKV) Status() Status {
 	term, isLeader := s.raft.GetState()
 	status := Status{Term: term, IsLeader: isLeader, Applied: s.replica.Applied(), Err: s.replica.Err()}
@@ -36,7 +36,7 @@ func (s *ShardKV) Status() Status {
 	return status
 }
 
-// describe fills in what a status says of configuration and shards.
+// describe fills in the configuration and the shards of a status.
 func (st *state) describe(status *Status) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -46,12 +46,12 @@ func (st *state) describe(status *Status) {
 		if len(s.Tenures) == 0 {
 			continue
 		}
-		shard := ShardStatus{Shard: i, State: Leaving}
-		switch _, status := s.serving(); status {
+		shard := ShardStatus{Shard: i, State: StateLeaving}
+		switch _, code := s.serving(); code {
 		case Served:
-			shard.State = Serving
+			shard.State = StateServed
 		case Arriving:
-			shard.State = Coming
+			shard.State = StateArriving
 		}
 		if s.data != nil {
 			shard.Keys, shard.Sessions, shard.Locked = s.data.store.Len(), s.data.sessions.Len(), len(s.data.txns.prepared)

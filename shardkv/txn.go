@@ -1,6 +1,7 @@
 package shardkv
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,21 +10,31 @@ import (
 	"raftlab/kv"
 )
 
-// Txn is a transaction, over keys in any shards: if all comparisons hold, the
-// operations of Then are carried out, in their order, else those of Else; all of
-// them or none, and as if at one moment. Operations are gets, puts, appends and
-// deletes, without a condition of their own.
+// Txn is a transaction over keys in any shards. If all comparisons of If hold,
+// the operations of Then are executed in their order, otherwise those of Else.
+// Either all operations of the branch take effect, at one moment, or none.
+// Operations are gets, puts, appends and deletes without a condition of their own.
 type Txn struct {
 	If   []Compare
 	Then []kv.Op
 	Else []kv.Op
 }
 
-// MaxTxnSize is how many comparisons and operations a transaction has at most.
-const MaxTxnSize = 256
+// Limits of a transaction. A transaction beyond a limit is refused with an error
+// that names the limit, and changes nothing.
+const (
+	// MaxTxnSize bounds the number of comparisons and operations.
+	MaxTxnSize = 256
+	// MaxTxnBytes bounds the total size of the keys and values in the comparisons
+	// and operations.
+	MaxTxnBytes = 4 << 20
+	// MaxTxnResultBytes bounds the total size of the values in the results. A value
+	// that is read twice counts twice.
+	MaxTxnResultBytes = 4 << 20
+)
 
-// Compare is a comparison of what a key has with what is expected. CompareValue
-// and CompareVersion make them.
+// Compare compares the value or the version of a key with an expected one.
+// CompareValue and CompareVersion make comparisons.
 type Compare struct {
 	Key       string
 	Relation  Relation
@@ -32,7 +43,8 @@ type Compare struct {
 	Version   uint64
 }
 
-// Relation is how the key's value or version is to be to the one expected.
+// Relation is the required relation between the key's value or version, on the
+// left, and the expected one.
 type Relation uint8
 
 const (
@@ -42,52 +54,56 @@ const (
 	Greater
 )
 
-// CompareValue compares a key's value, in the order of its bytes. A key that is
-// not there has the value "".
+// CompareValue compares the value of a key, byte by byte. A missing key has the
+// value "".
 func CompareValue(key string, r Relation, value string) Compare {
 	return Compare{Key: key, Relation: r, Value: value}
 }
 
-// CompareVersion compares a key's version. A key that is not there has version 0.
+// CompareVersion compares the version of a key. A missing key has version 0.
 func CompareVersion(key string, r Relation, version uint64) Compare {
 	return Compare{Key: key, Relation: r, ByVersion: true, Version: version}
 }
 
-// TxnResult is what a transaction did.
+// TxnResult is the result of a transaction.
 type TxnResult struct {
-	// Succeeded says that all comparisons held, so that Then was carried out.
+	// Succeeded reports whether all comparisons held, so that Then was executed.
 	Succeeded bool
-	// Results are those of the operations of Then, or of Else. The version of
-	// what the transaction itself wrote is told only if all its keys are in one
-	// shard; else it is 0.
+	// Results are the results of the operations of Then or of Else. If the keys of
+	// the transaction are in several shards, the version of a key that the
+	// transaction wrote is 0.
 	Results []kv.Result
-	// Problem is why nothing was done; 0: it was.
-	Problem Problem
-	// Detail says of TooLarge what is, and the limit.
-	Detail string
 }
 
-// Problem is why a transaction was given up.
-type Problem uint8
-
-const (
-	// Delayed: not all the keys could be had in time, for other transactions or
-	// because a group was not there. It may succeed later.
-	Delayed Problem = iota + 1
-	// TooLarge: a key or a value, as it would be, is over the store's limit.
-	TooLarge
-)
-
-// Errors of Clerk.Txn.
+// Errors of Clerk.Txn. Except for ErrTxnResultsLost they mean that the
+// transaction changed nothing.
 var (
-	// ErrTxnInvalid: the transaction is not one; the error's text says why.
+	// ErrTxnInvalid: the transaction breaks a rule. The text names the rule.
 	ErrTxnInvalid = errors.New("shardkv: invalid transaction")
-	// ErrTxnTooLarge: a key or a value, as it would be, is over the store's limit;
-	// the error's text says which.
+	// ErrTxnTooLarge: a key or a value would exceed the limits of the store. The
+	// text names the key, the size and the limit.
 	ErrTxnTooLarge = errors.New("shardkv: transaction over the store's limits")
+	// ErrTxnLimit: the transaction exceeds MaxTxnBytes, or the values in its results
+	// exceed MaxTxnResultBytes. The text names the size and the limit.
+	ErrTxnLimit = errors.New("shardkv: transaction too large")
+	// ErrTxnResultsLost: the transaction took effect, but the answer was lost, and
+	// newer transactions have displaced the values that this one read.
+	ErrTxnResultsLost = errors.New("shardkv: the transaction took effect, but the values that it read are no longer kept")
 )
 
-// check says what is wrong with a transaction.
+// checkSize returns an error if a transaction exceeds MaxTxnBytes.
+func (t *Txn) checkSize() error {
+	if size := t.size(); size > MaxTxnBytes {
+		return fmt.Errorf("%w: %s", ErrTxnLimit, sizeDetail(size))
+	}
+	return nil
+}
+
+func sizeDetail(size int) string {
+	return fmt.Sprintf("the keys and values of the transaction have %d bytes; the limit is %d", size, MaxTxnBytes)
+}
+
+// check returns the rule that a transaction breaks.
 func (t *Txn) check() error {
 	n := len(t.If) + len(t.Then) + len(t.Else)
 	if n == 0 {
@@ -98,24 +114,40 @@ func (t *Txn) check() error {
 	}
 	for _, c := range t.If {
 		if c.Relation > Greater {
-			return fmt.Errorf("%w: relation %d in the comparison of %q", ErrTxnInvalid, c.Relation, c.Key)
+			return fmt.Errorf("%w: relation %d in the comparison of %.40q", ErrTxnInvalid, c.Relation, c.Key)
 		}
 	}
 	for _, op := range slices.Concat(t.Then, t.Else) {
 		switch op.Kind {
 		case kv.KindGet, kv.KindPut, kv.KindAppend, kv.KindDelete:
 		default:
-			return fmt.Errorf("%w: %v of %q", ErrTxnInvalid, op.Kind, op.Key)
+			return fmt.Errorf("%w: %v of %.40q", ErrTxnInvalid, op.Kind, op.Key)
 		}
 		if op.Conditional {
-			return fmt.Errorf("%w: the %v of %q has a condition of its own; compare its version", ErrTxnInvalid, op.Kind, op.Key)
+			return fmt.Errorf("%w: the %v of %.40q has a condition of its own; compare its version", ErrTxnInvalid, op.Kind, op.Key)
 		}
 	}
 	return nil
 }
 
-// shards returns the shards that a transaction has keys in, sorted. The first
-// is the coordinator.
+// size returns the total size of the keys and values.
+func (t *Txn) size() int {
+	size := 0
+	for _, c := range t.If {
+		size += len(c.Key) + len(c.Value)
+	}
+	for _, op := range slices.Concat(t.Then, t.Else) {
+		size += len(op.Key) + len(op.Value) + len(op.End)
+	}
+	return size
+}
+
+// writes reports whether an operation of either branch writes.
+func (t *Txn) writes() bool {
+	return slices.ContainsFunc(slices.Concat(t.Then, t.Else), func(op kv.Op) bool { return !op.ReadOnly() })
+}
+
+// shards returns the shards of all keys, sorted. The first shard coordinates.
 func (t *Txn) shards() []int {
 	var shards []int
 	for _, c := range t.If {
@@ -128,7 +160,7 @@ func (t *Txn) shards() []int {
 	return slices.Compact(shards)
 }
 
-// part returns what of a transaction is in one shard.
+// part returns the comparisons and operations on keys of one shard.
 func (t *Txn) part(shard int) *Txn {
 	within := func(ops []kv.Op) []kv.Op {
 		return slices.DeleteFunc(slices.Clone(ops), func(op kv.Op) bool { return key2shard(op.Key) != shard })
@@ -140,7 +172,7 @@ func (t *Txn) part(shard int) *Txn {
 	}
 }
 
-// branch returns the operations that are carried out.
+// branch returns the operations to execute.
 func (t *Txn) branch(succeeded bool) []kv.Op {
 	if succeeded {
 		return t.Then
@@ -148,8 +180,7 @@ func (t *Txn) branch(succeeded bool) []kv.Op {
 	return t.Else
 }
 
-// keys returns the keys that a transaction only reads, and those that it may
-// write.
+// keys returns the keys that a transaction may write and the keys that it only reads.
 func (t *Txn) keys() (reads, writes []string) {
 	for _, op := range slices.Concat(t.Then, t.Else) {
 		if !op.ReadOnly() {
@@ -177,7 +208,7 @@ func unique(keys []string) []string {
 	return slices.Compact(keys)
 }
 
-// holds says whether all comparisons hold in a store.
+// holds reports whether all comparisons hold in a store.
 func (t *Txn) holds(store *kv.Store) bool {
 	for _, c := range t.If {
 		if !c.holds(store.Apply(kv.Get(c.Key))) {
@@ -190,7 +221,7 @@ func (t *Txn) holds(store *kv.Store) bool {
 func (c *Compare) holds(found kv.Result) bool {
 	order := strings.Compare(found.Value, c.Value)
 	if c.ByVersion {
-		order = compareVersions(found.Version, c.Version)
+		order = cmp.Compare(found.Version, c.Version)
 	}
 	switch c.Relation {
 	case Equal:
@@ -201,42 +232,4 @@ func (c *Compare) holds(found kv.Result) bool {
 		return order < 0
 	}
 	return order > 0
-}
-
-func compareVersions(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
-// carryOut carries out operations in a store, one after the other.
-func carryOut(store *kv.Store, ops []kv.Op) []kv.Result {
-	results := make([]kv.Result, len(ops))
-	for i, op := range ops {
-		results[i] = store.Apply(op)
-	}
-	return results
-}
-
-// tooLarge returns the result of a transaction that is given up since a store
-// would not take what one of its operations writes; nil: it would take all.
-func tooLarge(ops []kv.Op, results []kv.Result, limits kv.Limits) *TxnResult {
-	i := slices.IndexFunc(results, func(r kv.Result) bool { return r.Status == kv.TooLarge })
-	if i < 0 {
-		return nil
-	}
-	op, detail := ops[i], ""
-	switch {
-	case limits.Key > 0 && len(op.Key) > limits.Key:
-		detail = fmt.Sprintf("the key %.40q has %d bytes; the limit is %d", op.Key, len(op.Key), limits.Key)
-	case op.Kind == kv.KindAppend:
-		detail = fmt.Sprintf("with %d bytes more, the value of %.40q is over the limit of %d", len(op.Value), op.Key, limits.Value)
-	default:
-		detail = fmt.Sprintf("the value of %.40q has %d bytes; the limit is %d", op.Key, len(op.Value), limits.Value)
-	}
-	return &TxnResult{Problem: TooLarge, Detail: detail}
 }

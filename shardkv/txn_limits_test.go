@@ -108,7 +108,7 @@ func TestCoordinatorGroupAway4B(t *testing.T) {
 		c.do(kv.Put(free, "old"), nil)
 		hold := labrpc.NewHold()
 		s.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
-			if !m.Reply && m.Method == "ShardKV.Execute" && isFinish(m) {
+			if !m.Reply && m.Method == "ShardKV.Execute" && isOutcome(m) {
 				return labrpc.HeldBy(hold)
 			}
 			return labrpc.Usual()

@@ -300,7 +300,7 @@ func TestLocksMoveWithShards4B(t *testing.T) {
 		c.do(kv.Put(far, "old"), nil)
 		hold := labrpc.NewHold()
 		s.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
-			if !m.Reply && m.Method == "ShardKV.Execute" && isFinish(m) {
+			if !m.Reply && m.Method == "ShardKV.Execute" && isOutcome(m) {
 				return labrpc.HeldBy(hold)
 			}
 			return labrpc.Usual()
@@ -323,9 +323,9 @@ func TestLocksMoveWithShards4B(t *testing.T) {
 	})
 }
 
-func isFinish(m labrpc.Message) bool {
+func isOutcome(m labrpc.Message) bool {
 	var args clerk.Args[shardkv.Command]
-	return m.Decode(&args) == nil && args.Command.Kind == shardkv.KindFinish
+	return m.Decode(&args) == nil && args.Command.Kind == shardkv.KindOutcome
 }
 
 func keyIn(shard int) string {

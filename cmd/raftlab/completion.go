@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"raftlab/internal/httpkv"
-	"raftlab/porcupine/history"
 	"raftlab/sim"
 )
 
@@ -116,7 +115,6 @@ func completeFlags(root *cobra.Command) {
 		command, flag string
 		values        []string
 	}{
-		{"check", "model", history.Names()},
 		{"sim", "engine", []string{sim.Native, sim.WASM}},
 		{"serve", "log-level", []string{"debug", "info", "warn", "error"}},
 		{"serve", "log-format", []string{"text", "json"}},

@@ -55,12 +55,10 @@ func OpenSharded(dir string, opts Options) (*Sharded, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Sharded{servers: s, groups: m.Groups, ctrlers: s.ends(0, m.controllerNumbers()), stop: cancel}
-	c.store, c.layout = c.makeClerk(), shardctrler.MakeClerk(c.ctrlers)
+	c.store, c.layout = shardkv.MakeClerk(c.ctrlers, s.endByName(0)), shardctrler.MakeClerk(c.ctrlers)
 	c.joining.Go(func() { c.joinFirst(ctx) })
 	return c, nil
 }
-
-func (c *Sharded) makeClerk() *shardkv.Clerk { return shardkv.MakeClerk(c.ctrlers, c.endByName(0)) }
 
 // OpenAny opens what a data directory holds, or is to hold: a [Sharded] store if
 // it has groups, else a [Cluster].
@@ -248,9 +246,12 @@ func gaveUp(ops ...kv.Op) error {
 
 // Txn carries out a transaction, once, and waits for its groups until ctx ends.
 func (c *Sharded) Txn(ctx context.Context, t shardkv.Txn) (shardkv.TxnResult, error) {
-	ck := c.transactors.take(c.makeClerk)
+	ck := c.transactors.take(c.store.Fork)
 	result, err := ck.Txn(ctx, t)
 	c.transactors.giveBack(ck)
+	if errors.Is(err, shardkv.ErrTxnResultsLost) {
+		return shardkv.TxnResult{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
 	if ctx.Err() != nil && err != nil {
 		return shardkv.TxnResult{}, gaveUp(slices.Concat(t.Then, t.Else)...)
 	}
@@ -329,7 +330,7 @@ func (c *Sharded) describe(g *GroupStatus, l *Layout) {
 		if place := &l.Shards[i]; place.Group == g.Group {
 			g.Shards++
 			if running {
-				place.State = string(shardkv.Coming) // unless it says more
+				place.State = string(shardkv.StateArriving) // unless it says more
 			}
 		}
 	}
@@ -337,7 +338,7 @@ func (c *Sharded) describe(g *GroupStatus, l *Layout) {
 		g.Keys += s.Keys
 		if place := &l.Shards[s.Shard]; place.Group == g.Group {
 			place.Keys = s.Keys
-			if s.State == shardkv.Serving {
+			if s.State == shardkv.StateServed {
 				place.State = string(s.State)
 			}
 		}
@@ -437,7 +438,7 @@ func (c *Sharded) Settled(ctx context.Context) error {
 const settledPoll = 20 * time.Millisecond
 
 func (l *Layout) settled() bool {
-	waiting := func(p ShardPlace) bool { return p.Group != 0 && p.State != string(shardkv.Serving) }
+	waiting := func(p ShardPlace) bool { return p.Group != 0 && p.State != string(shardkv.StateServed) }
 	behind := func(g GroupStatus) bool { return g.Config < l.Config }
 	return l.Config > 0 && !slices.ContainsFunc(l.Shards, waiting) && !slices.ContainsFunc(l.Groups, behind)
 }

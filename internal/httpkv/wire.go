@@ -43,6 +43,7 @@ const (
 	VersionMismatch Code = "version_mismatch" // 412: the key has another version
 	KeyTooLarge     Code = "key_too_large"    // 413: see Limits
 	ValueTooLarge   Code = "value_too_large"  // 413: see Limits; nothing changed
+	TxnTooLarge     Code = "txn_too_large"    // 413: the request or the values in the results have too many bytes; nothing changed
 	KeyReused       Code = "key_reused"       // 422: the Idempotency-Key belongs to another write of the key
 	NoLeader        Code = "no_leader"        // 503: nothing changed; try again
 	Busy            Code = "busy"             // 503: too many requests are in flight; nothing changed; try again

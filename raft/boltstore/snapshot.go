@@ -17,10 +17,10 @@ var (
 	// chunkSize is how many bytes of a snapshot are written, and so what a Save
 	// waits for at most.
 	chunkSize = 1 << 18
-	// cleanEntries is how many log records are removed.
+	// cleanEntries is how many values of the log are removed.
 	cleanEntries = 4096
-	// cleanChunks is how many pieces of a snapshot are removed.
-	cleanChunks = 64
+	// cleanChunks is how many values of a snapshot are removed.
+	cleanChunks = 1024
 )
 
 // SaveSnapshot implements [raft.Storage].
@@ -61,7 +61,7 @@ func (s *Store) writeChunks(snap core.Snapshot) (snapshotHead, error) {
 	for n, rest := 0, snap.Data; len(rest) > 0; n++ {
 		size := min(len(rest), chunkSize)
 		err := s.step(func(st *step) error {
-			return st.tx.Bucket(chunkBucket).Put(chunkKey(snap.LastIncludedIndex, n), rest[:size])
+			return put(st.tx.Bucket(chunkBucket), chunkKey(snap.LastIncludedIndex, n), rest[:size])
 		})
 		if err != nil {
 			return snapshotHead{}, err
@@ -96,7 +96,7 @@ func readChunks(tx *bbolt.Tx, snap snapshotHead, each func([]byte)) error {
 	chunks := tx.Bucket(chunkBucket)
 	sum, size := uint32(0), uint64(0)
 	for n := 0; size < snap.Size; n++ {
-		chunk := chunks.Get(chunkKey(snap.Index, n))
+		chunk := get(chunks, chunkKey(snap.Index, n))
 		if want := min(snap.Size-size, uint64(chunkSize)); uint64(len(chunk)) != want {
 			return fmt.Errorf("piece %d of the snapshot at %d has %d bytes, and should have %d", n, snap.Index, len(chunk), want)
 		}

@@ -5,6 +5,7 @@ package boltstore
 import (
 	"bytes"
 	"fmt"
+	"math"
 
 	"go.etcd.io/bbolt"
 
@@ -94,7 +95,7 @@ func (st *step) append(entries []core.Entry) error {
 		if err != nil {
 			return err
 		}
-		if err := log.Put(key, record); err != nil {
+		if err := put(log, key, record); err != nil {
 			return err
 		}
 		st.head.LastIndex, st.head.LastSum = e.Index, sum
@@ -124,7 +125,7 @@ func (st *step) sumAt(index uint64) (uint32, error) {
 	if index == st.head.Snapshot.Index {
 		return st.head.Snapshot.EntrySum, nil
 	}
-	record := st.log().Get(indexKey(index))
+	record := get(st.log(), indexKey(index))
 	if len(record) < 4 {
 		return 0, fmt.Errorf("%w: there is no entry %d", ErrCorrupt, index)
 	}
@@ -133,15 +134,15 @@ func (st *step) sumAt(index uint64) (uint32, error) {
 
 // remove deletes the log's records from first to last.
 func (st *step) remove(first, last uint64) error {
-	for index := first; index <= last; index++ {
-		if err := st.delete(indexKey(index)); err != nil {
+	for _, key := range keysBetween(st.log(), indexKey(first), indexKey(last+1), math.MaxInt) {
+		if err := st.delete(key); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// delete removes a log record.
+// delete removes a piece of a log record.
 func (st *step) delete(key []byte) error {
 	log := st.log()
 	st.grown -= len(key) + len(log.Get(key))
@@ -204,13 +205,15 @@ func readLog(tx *bbolt.Tx, h head, each func(core.Entry)) error {
 	sum := h.Snapshot.EntrySum
 	cursor := tx.Bucket(logBucket).Cursor()
 	next := h.Snapshot.Index + 1
-	for key, record := cursor.Seek(indexKey(next)); key != nil; key, record = cursor.Next() {
+	for key, piece := cursor.Seek(indexKey(next)); key != nil; {
 		if next > h.LastIndex || !bytes.Equal(key, indexKey(next)) {
 			return fmt.Errorf("the log has the key %x, where it should have entry %d of %d", key, next, h.LastIndex)
 		}
 		var r entryRecord
+		var record []byte
 		var err error
-		if sum, err = unseal(key, record, &r, sum); err != nil {
+		record, key, piece = join(cursor, key, piece)
+		if sum, err = unseal(indexKey(next), record, &r, sum); err != nil {
 			return fmt.Errorf("log entry %d: %w", next, err)
 		}
 		each(r.entry(next))

@@ -248,6 +248,8 @@ func asError(err error, r *http.Request) *httpkv.Error {
 		status, code = http.StatusBadRequest, httpkv.BadRequest
 	case errors.Is(err, shardkv.ErrTxnTooLarge):
 		status, code = http.StatusRequestEntityTooLarge, httpkv.ValueTooLarge
+	case errors.Is(err, shardkv.ErrTxnLimit):
+		status, code = http.StatusRequestEntityTooLarge, httpkv.TxnTooLarge
 	case errors.Is(err, shardctrler.ErrInvalid):
 		status, code = http.StatusConflict, httpkv.InvalidLayout
 	case errors.Is(err, cluster.ErrRunning), errors.Is(err, cluster.ErrStopped):

@@ -81,6 +81,8 @@ func TestTxn(t *testing.T) {
 		{`{"success":[{"get":{"key":"` + large[:1025] + `"}}]}`, 413, "key_too_large"},
 		{`{"success":[{"put":{"key":"a","value":"x"}},{"append":{"key":"a","value":"` + large + `"}}]}`, 413, "value_too_large"},
 		{`{"success":[{"put":{"key":"a","value":"` + strings.Repeat(large, 4) + `"}}]}`, 413, "value_too_large"},
+		{`{"success":[{"put":{"key":"l1","value":"` + large[1:] + `"}}]}`, 200, `{"succeeded":true,"results":[{"status":"ok","version":1}]}`},
+		{`{"success":[` + strings.Repeat(`{"get":{"key":"l1"}},`, 5) + `{"get":{"key":"a"}},{"get":{"key":"b"}}]}`, 413, "txn_too_large"},
 		{`{"success":[{"get":{"key":"a"}}]}`, 200, `{"succeeded":true,"results":[{"status":"ok","value":"12","version":2}]}`},
 	} {
 		exchange{method: "POST", path: "/v1/txn", body: x.body, status: x.status, want: x.want}.run(t, server.URL)
