@@ -139,6 +139,8 @@ type Case struct {
 	Limits  Limits  `json:"limits,omitzero"`
 	Faults  Faults  `json:"faults,omitzero"`
 	Explain bool    `json:"-"` // print the stack at each injected point
+
+	repeat string // the command that the tests see in RepeatEnv
 }
 
 // Validate reports a value out of range as ErrInvalid.

@@ -104,7 +104,7 @@ func (p *nativeProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	if err := c.Validate(); err != nil {
 		return Outcome{}, err
 	}
-	c.Limits = c.Limits.orDefault()
+	c = p.ready(c)
 	began := time.Now()
 	run, err := p.start(ctx, c, p.runArgs(c.Test))
 	if err != nil {
@@ -138,6 +138,9 @@ func (p *program) childEnv(tmp string, c Case) []string {
 		"TMPDIR=" + tmp,
 		"PWD=" + guestPath(p.pkg.Dir),
 		"PATH=" + os.Getenv("PATH"),
+	}
+	if c.repeat != "" {
+		env = append(env, fmt.Sprintf("%s=%-*s", RepeatEnv, repeatWidth, c.repeat))
 	}
 	if c.Faults.Record {
 		env = append(env, faultsEnv+"="+faultsDir(tmp))

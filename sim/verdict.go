@@ -37,13 +37,12 @@ const DefaultLiveness = `(?i)failed to reach agreement|no agreement|expected one
 	`deadline exceeded|not committed in time|did not (commit|complete|finish|converge|elect|arrive)|lost agreement|never (committed|elected|finished)|too slow`
 
 var (
-	dataRace  = regexp.MustCompile(`(?m)^WARNING: DATA RACE|^fatal error: concurrent map`)
-	crashRE   = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*|SIG[A-Z]+: .*|unexpected fault .*)`)
-	checkRE   = regexp.MustCompile(`(?m)(?:^\s|    )\s*[\w.-]+\.go:\d+: .*`) // also after output without a newline
-	failRE    = regexp.MustCompile(`(?m)^\s*--- FAIL: .*`)
-	assertRE  = regexp.MustCompile(`^.*\n\s+Error Trace:(?:.*\n)+?\s+Error:\s+((?:.*\n)+?)\s+(?:Test|Messages):\s`)
-	numbersRE = regexp.MustCompile(`0x[0-9a-f]+|\d+(\.\d+)?(ns|µs|ms|s)?`)
-	placeRE   = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
+	dataRace = regexp.MustCompile(`(?m)^WARNING: DATA RACE|^fatal error: concurrent map`)
+	crashRE  = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*|SIG[A-Z]+: .*|unexpected fault .*)`)
+	checkRE  = regexp.MustCompile(`(?m)(?:^\s|    )\s*[\w.-]+\.go:\d+: .*`) // also after output without a newline
+	failRE   = regexp.MustCompile(`(?m)^\s*--- FAIL: .*`)
+	assertRE = regexp.MustCompile(`^.*\n\s+Error Trace:(?:.*\n)+?\s+Error:\s+((?:.*\n)+?)\s+(?:Test|Messages):\s`)
+	placeRE  = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
 
 	// Stacks, as the runtime prints them.
 	goroutineRE = regexp.MustCompile(`(?m)^goroutine \d+ .*\[running.*\]:$`)
@@ -225,14 +224,4 @@ func trimLine(b []byte) string {
 		s = strings.ToValidUTF8(s[:300], "") + "..."
 	}
 	return s
-}
-
-// signature is what two failures have in common when they are the same one:
-// the verdict and the message, without its numbers but with its place.
-func signature(v Verdict, detail string) string {
-	place := placeRE.FindString(detail)
-	if v == Spin || v == Liveness && place == "" {
-		return string(v)
-	}
-	return string(v) + " " + place + numbersRE.ReplaceAllString(detail[len(place):], "N")
 }

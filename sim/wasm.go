@@ -73,7 +73,7 @@ func (p *wasmProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	if !c.Explore.Base() || c.Explore.Listed {
 		return Outcome{}, errUnpatched
 	}
-	c.Limits = c.Limits.orDefault()
+	c = p.ready(c)
 	began := time.Now()
 	ans, err := p.ask(ctx, c, p.runArgs(c.Test))
 	if err != nil {

@@ -42,6 +42,15 @@ var failing = []struct {
 		},
 	},
 	{
+		name: "simulated",
+		body: func(t *testing.T) {
+			testkit.Seed(t)
+			t.Error("wrong")
+		},
+		env:  "RAFTLAB_SIM_REPEAT=raftlab sim pkg --seeds 7",
+		want: []string{`(?m)repeat with: raftlab sim pkg --seeds 7$`},
+	},
+	{
 		name: "leak",
 		body: func(t *testing.T) {
 			testkit.Run(t, func(t *testing.T) { go func() { select {} }() })

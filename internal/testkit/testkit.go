@@ -77,8 +77,15 @@ func Rand(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(uint64(Seed(t)), 0))
 }
 
+// simRepeat is the variable in which raftlab sim gives the command that repeats
+// a run. Only that command repeats the schedule and the clock as well.
+const simRepeat = "RAFTLAB_SIM_REPEAT"
+
 // repeatLine is the command that runs one test with one seed.
 func repeatLine(test string, seed int64) string {
+	if command := strings.TrimSpace(os.Getenv(simRepeat)); command != "" {
+		return "repeat with: " + command
+	}
 	parts := strings.Split(test, "/")
 	for i, p := range parts {
 		parts[i] = "^" + regexpQuote(p) + "$"

@@ -185,3 +185,6 @@ func TestRace(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestRepeat prints the command that repeats it.
+func TestRepeat(t *testing.T) { t.Fatal("repeat with: " + strings.TrimSpace(os.Getenv("RAFTLAB_SIM_REPEAT"))) }

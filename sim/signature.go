@@ -1,0 +1,90 @@
+package sim
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// signature is equal for failures of one kind. It has the verdict, the place,
+// and the message without the parts that differ between worlds: numbers, quoted
+// texts, and words that look drawn.
+func signature(v Verdict, detail string) string {
+	place := placeRE.FindString(detail)
+	if v == Spin || v == Liveness && place == "" {
+		return string(v)
+	}
+	return string(v) + " " + place + template(detail[len(place):])
+}
+
+var (
+	quotedRE  = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)+(?:\"|$)|`[^`]+(?:`|$)") // an empty text stays
+	wordRE    = regexp.MustCompile(`[\pL\p{Nd}_+/=-]{6,}`)
+	numbersRE = regexp.MustCompile(`0x[0-9a-f]+|\d+(\.\d+)?(ns|µs|ms|s)?`)
+	listRE    = regexp.MustCompile(`\*(?:[ ,;:]+\*)+`)
+)
+
+// template replaces what differs between worlds by an asterisk. A list of
+// asterisks counts as one, because the length of a list differs as well.
+func template(message string) string {
+	message = quotedRE.ReplaceAllString(message, "*")
+	message = wordRE.ReplaceAllStringFunc(message, func(word string) string {
+		if looksDrawn(word) {
+			return "*"
+		}
+		return word
+	})
+	message = numbersRE.ReplaceAllString(message, "*")
+	return listRE.ReplaceAllString(message, "*")
+}
+
+// looksDrawn guesses whether a word is a random string. A wrong guess does
+// little harm: a message's fixed words are the same in all failures of one
+// kind, and the place tells the kinds apart.
+func looksDrawn(word string) bool {
+	var letters, digits, vowels, changes, consonants, longest int
+	last := rune(0)
+	for _, r := range word {
+		switch {
+		case unicode.IsDigit(r):
+			digits++
+		case unicode.IsLetter(r):
+			letters++
+		}
+		if isVowel(r) {
+			vowels++
+		}
+		if consonants++; !unicode.IsLetter(r) || isVowel(r) || changed(last, r) {
+			consonants = 0
+		}
+		longest = max(longest, consonants)
+		if changed(last, r) {
+			changes++
+		}
+		last = r
+	}
+	switch {
+	case digits > 0 && letters == 0, digits > 1, digits == 1 && changes > 2:
+		return true
+	case letters < 8:
+		return false
+	}
+	return 5*vowels < letters || longest > 4 || 5*changes > 2*letters || len(word) > 15 && changes > 1
+}
+
+func isVowel(r rune) bool { return strings.ContainsRune("aeiouyAEIOUY", r) }
+
+// changed reports whether a word goes from one class of characters to another.
+func changed(a, b rune) bool { return class(a) != 0 && class(b) != 0 && class(a) != class(b) }
+
+func class(r rune) int {
+	switch {
+	case unicode.IsUpper(r):
+		return 1
+	case unicode.IsLetter(r):
+		return 2
+	case unicode.IsDigit(r):
+		return 3
+	}
+	return 0
+}
