@@ -42,7 +42,10 @@ func Build(ctx context.Context, opt Options, patterns ...string) ([]Program, err
 	}
 	var programs []Program
 	var failed []error
-	for _, pkg := range pkgs {
+	for i, pkg := range pkgs {
+		if b.opt.OnBuild != nil {
+			b.opt.OnBuild(pkg.ImportPath, i, len(pkgs))
+		}
 		p, err := b.build(ctx, pkg)
 		if err != nil {
 			err = fmt.Errorf("%w: %s does not build:\n%w", ErrBroken, pkg.ImportPath, err)

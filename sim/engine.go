@@ -27,6 +27,10 @@ type Options struct {
 	Dir      string         // directory in which package patterns are resolved; "" is the current one
 	CacheDir string         // for overlays and compiled modules; "" is below os.UserCacheDir
 	Liveness *regexp.Regexp // messages of failed checks that mean Liveness; nil is DefaultLiveness
+
+	// OnBuild, if not nil, is called before Build compiles a package, with the
+	// number of packages that are done, and of all.
+	OnBuild func(pkg string, done, total int)
 }
 
 // A Program is the test binary of one package, ready to run under one engine.

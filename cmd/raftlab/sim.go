@@ -142,7 +142,7 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 	case len(f.merge) > 0:
 		return f.mergeResults(out)
 	case len(f.replay) > 0:
-		return f.replayAll(ctx, out)
+		return f.replayAll(ctx, out, errOut)
 	}
 	if len(args) == 0 {
 		args = []string{"."}
@@ -209,7 +209,11 @@ func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (
 		fmt.Fprintf(errOut, "engine %s: %s\n", opt.Engine, why)
 	}
 	began := time.Now()
-	if s.Programs, err = sim.Build(ctx, opt, args...); err != nil {
+	bar := newSimBar(errOut)
+	opt.OnBuild = bar.building
+	s.Programs, err = sim.Build(ctx, opt, args...)
+	bar.clear()
+	if err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(errOut, "prepared %d packages in %v\n", len(s.Programs), time.Since(began).Round(100*time.Millisecond))
@@ -252,14 +256,16 @@ func (f *simFlags) mergeResults(out io.Writer) error {
 }
 
 // replayAll runs saved failures again: one that still fails is a failure.
-func (f *simFlags) replayAll(ctx context.Context, out io.Writer) error {
+func (f *simFlags) replayAll(ctx context.Context, out, errOut io.Writer) error {
+	bar := newSimBar(errOut)
 	failed := 0
 	for _, name := range f.replay {
 		r, err := sim.LoadReplay(name)
 		if err != nil {
 			return err
 		}
-		o, err := r.Run(ctx, sim.Options{Env: f.env, Args: f.args}, f.explain)
+		o, err := r.Run(ctx, sim.Options{Env: f.env, Args: f.args, OnBuild: bar.building}, f.explain)
+		bar.clear()
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

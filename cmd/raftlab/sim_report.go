@@ -215,21 +215,38 @@ const (
 func (b *simBar) show(p sim.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.print(simBarLine(p), false)
+}
+
+// print shows a line unless another one was shown a moment ago. The caller holds
+// the lock.
+func (b *simBar) print(line string, always bool) {
 	every := simBarElsewhere
 	if b.terminal {
 		every = simBarOften
 	}
-	if time.Since(b.last) < every {
+	if !always && time.Since(b.last) < every {
 		return
 	}
 	b.last = time.Now()
-	line := simBarLine(p)
 	if b.terminal {
 		fmt.Fprintf(b.w, "\r\x1b[K%s", line)
 		b.shown = true
 		return
 	}
 	fmt.Fprintln(b.w, line)
+}
+
+// building says which package is compiled next: always for the first one, then
+// as often as show.
+func (b *simBar) building(pkg string, done, total int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	line := fmt.Sprintf("building %s, %d of %d", pkg, done+1, total)
+	if done == 0 {
+		line += " (the first build with an engine compiles the standard library too)"
+	}
+	b.print(line, done == 0)
 }
 
 // simBarLine is the bar with rate, failures and the time left.

@@ -42,7 +42,7 @@ func needNative(t *testing.T) {
 func TestSimPasses(t *testing.T) {
 	needNative(t)
 	out, errOut, code := simRun(t, ".", "--run", "TestMixed", "--seeds", "1..6", "--yields", "0.1", "-j", "2")
-	if code != exitOK || !strings.Contains(out, "12 runs, 0 failures") || !strings.Contains(errOut, "engine native") {
+	if code != exitOK || !strings.Contains(out, "12 runs, 0 failures") || !strings.Contains(errOut, "engine native") || !strings.Contains(errOut, "building mini, 1 of 1") {
 		t.Errorf("code %d\n%s%s", code, out, errOut)
 	}
 }

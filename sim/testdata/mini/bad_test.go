@@ -187,4 +187,6 @@ func TestRace(t *testing.T) {
 }
 
 // TestRepeat prints the command that repeats it.
-func TestRepeat(t *testing.T) { t.Fatal("repeat with: " + strings.TrimSpace(os.Getenv("RAFTLAB_SIM_REPEAT"))) }
+func TestRepeat(t *testing.T) {
+	t.Fatal("repeat with: " + strings.TrimSpace(os.Getenv("RAFTLAB_SIM_REPEAT")))
+}
