@@ -1,12 +1,12 @@
-# Each target is a check or a build that CI and people run alike.
+# Each target is a check or a build. CI and people call the same targets.
 GO     ?= go
 TOOL    = $(GO) run -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help build test race lint bench cover fuzz soak sim mutants wasm i386 ci
+.PHONY: help build test race lint vuln cross bench bench-compare bench-module cover fuzz soak sim mutants wasm ci
 
 help:    ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build:   ## compile every package and the raftlab command (bin/raftlab)
 	$(GO) build ./... && $(GO) build -o bin/raftlab ./cmd/raftlab
@@ -17,20 +17,32 @@ test:    ## every test, in virtual time where there is time
 race:    ## every test under the race detector
 	$(GO) test -race ./...
 
-lint:    ## gofmt, go vet, staticcheck, tidy module files
+lint:    ## gofmt, go vet, staticcheck, ineffassign, unparam, tidy module files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOL) honnef.co/go/tools/cmd/staticcheck ./...
+	$(TOOL) github.com/gordonklaus/ineffassign ./...
+	$(TOOL) mvdan.cc/unparam ./...
 	$(GO) mod tidy -diff
+
+vuln:    ## known vulnerabilities in what the code reaches (needs vuln.go.dev)
+	@scripts/vuln.sh
+
+cross:   ## compile and vet every package and test for other systems
+	@for target in darwin/arm64 windows/amd64 linux/386 linux/arm64; do \
+		echo "vet for $$target"; GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... || exit 1; done
 
 wasm:    ## compile every test binary for GOOS=wasip1 GOARCH=wasm
 	scripts/wasm-tests.sh
 
-i386:    ## compile every test binary for GOARCH=386, and run the codec's there
-	scripts/386-tests.sh
-
 bench:   ## every benchmark, once through (BENCH=regexp COUNT=n to choose)
 	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count $(or $(COUNT),1) ./...
+
+bench-compare: ## benchmarks beside those of BASE (BASE=main PKG=./raft BENCH=regexp COUNT=n)
+	@BASE='$(BASE)' PKG='$(PKG)' BENCH='$(BENCH)' COUNT='$(COUNT)' BENCHTIME='$(BENCHTIME)' scripts/bench-compare.sh
+
+bench-module: ## the nested module bench: the checker beside the original
+	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 cover:   ## statement coverage by package and in all
 	$(GO) test -coverprofile=cover.out -coverpkg=./... ./... && $(GO) tool cover -func=cover.out | tail -1
@@ -47,4 +59,4 @@ sim:     ## each lab test in some simulated worlds (SEEDS=A..B)
 mutants: ## plant each known bug and see the lab suites fail on it
 	$(GO) run ./mutants
 
-ci: lint test race wasm i386 ## what CI runs
+ci: lint test race wasm cross bench-module vuln ## what CI runs
