@@ -104,7 +104,11 @@ func New(t testing.TB, n int, options ...Option) *Cluster {
 	for _, option := range options {
 		option(c)
 	}
+	trace := Trace(t)
 	c.Net.SetTap(func(e labrpc.Event) {
+		if trace != nil {
+			trace(e)
+		}
 		if err := c.wire.listen(e); err != nil {
 			c.fail("%v", err)
 		}

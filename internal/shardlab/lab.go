@@ -74,7 +74,7 @@ type Starter func(i int, peers []*labrpc.ClientEnd, end func(name string) *labrp
 // test's seed.
 func New(t testing.TB) *Lab {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Lab{
+	lab := &Lab{
 		Open:    ctx,
 		shut:    cancel,
 		T:       t,
@@ -82,6 +82,8 @@ func New(t testing.TB) *Lab {
 		servers: make(map[string]*server),
 		links:   make(map[string]*link),
 	}
+	lab.Net.SetTap(labtest.Trace(t))
+	return lab
 }
 
 // Close crashes every server and ends the network.
