@@ -220,4 +220,11 @@ var shardMutants = []mutant{
 		test: "TestEarlierLog4B",
 		why:  "an outcome in the log of an earlier version keeps the values that it holds",
 	},
+	{
+		name: "log-again", file: "shardkv/server.go", pkg: "./shardkv",
+		old:  "if other, ok := s.submitting[id]; ok {",
+		new:  "if other, ok := s.submitting[id]; ok && id.shard < 0 {",
+		test: "TestLargeCommandIsLoggedOnce4B",
+		why:  "a large command that is sent again while the log is slow is logged again",
+	},
 }

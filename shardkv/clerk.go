@@ -1,6 +1,7 @@
 package shardkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,8 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"raftlab/internal/admission"
 	"raftlab/kv"
 	"raftlab/labrpc"
+	"raftlab/rsm"
 	"raftlab/rsm/clerk"
 	"raftlab/shardctrler"
 )
@@ -25,7 +28,8 @@ type Clerk struct {
 type shared struct {
 	ctrl     *shardctrler.Clerk
 	groups   *directory
-	fetching chan struct{} // places for fetching large values (largeFetches)
+	sending  *admission.Gate // for large commands
+	fetching *admission.Gate // for large values
 
 	mu     sync.Mutex
 	config shardctrler.Config // the newest known one
@@ -38,14 +42,17 @@ func MakeClerk(ctrlers []*labrpc.ClientEnd, make_end func(string) *labrpc.Client
 	return newClerk(&shared{
 		ctrl:     shardctrler.MakeClerk(ctrlers),
 		groups:   newDirectory(make_end),
-		fetching: make(chan struct{}, largeFetches),
+		sending:  admission.NewGate(largeLimits),
+		fetching: admission.NewGate(largeLimits),
 	})
 }
 
 // Fork returns a clerk with sessions of its own, so that both clerks can write to
-// a shard at the same time. They share the knowledge of the store and a bound on
-// memory. At most four transactions of a clerk and all its forks fetch values of more
-// than 64 KiB at a time.
+// a shard at the same time. They share the knowledge of the store and bounds on
+// memory. Commands of more than 64 KiB are sent up to a total of 8 MiB at a time by a
+// clerk and all its forks, and likewise values of more than 64 KiB are fetched by
+// transactions. Up to 32 further ones wait. Beyond that, and if ctx ends while a
+// command waits, the error is rsm.ErrBusy and the command was not sent.
 func (ck *Clerk) Fork() *Clerk { return newClerk(ck.shared) }
 
 func newClerk(s *shared) *Clerk {
@@ -108,8 +115,12 @@ func (ck *Clerk) Do(ctx context.Context, op kv.Op) (kv.Result, error) {
 // there is an error, the write may have taken effect.
 func (ck *Clerk) DoAs(ctx context.Context, client, seq uint64, op kv.Op) (result kv.Result, unsure bool, err error) {
 	c := Command{Kind: KindOp, Shard: key2shard(op.Key), Op: op}
-	answer, unsure, err := ck.route(ctx, c.Shard, &clerk.Args[Command]{Client: client, Seq: seq, Command: c})
-	return answer.KV, unsure, err
+	busy := admit(ctx, ck.shared.sending, c.size(), func() {
+		var answer Result
+		answer, unsure, err = ck.route(ctx, c.Shard, &clerk.Args[Command]{Client: client, Seq: seq, Command: c})
+		result = answer.KV
+	})
+	return result, unsure, cmp.Or(busy, err)
 }
 
 // ScanShard reads the keys of a shard from start up to end, in order, at one moment.
@@ -192,12 +203,40 @@ func (ck *Clerk) Close(ctx context.Context) error {
 	return errors.Join(errs[:]...)
 }
 
+// largeBytes is the size from which on commands and values count as large.
+const largeBytes = 64 << 10
+
+// largeLimits bound the large commands that are sent at a time, and separately the
+// large values that are fetched.
+var largeLimits = admission.Limits{Bytes: 8 << 20, Requests: 8, Waiting: 32}
+
+// admit calls do when a gate has room for bytes. Small sizes need no room.
+func admit(ctx context.Context, g *admission.Gate, bytes int, do func()) error {
+	if bytes > largeBytes {
+		if err := g.Acquire(ctx, bytes); err != nil {
+			return fmt.Errorf("%w: %w", rsm.ErrBusy, err)
+		}
+		defer g.Release(bytes)
+		if err := ctx.Err(); err != nil { // ctx ended at the moment of admission
+			return fmt.Errorf("%w: %w", rsm.ErrBusy, err)
+		}
+	}
+	do()
+	return nil
+}
+
 // execute sends a command to the owner of its shard. A write takes effect at most once.
 func (ck *Clerk) execute(ctx context.Context, readOnly bool, c Command) (result Result, err error) {
 	if readOnly {
 		result, _, err = ck.route(ctx, c.Shard, &clerk.Args[Command]{Command: c})
 		return result, err
 	}
+	busy := admit(ctx, ck.shared.sending, c.size(), func() { result, err = ck.write(ctx, c) })
+	return result, cmp.Or(busy, err)
+}
+
+// write sends a command that takes effect at most once.
+func (ck *Clerk) write(ctx context.Context, c Command) (result Result, err error) {
 	err = ck.sessions[c.Shard].Do(ctx, func(client, seq uint64) (unsure bool, err error) {
 		result, unsure, err = ck.route(ctx, c.Shard, &clerk.Args[Command]{Client: client, Seq: seq, Command: c})
 		return unsure, err
@@ -249,7 +288,8 @@ func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]
 func (ck *Clerk) askGroup(ctx context.Context, timeout time.Duration, gid int, servers []string, args *clerk.Args[Command]) (Result, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return clerk.Ask[clerk.Args[Command], Result](ctx, ck.shared.groups.group(gid, servers), "ShardKV.Execute", args)
+	group := ck.shared.groups.group(gid, servers, &args.Command)
+	return clerk.Ask[clerk.Args[Command], Result](ctx, group, "ShardKV.Execute", args)
 }
 
 // owner returns the owner of a shard in the newest known configuration, or gid 0.

@@ -1,8 +1,10 @@
 package shardkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"raftlab/kv"
@@ -54,13 +56,6 @@ func (ck *Clerk) Read(ctx context.Context, keys ...string) ([]kv.Result, error) 
 	return result.Results, err
 }
 
-// largeValues is the size of values, in bytes, from which on fetching them needs
-// one of the clerk's places. largeFetches is the number of places.
-const (
-	largeValues  = 64 << 10
-	largeFetches = 4
-)
-
 // fillIn adds the values that a transaction read to the results of its outcome.
 // values are those that came with the outcome, or nil.
 func (ck *Clerk) fillIn(ctx context.Context, t *Txn, o *Outcome, values *Values) error {
@@ -74,8 +69,15 @@ func (ck *Clerk) fillIn(ctx context.Context, t *Txn, o *Outcome, values *Values)
 	var fetched [shardctrler.NShards]*Values
 	if shards := t.shards(); values != nil && len(shards) == 1 {
 		fetched[shards[0]] = values
-	} else if err := ck.fetchAll(ctx, ops, o, &fetched); err != nil {
-		return err
+	} else {
+		var err error
+		busy := admit(ctx, ck.shared.fetching, o.Bytes, func() { err = ck.fetchAll(ctx, ops, o, &fetched) })
+		if busy != nil && o.Keep {
+			busy = fmt.Errorf("%w: %v", ErrTxnResultsLost, busy) // the transaction has taken effect
+		}
+		if err := cmp.Or(busy, err); err != nil {
+			return err
+		}
 	}
 	var next [shardctrler.NShards]int
 	for i, op := range ops {
@@ -94,14 +96,6 @@ func (ck *Clerk) fillIn(ctx context.Context, t *Txn, o *Outcome, values *Values)
 
 // fetchAll fetches the values that operations read from all shards that have some.
 func (ck *Clerk) fetchAll(ctx context.Context, ops []kv.Op, o *Outcome, fetched *[shardctrler.NShards]*Values) error {
-	if o.Bytes > largeValues {
-		select {
-		case ck.shared.fetching <- struct{}{}:
-			defer func() { <-ck.shared.fetching }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 	var reads [shardctrler.NShards]bool
 	for _, op := range ops {
 		if op.ReadOnly() {

@@ -154,6 +154,18 @@ func (c *Command) wellFormed() bool {
 	return true
 }
 
+// size returns the total size of the keys and values.
+func (c *Command) size() int {
+	size := len(c.Op.Key) + len(c.Op.Value)
+	if c.Txn != nil {
+		size += c.Txn.size()
+	}
+	if c.Phase != nil && c.Phase.Part != nil {
+		size += c.Phase.Part.size()
+	}
+	return size
+}
+
 // readOnly reports whether executing the command again is harmless.
 func (c *Command) readOnly() bool {
 	switch c.Kind {

@@ -3,6 +3,7 @@ package shardkv
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"raftlab/labrpc"
 	"raftlab/rsm/clerk"
@@ -22,18 +23,32 @@ type directory struct {
 type listing struct {
 	names   []string
 	servers *clerk.Servers
+	patient *clerk.Servers // the same servers, for large commands
 }
+
+// largePatience is the time that a server has to answer a large command before the
+// clerk asks the next server. Each attempt sends the whole command again.
+const largePatience = holdLarge + 200*time.Millisecond
 
 func newDirectory(makeEnd func(string) *labrpc.ClientEnd) *directory {
 	return &directory{makeEnd: makeEnd, ends: make(map[string]*labrpc.ClientEnd), groups: make(map[int]listing)}
 }
 
-// group returns the servers of a group. names are their present names.
-func (d *directory) group(gid int, names []string) *clerk.Servers {
+// group returns the servers of a group for a command. names are the present names of
+// the servers.
+func (d *directory) group(gid int, names []string, c *Command) *clerk.Servers {
+	l := d.listing(gid, names)
+	if c.size() > largeBytes {
+		return l.patient
+	}
+	return l.servers
+}
+
+func (d *directory) listing(gid int, names []string) listing {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l, ok := d.groups[gid]; ok && slices.Equal(l.names, names) {
-		return l.servers
+		return l
 	}
 	ends := make([]*labrpc.ClientEnd, len(names))
 	for i, name := range names {
@@ -42,7 +57,8 @@ func (d *directory) group(gid int, names []string) *clerk.Servers {
 		}
 		ends[i] = d.ends[name]
 	}
-	l := listing{names: slices.Clone(names), servers: clerk.NewServers(ends)}
+	l := listing{names: slices.Clone(names), servers: clerk.NewServers(ends), patient: clerk.NewServers(ends)}
+	l.patient.Patience = largePatience
 	d.groups[gid] = l
-	return l.servers
+	return l
 }

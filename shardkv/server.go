@@ -82,7 +82,7 @@ type ShardKV struct {
 	running sync.WaitGroup  // lead and the goroutines that lead starts
 
 	mu         sync.Mutex
-	installing map[task]bool // moves to this group with a piece in the log
+	submitting map[submission]chan struct{} // commands that are being logged; closed at the end
 }
 
 // StartServer starts the server me of group gid and returns at once. servers are
@@ -125,7 +125,7 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 		state:      newState(opts.GID, opts.Limits, opts.MaxSessions),
 		ctrl:       shardctrler.MakeClerk(opts.Controllers),
 		groups:     newDirectory(opts.MakeEnd),
-		installing: make(map[task]bool),
+		submitting: make(map[submission]chan struct{}),
 	}
 	var err error
 	server.replica, err = rsm.New(server.state, opts.Snapshot, rsm.Options{
@@ -169,12 +169,16 @@ func (s *ShardKV) EndSession(ctx context.Context, client uint64) error {
 }
 
 // holdTime bounds how long a server holds a request whose answer is likely to
-// change soon.
-const holdTime = 80 * time.Millisecond
+// change soon, and holdLarge a large request, which is costly to send again.
+const (
+	holdTime  = 80 * time.Millisecond
+	holdLarge = 800 * time.Millisecond
+)
 
 // Submit commits and executes a command and returns the result. The result says
 // why a command was refused. The errors are those of [rsm.Replica.Submit]. A command
-// that has to wait for its shard or for a transaction waits up to 80 ms.
+// that has to wait for its shard or for a transaction waits up to 80 ms, and up to
+// 800 ms if the command is large.
 func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Result, error) {
 	switch {
 	case c.Kind.internal() || c.Kind > KindFetch:
@@ -183,19 +187,24 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 		return Result{}, fmt.Errorf("%w: a transaction without a session", rsm.ErrInvalid)
 	}
 	c.Limited = true
-	timer := time.NewTimer(holdTime)
+	hold := holdTime
+	if c.size() > largeBytes {
+		hold = holdLarge
+	}
+	timer := time.NewTimer(hold)
 	defer timer.Stop()
 	for {
 		changed := s.state.watch()
 		if _, isLeader := s.raft.GetState(); !isLeader {
 			return Result{}, rsm.ErrNotLeader
 		}
-		result, err := s.try(ctx, client, seq, c)
+		result, other, err := s.try(ctx, client, seq, c)
 		if err != nil || !result.Code.soon() {
 			return result, err
 		}
 		select {
 		case <-changed:
+		case <-other:
 		case <-timer.C:
 			return result, nil
 		case <-s.stopped:
@@ -206,37 +215,69 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 	}
 }
 
-// try executes a command unless the applied state already decides the answer.
-func (s *ShardKV) try(ctx context.Context, client, seq uint64, c Command) (Result, error) {
+// try executes a command unless the applied state already decides the answer. If
+// the same command is in the log already, the code is Pending, and other is closed
+// when that submission ends.
+func (s *ShardKV) try(ctx context.Context, client, seq uint64, c Command) (result Result, other <-chan struct{}, err error) {
 	result, fresh := s.state.precheck(client, seq, &c)
 	if !fresh {
-		return result, nil
+		return result, nil, nil
 	}
-	if c.Kind == KindInstall {
-		m := task{shard: c.Shard, num: c.Num}
-		if !s.beginInstall(m) {
-			return Result{Code: Arriving}, nil
-		}
-		defer s.endInstall(m)
+	id, once := c.submission(client, seq)
+	if !once {
+		result, err = s.replica.Submit(ctx, client, seq, c)
+		return result, nil, err
 	}
-	return s.replica.Submit(ctx, client, seq, c)
+	end, other := s.beginSubmission(id)
+	if other != nil {
+		return Result{Code: Pending}, other, nil
+	}
+	defer end()
+	result, err = s.replica.Submit(ctx, client, seq, c)
+	return result, nil, err
 }
 
-// beginInstall returns false if a piece of the same move is already in the log.
-func (s *ShardKV) beginInstall(m task) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.installing[m] {
-		return false
-	}
-	s.installing[m] = true
-	return true
+// submission identifies a command that takes effect once. Such a command may be
+// large, and is not logged again while this server is logging the command.
+type submission struct {
+	kind        Kind
+	shard       int
+	client, seq uint64
+	num, offset int   // KindInstall
+	txn         TxnID // KindPrepare
 }
 
-func (s *ShardKV) endInstall(m task) {
+// submission returns the identity of a command of a client, if there is one.
+func (c *Command) submission(client, seq uint64) (id submission, ok bool) {
+	id = submission{kind: c.Kind, shard: c.Shard, client: client, seq: seq}
+	switch {
+	case c.Kind == KindInstall:
+		id.num, id.offset = c.Num, c.Piece.Offset
+	case c.Kind == KindPrepare:
+		id.txn = c.Phase.ID
+	default:
+		return id, client != 0
+	}
+	return id, true
+}
+
+// beginSubmission registers a submission and returns a function that ends the
+// submission. If the same command is registered, end is nil, and other is closed
+// when that submission ends.
+func (s *ShardKV) beginSubmission(id submission) (end func(), other <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.installing, m)
+	if other, ok := s.submitting[id]; ok {
+		return nil, other
+	}
+	done := make(chan struct{})
+	s.submitting[id] = done
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.submitting, id)
+		close(done)
+	}, nil
 }
 
 // Execute is the RPC handler. Programs call [ShardKV.Submit].

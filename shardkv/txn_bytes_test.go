@@ -2,6 +2,7 @@ package shardkv_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"raftlab/kv"
 	"raftlab/labrpc"
+	"raftlab/rsm"
 	"raftlab/rsm/clerk"
 	"raftlab/shardkv"
 )
@@ -323,4 +325,78 @@ func TestSessionsHoldNoValues4B(t *testing.T) {
 	require.Equal(t, shardkv.Gone, fetch(300).Code)
 	m = reload(t, m)
 	require.Equal(t, fmt.Sprint(98, value), fetch(399).Values.Distinct[0])
+}
+
+// A large command that a clerk sends again while the log is slow is logged once.
+func TestLargeCommandIsLoggedOnce4B(t *testing.T) {
+	run(t, 2, -1, func(t *testing.T, s *store) {
+		s.join(0, 1)
+		c := s.client()
+		c.do(kv.Put(near, ""), nil)
+		value := strings.Repeat("v", 50<<10) // small enough to be sent again soon
+		before := s.bytes()
+		hold := labrpc.NewHold()
+		s.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
+			if !m.Reply && m.Method != "ShardKV.Execute" && len(m.Bytes()) > len(value) {
+				return labrpc.HeldBy(hold)
+			}
+			return labrpc.Usual()
+		})
+		done := make(chan struct{})
+		go func() {
+			c.do(kv.Put(near, value), nil)
+			close(done)
+		}()
+		time.Sleep(3 * time.Second)
+		s.Net.SetScheduler(nil)
+		hold.Drop()
+		<-done
+		time.Sleep(time.Second)
+		require.Less(t, s.bytes()-before, groupSize*len(value)*3/2)
+	})
+}
+
+// A clerk and its forks send a bounded number of large commands at a time, and
+// commands that were not sent are told from those whose outcome is open.
+func TestLargeCommandsWait4B(t *testing.T) {
+	run(t, 1, -1, func(t *testing.T, s *store) {
+		s.join(0)
+		c := s.client()
+		value := strings.Repeat("v", 1<<20)
+		c.do(kv.Put(near, value), nil)
+		s.crash(0)
+		var working sync.WaitGroup
+		var mu sync.Mutex
+		var busy, open int
+		for i := range 50 {
+			fork := c.Fork()
+			patience := time.Second
+			if i < 7 { // these fill the bound
+				patience = 2 * time.Second
+			}
+			time.Sleep(time.Millisecond)
+			working.Go(func() {
+				ctx, cancel := context.WithTimeout(s.Open, patience)
+				defer cancel()
+				var err error
+				if i%2 == 0 {
+					_, err = fork.Do(ctx, kv.Put(fmt.Sprintf("0-%d", i), value))
+				} else {
+					_, err = fork.Txn(ctx, shardkv.Txn{Then: []kv.Op{kv.Put(fmt.Sprintf("0-%d", i), value)}})
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if errors.Is(err, rsm.ErrBusy) {
+					busy++
+				} else if errors.Is(err, context.DeadlineExceeded) {
+					open++
+				}
+			})
+		}
+		working.Wait()
+		require.Equal(t, []int{43, 7}, []int{busy, open}, "busy, and sent without an answer")
+		s.restart(0)
+		require.Equal(t, value, c.do(kv.Get(near), nil))
+		c.txn(t, shardkv.Txn{Then: []kv.Op{kv.Put(far, value)}})
+	})
 }

@@ -227,6 +227,8 @@ func (c *Sharded) execute(ctx context.Context, s session, op kv.Op) (kv.Result, 
 	switch {
 	case err == nil:
 		return result, nil
+	case errors.Is(err, rsm.ErrBusy) && !unsure:
+		return kv.Result{}, fmt.Errorf("%w: %w", ErrBusy, err)
 	case ctx.Err() != nil:
 		return kv.Result{}, gaveUp(op)
 	case unsure:
@@ -251,6 +253,9 @@ func (c *Sharded) Txn(ctx context.Context, t shardkv.Txn) (shardkv.TxnResult, er
 	c.transactors.giveBack(ck)
 	if errors.Is(err, shardkv.ErrTxnResultsLost) {
 		return shardkv.TxnResult{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	if errors.Is(err, rsm.ErrBusy) {
+		return shardkv.TxnResult{}, fmt.Errorf("%w: %w", ErrBusy, err)
 	}
 	if ctx.Err() != nil && err != nil {
 		return shardkv.TxnResult{}, gaveUp(slices.Concat(t.Then, t.Else)...)
