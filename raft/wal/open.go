@@ -73,10 +73,10 @@ func (s *Store) open() (err error) {
 	if err := s.findSnapshots(names.snapshots); err != nil {
 		return err
 	}
-	if err := s.resume(); err != nil {
+	if err := s.removeLeftovers(names.leftovers); err != nil {
 		return err
 	}
-	return s.removeLeftovers(names.leftovers)
+	return s.resume()
 }
 
 // lockFile locks the directory and checks whose it is.
@@ -92,19 +92,25 @@ func (s *Store) lockFile() (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = s.checkLock(lock, len(names) == 1); err != nil {
+	if err = s.checkLock(lock); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return lock, nil
 }
 
-func (s *Store) checkLock(lock File, alone bool) error {
+func (s *Store) checkLock(lock File) error {
 	var h lockHeader
 	err := readHeader(lock, &h)
-	switch {
-	case errors.Is(err, errSeal) && alone:
-		return fmt.Errorf("%s: Create was interrupted, and has to be repeated: %w", lockName, fs.ErrNotExist)
-	case err != nil:
+	if errors.Is(err, errSeal) {
+		names, err := s.sortFiles()
+		if err != nil {
+			return err
+		}
+		if s.isUnfinished(names) {
+			return fmt.Errorf("%s: Create was interrupted, and has to be repeated: %w", lockName, fs.ErrNotExist)
+		}
+	}
+	if err != nil {
 		return damage(s.dir.Path(), lockName, 0, "%v", err)
 	}
 	return s.checkStranger(lockName, h.Cluster, h.Host)
@@ -298,12 +304,8 @@ func (p *replayer) segment(seg *segment) error {
 // missing is the last write, which was interrupted: Save has not returned.
 func (p *replayer) nothingFollows() error {
 	s := p.store
-	for i := p.place; i < len(s.segments); i++ {
-		seg, from := s.segments[i], int64(pageBytes)
-		if i == p.place {
-			from = p.end
-		}
-		at, err := p.findLater(seg, from)
+	for _, seg := range s.segments[p.place:] {
+		at, err := p.findLater(seg)
 		if err != nil {
 			return err
 		}
@@ -316,8 +318,9 @@ func (p *replayer) nothingFollows() error {
 }
 
 // findLater returns the offset of a header with a number that follows the one which
-// is missing, -1 if there is none.
-func (p *replayer) findLater(seg *segment, from int64) (int64, error) {
+// is missing, -1 if there is none. It looks everywhere in the segment, since a disk
+// may have written the batch to a wrong place.
+func (p *replayer) findLater(seg *segment) (int64, error) {
 	file, err := p.store.dir.Open(seg.name)
 	if err != nil {
 		return 0, err
@@ -326,7 +329,7 @@ func (p *replayer) findLater(seg *segment, from int64) (int64, error) {
 	w := getWindow(file, seg.size)
 	defer w.put()
 	mark := binary.LittleEndian.AppendUint32(nil, batchMagic)
-	for from < seg.size {
+	for from := int64(0); from < seg.size; {
 		part, err := w.at(from, windowBytes)
 		if err != nil {
 			return 0, fmt.Errorf("%s, %w", seg.name, err)

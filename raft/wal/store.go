@@ -21,7 +21,7 @@ type Options struct {
 	// required. Open refuses the log of another identity.
 	Identity node.Identity
 	// SegmentBytes is the size of the log's files, in bytes; default
-	// [DefaultSegmentBytes], from 64 KiB to 1 GiB. Space is reserved and freed a
+	// [DefaultSegmentBytes], from 16 KiB to 1 GiB. Space is reserved and freed a
 	// segment at a time: a log occupies at least two, and about two more than
 	// twice what the groups need. With small segments a busy host changes files
 	// often, and each change costs a sync of the directory in the background. A
@@ -36,7 +36,7 @@ type Options struct {
 // Bounds and default of [Options.SegmentBytes].
 const (
 	DefaultSegmentBytes = 16 << 20
-	minSegmentBytes     = 64 << 10
+	minSegmentBytes     = 16 << 10
 	maxSegmentBytes     = 1 << 30
 )
 
@@ -147,7 +147,7 @@ func (s *Store) initialize() error {
 	if err != nil {
 		return err
 	}
-	if len(names.snapshots) > 0 || len(names.segments) > 0 && !s.isUnused(names.segments) {
+	if !s.isUnfinished(names) {
 		return fmt.Errorf("files of a log without its %s: %w", lockName, fs.ErrExist)
 	}
 	if err := s.removeLeftovers(names.leftovers); err != nil {
@@ -167,10 +167,14 @@ func (s *Store) initialize() error {
 	return errors.Join(s.lock.Sync(), s.dir.Sync())
 }
 
-// isUnused says whether the segments are a first one without a batch.
-func (s *Store) isUnused(numbers []uint64) bool {
-	if len(numbers) > 1 || numbers[0] != 1 {
+// isUnfinished says whether there are only files that an interrupted Create leaves:
+// at most a first segment without a batch.
+func (s *Store) isUnfinished(names fileNames) bool {
+	if len(names.snapshots) > 0 || len(names.segments) > 1 || len(names.segments) == 1 && names.segments[0] != 1 {
 		return false
+	}
+	if len(names.segments) == 0 {
+		return true
 	}
 	seg, err := s.openSegment(1)
 	if err != nil {
