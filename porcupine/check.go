@@ -227,7 +227,7 @@ func (c *checker) begin(prepared func(*budget) ([]*part, error)) {
 	defer c.mu.Unlock()
 	c.parts, c.malformed, c.results = parts, err, make([]partResult, len(parts))
 	for i, p := range parts {
-		c.queue = append(c.queue, &task{part: p, index: i})
+		c.queue = append(c.queue, &task{given: p, index: i})
 		c.totalOps += len(p.ops)
 	}
 	workers := min(len(parts), runtime.GOMAXPROCS(0))

@@ -336,7 +336,7 @@ const explainSlices = 8
 // decideWithin checks a part for a while.
 func decideWithin(model *Model, p *part, b *budget) verdict {
 	c := &checker{model: model, budget: b}
-	t := &task{part: p}
+	t := &task{given: p}
 	defer t.end()
 	for range explainSlices {
 		r, done := c.advance(t)

@@ -47,7 +47,7 @@ func prefix(history []porcupine.Operation, operation int, before bool) []porcupi
 // operations gave.
 func TestExplainAgainstOracle(t *testing.T) {
 	var all []world
-	for _, w := range slices.Concat(worlds(), hintedWorlds(), readyWorlds(), []world{versionedWorld()}) {
+	for _, w := range slices.Concat(worlds(), hintedWorlds(), readyWorlds(), versionedWorlds()) {
 		all = append(all, w)
 		bare := w
 		bare.name += " without StepPending"

@@ -23,6 +23,14 @@ var Paths = map[string]func(model Model, history []Operation) CheckResult{
 			}
 		}
 	},
+	"resolved": func(model Model, history []Operation) CheckResult {
+		s, p := pathSearch(model, history)
+		resolved := s.states.model.resolve(p, s.budget)
+		if resolved == p {
+			return Unknown
+		}
+		return bySearch(newSearch(s.states.model, resolved, s.budget))
+	},
 	"hint": func(model Model, history []Operation) CheckResult {
 		s, p := pathSearch(model, history)
 		if model.Hint == nil {

@@ -144,14 +144,13 @@ func (s *search) listCandidates() {
 }
 
 func (s *search) listPending() {
-	var listed []int32
+	s.slots.listing++
 	for word, mask := range s.slots.pendingOpen {
 		for mask &^= s.used[word]; mask != 0; mask &= mask - 1 {
 			id := s.slots.pendingAt[word*64+bits.TrailingZeros64(mask)]
-			if slices.ContainsFunc(listed, func(k int32) bool { return s.slots.twin(s, k, id) }) {
+			if s.slots.listed(s, id) {
 				continue
 			}
-			listed = append(listed, id)
 			for _, next := range s.states.nextPending(s.state, id) {
 				if s.levels != nil {
 					s.deferPending(candidate{id, next})

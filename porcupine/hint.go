@@ -23,6 +23,18 @@ type Hint struct {
 	// between. The search then leaves such orders out, and a history that allows no other is
 	// illegal at once.
 	Order func(input, output any) (place Place, told bool)
+	// Expires says at which place of Order a pending operation can take effect last, if its
+	// input tells. StepPending must return no state, or the same state, where an operation of
+	// a later place has taken effect. Expires is not asked unless Order is there.
+	Expires func(input any) (place Place, told bool)
+	// Resolve uses the answers of completed operations to settle pending ones. Resolve returns
+	// a history of the same operations, in the same places, that has the same linearizations.
+	// A pending operation that has certainly taken effect by some time, with a certain answer,
+	// may get that time as its return, and the answer. A pending operation may get another
+	// input, if no completed operation can tell the difference. Pending operations that
+	// end up with equal inputs stand for each other, so the search tries one of
+	// them at a time. Resolve must not change the history that is given.
+	Resolve func(history []Operation) []Operation
 }
 
 // A Place is where an operation stands in a sequence. Operations of one place may take

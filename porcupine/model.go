@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"sync"
 )
 
 // An Operation is one call by a client together with its answer.
@@ -202,14 +203,38 @@ func (m *Model) equalStates(a, b any) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// hashable says whether v can be a map key, that is, be compared by ==
-// without a panic. The common scalar types are answered without reflection.
+// hashable says whether == can compare v without a panic, so that v can be a map key.
 func hashable(v any) bool {
 	switch v.(type) {
 	case nil, string, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64:
 		return true
 	}
-	return reflect.ValueOf(v).Comparable()
+	t := reflect.TypeOf(v)
+	always, known := alwaysHashable.Load(t)
+	if !known {
+		always, _ = alwaysHashable.LoadOrStore(t, t.Comparable() && !holdsInterface(t))
+	}
+	return always.(bool) || reflect.ValueOf(v).Comparable()
+}
+
+// alwaysHashable tells of a type whether all its values are hashable.
+var alwaysHashable sync.Map // reflect.Type -> bool
+
+// holdsInterface says whether a comparable type has a part whose dynamic type varies.
+func holdsInterface(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Interface:
+		return true
+	case reflect.Array:
+		return holdsInterface(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if holdsInterface(t.Field(i).Type) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // A CheckResult is the answer of a check.

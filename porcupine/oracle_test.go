@@ -480,9 +480,85 @@ func TestUnknownOp(t *testing.T) {
 	}
 }
 
+// unansweredWorld draws few operations that answer and many that do not, with values that
+// are mostly different, so that pending writes are often seen, or often not.
+func unansweredWorld(model porcupine.Model, ops ...models.VersionedOp) world {
+	w := world{model: model}
+	w.name = fmt.Sprint("unanswered ", ops)
+	values := []string{"a", "b", "c", "ab", "?", ""}
+	w.input = func(r *rand.Rand) any {
+		return models.VersionedInput{Op: ops[r.IntN(len(ops))], Value: values[r.IntN(len(values))], Version: uint64(r.IntN(4))}
+	}
+	w.outputs = func(state, input any) []any {
+		var all []any
+		for version := range uint64(8) {
+			for _, value := range append(values, "aa", "a?", "b?c") {
+				for _, ok := range []bool{false, true} {
+					out := models.VersionedOutput{Value: value, Version: version, OK: ok}
+					if possible, _ := w.model.Step(state, input, out); possible && len(all) < 40 {
+						all = append(all, out)
+					}
+				}
+			}
+		}
+		return append(all, models.VersionedOutput{})
+	}
+	w.wrong = func(r *rand.Rand) any {
+		return models.VersionedOutput{Value: values[r.IntN(len(values))], Version: uint64(r.IntN(5)), OK: r.IntN(3) > 0}
+	}
+	return w
+}
+
+// storeWorld has two keys and scans.
+func storeWorld() world {
+	model := models.KVStore
+	model.Partition, model.PartitionEvent = nil, nil
+	w := unansweredWorld(model, models.VersionedGet, models.VersionedPut, models.VersionedCAS, models.VersionedDelete, models.VersionedScan, models.VersionedScan)
+	w.name = "store"
+	input, outputs := w.input, w.outputs
+	keys := []string{"k", "l"}
+	w.input = func(r *rand.Rand) any {
+		in := input(r).(models.VersionedInput)
+		in.Key = keys[r.IntN(2)]
+		return in
+	}
+	// A scan has the keys and values that no other answer than the right one has.
+	scans := []any{models.VersionedOutput{}}
+	for _, k := range []string{"", "a", "b", "c"} {
+		for _, l := range []string{"", "a", "b", "c"} {
+			scan := map[string]string{"k": k, "l": l}
+			for key, value := range scan {
+				if value == "" {
+					delete(scan, key)
+				}
+			}
+			scans = append(scans, models.VersionedOutput{Scan: scan})
+		}
+	}
+	w.outputs = func(state, input any) []any {
+		if input.(models.VersionedInput).Op != models.VersionedScan {
+			return outputs(state, input)
+		}
+		for _, scan := range scans {
+			if ok, _ := w.model.Step(state, input, scan); ok {
+				return []any{scan}
+			}
+		}
+		return scans[:1]
+	}
+	return w
+}
+
+func versionedWorlds() []world {
+	get, put, add, del, cas := models.VersionedGet, models.VersionedPut, models.VersionedAppend, models.VersionedDelete, models.VersionedCAS
+	m := models.KVVersioned
+	return []world{versionedWorld(), unansweredWorld(m, get, get, put, del), unansweredWorld(m, get, get, put, put, del, cas, cas),
+		unansweredWorld(m, get, get, put, add, add), storeWorld()}
+}
+
 // TestPathsAgree compares every way to an answer with the oracle.
 func TestPathsAgree(t *testing.T) {
-	all := slices.Concat(worlds(), hintedWorlds(), readyWorlds(), []world{versionedWorld()})
+	all := slices.Concat(worlds(), hintedWorlds(), readyWorlds(), versionedWorlds())
 	each := cases() / len(all)
 	for n, w := range all {
 		t.Run(fmt.Sprint(n, " ", w.name), func(t *testing.T) {
@@ -509,6 +585,9 @@ func TestPathsAgree(t *testing.T) {
 			}
 			if m.Hint != nil && m.Hint.Access != nil && told["hint"][1] < each/40 {
 				t.Errorf("the hint decided %v of %d histories: too few to tell", told["hint"], each)
+			}
+			if m.Hint != nil && m.Hint.Resolve != nil {
+				require.Greater(t, min(told["resolved"][0], told["resolved"][1]), each/40, "too few histories were resolved")
 			}
 			t.Logf("legal and illegal, of %d: %v", each, told)
 		})

@@ -56,6 +56,7 @@ type search struct {
 func newSearch(model *Model, p *part, b *budget) *search {
 	s := &search{part: p, budget: b, states: newStateTable(b, model, p)}
 	s.slots = assignSlots(p, b)
+	s.slots.expiry = newExpiry(model, p, b)
 	s.pure = newPurity(s)
 	s.order = newPrecedence(model, p, b)
 	return s
@@ -137,6 +138,7 @@ func (s *search) arrive() bool {
 		s.done[slot/64] &^= 1 << (slot % 64)
 		s.slots.advance(s.part, s.stage)
 		s.stage++
+		s.forgetExpired()
 		s.pure.linearize(s)
 	}
 	if s.stage > s.deepest {
@@ -154,6 +156,15 @@ func (s *search) arrive() bool {
 	}
 	s.record.arrive(s.path)
 	return true
+}
+
+// forgetExpired forgets of pending operations that have expired whether they were used.
+func (s *search) forgetExpired() {
+	if s.slots.expiry != nil {
+		for w := range s.used {
+			s.used[w] &= s.slots.pendingOpen[w]
+		}
+	}
 }
 
 // alone says whether nothing is left to go back to, so that no other path can

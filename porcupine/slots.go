@@ -18,10 +18,29 @@ type slots struct {
 	pendingOpen  []uint64 // the pending operations called before the current stage
 	previous     []int32  // operation -> the one that had its slot before, or -1
 	firstCall    []int32  // stage -> the first call that it adds; one stage more than returns
+	expiry       *expiry  // takes pending operations out of pendingOpen
 
 	class    []int32 // operation -> operations with equal input and output; 0 not yet known
 	classes  map[[2]any]int32
 	unhashed int32
+	// listings holds, for each class, the number of the listing that it was last in.
+	listings []int64
+	listing  int64
+}
+
+// listed reports whether an operation of the same class is in the current listing, and adds
+// the operation.
+func (a *slots) listed(s *search, id int32) bool {
+	class := a.classOf(s.part, id)
+	if class < 0 {
+		return false // no other operation is in the class
+	}
+	for int(class) >= len(a.listings) {
+		a.listings = append(a.listings, 0)
+	}
+	before := a.listings[class] == a.listing
+	a.listings[class] = a.listing
+	return before
 }
 
 func assignSlots(p *part, b *budget) slots {
@@ -84,7 +103,9 @@ func (a *slots) open(p *part, stage int32) {
 	for _, id := range a.calledAt(p, stage) {
 		slot := a.of[id]
 		if p.ops[id].pending() {
-			a.pendingOpen[slot/64] |= 1 << (slot % 64)
+			if !a.expiry.expired(id, stage) {
+				a.pendingOpen[slot/64] |= 1 << (slot % 64)
+			}
 		} else {
 			a.occupied[slot/64] |= 1 << (slot % 64)
 			a.at[slot] = id
@@ -98,6 +119,9 @@ func (a *slots) advance(p *part, stage int32) {
 	a.occupied[slot/64] &^= 1 << (slot % 64)
 	if int(stage)+1 < len(p.returns) {
 		a.open(p, stage+1)
+	}
+	for _, id := range a.expiry.at(stage + 1) {
+		a.pendingOpen[a.of[id]/64] &^= 1 << (a.of[id] % 64)
 	}
 }
 
@@ -117,6 +141,9 @@ func (a *slots) retreat(p *part, stage int32) {
 				a.at[slot] = a.previous[id]
 			}
 		}
+	}
+	for _, id := range a.expiry.at(stage + 1) {
+		a.pendingOpen[a.of[id]/64] |= 1 << (a.of[id] % 64)
 	}
 	slot := a.of[p.returns[stage]]
 	a.occupied[slot/64] |= 1 << (slot % 64)

@@ -5,7 +5,8 @@ import "slices"
 // task is the check of one part, in slices, so that parts get their turns and
 // the violation of one is found however long another takes.
 type task struct {
-	part  *part
+	part  *part // as the model's Hint.Resolve returned the given part
+	given *part
 	index int
 	// searches take turns. A part with pending operations gets two: see levels.
 	searches []*search
@@ -19,7 +20,7 @@ const slice = 8192
 // advance gives a task its turn and returns the result, if there is one.
 func (c *checker) advance(t *task) (r partResult, done bool) {
 	c.budget.completes(func() { r, done = c.takeTurn(t) })
-	return r, done
+	return t.ofGiven(r), done
 }
 
 // takeTurn makes the next slice of a task.
@@ -29,6 +30,7 @@ func (c *checker) advance(t *task) (r partResult, done bool) {
 // not done soon, a hint is guessed.
 func (c *checker) takeTurn(t *task) (partResult, bool) {
 	if t.searches == nil {
+		t.part = c.model.resolve(t.given, c.budget)
 		t.searches = c.newSearches(t.part)
 		if r, ok := c.tryHint(t); ok {
 			return r, true
@@ -88,7 +90,42 @@ func (t *task) end() partResult {
 	for _, s := range t.searches {
 		s.budget.claim(s.claimed, 0)
 	}
-	return t.result(t.searches[0], unknown)
+	return t.ofGiven(t.result(t.searches[0], unknown))
+}
+
+// resolve returns the part as Hint.Resolve leaves it, or the part itself if nothing changes.
+func (m *Model) resolve(p *part, b *budget) *part {
+	if m.Hint == nil || m.Hint.Resolve == nil || len(p.returns) == len(p.ops) {
+		return p
+	}
+	history := make([]Operation, len(p.ops))
+	for i := range p.ops {
+		b.poll(i)
+		history[i] = p.ops[i].Operation
+	}
+	resolved, err := fromOperations(b, m.Hint.Resolve(history))
+	if err != nil || len(resolved.ops) != len(p.ops) {
+		return p
+	}
+	return resolved
+}
+
+// ofGiven turns the result of the resolved part into one of the given part. A resolved
+// operation may be the one that cannot be placed, while the given one never returned. Then the
+// next one that did return stands for it, and Explain looks for the exact one.
+func (t *task) ofGiven(r partResult) partResult {
+	if t.part == t.given || r.result != Illegal || r.stuck == noOperation {
+		return r
+	}
+	r.settled = false
+	for at := t.part.returnIndex(r.stuck); t.given.ops[r.stuck].pending(); at++ {
+		if at == len(t.part.returns) {
+			r.stuck = t.given.returns[len(t.given.returns)-1]
+			break
+		}
+		r.stuck = t.part.returns[at]
+	}
+	return r
 }
 
 // result is the answer that a search of the task gives.

@@ -1,8 +1,13 @@
 package porcupine_test
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
@@ -37,30 +42,122 @@ func TestStaleVersionAmongPending(t *testing.T) {
 	}
 }
 
-// TestMisplacedAgainstOracle compares what the places of operations alone tell with the oracle.
-// Each history is tried with other times too, as it takes long to draw.
-func TestMisplacedAgainstOracle(t *testing.T) {
-	const times = 50
-	w := versionedWorld()
-	m, told := w.withPending(), 0
-	for seed := range cases() / times {
-		r := rand.New(rand.NewPCG(uint64(seed), 77))
-		h := w.history(r, 6)
-		for range times {
-			if porcupine.Paths["order"](m, h) == porcupine.Illegal {
-				told++
-				if oracle(m, h) {
-					t.Fatalf("seed %d: legal, but for the places: %+v", seed, h)
-				}
+// TestManyUnanswered checks histories as an etcd under faults leaves them: 2,900 operations on
+// one key, of which 160 and more never returned, with versions that most answers tell.
+func TestManyUnanswered(t *testing.T) {
+	for seed := range uint64(2) {
+		history := workload.Etcd(workload.Shape{Operations: 2700, Clients: 25, Pending: 300, Seed: seed})
+		options := porcupine.Options{Timeout: time.Minute, Verbose: true, MemoryLimit: 256 << 20}
+		result, _, err := porcupine.CheckOperationsContext(t.Context(), models.KVVersioned, history, options)
+		require.Equal(t, porcupine.Ok, result, "seed %d: %v", seed, err)
+		result, _, err = porcupine.CheckEventsContext(t.Context(), models.KVVersioned, asEvents(history), options)
+		require.Equal(t, porcupine.Ok, result, "seed %d, as events: %v", seed, err)
+
+		wrong := slices.Clone(history)
+		for i := len(wrong) * 4 / 5; result == porcupine.Ok; i++ {
+			out, completed := wrong[i].Output.(models.VersionedOutput)
+			if !completed || out.OK || out.Version == 0 || wrong[i].Input.(models.VersionedInput).Op != models.VersionedCAS {
+				continue
 			}
-			o := &h[r.IntN(len(h))]
-			o.Call = r.Int64N(12)
-			if o.Return != porcupine.Pending {
-				o.Return = o.Call + r.Int64N(6)
+			// A swap that took effect, with the version that a failed one found.
+			wrong[i].Output = models.VersionedOutput{OK: true, Version: out.Version}
+			var info porcupine.LinearizationInfo
+			result, info, err = porcupine.CheckOperationsContext(t.Context(), models.KVVersioned, wrong, options)
+			require.NotEqual(t, porcupine.Unknown, result, "seed %d: %v", seed, err)
+			if result == porcupine.Illegal && seed == 0 {
+				requireWholeExplanation(t, models.KVVersioned, wrong, info)
 			}
 		}
 	}
-	if told < cases()/100 {
-		t.Errorf("the places told of %d of %d histories: too few to tell", told, cases())
+}
+
+// requireWholeExplanation requires an explanation of an illegal history of one partition.
+func requireWholeExplanation(t *testing.T, m porcupine.Model, history []porcupine.Operation, info porcupine.LinearizationInfo) {
+	t.Helper()
+	all := porcupine.Explain(m, info)
+	require.Len(t, all, 1)
+	require.NotEqual(t, porcupine.Pending, history[all[0].Operation].Return)
+	core := pick(history, all[0].Core)
+	require.Equal(t, porcupine.Illegal, porcupine.CheckOperationsTimeout(m, core, time.Minute), "the core: %.2000v", all[0])
+}
+
+// asEvents turns a history whose times differ into events.
+func asEvents(history []porcupine.Operation) []porcupine.Event {
+	type timed struct {
+		at int64
+		porcupine.Event
+	}
+	var all []timed
+	for id, o := range history {
+		all = append(all, timed{o.Call, porcupine.Event{ClientId: o.ClientId, Id: id, Kind: porcupine.CallEvent, Value: o.Input}})
+		if o.Return != porcupine.Pending {
+			all = append(all, timed{o.Return, porcupine.Event{ClientId: o.ClientId, Id: id, Kind: porcupine.ReturnEvent, Value: o.Output}})
+		}
+	}
+	slices.SortFunc(all, func(a, b timed) int { return cmp.Compare(a.at, b.at) })
+	events := make([]porcupine.Event, len(all))
+	for i := range all {
+		events[i] = all[i].Event
+	}
+	return events
+}
+
+// TestVersionedAgainstOracle compares the checker, and what the places of operations alone
+// tell, with the oracle. Each history is tried with other times too, as it takes long to draw.
+func TestVersionedAgainstOracle(t *testing.T) {
+	const times = 50
+	for n, w := range versionedWorlds() {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			m, told, legal, all := w.withPending(), 0, 0, 0
+			for seed := range cases() / 5 / times {
+				r := rand.New(rand.NewPCG(uint64(seed), 77+uint64(n)))
+				h := w.history(r, 7)
+				for range times {
+					all++
+					want := oracle(m, h)
+					if want {
+						legal++
+					}
+					if porcupine.Paths["order"](m, h) == porcupine.Illegal {
+						told++
+						require.False(t, want, "legal, but for the places: seed %d: %+v", seed, h)
+					}
+					require.Equal(t, want, porcupine.Paths["search in depth"](m, h) == porcupine.Ok, "seed %d: %+v", seed, h)
+					require.Equal(t, want, porcupine.CheckOperations(m, h), "seed %d: %+v", seed, h)
+					o := &h[r.IntN(len(h))]
+					o.Call = r.Int64N(12)
+					if o.Return != porcupine.Pending {
+						o.Return = o.Call + r.Int64N(6)
+					}
+				}
+			}
+			require.Greater(t, told, all/200, "the places told of too few histories")
+			require.Greater(t, legal, all/10, "too few histories are legal")
+			require.Less(t, legal, all*9/10, "too few histories are illegal")
+		})
+	}
+}
+
+// TestExpiredWhenTheSearchGoesBack checks a history whose pending swaps cannot take effect
+// after the put of version 3. A search in depth tries the put before the swaps, and has to
+// go back.
+func TestExpiredWhenTheSearchGoesBack(t *testing.T) {
+	swap := models.VersionedInput{Op: models.VersionedCAS, Value: "x", Version: 1}
+	history := []porcupine.Operation{
+		{Input: models.VersionedInput{Op: models.VersionedPut, Value: "a"}, Output: models.VersionedOutput{Version: 1}, Call: 0, Return: 1},
+		{Input: swap, Call: 2, Return: porcupine.Pending},
+		{Input: swap, Call: 2, Return: porcupine.Pending},
+		{Input: models.VersionedInput{Op: models.VersionedScan}, Output: models.VersionedOutput{Scan: map[string]string{"": "x"}}, Call: 2, Return: 10},
+		{Input: models.VersionedInput{Op: models.VersionedPut, Value: "b"}, Output: models.VersionedOutput{Version: 3}, Call: 3, Return: 8},
+	}
+	require.True(t, porcupine.CheckOperations(models.KVStore, history))
+	for name, path := range porcupine.Paths {
+		require.NotEqual(t, porcupine.Illegal, path(models.KVStore, history), name)
+	}
+	history[1].Call, history[2].Call = 9, 9 // after the return of the put
+	require.False(t, porcupine.CheckOperations(models.KVStore, history))
+	for name, path := range porcupine.Paths {
+		require.NotEqual(t, porcupine.Ok, path(models.KVStore, history), name)
 	}
 }

@@ -74,7 +74,7 @@ func newKVVersioned() porcupine.Model {
 		},
 		DescribeOperation: describeVersioned,
 		DescribeState:     func(state any) string { return state.(versioned).String() },
-		Hint:              &porcupine.Hint{Order: versionedOrder},
+		Hint:              &porcupine.Hint{Order: versionedOrder, Expires: versionedExpires, Resolve: resolveVersioned},
 	}
 	m.Partition, m.PartitionEvent = byKey(func(input any) string { return input.(VersionedInput).Key })
 	return m
@@ -110,6 +110,15 @@ func versionedOrder(input, output any) (porcupine.Place, bool) {
 		return porcupine.Place{Sequence: in.Key, Number: 2 * wrote}, true
 	}
 	return porcupine.Place{Sequence: in.Key, Number: 2*found + 1}, true
+}
+
+// versionedExpires places a pending compare-and-swap right after the version that it expects.
+func versionedExpires(input any) (porcupine.Place, bool) {
+	in := input.(VersionedInput)
+	if in.Op != VersionedCAS || in.Version == 0 || in.Version > math.MaxUint64/4 {
+		return porcupine.Place{}, false
+	}
+	return porcupine.Place{Sequence: in.Key, Number: 2*in.Version + 1}, true
 }
 
 // is says whether the key may have the version, and what is known of it then.
@@ -224,7 +233,7 @@ func newKVStore() porcupine.Model {
 		},
 		DescribeOperation: describeVersioned,
 		DescribeState:     describeStore,
-		Hint:              &porcupine.Hint{Order: versionedOrder},
+		Hint:              &porcupine.Hint{Order: versionedOrder, Expires: versionedExpires, Resolve: resolveVersioned},
 	}
 	operations, events := byKey(func(input any) string { return input.(VersionedInput).Key })
 	m.Partition = func(history []porcupine.Operation) [][]porcupine.Operation {

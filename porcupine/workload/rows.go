@@ -64,6 +64,11 @@ func Rows() []Row {
 	versioned := func() []porcupine.Operation { return Versioned(Shape{Operations: 1000, Clients: 25, Seed: 1}) }
 	add("versioned-25-legal", models.KVVersioned, true, versioned)
 	add("versioned-25-stale", models.KVVersioned, false, func() []porcupine.Operation { return staleVersion(versioned()) })
+	etcd := func() []porcupine.Operation {
+		return Etcd(Shape{Operations: 2700, Clients: 25, Pending: 300, Seed: 1})
+	}
+	add("etcd-25-legal", models.KVVersioned, true, etcd)
+	add("etcd-25-stale", models.KVVersioned, false, func() []porcupine.Operation { return staleVersion(etcd()) })
 	add("kv-1M", models.KV, true, func() []porcupine.Operation {
 		return KV(Shape{Operations: 1_000_000, Clients: 50, Keys: 100, Seed: 3}, 1, 1, 0)
 	})

@@ -157,11 +157,27 @@ func CAS(shape Shape, values int) []porcupine.Operation {
 // eighth each of appends, deletes, and compare-and-swaps with a version of late and with
 // some other.
 func Versioned(shape Shape) []porcupine.Operation {
+	return versionedOps(shape, models.VersionedGet, models.VersionedGet, models.VersionedPut, models.VersionedPut,
+		models.VersionedAppend, models.VersionedDelete, models.VersionedCAS, models.VersionedCAS)
+}
+
+// Etcd returns a history of models.KVVersioned as the clients of an etcd under faults record
+// it: of the calls, four in nine are gets, two puts, two compare-and-swaps, and one is a delete. Gets that
+// never returned say nothing, and are left out.
+func Etcd(shape Shape) []porcupine.Operation {
+	history := versionedOps(shape, models.VersionedGet, models.VersionedGet, models.VersionedGet, models.VersionedGet, models.VersionedPut,
+		models.VersionedPut, models.VersionedCAS, models.VersionedCAS, models.VersionedDelete)
+	return slices.DeleteFunc(history, func(o porcupine.Operation) bool {
+		return o.Return == porcupine.Pending && o.Input.(models.VersionedInput).Op == models.VersionedGet
+	})
+}
+
+// versionedOps draws each operation from the given ones.
+func versionedOps(shape Shape, ops ...models.VersionedOp) []porcupine.Operation {
 	var version uint64 // of the newest write, over all keys
 	input := func(r *rand.Rand, client, n int, key string) any {
 		in := models.VersionedInput{Key: key, Value: fmt.Sprintf("x %d %d y", client, n)}
-		in.Op = []models.VersionedOp{models.VersionedGet, models.VersionedGet, models.VersionedPut, models.VersionedPut,
-			models.VersionedAppend, models.VersionedDelete, models.VersionedCAS, models.VersionedCAS}[r.IntN(8)]
+		in.Op = ops[r.IntN(len(ops))]
 		if in.Op == models.VersionedCAS {
 			in.Version = uint64(n*shape.Clients + r.IntN(shape.Clients))
 		}
