@@ -14,7 +14,7 @@ import (
 	"raftlab/internal/httpkv"
 )
 
-// load is clients that write and read.
+// load has the clients that write and read, and their counts.
 type load struct {
 	server  string
 	stop    chan struct{}
@@ -27,9 +27,9 @@ type load struct {
 	wrong    []string
 }
 
-// Run puts the server under load, changes its layout step by step, and writes a
-// line about each step. The error is of a request that failed, or of a key that
-// is not what was written.
+// Run puts the server under load, changes the layout step by step, and writes a line
+// for each step. Run returns an error if a request failed, or if a key does not hold
+// the values that were written.
 func Run(out io.Writer, server string, clients int, span time.Duration) error {
 	if clients < 1 {
 		return fmt.Errorf("%d clients; want at least 1", clients)
@@ -103,7 +103,7 @@ func (l *load) steps(out io.Writer, admin *httpkv.Client, span time.Duration) er
 	return nil
 }
 
-// take returns what there was since the last call.
+// take returns the counts since the last call.
 func (l *load) take() (requests, failed int, slowest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,8 +112,8 @@ func (l *load) take() (requests, failed int, slowest time.Duration) {
 	return requests, failed, slowest
 }
 
-// client writes and reads ten keys in turn, until it is stopped, and compares
-// them in the end.
+// client writes and reads ten keys in turn until the load stops, and then compares
+// the keys with the values written.
 func (l *load) client(number int) {
 	written := make(map[string]string)
 	for n := 0; ; n++ {
@@ -137,7 +137,7 @@ func (l *load) client(number int) {
 
 func (l *load) compare(written map[string]string) {
 	for key, want := range written {
-		// What an earlier run wrote stands before it.
+		// The values of an earlier run may come before.
 		if got, _ := l.request(http.MethodGet, key, ""); !strings.HasSuffix(got, want) {
 			l.mu.Lock()
 			l.wrong = append(l.wrong, key)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv/handler"
 )
@@ -15,17 +17,11 @@ import (
 // No request fails while groups leave and join.
 func TestNoRequestFails(t *testing.T) {
 	c, err := cluster.OpenSharded(t.TempDir(), cluster.Options{Groups: 3, SnapshotBytes: 100000})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	server := httptest.NewServer(handler.New(c, handler.Options{Patience: 20 * time.Second}))
 	var out bytes.Buffer
-	if err := Run(&out, server.URL, 8, 300*time.Millisecond); err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, Run(&out, server.URL, 8, 300*time.Millisecond))
 	t.Logf("\n%s", &out)
 	server.Close()
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, c.Close())
 }

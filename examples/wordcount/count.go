@@ -20,12 +20,12 @@ import (
 	"unicode"
 )
 
-// giveUpAfter is how long one count is tried.
+// giveUpAfter bounds the tries of one request.
 const giveUpAfter = 30 * time.Second
 
-// Count counts the words of text through a server with so many clients, stops the
-// replica that leads when half of them are counted, if it is to, and compares
-// the result with a count without the server.
+// Count counts the words of text through a server, with a number of clients at the
+// same time. With stop, Count stops the leading replica after half of the words.
+// Count compares the result with a count without the server, and returns a report.
 func Count(server, text string, clients int, stop bool) (string, error) {
 	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) })
 	c := &counter{
@@ -84,7 +84,7 @@ func (c *counter) countAll(words []string, clients int) error {
 	for range clients {
 		go func() {
 			var failed error
-			for word := range work { // to the end, so that nobody waits to hand one out
+			for word := range work { // to the end, or the sender of words would wait for ever
 				if failed == nil {
 					failed = c.increment(word)
 				}
@@ -96,7 +96,7 @@ func (c *counter) countAll(words []string, clients int) error {
 		work <- word
 	}
 	close(work)
-	var first error // the others' are likely the same
+	var first error // the errors of the other clients are likely the same
 	for range clients {
 		if err := <-errs; first == nil {
 			first = err
@@ -134,8 +134,8 @@ func (c *counter) increment(word string) error {
 	}
 }
 
-// send makes a request, again and again while the server does not answer or has
-// no leader.
+// send makes a request, and repeats the request while the server does not answer
+// or has no leader.
 func (c *counter) send(method, path, body string, header http.Header) (*http.Response, string, error) {
 	for deadline := time.Now().Add(giveUpAfter); ; time.Sleep(50 * time.Millisecond) {
 		resp, answer, err := c.once(method, path, body, header)
@@ -167,7 +167,7 @@ func (c *counter) once(method, path, body string, header http.Header) (*http.Res
 	return resp, string(answer), err
 }
 
-// stopLeader stops the replica that leads, and returns its number.
+// stopLeader stops the leading replica and returns its number.
 func (c *counter) stopLeader() (int, error) {
 	resp, answer, err := c.send(http.MethodGet, "/v1/status", "", nil)
 	if err != nil {
@@ -214,7 +214,7 @@ func (c *counter) read() (map[string]int, error) {
 	return counts, nil
 }
 
-// compare says where found differs from want.
+// compare returns an error that names a difference between found and want.
 func compare(found, want map[string]int) error {
 	if len(found) != len(want) {
 		return fmt.Errorf("%d words were counted; the text has %d", len(found), len(want))
@@ -232,10 +232,10 @@ func (c *counter) report(counts map[string]int, words, clients, stopped int, too
 	fmt.Fprintf(&out, "%d words, %d different ones, counted by %d clients in %v (%.0f a second)\n",
 		words, len(counts), clients, took.Round(time.Millisecond), float64(words)/took.Seconds())
 	if stopped != 0 {
-		fmt.Fprintf(&out, "replica %d, which led, was stopped in the middle\n", stopped)
+		fmt.Fprintf(&out, "replica %d, the leader, was stopped in the middle\n", stopped)
 	}
-	fmt.Fprintf(&out, "%d writes came too late and were made anew; %d requests were repeated\n", c.conflicts.Load(), c.repeats.Load())
-	fmt.Fprintln(&out, "every count is what a loop over the text gives; the most frequent:")
+	fmt.Fprintf(&out, "%d writes met another version and were made anew; %d requests were repeated\n", c.conflicts.Load(), c.repeats.Load())
+	fmt.Fprintln(&out, "every count is that of a loop over the text; the most frequent:")
 	common := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b))
 	})

@@ -4,43 +4,33 @@ package main
 
 import (
 	"net/http/httptest"
-	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv/handler"
 )
 
-// TestCount counts a real text with 16 clients while the leader is stopped, against
-// the true thing: three replicas on disk, over HTTP.
+// TestCount counts a real text with 16 clients while the leader is stopped, on three
+// replicas on disk, over HTTP.
 func TestCount(t *testing.T) {
 	c, err := cluster.Open(t.TempDir(), cluster.Options{SnapshotBytes: 100000})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	server := httptest.NewServer(handler.New(c, handler.Options{}))
 	report, err := Count(server.URL, text, 16, true)
-	if err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, err)
 	t.Log(report)
-	if !strings.Contains(report, "113 the") || !strings.Contains(report, "which led, was stopped") {
-		t.Errorf("the report lacks the most frequent word, or the replica that was stopped")
-	}
+	require.Contains(t, report, "113 the")
+	require.Contains(t, report, "the leader, was stopped")
 	server.Close()
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, c.Close())
 }
 
 func TestCompare(t *testing.T) {
 	want := map[string]int{"a": 2, "b": 1}
 	for _, found := range []map[string]int{{}, {"a": 2}, {"a": 1, "b": 1}, {"a": 3, "b": 1}, {"a": 2, "c": 1}, {"a": 2, "b": 1, "c": 1}} {
-		if compare(found, want) == nil {
-			t.Errorf("%v was taken for %v", found, want)
-		}
+		require.Error(t, compare(found, want), found)
 	}
-	if err := compare(want, want); err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, compare(want, want))
 }

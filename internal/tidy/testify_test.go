@@ -24,8 +24,6 @@ const (
 // list only shrinks.
 var notConverted = []string{
 	"cmd/raftlab",
-	"examples/rebalance",
-	"examples/wordcount",
 	"internal/cluster",
 	"internal/labapi",
 	"internal/msgpack",
