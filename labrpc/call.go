@@ -196,7 +196,7 @@ func (x *exchange) answer(a answer) {
 		x.answers <- a
 		return
 	}
-	if x.net.tap.Load() == nil {
+	if x.net.taps.Load() == nil {
 		return
 	}
 	if m, err := a.message(); err == nil {
@@ -381,7 +381,12 @@ func (x *exchange) isCut(replies bool) bool {
 }
 
 func (x *exchange) event(kind EventKind, m Message, reason string) {
-	if tap := x.net.tap.Load(); tap != nil {
-		(*tap)(Event{time.Now(), kind, m, reason})
+	taps := x.net.allTaps()
+	if len(taps) == 0 {
+		return
+	}
+	e := Event{time.Now(), kind, m, reason}
+	for _, t := range taps {
+		t.hear(e)
 	}
 }

@@ -198,7 +198,7 @@ func TestTraceTellsEachStep(t *testing.T) {
 				t.Errorf("no %q in\n%s", want, &text)
 			}
 		}
-		rn.SetTap(nil)
+		trace.Stop()
 		n := len(trace.Events())
 		if echo(ends[0], 4); len(trace.Events()) != n {
 			t.Error("the tap is still on")

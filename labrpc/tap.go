@@ -3,6 +3,7 @@ package labrpc
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -38,36 +39,84 @@ func (e Event) String() string {
 	return s
 }
 
-// SetTap makes the network call tap for everything that happens to a message:
-// once when it is sent and once when it is delivered or dropped. Calls come
-// from the goroutines of callers, many at once, without locks held. nil takes
-// the tap off.
-func (rn *Network) SetTap(tap func(Event)) {
-	if tap == nil {
-		rn.tap.Store(nil)
+// A tap is a function that hears of every event.
+type tap struct{ hear func(Event) }
+
+// AddTap makes the network call hear for everything that happens to a message,
+// once when the message is sent and once when it is delivered or dropped. A
+// network may have several taps, which hear of an event in the order in which
+// they were added. Calls come from the goroutines of callers, many at once,
+// without locks held. The function that AddTap returns removes the tap. A call
+// that has begun may still end after that.
+func (rn *Network) AddTap(hear func(Event)) (remove func()) {
+	t := &tap{hear}
+	rn.mu.Lock()
+	defer rn.mu.Unlock()
+	rn.setTaps(append(slices.Clone(rn.allTaps()), t))
+	return func() {
+		rn.mu.Lock()
+		defer rn.mu.Unlock()
+		rn.setTaps(slices.DeleteFunc(slices.Clone(rn.allTaps()), func(have *tap) bool { return have == t }))
+	}
+}
+
+// setTaps replaces the list of taps, which events read without a lock. The
+// caller holds rn.mu.
+func (rn *Network) setTaps(taps []*tap) {
+	if len(taps) == 0 {
+		rn.taps.Store(nil)
 		return
 	}
-	rn.tap.Store(&tap)
+	rn.taps.Store(&taps)
 }
 
-// A Trace keeps the events of a network in the order in which they happened.
+func (rn *Network) allTaps() []*tap {
+	if taps := rn.taps.Load(); taps != nil {
+		return *taps
+	}
+	return nil
+}
+
+// MaxTraceBytes bounds the memory of a Trace: the messages, and some bytes for
+// each event.
+const MaxTraceBytes = 256 << 20
+
+// eventBytes is what a Trace counts for an event without its message.
+const eventBytes = 200
+
+// A Trace keeps the events of a network in the order in which they happened, up
+// to MaxTraceBytes. A Trace counts later events only.
 type Trace struct {
-	mu     sync.Mutex
-	start  time.Time
-	events []Event
+	start time.Time
+	stop  func()
+	limit int // bytes
+
+	mu      sync.Mutex
+	events  []Event
+	bytes   int
+	omitted int
 }
 
-// Record puts a trace on the network's tap. Times are printed as time since
-// this call.
+// Record adds a trace to the network's taps. The trace prints times as time
+// since this call.
 func Record(rn *Network) *Trace {
-	tr := &Trace{start: time.Now()}
-	rn.SetTap(tr.add)
+	tr := &Trace{start: time.Now(), limit: MaxTraceBytes}
+	tr.stop = rn.AddTap(tr.add)
 	return tr
 }
+
+// Stop ends the recording. The events stay.
+func (tr *Trace) Stop() { tr.stop() }
 
 func (tr *Trace) add(e Event) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+	size := eventBytes + len(e.Message.data)
+	if tr.omitted > 0 || tr.bytes+size > tr.limit {
+		tr.omitted++
+		return
+	}
+	tr.bytes += size
 	tr.events = append(tr.events, e)
 }
 
@@ -78,8 +127,16 @@ func (tr *Trace) Events() []Event {
 	return append([]Event(nil), tr.events...)
 }
 
+// Omitted returns the number of events that the trace had no room for.
+func (tr *Trace) Omitted() int {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.omitted
+}
+
 // WriteTo writes the events, one per line: the time since the start, what
-// happened, and to which message.
+// happened, and to which message. The last line counts omitted events if there
+// are any.
 func (tr *Trace) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	for _, e := range tr.Events() {
@@ -88,6 +145,10 @@ func (tr *Trace) WriteTo(w io.Writer) (int64, error) {
 		if err != nil {
 			return total, err
 		}
+	}
+	if omitted := tr.Omitted(); omitted > 0 {
+		n, err := fmt.Fprintf(w, "%d later events exceed %d bytes\n", omitted, tr.limit)
+		return total + int64(n), err
 	}
 	return total, nil
 }

@@ -103,12 +103,12 @@ func (s *store) toggle() {
 // countSteps counts the messages of a move there and a move back.
 func (s *store) countSteps(c *client, d data) int {
 	var messages atomic.Int64
-	s.Net.SetTap(func(e labrpc.Event) {
+	untap := s.Net.AddTap(func(e labrpc.Event) {
 		if e.Kind == labrpc.Delivered {
 			messages.Add(1)
 		}
 	})
-	defer s.Net.SetTap(nil)
+	defer untap()
 	s.toggle()
 	c.verify(s.t, d)
 	s.toggle()
@@ -121,7 +121,7 @@ func (s *store) countSteps(c *client, d data) int {
 func (s *store) crashAt(step int, crash, do func()) {
 	var messages atomic.Int64
 	over := make(chan struct{})
-	s.Net.SetTap(func(e labrpc.Event) {
+	untap := s.Net.AddTap(func(e labrpc.Event) {
 		if e.Kind == labrpc.Delivered && messages.Add(1) == int64(step) {
 			crash()
 			close(over)
@@ -130,7 +130,7 @@ func (s *store) crashAt(step int, crash, do func()) {
 	done := make(chan struct{})
 	go func() { defer close(done); do() }()
 	<-over
-	s.Net.SetTap(nil)
+	untap()
 	s.ctrl.StartAll() // or the change could not be made
 	<-done
 }
@@ -358,7 +358,7 @@ func TestControllerIsNotPolledBusily4B(t *testing.T) {
 		c := s.client()
 		d := c.fill(10, 10)
 		var polls atomic.Int64
-		s.Net.SetTap(func(e labrpc.Event) {
+		s.Net.AddTap(func(e labrpc.Event) {
 			if e.Kind == labrpc.Sent && !e.Message.Reply && e.Message.Method == "ShardCtrler.Await" {
 				polls.Add(1)
 			}

@@ -33,6 +33,7 @@ type Cluster struct {
 	running       sync.WaitGroup
 	next          int // where One looks for a leader first
 	wire          *wire
+	untap         func() // takes the wire off the network
 
 	script sync.Mutex // held while a rule of Direct runs
 
@@ -104,11 +105,8 @@ func New(t testing.TB, n int, options ...Option) *Cluster {
 	for _, option := range options {
 		option(c)
 	}
-	trace := Trace(t)
-	c.Net.SetTap(func(e labrpc.Event) {
-		if trace != nil {
-			trace(e)
-		}
+	Trace(t, c.Net)
+	c.untap = c.Net.AddTap(func(e labrpc.Event) {
 		if err := c.wire.listen(e); err != nil {
 			c.fail("%v", err)
 		}
@@ -148,7 +146,7 @@ func (c *Cluster) Shutdown() {
 	}
 	c.Net.Cleanup()
 	Drain()
-	c.Net.SetTap(nil)
+	c.untap()
 	close(c.done)
 	c.running.Wait()
 }

@@ -69,7 +69,7 @@ func NewService(t testing.TB, n int, launch Launch) *Service {
 		hosts:  make([]*host, n),
 		group:  make([]int, n),
 	}
-	s.Net.SetTap(Trace(t))
+	Trace(t, s.Net)
 	for i := range n {
 		s.hosts[i] = &host{down: true, persister: raft.MakePersister()}
 	}

@@ -13,11 +13,11 @@ import (
 // test's log. go test shows the log of a test that fails, and with -v of each.
 const traceVariable = "RAFTLAB_TRACE"
 
-// Trace returns a tap that logs each event of a network, with the time since this
-// call; nil unless RAFTLAB_TRACE=1.
-func Trace(t testing.TB) func(labrpc.Event) {
+// Trace logs each event of a network, with the time since this call, if
+// RAFTLAB_TRACE=1.
+func Trace(t testing.TB, net *labrpc.Network) {
 	if os.Getenv(traceVariable) != "1" {
-		return nil
+		return
 	}
 	var mu sync.Mutex
 	ended := false
@@ -27,11 +27,11 @@ func Trace(t testing.TB) func(labrpc.Event) {
 		ended = true
 	})
 	start := time.Now()
-	return func(e labrpc.Event) {
+	net.AddTap(func(e labrpc.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !ended { // a message of a goroutine that outlives the test
 			t.Logf("%12v %v", e.Time.Sub(start), e)
 		}
-	}
+	})
 }

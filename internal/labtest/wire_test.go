@@ -70,11 +70,12 @@ func TestWire(t *testing.T) {
 			net := labrpc.MakeNetwork()
 			defer net.Cleanup()
 			w, got := newWire(), ""
-			net.SetTap(func(e labrpc.Event) {
+			net.AddTap(func(e labrpc.Event) {
 				if err := w.listen(e); err != nil && got == "" {
 					got = err.Error()
 				}
 			})
+			defer labrpc.Record(net).Stop() // beside the wire checks
 			for i := range 3 {
 				server := labrpc.MakeServer()
 				server.AddService(labrpc.MakeService(&Raft{test.grants}))

@@ -82,7 +82,7 @@ func New(t testing.TB) *Lab {
 		servers: make(map[string]*server),
 		links:   make(map[string]*link),
 	}
-	lab.Net.SetTap(labtest.Trace(t))
+	labtest.Trace(t, lab.Net)
 	return lab
 }
 
