@@ -49,6 +49,7 @@ type group struct {
 	stateSeg     *segment // has the newest record of the group
 	snapshotSeg  *segment // has the newest record with a snapshot
 	snapshotFile uint64
+	plan         uint64 // last plan of updates that named the group
 	// holes are ranges of the log that have not been found yet, in ascending
 	// order. There are some only while a log is opened.
 	holes []hole

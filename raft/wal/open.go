@@ -37,6 +37,7 @@ func OpenIn(dir Directory, opts Options) (*Store, error) {
 		dir: dir, opts: opts,
 		writing: make(chan struct{}, 1), preparing: make(chan struct{}, 1),
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		tail:   tail{fresh: make(map[node.GroupID]struct{})},
 		index:  index{groups: make(map[node.GroupID]*group)},
 		ready:  make(map[node.GroupID][]readySnapshot),
 		bodies: make(map[uint64]int64),

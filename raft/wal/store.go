@@ -101,6 +101,8 @@ type tail struct {
 	chain    uint32 // checksum of the last batch
 	buf      []byte // the batch that is being written
 	records  []record
+	plans    uint64                    // number of the plan of updates that is being made
+	fresh    map[node.GroupID]struct{} // groups of the plan that are not stored yet
 }
 
 const lockName = "LOCK"
@@ -284,18 +286,35 @@ func (s *Store) plan(updates []node.Update) error {
 	if s.closed {
 		return node.ErrStorageClosed
 	}
-	if err := storekit.CheckUnique(updates); err != nil {
-		return err
-	}
-	s.tail.records = s.tail.records[:0]
+	t := &s.tail
+	t.records = t.records[:0]
+	t.plans++
+	clear(t.fresh)
 	for i := range updates {
+		if !t.isFirst(updates[i].Group, s.index.groups[updates[i].Group]) {
+			return storekit.NamedTwice(updates[i].Group)
+		}
 		r, err := s.planUpdate(&updates[i])
 		if err != nil {
 			return err
 		}
-		s.tail.records = append(s.tail.records, r)
+		t.records = append(t.records, r)
 	}
 	return nil
+}
+
+// isFirst says whether a plan has not named a group before. g is nil if the store
+// does not hold the group. A map of all groups of each plan would cost as much as
+// the rest of the plan.
+func (t *tail) isFirst(id node.GroupID, g *group) bool {
+	if g != nil {
+		first := g.plan != t.plans
+		g.plan = t.plans
+		return first
+	}
+	_, named := t.fresh[id]
+	t.fresh[id] = struct{}{}
+	return !named
 }
 
 var noGroup group

@@ -185,11 +185,16 @@ func CheckUnique(updates []node.Update) error {
 	for i := range updates {
 		id := updates[i].Group
 		if _, twice := seen[id]; twice {
-			return fmt.Errorf("%w: two updates name group %d", node.ErrUpdate, id)
+			return NamedTwice(id)
 		}
 		seen[id] = struct{}{}
 	}
 	return nil
+}
+
+// NamedTwice is the error of a Save in which two updates name a group.
+func NamedTwice(id node.GroupID) error {
+	return fmt.Errorf("%w: two updates name group %d", node.ErrUpdate, id)
 }
 
 // CheckIdentity reports an identity that no storage can have.

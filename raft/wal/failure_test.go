@@ -1,0 +1,460 @@
+package wal_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/internal/testkit"
+	"raftlab/raft/core"
+	"raftlab/raft/memstore"
+	"raftlab/raft/node"
+	"raftlab/raft/wal"
+	"raftlab/raft/wal/simdisk"
+)
+
+// newLog makes a log on a simulated disk.
+func newLog(t *testing.T) (*simdisk.Disk, node.Storage) {
+	t.Helper()
+	disk := simdisk.New()
+	require.NoError(t, wal.CreateIn(disk, smallSegments))
+	return disk, reopen(t, disk)
+}
+
+func reopen(t *testing.T, disk *simdisk.Disk) node.Storage {
+	t.Helper()
+	store, err := openIn(disk, smallSegments)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// put appends an entry of n bytes to a group.
+func put(s node.Storage, id node.GroupID, n int) error {
+	state, err := s.Load(id)
+	if err != nil {
+		return err
+	}
+	e := core.Entry{Index: state.LastIndex + 1, Term: 1, Data: bytes.Repeat([]byte{byte(state.LastIndex)}, n)}
+	return s.Save([]node.Update{{Group: id, HardState: &core.HardState{CurrentTerm: 1}, Entries: []core.Entry{e}}})
+}
+
+// compact writes a snapshot of a group at its log's end and drops the log.
+func compact(t *testing.T, s node.Storage, id node.GroupID) {
+	t.Helper()
+	state, err := s.Load(id)
+	require.NoError(t, err)
+	header, err := writeSnapshot(s, id, node.SnapshotHeader{Index: state.LastIndex, Term: 1, Configuration: []byte("members")}, fmt.Appendf(nil, "up to %d", state.LastIndex))
+	require.NoError(t, err)
+	require.NoError(t, s.Save([]node.Update{{Group: id, Snapshot: &header, CompactTo: header.Index}}))
+}
+
+func TestFullDisk(t *testing.T) {
+	disk, store := newLog(t)
+	require.NoError(t, put(store, 1, 100))
+	disk.SetCapacity(100 << 10)
+	var err error
+	saved := 1
+	for ; saved < 1000; saved++ {
+		if err = put(store, 1, 1000); err != nil {
+			break
+		}
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.Less(t, saved, 110)
+	before := digest(t, store) // reads go on
+	require.ErrorIs(t, put(store, 1, 1000), syscall.ENOSPC, "again")
+	w, err := store.CreateSnapshot(1, node.SnapshotHeader{Index: 1, Term: 1})
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, 200_000))
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	w.Abort()
+	require.Equal(t, before, digest(t, store))
+
+	require.NoError(t, store.Close())
+	store = reopen(t, disk)
+	require.Equal(t, before, digest(t, store), "a log on a full disk opens")
+	disk.SetCapacity(-1)
+	require.NoError(t, put(store, 1, 1000))
+	state, err := store.Load(1)
+	require.NoError(t, err)
+	require.Equal(t, uint64(saved+1), state.LastIndex)
+}
+
+// After a failed sync nothing is acknowledged any more, even if later syncs would
+// succeed. What Open then shows is durable, although the kernel took it for
+// written.
+func TestFailedSync(t *testing.T) {
+	disk, store := newLog(t)
+	require.NoError(t, put(store, 1, 100))
+	before := digest(t, store)
+	broken := errors.New("the disk is broken")
+	disk.FailSync(broken)
+	require.ErrorIs(t, put(store, 1, 100), broken)
+	disk.FailSync(nil)
+	require.ErrorIs(t, put(store, 1, 100), broken)
+	require.ErrorIs(t, store.Remove(1), broken)
+	require.Equal(t, before, digest(t, store), "reads go on")
+	require.NoError(t, store.Close())
+
+	lost := reopen(t, disk.Clone(simdisk.Loss{Writes: simdisk.Lose, Names: simdisk.Lose}))
+	require.Equal(t, before, digest(t, lost))
+
+	store = reopen(t, disk) // the process starts again, and the machine has gone on
+	shown := digest(t, store)
+	require.NotEqual(t, before, shown)
+	lost = reopen(t, disk.Clone(simdisk.Loss{Writes: simdisk.Lose, Names: simdisk.Lose}))
+	require.Equal(t, shown, digest(t, lost))
+}
+
+// A store answers from memory while its disk hangs.
+func TestHangingDisk(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		disk, store := newLog(t)
+		require.NoError(t, put(store, 1, 100))
+		time.Sleep(time.Second) // the janitor has finished
+		disk.Hang()
+		saved := make(chan error)
+		go func() { saved <- put(store, 1, 100) }()
+		time.Sleep(time.Second)
+		state, err := store.Load(1)
+		require.NoError(t, err)
+		require.Equal(t, uint64(1), state.LastIndex)
+		_, err = store.Groups()
+		require.NoError(t, err)
+		require.Positive(t, store.Usage().Log)
+		select {
+		case err := <-saved:
+			t.Fatalf("Save returned %v while the disk hangs", err)
+		default:
+		}
+		disk.Resume()
+		require.NoError(t, <-saved)
+		require.NoError(t, store.Close())
+	})
+}
+
+func TestReadErrors(t *testing.T) {
+	disk, store := newLog(t)
+	for range 50 {
+		require.NoError(t, put(store, 1, 1000))
+	}
+	disk.FailRead(func(string, int64, int) error { return syscall.EIO })
+	_, err := store.Entries(1, 3, 5, 1000)
+	require.ErrorIs(t, err, syscall.EIO)
+	require.NotErrorIs(t, err, node.ErrDamaged)
+	disk.FailRead(nil)
+	_, err = store.Entries(1, 3, 5, 1000)
+	require.NoError(t, err)
+	require.NoError(t, store.Close())
+	disk.FailRead(func(name string, _ int64, n int) error {
+		if n > 4096 {
+			return syscall.EIO
+		}
+		return nil
+	})
+	_, err = openIn(disk, smallSegments)
+	require.ErrorIs(t, err, syscall.EIO, "what cannot be read is not taken for the end of the log")
+	disk.FailRead(nil)
+	store = reopen(t, disk)
+	state, err := store.Load(1)
+	require.NoError(t, err)
+	require.Equal(t, uint64(50), state.LastIndex)
+}
+
+// fullLog makes a log of several segments with two groups, and returns the disk after
+// the close.
+func fullLog(t *testing.T) *simdisk.Disk {
+	disk, store := newLog(t)
+	for i := range 60 {
+		require.NoError(t, put(store, node.GroupID(1+i%2), 1000))
+	}
+	compact(t, store, 2)
+	require.NoError(t, put(store, 1, 1000))
+	require.NoError(t, store.Close())
+	return disk
+}
+
+func segmentsOf(t *testing.T, disk *simdisk.Disk) []string {
+	names, err := disk.List()
+	require.NoError(t, err)
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".wal") })
+}
+
+func flip(b []byte) { b[0] ^= 0x40 }
+
+// One bit that changed anywhere in the log's records is found, and the place is
+// named. A log that was closed has no interrupted write at its end.
+func TestDamageIsRefused(t *testing.T) {
+	disk := fullLog(t)
+	kept := simdisk.Loss{Writes: simdisk.Keep, Names: simdisk.Keep}
+	segments := segmentsOf(t, disk)
+	require.Greater(t, len(segments), 3)
+	store := reopen(t, disk.Clone(kept))
+	want := digest(t, store)
+	r := testkit.Rand(t)
+	refused := 0
+	for range 400 {
+		damaged := disk.Clone(kept)
+		name := segments[r.IntN(len(segments))]
+		offset := r.Int64N(smallSegments.SegmentBytes)
+		damaged.Damage(name, offset, flip)
+		store, err := openIn(damaged, smallSegments)
+		if err != nil {
+			require.ErrorIs(t, err, node.ErrDamaged)
+			require.Contains(t, err.Error(), name)
+			require.Contains(t, err.Error(), "offset")
+			refused++
+			continue
+		}
+		require.Equal(t, want, digest(t, store), "%s, offset %d", name, offset) // padding, or not used
+		require.NoError(t, store.Close())
+	}
+	require.Greater(t, refused, 100)
+}
+
+func TestMissingAndForeignFilesAreRefused(t *testing.T) {
+	full := fullLog(t)
+	kept := simdisk.Loss{Writes: simdisk.Keep, Names: simdisk.Keep}
+	other, store := newLog(t)
+	for range 60 {
+		require.NoError(t, put(store, 1, 1000))
+	}
+	require.NoError(t, store.Close())
+	segments := segmentsOf(t, full)
+	names, err := full.List()
+	require.NoError(t, err)
+	snapshot := names[slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, ".snap") })]
+	for name, spoil := range map[string]func(d *simdisk.Disk) error{
+		"no first segment":  func(d *simdisk.Disk) error { return d.Remove(segments[0]) },
+		"no second segment": func(d *simdisk.Disk) error { return d.Remove(segments[1]) },
+		"no segment": func(d *simdisk.Disk) error {
+			for _, name := range segments {
+				if err := d.Remove(name); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"segments in each other's place":       func(d *simdisk.Disk) error { return d.Rename(segments[1], segments[2]) },
+		"a segment of another log of the host": func(d *simdisk.Disk) error { return copyFile(other, d, segments[1]) },
+		"no snapshot":                          func(d *simdisk.Disk) error { return d.Remove(snapshot) },
+		"a snapshot's footer": func(d *simdisk.Disk) error {
+			f, err := d.Open(snapshot)
+			if err != nil {
+				return err
+			}
+			size, err := f.Size()
+			d.Damage(snapshot, size-20, flip)
+			return errors.Join(err, f.Close())
+		},
+		"the lock file": func(d *simdisk.Disk) error { d.Damage("LOCK", 12, flip); return nil },
+	} {
+		disk := full.Clone(kept)
+		require.NoError(t, spoil(disk), name)
+		_, err := openIn(disk, smallSegments)
+		require.ErrorIs(t, err, node.ErrDamaged, name)
+	}
+
+	stranger := smallSegments
+	stranger.Identity.Host = 9
+	foreign := simdisk.New()
+	require.NoError(t, wal.CreateIn(foreign, stranger))
+	disk := full.Clone(kept)
+	require.NoError(t, copyFile(foreign, disk, segments[0]))
+	_, err = openIn(disk, smallSegments)
+	require.ErrorIs(t, err, node.ErrStranger, "a segment of another host")
+	_, err = openIn(full.Clone(kept), stranger)
+	require.ErrorIs(t, err, node.ErrStranger)
+}
+
+// copyFile puts a file of one disk in the place of one of another disk.
+func copyFile(from, to *simdisk.Disk, name string) error {
+	source, err := from.Open(name)
+	if err != nil {
+		return err
+	}
+	size, err := source.Size()
+	if err != nil {
+		return err
+	}
+	data := make([]byte, size)
+	if _, err := source.ReadAt(data, 0); err != nil {
+		return err
+	}
+	to.Damage(name, 0, func(b []byte) { copy(b, data) })
+	return errors.Join(source.Close(), nil)
+}
+
+// Damage that is done while a log is open is found by the reads.
+func TestDamageIsFoundByReads(t *testing.T) {
+	disk, store := newLog(t)
+	for range 60 {
+		require.NoError(t, put(store, 1, 1000))
+	}
+	disk.Damage(segmentsOf(t, disk)[0], 8000, flip)
+	_, err := store.Entries(1, 1, 60, 1<<20)
+	require.ErrorIs(t, err, node.ErrDamaged)
+	require.Contains(t, err.Error(), "0000000000000001.wal, offset")
+	_, err = store.Entries(1, 40, 60, 1<<20)
+	require.NoError(t, err)
+
+	header, err := writeSnapshot(store, 1, node.SnapshotHeader{Index: 5, Term: 1}, make([]byte, 200_000))
+	require.NoError(t, err)
+	require.NoError(t, store.Save([]node.Update{{Group: 1, Snapshot: &header}}))
+	disk.Damage("0000000000000001.snap", 150_000, flip)
+	r, err := store.OpenSnapshot(1)
+	require.NoError(t, err)
+	part := make([]byte, 1000)
+	_, err = r.ReadAt(part, 10)
+	require.NoError(t, err)
+	n, err := io.Copy(io.Discard, io.NewSectionReader(r, 0, 200_000))
+	require.ErrorIs(t, err, node.ErrDamaged)
+	require.LessOrEqual(t, n, int64(150_000))
+	require.NoError(t, r.Close())
+}
+
+// A group that is idle does not keep the log of a busy one.
+func TestIdleGroupsDoNotPinSegments(t *testing.T) {
+	disk, store := newLog(t)
+	for id := node.GroupID(2); id < 40; id++ {
+		for range 3 {
+			require.NoError(t, put(store, id, 50))
+		}
+	}
+	compact(t, store, 3)
+	idle := map[node.GroupID]node.State{}
+	for id := node.GroupID(2); id < 40; id++ {
+		state, err := store.Load(id)
+		require.NoError(t, err)
+		idle[id] = state
+	}
+	largest := int64(0)
+	for range 60 {
+		for range 20 {
+			require.NoError(t, put(store, 1, 1000))
+		}
+		compact(t, store, 1)
+		largest = max(largest, store.Usage().Log)
+	}
+	testkit.WaitFor(t, 10*time.Second, "a log of a few segments", func() bool {
+		require.NoError(t, put(store, 1, 10))
+		return store.Usage().Log <= 8*smallSegments.SegmentBytes
+	})
+	t.Logf("1.2 MB written; the log occupied up to %d KiB", largest>>10)
+	for range 2 {
+		for id, want := range idle {
+			state, err := store.Load(id)
+			require.NoError(t, err)
+			require.Equal(t, want, state)
+			if state.LastIndex > state.CompactedIndex {
+				entries, err := store.Entries(id, 1, 3, 1000)
+				require.NoError(t, err)
+				require.Len(t, entries, 3)
+			}
+		}
+		require.NoError(t, store.Close())
+		store = reopen(t, disk)
+	}
+	require.Greater(t, segmentsOf(t, disk)[0], "0000000000000010.wal", "the first segments are gone")
+}
+
+// A batch may be larger than a segment.
+func TestLargeBatch(t *testing.T) {
+	disk, store := newLog(t)
+	for _, n := range []int{10, 100_000, 5, 300_000, 16 << 10, 12 << 10} {
+		require.NoError(t, put(store, 1, n))
+	}
+	want := digest(t, store)
+	require.NoError(t, store.Close())
+	store = reopen(t, disk)
+	require.Equal(t, want, digest(t, store))
+	compact(t, store, 1)
+	for range 40 {
+		require.NoError(t, put(store, 1, 1000))
+	}
+	compact(t, store, 1)
+	testkit.WaitFor(t, 10*time.Second, "the large segments to go", func() bool {
+		require.NoError(t, put(store, 1, 10))
+		return store.Usage().Log <= 8*smallSegments.SegmentBytes
+	})
+}
+
+// Many operations with segments that are used again and again, compared with a model.
+func TestLongRun(t *testing.T) {
+	w := &workload{t: t, rand: testkit.Rand(t), disk: simdisk.New(), model: memstore.New(smallSegments.Identity)}
+	require.NoError(t, wal.CreateIn(w.disk, smallSegments))
+	w.open()
+	for range 20 * testkit.SoakFactor() {
+		w.run(150)
+		require.Equal(t, digest(t, w.model), digest(t, w.store))
+		require.NoError(t, w.store.Close())
+		w.disk = w.disk.Crash(simdisk.Loss{Writes: simdisk.Lose, Names: simdisk.Lose, Rand: w.rand})
+		w.open()
+	}
+	require.NoError(t, w.store.Close())
+}
+
+func TestOptions(t *testing.T) {
+	for name, opts := range map[string]wal.Options{
+		"no identity":    {},
+		"no host":        {Identity: node.Identity{Cluster: "c"}},
+		"long name":      {Identity: node.Identity{Cluster: strings.Repeat("c", 256), Host: 1}},
+		"small segments": {Identity: smallSegments.Identity, SegmentBytes: 1000},
+		"large segments": {Identity: smallSegments.Identity, SegmentBytes: 2 << 30},
+		"negative":       {Identity: smallSegments.Identity, SegmentBytes: -1},
+	} {
+		disk := simdisk.New()
+		require.Error(t, wal.CreateIn(disk, opts), name)
+		names, err := disk.List()
+		require.NoError(t, err)
+		require.Empty(t, names, name)
+	}
+}
+
+func TestCreateAndOpenTwice(t *testing.T) {
+	disk := simdisk.New()
+	_, err := wal.OpenIn(disk, smallSegments)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoError(t, wal.CreateIn(disk, smallSegments))
+	require.ErrorIs(t, wal.CreateIn(disk, smallSegments), fs.ErrExist)
+	store := reopen(t, disk)
+	_, err = wal.OpenIn(disk, smallSegments)
+	require.ErrorIs(t, err, node.ErrInUse)
+	require.NoError(t, put(store, 1, 10))
+	require.NoError(t, store.Close())
+	require.NoError(t, disk.Remove("LOCK"))
+	require.ErrorIs(t, wal.CreateIn(disk, smallSegments), fs.ErrExist, "a log without its LOCK is not overwritten")
+}
+
+// A log opens with another segment size than before.
+func TestOtherSegmentSize(t *testing.T) {
+	disk, store := newLog(t)
+	opts := smallSegments
+	for i := range 6 {
+		for range 30 {
+			require.NoError(t, put(store, 1, 1000))
+		}
+		if i%2 == 1 {
+			compact(t, store, 1)
+		}
+		want := digest(t, store)
+		require.NoError(t, store.Close())
+		opts.SegmentBytes = smallSegments.SegmentBytes * int64(1+rand.IntN(3))
+		var err error
+		store, err = openIn(disk, opts)
+		require.NoError(t, err)
+		require.Equal(t, want, digest(t, store))
+	}
+	require.NoError(t, store.Close())
+}
