@@ -26,13 +26,11 @@ var notConverted = []string{
 	"cmd/raftlab",
 	"internal/cluster",
 	"internal/labapi",
-	"internal/msgpack",
 	"kv",
 	"kvraft",
 	"labgob",
 	"labrpc",
 	"porcupine",
-	"porcupine/history",
 	"raft",
 	"raft/boltstore",
 	"rsm",
@@ -140,6 +138,8 @@ func (c *checkInspector) walk(root ast.Node, elsewhere bool) {
 		case *ast.GoStmt:
 			c.walk(n.Call, true)
 			return false
+		case *ast.ForStmt, *ast.RangeStmt:
+			return !measured(n)
 		case *ast.IfStmt:
 			if method, ok := bareCheck(n); ok && !elsewhere {
 				c.report(n, "a bare if err != nil { t.%s(err) }: write require.NoError(t, err)", method)
@@ -147,6 +147,24 @@ func (c *checkInspector) walk(root ast.Node, elsewhere bool) {
 		}
 		return true
 	})
+}
+
+// measured reports whether a loop is the measured one of a benchmark, for b.Loop()
+// or for range b.N. require would be a part of the figure there.
+func measured(loop ast.Node) bool {
+	switch loop := loop.(type) {
+	case *ast.ForStmt:
+		call, ok := loop.Cond.(*ast.CallExpr)
+		return ok && isSelector(call.Fun, "Loop")
+	case *ast.RangeStmt:
+		return isSelector(loop.X, "N")
+	}
+	return false
+}
+
+func isSelector(e ast.Expr, name string) bool {
+	sel, ok := e.(*ast.SelectorExpr)
+	return ok && sel.Sel.Name == name
 }
 
 // walkArguments inspects a call that runs its function in another goroutine.
@@ -228,6 +246,9 @@ func TestInspectChecksFindsProblems(t *testing.T) {
 		{"a message", "a_test.go", head + "if err != nil { t.Fatalf(\"put: %v\", err) }\n}\n", 0},
 		{"a goroutine's error", "a_test.go", head + "go func() { if err != nil { t.Error(err) } }()\n}\n", 0},
 		{"a group's error", "a_test.go", head + "wg.Go(func() { if err != nil { t.Error(err) } })\n}\n", 0},
+		{"a benchmark's loop", "a_test.go", head + "for b.Loop() { if err != nil { b.Fatal(err) } }\n}\n", 0},
+		{"a benchmark's N", "a_test.go", head + "for range b.N { if err != nil { b.Fatal(err) } }\n}\n", 0},
+		{"another loop", "a_test.go", head + "for range n { if err != nil { b.Fatal(err) } }\n}\n", 1},
 		{"a suite's fatal", "raft/suite_2a_test.go", "package p\n\nfunc f() {\nif err != nil { t.Fatal(err) }\n}\n", 0},
 	} {
 		require.Len(t, inspectChecks(tt.path, []byte(tt.src)), tt.want, tt.name)

@@ -287,7 +287,5 @@ func checkGoesOn(t *testing.T, disk *simdisk.Disk, store node.Storage, loss simd
 	if got := digest(t, again); got != want {
 		t.Errorf("the second recovery has\n%s\nwant\n%s", got, want)
 	}
-	if err := again.Close(); err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, again.Close())
 }
