@@ -252,9 +252,9 @@ func (c *Core) Ready() Ready {
 		Chunks:    c.chunks,
 		AfterSave: c.afterSave,
 	}
-	if hs := (HardState{c.currentTerm, c.votedFor}); hs != c.savedState {
-		rd.HardState = &hs
-		c.savedState = hs
+	if (HardState{c.currentTerm, c.votedFor}) != c.savedState {
+		rd.HardState = &HardState{c.currentTerm, c.votedFor} // allocated only here
+		c.savedState = *rd.HardState
 	}
 	if c.restoring != nil && !c.restoringSaved {
 		rd.Snapshot = c.restoring

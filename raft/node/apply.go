@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftlab/raft/core"
@@ -24,16 +25,22 @@ type applyJob struct {
 // jobs in; a goroutine of the host's applying pool takes them out.
 type applier struct {
 	mu      sync.Mutex
-	jobs    []applyJob
+	jobs    queue[applyJob]
 	bytes   int  // of the jobs and of the one under way
 	running bool // a goroutine works on the jobs
 	full    bool // the core waits for room
 	closed  bool
+	quick   atomic.Bool // the last calls of Apply took less than quickApply on average
 
 	// Only the goroutine that works on the jobs touches these.
 	commands []Command
 	owners   []*proposal
+	average  time.Duration // of a call of Apply
 }
+
+// quickApply is the time that a proposer spends on the state machine in place of
+// the goroutines that are there for it.
+const quickApply = 10 * time.Microsecond
 
 // handOutCommitted moves what is committed from the core to the applier.
 func (n *Node) handOutCommitted() {
@@ -68,7 +75,7 @@ func (n *Node) handOutCommitted() {
 func (n *Node) claim(first uint64, count int) []*proposal {
 	var claimed []*proposal
 	for i := range count {
-		p := n.pending.take(first + uint64(i))
+		p := n.takePending(first + uint64(i))
 		if p == nil {
 			continue
 		}
@@ -97,14 +104,14 @@ func (n *Node) addApplyJob(job applyJob) {
 		n.abandon(job)
 		return
 	}
-	a.jobs = append(a.jobs, job)
+	a.jobs.push(job)
 	a.bytes += job.bytes
 	start := !a.running
 	a.running = true
 	a.mu.Unlock()
 	if start {
 		n.ended.Add(1) // until there is nothing more to apply
-		n.host.appliers.add((*applyTask)(n))
+		n.applies = true
 	}
 }
 
@@ -142,14 +149,9 @@ func (n *Node) nextApplyJob(done applyJob) (applyJob, bool) {
 		a.full = false
 	}
 	var job applyJob
-	ok := len(a.jobs) > 0 && !a.closed
+	ok := a.jobs.len() > 0 && !a.closed
 	if ok {
-		job = a.jobs[0]
-		a.jobs[0] = applyJob{}
-		a.jobs = a.jobs[1:]
-		if len(a.jobs) == 0 {
-			a.jobs = nil
-		}
+		job = a.jobs.pop()
 	} else {
 		a.running = false
 	}
@@ -223,7 +225,10 @@ func (n *Node) applyEntries(job applyJob) error {
 		if err := guard("Apply", func() error { n.machine.Apply(commands); return nil }); err != nil {
 			return err
 		}
-		n.stats.applies.observe(time.Since(begun))
+		took := time.Since(begun)
+		a.average += (took - a.average) / 8
+		a.quick.Store(a.average < quickApply)
+		n.stats.applies.observe(took)
 		n.stats.applied.Add(int64(len(commands)))
 	}
 	n.settleAll(commands, owners)
@@ -234,13 +239,6 @@ func (n *Node) applyEntries(job applyJob) error {
 	n.applied.advance(job.entries[len(job.entries)-1].Index)
 	n.maybeSnapshot(job)
 	return nil
-}
-
-func keep[T any](s []T) []T {
-	if cap(s) > maxKept {
-		return nil
-	}
-	return s[:0]
 }
 
 func (n *Node) settleAll(commands []Command, owners []*proposal) {
@@ -280,8 +278,10 @@ func (n *Node) closeApplier() {
 	a := &n.applier
 	a.mu.Lock()
 	a.closed = true
-	jobs := a.jobs
-	a.jobs = nil
+	var jobs []applyJob
+	for a.jobs.len() > 0 {
+		jobs = append(jobs, a.jobs.pop())
+	}
 	a.mu.Unlock()
 	for _, job := range jobs {
 		n.abandon(job)

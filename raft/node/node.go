@@ -47,8 +47,10 @@ type Node struct {
 	core         *core.Core
 	current      inbox
 	batches      batcher
-	pending      pendingProposals
-	saving       *save           // under way
+	pending      queue[*proposal] // those with a place in the log
+	saving       *save            // under way: &save, or nil
+	save         save
+	applies      bool            // the applier has been given work and no goroutine
 	snapshotMark *SnapshotHeader // a snapshot of its own, to be named in the log
 	incoming     incomingSnapshot
 	outgoing     map[core.NodeID]*outgoingSnapshot
@@ -235,9 +237,7 @@ func (n *Node) publish() {
 	now := &standing{state: st.State, term: st.CurrentTerm, leader: st.Leader, address: n.members[st.Leader]}
 	n.standing.Store(now)
 	if was.leads(n.id) && (!now.leads(n.id) || was.term != now.term) {
-		for _, p := range n.pending.takeAll() {
-			n.settle(p, Result{}, errLeadershipLost)
-		}
+		n.failPending(errLeadershipLost)
 	}
 	n.log.Info("standing", "term", now.term, "state", now.state.String(), "leader", uint64(now.leader))
 	n.host.events.add(Event{Kind: RoleChanged, Group: n.cfg.Group, State: now.state, Term: now.term, Peer: now.leader})
@@ -279,8 +279,8 @@ func (n *Node) stop(reason error) {
 	}
 	n.room.close()
 	close(n.done)
-	if free {
-		n.work(1)
+	if free && n.work(1) {
+		n.host.appliers.add((*applyTask)(n))
 	}
 	n.closeApplier()
 }
@@ -299,9 +299,7 @@ func (n *Node) clean() {
 	for _, p := range left.proposals {
 		n.settle(p, Result{}, errRefusedStopped)
 	}
-	for _, p := range n.pending.takeAll() {
-		n.settle(p, Result{}, errUnknownStopped)
-	}
+	n.failPending(errUnknownStopped)
 	for _, r := range left.reads {
 		r.settle(0, ErrStopped)
 	}

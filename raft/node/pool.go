@@ -11,7 +11,7 @@ type pool struct {
 
 	mu     sync.Mutex
 	waits  sync.Cond // on mu: a task has come, or the pool is closed
-	tasks  []task
+	tasks  queue[task]
 	closed bool
 }
 
@@ -31,7 +31,7 @@ func (p *pool) add(t task) {
 	if p.closed {
 		return
 	}
-	p.tasks = append(p.tasks, t)
+	p.tasks.push(t)
 	p.waits.Signal()
 }
 
@@ -49,23 +49,20 @@ func (p *pool) work() {
 func (p *pool) next() task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.tasks) == 0 && !p.closed {
+	for p.tasks.len() == 0 && !p.closed {
 		p.waits.Wait()
 	}
 	if p.closed {
 		return nil
 	}
-	t := p.tasks[0]
-	p.tasks[0] = nil
-	p.tasks = p.tasks[1:]
-	return t
+	return p.tasks.pop()
 }
 
 // close drops the tasks that have not begun and waits for the others.
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	p.tasks = nil
+	p.tasks = queue[task]{}
 	p.waits.Broadcast()
 	p.mu.Unlock()
 	p.running.Wait()

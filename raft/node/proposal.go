@@ -130,43 +130,23 @@ func (n *Node) enqueue(p *proposal) error {
 	if n.room.crowded() {
 		n.unlockAndSchedule()
 	} else {
-		n.unlockAndRun(inlineRounds)
+		n.unlockAndRunAll()
 	}
 	return nil
 }
 
-// pendingProposals are the proposals that have a place in the log, in its order.
-type pendingProposals struct {
-	queue []*proposal
-	first int // queue[:first] is nil
-}
-
-func (q *pendingProposals) push(p *proposal) {
-	if q.first == len(q.queue) {
-		q.queue, q.first = q.queue[:0], 0
-	}
-	q.queue = append(q.queue, p)
-}
-
-// take removes and returns the proposal at an index, or returns nil if there is
-// none.
-func (q *pendingProposals) take(index uint64) *proposal {
-	if q.first == len(q.queue) || q.queue[q.first].index != index {
+// takePending removes and returns the proposal whose entry is at index, or
+// returns nil if there is none. The pending proposals are in the log's order.
+func (n *Node) takePending(index uint64) *proposal {
+	if n.pending.len() == 0 || (*n.pending.front()).index != index {
 		return nil
 	}
-	p := q.queue[q.first]
-	q.queue[q.first] = nil
-	q.first++
-	if q.first > 1024 && 2*q.first > len(q.queue) {
-		q.queue = append(q.queue[:0], q.queue[q.first:]...)
-		q.first = 0
-	}
-	return p
+	return n.pending.pop()
 }
 
-// takeAll removes and returns all proposals.
-func (q *pendingProposals) takeAll() []*proposal {
-	all := q.queue[q.first:]
-	*q = pendingProposals{}
-	return all
+// failPending ends all proposals that have a place in the log.
+func (n *Node) failPending(err error) {
+	for n.pending.len() > 0 {
+		n.settle(n.pending.pop(), Result{}, err)
+	}
 }

@@ -30,22 +30,13 @@ func (in *inbox) empty() bool {
 		in.ticks == 0 && in.saved == nil && !in.wake
 }
 
-// maxKept bounds the slices that an inbox keeps for its next use.
-const maxKept = 4096
-
 // reset empties the inbox and keeps its memory.
 func (in *inbox) reset() {
 	clear(in.proposals)
 	clear(in.messages)
 	clear(in.reads)
 	clear(in.calls)
-	*in = inbox{proposals: in.proposals[:0], messages: in.messages[:0], reads: in.reads[:0], calls: in.calls[:0]}
-	if cap(in.proposals) > maxKept {
-		in.proposals = nil
-	}
-	if cap(in.messages) > maxKept {
-		in.messages = nil
-	}
+	*in = inbox{proposals: keep(in.proposals), messages: keep(in.messages), reads: keep(in.reads), calls: keep(in.calls)}
 }
 
 // The core of a group runs on one goroutine at a time, which holds the group's
@@ -59,8 +50,23 @@ func (n *Node) unlockAndRun(rounds int) {
 	free := !n.running
 	n.running = true
 	n.mu.Unlock()
-	if free {
-		n.work(rounds)
+	if free && n.work(rounds) {
+		n.host.appliers.add((*applyTask)(n))
+	}
+}
+
+// unlockAndRunAll is unlockAndRun for a proposer, who also runs the state machine
+// if that is quick: the proposer waits for the result anyway.
+func (n *Node) unlockAndRunAll() {
+	free := !n.running
+	n.running = true
+	n.mu.Unlock()
+	switch {
+	case !free || !n.work(inlineRounds):
+	case n.applier.quick.Load():
+		(*applyTask)(n).run()
+	default:
+		n.host.appliers.add((*applyTask)(n))
 	}
 }
 
@@ -105,12 +111,15 @@ func (t *coreTask) run() {
 	if n.room.crowded() {
 		runtime.Gosched() // let the proposers that are about to run add their commands
 	}
-	n.work(workerRounds)
+	if n.work(workerRounds) {
+		n.host.appliers.add((*applyTask)(n))
+	}
 }
 
 // work runs the core until the inbox is empty, or for some rounds. The caller
-// has the baton, and has handed it on when work returns.
-func (n *Node) work(rounds int) {
+// has the baton, and has handed it on when work returns. If work returns true, the
+// caller has something to apply, as an applyTask.
+func (n *Node) work(rounds int) (applies bool) {
 	for range rounds {
 		n.mu.Lock()
 		if n.closed {
@@ -119,19 +128,24 @@ func (n *Node) work(rounds int) {
 			n.mu.Lock()
 			n.running = false
 			n.mu.Unlock()
-			return
+			return applies
 		}
 		if n.inbox.empty() {
 			n.running = false
 			n.mu.Unlock()
-			return
+			return applies
 		}
 		n.inbox, n.current = n.current, n.inbox
 		n.mu.Unlock()
 		n.process(&n.current)
 		n.current.reset()
+		if n.applies {
+			n.applies = false
+			applies = true
+		}
 	}
 	n.host.workers.add((*coreTask)(n))
+	return applies
 }
 
 // process takes in what has come, and does what the core wants done.
@@ -205,7 +219,8 @@ func (n *Node) step() bool {
 		return true
 	}
 	n.snapshotMark = nil
-	n.saving = &save{node: n, ready: rd, mark: mark}
+	n.saving = &n.save // free, since no save is under way
+	*n.saving = save{node: n, ready: rd, mark: mark}
 	switch {
 	case len(rd.Chunks) > 0:
 		n.ended.Add(1)

@@ -15,6 +15,7 @@ type save struct {
 	ready  core.Ready
 	mark   *SnapshotHeader // a snapshot of the member's own, to be named in the log
 	update Update
+	alone  [1]Update // the update as a slice
 	// damaged: the checksum of the snapshot that the leader's chunks make is wrong.
 	damaged bool
 }
@@ -124,7 +125,7 @@ func (s *save) done(inline bool) {
 	n.mu.Lock()
 	n.inbox.saved = s
 	if inline {
-		n.unlockAndRun(1)
+		n.unlockAndRun(inlineRounds)
 	} else {
 		n.unlockAndSchedule()
 	}
@@ -149,7 +150,8 @@ func (s *saver) next(items []*save) []*save {
 // saveNow saves to a volatile storage. It reports false if the host has failed.
 func (s *saver) saveNow(item *save) bool {
 	item.prepare()
-	if err := s.host.storage.Save([]Update{item.update}); err != nil {
+	item.alone[0] = item.update
+	if err := s.host.storage.Save(item.alone[:]); err != nil {
 		s.host.fail(fmt.Errorf("raft: saving: %w", err))
 		return false
 	}
