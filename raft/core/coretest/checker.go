@@ -21,7 +21,8 @@ type checker struct {
 	spoken    map[core.NodeID]uint64  // highest term that a server has spoken of
 	onDisk    map[core.NodeID]core.HardState
 
-	answered, failed int // reads
+	excluded         map[core.NodeID]bool // servers that a committed configuration leaves out
+	answered, failed int                  // reads
 }
 
 type entryID struct{ index, term uint64 }
@@ -71,6 +72,8 @@ func newChecker(c *Cluster) *checker {
 		votes:   map[voteKey]core.NodeID{},
 		spoken:  map[core.NodeID]uint64{},
 		onDisk:  map[core.NodeID]core.HardState{},
+
+		excluded: map[core.NodeID]bool{},
 	}
 }
 
@@ -261,6 +264,7 @@ func (k *checker) commit(e core.Entry, before, v view) {
 	if err != nil {
 		k.fail("server %d commits %d/%d, which is %v", st.ID, e.Index, e.Term, err)
 	}
+	k.exclude(e)
 	rec := commitRecord{term: e.Term, inTerm: st.CurrentTerm}
 	k.committed = append(k.committed, rec)
 	for term, leader := range k.leaders {

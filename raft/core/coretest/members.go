@@ -41,7 +41,7 @@ func (k *checker) checkConfiguration(v view) {
 	if pending > 1 && v.status.State == core.Leader {
 		k.fail("leader %d of term %d has %d uncommitted configurations", v.status.ID, v.status.CurrentTerm, pending)
 	}
-	if v.status.Removed && !k.excluded(v.status.ID) {
+	if v.status.Removed && !k.excluded[v.status.ID] {
 		k.fail("server %d believes that it is removed; no committed configuration is without it", v.status.ID)
 	}
 }
@@ -55,26 +55,20 @@ func lastConfiguration(entries []core.Entry) uint64 {
 	return 0
 }
 
-// excluded says whether some server has committed a configuration without id.
-func (k *checker) excluded(id core.NodeID) bool {
-	for _, other := range k.cluster.ids {
-		s := k.cluster.servers[other]
-		known := []core.Configuration{s.disk.Snapshot.Configuration}
-		for _, e := range s.disk.Entries {
-			if e.Type == core.ConfigurationEntry && e.Index <= uint64(len(k.committed)) && k.committed[e.Index-1].term == e.Term {
-				cfg, _ := core.DecodeConfiguration(e.Data)
-				known = append(known, cfg)
-			}
-		}
-		if s.core != nil {
-			cfg, _ := s.core.CommittedConfiguration()
-			known = append(known, cfg)
-		}
-		if slices.ContainsFunc(known, func(cfg core.Configuration) bool { return !cfg.IsZero() && !cfg.Contains(id) }) {
-			return true
+// exclude notes which servers a committed configuration leaves out.
+func (k *checker) exclude(e core.Entry) {
+	if e.Type != core.ConfigurationEntry {
+		return
+	}
+	cfg, err := core.DecodeConfiguration(e.Data)
+	if err != nil {
+		k.fail("entry %d/%d is committed: %v", e.Index, e.Term, err)
+	}
+	for _, id := range k.cluster.ids {
+		if !cfg.Contains(id) {
+			k.excluded[id] = true
 		}
 	}
-	return false
 }
 
 // checkVotes: a leader has the votes of a majority of its voters, and in a joint
