@@ -223,6 +223,73 @@ func TestSliceIsBounded(t *testing.T) {
 	}
 }
 
+// A log with a bound on memory answers as one without, whatever happens to both,
+// and what it has in memory is the same.
+func TestCachedLogIsTheLog(t *testing.T) {
+	f := func(seed uint64) bool {
+		r := rand.New(rand.NewPCG(seed, 0))
+		whole, cached := logOf(0, nil), logOf(0, nil)
+		cached.maxCached = 1 + r.IntN(300)
+		term := uint64(1)
+		both := func(do func(l *raftLog)) { do(whole); do(cached) }
+		for range 60 {
+			last, stable := whole.lastIndex(), whole.stableIndex
+			switch r.IntN(5) {
+			case 0, 1:
+				term += uint64(r.IntN(2))
+				e := Entry{Index: last + 1, Term: term, Data: make([]byte, r.IntN(60))}
+				both(func(l *raftLog) { l.append(e) })
+			case 2:
+				if last > whole.snapshotIndex {
+					at := whole.snapshotIndex + 1 + uint64(r.IntN(int(last-whole.snapshotIndex)))
+					term++
+					news := []Entry{{Index: at, Term: term}}
+					both(func(l *raftLog) { l.merge(news) })
+				}
+			case 3:
+				to := stable + uint64(r.IntN(int(last-stable)+1))
+				t, _ := whole.term(to)
+				both(func(l *raftLog) { l.savedTo(to, t) })
+			case 4:
+				if stable > whole.snapshotIndex && r.IntN(3) == 0 {
+					to := whole.snapshotIndex + 1 + uint64(r.IntN(int(stable-whole.snapshotIndex)))
+					both(func(l *raftLog) { l.compact(to) })
+				}
+			}
+			if !sameLogs(whole, cached) {
+				return false
+			}
+		}
+		return true
+	}
+	if err := quick.Check(f, quickly); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sameLogs(whole, cached *raftLog) bool {
+	if whole.lastIndex() != cached.lastIndex() || whole.lastTerm() != cached.lastTerm() || whole.stableIndex != cached.stableIndex {
+		return false
+	}
+	for i := uint64(0); i <= whole.lastIndex()+1; i++ {
+		a, okA := whole.term(i)
+		b, okB := cached.term(i)
+		if a != b || okA != okB || whole.lastAtOrBelow(i, 3) != cached.lastAtOrBelow(i, 3) {
+			return false
+		}
+	}
+	if cached.first > cached.stableIndex+1 || cached.cached != sizeOf(cached.entries) {
+		return false // what is not saved is in memory
+	}
+	// The bound may be passed by what is not saved, and by a quarter of the entries.
+	saved := cached.entries[:cached.stableIndex+1-cached.first]
+	if sizeOf(saved) > cached.maxCached && len(saved) > 2+len(cached.entries)/4 && cached.stableIndex == cached.lastIndex() {
+		return false
+	}
+	tail := whole.slice(cached.first, whole.lastIndex(), 1<<30)
+	return slices.EqualFunc(tail, cached.entries, func(a, b Entry) bool { return a.Index == b.Index && a.Term == b.Term })
+}
+
 // The window's sum is that of what is in it.
 func TestWindowAddsUp(t *testing.T) {
 	f := func(seed uint64) bool {

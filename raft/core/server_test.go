@@ -83,7 +83,7 @@ func (s *server) save(rd core.Ready) {
 	if rd.Snapshot != nil {
 		s.disk.Snapshot, s.disk.Entries = *rd.Snapshot, nil
 	}
-	if len(rd.Entries) > 0 {
+	if len(rd.Entries) > 0 && s.disk.Stored == nil {
 		keep := rd.Entries[0].Index - s.disk.Snapshot.LastIncludedIndex - 1
 		s.disk.Entries = append(slices.Clip(s.disk.Entries[:keep]), rd.Entries...)
 	}

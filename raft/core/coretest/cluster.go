@@ -178,6 +178,8 @@ func (c *Cluster) Restart(id core.NodeID) {
 	cfg.ID = id
 	if int(id) <= c.opt.Voters {
 		cfg.Voters = c.ids[:c.opt.Voters]
+	} else {
+		cfg.Learners, cfg.Members = nil, nil
 	}
 	cfg.Rand = rand.New(rand.NewPCG(c.opt.Seed, uint64(id)<<32|uint64(s.life)))
 	if err := s.start(cfg); err != nil {
