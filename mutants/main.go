@@ -57,7 +57,7 @@ type control struct {
 }
 
 // all are the bugs of all packages.
-var all = slices.Concat(raftMutants, studentMutants, kvraftMutants, shardMutants)
+var all = slices.Concat(raftMutants, coreMutants, studentMutants, kvraftMutants, shardMutants)
 
 // tries is how often a test may pass before its mutant has survived: what a
 // test leaves to chance is drawn anew each time.

@@ -221,7 +221,9 @@ func (c *Core) configurationChanged() {
 	}
 	for _, id := range c.members {
 		if p := c.peer(id); p == nil {
-			c.progress = append(c.progress, c.newProgress(id))
+			p = c.newProgress(id)
+			p.nextIndex = c.log.lastIndex() // so that the server is asked for its log at once
+			c.progress = append(c.progress, p)
 		} else {
 			p.removed = nil
 		}

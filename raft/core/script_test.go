@@ -128,6 +128,10 @@ func (s *script) command(line string) {
 		"snapshot": func(a []string) { s.each(a, func(id core.NodeID) { s.cluster.Snapshot(id, false) }) },
 		"stall":    func(a []string) { s.each(a, func(id core.NodeID) { s.cluster.Stall(id, true) }) },
 		"resume":   func(a []string) { s.each(a, func(id core.NodeID) { s.cluster.Stall(id, false) }) },
+		"members": s.members, "transfer": s.transfer,
+		"read":     func(a []string) { s.each(a, s.read) },
+		"wake":     func(a []string) { s.each(a, s.cluster.Wake) },
+		"stepdown": func(a []string) { s.each(a, s.cluster.StepDown) },
 		"inflight": func([]string) { s.inflight() },
 		"status":   func([]string) { s.status() },
 		"logs":     func([]string) { s.logs() },
@@ -196,6 +200,16 @@ func (s *script) start(args []string) {
 			opt.Silent = true
 		case "noop":
 			opt.Config.LeaderNoOp = true
+		case "quiesce":
+			opt.Config.Quiesce = true
+		case "voters":
+			opt.Voters = s.number(value)
+		case "lease":
+			opt.Config.LeaseTicks = s.number(value)
+		case "chunk":
+			opt.Config.SnapshotChunkBytes = s.number(value)
+		case "cache":
+			opt.Config.MaxCachedBytes = s.number(value)
 		case "heartbeat":
 			opt.Config.HeartbeatTicks = s.number(value)
 		case "request":
@@ -251,6 +265,44 @@ func (s *script) propose(args []string) {
 		if err := s.cluster.Propose(id, data); err != nil {
 			s.printf("%d refuses %q: %v", id, data, err)
 		}
+	}
+}
+
+// members ID [voters=N,N...] [learners=N,N...]
+func (s *script) members(args []string) {
+	var next core.Configuration
+	for _, arg := range args[1:] {
+		name, value, _ := strings.Cut(arg, "=")
+		var list []core.NodeID
+		for _, word := range strings.Split(value, ",") {
+			list = append(list, core.NodeID(s.number(word)))
+		}
+		switch name {
+		case "voters":
+			next.Voters = list
+		case "learners":
+			next.Learners = list
+		default:
+			s.t.Fatalf("no such list of members: %q", arg)
+		}
+	}
+	id := s.ids(args[0])[0]
+	if err := s.cluster.Reconfigure(id, next); err != nil {
+		s.printf("%d refuses %v: %v", id, next, err)
+	}
+}
+
+// transfer ID ID
+func (s *script) transfer(args []string) {
+	from, to := s.ids(args[0])[0], s.ids(args[1])[0]
+	if err := s.cluster.Transfer(from, to); err != nil {
+		s.printf("%d refuses to transfer leadership to %d: %v", from, to, err)
+	}
+}
+
+func (s *script) read(id core.NodeID) {
+	if err := s.cluster.Read(id); err != nil {
+		s.printf("%d refuses a read: %v", id, err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 var (
 	schedule  = flag.Uint64("schedule", 0, "run the one schedule of TestSimulation with this `number`, and show its trace")
-	schedules = flag.Uint64("schedules", 3000, "how `many` schedules TestSimulation runs")
+	schedules = flag.Uint64("schedules", 1500, "how `many` schedules TestSimulation runs")
 )
 
 // shape draws a cluster from choices: its size, its limits, what its network

@@ -103,6 +103,7 @@ func (k *checker) read(s *server, r core.ReadState) {
 		k.fail("server %d gets an index for read %d, which it has not begun", s.id, r.ID)
 	case r.Failed:
 		k.failed++
+		k.cluster.trace("%d fails read %d", s.id, r.ID)
 		return
 	case r.Index < uint64(committed):
 		k.fail("stale read: server %d reads at %d; %d was committed when the read began", s.id, r.Index, committed)
@@ -110,4 +111,5 @@ func (k *checker) read(s *server, r core.ReadState) {
 		k.fail("server %d reads at %d, which no server has committed", s.id, r.Index)
 	}
 	k.answered++
+	k.cluster.trace("%d may serve read %d at %d", s.id, r.ID, r.Index)
 }

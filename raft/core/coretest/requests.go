@@ -17,7 +17,7 @@ func (c *Cluster) Read(id core.NodeID) error {
 	err := s.core.ReadIndex(s.lastID)
 	if err == nil {
 		s.reads[s.lastID] = len(c.checker.committed)
-		c.trace("%d begins a read after commit %d", id, len(c.checker.committed))
+		c.trace("%d begins read %d", id, s.lastID)
 	}
 	c.checker.observe(s)
 	return err
