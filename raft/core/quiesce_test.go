@@ -58,10 +58,12 @@ func TestQuiescentClusterIsSilent(t *testing.T) {
 // A command, a read on any server and a transfer wake the cluster.
 func TestRequestsWakeAQuiescentCluster(t *testing.T) {
 	for name, do := range map[string]func(c *coretest.Cluster) error{
-		"command":             func(c *coretest.Cluster) error { return c.Propose(1, "b") },
-		"read":                func(c *coretest.Cluster) error { return c.Read(1) },
-		"read on a follower":  func(c *coretest.Cluster) error { return c.Read(2) },
-		"change of members": func(c *coretest.Cluster) error { return c.Reconfigure(1, core.Configuration{Voters: ids(1, 2), Learners: ids(3)}) },
+		"command":            func(c *coretest.Cluster) error { return c.Propose(1, "b") },
+		"read":               func(c *coretest.Cluster) error { return c.Read(1) },
+		"read on a follower": func(c *coretest.Cluster) error { return c.Read(2) },
+		"change of members": func(c *coretest.Cluster) error {
+			return c.Reconfigure(1, core.Configuration{Voters: ids(1, 2), Learners: ids(3)})
+		},
 		"transfer":            func(c *coretest.Cluster) error { return c.Transfer(1, 2) },
 		"host lost the peers": func(c *coretest.Cluster) error { c.Wake(1); return nil },
 	} {

@@ -128,7 +128,7 @@ func (s *script) command(line string) {
 		"snapshot": func(a []string) { s.each(a, func(id core.NodeID) { s.cluster.Snapshot(id, false) }) },
 		"stall":    func(a []string) { s.each(a, func(id core.NodeID) { s.cluster.Stall(id, true) }) },
 		"resume":   func(a []string) { s.each(a, func(id core.NodeID) { s.cluster.Stall(id, false) }) },
-		"members": s.members, "transfer": s.transfer,
+		"members":  s.members, "transfer": s.transfer,
 		"read":     func(a []string) { s.each(a, s.read) },
 		"wake":     func(a []string) { s.each(a, s.cluster.Wake) },
 		"stepdown": func(a []string) { s.each(a, s.cluster.StepDown) },
