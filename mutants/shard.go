@@ -12,7 +12,7 @@ var shardMutants = []mutant{
 	},
 	{
 		name: "quotas-by-gid", file: "shardctrler/balance.go", pkg: "./shardctrler",
-		old:  "slices.SortStableFunc(byHave, func(a, b int) int { return have(b) - have(a) })",
+		old:  "slices.SortStableFunc(byOwned, func(a, b int) int { return owned(b) - owned(a) })",
 		new:  "_ = have",
 		test: "TestMinimalMoves4A|TestBalanceMovesTheFewest4A",
 		why:  "the larger quotas go to the lowest gids, and shards move for it",
@@ -32,7 +32,7 @@ var shardMutants = []mutant{
 		why:  "a leave removes the groups from the configuration before, too",
 	},
 	{
-		name: "drop-unseen", file: "shardctrler/server.go", pkg: "./shardctrler",
+		name: "drop-unseen", file: "shardctrler/history.go", pkg: "./shardctrler",
 		old:  "below = min(below, reached[gid])",
 		new:  "below = max(below, reached[gid])",
 		test: "TestDropOldConfigurations4A",

@@ -2,16 +2,16 @@ package shardctrler
 
 import "slices"
 
-// balance returns owners, the gid of each shard's group, changed in as few
-// places as possible so that each shard is owned by one of gids, and the
-// numbers of shards differ by at most one. gids are sorted; without any, 0 owns
-// every shard. The result follows from the arguments alone.
+// balance returns a new owner for each shard. owners are the present owners, and
+// gids are the member groups, sorted. The numbers of shards of any two groups differ
+// by at most one, and as few shards as possible move. Without groups, 0 owns every
+// shard. Equal arguments give equal results.
 //
-// It moves the shards that no member owns, and from each group what it has
-// above its quota. At least as much moves in any balanced assignment: each
-// group's number is one of the two quotas, as many of them the larger one as
-// here, and giving those to the groups that have the most leaves the least above
-// the quotas.
+// balance moves the shards without a member group, and the shards of each group
+// above its quota. Any balanced assignment moves at least as many shards. Each
+// group's number of shards is one of two quotas, and the number of larger quotas is
+// fixed. Giving the larger quotas to the groups with the most shards leaves the
+// fewest shards above the quotas.
 func balance(owners, gids []int) []int {
 	balanced := make([]int, len(owners))
 	if len(gids) == 0 {
@@ -28,9 +28,9 @@ func balance(owners, gids []int) []int {
 	}
 	quotas := quotas(len(owners), gids, func(gid int) int { return len(shards[gid]) })
 	for _, gid := range gids {
-		if have := shards[gid]; len(have) > quotas[gid] {
-			free = append(free, have[quotas[gid]:]...)
-			shards[gid] = have[:quotas[gid]]
+		if owned := shards[gid]; len(owned) > quotas[gid] {
+			free = append(free, owned[quotas[gid]:]...)
+			shards[gid] = owned[:quotas[gid]]
 		}
 	}
 	slices.Sort(free)
@@ -45,12 +45,13 @@ func balance(owners, gids []int) []int {
 	return balanced
 }
 
-// quotas returns how many of n shards each group is to have.
-func quotas(n int, gids []int, have func(gid int) int) map[int]int {
-	byHave := slices.Clone(gids)
-	slices.SortStableFunc(byHave, func(a, b int) int { return have(b) - have(a) })
+// quotas returns the number of shards, of n, that each group will own. owned returns
+// the number that a group owns now.
+func quotas(n int, gids []int, owned func(gid int) int) map[int]int {
+	byOwned := slices.Clone(gids)
+	slices.SortStableFunc(byOwned, func(a, b int) int { return owned(b) - owned(a) })
 	quotas := make(map[int]int, len(gids))
-	for i, gid := range byHave {
+	for i, gid := range byOwned {
 		quotas[gid] = n / len(gids)
 		if i < n%len(gids) {
 			quotas[gid]++

@@ -4,11 +4,13 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/shardctrler"
 )
 
-// fewestMoves tries every assignment that is balanced.
+// fewestMoves returns the fewest moves of any balanced assignment, by trying all.
 func fewestMoves(owners, gids []int) int {
 	best := len(owners) + 1
 	try := make([]int, len(owners))
@@ -29,7 +31,8 @@ func fewestMoves(owners, gids []int) int {
 	return best
 }
 
-// Up to 6 shards and 4 groups, with owners that need not be balanced or members.
+// balance makes the fewest moves for up to 6 shards and 4 groups. The owners need
+// neither be balanced nor be members.
 func TestBalanceMovesTheFewest4A(t *testing.T) {
 	rng := testkit.Rand(t)
 	for range 2000 * testkit.SoakFactor() {
@@ -43,18 +46,14 @@ func TestBalanceMovesTheFewest4A(t *testing.T) {
 		}
 		slices.Sort(gids)
 		after := shardctrler.Balance(owners, gids)
-		if n := spread(after, gids); n > 1 {
-			t.Fatalf("balance(%v, %v) = %v, %d apart", owners, gids, after, n)
-		}
-		if n, best := moved(owners, after), fewestMoves(owners, gids); n != best {
-			t.Fatalf("balance(%v, %v) = %v moves %d shards; %d would do", owners, gids, after, n, best)
-		}
+		require.LessOrEqual(t, spread(after, gids), 1, "balance(%v, %v) = %v", owners, gids, after)
+		require.Equal(t, fewestMoves(owners, gids), moved(owners, after), "moves of balance(%v, %v) = %v", owners, gids, after)
 	}
 }
 
-// Random sequences of joins and leaves with the real number of shards: each
-// change moves what the bound says, and equal input has equal output whatever
-// the order in which maps are walked.
+// In random sequences of joins and leaves with the real number of shards, each change
+// moves as many shards as the bound says. Equal arguments give equal results,
+// whatever the order of a map's keys.
 func TestBalanceOverSequences4A(t *testing.T) {
 	rng := testkit.Rand(t)
 	for range 50 * testkit.SoakFactor() {
@@ -63,12 +62,8 @@ func TestBalanceOverSequences4A(t *testing.T) {
 		for range 100 {
 			gids = joinOrLeave(rng, gids)
 			after := shardctrler.Balance(owners, gids)
-			if again := shardctrler.Balance(owners, gids); !slices.Equal(after, again) {
-				t.Fatalf("balance(%v, %v) = %v, then %v", owners, gids, after, again)
-			}
-			if want := bound(owners, gids); moved(owners, after) != want {
-				t.Fatalf("balance(%v, %v) = %v moves %d; the bound is %d", owners, gids, after, moved(owners, after), want)
-			}
+			require.Equal(t, after, shardctrler.Balance(owners, gids), "second result of balance(%v, %v)", owners, gids)
+			require.Equal(t, bound(owners, gids), moved(owners, after), "moves of balance(%v, %v) = %v", owners, gids, after)
 			owners = after
 		}
 	}

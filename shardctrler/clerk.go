@@ -10,19 +10,19 @@ import (
 	"raftlab/rsm/clerk"
 )
 
-// ErrInvalid is the error of a change that is not valid; its text says why. The
-// package's documentation has the rules.
+// ErrInvalid is the error of an invalid change. The text names the rule that the
+// change breaks. The package documentation lists the rules.
 var ErrInvalid = errors.New("shardctrler: invalid change")
 
-// Clerk is a client of the service. Its methods may be called from any
-// goroutine; it makes one change at a time.
+// Clerk is a client of the service. Any goroutine may call the methods. A clerk makes
+// one change at a time.
 type Clerk struct {
 	servers *clerk.Servers
-	waits   *clerk.Servers // the same, asked with the patience that Await takes
+	waits   *clerk.Servers // the same servers, with the patience for Await
 	session *clerk.Session
 }
 
-// MakeClerk returns a clerk for the service at servers, in any order. It sends
+// MakeClerk returns a clerk of the service at servers, in any order. A clerk sends
 // nothing before its first operation.
 func MakeClerk(servers []*labrpc.ClientEnd) *Clerk {
 	ck := &Clerk{
@@ -35,8 +35,9 @@ func MakeClerk(servers []*labrpc.ClientEnd) *Clerk {
 	return ck
 }
 
-// Query returns configuration num: the newest if num is -1 or above it, the
-// oldest that is kept if num is older. It tries for ever.
+// Query returns configuration num. If num is -1 or above the newest number, Query
+// returns the newest configuration. If configuration num was dropped, Query returns
+// the oldest kept one. Query retries for ever.
 func (ck *Clerk) Query(num int) Config {
 	c, err := ck.Config(context.Background(), num)
 	if err != nil {
@@ -45,57 +46,60 @@ func (ck *Clerk) Query(num int) Config {
 	return c
 }
 
-// Join adds groups, with the names of their servers. It tries for ever; groups
-// that are not valid change nothing.
+// Join adds groups with the names of their servers. Join retries for ever. An
+// invalid change does nothing.
 func (ck *Clerk) Join(servers map[int][]string) {
 	ck.must(Command{Kind: KindJoin, Groups: servers})
 }
 
-// Leave removes groups. It tries for ever; gids that are not valid change
-// nothing.
+// Leave removes groups. Leave retries for ever. An invalid change does nothing.
 func (ck *Clerk) Leave(gids []int) { ck.must(Command{Kind: KindLeave, GIDs: gids}) }
 
-// Move gives a shard to a group. It tries for ever; a shard or gid that is not
-// valid changes nothing.
+// Move assigns a shard to a group. Move retries for ever. An invalid change does
+// nothing.
 func (ck *Clerk) Move(shard int, gid int) {
 	ck.must(Command{Kind: KindMove, Shard: shard, GID: gid})
 }
 
-// must makes a change of the lab's, which has no error but that it is invalid.
+// must makes a change of the lab's API, which has no errors.
 func (ck *Clerk) must(c Command) {
 	if _, err := ck.change(context.Background(), c); err != nil && !errors.Is(err, ErrInvalid) {
 		panic(fmt.Sprintf("shardctrler: change of kind %d: %v", c.Kind, err))
 	}
 }
 
-// Config is Query with a context, whose end is the only error besides that of a
-// clerk without servers.
+// Config is Query with a context. The error is that of ctx, or of a clerk without
+// servers.
 func (ck *Clerk) Config(ctx context.Context, num int) (Config, error) {
 	args := &clerk.Args[Command]{Command: Command{Kind: KindQuery, Num: num}}
 	result, _, err := clerk.Ask[clerk.Args[Command], Result](ctx, ck.servers, "ShardCtrler.Execute", args)
 	return result.Config, err
 }
 
-// JoinGroups adds groups, with the names of their servers, and returns the
-// number of the configuration that has them. Its errors are ErrInvalid, ctx's
-// (it may take effect or not), and rsm.ErrSessionExpired (see clerk.Session).
+// JoinGroups adds groups with the names of their servers, and returns the number of
+// the first configuration with these groups. The errors are ErrInvalid, the error
+// of ctx, and rsm.ErrSessionExpired (see clerk.Session). After the latter two the
+// change may or may not take effect.
 func (ck *Clerk) JoinGroups(ctx context.Context, servers map[int][]string) (num int, err error) {
 	return ck.change(ctx, Command{Kind: KindJoin, Groups: servers})
 }
 
-// LeaveGroups removes groups and returns the number of the configuration
-// without them. Its errors are those of JoinGroups.
+// LeaveGroups removes groups and returns the number of the first configuration
+// without these groups. The errors are those of JoinGroups.
 func (ck *Clerk) LeaveGroups(ctx context.Context, gids []int) (num int, err error) {
 	return ck.change(ctx, Command{Kind: KindLeave, GIDs: gids})
 }
 
-// MoveShard gives a shard to a group and returns the number of the
-// configuration in which it is that group's. Its errors are those of JoinGroups.
+// MoveShard assigns a shard to a group and returns the number of the configuration
+// with this assignment. The errors are those of JoinGroups.
 func (ck *Clerk) MoveShard(ctx context.Context, shard, gid int) (num int, err error) {
 	return ck.change(ctx, Command{Kind: KindMove, Shard: shard, GID: gid})
 }
 
 func (ck *Clerk) change(ctx context.Context, c Command) (int, error) {
+	if err := c.checkSize(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	var result Result
 	err := ck.session.Do(ctx, func(client, seq uint64) (unsure bool, err error) {
 		args := &clerk.Args[Command]{Client: client, Seq: seq, Command: c}
@@ -108,19 +112,20 @@ func (ck *Clerk) change(ctx context.Context, c Command) (int, error) {
 	return result.Num, err
 }
 
-// Await waits for a configuration that follows num, and returns those that do, up
-// to 64, in order: num+1 first, or the oldest that is kept. It returns none after
-// half a second in which there was none. gid is the group that has num and asks;
-// 0: none. The error is ctx's, or that of a clerk without servers.
+// Await waits for configurations after num and returns them in order, up to 64
+// and up to about 1 MiB. The first is num+1 or, if that was dropped, the oldest kept
+// one. If there is none within half a second, Await returns none. gid is the group
+// that asks and has configuration num, or 0 for any other client. The error is that of
+// ctx, or of a clerk without servers.
 func (ck *Clerk) Await(ctx context.Context, gid, num int) ([]Config, error) {
 	args := &AwaitArgs{GID: gid, Num: num}
 	configs, _, err := clerk.Ask[AwaitArgs, []Config](ctx, ck.waits, "ShardCtrler.Await", args)
 	return configs, err
 }
 
-// Newer returns the newest configuration that the leader has, if that is newer
-// than num. It is cheaper than Config, and may be late if the leader has been
-// deposed without knowing it. Its errors are those of Await.
+// Newer returns the leader's newest configuration if its number is above num. Newer
+// is cheaper than Config. The configuration may be stale if the leader was deposed
+// and does not know. The errors are those of Await.
 func (ck *Clerk) Newer(ctx context.Context, num int) (c Config, found bool, err error) {
 	args := &AwaitArgs{Num: num, Newest: true}
 	configs, _, err := clerk.Ask[AwaitArgs, []Config](ctx, ck.servers, "ShardCtrler.Await", args)

@@ -1,7 +1,7 @@
-// Package shardctrler is the configuration service of a sharded store: it says
-// which group of servers owns which shard. It keeps a numbered sequence of
-// configurations, replicated by Raft: a [ShardCtrler] beside each Raft server,
-// and a [Clerk] that uses them as if they were one.
+// Package shardctrler is the configuration service of a sharded store. A
+// configuration assigns each shard to a group of servers. The service keeps a
+// numbered sequence of configurations and replicates the sequence by Raft. A
+// [ShardCtrler] runs beside each Raft server. A [Clerk] is a client of the service.
 //
 //	ck := shardctrler.MakeClerk(servers)
 //	ck.Join(map[int][]string{1: {"a", "b", "c"}, 2: {"d", "e", "f"}})
@@ -9,32 +9,37 @@
 //	ck.Leave([]int{1})
 //	ck.Move(3, 2)
 //
-// # What a change does
+// # Changes
 //
-// Configuration 0 has no groups, and gid 0 owns every shard in it. Each change
-// that takes effect makes the next configuration:
+// Configuration 0 has no groups and assigns every shard to gid 0. Each effective
+// change makes the next configuration.
 //
-//   - Join adds groups, Leave removes some. Then the shards are spread again,
-//     within one of each other, and as few as possible move: each shard whose
-//     group is gone, and from each group what it has above its quota, where the
-//     larger quotas go to the groups that have the most. No assignment within one
-//     of each other is reached with fewer moves.
-//   - Move gives a shard to a group. It stays there until the next Join or Leave
-//     spreads the shards again. To a group that owns the shard already it
-//     changes nothing, and makes no configuration.
+//   - Join adds groups and Leave removes groups. Then the service rebalances the
+//     shards. Afterwards the numbers of shards of any two groups differ by at most
+//     one, and no assignment with this property moves fewer shards. The shards
+//     without a member group move, and each group gives up the shards above its
+//     quota. The groups with the most shards get the larger quotas.
+//   - Move assigns one shard to a group until the next Join or Leave rebalances the
+//     shards. Moving a shard to its present owner makes no configuration.
 //
-// A change takes effect as a whole or not at all. One that is not valid changes
-// nothing, makes no configuration, and is answered with an error: a gid that is
-// not positive, a group without servers, joining a gid that is a member, leaving
-// or moving to one that is not, a shard outside [0, NShards), a change of no
-// groups. Clerk's Join, Leave and Move, which are the lab's, keep that error to
-// themselves; JoinGroups, LeaveGroups and MoveShard return it.
+// A change takes effect as a whole or not at all. An invalid change makes no
+// configuration and is answered with an error. A change is invalid if
+//
+//   - a gid is not positive, or a joining group has no servers
+//   - a joining group is a member, or a leaving group or the target of a move is not
+//   - a shard is outside [0, NShards)
+//   - the change names no groups
+//   - the configuration would exceed [MaxConfigBytes]
+//
+// The lab's methods Join, Leave and Move drop the error. JoinGroups, LeaveGroups and
+// MoveShard return the error.
 //
 // # The history
 //
-// All configurations are kept, since a group that was away has to follow each of
-// them. With [Options].KeepConfigs old ones are dropped, when every group that a
-// kept one names has reached a later one; groups tell how far they are as they
-// wait for the next ([Clerk.Await]). The oldest that is kept has groups, so that
-// who starts from it knows each shard's owner.
+// By default the service keeps all configurations, as a group that was down has to
+// follow each of them. With [Options].KeepConfigs the service drops old
+// configurations after every group named in a kept one has reached a later one. A
+// group reports its configuration when it waits for the next one ([Clerk.Await]).
+// The oldest kept configuration has groups, so a reader that starts there knows
+// the owner of each shard.
 package shardctrler

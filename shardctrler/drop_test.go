@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/shardlab"
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
@@ -15,8 +17,8 @@ import (
 	"raftlab/shardctrler"
 )
 
-// newDropping starts a service that keeps at least keep configurations, and
-// snapshots at every chance.
+// newDropping starts a service that keeps at least keep configurations and takes a
+// snapshot after every change.
 func newDropping(t *testing.T, lab *shardlab.Lab, keep int) *service {
 	g := lab.Group("ctrl", 3, func(i int, peers []*labrpc.ClientEnd, _ func(string) *labrpc.ClientEnd, p *raft.Persister) shardlab.Instance {
 		var rf *raft.Raft
@@ -26,9 +28,7 @@ func newDropping(t *testing.T, lab *shardlab.Lab, keep int) *service {
 		}, shardctrler.Options{
 			Snapshot: p.ReadSnapshot(), MaxRaftState: 1, KeepConfigs: keep,
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return shardlab.Instance{Services: []any{sc, rf}, Kill: sc.Kill}
 	})
 	s := &service{Group: g, t: t, net: lab.Net}
@@ -36,23 +36,22 @@ func newDropping(t *testing.T, lab *shardlab.Lab, keep int) *service {
 	return s
 }
 
-// oldest is the oldest configuration that is kept.
+// oldest returns the number of the oldest kept configuration.
 func (s *service) oldest() int { return s.ck.Query(0).Num }
 
-// reach has group gid tell the leader, and everybody, that it has configuration
-// num.
+// reach reports to all servers that group gid has reached configuration num.
 func (s *service) reach(gid, num int) {
-	var told sync.WaitGroup
+	var reporting sync.WaitGroup
 	for _, end := range s.Ends() {
-		told.Go(func() {
+		reporting.Go(func() {
 			end.Call("ShardCtrler.Await", &shardctrler.AwaitArgs{GID: gid, Num: num}, &clerk.Reply[[]shardctrler.Config]{})
 		})
 	}
-	told.Wait()
+	reporting.Wait()
 }
 
-// Old configurations go when every group has a later one, never before, and the
-// oldest that stays has groups.
+// Old configurations are dropped after every group has reached a later one, and not
+// before. The oldest kept one has groups.
 func TestDropOldConfigurations4A(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		lab := shardlab.New(t)
@@ -64,7 +63,7 @@ func TestDropOldConfigurations4A(t *testing.T) {
 		for gid := 1; gid <= 5; gid++ {
 			s.reach(gid, 6)
 		}
-		s.expectOldest(0) // group 6 has told nothing
+		s.expectOldest(0) // group 6 has reported nothing
 		s.reach(6, 3)
 		s.expectOldest(3)
 		s.reach(6, 6)
@@ -78,7 +77,7 @@ func TestDropOldConfigurations4A(t *testing.T) {
 		s.ck.Join(groups(8))
 		s.reach(7, 9)
 		s.reach(8, 9)
-		s.expectOldest(6) // the others have not seen who got their shards
+		s.expectOldest(6) // the other groups do not know the new owners of their shards yet
 		for gid := 1; gid <= 6; gid++ {
 			s.reach(gid, 8)
 		}
@@ -87,9 +86,10 @@ func TestDropOldConfigurations4A(t *testing.T) {
 		s.StartAll()
 		s.expectOldest(8)
 		s.expect(s.ck.Query(-1), 7, 8)
-		if configs, err := s.clerk().Await(context.Background(), 0, 0); err != nil || len(configs) != 2 || configs[0].Num != 8 {
-			t.Fatalf("a new group is told to begin with %v, %v", configs, err)
-		}
+		configs, err := s.clerk().Await(context.Background(), 0, 0)
+		require.NoError(t, err)
+		require.Len(t, configs, 2)
+		require.Equal(t, 8, configs[0].Num, "where a new group begins")
 	})
 }
 
@@ -98,12 +98,29 @@ func (s *service) expectOldest(num int) {
 	s.t.Helper()
 	testkit.WaitFor(s.t, 3*time.Second, "old configurations to go", func() bool { return s.oldest() >= num })
 	time.Sleep(time.Second)
-	if got := s.oldest(); got != num {
-		s.t.Fatalf("configuration %d is the oldest; want %d", got, num)
-	}
+	require.Equal(s.t, num, s.oldest(), "oldest configuration")
 }
 
-// What is wrong with a snapshot or an option is told before anything starts.
+// Reports of groups that no configuration has take no memory.
+func TestReportsOfStrangers4A(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		lab := shardlab.New(t)
+		defer lab.Close()
+		s := newDropping(t, lab, 2)
+		s.ck.Join(groups(1, 2))
+		sc, err := shardctrler.Open(func(chan raft.ApplyMsg) (rsm.Raft, error) {
+			return raft.Make(make([]*labrpc.ClientEnd, 1), 0, raft.MakePersister(), make(chan raft.ApplyMsg)), nil
+		}, shardctrler.Options{Snapshot: s.Disk(s.Leader()).ReadSnapshot(), KeepConfigs: 1})
+		require.NoError(t, err)
+		defer sc.Kill()
+		for gid := range 1000 {
+			sc.Await(&shardctrler.AwaitArgs{GID: gid, Num: -1, Newest: true}, &clerk.Reply[[]shardctrler.Config]{})
+		}
+		require.Equal(t, 2, shardctrler.Reports(sc))
+	})
+}
+
+// Open reports a bad snapshot or option before Raft starts.
 func TestOpenErrors4A(t *testing.T) {
 	start := func(chan raft.ApplyMsg) (rsm.Raft, error) {
 		t.Error("Raft was started")
@@ -113,8 +130,7 @@ func TestOpenErrors4A(t *testing.T) {
 		"garbage for a snapshot": {Snapshot: []byte("not a snapshot")},
 		"negative KeepConfigs":   {KeepConfigs: -1},
 	} {
-		if sc, err := shardctrler.Open(start, opts); err == nil {
-			t.Errorf("%s: no error, %v", what, sc)
-		}
+		_, err := shardctrler.Open(start, opts)
+		require.Error(t, err, what)
 	}
 }

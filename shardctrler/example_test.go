@@ -38,5 +38,5 @@ func Example() {
 	// 1 [1 1 1 1 1 1 1 1 1 1]
 	// 2 [1 1 1 1 1 2 2 2 2 2]
 	// 3 [1 1 1 1 1 2 2 2 2 1]
-	// true shardctrler: invalid change: leave of group 7: it is not a member
+	// true shardctrler: invalid change: leave of group 7: the group is not a member
 }

@@ -11,15 +11,19 @@ import (
 // NShards is the number of shards.
 const NShards = 10
 
-// Config is a configuration: which group owns which shard, from one change to
-// the next. It is never changed.
+// MaxConfigBytes bounds the size of a configuration. The size is the total length
+// of the names of all servers, plus 32 bytes for each server and each group.
+const MaxConfigBytes = 1 << 20
+
+// Config assigns shards to groups. A configuration is valid until the next one and
+// never changes.
 type Config struct {
-	Num    int              // configurations are numbered from 0
-	Shards [NShards]int     // the gid of each shard's owner; 0: none
-	Groups map[int][]string // each member group's servers, by gid
+	Num    int              // number in the sequence, from 0
+	Shards [NShards]int     // gid of each shard's owner; 0 if there is none
+	Groups map[int][]string // names of the servers of each member group, by gid
 }
 
-// Kind is what a command does.
+// Kind is the kind of a command.
 type Kind uint8
 
 const (
@@ -27,31 +31,56 @@ const (
 	KindJoin
 	KindLeave
 	KindMove
-	kindDrop // forget the configurations below Num
+	kindDrop // drop the configurations below Num
 )
 
-// Command is a command of the service. Which fields count depends on Kind.
+// Command is a command of the service. Kind says which fields count.
 type Command struct {
 	Kind   Kind
-	Num    int              // of Query
-	Groups map[int][]string // of Join
-	GIDs   []int            // of Leave
-	Shard  int              // of Move
-	GID    int              // of Move
+	Num    int              // KindQuery
+	Groups map[int][]string // KindJoin
+	GIDs   []int            // KindLeave
+	Shard  int              // KindMove
+	GID    int              // KindMove
 }
 
-// Result is a command's result.
+// Result is the result of a command.
 type Result struct {
-	Problem string // why a change is not valid; "": it is
-	Num     int    // of a change: the newest configuration's number
-	Config  Config // of a Query
+	Problem string // why a change is invalid; "" if the change is valid
+	Num     int    // number of the newest configuration after a change
+	Config  Config // KindQuery
 }
 
-// history is the service's state machine: the configurations. Its methods may
-// be called from any goroutine.
+// entryBytes counts for a server or a group besides the names.
+const entryBytes = 32
+
+func groupBytes(groups map[int][]string) int {
+	size := 0
+	for _, servers := range groups {
+		size += entryBytes
+		for _, name := range servers {
+			size += entryBytes + len(name)
+		}
+	}
+	return size
+}
+
+// checkSize returns an error if no configuration can have the groups of a command.
+func (c *Command) checkSize() error {
+	return checkBytes(groupBytes(c.Groups) + entryBytes*len(c.GIDs))
+}
+
+func checkBytes(size int) error {
+	if size > MaxConfigBytes {
+		return fmt.Errorf("the groups and servers take %d bytes; the limit is %d", size, MaxConfigBytes)
+	}
+	return nil
+}
+
+// history is the state machine of the service. Any goroutine may call the methods.
 type history struct {
 	mu      sync.Mutex
-	configs []Config      // from the oldest that is kept to the newest; only appended to, or replaced
+	configs []Config      // kept configurations, oldest first; only appended to or replaced
 	grown   chan struct{} // closed when configs changes
 }
 
@@ -59,12 +88,12 @@ func newHistory() *history {
 	return &history{configs: []Config{{Groups: map[int][]string{}}}, grown: make(chan struct{})}
 }
 
-// newest returns the newest configuration. The lock is held.
+// newest returns the newest configuration. The caller holds the lock.
 func (h *history) newest() Config { return h.configs[len(h.configs)-1] }
 
-// at returns configuration num, or the kept one that is nearest to it; the
-// newest if num is negative. The lock is held.
-func (h *history) at(num int) Config {
+// config returns configuration num or, if num is not kept, the nearest one. A
+// negative num stands for the newest configuration. The caller holds the lock.
+func (h *history) config(num int) Config {
 	i := num - h.configs[0].Num
 	if num < 0 || i >= len(h.configs) {
 		return h.newest()
@@ -72,8 +101,8 @@ func (h *history) at(num int) Config {
 	return h.configs[max(i, 0)]
 }
 
-// after returns the configurations that follow num, as far as they are kept, and
-// a channel that is closed when there are others.
+// after returns the kept configurations after num, and a channel that is closed when
+// the configurations change.
 func (h *history) after(num int) ([]Config, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -87,7 +116,7 @@ func (h *history) Apply(c Command) Result {
 	defer h.mu.Unlock()
 	switch c.Kind {
 	case KindQuery:
-		return Result{Config: h.at(c.Num)}
+		return Result{Config: h.config(c.Num)}
 	case kindDrop:
 		h.drop(c.Num)
 		return Result{Num: h.newest().Num}
@@ -102,14 +131,14 @@ func (h *history) Apply(c Command) Result {
 	return Result{Num: next.Num}
 }
 
-// replace puts configs in the place of those there are, and tells who waits.
+// replace replaces the configurations and wakes the waiting requests.
 func (h *history) replace(configs []Config) {
 	h.configs = configs
 	close(h.grown)
 	h.grown = make(chan struct{})
 }
 
-// drop forgets the configurations below num. The oldest that stays has groups,
+// drop drops the configurations below num. The oldest kept configuration has groups,
 // whatever num is.
 func (h *history) drop(num int) {
 	for i, c := range h.configs {
@@ -120,8 +149,35 @@ func (h *history) drop(num int) {
 	}
 }
 
-// change returns the configuration that follows c by a command, or c itself if
-// the command leaves everything as it is.
+// droppable returns the number below which no configuration is needed. At least keep
+// configurations remain, every group in a kept configuration has reached that
+// number, and the configuration of that number has groups. reached has the
+// configuration of each group. ok is false if there is nothing to drop.
+func (h *history) droppable(keep int, reached map[int]int) (below int, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	below = h.newest().Num - keep + 1
+	for _, c := range h.configs {
+		for gid := range c.Groups {
+			below = min(below, reached[gid])
+		}
+	}
+	oldest := h.configs[0].Num
+	for below > oldest && len(h.config(below).Groups) == 0 {
+		below--
+	}
+	return below, below > oldest
+}
+
+// names reports whether a kept configuration has the group.
+func (h *history) names(gid int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.configs, func(c Config) bool { return c.Groups[gid] != nil })
+}
+
+// change returns the configuration after a command. If the command has no effect,
+// the configuration is c.
 func (c Config) change(cmd Command) (Config, error) {
 	switch cmd.Kind {
 	case KindJoin:
@@ -144,13 +200,16 @@ func (c Config) join(groups map[int][]string) (Config, error) {
 		case gid <= 0:
 			return c, fmt.Errorf("join of group %d: a gid is positive", gid)
 		case member:
-			return c, fmt.Errorf("join of group %d: it is a member already", gid)
+			return c, fmt.Errorf("join of group %d: the group is already a member", gid)
 		case len(groups[gid]) == 0:
-			return c, fmt.Errorf("join of group %d: it has no servers", gid)
+			return c, fmt.Errorf("join of group %d: the group has no servers", gid)
 		}
 		next.Groups[gid] = slices.Clone(groups[gid])
 	}
-	next.spread(c.Shards)
+	if err := checkBytes(groupBytes(next.Groups)); err != nil {
+		return c, fmt.Errorf("join of %d groups: %w", len(groups), err)
+	}
+	next.rebalance(c.Shards)
 	return next, nil
 }
 
@@ -161,11 +220,11 @@ func (c Config) leave(gids []int) (Config, error) {
 	next := Config{Num: c.Num + 1, Groups: c.members()}
 	for _, gid := range gids {
 		if _, member := next.Groups[gid]; !member {
-			return c, fmt.Errorf("leave of group %d: it is not a member", gid)
+			return c, fmt.Errorf("leave of group %d: the group is not a member", gid)
 		}
 		delete(next.Groups, gid)
 	}
-	next.spread(c.Shards)
+	next.rebalance(c.Shards)
 	return next, nil
 }
 
@@ -174,7 +233,7 @@ func (c Config) move(shard, gid int) (Config, error) {
 		return c, fmt.Errorf("move of shard %d: shards are 0 to %d", shard, NShards-1)
 	}
 	if _, member := c.Groups[gid]; !member {
-		return c, fmt.Errorf("move of shard %d to group %d: it is not a member", shard, gid)
+		return c, fmt.Errorf("move of shard %d to group %d: the group is not a member", shard, gid)
 	}
 	if c.Shards[shard] == gid {
 		return c, nil
@@ -184,14 +243,14 @@ func (c Config) move(shard, gid int) (Config, error) {
 	return c, nil
 }
 
-// members returns a copy of Groups that is not nil.
+// members returns a copy of Groups. The copy is never nil.
 func (c Config) members() map[int][]string {
 	members := make(map[int][]string, len(c.Groups))
 	maps.Copy(members, c.Groups)
 	return members
 }
 
-// spread assigns the shards, which were owned by owners, to the groups.
-func (c *Config) spread(owners [NShards]int) {
+// rebalance assigns the shards to the groups. owners are the previous owners.
+func (c *Config) rebalance(owners [NShards]int) {
 	copy(c.Shards[:], balance(owners[:], slices.Sorted(maps.Keys(c.Groups))))
 }

@@ -13,30 +13,30 @@ import (
 	"raftlab/rsm/clerk"
 )
 
-// Options are what [Open] needs to know. The zero value of each field means its
+// Options are the settings of a server. The zero value of each field stands for the
 // default.
 type Options struct {
-	// Snapshot is the state to begin with, as this package gave it to Raft; nil:
-	// configuration 0 alone.
+	// Snapshot is the initial state, a snapshot that this package has given to Raft.
+	// Without a snapshot the server starts with configuration 0.
 	Snapshot []byte
 	// MaxRaftState is the size of the log, in bytes, from which on a snapshot
-	// replaces it; 0 and -1: never. See rsm.Options.SnapshotBytes.
+	// replaces the log. With 0 or -1 the server takes no snapshots. See
+	// rsm.Options.SnapshotBytes.
 	MaxRaftState int
-	// KeepConfigs is how many configurations are kept at least, when older ones
-	// may be dropped; 0: all are kept.
+	// KeepConfigs is the least number of configurations to keep when older ones are
+	// dropped. With 0 the service keeps all configurations.
 	KeepConfigs int
-	// Logger is told of snapshots and failures; default: silent.
+	// Logger receives snapshots and failures. The default discards them.
 	Logger *slog.Logger
 }
 
 // labMaxRaftState is Options.MaxRaftState of a server that StartServer starts.
 const labMaxRaftState = 64 << 10
 
-// ShardCtrler is one server of the service. Its methods may be called from any
-// goroutine.
+// ShardCtrler is one server of the service. Any goroutine may call the methods.
 type ShardCtrler struct {
 	rf      *raft.Raft // for the lab's harness; may be nil
-	raft    rsm.Raft
+	node    rsm.Raft
 	replica *rsm.Replica[Command, Result]
 	history *history
 	keep    int
@@ -44,15 +44,15 @@ type ShardCtrler struct {
 	once    sync.Once
 
 	mu       sync.Mutex
-	reached  map[int]int // the configuration that each group has, by gid, as it told this server
-	dropping bool
+	reached  map[int]int // the newest configuration that each group has reported, by gid
+	dropping bool        // a drop is in progress
 }
 
-// StartServer starts the server me of servers, with what persister holds from
-// before, and returns at once. The caller adds both the ShardCtrler and its Raft
-// server to the network.
+// StartServer starts the server me and returns at once. servers are ends to all
+// servers, and persister holds the state of an earlier run. The caller adds both the
+// ShardCtrler and its Raft server to the network.
 //
-// StartServer panics if persister holds a state that cannot be read.
+// StartServer panics if the state in persister is damaged or of another version.
 func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister) *ShardCtrler {
 	start := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
 		return raft.Make(servers, me, persister, applyCh), nil
@@ -67,11 +67,10 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister)
 	return sc
 }
 
-// Open starts a server over the Raft server that start makes, which is to put
-// what it commits on applyCh; start is called once, after the state was
-// restored. An error of start, or of restoring, is returned. The server kills
-// the Raft server when it is killed; what that stands on (its storage) stays
-// the caller's to close.
+// Open starts a server over a Raft server. Open restores the state and then calls
+// start once. start starts the Raft server, which sends committed entries to
+// applyCh. Open returns the errors of start and of restoring. Kill also kills the
+// Raft server. The caller closes the storage of the Raft server.
 func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options) (*ShardCtrler, error) {
 	if opts.KeepConfigs < 0 {
 		return nil, fmt.Errorf("shardctrler: Options.KeepConfigs is %d; want 0 (all) or more", opts.KeepConfigs)
@@ -91,42 +90,42 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 		return nil, fmt.Errorf("shardctrler: %w", err)
 	}
 	applyCh := make(chan raft.ApplyMsg)
-	if sc.raft, err = start(applyCh); err != nil {
+	if sc.node, err = start(applyCh); err != nil {
 		return nil, fmt.Errorf("shardctrler: starting Raft: %w", err)
 	}
-	sc.rf, _ = sc.raft.(*raft.Raft)
-	sc.replica.Run(sc.raft, applyCh)
+	sc.rf, _ = sc.node.(*raft.Raft)
+	sc.replica.Run(sc.node, applyCh)
 	return sc, nil
 }
 
-// Raft returns the Raft server, if it is one of package raft's; else nil.
+// Raft returns the Raft server, or nil if the server runs on another Raft than that
+// of package raft.
 func (sc *ShardCtrler) Raft() *raft.Raft { return sc.rf }
 
-// Kill stops the server and its Raft server, and returns without waiting. It may
-// be called more than once.
+// Kill stops the server and its Raft server, and returns without waiting. Further
+// calls do nothing.
 func (sc *ShardCtrler) Kill() {
 	sc.once.Do(func() { close(sc.stop) })
 	sc.replica.Kill()
 }
 
-// Wait returns when the goroutines of a killed server have ended, but for those
-// of its Raft server.
+// Wait waits for the goroutines of a killed server, except those of its Raft server.
 func (sc *ShardCtrler) Wait() { sc.replica.Wait() }
 
-// Status is a picture of a server, for people and monitoring.
+// Status is a picture of a server for people and monitoring.
 type Status struct {
 	Term     int
-	IsLeader bool  // it believes so
+	IsLeader bool  // as far as the server knows
 	Applied  int   // index of the last command that the history includes
 	Newest   int   // number of the newest configuration
-	Configs  int   // how many are kept
-	Sessions int   // client sessions that are remembered
-	Err      error // why the server stopped by itself; nil while it runs
+	Configs  int   // kept configurations
+	Sessions int   // client sessions
+	Err      error // why the server stopped by itself; nil while the server runs
 }
 
-// Status returns what the server is now.
+// Status returns the present status of the server.
 func (sc *ShardCtrler) Status() Status {
-	term, isLeader := sc.raft.GetState()
+	term, isLeader := sc.node.GetState()
 	s := Status{
 		Term:     term,
 		IsLeader: isLeader,
@@ -140,49 +139,62 @@ func (sc *ShardCtrler) Status() Status {
 	return s
 }
 
-// Execute is the RPC handler of commands; for the network, not for programs.
+// Execute is the RPC handler of commands. Programs use a [Clerk]. A command that is
+// too large for any configuration is refused before the command is logged.
 func (sc *ShardCtrler) Execute(args *clerk.Args[Command], reply *clerk.Reply[Result]) {
-	if args.Command.Kind >= kindDrop {
+	if args.Command.Kind >= kindDrop || args.Command.checkSize() != nil {
 		reply.Code = clerk.Refused
 		return
 	}
 	clerk.Serve(sc.replica, args, reply)
 }
 
-// awaitHold is how long a server lets a group wait for the next configuration
-// before it says that there is none. The group asks again.
+// awaitHold bounds how long a server holds a request for the next configuration. The
+// group then asks again.
 const awaitHold = 500 * time.Millisecond
 
-// awaitMax is how many configurations one answer has at most.
+// awaitMax bounds the configurations in one answer.
 const awaitMax = 64
 
-// AwaitArgs asks for the configurations that follow Num.
-type AwaitArgs struct {
-	GID    int  // of the group that asks; 0: none
-	Num    int  // the configuration that it has
-	Newest bool // the newest alone will do, and now or never
+// firstFew returns as many configurations as one answer takes: at most awaitMax and,
+// beyond the first, at most MaxConfigBytes.
+func firstFew(configs []Config) []Config {
+	configs = configs[:min(len(configs), awaitMax)]
+	size := 0
+	for i, c := range configs {
+		if size += groupBytes(c.Groups); size > MaxConfigBytes && i > 0 {
+			return configs[:i]
+		}
+	}
+	return configs
 }
 
-// Await is the RPC handler for those who wait for the next configuration; for
-// the network, not for programs. It needs no entry in the log: a configuration
-// that a server has applied is there for ever, so each server tells those that
-// it has. Which is the newest, and that there is none, after a while, the leader
-// alone says: it has them first, and so one server hears of all groups how far
-// they are.
+// AwaitArgs asks for the configurations after Num.
+type AwaitArgs struct {
+	GID    int  // the group that asks; 0 for any other client
+	Num    int  // the configuration that the client has
+	Newest bool // answer at once, with the newest configuration alone
+}
+
+// Await is the RPC handler for clients that wait for the next configuration. Programs
+// use a [Clerk]. An applied configuration is committed for good, so any server
+// returns its configurations without a log entry. Only the leader says which
+// configuration is the newest, and that there is no newer one. The leader has new
+// configurations first, and all groups report their progress to one server.
 func (sc *ShardCtrler) Await(args *AwaitArgs, reply *clerk.Reply[[]Config]) {
-	sc.note(args.GID, args.Num)
+	sc.report(args.GID, args.Num)
 	timer := time.NewTimer(awaitHold)
 	defer timer.Stop()
 	for held := !args.Newest; ; {
 		var elected <-chan struct{}
-		if n, ok := sc.raft.(rsm.Notifier); ok {
+		if n, ok := sc.node.(rsm.Notifier); ok {
 			elected = n.Changed()
 		}
 		configs, grown := sc.history.after(args.Num)
-		_, isLeader := sc.raft.GetState()
+		_, isLeader := sc.node.GetState()
 		switch {
 		case len(configs) > 0 && !args.Newest:
-			reply.Code, reply.Result = clerk.Done, configs[:min(len(configs), awaitMax)]
+			reply.Code, reply.Result = clerk.Done, firstFew(configs)
 			return
 		case !isLeader:
 			reply.Code = clerk.NotLeader
@@ -205,10 +217,11 @@ func (sc *ShardCtrler) Await(args *AwaitArgs, reply *clerk.Reply[[]Config]) {
 	}
 }
 
-// note remembers that a group has configuration num, and drops what no group
-// needs any more.
-func (sc *ShardCtrler) note(gid, num int) {
-	if sc.keep == 0 || gid == 0 {
+// report records that a group has reached configuration num, and drops the
+// configurations that no group needs. Groups outside of the kept configurations
+// are ignored.
+func (sc *ShardCtrler) report(gid, num int) {
+	if sc.keep == 0 || !sc.history.names(gid) {
 		return
 	}
 	sc.mu.Lock()
@@ -222,28 +235,9 @@ func (sc *ShardCtrler) note(gid, num int) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	// If it fails, the next group that asks has it done.
+	// After a failure the next report tries again.
 	_, _ = sc.replica.Submit(ctx, 0, 0, Command{Kind: kindDrop, Num: below})
 	sc.mu.Lock()
 	sc.dropping = false
 	sc.mu.Unlock()
-}
-
-// droppable returns the configuration below which none is needed: at least keep
-// stay, every group that is named in one that is kept has reached it, and it
-// has groups itself.
-func (h *history) droppable(keep int, reached map[int]int) (below int, ok bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	below = h.newest().Num - keep + 1
-	for _, c := range h.configs {
-		for gid := range c.Groups {
-			below = min(below, reached[gid])
-		}
-	}
-	oldest := h.configs[0].Num
-	for below > oldest && len(h.at(below).Groups) == 0 {
-		below--
-	}
-	return below, below > oldest
 }

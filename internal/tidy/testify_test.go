@@ -35,7 +35,6 @@ var notConverted = []string{
 	"raft/boltstore",
 	"rsm",
 	"rsm/clerk",
-	"shardctrler",
 	"shardkv",
 	"sim",
 	"sim/internal/overlay",
