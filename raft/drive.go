@@ -86,7 +86,9 @@ func (rf *Raft) work() {
 			rd.Messages = rf.core.Outgoing()
 		} else {
 			rd = rf.core.Ready()
-			rf.saving = rd.NeedsSave()
+			if rf.saving = rd.NeedsSave(); rf.saving {
+				rf.stall.begin(rd, rf.interval)
+			}
 		}
 		if rf.core.HasToApply() {
 			signal(rf.applying)

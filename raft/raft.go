@@ -36,10 +36,12 @@ type Options struct {
 	// ElectionTicks is the minimum election timeout; each timeout is drawn from
 	// once to twice as much. Default 30 ticks.
 	ElectionTicks int
-	// StorageTimeout bounds how long a save may take. After that time the server
-	// counts as stalled: a leader steps down, and the server answers no requests
-	// until the save returns (see [ErrStalled]). The server counts the time in
-	// ticks. Default 0: no bound, so a slow disk costs nobody the leadership.
+	// StorageTimeout bounds how long a save may take while the others have saved
+	// the same entries. After that time the server counts as stalled: a leader
+	// steps down, and the server answers no requests until the save returns (see
+	// [ErrStalled]). A save gets another second for each 8 MiB, and four times as
+	// long while the others have not saved its entries either. The server counts
+	// in ticks. Default 0: no bound, so a slow disk costs nobody the leadership.
 	StorageTimeout time.Duration
 	// Rand draws election timeouts; default: math/rand/v2's global source.
 	Rand core.Rand

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -297,7 +298,7 @@ func TestHungFollower(t *testing.T) {
 		hung := (leader + 1) % 3
 		c.disks[hung].hang(t)
 		last := c.start(leader)
-		testkit.WaitFor(t, time.Second, "Err", func() bool { return errors.Is(c.servers[hung].Err(), raft.ErrStalled) })
+		testkit.WaitFor(t, 5*electionTimeout, "Err", func() bool { return errors.Is(c.servers[hung].Err(), raft.ErrStalled) })
 		before := runtime.NumGoroutine()
 		testkit.Never(t, 5*time.Minute, "the leader lost its place", func() bool {
 			now, leads := c.servers[leader].GetState()
@@ -340,5 +341,22 @@ func TestAllDisksHang(t *testing.T) {
 		leader, _ = c.leader()
 		last := c.start(leader)
 		testkit.WaitFor(t, time.Second, "a commit", func() bool { return c.appliedBy(leader) >= last })
+	})
+}
+
+// TestLargeSave: a save has the time that its size takes on a slow disk.
+func TestLargeSave(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		c := newLazyCluster(t, raft.Options{StorageTimeout: electionTimeout})
+		leader, term := c.leader()
+		c.disks[leader].set(5*electionTimeout, nil)
+		index, _, leads := c.servers[leader].Start(strings.Repeat("x", 16<<20))
+		if !leads {
+			t.Fatal("the leader no longer leads")
+		}
+		testkit.WaitFor(t, 6*electionTimeout, "the leader to save and apply", func() bool { return c.appliedBy(leader) >= index })
+		if now, leads := c.servers[leader].GetState(); !leads || now != term {
+			t.Errorf("leads: %t in term %d; want the leader of term %d", leads, now, term)
+		}
 	})
 }

@@ -16,9 +16,48 @@ var ErrStalled = errors.New("the storage does not answer")
 
 // stall watches over the save that is under way. Raft.mu guards it.
 type stall struct {
-	limit int   // in ticks; 0: none
-	ticks int   // that the save has taken
-	err   error // matches ErrStalled while the save takes longer than the limit
+	limit int    // in ticks, for a small save; 0: none
+	first uint64 // index of the save's first entry; noIndex: no entries
+	extra int    // ticks for the size of the save
+	ticks int    // that the save has taken
+	err   error  // matches ErrStalled while the save takes longer than allowed
+}
+
+const (
+	noIndex = ^uint64(0)
+	// slowestBytes is the rate of a disk, in bytes a second, that is slow and not
+	// hung.
+	slowestBytes = 8 << 20
+	// sharedPatience multiplies the limit while the others have not saved these
+	// entries either: a disk that all servers share is slow for all of them, and
+	// another leader would be no better.
+	sharedPatience = 4
+)
+
+// begin notes that rd is about to be saved.
+func (s *stall) begin(rd core.Ready, tick time.Duration) {
+	size := 0
+	for _, e := range rd.Entries {
+		size += len(e.Data)
+	}
+	if rd.Snapshot != nil {
+		size += len(rd.Snapshot.Data)
+	}
+	s.first = noIndex
+	if len(rd.Entries) > 0 {
+		s.first = rd.Entries[0].Index
+	}
+	s.extra = ticksIn(time.Duration(size)*time.Second/slowestBytes, tick)
+}
+
+// allowed returns how many ticks the save may take. An entry of the save that is
+// committed already has been saved by a quorum of the others.
+func (s *stall) allowed(commitIndex uint64) int {
+	ticks := s.limit + s.extra + 1 // the first tick came in the middle of an interval
+	if commitIndex < s.first {
+		ticks *= sharedPatience
+	}
+	return ticks
 }
 
 // ticksIn returns how many ticks d lasts, rounded up.
@@ -30,7 +69,7 @@ func ticksIn(d, tick time.Duration) int { return int((d + tick - 1) / tick) }
 func (rf *Raft) tick(c *core.Core) {
 	if rf.saving && rf.stall.limit > 0 {
 		rf.stall.ticks++
-		if rf.stall.ticks == rf.stall.limit+1 { // the first tick came in the middle of an interval
+		if rf.stall.err == nil && rf.stall.ticks >= rf.stall.allowed(c.Status().CommitIndex) {
 			rf.beginStall(c)
 		}
 	}
@@ -44,7 +83,7 @@ func (rf *Raft) tick(c *core.Core) {
 func (rf *Raft) beginStall(c *core.Core) {
 	st := c.Status()
 	c.StepDown()
-	rf.stall.err = fmt.Errorf("raft: %w: a save has taken more than %v", ErrStalled, time.Duration(rf.stall.limit)*rf.interval)
+	rf.stall.err = fmt.Errorf("raft: %w: a save has taken more than %v", ErrStalled, time.Duration(rf.stall.ticks-1)*rf.interval)
 	for _, reply := range rf.replies {
 		close(reply)
 	}
