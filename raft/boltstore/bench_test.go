@@ -145,7 +145,7 @@ func startThree(b *testing.B) (*raft.Raft, *appliedIndex) {
 			net.Enable(name, true)
 		}
 		applyCh := make(chan raft.ApplyMsg)
-		store, err := boltstore.Open(create(b), boltstore.Options{})
+		store, err := boltstore.Open(create(b), own, boltstore.Options{})
 		if err != nil {
 			b.Fatal(err)
 		}

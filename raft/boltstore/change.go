@@ -5,179 +5,204 @@ package boltstore
 import (
 	"bytes"
 	"fmt"
+	"math"
 
 	"go.etcd.io/bbolt"
 
+	"raftlab/internal/msgpack"
 	"raftlab/raft/core"
 )
 
-// logFill is how full the pages of the log are made: entries come in order, so
-// little is inserted between them later.
+// logFill is the fill of the log's pages. Entries arrive in order, so bbolt
+// rarely inserts into a full page later.
 const logFill = 0.9
 
-// step is one writing transaction under way.
-type step struct {
+// change is one writing transaction under way.
+type change struct {
 	tx    *bbolt.Tx
-	head  head // written when the step ends
-	grown int  // by how many bytes the log's records
-	sealer
+	head  head   // written at the end
+	grown int    // bytes that the log's records have grown by
+	first uint64 // the lowest index written or removed; noIndex: none
 }
 
-// step runs a transaction. It is on disk when step returns without an error.
-// After a failure nothing is written any more: what the disk holds is then known
-// only when the file is read again.
-func (s *Store) step(do func(*step) error) (err error) {
+const noIndex = ^uint64(0)
+
+// change runs a writing transaction, which is on disk when change returns nil.
+// After a failure the store writes nothing more: only another reading of the file
+// can tell its content.
+func (s *Store) change(do func(*change) error) error {
+	c := &change{first: noIndex}
+	err := s.update(func(tx *bbolt.Tx) error {
+		h, err := readHead(tx)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		c.tx, c.head = tx, h
+		if err := do(c); err != nil {
+			return err
+		}
+		s.rewriting.touched(c.first)
+		if c.head == h {
+			return nil
+		}
+		c.head.Sequence++
+		if err := putRecord(tx, headKey, &c.head); err != nil {
+			return err
+		}
+		return s.putPeers(tx)
+	})
+	if err != nil {
+		return err
+	}
+	s.size.Add(int64(c.grown))
+	s.snapshotSize.Store(int64(c.head.Snapshot.Size))
+	s.sequence.Store(c.head.Sequence)
+	return nil
+}
+
+// update runs a writing transaction, and remembers a failure.
+func (s *Store) update(write func(*bbolt.Tx) error) (err error) {
 	defer func() {
 		if err = s.wrap("writing to", err); err != nil {
 			s.failure.CompareAndSwap(nil, &err)
 		}
 	}()
-	defer contain(&err)()
-	st := new(step)
-	err = s.db.Update(func(tx *bbolt.Tx) error {
+	s.replacing.RLock()
+	defer s.replacing.RUnlock()
+	err = s.db.update(func(tx *bbolt.Tx) error {
 		if failed := s.failure.Load(); failed != nil {
 			return fmt.Errorf("an earlier write failed: %w", *failed)
 		}
-		return st.run(tx, do)
+		return write(tx)
 	})
-	if err != nil {
-		return err
-	}
-	s.size.Add(int64(st.grown))
-	if s.committed != nil {
+	if err == nil && s.committed != nil {
 		s.committed()
 	}
-	return nil
+	return err
 }
 
-func (st *step) run(tx *bbolt.Tx, do func(*step) error) error {
-	h, err := readHead(tx)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	st.tx, st.head = tx, h
-	if err := do(st); err != nil || st.head == h {
-		return err
-	}
-	return st.putHead()
-}
-
-func (st *step) putHead() error {
-	record, _, err := st.seal(headKey, &st.head, 0)
-	if err != nil {
-		return err
-	}
-	return st.tx.Bucket(stateBucket).Put(headKey, record)
-}
-
-func (st *step) log() *bbolt.Bucket {
-	b := st.tx.Bucket(logBucket)
+func (c *change) log() *bbolt.Bucket {
+	b := c.tx.Bucket(logBucket)
 	b.FillPercent = logFill
 	return b
 }
 
-// append adds entries, in the place of what is there from the first one's index on.
-func (st *step) append(entries []core.Entry) error {
+// append adds entries after it has removed the log from the first one's index on.
+func (c *change) append(entries []core.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	if err := st.truncate(entries[0].Index); err != nil {
+	c.first = min(c.first, entries[0].Index)
+	if err := c.truncate(entries[0].Index); err != nil {
 		return err
 	}
-	log := st.log()
+	log := c.log()
 	for _, e := range entries {
-		if e.Index != st.head.LastIndex+1 {
-			return fmt.Errorf("entry %d does not follow on entry %d", e.Index, st.head.LastIndex)
+		if e.Index != c.head.LastIndex+1 {
+			return fmt.Errorf("entry %d does not follow on entry %d", e.Index, c.head.LastIndex)
 		}
 		key := indexKey(e.Index)
-		record, sum, err := st.seal(key, &entryRecord{Term: e.Term, Type: uint8(e.Type), Data: e.Data}, st.head.LastSum)
+		record, sum, err := seal(key, &entryRecord{Term: e.Term, Type: uint8(e.Type), Data: e.Data}, c.head.LastSum)
 		if err != nil {
 			return err
 		}
-		if err := log.Put(key, record); err != nil {
+		if err := put(log, key, record); err != nil {
 			return err
 		}
-		st.head.LastIndex, st.head.LastSum = e.Index, sum
-		st.grown += len(key) + len(record)
+		c.head.LastIndex, c.head.LastSum = e.Index, sum
+		c.grown += len(key) + len(record)
 	}
 	return nil
 }
 
 // truncate removes the entries from index on.
-func (st *step) truncate(index uint64) error {
-	if index > st.head.LastIndex {
+func (c *change) truncate(index uint64) error {
+	if index > c.head.LastIndex {
 		return nil
 	}
-	if index <= st.head.Snapshot.Index {
-		return fmt.Errorf("entry %d is in the snapshot, which ends at %d", index, st.head.Snapshot.Index)
+	if index <= c.head.Snapshot.Index {
+		return fmt.Errorf("entry %d is in the snapshot, which ends at %d", index, c.head.Snapshot.Index)
 	}
-	if err := st.remove(index, st.head.LastIndex); err != nil {
+	if err := c.remove(index, c.head.LastIndex); err != nil {
 		return err
 	}
-	sum, err := st.sumAt(index - 1)
-	st.head.LastIndex, st.head.LastSum = index-1, sum
+	sum, err := c.sumAt(index - 1)
+	c.head.LastIndex, c.head.LastSum = index-1, sum
 	return err
 }
 
-// sumAt returns the checksum that the record after index continues.
-func (st *step) sumAt(index uint64) (uint32, error) {
-	if index == st.head.Snapshot.Index {
-		return st.head.Snapshot.EntrySum, nil
+// sumAt returns the checksum of the record at index. The next record continues it.
+func (c *change) sumAt(index uint64) (uint32, error) {
+	if index == c.head.Snapshot.Index {
+		return c.head.Snapshot.EntrySum, nil
 	}
-	record := st.log().Get(indexKey(index))
+	record := get(c.log(), indexKey(index))
 	if len(record) < 4 {
 		return 0, fmt.Errorf("%w: there is no entry %d", ErrCorrupt, index)
 	}
 	return sumOf(record), nil
 }
 
+// termAt returns the term of the entry at index, whose record is whole: the
+// checksum continues another one, so unseal cannot check it here.
+func (c *change) termAt(index uint64) (uint64, error) {
+	record := get(c.log(), indexKey(index))
+	if len(record) < 1+4 {
+		return 0, fmt.Errorf("%w: there is no entry %d", ErrCorrupt, index)
+	}
+	var r entryRecord
+	err := msgpack.Decode(record[1:len(record)-4], &r)
+	return r.Term, err
+}
+
 // remove deletes the log's records from first to last.
-func (st *step) remove(first, last uint64) error {
-	for index := first; index <= last; index++ {
-		if err := st.delete(indexKey(index)); err != nil {
+func (c *change) remove(first, last uint64) error {
+	for _, key := range keysBetween(c.log(), indexKey(first), indexKey(last+1), math.MaxInt) {
+		if err := c.delete(key); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// delete removes a log record.
-func (st *step) delete(key []byte) error {
-	log := st.log()
-	st.grown -= len(key) + len(log.Get(key))
+// delete removes a piece of a log record.
+func (c *change) delete(key []byte) error {
+	log := c.log()
+	c.grown -= len(key) + len(log.Get(key))
 	return log.Delete(key)
 }
 
-// restore puts a snapshot in the place of the whole log.
-func (st *step) restore(snap snapshotHead) error {
-	log := st.tx.Bucket(logBucket)
+// restore replaces the whole log by a snapshot.
+func (c *change) restore(snap snapshotHead) error {
+	c.first = 0
+	log := c.tx.Bucket(logBucket)
 	err := log.ForEach(func(k, v []byte) error {
-		st.grown -= len(k) + len(v)
+		c.grown -= len(k) + len(v)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := st.tx.DeleteBucket(logBucket); err != nil {
+	if err := c.tx.DeleteBucket(logBucket); err != nil {
 		return err
 	}
-	if _, err := st.tx.CreateBucket(logBucket); err != nil {
+	if _, err := c.tx.CreateBucket(logBucket); err != nil {
 		return err
 	}
-	st.head.Snapshot = snap
-	st.head.LastIndex, st.head.LastSum = snap.Index, snap.EntrySum
+	c.head.Snapshot = snap
+	c.head.LastIndex, c.head.LastSum = snap.Index, snap.EntrySum
 	return nil
 }
 
-// compact makes snap the snapshot. The entries that it stands for no longer
-// count; clean removes them.
-func (st *step) compact(snap snapshotHead) error {
-	if snap.Index >= st.head.LastIndex {
-		return st.restore(snap)
+// compact makes snap the snapshot. The log up to snap's end no longer counts, and
+// clean removes it later.
+func (c *change) compact(snap snapshotHead) error {
+	if snap.Index >= c.head.LastIndex {
+		return c.restore(snap)
 	}
-	sum, err := st.sumAt(snap.Index)
+	sum, err := c.sumAt(snap.Index)
 	snap.EntrySum = sum
-	st.head.Snapshot = snap
+	c.head.Snapshot = snap
 	return err
 }
 
@@ -199,25 +224,27 @@ func readHead(tx *bbolt.Tx) (head, error) {
 	return h, nil
 }
 
-// readLog passes the log that counts to each, in order.
+// readLog passes the entries that count to each, in order.
 func readLog(tx *bbolt.Tx, h head, each func(core.Entry)) error {
 	sum := h.Snapshot.EntrySum
 	cursor := tx.Bucket(logBucket).Cursor()
 	next := h.Snapshot.Index + 1
-	for key, record := cursor.Seek(indexKey(next)); key != nil; key, record = cursor.Next() {
+	for key, piece := cursor.Seek(indexKey(next)); key != nil; {
 		if next > h.LastIndex || !bytes.Equal(key, indexKey(next)) {
-			return fmt.Errorf("the log has the key %x, where it should have entry %d of %d", key, next, h.LastIndex)
+			return fmt.Errorf("the log has the key %x; want entry %d of %d", key, next, h.LastIndex)
 		}
 		var r entryRecord
+		var record []byte
 		var err error
-		if sum, err = unseal(key, record, &r, sum); err != nil {
+		record, key, piece = join(cursor, key, piece)
+		if sum, err = unseal(indexKey(next), record, &r, sum); err != nil {
 			return fmt.Errorf("log entry %d: %w", next, err)
 		}
 		each(r.entry(next))
 		next++
 	}
 	if next != h.LastIndex+1 || sum != h.LastSum {
-		return fmt.Errorf("the log ends at %d (checksum %08x), and should end at %d (%08x)", next-1, sum, h.LastIndex, h.LastSum)
+		return fmt.Errorf("the log ends at %d with checksum %08x; want %d with %08x", next-1, sum, h.LastIndex, h.LastSum)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func run(first, last, term uint64) []core.Entry {
 // a store opened from either holds what was there before the operation, or what
 // is there after it, and nothing else.
 func TestCrashBetweenTransactions(t *testing.T) {
-	chunk, back := boltstore.SmallSteps()
+	chunk, back := boltstore.SmallTransactions()
 	defer back()
 	path := create(t)
 	store := open(t, path)
@@ -152,7 +152,7 @@ func reopened(t *testing.T, file []byte, chunk int) contents {
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	store, err := boltstore.Open(path, boltstore.Options{})
+	store, err := boltstore.Open(path, own, boltstore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (p *patient) open(what string, offset int, damaged []byte) {
 	if err := os.WriteFile(p.path, damaged, 0o600); err != nil {
 		p.Fatal(err)
 	}
-	store, err := boltstore.Open(p.path, boltstore.Options{})
+	store, err := boltstore.Open(p.path, own, boltstore.Options{})
 	if err != nil {
 		p.refused++
 		if !errors.Is(err, boltstore.ErrCorrupt) || !strings.Contains(err.Error(), p.path) {
@@ -89,7 +89,7 @@ func (p *patient) open(what string, offset int, damaged []byte) {
 	if err := store.Close(); err != nil {
 		p.Fatal(err)
 	}
-	store, err = boltstore.Open(p.path, boltstore.Options{})
+	store, err = boltstore.Open(p.path, own, boltstore.Options{})
 	if err != nil {
 		p.Fatalf("%s at %d, after a Save: %v", what, offset, err)
 	}
@@ -176,7 +176,7 @@ func TestNotOurFile(t *testing.T) {
 		if err := os.WriteFile(path, file, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := boltstore.Open(path, boltstore.Options{}); !errors.Is(err, boltstore.ErrCorrupt) {
+		if _, err := boltstore.Open(path, own, boltstore.Options{}); !errors.Is(err, boltstore.ErrCorrupt) {
 			t.Errorf("%d bytes that are none of ours: error %v; want ErrCorrupt", len(file), err)
 		}
 		if !bytes.Equal(readFile(t, path), file) {
@@ -187,17 +187,17 @@ func TestNotOurFile(t *testing.T) {
 
 func TestMissingAndExisting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.bolt")
-	if _, err := boltstore.Open(path, boltstore.Options{}); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, boltstore.ErrCorrupt) {
+	if _, err := boltstore.Open(path, own, boltstore.Options{}); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, boltstore.ErrCorrupt) {
 		t.Errorf("opening a missing file: error %v; want fs.ErrNotExist", err)
 	}
 	if _, err := os.Stat(path); err == nil {
 		t.Errorf("opening made a file")
 	}
-	if err := boltstore.Create(path); err != nil {
+	if err := boltstore.Create(path, own); err != nil {
 		t.Fatal(err)
 	}
 	before := readFile(t, path)
-	if err := boltstore.Create(path); !errors.Is(err, fs.ErrExist) {
+	if err := boltstore.Create(path, own); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("creating it twice: error %v; want fs.ErrExist", err)
 	}
 	if !bytes.Equal(readFile(t, path), before) {
@@ -212,7 +212,7 @@ func TestLocked(t *testing.T) {
 	path := create(t)
 	store := open(t, path)
 	start := time.Now()
-	_, err := boltstore.Open(path, boltstore.Options{Timeout: 50 * time.Millisecond})
+	_, err := boltstore.Open(path, own, boltstore.Options{Timeout: 50 * time.Millisecond})
 	if !errors.Is(err, boltstore.ErrLocked) || !strings.Contains(err.Error(), path) {
 		t.Fatalf("opening it twice: error %v; want ErrLocked with the file's name", err)
 	}
@@ -248,11 +248,11 @@ func TestCreateAfterACrash(t *testing.T) {
 		if err := os.WriteFile(path+".new", left, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := boltstore.Create(path); err != nil {
+		if err := boltstore.Create(path, own); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		store, err := boltstore.Open(path, boltstore.Options{})
+		store, err := boltstore.Open(path, own, boltstore.Options{})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

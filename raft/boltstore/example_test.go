@@ -22,10 +22,11 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "replica.bolt")
-	if err := boltstore.Create(path); err != nil {
+	id := boltstore.Identity{Cluster: "4d1c", Replica: 1, Replicas: 3}
+	if err := boltstore.Create(path, id); err != nil {
 		log.Fatal(err)
 	}
-	store, err := boltstore.Open(path, boltstore.Options{})
+	store, err := boltstore.Open(path, id, boltstore.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	store, err = boltstore.Open(path, boltstore.Options{})
+	store, err = boltstore.Open(path, id, boltstore.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -7,21 +7,21 @@ import (
 	"fmt"
 	"hash/crc32"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
-
+	"raftlab/internal/msgpack"
 	"raftlab/raft/core"
 )
 
 // recordVersion is the format of records that this package writes and reads.
-const recordVersion = 1
+const recordVersion = 2
 
-// head is the record that says what of the other buckets counts.
+// head is the record that says which records of the other buckets count.
 type head struct {
 	CurrentTerm uint64
 	VotedFor    uint64
 	Snapshot    snapshotHead
 	LastIndex   uint64 // of the log; the snapshot's if there are no entries
 	LastSum     uint32 // checksum of that entry's record
+	Sequence    uint64 // number of updates of the head
 }
 
 // snapshotHead describes the snapshot that counts; the zero value is none.
@@ -33,43 +33,22 @@ type snapshotHead struct {
 	EntrySum uint32 // checksum of the log record that the log after it continues
 }
 
-// entryRecord is one log entry; its index is the key.
+// entryRecord is one log entry under its index.
 type entryRecord struct {
 	Term uint64
 	Type uint8
 	Data []byte
 }
 
-var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	msgpack    = newHandle()
-)
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func newHandle() *codec.MsgpackHandle {
-	h := &codec.MsgpackHandle{WriteExt: true}
-	h.StructToArray = true // fields go by their place, not by name
-	return h
-}
-
-// sealer encodes records. It is not safe for concurrent use.
-type sealer struct {
-	enc *codec.Encoder
-}
-
-// seal encodes v as a record under key, whose checksum continues before. It
+// seal encodes v as a record under key. The record's checksum continues before. seal
 // returns the record and its checksum.
-func (s *sealer) seal(key []byte, v any, before uint32) ([]byte, uint32, error) {
-	var payload []byte
-	if s.enc == nil {
-		s.enc = codec.NewEncoderBytes(&payload, msgpack)
-	} else {
-		s.enc.ResetBytes(&payload)
+func seal(key []byte, v any, before uint32) ([]byte, uint32, error) {
+	record, err := msgpack.Append([]byte{recordVersion}, v)
+	if err != nil {
+		return nil, 0, err
 	}
-	if err := s.enc.Encode(v); err != nil {
-		return nil, 0, fmt.Errorf("encoding a %T: %w", v, err)
-	}
-	record := make([]byte, 0, 1+len(payload)+4)
-	record = append(append(record, recordVersion), payload...)
 	sum := checksum(key, record, before)
 	return binary.BigEndian.AppendUint32(record, sum), sum, nil
 }
@@ -78,8 +57,7 @@ func checksum(key, body []byte, before uint32) uint32 {
 	return crc32.Update(crc32.Update(before, castagnoli, key), castagnoli, body)
 }
 
-// unseal decodes the record that is stored under key into v. It shares no memory
-// with the record.
+// unseal decodes the record under key into v. v shares no memory with the record.
 func unseal(key, record []byte, v any, before uint32) (uint32, error) {
 	if len(record) < 1+4 {
 		return 0, fmt.Errorf("a record of %d bytes is cut short", len(record))
@@ -87,12 +65,12 @@ func unseal(key, record []byte, v any, before uint32) (uint32, error) {
 	body := record[:len(record)-4]
 	sum := checksum(key, body, before)
 	if stored := sumOf(record); stored != sum {
-		return 0, fmt.Errorf("its checksum is %08x, and should be %08x", stored, sum)
+		return 0, fmt.Errorf("the checksum is %08x; want %08x", stored, sum)
 	}
 	if body[0] != recordVersion {
-		return 0, fmt.Errorf("it has format version %d; this program reads %d", body[0], recordVersion)
+		return 0, &msgpack.VersionError{Found: uint64(body[0]), Want: recordVersion}
 	}
-	return sum, codec.NewDecoderBytes(body[1:], msgpack).Decode(v)
+	return sum, msgpack.Decode(body[1:], v)
 }
 
 // sumOf returns the checksum at the end of a record.
@@ -101,7 +79,7 @@ func sumOf(record []byte) uint32 { return binary.BigEndian.Uint32(record[len(rec
 // indexKey is the key of the log entry at index.
 func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
 
-// chunkKey is the key of piece n of the snapshot that ends at index.
+// chunkKey is the key of chunk n of the snapshot that ends at index.
 func chunkKey(index uint64, n int) []byte {
 	return binary.BigEndian.AppendUint32(indexKey(index), uint32(n))
 }

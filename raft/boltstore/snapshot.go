@@ -12,21 +12,30 @@ import (
 	"raftlab/raft/core"
 )
 
-// How much one transaction does; tests make it less.
+// How much one transaction does. Tests make it less.
 var (
-	// chunkSize is how many bytes of a snapshot are written, and so what a Save
-	// waits for at most.
+	// chunkSize is the part of a snapshot, in bytes, that a transaction writes. A
+	// Save waits for one such transaction at most.
 	chunkSize = 1 << 18
-	// cleanEntries is how many values of the log are removed.
+	// cleanEntries bounds the values of the log that a transaction removes.
 	cleanEntries = 4096
-	// cleanChunks is how many values of a snapshot are removed.
+	// cleanChunks bounds the values of old snapshots that a transaction removes.
 	cleanChunks = 1024
 )
 
-// SaveSnapshot implements [raft.Storage].
+// SaveSnapshot implements [raft.Storage]. If the file is then much larger than
+// its content, SaveSnapshot compacts the file too (see [Options.CompactBytes]).
 func (s *Store) SaveSnapshot(snap core.Snapshot) error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
+	err := s.saveSnapshot(snap)
+	if err == nil {
+		s.compactIfWasteful()
+	}
+	return err
+}
+
+func (s *Store) saveSnapshot(snap core.Snapshot) error {
 	if newer, err := s.isNewer(snap); err != nil || !newer {
 		return err
 	}
@@ -34,17 +43,16 @@ func (s *Store) SaveSnapshot(snap core.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	// Whether or not it was overtaken, its pieces or the older one's go.
-	err = s.step(func(st *step) error {
-		if written.Index <= st.head.Snapshot.Index {
-			return nil // a newer one was received meanwhile
+	err = s.change(func(c *change) error {
+		if written.Index <= c.head.Snapshot.Index {
+			return nil // the leader's snapshot has overtaken this one
 		}
-		return st.compact(written)
+		return c.compact(written)
 	})
 	if err != nil {
 		return err
 	}
-	return s.clean(false)
+	return s.clean(false) // of the older snapshot, or of this one if it was overtaken
 }
 
 func (s *Store) isNewer(snap core.Snapshot) (newer bool, err error) {
@@ -56,12 +64,13 @@ func (s *Store) isNewer(snap core.Snapshot) (newer bool, err error) {
 	return newer, err
 }
 
-// writeChunks writes a snapshot's data, which counts when the head says so.
+// writeChunks writes a snapshot's data. The data counts once the head names the
+// snapshot.
 func (s *Store) writeChunks(snap core.Snapshot) (snapshotHead, error) {
 	for n, rest := 0, snap.Data; len(rest) > 0; n++ {
 		size := min(len(rest), chunkSize)
-		err := s.step(func(st *step) error {
-			return put(st.tx.Bucket(chunkBucket), chunkKey(snap.LastIncludedIndex, n), rest[:size])
+		err := s.change(func(c *change) error {
+			return put(c.tx.Bucket(chunkBucket), chunkKey(snap.LastIncludedIndex, n), rest[:size])
 		})
 		if err != nil {
 			return snapshotHead{}, err
@@ -90,29 +99,35 @@ func (s *Store) ReadSnapshot() (snap core.Snapshot, err error) {
 	return snap, err
 }
 
-// readChunks passes the pieces of a snapshot to each, in order. They are
-// valid only there.
+// readChunks passes the chunks of a snapshot to each, in order. A chunk is valid
+// only until each returns.
 func readChunks(tx *bbolt.Tx, snap snapshotHead, each func([]byte)) error {
 	chunks := tx.Bucket(chunkBucket)
 	sum, size := uint32(0), uint64(0)
 	for n := 0; size < snap.Size; n++ {
 		chunk := get(chunks, chunkKey(snap.Index, n))
 		if want := min(snap.Size-size, uint64(chunkSize)); uint64(len(chunk)) != want {
-			return fmt.Errorf("piece %d of the snapshot at %d has %d bytes, and should have %d", n, snap.Index, len(chunk), want)
+			return fmt.Errorf("chunk %d of the snapshot at %d has %d bytes; want %d", n, snap.Index, len(chunk), want)
 		}
 		each(chunk)
 		sum, size = crc32.Update(sum, castagnoli, chunk), size+uint64(len(chunk))
 	}
 	if sum != snap.Sum {
-		return fmt.Errorf("the snapshot at %d has checksum %08x, and should have %08x", snap.Index, sum, snap.Sum)
+		return fmt.Errorf("the snapshot at %d has checksum %08x; want %08x", snap.Index, sum, snap.Sum)
 	}
 	return nil
 }
 
-// checkRecords reads all that counts.
+// checkRecords reads every record that counts.
 func checkRecords(tx *bbolt.Tx) error {
 	h, err := readHead(tx)
 	if err != nil {
+		return err
+	}
+	if _, err := readIdentity(tx); err != nil {
+		return err
+	}
+	if _, err := readPeers(tx); err != nil {
 		return err
 	}
 	if err := readLog(tx, h, func(core.Entry) {}); err != nil {
@@ -121,10 +136,9 @@ func checkRecords(tx *bbolt.Tx) error {
 	return readChunks(tx, h.Snapshot, func([]byte) {})
 }
 
-// clean removes what the snapshot has made useless: the log records that it
-// stands for, and the pieces of older ones. Each of its transactions is short.
-// When nobody writes a snapshot, at the opening, pieces of a newer one go too:
-// it was never finished.
+// clean removes the log records that the snapshot replaces and the chunks of
+// older snapshots, in short transactions. At the opening, clean also removes the
+// chunks of a newer snapshot: a crash has interrupted its writer.
 func (s *Store) clean(opening bool) error {
 	for {
 		var old leftovers
@@ -135,18 +149,18 @@ func (s *Store) clean(opening bool) error {
 		if err != nil || old.none() {
 			return err
 		}
-		if err := s.step(func(st *step) error { return st.drop(old) }); err != nil {
+		if err := s.change(func(c *change) error { return c.drop(old) }); err != nil {
 			return err
 		}
 	}
 }
 
-// leftovers are keys of records that do not count.
+// leftovers are the keys of records that no longer count.
 type leftovers struct{ log, chunks [][]byte }
 
 func (l leftovers) none() bool { return len(l.log) == 0 && len(l.chunks) == 0 }
 
-// findLeftovers returns about as much as one transaction should remove.
+// findLeftovers returns about as many keys as one transaction should remove.
 func findLeftovers(tx *bbolt.Tx, opening bool) (leftovers, error) {
 	h, err := readHead(tx)
 	if err != nil {
@@ -163,8 +177,8 @@ func findLeftovers(tx *bbolt.Tx, opening bool) (leftovers, error) {
 	return found, nil
 }
 
-// keysBetween returns copies of the keys from first on that are before end (nil: to
-// the last), at most limit of them.
+// keysBetween returns copies of up to limit keys, from first on and before end. A
+// nil end means the end of the bucket.
 func keysBetween(b *bbolt.Bucket, first, end []byte, limit int) [][]byte {
 	var keys [][]byte
 	cursor := b.Cursor()
@@ -178,14 +192,14 @@ func keysBetween(b *bbolt.Bucket, first, end []byte, limit int) [][]byte {
 }
 
 // drop deletes leftovers.
-func (st *step) drop(old leftovers) error {
+func (c *change) drop(old leftovers) error {
 	for _, key := range old.log {
-		if err := st.delete(key); err != nil {
+		if err := c.delete(key); err != nil {
 			return err
 		}
 	}
 	for _, key := range old.chunks {
-		if err := st.tx.Bucket(chunkBucket).Delete(key); err != nil {
+		if err := c.tx.Bucket(chunkBucket).Delete(key); err != nil {
 			return err
 		}
 	}

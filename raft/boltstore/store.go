@@ -5,51 +5,73 @@ package boltstore
 import (
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"os"
-	"path/filepath"
-	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"raftlab/raft"
 	"raftlab/raft/core"
 )
 
-// Errors of this package. They come with the file's name and a cause.
+// Errors of this package. Each comes with the file's name and a cause.
 var (
-	// ErrCorrupt: the file is not as it was written, or not one of this package's.
+	// ErrCorrupt reports a file that differs from what this package wrote.
 	ErrCorrupt = errors.New("the data file is damaged")
-	// ErrLocked: another server has the file open.
+	// ErrLocked reports a file that another server has open.
 	ErrLocked = errors.New("the data file is in use by another server")
-	// ErrClosed: the store was closed.
+	// ErrReplaced reports a file that was removed or replaced while in use.
+	ErrReplaced = errors.New("the data file was removed or replaced while in use")
+	// ErrClosed reports the use of a closed store.
 	ErrClosed = errors.New("the store is closed")
 )
 
-// DefaultTimeout is how long Open waits by default for another server to let go
-// of the file.
+// DefaultTimeout is the default of Options.Timeout.
 const DefaultTimeout = time.Second
+
+// DefaultCompactBytes is the default of Options.CompactBytes.
+const DefaultCompactBytes = 64 << 20
 
 // Options are a store's settings. The zero value of each means its default.
 type Options struct {
-	// Timeout is how long Open waits for another server, of this process or
-	// another, to let go of the file; default [DefaultTimeout].
+	// Timeout bounds how long Open waits for another server, of this process or
+	// another, to release the file. Default [DefaultTimeout].
 	Timeout time.Duration
+	// CompactBytes is the size from which on a file is compacted, at the opening
+	// or after a snapshot, if its content fills less than a quarter of it. Default
+	// [DefaultCompactBytes]; a negative size turns that off. [Store.Compact] needs
+	// no such condition.
+	CompactBytes int64
+	// PeerSequences, if set, returns the [Store.Sequence] of each replica of the
+	// group, by replica number less one, and 0 for an unknown one. Save calls it
+	// and records the highest values, so that a file which comes back with a
+	// lower Sequence shows that it is an older copy.
+	PeerSequences func() []uint64
+	// Logger receives reports of compactions. Default: silent.
+	Logger *slog.Logger
+}
+
+func (o *Options) setDefaults() {
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.CompactBytes == 0 {
+		o.CompactBytes = DefaultCompactBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 }
 
 func (o Options) bolt(readOnly bool) *bbolt.Options {
-	timeout := o.Timeout
-	if timeout == 0 {
-		timeout = DefaultTimeout
-	}
 	return &bbolt.Options{
-		Timeout:  timeout,
+		Timeout:  o.Timeout,
 		ReadOnly: readOnly,
-		// The list of free pages is not written with each transaction, but
-		// found when the file is opened, where all of it is read anyway.
+		// bbolt need not write its list of free pages with each transaction. It can
+		// rebuild the list at the opening, since Open reads the whole file anyway.
 		NoFreelistSync: true,
 		FreelistType:   bbolt.FreelistMapType,
 		NoStatistics:   true,
@@ -64,134 +86,110 @@ var (
 )
 
 // Store is a [raft.Storage] in a bbolt file. Its methods may be called from any
-// goroutine, but for Save, which one goroutine calls at a time.
+// goroutine. Only one goroutine at a time may call Save.
 type Store struct {
-	path    string
-	db      *bbolt.DB
-	size    atomic.Int64  // of the log's records
-	writing chan struct{} // capacity 1: held by SaveSnapshot
-	failure atomic.Pointer[error]
+	path     string
+	opts     Options
+	log      *slog.Logger
+	identity Identity
+
+	size         atomic.Int64 // of the log's records
+	snapshotSize atomic.Int64
+	sequence     atomic.Uint64
+	failure      atomic.Pointer[error] // the first of a writing transaction
+
+	writing   chan struct{} // capacity 1: held by SaveSnapshot and Compact
+	rewriting rewriting
+
+	replacing sync.RWMutex // held while Compact replaces db, shared by transactions
+	db        *database
+
 	// committed, if set, is called after each writing transaction.
 	committed func()
 }
 
 var _ raft.Storage = (*Store)(nil)
 
-// Create makes the file of a server that has never run. It is there, whole and
-// on disk, or not at all. A file that exists already is left alone, and the
-// error matches fs.ErrExist.
-func Create(path string) error {
-	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("boltstore: creating %s: %w", path, fs.ErrExist)
+// Open opens the file that [Create] made for id, after it has read and checked the
+// whole file. The errors match fs.ErrNotExist, [ErrLocked], [ErrCorrupt] or
+// [ErrIdentity], and Open then leaves the file as it was.
+func Open(path string, id Identity, opts Options) (*Store, error) {
+	opts.setDefaults()
+	s := &Store{
+		path:     path,
+		opts:     opts,
+		log:      opts.Logger.With("file", path),
+		identity: id,
+		writing:  make(chan struct{}, 1),
 	}
-	temporary := path + ".new"
-	if err := initialize(temporary); err != nil {
-		return fmt.Errorf("boltstore: creating %s: %w", path, err)
-	}
-	// A link, unlike a renaming, replaces nothing that came in between.
-	err := os.Link(temporary, path)
-	if gone := os.Remove(temporary); err == nil {
-		err = gone
-	}
+	err := s.check()
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = s.open()
 	}
 	if err != nil {
-		return fmt.Errorf("boltstore: creating %s: %w", path, err)
-	}
-	return nil
-}
-
-// initialize writes an empty store, in the place of what an interrupted one left.
-func initialize(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	db, err := bbolt.Open(path, 0o600, Options{}.bolt(false))
-	if err != nil {
-		return err
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{stateBucket, logBucket, chunkBucket} {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return err
-			}
-		}
-		return (&step{tx: tx}).putHead()
-	})
-	return errors.Join(err, db.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// Open opens a file that [Create] made, after it has read and checked all of
-// it. The errors match fs.ErrNotExist, [ErrLocked] or [ErrCorrupt]; the file is
-// then as it was.
-func Open(path string, opts Options) (*Store, error) {
-	if err := check(path, opts); err != nil {
-		return nil, fmt.Errorf("boltstore: opening %s: %w", path, err)
-	}
-	s := &Store{path: path, writing: make(chan struct{}, 1)}
-	if err := s.open(opts); err != nil {
 		return nil, fmt.Errorf("boltstore: opening %s: %w", path, err)
 	}
 	return s, nil
 }
 
-// check reads the whole file under a lock that lets nobody write to it.
-func check(path string, opts Options) (err error) {
+// check reads the whole file under a lock that excludes writers.
+func (s *Store) check() (err error) {
 	defer contain(&err)()
-	info, err := os.Stat(path)
+	info, err := os.Stat(s.path)
 	if err != nil {
 		return err
 	}
 	if info.Size() == 0 {
-		return fmt.Errorf("%w: it is empty", ErrCorrupt) // bbolt would begin it anew
+		return fmt.Errorf("%w: the file is empty", ErrCorrupt) // bbolt would make a new database
 	}
-	db, err := bbolt.Open(path, 0o600, opts.bolt(true))
+	db, err := openDatabase(s.path, s.opts.bolt(true))
 	if err != nil {
-		return openError(err)
+		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := checkPages(path); err != nil {
+	defer func() { err = errors.Join(err, db.close()) }()
+	if err := checkPages(s.path); err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return db.View(func(tx *bbolt.Tx) error {
+	return db.view(func(tx *bbolt.Tx) error {
 		if err := checkRecords(tx); err != nil {
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
-		return nil
+		found, err := readIdentity(tx)
+		if err == nil && found != s.identity {
+			err = fmt.Errorf("%w: the file of %v, and not of %v", ErrIdentity, found, s.identity)
+		}
+		return err
 	})
 }
 
-// openError says in this package's words why bbolt did not open a file.
-func openError(err error) error {
-	var path *fs.PathError
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return ErrLocked
-	case errors.As(err, &path):
+// open opens the file for writing and brings it in order.
+func (s *Store) open() (err error) {
+	defer contain(&err)()
+	if s.db, err = openDatabase(s.path, s.opts.bolt(false)); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	err = removeIfExists(s.path + compactSuffix) // a crash has interrupted Compact
+	if err == nil {
+		err = s.clean(true)
+	}
+	if err == nil {
+		err = s.measure()
+	}
+	if err != nil {
+		return errors.Join(err, s.db.close())
+	}
+	s.compactIfWasteful()
+	return nil
 }
 
-func (s *Store) open(opts Options) (err error) {
-	defer contain(&err)()
-	s.db, err = bbolt.Open(s.path, 0o600, opts.bolt(false))
-	if err != nil {
-		return openError(err)
-	}
-	if err := s.clean(true); err != nil {
-		return errors.Join(err, s.db.Close())
-	}
-	return s.db.View(func(tx *bbolt.Tx) error {
+func (s *Store) measure() error {
+	return s.db.view(func(tx *bbolt.Tx) error {
+		h, err := readHead(tx)
+		if err != nil {
+			return err
+		}
+		s.snapshotSize.Store(int64(h.Snapshot.Size))
+		s.sequence.Store(h.Sequence)
 		return tx.Bucket(logBucket).ForEach(func(k, v []byte) error {
 			s.size.Add(int64(len(k) + len(v)))
 			return nil
@@ -199,17 +197,8 @@ func (s *Store) open(opts Options) (err error) {
 	})
 }
 
-// contain turns a panic of bbolt, or an access to a part of the mapped file that
-// is no longer there, into an error. To be called and deferred: defer contain(&err)().
-func contain(err *error) func() {
-	before := debug.SetPanicOnFault(true)
-	return func() {
-		debug.SetPanicOnFault(before)
-		if r := recover(); r != nil {
-			*err = fmt.Errorf("%w: %v", ErrCorrupt, r)
-		}
-	}
-}
+// Identity returns the identity of the file.
+func (s *Store) Identity() Identity { return s.identity }
 
 // Load implements [raft.Storage].
 func (s *Store) Load() (saved core.Persistent, err error) {
@@ -233,16 +222,16 @@ func (s *Store) Save(u raft.Update) error {
 	if err != nil {
 		return err
 	}
-	err = s.step(func(st *step) error {
+	err = s.change(func(c *change) error {
 		if hs := u.HardState; hs != nil {
-			st.head.CurrentTerm, st.head.VotedFor = hs.CurrentTerm, uint64(hs.VotedFor)
+			c.head.CurrentTerm, c.head.VotedFor = hs.CurrentTerm, uint64(hs.VotedFor)
 		}
 		if u.Snapshot != nil {
-			if err := st.restore(received); err != nil {
+			if err := c.restore(received); err != nil {
 				return err
 			}
 		}
-		return st.append(u.Entries)
+		return c.append(u.Entries)
 	})
 	if err != nil || u.Snapshot == nil {
 		return err
@@ -250,12 +239,12 @@ func (s *Store) Save(u raft.Update) error {
 	return s.clean(false)
 }
 
-// receive writes the data of a snapshot that is to replace the stored one.
+// receive writes the data of a snapshot that replaces the stored one.
 func (s *Store) receive(snap *core.Snapshot) (snapshotHead, error) {
 	if snap == nil {
 		return snapshotHead{}, nil
 	}
-	// Its pieces must not be written over those that count.
+	// Its chunks must not overwrite those that count.
 	if newer, err := s.isNewer(*snap); err != nil || !newer {
 		if err == nil {
 			err = s.wrap("writing to", fmt.Errorf("the received snapshot, which ends at %d, is not newer than the stored one", snap.LastIncludedIndex))
@@ -268,28 +257,35 @@ func (s *Store) receive(snap *core.Snapshot) (snapshotHead, error) {
 // StateSize implements [raft.Storage]: the bytes of the log's records.
 func (s *Store) StateSize() int { return int(s.size.Load()) }
 
-// Close implements [raft.Storage]. It waits for what is under way.
+// Check returns an error if the file was removed, replaced or cut since it was
+// opened. Every other method checks that too; Check is for the time between.
+func (s *Store) Check() error {
+	s.replacing.RLock()
+	defer s.replacing.RUnlock()
+	return s.wrap("checking", s.db.intact())
+}
+
+// Close implements [raft.Storage]. Close waits for the transactions under way.
 func (s *Store) Close() error {
-	if err := s.db.Close(); err != nil {
+	s.replacing.Lock()
+	defer s.replacing.Unlock()
+	if err := s.db.close(); err != nil {
 		return s.wrap("closing", err)
 	}
 	return nil
 }
 
 // view runs a reading transaction.
-func (s *Store) view(doing string, read func(*bbolt.Tx) error) (err error) {
-	defer func() { err = s.wrap(doing, err) }()
-	defer contain(&err)()
-	return s.db.View(read)
+func (s *Store) view(doing string, read func(*bbolt.Tx) error) error {
+	s.replacing.RLock()
+	defer s.replacing.RUnlock()
+	return s.wrap(doing, s.db.view(read))
 }
 
-// wrap gives an error its context.
+// wrap adds the file's name to an error.
 func (s *Store) wrap(doing string, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
-		err = ErrClosed
 	}
 	return fmt.Errorf("boltstore: %s %s: %w", doing, s.path, err)
 }

@@ -14,15 +14,18 @@ import (
 func TestStorage(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) storagetest.Open {
 		path := create(t)
-		return func() (raft.Storage, error) { return boltstore.Open(path, boltstore.Options{}) }
+		return func() (raft.Storage, error) { return boltstore.Open(path, own, boltstore.Options{}) }
 	})
 }
+
+// own is the identity of the files in these tests.
+var own = boltstore.Identity{Cluster: "test", Group: "1", Replica: 2, Replicas: 3}
 
 // create makes an empty data file.
 func create(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "replica.bolt")
-	if err := boltstore.Create(path); err != nil {
+	if err := boltstore.Create(path, own); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -30,7 +33,7 @@ func create(t testing.TB) string {
 
 func open(t testing.TB, path string) *boltstore.Store {
 	t.Helper()
-	store, err := boltstore.Open(path, boltstore.Options{})
+	store, err := boltstore.Open(path, own, boltstore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
