@@ -5,12 +5,12 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
+	"time"
 
 	"raftlab/kv"
-	"raftlab/raft/boltstore"
+	"raftlab/raft"
 	"raftlab/shardctrler"
 )
 
@@ -24,6 +24,10 @@ const (
 	// DefaultSnapshotBytes is the size of a replica's log from which on it takes
 	// a snapshot, by default.
 	DefaultSnapshotBytes = 16 << 20
+
+	// DefaultStorageTimeout is the default of Options.StorageTimeout: less than two
+	// election timeouts.
+	DefaultStorageTimeout = 500 * time.Millisecond
 
 	// snapshotGrowth is how much is written to the log, in multiples of the last
 	// snapshot, before the next one is taken. With 1 the snapshots of a store that
@@ -59,13 +63,26 @@ type Options struct {
 	// SnapshotBytes is the size of a replica's log from which on it takes a
 	// snapshot; default [DefaultSnapshotBytes].
 	SnapshotBytes int
+	// StorageTimeout bounds how long a replica's disk may take for a small save
+	// while the others have saved the same entries, see raft.Options. Default
+	// [DefaultStorageTimeout].
+	StorageTimeout time.Duration
+	// CompactBytes is the size from which on a data file is compacted if it is
+	// mostly free, see boltstore.Options.
+	CompactBytes int64
 	// Logger is told what happens; default: silent.
 	Logger *slog.Logger
+
+	// storage, if set, wraps the storage of a replica. For tests.
+	storage func(replica int, s raft.Storage) raft.Storage
 }
 
 func (o *Options) setDefaults() error {
 	if o.SnapshotBytes == 0 {
 		o.SnapshotBytes = DefaultSnapshotBytes
+	}
+	if o.StorageTimeout == 0 {
+		o.StorageTimeout = DefaultStorageTimeout
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -79,6 +96,9 @@ func (o *Options) setDefaults() error {
 	if o.SnapshotBytes < 0 {
 		return fmt.Errorf("a snapshot at %d bytes of log; want at least 1", o.SnapshotBytes)
 	}
+	if o.StorageTimeout < 0 {
+		return fmt.Errorf("a storage timeout of %v; want more than 0", o.StorageTimeout)
+	}
 	return nil
 }
 
@@ -89,9 +109,11 @@ type Cluster struct {
 	sessions sessions
 }
 
-// Open starts a cluster on a data directory, which is made if it is not there.
-// If a data file is missing or damaged the error says which and what to do, and
-// nothing was changed; it matches fs.ErrNotExist or boltstore.ErrCorrupt then.
+// Open starts a cluster on a data directory, and makes a missing directory. A
+// replica whose data file cannot be used does not start, and its Status says why;
+// Repair rebuilds it. If the other files are no majority of their group, Open
+// fails with the reasons, which match fs.ErrNotExist, boltstore.ErrCorrupt,
+// boltstore.ErrIdentity or [ErrRolledBack].
 func Open(dir string, opts Options) (*Cluster, error) {
 	s, m, err := prepareServers(dir, opts)
 	if err != nil {
@@ -100,14 +122,13 @@ func Open(dir string, opts Options) (*Cluster, error) {
 	if m.Groups != 0 {
 		return nil, errors.Join(fmt.Errorf("%w: the data directory %s was made for %s", ErrGroups, dir, groupsInWords(m.Groups)), s.Close())
 	}
-	if err := s.start(m.sets(dir), func(string, int) launcher { return startKV }); err != nil {
+	if err := s.start(m, dir, func(string, int) launcher { return startKV }); err != nil {
 		return nil, err
 	}
 	return &Cluster{servers: s}, nil
 }
 
-// all does something for each of n replicas at the same time: at the start it is
-// mostly decoding.
+// all runs do for each of n replicas at the same time.
 func all(n int, do func(i int) error) error {
 	errs := make([]error, n)
 	var running sync.WaitGroup
@@ -116,76 +137,4 @@ func all(n int, do func(i int) error) error {
 	}
 	running.Wait()
 	return errors.Join(errs...)
-}
-
-// openAll opens the data files of all replicas of a group, or says what to do
-// about those that cannot be opened.
-func openAll(files []string) ([]*boltstore.Store, error) {
-	stores := make([]*boltstore.Store, len(files))
-	errs := make([]error, len(files))
-	broken := all(len(files), func(i int) error {
-		stores[i], errs[i] = boltstore.Open(files[i], boltstore.Options{})
-		return errs[i]
-	})
-	if broken == nil {
-		return stores, nil
-	}
-	healthy, damaged := 0, 0
-	var best position
-	var others []error
-	for i, store := range stores {
-		if isBroken(errs[i]) {
-			damaged++
-		}
-		if store == nil {
-			continue
-		}
-		healthy++
-		at, err := lastOf(store)
-		if at.ahead(best) {
-			at.replica = i + 1
-			best = at
-		}
-		others = append(others, err, store.Close())
-	}
-	if healthy+damaged == len(files) {
-		broken = errors.Join(broken, advice(files, healthy, best))
-	}
-	return nil, errors.Join(append([]error{broken}, others...)...)
-}
-
-// isBroken says that a data file is damaged or lost, and not just held by another or
-// closed to us.
-func isBroken(err error) bool {
-	return errors.Is(err, boltstore.ErrCorrupt) || errors.Is(err, fs.ErrNotExist)
-}
-
-// position is how far a replica's log reaches (section 5.4.1).
-type position struct {
-	replica     int
-	term, index uint64
-}
-
-func (p position) ahead(q position) bool {
-	return q.replica == 0 || p.term > q.term || p.term == q.term && p.index > q.index
-}
-
-func lastOf(store *boltstore.Store) (position, error) {
-	saved, err := store.Load()
-	at := position{term: saved.Snapshot.LastIncludedTerm, index: saved.Snapshot.LastIncludedIndex}
-	if n := len(saved.Entries); n > 0 {
-		at.term, at.index = saved.Entries[n-1].Term, saved.Entries[n-1].Index
-	}
-	return at, err
-}
-
-// advice says what to do about broken data files. A replica must not come back
-// with less than it has acknowledged, so an empty file or an old copy will not
-// do. The file of the healthy replica whose log is most up to date will, if the
-// healthy ones are a majority: that log holds every committed entry (section 5.4).
-func advice(files []string, healthy int, best position) error {
-	if healthy <= len(files)/2 {
-		return fmt.Errorf("nothing was changed. %d of %d data files can be used, which is no majority: put intact files back in place; without them what was written last is lost", healthy, len(files))
-	}
-	return fmt.Errorf("nothing was changed. A majority of the replicas is intact: move each damaged file away and, while nothing runs on this directory, copy %s in its place (that replica's log is the most up to date)", files[best.replica-1])
 }

@@ -3,14 +3,10 @@
 package cluster_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +17,6 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
-	"raftlab/raft/boltstore"
 	"raftlab/rsm"
 )
 
@@ -344,169 +339,4 @@ func TestOutcomeUnknown(t *testing.T) {
 	if got := do(t, c, "", kv.Get("k")).Value; got != "x" {
 		t.Errorf("the value is %q; want x", got)
 	}
-}
-
-// TestDamagedFile: a cluster does not start on a data file that was damaged,
-// lost or replaced; the error names it and says what to do, which then works.
-func TestDamagedFile(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	c := open(t, dir, cluster.Options{})
-	for n := range 50 {
-		do(t, c, "", kv.Put(fmt.Sprint(n), "value"))
-	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "replica-2.bolt")
-	healthy, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		name  string
-		file  []byte
-		match error
-	}{
-		{"cut", healthy[:len(healthy)/2], boltstore.ErrCorrupt},
-		{"empty", nil, boltstore.ErrCorrupt},
-		{"garbage", bytes.Repeat([]byte("garbage "), 5000), boltstore.ErrCorrupt},
-	} {
-		if err := os.WriteFile(path, tt.file, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		before := snapshotOf(t, dir)
-		_, err := cluster.Open(dir, cluster.Options{})
-		if !errors.Is(err, tt.match) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "copy "+dir) {
-			t.Errorf("%s: error %v", tt.name, err)
-		}
-		if after := snapshotOf(t, dir); after != before {
-			t.Errorf("%s: the directory was changed", tt.name)
-		}
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	_, err = cluster.Open(dir, cluster.Options{})
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
-		t.Fatalf("a missing file: error %v", err)
-	}
-	// What the error says to do.
-	_, rest, _ := strings.Cut(err.Error(), "copy ")
-	source, _, _ := strings.Cut(rest, " in its place")
-	file, err := os.ReadFile(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, file, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c = open(t, dir, cluster.Options{})
-	if got := do(t, c, "", kv.Get("49")).Value; got != "value" {
-		t.Errorf("the value is %q", got)
-	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	// Without a majority there is nothing that could be copied.
-	for _, n := range []string{"1", "3"} {
-		if err := os.Remove(filepath.Join(dir, "replica-"+n+".bolt")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := cluster.Open(dir, cluster.Options{}); err == nil || !strings.Contains(err.Error(), "no majority") {
-		t.Errorf("without a majority: error %v", err)
-	}
-}
-
-// TestStartOnADamagedFile: a replica whose file was damaged while it was stopped
-// does not start, and says what to do; the others go on.
-func TestStartOnADamagedFile(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	c := open(t, dir, cluster.Options{})
-	do(t, c, "", kv.Put("k", "v"))
-	if err := c.Stop(2); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "replica-2.bolt")
-	if err := os.Truncate(path, 5000); err != nil {
-		t.Fatal(err)
-	}
-	before, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = c.Start(2)
-	if !errors.Is(err, boltstore.ErrCorrupt) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "end the server") {
-		t.Errorf("error %v", err)
-	}
-	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
-		t.Errorf("the file was changed, or: %v", err)
-	}
-	if got := do(t, c, "", kv.Get("k")).Value; got != "v" {
-		t.Errorf("the value is %q", got)
-	}
-}
-
-// TestFileInUse: a file that is well and just cannot be had is not to be replaced.
-func TestFileInUse(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := open(t, dir, cluster.Options{}).Close(); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "replica-2.bolt")
-	store, err := boltstore.Open(path, boltstore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	_, err = cluster.Open(dir, cluster.Options{})
-	if !errors.Is(err, boltstore.ErrLocked) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "copy") {
-		t.Errorf("error %v", err)
-	}
-}
-
-// snapshotOf returns all files of a directory in one string.
-func snapshotOf(t *testing.T, dir string) string {
-	t.Helper()
-	var all strings.Builder
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&all, "%s %x\n", e.Name(), b)
-	}
-	return all.String()
-}
-
-func TestManifest(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := boltstore.Create(filepath.Join(dir, "replica-1.bolt")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cluster.Open(dir, cluster.Options{}); err == nil || !strings.Contains(err.Error(), "no manifest") {
-		t.Errorf("data files without a manifest: error %v", err)
-	}
-	for _, manifest := range []string{"", "{", `{"format":2,"replicas":3}`, `{"format":1,"replicas":10}`} {
-		if err := os.WriteFile(filepath.Join(dir, "raftlab.json"), []byte(manifest), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := cluster.Open(dir, cluster.Options{}); err == nil || !strings.Contains(err.Error(), "raftlab.json") {
-			t.Errorf("manifest %q: error %v", manifest, err)
-		}
-	}
-	// A directory that was begun and not finished is finished.
-	if err := os.WriteFile(filepath.Join(dir, "raftlab.json"), []byte(`{"format":1,"replicas":3}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := open(t, dir, cluster.Options{})
-	do(t, c, "", kv.Put("k", "v"))
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"raftlab/kv"
+	"raftlab/raft"
 )
 
 // Once carries out a write in a session of the cluster's own, which execute is
@@ -14,4 +15,17 @@ func Once(op kv.Op, execute func(client, seq uint64) (kv.Result, error)) (kv.Res
 	return new(sessions).once(context.Background(), op, func(_ context.Context, s session, _ kv.Op) (kv.Result, error) {
 		return execute(s.client, s.seq)
 	})
+}
+
+// WithStorage returns opts with a wrapper around each replica's storage.
+func WithStorage(opts Options, wrap func(replica int, s raft.Storage) raft.Storage) Options {
+	opts.storage = wrap
+	return opts
+}
+
+// Ends returns the number of ends on a store's network.
+func Ends(c *Sharded) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.linked)
 }

@@ -3,32 +3,38 @@
 package cluster
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 
+	"raftlab/internal/durable"
 	"raftlab/raft/boltstore"
 )
 
-// manifest is what a data directory was made with.
+// manifest records what a data directory was made for.
 type manifest struct {
-	Format   int `json:"format"`
-	Replicas int `json:"replicas"`
-	Groups   int `json:"groups,omitempty"` // of a sharded store; 0: one that is not
-	// Complete says that the data files were all made. Before that the cluster
-	// never ran; after it a missing file is a lost one.
+	Format   int    `json:"format"`
+	Cluster  string `json:"cluster"` // drawn at random; every data file has it too
+	Replicas int    `json:"replicas"`
+	Groups   int    `json:"groups,omitempty"` // of a sharded store; 0: a store without groups
+	// Complete says that all data files were made. Before that the cluster never
+	// ran. After that a missing file is a lost one.
 	Complete bool `json:"complete"`
 }
 
 const (
-	manifestFormat = 1
+	manifestFormat = 2
 	manifestName   = "raftlab.json"
 )
 
-// readManifest returns fs.ErrNotExist, wrapped, if there is none.
+// readManifest returns fs.ErrNotExist, wrapped, if there is no manifest.
 func readManifest(dir string) (manifest, error) {
 	path := filepath.Join(dir, manifestName)
 	data, err := os.ReadFile(path)
@@ -37,47 +43,73 @@ func readManifest(dir string) (manifest, error) {
 	}
 	var m manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return m, fmt.Errorf(`the manifest %s cannot be read: %w; put it back as it was: {"format":%d,"replicas":N,"groups":N,"complete":true}, without groups if the store has none`, path, err, manifestFormat)
+		return m, fmt.Errorf("the manifest %s cannot be read: %w%s", path, err, restoreAdvice(dir))
 	}
-	if m.Format != manifestFormat || m.Replicas < 1 || m.Replicas > MaxReplicas || m.Groups < 0 || m.Groups > MaxGroups {
-		return m, fmt.Errorf("the manifest %s has format %d with %d replicas and %d groups; this program reads format %d with 1 to %d replicas and up to %d groups",
-			path, m.Format, m.Replicas, m.Groups, manifestFormat, MaxReplicas, MaxGroups)
+	if m.Format != manifestFormat {
+		return m, fmt.Errorf("the manifest %s has format %d; this program reads format %d", path, m.Format, manifestFormat)
+	}
+	if m.Cluster == "" || m.Replicas < 1 || m.Replicas > MaxReplicas || m.Groups < 0 || m.Groups > MaxGroups {
+		return m, fmt.Errorf("the manifest %s names cluster %q with %d replicas and %d groups; want a name, 1 to %d replicas and up to %d groups%s",
+			path, m.Cluster, m.Replicas, m.Groups, MaxReplicas, MaxGroups, restoreAdvice(dir))
 	}
 	return m, nil
 }
 
-// write puts the manifest in place whole, or not at all.
+// write replaces the manifest.
 func (m manifest) write(dir string) error {
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, manifestName)
-	file, err := os.Create(path + ".new")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(append(data, '\n'))
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return durable.WriteFile(filepath.Join(dir, manifestName), append(data, '\n'), 0o600)
 }
 
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
+// restoreAdvice rebuilds a lost manifest from what the data files say of
+// themselves; "" if they do not agree.
+func restoreAdvice(dir string) string {
+	files, err := dataFiles(dir)
+	if err != nil || len(files) == 0 {
+		return ""
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	m := manifest{Format: manifestFormat, Complete: true}
+	groups := map[string]bool{}
+	for _, name := range files {
+		id, err := boltstore.Identify(filepath.Join(dir, name))
+		if err != nil || m.Cluster != "" && (m.Cluster != id.Cluster || m.Replicas != id.Replicas) {
+			return ""
+		}
+		m.Cluster, m.Replicas = id.Cluster, id.Replicas
+		groups[id.Group] = true
+	}
+	if !groups[""] {
+		delete(groups, controllers)
+		m.Groups = len(groups)
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("; by its data files it was %s", data)
+}
+
+// dataFile matches the names of data files, of stores with groups and without.
+var dataFile = regexp.MustCompile(`^((group-[0-9]+|controller)-)?replica-[0-9]+\.bolt$`)
+
+// dataFiles returns the names of the data files in a directory.
+func dataFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		if dataFile.MatchString(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
 }
 
 // prepare makes a new data directory, or checks that an old one was made for so
-// many replicas and groups; 0: as many as it was made for, and in a new one
-// [DefaultReplicas] and no groups. It returns what it was made for.
+// many replicas and groups. 0 means the number that it was made for, and in a new
+// directory [DefaultReplicas] and no groups. prepare returns the manifest.
 func prepare(dir string, replicas, groups int) (manifest, error) {
 	m, err := readManifest(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,19 +126,64 @@ func prepare(dir string, replicas, groups int) (manifest, error) {
 	case groups != 0 && groups != m.Groups:
 		return m, fmt.Errorf("%w: the data directory %s was made for %s, and cannot be used with %d",
 			ErrGroups, dir, groupsInWords(m.Groups), groups)
-	case m.Complete:
-		return m, nil
+	}
+	if err := m.checkStrays(dir); err != nil || m.Complete {
+		return m, err
 	}
 	for _, set := range m.sets(dir) {
-		for _, file := range set.files {
-			// A file from an earlier attempt is empty: the cluster never ran.
-			if err := boltstore.Create(file); err != nil && !errors.Is(err, fs.ErrExist) {
+		for i, file := range set.files {
+			if err := createPristine(file, m.identity(set.group, i)); err != nil {
 				return m, err
 			}
 		}
 	}
 	m.Complete = true
 	return m, m.write(dir)
+}
+
+// identity is that of the replica at place peer of a group.
+func (m manifest) identity(group string, peer int) boltstore.Identity {
+	return boltstore.Identity{Cluster: m.Cluster, Group: group, Replica: peer + 1, Replicas: m.Replicas}
+}
+
+// checkStrays refuses data files that the manifest does not name: they hold state
+// that nobody would serve.
+func (m manifest) checkStrays(dir string) error {
+	found, err := dataFiles(dir)
+	if err != nil {
+		return err
+	}
+	var named []string
+	for _, set := range m.sets(dir) {
+		for _, file := range set.files {
+			named = append(named, filepath.Base(file))
+		}
+	}
+	for _, name := range found {
+		if !slices.Contains(named, name) {
+			return fmt.Errorf("the manifest %s names %d replicas and %s, but the directory holds %s too; restore the manifest, or move the file away%s",
+				filepath.Join(dir, manifestName), m.Replicas, groupsInWords(m.Groups), name, restoreAdvice(dir))
+		}
+	}
+	return nil
+}
+
+// createPristine makes a data file. A file from an earlier attempt must be empty,
+// since the cluster never ran.
+func createPristine(file string, id boltstore.Identity) error {
+	err := boltstore.Create(file, id)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	store, err := boltstore.Open(file, id, boltstore.Options{})
+	if err != nil {
+		return err
+	}
+	at, err := store.Position()
+	if err == nil && at != (boltstore.Position{}) {
+		err = fmt.Errorf("the manifest says that the cluster never ran, but %s has state: restore the manifest", file)
+	}
+	return errors.Join(err, store.Close())
 }
 
 func groupsInWords(n int) string {
@@ -121,21 +198,29 @@ func groupsInWords(n int) string {
 
 // begin writes the manifest of a new directory.
 func begin(dir string, replicas, groups int) (manifest, error) {
-	if found, _ := filepath.Glob(filepath.Join(dir, "*replica-*.bolt")); len(found) > 0 {
-		return manifest{}, fmt.Errorf("the data directory %s holds %s, but no manifest %s; restore it, or choose another directory",
-			dir, filepath.Base(found[0]), manifestName)
+	found, err := dataFiles(dir)
+	if err != nil {
+		return manifest{}, err
+	}
+	if len(found) > 0 {
+		return manifest{}, fmt.Errorf("the data directory %s holds %s, but no manifest %s; restore the manifest, or choose another directory%s",
+			dir, found[0], manifestName, restoreAdvice(dir))
 	}
 	if replicas == 0 {
 		replicas = DefaultReplicas
 	}
-	m := manifest{Format: manifestFormat, Replicas: replicas, Groups: groups}
+	name := make([]byte, 16)
+	if _, err := rand.Read(name); err != nil {
+		return manifest{}, err
+	}
+	m := manifest{Format: manifestFormat, Cluster: hex.EncodeToString(name), Replicas: replicas, Groups: groups}
 	return m, m.write(dir)
 }
 
 // set is the replicas of one Raft group.
 type set struct {
-	group string   // its gid, "controller", or "" in a store without groups
-	files []string // each replica's data file, in order
+	group string   // the gid, "controller", or "" in a store without groups
+	files []string // data files, by replica
 }
 
 // controllers is the group of the servers of the configuration service.

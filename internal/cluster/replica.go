@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"raftlab/kvraft"
 	"raftlab/labrpc"
@@ -20,9 +22,9 @@ import (
 
 // replica is one server of the cluster, which runs or is stopped.
 type replica struct {
-	number int    // among all, from 1
-	group  string // see set
-	peer   int    // its number in the group, from 0
+	number int // among all, from 1
+	group  *group
+	peer   int // place in the group, from 0
 	path   string
 	ends   []*labrpc.ClientEnd // to each of its group, in order
 	opts   Options
@@ -31,8 +33,10 @@ type replica struct {
 
 	changing sync.Mutex // held while it is started or stopped
 
-	mu  sync.Mutex
-	run *running // nil: stopped
+	mu     sync.Mutex
+	run    *running // nil: stopped
+	ending *running // stopped, with the data file not closed yet
+	broken error    // why the data file could not be used
 }
 
 // running is what a replica has while it runs.
@@ -41,8 +45,15 @@ type running struct {
 	raft   *raft.Raft
 	server service
 
-	stop     chan struct{} // closed when it is stopped
-	watching sync.WaitGroup
+	stop      chan struct{} // closed when the replica is stopped
+	watching  sync.WaitGroup
+	recording sync.WaitGroup
+	lost      atomic.Pointer[error] // why the data file has gone
+
+	// Of a halted server:
+	stalled bool          // the disk did not answer
+	halted  chan struct{} // closed when the goroutines have ended
+	result  error         // of closing the server, before halted
 }
 
 // service is what stands on a replica's Raft server.
@@ -103,37 +114,80 @@ func (r *replica) set(run *running) {
 	r.run = run
 }
 
-// failure is why it stopped by itself; nil: it did not.
-func (run *running) failure() error { return errors.Join(run.raft.Err(), run.server.health().err) }
+// failure is why the server does not serve, for a time (raft.ErrStalled) or for
+// good; nil: it serves.
+func (run *running) failure() error {
+	if lost := run.lost.Load(); lost != nil {
+		return *lost
+	}
+	return errors.Join(run.raft.Err(), run.server.health().err)
+}
 
-// start opens the data file and starts the server on it. One that stopped by
-// itself, for a full disk say, is started again.
+// runs says that the server has not stopped by itself.
+func (run *running) runs() bool {
+	err := run.failure()
+	return err == nil || errors.Is(err, raft.ErrStalled)
+}
+
+// heldStorage leaves the store open when the server closes its storage: the
+// replica records the state of its peers last.
+type heldStorage struct{ raft.Storage }
+
+func (heldStorage) Close() error { return nil }
+
+// start opens the data file and starts the server on it. A replica that stopped
+// by itself, for a full disk for example, is started again.
 func (r *replica) start() error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
-	if run := r.current(); run != nil {
-		if run.failure() == nil {
-			return ErrRunning
-		}
-		if err := r.end(run); err != nil {
-			return err
-		}
-	}
-	store, err := boltstore.Open(r.path, boltstore.Options{})
-	if isBroken(err) {
-		err = fmt.Errorf("%w; nothing was changed and the others go on: end the server and start it again, and it says which file to copy in its place", err)
-	}
-	if err != nil {
+	if err := r.makeRoom(); err != nil {
 		return err
 	}
+	return r.open()
+}
+
+// makeRoom ends what a replica that stopped by itself has left, and waits for the
+// data file of a run that was stopped.
+func (r *replica) makeRoom() error {
+	if run := r.current(); run != nil {
+		if run.runs() {
+			return ErrRunning
+		}
+		r.halt(run)
+	}
+	return r.closed(closePatience)
+}
+
+// open starts the server on the data file, or notes why the file cannot be used.
+func (r *replica) open() error {
+	store, err := r.group.open(r.peer, r.opts)
+	if err == nil {
+		if err = r.group.checkAge(r.peer); err != nil {
+			err = errors.Join(err, r.group.release(r.peer, store))
+		}
+	}
+	r.mu.Lock()
+	r.broken = err
+	r.mu.Unlock()
+	if err != nil {
+		return r.withAdvice(err)
+	}
 	return r.startOn(store)
+}
+
+// withAdvice adds to an error of a data file how to get over it.
+func (r *replica) withAdvice(err error) error {
+	if !isBroken(err) {
+		return err
+	}
+	return fmt.Errorf("%w; the file was left as it is, and the other replicas serve: raftlab replica repair %d rebuilds the file from theirs", err, r.number)
 }
 
 // startOn starts the server on an open store, which it closes if that fails.
 func (r *replica) startOn(store *boltstore.Store) error {
 	run, err := r.begin(store)
 	if err != nil {
-		return errors.Join(err, store.Close())
+		return errors.Join(err, r.group.release(r.peer, store))
 	}
 	host := labrpc.MakeServer()
 	host.AddService(labrpc.MakeService(run.raft))
@@ -142,27 +196,75 @@ func (r *replica) startOn(store *boltstore.Store) error {
 	}
 	r.net.AddServer(r.number, host)
 	run.watching.Go(func() { r.watch(run) })
+	run.recording.Go(func() { r.record(run) })
 	r.set(run)
 	return nil
 }
 
-// watch is the goroutine that logs when the replica comes to lead, or fails.
+// checkInterval is how often a replica looks after its data file.
+const checkInterval = time.Second
+
+// watch is the goroutine that logs leadership and failures of the replica, and
+// fails the replica when its data file has gone.
 func (r *replica) watch(run *running) {
+	ticker := time.NewTicker(checkInterval)
+	defer ticker.Stop()
 	led := 0
+	var told error
 	for {
 		changed := run.raft.Changed()
 		if term, leads := run.raft.GetState(); leads && term != led {
 			led = term
 			r.opts.Logger.Info("replica leads", "replica", r.number, "term", term)
 		}
+		err := run.failure()
+		switch {
+		case errors.Is(err, raft.ErrStalled) && told == nil:
+			r.opts.Logger.Error("the replica's disk does not answer", "replica", r.number, "error", err)
+		case err == nil && told != nil:
+			r.opts.Logger.Info("the replica's disk answers again", "replica", r.number)
+		case err != nil && !errors.Is(err, raft.ErrStalled):
+			r.opts.Logger.Error("replica has stopped by itself", "replica", r.number, "error", r.withAdvice(err))
+			return
+		}
+		told = err
 		select {
 		case <-changed:
 		case <-run.stop:
 			return
+		case <-ticker.C:
+			if err := run.store.Check(); err != nil {
+				r.fail(run, err)
+			}
 		}
-		if err := run.failure(); err != nil {
-			r.opts.Logger.Error("replica has stopped by itself", "replica", r.number, "error", err)
+	}
+}
+
+// fail stops the server, whose data file has gone, and keeps the reason.
+func (r *replica) fail(run *running, err error) {
+	run.lost.CompareAndSwap(nil, &err)
+	r.net.DeleteServer(r.number)
+	run.server.Kill()
+	run.raft.Kill()
+}
+
+// record is the goroutine that records how far the other replicas are, in the
+// quiet after their last updates. Save does so with each update.
+func (r *replica) record(run *running) {
+	ticker := time.NewTicker(checkInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-run.stop:
 			return
+		case <-ticker.C:
+			if run.failure() != nil {
+				continue
+			}
+			if err := run.store.RecordPeers(); err != nil {
+				r.fail(run, err)
+				return
+			}
 		}
 	}
 }
@@ -173,10 +275,14 @@ func (r *replica) begin(store *boltstore.Store) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	run := &running{store: store, stop: make(chan struct{})}
+	run := &running{store: store, stop: make(chan struct{}), halted: make(chan struct{})}
+	storage := raft.Storage(heldStorage{store})
+	if r.opts.storage != nil {
+		storage = r.opts.storage(r.number, storage)
+	}
 	log := slog.New(quieter{r.opts.Logger.Handler()}).With("replica", r.number)
 	startRaft := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
-		run.raft, err = raft.Open(r.ends, r.peer, store, applyCh, raft.Options{Logger: log})
+		run.raft, err = raft.Open(r.ends, r.peer, storage, applyCh, raft.Options{StorageTimeout: r.opts.StorageTimeout, Logger: log})
 		return run.raft, err
 	}
 	opts := r.opts
@@ -194,17 +300,106 @@ func (r *replica) stop() error {
 	return ErrStopped
 }
 
-// end ends the server as a crash would, but for its goroutines, which it waits
-// for, and the data file, which it closes.
+// closePatience is how long stopping a replica waits for its disk.
+const closePatience = time.Second
+
+// errHeld reports a stopped replica whose disk has not answered since.
+var errHeld = errors.New("the disk does not answer, and so the data file is not released")
+
+// end stops the server and closes the data file, unless the disk does not answer.
 func (r *replica) end(run *running) error {
+	r.halt(run)
+	err := r.closed(run.patience())
+	if errors.Is(err, errHeld) {
+		r.opts.Logger.Warn("replica is stopped, but its disk does not answer", "replica", r.number)
+		return nil
+	}
+	return err
+}
+
+// halt ends the server as a crash would. A goroutine of its own waits for the
+// server's goroutines, since one of them may wait for the disk.
+func (r *replica) halt(run *running) {
+	run.stalled = errors.Is(run.raft.Err(), raft.ErrStalled)
 	r.net.DeleteServer(r.number)
 	close(run.stop)
-	run.watching.Wait()
 	run.server.Kill()
-	run.server.Wait()
-	err := run.raft.Close()
-	r.set(nil)
-	return err
+	run.raft.Kill()
+	run.watching.Wait()
+	go func() {
+		run.recording.Wait()
+		run.server.Wait()
+		run.result = run.raft.Close()
+		close(run.halted)
+	}()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.run, r.ending = nil, run
+}
+
+// patience is how long to wait for the disk of a server that was just halted.
+func (run *running) patience() time.Duration {
+	if run.stalled {
+		return 0
+	}
+	return closePatience
+}
+
+// wait waits until the goroutines of a halted server have ended.
+func (run *running) wait(patience time.Duration) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-run.halted:
+		return nil
+	case <-timer.C:
+	}
+	select {
+	case <-run.halted:
+		return nil
+	default:
+		return errHeld
+	}
+}
+
+// closed closes the data file of a halted server. It returns errHeld if the
+// server's goroutines have not ended within patience.
+func (r *replica) closed(patience time.Duration) error {
+	r.mu.Lock()
+	run := r.ending
+	r.mu.Unlock()
+	if run == nil {
+		return nil
+	}
+	if err := run.wait(patience); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.ending = nil
+	r.mu.Unlock()
+	return errors.Join(run.result, r.group.release(r.peer, run.store))
+}
+
+// haltForGood halts the server, if it runs, at the end of the cluster.
+func (r *replica) haltForGood() error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if run := r.current(); run != nil {
+		r.halt(run)
+	}
+	r.mu.Lock()
+	run := r.ending
+	r.mu.Unlock()
+	if run == nil {
+		return nil
+	}
+	if err := run.wait(run.patience()); err != nil {
+		return err
+	}
+	if run.failure() == nil {
+		return run.store.RecordPeers()
+	}
+	return nil
 }
 
 // quieter makes debug messages of what Raft is glad to tell.
@@ -238,7 +433,8 @@ type Status struct {
 	// Group is the replica's group: its gid, or "controller"; "" if there are no
 	// groups. Term, Leader and what follows are of that group.
 	Group string `json:"group,omitempty"`
-	// State is "running", "stopped", or "failed": it stopped by itself.
+	// State is "running", "stalled" (the disk does not answer), "stopped", or
+	// "failed" (the replica stopped by itself, or could not start). Error says why.
 	State string `json:"state"`
 	// Role is "leader", "follower", "candidate" or "pre-candidate".
 	Role          string `json:"role,omitempty"`
@@ -256,12 +452,21 @@ type Status struct {
 }
 
 func (r *replica) status() Status {
-	s := Status{Number: r.number, Group: r.group, State: "stopped"}
+	s := Status{Number: r.number, Group: r.group.group, State: "stopped"}
 	if info, err := os.Stat(r.path); err == nil {
 		s.FileBytes = info.Size()
 	}
-	run := r.current()
-	if run == nil {
+	r.mu.Lock()
+	run, ending, broken := r.run, r.ending, r.broken
+	r.mu.Unlock()
+	switch {
+	case run == nil && broken != nil:
+		s.State, s.Error = "failed", r.withAdvice(broken).Error()
+		return s
+	case run == nil && ending != nil:
+		s.Error = errHeld.Error()
+		return s
+	case run == nil:
 		return s
 	}
 	st, server := run.raft.Status(), run.server.health()
@@ -273,8 +478,11 @@ func (r *replica) status() Status {
 	s.CommitIndex, s.AppliedIndex = st.CommitIndex, uint64(server.applied)
 	s.LastIndex, s.SnapshotIndex = st.LastIndex, st.SnapshotIndex
 	s.LogBytes, s.Keys, s.Sessions = run.store.StateSize(), server.keys, server.sessions
-	if err := run.failure(); err != nil {
-		s.State, s.Role, s.Leader, s.Error = "failed", "", 0, err.Error()
+	switch err := run.failure(); {
+	case errors.Is(err, raft.ErrStalled):
+		s.State, s.Leader, s.Error = "stalled", 0, err.Error()
+	case err != nil:
+		s.State, s.Role, s.Leader, s.Error = "failed", "", 0, r.withAdvice(err).Error()
 	}
 	return s
 }

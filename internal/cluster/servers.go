@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync/atomic"
+	"sync"
 
 	"raftlab/labrpc"
 )
@@ -20,7 +20,9 @@ type servers struct {
 	lock     *os.File
 	net      *labrpc.Network
 	replicas []*replica // in the order of their numbers
-	made     atomic.Int64
+
+	mu     sync.Mutex
+	linked map[[2]int]*labrpc.ClientEnd // by the numbers of the two replicas
 }
 
 // prepareServers takes hold of a data directory.
@@ -39,67 +41,111 @@ func prepareServers(dir string, opts Options) (*servers, manifest, error) {
 	if err != nil {
 		return nil, m, errors.Join(err, lock.Close())
 	}
-	return &servers{log: opts.Logger, opts: opts, lock: lock, net: labrpc.MakeNetwork()}, m, nil
+	return &servers{log: opts.Logger, opts: opts, lock: lock, net: labrpc.MakeNetwork(), linked: map[[2]int]*labrpc.ClientEnd{}}, m, nil
 }
 
-// start starts all replicas of all groups. What each runs launch says, by group
-// and number in it. After an error everything is closed.
-func (s *servers) start(sets []set, launch func(group string, number int) launcher) error {
-	for _, set := range sets {
-		stores, err := openAll(set.files)
-		if err != nil {
-			return errors.Join(err, s.Close())
-		}
-		first := len(s.replicas)
-		for i, file := range set.files {
-			r := &replica{
-				number: len(s.replicas) + 1,
-				group:  set.group,
-				peer:   i,
-				path:   file,
-				opts:   s.opts,
-				net:    s.net,
-				launch: launch(set.group, i),
-			}
-			for j := range set.files {
-				r.ends = append(r.ends, s.end(r.number, first+j+1))
-			}
-			s.replicas = append(s.replicas, r)
-		}
-		err = all(len(stores), func(i int) error { return s.replicas[first+i].startOn(stores[i]) })
-		if err != nil {
-			return errors.Join(err, s.Close())
+// start starts the replicas of all groups. launch says, by group and place in
+// it, what a replica runs. After an error everything is closed.
+func (s *servers) start(m manifest, dir string, launch func(group string, peer int) launcher) error {
+	var groups []*group
+	var broken [][]error // by group and replica
+	var failed error
+	for _, set := range m.sets(dir) {
+		g := newGroup(m, set)
+		errs, err := g.openAll(s.opts)
+		groups, broken, failed = append(groups, g), append(broken, errs), errors.Join(failed, err)
+	}
+	for i, g := range groups {
+		if failed == nil {
+			failed = s.startGroup(g, broken[i], launch)
 		}
 	}
-	return nil
+	if failed == nil {
+		return nil
+	}
+	failed = errors.Join(failed, s.Close())
+	for _, g := range groups {
+		failed = errors.Join(failed, g.releaseAll()) // of replicas that were not started
+	}
+	return failed
 }
 
-// end makes an end from one replica, or 0 for none, to another.
+func (s *servers) startGroup(g *group, broken []error, launch func(group string, peer int) launcher) error {
+	// From here on an older copy of any file is known as one.
+	if err := g.recordAll(); err != nil {
+		return err
+	}
+	first := len(s.replicas)
+	for i, file := range g.files {
+		r := &replica{
+			number: len(s.replicas) + 1,
+			group:  g,
+			peer:   i,
+			path:   file,
+			opts:   s.opts,
+			net:    s.net,
+			launch: launch(g.group, i),
+			broken: broken[i],
+		}
+		for j := range g.files {
+			r.ends = append(r.ends, s.end(r.number, first+j+1))
+		}
+		s.replicas = append(s.replicas, r)
+	}
+	return all(len(g.files), func(i int) error {
+		r := s.replicas[first+i]
+		if broken[i] != nil {
+			s.log.Error("replica cannot start", "replica", r.number, "error", r.withAdvice(broken[i]))
+			return nil
+		}
+		return r.startOn(g.stores[i].Load())
+	})
+}
+
+// end returns the end from one replica, or 0 for a client, to another. Ends are
+// shared: the network keeps each that was made.
 func (s *servers) end(from, to int) *labrpc.ClientEnd {
-	type name struct{ from, to, made int }
-	id := name{from, to, int(s.made.Add(1))}
-	end := s.net.MakeEnd(id)
-	s.net.Connect(id, to)
-	s.net.Enable(id, true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := [2]int{from, to}
+	end := s.linked[id]
+	if end == nil {
+		end = s.net.MakeEnd(id)
+		s.net.Connect(id, to)
+		s.net.Enable(id, true)
+		s.linked[id] = end
+	}
 	return end
 }
 
-// Close stops the replicas that run, and gives the directory free.
+// Close stops the replicas that run, and releases the directory. A replica whose
+// disk does not answer is left behind, and Close reports it.
 func (s *servers) Close() error {
-	var errs []error
+	each := func(do func(*replica) error) error {
+		return all(len(s.replicas), func(i int) error {
+			if err := do(s.replicas[i]); err != nil && !errors.Is(err, errHeld) {
+				return fmt.Errorf("stopping replica %d: %w", s.replicas[i].number, err)
+			}
+			return nil
+		})
+	}
+	// Each file records how far the others have come. So none is closed before all
+	// servers have ended.
+	err := each((*replica).haltForGood)
 	for _, r := range s.replicas {
-		if err := r.stop(); err != nil && !errors.Is(err, ErrStopped) {
-			errs = append(errs, fmt.Errorf("stopping replica %d: %w", r.number, err))
+		if cause := r.closed(0); cause != nil {
+			err = errors.Join(err, fmt.Errorf("stopping replica %d: %w", r.number, cause))
 		}
 	}
 	s.net.Cleanup()
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(err, s.lock.Close())
 }
 
 // Start starts a replica that was stopped.
 func (s *servers) Start(number int) error { return s.change(number, "started", (*replica).start) }
 
-// Stop stops a replica. The others do not notice but by its silence.
+// Stop stops a replica, like a crash: the others notice only its silence. Stop
+// does not wait for a disk that does not answer.
 func (s *servers) Stop(number int) error { return s.change(number, "stopped", (*replica).stop) }
 
 func (s *servers) change(number int, done string, do func(*replica) error) error {

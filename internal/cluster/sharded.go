@@ -50,7 +50,7 @@ func OpenSharded(dir string, opts Options) (*Sharded, error) {
 	if m.Groups == 0 {
 		return nil, errors.Join(fmt.Errorf("%w: the data directory %s was made for %s", ErrGroups, dir, groupsInWords(0)), s.Close())
 	}
-	if err := s.start(m.sets(dir), s.shardLauncher(m)); err != nil {
+	if err := s.start(m, dir, s.shardLauncher(m)); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -79,6 +79,8 @@ type Store interface {
 	Status() []Status
 	Start(replica int) error
 	Stop(replica int) error
+	Repair(replica int) error
+	Compact(replica int) error
 	Close() error
 }
 

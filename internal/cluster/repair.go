@@ -1,0 +1,118 @@
+//go:build !wasip1
+
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"raftlab/internal/durable"
+	"raftlab/raft/boltstore"
+)
+
+var (
+	// ErrHealthy reports a repair of a replica whose data file is in order.
+	ErrHealthy = errors.New("the data file is in order")
+	// ErrNoMajority reports a repair without enough intact files to copy from.
+	ErrNoMajority = errors.New("the intact data files are no majority")
+)
+
+const (
+	repairSuffix = ".repair"
+	oldSuffix    = ".old" // of the file that a repair has replaced
+)
+
+// Repair replaces the data file of a replica that is damaged, lost, of another
+// replica, or an older copy, and starts the replica. The other replicas may run.
+//
+// The new file is a copy of the most up-to-date file of the others, under the
+// identity of the replica. The others must be a majority: their most up-to-date
+// log then holds every committed entry (section 5.4). The copy votes only in
+// later terms than those in which the lost file may have voted.
+func (s *servers) Repair(number int) error {
+	return s.change(number, "repaired", (*replica).repair)
+}
+
+func (r *replica) repair() error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if err := r.makeRoom(); err != nil {
+		return err
+	}
+	store, err := r.group.open(r.peer, r.opts)
+	if err == nil {
+		err = errors.Join(r.group.checkAge(r.peer), r.group.release(r.peer, store))
+	}
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: %s; start the replica", ErrHealthy, r.path)
+	case !isBroken(err):
+		return err
+	}
+	source, position, sequence, err := r.group.source(r.peer)
+	if err != nil {
+		return err
+	}
+	copied := r.path + repairSuffix
+	if err := source.Copy(copied, r.group.m.identity(r.group.group, r.peer), position.CurrentTerm, sequence); err != nil {
+		return err
+	}
+	if err := os.Rename(r.path, r.path+oldSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := durable.Replace(copied, r.path); err != nil {
+		return err
+	}
+	return r.open()
+}
+
+// source returns the file to copy for a replica, and the lowest term and sequence
+// that the copy must have.
+func (g *group) source(peer int) (best *boltstore.Store, at boltstore.Position, sequence uint64, err error) {
+	intact, term := 0, uint64(0)
+	for i := range g.stores {
+		store := g.stores[i].Load()
+		if i == peer || store == nil {
+			continue
+		}
+		p, err := store.Position()
+		if err != nil {
+			continue // its own replica reports that
+		}
+		intact++
+		term = max(term, p.CurrentTerm)
+		if best == nil || at.Behind(p) {
+			best, at = store, p
+		}
+	}
+	if intact < g.quorum() {
+		return nil, at, 0, fmt.Errorf("%w: %d of %d other replicas run; a repair needs %d", ErrNoMajority, intact, len(g.files)-1, g.quorum())
+	}
+	at.CurrentTerm = term
+	sequence, err = g.recorded(peer)
+	return best, at, sequence + 1, err
+}
+
+// Compact gives the free space in a replica's data file back. The replica may
+// run.
+func (s *servers) Compact(number int) error {
+	return s.change(number, "compacted", (*replica).compact)
+}
+
+func (r *replica) compact() error {
+	if run := r.current(); run != nil {
+		return run.store.Compact() // without the lock: Stop must not wait for the disk
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if err := r.closed(closePatience); err != nil {
+		return err
+	}
+	store, err := r.group.open(r.peer, r.opts)
+	if err != nil {
+		return err
+	}
+	return errors.Join(store.Compact(), r.group.release(r.peer, store))
+}
