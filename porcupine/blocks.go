@@ -26,16 +26,16 @@ import (
 // takes a few scans.
 type blocks struct {
 	*part
-	budget   *budget
-	initial  any
-	accesses []Access
-	end      int32 // the rank of the moment at which the part is judged
-	clusters []cluster
-	nextRead []int32 // a list of the reads of each cluster
-	seen     []int32 // operation -> the cluster that it is a read of, if it is one
-	blocks   []block
-	guessed  bool  // which write a read saw was in part a guess
-	baffled  int32 // the first operation, by return, that saw what nothing makes, or noOperation
+	budget      *budget
+	initial     any
+	accesses    []Access
+	end         int32 // the rank of the moment at which the part is judged
+	clusters    []cluster
+	nextRead    []int32 // a list of the reads of each cluster
+	seen        []int32 // operation -> the cluster that it is a read of, if it is one
+	blocks      []block
+	guessed     bool  // which write a read saw was in part a guess
+	unexplained int32 // the first operation, by return, that saw what nothing makes, or noOperation
 	// base is the cluster of the initial value, as far as reads can tell: not
 	// initialCluster but that of a write which comes before all else and sets
 	// what was there.
@@ -60,7 +60,7 @@ type block struct {
 	// or rather, if minReturn < maxCall, no other block may.
 	minReturn, maxCall int32
 	// at is where the block takes effect, in half ranks.
-	at int64
+	moment int64
 }
 
 // blockVerdict is what blocks says of a part.
@@ -110,7 +110,7 @@ func (b *blocks) find() blockVerdict {
 	for i := range b.clusters {
 		b.clusters[i] = cluster{firstRead: -1, pred: -1}
 	}
-	b.base, b.guessed, b.baffled = b.findBase(), false, noOperation
+	b.base, b.guessed, b.unexplained = b.findBase(), false, noOperation
 	if slices.ContainsFunc(b.accesses, func(a Access) bool { return a.Kind == AccessAppend }) {
 		return newTokens(b).find()
 	}
@@ -142,9 +142,9 @@ func (b *blocks) longestLegal() (stuck int32, order []int32) {
 func (b *blocks) bisect(bad *int) (order []int32) {
 	good := 0 // before this many returns it is legal, as far as is clear
 	found := blocksLegal
-	for b.baffled != noOperation { // without what was called later, an earlier one may be
-		*bad = b.returnIndex(b.baffled) + 1
-		b.end = b.ops[b.baffled].ret
+	for b.unexplained != noOperation { // without what was called later, an earlier one may be
+		*bad = b.returnIndex(b.unexplained) + 1
+		b.end = b.ops[b.unexplained].ret
 		found = b.find()
 	}
 	before := func(n int) blockVerdict {
@@ -215,23 +215,23 @@ func (b *blocks) findByValue() blockVerdict {
 		}
 		switch c, ok := writers[value]; {
 		case !ok && b.completed(id):
-			b.baffle(id)
+			b.noteUnexplained(id)
 		case ok && c == repeated:
 			verdict = blocksUnclear
 		case ok:
 			b.link(id, c)
 		}
 	}
-	if b.baffled != noOperation {
+	if b.unexplained != noOperation {
 		return blocksIllegal
 	}
 	return verdict
 }
 
-// baffle notes an operation that saw what nothing makes.
-func (b *blocks) baffle(id int32) {
-	if b.baffled == noOperation || b.ops[id].ret < b.ops[b.baffled].ret {
-		b.baffled = id
+// noteUnexplained notes an operation that saw what nothing makes.
+func (b *blocks) noteUnexplained(id int32) {
+	if b.unexplained == noOperation || b.ops[id].ret < b.ops[b.unexplained].ret {
+		b.unexplained = id
 	}
 }
 
@@ -311,9 +311,9 @@ func (b *blocks) chain() bool {
 		if int32(c) == initialCluster {
 			blk.minReturn = -1
 		}
-		for at := int32(c); at >= 0; at = b.clusters[at].succ {
+		for next := int32(c); next >= 0; next = b.clusters[next].succ {
 			unchained--
-			if !b.extend(&blk, at) {
+			if !b.extend(&blk, next) {
 				return false
 			}
 		}
@@ -366,7 +366,7 @@ func (b *blocks) place() bool {
 	for i := range b.blocks {
 		b.budget.poll(i)
 		k := &b.blocks[i]
-		k.at = 2 * int64(min(k.minReturn, k.maxCall))
+		k.moment = 2 * int64(min(k.minReturn, k.maxCall))
 		if k.minReturn < k.maxCall {
 			continue
 		}
@@ -376,7 +376,7 @@ func (b *blocks) place() bool {
 			if forward[next-1].maxCall > k.minReturn {
 				return false
 			}
-			k.at = 2*int64(forward[next-1].maxCall) + 1
+			k.moment = 2*int64(forward[next-1].maxCall) + 1
 		}
 	}
 	return true
@@ -391,7 +391,7 @@ func (b *blocks) order() ([]int32, blockVerdict) {
 			return nil, blocksUnclear
 		}
 	}
-	slices.SortStableFunc(b.blocks, polled(b.budget, func(x, y block) int { return cmp.Compare(x.at, y.at) }))
+	slices.SortStableFunc(b.blocks, polled(b.budget, func(x, y block) int { return cmp.Compare(x.moment, y.moment) }))
 	order := make([]int32, 0, len(b.ops))
 	for i, k := range b.blocks {
 		b.budget.poll(i)

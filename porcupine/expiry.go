@@ -25,7 +25,7 @@ func newExpiry(model *Model, p *part, b *budget) *expiry {
 		if !o.pending() {
 			continue
 		}
-		if place, told := model.Hint.Expires(o.Input); told && hashable(place.Sequence) {
+		if place, known := model.Hint.Expires(o.Input); known && hashable(place.Sequence) {
 			waiting[place.Sequence] = append(waiting[place.Sequence], placed{id, place.Number})
 		}
 	}
@@ -41,8 +41,8 @@ func newExpiry(model *Model, p *part, b *budget) *expiry {
 	}
 	for stage, id := range p.returns {
 		b.poll(stage)
-		place, told := model.Hint.Order(p.ops[id].Input, p.ops[id].Output)
-		if !told || !hashable(place.Sequence) {
+		place, known := model.Hint.Order(p.ops[id].Input, p.ops[id].Output)
+		if !known || !hashable(place.Sequence) {
 			continue
 		}
 		ops := waiting[place.Sequence]
@@ -61,8 +61,8 @@ func newExpiry(model *Model, p *part, b *budget) *expiry {
 // expired says whether the operation has expired at the stage.
 func (e *expiry) expired(id, stage int32) bool { return e != nil && e.stageOf[id] <= stage }
 
-// at returns the open operations that expire at the stage.
-func (e *expiry) at(stage int32) []int32 {
+// expiringAt returns the open operations that expire at the stage.
+func (e *expiry) expiringAt(stage int32) []int32 {
 	if e == nil {
 		return nil
 	}

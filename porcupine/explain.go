@@ -145,29 +145,29 @@ func (e *explainer) settle() {
 	if e.settled {
 		return
 	}
-	at := e.returnIndex(int32(e.stuck))
-	now := e.beginning(at)
-	if now == illegal && (at == 0 || e.beginning(at-1) != illegal) {
+	middle := e.returnIndex(int32(e.stuck))
+	now := e.beginning(middle)
+	if now == illegal && (middle == 0 || e.beginning(middle-1) != illegal) {
 		return
 	}
 	legalAt, illegalAt := -1, len(e.returns)-1
-	for ; now == legal || now == illegal; now = e.beginning(at) {
+	for ; now == legal || now == illegal; now = e.beginning(middle) {
 		if now == legal {
-			legalAt = at
+			legalAt = middle
 		} else {
-			illegalAt = at
+			illegalAt = middle
 		}
 		if legalAt+1 >= illegalAt {
 			e.stuck = int(e.returns[illegalAt])
 			return
 		}
-		at = (legalAt + illegalAt) / 2
+		middle = (legalAt + illegalAt) / 2
 	}
 }
 
 // beginning decides the history as it was right after a return.
-func (e *explainer) beginning(at int) verdict {
-	last := e.returns[at]
+func (e *explainer) beginning(index int) verdict {
+	last := e.returns[index]
 	beginning := explainer{partInfo: e.partInfo, model: e.model, budget: e.budget, stuck: int(last)}
 	var ids []int
 	for _, id := range e.calls {
@@ -245,12 +245,12 @@ func (e *explainer) others(core []int) []int {
 func (e *explainer) minimize(list []int, good func([]int) bool) []int {
 	for size := len(list); size > 0; {
 		taken := false
-		for at := 0; at < len(list) && !e.budget.stopped(); {
-			left := slices.Concat(list[:at], list[min(at+size, len(list)):])
+		for start := 0; start < len(list) && !e.budget.stopped(); {
+			left := slices.Concat(list[:start], list[min(start+size, len(list)):])
 			if good(left) {
 				list, taken = left, true
 			} else {
-				at += size
+				start += size
 			}
 		}
 		if size == 1 && taken && !e.budget.stopped() {
@@ -410,7 +410,7 @@ func (e *explainer) makeTable() {
 // cannot be placed would be right: the fewest that are found, none if it never is.
 func (e *explainer) witness() []int {
 	path := e.longest()
-	at := -1
+	cut := -1
 	accepts := func(state any) bool {
 		o := &e.ops[e.stuck]
 		ok, _ := e.model.StepContext(e.budget.ctx, state, o.Input, o.Output)
@@ -423,13 +423,13 @@ func (e *explainer) witness() []int {
 	e.replay(path, func(_ int, _, after any) {
 		n++
 		if accepts(after) {
-			at = n
+			cut = n
 		}
 	})
-	if at < 0 {
+	if cut < 0 {
 		return nil
 	}
-	return e.minimize(path[:at], func(left []int) bool {
+	return e.minimize(path[:cut], func(left []int) bool {
 		state, ok := e.replay(left, nil)
 		return ok && accepts(state)
 	})

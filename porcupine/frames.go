@@ -91,17 +91,17 @@ func (s *search) tryNext() bool {
 }
 
 // restore makes a node of the last frame the current configuration.
-func (s *search) restore(f *frame, at int32) {
+func (s *search) restore(f *frame, which int32) {
 	for s.stage > f.stage {
 		s.stage--
 		s.slots.retreat(s.part, s.stage)
 	}
-	n := s.nodes[at]
+	n := s.nodes[which]
 	s.state = n.state
 	s.record.goBack(int(f.path))
 	s.levels.pathChanged(int(f.path))
 	s.path = append(s.path[:f.path], s.paths[n.suffix:n.suffix+n.suffixSize]...)
-	saved := s.masks[int(at)*(len(s.done)+len(s.used)):]
+	saved := s.masks[int(which)*(len(s.done)+len(s.used)):]
 	copy(s.done, saved)
 	copy(s.used, saved[len(s.done):])
 }
@@ -125,7 +125,7 @@ func (s *search) listCandidates() {
 	returning := s.returns[s.stage]
 	for word, mask := range s.slots.occupied {
 		for mask &^= s.done[word]; mask != 0; mask &= mask - 1 {
-			if id := s.slots.at[word*64+bits.TrailingZeros64(mask)]; id != returning {
+			if id := s.slots.holder[word*64+bits.TrailingZeros64(mask)]; id != returning {
 				s.cands = append(s.cands, candidate{id, unknownNext})
 			}
 		}
@@ -147,7 +147,7 @@ func (s *search) listPending() {
 	s.slots.listing++
 	for word, mask := range s.slots.pendingOpen {
 		for mask &^= s.used[word]; mask != 0; mask &= mask - 1 {
-			id := s.slots.pendingAt[word*64+bits.TrailingZeros64(mask)]
+			id := s.slots.pendingHolder[word*64+bits.TrailingZeros64(mask)]
 			if s.slots.listed(s, id) {
 				continue
 			}

@@ -22,11 +22,11 @@ type Hint struct {
 	// which an operation takes effect after one that has a later place, whatever takes effect
 	// between. The search then leaves such orders out, and a history that allows no other is
 	// illegal at once.
-	Order func(input, output any) (place Place, told bool)
+	Order func(input, output any) (place Place, known bool)
 	// Expires says at which place of Order a pending operation can take effect last, if its
 	// input tells. StepPending must return no state, or the same state, where an operation of
 	// a later place has taken effect. Expires is not asked unless Order is there.
-	Expires func(input any) (place Place, told bool)
+	Expires func(input any) (place Place, known bool)
 	// Resolve uses the answers of completed operations to settle pending ones. Resolve returns
 	// a history of the same operations, in the same places, that has the same linearizations.
 	// A pending operation that has certainly taken effect by some time, with a certain answer,

@@ -100,8 +100,8 @@ func fromOperations(b *budget, history []Operation) (*part, error) {
 
 // returnIndex returns the place of a completed operation in the order of returns.
 func (p *part) returnIndex(id int32) int {
-	at, _ := slices.BinarySearchFunc(p.returns, p.ops[id].ret, func(other, ret int32) int { return cmp.Compare(p.ops[other].ret, ret) })
-	return at
+	index, _ := slices.BinarySearchFunc(p.returns, p.ops[id].ret, func(other, ret int32) int { return cmp.Compare(p.ops[other].ret, ret) })
+	return index
 }
 
 // place is that of an operation, or of its call, in the history as given.

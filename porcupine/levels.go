@@ -47,7 +47,7 @@ func (l *levels) bytes() int64 {
 // the level allows.
 func (s *search) deferPending(c candidate) {
 	s.pure.note(s.stage, c.next)
-	slot := s.slots.of[c.op]
+	slot := s.slots.slotOf[c.op]
 	s.used[slot/64] |= 1 << (slot % 64)
 	if !s.visited.has(s.stage, s.done, s.used, c.next) {
 		l := s.levels
@@ -65,12 +65,12 @@ func (l *levels) grow(parent, op int32) int32 {
 // trailOf returns the trail of the first n operations of the path.
 func (s *search) trailOf(n int) int32 {
 	l := s.levels
-	for at := len(l.trailOf); at < n; at++ {
+	for i := len(l.trailOf); i < n; i++ {
 		parent := l.base
-		if at > 0 {
-			parent = l.trailOf[at-1]
+		if i > 0 {
+			parent = l.trailOf[i-1]
 		}
-		l.trailOf = append(l.trailOf, l.grow(parent, s.path[at]))
+		l.trailOf = append(l.trailOf, l.grow(parent, s.path[i]))
 	}
 	if n == 0 {
 		return l.base
@@ -79,10 +79,10 @@ func (s *search) trailOf(n int) int32 {
 }
 
 // operations returns the path that ends at a trail node.
-func (l *levels) operations(at int32) []int32 {
+func (l *levels) operations(node int32) []int32 {
 	var path []int32
-	for ; at >= 0; at = l.trail[at].parent {
-		path = append(path, l.trail[at].op)
+	for ; node >= 0; node = l.trail[node].parent {
+		path = append(path, l.trail[node].op)
 	}
 	slices.Reverse(path)
 	return path

@@ -33,7 +33,7 @@ func newPrecedence(model *Model, p *part, b *budget) *precedence {
 	for i, id := range p.returns {
 		b.poll(i)
 		o := &p.ops[id]
-		if place, told := model.Hint.Order(o.Input, o.Output); told && hashable(place.Sequence) {
+		if place, known := model.Hint.Order(o.Input, o.Output); known && hashable(place.Sequence) {
 			sequences[place.Sequence] = append(sequences[place.Sequence], placed{id, place.Number})
 		}
 	}
@@ -97,7 +97,7 @@ func (pr *precedence) forbids(s *search, id int32) bool {
 	}
 	now := s.ops[s.returns[s.stage]].ret
 	for _, other := range pr.before[id] {
-		o, slot := &s.ops[other], s.slots.of[other]
+		o, slot := &s.ops[other], s.slots.slotOf[other]
 		if o.call > now || o.ret >= now && s.done[slot/64]&(1<<(slot%64)) == 0 {
 			return true
 		}

@@ -72,7 +72,7 @@ func (u *purity) linearize(s *search) {
 	for word, mask := range s.slots.occupied {
 		for mask &^= s.done[word]; mask != 0; mask &= mask - 1 {
 			slot := word*64 + bits.TrailingZeros64(mask)
-			id := s.slots.at[slot]
+			id := s.slots.holder[slot]
 			if u.accepts(s, id) {
 				s.done[word] |= 1 << (slot % 64)
 				s.path = append(s.path, id)
@@ -101,7 +101,7 @@ func (u *purity) accepts(s *search, id int32) bool {
 
 // observe notes what a step of the operation did to a state.
 func (u *purity) observe(id int32, from, to stateID) {
-	if to != refused && to != from && !u.search.states.same(from, to) {
+	if to != refused && to != from && !u.search.states.equal(from, to) {
 		u.impure[id] = true
 	}
 }
@@ -198,7 +198,7 @@ func (u *purity) changesAny(id int32, byStage map[int32][]stateID) bool {
 			}
 			stepped[state] = true
 			next := s.states.try(state, id)
-			if next != refused && !s.states.same(next, state) {
+			if next != refused && !s.states.equal(next, state) {
 				return true
 			}
 		}

@@ -131,7 +131,7 @@ func (s *search) reset() {
 func (s *search) arrive() bool {
 	s.pure.linearize(s)
 	for int(s.stage) < len(s.returns) {
-		slot := s.slots.of[s.returns[s.stage]]
+		slot := s.slots.slotOf[s.returns[s.stage]]
 		if s.done[slot/64]&(1<<(slot%64)) == 0 {
 			break
 		}
@@ -197,7 +197,7 @@ func (s *search) linearize(c candidate) bool {
 		}
 		s.pure.observe(c.op, s.state, next)
 	}
-	slot := s.slots.of[c.op]
+	slot := s.slots.slotOf[c.op]
 	if s.ops[c.op].pending() {
 		s.used[slot/64] |= 1 << (slot % 64)
 	} else {

@@ -9,16 +9,16 @@ import "math/bits"
 // Stage k is the time just before the k-th return. Pending operations stay open
 // for ever and have numbers of their own.
 type slots struct {
-	of           []int32  // operation -> slot
-	words        int      // length of a mask of slots
-	pendingWords int      // length of a mask of pending slots
-	at           []int32  // slot -> the operation in it, at the current stage
-	occupied     []uint64 // the slots in use at the current stage
-	pendingAt    []int32  // pending slot -> operation
-	pendingOpen  []uint64 // the pending operations called before the current stage
-	previous     []int32  // operation -> the one that had its slot before, or -1
-	firstCall    []int32  // stage -> the first call that it adds; one stage more than returns
-	expiry       *expiry  // takes pending operations out of pendingOpen
+	slotOf        []int32  // operation -> slot
+	words         int      // length of a mask of slots
+	pendingWords  int      // length of a mask of pending slots
+	holder        []int32  // slot -> the operation in it, at the current stage
+	occupied      []uint64 // the slots in use at the current stage
+	pendingHolder []int32  // pending slot -> operation
+	pendingOpen   []uint64 // the pending operations called before the current stage
+	previous      []int32  // operation -> the one that had its slot before, or -1
+	firstCall     []int32  // stage -> the first call that it adds; one stage more than returns
+	expiry        *expiry  // takes pending operations out of pendingOpen
 
 	class    []int32 // operation -> operations with equal input and output; 0 not yet known
 	classes  map[[2]any]int32
@@ -44,10 +44,10 @@ func (a *slots) listed(s *search, id int32) bool {
 }
 
 func assignSlots(p *part, b *budget) slots {
-	a := slots{of: make([]int32, len(p.ops)), previous: make([]int32, len(p.ops)),
+	a := slots{slotOf: make([]int32, len(p.ops)), previous: make([]int32, len(p.ops)),
 		firstCall: make([]int32, 0, len(p.returns)+1), class: make([]int32, len(p.ops)), classes: make(map[[2]any]int32)}
 	var free []uint64 // a set bit is a free slot
-	var holder []int32
+	var last []int32
 	call := 0
 	for stage, ret := range p.returns {
 		b.poll(stage)
@@ -55,24 +55,24 @@ func assignSlots(p *part, b *budget) slots {
 		for ; call < len(p.calls) && p.ops[p.calls[call]].call < p.ops[ret].ret; call++ {
 			id := p.calls[call]
 			if p.ops[id].pending() {
-				a.of[id] = int32(len(a.pendingAt))
-				a.pendingAt = append(a.pendingAt, id)
+				a.slotOf[id] = int32(len(a.pendingHolder))
+				a.pendingHolder = append(a.pendingHolder, id)
 				continue
 			}
 			var slot int32
 			slot, free = takeLowest(free)
-			for int(slot) >= len(holder) {
-				holder = append(holder, -1)
+			for int(slot) >= len(last) {
+				last = append(last, -1)
 			}
-			a.of[id], a.previous[id], holder[slot] = slot, holder[slot], id
+			a.slotOf[id], a.previous[id], last[slot] = slot, last[slot], id
 		}
-		slot := a.of[ret]
+		slot := a.slotOf[ret]
 		free[slot/64] |= 1 << (slot % 64)
 	}
 	a.firstCall = append(a.firstCall, int32(call))
 	a.words = len(free)
-	a.pendingWords = (len(a.pendingAt) + 63) / 64
-	a.at = make([]int32, 64*len(free))
+	a.pendingWords = (len(a.pendingHolder) + 63) / 64
+	a.holder = make([]int32, 64*len(free))
 	return a
 }
 
@@ -90,7 +90,7 @@ func takeLowest(free []uint64) (int32, []uint64) {
 func (a *slots) reset() {
 	a.occupied = make([]uint64, a.words)
 	a.pendingOpen = make([]uint64, a.pendingWords)
-	clear(a.at)
+	clear(a.holder)
 }
 
 // calledAt returns the operations that are called between the returns of the
@@ -101,27 +101,27 @@ func (a *slots) calledAt(p *part, stage int32) []int32 {
 
 func (a *slots) open(p *part, stage int32) {
 	for _, id := range a.calledAt(p, stage) {
-		slot := a.of[id]
+		slot := a.slotOf[id]
 		if p.ops[id].pending() {
 			if !a.expiry.expired(id, stage) {
 				a.pendingOpen[slot/64] |= 1 << (slot % 64)
 			}
 		} else {
 			a.occupied[slot/64] |= 1 << (slot % 64)
-			a.at[slot] = id
+			a.holder[slot] = id
 		}
 	}
 }
 
 // advance passes the return of the stage.
 func (a *slots) advance(p *part, stage int32) {
-	slot := a.of[p.returns[stage]]
+	slot := a.slotOf[p.returns[stage]]
 	a.occupied[slot/64] &^= 1 << (slot % 64)
 	if int(stage)+1 < len(p.returns) {
 		a.open(p, stage+1)
 	}
-	for _, id := range a.expiry.at(stage + 1) {
-		a.pendingOpen[a.of[id]/64] &^= 1 << (a.of[id] % 64)
+	for _, id := range a.expiry.expiringAt(stage + 1) {
+		a.pendingOpen[a.slotOf[id]/64] &^= 1 << (a.slotOf[id] % 64)
 	}
 }
 
@@ -131,27 +131,27 @@ func (a *slots) retreat(p *part, stage int32) {
 		called := a.calledAt(p, stage+1)
 		for i := len(called) - 1; i >= 0; i-- {
 			id := called[i]
-			slot := a.of[id]
+			slot := a.slotOf[id]
 			if p.ops[id].pending() {
 				a.pendingOpen[slot/64] &^= 1 << (slot % 64)
 				continue
 			}
 			a.occupied[slot/64] &^= 1 << (slot % 64)
 			if a.previous[id] >= 0 {
-				a.at[slot] = a.previous[id]
+				a.holder[slot] = a.previous[id]
 			}
 		}
 	}
-	for _, id := range a.expiry.at(stage + 1) {
-		a.pendingOpen[a.of[id]/64] |= 1 << (a.of[id] % 64)
+	for _, id := range a.expiry.expiringAt(stage + 1) {
+		a.pendingOpen[a.slotOf[id]/64] |= 1 << (a.slotOf[id] % 64)
 	}
-	slot := a.of[p.returns[stage]]
+	slot := a.slotOf[p.returns[stage]]
 	a.occupied[slot/64] |= 1 << (slot % 64)
 }
 
 // aloneAt says whether no other operation is open when the one of the stage returns.
 func (a *slots) aloneAt(p *part, stage int32) bool {
-	return len(a.pendingAt) == 0 && a.firstCall[stage+1] == stage+1
+	return len(a.pendingHolder) == 0 && a.firstCall[stage+1] == stage+1
 }
 
 // choices counts the operations that may be linearized next.

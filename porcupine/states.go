@@ -91,8 +91,8 @@ func (t *stateTable) add(state any) stateID {
 	return stateID(len(t.states) - 1)
 }
 
-// same says whether two ids stand for equal states.
-func (t *stateTable) same(a, b stateID) bool {
+// equal says whether two ids stand for equal states.
+func (t *stateTable) equal(a, b stateID) bool {
 	return a == b || t.scan && t.model.equalStates(t.states[a], t.states[b])
 }
 
@@ -143,8 +143,8 @@ func (t *stateTable) nextPending(s stateID, id int32) []stateID {
 	o := &t.ops[id]
 	var next []stateID
 	add := func(n stateID) {
-		known := func(seen stateID) bool { return t.same(seen, n) }
-		if n != refused && !t.same(n, s) && !slices.ContainsFunc(next, known) {
+		known := func(seen stateID) bool { return t.equal(seen, n) }
+		if n != refused && !t.equal(n, s) && !slices.ContainsFunc(next, known) {
 			next = append(next, n)
 		}
 	}

@@ -11,7 +11,7 @@ type task struct {
 	// searches take turns. A part with pending operations gets two: see levels.
 	searches []*search
 	slices   int
-	told     bool // the model's hint said what each operation does, so there is nothing to guess
+	hinted   bool // the model's hint said what each operation does, so there is nothing to guess
 }
 
 // slice is how many steps a task makes before it is another's turn.
@@ -118,12 +118,12 @@ func (t *task) ofGiven(r partResult) partResult {
 		return r
 	}
 	r.settled = false
-	for at := t.part.returnIndex(r.stuck); t.given.ops[r.stuck].pending(); at++ {
-		if at == len(t.part.returns) {
+	for next := t.part.returnIndex(r.stuck); t.given.ops[r.stuck].pending(); next++ {
+		if next == len(t.part.returns) {
 			r.stuck = t.given.returns[len(t.given.returns)-1]
 			break
 		}
-		r.stuck = t.part.returns[at]
+		r.stuck = t.part.returns[next]
 	}
 	return r
 }
@@ -168,7 +168,7 @@ func (c *checker) tryHint(t *task) (partResult, bool) {
 	}
 	s := t.searches[0]
 	accesses, ok := hint.accesses(s.part, c.budget)
-	if t.told = ok; !ok {
+	if t.hinted = ok; !ok {
 		return partResult{}, false
 	}
 	return c.tryBlocks(t, newBlocks(s.part, c.budget, hint.Initial, accesses), func() bool {
@@ -177,7 +177,7 @@ func (c *checker) tryHint(t *task) (partResult, bool) {
 }
 
 func (c *checker) tryGuess(t *task) (partResult, bool) {
-	if t.told {
+	if t.hinted {
 		return partResult{}, false
 	}
 	guess, ok := infer(t.searches[0].states, t.part)

@@ -20,7 +20,7 @@ type tokens struct {
 	*blocks
 	initial string
 	byText  map[string]int32 // text -> the next operation with it
-	same    []int32          // operation -> the next one with the same text, or -1
+	alike   []int32          // operation -> the next one with the same text, or -1
 	guessed bool
 	lengths []int // the lengths that texts have
 	chains  map[int32]*tokenChain
@@ -33,14 +33,14 @@ const maxLengths = 200
 // tokenChain is what reads have shown so far of one written value and the
 // appends to it.
 type tokenChain struct {
-	text string  // the longest value seen
-	ends []int   // where each part of it ends
-	at   []int32 // the cluster of each part
+	text     string  // the longest value seen
+	ends     []int   // where each part of it ends
+	clusters []int32 // the cluster of each part
 }
 
 func newTokens(b *blocks) *tokens {
 	t := &tokens{blocks: b, byText: make(map[string]int32, len(b.ops)), chains: make(map[int32]*tokenChain),
-		taken: make([]bool, len(b.ops)), same: make([]int32, len(b.ops))}
+		taken: make([]bool, len(b.ops)), alike: make([]int32, len(b.ops))}
 	t.initial, _ = b.initial.(string)
 	return t
 }
@@ -61,7 +61,7 @@ func (t *tokens) find() blockVerdict {
 		}
 		c, ok := t.locate(value)
 		if !ok {
-			t.baffle(id)
+			t.noteUnexplained(id)
 			return blocksIllegal
 		}
 		t.link(id, c)
@@ -84,7 +84,7 @@ func (t *tokens) collect() bool {
 		if !ok || text == "" || a.Kind != AccessWrite && a.Kind != AccessAppend {
 			return false
 		}
-		t.same[id] = -1
+		t.alike[id] = -1
 		writes = writes || a.Kind == AccessWrite
 		before, repeated := last[text]
 		last[text] = id
@@ -92,7 +92,7 @@ func (t *tokens) collect() bool {
 			if a.Kind == AccessWrite || t.accesses[before].Kind == AccessWrite {
 				return false
 			}
-			t.same[before] = id
+			t.alike[before] = id
 			t.guessed = t.guessed || t.ret(before) > t.ret(id) || !t.completed(id)
 			continue
 		}
@@ -155,7 +155,7 @@ func (t *tokens) begin(base int32) *tokenChain {
 	if base != initialCluster {
 		text = t.accesses[base-1].Value.(string)
 	}
-	chain := &tokenChain{text: text, ends: []int{len(text)}, at: []int32{base}}
+	chain := &tokenChain{text: text, ends: []int{len(text)}, clusters: []int32{base}}
 	t.chains[base] = chain
 	return chain
 }
@@ -169,7 +169,7 @@ func (t *tokens) follow(chain *tokenChain, value string) (int32, bool) {
 		if !ok || chain.text[:len(value)] != value {
 			return 0, false
 		}
-		return chain.at[i], true
+		return chain.clusters[i], true
 	}
 	if !strings.HasPrefix(value, chain.text) {
 		return 0, false
@@ -180,15 +180,15 @@ func (t *tokens) follow(chain *tokenChain, value string) (int32, bool) {
 			return 0, false
 		}
 		t.taken[id] = true
-		if next := t.same[id]; next >= 0 {
+		if next := t.alike[id]; next >= 0 {
 			t.byText[t.accesses[id].Value.(string)] = next
 		}
 		end += len(t.accesses[id].Value.(string))
-		t.clusters[id+1].pred = chain.at[len(chain.at)-1]
-		chain.ends, chain.at = append(chain.ends, end), append(chain.at, id+1)
+		t.clusters[id+1].pred = chain.clusters[len(chain.clusters)-1]
+		chain.ends, chain.clusters = append(chain.ends, end), append(chain.clusters, id+1)
 	}
 	chain.text = value
-	return chain.at[len(chain.at)-1], true
+	return chain.clusters[len(chain.clusters)-1], true
 }
 
 // match returns the operation whose text the value begins with, or -1. As no

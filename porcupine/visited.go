@@ -83,7 +83,7 @@ func (v *visitedSet) insert(stage int32, done, used []uint64, state stateID) boo
 // covers says whether the entry stands for the given configuration.
 func (v *visitedSet) covers(entry []uint64, word uint64, done, used []uint64) bool {
 	if entry[0] != word {
-		if entry[0]>>32 != word>>32 || !v.states.same(stateID(uint32(entry[0])), stateID(uint32(word))) {
+		if entry[0]>>32 != word>>32 || !v.states.equal(stateID(uint32(entry[0])), stateID(uint32(word))) {
 			return false
 		}
 	}

@@ -87,7 +87,7 @@ type pagePart struct {
 // pagePartial is a linearization: the first Same steps are those of the first
 // one, the others follow.
 type pagePartial struct {
-	Same   int   `json:"same"`
+	Shared int   `json:"shared"`
 	Ops    []int `json:"ops"`
 	States []int `json:"states"`
 }
@@ -169,13 +169,13 @@ func (b *pageBuilder) since(t int64) int64 {
 
 // text returns a text's place.
 func (b *pageBuilder) text(s string) int {
-	at, ok := b.index[s]
+	place, ok := b.index[s]
 	if !ok {
-		at = len(b.Texts)
-		b.index[s] = at
+		place = len(b.Texts)
+		b.index[s] = place
 		b.Texts = append(b.Texts, s)
 	}
-	return at
+	return place
 }
 
 func (b *pageBuilder) part(p *partInfo) pagePart {
@@ -197,25 +197,25 @@ func (b *pageBuilder) part(p *partInfo) pagePart {
 		if i*len(partial) > maxReplayed {
 			break
 		}
-		same := 0
-		for i > 0 && same < min(len(partial), len(p.partials[0])) && partial[same] == p.partials[0][same] {
-			same++
+		shared := 0
+		for i > 0 && shared < min(len(partial), len(p.partials[0])) && partial[shared] == p.partials[0][shared] {
+			shared++
 		}
-		if spare -= len(partial) - same; i > 0 && spare < 0 {
+		if spare -= len(partial) - shared; i > 0 && spare < 0 {
 			break
 		}
-		part.Partials = append(part.Partials, b.partial(p, partial, same))
+		part.Partials = append(part.Partials, b.partial(p, partial, shared))
 	}
 	return part
 }
 
 // partial replays a linearization in order to describe its states.
-func (b *pageBuilder) partial(p *partInfo, ids []int, same int) pagePartial {
+func (b *pageBuilder) partial(p *partInfo, ids []int, shared int) pagePartial {
 	e := &explainer{model: &b.model, partInfo: p, budget: unlimited()}
-	result := pagePartial{Same: same, Ops: ids[same:], States: []int{}}
+	result := pagePartial{Shared: shared, Ops: ids[shared:], States: []int{}}
 	n := 0
 	e.replay(ids, func(_ int, _, after any) {
-		if n >= same {
+		if n >= shared {
 			result.States = append(result.States, b.text(b.model.DescribeState(after)))
 		}
 		n++

@@ -83,7 +83,7 @@ type keyedInput struct {
 
 // keyed turns the model of one register into a model of one register for each key.
 func keyed(m porcupine.Model) porcupine.Model {
-	of := func(input any) any { return input.(keyedInput).input }
+	inner := func(input any) any { return input.(keyedInput).input }
 	many := m
 	many.Partition = func(history []porcupine.Operation) [][]porcupine.Operation {
 		index := make(map[string]int)
@@ -98,10 +98,10 @@ func keyed(m porcupine.Model) porcupine.Model {
 		}
 		return parts
 	}
-	many.Step = func(state, input, output any) (bool, any) { return m.Step(state, of(input), output) }
-	many.StepPending = func(state, input any) []any { return m.StepPending(state, of(input)) }
+	many.Step = func(state, input, output any) (bool, any) { return m.Step(state, inner(input), output) }
+	many.StepPending = func(state, input any) []any { return m.StepPending(state, inner(input)) }
 	many.Hint = &porcupine.Hint{Initial: m.Hint.Initial, Access: func(input, output any) porcupine.Access {
-		return m.Hint.Access(of(input), output)
+		return m.Hint.Access(inner(input), output)
 	}}
 	many.DescribeOperation = func(input, output any) string {
 		in := input.(keyedInput)

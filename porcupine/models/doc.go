@@ -46,7 +46,7 @@ func byKey[K comparable](key func(input any) K) (func([]porcupine.Operation) [][
 // allocated once.
 func group[E any, K comparable](elements []E, key func(*E) K) [][]E {
 	index := make(map[K]int)
-	of := make([]int32, len(elements))
+	groupOf := make([]int32, len(elements))
 	var sizes []int
 	for i := range elements {
 		k := key(&elements[i])
@@ -56,14 +56,14 @@ func group[E any, K comparable](elements []E, key func(*E) K) [][]E {
 			index[k] = g
 			sizes = append(sizes, 0)
 		}
-		of[i] = int32(g)
+		groupOf[i] = int32(g)
 		sizes[g]++
 	}
 	groups := make([][]E, len(sizes))
 	for g, size := range sizes {
 		groups[g] = slices.Grow([]E(nil), size)
 	}
-	for i, g := range of {
+	for i, g := range groupOf {
 		groups[g] = append(groups[g], elements[i])
 	}
 	return groups

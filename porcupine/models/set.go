@@ -77,12 +77,12 @@ func newSet() porcupine.Model {
 
 // setStep returns the set after the operation and what it answers.
 func setStep(set []string, in SetInput) ([]string, bool) {
-	at, there := slices.BinarySearch(set, in.Element)
+	index, there := slices.BinarySearch(set, in.Element)
 	switch {
 	case in.Op == SetAdd && !there:
-		return slices.Insert(slices.Clone(set), at, in.Element), true
+		return slices.Insert(slices.Clone(set), index, in.Element), true
 	case in.Op == SetRemove && there:
-		return slices.Delete(slices.Clone(set), at, at+1), true
+		return slices.Delete(slices.Clone(set), index, index+1), true
 	}
 	return set, in.Op != SetAdd && there
 }

@@ -117,25 +117,25 @@ func (r *versionedReads) addWrite(in VersionedInput) {
 }
 
 func (r *versionedReads) addRead(key, value string, read versionedRead) {
-	at := keyValue{key, value}
-	before, known := r.first[at]
+	pair := keyValue{key, value}
+	before, known := r.first[pair]
 	if !known {
 		r.values[key] = append(r.values[key], value)
-		r.first[at] = read
+		r.first[pair] = read
 		return
 	}
 	before.ret = min(before.ret, read.ret)
 	if before.version == 0 {
 		before.version = read.version
 	}
-	r.first[at] = before
+	r.first[pair] = before
 }
 
 // complete turns a seen write into a completed one and reports whether it did.
 func (r *versionedReads) complete(o *porcupine.Operation, in VersionedInput) bool {
-	at := keyValue{in.Key, in.Value}
-	read, seen := r.first[at]
-	if !seen || in.Op == VersionedDelete || r.writers[at] > 1 || r.appends[in.Key] || read.ret < o.Call {
+	written := keyValue{in.Key, in.Value}
+	read, seen := r.first[written]
+	if !seen || in.Op == VersionedDelete || r.writers[written] > 1 || r.appends[in.Key] || read.ret < o.Call {
 		return false
 	}
 	o.Return = read.ret

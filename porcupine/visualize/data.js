@@ -62,10 +62,10 @@ class History {
       metadata: metadata < 0 ? "" : this.texts[metadata],
     }));
     part.linearizations = [];
-    for (const { same, ops, states } of p.partials) {
+    for (const { shared, ops, states } of p.partials) {
       const first = part.linearizations[0];
-      const before = same > 0 ? first.ops.slice(0, same) : [];
-      const statesBefore = same > 0 ? first.states.slice(0, same) : [];
+      const before = shared > 0 ? first.ops.slice(0, shared) : [];
+      const statesBefore = shared > 0 ? first.states.slice(0, shared) : [];
       part.linearizations.push(new Linearization(
         part,
         before.concat(ops.map((id) => part.ops[id])),

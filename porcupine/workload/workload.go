@@ -98,13 +98,13 @@ func draw(r *rand.Rand, shape Shape, input Input) []call {
 	return calls
 }
 
-func drawCall(r *rand.Rand, shape Shape, input Input, client, n int, at, latency int64) call {
-	ret := at + 1 + r.Int64N(latency)
+func drawCall(r *rand.Rand, shape Shape, input Input, client, n int, start, latency int64) call {
+	ret := start + 1 + r.Int64N(latency)
 	key := r.IntN(max(1, shape.Keys))
 	return call{
-		Operation: porcupine.Operation{ClientId: client, Input: input(r, client, n, fmt.Sprint("k", key)), Call: at, Return: ret},
+		Operation: porcupine.Operation{ClientId: client, Input: input(r, client, n, fmt.Sprint("k", key)), Call: start, Return: ret},
 		key:       key,
-		takes:     at + r.Int64N(ret-at),
+		takes:     start + r.Int64N(ret-start),
 	}
 }
 
