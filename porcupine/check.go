@@ -9,51 +9,51 @@ import (
 	"time"
 )
 
-// ErrTimeout is why a check ended as Unknown: its time was up.
+// ErrTimeout is the cause of Unknown when the time of the check is up.
 var ErrTimeout = errors.New("time of the check is up")
 
-// ErrLooksIllegal comes with the error of a check that ended as Unknown: if the operations of some
-// partition are the reads, writes and appends that they look like, the history is
-// illegal. A [Hint] says so for certain, and the answer is then Illegal, and quick.
+// ErrLooksIllegal is a further cause of Unknown. The operations of a partition look like reads,
+// writes and appends. If they are, the history is illegal. With a [Hint] that confirms them, the
+// check is fast and the answer is Illegal.
 var ErrLooksIllegal = errors.New("the history looks illegal; a hint in the model would decide")
 
-// Options say how to check. The zero value checks without bounds of its own.
+// Options are the parameters of a check. The zero value sets no bounds.
 type Options struct {
-	// Timeout bounds the check. The answer is then Unknown, within 50 ms; a Step or a
-	// Partition that is still running is left to end by itself, a StepContext is told, and
-	// all else ends within a few milliseconds. Zero or less means no bound.
+	// Timeout bounds the check. At the timeout the answer is Unknown, within 50 ms. A Step or a
+	// Partition that is still running ends by itself, and the context of a StepContext ends.
+	// Everything else ends within a few milliseconds. Zero or less means no bound.
 	Timeout time.Duration
-	// MemoryLimit bounds the memory, in bytes, of the search; see
-	// [SetMemoryLimit], whose value holds where this is zero or less.
+	// MemoryLimit bounds the memory of the search in bytes. Zero or less means the limit of
+	// [SetMemoryLimit].
 	MemoryLimit int64
 	// Verbose asks for the LinearizationInfo.
 	Verbose bool
-	// SequentialClients makes it an error that a client has two operations open at
-	// once. It is off by default, as ClientId is optional.
+	// SequentialClients makes two concurrent operations of one client an error. The default is off,
+	// because ClientId is optional.
 	SequentialClients bool
-	// Progress, if set, is called after each partition with the number of
-	// operations in partitions that are decided and their total. Calls do not overlap.
+	// Progress, if set, is called after each partition. The arguments count the operations of the
+	// decided partitions and of all partitions. Calls do not overlap.
 	Progress func(done, total int)
 
-	stepMayWait bool // the model has a StepContext, which may wait
+	stepMayWait bool // the model has a StepContext, and a StepContext may wait
 }
 
-// CheckOperations reports whether the history is linearizable: false also if
-// it is malformed, or if the memory limit was met.
+// CheckOperations reports whether the history is linearizable. The result is also false for a
+// malformed history and for a check that met the memory limit.
 func CheckOperations(model Model, history []Operation) bool {
 	return CheckOperationsTimeout(model, history, 0) == Ok
 }
 
-// CheckOperationsTimeout checks whether the history is linearizable, for at most the
-// given time; 0 means without a bound. A malformed history is Illegal.
+// CheckOperationsTimeout checks whether the history is linearizable, for at most the given time. A
+// timeout of 0 means no bound. A malformed history is Illegal.
 func CheckOperationsTimeout(model Model, history []Operation, timeout time.Duration) CheckResult {
 	result, _, _ := CheckOperationsContext(context.Background(), model, history, Options{Timeout: timeout})
 	return result
 }
 
-// CheckOperationsVerbose is CheckOperationsTimeout, and returns what can be
-// drawn with [Visualize] or explained with [Explain]. As soon as one partition is found
-// illegal, the others are given only about half as long again as that took.
+// CheckOperationsVerbose is CheckOperationsTimeout with information for [Visualize] and [Explain].
+// Once a partition is found illegal, the check of the others continues for about half of the time
+// used so far.
 func CheckOperationsVerbose(model Model, history []Operation, timeout time.Duration) (CheckResult, LinearizationInfo) {
 	result, info, _ := CheckOperationsContext(context.Background(), model, history, Options{Timeout: timeout, Verbose: true})
 	return result, info
@@ -76,11 +76,10 @@ func CheckEventsVerbose(model Model, history []Event, timeout time.Duration) (Ch
 	return result, info
 }
 
-// CheckOperationsContext checks a history and tells why where the answer is
-// not clear. The error is nil with Ok and with Illegal, unless
-// the history is malformed: then it wraps [ErrMalformed] and is a [*HistoryError], which says what
-// is wrong where. With Unknown it wraps [ErrTimeout], [ErrMemoryLimit], or the
-// cause of the context's end, and, where that is so, [ErrLooksIllegal].
+// CheckOperationsContext checks a history and returns the cause of an unclear answer as an error.
+// With Unknown the error wraps [ErrTimeout], [ErrMemoryLimit] or the cause of the context's end,
+// and perhaps [ErrLooksIllegal]. A malformed history is Illegal with a [*HistoryError], which wraps
+// [ErrMalformed] and names the place. In all other cases the error is nil.
 func CheckOperationsContext(ctx context.Context, model Model, history []Operation, opts Options) (CheckResult, LinearizationInfo, error) {
 	started := time.Now()
 	opts.stepMayWait = model.StepContext != nil
@@ -116,7 +115,7 @@ func prepare[E any](b *budget, partition func([]E) [][]E, from func(*budget, []E
 		p, err := from(b, sub)
 		if err != nil {
 			if _, whole := from(b, history); whole != nil {
-				return nil, whole // the same fault, by its place in the history as given
+				return nil, whole // the place of the fault in the whole history is more useful
 			}
 			var h *HistoryError
 			if errors.As(err, &h) {
@@ -149,19 +148,19 @@ type checker struct {
 	started time.Time
 
 	mu        sync.Mutex
-	finished  sync.Cond // a part was decided, or the budget ended
+	finished  sync.Cond // signals a decided part, and the end of the budget
 	parts     []*part
-	queue     []*task // the parts that wait for their turn
-	working   int     // workers that have not ended
+	queue     []*task // the parts whose check waits for a turn
+	working   int     // counts the workers that have not ended
 	doneOps   int
 	totalOps  int
-	reported  int // what Progress was told last
+	reported  int // the last argument of Progress
 	results   []partResult
 	illegal   bool
-	suspected bool      // a part is illegal, if a guess at its operations is right
-	stopAt    time.Time // when it stops, if an illegal part was found; its timer may be late on a busy processor
+	suspected bool      // a part is illegal if a guess at its operations is right
+	stopAt    time.Time // the time to stop after an illegal part, because a timer may be late on a busy processor
 	stopTimer *time.Timer
-	graceOver bool // workers had the time to hand over what they found
+	graceOver bool // the workers have had time to hand over their results
 	malformed error
 	panicked  any
 }
@@ -170,20 +169,19 @@ type checker struct {
 type partResult struct {
 	result   CheckResult // empty until decided
 	partials [][]int
-	stuck    int32 // of an illegal part: the first operation, by return, that cannot be placed
-	settled  bool  // stuck is not only near it
+	stuck    int32 // the first operation of an illegal part, by return, that cannot be placed
+	settled  bool  // stuck is exact, and not only near the first operation
 }
 
-// errFoundIllegal ends the check of the other parts.
+// errFoundIllegal ends the check of the other parts once one part is illegal.
 var errFoundIllegal = errors.New("another partition is illegal")
 
-// grace is the time that workers have, when a check is stopped, to hand over what they
-// found. One that is still inside a Step is not waited for.
+// grace is the time for workers to hand over their results when a check is stopped. The check does
+// not wait for a worker that is inside a Step.
 const grace = 10 * time.Millisecond
 
-// run starts the work and waits for the answer. The goroutines end with their
-// parts, or soon after the budget; one that a Step keeps is left behind, and
-// ends when the Step does.
+// run starts the work and waits for the answer. The goroutines end with their parts, or soon after
+// the budget ends. A goroutine inside a Step is left behind, and ends when the Step returns.
 func (c *checker) run(prepared func(*budget) ([]*part, error)) (CheckResult, LinearizationInfo, error) {
 	c.working = 1
 	go c.guarded(func() { c.begin(prepared) })
@@ -194,7 +192,7 @@ func (c *checker) run(prepared func(*budget) ([]*part, error)) (CheckResult, Lin
 	defer c.mu.Unlock()
 	defer func() {
 		if c.stopTimer != nil {
-			c.stopTimer.Stop() // it holds on to the check
+			c.stopTimer.Stop() // a running timer would keep the check in memory
 		}
 	}()
 	for c.working > 0 && c.panicked == nil && !c.over() {
@@ -204,11 +202,11 @@ func (c *checker) run(prepared func(*budget) ([]*part, error)) (CheckResult, Lin
 	if c.panicked != nil {
 		panic(c.panicked)
 	}
-	c.report() // all may have been done before there was anything to wait for
+	c.report() // the work may have ended before the first wait
 	return c.answer()
 }
 
-// report tells the caller how far the check is, without the lock.
+// report calls Progress without the lock.
 func (c *checker) report() {
 	if c.opts.Progress == nil || c.reported == c.doneOps {
 		return
@@ -220,7 +218,7 @@ func (c *checker) report() {
 	c.opts.Progress(done, total)
 }
 
-// begin prepares the parts, which may take a while, and starts the workers.
+// begin prepares the parts and starts the workers. Preparation may take long.
 func (c *checker) begin(prepared func(*budget) ([]*part, error)) {
 	parts, err := prepared(c.budget)
 	c.mu.Lock()
@@ -232,7 +230,7 @@ func (c *checker) begin(prepared func(*budget) ([]*part, error)) {
 	}
 	workers := min(len(parts), runtime.GOMAXPROCS(0))
 	if c.opts.stepMayWait {
-		workers = len(parts) // a step may wait for one of another part
+		workers = len(parts) // a step may wait for a step of another part
 	}
 	c.working += workers
 	for range workers {
@@ -240,7 +238,7 @@ func (c *checker) begin(prepared func(*budget) ([]*part, error)) {
 	}
 }
 
-// guarded runs a goroutine of the check. A panic of the model is its caller's.
+// guarded runs a goroutine of the check. A panic of the model is passed to the caller of the check.
 func (c *checker) guarded(f func()) {
 	defer func() {
 		e := recover()
@@ -255,7 +253,7 @@ func (c *checker) guarded(f func()) {
 	c.budget.completes(f)
 }
 
-// over says whether nothing more is to be waited for. The lock is held.
+// over says whether the answer is ready. The caller holds the lock.
 func (c *checker) over() bool {
 	return c.illegal && !c.opts.Verbose || c.graceOver
 }
@@ -275,7 +273,7 @@ func (c *checker) answer() (CheckResult, LinearizationInfo, error) {
 	var info LinearizationInfo
 	result := Ok
 	if c.results == nil {
-		result = Unknown // the time was up before there were parts
+		result = Unknown // the time was up before the parts were ready
 	}
 	for i, p := range c.parts {
 		r := c.results[i]
@@ -298,7 +296,7 @@ func (c *checker) answer() (CheckResult, LinearizationInfo, error) {
 	return result, info, nil
 }
 
-// work checks parts until none is left, or the budget is used up.
+// work checks parts until the queue is empty or the budget ends.
 func (c *checker) work() {
 	for t := c.take(); t != nil; t = c.take() {
 		if c.budget.stopped() {
@@ -317,7 +315,7 @@ func (c *checker) work() {
 	}
 }
 
-// take returns the task whose turn it is; nil if there is none.
+// take returns the next task, or nil if the queue is empty.
 func (c *checker) take() *task {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -350,15 +348,15 @@ func (c *checker) decide(i int, r partResult) {
 	c.finished.Broadcast()
 }
 
-// suspect notes that a guess at a part's operations makes it illegal.
+// suspect notes a part that is illegal if a guess at its operations is right.
 func (c *checker) suspect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.suspected = c.suspected || !c.budget.stopped() // a Step that was told to stop misleads the guess
+	c.suspected = c.suspected || !c.budget.stopped() // a Step that was told to stop would mislead the guess
 }
 
-// stopOthers ends the check of the other parts: at once, or, if the caller
-// wants to see what they hold, after about half the time that was used so far.
+// stopOthers ends the check of the other parts. A verbose check continues for about half of the
+// time used so far, because the caller wants to see the other parts.
 func (c *checker) stopOthers() {
 	if !c.opts.Verbose {
 		c.budget.cancel(errFoundIllegal)
@@ -369,10 +367,10 @@ func (c *checker) stopOthers() {
 	c.stopTimer = time.AfterFunc(delay, func() { c.budget.cancel(errFoundIllegal) })
 }
 
-// maxStopDelay bounds how long a verbose check goes on after its answer is known.
+// maxStopDelay bounds the time of a verbose check after the first illegal part.
 const maxStopDelay = time.Second
 
-// noOperation stands where an operation's number may be missing.
+// noOperation is the number of no operation.
 const noOperation int32 = -1
 
 func ints(ids []int32) []int {

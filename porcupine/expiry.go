@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// expiry knows from which stage on a pending operation can no longer take effect (see
-// Hint.Expires). The search forgets there whether it used the operation, so that
-// configurations that differ in nothing else become equal.
+// expiry knows the stage from which on a pending operation can no longer take effect (see
+// Hint.Expires). From there on, the search forgets whether it used the operation, so that more
+// configurations become equal.
 type expiry struct {
-	stageOf  []int32   // operation -> the first stage at which it has expired, or never
+	stageOf  []int32   // operation -> the first stage after the expiry, or never
 	expiring [][]int32 // stage -> the open operations that expire there
 }
 
-// newExpiry returns nil if the model names no place of a pending operation.
+// newExpiry returns nil if no pending operation expires.
 func newExpiry(model *Model, p *part, b *budget) *expiry {
 	if model.Hint == nil || model.Hint.Order == nil || model.Hint.Expires == nil || len(p.returns) == len(p.ops) {
 		return nil

@@ -5,42 +5,42 @@ import (
 	"slices"
 )
 
-// frame is a stage that the search has entered at a configuration with more
-// than one way on. The first way is to linearize what returns next. If that fails later on,
-// the frame goes through the configurations that other operations lead to within the
-// stage, nearest first, and from each tries again to linearize what returns next.
+// frame is a stage that the search entered at a configuration with several candidates. The search
+// first linearizes the operation that returns next. If this fails later, the frame visits the
+// configurations that other operations lead to within the stage, nearest first. From each of them
+// the search tries the returning operation again.
 //
-// Nearest first matters with pending operations: of configurations that differ only in what
-// was used, the one that used least then comes first, and stands for the others.
+// The order matters with pending operations. Among configurations that differ only in the pending
+// operations used, the nearest one used fewest and covers the others.
 type frame struct {
 	stage  int32
 	path   int32 // length of the path at the entry
-	nodes  int32 // where its nodes begin, the entry first
-	exit   int32 // the next node from which to linearize what returns
-	expand int32 // the node whose candidates are being tried
-	cands  int32 // where those begin
-	next   int32 // the next of them
-	listed bool  // they are listed
+	nodes  int32 // the index of the first node, which is the entry
+	exit   int32 // the next node from which to linearize the returning operation
+	expand int32 // the node whose candidates come next
+	cands  int32 // the index of the first candidate
+	next   int32 // the index of the next candidate
+	listed bool  // the candidates are listed
 }
 
 // node is a configuration within a frame's stage.
 type node struct {
 	state              stateID
-	suffix, suffixSize int32 // its path beyond the frame's, in search.paths
+	suffix, suffixSize int32 // the path beyond the frame's, in search.paths
 }
 
-// candidate is an operation to linearize next. A pending operation may lead to
-// several states, each a candidate of its own.
+// candidate is an operation that may be linearized next. A pending operation is one candidate for
+// each state that may follow.
 type candidate struct {
 	op   int32
 	next stateID // known for a pending operation
 }
 
-// unknownNext marks a candidate whose transition has not been made yet.
+// unknownNext marks a candidate whose transition is not computed yet.
 const unknownNext stateID = -2
 
-// pushFrame makes a frame that is entered at the current configuration, from which
-// the caller linearizes what returns next.
+// pushFrame makes a frame for the current configuration. The caller then linearizes the returning
+// operation.
 func (s *search) pushFrame() {
 	s.frames = append(s.frames, frame{stage: s.stage, path: int32(len(s.path)), nodes: int32(len(s.nodes)),
 		exit: int32(len(s.nodes)) + 1, expand: int32(len(s.nodes)), cands: int32(len(s.cands))})
@@ -55,8 +55,8 @@ func (s *search) addNode() {
 	s.masks = append(append(s.masks, s.done...), s.used...)
 }
 
-// tryNext makes the next attempt of the last frame and reports whether it led
-// to a new configuration at a later stage.
+// tryNext makes the next attempt of the last frame and reports whether the search reached a new
+// configuration at a later stage.
 func (s *search) tryNext() bool {
 	f := &s.frames[len(s.frames)-1]
 	if int(f.exit) < len(s.nodes) {
@@ -84,7 +84,7 @@ func (s *search) tryNext() bool {
 		return false
 	}
 	if s.stage > f.stage {
-		return true // a pure operation returned, or the last one did
+		return true // a pure operation returned, or the last operation did
 	}
 	s.addNode()
 	return false
@@ -114,12 +114,12 @@ func (s *search) popFrame(f *frame) {
 	s.frames = s.frames[:len(s.frames)-1]
 }
 
-// listCandidates lists what may be linearized at the current configuration besides what
-// returns next: the open operations in the order of their returns, then the pending ones.
-// Of open operations with equal input and output only the first to return is listed, of
-// pending ones only the first called. That is enough: in a completion that takes another of
-// them first, the two can change places, since both are open, Step cannot tell them apart,
-// and the one moved later returns later.
+// listCandidates lists the operations that may be linearized at the current configuration besides
+// the returning one. Open operations come first, in the order of their returns, and pending ones
+// follow. Of open operations with equal input and output, only the first to return is listed, and
+// of equal pending ones only the first called. The list is sufficient. If a completion takes
+// another of the equal operations first, the two can change places: both are open, Step treats them
+// alike, and the later one returns later.
 func (s *search) listCandidates() {
 	from := len(s.cands)
 	returning := s.returns[s.stage]

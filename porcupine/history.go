@@ -8,15 +8,15 @@ import (
 	"slices"
 )
 
-// ErrMalformed is the error of a history that no run of any system can have
-// produced. The error that wraps it is a [*HistoryError].
+// ErrMalformed is the error of a history that no run of any system can have produced. A
+// [*HistoryError] wraps it.
 var ErrMalformed = errors.New("malformed history")
 
-// A HistoryError says what is wrong with a history, and where.
+// A HistoryError names the place and the fault of a malformed history.
 type HistoryError struct {
-	Partition int    // which part of the history, as the model's Partition numbers them; -1 for the history as given
-	Index     int    // the offending element's place in it
-	Reason    string // what is wrong with it, with the values
+	Partition int    // the index of the part that Partition returned, or -1 for the history as given
+	Index     int    // the index of the faulty element
+	Reason    string // the fault, with the values
 }
 
 // Error returns the place and the reason.
@@ -31,24 +31,24 @@ func (e *HistoryError) Error() string {
 // Unwrap returns ErrMalformed.
 func (e *HistoryError) Unwrap() error { return ErrMalformed }
 
-// never is the rank of a return that does not happen.
+// never is the rank of the return of a pending operation.
 const never = math.MaxInt32
 
-// part is one partition of a history, made ready for a check: the order of its
-// calls and returns, which is all that linearizability asks of time.
+// part is one partition of a history. Linearizability depends only on the order of the calls and
+// returns, which a part holds.
 type part struct {
 	ops []op
 	// calls holds the operations in the order of their calls.
 	calls []int32
 	// returns holds the completed operations in the order of their returns.
 	returns []int32
-	// ofEvents says that the history was one of events, and times are their places in it.
+	// ofEvents says that the history consisted of events, so that times are the indexes of events.
 	ofEvents bool
-	// answers, if not nil, replaces outputs as the guesses at pending operations.
+	// answers, if not nil, replaces outputs as the source of guesses at pending operations.
 	answers []any
 }
 
-// outputs returns what the completed operations answered, in the order of their returns.
+// outputs returns the outputs of the completed operations in the order of their returns.
 func (p *part) outputs(b *budget) []any {
 	outputs := make([]any, len(p.returns))
 	for i, id := range p.returns {
@@ -58,8 +58,7 @@ func (p *part) outputs(b *budget) []any {
 	return outputs
 }
 
-// op is an operation of a part. call and ret are its ranks in the order of all
-// calls and returns of the part: a.ret < b.call means that a came before b.
+// op is an operation of a part. The ranks call and ret order all calls and returns of the part.
 type op struct {
 	Operation
 	call, ret int32
@@ -70,8 +69,8 @@ func (o *op) pending() bool { return o.ret == never }
 // precedes says whether a returned before b was called.
 func (a *op) precedes(b *op) bool { return a.ret < b.call }
 
-// fromOperations ranks calls and returns by their times, calls first where
-// times are equal, since intervals are closed.
+// fromOperations ranks calls and returns by their times. At equal times calls come first, because
+// intervals are closed.
 func fromOperations(b *budget, history []Operation) (*part, error) {
 	p := &part{ops: make([]op, len(history))}
 	moments := make([]moment, 0, 2*len(history))
@@ -98,13 +97,13 @@ func fromOperations(b *budget, history []Operation) (*part, error) {
 	return p, nil
 }
 
-// returnIndex returns the place of a completed operation in the order of returns.
+// returnIndex returns the index of a completed operation in the order of returns.
 func (p *part) returnIndex(id int32) int {
 	index, _ := slices.BinarySearchFunc(p.returns, p.ops[id].ret, func(other, ret int32) int { return cmp.Compare(p.ops[other].ret, ret) })
 	return index
 }
 
-// place is that of an operation, or of its call, in the history as given.
+// place returns the index of an operation, or of its call event, in the given history.
 func (p *part) place(id int32) int {
 	if p.ofEvents {
 		return int(p.ops[id].Call)
@@ -112,14 +111,13 @@ func (p *part) place(id int32) int {
 	return int(id)
 }
 
-// moment is the time of an event: of the call of operation i (event 2i), or of
-// its return (event 2i+1).
+// moment is the time of a call (event 2i for operation i) or of a return (event 2i+1).
 type moment struct {
 	time  int64
 	event int32
 }
 
-// rank fills in the ranks from the sorted moments.
+// rank derives the ranks from the sorted moments.
 func (p *part) rank(b *budget, moments []moment) {
 	p.calls = make([]int32, 0, len(p.ops))
 	p.returns = make([]int32, 0, len(moments)-len(p.ops))
@@ -135,8 +133,7 @@ func (p *part) rank(b *budget, moments []moment) {
 	}
 }
 
-// fromEvents matches calls and returns by Id. An event's place in the history
-// serves as its time.
+// fromEvents matches calls and returns by Id. The index of an event serves as its time.
 func fromEvents(b *budget, history []Event) (*part, error) {
 	p := &part{ofEvents: true}
 	moments := make([]moment, 0, len(history))
@@ -173,15 +170,15 @@ func fromEvents(b *budget, history []Event) (*part, error) {
 	return p, nil
 }
 
-// sequentialClients finds two operations that a client had open at once.
+// sequentialClients looks for two concurrent operations of one client.
 func sequentialClients(b *budget, p *part) error {
-	latest := make(map[int]int32) // client -> its latest operation so far
+	latest := make(map[int]int32) // client -> the latest operation so far
 	for i, id := range p.calls {
 		b.poll(i)
 		o := &p.ops[id]
 		before, ok := latest[o.ClientId]
-		// Equal times are no overlap: one clock reading may serve as the
-		// return of one operation and the call of the next.
+		// Equal times do not overlap, because one clock reading may be the return of one operation
+		// and the call of the next.
 		switch k := &p.ops[before]; {
 		case !ok || k.Return <= o.Call:
 			latest[o.ClientId] = id

@@ -1,31 +1,29 @@
 package porcupine
 
-// A LinearizationInfo holds what a verbose check found: the history, part by
-// part, and its linearizations. [Visualize] draws it and [Explain] puts it into words.
+// A LinearizationInfo holds the result of a verbose check, which is the history and its
+// linearizations, part by part. [Visualize] draws the info and [Explain] puts the info into words.
 type LinearizationInfo struct {
 	parts       []partInfo
 	annotations []Annotation
 }
 
-// partInfo is what a verbose check found about one part.
+// partInfo is the result of a verbose check for one part.
 type partInfo struct {
 	*part
 	result   CheckResult
-	partials [][]int // operations by their place in the part, longest first
+	partials [][]int // operations by their index in the part, longest first
 	stuck    int32   // the first operation, by return, that cannot be placed, or noOperation
-	settled  bool    // stuck is not only near it
+	settled  bool    // stuck is exact, and not only near the first operation
 }
 
-// PartialLinearizations returns, for each partition, the linearizations that
-// the check found, each as a sequence of operation ids. An operation's id is
-// its place in its partition (of events: the place of its call among the
-// calls).
+// PartialLinearizations returns the linearizations of each partition as sequences of operation ids.
+// The id of an operation is its index in the partition. In a history of events, the id is the index
+// of the call among the calls.
 //
-// Of a linearizable partition this is one complete linearization. Otherwise
-// they are the longest partial ones found, longest first, so that each operation
-// that can be placed at all is on one (up to a limit of 100). A partition that the check
-// had not come to, because another was found illegal first, has what was
-// found so far.
+// A linearizable partition has one complete linearization. An illegal partition has the longest
+// partial ones found, longest first, up to a limit of 100. Together they contain each operation
+// that the search placed. A partition whose check was stopped by an illegal one has the results so
+// far.
 func (li *LinearizationInfo) PartialLinearizations() [][][]int {
 	if li.parts == nil {
 		return nil
@@ -37,9 +35,8 @@ func (li *LinearizationInfo) PartialLinearizations() [][][]int {
 	return result
 }
 
-// PartialLinearizationsOperations returns what PartialLinearizations returns,
-// with the operations themselves in place of their ids. In a history of events,
-// an operation's times are the places of its events in its partition.
+// PartialLinearizationsOperations is PartialLinearizations with operations in place of ids. In a
+// history of events, the times of an operation are the indexes of its events in the partition.
 func (li *LinearizationInfo) PartialLinearizationsOperations() [][][]Operation {
 	result := make([][][]Operation, len(li.parts))
 	for i, p := range li.parts {
@@ -54,22 +51,22 @@ func (li *LinearizationInfo) PartialLinearizationsOperations() [][][]Operation {
 	return result
 }
 
-// An Annotation is a remark to be drawn into a picture of a history: a client's
-// operation that is not part of the check, or, with a Tag, an event of
-// something else, such as a server or the test itself.
+// An Annotation is a remark in the picture of a history. Without a Tag, an annotation is an
+// operation of a client that the check ignores. With a Tag, an annotation is an event of something
+// else, such as a server or the test itself.
 type Annotation struct {
-	ClientId        int    // the client in whose lane it is drawn, if Tag is empty
-	Tag             string // the lane in which it is drawn, if not a client's
-	Start           int64  // when it begins, in the unit of the history's times
-	End             int64  // when it ends; a value before Start stands for Start, a moment
-	Description     string // shown in the picture
-	Details         string // shown when it is pointed at; optional
-	TextColor       string // a CSS colour, such as "#efaefc"; optional
-	BackgroundColor string // a CSS colour; optional
+	ClientId        int    // the client of the lane, if Tag is empty
+	Tag             string // the name of the lane, if the lane is not a client's
+	Start           int64  // the beginning, in the unit of the history's times
+	End             int64  // the end, where a value before Start means Start
+	Description     string // the text in the picture
+	Details         string // the text when the mouse is over the annotation (optional)
+	TextColor       string // a CSS colour, such as "#efaefc" (optional)
+	BackgroundColor string // a CSS colour (optional)
 	_               struct{}
 }
 
-// AddAnnotations adds remarks to the picture that [Visualize] draws.
+// AddAnnotations adds remarks to the picture of [Visualize].
 func (li *LinearizationInfo) AddAnnotations(annotations []Annotation) {
 	for _, a := range annotations {
 		a.End = max(a.End, a.Start)

@@ -5,37 +5,37 @@ import (
 	"slices"
 )
 
-// levels makes a search go level by level: through all configurations that used no pending
-// operation, then through those that used one, and so on. By the time a configuration is
-// reached, all that could stand for it have been visited, so none is visited in vain: on an
-// illegal history with many pending operations that is a small part of what a search in
-// depth goes through. On a legal one, the search in depth may be lucky, so a part with
-// pending operations gets both in turn.
+// levels makes a search go level by level. The first level holds the configurations that used no
+// pending operation, the second those that used one, and so on. When the search reaches a
+// configuration, all configurations that could cover it have been visited, so no visit is wasted.
+// On an illegal history with many pending operations, this saves most of the work of a search in
+// depth. On a legal history, a search in depth may be lucky. A part with pending operations
+// therefore gets both searches in turn.
 type levels struct {
-	level    int // how many pending operations may be used now
+	level    int // the number of pending operations that may be used now
 	now      []deferred
 	next     []deferred // for the next level
 	masks    []uint64   // of now and next
 	nextMask []uint64
 	trail    []trailNode
-	base     int32   // the path of the configuration resumed last; search.path goes on from there
-	trailOf  []int32 // the trail of each beginning of search.path, as far as it was needed
-	deepest  int32   // the path that led to the furthest stage
+	base     int32   // the path of the configuration resumed last, before search.path
+	trailOf  []int32 // the trail of each prefix of search.path, as far as needed
+	deepest  int32   // the path to the furthest stage
 }
 
 func newLevels() *levels { return &levels{base: -1, deepest: -1} }
 
-// deferred is a configuration that waits for the level that allows it.
+// deferred is a configuration that waits for the next level.
 type deferred struct {
 	stage int32
 	state stateID
-	trail int32 // its path, the pending operation that led here included
+	trail int32 // the path, with the pending operation at its end
 }
 
-// trailNode is a path: an operation after the path of its parent, -1 for the empty one.
+// trailNode is a path, made of the parent's path and one more operation. The empty path is -1.
 type trailNode struct{ parent, op int32 }
 
-// bytes is the memory that the levels hold.
+// bytes returns the memory of the levels.
 func (l *levels) bytes() int64 {
 	if l == nil {
 		return 0
@@ -43,8 +43,7 @@ func (l *levels) bytes() int64 {
 	return 12*int64(cap(l.now)+cap(l.next)) + 8*int64(cap(l.masks)+cap(l.nextMask)+cap(l.trail)) + 4*int64(cap(l.trailOf))
 }
 
-// deferPending keeps a configuration that uses one more pending operation than
-// the level allows.
+// deferPending keeps a configuration that uses one more pending operation than the level allows.
 func (s *search) deferPending(c candidate) {
 	s.pure.note(s.stage, c.next)
 	slot := s.slots.slotOf[c.op]
@@ -88,15 +87,15 @@ func (l *levels) operations(node int32) []int32 {
 	return path
 }
 
-// pathChanged says that of the path only the first n operations are what they were.
+// pathChanged says that only the first n operations of the path are unchanged.
 func (l *levels) pathChanged(n int) {
 	if l != nil {
 		l.trailOf = l.trailOf[:min(len(l.trailOf), n)]
 	}
 }
 
-// resume takes the next deferred configuration, of the next level if need be. It reports
-// false if there is none, and otherwise whether the configuration is new.
+// resume takes the next deferred configuration, and the first of the next level if this level has
+// no more. The results say whether there was one, and whether the configuration is new.
 func (s *search) resume() (more, arrived bool) {
 	l := s.levels
 	if l == nil {
@@ -127,7 +126,8 @@ func (s *search) resume() (more, arrived bool) {
 	return true, s.arrive()
 }
 
-// nextLevel puts the deferred configurations in order: the furthest last, to be taken first.
+// nextLevel sorts the deferred configurations, so that the furthest one comes last and is taken
+// first.
 func (s *search) nextLevel() {
 	l := s.levels
 	l.level++

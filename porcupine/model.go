@@ -8,34 +8,32 @@ import (
 	"sync"
 )
 
-// An Operation is one call by a client together with its answer.
+// An Operation is one call by a client together with the answer.
 //
-// A history is a sequence of Operation or of [Event]. An Operation carries the
-// times of its call and of its return; the two may come from any clock that
-// never runs backwards, in any unit.
+// A history is a sequence of Operation or of [Event]. An Operation carries the times of its call
+// and of its return. Both times may come from any clock that never runs backwards, in any unit.
 //
-// The interval [Call, Return] is closed: an operation [10, 20] is concurrent
-// with an operation [20, 30]. A clock that is read twice in the same instant
-// gives two equal times, and the only safe reading of equal times is that the
-// two moments may have come in either order.
+// The interval [Call, Return] is closed, so an operation [10, 20] is concurrent with an operation
+// [20, 30]. A clock that is read twice in one instant gives two equal times, and the two moments
+// may have come in either order.
 //
-// An operation that never returned has Return set to [Pending]. It may take
-// effect at any time after its call, or never.
+// An operation that never returned has Return set to [Pending]. Such an operation may take effect
+// at any time after its call, or never.
 type Operation struct {
-	ClientId int   // which client made the call; used for pictures, and by Options.SequentialClients
-	Input    any   // what was asked
-	Call     int64 // when the call was made
-	Output   any   // what was answered
-	Return   int64 // when the answer came; Pending if it never did
-	// Metadata is shown in pictures and plays no part in checking.
+	ClientId int   // the caller, for pictures and for Options.SequentialClients
+	Input    any   // the request
+	Call     int64 // the time of the call
+	Output   any   // the answer
+	Return   int64 // the time of the answer, or Pending if there was none
+	// Metadata is shown in pictures. The check ignores it.
 	Metadata any
-	_        struct{} // no positional literals, so that fields can be added
+	_        struct{} // forbids positional literals, so that fields can be added
 }
 
 // Pending is the Return time of an [Operation] that never returned.
 const Pending int64 = math.MaxInt64
 
-// An EventKind says whether an [Event] is a call or a return.
+// An EventKind distinguishes the calls among the events from the returns.
 type EventKind bool
 
 // The two kinds of event.
@@ -44,82 +42,76 @@ const (
 	ReturnEvent EventKind = true
 )
 
-// An Event is a call or a return. A history of events is in the order in which
-// they happened; there are no times.
+// An Event is a call or a return. A history of events is in the order in which the events happened.
+// Events have no times.
 //
-// A call and its return have the same Id, which no other operation of the
-// history has. A call without a return is pending: it may take effect at any
-// later time, or never.
+// A call and its return have an Id in common, and no other operation of the history has this Id. A
+// call without a return is pending. The operation may then take effect at any later time, or never.
 type Event struct {
-	ClientId int       // which client; used for pictures, and by Options.SequentialClients
+	ClientId int       // the caller, for pictures and for Options.SequentialClients
 	Kind     EventKind // CallEvent or ReturnEvent
 	Value    any       // the input of a call, the output of a return
-	Id       int       // joins a call to its return
-	// Metadata is shown in pictures and plays no part in checking. It may stand
-	// on the call or on the return; where both have one, the return's counts.
+	Id       int       // common to a call and its return
+	// Metadata is shown in pictures. The check ignores it. If both the call and the return have
+	// metadata, the return's is shown.
 	Metadata any
-	_        struct{} // no positional literals, so that fields can be added
+	_        struct{} // forbids positional literals, so that fields can be added
 }
 
-// A Model is a sequential specification: what a single copy of the system,
-// used by one client at a time, may answer.
+// A Model is a sequential specification. It defines the answers of a single copy of the system,
+// used by one client at a time.
 //
-// Init and one of Step and StepContext are required. All functions must be
-// pure: Step must not change the state it is given (nor input or output) but
-// return a new one. They may be called from several goroutines at once.
+// A model needs Init and one of Step and StepContext. All functions must be pure. Step must return
+// a new state and must not change its arguments. The checker may call the functions from several
+// goroutines at once.
 type Model struct {
-	// Partition splits a history into parts that can be checked on their own:
-	// the history is linearizable if and only if each part is (by key, for a
-	// key/value store). With nil the history is one part. Splitting is the
-	// cheapest way to a fast check, and Init and Step can then speak of one
-	// part (one key's value instead of a map).
+	// Partition splits a history into parts. The history must be linearizable if and only if each
+	// part is, such as the operations of one key of a key/value store. With nil the history is one
+	// part. Splitting is the cheapest way to a fast check, because Init and Step can then model one
+	// part alone (one key's value instead of a map).
 	Partition func(history []Operation) [][]Operation
 	// PartitionEvent is Partition for a history of events.
 	PartitionEvent func(history []Event) [][]Event
 	// Init returns the initial state.
 	Init func() any
-	// Step says whether the system, being in the given state, may answer the
-	// input by the output, and returns the state that follows. The check also tries it out
-	// in states in which the operation cannot take effect by its times; a panic there is
-	// taken for a refusal.
+	// Step says whether the system may answer the input by the output in the given state, and
+	// returns the next state. The checker also tries Step in states in which the operation cannot
+	// take effect. A panic there counts as a refusal.
 	Step func(state, input, output any) (bool, any)
-	// StepContext, if set, is used in place of Step. Its context ends when the
-	// answer is no longer of interest (a timeout, or another part found
-	// illegal), so that a slow step can stop early.
+	// StepContext, if set, replaces Step. The context ends when the answer is no longer needed (a
+	// timeout, or an illegal part), so that a slow step can stop early.
 	StepContext func(ctx context.Context, state, input, output any) (bool, any)
-	// Equal says whether two states are the same. With nil, states are compared
-	// by ==, and those that == cannot compare by [reflect.DeepEqual].
+	// Equal says whether two states are equal. With nil, states are compared by ==, or by
+	// [reflect.DeepEqual] if == would panic.
 	Equal func(state1, state2 any) bool
-	// Hash returns a hash of a state; equal states must have equal hashes. It
-	// saves calls of Equal and can be left out.
+	// Hash returns a hash of a state. Equal states must have equal hashes. Hash is optional and
+	// saves calls of Equal.
 	Hash func(state any) uint64
-	// DescribeOperation returns an operation as text, for pictures and
-	// explanations, for example "get('x') -> 'y'".
+	// DescribeOperation returns an operation as text for pictures and explanations, for example
+	// "get('x') -> 'y'".
 	DescribeOperation func(input, output any) string
 	// DescribeState returns a state as text.
 	DescribeState func(state any) string
 	// DescribeOperationMetadata returns an operation's metadata as text.
 	DescribeOperationMetadata func(info any) string
 
-	// StepPending returns every state that may follow when input takes effect
-	// in the given state and its output is not known, because the operation is
-	// pending. It can be left out: then Step is tried with the output that the
-	// pending operation has (nil for an event without a return) and, where Step
-	// refuses that, with the outputs that the other operations of the part
-	// returned. That is exact for a model whose next state depends on state and
-	// input alone, and otherwise misses only effects that no recorded output
-	// can show.
+	// StepPending returns every state that may follow when a pending operation takes effect in the
+	// given state. The output of a pending operation is unknown.
+	//
+	// StepPending is optional. Without it, the checker tries Step with the output of the pending
+	// operation, and with nil for an event without a return. If Step refuses that output, the
+	// checker tries the outputs of the other operations of the part. This is exact for a model
+	// whose next state depends on state and input alone. For other models, the checker misses only
+	// effects that no recorded output shows.
 	StepPending func(state, input any) []any
-	// Hint, if set, says how the model's operations read and write a value, which allows a
-	// check in near-linear time, or in which order they take effect. It changes no answer.
-	// See [Hint].
+	// Hint, if set, tells the checker how operations read and write, or in which order they take
+	// effect. A true hint makes checks faster and changes no answer. See [Hint].
 	Hint *Hint
-	_    struct{} // no positional literals, so that fields can be added
+	_    struct{} // forbids positional literals, so that fields can be added
 }
 
-// withDefaults fills in what a user may leave out. It panics if the model
-// lacks Init or both Step and StepContext: a mistake in the program that no
-// answer could stand for.
+// withDefaults fills in the optional functions. A model without Init, or without both Step and
+// StepContext, is a mistake in the program, so withDefaults panics.
 func (m Model) withDefaults() Model {
 	if m.Init == nil {
 		panic("porcupine: a Model must define Init")
@@ -168,11 +160,11 @@ func (m *Model) describeDefaults() {
 	}
 }
 
-// describe returns an operation as text. A model need not know how to describe one that is pending.
+// describe returns an operation as text. The model may be unable to describe a pending operation.
 func (m *Model) describe(o *op) (text string) {
 	defer func() {
 		if !o.pending() {
-			return // a panic is the model's own
+			return // the model's own panic continues
 		}
 		if e := recover(); e != nil {
 			text = fmt.Sprintf("%v pending", o.Input)
@@ -181,8 +173,8 @@ func (m *Model) describe(o *op) (text string) {
 	return m.DescribeOperation(o.Input, o.Output)
 }
 
-// tryStep steps an operation in a state in which it may never come to take effect, where
-// the model need not be defined: a panic is taken for a refusal.
+// tryStep steps an operation in a state in which the operation may never take effect. The model
+// need not be defined there, so a panic counts as a refusal.
 func (m *Model) tryStep(ctx context.Context, state, input, output any) (ok bool, next any) {
 	defer func() {
 		if recover() != nil {
@@ -192,7 +184,7 @@ func (m *Model) tryStep(ctx context.Context, state, input, output any) (ok bool,
 	return m.StepContext(ctx, state, input, output)
 }
 
-// equalStates is the model's equality, with the default for a nil Equal.
+// equalStates compares two states by Equal, or by the default of a nil Equal.
 func (m *Model) equalStates(a, b any) bool {
 	if m.Equal != nil {
 		return m.Equal(a, b)
@@ -203,7 +195,7 @@ func (m *Model) equalStates(a, b any) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// hashable says whether == can compare v without a panic, so that v can be a map key.
+// hashable says whether == can compare v without a panic. A map can then have v as a key.
 func hashable(v any) bool {
 	switch v.(type) {
 	case nil, string, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64:
@@ -217,7 +209,7 @@ func hashable(v any) bool {
 	return always.(bool) || reflect.ValueOf(v).Comparable()
 }
 
-// alwaysHashable tells of a type whether all its values are hashable.
+// alwaysHashable remembers the types all of whose values are hashable.
 var alwaysHashable sync.Map // reflect.Type -> bool
 
 // holdsInterface says whether a comparable type has a part whose dynamic type varies.
@@ -239,15 +231,14 @@ func holdsInterface(t reflect.Type) bool {
 
 // A CheckResult is the answer of a check.
 //
-// Checking for linearizability is NP-hard, so a check may take long. Without a
-// timeout the answer is Ok or Illegal unless the memory limit is met (see
-// [SetMemoryLimit]); with one it may also be Unknown, which says only that no
-// violation was found in the time given.
+// Deciding linearizability is NP-hard, so a check may take long. Without a timeout, the answer is
+// Ok or Illegal unless the check meets its memory limit (see [SetMemoryLimit]). Unknown means only
+// that the check found no violation before it ended.
 type CheckResult string
 
-// The three answers.
+// The answers of a check.
 const (
 	Unknown CheckResult = "Unknown" // stopped by the timeout or by the memory limit
 	Ok      CheckResult = "Ok"      // the history is linearizable
-	Illegal CheckResult = "Illegal" // it is not
+	Illegal CheckResult = "Illegal" // the history is not linearizable
 )

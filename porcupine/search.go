@@ -1,29 +1,27 @@
 package porcupine
 
-// verdict is what is known of a part.
+// verdict is the current knowledge about a part.
 type verdict uint8
 
 const (
-	undecided verdict = iota // so far
+	undecided verdict = iota // the work goes on
 	legal
 	illegal
-	unknown // and will stay so: the budget is used up
+	unknown // the budget ended, so no verdict will come
 )
 
 // search decides one part by exhaustive search, for any model.
 //
-// Its configurations are keyed by the window of open operations, so that the
-// length of the history does not matter: a configuration is the next return
-// that has not been passed (the stage), the set of operations open there that
-// are already linearized, the pending operations used, and the state. All
-// operations that returned before the stage are linearized by then, so they
-// need no bit; those called after the stage's return are not yet in sight.
+// A configuration consists of the next return (the stage), the set of operations open at the stage
+// that are linearized already, the set of pending operations used, and the state. All operations
+// that returned before the stage are linearized by then, and operations called after the stage's
+// return are not yet visible. So the size of a configuration depends on the number of overlapping
+// operations, and not on the length of the history.
 //
-// At a stage, any sequence of open operations that ends in the one that
-// returns may be linearized, and the stage is then passed ("just in time", Lowe,
-// "Testing for linearizability", 2017). Every linearization is such a sequence of
-// sequences: what it puts before the returning operation was called before
-// that return, by the definition of precedence.
+// At a stage, the search may linearize any sequence of open operations that ends with the returning
+// one. The search then passes the stage ("just in time", Lowe, "Testing for linearizability",
+// 2017). Every linearization consists of such sequences, because an operation that stands before
+// the returning one was called before that return, by the definition of precedence.
 type search struct {
 	*part
 	states  *stateTable
@@ -32,7 +30,7 @@ type search struct {
 	slots   slots
 	pure    *purity
 	order   *precedence
-	levels  *levels   // nil to search in depth only
+	levels  *levels   // nil for a search in depth only
 	record  *recorder // nil unless the caller wants partial linearizations
 
 	// The current configuration.
@@ -41,15 +39,15 @@ type search struct {
 	used           []uint64
 	state          stateID
 	path           []int32 // the operations linearized so far, in order
-	begun, arrived bool    // arrived: the current configuration is new and not yet expanded
+	begun, arrived bool    // arrived means that the current configuration is new and not yet expanded
 
 	frames  []frame
-	nodes   []node      // of all frames, those of the last on top
+	nodes   []node      // of all frames, with those of the last frame on top
 	masks   []uint64    // done and used masks of the nodes
 	paths   []int32     // path suffixes of the nodes
-	cands   []candidate // candidates of the frames, those of the last on top
-	deepest int32       // the furthest stage seen
-	ticks   int64       // steps made, for the budget
+	cands   []candidate // candidates of the frames, with those of the last frame on top
+	deepest int32       // the furthest stage so far
+	ticks   int64       // counts ticks of work, for the budget
 	claimed int64       // memory reported to the budget
 }
 
@@ -62,17 +60,16 @@ func newSearch(model *Model, p *part, b *budget) *search {
 	return s
 }
 
-// run makes at most the given number of steps, each of which takes the search to another
-// configuration, and reports what is known then. It goes on where it was left.
+// run makes at most the given number of steps and reports the verdict. Each step takes the search
+// to another configuration. The next run continues where this one stops.
 //
-// Soundness of dropping a configuration for one that stands for it (visitedSet):
-// suppose that a completion exists and the search nevertheless ends without
-// one. Of all configurations that it visited and that have a completion, take
-// one whose shortest completion is shortest. It was expanded, so the next
-// configuration along that completion was visited or was dropped for a visited
-// one, which has the same completion. Either is visited, and its completion is
-// shorter: a contradiction. It does not matter whether the one that stood for it was
-// still being explored.
+// The search drops a configuration if a visited one covers it (visitedSet). Dropping is sound.
+// Suppose that a completion exists and the search ends without one. Of all visited configurations
+// that have a completion, take one whose shortest completion is shortest. The search expanded this
+// configuration, so the next one along the completion was visited, or was dropped for a visited one
+// with the same completion. In both cases a visited configuration has a shorter completion, which
+// is a contradiction. The argument holds also if the covering configuration was still being
+// explored.
 func (s *search) run(steps int64) verdict {
 	for end := s.ticks + steps; s.ticks < end; s.ticks++ {
 		switch {
@@ -91,7 +88,7 @@ func (s *search) run(steps int64) verdict {
 		case s.pure.refuted():
 			s.begun = false
 		case s.budget.stopped():
-			return unknown // a Step that was told to stop may have said no
+			return unknown // a Step that was told to stop may have refused
 		default:
 			return illegal
 		}
@@ -99,7 +96,7 @@ func (s *search) run(steps int64) verdict {
 	return undecided
 }
 
-// resumes goes on with a deferred configuration, if the search goes by levels.
+// resumes continues with a deferred configuration if the search goes by levels.
 func (s *search) resumes() (more bool) {
 	more, s.arrived = s.resume()
 	return more
@@ -125,9 +122,8 @@ func (s *search) reset() {
 	}
 }
 
-// arrive brings the current configuration to its normal form: pure operations
-// are linearized at once, and returns of linearized operations are passed.
-// It reports whether the configuration is new.
+// arrive normalizes the current configuration and reports whether the result is new. Pure
+// operations are linearized at once, and the search passes the returns of linearized operations.
 func (s *search) arrive() bool {
 	s.pure.linearize(s)
 	for int(s.stage) < len(s.returns) {
@@ -158,7 +154,7 @@ func (s *search) arrive() bool {
 	return true
 }
 
-// forgetExpired forgets of pending operations that have expired whether they were used.
+// forgetExpired removes expired pending operations from the set of used ones.
 func (s *search) forgetExpired() {
 	if s.slots.expiry != nil {
 		for w := range s.used {
@@ -167,14 +163,14 @@ func (s *search) forgetExpired() {
 	}
 }
 
-// alone says whether nothing is left to go back to, so that no other path can
-// come to the current configuration, nor will it be asked for.
+// alone says whether the search has nothing to go back to. Then no other path reaches the current
+// configuration, and nothing asks for it later.
 func (s *search) alone() bool {
 	return len(s.frames) == 0 && s.levels == nil && s.stage > s.pure.watched
 }
 
-// advanceByReturning linearizes the operation that returns next. Where others
-// are open too, it leaves a frame to come back to.
+// advanceByReturning linearizes the operation that returns next. If others are open too, a frame
+// remembers the configuration.
 func (s *search) advanceByReturning() bool {
 	if s.slots.choices(s) > 1 {
 		s.pure.probe(s)
@@ -183,8 +179,8 @@ func (s *search) advanceByReturning() bool {
 	return s.linearize(candidate{s.returns[s.stage], unknownNext})
 }
 
-// linearize takes the candidate as the next operation of the path and reports
-// whether that leads to a new configuration.
+// linearize takes the candidate as the next operation of the path and reports whether the result is
+// a new configuration.
 func (s *search) linearize(c candidate) bool {
 	next := c.next
 	if s.order.forbids(s, c.op) {

@@ -2,38 +2,37 @@ package porcupine
 
 import "math/bits"
 
-// slots gives every operation a number that no other operation has while it is
-// open, so that a set of open operations is a mask of a few words. It follows
-// the search from stage to stage and knows which operation holds which slot.
+// slots gives every operation a number that no other open operation has. A set of open operations
+// is then a mask of a few words. The slots follow the search from stage to stage.
 //
-// Stage k is the time just before the k-th return. Pending operations stay open
-// for ever and have numbers of their own.
+// Stage k is the moment before the k-th return. Pending operations stay open until they expire, and
+// have numbers of their own.
 type slots struct {
 	slotOf        []int32  // operation -> slot
 	words         int      // length of a mask of slots
 	pendingWords  int      // length of a mask of pending slots
-	holder        []int32  // slot -> the operation in it, at the current stage
+	holder        []int32  // slot -> operation, at the current stage
 	occupied      []uint64 // the slots in use at the current stage
 	pendingHolder []int32  // pending slot -> operation
 	pendingOpen   []uint64 // the pending operations called before the current stage
-	previous      []int32  // operation -> the one that had its slot before, or -1
-	firstCall     []int32  // stage -> the first call that it adds; one stage more than returns
-	expiry        *expiry  // takes pending operations out of pendingOpen
+	previous      []int32  // operation -> the operation that had the slot before, or -1
+	firstCall     []int32  // stage -> the index of its first call, with one stage more than returns
+	expiry        *expiry  // removes pending operations from pendingOpen
 
-	class    []int32 // operation -> operations with equal input and output; 0 not yet known
+	class    []int32 // operation -> number of the class with equal input and output, 0 if unknown
 	classes  map[[2]any]int32
 	unhashed int32
-	// listings holds, for each class, the number of the listing that it was last in.
+	// listings holds the number of the last listing of each class.
 	listings []int64
 	listing  int64
 }
 
-// listed reports whether an operation of the same class is in the current listing, and adds
-// the operation.
+// listed reports whether an operation of the class is in the current listing, and adds the
+// operation.
 func (a *slots) listed(s *search, id int32) bool {
 	class := a.classOf(s.part, id)
 	if class < 0 {
-		return false // no other operation is in the class
+		return false // the class has one operation
 	}
 	for int(class) >= len(a.listings) {
 		a.listings = append(a.listings, 0)
@@ -76,7 +75,7 @@ func assignSlots(p *part, b *budget) slots {
 	return a
 }
 
-// takeLowest removes the lowest bit from the set, which it extends if it is empty.
+// takeLowest removes the lowest bit from the set. An empty set is extended.
 func takeLowest(free []uint64) (int32, []uint64) {
 	for w, mask := range free {
 		if mask != 0 {
@@ -93,8 +92,8 @@ func (a *slots) reset() {
 	clear(a.holder)
 }
 
-// calledAt returns the operations that are called between the returns of the
-// stage before and of this one.
+// calledAt returns the operations called between the return of the previous stage and the return of
+// this one.
 func (a *slots) calledAt(p *part, stage int32) []int32 {
 	return p.calls[a.firstCall[stage]:a.firstCall[stage+1]]
 }
@@ -149,7 +148,7 @@ func (a *slots) retreat(p *part, stage int32) {
 	a.occupied[slot/64] |= 1 << (slot % 64)
 }
 
-// aloneAt says whether no other operation is open when the one of the stage returns.
+// aloneAt says whether no other operation is open when the operation of the stage returns.
 func (a *slots) aloneAt(p *part, stage int32) bool {
 	return len(a.pendingHolder) == 0 && a.firstCall[stage+1] == stage+1
 }

@@ -6,19 +6,19 @@ import (
 	"slices"
 )
 
-// stateID names an interned state. Equal states have the same id, except in
-// a table that scans (see stateTable), where they may have several.
+// stateID is the number of an interned state. Equal states have equal numbers, except in a table
+// that scans (see stateTable).
 type stateID int32
 
-// refused is what a transition leads to when Step says no.
+// refused is the result of a transition that Step refuses.
 const refused stateID = -1
 
-// stateTable interns the states of one part's search, and steps them.
+// stateTable interns and steps the states of one search.
 //
-// States are found again by ==, where they can be and Equal is nil, or by Hash
-// where the model has it. Otherwise there is no way to find an equal state
-// but to compare with all of them, so the table scans: a new state gets a
-// new id, and the visited set compares the states within one of its buckets.
+// The table finds equal states by == if Equal is nil and == can compare the states, or else by the
+// model's Hash. Otherwise only a comparison with every state would find an equal one. The table
+// then scans. Each new state gets a new number, and the visited set compares the states within one
+// of its buckets.
 type stateTable struct {
 	model   *Model
 	budget  *budget
@@ -27,10 +27,10 @@ type stateTable struct {
 	byValue map[any]stateID
 	byHash  map[uint64][]stateID
 	scan    bool
-	bytes   int64 // estimate of the memory that the states take
-	steps   int64 // calls of the model's Step
-	// cache remembers transitions. It is direct-mapped: of two transitions that
-	// fall on one place the later stays, so it never grows.
+	bytes   int64 // estimates the memory of the states
+	steps   int64 // counts the calls of Step
+	// cache remembers transitions. A new transition replaces the old one in its place, so the cache
+	// never grows.
 	cache []transition
 	guess *pendingOutputs
 }
@@ -91,7 +91,7 @@ func (t *stateTable) add(state any) stateID {
 	return stateID(len(t.states) - 1)
 }
 
-// equal says whether two ids stand for equal states.
+// equal says whether two numbers stand for equal states.
 func (t *stateTable) equal(a, b stateID) bool {
 	return a == b || t.scan && t.model.equalStates(t.states[a], t.states[b])
 }
@@ -108,7 +108,7 @@ func (t *stateTable) next(s stateID, id int32) stateID {
 	return next
 }
 
-// try is next for a state in which the operation may never come to take effect; see Model.tryStep.
+// try is next for a state in which the operation may never take effect (see Model.tryStep).
 func (t *stateTable) try(s stateID, id int32) (next stateID) {
 	defer func() {
 		if recover() != nil {
@@ -127,8 +127,8 @@ func (t *stateTable) step(s stateID, input, output any) stateID {
 	return t.internAfter(s, state)
 }
 
-// internAfter interns a state that follows s, which it often equals: that is
-// worth a comparison where equal states are otherwise not found.
+// internAfter interns a state that follows s. The two are often equal, so if the table cannot find
+// equal states, one comparison is worth the cost.
 func (t *stateTable) internAfter(s stateID, state any) stateID {
 	if (t.scan || !hashable(state)) && t.model.equalStates(t.states[s], state) {
 		return s
@@ -136,9 +136,9 @@ func (t *stateTable) internAfter(s stateID, state any) stateID {
 	return t.intern(state)
 }
 
-// nextPending returns the states that may follow when the pending operation id
-// takes effect in s. States equal to s are left out: an operation that need
-// not happen and changes nothing may as well not happen.
+// nextPending returns the states that may follow when the pending operation id takes effect in s.
+// States equal to s are left out. A pending operation need not take effect, and an effect that
+// changes nothing can be left out too.
 func (t *stateTable) nextPending(s stateID, id int32) []stateID {
 	o := &t.ops[id]
 	var next []stateID
@@ -166,17 +166,16 @@ func (t *stateTable) nextPending(s stateID, id int32) []stateID {
 	return next
 }
 
-// pendingOutputs are the outputs that a pending operation may be thought to
-// have had, for models that do not define StepPending: those that completed
-// operations of the same part had, and the zero values of their types. An output that
-// Step accepts is one that the specification allows, so whatever follows from
-// it is possible, and no history is wrongly found legal.
+// pendingOutputs are guesses at the output of a pending operation, for models without StepPending.
+// The guesses are the outputs of completed operations of the part and the zero values of their
+// types. The specification allows every output that Step accepts, so a guess never makes an illegal
+// history legal.
 type pendingOutputs struct {
 	outputs []any
-	panics  bool // Step panics on a nil output: it expects a type of its own
+	panics  bool // Step panics on a nil output, because it expects another type
 }
 
-// maxPendingOutputs bounds how many different outputs are tried.
+// maxPendingOutputs bounds the number of guesses.
 const maxPendingOutputs = 64
 
 func newPendingOutputs(p *part, b *budget) *pendingOutputs {
@@ -210,8 +209,8 @@ func newPendingOutputs(p *part, b *budget) *pendingOutputs {
 	return g
 }
 
-// try steps with a guessed output. A model may panic on an output of a type that
-// it does not expect (nil, above all); that output was then not possible.
+// try steps with a guessed output. A model may panic on an output of an unexpected type, above all
+// on nil. Such an output was not possible.
 func (g *pendingOutputs) try(t *stateTable, s stateID, input, output any) (next stateID, ok bool) {
 	if output == nil && g.panics {
 		return refused, false
@@ -227,11 +226,11 @@ func (g *pendingOutputs) try(t *stateTable, s stateID, input, output any) (next 
 	return t.step(s, input, output), true
 }
 
-// stateOverhead is the memory that interning takes for each state: the
-// interface, the map entry and its share of the map's spare room.
+// stateOverhead is the memory for interning one state: the interface, the map entry and a share of
+// the map's spare room.
 const stateOverhead = 96
 
-// sizeOf estimates the memory that a state keeps alive on its own.
+// sizeOf estimates the memory that only the state keeps alive.
 func sizeOf(state any) int64 {
 	switch s := state.(type) {
 	case nil, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64:
@@ -242,8 +241,8 @@ func sizeOf(state any) int64 {
 	return sizeOfValue(reflect.ValueOf(state), 3)
 }
 
-// sizeOfValue follows a value's parts to the given depth. It looks at one
-// element of a slice or map and takes the others to be like it.
+// sizeOfValue follows the parts of a value to the given depth. One element of a slice or map stands
+// for all of them.
 func sizeOfValue(v reflect.Value, depth int) int64 {
 	if !v.IsValid() {
 		return 8

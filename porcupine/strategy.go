@@ -2,22 +2,22 @@ package porcupine
 
 import "slices"
 
-// task is the check of one part, in slices, so that parts get their turns and
-// the violation of one is found however long another takes.
+// task is the check of one part. Tasks run in slices and take turns, so a slow part does not delay
+// the violation in another one.
 type task struct {
-	part  *part // as the model's Hint.Resolve returned the given part
+	part  *part // the given part after Hint.Resolve
 	given *part
 	index int
-	// searches take turns. A part with pending operations gets two: see levels.
+	// The searches take turns. A part with pending operations gets a second search (see levels).
 	searches []*search
 	slices   int
-	hinted   bool // the model's hint said what each operation does, so there is nothing to guess
+	hinted   bool // the model's hint covers each operation, so no guess is needed
 }
 
-// slice is how many steps a task makes before it is another's turn.
+// slice is the number of steps in one turn of a task.
 const slice = 8192
 
-// advance gives a task its turn and returns the result, if there is one.
+// advance gives a task a turn and returns the result, if there is one.
 func (c *checker) advance(t *task) (r partResult, done bool) {
 	c.budget.completes(func() { r, done = c.takeTurn(t) })
 	return t.ofGiven(r), done
@@ -25,9 +25,9 @@ func (c *checker) advance(t *task) (r partResult, done bool) {
 
 // takeTurn makes the next slice of a task.
 //
-// With the model's hint, the near-linear check comes first. Without, a search
-// comes first, which is as quick wherever few operations overlap; where it is
-// not done soon, a hint is guessed.
+// With a hint, the near-linear check comes first. Without a hint, a search comes first, which is as
+// fast if few operations overlap. If the search needs more than its first slice, the checker
+// guesses a hint.
 func (c *checker) takeTurn(t *task) (partResult, bool) {
 	if t.searches == nil {
 		t.part = c.model.resolve(t.given, c.budget)
@@ -56,8 +56,8 @@ func (c *checker) takeTurn(t *task) (partResult, bool) {
 	return t.result(s, v), v != undecided
 }
 
-// turn returns the search whose turn it is. The one in depth comes first; if luck
-// has not helped it for a while, it gets less of the time.
+// turn returns the search whose turn comes. The search in depth starts and may be lucky. After a
+// few slices without luck, the other search gets more of the time.
 func (t *task) turn() *search {
 	const alike, rare = 8, 4
 	if t.slices < alike {
@@ -82,10 +82,10 @@ func (c *checker) newSearches(p *part) []*search {
 	return searches
 }
 
-// end gives the memory of a task back and returns what it knows if it was stopped.
+// end releases the memory of a stopped task and returns the result so far.
 func (t *task) end() partResult {
 	if t.searches == nil {
-		return partResult{result: Unknown, stuck: noOperation} // stopped before there was a search
+		return partResult{result: Unknown, stuck: noOperation} // stopped before the first search
 	}
 	for _, s := range t.searches {
 		s.budget.claim(s.claimed, 0)
@@ -93,7 +93,7 @@ func (t *task) end() partResult {
 	return t.ofGiven(t.result(t.searches[0], unknown))
 }
 
-// resolve returns the part as Hint.Resolve leaves it, or the part itself if nothing changes.
+// resolve returns the part after Hint.Resolve, or the part itself if nothing changes.
 func (m *Model) resolve(p *part, b *budget) *part {
 	if m.Hint == nil || m.Hint.Resolve == nil || len(p.returns) == len(p.ops) {
 		return p
@@ -110,9 +110,9 @@ func (m *Model) resolve(p *part, b *budget) *part {
 	return resolved
 }
 
-// ofGiven turns the result of the resolved part into one of the given part. A resolved
-// operation may be the one that cannot be placed, while the given one never returned. Then the
-// next one that did return stands for it, and Explain looks for the exact one.
+// ofGiven translates the result of the resolved part to the given part. The stuck operation may
+// have completed by Resolve although the given one never returned. Then the next completed
+// operation becomes the stuck one, and Explain looks for the exact one.
 func (t *task) ofGiven(r partResult) partResult {
 	if t.part == t.given || r.result != Illegal || r.stuck == noOperation {
 		return r
@@ -128,7 +128,7 @@ func (t *task) ofGiven(r partResult) partResult {
 	return r
 }
 
-// result is the answer that a search of the task gives.
+// result returns the answer of one search of the task.
 func (t *task) result(s *search, v verdict) partResult {
 	if v == legal {
 		return t.resultOf(s.wholePath())
@@ -152,7 +152,7 @@ func (t *task) result(s *search, v verdict) partResult {
 	return r
 }
 
-// resultOf is the answer when a linearization was found.
+// resultOf returns the answer for a linearization.
 func (t *task) resultOf(order []int32) partResult {
 	r := partResult{result: Ok, stuck: noOperation}
 	if t.searches[0].record != nil {
@@ -190,7 +190,7 @@ func (c *checker) tryGuess(t *task) (partResult, bool) {
 	})
 }
 
-// tryBlocks decides a part by blocks. Before a violation is believed, believed is asked.
+// tryBlocks decides a part by blocks. A violation counts only if believed agrees.
 func (c *checker) tryBlocks(t *task, b *blocks, believed func() bool) (partResult, bool) {
 	switch order, v := t.searches[0].byBlocks(b, believed); v {
 	case legal:
@@ -201,34 +201,35 @@ func (c *checker) tryBlocks(t *task, b *blocks, believed func() bool) (partResul
 	return partResult{}, false
 }
 
-// byBlocks is what can be believed of what the blocks say.
+// byBlocks returns the verdict of the blocks, or undecided if the verdict is not certain. A
+// linearization is certain once Step confirms the order, and a violation once believed agrees.
 func (s *search) byBlocks(b *blocks, believed func() bool) ([]int32, verdict) {
 	order, v := b.decide()
 	switch {
 	case v == blocksLegal && s.confirms(order):
 		return order, legal
-	case v == blocksIllegal && believed() && !s.budget.stopped(): // a Step that was told to stop may have said no
+	case v == blocksIllegal && believed() && !s.budget.stopped(): // a Step that was told to stop may have refused
 		return nil, illegal
 	}
 	return nil, undecided
 }
 
-// illegalByBlocks is the result for a part that is illegal by what its
-// operations do, with the longest beginning that is legal if the caller wants to see it.
+// illegalByBlocks returns the result for an illegal part. A verbose check gets the longest legal
+// prefix.
 func (c *checker) illegalByBlocks(b *blocks) partResult {
 	r := partResult{result: Illegal, stuck: noOperation}
 	if c.opts.Verbose {
 		var order []int32
 		r.stuck, order = b.longestLegal()
 		r.partials = [][]int{ints(order)}
-		// While a swap that failed had not returned, it may have been about to take effect.
+		// Before a failed swap returned, the swap might still have succeeded.
 		failed := slices.ContainsFunc(b.accesses, func(a Access) bool { return a.Kind == AccessDiffer })
 		r.settled = len(order) > 0 && !failed && !c.budget.stopped()
 	}
 	return r
 }
 
-// confirms steps through an order and reports whether it is a linearization.
+// confirms steps through an order and reports whether the order is a linearization.
 func (s *search) confirms(order []int32) bool {
 	if !s.respectsTime(order) {
 		return false

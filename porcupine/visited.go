@@ -1,21 +1,19 @@
 package porcupine
 
-// visitedSet holds the configurations that a search has seen: the stage, the
-// open operations already linearized (done), the pending ones used, and the state.
+// visitedSet holds the visited configurations of a search. A configuration consists of the stage,
+// the open operations already linearized (done), the pending operations used, and the state.
 //
-// A configuration is not seen again if one is known that differs from it only
-// in having used fewer pending operations. What is not used can be used later or
-// never, so every way on from the new one is a way on from the known one.
-// The search may drop the new one even while the known one is still being
-// explored; the argument is at search.run.
+// One configuration covers another if the two differ only in pending operations, and the first one
+// used fewer. An unused pending operation can be used later or never, so every completion of the
+// second is a completion of the first. The search drops a covered configuration even if the
+// covering one is still being explored (see search.run).
 type visitedSet struct {
 	states *stateTable
-	done   int // words of a done mask
-	used   int // words of a pending mask
-	// entries holds, for each configuration, its stage and state in one word and
-	// then its masks.
+	done   int // words in a done mask
+	used   int // words in a used mask
+	// entries holds the stage and state of each configuration in one word, followed by the masks.
 	entries []uint64
-	// table maps hashes to places in entries, open addressing; 0 is empty.
+	// table maps hashes to entries by open addressing. Zero is an empty place.
 	table []uint32
 	n     int
 }
@@ -26,11 +24,11 @@ func newVisitedSet(states *stateTable, done, used int) *visitedSet {
 
 func (v *visitedSet) stride() int { return 1 + v.done + v.used }
 
-// bytes is the memory that the set takes.
+// bytes returns the memory of the set.
 func (v *visitedSet) bytes() int64 { return 8*int64(cap(v.entries)) + 4*int64(len(v.table)) }
 
-// hash covers all of a configuration but what need not be equal for one to
-// stand for another: the used mask and, if the states scan, the state.
+// hash leaves out the parts in which a covering configuration may differ: the used mask and, if the
+// states scan, the state.
 func (v *visitedSet) hash(word uint64, done []uint64) uint64 {
 	if v.states.scan {
 		word >>= 32
@@ -42,14 +40,13 @@ func (v *visitedSet) hash(word uint64, done []uint64) uint64 {
 	return h ^ h>>32
 }
 
-// has says whether a configuration that stands for the given one is there.
+// has says whether the set covers the given configuration.
 func (v *visitedSet) has(stage int32, done, used []uint64, state stateID) bool {
 	_, found := v.find(uint64(stage)<<32|uint64(uint32(state)), done, used)
 	return found
 }
 
-// find returns the place in the table where a configuration that stands for the
-// given one is, or where the given one is to be put.
+// find returns the place of a covering configuration, or the place for the given one.
 func (v *visitedSet) find(word uint64, done, used []uint64) (place uint64, found bool) {
 	mask := uint64(len(v.table) - 1)
 	for place = v.hash(word, done) & mask; v.table[place] != 0; place = (place + 1) & mask {
@@ -61,8 +58,7 @@ func (v *visitedSet) find(word uint64, done, used []uint64) (place uint64, found
 	return place, false
 }
 
-// insert adds a configuration and reports true, or reports false if one
-// that stands for it is there.
+// insert adds a configuration unless the set covers it, and reports whether it did.
 func (v *visitedSet) insert(stage int32, done, used []uint64, state stateID) bool {
 	word := uint64(stage)<<32 | uint64(uint32(state))
 	place, found := v.find(word, done, used)
@@ -80,7 +76,7 @@ func (v *visitedSet) insert(stage int32, done, used []uint64, state stateID) boo
 	return true
 }
 
-// covers says whether the entry stands for the given configuration.
+// covers says whether the entry covers the given configuration.
 func (v *visitedSet) covers(entry []uint64, word uint64, done, used []uint64) bool {
 	if entry[0] != word {
 		if entry[0]>>32 != word>>32 || !v.states.equal(stateID(uint32(entry[0])), stateID(uint32(word))) {
