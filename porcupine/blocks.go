@@ -6,80 +6,77 @@ import (
 	"slices"
 )
 
-// blocks decides a part in near-linear time, if its reads tell which writes they saw
-// (Gibbons and Korach, "Testing shared memories", 1997; for appends the
-// "traceable" lists of Elle, Kingsbury and Alvaro, VLDB 2020).
+// blocks decides a part in near-linear time if each read tells which write it saw (Gibbons and
+// Korach, "Testing shared memories", 1997, and for appends the "traceable" lists of Elle, Kingsbury
+// and Alvaro, VLDB 2020).
 //
-// A cluster is a write and the reads that saw the value which it made. In any
-// linearization the operations of a cluster stand together, the write first,
-// with nothing between them that changes the value. A swap follows directly upon
-// the cluster whose value it expected, and an append that a read saw upon the
-// one that the read shows before it. So clusters chain up to blocks, which must stand as
-// they are, one after the other.
+// A cluster is a write and the reads of its value. In any linearization the operations of a cluster
+// stand together, the write first, and nothing between them changes the value. A swap directly
+// follows the cluster of the expected value. An append directly follows the cluster that a read
+// shows before it. Clusters linked in this way form a block, and a block keeps its order in any
+// linearization.
 //
-// What no read saw, be it a write or an append, is a block of its own. It can stand between any two
-// blocks: every block begins with a write and so does not care what was before, but for the one
-// that begins with the initial value, which comes first.
+// A write or append that no read saw is a block of its own. A block begins with a write, so the
+// state before it does not matter, and the block can stand between any two others. The only
+// exception is the block of the initial value, which comes first.
 //
-// It can judge the part as it was at an earlier time (end): what was not called by then is
-// gone, and what had not returned is pending. What reads saw is found once; judging again
-// takes a few scans.
+// The blocks can judge the part at an earlier moment (end). Operations called later are then
+// absent, and operations that had not returned are pending. The assignment of reads to writes is
+// computed once, and each further judgement takes a few scans.
 type blocks struct {
 	*part
 	budget      *budget
 	initial     any
 	accesses    []Access
-	end         int32 // the rank of the moment at which the part is judged
+	end         int32 // the rank of the moment to judge
 	clusters    []cluster
-	nextRead    []int32 // a list of the reads of each cluster
-	seen        []int32 // operation -> the cluster that it is a read of, if it is one
+	nextRead    []int32 // links the reads of a cluster
+	seen        []int32 // read -> its cluster
 	blocks      []block
-	guessed     bool  // which write a read saw was in part a guess
-	unexplained int32 // the first operation, by return, that saw what nothing makes, or noOperation
-	// base is the cluster of the initial value, as far as reads can tell: not
-	// initialCluster but that of a write which comes before all else and sets
-	// what was there.
+	guessed     bool  // the writes of some reads are guesses
+	unexplained int32 // the first operation, by return, whose value nothing makes, or noOperation
+	// base is the cluster of the initial value for reads. If the first operation of all writes the
+	// initial value, base is the cluster of this write, and initialCluster otherwise.
 	base int32
 }
 
-// cluster is a write and the reads that saw its value. Cluster 0 is that of
-// the initial value, cluster i+1 that of operation i.
+// cluster is a write and the reads of its value. Cluster 0 has the initial value, and cluster i+1
+// the value of operation i.
 type cluster struct {
-	firstRead int32 // -1: none
-	pred      int32 // the cluster that must stand directly before, once it is seen; none: -1
-	succ      int32 // the cluster directly after in its block; none: -1
-	used      bool  // it must be in the linearization
-	linked    bool  // it is in a block behind pred
+	firstRead int32 // -1 for none
+	pred      int32 // the cluster directly before, once seen, or -1
+	succ      int32 // the cluster directly after in the block, or -1
+	used      bool  // the linearization must contain the cluster
+	linked    bool  // the cluster is in a block, after pred
 }
 
 // block is a chain of clusters, from first along succ.
 type block struct {
 	first int32
-	// minReturn and maxCall are the first return and the last call of its
-	// operations. At every moment between the two, and at both, one of them must take effect,
-	// or rather, if minReturn < maxCall, no other block may.
+	// minReturn and maxCall are the first return and the last call of the operations. If minReturn
+	// < maxCall, no other block can take effect between the two.
 	minReturn, maxCall int32
-	// at is where the block takes effect, in half ranks.
+	// moment is when the block takes effect, in half ranks.
 	moment int64
 }
 
-// blockVerdict is what blocks says of a part.
+// blockVerdict is the verdict of blocks on a part.
 type blockVerdict uint8
 
 const (
-	blocksUnclear blockVerdict = iota // reads do not tell what they saw
+	blocksUnclear blockVerdict = iota // some reads do not tell their write
 	blocksLegal
 	blocksIllegal
 )
 
-// initialCluster is the number of the cluster of the initial value.
+// initialCluster is the number of the cluster without a write.
 const initialCluster int32 = 0
 
 func newBlocks(p *part, b *budget, initial any, accesses []Access) *blocks {
 	return &blocks{part: p, budget: b, initial: initial, accesses: accesses, end: never}
 }
 
-// called, completed and ret speak of the part as it was at the end.
+// called, completed and ret describe the part at the moment end.
 func (b *blocks) called(id int32) bool    { return b.ops[id].call < b.end }
 func (b *blocks) completed(id int32) bool { return b.ops[id].ret < b.end }
 func (b *blocks) ret(id int32) int32 {
@@ -89,8 +86,8 @@ func (b *blocks) ret(id int32) int32 {
 	return never
 }
 
-// decide returns a linearization of the operations, if they are legal.
-// What it says is right if the accesses are.
+// decide returns a linearization if the operations are legal. The verdict is right if the accesses
+// are.
 func (b *blocks) decide() ([]int32, blockVerdict) {
 	v := b.find()
 	if v == blocksLegal {
@@ -102,8 +99,8 @@ func (b *blocks) decide() ([]int32, blockVerdict) {
 	return b.order()
 }
 
-// find assigns reads to clusters, and to each swap and each append that was seen the
-// cluster before.
+// find assigns each read to a cluster, and a preceding cluster to each swap and to each append that
+// a read saw.
 func (b *blocks) find() blockVerdict {
 	n := len(b.ops)
 	b.clusters, b.nextRead, b.seen = make([]cluster, n+1), make([]int32, n), make([]int32, n)
@@ -117,7 +114,7 @@ func (b *blocks) find() blockVerdict {
 	return b.findByValue()
 }
 
-// judge says whether the clusters can be put in order. It can be repeated for an earlier end.
+// judge says whether the clusters can be put in order. The caller may lower end and judge again.
 func (b *blocks) judge() blockVerdict {
 	if b.require() && b.chain() && b.place() {
 		return blocksLegal
@@ -128,28 +125,28 @@ func (b *blocks) judge() blockVerdict {
 	return blocksIllegal
 }
 
-// longestLegal returns, of a part that is illegal, the first operation, by return, that
-// cannot be placed, and a linearization of the part as it was right before that return, if
-// one is known. If the check is given up meanwhile, stuck is only near it.
+// longestLegal returns the first operation of an illegal part, by return, that cannot be placed,
+// and a linearization of the part right before that return, if one is known. If the check ends
+// early, stuck is only near the first operation.
 func (b *blocks) longestLegal() (stuck int32, order []int32) {
-	bad := len(b.returns) // before this many returns it is illegal
+	bad := len(b.returns) // the part is illegal before this many returns
 	b.budget.completes(func() { order = b.bisect(&bad) })
 	return b.returns[bad-1], order
 }
 
-// bisect lowers bad to the first number of returns before which the part is illegal, and
-// returns a linearization of the part before that.
+// bisect lowers bad to the first number of returns before which the part is illegal, and returns a
+// linearization of the part before that.
 func (b *blocks) bisect(bad *int) (order []int32) {
-	good := 0 // before this many returns it is legal, as far as is clear
+	good := 0 // the part is legal before this many returns, as far as is known
 	found := blocksLegal
-	for b.unexplained != noOperation { // without what was called later, an earlier one may be
+	for b.unexplained != noOperation { // without later calls, an earlier operation may be unexplained
 		*bad = b.returnIndex(b.unexplained) + 1
 		b.end = b.ops[b.unexplained].ret
 		found = b.find()
 	}
 	before := func(n int) blockVerdict {
 		b.end = b.ops[b.returns[n]].ret
-		if found != blocksLegal { // what was not clear then may be so earlier
+		if found != blocksLegal { // an earlier part may be clear where a later one is not
 			if v := b.find(); v != blocksLegal {
 				return v
 			}
@@ -169,7 +166,7 @@ func (b *blocks) bisect(bad *int) (order []int32) {
 	return order
 }
 
-// findBase finds the base. Tests like to begin with a write of the initial value.
+// findBase finds the base. Many tests begin with a write of the initial value.
 func (b *blocks) findBase() int32 {
 	if len(b.calls) == 0 {
 		return initialCluster
@@ -183,7 +180,7 @@ func (b *blocks) findBase() int32 {
 	return initialCluster
 }
 
-// findByValue is find where values are written whole.
+// findByValue is find for histories without appends.
 func (b *blocks) findByValue() blockVerdict {
 	const repeated int32 = -1
 	writers := make(map[any]int32, len(b.ops)) // value -> cluster
@@ -228,15 +225,15 @@ func (b *blocks) findByValue() blockVerdict {
 	return verdict
 }
 
-// noteUnexplained notes an operation that saw what nothing makes.
+// noteUnexplained notes an operation whose value nothing makes.
 func (b *blocks) noteUnexplained(id int32) {
 	if b.unexplained == noOperation || b.ops[id].ret < b.ops[b.unexplained].ret {
 		b.unexplained = id
 	}
 }
 
-// link notes that operation id found the value of cluster c: a read belongs to
-// it, anything else follows directly upon it.
+// link notes that operation id found the value of cluster c. A read joins the cluster, and any
+// other operation follows the cluster.
 func (b *blocks) link(id, c int32) {
 	if b.accesses[id].Kind == AccessRead {
 		b.seen[id] = c
@@ -247,8 +244,8 @@ func (b *blocks) link(id, c int32) {
 	b.clusters[id+1].pred = c
 }
 
-// require finds the clusters that must be there: those of completed writes and
-// of whatever was seen. A pending write that nobody saw is left out, as it may.
+// require marks the clusters that a linearization must contain, which are those of completed writes
+// and of values that a read saw. Unseen pending writes are left out.
 func (b *blocks) require() bool {
 	for i := range b.clusters {
 		c := &b.clusters[i]
@@ -270,8 +267,8 @@ func (b *blocks) require() bool {
 	return true
 }
 
-// use notes that a cluster must be there, and those that it follows upon: a
-// swap upon what it expected, anything else upon what it was seen to follow.
+// use marks a cluster and the clusters that must stand before it. Those are the expected one of a
+// swap, and the seen one of an append.
 func (b *blocks) use(c int32, seen bool) bool {
 	for c != initialCluster && !b.clusters[c].used {
 		k := &b.clusters[c]
@@ -283,7 +280,7 @@ func (b *blocks) use(c int32, seen bool) bool {
 		if !swap && !seen {
 			return true
 		}
-		// A value exists once, so two different operations cannot both follow upon it.
+		// A value exists once, so only one operation can directly follow its cluster.
 		if b.clusters[k.pred].succ >= 0 {
 			return false
 		}
@@ -293,8 +290,8 @@ func (b *blocks) use(c int32, seen bool) bool {
 	return true
 }
 
-// chain makes blocks of the clusters and checks that no operation of a block
-// came, in real time, before one that the block puts in front of it.
+// chain makes blocks of the clusters. In a block, no operation may have returned before the call of
+// one that stands earlier.
 func (b *blocks) chain() bool {
 	b.blocks = b.blocks[:0]
 	unchained := 0
@@ -319,12 +316,12 @@ func (b *blocks) chain() bool {
 		}
 		b.blocks = append(b.blocks, blk)
 	}
-	return unchained == 0 // the others wait for each other in a circle
+	return unchained == 0 // the remaining clusters form cycles
 }
 
 // extend adds a cluster to the end of a block.
 func (b *blocks) extend(blk *block, c int32) bool {
-	before := blk.maxCall // the last call of the operations that stand before
+	before := blk.maxCall // the last call among the earlier operations
 	if c != initialCluster {
 		ret := b.ret(c - 1)
 		if ret < before {
@@ -348,13 +345,12 @@ func (b *blocks) extend(blk *block, c int32) bool {
 
 // place finds a moment for every block.
 //
-// A block with minReturn < maxCall ("forward") holds one operation that was over at
-// minReturn and one that was not yet called until maxCall, so no other block can take
-// effect between: of another block that stands before it, nothing is called after
-// minReturn, and of one after it, nothing has returned by maxCall. So forward blocks must
-// not overlap. Any other ("backward") has all its operations open at once from maxCall to
-// minReturn and can take effect at any moment there; it needs one that is outside of all
-// forward blocks, and has one unless it lies within one of them, since they do not touch.
+// A block with minReturn < maxCall ("forward") has an operation that returned at minReturn and one
+// that was called at maxCall. No other block can take effect between, because an earlier block has
+// no call after minReturn, and a later one has no return before maxCall. So forward blocks must not
+// overlap. In any other block ("backward"), all operations are open from maxCall to minReturn, and
+// the block can take effect at any moment there. Some such moment lies outside all forward blocks
+// unless one of them contains the whole interval, because forward blocks do not touch.
 func (b *blocks) place() bool {
 	forward := slices.DeleteFunc(slices.Clone(b.blocks), func(k block) bool { return k.minReturn > k.maxCall })
 	slices.SortFunc(forward, polled(b.budget, func(x, y block) int { return cmp.Compare(x.minReturn, y.minReturn) }))
@@ -370,7 +366,7 @@ func (b *blocks) place() bool {
 		if k.minReturn < k.maxCall {
 			continue
 		}
-		// The last forward block that begins before k may cover k's beginning.
+		// The last forward block that starts before k may contain k's start.
 		next, _ := slices.BinarySearchFunc(forward, k.maxCall, func(f block, rank int32) int { return cmp.Compare(f.minReturn, rank) })
 		if next > 0 && forward[next-1].maxCall > k.maxCall {
 			if forward[next-1].maxCall > k.minReturn {
@@ -382,9 +378,9 @@ func (b *blocks) place() bool {
 	return true
 }
 
-// order lists the operations block by block. Swaps that failed belong to no
-// block. They change nothing, so a part is illegal if it is without them; but
-// whether they fit in, reads do not tell.
+// order lists the operations block by block. A failed swap belongs to no block and changes nothing.
+// A part that is illegal without its failed swaps is illegal, but reads do not tell whether the
+// failed swaps fit in.
 func (b *blocks) order() ([]int32, blockVerdict) {
 	for _, id := range b.returns {
 		if b.accesses[id].Kind == AccessDiffer && b.completed(id) {
@@ -411,8 +407,8 @@ func (b *blocks) order() ([]int32, blockVerdict) {
 	return order, blocksLegal
 }
 
-// respectsTime says whether an order puts no operation before one that
-// returned before it was called, and leaves out none that completed.
+// respectsTime says whether the order contains all completed operations, and none that returned
+// before the call of an earlier one.
 func (p *part) respectsTime(order []int32) bool {
 	maxCall := int32(math.MinInt32)
 	completed := 0

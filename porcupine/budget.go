@@ -6,21 +6,20 @@ import (
 	"sync/atomic"
 )
 
-// ErrMemoryLimit is why a check ended as Unknown: it met its memory limit.
+// ErrMemoryLimit is the cause of Unknown when a check met its memory limit.
 var ErrMemoryLimit = errors.New("memory limit of the check met")
 
-// DefaultMemoryLimit is the memory, in bytes, that a check may use for its
-// search unless [SetMemoryLimit] or Options.MemoryLimit says otherwise.
+// DefaultMemoryLimit is the memory for the search of one check, in bytes, unless [SetMemoryLimit]
+// or Options.MemoryLimit sets another.
 const DefaultMemoryLimit int64 = 2 << 30
 
 var memoryLimit atomic.Int64
 
-// SetMemoryLimit sets the memory, in bytes, that each check that begins later may use for
-// the configurations and states that it remembers, and returns the limit
-// before. Zero or less sets [DefaultMemoryLimit]. The history itself, and what the model
-// allocates besides its states, do not count; states are measured by an
-// estimate that looks through strings, slices, maps and structs. A check that
-// meets the limit answers [Unknown].
+// SetMemoryLimit sets the memory limit of each check that starts later, in bytes, and returns the
+// previous limit. Zero or less sets [DefaultMemoryLimit]. The limit bounds the configurations and
+// states that a check remembers. The history and other memory of the model do not count. The size
+// of a state is estimated from its strings, slices, maps and structs. A check that meets the limit
+// answers [Unknown].
 func SetMemoryLimit(bytes int64) int64 {
 	if bytes <= 0 {
 		bytes = DefaultMemoryLimit
@@ -32,7 +31,7 @@ func SetMemoryLimit(bytes int64) int64 {
 	return old
 }
 
-// budget is what the parts of one check share: the time and memory they have.
+// budget is the time and memory that the parts of one check share.
 type budget struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -54,10 +53,10 @@ func newBudget(ctx context.Context, limit int64) *budget {
 	return b
 }
 
-// unlimited is a budget without bounds but the memory limit.
+// unlimited returns a budget with only the memory limit.
 func unlimited() *budget { return newBudget(context.Background(), 0) }
 
-// stopped says whether the check is to end now.
+// stopped says whether the check must end now.
 func (b *budget) stopped() bool {
 	select {
 	case <-b.done:
@@ -67,15 +66,14 @@ func (b *budget) stopped() bool {
 	}
 }
 
-// errGivenUp is what poll panics with, and completes recovers.
+// errGivenUp is the panic of poll, which completes recovers.
 var errGivenUp = errors.New("the check was given up")
 
 // pollEvery is the number of calls of poll between two looks at the budget.
 const pollEvery = 64
 
-// poll is called in every loop over a whole history, with a number that counts up. If the
-// check is to end, it ends the stage that the loop is in by a panic, up to completes,
-// so that none hands on half a result.
+// poll is called with a rising number in every loop over a whole history. If the check must end,
+// poll ends the current stage by a panic up to completes, so that no stage returns half a result.
 func (b *budget) poll(i int) {
 	if i%pollEvery == 0 {
 		b.giveUpIfStopped()
@@ -88,7 +86,7 @@ func (b *budget) giveUpIfStopped() {
 	}
 }
 
-// polled is a comparison that polls, for sorting.
+// polled wraps a comparison for sorting, and polls.
 func polled[E any](b *budget, compare func(x, y E) int) func(x, y E) int {
 	n := 0
 	return func(x, y E) int {
@@ -98,7 +96,7 @@ func polled[E any](b *budget, compare func(x, y E) int) func(x, y E) int {
 	}
 }
 
-// completes runs f and reports whether it came to its end; poll may have ended it before.
+// completes runs f and reports whether f ran to its end. Poll may have ended f.
 func (b *budget) completes(f func()) (completed bool) {
 	defer func() {
 		if e := recover(); e != nil && e != errGivenUp {
@@ -109,15 +107,15 @@ func (b *budget) completes(f func()) (completed bool) {
 	return true
 }
 
-// claim counts a search's memory as now bytes where it was before bytes, and
-// ends the check if all searches together exceed the limit.
+// claim updates the memory of a search, and ends the check if all searches together exceed the
+// limit.
 func (b *budget) claim(before, now int64) {
 	if b.used.Add(now-before) > b.limit {
 		b.cancel(ErrMemoryLimit)
 	}
 }
 
-// claimEvery is the number of a search's steps between two looks at its memory.
+// claimEvery is the number of steps between two looks at the memory of a search.
 const claimEvery = 256
 
 // exceeded says whether the search must stop.
@@ -130,7 +128,7 @@ func (b *budget) exceeded(s *search) bool {
 	return b.stopped()
 }
 
-// bytes is the memory that the search holds.
+// bytes returns the memory of the search.
 func (s *search) bytes() int64 {
 	return s.visited.bytes() + s.states.bytes + 8*int64(cap(s.masks)) + 32*int64(cap(s.frames)) +
 		12*int64(cap(s.nodes)) + 8*int64(cap(s.cands)) + 4*int64(cap(s.paths)+cap(s.path)) + 8*int64(cap(s.pure.visits)) + s.record.bytes() + s.levels.bytes()

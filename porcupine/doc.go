@@ -1,66 +1,66 @@
-// Package porcupine checks whether a history of concurrent operations is
-// linearizable: whether each operation can be thought to take effect at one moment
-// between its call and its return, so that all answers are those of a single
-// copy of the system used by one client at a time (Herlihy and Wing, 1990).
+// Package porcupine checks whether a history of concurrent operations is linearizable. A history is
+// linearizable if every operation can take effect at one moment between its call and its return, so
+// that all answers are those of a single copy of the system, used by one client at a time (Herlihy
+// and Wing, 1990).
 //
 // # Use
 //
-// A [Model] says what a single copy would answer; a history is a slice of
-// [Operation] (with times) or of [Event] (in order). Ready models are in package
-// raftlab/porcupine/models:
+// A [Model] specifies the answers of a single copy. A history is a slice of [Operation] with times,
+// or of [Event] in order. Package raftlab/porcupine/models has ready models:
 //
 //	ok := porcupine.CheckOperations(models.KV, history)
 //
-// [CheckOperationsVerbose] also returns what [Explain] puts into words and
-// [Visualize] draws. [CheckOperationsContext] has all options, and an error that names what is
-// wrong with a malformed history. The names and types are those of
-// github.com/anishathalye/porcupine v1.3: a program that uses that package
-// changes the import path and nothing else. New are operations that never
-// returned ([Pending], and events without a return), the fields StepPending and
-// Hint of Model, the memory limit, and Explain.
+// [CheckOperationsVerbose] also returns information, which [Explain] puts into words and
+// [Visualize] draws. [CheckOperationsContext] has all options. Its error names the fault of a
+// malformed history, or the cause of an unknown answer.
+//
+// The names and types are those of github.com/anishathalye/porcupine v1.3. A program that uses the
+// original only changes its import path. This package adds pending operations ([Pending], and
+// events without a return), the fields StepPending and Hint of Model, the memory limit, and
+// Explain.
 //
 // # How it decides
 //
-// Each partition of a history is decided on its own, as many at once as
-// there are processors, in turns, so that the violation of one is found
-// however long another takes.
+// The checker decides each partition separately. As many partitions as there are processors are
+// checked at once, and the partitions take turns, so a slow one does not delay the violation in
+// another.
 //
-// The general way is a search (search.go) that takes the model as a black
-// box. It remembers configurations by the operations open at a time, not by the whole
-// history, so that what matters is how many operations overlap, and not how many
-// there are. Pure operations, such as reads, are put in their places at once
-// (purity.go, with the check that they are pure); what differs only in having
-// used more pending operations is dropped (visited.go, levels.go); of operations that are alike
-// only one is tried (frames.go). Each of these files argues why no answer changes.
+// The general method is a search that treats the model as a black box (search.go). The search
+// remembers configurations by the operations that are open at a time, so the cost depends on how
+// many operations overlap, and not on how many there are. The search linearizes pure operations
+// such as reads at once and audits the purity afterwards (purity.go). It drops a configuration that
+// another one covers with fewer pending operations (visited.go, levels.go), and tries only one of
+// several equal operations (frames.go). Each file argues that no answer changes.
 //
-// With a [Hint], or where reads, writes and appends are recognized without one (infer.go),
-// what the reads saw fixes which write each of them followed, and a scan in near-linear
-// time decides (blocks.go, tokens.go). An order that it finds is stepped through with Step
-// before it is believed. A violation is believed if the model declares the hint, or if it
-// follows from steps that were made for each case that can occur; otherwise the search has
-// to find it too. Where operations answer versions, a hint can also tell in which order they took
-// effect: the search goes by it, and what contradicts the order of time is illegal
-// without a search (precedence.go).
+// The second method is a scan in near-linear time (blocks.go, tokens.go). It needs reads that tell
+// their writes, and the kind of each operation, from a [Hint] or from a guess (infer.go). Step must
+// confirm an order found by the scan. A violation counts if the model declares the hint, or if
+// steps for all possible cases certify the guess. Otherwise the search must find the violation too.
+//
+// Where answers have versions, a hint can tell the order of the operations. The search then leaves
+// out all other orders, and a history that contradicts the order is illegal without a search
+// (precedence.go). A hint can also settle pending operations (Resolve) and tell when they expire
+// (expiry.go). Without that, each of n pending writes that nobody saw may stand for any other, and
+// a search may try 2^n sets of them.
 //
 // # What a model without a hint costs
 //
-// A model that has only Init and Step, such as the one that a course's harness brings, is a
-// black box: any step that was not tried might be the one that makes the history legal. So
-// no exact checker can call a history illegal before it has stepped every operation from
-// every state in which it may come to take effect, and of n appends at once there are as
-// many states as orders, n!. Legal histories of such a store, if the values written differ,
-// are decided as fast as with a hint, as an order that was guessed needs to be stepped
-// through once. Illegal ones are too where all operations are reads and writes and have
-// returned, but where many clients append to one key they end as [Unknown] when time is up.
-// (The error of [CheckOperationsContext] then says if the history looks illegal:
-// [ErrLooksIllegal].)
+// A model with only Init and Step, such as the model of a course's harness, is a black box. Any
+// step that was not tried might make the history legal. So an exact checker must step every
+// operation from every state in which the operation may take effect before it calls a history
+// illegal. After n concurrent appends there are as many states as orders, which is n!.
 //
-// A hint ends that. For a model of the labs' key/value store it takes a line, whatever its
-// types are called:
+// Legal histories of such a store take no longer than with a hint if the written values differ,
+// because Step confirms a guessed order in one pass. The same holds for illegal histories of
+// completed reads and writes. Illegal histories in which many clients append to one key end as
+// [Unknown] at the timeout. The error of [CheckOperationsContext] then wraps [ErrLooksIllegal] if
+// the history looks illegal.
+//
+// A hint removes this cost. A model of the labs' key/value store needs one line:
 //
 //	model := models.WithKVHint(course.KvModel)
 //
-// and for any other model of one value, these:
+// Any other model of one value needs a few:
 //
 //	model.Hint = &porcupine.Hint{Initial: 0, Access: func(input, output any) porcupine.Access {
 //		if in := input.(Input); in.Write {
@@ -71,14 +71,14 @@
 //
 // # Trust
 //
-// All ways are compared with each other, and with an oracle that tries every order, on a
-// million random histories.
+// The tests compare all methods with each other and with an oracle, on a million random histories.
+// The oracle tries every order.
 //
 // # Figures
 //
-// Processor time of one check in milliseconds, on a busy machine with two cores, and that
-// of v1.3.1 of the original, or that it had no answer in 30 s there. (bench/ measures them
-// all, with RAFTLAB_SOAK=1.)
+// The table shows the processor time of one check in milliseconds on a busy machine with two cores.
+// The last column is v1.3.1 of the original, which often had no answer in 30 s. The benchmark
+// SideBySide in bench/ measures all rows with RAFTLAB_SOAK=1.
 //
 //	history, of one key unless said                     hinted  opaque   original
 //	sequential, 1,000,000 operations                    800     600      not tried
@@ -94,17 +94,18 @@
 //	  the same, a stale read                            50      4,400    over 30 s
 //	1,000,000 gets and puts on 100 keys                 1,400   2,700    4,400
 //
-// Of the stale reads that are 130 and more for a model without a hint, most take a few
-// seconds, and some longer than 30.
+// For a model without a hint, most stale reads of the row "130-" take a few seconds, and some take
+// more than 30.
 //
 // # Limits
 //
-// Time is bounded by a timeout or a context, memory by [SetMemoryLimit] (2 GiB unless set);
-// the answer is then Unknown. All functions may be called from several goroutines at once.
+// A timeout or a context bounds the time, and [SetMemoryLimit] bounds the memory (2 GiB by
+// default). A check that meets a bound answers Unknown. All functions may be called from several
+// goroutines at once.
 //
-// An illegal history of many clients in which many operations never returned may stay Unknown
-// where neither values nor versions settle it: each of those may have taken effect at any
-// later time, and all that they can explain has to be gone through. So it is with some
-// histories of compare-and-swaps over few values, and with versions that fit the order of
-// time while a value does not fit its version.
+// An illegal history of many clients with many pending operations may stay Unknown if neither
+// values nor versions settle it. Each pending operation may have taken effect at any later time,
+// and the search must try everything that they can explain. Examples are some histories of
+// compare-and-swaps over few values, and histories whose versions fit the order of time while a
+// value does not fit its version.
 package porcupine

@@ -10,31 +10,32 @@ import (
 	"time"
 )
 
-// An Explanation says why one partition of a history is illegal. Operations are named
-// by their ids, as in [LinearizationInfo.PartialLinearizations].
+// An Explanation is the reason why one partition of a history is illegal. Operations have the ids
+// of [LinearizationInfo.PartialLinearizations].
 type Explanation struct {
 	Partition int
-	// Operation is the first operation, in the order of returns, that cannot be placed:
-	// up to right before its return, the history is legal.
+	// Operation is the first operation, in the order of returns, that cannot be placed. Right
+	// before its return, the history is still legal.
 	Operation int
-	// Core is a small part of the history that is illegal on its own, in the order
-	// of calls. It has Operation, and without the answer of that one it is legal: it
-	// is illegal for the same reason as the whole. No operation can be taken
-	// out of it, unless the search for it ran out of time (which takes at most 2 s).
+	// Core is a small set of operations, in the order of calls, that is illegal on its own. Core
+	// contains Operation, and would be legal without the answer of Operation, so Core is illegal
+	// for the same reason as the whole partition. No operation can be removed from Core, unless the
+	// time of the search (2 s) was up. If no small core was found in time, Core is the whole
+	// partition.
 	Core []int
-	// Possible holds the states in which the core's other operations can have left
-	// the system when Operation takes effect; at most 10.
+	// Possible holds up to 10 states in which Operation can take effect, with another answer, after
+	// other operations of the core.
 	Possible []Possibility
-	// Reason says all this in a sentence.
+	// Reason is the explanation as a sentence.
 	Reason string
 
-	lines []string // the core, an operation a line
+	lines []string // the core, one operation a line
 }
 
-// A Possibility is a state and what it would have answered.
+// A Possibility is a state and the answer that Operation would have there.
 type Possibility struct {
-	State  string // as the model describes it
-	Answer string // the operation with an answer that the state allows, if one is known
+	State  string // the state, as DescribeState describes it
+	Answer string // Operation with an answer that the state allows, if one is known
 }
 
 // String returns the reason and the core.
@@ -42,17 +43,17 @@ func (e Explanation) String() string {
 	return e.Reason + "\n\nThese operations alone cannot be ordered:\n" + strings.Join(e.lines, "\n") + "\n"
 }
 
-// explainTime bounds the search for a small core.
+// explainTime bounds the search for small cores.
 const explainTime = 2 * time.Second
 
-// maxLines bounds the operations that an explanation lists.
+// maxLines bounds the listed operations of an explanation.
 const maxLines = 100
 
-// maxPossible bounds the possible states in an explanation.
+// maxPossible bounds the possible states of an explanation.
 const maxPossible = 10
 
-// Explain says why a history is illegal: one explanation for each partition that
-// the check found to be so, none if it found none. The info is that of a verbose check.
+// Explain returns one explanation for each partition that the check found illegal. The info is the
+// result of a verbose check.
 func Explain(model Model, info LinearizationInfo) []Explanation {
 	ctx, cancel := context.WithTimeout(context.Background(), explainTime)
 	defer cancel()
@@ -63,7 +64,7 @@ func Explain(model Model, info LinearizationInfo) []Explanation {
 func explain(ctx context.Context, model Model, info LinearizationInfo) []Explanation {
 	given := model.withDefaults()
 	model = given
-	model.StepContext = given.tryStep // a part of a history may take an operation to any state
+	model.StepContext = given.tryStep // a subset of a history may reach states that the model does not expect
 	var all []Explanation
 	for i := range info.parts {
 		p := &info.parts[i]
@@ -78,7 +79,8 @@ func explain(ctx context.Context, model Model, info LinearizationInfo) []Explana
 	return all
 }
 
-// explainer looks for the reason why a part is illegal.
+// explainer looks for the reason why a part is illegal. The stuck operation is the first one, in
+// the order of returns, that cannot be placed.
 type explainer struct {
 	*partInfo
 	model  *Model
@@ -138,9 +140,8 @@ func (e *explainer) reason(possible []Possibility, more bool) string {
 	return text + ": when it takes effect, the state can only be " + strings.Join(states, " or ") + "."
 }
 
-// settle moves stuck to the first operation with whose return the history is illegal. The
-// check came near: it may have gone by what operations would answer later, or have passed
-// over a swap that failed.
+// settle moves stuck to the first operation whose return makes the history illegal. The check may
+// have stopped nearby, because it used later answers or left out failed swaps.
 func (e *explainer) settle() {
 	if e.settled {
 		return
@@ -165,7 +166,7 @@ func (e *explainer) settle() {
 	}
 }
 
-// beginning decides the history as it was right after a return.
+// beginning decides the history right after a return.
 func (e *explainer) beginning(index int) verdict {
 	last := e.returns[index]
 	beginning := explainer{partInfo: e.partInfo, model: e.model, budget: e.budget, stuck: int(last)}
@@ -178,11 +179,11 @@ func (e *explainer) beginning(index int) verdict {
 	return beginning.check(ids, false)
 }
 
-// shrink looks for a core: operations that were called before the return of the one that
-// cannot be placed, illegal together, yet legal if that one had not returned. It keeps what
-// made its answer possible at some time: without the write of a stale value, any read of it
-// would be illegal, and that would explain nothing. Of the others it takes the latest,
-// twice as many each time until they are enough, and then out as many as it can.
+// shrink looks for a core. A core consists of operations called before the return of the stuck one,
+// is illegal, and would be legal without this return. The core keeps a witness of the stuck answer,
+// because without the write of a stale value, any read of the value would be illegal, which
+// explains nothing. Of the other operations, shrink adds the latest ones, twice as many each time
+// until they suffice, and then removes as many as possible.
 func (e *explainer) shrink() []int {
 	core := append([]int{e.stuck}, e.witness()...)
 	few, good := e.enough(core, e.others(core))
@@ -196,9 +197,8 @@ func (e *explainer) shrink() []int {
 	return core
 }
 
-// enough returns, of the others, those that explain together with the core, and the property
-// that the result has and that a smaller core must keep. The property is nil if nothing
-// is known to explain.
+// enough returns operations among the others that suffice together with the core, and the property
+// of the result that a smaller core must keep. The property is nil if nothing is known to suffice.
 func (e *explainer) enough(core, others []int) (few []int, good func(ids []int) bool) {
 	for n := 0; n < len(others) && !e.budget.stopped(); n = 2*n + 8 {
 		if few := others[len(others)-n:]; e.explains(slices.Concat(core, few)) {
@@ -210,21 +210,20 @@ func (e *explainer) enough(core, others []int) (few []int, good func(ids []int) 
 	case e.explains(all):
 		return others, e.explains
 	case e.illegal(all):
-		return others, e.illegal // no answer is known with which the stuck one would be legal
+		return others, e.illegal // no answer is known that would make the stuck operation legal
 	}
 	return nil, nil
 }
 
-// whole returns all operations of the part, which the check found illegal.
+// whole returns all operations of the part, which is illegal as a whole.
 func (e *explainer) whole() []int { return ints(e.calls) }
 
-// others returns the operations that may be in a core besides those that are: first those
-// that did not change the state in the longest partial linearization, which are needed
-// least.
+// others returns the further candidates for a core. Operations that did not change the state in the
+// longest partial linearization come first, because a core needs them least.
 func (e *explainer) others(core []int) []int {
 	changes := make([]bool, len(e.ops))
 	for id := range e.ops {
-		changes[id] = true // what the linearization does not have may
+		changes[id] = true // operations outside the linearization may change the state
 	}
 	e.replay(e.longest(), func(id int, before, after any) { changes[id] = !e.model.equalStates(before, after) })
 	var changing, rest []int
@@ -240,8 +239,8 @@ func (e *explainer) others(core []int) []int {
 	return append(rest, changing...)
 }
 
-// minimize takes elements out of a list as long as what is left is good: halves
-// first, then smaller runs, down to single ones, until none can be taken out.
+// minimize removes elements from a list while the rest is good. Halves are tried first, then
+// smaller runs, and at last single elements.
 func (e *explainer) minimize(list []int, good func([]int) bool) []int {
 	for size := len(list); size > 0; {
 		taken := false
@@ -261,8 +260,8 @@ func (e *explainer) minimize(list []int, good func([]int) bool) []int {
 	return list
 }
 
-// explains says whether the operations are illegal, and legal if the one that cannot be
-// placed had not returned.
+// explains says whether the operations are illegal, but legal if the stuck operation had not
+// returned.
 func (e *explainer) explains(ids []int) bool {
 	return e.illegal(ids) && e.check(ids, true) == legal
 }
@@ -272,12 +271,12 @@ func (e *explainer) illegal(ids []int) bool {
 	return !e.budget.stopped() && e.check(ids, false) == illegal
 }
 
-// check decides the operations alone, at the moment right after the stuck one returned.
-// An operation that returned later is pending then.
+// check decides the operations alone, right after the return of the stuck one. An operation that
+// returned later is then pending.
 //
-// A model with StepPending knows every effect of a pending operation. For a model without, a
-// later answer is the best guess at the effect, so the pending operation keeps its answer.
-// Without the answer, a core could be called illegal that is legal with the answer.
+// A model with StepPending knows every effect of a pending operation. For a model without
+// StepPending, the later answer is the best guess at the effect, so the pending operation keeps its
+// answer. Without the answer, the check could call operations illegal that are legal with it.
 func (e *explainer) check(ids []int, stuckPending bool) verdict {
 	v := unknown
 	e.budget.completes(func() {
@@ -288,7 +287,7 @@ func (e *explainer) check(ids []int, stuckPending bool) verdict {
 	return v
 }
 
-// alone returns a part of the operations alone, for check.
+// alone returns a part of only the given operations, for check.
 func (e *explainer) alone(ids []int, stuckPending bool) *part {
 	history := make([]Operation, 0, len(ids))
 	for _, id := range ids {
@@ -310,9 +309,9 @@ func (e *explainer) alone(ids []int, stuckPending bool) *part {
 	return p
 }
 
-// answers returns the outputs that a pending operation may have had: those of the given
-// operations first, then those of the whole part, so that a check of a few operations
-// knows no fewer than a check of these operations alone.
+// answers returns outputs that a pending operation may have had. The outputs of the given
+// operations come first, and then those of the whole part, so that a check of a subset has all
+// guesses of a plain check of the subset.
 func (e *explainer) answers(ids []int) []any {
 	if e.model.StepPending != nil {
 		return nil
@@ -330,10 +329,10 @@ func (e *explainer) answers(ids []int) []any {
 	return append(outputs, e.recorded...)
 }
 
-// explainSlices bounds the check of one sub-history.
+// explainSlices bounds the check of one subset.
 const explainSlices = 8
 
-// decideWithin checks a part for a while.
+// decideWithin checks a part for a bounded time.
 func decideWithin(model *Model, p *part, b *budget) verdict {
 	c := &checker{model: model, budget: b}
 	t := &task{given: p}
@@ -360,8 +359,8 @@ func (e *explainer) longest() []int {
 	return e.partials[0]
 }
 
-// replay steps through operations from the initial state and calls visit with each
-// operation and the states around it. It reports false if Step refuses one.
+// replay steps through operations from the initial state. Visit receives each operation and the
+// states before and after. The result is false if Step refuses an operation.
 func (e *explainer) replay(ids []int, visit func(id int, before, after any)) (any, bool) {
 	state := e.model.Init()
 	for i, id := range ids {
@@ -380,8 +379,8 @@ func (e *explainer) replay(ids []int, visit func(id int, before, after any)) (an
 	return state, true
 }
 
-// after returns the states that may follow when an operation takes effect, which, if it is
-// pending, may be several.
+// after returns the states that may follow when an operation takes effect. A pending operation may
+// have several.
 func (e *explainer) after(state any, id int, pending bool) []any {
 	o := &e.ops[id]
 	if !pending {
@@ -406,8 +405,8 @@ func (e *explainer) makeTable() {
 	e.table = newStateTable(e.budget, e.model, &p)
 }
 
-// witness returns operations after which, in their order, the answer of the one that
-// cannot be placed would be right: the fewest that are found, none if it never is.
+// witness returns a sequence of operations after which the answer of the stuck one would be right,
+// as short as possible. The result is empty if the answer is never right.
 func (e *explainer) witness() []int {
 	path := e.longest()
 	cut := -1
@@ -435,9 +434,8 @@ func (e *explainer) witness() []int {
 	})
 }
 
-// possible returns the states in which the stuck operation can take effect so that
-// the rest of the core still completes. The second result reports that there are
-// more states than are returned.
+// possible returns the states in which the stuck operation can take effect so that the rest of the
+// core completes, and whether there are more states.
 func (e *explainer) possible(core []int) (found []Possibility, more bool) {
 	if len(core) > maxEnumerated {
 		return nil, false
@@ -453,16 +451,16 @@ func (e *explainer) possible(core []int) (found []Possibility, more bool) {
 		}
 	})
 	if e.budget.stopped() {
-		return nil, false // an incomplete list would mislead
+		return nil, false // an incomplete list would mislead the reader
 	}
 	return found, more
 }
 
-// maxEnumerated is the size up to which all orders of a core are enumerated.
+// maxEnumerated is the largest core whose orders are all enumerated.
 const maxEnumerated = 14
 
-// enumerate goes through all orders of the core and reports the states in which the
-// stuck operation can take effect.
+// enumerate reports the states in which the stuck operation can take effect, over all orders of the
+// core.
 func (e *explainer) enumerate(core []int, done map[int]bool, state any, report func(any)) {
 	if e.budget.stopped() {
 		return
@@ -483,9 +481,8 @@ func (e *explainer) enumerate(core []int, done map[int]bool, state any, report f
 	}
 }
 
-// fits says whether the stuck operation can take effect in the state, with an answer
-// other than its own, so that the rest of the core completes. With its own answer the
-// rest never completes, because the core is illegal.
+// fits says whether the rest of the core completes if the stuck operation takes effect in the state
+// with another answer. With its own answer the rest never completes, because the core is illegal.
 func (e *explainer) fits(core []int, done map[int]bool, state any) bool {
 	if len(e.after(state, e.stuck, false)) > 0 {
 		return false
@@ -497,8 +494,8 @@ func (e *explainer) fits(core []int, done map[int]bool, state any) bool {
 	return slices.ContainsFunc(effects, func(after any) bool { return e.completes(core, done, after) })
 }
 
-// completes says whether the operations of the core that are not done, and that returned
-// before the stuck one, can take effect from the state on.
+// completes says whether all operations of the core that returned before the stuck one can still
+// take effect.
 func (e *explainer) completes(core []int, done map[int]bool, state any) bool {
 	left := slices.ContainsFunc(core, func(id int) bool { return !done[id] && !e.returnsLater(id) })
 	if !left {
@@ -520,10 +517,10 @@ func (e *explainer) completes(core []int, done map[int]bool, state any) bool {
 	return false
 }
 
-// returnsLater says whether the operation had not returned when the stuck one did.
+// returnsLater says whether the operation returned after the stuck one, or never.
 func (e *explainer) returnsLater(id int) bool { return e.ops[id].ret > e.ops[e.stuck].ret }
 
-// next says whether no other operation of the core has to come before id.
+// next says whether the operation may be the next one in the order of time.
 func (e *explainer) next(core []int, done map[int]bool, id int) bool {
 	for _, other := range core {
 		if !done[other] && e.ops[other].precedes(&e.ops[id]) {
@@ -533,8 +530,7 @@ func (e *explainer) next(core []int, done map[int]bool, id int) bool {
 	return true
 }
 
-// answerIn describes the operation that cannot be placed with an answer that is
-// right in the state: one that some operation of the history had.
+// answerIn describes the stuck operation with a recorded answer that the state allows.
 func (e *explainer) answerIn(state any) string {
 	o := &e.ops[e.stuck]
 	answers := func(output any) bool {
@@ -550,5 +546,5 @@ func (e *explainer) answerIn(state any) string {
 	return ""
 }
 
-// sameKind says whether two inputs are of one type, so that their outputs are likely to be.
+// sameKind says whether two inputs have one type. Their outputs then probably have one type too.
 func sameKind(a, b any) bool { return reflect.TypeOf(a) == reflect.TypeOf(b) }

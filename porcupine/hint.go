@@ -1,72 +1,68 @@
 package porcupine
 
-// A Hint says what a model's author knows of it and Step does not tell. It must be true, and then
-// changes no answer. Access is for models whose state is one value, Order for
-// those whose answers number the operations; either can be left out.
+// A Hint is knowledge about a model that Step alone does not reveal. A true hint makes checks
+// faster and changes no answer. Each function is optional. Access suits models whose state is one
+// value, and Order suits models whose answers number the operations.
 //
-// With Access, a history in which a read's value tells which write it saw is checked in
-// near-linear time. An order found with its help is
-// stepped through with Step, and before a history is called illegal by it,
-// every operation is stepped once and compared with what Access says of it. One
-// that is found to be wrong is not used.
+// With Access, a history whose reads tell their writes is checked in near-linear time. The checker
+// confirms an order found in this way by Step. Before the checker calls a history illegal, it steps
+// every operation once and compares the result with Access. The checker ignores a hint that Step
+// contradicts.
 type Hint struct {
-	// Initial is the value of the initial state. Values are compared by ==,
-	// so they must be of types that allow it; appends need strings.
+	// Initial is the value of the initial state. Values are compared by ==, so their types must
+	// allow ==. Appends need strings.
 	Initial any
-	// Access says how an operation reads or writes the value. Of a pending operation,
-	// the output is what its history has (nil for an event without a return)
-	// and tells nothing.
+	// Access tells how an operation reads or writes the value. A pending operation has the output
+	// of the history, or nil for an event without a return. That output is not an answer.
 	Access func(input, output any) Access
-	// Order says where a completed operation stands among others, if its input and output
-	// tell: by a version, a revision or an index in a log. Step must refuse every order in
-	// which an operation takes effect after one that has a later place, whatever takes effect
-	// between. The search then leaves such orders out, and a history that allows no other is
-	// illegal at once.
+	// Order tells the place of a completed operation among others, such as a version, a revision or
+	// a log index. Step must refuse every order in which an operation takes effect after one with a
+	// later place, no matter what takes effect between. The search leaves out such orders. A
+	// history that allows no other order is illegal at once.
 	Order func(input, output any) (place Place, known bool)
-	// Expires says at which place of Order a pending operation can take effect last, if its
-	// input tells. StepPending must return no state, or the same state, where an operation of
-	// a later place has taken effect. Expires is not asked unless Order is there.
+	// Expires tells the last place of Order at which a pending operation can take effect. After an
+	// operation of a later place, StepPending must return no state, or only the given one. Expires
+	// needs Order.
 	Expires func(input any) (place Place, known bool)
-	// Resolve uses the answers of completed operations to settle pending ones. Resolve returns
-	// a history of the same operations, in the same places, that has the same linearizations.
-	// A pending operation that has certainly taken effect by some time, with a certain answer,
-	// may get that time as its return, and the answer. A pending operation may get another
-	// input, if no completed operation can tell the difference. Pending operations that
-	// end up with equal inputs stand for each other, so the search tries one of
-	// them at a time. Resolve must not change the history that is given.
+	// Resolve settles pending operations by the answers of completed ones. The result has the same
+	// operations at the same indexes, and the same linearizations. Resolve may give a pending
+	// operation a return and an answer if the operation certainly took effect before that time with
+	// that answer. Resolve may also replace the input of a pending operation if no completed
+	// operation can tell the difference. Of pending operations with equal inputs, the search tries
+	// only one at a time. Resolve must not change its argument.
 	Resolve func(history []Operation) []Operation
 }
 
-// A Place is where an operation stands in a sequence. Operations of one place may take
-// effect in any order.
+// A Place is the position of an operation in a sequence. Operations at one place may take effect in
+// any order.
 type Place struct {
-	Sequence any // which sequence; comparable by ==, nil will do if there is but one
+	Sequence any // identifies the sequence, is compared by ==, and may be nil if there is only one
 	Number   uint64
 }
 
 // An AccessKind is a way to read or write a value.
 type AccessKind uint8
 
-// The ways to read or write a value. An operation of kind AccessOther, which may
-// be anything, makes the hint useless for the part of the history that it is in.
+// The ways to read or write a value. AccessOther covers everything else, and makes the hint
+// unusable for the part of the history.
 const (
 	AccessOther  AccessKind = iota
-	AccessRead              // the value is Value, and stays
-	AccessWrite             // the value becomes Value, whatever it was
-	AccessAppend            // Value is added to the end of the value; both are strings
-	AccessSwap              // the value is Expect, and becomes Value
-	AccessDiffer            // the value is not Expect, and stays: a swap that failed
+	AccessRead              // the value is Value and does not change
+	AccessWrite             // the value becomes Value
+	AccessAppend            // Value is appended to the value, and both are strings
+	AccessSwap              // the value is Expect and becomes Value
+	AccessDiffer            // the value is not Expect and does not change, as for a failed swap
 )
 
-// An Access is what one operation does to the value.
+// An Access is the effect of one operation on the value.
 type Access struct {
 	Kind   AccessKind
-	Value  any // what is read, written or appended
-	Expect any // what a swap found, or a failed one did not find
+	Value  any // the value read, written or appended
+	Expect any // the value that a swap found, or that a failed swap did not find
 }
 
-// accesses returns what the hint says of each operation of a part. It reports false if
-// it says nothing of one of them, or speaks of values that cannot be compared.
+// accesses returns the access of each operation of a part. The result is false if the hint does not
+// cover an operation, or if == cannot compare a value.
 func (h *Hint) accesses(p *part, b *budget) ([]Access, bool) {
 	all := make([]Access, len(p.ops))
 	if h.Access == nil || !hashable(h.Initial) {
@@ -83,7 +79,7 @@ func (h *Hint) accesses(p *part, b *budget) ([]Access, bool) {
 	return all, true
 }
 
-// applies returns whether the access is possible at a value, and the value that follows.
+// applies says whether the access is possible at a value, and returns the next value.
 func (a *Access) applies(value any) (bool, any) {
 	switch a.Kind {
 	case AccessRead:
@@ -104,15 +100,15 @@ func (a *Access) applies(value any) (bool, any) {
 	return false, nil
 }
 
-// contradicted says whether Step does other than the accesses say, in a walk
-// through the operations in the order of their calls. It costs one step an operation.
+// contradicted steps each operation once, in the order of calls, and says whether Step contradicts
+// an access.
 func (s *stateTable) contradicted(p *part, initial any, accesses []Access) bool {
 	state, value := s.model.Init(), initial
 	for i, id := range p.calls {
 		s.budget.poll(i)
 		o, a := &p.ops[id], &accesses[id]
 		if o.pending() {
-			continue // what Step makes of an output that is not known says nothing
+			continue // the output is unknown, so Step says nothing about the access
 		}
 		ok, next := s.model.tryStep(s.budget.ctx, state, o.Input, o.Output)
 		possible, after := a.applies(value)

@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// inferred is a guess at a model's hint, from how its operations step a few
-// states. An order that it leads to is stepped through with Step before it is
-// believed; a violation only if certified.
+// inferred is a guess at the hint of a model, from the steps of its operations on a few states.
+// Step must confirm an order found with the guess, and a violation counts only if the guess is
+// certified.
 type inferred struct {
 	states   *stateTable
 	part     *part
 	initial  any
 	accesses []Access
 	probes   []any
-	written  map[any]bool // the values that writes make, and the initial one
+	written  map[any]bool // the values of writes, and the initial value
 	appends  bool
 }
 
-// infer guesses what the operations of a part do. It reports false if they do
-// not all look like reads, writes and appends of one value.
+// infer guesses the accesses of a part. The result is false if some operation does not look like a
+// read, write or append of one value.
 func infer(states *stateTable, p *part) (*inferred, bool) {
 	f := &inferred{states: states, part: p, initial: states.model.Init(), accesses: make([]Access, len(p.ops)), written: make(map[any]bool)}
 	if !hashable(f.initial) || !f.choose() {
@@ -53,11 +53,11 @@ func infer(states *stateTable, p *part) (*inferred, bool) {
 	return f, true
 }
 
-// maxInferProbes is how many states an operation is tried on.
+// maxInferProbes is the number of states on which an operation is tried.
 const maxInferProbes = 3
 
-// choose finds states to try operations on: the initial one, and those that a
-// few operations lead to from there.
+// choose selects the states to try operations on: the initial state, and states that a few
+// operations lead to from there.
 func (f *inferred) choose() bool {
 	f.probes = []any{f.initial}
 	for i := 0; i < len(f.part.ops) && len(f.probes) < maxInferProbes; i++ {
@@ -72,8 +72,8 @@ func (f *inferred) choose() bool {
 	return true
 }
 
-// step steps an operation; a pending one with the output it has, or, if Step
-// does not take that, with one that another operation had.
+// step steps an operation. A pending operation is stepped with its own output, or if Step refuses
+// that, with an output of another operation.
 func (f *inferred) step(state any, id int32) (bool, any) {
 	o := &f.part.ops[id]
 	if !o.pending() {
@@ -86,7 +86,7 @@ func (f *inferred) step(state any, id int32) (bool, any) {
 	return true, f.states.states[next[0]]
 }
 
-// classify tells by the probes what an operation does; the value of a read is found later.
+// classify derives the access of an operation from the probes. The value of a read is found later.
 func (f *inferred) classify(id int32) (Access, bool) {
 	var results []any
 	unchanged := true
@@ -102,7 +102,7 @@ func (f *inferred) classify(id int32) (Access, bool) {
 		results = append(results, next)
 	}
 	if unchanged && (len(results) < 2 || f.part.ops[id].pending()) {
-		return Access{Kind: AccessRead}, true // a write of a probe's value changes the others
+		return Access{Kind: AccessRead}, true // a write of one probe's value would change the others
 	}
 	if len(results) != len(f.probes) {
 		return Access{}, false
@@ -127,8 +127,7 @@ func (f *inferred) classifyAppend(results []any) (Access, bool) {
 	return Access{Kind: AccessAppend, Value: suffix}, true
 }
 
-// findRead finds the value that a read saw: one that is in its output and
-// that Step takes for the state.
+// findRead finds the value of a read, which is in the output and which Step accepts as the state.
 func (f *inferred) findRead(id int32) bool {
 	a := &f.accesses[id]
 	for _, value := range valuesIn(f.part.ops[id].Output) {
@@ -145,7 +144,7 @@ func (f *inferred) findRead(id int32) bool {
 	return false
 }
 
-// valuesIn returns an output and, of a struct, the fields that can be read.
+// valuesIn returns an output, and the readable fields of a struct.
 func valuesIn(output any) []any {
 	if !hashable(output) {
 		return nil
@@ -162,8 +161,8 @@ func valuesIn(output any) []any {
 	return values
 }
 
-// fieldValue returns a field's value, which reflection does not hand out as it
-// is if the field is not exported.
+// fieldValue returns the value of a field. Reflection does not return the value of an unexported
+// field directly.
 func fieldValue(v reflect.Value) (any, bool) {
 	switch {
 	case v.CanInterface():
@@ -178,30 +177,29 @@ func fieldValue(v reflect.Value) (any, bool) {
 	return nil, false
 }
 
-// maxCertifySteps bounds the steps that a certificate may take.
+// maxCertifySteps bounds the steps of a certificate.
 const maxCertifySteps = 4 << 20
 
-// certified proves, for reads and writes, that the operations do what was
-// inferred wherever it matters, so that a violation found by the guess is one.
+// certified proves that reads and writes do what was inferred in every state that matters, so that
+// a violation found with the guess counts.
 //
-// In every linearization, the state in which operation o takes effect is that
-// which the last write before it made, or the initial one; by induction along
-// the linearization it is the value inferred. A write w cannot be the last if
-// another one certainly came between: was called after w returned and returned before o was
-// called. If Step does as inferred for every o and every w that remains, and for the
-// initial state where no write certainly came before o, then it does so everywhere that a
-// linearization can lead.
+// In every linearization, operation o takes effect in the state that the last write before it made,
+// or in the initial state. By induction along the linearization, this state is the inferred value.
+// A write w cannot be the last before o if another write was called after the return of w and
+// returned before the call of o. If Step does what was inferred for every o and every remaining w,
+// and in the initial state for every o that no write must precede, then Step does so in every state
+// that a linearization reaches.
 func (f *inferred) certified() bool {
 	if f.appends || len(f.part.returns) < len(f.part.ops) {
-		return false // an append's states are too many; what a pending operation does was guessed
+		return false // appends reach too many states, and effects of pending operations are guesses
 	}
-	var writes []int32 // in the order of their returns
+	var writes []int32 // sorted by return
 	for _, id := range f.part.returns {
 		if f.accesses[id].Kind == AccessWrite {
 			writes = append(writes, id)
 		}
 	}
-	minCall := make([]int32, len(writes)+1) // the first call of this and later writes
+	minCall := make([]int32, len(writes)+1) // the first call of this write and the later ones
 	minCall[len(writes)] = math.MaxInt32
 	for i := len(writes) - 1; i >= 0; i-- {
 		minCall[i] = min(minCall[i+1], f.part.ops[writes[i]].call)
@@ -229,8 +227,8 @@ func (f *inferred) certified() bool {
 	return true
 }
 
-// lastWriteCalls returns, for each operation, the last call of the writes that
-// returned before it was called; -1 if there is none.
+// lastWriteCalls returns, for each operation, the last call among the writes that returned before
+// the operation's call, or -1.
 func (f *inferred) lastWriteCalls(writes []int32) []int32 {
 	last := make([]int32, len(f.part.ops))
 	next, call := 0, int32(-1)

@@ -6,25 +6,24 @@ import (
 	"strings"
 )
 
-// A NondeterministicModel is a sequential specification in which one input and
-// output may lead to several states. [NondeterministicModel.ToModel] turns it
-// into a [Model]; the fields that the two share mean the same.
+// A NondeterministicModel is a sequential specification in which one input and output may lead to
+// several states. [NondeterministicModel.ToModel] turns it into a [Model]. Fields with equal names
+// have equal meanings.
 type NondeterministicModel struct {
-	// Partition splits a history of operations; see [Model].
+	// Partition splits a history of operations (see [Model]).
 	Partition func(history []Operation) [][]Operation
 	// PartitionEvent splits a history of events.
 	PartitionEvent func(history []Event) [][]Event
-	// Init returns the states in which the system may begin.
+	// Init returns the possible initial states.
 	Init func() []any
-	// Step returns every state that may follow when the system answers input by
-	// output in the given state: none if it may not.
+	// Step returns every state that may follow when the system answers input by output in the given
+	// state, and none if the answer is not allowed.
 	Step func(state, input, output any) []any
-	// StepContext, if set, is used in place of Step. Its context ends when the
-	// answer is no longer of interest.
+	// StepContext, if set, replaces Step. The context ends when the answer is no longer needed.
 	StepContext func(ctx context.Context, state, input, output any) []any
-	// Equal says whether two states are the same; see [Model].
+	// Equal says whether two states are equal (see [Model]).
 	Equal func(state1, state2 any) bool
-	// Hash returns a hash of a state; equal states must have equal hashes.
+	// Hash returns a hash of a state. Equal states must have equal hashes.
 	Hash func(state any) uint64
 	// DescribeOperation returns an operation as text.
 	DescribeOperation func(input, output any) string
@@ -32,16 +31,15 @@ type NondeterministicModel struct {
 	DescribeState func(state any) string
 	// DescribeOperationMetadata returns an operation's metadata as text.
 	DescribeOperationMetadata func(info any) string
-	// StepPending returns every state that may follow when a pending input, whose
-	// output is not known, takes effect in the given state. It can be left out;
-	// see [Model].
+	// StepPending returns every state that may follow when a pending input takes effect in the
+	// given state. StepPending is optional (see [Model]).
 	StepPending func(state, input any) []any
-	_           struct{} // no positional literals, so that fields can be added
+	_           struct{} // forbids positional literals, so that fields can be added
 }
 
-// ToModel returns the power set construction of the model: its state is the
-// set of states in which the system may be, as a []any without two equal
-// elements. It panics if the model lacks Init or both Step and StepContext.
+// ToModel returns the power set construction of the model. A state of the result is the set of
+// possible states, as a []any without two equal elements. ToModel panics without Init, or without
+// both Step and StepContext.
 func (nm *NondeterministicModel) ToModel() Model {
 	if nm.Init == nil {
 		panic("porcupine: a NondeterministicModel must define Init")
@@ -117,8 +115,8 @@ func (p *powerSet) step(ctx context.Context, state, input, output any) (bool, an
 	return len(next) > 0, next
 }
 
-// stepPending knows no output, so the system may then be in any of the states
-// that any output leads to: their union is again one set.
+// stepPending returns one set, which is the union of the states after any output, because the
+// output is unknown.
 func (p *powerSet) stepPending(state, input any) []any {
 	var next []any
 	for _, s := range state.([]any) {
@@ -130,8 +128,8 @@ func (p *powerSet) stepPending(state, input any) []any {
 	return []any{p.unique(next)}
 }
 
-// equal compares two sets without repeated elements, so equal sizes and
-// inclusion one way are enough.
+// equal compares two sets without repeated elements. Equal sizes and inclusion in one direction are
+// enough.
 func (p *powerSet) equal(state1, state2 any) bool {
 	set1, set2 := state1.([]any), state2.([]any)
 	if len(set1) != len(set2) {
@@ -145,7 +143,7 @@ func (p *powerSet) equal(state1, state2 any) bool {
 	return true
 }
 
-// hash adds the hashes up, because a set has no order.
+// hash adds the hashes, because a set has no order.
 func (p *powerSet) hash(state any) uint64 {
 	var sum uint64
 	for _, s := range state.([]any) {

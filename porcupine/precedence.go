@@ -5,26 +5,27 @@ import (
 	"slices"
 )
 
-// precedence leaves out orders that Step is known to refuse (see Hint.Order), and knows when that
-// leaves none.
+// precedence excludes orders that Step would refuse (see Hint.Order), and detects that none is
+// left.
 type precedence struct {
-	// before holds, for each operation, those of the next lower place of its sequence that it
-	// overlaps: they must be linearized first. Lower places need not be looked at, as those
-	// operations waited for them in turn, and what does not overlap stands in the order of time.
+	// before holds the operations that each operation must wait for. These are the overlapping ones
+	// at the next lower place of the sequence. They wait for lower places in turn, and for
+	// operations that do not overlap, time gives the order.
 	before [][]int32
-	// misplaced is the first operation, by return, that was called when one of a later place
-	// had returned, or noOperation. The one must take effect after the other, and Step refuses
-	// that whatever else happens, pending operations included: the history is illegal.
+	// misplaced is the first operation, by return, whose call came after the return of an operation
+	// with a later place, or noOperation. By time, the operation takes effect after the other one.
+	// Step refuses this order in any case, even with pending operations between, so the history is
+	// illegal.
 	misplaced int32
 }
 
-// placed is an operation and its place.
+// placed is an operation with its place.
 type placed struct {
 	id     int32
 	number uint64
 }
 
-// newPrecedence returns nil if the model says nothing of order.
+// newPrecedence returns nil if the model has no Order.
 func newPrecedence(model *Model, p *part, b *budget) *precedence {
 	if model.Hint == nil || model.Hint.Order == nil {
 		return nil
@@ -44,11 +45,10 @@ func newPrecedence(model *Model, p *part, b *budget) *precedence {
 	return pr
 }
 
-// maxBefore bounds how many operations one has to wait for. To wait for fewer is not wrong,
-// only slower.
+// maxBefore bounds the number of operations to wait for. A wait for fewer is slower, but not wrong.
 const maxBefore = 64
 
-// add adds a sequence, which is in the order of returns.
+// add adds a sequence, sorted by return.
 func (pr *precedence) add(p *part, b *budget, sequence []placed) {
 	pr.findMisplaced(p, b, sequence)
 	slices.SortStableFunc(sequence, polled(b, func(x, y placed) int { return cmp.Compare(x.number, y.number) }))
@@ -63,11 +63,11 @@ func (pr *precedence) add(p *part, b *budget, sequence []placed) {
 	}
 }
 
-// findMisplaced goes through a sequence, which is in the order of returns.
+// findMisplaced looks for a misplaced operation in a sequence, sorted by return.
 func (pr *precedence) findMisplaced(p *part, b *budget, sequence []placed) {
 	byCall := slices.Clone(sequence)
 	slices.SortFunc(byCall, polled(b, func(x, y placed) int { return cmp.Compare(p.ops[x.id].call, p.ops[y.id].call) }))
-	latest, returned := uint64(0), 0 // the latest place of those that returned before
+	latest, returned := uint64(0), 0 // latest is the highest place among the returned operations
 	for _, x := range byCall {
 		o := &p.ops[x.id]
 		for ; p.ops[sequence[returned].id].ret < o.call; returned++ {
@@ -79,7 +79,7 @@ func (pr *precedence) findMisplaced(p *part, b *budget, sequence []placed) {
 	}
 }
 
-// wait makes an operation wait for those of the next lower place.
+// wait adds the operations at the next lower place to those that id waits for.
 func (pr *precedence) wait(p *part, id int32, lower []placed) {
 	o := &p.ops[id]
 	open, _ := slices.BinarySearchFunc(lower, o.call, func(l placed, call int32) int { return cmp.Compare(p.ops[l.id].ret, call) })
@@ -90,7 +90,7 @@ func (pr *precedence) wait(p *part, id int32, lower []placed) {
 	}
 }
 
-// forbids says whether an operation must wait for another one in the current configuration.
+// forbids says whether the operation must wait in the current configuration.
 func (pr *precedence) forbids(s *search, id int32) bool {
 	if pr == nil {
 		return false

@@ -2,44 +2,43 @@ package porcupine
 
 import "math/bits"
 
-// purity finds operations that never change the state, such as reads, in a
-// model that does not say so. Such an operation is linearized as soon as Step
-// accepts it, which spares the search all orders in which it could come later.
+// purity finds operations that never change the state, such as reads, although the model does not
+// declare them. The search linearizes a pure operation as soon as Step accepts it, and tries no
+// later place.
 //
-// Why that is exact: let a completion of a configuration linearize a pure
-// operation later, in some state t. Taken out there and put first, it changes
-// neither the states that the others see nor, being pure, the one it left. (An operation that
-// has to wait for others, by precedence.go, is left alone until they are linearized.)
+// The early place is exact. Suppose that a completion linearizes a pure operation later, in some
+// state t. Moving the operation to the front changes neither the states of the other operations
+// nor, as the operation is pure, the state t. (An operation that must wait for others, by
+// precedence.go, is moved only after them.)
 //
-// "Did not change the state here" is not "is pure": a put of the value that is
-// already there leaves the state and may be needed again later. So purity is
-// only assumed, until the operation is seen to change a state; and when a
-// search that made use of it finds nothing, each such operation is stepped
-// from every state that the search reached in its reach (see audit). If one
-// changes the state there, it is impure, and the search begins again.
+// An operation that did not change one state may change another. A put of the current value changes
+// nothing, and may be needed again later. Purity is therefore an assumption until the operation is
+// seen to change a state. When a search that relied on the assumption finds nothing, an audit steps
+// each such operation from every state within its reach (see audit). If the operation changes one
+// of them, the operation is impure, and the search starts again.
 type purity struct {
 	impure []bool
 	probed []bool
 	used   []bool
-	// watched is the last stage at which the states visited matter to the audit.
+	// watched is the last stage whose visited states matter to the audit.
 	watched int32
 	visits  []visit
 	probes  []stateID // a few different states to try operations on
-	// lastReturn holds, for each number of calls, the last stage at which one of
-	// those first calls returns.
+	// lastReturn holds, for each number n of calls, the last stage at which one of the first n
+	// calls returns.
 	lastReturn []int32
-	retStage   []int32 // operation -> the stage of its return
+	retStage   []int32 // operation -> the stage of the return
 	search     *search
 }
 
-// visit is a state that an operation, linearized at the stage, led to.
+// visit is a state after an operation linearized at the stage.
 type visit struct {
 	stage int32
 	state stateID
 }
 
-// maxProbes is the number of states on which an operation is tried before it
-// is taken to be pure. More make a wrong guess, and so a repeated search, rarer.
+// maxProbes is the number of states on which an operation is tried before purity is assumed. More
+// probes make a repeated search rarer.
 const maxProbes = 4
 
 func newPurity(s *search) *purity {
@@ -54,7 +53,7 @@ func newPurity(s *search) *purity {
 	for i, id := range s.calls {
 		s.budget.poll(i)
 		if s.ops[id].pending() {
-			last = int32(len(s.returns)) // its effect may come at any later stage
+			last = int32(len(s.returns)) // the operation may take effect at any later stage
 		} else {
 			last = max(last, u.retStage[id])
 		}
@@ -63,8 +62,7 @@ func newPurity(s *search) *purity {
 	return u
 }
 
-// linearize linearizes the pure operations among those that are open and
-// not yet linearized, in the current state, which does not change.
+// linearize linearizes the open pure operations in the current state, which does not change.
 func (u *purity) linearize(s *search) {
 	if len(s.returns) == int(s.stage) || s.slots.choices(s) <= 1 {
 		return
@@ -83,7 +81,7 @@ func (u *purity) linearize(s *search) {
 	}
 }
 
-// accepts says whether id may be linearized at once.
+// accepts says whether the search may linearize id at once.
 func (u *purity) accepts(s *search, id int32) bool {
 	if u.impure[id] || s.order.forbids(s, id) {
 		return false
@@ -99,14 +97,14 @@ func (u *purity) accepts(s *search, id int32) bool {
 	return !u.impure[id] && next != refused
 }
 
-// observe notes what a step of the operation did to a state.
+// observe notes whether a step of the operation changed the state.
 func (u *purity) observe(id int32, from, to stateID) {
 	if to != refused && to != from && !u.search.states.equal(from, to) {
 		u.impure[id] = true
 	}
 }
 
-// probe keeps the current state, if it is new, for trying operations on.
+// probe keeps the current state as a probe, if the state is new.
 func (u *purity) probe(s *search) {
 	if len(u.probes) == maxProbes {
 		return
@@ -130,18 +128,16 @@ func (u *purity) note(stage int32, state stateID) {
 	u.visits = append(u.visits, visit{stage, state})
 }
 
-// reach is the last stage at which the search may linearize an operation that leads
-// to a state in which a completion could have linearized id, had it not been
-// linearized at once: such a completion puts only operations called before id's return in front of
-// it, and the search linearizes each of them no later than at its return.
+// reach returns the last stage at which a completion could have linearized id. The operations
+// before id in such a completion were called before the return of id, and the search linearizes
+// each of them no later than at its return.
 func (u *purity) reach(id int32) int32 {
-	calls := u.search.ops[id].ret - u.retStage[id] // the calls before its return
+	calls := u.search.ops[id].ret - u.retStage[id] // the calls before the return
 	return u.lastReturn[calls]
 }
 
-// refuted is asked when a search has found no linearization. It reports
-// whether an operation that was taken to be pure is not, so that the
-// search must be repeated without that assumption.
+// refuted reports, after a search without a result, whether an operation that was assumed pure is
+// impure. The search must then start again.
 func (u *purity) refuted() bool {
 	again := false
 	for id, used := range u.used {
@@ -153,17 +149,16 @@ func (u *purity) refuted() bool {
 	return again
 }
 
-// audit steps every operation that was linearized at once from every state
-// visited in its reach, and reports whether one changed.
+// audit steps every operation that was linearized at once from every state visited within its
+// reach, and reports whether a state changed.
 //
-// That is enough: let the search miss a completion from a configuration C that it visited,
-// as it linearized o there at once, while the completion does so in a state t that o
-// changes. From C with o linearized, the search follows the completion's operations before
-// o one by one, up to t: each step is made, or dropped for a configuration with the same
-// state, or preceded by another pure operation, of which the same can be said with fewer
-// steps to go. So t is visited, by a step at a stage within reach of o. (The stage that the
-// search goes on to from there may be a much later one, if operations linearized early
-// return next; so it is the stage of the step that counts.)
+// The audit is sufficient. Suppose that the search misses a completion from a visited configuration
+// C, because it linearized o there at once, and that the completion linearizes o in a state t,
+// which o changes. From C with o linearized, the search follows the operations of the completion
+// before o, up to t. Each step is made, or is dropped for a configuration with an equal state, or
+// comes after another pure operation, for which the same argument holds with fewer steps left. So
+// the search visits t by a step at a stage within the reach of o. (The next stage may be much
+// later, if operations that were linearized early return next. So the stage of the step counts.)
 func (u *purity) audit() bool {
 	byStage := make(map[int32][]stateID)
 	seen := make(map[visit]bool)
@@ -188,7 +183,7 @@ func (u *purity) audit() bool {
 func (u *purity) changesAny(id int32, byStage map[int32][]stateID) bool {
 	s := u.search
 	stepped := make(map[stateID]bool)
-	// The returns before its call are all ranks before it that are not calls.
+	// The ranks before the call belong to calls or to returns.
 	first := s.ops[id].call - int32(callIndex(s.part, id))
 	for stage := first; stage <= min(u.reach(id), s.deepest); stage++ {
 		for i, state := range byStage[stage] {
@@ -206,7 +201,7 @@ func (u *purity) changesAny(id int32, byStage map[int32][]stateID) bool {
 	return false
 }
 
-// callIndex returns the place of an operation in the order of calls.
+// callIndex returns the index of an operation in the order of calls.
 func callIndex(p *part, id int32) int {
 	lo, hi := 0, len(p.calls)
 	for lo < hi {

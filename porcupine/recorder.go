@@ -5,18 +5,17 @@ import (
 	"slices"
 )
 
-// recorder keeps the paths that a search tried, as a tree, in order to tell
-// for every operation the longest partial linearization that has it. The
-// methods of a nil recorder do nothing.
+// recorder keeps the tried paths of a search as a tree, to find the longest partial linearization
+// with each operation. The methods of a nil recorder do nothing.
 type recorder struct {
 	nodes []pathNode
 	stack []int32 // the nodes of the current path
 }
 
-// pathNode is an operation linearized after those of its parents.
+// pathNode is an operation linearized after those of its ancestors.
 type pathNode struct{ parent, op, depth int32 }
 
-// maxPartials bounds how many partial linearizations are kept for one part.
+// maxPartials bounds the number of partial linearizations of one part.
 const maxPartials = 100
 
 func (r *recorder) bytes() int64 {
@@ -26,14 +25,14 @@ func (r *recorder) bytes() int64 {
 	return 12*int64(cap(r.nodes)) + 4*int64(cap(r.stack))
 }
 
-// restart notes that the search begins again from an empty path.
+// restart notes that the search starts again from an empty path.
 func (r *recorder) restart() {
 	if r != nil {
 		r.nodes, r.stack = r.nodes[:0], r.stack[:0]
 	}
 }
 
-// arrive notes the search's path, which has grown since the last call.
+// arrive notes the path of the search, which grew since the last call.
 func (r *recorder) arrive(path []int32) {
 	if r == nil {
 		return
@@ -49,15 +48,15 @@ func (r *recorder) arrive(path []int32) {
 	}
 }
 
-// goBack notes that the search goes back to the first n operations of its path.
+// goBack notes that the search returns to the first n operations of its path.
 func (r *recorder) goBack(n int) {
 	if r != nil {
 		r.stack = r.stack[:min(n, len(r.stack))]
 	}
 }
 
-// leaves returns, for each node, the deepest one below it, itself included; of several the
-// first. A node comes after its parent.
+// leaves returns the first deepest descendant of each node. A node without children is its own. The
+// loop relies on the order of nodes, in which a node comes after its parent.
 func (r *recorder) leaves() []int32 {
 	leaf := make([]int32, len(r.nodes))
 	for i := range leaf {
@@ -71,8 +70,8 @@ func (r *recorder) leaves() []int32 {
 	return leaf
 }
 
-// partials returns the longest paths, longest first, such that every
-// operation on some path is on one of them (if they are not too many).
+// partials returns the longest paths, longest first. Every operation on some path is on one of
+// them, up to maxPartials.
 func (r *recorder) partials(ops int) [][]int {
 	leaf := r.leaves()
 	depthOf := func(node int32) int32 { return r.nodes[leaf[node]].depth }

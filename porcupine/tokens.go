@@ -5,37 +5,35 @@ import (
 	"strings"
 )
 
-// tokens reads values that were built by appends: each is a written value, or
-// the initial one, and the values appended to it. It needs that no written
-// or appended value is the beginning of another, so that every value can be taken
-// apart in one way only. Each part then names its operation, or those that
-// appended the same.
+// tokens reads values that appends have built. Such a value is a written or the initial value,
+// followed by appended ones. No written or appended text may be a prefix of another, so that every
+// value can be split in only one way. Each piece then names its operation, or several operations
+// that appended equal texts.
 //
-// Of several operations that appended the same, the first called is taken for the first
-// place. That loses nothing if they also return in the order of their calls and all places
-// are in one chain, whose order is that of time: where a linearization has two of them the
-// other way round, they can change places, as each was called before the later place and
-// returns after the earlier. If not, it is a guess, and a violation found by it is none.
+// Of operations with equal texts, the first called takes the first place. The choice is exact if
+// the operations also return in the order of their calls and all places are in one chain. A
+// linearization with two of them in the other order can then exchange the two, because each was
+// called before the later place and returns after the earlier one. Otherwise the choice is a guess,
+// and a violation found with it does not count.
 type tokens struct {
 	*blocks
 	initial string
-	byText  map[string]int32 // text -> the next operation with it
-	alike   []int32          // operation -> the next one with the same text, or -1
+	byText  map[string]int32 // text -> the next operation with this text
+	alike   []int32          // operation -> the next one with an equal text, or -1
 	guessed bool
-	lengths []int // the lengths that texts have
+	lengths []int // the different lengths of texts
 	chains  map[int32]*tokenChain
-	taken   []bool // operation -> it is in a chain
+	taken   []bool // operation -> whether a chain contains it
 }
 
-// maxLengths bounds how many different lengths texts may have: each is tried.
+// maxLengths bounds the number of different lengths, because match tries each.
 const maxLengths = 200
 
-// tokenChain is what reads have shown so far of one written value and the
-// appends to it.
+// tokenChain is the knowledge so far about a written value and the appends to it.
 type tokenChain struct {
-	text     string  // the longest value seen
-	ends     []int   // where each part of it ends
-	clusters []int32 // the cluster of each part
+	text     string  // the longest value that a read saw
+	ends     []int   // the end of each piece
+	clusters []int32 // the cluster of each piece
 }
 
 func newTokens(b *blocks) *tokens {
@@ -70,10 +68,10 @@ func (t *tokens) find() blockVerdict {
 	return blocksLegal
 }
 
-// collect gathers the texts and says whether values can be taken apart.
+// collect gathers the texts and says whether values can be split.
 func (t *tokens) collect() bool {
 	texts, writes := []string(nil), false
-	last := make(map[string]int32, len(t.ops)) // text -> the last operation with it
+	last := make(map[string]int32, len(t.ops)) // text -> the last operation with this text
 	for i, id := range t.calls {
 		t.budget.poll(i)
 		a := &t.accesses[id]
@@ -111,7 +109,8 @@ func (t *tokens) collect() bool {
 	}
 	slices.SortFunc(texts, polled(t.budget, strings.Compare))
 	for i := 1; i < len(texts); i++ {
-		// In sorted order a text's beginnings stand right before it, or before what has them too.
+		// In sorted order, the prefixes of a text stand directly before it, or before another text
+		// with the same prefix.
 		if strings.HasPrefix(texts[i], texts[i-1]) {
 			return false
 		}
@@ -119,7 +118,7 @@ func (t *tokens) collect() bool {
 	return true
 }
 
-// writers counts the writes and appends, but for the base.
+// writers counts the writes and appends without the base.
 func (t *tokens) writers() int {
 	n := 0
 	for i := range t.accesses {
@@ -130,13 +129,13 @@ func (t *tokens) writers() int {
 	return n
 }
 
-// locate returns the cluster that has the value, or false if no order of the operations makes it.
+// locate returns the cluster of the value, or false if no order of the operations makes the value.
 func (t *tokens) locate(value string) (int32, bool) {
 	rest, ok := strings.CutPrefix(value, t.initial)
 	base := t.base
 	if first := t.match(rest); !ok || first >= 0 && t.accesses[first].Kind == AccessWrite {
 		if ok && t.initial != "" {
-			return 0, false // a written value in the middle
+			return 0, false // a written value stands in the middle
 		}
 		if first = t.match(value); first < 0 || t.accesses[first].Kind != AccessWrite {
 			return 0, false
@@ -160,12 +159,11 @@ func (t *tokens) begin(base int32) *tokenChain {
 	return chain
 }
 
-// follow finds the value in the chain, which it extends by what is new.
+// follow finds the value in the chain, and extends the chain if the value is longer.
 func (t *tokens) follow(chain *tokenChain, value string) (int32, bool) {
 	if len(value) <= len(chain.text) {
 		i, ok := slices.BinarySearch(chain.ends, len(value))
-		// Two reads that differ where both have a part show two operations right after the
-		// same value.
+		// Two reads differ in a piece, so two operations would directly follow one value.
 		if !ok || chain.text[:len(value)] != value {
 			return 0, false
 		}
@@ -191,8 +189,8 @@ func (t *tokens) follow(chain *tokenChain, value string) (int32, bool) {
 	return chain.clusters[len(chain.clusters)-1], true
 }
 
-// match returns the operation whose text the value begins with, or -1. As no
-// text is the beginning of another, there is at most one.
+// match returns the operation whose text is a prefix of the value, or -1. There is at most one, as
+// no text is a prefix of another.
 func (t *tokens) match(value string) int32 {
 	for _, n := range t.lengths {
 		if n <= len(value) {

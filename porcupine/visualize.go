@@ -15,14 +15,13 @@ import (
 //go:embed visualize
 var pageFiles embed.FS
 
-// Visualize writes a history as one HTML page that needs nothing else and no
-// network: the operations by client, the linearizations to step through, and, of a history that
-// is illegal, the first operation that cannot be placed, why, and the smallest
-// part of the history that shows it (see [Explain]; looking for it takes at most 2 s). The
-// info is that of a verbose check.
+// Visualize writes a history as one HTML page, which needs no other file and no network. The page
+// shows the operations by client and lets the reader step through the linearizations. For an
+// illegal history, the page also shows the result of [Explain], which takes up to 2 s. The info is
+// the result of a verbose check.
 //
-// Texts that the model's functions return are shortened where the page would
-// become larger than about 200 bytes for each operation.
+// Visualize shortens long texts of the model's functions so that the page stays below about 200
+// bytes for each operation.
 func Visualize(model Model, info LinearizationInfo, output io.Writer) error {
 	data, err := json.Marshal(newPage(model.withDefaults(), info))
 	if err != nil {
@@ -49,12 +48,12 @@ func Visualize(model Model, info LinearizationInfo, output io.Writer) error {
 func pageFile(name string) string {
 	content, err := pageFiles.ReadFile("visualize/" + name)
 	if err != nil {
-		panic(err) // it is built in
+		panic(err) // the file is embedded
 	}
 	return string(content)
 }
 
-// VisualizePath is [Visualize] to the file at path, which it creates or overwrites.
+// VisualizePath creates or overwrites the file at path with the page of [Visualize].
 func VisualizePath(model Model, info LinearizationInfo, path string) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -67,25 +66,26 @@ func VisualizePath(model Model, info LinearizationInfo, path string) error {
 	return f.Close()
 }
 
-// page is what visualize/data.js reads.
+// page is the data for visualize/data.js.
 type page struct {
-	Base        int64            `json:"base,string"` // times count from here
-	Texts       []string         `json:"texts"`       // texts are given by their places here
+	Base        int64            `json:"base,string"` // the zero of all times
+	Texts       []string         `json:"texts"`       // the texts, referred to by index
 	Parts       []pagePart       `json:"parts"`
 	Annotations []pageAnnotation `json:"annotations"`
 }
 
 type pagePart struct {
 	Result CheckResult `json:"result"`
-	// Ops holds client, call, return (-1: pending), description and metadata (-1: none).
+	// Ops holds the client, call, return (-1 if pending), description and metadata (-1 if none) of
+	// each operation.
 	Ops      [][5]int64    `json:"ops"`
 	Partials []pagePartial `json:"partials"`
 	Initial  int           `json:"initial"` // the initial state
 	Reason   *pageReason   `json:"reason,omitempty"`
 }
 
-// pagePartial is a linearization: the first Same steps are those of the first
-// one, the others follow.
+// pagePartial is a linearization. The first Shared steps are those of the first linearization, and
+// the others follow.
 type pagePartial struct {
 	Shared int   `json:"shared"`
 	Ops    []int `json:"ops"`
@@ -110,7 +110,7 @@ type pageAnnotation struct {
 	Background string `json:"background"`
 }
 
-// pageBuilder collects the texts of a page, each once.
+// pageBuilder stores each text of a page once.
 type pageBuilder struct {
 	page
 	model Model
@@ -142,7 +142,7 @@ func newPage(model Model, info LinearizationInfo) *page {
 	return &b.page
 }
 
-// firstTime is the least time in the history.
+// firstTime returns the earliest time in the history.
 func firstTime(info LinearizationInfo) int64 {
 	var times []int64
 	for _, p := range info.parts {
@@ -159,7 +159,7 @@ func firstTime(info LinearizationInfo) int64 {
 	return slices.Min(times)
 }
 
-// since is a time counted from the base, or the greatest if it is too far from it to be told.
+// since returns the time after the base, or the greatest time if the difference overflows.
 func (b *pageBuilder) since(t int64) int64 {
 	if t-b.Base < 0 {
 		return math.MaxInt64
@@ -167,7 +167,7 @@ func (b *pageBuilder) since(t int64) int64 {
 	return t - b.Base
 }
 
-// text returns a text's place.
+// text returns the index of a text.
 func (b *pageBuilder) text(s string) int {
 	place, ok := b.index[s]
 	if !ok {
@@ -192,7 +192,7 @@ func (b *pageBuilder) part(p *partInfo) pagePart {
 		}
 		part.Ops[i] = [5]int64{int64(o.ClientId), b.since(o.Call), ret, int64(b.text(b.model.describe(o))), metadata}
 	}
-	spare := 2*len(p.ops) + 1000 // steps that further linearizations may add
+	spare := 2*len(p.ops) + 1000 // the steps left for further linearizations
 	for i, partial := range p.partials {
 		if i*len(partial) > maxReplayed {
 			break
@@ -209,7 +209,7 @@ func (b *pageBuilder) part(p *partInfo) pagePart {
 	return part
 }
 
-// partial replays a linearization in order to describe its states.
+// partial replays a linearization to describe its states.
 func (b *pageBuilder) partial(p *partInfo, ids []int, shared int) pagePartial {
 	e := &explainer{model: &b.model, partInfo: p, budget: unlimited()}
 	result := pagePartial{Shared: shared, Ops: ids[shared:], States: []int{}}
@@ -223,17 +223,17 @@ func (b *pageBuilder) partial(p *partInfo, ids []int, shared int) pagePartial {
 	return result
 }
 
-// maxReplayed bounds the steps made to describe the states of linearizations after the first.
+// maxReplayed bounds the steps for the states of linearizations after the first.
 const maxReplayed = 1_000_000
 
 const (
-	textBytes    = 110     // of texts, for each operation
-	minTextBytes = 1 << 20 // of texts, however few the operations
-	shortest     = 24      // to which a text is shortened at most
+	textBytes    = 110     // bytes of text for each operation
+	minTextBytes = 1 << 20 // bytes of text for a small history
+	shortest     = 24      // the shortest length of a shortened text
 )
 
-// shorten cuts pieces out of the middle of the longest texts until they are
-// no longer than limit together, if it can.
+// shorten cuts pieces out of the middle of the longest texts until all texts together fit the
+// limit, if possible.
 func shorten(texts []string, limit int) {
 	longest := 1 << 16
 	for longest > shortest && total(texts, longest) > limit {
