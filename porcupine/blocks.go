@@ -6,19 +6,19 @@ import (
 	"slices"
 )
 
-// blocks decides a part in near-linear time if each read tells which write it saw (Gibbons and
-// Korach, "Testing shared memories", 1997, and for appends the "traceable" lists of Elle, Kingsbury
-// and Alvaro, VLDB 2020).
+// blocks decides a part in near-linear time if each read identifies its write (Gibbons and Korach,
+// "Testing shared memories", 1997, and for appends the "traceable" lists of Elle, Kingsbury and
+// Alvaro, VLDB 2020).
 //
 // A cluster is a write and the reads of its value. In any linearization the operations of a cluster
 // stand together, the write first, and nothing between them changes the value. A swap directly
-// follows the cluster of the expected value. An append directly follows the cluster that a read
-// shows before it. Clusters linked in this way form a block, and a block keeps its order in any
+// follows the cluster of the expected value. An append directly follows the cluster before it in
+// the value of a read. Clusters linked in this way form a block, and a block keeps its order in any
 // linearization.
 //
-// A write or append that no read saw is a block of its own. A block begins with a write, so the
-// state before it does not matter, and the block can stand between any two others. The only
-// exception is the block of the initial value, which comes first.
+// An unread write or append is a block of its own. A block begins with a write, so the state before
+// it does not matter, and the block can stand between any two others. The only exception is the
+// block of the initial value, which comes first.
 //
 // The blocks can judge the part at an earlier moment (end). Operations called later are then
 // absent, and operations that had not returned are pending. The assignment of reads to writes is
@@ -125,17 +125,17 @@ func (b *blocks) judge() blockVerdict {
 	return blocksIllegal
 }
 
-// longestLegal returns the first operation of an illegal part, by return, that cannot be placed,
-// and a linearization of the part right before that return, if one is known. If the check ends
-// early, stuck is only near the first operation.
+// longestLegal returns the stuck operation of an illegal part, and a linearization of the part
+// right before the return of this operation, if one is known. If the check ends early, stuck is
+// only near the first operation.
 func (b *blocks) longestLegal() (stuck int32, order []int32) {
 	bad := len(b.returns) // the part is illegal before this many returns
 	b.budget.completes(func() { order = b.bisect(&bad) })
 	return b.returns[bad-1], order
 }
 
-// bisect lowers bad to the first number of returns before which the part is illegal, and returns a
-// linearization of the part before that.
+// bisect lowers bad to the first number of returns that make the part illegal, and returns a
+// linearization of the part before the last of them.
 func (b *blocks) bisect(bad *int) (order []int32) {
 	good := 0 // the part is legal before this many returns, as far as is known
 	found := blocksLegal
@@ -244,8 +244,8 @@ func (b *blocks) link(id, c int32) {
 	b.clusters[id+1].pred = c
 }
 
-// require marks the clusters that a linearization must contain, which are those of completed writes
-// and of values that a read saw. Unseen pending writes are left out.
+// require marks the clusters of completed writes and of values in reads. Any linearization contains
+// them. Unseen pending writes are left out.
 func (b *blocks) require() bool {
 	for i := range b.clusters {
 		c := &b.clusters[i]
@@ -267,8 +267,8 @@ func (b *blocks) require() bool {
 	return true
 }
 
-// use marks a cluster and the clusters that must stand before it. Those are the expected one of a
-// swap, and the seen one of an append.
+// use marks a cluster and all required predecessors. Those are the expected one of a swap, and the
+// seen one of an append.
 func (b *blocks) use(c int32, seen bool) bool {
 	for c != initialCluster && !b.clusters[c].used {
 		k := &b.clusters[c]
@@ -345,12 +345,13 @@ func (b *blocks) extend(blk *block, c int32) bool {
 
 // place finds a moment for every block.
 //
-// A block with minReturn < maxCall ("forward") has an operation that returned at minReturn and one
-// that was called at maxCall. No other block can take effect between, because an earlier block has
-// no call after minReturn, and a later one has no return before maxCall. So forward blocks must not
-// overlap. In any other block ("backward"), all operations are open from maxCall to minReturn, and
-// the block can take effect at any moment there. Some such moment lies outside all forward blocks
-// unless one of them contains the whole interval, because forward blocks do not touch.
+// A block with minReturn < maxCall ("forward") has an operation with its return at minReturn and
+// another with its call at maxCall. No other block can take effect between, because an earlier
+// block has no call after minReturn, and a later one has no return before maxCall. So forward
+// blocks must not overlap. In any other block ("backward"), all operations are open from maxCall to
+// minReturn, and the block can take effect at any moment there. Some such moment lies outside all
+// forward blocks unless one of them contains the whole interval, because forward blocks do not
+// touch.
 func (b *blocks) place() bool {
 	forward := slices.DeleteFunc(slices.Clone(b.blocks), func(k block) bool { return k.minReturn > k.maxCall })
 	slices.SortFunc(forward, polled(b.budget, func(x, y block) int { return cmp.Compare(x.minReturn, y.minReturn) }))
@@ -379,8 +380,8 @@ func (b *blocks) place() bool {
 }
 
 // order lists the operations block by block. A failed swap belongs to no block and changes nothing.
-// A part that is illegal without its failed swaps is illegal, but reads do not tell whether the
-// failed swaps fit in.
+// A part is illegal if its other operations are. Whether the failed swaps fit in, reads cannot
+// tell.
 func (b *blocks) order() ([]int32, blockVerdict) {
 	for _, id := range b.returns {
 		if b.accesses[id].Kind == AccessDiffer && b.completed(id) {

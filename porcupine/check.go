@@ -348,7 +348,7 @@ func (c *checker) decide(i int, r partResult) {
 	c.finished.Broadcast()
 }
 
-// suspect notes a part that is illegal if a guess at its operations is right.
+// suspect notes that a part would be illegal if a guess at the operations were right.
 func (c *checker) suspect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,7 +1,7 @@
-// Package porcupine checks whether a history of concurrent operations is linearizable. A history is
-// linearizable if every operation can take effect at one moment between its call and its return, so
-// that all answers are those of a single copy of the system, used by one client at a time (Herlihy
-// and Wing, 1990).
+// Package porcupine checks whether a history of concurrent operations is linearizable. In a
+// linearizable history, every operation can take effect at one moment between call and return, and
+// all answers are those of a single copy of the system, used by one client at a time (Herlihy and
+// Wing, 1990).
 //
 // # Use
 //
@@ -14,10 +14,10 @@
 // [Visualize] draws. [CheckOperationsContext] has all options. Its error names the fault of a
 // malformed history, or the cause of an unknown answer.
 //
-// The names and types are those of github.com/anishathalye/porcupine v1.3. A program that uses the
-// original only changes its import path. This package adds pending operations ([Pending], and
-// events without a return), the fields StepPending and Hint of Model, the memory limit, and
-// Explain.
+// The names and types are those of github.com/anishathalye/porcupine v1.3. A program moves from the
+// original to this package by a change of the import path. This package adds pending operations
+// ([Pending], and events without a return), the fields StepPending and Hint of Model, the memory
+// limit, and Explain.
 //
 // # How it decides
 //
@@ -28,27 +28,29 @@
 // The general method is a search that treats the model as a black box (search.go). The search
 // remembers configurations by the operations that are open at a time, so the cost depends on how
 // many operations overlap, and not on how many there are. The search linearizes pure operations
-// such as reads at once and audits the purity afterwards (purity.go). It drops a configuration that
-// another one covers with fewer pending operations (visited.go, levels.go), and tries only one of
-// several equal operations (frames.go). Each file argues that no answer changes.
+// such as reads at once and audits the purity afterwards (purity.go). The search drops a
+// configuration if another one covers it with fewer pending operations (visited.go, levels.go). Of
+// several equal operations, the search tries only one (frames.go). Each file argues that no answer
+// changes.
 //
-// The second method is a scan in near-linear time (blocks.go, tokens.go). It needs reads that tell
-// their writes, and the kind of each operation, from a [Hint] or from a guess (infer.go). Step must
-// confirm an order found by the scan. A violation counts if the model declares the hint, or if
-// steps for all possible cases certify the guess. Otherwise the search must find the violation too.
+// The second method is a scan in near-linear time (blocks.go, tokens.go). The scan needs a history
+// whose reads identify their writes. A [Hint] or a guess (infer.go) tells the kind of each
+// operation. Step must confirm an order found by the scan. A violation counts if the model declares
+// the hint, or if steps for all possible cases certify the guess. Otherwise the search must find
+// the violation too.
 //
 // Where answers have versions, a hint can tell the order of the operations. The search then leaves
 // out all other orders, and a history that contradicts the order is illegal without a search
 // (precedence.go). A hint can also settle pending operations (Resolve) and tell when they expire
-// (expiry.go). Without that, each of n pending writes that nobody saw may stand for any other, and
-// a search may try 2^n sets of them.
+// (expiry.go). Without Resolve, each of n unseen pending writes may stand for any other, and a
+// search may try 2^n sets of them.
 //
 // # What a model without a hint costs
 //
 // A model with only Init and Step, such as the model of a course's harness, is a black box. Any
-// step that was not tried might make the history legal. So an exact checker must step every
-// operation from every state in which the operation may take effect before it calls a history
-// illegal. After n concurrent appends there are as many states as orders, which is n!.
+// untried step might make the history legal. So an exact checker must step every operation from
+// every possible state before calling a history illegal. After n concurrent appends there are n!
+// possible states, one for each order.
 //
 // Legal histories of such a store take no longer than with a hint if the written values differ,
 // because Step confirms a guessed order in one pass. The same holds for illegal histories of
@@ -105,7 +107,6 @@
 //
 // An illegal history of many clients with many pending operations may stay Unknown if neither
 // values nor versions settle it. Each pending operation may have taken effect at any later time,
-// and the search must try everything that they can explain. Examples are some histories of
-// compare-and-swaps over few values, and histories whose versions fit the order of time while a
-// value does not fit its version.
+// and the search must try all combinations. Examples are compare-and-swaps over few values, and
+// versions in the right order with a value that belongs to another version.
 package porcupine

@@ -6,7 +6,7 @@ import (
 )
 
 // expiry knows the stage from which on a pending operation can no longer take effect (see
-// Hint.Expires). From there on, the search forgets whether it used the operation, so that more
+// Hint.Expires). From there on, the search forgets the use of the operation, and more
 // configurations become equal.
 type expiry struct {
 	stageOf  []int32   // operation -> the first stage after the expiry, or never

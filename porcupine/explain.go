@@ -17,11 +17,10 @@ type Explanation struct {
 	// Operation is the first operation, in the order of returns, that cannot be placed. Right
 	// before its return, the history is still legal.
 	Operation int
-	// Core is a small set of operations, in the order of calls, that is illegal on its own. Core
-	// contains Operation, and would be legal without the answer of Operation, so Core is illegal
-	// for the same reason as the whole partition. No operation can be removed from Core, unless the
-	// time of the search (2 s) was up. If no small core was found in time, Core is the whole
-	// partition.
+	// Core is a small set of operations, in the order of calls. Core alone is illegal. Core
+	// contains Operation. Without the answer of Operation, Core would be legal, so Core has the
+	// same fault as the whole partition. No operation can be removed from Core, unless the time of
+	// the search (2 s) was up. If no small core was found in time, Core is the whole partition.
 	Core []int
 	// Possible holds up to 10 states in which Operation can take effect, with another answer, after
 	// other operations of the core.
@@ -197,8 +196,9 @@ func (e *explainer) shrink() []int {
 	return core
 }
 
-// enough returns operations among the others that suffice together with the core, and the property
-// of the result that a smaller core must keep. The property is nil if nothing is known to suffice.
+// enough returns operations among the others. Together with the core, they suffice for an
+// explanation. The second result is the property to keep while the core shrinks. The property is
+// nil if nothing is known to suffice.
 func (e *explainer) enough(core, others []int) (few []int, good func(ids []int) bool) {
 	for n := 0; n < len(others) && !e.budget.stopped(); n = 2*n + 8 {
 		if few := others[len(others)-n:]; e.explains(slices.Concat(core, few)) {
@@ -276,7 +276,7 @@ func (e *explainer) illegal(ids []int) bool {
 //
 // A model with StepPending knows every effect of a pending operation. For a model without
 // StepPending, the later answer is the best guess at the effect, so the pending operation keeps its
-// answer. Without the answer, the check could call operations illegal that are legal with it.
+// answer. Without the answer, the check could call legal operations illegal.
 func (e *explainer) check(ids []int, stuckPending bool) verdict {
 	v := unknown
 	e.budget.completes(func() {

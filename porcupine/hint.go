@@ -1,8 +1,8 @@
 package porcupine
 
 // A Hint is knowledge about a model that Step alone does not reveal. A true hint makes checks
-// faster and changes no answer. Each function is optional. Access suits models whose state is one
-// value, and Order suits models whose answers number the operations.
+// faster and changes no answer. Each function is optional. Access suits a model of one value. Order
+// suits a model with numbered answers, such as versions.
 //
 // With Access, a history whose reads tell their writes is checked in near-linear time. The checker
 // confirms an order found in this way by Step. Before the checker calls a history illegal, it steps
@@ -25,11 +25,11 @@ type Hint struct {
 	// needs Order.
 	Expires func(input any) (place Place, known bool)
 	// Resolve settles pending operations by the answers of completed ones. The result has the same
-	// operations at the same indexes, and the same linearizations. Resolve may give a pending
-	// operation a return and an answer if the operation certainly took effect before that time with
-	// that answer. Resolve may also replace the input of a pending operation if no completed
-	// operation can tell the difference. Of pending operations with equal inputs, the search tries
-	// only one at a time. Resolve must not change its argument.
+	// operations at the same indexes, and the same linearizations. If a pending operation certainly
+	// took effect before some time with some answer, Resolve may set the return to this time and
+	// the output to this answer. Resolve may also replace the input of a pending operation if no
+	// completed operation can tell the difference. Of pending operations with equal inputs, the
+	// search tries only one at a time. Resolve must not change its argument.
 	Resolve func(history []Operation) []Operation
 }
 

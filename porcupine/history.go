@@ -42,7 +42,7 @@ type part struct {
 	calls []int32
 	// returns holds the completed operations in the order of their returns.
 	returns []int32
-	// ofEvents says that the history consisted of events, so that times are the indexes of events.
+	// ofEvents marks a history of events. Times are then the indexes of events.
 	ofEvents bool
 	// answers, if not nil, replaces outputs as the source of guesses at pending operations.
 	answers []any

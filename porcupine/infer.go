@@ -127,7 +127,8 @@ func (f *inferred) classifyAppend(results []any) (Access, bool) {
 	return Access{Kind: AccessAppend, Value: suffix}, true
 }
 
-// findRead finds the value of a read, which is in the output and which Step accepts as the state.
+// findRead finds the value of a read. The value is in the output, and Step accepts the value as the
+// state.
 func (f *inferred) findRead(id int32) bool {
 	a := &f.accesses[id]
 	for _, value := range valuesIn(f.part.ops[id].Output) {
@@ -180,15 +181,15 @@ func fieldValue(v reflect.Value) (any, bool) {
 // maxCertifySteps bounds the steps of a certificate.
 const maxCertifySteps = 4 << 20
 
-// certified proves that reads and writes do what was inferred in every state that matters, so that
-// a violation found with the guess counts.
+// certified proves the guess at reads and writes in every relevant state. A violation found with a
+// certified guess counts.
 //
 // In every linearization, operation o takes effect in the state that the last write before it made,
 // or in the initial state. By induction along the linearization, this state is the inferred value.
 // A write w cannot be the last before o if another write was called after the return of w and
-// returned before the call of o. If Step does what was inferred for every o and every remaining w,
-// and in the initial state for every o that no write must precede, then Step does so in every state
-// that a linearization reaches.
+// returned before the call of o. Suppose that Step agrees with the guess for every o and every
+// remaining w, and in the initial state for every o without a necessary earlier write. Then Step
+// agrees in every reachable state.
 func (f *inferred) certified() bool {
 	if f.appends || len(f.part.returns) < len(f.part.ops) {
 		return false // appends reach too many states, and effects of pending operations are guesses
@@ -241,7 +242,7 @@ func (f *inferred) lastWriteCalls(writes []int32) []int32 {
 	return last
 }
 
-// conforms says whether an operation does what was inferred in a state.
+// conforms says whether Step agrees with the guess in a state.
 func (f *inferred) conforms(id int32, state any) bool {
 	ok, next := f.step(state, id)
 	possible, after := f.accesses[id].applies(state)

@@ -1,6 +1,6 @@
 package porcupine
 
-// A LinearizationInfo holds the result of a verbose check, which is the history and its
+// A LinearizationInfo holds the result of a verbose check. This is the history with the
 // linearizations, part by part. [Visualize] draws the info and [Explain] puts the info into words.
 type LinearizationInfo struct {
 	parts       []partInfo

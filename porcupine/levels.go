@@ -5,12 +5,11 @@ import (
 	"slices"
 )
 
-// levels makes a search go level by level. The first level holds the configurations that used no
-// pending operation, the second those that used one, and so on. When the search reaches a
-// configuration, all configurations that could cover it have been visited, so no visit is wasted.
-// On an illegal history with many pending operations, this saves most of the work of a search in
-// depth. On a legal history, a search in depth may be lucky. A part with pending operations
-// therefore gets both searches in turn.
+// levels makes a search go level by level. The first level holds the configurations without pending
+// operations, the second those with one, and so on. When the search reaches a configuration, all
+// possible covers have been visited, so no visit is wasted. On an illegal history with many pending
+// operations, this saves most of the work of a search in depth. On a legal history, a search in
+// depth may be lucky. A part with pending operations therefore gets both searches in turn.
 type levels struct {
 	level    int // the number of pending operations that may be used now
 	now      []deferred

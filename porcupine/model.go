@@ -233,7 +233,7 @@ func holdsInterface(t reflect.Type) bool {
 //
 // Deciding linearizability is NP-hard, so a check may take long. Without a timeout, the answer is
 // Ok or Illegal unless the check meets its memory limit (see [SetMemoryLimit]). Unknown means only
-// that the check found no violation before it ended.
+// that the check ended without a violation.
 type CheckResult string
 
 // The answers of a check.

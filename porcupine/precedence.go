@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// precedence excludes orders that Step would refuse (see Hint.Order), and detects that none is
-// left.
+// precedence excludes the orders refused by Step (see Hint.Order), and detects histories without
+// any other order.
 type precedence struct {
 	// before holds the operations that each operation must wait for. These are the overlapping ones
 	// at the next lower place of the sequence. They wait for lower places in turn, and for

@@ -13,9 +13,9 @@ import "math/bits"
 //
 // An operation that did not change one state may change another. A put of the current value changes
 // nothing, and may be needed again later. Purity is therefore an assumption until the operation is
-// seen to change a state. When a search that relied on the assumption finds nothing, an audit steps
-// each such operation from every state within its reach (see audit). If the operation changes one
-// of them, the operation is impure, and the search starts again.
+// seen to change a state. When a search relied on the assumption and finds nothing, an audit steps
+// each such operation from every state within reach (see audit). If the operation changes one of
+// them, the operation is impure, and the search starts again.
 type purity struct {
 	impure []bool
 	probed []bool
@@ -149,12 +149,12 @@ func (u *purity) refuted() bool {
 	return again
 }
 
-// audit steps every operation that was linearized at once from every state visited within its
-// reach, and reports whether a state changed.
+// audit steps every operation linearized at once from every visited state within reach, and reports
+// whether a state changed.
 //
-// The audit is sufficient. Suppose that the search misses a completion from a visited configuration
-// C, because it linearized o there at once, and that the completion linearizes o in a state t,
-// which o changes. From C with o linearized, the search follows the operations of the completion
+// The audit is sufficient. Suppose that the search visits a configuration C, linearizes o there at
+// once, and therefore misses a completion from C. In the completion, o takes effect in a state t,
+// and changes t. From C with o linearized, the search follows the operations of the completion
 // before o, up to t. Each step is made, or is dropped for a configuration with an equal state, or
 // comes after another pure operation, for which the same argument holds with fewer steps left. So
 // the search visits t by a step at a stage within the reach of o. (The next stage may be much

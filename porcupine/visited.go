@@ -58,7 +58,7 @@ func (v *visitedSet) find(word uint64, done, used []uint64) (place uint64, found
 	return place, false
 }
 
-// insert adds a configuration unless the set covers it, and reports whether it did.
+// insert adds the configuration and reports true, unless the set covers the configuration.
 func (v *visitedSet) insert(stage int32, done, used []uint64, state stateID) bool {
 	word := uint64(stage)<<32 | uint64(uint32(state))
 	place, found := v.find(word, done, used)
