@@ -13,7 +13,7 @@ var shardMutants = []mutant{
 	{
 		name: "quotas-by-gid", file: "shardctrler/balance.go", pkg: "./shardctrler",
 		old:  "slices.SortStableFunc(byOwned, func(a, b int) int { return owned(b) - owned(a) })",
-		new:  "_ = have",
+		new:  "_ = owned",
 		test: "TestMinimalMoves4A|TestBalanceMovesTheFewest4A",
 		why:  "the larger quotas go to the lowest gids, and shards move for it",
 	},
@@ -152,7 +152,7 @@ var shardMutants = []mutant{
 	},
 	{
 		name: "locks-stay", file: "shardkv/data.go", pkg: "./shardkv",
-		old:  "\td.txns = img.Txns.load()\n",
+		old:  "\td.txns = b.Txns.load()\n",
 		new:  "",
 		test: "TestLocksMoveWithShards4B",
 		why:  "a shard moves without the transactions that it has a part in",

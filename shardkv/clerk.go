@@ -24,7 +24,7 @@ type Clerk struct {
 	sessions [shardctrler.NShards]*clerk.Session
 }
 
-// shared is the part of a clerk that its forks share.
+// shared is the common part of a clerk and its forks.
 type shared struct {
 	ctrl     *shardctrler.Clerk
 	groups   *directory
@@ -47,12 +47,12 @@ func MakeClerk(ctrlers []*labrpc.ClientEnd, make_end func(string) *labrpc.Client
 	})
 }
 
-// Fork returns a clerk with sessions of its own, so that both clerks can write to
-// a shard at the same time. They share the knowledge of the store and bounds on
-// memory. Commands of more than 64 KiB are sent up to a total of 8 MiB at a time by a
-// clerk and all its forks, and likewise values of more than 64 KiB are fetched by
-// transactions. Up to 32 further ones wait. Beyond that, and if ctx ends while a
-// command waits, the error is rsm.ErrBusy and the command was not sent.
+// Fork returns a clerk with sessions of its own. A clerk and its forks can write to a
+// shard at the same time. They share their knowledge of the store and two bounds on
+// memory. Together they send large commands up to a total of 8 MiB at a time, and
+// fetch large values for transactions up to another 8 MiB. Large means more than
+// 64 KiB. Up to 32 further commands wait. A command beyond these is not sent and fails
+// with rsm.ErrBusy, and so does a waiting command whose ctx ends.
 func (ck *Clerk) Fork() *Clerk { return newClerk(ck.shared) }
 
 func newClerk(s *shared) *Clerk {
@@ -154,8 +154,8 @@ func (ck *Clerk) Scan(ctx context.Context, start, end string, limit int) (kv.Res
 	return merge(parts[:], limit), nil
 }
 
-// merge joins the scans of all shards. If a scan stopped at a limit, keys beyond its
-// last key are left out, since that shard may have more keys in between.
+// merge joins the scans of all shards. If a scan stopped at a limit, its shard may have
+// more keys after the last one returned, so merge drops all larger keys.
 func merge(parts []kv.Result, limit int) kv.Result {
 	var all kv.Result
 	bound, bounded := "", false
@@ -206,8 +206,8 @@ func (ck *Clerk) Close(ctx context.Context) error {
 // largeBytes is the size from which on commands and values count as large.
 const largeBytes = 64 << 10
 
-// largeLimits bound the large commands that are sent at a time, and separately the
-// large values that are fetched.
+// largeLimits bound the large commands in progress, and separately the fetches of
+// large values.
 var largeLimits = admission.Limits{Bytes: 8 << 20, Requests: 8, Waiting: 32}
 
 // admit calls do when a gate has room for bytes. Small sizes need no room.

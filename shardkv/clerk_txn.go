@@ -56,8 +56,8 @@ func (ck *Clerk) Read(ctx context.Context, keys ...string) ([]kv.Result, error) 
 	return result.Results, err
 }
 
-// fillIn adds the values that a transaction read to the results of its outcome.
-// values are those that came with the outcome, or nil.
+// fillIn adds the values to the results of an outcome. values came with the outcome
+// or are nil.
 func (ck *Clerk) fillIn(ctx context.Context, t *Txn, o *Outcome, values *Values) error {
 	ops := t.branch(o.Succeeded)
 	if len(o.Results) != len(ops) {
@@ -94,7 +94,7 @@ func (ck *Clerk) fillIn(ctx context.Context, t *Txn, o *Outcome, values *Values)
 	return nil
 }
 
-// fetchAll fetches the values that operations read from all shards that have some.
+// fetchAll fetches the values from all shards in which operations read.
 func (ck *Clerk) fetchAll(ctx context.Context, ops []kv.Op, o *Outcome, fetched *[shardctrler.NShards]*Values) error {
 	var reads [shardctrler.NShards]bool
 	for _, op := range ops {

@@ -129,8 +129,8 @@ func key2shard(key string) int {
 // ShardOf returns the shard of a key.
 func ShardOf(key string) int { return key2shard(key) }
 
-// wellFormed reports whether the command has the fields of its kind, and whether
-// its keys belong to its shard.
+// wellFormed reports whether the command has the fields of its kind and only keys of
+// its shard.
 func (c *Command) wellFormed() bool {
 	if !isShard(c.Shard) {
 		return false

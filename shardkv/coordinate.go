@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// lockTimeout bounds how long a transaction may take to lock its keys. A
-// transaction that has not locked all keys by then is aborted, which releases its
-// locks. The usual cause is a group that is down, directly or behind another
+// lockTimeout bounds how long a transaction may take to lock its keys. After the
+// timeout the transaction is aborted and releases its locks. The usual cause is a group that is down, directly or behind another
 // transaction.
 const lockTimeout = 2 * time.Second
 

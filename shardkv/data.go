@@ -46,7 +46,7 @@ func newData(s settings) *data {
 // decides the answer. Otherwise fresh is true.
 func (d *data) precheck(client, seq uint64, c *Command) (result Result, fresh bool, err error) {
 	if client != 0 {
-		// A command that only reads is executed again, so that sessions hold no values.
+		// Sessions hold no values, so a read-only command is executed again.
 		result, done, err := d.sessions.Lookup(client, seq)
 		if done && !c.readOnly() || err != nil {
 			return result, false, err
@@ -183,8 +183,8 @@ func (d *data) prepare(p *Phase) Result {
 	return Result{Vote: d.vote(p.Part)}
 }
 
-// vote returns the participant's vote on a transaction that holds its locks. The
-// locks keep the vote from changing.
+// vote returns the participant's vote on a transaction. The transaction holds its
+// locks, so the vote does not change.
 func (d *data) vote(part *Txn) *Vote {
 	v := &Vote{Holds: part.holds(d.store)}
 	v.Then, v.ThenBytes = d.previewLocked(part.Then)
@@ -267,12 +267,12 @@ func (d *data) decide(p *Phase) {
 	}
 }
 
-// dataImage is the encoding of a shard's contents.
-type dataImage struct {
+// dataBody is the encoding of a shard's contents.
+type dataBody struct {
 	Format   uint8
 	Store    pieces
 	Sessions []rsm.Session[Result]
-	Txns     ledgerImage
+	Txns     ledgerBody
 	Kept     []keptEntry // since format 2
 }
 
@@ -287,14 +287,14 @@ const (
 // capture returns a function that encodes the present contents. capture takes
 // constant time, apart from transactions in progress and kept values.
 func (d *data) capture() func() ([]byte, error) {
-	write, sessions, txns := d.store.Snapshot(), d.sessions.Copy(), d.txns.image()
+	write, sessions, txns := d.store.Snapshot(), d.sessions.Copy(), d.txns.body()
 	kept := append([]keptEntry(nil), d.kept.order...)
 	return func() (encoded []byte, err error) {
 		var store bytes.Buffer
 		if err := write(&store); err != nil {
 			return nil, err
 		}
-		return msgpack.Encode(&dataImage{
+		return msgpack.Encode(&dataBody{
 			Format: dataFormat, Store: cut(store.Bytes()), Sessions: sessions.Records(), Txns: txns, Kept: kept,
 		})
 	}
@@ -302,10 +302,10 @@ func (d *data) capture() func() ([]byte, error) {
 
 // decodeData decodes the output of capture, or of an earlier version.
 func decodeData(encoded []byte, s settings) (*data, error) {
-	var img dataImage
-	rest, err := msgpack.DecodeVersion(encoded, dataFormat, &img)
+	var b dataBody
+	rest, err := msgpack.DecodeVersion(encoded, dataFormat, &b)
 	if other := (*msgpack.VersionError)(nil); errors.As(err, &other) && other.Found == dataFormatUnbounded {
-		rest, err = msgpack.DecodeVersion(encoded, dataFormatUnbounded, &img)
+		rest, err = msgpack.DecodeVersion(encoded, dataFormatUnbounded, &b)
 	}
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%d bytes follow the shard", len(rest))
@@ -314,16 +314,16 @@ func decodeData(encoded []byte, s settings) (*data, error) {
 		return nil, err
 	}
 	d := newData(s)
-	if err := d.store.Restore(img.Store.join()); err != nil {
+	if err := d.store.Restore(b.Store.join()); err != nil {
 		return nil, err
 	}
-	for i := range img.Sessions {
-		if o := img.Sessions[i].Result.Txn; o != nil {
+	for i := range b.Sessions {
+		if o := b.Sessions[i].Result.Txn; o != nil {
 			o.strip()
 		}
 	}
-	d.sessions.Merge(img.Sessions)
-	d.txns = img.Txns.load()
-	d.kept = newKeptValues(img.Kept)
+	d.sessions.Merge(b.Sessions)
+	d.txns = b.Txns.load()
+	d.kept = newKeptValues(b.Kept)
 	return d, nil
 }

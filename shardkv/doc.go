@@ -1,12 +1,12 @@
 // Package shardkv is a key/value store whose keys are spread over several Raft
-// groups: a [ShardKV] beside each Raft server of each group, and a [Clerk] through
-// which a client uses them as if they were one. Which group owns which shard the
-// configuration service says (package shardctrler); when that changes, the
-// shards move, and the store goes on serving.
+// groups. A [ShardKV] runs beside each Raft server of each group. A [Clerk] is a client
+// of the whole store. The configuration service (package shardctrler) assigns each
+// shard to a group. When the assignment changes, the shards move and the store
+// goes on serving.
 //
-// What can be done with a key is package kv's, as in kvraft: get, put, append,
-// delete, writes that are conditional on a version, and scans. Besides there are
-// transactions over keys in any shards ([Txn]).
+// The operations on a key are those of package kv: get, put, append, delete, writes
+// that are conditional on a version, and scans. Transactions combine operations on
+// keys in any shards ([Txn]).
 //
 //	ck := shardkv.MakeClerk(ctrlers, makeEnd)
 //	ck.Put("a", "1")
@@ -15,71 +15,70 @@
 //		Then: []kv.Op{kv.Put("a", "2"), kv.Put("b", "2")},
 //	})
 //
-// Single operations are linearizable, and a write takes effect once, however
-// often its clerk has to send it and wherever its shard is by then.
-// Transactions and single operations together are strictly serializable.
+// Single operations are linearizable. A write takes effect once, however often its
+// clerk sends the write and wherever the shard moves. Transactions and single
+// operations together are strictly serializable.
 //
-// # How a shard moves
+// # Moving shards
 //
-// A shard is a state machine of its own: its keys, its clients' sessions, and the
-// transactions that it has a part in ([shardctrler.NShards] of them). A group
-// replicates those that it owns.
+// A shard is a state machine of its own. The state consists of keys, client sessions,
+// and the shard's part in transactions. There are [shardctrler.NShards] shards. A group replicates the shards that the group owns.
 //
-//	configuration n   the old owner                  the new owner
+//	configuration n   the old owner                   the new owner
 //	       |
-//	       |---------> takes n: serves it no more
-//	       |---------------------------------------> takes n: waits for it
-//	                   leader: Install(pieces) ---> commits it, serves it
-//	                   deletes it     <------------- has it
+//	       |---------> reaches n, stops serving
+//	       |----------------------------------------> reaches n, waits for the shard
+//	                   leader: Install(pieces) -----> commits the pieces, serves
+//	                   deletes the shard <----------- acknowledges
 //
-// Each group takes the configurations one after the other, through its log, but
-// does not wait for a configuration's shards before it takes the next. It notes
-// in which spans of configurations it owns a shard; the data, whenever it comes,
-// belongs to the first such span, and goes on to the next owner if that span is
-// over. So a group that is dead holds up the shards that have to come from it
-// and nothing else. The data is handed over by the old owner's leader until the
-// new owner has committed it, and again by the next leader, should it be in
-// doubt: who has it already, or has passed it on, says so. Only then it is deleted.
+// Each group advances through the configurations in order, through its log. A group
+// does not wait for the shards of a configuration before the group advances to the
+// next one. The group records its spans of ownership of each shard. The data may come later and belongs to the first such span. If that span
+// is over, the data goes on to the next owner. So a dead group delays the shards
+// that have to come from the group, and no other shards. The leader of the old owner
+// hands the data over until the new owner has committed the data. If the leader
+// changes, the next leader repeats the hand-over. A new owner that has the data, or
+// has passed the data on, acknowledges again. Only then the old owner deletes its
+// copy.
 //
-// Shards that a change does not touch are served all the time, and each that has
-// arrived at once. Whether a group may serve a shard follows from its own log
-// alone, never from what a clerk believes.
+// Shards outside of a change are served all the time, and an arriving shard is served
+// as soon as all its data is there. A group decides from its own log alone whether
+// the group may serve a shard, never from a clerk's view.
 //
-// A shard goes in pieces of 256 KiB, each of which is an entry in the new owner's
-// log and a part of its state: a large shard does not keep others waiting, and
-// whoever crashes, the move goes on where it was. The last piece has the shard
-// decoded as a whole, for which the new owner stops for a moment. So there is no
-// limit to a shard, but one of much more than 64 MB is felt
-// (BenchmarkServiceBesideALargeMove).
+// A shard moves in pieces of 256 KiB. Each piece is an entry in the new owner's log
+// and part of its state. So a large shard does not block others, and a move
+// continues after a crash of any server. After the last piece the new owner decodes
+// the whole shard and serves nothing for that moment. So shards have no size limit,
+// but a move of much more than 64 MB is noticeable (BenchmarkServiceBesideALargeMove).
 //
-// A group hears of a change within about 100 ms, and what can move has moved within a
-// second, on a network that loses a request or reply in ten too; unless a group or
-// the configuration service has to elect a leader just then.
+// A group notices a change within about 100 ms, and all movable shards have moved
+// within a second. Both hold on a network that loses one request or reply in ten. An
+// election at that moment takes longer.
 //
-// If no group is left, those that owned shards keep them, and hand them over when
-// there is a group again.
+// If no group is left, the last owners keep their shards, and hand them over when a
+// group joins.
 //
 // # Transactions
 //
-// A transaction over several shards is a two-phase commit between the shards, see
-// ledger.go; one that stays within a shard is a single log entry. The first of
-// its shards coordinates, and its decision is an entry in the log of the group
-// that owns that shard. Whatever is noted of a transaction, locks included, is a
-// part of a shard and moves with it. The leader of the group that owns the
-// coordinator takes a transaction to its end; if it crashes, the next one does, or
-// the next owner's.
+// A transaction over several shards is a two-phase commit between the shards (see
+// ledger.go). A transaction within one shard is a single log entry. The first shard
+// coordinates. The commit point is an entry in the log of that shard's group. The records of a transaction and its locks are part of the shards and move
+// with them. The leader of the coordinator's group drives the transaction to its
+// end. After a crash the next leader, or the leader of the next owner, continues.
 //
-// Locks are taken shard by shard in the order of the shards, so there is no
-// deadlock. A transaction that does not get all its locks within 2 s, since a
-// group that it needs is not there, is given up by a decision like any other,
-// and its clerk tries again. Operations on keys that are locked wait; all others
-// go on. The crash of any server blocks nothing. But two-phase commit needs its
-// coordinator: while the whole group of a coordinator is away, the keys that its
-// transactions had locked in other groups stay locked.
+// A transaction locks its shards in ascending order, so there are no deadlocks. A
+// transaction without all its locks after 2 s is aborted, and the clerk tries again. The usual cause is a group that is down. Operations on locked
+// keys wait, and all others go on. The crash of a single server blocks nothing. But
+// two-phase commit depends on the coordinator. While the whole group of a
+// coordinator is down, the locks of its transactions in other groups stay.
 //
-// # Differences from the paper's and the lab's design
+// Transactions are bounded in bytes ([MaxTxnBytes], [MaxTxnResultBytes]). The values
+// that a transaction reads go from the participants to the client and enter neither a
+// log nor a client session.
 //
-// The lab lets groups pull shards; here the old owner pushes, which takes one
-// exchange less and lets the old owner alone judge when to delete. A clerk has a
-// session with each shard that it writes to, since sessions move with shards.
+// # Differences from the lab's design
+//
+// In the lab's design groups pull shards. Here the old owner pushes, which saves a
+// message exchange, and the old owner alone decides when to delete. A clerk has a
+// separate session with each shard, since sessions move with the shards.
 package shardkv

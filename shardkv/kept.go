@@ -3,12 +3,11 @@ package shardkv
 import "raftlab/kv"
 
 // The values that a transaction reads go from the participants straight to the
-// client. Neither a log entry nor a client session holds them. A client whose
-// answer was lost asks again, so each participant keeps the values of its
-// newest transactions, up to a bound in bytes.
+// client. Neither a log entry nor a client session holds values. After a lost answer
+// the client asks again. So each participant keeps the values of the newest
+// transactions, up to a bound in bytes.
 
-// Values are the values that operations read, encoded so that values which occur
-// several times are sent once.
+// Values are the values that operations read. Each distinct value is sent once.
 type Values struct {
 	Distinct []string
 	Of       []int // for each operation, 1 + the index of its value in Distinct; 0 if the value is ""
@@ -56,7 +55,7 @@ func (v *Values) size() int {
 const valuesOverhead = 128
 
 // maxKeptBytes bounds the values of each keptValues. The newest values are kept
-// whatever their size, which MaxTxnResultBytes bounds.
+// whatever their size. MaxTxnResultBytes bounds that size.
 const maxKeptBytes = 4 << 20
 
 // keptValues maps transactions to the values that they read. The oldest values

@@ -27,7 +27,7 @@ const (
 // server leads.
 func (s *ShardKV) lead(ctx context.Context) {
 	for ctx.Err() == nil {
-		term, isLeader := s.raft.GetState()
+		term, isLeader := s.node.GetState()
 		if !isLeader {
 			s.awaitRole(ctx, func(_ int, isLeader bool) bool { return isLeader })
 			continue
@@ -45,7 +45,7 @@ func (s *ShardKV) lead(ctx context.Context) {
 // awaitRole waits until wanted returns true for Raft's term and leadership, or ctx
 // ends.
 func (s *ShardKV) awaitRole(ctx context.Context, wanted func(term int, isLeader bool) bool) {
-	notifier, notifies := s.raft.(rsm.Notifier)
+	notifier, notifies := s.node.(rsm.Notifier)
 	var look <-chan time.Time
 	if !notifies {
 		ticker := time.NewTicker(lookInterval)
@@ -57,7 +57,7 @@ func (s *ShardKV) awaitRole(ctx context.Context, wanted func(term int, isLeader 
 		if notifies {
 			changed = notifier.Changed()
 		}
-		if wanted(s.raft.GetState()) {
+		if wanted(s.node.GetState()) {
 			return
 		}
 		select {

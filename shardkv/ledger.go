@@ -29,8 +29,8 @@ import (
 // A participant has them while the locks are held, and keeps them afterwards for
 // a while (kept.go).
 //
-// The leader of the group that owns the coordinator drives each recorded
-// transaction through the steps that remain. Every step may be repeated and takes
+// The leader of the coordinator's group drives each recorded transaction through the
+// remaining steps. Every step may be repeated and takes
 // effect once. A participant remembers a finished transaction for as long as
 // the coordinator may repeat a step.
 type ledger struct {
@@ -220,8 +220,8 @@ func (l *ledger) observe(p *Phase) (over bool) {
 	return p.ID.Number < *oldest || l.finished[p.ID]
 }
 
-// ledgerImage is the encoding of a ledger. Equal ledgers have equal images.
-type ledgerImage struct {
+// ledgerBody is the encoding of a ledger. Equal ledgers have equal encodings.
+type ledgerBody struct {
 	Next     uint64
 	Records  []record
 	Prepared []*prepared
@@ -229,36 +229,36 @@ type ledgerImage struct {
 	Oldest   [shardctrler.NShards]uint64
 }
 
-// image returns the ledger's present contents. Later changes to the ledger leave
-// the image unchanged.
-func (l *ledger) image() ledgerImage {
-	img := ledgerImage{Next: l.Next, Oldest: l.Oldest}
+// body returns the ledger's present contents. Later changes to the ledger leave
+// the body unchanged.
+func (l *ledger) body() ledgerBody {
+	b := ledgerBody{Next: l.Next, Oldest: l.Oldest}
 	for _, n := range slices.Sorted(maps.Keys(l.records)) {
-		img.Records = append(img.Records, l.records[n])
+		b.Records = append(b.Records, l.records[n])
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(l.prepared), compareIDs) {
-		img.Prepared = append(img.Prepared, l.prepared[id])
+		b.Prepared = append(b.Prepared, l.prepared[id])
 	}
-	img.Finished = slices.SortedFunc(maps.Keys(l.finished), compareIDs)
-	return img
+	b.Finished = slices.SortedFunc(maps.Keys(l.finished), compareIDs)
+	return b
 }
 
 func compareIDs(a, b TxnID) int {
 	return cmp.Or(cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Number, b.Number))
 }
 
-// load returns the ledger of an image.
-func (img *ledgerImage) load() *ledger {
+// load returns the ledger of a body.
+func (b *ledgerBody) load() *ledger {
 	l := newLedger()
-	l.Next, l.Oldest = img.Next, img.Oldest
-	for _, r := range img.Records {
+	l.Next, l.Oldest = b.Next, b.Oldest
+	for _, r := range b.Records {
 		r.Outcome.strip()
 		l.add(r)
 	}
-	for _, p := range img.Prepared {
+	for _, p := range b.Prepared {
 		l.lock(p)
 	}
-	for _, id := range img.Finished {
+	for _, id := range b.Finished {
 		l.finished[id] = true
 	}
 	return l

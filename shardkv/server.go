@@ -69,7 +69,7 @@ func (o *Options) setDefaults() error {
 // ShardKV is one server of a group. Any goroutine may call the methods.
 type ShardKV struct {
 	rf      *raft.Raft // for the lab's harness, which adds rf to its network; may be nil
-	raft    rsm.Raft
+	node    rsm.Raft
 	gid     int
 	log     *slog.Logger
 	replica *rsm.Replica[Command, Result]
@@ -138,11 +138,11 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 		return nil, fmt.Errorf("shardkv: %w", err)
 	}
 	applyCh := make(chan raft.ApplyMsg)
-	if server.raft, err = start(applyCh); err != nil {
+	if server.node, err = start(applyCh); err != nil {
 		return nil, fmt.Errorf("shardkv: starting Raft: %w", err)
 	}
-	server.rf, _ = server.raft.(*raft.Raft)
-	server.replica.Run(server.raft, applyCh)
+	server.rf, _ = server.node.(*raft.Raft)
+	server.replica.Run(server.node, applyCh)
 	ctx, cancel := context.WithCancel(context.Background())
 	server.stop, server.stopped = cancel, ctx.Done()
 	server.running.Go(func() { server.lead(ctx) })
@@ -168,8 +168,8 @@ func (s *ShardKV) EndSession(ctx context.Context, client uint64) error {
 	return s.replica.EndSession(ctx, client)
 }
 
-// holdTime bounds how long a server holds a request whose answer is likely to
-// change soon, and holdLarge a large request, which is costly to send again.
+// holdTime bounds how long a server holds a request if the answer is likely to change
+// soon. holdLarge is the bound for large requests, as sending them again is costly.
 const (
 	holdTime  = 80 * time.Millisecond
 	holdLarge = 800 * time.Millisecond
@@ -195,7 +195,7 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 	defer timer.Stop()
 	for {
 		changed := s.state.watch()
-		if _, isLeader := s.raft.GetState(); !isLeader {
+		if _, isLeader := s.node.GetState(); !isLeader {
 			return Result{}, rsm.ErrNotLeader
 		}
 		result, other, err := s.try(ctx, client, seq, c)

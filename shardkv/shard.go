@@ -5,7 +5,7 @@ import "raftlab/shardctrler"
 // shard is the state of one shard at a group.
 //
 // The data of a shard passes from owner to owner. Each configuration that changes
-// the owner begins a new tenure. A group records its own tenures as it advances
+// the owner begins a new tenure. A group records its own tenures while advancing
 // through the configurations. The data may arrive later and belongs to the first
 // tenure. When that tenure is over, the data goes on to the group that follows. So
 // a group advances through configurations without waiting for data, and late data
@@ -80,7 +80,7 @@ func (s *shard) awaits(num, have int) (Code, bool) {
 	return Served, s.data == nil
 }
 
-// outgoing returns the tenure that is over and whose data has to move on.
+// outgoing returns the tenure whose data has to move on to the next owner.
 func (s *shard) outgoing() (tenure, bool) {
 	if s.data == nil || s.Tenures[0].Next == 0 {
 		return tenure{}, false

@@ -125,8 +125,8 @@ func (st *state) install(s *shard, num int, p *Piece) Code {
 	return Served
 }
 
-// watch returns a channel that is closed at the next change. A caller that calls
-// watch before it looks at the state misses no change.
+// watch returns a channel that is closed at the next change. To miss no change, call
+// watch before reading the state.
 func (st *state) watch() <-chan struct{} {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -222,38 +222,39 @@ func (st *state) outgoing(m task) (encode func() ([]byte, error), gid int, serve
 	return s.data.capture(), t.Next, servers, true
 }
 
-// image is the encoding of the state in a snapshot.
-type image struct {
+// body is the encoding of a group's state, the body of a snapshot. Package rsm writes
+// the header.
+type body struct {
 	Format uint8
 	Config shardctrler.Config
-	Shards []shardImage
+	Shards []shardBody
 }
 
-type shardImage struct {
+type shardBody struct {
 	Shard    shard
 	Here     bool
 	Data     pieces
 	Incoming *incoming
 }
 
-// imageFormat is the version of the encoding.
-const imageFormat = 1
+// bodyFormat is the version of the encoding.
+const bodyFormat = 1
 
 // Snapshot returns a function that writes the present state.
 func (st *state) Snapshot() func(io.Writer) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	img := image{Format: imageFormat, Config: st.config, Shards: make([]shardImage, len(st.shards))}
+	b := body{Format: bodyFormat, Config: st.config, Shards: make([]shardBody, len(st.shards))}
 	encoders := make([]func() ([]byte, error), len(st.shards))
 	for i := range st.shards {
 		s := &st.shards[i]
-		img.Shards[i] = shardImage{
+		b.Shards[i] = shardBody{
 			Shard: shard{Assigned: s.Assigned, Passed: s.Passed, Tenures: append([]tenure(nil), s.Tenures...)},
 			Here:  s.data != nil,
 		}
 		if s.incoming != nil {
 			present := *s.incoming // later pieces are appended behind the present end
-			img.Shards[i].Incoming = &present
+			b.Shards[i].Incoming = &present
 		}
 		if s.data != nil {
 			encoders[i] = s.data.capture()
@@ -268,9 +269,9 @@ func (st *state) Snapshot() func(io.Writer) error {
 			if err != nil {
 				return err
 			}
-			img.Shards[i].Data = cut(encoded)
+			b.Shards[i].Data = cut(encoded)
 		}
-		return msgpack.Write(w, &img)
+		return msgpack.Write(w, &b)
 	}
 }
 
@@ -291,18 +292,18 @@ func (st *state) Restore(snapshot []byte) error {
 }
 
 func (st *state) decode(snapshot []byte) error {
-	var img image
-	rest, err := msgpack.DecodeVersion(snapshot, imageFormat, &img)
+	var b body
+	rest, err := msgpack.DecodeVersion(snapshot, bodyFormat, &b)
 	switch {
 	case err != nil:
 		return err
-	case len(img.Shards) != len(st.shards):
-		return fmt.Errorf("%d shards; this program has %d", len(img.Shards), len(st.shards))
+	case len(b.Shards) != len(st.shards):
+		return fmt.Errorf("%d shards; this program has %d", len(b.Shards), len(st.shards))
 	case len(rest) > 0:
 		return fmt.Errorf("%d bytes follow the state", len(rest))
 	}
-	st.config = img.Config
-	for i, s := range img.Shards {
+	st.config = b.Config
+	for i, s := range b.Shards {
 		st.shards[i] = s.Shard
 		st.shards[i].incoming = s.Incoming
 		if !s.Here {

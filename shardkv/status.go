@@ -30,7 +30,7 @@ const (
 
 // Status returns the present status of the server.
 func (s *ShardKV) Status() Status {
-	term, isLeader := s.raft.GetState()
+	term, isLeader := s.node.GetState()
 	status := Status{Term: term, IsLeader: isLeader, Applied: s.replica.Applied(), Err: s.replica.Err()}
 	s.state.describe(&status)
 	return status

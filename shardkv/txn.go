@@ -180,7 +180,7 @@ func (t *Txn) branch(succeeded bool) []kv.Op {
 	return t.Else
 }
 
-// keys returns the keys that a transaction may write and the keys that it only reads.
+// keys returns the read-only keys of a transaction and the keys of its writes.
 func (t *Txn) keys() (reads, writes []string) {
 	for _, op := range slices.Concat(t.Then, t.Else) {
 		if !op.ReadOnly() {
