@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/raft/core"
 	"raftlab/raft/memnet"
 	"raftlab/raft/memstore"
@@ -44,14 +46,8 @@ func benchGroup(b *testing.B, config node.Config) *node.Node {
 			Storage:   direct{memstore.New(node.Identity{Cluster: "bench", Host: id})},
 			Transport: network.Join(id),
 		}, config)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() {
-			if err := n.Close(); err != nil {
-				b.Error(err)
-			}
-		})
+		require.NoError(b, err)
+		b.Cleanup(func() { require.NoError(b, n.Close()) })
 		nodes = append(nodes, n)
 	}
 	for {
