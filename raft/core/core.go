@@ -162,6 +162,18 @@ func (c *Core) check(m Message) error {
 		return c.checkLeader(m.From, b.Term, b.LeaderID)
 	case *Quiesce:
 		return c.checkLeader(m.From, b.Term, b.LeaderID)
+	case *RequestVoteReply:
+		return checkIndex(m, b.RemovedAt)
+	case *ReadIndexReply:
+		return checkIndex(m, b.Index)
+	}
+	return nil
+}
+
+// checkIndex refuses an index that no log reaches.
+func checkIndex(m Message, index uint64) error {
+	if index >= maxNumber {
+		return fmt.Errorf("%w: %v with index %d; indexes end at %d", ErrMalformed, m, index, uint64(maxNumber))
 	}
 	return nil
 }

@@ -46,12 +46,12 @@ func (c *Core) resetElectionTimer() {
 // without beginning the term: a server that was cut off does not push a working
 // cluster into a new term when it returns (thesis 9.6).
 func (c *Core) preCampaign() {
+	c.leader = None
+	c.failReads()
 	if !c.mayCampaign() {
 		c.resetElectionTimer()
 		return
 	}
-	c.leader = None
-	c.failReads()
 	c.startPoll(PreCandidate)
 	if c.pollWon() {
 		c.campaign(false)

@@ -135,7 +135,19 @@ func FuzzHostile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		disks := []core.Persistent{{}, disk(3, 1, 1, 2, 3), withSnapshot(2, 3)}
 		d := &decoder{left: data}
-		h := &hostile{server: start(t, 3, disks[d.upTo(3)], func(cfg *core.Config) { cfg.MaxRequestBytes = 50 })}
+		options := d.byte()
+		h := &hostile{server: start(t, 3, disks[d.upTo(3)], func(cfg *core.Config) {
+			cfg.MaxRequestBytes = 50
+			cfg.LeaderNoOp = options&1 != 0
+			cfg.Quiesce = options&2 != 0
+			cfg.AdaptiveWindow = options&4 != 0
+			cfg.SnapshotChunkBytes = int(options & 8)
+			cfg.LeaseTicks = int(options&16) / 2
+			cfg.MaxUncommittedBytes = int(options & 32)
+			if options&64 != 0 {
+				cfg.Voters, cfg.Learners = ids(2, 3), ids(1)
+			}
+		})}
 		for len(d.left) > 0 {
 			h.act(d)
 			h.check()
@@ -152,7 +164,22 @@ type hostile struct {
 
 func (h *hostile) act(d *decoder) {
 	h.before = h.Status()
-	switch d.upTo(8) {
+	switch d.upTo(12) {
+	case 8:
+		_ = h.ReadIndex(uint64(d.byte()))
+		h.Reads()
+	case 9:
+		h.reconfigureAtWill(d)
+	case 10:
+		_ = h.TransferLeadership(core.NodeID(d.upTo(5)))
+	case 11:
+		h.Wake()
+		if d.upTo(4) == 0 {
+			h.StepDown()
+		}
+		if d.upTo(4) == 0 {
+			h.RejectSnapshot()
+		}
 	case 0:
 		h.tick(1 + d.upTo(2*electionTicks))
 	case 1:
@@ -174,6 +201,15 @@ func (h *hostile) act(d *decoder) {
 		if h.Step(d.message()) != nil && (h.Status() != h.before || len(h.Entries()) != len(log)) {
 			h.t.Fatalf("an error changed the server from %+v to %+v", h.before, h.Status())
 		}
+	}
+}
+
+// reconfigureAtWill proposes any configuration.
+func (h *hostile) reconfigureAtWill(d *decoder) {
+	next := d.configuration()
+	before := h.Status()
+	if _, _, err := h.ProposeConfiguration(next); err != nil && h.Status() != before {
+		h.t.Fatalf("a refused configuration changed the server from %+v to %+v", before, h.Status())
 	}
 }
 
@@ -206,6 +242,8 @@ func (h *hostile) check() {
 		h.t.Fatalf("went back from %+v to %+v", h.before, st)
 	case st.CurrentTerm == h.before.CurrentTerm && h.before.VotedFor != core.None && st.VotedFor != h.before.VotedFor:
 		h.t.Fatalf("changed its vote from %+v to %+v", h.before, st)
+	case st.PendingReads < 0 || st.UncommittedBytes < 0:
+		h.t.Fatalf("counts below zero: %+v", st)
 	case st.CommitIndex > st.LastIndex || st.LastApplied > st.CommitIndex || st.SnapshotIndex > st.CommitIndex:
 		h.t.Fatalf("contradicts itself: %+v", st)
 	}
@@ -247,6 +285,24 @@ func (d *decoder) number() uint64 {
 	}
 }
 
+func (d *decoder) configuration() core.Configuration {
+	var cfg core.Configuration
+	for id := core.NodeID(1); id < 6; id++ {
+		switch d.upTo(4) {
+		case 1:
+			cfg.Voters = append(cfg.Voters, id)
+		case 2:
+			cfg.Learners = append(cfg.Learners, id)
+		case 3:
+			cfg.Outgoing = append(cfg.Outgoing, id)
+		}
+	}
+	if d.upTo(8) == 0 {
+		cfg.Members = append(cfg.Members, core.Member{ID: core.NodeID(d.upTo(6)), Priority: d.byte()})
+	}
+	return cfg
+}
+
 func (d *decoder) entries(prevIndex, prevTerm uint64) []core.Entry {
 	var es []core.Entry
 	index, term := prevIndex, prevTerm
@@ -256,7 +312,11 @@ func (d *decoder) entries(prevIndex, prevTerm uint64) []core.Entry {
 			index = d.number()
 		}
 		term += uint64(d.upTo(2))
-		es = append(es, core.Entry{Index: index, Term: term, Type: core.EntryType(d.byte()), Data: []byte{d.byte()}})
+		e := core.Entry{Index: index, Term: term, Type: core.EntryType(d.upTo(5)), Data: []byte{d.byte()}}
+		if e.Type == core.ConfigurationEntry && d.upTo(8) > 0 {
+			e.Data = d.configuration().Encode()
+		}
+		es = append(es, e)
 	}
 	return es
 }
@@ -280,22 +340,46 @@ func (d *decoder) body(from core.NodeID) core.Body {
 		from = core.NodeID(d.number())
 	}
 	flags := d.byte()
-	switch d.upTo(7) {
+	switch d.upTo(12) {
+	case 6:
+		return &core.TimeoutNow{Term: d.number(), LeaderID: from}
+	case 7:
+		return &core.ReadIndex{Term: d.number(), ID: d.number()}
+	case 8:
+		return &core.ReadIndexReply{Term: d.number(), ID: d.number(), Index: d.number(), Failed: flags&1 != 0}
+	case 9:
+		return &core.Quiesce{Term: d.number(), LeaderID: from, CommitIndex: d.number()}
+	case 10:
+		return &core.QuiesceReply{Term: d.number(), RequestTerm: d.number(), Quiescent: flags&1 != 0}
 	case 0:
-		return &core.RequestVote{Term: d.number(), CandidateID: from, LastLogIndex: d.number(), LastLogTerm: d.number(), PreVote: flags&1 != 0}
+		return &core.RequestVote{Term: d.number(), CandidateID: from, LastLogIndex: d.number(), LastLogTerm: d.number(),
+			PreVote: flags&1 != 0, Transfer: flags&2 != 0}
 	case 1:
-		return &core.RequestVoteReply{Term: d.number(), VoteGranted: flags&2 != 0, RequestTerm: d.number(), PreVote: flags&1 != 0}
+		rep := &core.RequestVoteReply{Term: d.number(), VoteGranted: flags&2 != 0, RequestTerm: d.number(), PreVote: flags&1 != 0}
+		if flags&4 != 0 {
+			rep.RemovedAt = d.number()
+		}
+		return rep
 	case 2:
 		req := &core.AppendEntries{Term: d.number(), LeaderID: from, PrevLogIndex: d.number(), PrevLogTerm: d.number(), LeaderCommit: d.number()}
 		req.Entries = d.entries(req.PrevLogIndex, req.PrevLogTerm)
 		return req
 	case 3:
 		return &core.AppendEntriesReply{Term: d.number(), Success: flags&1 != 0, RequestTerm: d.number(), PrevLogIndex: d.number(),
-			MatchIndex: d.number(), HintIndex: d.number(), HintTerm: d.number()}
+			MatchIndex: d.number(), HintIndex: d.number(), HintTerm: d.number(), Round: uint64(flags >> 1)}
 	case 4:
-		return &core.InstallSnapshot{Term: d.number(), LeaderID: from, LastIncludedIndex: d.number(), LastIncludedTerm: d.number()}
+		req := &core.InstallSnapshot{Term: d.number(), LeaderID: from, LastIncludedIndex: d.number(), LastIncludedTerm: d.number()}
+		if flags&2 != 0 {
+			req.Configuration = d.configuration()
+		}
+		if flags&1 != 0 {
+			req.Chunked, req.Offset, req.Size, req.Data = true, d.number(), d.number(), make([]byte, d.upTo(8))
+			req.Done = req.Offset+uint64(len(req.Data)) == req.Size
+		}
+		return req
 	case 5:
-		return &core.InstallSnapshotReply{Term: d.number(), RequestTerm: d.number(), MatchIndex: d.number()}
+		return &core.InstallSnapshotReply{Term: d.number(), RequestTerm: d.number(), MatchIndex: d.number(),
+			LastIncludedIndex: d.number(), Offset: d.number()}
 	}
 	return nil
 }

@@ -155,6 +155,30 @@ func TestBadLoads(t *testing.T) {
 	}
 }
 
+// An answer to earlier requests may overtake a load. What is left of its entries
+// is sent, and the follower is not forgotten.
+func TestAnswerOvertakesLoad(t *testing.T) {
+	disk := disk(2, 1, 1, 1, 2)
+	s := start(t, 3, stored(disk), windowed(1000), library)
+	s.elect()
+	s.step(3, &core.AppendEntriesReply{Term: 3, RequestTerm: 3, PrevLogIndex: 4, HintIndex: 0})
+	s.work()
+	s.Loaded(s.Loads()[0], disk.Entries[:1])
+	s.work()
+	s.accept(3, 1)
+	s.work()
+	load := s.Loads()[0]
+	if load.First != 2 {
+		t.Fatalf("load %+v; want one from 2", load)
+	}
+	s.accept(3, 2) // an answer to a request from before
+	s.Loaded(load, disk.Entries[1:])
+	ms := sent[*core.AppendEntries](s.work(), 3)
+	if len(ms) == 0 || ms[0].PrevLogIndex != 2 || len(ms[0].Entries) != 2 {
+		t.Fatalf("sent %v; want entries 3 and 4", ms)
+	}
+}
+
 // The description of a stored log must make a log.
 func TestNewRefusesStoredLogs(t *testing.T) {
 	cfg := start(t, 3, core.Persistent{}).cfg

@@ -255,6 +255,22 @@ func TestThesis6_4_1_Lease(t *testing.T) {
 	s.wantReads()
 }
 
+// The lease begins with the heartbeat, not with the answer to it.
+func TestThesis6_4_1_LeaseBeginsWithTheHeartbeat(t *testing.T) {
+	s := lead(t, 3, func(cfg *core.Config) { cfg.LeaseTicks = electionTicks - 1 })
+	s.tick(heartbeatTicks)
+	ms := sent[*core.AppendEntries](s.work(), 2)
+	s.tick(electionTicks - 2 - heartbeatTicks)
+	s.confirm(2, ms[len(ms)-1].Round)
+	if !s.Status().Lease {
+		t.Error("no lease before the clock has reached its end")
+	}
+	s.tick(heartbeatTicks + 1)
+	if s.Status().Lease {
+		t.Error("the lease is counted from the answer")
+	}
+}
+
 // Thesis 6.4.1: the successor is elected while followers still hear the old
 // leader. Once it may have been told to campaign, there is no lease in the term.
 func TestThesis6_4_1_TransferEndsTheLease(t *testing.T) {
