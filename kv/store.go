@@ -117,9 +117,13 @@ type storeHead struct {
 	Pairs   int
 }
 
-// batchSize is how many pairs are encoded as one value, the last batch's aside:
-// one by one they take three times as long.
+// batchSize is how many pairs are encoded as one value. Encoding pairs one by one
+// takes three times as long.
 const batchSize = 256
+
+// batchBytes is the size of keys and values from which on a batch has fewer pairs,
+// because the encoder holds a whole batch in memory.
+const batchBytes = 256 << 10
 
 // storeFormat is the encoding that this file writes and reads.
 const storeFormat = 1
@@ -140,11 +144,12 @@ func (s *Store) Snapshot() func(io.Writer) error {
 
 // batches calls do for all pairs, in the order of their keys, some at a time.
 func (s *Store) batches(do func([]Pair) error) (err error) {
-	batch := make([]Pair, 0, batchSize)
+	batch, size := make([]Pair, 0, batchSize), 0
 	s.pairs.Scan(func(_ string, p Pair) bool {
-		if batch = append(batch, p); len(batch) == batchSize {
+		batch = append(batch, p)
+		if size += len(p.Key) + len(p.Value); len(batch) == batchSize || size >= batchBytes {
 			err = do(batch)
-			batch = batch[:0]
+			batch, size = batch[:0], 0
 		}
 		return err == nil
 	})

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/kv"
 )
@@ -159,6 +161,31 @@ func TestStoreAgainstAMap(t *testing.T) {
 			}
 		}
 	}
+}
+
+// widest is a writer that remembers the largest write.
+type widest struct {
+	bytes.Buffer
+	most int
+}
+
+func (w *widest) Write(p []byte) (int, error) {
+	w.most = max(w.most, len(p))
+	return w.Buffer.Write(p)
+}
+
+// A snapshot of large values is encoded a few at a time.
+func TestSnapshotIsWrittenInSmallParts(t *testing.T) {
+	s := kv.NewStore(kv.Limits{})
+	for i := range 50 {
+		s.Apply(kv.Put(fmt.Sprint(i), strings.Repeat("v", 100_000)))
+	}
+	var w widest
+	require.NoError(t, s.Snapshot()(&w))
+	require.Less(t, w.most, 500_000, "bytes in one write")
+	restored := kv.NewStore(kv.Limits{})
+	require.NoError(t, restored.Restore(w.Bytes()))
+	require.Equal(t, 50, restored.Len())
 }
 
 func TestSnapshotIsOfItsMoment(t *testing.T) {

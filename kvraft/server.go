@@ -22,7 +22,7 @@ type Options struct {
 	// replaces it; 0 and -1: never. See rsm.Options.SnapshotBytes.
 	MaxRaftState int
 	// SnapshotGrowth postpones snapshots of a large state, and MaxInFlightBytes
-	// bounds the commands under way. See rsm.Options.
+	// bounds the commands in progress. See rsm.Options.
 	SnapshotGrowth   float64
 	MaxInFlightBytes int
 	// Limits bound keys and values. They must be the same on every server.

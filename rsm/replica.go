@@ -51,8 +51,8 @@ type Options struct {
 	// SnapshotBytes is the size of the applied commands, in bytes, after which a
 	// snapshot is taken. 0 and -1 mean never. Only applied commands count, because a
 	// snapshot removes no others from the log. The service goes on while a snapshot
-	// is encoded and saved. If twice as many bytes are applied meanwhile, applying
-	// waits for the snapshot.
+	// is encoded and saved. If twice SnapshotBytes are applied meanwhile, and enough
+	// for the next snapshot, applying waits.
 	SnapshotBytes int
 	// SnapshotGrowth postpones a snapshot until the applied commands are also as
 	// large as SnapshotGrowth times the last snapshot. With 1, snapshots write at

@@ -21,8 +21,12 @@ type imageHead[R any] struct {
 const imageFormat = 1
 
 // applyAhead bounds what is applied while a snapshot is encoded and saved, in
-// multiples of the size that calls for one.
+// multiples of Options.SnapshotBytes, unless more is needed for the next snapshot.
 const applyAhead = 2
+
+// maxFirstImage bounds the memory that is set aside for a snapshot, beyond twice the
+// last one, in bytes. Many commands may have left a small state.
+const maxFirstImage = 16 << 20
 
 // entryOverhead is about what a Raft stores with each command, in bytes.
 const entryOverhead = 16
@@ -47,7 +51,7 @@ func (r *Replica[C, R]) maybeSnapshot() {
 	if limit == 0 || r.removable < limit {
 		return
 	}
-	if r.encoding && r.removable >= applyAhead*limit {
+	if r.encoding && r.removable >= applyAhead*r.opts.SnapshotBytes {
 		select {
 		case size := <-r.encoded:
 			r.endSnapshot(size)
@@ -65,29 +69,30 @@ func (r *Replica[C, R]) beginSnapshot() {
 	if r.applied == r.snapshotAt {
 		return
 	}
+	expected := r.imageSize + min(r.removable, r.imageSize+maxFirstImage)
 	r.encoding, r.snapshotAt, r.removable = true, r.applied, 0
 	r.mu.Lock()
 	sessions := r.sessions.Copy()
 	r.mu.Unlock()
-	applied, last, write := r.applied, r.imageSize, r.machine.Snapshot()
-	r.running.Go(func() { r.encoded <- r.saveSnapshot(applied, last, sessions, write) })
+	applied, write := r.applied, r.machine.Snapshot()
+	r.running.Go(func() { r.encoded <- r.saveSnapshot(applied, expected, sessions, write) })
 }
 
 // endSnapshot notes that the snapshot under way is saved.
 func (r *Replica[C, R]) endSnapshot(size int) { r.encoding, r.imageSize = false, size }
 
 // saveSnapshot encodes a captured state and hands it to Raft. It returns the
-// snapshot's size; that of the last one was last.
-func (r *Replica[C, R]) saveSnapshot(applied, last int, sessions *Sessions[R], write func(io.Writer) error) int {
+// snapshot's size, which is likely the expected one or less.
+func (r *Replica[C, R]) saveSnapshot(applied, expected int, sessions *Sessions[R], write func(io.Writer) error) int {
 	var image bytes.Buffer
-	image.Grow(last + last/8) // likely a little more than last time
+	image.Grow(expected) // growing later would double the memory
 	err := msgpack.Write(&image, &imageHead[R]{imageFormat, applied, sessions.Records()})
 	if err == nil {
 		err = write(considerate{&image})
 	}
 	if err != nil {
 		r.fail(fmt.Errorf("rsm: encoding the state at index %d: %w", applied, err))
-		return last
+		return 0
 	}
 	r.rf.Snapshot(applied, image.Bytes())
 	r.log.Debug("snapshot", "index", applied, "bytes", image.Len())
