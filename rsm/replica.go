@@ -136,7 +136,7 @@ type Replica[C, R any] struct {
 	encoded    chan int            // capacity 1: that has ended; the snapshot's size
 	demand     chan struct{}       // capacity 1: Snapshot was called
 	removable  int                 // bytes of the commands after snapshotAt that were applied
-	imageSize  int                 // of the last snapshot
+	imageSize  int                 // of the last snapshot; while one is encoded: expected
 
 	gate *admission.Gate // bounds the waiters whose requests are in the log
 

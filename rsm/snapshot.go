@@ -47,20 +47,22 @@ func (r *Replica[C, R]) snapshotAfter() int {
 // Commands that are in the log and not applied do not count: a snapshot would
 // not remove them, and a server that is behind would take one for each command.
 func (r *Replica[C, R]) maybeSnapshot() {
-	limit := r.snapshotAfter()
-	if limit == 0 || r.removable < limit {
-		return
-	}
-	if r.encoding && r.removable >= applyAhead*r.opts.SnapshotBytes {
+	if r.encoding && r.due() && r.removable >= applyAhead*r.opts.SnapshotBytes {
 		select {
 		case size := <-r.encoded:
 			r.endSnapshot(size)
 		case <-r.stop:
 		}
 	}
-	if !r.encoding {
+	if !r.encoding && r.due() {
 		r.beginSnapshot()
 	}
+}
+
+// due says whether enough was applied since the last snapshot for another.
+func (r *Replica[C, R]) due() bool {
+	limit := r.snapshotAfter()
+	return limit > 0 && r.removable >= limit
 }
 
 // beginSnapshot captures the state, which is quick. It is encoded and saved by a
@@ -70,7 +72,7 @@ func (r *Replica[C, R]) beginSnapshot() {
 		return
 	}
 	expected := r.imageSize + min(r.removable, r.imageSize+maxFirstImage)
-	r.encoding, r.snapshotAt, r.removable = true, r.applied, 0
+	r.encoding, r.snapshotAt, r.removable, r.imageSize = true, r.applied, 0, expected
 	r.mu.Lock()
 	sessions := r.sessions.Copy()
 	r.mu.Unlock()

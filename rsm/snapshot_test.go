@@ -141,6 +141,40 @@ func TestSnapshotGrowth(t *testing.T) {
 	})
 }
 
+// A snapshot that applying had to wait for may be so large that the next one is no
+// longer due.
+func TestSnapshotGrowthAfterWaiting(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		_, command := costs(t)
+		machine := &account{gate: make(chan struct{}), padding: 20 * command}
+		r, f := busy(t, machine, nil, rsm.Options{SnapshotBytes: 3 * command, SnapshotGrowth: 1})
+		t.Cleanup(func() { close(machine.gate) })
+		seq := 0
+		for waits := false; !waits; {
+			seq++
+			ch := submit(t, r, 1, uint64(seq), 1)
+			select {
+			case <-ch:
+			case <-time.After(time.Second):
+				waits = true
+			}
+		}
+		machine.gate <- struct{}{}
+		for range 8 {
+			seq++
+			want(t, submit(t, r, 1, uint64(seq), 1), seq, nil)
+		}
+		select {
+		case machine.gate <- struct{}{}:
+			t.Fatal("another snapshot is encoded")
+		case <-time.After(time.Second):
+		}
+		if n, _, _ := f.snapshots(); n != 1 {
+			t.Fatalf("%d snapshots", n)
+		}
+	})
+}
+
 func TestSnapshotOnDemand(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		machine := &account{gate: make(chan struct{})}

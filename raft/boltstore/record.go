@@ -31,6 +31,7 @@ type snapshotHead struct {
 	Size     uint64 // of the data, in bytes
 	Sum      uint32 // checksum of the data
 	EntrySum uint32 // checksum of the log record that the log after it continues
+	Chunk    uint64 // size of the pieces, but for the last one; 0: firstChunkSize
 }
 
 // entryRecord is one log entry under its index.

@@ -4,6 +4,7 @@ package boltstore
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"hash/crc32"
 
@@ -16,12 +17,15 @@ import (
 var (
 	// chunkSize is the part of a snapshot, in bytes, that a transaction writes. A
 	// Save waits for one such transaction at most.
-	chunkSize = 1 << 18
+	chunkSize = 1 << 20
 	// cleanEntries bounds the values of the log that a transaction removes.
 	cleanEntries = 4096
 	// cleanChunks bounds the values of old snapshots that a transaction removes.
 	cleanChunks = 1024
 )
+
+// firstChunkSize is the chunkSize of files without snapshotHead.Chunk.
+const firstChunkSize = 1 << 18
 
 // SaveSnapshot implements [raft.Storage]. If the file is then much larger than
 // its content, SaveSnapshot compacts the file too (see [Options.CompactBytes]).
@@ -82,6 +86,7 @@ func (s *Store) writeChunks(snap core.Snapshot) (snapshotHead, error) {
 		Term:  snap.LastIncludedTerm,
 		Size:  uint64(len(snap.Data)),
 		Sum:   crc32.Checksum(snap.Data, castagnoli),
+		Chunk: uint64(chunkSize),
 	}, nil
 }
 
@@ -103,10 +108,11 @@ func (s *Store) ReadSnapshot() (snap core.Snapshot, err error) {
 // only until each returns.
 func readChunks(tx *bbolt.Tx, snap snapshotHead, each func([]byte)) error {
 	chunks := tx.Bucket(chunkBucket)
+	chunkSize := cmp.Or(snap.Chunk, firstChunkSize)
 	sum, size := uint32(0), uint64(0)
 	for n := 0; size < snap.Size; n++ {
 		chunk := get(chunks, chunkKey(snap.Index, n))
-		if want := min(snap.Size-size, uint64(chunkSize)); uint64(len(chunk)) != want {
+		if want := min(snap.Size-size, chunkSize); uint64(len(chunk)) != want {
 			return fmt.Errorf("chunk %d of the snapshot at %d has %d bytes; want %d", n, snap.Index, len(chunk), want)
 		}
 		each(chunk)
