@@ -5,6 +5,8 @@ import (
 	"encoding/gob"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/labgob"
 )
 
@@ -53,12 +55,9 @@ func BenchmarkMarshal(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				data, err := labgob.Marshal(c.v)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := labgob.Unmarshal(data); err != nil {
-					b.Fatal(err)
-				}
+				require.NoError(b, err)
+				_, err = labgob.Unmarshal(data)
+				require.NoError(b, err)
 				b.SetBytes(int64(len(data)))
 			}
 		})

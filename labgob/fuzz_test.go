@@ -18,9 +18,7 @@ func FuzzDecode(f *testing.F) {
 	for _, v := range values() {
 		f.Add(encoded(f, v))
 		var plain bytes.Buffer
-		if err := gob.NewEncoder(&plain).Encode(v); err != nil {
-			f.Fatal(err)
-		}
+		require.NoError(f, gob.NewEncoder(&plain).Encode(v))
 		f.Add(plain.Bytes())
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -63,9 +61,7 @@ func same(a, b any) bool {
 func FuzzUnmarshal(f *testing.F) {
 	for _, v := range []any{nil, 7, "s", []byte{1}, Op{Key: "k"}, Box{Op{Seq: 1}}, &PlainArgs{Term: 1}, Tree{Kids: []Tree{{}}, Any: 1}} {
 		data, err := labgob.Marshal(v)
-		if err != nil {
-			f.Fatal(err)
-		}
+		require.NoError(f, err)
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -78,9 +74,7 @@ func FuzzUnmarshal(f *testing.F) {
 			return
 		}
 		again, err := labgob.Marshal(v)
-		if err != nil {
-			t.Fatalf("what was decoded, %#v, does not encode: %v", v, err)
-		}
+		require.NoError(t, err, "what was decoded, %#v, does not encode", v)
 		if w, err := labgob.Unmarshal(again); err != nil || reflect.TypeOf(w) != reflect.TypeOf(v) {
 			t.Fatalf("%#v came back as %#v, %v", v, w, err)
 		}
@@ -101,17 +95,11 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 		ours := encoded(t, args)
 		var plain bytes.Buffer
-		if err := gob.NewEncoder(&plain).Encode(args); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, gob.NewEncoder(&plain).Encode(args))
 		for name, data := range map[string][]byte{"labgob": ours, "gob": plain.Bytes()} {
 			var a, c AppendArgs
-			if err := labgob.NewDecoder(bytes.NewReader(data)).Decode(&a); err != nil {
-				t.Fatalf("from %s by labgob: %v", name, err)
-			}
-			if err := gob.NewDecoder(bytes.NewReader(data)).Decode(&c); err != nil {
-				t.Fatalf("from %s by gob: %v", name, err)
-			}
+			require.NoError(t, labgob.NewDecoder(bytes.NewReader(data)).Decode(&a), "from %s by labgob", name)
+			require.NoError(t, gob.NewDecoder(bytes.NewReader(data)).Decode(&c), "from %s by gob", name)
 			if !reflect.DeepEqual(a, c) || a.Term != n || len(a.Entries) != len(args.Entries) {
 				t.Fatalf("from %s: %#v by labgob, %#v by gob, sent %#v", name, a, c, args)
 			}

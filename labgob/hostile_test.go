@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/labgob"
 )
 
@@ -47,18 +49,14 @@ func allocated(f func()) uint64 {
 func mustHex(t *testing.T, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return b
 }
 
 func encoded(t testing.TB, v any) []byte {
 	t.Helper()
 	data, err := labgob.Encode(v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return data
 }
 
@@ -153,9 +151,7 @@ func TestNestingIsBounded(t *testing.T) {
 		deep = &Tree{Next: deep}
 	}
 	var buf bytes.Buffer
-	if err := gob.NewEncoder(&buf).Encode(deep); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, gob.NewEncoder(&buf).Encode(deep))
 	if err := labgob.Decode(buf.Bytes(), new(Tree)); !errors.Is(err, labgob.ErrMalformed) {
 		t.Errorf("decoding %d levels: %v", labgob.MaxDepth+1, err)
 	}
@@ -166,9 +162,7 @@ func TestNestingIsBounded(t *testing.T) {
 
 func TestUnmarshalErrors(t *testing.T) {
 	op, err := labgob.Marshal(Op{Key: "k"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		data []byte
 		want error

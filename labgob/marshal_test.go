@@ -8,15 +8,15 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/labgob"
 )
 
 func marshaled(t testing.TB, v any) []byte {
 	t.Helper()
 	data, err := labgob.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return data
 }
 
@@ -58,9 +58,7 @@ func TestUnmarshalDoesNotAlias(t *testing.T) {
 	for _, v := range []any{[]byte("bytes"), "string", Op{Key: "key"}, map[string]int{"key": 1}, Box{[]byte("inner")}} {
 		data := marshaled(t, v)
 		got, err := labgob.Unmarshal(data)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for i := range data {
 			data[i] = 0xaa
 		}

@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/labgob"
 )
 
@@ -46,9 +48,7 @@ func TestBytesOfAnotherProcess(t *testing.T) {
 			}
 		}
 		var message []byte
-		if err := dec.Decode(&message); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, dec.Decode(&message))
 		if v, err := labgob.Unmarshal(message); err != nil || !reflect.DeepEqual(v, Box{Op{Key: "marshaled"}}) {
 			t.Fatalf("%s: message of Marshal: %#v, %v", name, v, err)
 		}
@@ -64,11 +64,7 @@ func writeAll(t *testing.T) {
 	encoded(t, second{})
 	enc := labgob.NewEncoder(os.Stderr)
 	for _, v := range values() {
-		if err := enc.Encode(v); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, enc.Encode(v))
 	}
-	if err := enc.Encode(marshaled(t, Box{Op{Key: "marshaled"}})); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, enc.Encode(marshaled(t, Box{Op{Key: "marshaled"}})))
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/labgob"
 )
 
@@ -96,13 +98,9 @@ func testStream(t *testing.T, all []any, newEncoder func(io.Writer) encoder, new
 	var buf bytes.Buffer
 	enc, dec := newEncoder(&buf), newDecoder(&buf)
 	for _, v := range all {
-		if err := enc.Encode(v); err != nil {
-			t.Fatalf("encode %#v: %v", v, err)
-		}
+		require.NoError(t, enc.Encode(v), "encode %#v", v)
 		got := reflect.New(reflect.TypeOf(v))
-		if err := dec.Decode(got.Interface()); err != nil {
-			t.Fatalf("decode %#v: %v", v, err)
-		}
+		require.NoError(t, dec.Decode(got.Interface()), "decode %#v", v)
 		if !reflect.DeepEqual(got.Elem().Interface(), v) {
 			t.Fatalf("got  %#v\nwant %#v", got.Elem().Interface(), v)
 		}
@@ -119,9 +117,7 @@ func TestSameBytes(t *testing.T) {
 	var ours, theirs bytes.Buffer
 	enc, want := labgob.NewEncoder(&ours), gob.NewEncoder(&theirs)
 	for i, v := range []any{1, Op{Key: "a"}, PlainArgs{Term: 1}, Op{Key: "b"}, "x", []PlainArgs{{Term: 2}}, &Op{Seq: 1}} {
-		if err := errors.Join(enc.Encode(v), want.Encode(v)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, errors.Join(enc.Encode(v), want.Encode(v)))
 		if !bytes.Equal(ours.Bytes(), theirs.Bytes()) {
 			t.Fatalf("value %d:\n% x\ngob:\n% x", i, ours.Bytes(), theirs.Bytes())
 		}
@@ -132,13 +128,9 @@ func TestMarshalRoundTrip(t *testing.T) {
 	for range 2 {
 		for _, v := range []any{nil, 7, -1, "s", "", []byte("b"), true, 1.5, Op{Key: "k"}, Op{}, Box{Op{Key: "in"}}, &PlainArgs{Term: 3}, map[string]int{"a": 1}} {
 			data, err := labgob.Marshal(v)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			got, err := labgob.Unmarshal(data)
-			if err != nil {
-				t.Fatalf("%#v: %v", v, err)
-			}
+			require.NoError(t, err, "%#v", v)
 			if !reflect.DeepEqual(got, v) {
 				t.Fatalf("got %#v, want %#v", got, v)
 			}

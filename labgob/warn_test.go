@@ -81,14 +81,10 @@ type target struct {
 
 func TestWarnsAboutNonDefaultTargetsEveryTime(t *testing.T) {
 	data, err := labgob.Encode(target{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	decode := func(into target) func() {
 		return func() {
-			if err := labgob.NewDecoder(bytes.NewReader(data)).Decode(&into); err != nil {
-				t.Error(err)
-			}
+			require.NoError(t, labgob.NewDecoder(bytes.NewReader(data)).Decode(&into))
 		}
 	}
 	for _, clean := range []target{{}, {All: []int{}, By: map[string]int{}, Deep: &struct{ Y string }{}}} {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/labrpc"
 )
 
@@ -32,18 +34,14 @@ func TestEditedFaults(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		met, err := os.ReadFile(filepath.Join(dir, "met"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return strings.Split(strings.TrimSpace(string(met)), "\n")
 	}
 	all := child()
 	if len(all) < 10 {
 		t.Fatalf("recorded %d faults:\n%s", len(all), strings.Join(all, "\n"))
 	}
-	if err := os.WriteFile(filepath.Join(dir, "calm"), []byte(all[0]+"\n"+all[3]+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "calm"), []byte(all[0]+"\n"+all[3]+"\n"), 0o600))
 	fewer := map[string]bool{}
 	for _, line := range child() {
 		fewer[line] = true

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 )
@@ -183,9 +185,8 @@ func TestTraceTellsEachStep(t *testing.T) {
 		echo(ends[1], 3)
 		checkTrace(t, trace.Events())
 		var text strings.Builder
-		if _, err := trace.WriteTo(&text); err != nil {
-			t.Fatal(err)
-		}
+		_, err := trace.WriteTo(&text)
+		require.NoError(t, err)
 		for _, want := range []string{
 			"sent      request 0#0 JunkServer.Echo c->server",
 			"delivered request 0#0 again JunkServer.Echo c->server",

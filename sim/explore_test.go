@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/sim"
 )
 
@@ -46,18 +48,14 @@ func TestExplorationFindsTheGap(t *testing.T) {
 func TestExplorationFindsAStudentsGap(t *testing.T) {
 	requireNative(t)
 	programs, err := sim.Build(t.Context(), sim.Options{Dir: "testdata/mini", Engine: sim.Native}, "./student")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer programs[0].Close()
 	sweep := sim.Sweep{
 		Programs: programs, Seeds: sim.Seeds{First: 1, Last: 60},
 		Explore: sim.Explore{Sleeps: 0.01, MaxSleep: 50 * time.Millisecond},
 	}
 	summary, err := sweep.Run(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if summary.Runs() != 120 || len(summary.Failures()) == 0 {
 		t.Errorf("%d runs, no failure", summary.Runs())
 	}
@@ -114,24 +112,16 @@ func TestShrink(t *testing.T) {
 		steps := 0
 		s := sim.Shrinker{Program: p, OnStep: func(int, sim.Case) { steps++ }}
 		small, out, err := s.Shrink(ctx, c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if n := len(small.Explore.Points); n < 1 || n > 3 || steps == 0 || out.Verdict != sim.Safety {
 			t.Fatalf("%v: shrunk to %d points in %d steps, verdict %s", e, n, steps, out.Verdict)
 		}
 		saved, err := sim.NewReplay(ctx, p, small, out)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		file := filepath.Join(t.TempDir(), "gap.json")
-		if err := saved.Save(file); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, saved.Save(file))
 		loaded, err := sim.LoadReplay(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if again := run(t, p, loaded.Case); again.Hash != saved.Hash {
 			t.Errorf("the replay gives %s (%s), not the saved run", again.Verdict, again.Detail)
 		}
@@ -201,9 +191,7 @@ func TestShrinkNetworkFaults(t *testing.T) {
 			}
 			s := sim.Shrinker{Program: p}
 			small, out, err := s.Shrink(context.Background(), c)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if len(out.Faults) != 2 || out.Faults[0].Number != 5 || out.Faults[1].Number != 6 || out.Faults[0].What != "lost" {
 				t.Errorf("faults left: %+v of %d", out.Faults, len(out.Faults)+len(small.Faults.Calm))
 			}
@@ -216,17 +204,13 @@ func TestReplayRuns(t *testing.T) {
 	requireNative(t)
 	r := sim.Replay{Package: ".", Engine: sim.Native, Case: sim.Case{Test: "TestSlow", Seed: 1}, Verdict: sim.Liveness, Detail: "bad_test.go:60: one(9) failed to reach agreement"}
 	out, err := r.Run(context.Background(), sim.Options{Dir: "testdata/mini"}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if out.Signature() != r.Signature() {
 		t.Errorf("signature %q, want %q: they differ in a number only", out.Signature(), r.Signature())
 	}
 	for _, bad := range []string{"{", "{}", `{"package":"p","case":{"test":"T","explore":{"yields":7}}}`} {
 		file := filepath.Join(t.TempDir(), "bad.json")
-		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(file, []byte(bad), 0o600))
 		if _, err := sim.LoadReplay(file); !errors.Is(err, sim.ErrInvalid) {
 			t.Errorf("%s: error %v", bad, err)
 		}

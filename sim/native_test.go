@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/sim"
 )
 
@@ -123,9 +125,7 @@ func TestMainFlagsAndEnvironment(t *testing.T) {
 			}
 			opt := sim.Options{Dir: "testdata/mini", Engine: engine, Env: []string{"PLACE=the dean's office"}, Args: []string{"-size=7"}}
 			programs, err := sim.Build(t.Context(), opt, "./setup")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			defer programs[0].Close()
 			if tests, err := programs[0].Tests(t.Context(), "."); err != nil || !slices.Equal(tests, []string{"TestFlag"}) {
 				t.Errorf("tests %q, error %v", tests, err)
@@ -165,9 +165,7 @@ func TestGoFlags(t *testing.T) {
 	t.Setenv("GOFLAGS", "-tags=blue -count=1")
 	for _, engine := range []string{sim.Native, sim.WASM} {
 		programs, err := sim.Build(t.Context(), sim.Options{Dir: "testdata/mini", Engine: engine, Tags: "green"}, "./setup")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer programs[0].Close()
 		res, _, err := sim.Check(t.Context(), programs[0], sim.Case{Test: "TestTags"})
 		if err != nil || res.Verdict != sim.Safety || !contains(res.Detail, "blue and green") || !contains(res.Command, "--tags blue,green") {

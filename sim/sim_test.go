@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/sim"
 )
 
@@ -39,9 +41,7 @@ func program(t testing.TB, engine string, race bool) sim.Program {
 		return p
 	}
 	programs, err := sim.Build(context.Background(), sim.Options{Dir: "testdata/mini", Engine: engine, Race: race}, ".")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	mini.built[key] = programs[0]
 	return programs[0]
 }
@@ -49,9 +49,7 @@ func program(t testing.TB, engine string, race bool) sim.Program {
 func requireNative(t testing.TB) {
 	t.Helper()
 	engine, why, err := sim.Select(context.Background(), "testdata/mini")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if engine != sim.Native {
 		t.Skip("no native engine here: ", why)
 	}
@@ -60,9 +58,7 @@ func requireNative(t testing.TB) {
 func run(t testing.TB, p sim.Program, c sim.Case) sim.Outcome {
 	t.Helper()
 	out, err := p.Run(context.Background(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return out
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/sim"
 )
 
@@ -42,9 +44,7 @@ func TestSweepRunsEachSeedOfEachTest(t *testing.T) {
 		OnProgress: func(p sim.Progress) { last = p },
 	}
 	summary, err := s.Run(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	// 20 seeds, 2 tests, base and explored; 4 seeds fail.
 	if summary.Runs() != 80 || len(summary.Failures()) != 16 || len(results) != 80 {
 		t.Errorf("%d runs, %d failures, %d results", summary.Runs(), len(summary.Failures()), len(results))
@@ -69,9 +69,7 @@ func TestDivergenceIsReported(t *testing.T) {
 	}}
 	s := sim.Sweep{Programs: []sim.Program{p}, Seeds: sim.Seeds{First: 1, Last: 1}}
 	summary, err := s.Run(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if !summary.Diverged() || summary.Failures()[0].Verdict != sim.Diverged {
 		t.Errorf("failures %+v", summary.Failures())
 	}
@@ -127,24 +125,20 @@ func TestShardsMergeIntoTheWhole(t *testing.T) {
 		s := sim.Sweep{
 			Programs: []sim.Program{failsOn(4)}, Seeds: sim.Seeds{First: 3, Last: 22}, Shard: sim.Shard{Index: i, Count: shards},
 			OnResult: func(r sim.Result, _ sim.Outcome) {
-				if err := sim.WriteResult(&lines, r); err != nil {
-					t.Error(err)
+				if sim.WriteResult(&lines, r) != nil {
+					t.Errorf("result %+v cannot be written", r) // from a goroutine of the sweep
 				}
 			},
 		}
 		part, err := s.Run(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		runs += part.Runs()
 	}
 	if runs != 40 {
 		t.Errorf("the shards ran %d cases, not 40", runs)
 	}
 	for range 2 {
-		if err := sim.ReadResults(bytes.NewReader(lines.Bytes()), merged.Add); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, sim.ReadResults(bytes.NewReader(lines.Bytes()), merged.Add))
 	}
 	if merged.Runs() != 40 || len(merged.Failures()) != 10 {
 		t.Errorf("merged: %d runs, %d failures", merged.Runs(), len(merged.Failures()))

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/sim"
 )
 
@@ -75,9 +77,7 @@ func TestSimShardsAndMerge(t *testing.T) {
 			t.Fatalf("shard %s: code %d\n%s", shard, code, errOut)
 		}
 		file := filepath.Join(dir, strings.ReplaceAll(shard, "/", "-"))
-		if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(file, []byte(out), 0o600))
 		files = append(files, file)
 	}
 	out, _, code := simRun(t, "--merge", strings.Join(files, ","))
@@ -95,12 +95,8 @@ func TestSimEndsWithItsReader(t *testing.T) {
 	cmd.Dir = filepath.Join("..", "..", "sim", "testdata", "mini")
 	cmd.Env = append(cmd.Env, "TMPDIR="+temp)
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
 	if _, err := out.Read(make([]byte, 1)); err != nil {
 		t.Error(err)
 	}
@@ -120,12 +116,8 @@ func writeModule(t *testing.T, files ...string) string {
 	dir := t.TempDir()
 	for i := 0; i < len(files); i += 2 {
 		name := filepath.Join(dir, files[i])
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(files[i+1]), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		require.NoError(t, os.WriteFile(name, []byte(files[i+1]), 0o644))
 	}
 	return dir
 }
@@ -146,9 +138,7 @@ func TestSimBrokenPackages(t *testing.T) {
 	if code != exitFailure || strings.Count(out, `"verdict":"pass"`) != 3 || !strings.Contains(errOut, `a_test.go:4:18: cannot use "seven"`) {
 		t.Errorf("code %d\n%s%s", code, out, errOut)
 	}
-	if err := os.WriteFile("results", []byte(out), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile("results", []byte(out), 0o644))
 	merged, _, code := simRunHere("--merge", "results,results")
 	for _, want := range []string{
 		"3 runs, 0 failures", "many/typo was not run: typo/a_test.go:4:18: ", "many/torn was not run: torn/a_test.go:4:15: ",

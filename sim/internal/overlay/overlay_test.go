@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/sim/internal/overlay"
 )
 
@@ -30,21 +32,16 @@ func goroot(t *testing.T) string {
 		entries, err := os.ReadDir(filepath.Join(from, dir))
 		if errors.Is(err, fs.ErrNotExist) {
 			t.Skip("no source of the Go tree here")
-		} else if err != nil {
-			t.Fatal(err)
 		}
-		os.MkdirAll(filepath.Join(to, "src", dir), 0o755)
+		require.NoError(t, err)
+		require.NoError(t, os.MkdirAll(filepath.Join(to, "src", dir), 0o755))
 		for _, e := range entries {
 			if !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
 				continue
 			}
 			data, err := os.ReadFile(filepath.Join(from, dir, e.Name()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(to, "src", dir, e.Name()), data, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(to, "src", dir, e.Name()), data, 0o644))
 		}
 	}
 	return to
@@ -53,28 +50,20 @@ func goroot(t *testing.T) string {
 func TestGenerate(t *testing.T) {
 	root, dir := goroot(t), t.TempDir()
 	list, err := overlay.Generate(root, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	data, err := os.ReadFile(list)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var lists struct{ Replace map[string]string }
-	if err := json.Unmarshal(data, &lists); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(data, &lists))
 	for from, to := range lists.Replace {
 		if !strings.HasPrefix(from, root) {
 			t.Errorf("%s is not in the Go tree", from)
 		}
-		if _, err := os.Stat(to); err != nil {
-			t.Error(err)
-		}
+		require.FileExists(t, to)
 	}
-	if again, err := overlay.Generate(root, dir); err != nil || again != list {
-		t.Errorf("generated again: %s, %v; before: %s", again, err, list)
-	}
+	again, err := overlay.Generate(root, dir)
+	require.NoError(t, err)
+	require.Equal(t, list, again, "generated again")
 }
 
 // TestTreesHaveListsOfTheirOwn: a list says which tree's files it replaces, so
@@ -82,9 +71,7 @@ func TestGenerate(t *testing.T) {
 func TestTreesHaveListsOfTheirOwn(t *testing.T) {
 	dir := t.TempDir()
 	one, err := overlay.Generate(goroot(t), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if other, err := overlay.Generate(goroot(t), dir); err != nil || other == one {
 		t.Errorf("two trees share %s (%v)", one, err)
 	}
@@ -116,9 +103,7 @@ func TestMismatchIsRefused(t *testing.T) {
 	} {
 		path := filepath.Join(root, "src", file)
 		good, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, spoilt := range []string{strings.ReplaceAll(string(good), anchor, "changed"), string(good) + string(good)} {
 			os.WriteFile(path, []byte(spoilt), 0o644)
 			if _, err := overlay.Generate(root, t.TempDir()); !errors.Is(err, overlay.ErrMismatch) || !strings.Contains(err.Error(), file) {
