@@ -24,7 +24,7 @@ import (
 // serverVariable names the server in place of --server.
 const serverVariable = "RAFTLAB_SERVER"
 
-// connection has the flags of all commands that talk to a server.
+// connection has the flags of every command with a server.
 type connection struct {
 	server  string
 	timeout time.Duration
@@ -40,7 +40,7 @@ func (c *connection) addFlags(cmd *cobra.Command) {
 	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to try while there is no answer, or no leader")
 }
 
-// client returns a client, and a context for one use of it.
+// client returns a client, and a context for one use.
 func (c *connection) client(ctx context.Context) (*httpkv.Client, context.Context, context.CancelFunc, error) {
 	base := c.server
 	if !strings.Contains(base, "://") {
@@ -89,7 +89,7 @@ func (c *connection) coded(err error, tried time.Duration, advice string) error 
 	return &exitError{code, refused}
 }
 
-// use runs do with a client until SIGINT, and gives an error of do its exit code.
+// use runs do with a client until SIGINT, and adds the exit code to an error of do.
 func (c *connection) use(cmd *cobra.Command, advice string, do func(context.Context, *httpkv.Client) error) error {
 	ctx, stop := untilSignal(cmd.Context(), os.Interrupt)
 	defer stop()
@@ -147,7 +147,7 @@ func newStatusCommand() *cobra.Command {
 	return cmd
 }
 
-// showOptions are the flags of a command that shows an answer.
+// showOptions are the flags of status and shards.
 type showOptions struct {
 	asJSON, watch bool
 	every         time.Duration
@@ -156,8 +156,8 @@ type showOptions struct {
 // minEvery bounds the load of --watch on the server.
 const minEvery = 100 * time.Millisecond
 
-// newShowCommand makes a command that asks the server and shows the answer, as a
-// table or as JSON.
+// newShowCommand makes a command to ask the server and to show the answer, as a table
+// or as JSON.
 func newShowCommand[T any](conn *connection, use, short string, ask func(*httpkv.Client, context.Context) (T, error), show func(io.Writer, T) error) *cobra.Command {
 	var o showOptions
 	cmd := &cobra.Command{
@@ -199,8 +199,8 @@ func newShowCommand[T any](conn *connection, use, short string, ask func(*httpkv
 // clearScreen puts the cursor of a terminal in the corner of an empty screen.
 const clearScreen = "\x1b[H\x1b[2J"
 
-// repeat prints until SIGINT. A server that does not answer may come back, so its
-// error is printed and does not end the command.
+// repeat prints until SIGINT. A silent server may come back, so repeat prints the error
+// and goes on.
 func (o showOptions) repeat(cmd *cobra.Command, print func(io.Writer) error) error {
 	ctx, stop := untilSignal(cmd.Context(), os.Interrupt)
 	defer stop()

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// completionTimeout bounds a request for values: a shell waits for them.
+	// completionTimeout bounds a request for values, because a shell waits for them.
 	completionTimeout = time.Second
 	completedKeys     = 100 // of a store, at most
 )
 
-// completer returns the values that a shell offers for the next argument.
+// completer returns the values offered by a shell for the next argument.
 type completer = cobra.CompletionFunc
 
-// fromServer offers values that the server knows. Without a server there are none.
+// fromServer offers values from the server. Without a server there are none.
 func (c *connection) fromServer(ask func(ctx context.Context, client *httpkv.Client, args []string, prefix string) ([]string, error)) completer {
 	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		client, ctx, cancel, err := c.client(cmd.Context())
@@ -59,7 +59,7 @@ func (c *connection) keys() completer {
 	})
 }
 
-// replicas offers the replicas that can be stopped, or started.
+// replicas offers the running replicas for stop, and the others for start.
 func (c *connection) replicas(verb string) completer {
 	return c.fromServer(func(ctx context.Context, client *httpkv.Client, args []string, _ string) ([]string, error) {
 		if len(args) > 0 {
@@ -76,7 +76,7 @@ func (c *connection) replicas(verb string) completer {
 	})
 }
 
-// groups offers the groups that can join, or leave.
+// groups offers the members for leave, and the other groups for join.
 func (c *connection) groups(verb string) completer {
 	return c.fromServer(func(ctx context.Context, client *httpkv.Client, _ []string, _ string) ([]string, error) {
 		layout, err := client.Layout(ctx)

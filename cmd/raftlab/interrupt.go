@@ -11,17 +11,16 @@ import (
 	"syscall"
 )
 
-// interrupted is the cause of a context that a signal ended.
+// interrupted is the cause of a context ended by a signal.
 type interrupted struct{ signal syscall.Signal }
 
 func (i interrupted) Error() string { return fmt.Sprintf("interrupted (%v)", i.signal) }
 
-// ExitCode returns the code that shells give to a program that a signal ended.
+// ExitCode returns the code of shells for a program ended by a signal.
 func (i interrupted) ExitCode() int { return 128 + int(i.signal) }
 
-// untilSignal returns a context that ends with the first of some signals. A second
-// signal ends the process at once. The function stop returns the signals to their
-// default.
+// untilSignal returns a context until the first of some signals. A second signal ends
+// the process at once. The function stop returns the signals to their default.
 func untilSignal(parent context.Context, signals ...os.Signal) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	got := make(chan os.Signal, 1)
@@ -38,8 +37,7 @@ func untilSignal(parent context.Context, signals ...os.Signal) (ctx context.Cont
 	return ctx, func() { cancel(nil) }
 }
 
-// orInterrupted gives the error of a command that a signal ended the exit code of
-// the signal.
+// orInterrupted gives the error of an interrupted command the exit code of the signal.
 func orInterrupted(ctx context.Context, err error) error {
 	var by interrupted
 	if err == nil || !errors.As(context.Cause(ctx), &by) || by.signal == syscall.SIGPIPE {

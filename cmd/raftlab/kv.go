@@ -88,8 +88,8 @@ func newGetCommand(conn *connection) *cobra.Command {
 	return cmd
 }
 
-// isTerminal reports whether w is a terminal. The null device is a character
-// device, too, and the usual one that is no terminal.
+// isTerminal reports whether w is a terminal. The null device is a character device,
+// too, and no terminal.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {
@@ -103,8 +103,7 @@ func isTerminal(w io.Writer) bool {
 	return err != nil || !os.SameFile(info, null)
 }
 
-// isText reports whether a terminal shows s as it is: printable characters, and
-// lines and tabs.
+// isText reports whether s has printable characters, lines and tabs alone.
 func isText(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
 		return !unicode.IsPrint(r) && r != '\n' && r != '\t' && r != '\r'
@@ -178,8 +177,8 @@ func parseVersion(s string) (uint64, error) {
 	return version, nil
 }
 
-// writeCommand completes a command that writes. op makes the operation from the
-// arguments and the value, which is the last argument or comes from standard input.
+// writeCommand completes a writing command. op makes the operation from the arguments
+// and the value. The value is the last argument, or comes from standard input.
 func writeCommand(conn *connection, cmd *cobra.Command, op func(args []string, value string) (kv.Op, error)) *cobra.Command {
 	var idempotencyKey string
 	cmd.Flags().StringVar(&idempotencyKey, "idempotency-key", "", "all writes of KEY with one idempotency key are one write (default: a new key for each command)")
@@ -278,7 +277,8 @@ type scanOptions struct {
 	start, end, prefix string
 	limit              int
 	asJSON, keysOnly   bool
-	// cut is the length of the longest key and value that is printed whole; 0: any.
+	// cut is the length of the longest key and value to print whole, and 0 for any
+	// length.
 	cut int
 }
 

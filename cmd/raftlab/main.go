@@ -23,8 +23,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes of all subcommands. A command that a signal ended exits with 128 and
-// the signal's number.
+// Exit codes of all subcommands. A command ended by a signal exits with 128 and the
+// signal's number.
 const (
 	exitOK          = 0
 	exitNotFound    = 1  // kv: the store does not hold the key
@@ -61,7 +61,7 @@ func main() {
 	os.Exit(run(context.Background(), newRootCommand(), os.Args[1:]))
 }
 
-// newRootCommand makes the command with all its subcommands.
+// newRootCommand makes the command raftlab.
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "raftlab",

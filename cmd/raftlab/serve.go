@@ -23,15 +23,15 @@ import (
 
 const defaultAddress = "127.0.0.1:8400"
 
-// What a client may take its time for.
+// Limits of a client's time.
 const (
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 30 * time.Second
 	answerTimeout = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10 // a key of 1 KiB, percent-encoded, has 3
-	// shutdownTimeout is how long requests that are under way are waited for,
-	// besides what they may wait for a leader.
+	// shutdownTimeout bounds the wait for requests under way, beside their wait for a
+	// leader.
 	shutdownTimeout = 10 * time.Second
 )
 
@@ -86,7 +86,7 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 	return cmd
 }
 
-// hosts returns the names that the server answers to.
+// hosts returns the names of the server in Host headers.
 func (o serveOptions) hosts() []string {
 	hosts := slices.Clone(o.allowHosts)
 	if host, _, err := net.SplitHostPort(o.listen); err == nil && host != "" {
@@ -95,7 +95,7 @@ func (o serveOptions) hosts() []string {
 	return hosts
 }
 
-// logger makes the logger that the flags ask for.
+// logger makes the logger of the flags.
 func (o serveOptions) logger(w io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
@@ -111,7 +111,7 @@ func (o serveOptions) logger(w io.Writer) (*slog.Logger, error) {
 	return nil, usageError("--log-format is %q; want text or json", o.logFormat)
 }
 
-// validate checks the flags. A number that is not given is 0.
+// validate checks the flags. Numbers without a flag are 0.
 func (o serveOptions) validate(given func(flag string) bool) error {
 	switch {
 	case given("replicas") && (o.replicas < 1 || o.replicas > cluster.MaxReplicas):
@@ -140,8 +140,8 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// The address first: if it is taken, likely by a server on the same data, the
-	// error should be that.
+	// The address comes first. If another server on the same data holds the address,
+	// the error names the address.
 	listener, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return &exitError{exitFailure, fmt.Errorf("cannot serve on %s: %w (choose another with --listen)", o.listen, err)}
@@ -167,7 +167,7 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 	return nil
 }
 
-// inWords says what serves.
+// inWords describes the store for the greeting.
 func inWords(c cluster.Store) string {
 	n := len(c.Status())
 	s, ok := c.(*cluster.Sharded)
@@ -188,8 +188,7 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// serveHTTP serves until ctx ends, and then until the requests that are under
-// way are answered.
+// serveHTTP serves until ctx ends, and then answers the requests under way.
 func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, patience time.Duration, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,

@@ -11,10 +11,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is the project's version (semver.org). CHANGELOG.md has a section for it.
+// version is the project's version (semver.org). CHANGELOG.md has a section for the
+// version.
 const version = "0.1.0"
 
-// buildInfo says what a raftlab binary was built from.
+// buildInfo names the source and the tools of a raftlab binary.
 type buildInfo struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit,omitempty"`   // of the source, if it was a repository

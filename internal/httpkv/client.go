@@ -28,11 +28,11 @@ var (
 	ErrForeign = errors.New("the answer does not come from a raftlab server")
 )
 
-// An OpenError is returned for a change with an open outcome: the server may have
-// made the change, or may make it yet.
+// An OpenError is returned for a change with an open outcome. The server may have made
+// the change, or may do so yet.
 type OpenError struct {
-	// IdempotencyKey is the key of a write. The write takes effect once if it is
-	// repeated with this key. Other changes have none.
+	// IdempotencyKey is the key of a write. Repeated with this key, the write takes
+	// effect once. Other changes have none.
 	IdempotencyKey string
 	Cause          error // why there is no answer; matches ErrUnavailable or ErrForeign
 }
@@ -56,16 +56,16 @@ const (
 type Client struct {
 	// BaseURL is the server's, such as "http://127.0.0.1:8400".
 	BaseURL string
-	// HTTP makes the requests; nil: a client on http.DefaultTransport. Redirects
-	// that change a request's method are refused with either.
+	// HTTP makes the requests. The default is a client on http.DefaultTransport. Either
+	// refuses redirects to another method.
 	HTTP *http.Client
 }
 
 // Write is a write to be made.
 type Write struct {
 	Op kv.Op // made by kv.Put, kv.Append or kv.Delete, with IfVersion if need be
-	// IdempotencyKey makes all writes of the key under it one write; "": the client
-	// draws a key.
+	// IdempotencyKey makes all writes of a key with one IdempotencyKey one write. If
+	// empty, the client draws one.
 	IdempotencyKey string
 }
 
@@ -125,9 +125,9 @@ func (c *Client) Do(ctx context.Context, w Write) (uint64, error) {
 	return written.Version, nil
 }
 
-// Scan returns keys in order: the keys from start on, below end, that begin with
-// prefix, each "" for no bound. One call returns at most limit keys, and the path
-// of the next page, for ScanNext; "": the scan has ended.
+// Scan returns keys in order, from start on, below end, with a prefix. Each may be "",
+// for no bound. One call returns at most limit keys, and the path of the next page for
+// ScanNext. The last page has no such path.
 func (c *Client) Scan(ctx context.Context, start, end, prefix string, limit int) ([]kv.Pair, string, error) {
 	query := url.Values{"limit": {strconv.Itoa(limit)}}
 	for name, value := range map[string]string{"start": start, "end": end, "prefix": prefix} {
@@ -161,14 +161,14 @@ func (c *Client) Status(ctx context.Context) (ClusterStatus, error) {
 	return s, err
 }
 
-// Layout returns which group owns which shard.
+// Layout returns the owner of each shard.
 func (c *Client) Layout(ctx context.Context) (Layout, error) {
 	var l Layout
 	err := c.get(ctx, "/v1/shards", &l, "config", "shards", "groups")
 	return l, err
 }
 
-// ChangeReplica stops or starts a replica; verb is "stop" or "start".
+// ChangeReplica stops or starts a replica. The verb is "stop" or "start".
 func (c *Client) ChangeReplica(ctx context.Context, number int, verb string) error {
 	got, err := c.send(ctx, call{method: http.MethodPost, path: fmt.Sprintf("/v1/replicas/%d/%s", number, verb), writes: true})
 	var refused *Error
@@ -181,8 +181,8 @@ func (c *Client) ChangeReplica(ctx context.Context, number int, verb string) err
 	return got.empty()
 }
 
-// ChangeGroups makes groups join or leave; verb is "join" or "leave". The result
-// is the number of the configuration with the change.
+// ChangeGroups makes groups join or leave. The verb is "join" or "leave". The result is
+// the number of the configuration with the change.
 func (c *Client) ChangeGroups(ctx context.Context, verb string, groups []int) (int, error) {
 	q := make(url.Values)
 	for _, g := range groups {
@@ -207,9 +207,9 @@ func (c *Client) changeLayout(ctx context.Context, verb string, q url.Values) (i
 	return done.Config, err
 }
 
-// Txn carries out a transaction, given as JSON as the server takes it. The client
-// repeats the transaction only while the server has certainly not begun it, because
-// a repeated transaction might take effect twice.
+// Txn carries out a transaction, given as JSON in the server's form. The client repeats
+// the transaction only while the server has certainly not begun, because a repeated
+// transaction might take effect twice.
 func (c *Client) Txn(ctx context.Context, transaction []byte) (TxnAnswer, error) {
 	var answer TxnAnswer
 	got, err := c.send(ctx, call{
@@ -223,7 +223,7 @@ func (c *Client) Txn(ctx context.Context, transaction []byte) (TxnAnswer, error)
 	return answer, err
 }
 
-// get makes a request for an answer in JSON that has certain fields.
+// get makes a request for an answer in JSON with certain fields.
 func (c *Client) get(ctx context.Context, path string, into any, fields ...string) error {
 	got, err := c.send(ctx, call{method: http.MethodGet, path: path})
 	if err != nil {
@@ -252,8 +252,8 @@ type answer struct {
 	unsure bool
 }
 
-// foreign returns an error for an answer without a part that the server always
-// sends. Nobody knows then how far a change came.
+// foreign returns an error for an answer without a part of every answer. Nobody knows
+// then how far a change came.
 func (a *answer) foreign(lacks string) error {
 	err := fmt.Errorf("%w: %s answered %d %s without %s", ErrForeign, a.host, a.status, http.StatusText(a.status), lacks)
 	return a.call.open(err, a.call.writes)
@@ -267,8 +267,8 @@ func (a *answer) empty() error {
 	return nil
 }
 
-// decode reads an answer in JSON that has certain fields. Fields that the client
-// does not know are left out, so that a newer server can add some.
+// decode reads an answer in JSON with certain fields. The client ignores unknown
+// fields, so a newer server can add some.
 func (a *answer) decode(into any, fields ...string) error {
 	if a.status != http.StatusOK {
 		return a.foreign("its status, 200 OK")
@@ -323,7 +323,7 @@ func (c *Client) send(ctx context.Context, do call) (*answer, error) {
 	}
 }
 
-// open returns the error of a call that got no answer.
+// open returns the error of a call without an answer.
 func (do call) open(err error, unsure bool) error {
 	if unsure {
 		return &OpenError{IdempotencyKey: do.header.Get("Idempotency-Key"), Cause: err}
@@ -331,8 +331,8 @@ func (do call) open(err error, unsure bool) error {
 	return err
 }
 
-// passes reports whether an error of the server, or of a proxy before it, is one
-// that passes, so that the request can be repeated.
+// passes reports whether an error of the server or of a proxy is likely to pass, so
+// that the client repeats the request.
 func passes(status int) bool {
 	switch status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -341,8 +341,7 @@ func passes(status int) bool {
 	return false
 }
 
-// mayHaveBegun reports whether a change may have been made although the answer is
-// an error that passes.
+// mayHaveBegun reports whether a change may have been made in spite of a passing error.
 func mayHaveBegun(err error) bool {
 	var e *Error
 	return !errors.As(err, &e) || e.Code == OutcomeUnknown
@@ -408,8 +407,8 @@ func (c *Client) try(ctx context.Context, do call) (*answer, error) {
 // maxRedirects is net/http's own limit.
 const maxRedirects = 10
 
-// checkRedirect refuses to follow a redirect that turns a write into a GET, as
-// 301, 302 and 303 do: the GET's answer would pass for the write's.
+// checkRedirect refuses a redirect from a write to a GET (301, 302, 303). The answer to
+// the GET would pass for the answer to the write.
 func checkRedirect(inner func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
 		if first := via[0]; req.Method != first.Method {
@@ -426,7 +425,7 @@ func checkRedirect(inner func(*http.Request, []*http.Request) error) func(*http.
 	}
 }
 
-// error reads the error that the server sent.
+// error reads the server's error.
 func (a *answer) error() error {
 	var body ErrorBody
 	if err := json.Unmarshal(a.body, &body); err != nil || body.Error == nil || body.Error.Code == "" {

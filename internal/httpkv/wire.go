@@ -56,8 +56,8 @@ const (
 type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
-	// Version is the key's version where Code is VersionMismatch; 0: the store does
-	// not hold the key.
+	// Version is the key's version where Code is VersionMismatch, and 0 for a missing
+	// key.
 	Version *uint64 `json:"version,omitempty"`
 	// Status is the status of HTTP.
 	Status int `json:"-"`
@@ -70,7 +70,7 @@ type ErrorBody struct {
 	Error *Error `json:"error"`
 }
 
-// TextOf returns s for JSON: plain if s is valid UTF-8, else in base64.
+// TextOf returns s for JSON, plain if s is valid UTF-8, and else in base64.
 func TextOf(s string) (plain, inBase64 *string) {
 	if utf8.ValidString(s) {
 		return &s, nil
@@ -79,7 +79,7 @@ func TextOf(s string) (plain, inBase64 *string) {
 	return nil, &encoded
 }
 
-// bytesOf returns the bytes of a field that has a plain form and one in base64.
+// bytesOf returns the bytes of a field with a plain form and a form in base64.
 func bytesOf(name string, plain, inBase64 *string) (string, error) {
 	switch {
 	case plain != nil && inBase64 != nil:
@@ -166,8 +166,8 @@ type Written struct {
 
 // ClusterStatus is the answer to GET /v1/status.
 type ClusterStatus struct {
-	// Leader is the number of the leading replica, and in a store with groups one
-	// of the leading replicas; 0: none leads.
+	// Leader is the number of the leading replica, and in a store with groups one of
+	// the leading replicas. 0 means no leader.
 	Leader   int             `json:"leader"`
 	Replicas []ReplicaStatus `json:"replicas"`
 	Limits   LimitStatus     `json:"limits"`
@@ -182,11 +182,10 @@ type LimitStatus struct {
 // ReplicaStatus is a picture of one replica.
 type ReplicaStatus struct {
 	Number int `json:"replica"`
-	// Group is the replica's group: its number, or "controller"; "" in a store
-	// without groups. Term and Leader are those of the group.
+	// Group is the number of the replica's group, or "controller". A store without
+	// groups has none. Term and Leader are those of the group.
 	Group string `json:"group,omitempty"`
-	// State is "running", "stopped", or "failed" for a replica that stopped by
-	// itself.
+	// State is "running", "stopped", or "failed" after a failure of the replica's own.
 	State string `json:"state"`
 	// Role is "leader", "follower", "candidate" or "pre-candidate".
 	Role          string `json:"role,omitempty"`
@@ -203,7 +202,7 @@ type ReplicaStatus struct {
 	Error         string `json:"error,omitempty"`
 }
 
-// Layout is the answer to GET /v1/shards: which group owns which shard.
+// Layout is the answer to GET /v1/shards, with the owner of each shard.
 type Layout struct {
 	Config int           `json:"config"` // number of the newest configuration
 	Shards []ShardPlace  `json:"shards"`

@@ -19,7 +19,7 @@ const (
 	DefaultMaxInFlight      = 4096
 )
 
-// requestOverhead is the memory of a request besides its body, in bytes: buffers of
+// requestOverhead is the memory of a request beside the body, in bytes, for buffers of
 // the connection, headers and a goroutine.
 const requestOverhead = 16 << 10
 

@@ -1,3 +1,3 @@
-// Package handler answers the requests of package httpkv: New returns the handler
-// that serves a cluster over HTTP. docs/serve.md describes the protocol.
+// Package handler answers the requests of package httpkv. New returns the handler for a
+// cluster. docs/serve.md describes the protocol.
 package handler

@@ -16,9 +16,9 @@ import (
 // AnyHost in [Options].Hosts allows every name in Host headers.
 const AnyHost = "*"
 
-// A guard refuses requests that a web page sends through the browser of somebody
-// who can reach the server. The server has no passwords, so such a page could
-// otherwise read and write everything.
+// A guard refuses requests of foreign web pages, sent through the browser of somebody
+// near the server. The server has no passwords, so such a page could otherwise read and
+// write everything.
 //
 //   - A page whose name was rebound to the server's address (DNS rebinding) sends
 //     its own name in the Host header.
@@ -50,8 +50,8 @@ func (g guard) check(r *http.Request) *httpkv.Error {
 	return nil
 }
 
-// allows reports whether the Host header names this server. Browsers send the
-// header with each request; a client without one is not a browser.
+// allows reports whether the Host header names this server. Browsers send the header
+// with each request, so a client without the header is no browser.
 func (g guard) allows(r *http.Request) bool {
 	host := normalize(r.Host)
 	switch {
@@ -85,8 +85,8 @@ func normalize(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// foreignOrigin reports whether a page of another origin sent a request. A link to
-// the server may be followed from anywhere: the other page does not see the answer.
+// foreignOrigin reports whether a page of another origin sent a request. A link may
+// lead to the server from anywhere, because the other page does not see the answer.
 func foreignOrigin(r *http.Request) (origin string, foreign bool) {
 	for _, origin := range r.Header.Values("Origin") {
 		if u, err := url.Parse(origin); err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {

@@ -49,8 +49,8 @@ type Options struct {
 	// MaxInFlight bounds the number of those requests. As many again may wait for
 	// admission, for as long as Patience. Default: [DefaultMaxInFlight].
 	MaxInFlight int
-	// Hosts are the names of this server in Host headers, beside the loopback
-	// names and the address of the connection; [AnyHost] allows all names.
+	// Hosts are the names of this server in Host headers, beside the loopback names and
+	// the address of the connection. [AnyHost] allows all names.
 	Hosts []string
 	// Logger logs each request at the debug level, and errors of the server's own.
 	// Default: silent.
@@ -103,7 +103,7 @@ func New(c Cluster, opts Options) http.Handler {
 	return h
 }
 
-// action answers one kind of request, or returns why it cannot.
+// action answers one kind of request, or returns an error for the client.
 type action func(w http.ResponseWriter, r *http.Request) error
 
 // methods are the actions of one path.
@@ -170,7 +170,8 @@ func (w *statusWriter) WriteHeader(status int) {
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
-	// A browser neither guesses the type of a value nor shows it to other origins.
+	// A browser neither guesses the type of a value nor shows the value to other
+	// origins.
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
 	path := r.URL.EscapedPath()
@@ -216,7 +217,7 @@ func failure(status int, code httpkv.Code, format string, args ...any) *httpkv.E
 	return &httpkv.Error{Code: code, Message: fmt.Sprintf(format, args...), Status: status}
 }
 
-// badRequest returns an error for a request that makes no sense.
+// badRequest returns an error for a request without a clear meaning.
 func badRequest(format string, args ...any) *httpkv.Error {
 	return failure(http.StatusBadRequest, httpkv.BadRequest, format, args...)
 }

@@ -80,8 +80,7 @@ func resultError(result kv.Result) *httpkv.Error {
 	return failure(http.StatusInternalServerError, httpkv.Internal, "the store answered: %v", result.Status)
 }
 
-// mismatch returns the error for a key with another version; 0: the store does not
-// hold the key.
+// mismatch returns the error for a key with another version, or 0 for a missing key.
 func mismatch(version uint64) *httpkv.Error {
 	e := failure(http.StatusPreconditionFailed, httpkv.VersionMismatch, "the key's version is %d", version)
 	if version == 0 {

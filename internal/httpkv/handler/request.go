@@ -15,9 +15,9 @@ import (
 	"raftlab/internal/httpkv"
 )
 
-// parameters returns a request's query. A parameter that the request does not take
-// would change its meaning if the server ignored it, so the request is refused.
-// Each parameter is given at most once, except for those whose name ends in "...".
+// parameters returns a request's query. The server refuses unknown parameters, because
+// their sender means something by them. Each parameter is given at most once, except
+// for names with "..." at the end.
 func parameters(r *http.Request, names ...string) (url.Values, *httpkv.Error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -38,8 +38,8 @@ func parameters(r *http.Request, names ...string) (url.Values, *httpkv.Error) {
 	return query, nil
 }
 
-// parseNumber returns a number in its only decimal form, so that "+1" and "01" do
-// not pass for 1.
+// parseNumber returns a number in its only decimal form. "+1" and "01" do not pass for
+// 1.
 func parseNumber(s string) (int, bool) {
 	n, err := strconv.Atoi(s)
 	return n, err == nil && strconv.Itoa(n) == s
@@ -62,7 +62,7 @@ func numbers(q url.Values, name string, least, most int) ([]int, error) {
 	return all, nil
 }
 
-// noBody refuses a body, which the server would otherwise drop.
+// noBody refuses a body on a path without use for one.
 func noBody(w http.ResponseWriter, r *http.Request) *httpkv.Error {
 	if _, bad := readBody(w, r, 0, "body"); bad != nil {
 		w.Header().Set("Connection", "close") // the rest of the body is not read

@@ -52,8 +52,8 @@ func limitOf(query url.Values) (int, *httpkv.Error) {
 	return limit, nil
 }
 
-// rangeOf returns one range for the keys from start on, below end, that begin with
-// prefix. empty says that the range can hold no key.
+// rangeOf returns one range for the keys from start on, below end, with the prefix. An
+// empty range can hold no key.
 func rangeOf(query url.Values) (start, end string, empty bool) {
 	start, end = query.Get("start"), query.Get("end")
 	if prefix := query.Get("prefix"); prefix != "" {
@@ -65,8 +65,8 @@ func rangeOf(query url.Values) (start, end string, empty bool) {
 	return start, end, end != "" && start >= end
 }
 
-// successor returns the first key after all keys that begin with prefix; "": no
-// key follows them.
+// successor returns the first key after all keys with a prefix, or "" if no key can
+// follow.
 func successor(prefix string) string {
 	for i := len(prefix) - 1; i >= 0; i-- {
 		if prefix[i] != 0xff {

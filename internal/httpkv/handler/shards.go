@@ -22,8 +22,8 @@ type Shards interface {
 	Txn(ctx context.Context, t shardkv.Txn) (shardkv.TxnResult, error)
 }
 
-// routeShards serves the paths of groups and transactions; s is nil in a store
-// without groups.
+// routeShards serves the paths of groups and transactions. A store without groups has a
+// nil s.
 func (h *handler) routeShards(s Shards) {
 	if s == nil {
 		h.route("/v1/shards", methods{"GET": noShards})

@@ -13,11 +13,10 @@ import (
 	"unicode/utf8"
 )
 
-// decodeStrict decodes a body of one JSON value into what into points to. It
-// refuses all that encoding/json changes or drops in silence: bytes that are not
-// UTF-8 and lone surrogates (both become U+FFFD), names in another case, names
-// that are given twice or that the type does not have, null, and text behind the
-// value.
+// decodeStrict decodes a body of one JSON value. encoding/json changes or drops some
+// input in silence, and decodeStrict refuses such input. Examples are bytes outside of
+// UTF-8 and lone surrogates (both become U+FFFD), names in another case, unknown and
+// repeated names, null, and text behind the value.
 func decodeStrict(body string, into any) error {
 	for i, size := 0, 0; i < len(body); i += size {
 		var r rune
@@ -38,7 +37,7 @@ func decodeStrict(body string, into any) error {
 	return json.Unmarshal([]byte(body), into)
 }
 
-// strict walks through a valid JSON text beside the type for which it is meant.
+// strict walks through a valid JSON text beside the Go type of the value.
 type strict struct {
 	text string
 	next int
@@ -133,7 +132,7 @@ func (s *strict) array(t reflect.Type, path string) error {
 }
 
 // more moves past the opening bracket or a comma, and reports whether an element
-// follows. If none does it moves past the closing bracket.
+// follows. At the end more moves past the closing bracket.
 func (s *strict) more(end byte) bool {
 	if c := s.space(); c != end {
 		s.next++ // the bracket or the comma

@@ -13,8 +13,8 @@ import (
 	"raftlab/shardkv"
 )
 
-// txn is the body of a transaction's request: etcd's compare, success and failure,
-// with text in place of base64.
+// txn is the body of a transaction's request, with etcd's compare, success and failure,
+// and with text in place of base64.
 type txn struct {
 	Compare []comparison `json:"compare"`
 	Success []txnOp      `json:"success"`
