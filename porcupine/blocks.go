@@ -380,8 +380,7 @@ func (b *blocks) place() bool {
 }
 
 // order lists the operations block by block. A failed swap belongs to no block and changes nothing.
-// A part is illegal if its other operations are. Whether the failed swaps fit in, reads cannot
-// tell.
+// A part is illegal if its other operations are. Reads cannot tell whether the failed swaps fit in.
 func (b *blocks) order() ([]int32, blockVerdict) {
 	for _, id := range b.returns {
 		if b.accesses[id].Kind == AccessDiffer && b.completed(id) {

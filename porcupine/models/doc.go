@@ -1,18 +1,17 @@
 // Package models holds ready sequential specifications for package porcupine.
 //
-//   - [Register] and [CASRegister]: one value, read, written, compared and swapped.
-//   - [KV]: the key/value store of the labs: get, put, append. [WithKVHint] makes a model of
-//     it that somebody else wrote as fast.
-//   - [KVVersioned]: a store whose writes return versions, with delete and
-//     compare-and-swap by version; [KVStore] adds scans over all keys.
-//   - [Queue], [Set], [Lock]: the classic objects, each over many named ones.
-//   - [ListAppend]: lists that are appended to and read whole.
+//   - [Register] and [CASRegister] are one value, with read, write, and compare-and-swap.
+//   - [KV] is the key/value store of the labs, with get, put and append. [WithKVHint] gives the hint
+//     of KV to another model of this store.
+//   - [KVVersioned] is a store whose writes answer versions, with delete, and compare-and-swap by
+//     version. [KVStore] adds scans over all keys.
+//   - [Queue], [Set] and [Lock] are the classic objects, with many names each.
+//   - [ListAppend] is a set of lists with append and whole reads.
 //
-// Every model but the two registers partitions a history by key. A pending
-// operation (one that never returned) needs no output: each model knows what
-// it may have done.
+// Every model but the two registers partitions a history by key. A pending operation needs no
+// output, because each model knows the possible effects. No answer to an unknown Op is legal.
 //
-// A model is a variable of type [porcupine.Model], to be copied and adapted:
+// A model is a variable of type [porcupine.Model]. A program can copy and adapt it:
 //
 //	m := models.KV
 //	m.DescribeOperation = mine
@@ -24,14 +23,14 @@ import (
 	"raftlab/porcupine"
 )
 
-// byKey returns partition functions for a model whose operations each have
-// one key. Parts are in the order of their first operations.
+// byKey returns partition functions for a model with one key in each operation. The parts are in
+// the order of their first operations.
 func byKey[K comparable](key func(input any) K) (func([]porcupine.Operation) [][]porcupine.Operation, func([]porcupine.Event) [][]porcupine.Event) {
 	operations := func(history []porcupine.Operation) [][]porcupine.Operation {
 		return group(history, func(o *porcupine.Operation) K { return key(o.Input) })
 	}
 	events := func(history []porcupine.Event) [][]porcupine.Event {
-		keys := make(map[int]K) // of the calls so far, by id
+		keys := make(map[int]K) // id -> key of the call
 		return group(history, func(e *porcupine.Event) K {
 			if e.Kind == porcupine.CallEvent {
 				keys[e.Id] = key(e.Value)
@@ -42,8 +41,7 @@ func byKey[K comparable](key func(input any) K) (func([]porcupine.Operation) [][
 	return operations, events
 }
 
-// group splits elements by key. It counts first, so that each part is
-// allocated once.
+// group splits elements by key. A first pass counts, so that each part is allocated once.
 func group[E any, K comparable](elements []E, key func(*E) K) [][]E {
 	index := make(map[K]int)
 	groupOf := make([]int32, len(elements))

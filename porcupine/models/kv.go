@@ -11,25 +11,25 @@ type KVOp uint8
 
 // The operations of KV.
 const (
-	KVGet    KVOp = iota // answers the key's value, "" if it has none
-	KVPut                // sets the key's value
-	KVAppend             // adds to the end of the key's value
+	KVGet    KVOp = iota // answers the value, "" if there is none
+	KVPut                // sets the value
+	KVAppend             // appends to the value
 )
 
 // KVInput is the input of an operation of [KV].
 type KVInput struct {
 	Op    KVOp
 	Key   string
-	Value string // of a put or an append
+	Value string // for a put or an append
 }
 
 // KVOutput is the output of an operation of [KV].
 type KVOutput struct {
-	Value string // of a get
+	Value string // for a get
 }
 
-// KV is the labs' key/value store. Inputs are KVInput, outputs KVOutput; a
-// key that was never written has the value "".
+// KV is the labs' key/value store. Inputs are KVInput and outputs KVOutput. A new key has the value
+// "".
 var KV = newKV()
 
 func newKV() porcupine.Model {
@@ -89,11 +89,10 @@ func kvWrite(value string, in KVInput) string {
 	return value + in.Value
 }
 
-// unknownOp describes an operation that its model does not have. Step refuses all of them.
+// unknownOp describes an operation with an unknown op.
 func unknownOp(op uint8) string { return fmt.Sprintf("unknown op %d", op) }
 
-// answer is the end of an operation's description: what it returned, nothing
-// if there is nothing to say of that, or that it is pending.
+// answer describes the answer of an operation, for the end of a description.
 func answer[O any](output any, text func(O) string) string {
 	out, ok := output.(O)
 	switch {

@@ -9,23 +9,22 @@ import (
 	"raftlab/porcupine"
 )
 
-// WithKVHint returns a model of the labs' key/value store, such as the KvModel of a
-// course, with the hint of [KV]. The checker then decides histories with many concurrent
-// appends to one key in near-linear time:
+// WithKVHint returns a model of the labs' key/value store, such as the KvModel of a course, with
+// the hint of [KV]. The checker then decides histories with many concurrent appends to one key in
+// near-linear time:
 //
 //	porcupine.CheckOperationsVerbose(models.WithKVHint(course.KvModel), history, timeout)
 //
-// The hint covers this form of model:
+// The hint covers models of this form:
 //
-//   - A state is a string: the value of one key. The model is partitioned by key.
-//   - An input is a struct of Op, Value and perhaps Key. Op is 0 or "get", 1 or "put", 2 or
-//     "append".
-//   - An output is a string, or a struct of Value alone. A put and an append answer "".
+//   - A state is a string, the value of one key. The model is partitioned by key.
+//   - An input is a struct of Op, Value and perhaps Key. Op is 0 or "get", 1 or "put", 2 or "append".
+//   - An output is a string, or a struct with Value alone. A put and an append answer "".
 //
-// Field names may begin with a lower-case letter. An operation with any other field, type or
-// answer gets no hint, nor does one that Step treats in another way than KV does: the
-// hint steps each operation on a few states. Without a hint a check takes longer, and the
-// answer stays right. A model whose states are not strings is returned unchanged.
+// Field names may begin with a lower-case letter. An operation with any other field, type or answer
+// gets no hint. The hint also steps each operation on a few states, and covers the operation only
+// if Step does the same as KV. Without a hint, a check takes longer and the answer stays right. A
+// model whose states are not strings is returned unchanged.
 func WithKVHint(m porcupine.Model) porcupine.Model {
 	if m.Init == nil {
 		return m
@@ -39,7 +38,7 @@ func WithKVHint(m porcupine.Model) porcupine.Model {
 	return m
 }
 
-// stepOf returns the model's step. A panic counts as a refusal.
+// stepOf returns the step function of the model. A panic counts as a refusal.
 func stepOf(m porcupine.Model) func(state, input, output any) (bool, any) {
 	step := m.Step
 	if m.StepContext != nil {
@@ -57,14 +56,13 @@ func stepOf(m porcupine.Model) func(state, input, output any) (bool, any) {
 	}
 }
 
-// kvHint reads the inputs and outputs of a model like KV by the names of their fields.
+// kvHint finds the fields of inputs and outputs by name.
 type kvHint struct {
 	step   func(state, input, output any) (bool, any)
 	shapes sync.Map // reflect.Type -> shape
 }
 
-// access returns the access of an operation, or AccessOther if the operation is not
-// wholly understood.
+// access returns the access of an operation, or AccessOther if the hint does not cover it.
 func (h *kvHint) access(input, output any) porcupine.Access {
 	op, value, ok := h.input(input)
 	answer, understood := h.output(output)
@@ -86,9 +84,9 @@ func (h *kvHint) access(input, output any) porcupine.Access {
 	return a
 }
 
-// confirms says whether Step does what the access says, on the empty state, on a state
-// that no operation made, and on a read's own value. A nil output may be that of a
-// pending operation, which Step need not accept anywhere.
+// confirms compares Step with the access on the empty state, on a state that no operation made, and
+// on the value of a read. A nil output may belong to a pending operation, which Step may refuse
+// everywhere.
 func (h *kvHint) confirms(a porcupine.Access, input, output any) bool {
 	const odd = "\x00another value\x00"
 	value := a.Value.(string)
@@ -110,13 +108,13 @@ func (h *kvHint) confirms(a porcupine.Access, input, output any) bool {
 	return !wrong || output == nil && !accepted
 }
 
-// shape tells where a struct has the fields of an input or output.
+// shape holds the places of the known fields of a struct.
 type shape struct {
-	op, value int  // their places, -1 if there is none
-	other     bool // there are fields that KV does not have
+	op, value int  // indexes of fields, or -1
+	other     bool // there are other fields than those of KV
 }
 
-// shapeOf returns the shape of a struct; false if v is none.
+// shapeOf returns the shape of a struct, or false for another value.
 func (h *kvHint) shapeOf(v any) (shape, reflect.Value, bool) {
 	value := reflect.ValueOf(v)
 	if value.Kind() != reflect.Struct {
@@ -144,7 +142,6 @@ func newShape(t reflect.Type) shape {
 	return s
 }
 
-// input reads an input.
 func (h *kvHint) input(input any) (op KVOp, value string, ok bool) {
 	s, v, ok := h.shapeOf(input)
 	if !ok || s.other || s.op < 0 || s.value < 0 || v.Field(s.value).Kind() != reflect.String {
@@ -154,7 +151,6 @@ func (h *kvHint) input(input any) (op KVOp, value string, ok bool) {
 	return op, v.Field(s.value).String(), ok
 }
 
-// output reads an output.
 func (h *kvHint) output(output any) (value string, ok bool) {
 	switch text := output.(type) {
 	case nil:
@@ -169,7 +165,7 @@ func (h *kvHint) output(output any) (value string, ok bool) {
 	return v.Field(s.value).String(), true
 }
 
-// kvOpOf reads an op, which is a number or a name. It reports false if KV has no such op.
+// kvOpOf reads an op from a number or a name. The result is false if KV has no such op.
 func kvOpOf(op reflect.Value) (KVOp, bool) {
 	switch {
 	case op.CanUint():

@@ -13,25 +13,25 @@ type ListOp uint8
 // The operations of ListAppend.
 const (
 	ListRead ListOp = iota // answers the whole list
-	ListAdd                // adds an element at the end
+	ListAdd                // appends an element
 )
 
 // ListInput is the input of an operation of [ListAppend].
 type ListInput struct {
 	Op      ListOp
-	Key     string // which list; each begins empty
-	Element string // of an add
+	Key     string // the name of the list
+	Element string // for an add
 }
 
-// ListOutput is the output of an operation of [ListAppend]. It is not
-// comparable; the checker does not need it to be.
+// ListOutput is the output of an operation of [ListAppend]. == cannot compare outputs, and the
+// checker does not need to.
 type ListOutput struct {
-	Elements []string // of a read
+	Elements []string // for a read
 }
 
-// ListAppend is a set of lists that are appended to and read whole. As a read tells the order
-// of all appends before it, a violation cannot hide long: with
-// elements that differ, it is the strictest of workloads. Inputs are ListInput, outputs ListOutput.
+// ListAppend is a set of lists with append and whole reads. Each list starts empty. A read shows
+// the order of all earlier appends, so a violation soon becomes visible. With different elements,
+// this is the strictest workload. Inputs are ListInput and outputs ListOutput.
 var ListAppend = newListAppend()
 
 func newListAppend() porcupine.Model {

@@ -11,30 +11,30 @@ type LockOp uint8
 
 // The operations of Lock.
 const (
-	LockAcquire LockOp = iota // takes the lock if nobody holds it
-	LockRelease               // gives the lock back if the caller holds it
+	LockAcquire LockOp = iota // takes a free lock
+	LockRelease               // releases the lock of the caller
 )
 
 // LockInput is the input of an operation of [Lock].
 type LockInput struct {
 	Op    LockOp
-	Name  string // which lock
-	Owner string // who asks; not empty
+	Name  string // the name of the lock
+	Owner string // the caller, not empty
 }
 
 // LockOutput is the output of an operation of [Lock].
 type LockOutput struct {
-	OK bool // the lock was taken, or given back
+	OK bool // the lock was taken or released
 }
 
-// Lock is a set of named locks. Acquire answers at once, OK or not; a lock is not
-// reentrant. A lock whose Acquire waits is described by the completed calls, all OK.
-// Inputs are LockInput, outputs LockOutput.
+// Lock is a set of named locks. Acquire answers at once and may fail. A lock is not reentrant. For
+// a lock with a waiting Acquire, all completed calls are OK. Inputs are LockInput and outputs
+// LockOutput.
 var Lock = newLock()
 
 func newLock() porcupine.Model {
 	m := porcupine.Model{
-		Init: func() any { return "" }, // who holds the lock
+		Init: func() any { return "" }, // the holder
 		Step: func(state, input, output any) (bool, any) {
 			in, out := input.(LockInput), output.(LockOutput)
 			if next, ok := lockStep(state.(string), in); ok {
@@ -67,7 +67,7 @@ func newLock() porcupine.Model {
 	return m
 }
 
-// lockStep returns who holds the lock next, if the operation takes effect.
+// lockStep returns the next holder, and whether the operation takes effect.
 func lockStep(holder string, in LockInput) (string, bool) {
 	if in.Op == LockAcquire {
 		return in.Owner, holder == ""

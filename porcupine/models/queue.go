@@ -14,25 +14,25 @@ type QueueOp uint8
 // The operations of Queue.
 const (
 	QueuePush QueueOp = iota // adds a value at the end
-	QueuePop                 // takes the value at the front, if there is one
-	QueuePeek                // answers the value at the front, if there is one
+	QueuePop                 // removes and answers the first value
+	QueuePeek                // answers the first value
 )
 
 // QueueInput is the input of an operation of [Queue].
 type QueueInput struct {
 	Op    QueueOp
-	Name  string // which queue; each begins empty
-	Value string // of a push
+	Name  string // the name of the queue
+	Value string // for a push
 }
 
 // QueueOutput is the output of an operation of [Queue].
 type QueueOutput struct {
-	Value string // of a pop or peek
-	OK    bool   // of a pop or peek: the queue was not empty
+	Value string // for a pop or peek
+	OK    bool   // for a pop or peek, whether the queue had a value
 }
 
-// Queue is a set of named queues, first in first out, without bound. Inputs are QueueInput,
-// outputs QueueOutput.
+// Queue is a set of named first-in first-out queues without bound. Each queue starts empty. Inputs
+// are QueueInput and outputs QueueOutput.
 var Queue = newQueue()
 
 func newQueue() porcupine.Model {
@@ -83,7 +83,7 @@ func newQueue() porcupine.Model {
 	return m
 }
 
-// listModel is the part of a model that states of type []string have in common.
+// listModel returns the common part of all models with states of type []string.
 func listModel() porcupine.Model {
 	seed := maphash.MakeSeed()
 	return porcupine.Model{
@@ -102,7 +102,7 @@ func listModel() porcupine.Model {
 	}
 }
 
-// appended returns list with a value more, and leaves list as it is.
+// appended returns a copy of the list with one more value.
 func appended(list []string, value string) []string {
 	return append(slices.Clip(list), value)
 }

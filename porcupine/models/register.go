@@ -13,25 +13,25 @@ type RegisterOp uint8
 const (
 	RegisterRead  RegisterOp = iota // answers the value
 	RegisterWrite                   // sets the value
-	RegisterCAS                     // sets the value if it is the expected one; CASRegister only
+	RegisterCAS                     // sets the value if the expectation is right (CASRegister only)
 )
 
-// RegisterInput is the input of an operation of [Register] or [CASRegister].
-// Values are of any types that == can compare; the first value is nil.
+// RegisterInput is the input of an operation of [Register] or [CASRegister]. == must be able to
+// compare the values. The initial value is nil.
 type RegisterInput struct {
 	Op     RegisterOp
-	Value  any // of a write or a compare-and-swap
-	Expect any // of a compare-and-swap
+	Value  any // for a write or a compare-and-swap
+	Expect any // for a compare-and-swap
 }
 
 // RegisterOutput is the output of an operation of [Register] or [CASRegister].
 type RegisterOutput struct {
-	Value any  // of a read
-	OK    bool // of a compare-and-swap: it took effect
+	Value any  // for a read
+	OK    bool // for a compare-and-swap, whether it took effect
 }
 
-// Register is a single value that is read and written. Inputs are
-// RegisterInput, outputs RegisterOutput.
+// Register is a single value with read and write. Inputs are RegisterInput and outputs
+// RegisterOutput.
 var Register = newRegister(RegisterWrite)
 
 // CASRegister is [Register] with compare-and-swap.

@@ -12,31 +12,31 @@ type SetOp uint8
 
 // The operations of Set.
 const (
-	SetAdd      SetOp = iota // adds an element, answers whether it was not there
-	SetRemove                // removes an element, answers whether it was there
-	SetContains              // answers whether an element is there
+	SetAdd      SetOp = iota // adds an element, answers whether the set grew
+	SetRemove                // removes an element, answers whether the set shrank
+	SetContains              // answers whether the set has an element
 	SetRead                  // answers all elements
 )
 
 // SetInput is the input of an operation of [Set].
 type SetInput struct {
 	Op      SetOp
-	Name    string // which set; each begins empty
-	Element string // not of a read
+	Name    string // the name of the set
+	Element string // for all operations but a read
 }
 
 // SetOutput is the output of an operation of [Set].
 type SetOutput struct {
-	OK       bool     // of an add, remove or contains
-	Elements []string // of a read, in any order, each once
+	OK       bool     // for an add, remove or contains
+	Elements []string // for a read, in any order without repetition
 }
 
-// Set is a collection of named sets. Inputs are SetInput, outputs SetOutput. The elements
-// of a set that is never read whole are independent, and checked each on its own.
+// Set is a collection of named sets. Each set starts empty. Inputs are SetInput and outputs
+// SetOutput. If a history has no SetRead, elements are independent and each is checked separately.
 var Set = newSet()
 
 func newSet() porcupine.Model {
-	m := listModel() // the elements, sorted
+	m := listModel() // sorted elements
 	m.Step = func(state, input, output any) (bool, any) {
 		set, in, out := state.([]string), input.(SetInput), output.(SetOutput)
 		if in.Op == SetRead {
@@ -75,7 +75,7 @@ func newSet() porcupine.Model {
 	return m
 }
 
-// setStep returns the set after the operation and what it answers.
+// setStep returns the next set and the answer.
 func setStep(set []string, in SetInput) ([]string, bool) {
 	index, there := slices.BinarySearch(set, in.Element)
 	switch {

@@ -7,18 +7,17 @@ import (
 	"raftlab/porcupine"
 )
 
-// resolveVersioned uses the answers of completed operations to settle the pending writes of a
-// history of KVVersioned or KVStore. See [porcupine.Hint].
+// resolveVersioned settles the pending writes of a history of KVVersioned or KVStore by the answers
+// of completed operations (see [porcupine.Hint]).
 //
-// A pending write is seen if a completed operation read its value and no other operation
-// can have written the value. A seen write took effect before the first such read
-// returned, and gave the key the version that the read found. It is then a completed write.
+// A pending write is seen if a completed operation read its value and no other operation can have
+// written the value. A seen write took effect before the first such read returned, and wrote the
+// version of the read. So a seen write becomes a completed one.
 //
-// A pending write is unseen if no completed operation read a value that contains the written
-// one. Nothing tells two unseen writes apart but their versions, so all of them get one
-// value. The checker then needs to try only one of them at a time. Without this, a search
-// goes through every choice of unseen writes: with 137 of them, a history of 2,872
-// operations stayed undecided for minutes.
+// A pending write is unseen if no completed operation read a value with the written one inside.
+// Unseen writes differ only in their effect on versions, so all of them get one value, and the
+// checker tries only one of them at a time. Otherwise a search tries every choice of unseen writes.
+// With 137 of them, a history of 2,872 operations was undecided for minutes.
 func resolveVersioned(history []porcupine.Operation) []porcupine.Operation {
 	if !slices.ContainsFunc(history, isPendingWrite) {
 		return history
@@ -52,16 +51,16 @@ func resolveVersioned(history []porcupine.Operation) []porcupine.Operation {
 	return resolved
 }
 
-// maxUnseenWork bounds the bytes that are searched for unseen values.
+// maxUnseenWork bounds the bytes of reads to search for unseen values.
 const maxUnseenWork = 1 << 28
 
-// isPendingWrite says whether the operation may change a key.
+// isPendingWrite says whether the operation is pending and may change a key.
 func isPendingWrite(o porcupine.Operation) bool {
 	op := o.Input.(VersionedInput).Op
 	return o.Return == porcupine.Pending && op >= VersionedPut && op <= VersionedCAS
 }
 
-// needed returns the input without the fields that the operation has no use for.
+// needed returns the input with only the fields of its op.
 func needed(in VersionedInput) VersionedInput {
 	if in.Op == VersionedDelete {
 		in.Value = ""
@@ -74,18 +73,18 @@ func needed(in VersionedInput) VersionedInput {
 
 type keyValue struct{ key, value string }
 
-// versionedRead is what reads of one value tell.
+// versionedRead is the knowledge from all reads of one value.
 type versionedRead struct {
 	ret     int64  // the first return
-	version uint64 // 0 if no read told the version
+	version uint64 // the version of the value, 0 if unknown
 }
 
 // versionedReads collects the reads and writes of a history.
 type versionedReads struct {
 	first   map[keyValue]versionedRead
-	values  map[string][]string // key -> the different values that were read
-	writers map[keyValue]int    // counts the puts and swaps that may have written the value
-	appends map[string]bool     // the keys with appends, whose values may be made of several writes
+	values  map[string][]string // key -> the different values of reads
+	writers map[keyValue]int    // counts the possible puts and swaps of the value
+	appends map[string]bool     // the keys with appends, whose values may stem from several writes
 }
 
 func (r *versionedReads) add(o *porcupine.Operation) {
@@ -131,7 +130,7 @@ func (r *versionedReads) addRead(key, value string, read versionedRead) {
 	r.first[pair] = before
 }
 
-// complete turns a seen write into a completed one and reports whether it did.
+// complete turns a seen write into a completed one and reports whether the write was seen.
 func (r *versionedReads) complete(o *porcupine.Operation, in VersionedInput) bool {
 	written := keyValue{in.Key, in.Value}
 	read, seen := r.first[written]
@@ -143,7 +142,8 @@ func (r *versionedReads) complete(o *porcupine.Operation, in VersionedInput) boo
 	return true
 }
 
-// unseen says whether no value that was read contains the written value, and what the answer cost.
+// unseen says whether the written value is in no value of a read, and returns the cost of the
+// search.
 func (r *versionedReads) unseen(in VersionedInput) (unseen bool, cost int) {
 	if _, read := r.first[keyValue{in.Key, in.Value}]; read {
 		return false, 0
@@ -160,7 +160,7 @@ func (r *versionedReads) unseen(in VersionedInput) (unseen bool, cost int) {
 	return true, cost
 }
 
-// blank returns a value that no value that was read contains.
+// blank returns a value that is in no value of a read.
 func (r *versionedReads) blank() string {
 	blank := "?"
 	for _, values := range r.values {

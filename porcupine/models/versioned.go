@@ -16,48 +16,46 @@ type VersionedOp uint8
 
 // The operations of KVVersioned and KVStore.
 const (
-	VersionedGet    VersionedOp = iota // answers value, version and whether the key is there
+	VersionedGet    VersionedOp = iota // answers the value and the version
 	VersionedPut                       // sets the value, answers the new version
-	VersionedAppend                    // adds to the value (of an absent key: to ""), answers the new version
-	VersionedDelete                    // removes the key, answers whether it was there
+	VersionedAppend                    // appends to the value (or to "" for an absent key), answers the new version
+	VersionedDelete                    // removes the key, answers whether the key was present
 	VersionedCAS                       // sets the value if the key has the expected version
-	VersionedScan                      // answers all keys and values; KVStore only
+	VersionedScan                      // answers all keys and values (KVStore only)
 )
 
 // VersionedInput is the input of an operation of [KVVersioned] or [KVStore].
 type VersionedInput struct {
 	Op      VersionedOp
-	Key     string // not of a scan
-	Value   string // of a put, an append or a compare-and-swap
+	Key     string // for all operations but a scan
+	Value   string // for a put, an append or a compare-and-swap
 	Version uint64 // that a compare-and-swap expects; 0 expects that the key is absent
 }
 
 // VersionedOutput is the output of an operation of [KVVersioned] or [KVStore].
 type VersionedOutput struct {
 	Value string // of a get that found the key
-	// Version is, of a get, the key's version; of a write, the one it gave the
-	// key; of a compare-and-swap that failed, the one the key has instead. An absent key
-	// has version 0. A write, or a compare-and-swap that failed, may leave it 0 for
-	// "not told".
+	// Version is the version of the key for a get, the new version for a write, and the actual
+	// version for a failed compare-and-swap. An absent key has version 0. The version 0 of a write
+	// or a failed compare-and-swap means "not told".
 	Version uint64
-	OK      bool              // of a get or delete: the key is there; of a compare-and-swap: it took effect
-	Scan    map[string]string // of a scan: all keys and their values
+	OK      bool              // for a get or delete, the key was present, and for a compare-and-swap, it took effect
+	Scan    map[string]string // for a scan, the value of each key
 }
 
-// KVVersioned is a key/value store in which every write gives its key a version
-// greater than any that the key had before (as a store does that numbers all its
-// writes). Inputs are VersionedInput, outputs VersionedOutput. The versions that
-// operations answer must fit one order of the writes, which makes this a
-// stricter and quicker check than that of values alone.
+// KVVersioned is a key/value store in which every write gives its key a higher version than all
+// earlier ones, such as a store that numbers all writes. Inputs are VersionedInput and outputs
+// VersionedOutput. All answered versions must fit one order of the writes, so the check is stricter
+// and faster than a check of values alone.
 var KVVersioned = newKVVersioned()
 
-// versioned is the state of one key. After a pending write the version is not
-// known until an operation tells it.
+// versioned is the state of one key. After a pending write, the version is unknown until an
+// operation answers it.
 type versioned struct {
 	present bool
 	value   string
-	version uint64 // 0 if absent or not known
-	floor   uint64 // the version is, and later ones are, greater than this
+	version uint64 // 0 if absent or unknown
+	floor   uint64 // the version and all later ones are greater
 }
 
 func newKVVersioned() porcupine.Model {
@@ -80,9 +78,8 @@ func newKVVersioned() porcupine.Model {
 	return m
 }
 
-// versionedOrder places an operation by the version that it gave its key or found there. Of
-// one key, a write stands before the operations that found it, and those before the next
-// write.
+// versionedOrder places an operation by the version that the operation wrote or found. For one key,
+// a write comes before the operations that found its version, and those come before the next write.
 func versionedOrder(input, output any) (porcupine.Place, bool) {
 	in, out := input.(VersionedInput), output.(VersionedOutput)
 	found, wrote := uint64(0), uint64(0)
@@ -112,7 +109,7 @@ func versionedOrder(input, output any) (porcupine.Place, bool) {
 	return porcupine.Place{Sequence: in.Key, Number: 2*found + 1}, true
 }
 
-// versionedExpires places a pending compare-and-swap right after the version that it expects.
+// versionedExpires places a pending compare-and-swap right after the expected version.
 func versionedExpires(input any) (porcupine.Place, bool) {
 	in := input.(VersionedInput)
 	if in.Op != VersionedCAS || in.Version == 0 || in.Version > math.MaxUint64/4 {
@@ -121,7 +118,7 @@ func versionedExpires(input any) (porcupine.Place, bool) {
 	return porcupine.Place{Sequence: in.Key, Number: 2*in.Version + 1}, true
 }
 
-// is says whether the key may have the version, and what is known of it then.
+// is says whether the key may have the version, and returns the state with the version known.
 func (s versioned) is(version uint64) (bool, versioned) {
 	switch {
 	case !s.present:
@@ -134,8 +131,7 @@ func (s versioned) is(version uint64) (bool, versioned) {
 	return version > s.floor, known
 }
 
-// write returns the state after a write that answered the version, 0 if that
-// is not known.
+// write returns the state after a write with the answered version, or 0 if the version is unknown.
 func (s versioned) write(value string, version uint64) (bool, versioned) {
 	if version == 0 {
 		return true, versioned{present: true, value: value, floor: s.floor}
@@ -206,9 +202,9 @@ func (s versioned) String() string {
 	return fmt.Sprintf("%q, version %d", s.value, s.version)
 }
 
-// KVStore is [KVVersioned] with scans. A scan sees all keys at once, so a
-// history that has one is checked as a whole, which takes much longer; one
-// that has none is partitioned by key. A scan is a VersionedInput with Op VersionedScan.
+// KVStore is [KVVersioned] with scans. A scan sees all keys at once, so a history with a scan is
+// one part, and its check takes much longer. A history without scans is partitioned by key. A scan
+// is a VersionedInput with Op VersionedScan.
 var KVStore = newKVStore()
 
 func newKVStore() porcupine.Model {

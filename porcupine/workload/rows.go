@@ -9,21 +9,21 @@ import (
 	"raftlab/porcupine/models"
 )
 
-// A Row is a history that a checker is measured on.
+// A Row is a history for measuring a checker.
 type Row struct {
 	Name    string
 	Model   porcupine.Model
 	Legal   bool
-	History func() []porcupine.Operation // makes it, which may take a while
+	History func() []porcupine.Operation // generates the history, and may take long
 }
 
-// Opaque returns the model without what only this project's checker knows to use.
+// Opaque returns the model with only the fields of the original package.
 func Opaque(m porcupine.Model) porcupine.Model {
 	m.Hint, m.StepPending = nil, nil
 	return m
 }
 
-// Rows returns the histories that checkers explode on.
+// Rows returns histories on which checkers need exponential time.
 func Rows() []Row {
 	var rows []Row
 	add := func(name string, model porcupine.Model, legal bool, history func() []porcupine.Operation) {
@@ -75,13 +75,13 @@ func Rows() []Row {
 	return rows
 }
 
-// OverlappingAppends returns a history of n appends at once, and a get that saw them all.
+// OverlappingAppends returns a history of n concurrent appends and a later get of all of them.
 func OverlappingAppends(n int) []porcupine.Operation {
 	var history []porcupine.Operation
 	value := ""
 	for i := range n {
 		element := fmt.Sprintf("x %d 0 y", i)
-		value += fmt.Sprintf("x %d 0 y", (i*7+3)%n) // some other order
+		value += fmt.Sprintf("x %d 0 y", (i*7+3)%n) // in another order
 		history = append(history, porcupine.Operation{ClientId: i, Call: 0, Return: 10,
 			Input: models.KVInput{Op: models.KVAppend, Key: "k", Value: element}, Output: models.KVOutput{}})
 	}
@@ -89,8 +89,8 @@ func OverlappingAppends(n int) []porcupine.Operation {
 		Input: models.KVInput{Op: models.KVGet, Key: "k"}, Output: models.KVOutput{Value: value}})
 }
 
-// staleVersion changes a get late in a history of models.KVVersioned of one key into the
-// answer of one long before.
+// staleVersion gives a late get of a history of models.KVVersioned, with one key, the answer of a
+// much earlier one.
 func staleVersion(history []porcupine.Operation) []porcupine.Operation {
 	found := func(i int) bool {
 		out, completed := history[i].Output.(models.VersionedOutput)
@@ -107,9 +107,9 @@ func staleVersion(history []porcupine.Operation) []porcupine.Operation {
 	panic("workload: no get to make stale")
 }
 
-// WrongCAS returns the history of models.CASRegister with a failed
-// compare-and-swap, late in it, that says it took effect: the first one found by
-// which the history is illegal in spite of its pending operations.
+// WrongCAS returns the history of models.CASRegister with a false answer. A failed
+// compare-and-swap, late in the history, answers that it took effect. WrongCAS takes the first one
+// that makes the history illegal in spite of the pending operations.
 func WrongCAS(history []porcupine.Operation) []porcupine.Operation {
 	for i := len(history) / 2; i < len(history); i++ {
 		o := history[i]

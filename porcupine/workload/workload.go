@@ -1,9 +1,9 @@
-// Package workload makes histories such as clients of a correct system would
-// record: for tests of models and checkers, and for benchmarks.
+// Package workload generates histories of correct systems, for tests of models and checkers and for
+// benchmarks.
 //
-// A history comes from a simulation: each client calls, waits and calls again,
-// and each operation takes effect at a random moment between its call and its
-// return, all drawn from a seed.
+// A history is the result of a simulation. Each client calls, waits for the answer, and calls
+// again. Each operation takes effect at a random moment between its call and its return. A seed
+// determines all random choices.
 package workload
 
 import (
@@ -18,25 +18,25 @@ import (
 
 // A Shape describes a history.
 type Shape struct {
-	Operations int // how many operations complete
-	Clients    int // how many clients call at once
-	Keys       int // over how many keys the operations are spread, evenly; at least 1
-	Pending    int // how many more operations never return; some of them take effect
+	Operations int // the number of completed operations
+	Clients    int // the number of concurrent clients
+	Keys       int // the number of keys, at least 1, with operations spread evenly
+	Pending    int // the number of pending operations, some of which take effect
 	Seed       uint64
 }
 
 // Input draws the input of the n-th operation of a client on a key.
 type Input func(r *rand.Rand, client, n int, key string) any
 
-// Answer applies an input to a state and returns the output and the state
-// that follows: the system that the clients talk to.
+// Answer is the system behind the clients. It applies an input to a state and returns the output
+// and the next state.
 type Answer func(state, input any) (output, next any)
 
-// call is an operation on its way.
+// call is an operation with the moment of its effect.
 type call struct {
 	porcupine.Operation
 	key   int
-	takes int64 // when it takes effect
+	takes int64 // the moment of the effect
 }
 
 // History simulates the clients.
@@ -58,7 +58,7 @@ func History(shape Shape, initial any, input Input, answer Answer) []porcupine.O
 		if c.Return != porcupine.Pending {
 			c.Output = output
 		} else if r.IntN(2) == 0 {
-			continue // it never takes effect
+			continue // the operation never takes effect
 		}
 		states[c.key] = next
 	}
@@ -70,10 +70,10 @@ func History(shape Shape, initial any, input Input, answer Answer) []porcupine.O
 	return history
 }
 
-// draw draws who calls what when. Times are distinct with near certainty.
+// draw draws the calls of all clients. Times are different with near certainty.
 func draw(r *rand.Rand, shape Shape, input Input) []call {
 	const latency = 1 << 20
-	free := make([]int64, shape.Clients) // when each client calls next
+	free := make([]int64, shape.Clients) // the time of each client's next call
 	for i := range free {
 		free[i] = r.Int64N(latency)
 	}
@@ -108,8 +108,8 @@ func drawCall(r *rand.Rand, shape Shape, input Input, client, n int, start, late
 	}
 }
 
-// KV returns a history of models.KV: gets, puts and appends of values that differ,
-// in the given proportions.
+// KV returns a history of models.KV with gets, puts and appends in the given proportions. All
+// written values differ.
 func KV(shape Shape, gets, puts, appends int) []porcupine.Operation {
 	input := func(r *rand.Rand, client, n int, key string) any {
 		value := fmt.Sprintf("x %d %d y", client, n)
@@ -133,8 +133,8 @@ func KV(shape Shape, gets, puts, appends int) []porcupine.Operation {
 	})
 }
 
-// CAS returns a history of models.CASRegister: reads, writes and
-// compare-and-swaps, one third each, of the values 0 to values-1.
+// CAS returns a history of models.CASRegister. A third each are reads, writes and compare-and-swaps
+// of the values 0 to values-1.
 func CAS(shape Shape, values int) []porcupine.Operation {
 	input := func(r *rand.Rand, _, _ int, _ string) any {
 		return models.RegisterInput{Op: models.RegisterOp(r.IntN(3)), Value: r.IntN(values), Expect: r.IntN(values)}
@@ -153,17 +153,17 @@ func CAS(shape Shape, values int) []porcupine.Operation {
 	})
 }
 
-// Versioned returns a history of models.KVVersioned: a quarter each of gets and puts, an
-// eighth each of appends, deletes, and compare-and-swaps with a version of late and with
-// some other.
+// Versioned returns a history of models.KVVersioned. A quarter each are gets and puts. An eighth
+// each are appends, deletes, compare-and-swaps with a recent version, and compare-and-swaps with
+// another version.
 func Versioned(shape Shape) []porcupine.Operation {
 	return versionedOps(shape, models.VersionedGet, models.VersionedGet, models.VersionedPut, models.VersionedPut,
 		models.VersionedAppend, models.VersionedDelete, models.VersionedCAS, models.VersionedCAS)
 }
 
-// Etcd returns a history of models.KVVersioned as the clients of an etcd under faults record
-// it: of the calls, four in nine are gets, two puts, two compare-and-swaps, and one is a delete. Gets that
-// never returned say nothing, and are left out.
+// Etcd returns a history of models.KVVersioned with the shape of a recorded etcd history under
+// faults. Of nine calls, four are gets, two puts, two compare-and-swaps and one is a delete.
+// Pending gets are left out, because they have no effect.
 func Etcd(shape Shape) []porcupine.Operation {
 	history := versionedOps(shape, models.VersionedGet, models.VersionedGet, models.VersionedGet, models.VersionedGet, models.VersionedPut,
 		models.VersionedPut, models.VersionedCAS, models.VersionedCAS, models.VersionedDelete)
@@ -174,7 +174,7 @@ func Etcd(shape Shape) []porcupine.Operation {
 
 // versionedOps draws each operation from the given ones.
 func versionedOps(shape Shape, ops ...models.VersionedOp) []porcupine.Operation {
-	var version uint64 // of the newest write, over all keys
+	var version uint64 // of the latest write of any key
 	input := func(r *rand.Rand, client, n int, key string) any {
 		in := models.VersionedInput{Key: key, Value: fmt.Sprintf("x %d %d y", client, n)}
 		in.Op = ops[r.IntN(len(ops))]
@@ -204,8 +204,8 @@ func versionedOps(shape Shape, ops ...models.VersionedOp) []porcupine.Operation 
 	})
 }
 
-// Sequential returns a history of models.Register by one client that writes and
-// reads in turn, each value once.
+// Sequential returns a history of models.Register by one client with alternating writes and reads.
+// All written values differ.
 func Sequential(operations int) []porcupine.Operation {
 	history := make([]porcupine.Operation, operations)
 	for i := range history {
@@ -218,9 +218,9 @@ func Sequential(operations int) []porcupine.Operation {
 	return history
 }
 
-// StaleRead changes a read late in a history of models.KV into one of a value that was
-// overwritten, or longer, before the read was called. It reports whether it found such a
-// read.
+// StaleRead gives a late read in a history of models.KV the value of an earlier read. Another read
+// saw a newer value in between, so the history becomes illegal. StaleRead reports whether it found
+// such a read.
 func StaleRead(history []porcupine.Operation) bool {
 	for i := len(history) * 9 / 10; i < len(history); i++ {
 		late := &history[i]
@@ -244,7 +244,7 @@ func StaleRead(history []porcupine.Operation) bool {
 	return false
 }
 
-// superseded says whether a read between the reads at j and i saw another value than the one at j.
+// superseded says whether a read between the reads at j and i saw another value than the read at j.
 func superseded(history []porcupine.Operation, j, i int) bool {
 	for _, o := range history[j+1 : i] {
 		if in := o.Input.(models.KVInput); in.Op == models.KVGet && in.Key == history[j].Input.(models.KVInput).Key &&
