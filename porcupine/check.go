@@ -15,7 +15,7 @@ var ErrTimeout = errors.New("time of the check is up")
 // ErrLooksIllegal is a further cause of Unknown. The operations of a partition look like reads,
 // writes and appends. If they are, the history is illegal. With a [Hint] that confirms them, the
 // check is fast and the answer is Illegal.
-var ErrLooksIllegal = errors.New("the history looks illegal; a hint in the model would decide")
+var ErrLooksIllegal = errors.New("the history looks illegal, and a hint in the model would decide")
 
 // Options are the parameters of a check. The zero value sets no bounds.
 type Options struct {

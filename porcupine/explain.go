@@ -134,7 +134,7 @@ func (e *explainer) reason(possible []Possibility, more bool) string {
 		}
 	}
 	if more {
-		states = append(states, "one of others")
+		states = append(states, "another one")
 	}
 	return text + ": when it takes effect, the state can only be " + strings.Join(states, " or ") + "."
 }

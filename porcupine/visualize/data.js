@@ -1,6 +1,6 @@
 "use strict";
 
-// What the page shows: operations and remarks in rows, and linearizations.
+// The data of the page: operations and remarks in rows, and linearizations.
 
 // Item is an operation, or a remark of the person who recorded the history.
 class Item {
@@ -13,8 +13,8 @@ class Item {
   }
 }
 
-// Linearization is a sequence of operations of one partition, the states
-// between them, and the moment at which each takes effect.
+// Linearization is a sequence of operations of one partition, with the states between
+// them and the moments at which the operations take effect.
 class Linearization {
   constructor(part, ops, states) {
     this.part = part;
@@ -83,8 +83,8 @@ class History {
     return this.parts.flatMap((p) => p.ops).concat(this.annotations);
   }
 
-  // placeTimes gives every moment two positions: its time, and its place among
-  // all moments, which shows order where true times would crowd.
+  // placeTimes gives every moment two positions: the time, and the rank among all moments. Ranks
+  // show the order even where times are close together.
   placeTimes() {
     const items = this.items;
     const times = new Set();
@@ -104,19 +104,19 @@ class History {
     }
   }
 
-  // time writes a moment as it stood in the history.
+  // time returns a moment as the history has it.
   time(t) {
     return t === Infinity ? "never" : String(this.base + BigInt(Math.round(t)));
   }
 }
 
-// pointsOf returns the moments at which the operations of a linearization take
-// effect: as early as calls and the order allow.
+// pointsOf returns the moments at which the operations of a linearization take effect, as early
+// as the calls and the order allow.
 function pointsOf(linearization, scale) {
   let now = -Infinity;
   return linearization.ops.map((op) => {
     const [start, end] = op[scale];
-    // A little after what came before, as long as the operation is not over.
+    // A little after the operation before, but not after the return.
     const width = Math.max(end - start, 0);
     now = now < start ? start + Math.min(width * 0.1, 0.1) : Math.min(now + 0.1, Math.max(end, now));
     return now;

@@ -1,16 +1,15 @@
 "use strict";
 
-// Lanes draws operations as bars, one lane a client. Whatever the size of the
-// history, only what is visible is looked at: the bars of a row do not overlap, so the
-// first visible one is found by bisection, and bars that fall on the same
-// pixel are drawn once.
+// Lanes draws operations as bars, with one lane for each client. The cost depends only on the
+// visible bars. The bars of a row do not overlap, so bisection finds the first visible one, and
+// of the bars on one pixel only one is drawn.
 
 const rowHeight = 24;
 const lanePadding = 5;
 const labelWidth = 92;
-const mostSpecial = 1000; // of the bars that are drawn wherever they are
+const mostSpecial = 1000; // bounds the bars that are drawn even on a taken pixel
 
-// Row holds items that do not overlap, by start.
+// Row holds items that do not overlap, sorted by start.
 class Row {
   constructor() {
     this.items = [];
@@ -36,7 +35,7 @@ class Lanes {
     this.context = canvas.getContext("2d");
     this.history = history;
     this.scale = "even";
-    this.left = 0; // position at the left edge
+    this.left = 0; // the position of the left edge
     this.perPixel = 1;
     this.top = 0; // pixels scrolled down
     this.items = [];
@@ -66,7 +65,7 @@ class Lanes {
         lane = { label: item.label, client: item.client, rows: [] };
         lanes.set(item.lane, lane);
       }
-      // Touching bars need rows of their own only if one has no width to be seen by.
+      // Bars that touch need different rows only if one of them has no width.
       let row = lane.rows.find((r) => r.end < item.start || (r.end === item.start && item.end > item.start));
       if (!row) {
         row = new Row();
@@ -133,7 +132,7 @@ class Lanes {
     this.top = Math.min(Math.max(this.top + dy, 0), Math.max(0, this.height - this.viewHeight));
   }
 
-  // reveal scrolls so that an item can be seen.
+  // reveal scrolls to an item.
   reveal(item) {
     if (!item.row) return;
     const [a, b] = item[this.scale];
@@ -192,22 +191,21 @@ class Lanes {
       if (a > right) break;
       const from = Math.max(this.x(a), labelWidth - 5);
       const to = Math.min(this.x(b), this.width + 5);
-      // A thin bar on a pixel that is taken is left out, unless it is one to look for.
+      // A thin bar on a taken pixel is left out unless the bar is special.
       if (to - from < 1 && Math.floor(from) === lastPixel && !this.isSpecial(item)) continue;
       lastPixel = Math.floor(from);
       this.drawBar(item, from, Math.max(to - from, 2), row.y - this.top);
     }
   }
 
-  // isSpecial says that a bar is drawn even where another has its pixel. A search
-  // that finds nearly everything, or a core that could not be made small in time,
-  // singles nothing out.
+  // isSpecial says whether a bar is drawn even on a taken pixel. If a search finds nearly
+  // everything, or if a core is large, no bar is special.
   isSpecial(item) {
     const among = (set) => set && set.size <= mostSpecial && set.has(item);
     return item === this.selected || item.part?.stuck === item || among(this.matches) || among(item.part?.core);
   }
 
-  // look returns a bar's fill and edge.
+  // look returns the fill and the edge of a bar.
   look(item) {
     const { colors } = this;
     if (item.note) return [item.background || colors.note, item.background || colors["op-edge"]];
@@ -246,8 +244,8 @@ class Lanes {
     }
   }
 
-  // drawLinearization draws the moments at which operations take effect, up to the
-  // current step, joined in their order.
+  // drawLinearization draws the moments at which operations take effect, in order and up to
+  // the current step.
   drawLinearization() {
     if (!this.linearization) return;
     const c = this.context;
@@ -260,7 +258,7 @@ class Lanes {
     c.lineWidth = 1.2;
     c.globalAlpha = 0.8;
     c.beginPath();
-    const crowded = firstAtLeast(points, right) - i > 2000; // more than can be told apart
+    const crowded = firstAtLeast(points, right) - i > 2000; // too many to distinguish
     let drawn = 0;
     let lastX = -Infinity;
     const dots = [];
@@ -316,8 +314,8 @@ class Lanes {
     return null;
   }
 
-  // drawOverview draws the whole history in a strip: how many bars where, the
-  // core, and what is visible now.
+  // drawOverview draws the whole history in a strip, with the density of bars, the core, and
+  // the visible range.
   drawOverview(canvas) {
     const ratio = window.devicePixelRatio || 1;
     const width = canvas.clientWidth;
@@ -339,7 +337,7 @@ class Lanes {
     this.overviewX = (px) => (px - labelWidth) / (width - labelWidth - 8) * this.end;
   }
 
-  // density counts items over the width once for each layout.
+  // density counts the items over the width, once for each layout.
   density(width) {
     const key = `${width} ${this.scale} ${this.items.length}`;
     if (this.densityKey === key) return this.densityBars;

@@ -1,6 +1,6 @@
 "use strict";
 
-// The controls, and what ties the parts of the page together.
+// The controls. They connect the parts of the page.
 
 const byId = (id) => document.getElementById(id);
 
@@ -37,7 +37,7 @@ class Page {
     }
   }
 
-  // showPartition lays out what is to be seen: a partition or all, or a core.
+  // showPartition lays out one partition, all partitions, or a core.
   showPartition() {
     byId("partition").value = this.all ? "all" : String(this.part?.index ?? "all");
     const partials = this.part?.linearizations ?? [];
@@ -90,7 +90,7 @@ class Page {
     this.update();
   }
 
-  // takePart makes a partition's linearizations the ones to step through, while all are seen.
+  // takePart selects the partition to step through while all partitions are shown.
   takePart(part) {
     this.part = part;
     byId("partial").replaceChildren(...part.linearizations.map((l, i) =>
@@ -120,7 +120,7 @@ class Page {
     this.redraw();
   }
 
-  // goToReason shows the core of what is illegal.
+  // goToReason shows the core of an illegal partition.
   goToReason() {
     const { core, stuck } = this.part ?? {};
     if (!stuck) return;
@@ -264,7 +264,7 @@ class Page {
     overview.addEventListener("pointermove", (e) => { if (e.buttons) jump(e); });
   }
 
-  // point shows what is under the pointer.
+  // point describes the item under the pointer.
   point(x, y) {
     const tip = byId("tip");
     const item = this.lanes.at(x, y);
@@ -327,7 +327,7 @@ function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
 }
 
-// The look follows the system's until the reader chooses, or the address says (#dark, #light).
+// The theme is the one of the system, unless the reader or the address (#dark, #light) chooses another.
 const systemDark = matchMedia("(prefers-color-scheme: dark)").matches;
 setTheme(location.hash === "#dark" || (systemDark && location.hash !== "#light") ? "dark" : "light");
 const page = new Page(JSON.parse(byId("data").textContent));

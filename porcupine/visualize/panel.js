@@ -1,6 +1,6 @@
 "use strict";
 
-// The texts beside the picture. Texts of the history are always set as text, never as HTML.
+// The texts beside the picture. Texts from the history are always set as text and never as HTML.
 
 function element(name, text, attributes = {}) {
   const e = document.createElement(name);
@@ -18,15 +18,15 @@ function list(pairs) {
   return dl;
 }
 
-// showReason says why a partition is illegal.
+// showReason shows the explanation of an illegal partition.
 function showReason(section, part, select) {
   section.replaceChildren();
   section.hidden = !part?.reason;
   if (section.hidden) return;
   const { reason, stuck, core } = part;
-  section.append(element("h2", "Why it is illegal"), element("p", reason.text, { id: "reasonText" }));
+  section.append(element("h2", "Why the partition is illegal"), element("p", reason.text, { id: "reasonText" }));
   if (reason.possible?.length > 0) {
-    section.append(element("h2", "States that were possible there"));
+    section.append(element("h2", "Possible states at that moment"));
     const states = element("ul", undefined, { id: "possible" });
     for (const p of reason.possible) {
       const li = element("li");
@@ -36,7 +36,7 @@ function showReason(section, part, select) {
     }
     section.append(states);
   }
-  section.append(element("h2", `The smallest illegal part: ${core.size} operations`));
+  section.append(element("h2", `The core: ${core.size} operations, illegal on their own`));
   const ops = element("ol", undefined, { id: "core" });
   for (const op of core) {
     const li = element("li", `${op.label}: ${op.text}`, op === stuck ? { class: "stuck" } : {});
@@ -61,7 +61,7 @@ function showDetails(section, history, item, linearization, step) {
     ]));
   }
   if (!item && !(linearization && step > 0)) {
-    section.append(element("p", "Point at an operation, click it, or step through the linearization with the arrow keys. ? lists the keys."));
+    section.append(element("p", "Point at or click an operation, or step through the linearization with the arrow keys. The key ? lists all keys."));
   }
 }
 
