@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/porcupine"
 )
 
@@ -16,8 +18,7 @@ type storeInput struct {
 	text string
 }
 
-// storeModel is the plain model that a course brings: no hint, nothing but Init
-// and Step.
+// storeModel is the plain model of a course, with Init and Step alone.
 var storeModel = porcupine.Model{
 	Init: func() any { return "" },
 	Step: func(state, input, output any) (bool, any) {
@@ -47,8 +48,8 @@ func storeAccess(input, output any) porcupine.Access {
 	}
 }
 
-// TestInitialValueWrittenFirst checks the history that courses begin with a write of
-// "": after it, 5 clients append at the same time, and one read sees what came of it.
+// TestInitialValueWrittenFirst checks a history that begins with a write of "", like those of
+// courses. Then 5 clients append concurrently, and one read sees the result.
 func TestInitialValueWrittenFirst(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	h := []porcupine.Operation{storeOp(9, 1, 2, 'w', "", "")}
@@ -67,19 +68,15 @@ func TestInitialValueWrittenFirst(t *testing.T) {
 		all := append(h, storeOp(8, 1e6, 1e6+1, 'r', "", strings.Join(parts, "")))
 		return porcupine.CheckOperationsTimeout(m, all, 10*time.Second)
 	}
-	if got := read(storeModel, parts); got != porcupine.Ok {
-		t.Errorf("got %v for a history that was made in order", got)
-	}
+	require.Equal(t, porcupine.Ok, read(storeModel, parts))
 	parts[0], parts[59] = parts[59], parts[0]
-	hinted := storeModel // what is illegal takes a hint to be sure of
+	hinted := storeModel // an illegal history needs the hint
 	hinted.Hint = &porcupine.Hint{Initial: "", Access: storeAccess}
-	if got := read(hinted, parts); got != porcupine.Illegal {
-		t.Errorf("got %v for the last append seen first", got)
-	}
+	require.Equal(t, porcupine.Illegal, read(hinted, parts), "the read shows the last append first")
 }
 
-// TestInitialValueWrittenAgainstOracle tries small histories in which the
-// initial value is written first, or nearly so, and perhaps again.
+// TestInitialValueWrittenAgainstOracle tries small histories that write the initial value first,
+// or nearly first, and perhaps again.
 func TestInitialValueWrittenAgainstOracle(t *testing.T) {
 	legal := 0
 	const cases = 5000
@@ -104,12 +101,9 @@ func TestInitialValueWrittenAgainstOracle(t *testing.T) {
 		hinted := storeModel
 		hinted.Hint = &porcupine.Hint{Initial: "", Access: storeAccess}
 		for _, m := range []porcupine.Model{storeModel, hinted} {
-			if got := porcupine.CheckOperations(m, h); got != want {
-				t.Fatalf("seed %d: got %v, want %v: %+v", seed, got, want, h)
-			}
+			require.Equal(t, want, porcupine.CheckOperations(m, h), "seed %d: %+v", seed, h)
 		}
 	}
-	if legal < cases/20 || legal > cases*19/20 {
-		t.Errorf("%d of %d histories are legal: no fair sample", legal, cases)
-	}
+	require.Greater(t, legal, cases/20, "too few histories are legal")
+	require.Less(t, legal, cases*19/20, "too few histories are illegal")
 }

@@ -8,8 +8,8 @@ import (
 	"raftlab/porcupine/workload"
 )
 
-// BenchmarkRows measures the histories that checkers explode on: with the
-// ready models as they are, and with nothing but the plain API (opaque).
+// BenchmarkRows measures the histories of workload.Rows with the ready models, and with the plain
+// API alone (opaque).
 func BenchmarkRows(b *testing.B) {
 	for _, row := range workload.Rows() {
 		b.Run(row.Name, func(b *testing.B) {

@@ -25,8 +25,8 @@ func Example() {
 	}
 	history := []porcupine.Operation{
 		{ClientId: 0, Input: "increase", Call: 0, Return: 10},
-		{ClientId: 1, Input: "read", Output: 1, Call: 2, Return: 5},  // while it is being increased
-		{ClientId: 2, Input: "read", Output: 0, Call: 7, Return: 12}, // called after 1 was seen
+		{ClientId: 1, Input: "read", Output: 1, Call: 2, Return: 5},  // during the increase
+		{ClientId: 2, Input: "read", Output: 0, Call: 7, Return: 12}, // called after the read of 1
 	}
 	fmt.Println(porcupine.CheckOperations(counter, history[:2]))
 	fmt.Println(porcupine.CheckOperations(counter, history))

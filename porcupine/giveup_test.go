@@ -15,7 +15,7 @@ import (
 	"raftlab/porcupine/workload"
 )
 
-// givenUp are checks of long histories, which take longer than they are given.
+// givenUp runs checks of long histories, which need more time than the tests give them.
 func givenUp(check func(name string, model porcupine.Model, history []porcupine.Operation, verbose bool)) {
 	shape := workload.Shape{Operations: 100_000, Clients: 8, Seed: 1}
 	kv, versions := workload.KV(shape, 1, 1, 0), workload.Versioned(shape)
@@ -25,8 +25,7 @@ func givenUp(check func(name string, model porcupine.Model, history []porcupine.
 	check("versioned", whole(models.KVVersioned), versions, false)
 }
 
-// TestGivenUpCheckEnds gives checks up in each of their stages, and waits until no goroutine is
-// left of them.
+// TestGivenUpCheckEnds gives checks up in each of their stages, and waits for all their goroutines.
 func TestGivenUpCheckEnds(t *testing.T) {
 	givenUp(func(_ string, model porcupine.Model, history []porcupine.Operation, verbose bool) {
 		for timeout := 2 * time.Millisecond; timeout < 50*time.Millisecond; timeout *= 2 {
@@ -35,8 +34,8 @@ func TestGivenUpCheckEnds(t *testing.T) {
 	})
 }
 
-// BenchmarkGivenUp gives checks up in each of their stages, and reports the most processor
-// time that one took beyond its answer.
+// BenchmarkGivenUp gives checks up in each of their stages, and reports the greatest processor
+// time of a check after its answer.
 func BenchmarkGivenUp(b *testing.B) {
 	givenUp(func(name string, model porcupine.Model, history []porcupine.Operation, verbose bool) {
 		b.Run(name, func(b *testing.B) {
@@ -57,11 +56,11 @@ func whole(m porcupine.Model) porcupine.Model {
 	return m
 }
 
-// giveUp checks for a while, and returns the processor time that the check takes from its
-// answer until its goroutines have ended.
+// giveUp checks until the timeout, and returns the processor time from the answer until all
+// goroutines have ended.
 func giveUp(model porcupine.Model, history []porcupine.Operation, timeout time.Duration, verbose bool) time.Duration {
 	runtime.GC()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the garbage is collected by whom it comes to next
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // collection is not part of the check
 	before := runtime.NumGoroutine()
 	porcupine.CheckOperationsContext(context.Background(), model, history, porcupine.Options{Timeout: timeout, Verbose: verbose})
 	answered := processorTime()

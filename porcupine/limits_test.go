@@ -5,25 +5,26 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
 	"raftlab/porcupine/workload"
 )
 
-// endless is a history whose check does not end in the time of a test: an
-// illegal one of many concurrent appends, to a model that gives no hint.
+// endless returns a history whose check does not end in the time of a test: an illegal history of
+// many concurrent appends, for a model without a hint.
 func endless() (porcupine.Model, []porcupine.Operation) {
 	history := workload.OverlappingAppends(40)
 	history[40].Output = models.KVOutput{Value: "none of them"}
 	return workload.Opaque(models.KV), history
 }
 
-// tooLate is far more than the 50 ms within which an answer comes on a machine
-// that is not busy (BenchmarkDeadline measures that), and less than the slow steps take.
+// tooLate is far more than the 50 ms for an answer on an idle machine (see BenchmarkDeadline), and
+// less than the time of the slow steps.
 const tooLate = time.Second
 
 func TestDeadline(t *testing.T) {
@@ -52,15 +53,10 @@ func TestDeadline(t *testing.T) {
 				result, _, err := porcupine.CheckOperationsContext(context.Background(), model, history,
 					porcupine.Options{Timeout: timeout, Verbose: verbose})
 				late := time.Since(started) - timeout
-				if result != porcupine.Unknown || !errors.Is(err, porcupine.ErrTimeout) {
-					t.Errorf("verbose %v: got %v, %v", verbose, result, err)
-				}
-				if late < 0 {
-					t.Errorf("verbose %v: %v before the deadline", verbose, -late)
-				}
-				if late > tooLate {
-					t.Errorf("verbose %v: %v after the deadline", verbose, late)
-				}
+				require.Equal(t, porcupine.Unknown, result, "verbose: %v", verbose)
+				require.ErrorIs(t, err, porcupine.ErrTimeout, "verbose: %v", verbose)
+				require.GreaterOrEqual(t, late, time.Duration(0), "verbose: %v", verbose)
+				require.LessOrEqual(t, late, tooLate, "verbose: %v", verbose)
 			}
 		})
 	}
@@ -72,12 +68,11 @@ func TestContextEndsCheck(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
 	result, _, err := porcupine.CheckOperationsContext(ctx, model, history, porcupine.Options{})
-	if result != porcupine.Unknown || !errors.Is(err, cause) {
-		t.Errorf("got %v, %v", result, err)
-	}
+	require.Equal(t, porcupine.Unknown, result)
+	require.ErrorIs(t, err, cause)
 }
 
-// TestLooksIllegal checks that of an Unknown more is said, if there is more to say.
+// TestLooksIllegal checks the further cause of an Unknown.
 func TestLooksIllegal(t *testing.T) {
 	model, history := endless()
 	opts := porcupine.Options{Timeout: 50 * time.Millisecond}
@@ -86,20 +81,18 @@ func TestLooksIllegal(t *testing.T) {
 		opts.Timeout *= 2
 		result, _, err = porcupine.CheckOperationsContext(t.Context(), model, history, opts)
 	}
-	if result != porcupine.Unknown || !errors.Is(err, porcupine.ErrLooksIllegal) || !errors.Is(err, porcupine.ErrTimeout) {
-		t.Errorf("got %v, %v", result, err)
-	}
-	if result, _, err = porcupine.CheckOperationsContext(t.Context(), models.WithKVHint(model), history, porcupine.Options{}); result != porcupine.Illegal {
-		t.Errorf("with a hint: got %v, %v", result, err)
-	}
+	require.Equal(t, porcupine.Unknown, result)
+	require.ErrorIs(t, err, porcupine.ErrLooksIllegal)
+	require.ErrorIs(t, err, porcupine.ErrTimeout)
+	result, _, err = porcupine.CheckOperationsContext(t.Context(), models.WithKVHint(model), history, porcupine.Options{})
+	require.Equal(t, porcupine.Illegal, result, err)
 	model.StepContext = func(ctx context.Context, _, _, _ any) (bool, any) { <-ctx.Done(); return false, nil }
-	if _, _, err = porcupine.CheckOperationsContext(t.Context(), model, history, opts); errors.Is(err, porcupine.ErrLooksIllegal) {
-		t.Errorf("of a model that looks like nothing known: got %v", err)
-	}
+	_, _, err = porcupine.CheckOperationsContext(t.Context(), model, history, opts)
+	require.NotErrorIs(t, err, porcupine.ErrLooksIllegal, "the model looks like nothing known")
 }
 
 // TestStopIsNoAnswer ends checks of small legal histories at each of their steps. From then on
-// StepContext says no, as it may when it is told to stop: no reason to call the history illegal.
+// StepContext refuses, as it may after the end of its context. The history must not be Illegal.
 func TestStopIsNoAnswer(t *testing.T) {
 	stopped := 0
 	for _, w := range worlds()[:4] {
@@ -121,9 +114,7 @@ func TestStopIsNoAnswer(t *testing.T) {
 				}
 				result, _, _ := porcupine.CheckOperationsContext(ctx, m, h, porcupine.Options{})
 				cancel()
-				if result == porcupine.Illegal {
-					t.Fatalf("%s, seed %d: illegal after step %d of %+v", w.name, seed, last, h)
-				}
+				require.NotEqual(t, porcupine.Illegal, result, "%s, seed %d, after step %d: %+v", w.name, seed, last, h)
 				if steps <= last {
 					break
 				}
@@ -142,18 +133,13 @@ func TestMemoryLimit(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		result, _, err := porcupine.CheckOperationsContext(t.Context(), model, history, porcupine.Options{MemoryLimit: limit})
 		runtime.ReadMemStats(&after)
-		if result != porcupine.Unknown || !errors.Is(err, porcupine.ErrMemoryLimit) {
-			t.Errorf("limit %d: got %v, %v", limit, result, err)
-		}
-		// Everything that was ever allocated, garbage included, is a few times what is held.
-		if total := int64(after.TotalAlloc - before.TotalAlloc); total > 8*limit+4<<20 {
-			t.Errorf("limit %d: allocated %d bytes", limit, total)
-		}
+		require.Equal(t, porcupine.Unknown, result, "limit %d", limit)
+		require.ErrorIs(t, err, porcupine.ErrMemoryLimit, "limit %d", limit)
+		// All allocations, including garbage, are a small multiple of the memory in use.
+		require.LessOrEqual(t, int64(after.TotalAlloc-before.TotalAlloc), 8*limit+4<<20, "limit %d", limit)
 	}
 	defer porcupine.SetMemoryLimit(porcupine.SetMemoryLimit(1 << 20))
-	if result := porcupine.CheckOperationsTimeout(model, history, 0); result != porcupine.Unknown {
-		t.Errorf("got %v with a small default", result)
-	}
+	require.Equal(t, porcupine.Unknown, porcupine.CheckOperationsTimeout(model, history, 0), "a small default")
 }
 
 func TestMalformed(t *testing.T) {
@@ -184,33 +170,30 @@ func TestMalformed(t *testing.T) {
 			for _, model := range []porcupine.Model{whole, models.KV} {
 				result, _, err := porcupine.CheckEventsContext(t.Context(), model, c.events, c.opts)
 				var h *porcupine.HistoryError
-				if result != porcupine.Illegal || !errors.Is(err, porcupine.ErrMalformed) || !errors.As(err, &h) {
-					t.Fatalf("got %v, %v", result, err)
-				}
-				if h.Index != c.index || !strings.Contains(err.Error(), c.reason) {
-					t.Errorf("got %v, want element %d, %q", err, c.index, c.reason)
-				}
+				require.Equal(t, porcupine.Illegal, result)
+				require.ErrorIs(t, err, porcupine.ErrMalformed)
+				require.ErrorAs(t, err, &h)
+				require.Equal(t, c.index, h.Index, err)
+				require.ErrorContains(t, err, c.reason)
 			}
 		})
 	}
 	_, _, err := porcupine.CheckOperationsContext(t.Context(), models.KV,
 		[]porcupine.Operation{{Input: models.KVInput{}, Call: 7, Return: 5}}, porcupine.Options{})
-	if !errors.Is(err, porcupine.ErrMalformed) || !strings.Contains(err.Error(), "returns at 5, before its call at 7") {
-		t.Errorf("got %v", err)
-	}
+	require.ErrorIs(t, err, porcupine.ErrMalformed)
+	require.ErrorContains(t, err, "returns at 5, before its call at 7")
 	touching := []porcupine.Operation{
 		{Input: models.KVInput{}, Output: models.KVOutput{}, Call: -3, Return: 0},
 		{Input: models.KVInput{}, Output: models.KVOutput{}, Call: -3, Return: -3},
 		{Input: models.KVInput{}, Output: models.KVOutput{}, Call: 0, Return: 5},
 		{Input: models.KVInput{}, Output: models.KVOutput{}, Call: 5, Return: 6},
 	}
-	if result, _, err := porcupine.CheckOperationsContext(t.Context(), models.KV, touching, sequential); result != porcupine.Ok {
-		t.Errorf("operations that touch: got %v, %v", result, err)
-	}
+	result, _, err := porcupine.CheckOperationsContext(t.Context(), models.KV, touching, sequential)
+	require.Equal(t, porcupine.Ok, result, "operations that touch: %v", err)
 }
 
-// TestPendingWithoutStepPending checks models of the plain API, whose Step
-// panics on an output that is not of its type.
+// TestPendingWithoutStepPending checks models of the plain API whose Step panics on an output of
+// another type.
 func TestPendingWithoutStepPending(t *testing.T) {
 	model := workload.Opaque(models.KV)
 	put := porcupine.Event{Kind: porcupine.CallEvent, Id: 0, Value: models.KVInput{Op: models.KVPut, Key: "k", Value: "a"}}
@@ -222,9 +205,7 @@ func TestPendingWithoutStepPending(t *testing.T) {
 	}
 	for want, values := range map[bool][]string{true: {"", "a"}, false: {"a", ""}} {
 		history := append([]porcupine.Event{put}, append(get(1, values[0]), get(2, values[1])...)...)
-		if got := porcupine.CheckEvents(model, history); got != want {
-			t.Errorf("reads %q: legal %v, want %v", values, got, want)
-		}
+		require.Equal(t, want, porcupine.CheckEvents(model, history), "reads %q", values)
 	}
 	cas := workload.Opaque(models.CASRegister)
 	history := []porcupine.Operation{
@@ -233,40 +214,29 @@ func TestPendingWithoutStepPending(t *testing.T) {
 		{Input: models.RegisterInput{Op: models.RegisterCAS, Expect: 1, Value: 2}, Call: 2, Return: porcupine.Pending},
 		{Input: models.RegisterInput{}, Output: models.RegisterOutput{Value: 2}, Call: 4, Return: 5},
 	}
-	if porcupine.CheckOperations(cas, history) {
-		t.Error("no output in the history shows that a swap can succeed, so the pending one is not thought to")
-	}
+	require.False(t, porcupine.CheckOperations(cas, history), "no output in the history shows that a swap can succeed")
 	history = append(history, porcupine.Operation{Input: models.RegisterInput{Op: models.RegisterCAS, Expect: 2, Value: 2},
 		Output: models.RegisterOutput{OK: true}, Call: 6, Return: 7})
-	if !porcupine.CheckOperations(cas, history) {
-		t.Error("the pending swap explains the read")
-	}
+	require.True(t, porcupine.CheckOperations(cas, history), "the pending swap explains the read")
 }
 
 func TestPanicReachesCaller(t *testing.T) {
 	model := models.KV
 	model.Step = func(_, _, _ any) (bool, any) { panic("broken model") }
-	defer func() {
-		if e := recover(); e != "broken model" {
-			t.Errorf("got %v", e)
-		}
-	}()
 	model.Hint = nil
-	porcupine.CheckOperations(model, workload.OverlappingAppends(3))
+	require.PanicsWithValue(t, "broken model", func() { porcupine.CheckOperations(model, workload.OverlappingAppends(3)) })
 }
 
 func TestProgress(t *testing.T) {
 	history := workload.KV(workload.Shape{Operations: 500, Clients: 5, Keys: 20, Seed: 1}, 1, 1, 1)
 	last := 0
 	_, _, err := porcupine.CheckOperationsContext(t.Context(), models.KV, history, porcupine.Options{Progress: func(done, total int) {
-		if done < last || total != len(history) {
-			t.Errorf("%d of %d after %d", done, total, last)
-		}
+		require.GreaterOrEqual(t, done, last)
+		require.Equal(t, len(history), total)
 		last = done
 	}})
-	if err != nil || last != len(history) {
-		t.Errorf("the last report was %d: %v", last, err)
-	}
+	require.NoError(t, err)
+	require.Equal(t, len(history), last, "the last report")
 }
 
 // BenchmarkDeadline reports how long after its deadline a check answers.

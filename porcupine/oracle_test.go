@@ -14,7 +14,7 @@ import (
 	"raftlab/porcupine/models"
 )
 
-// oracle decides linearizability by trying every order. It is slow and obvious.
+// oracle decides linearizability by trying every order, in a slow and obvious way.
 func oracle(m porcupine.Model, history []porcupine.Operation) bool {
 	left := len(history)
 	for _, h := range history {
@@ -65,8 +65,7 @@ func mayBeNext(history []porcupine.Operation, done []bool, h porcupine.Operation
 	return true
 }
 
-// world is a model for random histories: how to draw an input, and what
-// outputs it may have in a state.
+// world is a model for random histories, with its inputs and outputs.
 type world struct {
 	name    string
 	model   porcupine.Model
@@ -74,10 +73,10 @@ type world struct {
 	outputs func(state, input any) []any // every possible output
 	wrong   func(r *rand.Rand) any       // some output, right or wrong
 
-	inputs, results []any // what they draw from, of a ready model
+	inputs, results []any // of a ready model
 }
 
-// withPending gives a model that has none the StepPending that follows from its possible outputs.
+// withPending returns the model with a StepPending, which follows from the possible outputs.
 func (w world) withPending() porcupine.Model {
 	m := w.model
 	if m.StepPending != nil {
@@ -95,8 +94,8 @@ func (w world) withPending() porcupine.Model {
 	return m
 }
 
-// history draws a history of up to n operations. It is legal by construction
-// and then, half of the time, changed in one place.
+// history draws a history of up to n operations. The history is legal by construction. Half of
+// the histories are then changed in one place.
 func (w world) history(r *rand.Rand, n int) []porcupine.Operation {
 	n = 1 + r.IntN(n)
 	span := int64(1 + r.IntN(3*n))
@@ -216,7 +215,7 @@ func listWorld(name string, texts int) world {
 	}
 }
 
-// queueWorld has states that == cannot compare.
+// queueWorld has states of a type without ==.
 func queueWorld(equal func(a, b any) bool, hash func(any) uint64) world {
 	step := func(state, input, output any) (bool, any) {
 		q, in := state.([]int), input.(int)
@@ -246,8 +245,8 @@ func queueWorld(equal func(a, b any) bool, hash func(any) uint64) world {
 	}
 }
 
-// lossyWorld is a nondeterministic register: a write may be lost, and what a
-// write answers does not tell.
+// lossyWorld is a nondeterministic register. A write may be lost, and its answer does not show
+// the loss.
 func lossyWorld(hash func(any) uint64) world {
 	nm := porcupine.NondeterministicModel{
 		Init: func() []any { return []any{0} },
@@ -293,7 +292,7 @@ func worlds() []world {
 	}
 }
 
-// hinted gives a world's model the hint that describes it.
+// hinted returns the world with a hint in its model.
 func hinted(w world, initial any, access func(input, output any) porcupine.Access) world {
 	w.name += " with hint"
 	w.model.Hint = &porcupine.Hint{Initial: initial, Access: access}
@@ -326,7 +325,7 @@ func listAccess(input, output any) porcupine.Access {
 	return porcupine.Access{Kind: porcupine.AccessAppend, Value: in.text}
 }
 
-// tokenWorld is listWorld with texts none of which is the beginning of another.
+// tokenWorld is listWorld with texts of which none is a prefix of another.
 func tokenWorld(name string, texts int, ops string) world {
 	w := listWorld(name, texts)
 	w.input = func(r *rand.Rand) any { return listInput{ops[r.IntN(len(ops))], fmt.Sprintf("<%d>", r.IntN(texts))} }
@@ -334,7 +333,7 @@ func tokenWorld(name string, texts int, ops string) world {
 	return w
 }
 
-// beginningWith gives a world another initial state, which reads may see too when they are wrong.
+// beginningWith returns the world with another initial state. Wrong reads may show it too.
 func beginningWith(initial string, w world) world {
 	w.model.Init = func() any { return initial }
 	wrong := w.wrong
@@ -357,7 +356,7 @@ func hintedWorlds() []world {
 	}
 }
 
-// casChain has swaps of values that differ, so that they chain up.
+// casChain has swaps of different values, which form chains.
 func casChain() world {
 	w := registerWorld("cas chain", "rc", 40)
 	w.input = func(r *rand.Rand) any {
@@ -369,7 +368,7 @@ func casChain() world {
 	return w
 }
 
-// versionedWorld has answers with versions, by which its hint orders the operations.
+// versionedWorld has answers with versions. The hint orders the operations by them.
 func versionedWorld() world {
 	values := []string{"", "a", "b", "aa", "ab", "ba", "bb", "aaa", "bbb"}
 	return world{
@@ -427,8 +426,8 @@ func readyWorld(name string, model porcupine.Model, inputs, outputs []any) world
 	}
 }
 
-// product returns the inputs that build makes of each op up to last and each of the values,
-// and one of an op that the model does not have.
+// product returns the inputs of each op up to last with each of the values, and one input of an
+// unknown op.
 func product[O ~uint8, V, I any](last O, values []V, build func(op O, value V) I) []any {
 	var all []any
 	for op := range last + 1 {
@@ -439,7 +438,7 @@ func product[O ~uint8, V, I any](last O, values []V, build func(op O, value V) I
 	return append(all, build(last+1, values[0]))
 }
 
-// readyWorlds are the ready models with one key, and with an op that they do not have.
+// readyWorlds are the ready models with one key and an unknown op.
 func readyWorlds() []world {
 	texts := []string{"a", "b"}
 	results := []any{models.RegisterOutput{}, models.RegisterOutput{OK: true}, models.RegisterOutput{Value: 1}, models.RegisterOutput{Value: 2}}
@@ -462,8 +461,8 @@ func readyWorlds() []world {
 	}
 }
 
-// TestUnknownOp gives each ready model an op that it does not have. No answer to the op is
-// legal, and the op changes nothing while it is pending.
+// TestUnknownOp gives each ready model an unknown op. No answer to the op is legal, and a pending
+// one changes nothing.
 func TestUnknownOp(t *testing.T) {
 	for _, w := range readyWorlds() {
 		inputs, outputs := w.inputs, w.results
@@ -480,8 +479,8 @@ func TestUnknownOp(t *testing.T) {
 	}
 }
 
-// unansweredWorld draws few operations that answer and many that do not, with values that
-// are mostly different, so that pending writes are often seen, or often not.
+// unansweredWorld draws mostly different values, so that some pending writes are seen and some
+// are not.
 func unansweredWorld(model porcupine.Model, ops ...models.VersionedOp) world {
 	w := world{model: model}
 	w.name = fmt.Sprint("unanswered ", ops)
@@ -522,7 +521,6 @@ func storeWorld() world {
 		in.Key = keys[r.IntN(2)]
 		return in
 	}
-	// A scan has the keys and values that no other answer than the right one has.
 	scans := []any{models.VersionedOutput{}}
 	for _, k := range []string{"", "a", "b", "c"} {
 		for _, l := range []string{"", "a", "b", "c"} {
@@ -564,32 +562,32 @@ func TestPathsAgree(t *testing.T) {
 		t.Run(fmt.Sprint(n, " ", w.name), func(t *testing.T) {
 			t.Parallel()
 			m := w.withPending()
-			told := make(map[string][2]int)
+			decided := make(map[string][2]int)
 			for seed := range each {
 				r := rand.New(rand.NewPCG(uint64(seed), 1000+uint64(n)))
 				h := w.history(r, 7)
 				want := oracle(m, h)
 				for name, path := range porcupine.Paths {
 					got := path(m, h)
-					if got != porcupine.Unknown && (got == porcupine.Ok) != want {
-						t.Fatalf("seed %d, %s: got %v, want %v: %+v", seed, name, got, want, h)
+					if got != porcupine.Unknown {
+						require.Equal(t, want, got == porcupine.Ok, "seed %d, %s: %+v", seed, name, h)
 					}
-					count := told[name]
+					count := decided[name]
 					if got == porcupine.Ok {
 						count[0]++
 					} else if got == porcupine.Illegal {
 						count[1]++
 					}
-					told[name] = count
+					decided[name] = count
 				}
 			}
-			if m.Hint != nil && m.Hint.Access != nil && told["hint"][1] < each/40 {
-				t.Errorf("the hint decided %v of %d histories: too few to tell", told["hint"], each)
+			if m.Hint != nil && m.Hint.Access != nil {
+				require.GreaterOrEqual(t, decided["hint"][1], each/40, "the hint decided too few illegal histories")
 			}
 			if m.Hint != nil && m.Hint.Resolve != nil {
-				require.Greater(t, min(told["resolved"][0], told["resolved"][1]), each/40, "too few histories were resolved")
+				require.Greater(t, min(decided["resolved"][0], decided["resolved"][1]), each/40, "too few histories were resolved")
 			}
-			t.Logf("legal and illegal, of %d: %v", each, told)
+			t.Logf("legal and illegal, of %d: %v", each, decided)
 		})
 	}
 }
@@ -617,13 +615,10 @@ func TestAgainstOracle(t *testing.T) {
 				if want {
 					legal++
 				}
-				if got := porcupine.CheckOperations(m, h); got != want {
-					t.Fatalf("seed %d: got %v, want %v: %+v", seed, got, want, h)
-				}
+				require.Equal(t, want, porcupine.CheckOperations(m, h), "seed %d: %+v", seed, h)
 			}
-			if legal < each/5 || legal > each*19/20 {
-				t.Errorf("%d of %d histories are legal: no fair sample", legal, each)
-			}
+			require.GreaterOrEqual(t, legal, each/5, "too few histories are legal")
+			require.LessOrEqual(t, legal, each*19/20, "too few histories are illegal")
 		})
 	}
 }

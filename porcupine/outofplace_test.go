@@ -6,11 +6,13 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/porcupine"
 )
 
-// partialStack is a stack of letters, a push of one or a pop of the last. It panics where a
-// pop finds nothing, and on states that no operations lead to.
+// partialStack is a stack of letters with push and pop. Step panics on a pop of the empty stack
+// and on unreachable states.
 var partialStack = porcupine.Model{
 	Init: func() any { return "" },
 	Step: func(state, input, output any) (bool, any) {
@@ -28,10 +30,10 @@ var partialStack = porcupine.Model{
 	},
 }
 
-// TestStepOutOfPlace checks histories in which no pop can take effect where there is nothing to
-// pop. What the checker steps besides, to find short cuts and explanations, must not be noticed.
+// TestStepOutOfPlace checks histories in which no pop can take effect on the empty stack. The
+// checker also steps operations in other states, and a panic there must not be noticed.
 func TestStepOutOfPlace(t *testing.T) {
-	told := make(map[porcupine.CheckResult]int)
+	results := make(map[porcupine.CheckResult]int)
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 11))
 		var h []porcupine.Operation
@@ -47,13 +49,10 @@ func TestStepOutOfPlace(t *testing.T) {
 			add("", string(rune('a'+i)), 20, 1+r.Int64N(30))
 		}
 		result, info := porcupine.CheckOperationsVerbose(partialStack, h, 0)
-		told[result]++
+		results[result]++
 		porcupine.Explain(partialStack, info)
-		if err := porcupine.Visualize(partialStack, info, new(bytes.Buffer)); err != nil {
-			t.Error(err)
-		}
+		require.NoError(t, porcupine.Visualize(partialStack, info, new(bytes.Buffer)))
 	}
-	if told[porcupine.Ok] < 30 || told[porcupine.Illegal] < 30 {
-		t.Errorf("got %v: no fair sample", told)
-	}
+	require.GreaterOrEqual(t, results[porcupine.Ok], 30, "too few histories are legal")
+	require.GreaterOrEqual(t, results[porcupine.Illegal], 30, "too few histories are illegal")
 }

@@ -3,15 +3,18 @@ package porcupine_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/porcupine"
 )
 
-// TestPartialLinearizations checks what verbose checks return: each linearization
-// is one, complete if the partition is legal, and otherwise as long as any can be.
+// TestPartialLinearizations checks the linearizations of verbose checks. A legal partition has a
+// complete one.
 func TestPartialLinearizations(t *testing.T) {
-	for n, w := range append(append(worlds(), hintedWorlds()...), versionedWorld()) {
+	for n, w := range slices.Concat(worlds(), hintedWorlds(), readyWorlds(), versionedWorlds()) {
 		t.Run(fmt.Sprint(n, " ", w.name), func(t *testing.T) {
 			t.Parallel()
 			m := w.withPending()
@@ -19,33 +22,24 @@ func TestPartialLinearizations(t *testing.T) {
 				r := rand.New(rand.NewPCG(uint64(seed), 2000+uint64(n)))
 				h := w.history(r, 7)
 				result, info := porcupine.CheckOperationsVerbose(m, h, 0)
-				if result != porcupine.CheckOperationsTimeout(m, h, 0) {
-					t.Fatalf("seed %d: verbose says %v", seed, result)
+				message := fmt.Sprintf("seed %d: %+v", seed, h)
+				require.Equal(t, porcupine.CheckOperationsTimeout(m, h, 0), result, message)
+				partials := info.PartialLinearizations()[0]
+				for _, partial := range partials {
+					require.True(t, linearizes(m, h, partial, result == porcupine.Ok), "%v: %s", partial, message)
 				}
-				for _, partial := range info.PartialLinearizations()[0] {
-					if !linearizes(m, h, partial, result == porcupine.Ok) {
-						t.Fatalf("seed %d: %v does not linearize %+v", seed, partial, h)
-					}
+				if result == porcupine.Ok {
+					require.Len(t, partials, 1, message)
 				}
-				if result == porcupine.Ok && len(info.PartialLinearizations()[0]) != 1 {
-					t.Fatalf("seed %d: %v", seed, info.PartialLinearizations())
-				}
-				for i, partial := range info.PartialLinearizationsOperations()[0] {
-					for j, o := range partial {
-						if want := h[info.PartialLinearizations()[0][i][j]]; o.ClientId != want.ClientId || o.Call != want.Call {
-							t.Fatalf("seed %d: operation %+v, want %+v", seed, o, want)
-						}
-					}
-				}
-				if result == porcupine.Illegal {
-					checkExplanation(t, m, h, porcupine.Explain(m, info))
+				for i, operations := range info.PartialLinearizationsOperations()[0] {
+					require.Equal(t, pick(h, partials[i]), operations, message)
 				}
 			}
 		})
 	}
 }
 
-// linearizes says whether ids is the beginning of a linearization, or all of one.
+// linearizes says whether ids is a prefix of a linearization, or all of one.
 func linearizes(m porcupine.Model, h []porcupine.Operation, ids []int, complete bool) bool {
 	states := []any{m.Init()}
 	done := make([]bool, len(h))
@@ -73,38 +67,4 @@ func linearizes(m porcupine.Model, h []porcupine.Operation, ids []int, complete 
 		}
 	}
 	return true
-}
-
-func checkExplanation(t *testing.T, m porcupine.Model, h []porcupine.Operation, all []porcupine.Explanation) {
-	if len(all) != 1 || all[0].Reason == "" {
-		t.Fatalf("explanations: %v", all)
-	}
-	var core []porcupine.Operation
-	found := false
-	for _, id := range all[0].Core {
-		core = append(core, h[id])
-		found = found || id == all[0].Operation
-	}
-	if !found || oracle(m, core) {
-		t.Fatalf("the core is legal, or lacks its operation: %+v\nof %+v", core, h)
-	}
-	if stuck := all[0].Operation; !oracle(m, before(h, stuck, false)) || oracle(m, before(h, stuck, true)) {
-		t.Fatalf("operation %d is not the first that cannot be placed in %+v", stuck, h)
-	}
-}
-
-// before returns the history as it was when the operation at last returned, right
-// before that or (with included) right after.
-func before(h []porcupine.Operation, last int, included bool) []porcupine.Operation {
-	var beginning []porcupine.Operation
-	for i, o := range h {
-		if o.Call > h[last].Return {
-			continue
-		}
-		if o.Return > h[last].Return || o.Return == h[last].Return && i > last || i == last && !included {
-			o.Return, o.Output = porcupine.Pending, nil
-		}
-		beginning = append(beginning, o)
-	}
-	return beginning
 }

@@ -14,8 +14,8 @@ import (
 	"raftlab/porcupine/workload"
 )
 
-// TestStaleVersionAmongPending checks histories in which a read answers a version that was long
-// overwritten, while 20 operations that never returned could be thought of in any place.
+// TestStaleVersionAmongPending checks histories in which a read answers a long overwritten
+// version, and 20 pending operations may have taken effect at any later time.
 func TestStaleVersionAmongPending(t *testing.T) {
 	for seed := range uint64(6) {
 		history := workload.Versioned(workload.Shape{Operations: 1000, Clients: 25, Pending: 20, Seed: seed})
@@ -29,21 +29,16 @@ func TestStaleVersionAmongPending(t *testing.T) {
 		}
 		result, info, err := porcupine.CheckOperationsContext(t.Context(), models.KVVersioned, history, porcupine.Options{Verbose: true, MemoryLimit: 64 << 20})
 		all := porcupine.Explain(models.KVVersioned, info)
-		if result != porcupine.Illegal || len(all) != 1 || all[0].Operation != stale {
-			t.Fatalf("seed %d: %v, %v, %v, want operation %d", seed, result, err, all, stale)
-		}
-		var core []porcupine.Operation
-		for _, id := range all[0].Core {
-			core = append(core, history[id])
-		}
-		if porcupine.CheckOperations(models.KVVersioned, core) {
-			t.Errorf("seed %d: the core is legal: %.1000v", seed, all[0])
-		}
+		require.Equal(t, porcupine.Illegal, result, "seed %d: %v", seed, err)
+		require.Len(t, all, 1, "seed %d", seed)
+		require.Equal(t, stale, all[0].Operation, "seed %d", seed)
+		require.False(t, porcupine.CheckOperations(models.KVVersioned, pick(history, all[0].Core)), "seed %d: %.1000v", seed, all[0])
 	}
 }
 
-// TestManyUnanswered checks histories as an etcd under faults leaves them: 2,900 operations on
-// one key, of which 160 and more never returned, with versions that most answers tell.
+// TestManyUnanswered checks histories with the shape of a recorded etcd history under faults.
+// They have 2,900 operations on one key, more than 160 of them pending, and versions in most
+// answers.
 func TestManyUnanswered(t *testing.T) {
 	for seed := range uint64(2) {
 		history := workload.Etcd(workload.Shape{Operations: 2700, Clients: 25, Pending: 300, Seed: seed})
@@ -102,14 +97,14 @@ func asEvents(history []porcupine.Operation) []porcupine.Event {
 	return events
 }
 
-// TestVersionedAgainstOracle compares the checker, and what the places of operations alone
-// tell, with the oracle. Each history is tried with other times too, as it takes long to draw.
+// TestVersionedAgainstOracle compares the checker, and the places of Hint.Order alone, with the
+// oracle. Drawing a history takes long, so each history is also tried with other times.
 func TestVersionedAgainstOracle(t *testing.T) {
 	const times = 50
 	for n, w := range versionedWorlds() {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			m, told, legal, all := w.withPending(), 0, 0, 0
+			m, decided, legal, all := w.withPending(), 0, 0, 0
 			for seed := range cases() / 5 / times {
 				r := rand.New(rand.NewPCG(uint64(seed), 77+uint64(n)))
 				h := w.history(r, 7)
@@ -120,8 +115,8 @@ func TestVersionedAgainstOracle(t *testing.T) {
 						legal++
 					}
 					if porcupine.Paths["order"](m, h) == porcupine.Illegal {
-						told++
-						require.False(t, want, "legal, but for the places: seed %d: %+v", seed, h)
+						decided++
+						require.False(t, want, "the places are wrong: seed %d: %+v", seed, h)
 					}
 					require.Equal(t, want, porcupine.Paths["search in depth"](m, h) == porcupine.Ok, "seed %d: %+v", seed, h)
 					require.Equal(t, want, porcupine.CheckOperations(m, h), "seed %d: %+v", seed, h)
@@ -132,7 +127,7 @@ func TestVersionedAgainstOracle(t *testing.T) {
 					}
 				}
 			}
-			require.Greater(t, told, all/200, "the places told of too few histories")
+			require.Greater(t, decided, all/200, "the places decided too few histories")
 			require.Greater(t, legal, all/10, "too few histories are legal")
 			require.Less(t, legal, all*9/10, "too few histories are illegal")
 		})

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
 	"raftlab/porcupine/workload"
@@ -23,37 +25,27 @@ func drawn(t testing.TB, model porcupine.Model, history []porcupine.Operation, r
 	result, info := porcupine.CheckOperationsVerbose(model, history, 0)
 	info.AddAnnotations(remarks)
 	var page bytes.Buffer
-	if err := porcupine.Visualize(model, info, &page); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, porcupine.Visualize(model, info, &page))
 	return result, page.String()
 }
 
 func staleHistory(t testing.TB, operations, keys int) []porcupine.Operation {
 	history := workload.KV(workload.Shape{Operations: operations, Clients: 10, Keys: keys, Pending: 4, Seed: 1}, 2, 1, 1)
-	if !workload.StaleRead(history) {
-		t.Fatal("no read to make stale")
-	}
+	require.True(t, workload.StaleRead(history))
 	return history
 }
 
 func TestPageNeedsNothingElse(t *testing.T) {
 	_, page := drawn(t, models.KV, staleHistory(t, 300, 2))
-	if found := regexp.MustCompile(`(?i)https?://|src=|@import|url\(|<link`).FindString(page); found != "" {
-		t.Errorf("the page refers to something else: %s", found)
-	}
-	if strings.Contains(page, "{{") {
-		t.Error("a part of the page is missing")
-	}
+	require.NotRegexp(t, `(?i)https?://|src=|@import|url\(|<link`, page, "the page refers to something else")
+	require.NotContains(t, page, "{{", "a part of the page is missing")
 }
 
 func TestPageSize(t *testing.T) {
 	for _, gets := range []int{1, 20} { // few puts: values, and so texts, grow long
 		history := workload.KV(workload.Shape{Operations: 10_000, Clients: 10, Keys: 4, Seed: 1}, gets, 0, 1)
 		_, page := drawn(t, models.KV, history)
-		if len(page) > 2<<20 {
-			t.Errorf("%d bytes for 10,000 operations", len(page))
-		}
+		require.LessOrEqual(t, len(page), 2<<20, "bytes for 10,000 operations")
 	}
 }
 
@@ -62,53 +54,42 @@ func TestPageOfAllTime(t *testing.T) {
 		return porcupine.Operation{Call: call, Return: ret, Input: models.KVInput{}, Output: models.KVOutput{}}
 	}
 	_, page := drawn(t, models.KV, []porcupine.Operation{get(math.MinInt64, 0), get(5, math.MaxInt64-1)})
-	if !strings.Contains(page, "[0,0,9223372036854775807,") || !strings.Contains(page, "[0,9223372036854775807,9223372036854775807,") {
-		t.Error("the times are not those of the history")
-	}
+	require.Contains(t, page, "[0,0,9223372036854775807,")
+	require.Contains(t, page, "[0,9223372036854775807,9223372036854775807,")
 }
 
 func TestPageOfHostileTexts(t *testing.T) {
 	model := models.KV
 	model.DescribeOperation = func(_, _ any) string { return "</script><b onclick='x'>" }
 	_, page := drawn(t, model, workload.OverlappingAppends(3))
-	if strings.Contains(page, "</script><b") {
-		t.Error("a description can end the page's script")
-	}
+	require.NotContains(t, page, "</script><b", "a description can end the page's script")
 }
 
 func TestVisualizePath(t *testing.T) {
 	_, info := porcupine.CheckOperationsVerbose(models.KV, workload.OverlappingAppends(3), 0)
 	path := filepath.Join(t.TempDir(), "page.html")
-	if err := porcupine.VisualizePath(models.KV, info, path); err != nil {
-		t.Fatal(err)
-	}
-	if content, err := os.ReadFile(path); err != nil || !bytes.Contains(content, []byte("</html>")) {
-		t.Errorf("%d bytes, %v", len(content), err)
-	}
-	if err := porcupine.VisualizePath(models.KV, info, filepath.Join(path, "beyond")); err == nil {
-		t.Error("no error for a path that cannot be")
-	}
-	if err := porcupine.Visualize(models.KV, porcupine.LinearizationInfo{}, &bytes.Buffer{}); err != nil {
-		t.Errorf("nothing to draw: %v", err)
-	}
+	require.NoError(t, porcupine.VisualizePath(models.KV, info, path))
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(content), "</html>")
+	require.Error(t, porcupine.VisualizePath(models.KV, info, filepath.Join(path, "beyond")), "a path below a file")
+	require.NoError(t, porcupine.Visualize(models.KV, porcupine.LinearizationInfo{}, &bytes.Buffer{}))
 }
 
-// browser returns a headless Chromium. Without one the test is skipped, unless RAFTLAB_BROWSER=1.
+// browser returns the path of a Chromium. Without one, the test is skipped unless RAFTLAB_BROWSER=1.
 func browser(t *testing.T) string {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
 	}
-	if os.Getenv("RAFTLAB_BROWSER") == "1" {
-		t.Fatal("RAFTLAB_BROWSER=1 asks for a browser, and there is no chromium on the PATH")
-	}
-	t.Skip("no chromium on the PATH: the page is not tried in a browser (RAFTLAB_BROWSER=1 makes that an error)")
+	require.NotEqual(t, "1", os.Getenv("RAFTLAB_BROWSER"), "RAFTLAB_BROWSER=1 needs chromium on the PATH")
+	t.Skip("no chromium on the PATH to try the page in (an error with RAFTLAB_BROWSER=1)")
 	return ""
 }
 
-// try opens a page, runs a script in it, and returns what the script's function
-// returns. With RAFTLAB_SHOTS naming a folder, it leaves a picture there.
+// try runs a script in a page and returns the result of the script's function. RAFTLAB_SHOTS
+// names a folder for pictures of the page.
 func try(t *testing.T, page, script, name string) map[string]any {
 	chromium := browser(t)
 	page = strings.Replace(page, "</body>", `<pre id="outcome"></pre><script>
@@ -116,9 +97,7 @@ func try(t *testing.T, page, script, name string) map[string]any {
 		byId("outcome").textContent = JSON.stringify((() => {`+script+`})());
 		</script></body>`, 1)
 	path := filepath.Join(t.TempDir(), "page.html")
-	if err := os.WriteFile(path, []byte(page), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(path, []byte(page), 0o600))
 	run := func(extra ...string) []byte {
 		args := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 			"--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -126,19 +105,15 @@ func try(t *testing.T, page, script, name string) map[string]any {
 		cmd := exec.CommandContext(t.Context(), chromium, args...)
 		cmd.WaitDelay = time.Second
 		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%s: %v", chromium, err)
-		}
+		require.NoError(t, err, chromium)
 		return out
 	}
 	found := regexp.MustCompile(`(?s)<pre id="outcome">(.*?)</pre>`).FindSubmatch(run("--dump-dom", "file://"+path))
 	var outcome map[string]any
-	if found == nil || json.Unmarshal([]byte(strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&").Replace(string(found[1]))), &outcome) != nil {
-		t.Fatalf("the page's script gave no outcome: %s", found)
-	}
-	if e := outcome["error"]; e != nil {
-		t.Fatal("error in the page: ", e)
-	}
+	require.NotNil(t, found, "the page has no outcome")
+	text := strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&").Replace(string(found[1]))
+	require.NoError(t, json.Unmarshal([]byte(text), &outcome), text)
+	require.Nil(t, outcome["error"], "error in the page")
 	if folder := os.Getenv("RAFTLAB_SHOTS"); folder != "" {
 		for _, theme := range []string{"light", "dark"} {
 			run("--screenshot="+filepath.Join(folder, name+"-"+theme+".png"), "file://"+path+"#"+theme)
@@ -150,9 +125,7 @@ func try(t *testing.T, page, script, name string) map[string]any {
 func expect(t *testing.T, outcome map[string]any, want map[string]any) {
 	t.Helper()
 	for key, value := range want {
-		if fmt.Sprint(outcome[key]) != fmt.Sprint(value) {
-			t.Errorf("%s: %v, want %v", key, outcome[key], value)
-		}
+		require.Equal(t, fmt.Sprint(value), fmt.Sprint(outcome[key]), key)
 	}
 }
 
@@ -168,9 +141,7 @@ func TestBrowserExplains(t *testing.T) {
 	result, page := drawn(t, models.KV, history,
 		porcupine.Annotation{Tag: "server 1", Start: 15, End: 25, Description: "leader", Details: "of term 3"},
 		porcupine.Annotation{ClientId: 2, Start: 5, Description: "a moment", BackgroundColor: "#efaefc"})
-	if result != porcupine.Illegal {
-		t.Fatal(result)
-	}
+	require.Equal(t, porcupine.Illegal, result)
 	outcome := try(t, page, `
 		const key = (key) => document.dispatchEvent(new KeyboardEvent("keydown", { key }));
 		// Keys reach the page by its document, whose events have no element to match.
@@ -208,14 +179,12 @@ func TestBrowserExplains(t *testing.T) {
 		"themeChanged": true, "help": true, "hit": true,
 	})
 	for key, part := range map[string]string{"reason": `the state can only be "new"`, "possible": `would have answered get("x") -> "new"`, "details": `state after"old"`} {
-		if !strings.Contains(fmt.Sprint(outcome[key]), part) {
-			t.Errorf("%s: %v, want %q in it", key, outcome[key], part)
-		}
+		require.Contains(t, outcome[key], part, key)
 	}
 }
 
-// TestBrowserLarge counts the bars that are drawn of 100,000 operations (10,000
-// unless RAFTLAB_BROWSER=1): what can be seen, however large the history.
+// TestBrowserLarge counts the drawn bars of 100,000 operations (10,000 unless RAFTLAB_BROWSER=1).
+// The page draws only visible bars.
 func TestBrowserLarge(t *testing.T) {
 	operations := 10_000
 	if os.Getenv("RAFTLAB_BROWSER") == "1" {
@@ -239,11 +208,11 @@ func TestBrowserLarge(t *testing.T) {
 		page.goToReason();
 		return out;`, "large")
 	number := func(key string) float64 { n, _ := outcome[key].(float64); return n }
-	if number("operations") < float64(operations) || number("near") < 1 {
-		t.Errorf("not all is there: %v", outcome)
-	}
-	if number("whole") > 14*1400 || number("most") > 14*1400 || number("found") > 14*1400 {
-		t.Errorf("more bars drawn than the lanes have pixels: %v", outcome)
+	require.GreaterOrEqual(t, number("operations"), float64(operations))
+	require.GreaterOrEqual(t, number("near"), 1.0)
+	const pixels = 14.0 * 1400
+	for _, view := range []string{"whole", "most", "found"} {
+		require.LessOrEqual(t, number(view), pixels, "%s: more bars than the lanes have pixels", view)
 	}
 	t.Logf("%v", outcome)
 }
@@ -256,9 +225,7 @@ func TestBrowserLegalAndEmpty(t *testing.T) {
 	var empty bytes.Buffer
 	var info porcupine.LinearizationInfo
 	info.AddAnnotations([]porcupine.Annotation{{Tag: "test", Start: 1739938076171778000, End: 1739938086186709000, Description: "a test failed"}})
-	if err := porcupine.Visualize(models.KV, info, &empty); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, porcupine.Visualize(models.KV, info, &empty))
 	expect(t, try(t, empty.String(), `page.select(page.lanes.items[0]);
 		return { badge: byId("result").textContent, time: byId("details").textContent.includes("1739938076171778000") };`, "empty"),
 		map[string]any{"badge": "no operations", "time": true})

@@ -13,8 +13,8 @@ import (
 	"raftlab/porcupine/models"
 )
 
-// versionInput and versionOutput have the names of the labs' store and more:
-// a put applies to one version, and its answer may be an error.
+// versionInput and versionOutput have more fields than the labs' store. A put applies to one
+// version, and its answer may be an error.
 type (
 	versionInput struct {
 		Op         uint8
@@ -119,8 +119,8 @@ func lookalikes() []lookalike {
 	}
 }
 
-// history draws up to six operations. They have the answers of one order in time, but for
-// the pending ones and, half of the time, one that is changed.
+// history draws up to six operations. The answers are those of one order in time. Some operations
+// are pending, and half of the histories have one changed answer.
 func (l lookalike) history(r *rand.Rand) []porcupine.Operation {
 	h := make([]porcupine.Operation, 1+r.IntN(6))
 	for i := range h {
@@ -147,7 +147,7 @@ func (l lookalike) history(r *rand.Rand) []porcupine.Operation {
 	return h
 }
 
-// TestWithKVHintChangesNoAnswer checks models that the hint was not made for, with the hint and without.
+// TestWithKVHintChangesNoAnswer compares lookalike models with and without the hint.
 func TestWithKVHintChangesNoAnswer(t *testing.T) {
 	for n, l := range lookalikes() {
 		t.Run(l.name, func(t *testing.T) {
@@ -169,8 +169,8 @@ func TestWithKVHintChangesNoAnswer(t *testing.T) {
 	}
 }
 
-// TestWithKVHintRefusedPut checks a put that the server refused, with an answer that was
-// lost: the store has no version 1 yet.
+// TestWithKVHintRefusedPut checks a put that the server refused, because the store has no version
+// 1 yet. The client lost the answer.
 func TestWithKVHintRefusedPut(t *testing.T) {
 	model := models.WithKVHint(porcupine.Model{Init: func() any { return versionState{} }, Step: func(state, input, output any) (bool, any) {
 		if input.(versionInput).Op == 0 {

@@ -13,7 +13,7 @@ import (
 	"raftlab/porcupine/workload"
 )
 
-// courseInput, courseOutput and courseModel are as a course's own harness has them.
+// courseInput, courseOutput and courseModel are those of a course's harness.
 type courseInput struct {
 	Op    uint8 // 0 get, 1 put, 2 append
 	Key   string
@@ -37,8 +37,8 @@ var courseModel = porcupine.Model{
 	DescribeOperation: func(input, output any) string { return fmt.Sprint(input, " -> ", output) },
 }
 
-// courseHistory has many clients append to one key, which is where a model without a hint
-// takes for ever to be found illegal.
+// courseHistory has many clients that append to one key. Without a hint, an illegal history of
+// this shape is not decided.
 func courseHistory(wrong bool) []porcupine.Operation {
 	history := workload.KV(workload.Shape{Operations: 2000, Clients: 60, Pending: 10, Seed: 4}, 1, 0, 1)
 	if wrong && !workload.StaleRead(history) {
@@ -61,7 +61,8 @@ func TestWithKVHint(t *testing.T) {
 	}
 }
 
-// TestWithKVHintUnderstands tries inputs and outputs of many types on a model that takes them all for those of KV.
+// TestWithKVHintUnderstands tries inputs and outputs of many types, with a model whose Step treats
+// all of them like those of KV.
 func TestWithKVHintUnderstands(t *testing.T) {
 	type named struct{ op, key, value string }
 	type sized struct {
@@ -86,7 +87,7 @@ func TestWithKVHintUnderstands(t *testing.T) {
 	}
 	write, add := porcupine.Access{Kind: porcupine.AccessWrite, Value: "a"}, porcupine.Access{Kind: porcupine.AccessAppend, Value: "a"}
 	for _, c := range []struct {
-		like          models.KVInput // what the model takes the input for
+		like          models.KVInput // the input for Step
 		input, output any
 		want          porcupine.Access
 	}{

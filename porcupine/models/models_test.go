@@ -1,8 +1,9 @@
 package models_test
 
 import (
-	"fmt"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
@@ -72,8 +73,7 @@ func kvGet(call, ret int64, v string) porcupine.Operation {
 	return op(call, ret, kvIn{Key: "k"}, kvOut{v})
 }
 
-// verdicts holds histories that are legal, and histories that differ from them in
-// the point in question.
+// verdicts holds legal histories, and illegal ones that differ from them in one point.
 var verdicts = []struct {
 	name  string
 	model porcupine.Model
@@ -128,16 +128,10 @@ var verdicts = []struct {
 func TestVerdicts(t *testing.T) {
 	for _, c := range verdicts {
 		t.Run(c.name, func(t *testing.T) {
-			if got := porcupine.CheckOperations(c.model, c.ops); got != c.legal {
-				t.Errorf("legal: %v, want %v", got, c.legal)
-			}
-			if got := porcupine.CheckEvents(c.model, events(c.ops)); got != c.legal {
-				t.Errorf("as events, legal: %v, want %v", got, c.legal)
-			}
+			require.Equal(t, c.legal, porcupine.CheckOperations(c.model, c.ops))
+			require.Equal(t, c.legal, porcupine.CheckEvents(c.model, events(c.ops)), "as events")
 			for _, o := range c.ops {
-				if text := c.model.DescribeOperation(o.Input, o.Output); text == "" || text != fmt.Sprint(text) {
-					t.Errorf("no description of %v", o)
-				}
+				require.NotEmpty(t, c.model.DescribeOperation(o.Input, o.Output), "%+v", o)
 			}
 		})
 	}
