@@ -4,6 +4,7 @@ package node_test
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -31,42 +32,11 @@ type direct struct{ *memstore.Store }
 
 func (direct) Volatile() bool { return true }
 
-// benchGroup starts three members in one process. The result leads.
-func benchGroup(b *testing.B, config node.Config) *node.Node {
-	network := memnet.New(memnet.Options{})
-	for id := core.NodeID(1); id <= 3; id++ {
-		config.Members = append(config.Members, node.Member{ID: id})
-	}
-	var nodes []*node.Node
-	for id := core.NodeID(1); id <= 3; id++ {
-		config.StateMachine = &sink{}
-		config.SnapshotBytes = 256 << 20
-		config.ElectionTimeout = 3 * time.Second
-		n, err := node.Start(node.HostConfig{
-			Storage:   direct{memstore.New(node.Identity{Cluster: "bench", Host: id})},
-			Transport: network.Join(id),
-		}, config)
-		require.NoError(b, err)
-		b.Cleanup(func() { require.NoError(b, n.Close()) })
-		nodes = append(nodes, n)
-	}
-	for {
-		for _, n := range nodes {
-			if n.IsLeader() {
-				if _, err := n.Propose(ctx, make([]byte, 8)); err == nil {
-					return n
-				}
-			}
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // BenchmarkPropose measures proposals of 128 bytes through three members in memory.
 func BenchmarkPropose(b *testing.B) {
 	for _, clients := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			n := benchGroup(b, node.Config{})
+			n := leaderOf(b, benchHosts(b, 1, node.Config{ElectionTimeout: 3 * time.Second}), 1)
 			command := make([]byte, 128)
 			b.ReportAllocs()
 			cpu := processorTime()
@@ -96,4 +66,116 @@ func processorTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkIdleGroups measures what 1,000 idle groups of three members in one
+// process cost: the share of a processor, and memory for each member.
+func BenchmarkIdleGroups(b *testing.B) {
+	const groups = 1000
+	before := heapBytes()
+	hosts := benchHosts(b, groups, node.Config{Quiesce: true})
+	for {
+		silent := 0
+		for _, h := range hosts {
+			for g := node.GroupID(1); g <= groups; g++ {
+				if st, err := h.Group(g).Status(ctx); err == nil && st.Quiescent {
+					silent++
+				}
+			}
+		}
+		if silent == groups*len(hosts) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	bytes := heapBytes() - before
+	b.ResetTimer()
+	for range b.N {
+		cpu, begun := processorTime(), time.Now()
+		time.Sleep(2 * time.Second)
+		b.ReportMetric(100*float64(processorTime()-cpu)/float64(time.Since(begun)), "%cpu")
+	}
+	b.ReportMetric(float64(bytes)/(3*groups), "B/member")
+	b.ReportMetric(float64(runtime.NumGoroutine()), "goroutines")
+}
+
+// BenchmarkGroups measures proposals of 128 bytes by 256 clients that are spread
+// over some groups of three members in one process.
+func BenchmarkGroups(b *testing.B) {
+	for _, groups := range []int{1, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("groups=%d", groups), func(b *testing.B) {
+			hosts := benchHosts(b, groups, node.Config{Quiesce: true})
+			leaders := make([]*node.Node, groups)
+			for g := range leaders {
+				leaders[g] = leaderOf(b, hosts, node.GroupID(g+1))
+			}
+			command := make([]byte, 128)
+			b.ReportAllocs()
+			cpu := processorTime()
+			b.ResetTimer()
+			var running sync.WaitGroup
+			const clients = 256
+			for c := range clients {
+				running.Go(func() {
+					for i := range (b.N + c) / clients {
+						if _, err := leaders[(c+i*clients)%groups].Propose(ctx, command); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			running.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+			b.ReportMetric(float64(processorTime()-cpu)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// benchHosts starts three hosts with members of all groups.
+func benchHosts(b *testing.B, groups int, config node.Config) []*node.Host {
+	network := memnet.New(memnet.Options{})
+	for id := core.NodeID(1); id <= 3; id++ {
+		config.Members = append(config.Members, node.Member{ID: id})
+	}
+	config.SnapshotBytes = 256 << 20
+	var hosts []*node.Host
+	for id := core.NodeID(1); id <= 3; id++ {
+		h, err := node.NewHost(node.HostConfig{
+			Storage:   direct{memstore.New(node.Identity{Cluster: "bench", Host: id})},
+			Transport: network.Join(id),
+		})
+		require.NoError(b, err)
+		b.Cleanup(func() { require.NoError(b, h.Close()) })
+		hosts = append(hosts, h)
+	}
+	for g := 1; g <= groups; g++ {
+		for _, h := range hosts {
+			config.Group, config.StateMachine = node.GroupID(g), &sink{}
+			_, err := h.Start(config)
+			require.NoError(b, err)
+		}
+	}
+	return hosts
+}
+
+func leaderOf(b *testing.B, hosts []*node.Host, group node.GroupID) *node.Node {
+	for {
+		for _, h := range hosts {
+			if n := h.Group(group); n.IsLeader() {
+				if _, err := n.Propose(ctx, make([]byte, 8)); err == nil {
+					return n
+				}
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func heapBytes() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
 }

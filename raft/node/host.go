@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +34,7 @@ type Host struct {
 	stop    chan struct{} // closed by Close and by a failure
 	ticking sync.WaitGroup
 
-	groups atomic.Pointer[map[GroupID]*Node] // replaced, never changed
+	groups atomic.Pointer[groupSet] // replaced, never changed
 
 	mu       sync.Mutex // held to replace groups
 	starting map[GroupID]bool
@@ -41,6 +43,12 @@ type Host struct {
 	failure  error
 	closing  sync.Once
 	closeErr error
+}
+
+// groupSet are the running groups of a host.
+type groupSet struct {
+	byID map[GroupID]*Node
+	all  []*Node // in ascending order
 }
 
 // NewHost starts a host without groups.
@@ -62,7 +70,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 		stop:       make(chan struct{}),
 		starting:   make(map[GroupID]bool),
 	}
-	h.groups.Store(&map[GroupID]*Node{})
+	h.groups.Store(&groupSet{})
 	h.saver = newSaver(h)
 	if err := h.transport.Start(h.identity, (*receiver)(h)); err != nil {
 		return nil, errors.Join(fmt.Errorf("raft: starting the transport: %w", err), h.Close())
@@ -105,7 +113,7 @@ func (h *Host) reserve(group GroupID) error {
 	switch {
 	case h.closed:
 		return fmt.Errorf("raft: host %d: %w", h.identity.Host, ErrStopped)
-	case h.starting[group] || (*h.groups.Load())[group] != nil:
+	case h.starting[group] || h.groups.Load().byID[group] != nil:
 		return fmt.Errorf("raft: host %d: group %d: %w", h.identity.Host, group, ErrStarted)
 	}
 	h.starting[group] = true
@@ -115,24 +123,26 @@ func (h *Host) reserve(group GroupID) error {
 // replaceGroups changes the set of running groups. h.mu is held.
 func (h *Host) replaceGroups(change func(map[GroupID]*Node)) {
 	groups := make(map[GroupID]*Node)
-	for id, n := range *h.groups.Load() {
-		groups[id] = n
-	}
+	maps.Copy(groups, h.groups.Load().byID)
 	change(groups)
-	h.groups.Store(&groups)
+	set := &groupSet{byID: groups}
+	for _, id := range slices.Sorted(maps.Keys(groups)) {
+		set.all = append(set.all, groups[id])
+	}
+	h.groups.Store(set)
 }
 
 // forget takes a closed member out of the host.
 func (h *Host) forget(n *Node) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if (*h.groups.Load())[n.cfg.Group] == n {
+	if h.groups.Load().byID[n.cfg.Group] == n {
 		h.replaceGroups(func(groups map[GroupID]*Node) { delete(groups, n.cfg.Group) })
 	}
 }
 
 // Group returns the host's running member of a group, nil if there is none.
-func (h *Host) Group(id GroupID) *Node { return (*h.groups.Load())[id] }
+func (h *Host) Group(id GroupID) *Node { return h.groups.Load().byID[id] }
 
 // tickAll is the goroutine that gives all groups their time.
 func (h *Host) tickAll() {
@@ -150,7 +160,7 @@ func (h *Host) tickAll() {
 			h.dropPeers()
 		}
 		busy := h.saver.busy()
-		for _, n := range *h.groups.Load() {
+		for _, n := range h.groups.Load().all {
 			n.tick(busy)
 		}
 	}
@@ -161,7 +171,7 @@ type receiver Host
 
 func (r *receiver) Receive(from core.NodeID, messages []Message) {
 	h := (*Host)(r)
-	groups := *h.groups.Load()
+	groups := h.groups.Load().byID
 	for len(messages) > 0 {
 		group := messages[0].Group
 		same := 1
@@ -184,7 +194,7 @@ func (r *receiver) PeerUp(id core.NodeID) {
 func (r *receiver) PeerDown(id core.NodeID, reason error) {
 	h := (*Host)(r)
 	h.events.add(Event{Kind: PeerDown, Peer: id, Err: reason})
-	for _, n := range *h.groups.Load() {
+	for _, n := range h.groups.Load().all {
 		n.call(func() { n.lostPeer(id) })
 	}
 }
@@ -198,7 +208,7 @@ func (h *Host) fail(err error) {
 		h.failure = err
 		h.log.Error("the host stops", "error", err)
 	}
-	groups := *h.groups.Load()
+	groups := h.groups.Load().all
 	h.mu.Unlock()
 	for _, n := range groups {
 		n.stop(err)
@@ -227,7 +237,7 @@ func (h *Host) Close() error {
 func (h *Host) close() error {
 	h.mu.Lock()
 	h.closed = true
-	groups := *h.groups.Load()
+	groups := h.groups.Load().all
 	h.mu.Unlock()
 	close(h.stop)
 	h.ticking.Wait()

@@ -41,7 +41,10 @@ type Node struct {
 	closed  bool
 	cleaned bool // the inbox of the closed member was emptied
 	failure error
-	stalled bool // the storage has not answered for an election timeout
+
+	// stalled: the storage has not answered for an election timeout. Only the
+	// ticking goroutine touches it.
+	stalled bool
 
 	// Only the goroutine with the baton touches these.
 	core         *core.Core
@@ -149,12 +152,15 @@ func (n *Node) coreConfig() core.Config {
 // tick lets one unit of time pass. busy is for how long the storage has been
 // at work on one save.
 func (n *Node) tick(busy time.Duration) {
+	stalls := busy > n.cfg.ElectionTimeout
+	if n.silent.Load() && stalls == n.stalled {
+		return
+	}
 	n.mu.Lock()
 	if n.closed {
 		n.mu.Unlock()
 		return
 	}
-	stalls := busy > n.cfg.ElectionTimeout
 	if stalls != n.stalled {
 		n.stalled = stalls
 		n.inbox.calls = append(n.inbox.calls, func() { n.setStalled(stalls, busy) })
