@@ -1,2 +1,69 @@
-// Package node runs Raft groups in a service: the library's face.
+// Package node replicates a state machine over several processes with Raft. It is
+// the package that services import.
+//
+// A service implements [StateMachine] and starts a member on each host:
+//
+//	storage, err := wal.Open("data", wal.Options{Identity: node.Identity{Cluster: "orders", Host: 1}})
+//	transport, err := tcp.Listen(tcp.Options{Listen: "10.0.0.1:7000", TLS: certificates})
+//	n, err := node.Start(node.HostConfig{Storage: storage, Transport: transport},
+//		node.Config{Members: members, StateMachine: machine})
+//
+// The leader takes commands. [Node.Propose] returns the result of the state
+// machine once the command is durable on a majority and applied here:
+//
+//	result, err := n.Propose(ctx, []byte("buy 3"))
+//
+// Any member serves reads. After [Node.ReadIndex] the state machine includes
+// every command that was acknowledged before the call:
+//
+//	index, err := n.ReadIndex(ctx)
+//
+// # Outcomes
+//
+// Every error of a proposal matches ErrRefused or ErrUnknown. A refused command
+// has no effect now or later. A command with an unknown outcome may have an
+// effect. A client that proposes such a command again needs a state machine that
+// recognizes the repetition; package rsm has client sessions for that purpose.
+//
+// # Membership
+//
+// [Node.ChangeMembers] adds, promotes, demotes, removes and replaces any number
+// of members at once. Hosts keep their ids for ever, and may change their
+// addresses at any time. A new host starts with [Config.Join] and is then added
+// through the leader.
+//
+// # Many groups
+//
+// [Start] hides the [Host] of a program with one group. A program with many groups
+// makes one Host and calls [Host.Start] for each group. The groups share the
+// transport, the storage, each sync of the storage, and a fixed number of
+// goroutines. With [Config.Quiesce], idle groups send nothing.
+//
+// # What is durable
+//
+// A member answers a vote or an append only after the storage has synced it. If
+// a save fails, the host stops and [Node.Err] has the cause: a failed sync is
+// never retried. If a save takes longer than an election timeout, a leader steps
+// down and others take over.
+//
+// # Limits
+//
+// Everything that grows has a bound, which is a field of [Config] or of the
+// transport: pending commands, received messages, cached entries, queues to peers,
+// the work of the state machine, snapshots under way. A member that is down costs
+// the others disk space for the log, and no memory.
+//
+// # Goroutines
+//
+// One goroutine at a time runs a group's core, and whoever has work for an idle
+// core runs the core itself. A host has [HostConfig.Workers] goroutines for cores,
+// as many for state machines, [HostConfig.MaxSnapshots] for snapshots, one each
+// for ticks, saves, reads of the log and events. Close ends all of them.
+//
+// # Reading order
+//
+// config.go and statemachine.go have the settings and what a service implements.
+// run.go is the loop around the core. proposal.go, reads.go and members.go have
+// what callers ask for; save.go, apply.go, snapshot.go and transfer.go do what the
+// core asks for.
 package node
