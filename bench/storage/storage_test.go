@@ -1,11 +1,12 @@
 // Package storage measures well-kept logs behind the calls that a host of raftlab
 // makes: a Save of updates of some groups, durable when it returns.
 //
-//	go test ./storage -run Logs -v
+//	go test ./storage -run Logs -v -full
 package storage
 
 import (
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -184,17 +185,20 @@ func (r *raw) Close() error { return r.file.Close() }
 // shapes are the Saves that are measured: C updates of one entry each.
 var shapes = []struct{ updates, bytes int }{{1, 128}, {256, 128}, {1, 1024}, {256, 1024}}
 
-const (
-	rounds        = 21
-	savesPerRound = 60
-)
+var full = flag.Bool("full", false, "measure long enough for figures, about a minute; otherwise only try each log")
+
+// effort returns how many rounds there are, and Saves in each.
+func effort() (rounds, saves int) {
+	if *full {
+		return 21, 60
+	}
+	return 1, 5
+}
 
 // TestLogs measures all logs in turn, round by round, so that a slow moment of the
 // machine hits each. It prints the median of the rounds.
 func TestLogs(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes about half a minute")
-	}
+	rounds, saves := effort()
 	for _, shape := range shapes {
 		results := make([][]time.Duration, len(kinds))
 		cpu := make([]time.Duration, len(kinds))
@@ -212,13 +216,13 @@ func TestLogs(t *testing.T) {
 		for range rounds {
 			for i, log := range logs {
 				before := cpuTime()
-				results[i] = append(results[i], measure(t, log, &next[i], shape.updates, data))
+				results[i] = append(results[i], measure(t, log, &next[i], saves, shape.updates, data))
 				cpu[i] += cpuTime() - before
 			}
 		}
 		for i, kind := range kinds {
 			slices.Sort(results[i])
-			t.Logf("C=%-3d %4d B  %-20s %s", shape.updates, shape.bytes, kind.name, describe(results[i], cpu[i]/(rounds*savesPerRound)))
+			t.Logf("C=%-3d %4d B  %-20s %s", shape.updates, shape.bytes, kind.name, describe(results[i], cpu[i]/time.Duration(rounds*saves)))
 		}
 	}
 }
@@ -230,12 +234,12 @@ func describe(sorted []time.Duration, cpu time.Duration) string {
 func micro(d time.Duration) float64 { return float64(d) / 1e3 }
 
 // measure returns the time of a Save.
-func measure(t *testing.T, log saver, next *uint64, n int, data []byte) time.Duration {
+func measure(t *testing.T, log saver, next *uint64, saves, n int, data []byte) time.Duration {
 	t.Helper()
 	updates := make([]node.Update, n)
 	entries := make([]core.Entry, n)
 	start := time.Now()
-	for range savesPerRound {
+	for range saves {
 		*next++
 		for k := range updates {
 			entries[k] = core.Entry{Index: *next, Term: 1, Data: data}
@@ -245,5 +249,5 @@ func measure(t *testing.T, log saver, next *uint64, n int, data []byte) time.Dur
 			t.Fatal(err)
 		}
 	}
-	return time.Since(start) / savesPerRound
+	return time.Since(start) / time.Duration(saves)
 }
