@@ -31,17 +31,32 @@ type editKey struct {
 	reply bool
 }
 
-var theEditor = sync.OnceValue(func() *editor {
+var openEditor = sync.OnceValues(func() (*editor, error) {
 	dir := os.Getenv(FaultsDir)
 	if dir == "" {
-		return nil
+		return nil, nil
 	}
 	e, err := newEditor(dir)
 	if err != nil {
-		panic(fmt.Sprintf("labrpc: %s=%s: %v", FaultsDir, dir, err))
+		return nil, fmt.Errorf("labrpc: %s=%s: %w", FaultsDir, dir, err)
+	}
+	return e, nil
+})
+
+// CheckFaultsDir returns an error if the directory that [FaultsDir] names cannot be
+// used. A network panics then, at its first message.
+func CheckFaultsDir() error {
+	_, err := openEditor()
+	return err
+}
+
+func theEditor() *editor {
+	e, err := openEditor()
+	if err != nil {
+		panic(err.Error())
 	}
 	return e
-})
+}
 
 func newEditor(dir string) (*editor, error) {
 	e := &editor{calm: map[editKey]bool{}}

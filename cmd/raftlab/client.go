@@ -114,9 +114,11 @@ func newReplicaCommand() *cobra.Command {
 	var conn connection
 	cmd := &cobra.Command{
 		Use:   "replica",
-		Short: "Stop and start replicas of a running server",
+		Short: "Stop, start, repair and compact replicas",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return usageError("replica needs a command: stop N or start N") },
+		RunE: func(*cobra.Command, []string) error {
+			return usageError("replica needs a command: stop N, start N, repair N or compact N")
+		},
 	}
 	conn.addFlags(cmd)
 	for _, verb := range []string{"stop", "start"} {
@@ -137,6 +139,7 @@ func newReplicaCommand() *cobra.Command {
 			},
 		})
 	}
+	cmd.AddCommand(newMaintenanceCommands(&conn)...)
 	return cmd
 }
 

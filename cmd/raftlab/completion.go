@@ -59,7 +59,8 @@ func (c *connection) keys() completer {
 	})
 }
 
-// replicas offers the running replicas for stop, and the others for start.
+// replicas offers the running replicas for stop, the others for start and repair,
+// and all for compact.
 func (c *connection) replicas(verb string) completer {
 	return c.fromServer(func(ctx context.Context, client *httpkv.Client, args []string, _ string) ([]string, error) {
 		if len(args) > 0 {
@@ -68,7 +69,8 @@ func (c *connection) replicas(verb string) completer {
 		status, err := client.Status(ctx)
 		var numbers []string
 		for _, r := range status.Replicas {
-			if (r.State == "running") == (verb == "stop") {
+			runs := r.State == "running" || r.State == "stalled"
+			if verb == "compact" || runs == (verb == "stop") {
 				numbers = append(numbers, fmt.Sprintf("%d\t%s", r.Number, strings.TrimSpace(r.State+" "+r.Role)))
 			}
 		}

@@ -197,7 +197,7 @@ func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler,
 		WriteTimeout:      bodyTimeout + patience + answerTimeout, // it counts from the header on
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          newErrorLog(log),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()

@@ -116,3 +116,16 @@ func (r *replica) compact() error {
 	}
 	return errors.Join(store.Compact(), r.group.release(r.peer, store))
 }
+
+// Maintain opens the store in an existing data directory, calls do, and closes
+// the store.
+func Maintain(dir string, opts Options, do func(Store) error) error {
+	if _, err := readManifest(dir); err != nil {
+		return err
+	}
+	s, err := OpenAny(dir, opts)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(s), s.Close())
+}

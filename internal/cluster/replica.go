@@ -210,24 +210,16 @@ func (r *replica) watch(run *running) {
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
 	led := 0
-	var told error
 	for {
 		changed := run.raft.Changed()
 		if term, leads := run.raft.GetState(); leads && term != led {
 			led = term
 			r.opts.Logger.Info("replica leads", "replica", r.number, "term", term)
 		}
-		err := run.failure()
-		switch {
-		case errors.Is(err, raft.ErrStalled) && told == nil:
-			r.opts.Logger.Error("the replica's disk does not answer", "replica", r.number, "error", err)
-		case err == nil && told != nil:
-			r.opts.Logger.Info("the replica's disk answers again", "replica", r.number)
-		case err != nil && !errors.Is(err, raft.ErrStalled):
-			r.opts.Logger.Error("replica has stopped by itself", "replica", r.number, "error", r.withAdvice(err))
+		if !run.runs() {
+			r.opts.Logger.Error("replica has stopped by itself", "replica", r.number, "error", r.withAdvice(run.failure()))
 			return
 		}
-		told = err
 		select {
 		case <-changed:
 		case <-run.stop:

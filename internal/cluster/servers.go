@@ -30,6 +30,9 @@ func prepareServers(dir string, opts Options) (*servers, manifest, error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, manifest{}, err
 	}
+	if err := labrpc.CheckFaultsDir(); err != nil {
+		return nil, manifest{}, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, manifest{}, err
 	}

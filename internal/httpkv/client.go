@@ -168,7 +168,8 @@ func (c *Client) Layout(ctx context.Context) (Layout, error) {
 	return l, err
 }
 
-// ChangeReplica stops or starts a replica. The verb is "stop" or "start".
+// ChangeReplica changes a replica. The verb is "stop", "start", "repair" or
+// "compact".
 func (c *Client) ChangeReplica(ctx context.Context, number int, verb string) error {
 	got, err := c.send(ctx, call{method: http.MethodPost, path: fmt.Sprintf("/v1/replicas/%d/%s", number, verb), writes: true})
 	var refused *Error

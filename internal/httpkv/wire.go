@@ -38,7 +38,7 @@ const (
 	ForeignHost     Code = "foreign_host"     // 403: the Host header names another server
 	ForeignOrigin   Code = "foreign_origin"   // 403: a web page of another origin sent the request
 	FormRequest     Code = "form_request"     // 403: the POST could come from a web page's form
-	ReplicaState    Code = "replica_state"    // 409: the replica runs, or is stopped, already
+	ReplicaState    Code = "replica_state"    // 409: the replica is in no state for the request
 	InvalidLayout   Code = "invalid_layout"   // 409: the message names the obstacle
 	VersionMismatch Code = "version_mismatch" // 412: the key has another version
 	KeyTooLarge     Code = "key_too_large"    // 413: see Limits

@@ -30,6 +30,8 @@ type Cluster interface {
 	Status() []cluster.Status
 	Start(replica int) error
 	Stop(replica int) error
+	Repair(replica int) error
+	Compact(replica int) error
 }
 
 // DefaultPatience is the default of [Options].Patience.
@@ -98,6 +100,8 @@ func New(c Cluster, opts Options) http.Handler {
 	h.route("/v1/status", methods{"GET": h.status})
 	h.route("/v1/replicas/{number}/stop", methods{"POST": h.replica(c.Stop)})
 	h.route("/v1/replicas/{number}/start", methods{"POST": h.replica(c.Start)})
+	h.route("/v1/replicas/{number}/repair", methods{"POST": h.replica(c.Repair)})
+	h.route("/v1/replicas/{number}/compact", methods{"POST": h.replica(c.Compact)})
 	shards, _ := c.(Shards)
 	h.routeShards(shards)
 	return h
@@ -253,7 +257,8 @@ func asError(err error, r *http.Request) *httpkv.Error {
 		status, code = http.StatusRequestEntityTooLarge, httpkv.TxnTooLarge
 	case errors.Is(err, shardctrler.ErrInvalid):
 		status, code = http.StatusConflict, httpkv.InvalidLayout
-	case errors.Is(err, cluster.ErrRunning), errors.Is(err, cluster.ErrStopped):
+	case errors.Is(err, cluster.ErrRunning), errors.Is(err, cluster.ErrStopped),
+		errors.Is(err, cluster.ErrHealthy), errors.Is(err, cluster.ErrNoMajority):
 		status, code = http.StatusConflict, httpkv.ReplicaState
 	}
 	return failure(status, code, "%v", err)

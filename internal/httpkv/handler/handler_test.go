@@ -70,6 +70,9 @@ func (s *stub) Status() []cluster.Status {
 func (s *stub) Start(n int) error { return change(n, 1, cluster.ErrRunning) }
 func (s *stub) Stop(n int) error  { return change(n, 2, cluster.ErrStopped) }
 
+func (s *stub) Repair(n int) error  { return change(n, 1, cluster.ErrHealthy) }
+func (s *stub) Compact(n int) error { return change(n, 0, nil) }
+
 func change(n, already int, err error) error {
 	switch {
 	case n != 1 && n != 2:
@@ -220,6 +223,11 @@ func TestStatusCodes(t *testing.T) {
 		{"POST", "/v1/replicas/x/start", "", "", 404, "no_replica", ""},
 		{"POST", "/v1/replicas/01/start", "", "", 404, "no_replica", ""},
 		{"POST", "/v1/replicas/1/stop", "", "now", 400, "bad_request", ""},
+		{"POST", "/v1/replicas/1/repair", "", "", 409, "replica_state", ""},
+		{"POST", "/v1/replicas/2/repair", "", "", 204, "", ""},
+		{"POST", "/v1/replicas/3/repair", "", "", 404, "no_replica", ""},
+		{"POST", "/v1/replicas/1/compact", "", "", 204, "", ""},
+		{"POST", "/v1/replicas/0/compact", "", "", 404, "no_replica", ""},
 		{"POST", "/v1/replicas/1/jump", "", "", 404, "no_route", ""},
 	} {
 		x.run(t, server.URL)
