@@ -16,8 +16,8 @@ import (
 	"raftlab/porcupine/workload"
 )
 
-// TestSameAnswers compares the answers of the two packages on histories of
-// moderate size, some of them changed to be illegal.
+// TestSameAnswers compares the answers of the two packages on histories of moderate size. Some of
+// them are illegal.
 func TestSameAnswers(t *testing.T) {
 	legal := map[bool]int{}
 	for seed := range uint64(200) {
@@ -40,8 +40,8 @@ func TestSameAnswers(t *testing.T) {
 	}
 }
 
-// TestSameAnswersAtTheLimits compares the answers on small histories whose times are the least,
-// the greatest and equal ones, of clients that have several operations open at once.
+// TestSameAnswersAtTheLimits compares the answers on small histories with least, greatest and equal
+// times, and with concurrent operations of one client.
 func TestSameAnswersAtTheLimits(t *testing.T) {
 	times := []int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, math.MaxInt64 - 1}
 	values := []string{"", "a", "b", "ab"}
@@ -77,7 +77,8 @@ func TestSameAnswersAtTheLimits(t *testing.T) {
 
 var jepsenLine = regexp.MustCompile(`^INFO\s+jepsen\.util\s+-\s+(\d+)\s+:(invoke|ok|fail|info)\s+:(read|write|cas)\s+(?:nil|:timed-out|(\d+)|\[(\d+) (\d+)\])$`)
 
-// jepsenLog reads a history of models.CASRegister. What timed out stays pending, but for reads, which then say nothing.
+// jepsenLog reads a history of models.CASRegister. An operation that timed out is pending. A pending
+// read has no effect.
 func jepsenLog(t testing.TB, path string) []porcupine.Event {
 	ops := map[string]models.RegisterOp{"read": models.RegisterRead, "write": models.RegisterWrite, "cas": models.RegisterCAS}
 	var history []porcupine.Event
@@ -117,8 +118,8 @@ func jepsenLog(t testing.TB, path string) []porcupine.Event {
 	return history
 }
 
-// TestRecordedEtcd checks the recorded histories of an etcd register. The original, which
-// knows no pending operations, is given the same with outputs that its model takes for unknown.
+// TestRecordedEtcd checks the recorded histories of an etcd register. The original has no pending
+// operations, so its history has outputs that mean "unknown".
 func TestRecordedEtcd(t *testing.T) {
 	paths, err := filepath.Glob(filepath.Join(testData(t), "jepsen", "*.log"))
 	if err != nil || len(paths) < 100 {

@@ -9,8 +9,8 @@ import (
 	"raftlab/porcupine"
 )
 
-// TestSameFields compares the exported types of the two packages field by
-// field: ours may have more, and must have all of theirs.
+// TestSameFields compares the exported types of the two packages field by field. Ours must have all
+// fields of the original and may have more.
 func TestSameFields(t *testing.T) {
 	for _, pair := range [][2]any{
 		{original.Operation{}, porcupine.Operation{}},
@@ -53,11 +53,11 @@ func fields(t reflect.Type) int {
 	return t.NumField()
 }
 
-// plain writes a type without saying from which of the two packages it is.
+// plain returns the name of a type. Types of the two packages have equal names.
 func plain(t reflect.Type) string { return t.String() }
 
-// TestSameFunctions compares the parameters and results of the functions of the two packages,
-// which have the same name, so that their types read alike.
+// TestSameFunctions compares the parameters and results of the functions of the two packages. The
+// packages have one name, so equal types have equal names.
 func TestSameFunctions(t *testing.T) {
 	for _, pair := range [][2]any{
 		{original.CheckOperations, porcupine.CheckOperations},

@@ -14,10 +14,10 @@ import (
 	"testing"
 )
 
-// lookInside are tests of the original that use what it does not export.
+// lookInside are tests of the original that use unexported names.
 var lookInside = []string{"TestRegisterModelMetadata"}
 
-// helper stands for what those tests use of another of the original's test files.
+// helper replaces a function from another test file of the original.
 const helper = `package theirs
 
 import (
@@ -34,7 +34,7 @@ func visualizeTempFile(t *testing.T, model porcupine.Model, info porcupine.Linea
 }
 `
 
-// TestTheirTests runs the original's own tests against ours, with nothing changed but the import path.
+// TestTheirTests runs the tests of the original with our package. Only the import path changes.
 func TestTheirTests(t *testing.T) {
 	dir, err := os.MkdirTemp(".", "theirs-") // within the module, where raftlab can be imported
 	if err != nil {
@@ -57,7 +57,7 @@ func TestTheirTests(t *testing.T) {
 	}
 }
 
-// imported turns a test file of the original into one that imports ours.
+// imported changes a test file of the original to import our package.
 func imported(t *testing.T, path string) string {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, path, nil, parser.ParseComments)

@@ -17,7 +17,7 @@ import (
 	"raftlab/porcupine/workload"
 )
 
-// testData is where the original keeps its recorded histories.
+// testData returns the folder of the original's recorded histories.
 func testData(t testing.TB) string {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/anishathalye/porcupine").Output()
 	if err != nil {
@@ -72,7 +72,7 @@ func atoi(s string) (n int) {
 	return n
 }
 
-// theirs turns a model and a history into the original's.
+// theirs converts a model and a history to types of the original.
 func theirs(m porcupine.Model, history []porcupine.Operation) (original.Model, []original.Operation) {
 	model := original.Model{Init: m.Init, Step: stepUnknown(m), Equal: m.Equal, Hash: m.Hash}
 	model.Partition = func(history []original.Operation) [][]original.Operation {
@@ -88,7 +88,8 @@ func theirs(m porcupine.Model, history []porcupine.Operation) (original.Model, [
 	return model, convert(history)
 }
 
-// stepUnknown is the model's Step with a nil output for what is not known: the original knows no pending operations.
+// stepUnknown is Step where a nil output means "unknown", because the original has no pending
+// operations.
 func stepUnknown(m porcupine.Model) func(state, input, output any) (bool, any) {
 	return func(state, input, output any) (bool, any) {
 		if output != nil {
@@ -125,7 +126,7 @@ func kvLogs(t testing.TB) []string {
 	return paths
 }
 
-// TestRecordedKV checks the histories that the original keeps of a key/value store.
+// TestRecordedKV checks the original's recorded histories of a key/value store.
 func TestRecordedKV(t *testing.T) {
 	for _, path := range kvLogs(t) {
 		want := strings.HasSuffix(path, "-ok.txt")

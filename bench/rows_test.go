@@ -12,10 +12,10 @@ import (
 	"raftlab/porcupine/workload"
 )
 
-// BenchmarkSideBySide measures ours, hinted and opaque, and the original on the
-// histories that checkers explode on. The original gets 5 seconds each, and
-// 30 with RAFTLAB_SOAK=1; what it does not decide in that time is skipped. It is not given
-// the million operations on one key, as it needs more memory than most machines have.
+// BenchmarkSideBySide measures our package, hinted and opaque, and the original on the histories of
+// workload.Rows. Each check gets 5 seconds, and 30 with RAFTLAB_SOAK=1. Undecided checks are
+// skipped. The original does not get the million operations on one key, because it would need more
+// memory than most machines have.
 func BenchmarkSideBySide(b *testing.B) {
 	patience := 5 * time.Second
 	if os.Getenv("RAFTLAB_SOAK") == "1" {
@@ -54,7 +54,7 @@ func sideBySide(b *testing.B, row workload.Row, patience time.Duration) {
 	})
 }
 
-// processorTime is the time that the processors have spent on this process.
+// processorTime returns the processor time of this process.
 func processorTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -63,7 +63,8 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// reportCPU reports processor time, which other work on the machine disturbs less than it does time.
+// reportCPU reports processor time, because other work on the machine disturbs it less than elapsed
+// time.
 func reportCPU(b *testing.B, before time.Duration) {
 	b.ReportMetric(float64((processorTime()-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 }

@@ -78,25 +78,27 @@
 //
 // # Figures
 //
-// The table shows the processor time of one check in milliseconds on a busy machine with two cores.
-// The last column is v1.3.1 of the original, which often had no answer in 30 s. The benchmark
-// SideBySide in bench/ measures all rows with RAFTLAB_SOAK=1.
+// The table shows the processor time of one check in milliseconds, from one run on a busy machine
+// with two cores. The last column is v1.3.1 of the original, which often had no answer in 30 s. The
+// benchmark SideBySide in bench/ measures all rows with RAFTLAB_SOAK=1.
 //
 //	history, of one key unless said                     hinted  opaque   original
-//	sequential, 1,000,000 operations                    800     600      not tried
-//	register, 1,000 operations, 20 to 100 clients       1-3     3-16     over 30 s
+//	sequential, 1,000,000 operations                    690     650      not tried
+//	register, 1,000 operations, 20 to 100 clients       1-2     3-14     over 30 s
 //	appends and gets, 1,000 of 10 to 100 clients,
-//	  20 pending: legal                                 2-6     5-12     over 30 s
-//	  the same, a stale read                            2-7     Unknown  over 30 s
-//	11 appends at once and a get                        0.2     0.3      over 30 s
-//	compare-and-swap, 5 values, 20 pending, illegal     20-35   30-65    9,500, and over 30 s twice
-//	10,000 get/put/append, 50 clients, 10 keys: legal   25-35   45-60    over 30 s
-//	  the same, a stale read                            10-30   130-     1,900, and over 30 s twice
-//	versioned, 1,000 operations, 25 clients: legal      15      1,800    over 30 s
-//	  the same, a stale read                            50      4,400    over 30 s
-//	1,000,000 gets and puts on 100 keys                 1,400   2,700    4,400
+//	  20 pending: legal                                 2-4     7-13     over 30 s
+//	  a stale read                                      2-4     Unknown  over 30 s
+//	11 concurrent appends and a get                     0.9     0.3      over 30 s
+//	compare-and-swap, 5 values, 20 pending, illegal     17-32   17-38    over 30 s
+//	10,000 get/put/append, 50 clients, 10 keys: legal   18      31-36    over 30 s
+//	  a stale read                                      7-18    150-     1,300, and over 30 s twice
+//	versioned, 1,000 operations, 25 clients: legal      5       1,500    over 30 s
+//	  a stale read                                      2       3,000    over 30 s
+//	versioned, 2,700 operations and 170 pending: legal  15      Unknown  over 30 s
+//	  a stale read                                      12      Unknown  over 30 s
+//	1,000,000 gets and puts on 100 keys                 1,700   2,300    3,300
 //
-// For a model without a hint, most stale reads of the row "130-" take a few seconds, and some take
+// For a model without a hint, most stale reads of the row "150-" take a few seconds, and some take
 // more than 30.
 //
 // # Limits
