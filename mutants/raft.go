@@ -12,8 +12,8 @@ var raftMutants = []mutant{
 	},
 	{
 		name: "vote-not-saved", file: "raft/core/core.go",
-		old:  "if hs := (HardState{c.currentTerm, c.votedFor}); hs != c.savedState {",
-		new:  "if hs := (HardState{c.currentTerm, None}); hs != c.savedState {",
+		old:  "rd.HardState = &HardState{c.currentTerm, c.votedFor}",
+		new:  "rd.HardState = &HardState{c.currentTerm, None}",
 		test: "TestVoteIsKept2C",
 		why:  "votedFor is not persisted",
 	},

@@ -9,11 +9,10 @@ import (
 type Config struct {
 	// ID is this server.
 	ID NodeID
-	// Voters, Learners and Members are the configuration of a server whose
-	// snapshot and log have none. All servers of a new cluster start with the
-	// same one. A server that joins a running cluster starts with none, and
-	// learns the configuration from the leader. Later changes go through
-	// ProposeConfiguration.
+	// Voters, Learners and Members are the configuration of a server whose snapshot and log
+	// have none. All servers of a new cluster start with the same configuration. A server
+	// that joins a running cluster starts with none, and receives the configuration from
+	// the leader. Later changes go through ProposeConfiguration.
 	Voters   []NodeID
 	Learners []NodeID
 	Members  []Member
@@ -22,74 +21,67 @@ type Config struct {
 	ElectionTicks int
 	// HeartbeatTicks is the interval of an idle leader's heartbeats. At least 1.
 	HeartbeatTicks int
-	// MaxRequestBytes bounds the entries of one AppendEntries. A larger entry
-	// goes alone. 0 means 1 MiB.
+	// MaxRequestBytes bounds the entries of one AppendEntries. A larger entry goes alone. 0
+	// means 1 MiB.
 	MaxRequestBytes int
-	// MaxInflight bounds the unanswered AppendEntries with entries to one
-	// follower. 0 means 64.
+	// MaxInflight bounds the unanswered AppendEntries with entries to one follower. 0 means
+	// 64.
 	MaxInflight int
-	// MaxInflightBytes bounds the size of the entries in unanswered
-	// AppendEntries to one follower. When the size has reached the bound, the
-	// next request waits for an answer. 0 means 4 MiB.
+	// MaxInflightBytes bounds the entries in unanswered AppendEntries to one follower. At
+	// the bound, the next request waits for an answer. 0 means 4 MiB.
 	MaxInflightBytes int
-	// AdaptiveWindow halves a follower's window of unanswered bytes at each loss
-	// and widens the window again with each answer, within MaxInflightBytes.
+	// AdaptiveWindow halves a follower's share of MaxInflightBytes at each loss and widens
+	// the share again with each answer.
 	AdaptiveWindow bool
-	// MaxUncommittedBytes bounds the commands that a leader has accepted and not
-	// committed. Propose then returns ErrTooMuchUncommitted. 0 means no bound.
+	// MaxUncommittedBytes bounds the commands that a leader has accepted and not committed.
+	// Propose then returns ErrTooMuchUncommitted. 0 means no bound.
 	MaxUncommittedBytes int
-	// MaxCachedBytes bounds the saved entries that stay in memory. Older entries
-	// are read from storage, see Core.Loads and Core.LoadToApply. 0 means that
-	// the whole log stays in memory.
+	// MaxCachedBytes bounds the saved entries that stay in memory. The host reads older
+	// entries from storage, see Core.Loads and Core.LoadToApply. 0 keeps the whole log in
+	// memory.
 	MaxCachedBytes int
-	// SnapshotChunkBytes is the size of the pieces in which a snapshot is sent
-	// (Figure 13). 0 means that a snapshot is sent whole.
+	// SnapshotChunkBytes is the size of the pieces in which a snapshot is sent (Figure 13).
+	// 0 sends a snapshot whole.
 	SnapshotChunkBytes int
-	// LeaderNoOp makes a new leader begin its term with an empty entry, which
-	// commits the entries of its predecessors without waiting for a command
-	// (§8). Reads and configuration changes need the no-op.
+	// LeaderNoOp makes a new leader begin its term with an empty entry, which commits the
+	// entries of its predecessors without waiting for a command (§8). Reads and
+	// configuration changes need the no-op.
 	LeaderNoOp bool
-	// LeaseTicks lets a leader answer reads without a round of messages for
-	// LeaseTicks ticks after it sent a heartbeat that a quorum has answered
-	// (thesis 6.4.1). All servers of a cluster set the same value. Reads are
-	// never stale if no server's clock runs more than
-	// (ElectionTicks-1)/LeaseTicks times as fast as another's. At most
-	// ElectionTicks-1. 0 means no leases.
+	// LeaseTicks lets a leader answer reads without messages for LeaseTicks ticks after a
+	// heartbeat that a quorum has answered (thesis 6.4.1). All servers of a cluster set the
+	// same value. No read is stale as long as no server's clock runs more than
+	// (ElectionTicks-1)/LeaseTicks times as fast as another's. At most ElectionTicks-1. 0
+	// means no leases.
 	LeaseTicks int
 	// MaxPendingReads bounds the reads that wait for their index. 0 means 65,536.
 	MaxPendingReads int
-	// Quiesce lets an idle cluster fall silent. The servers then neither send
-	// heartbeats nor count ticks until a message, a request or Wake. A host that
-	// sets Quiesce calls Wake when the leader's host may be down.
+	// Quiesce lets an idle cluster fall silent. The servers then neither send heartbeats
+	// nor count ticks until a message, a request or Wake. A host that sets Quiesce calls
+	// Wake when the leader's host may be down.
 	Quiesce bool
-	// Applied is the index up to which the service has applied the log already
-	// and keeps the result itself. NextToApply begins behind. 0 means the
-	// snapshot's index.
+	// Applied is the index up to which the service has applied the log already and keeps
+	// the result itself. NextToApply begins behind. 0 means the snapshot's index.
 	Applied uint64
-	// Rand draws election timeouts. The same draws and the same inputs make
-	// the same run.
+	// Rand draws election timeouts. The same draws and the same inputs make the same run.
 	Rand Rand
 }
 
-// Rand is a source of random numbers; *rand.Rand of math/rand/v2 is one.
+// Rand is a source of random numbers. *rand.Rand of math/rand/v2 is one.
 type Rand interface {
 	// IntN returns a number from [0, n), n > 0.
 	IntN(n int) int
 }
 
 func (cfg *Config) setDefaults() {
-	for _, f := range []struct {
-		field *int
-		value int
-	}{
-		{&cfg.MaxRequestBytes, 1 << 20},
-		{&cfg.MaxInflight, 64},
-		{&cfg.MaxInflightBytes, 4 << 20},
-		{&cfg.MaxPendingReads, 1 << 16},
-	} {
-		if *f.field == 0 {
-			*f.field = f.value
-		}
+	setDefault(&cfg.MaxRequestBytes, 1<<20)
+	setDefault(&cfg.MaxInflight, 64)
+	setDefault(&cfg.MaxInflightBytes, 4<<20)
+	setDefault(&cfg.MaxPendingReads, 1<<16)
+}
+
+func setDefault(field *int, value int) {
+	if *field == 0 {
+		*field = value
 	}
 }
 

@@ -1,19 +1,20 @@
 package core
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
 )
 
-// Configuration is the membership of a cluster (§6, thesis 4). All lists are
-// sorted by id and name a server at most once.
+// Configuration is the membership of a cluster (§6, thesis 4). All lists are sorted by id
+// and name a server at most once.
 type Configuration struct {
 	// Voters elect leaders and commit entries.
 	Voters []NodeID
-	// Outgoing are the voters of the configuration that is being replaced. While
-	// Outgoing is not empty, the configuration is joint: elections and
-	// commitment need a majority of Voters and a majority of Outgoing.
+	// Outgoing are the voters of the replaced configuration. A configuration with Outgoing
+	// voters is joint. Elections and commitment then need a majority of Voters and a
+	// majority of Outgoing.
 	Outgoing []NodeID
 	// Learners receive entries and do not vote (thesis 4.2.1).
 	Learners []NodeID
@@ -26,10 +27,9 @@ type Member struct {
 	ID NodeID
 	// Address is where the host finds the server. The core only copies it.
 	Address string
-	// Priority ranks the voters. A server with a lower priority than another
-	// voter waits an election timeout longer before it calls an election, and as
-	// the leader transfers leadership to a voter of higher priority that has
-	// the whole log.
+	// Priority ranks the voters. A server with a lower priority than another voter waits an
+	// election timeout longer before calling an election, and as the leader transfers
+	// leadership to a voter of higher priority with the whole log.
 	Priority uint8
 }
 
@@ -48,8 +48,7 @@ func (cfg Configuration) IsZero() bool {
 // Joint reports whether cfg is the transition between two configurations.
 func (cfg Configuration) Joint() bool { return len(cfg.Outgoing) > 0 }
 
-// IsVoter reports whether id votes, also in the outgoing part of a joint
-// configuration.
+// IsVoter reports whether id votes, also in the outgoing part of a joint configuration.
 func (cfg Configuration) IsVoter(id NodeID) bool {
 	return slices.Contains(cfg.Voters, id) || slices.Contains(cfg.Outgoing, id)
 }
@@ -66,7 +65,7 @@ func (cfg Configuration) IDs() []NodeID {
 	return slices.Compact(ids)
 }
 
-// Member returns the attributes of a server; the zero attributes if it has none.
+// Member returns the attributes of a server, or zero attributes for a server without any.
 func (cfg Configuration) Member(id NodeID) Member {
 	if i := slices.IndexFunc(cfg.Members, func(m Member) bool { return m.ID == id }); i >= 0 {
 		return cfg.Members[i]
@@ -102,18 +101,13 @@ func (cfg Configuration) String() string {
 	return s
 }
 
-// sorted returns a copy of cfg whose lists are sorted.
+// sorted returns a copy of cfg with sorted lists.
 func (cfg Configuration) sorted() Configuration {
 	cfg = cfg.Clone()
 	slices.Sort(cfg.Voters)
 	slices.Sort(cfg.Outgoing)
 	slices.Sort(cfg.Learners)
-	slices.SortFunc(cfg.Members, func(a, b Member) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return int(min(a.ID-b.ID, 1))
-	})
+	slices.SortFunc(cfg.Members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
 	return cfg
 }
 
@@ -158,8 +152,8 @@ func (cfg Configuration) validate() error {
 	return nil
 }
 
-// joint returns the transition from cfg to next. Servers that only the old
-// configuration has keep their attributes until the transition ends.
+// joint returns the transition from cfg to next. Servers of cfg alone keep their attributes
+// until the transition ends.
 func (cfg Configuration) joint(next Configuration) Configuration {
 	j := next.Clone()
 	j.Outgoing = slices.Clone(cfg.Voters)
@@ -171,7 +165,7 @@ func (cfg Configuration) joint(next Configuration) Configuration {
 	return j.sorted()
 }
 
-// left returns the configuration that follows the joint configuration cfg.
+// left returns the configuration behind the joint configuration cfg.
 func (cfg Configuration) left() Configuration {
 	next := cfg.Clone()
 	next.Outgoing = nil
@@ -190,10 +184,10 @@ func (cfg Configuration) topPriority() uint8 {
 	return top
 }
 
-// configurationVersion is the format that Encode writes and DecodeConfiguration reads.
+// configurationVersion is the format of Encode and DecodeConfiguration.
 const configurationVersion = 1
 
-// Encode returns cfg as bytes: the data of a [ConfigurationEntry].
+// Encode returns cfg as the data of a [ConfigurationEntry].
 func (cfg Configuration) Encode() []byte {
 	b := []byte{configurationVersion}
 	for _, ids := range [][]NodeID{cfg.Voters, cfg.Outgoing, cfg.Learners} {
@@ -212,8 +206,8 @@ func (cfg Configuration) Encode() []byte {
 	return b
 }
 
-// DecodeConfiguration is the inverse of Encode. Data that Encode would not have
-// written gets an error that matches [ErrBadConfiguration].
+// DecodeConfiguration is the inverse of Encode. Any other data gets an error that matches
+// [ErrBadConfiguration].
 func DecodeConfiguration(data []byte) (Configuration, error) {
 	if len(data) == 0 || data[0] != configurationVersion {
 		return Configuration{}, fmt.Errorf("%w: unknown format of %d bytes", ErrBadConfiguration, len(data))
@@ -237,7 +231,7 @@ func DecodeConfiguration(data []byte) (Configuration, error) {
 	return cfg, nil
 }
 
-// configurationReader reads what Encode wrote. After a failure it returns zeros.
+// configurationReader reads encoded numbers and bytes, and zeros after a failure.
 type configurationReader struct {
 	left   []byte
 	failed bool

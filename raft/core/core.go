@@ -10,8 +10,8 @@ type Core struct {
 	cfg Config
 	id  NodeID
 
-	// Persistent state on all servers (Figure 2). The next Ready hands out what
-	// is not on disk yet.
+	// Persistent state on all servers (Figure 2). The next Ready hands out the unsaved
+	// part.
 	currentTerm uint64
 	votedFor    NodeID
 	log         *raftLog
@@ -24,8 +24,8 @@ type Core struct {
 	state  State
 	leader NodeID // of currentTerm, None if unknown
 
-	// Membership: the configurations of the log, oldest first, and the voters of
-	// the newest one (§6).
+	// Membership: the configurations of the log, oldest first, and the voters of the newest
+	// one (§6).
 	configs     []indexedConfiguration
 	electorate  electorate
 	members     []NodeID // all of the newest configuration but this server, sorted
@@ -53,10 +53,10 @@ type Core struct {
 	reads
 	loads []Load
 
-	// restoring is a snapshot that came from the leader and is not yet applied.
+	// restoring is the leader's snapshot until the service applies it.
 	restoring      *Snapshot
 	restoringSaved bool
-	incoming       *incomingSnapshot // the beginning of a snapshot that comes in chunks
+	incoming       *incomingSnapshot // the received part of a chunked snapshot
 	chunks         []SnapshotChunk   // for the next Ready
 
 	messages  []Message // for the next Ready
@@ -102,13 +102,12 @@ func New(cfg Config, saved Persistent) (*Core, error) {
 	return c, nil
 }
 
-// Step handles a message. Every RequestVote, AppendEntries and InstallSnapshot is
-// answered by exactly one reply, in a Ready to come. An error (ErrUnknownServer,
-// ErrMalformed, ErrUnsafe) means that the message was dropped and nothing changed.
+// Step handles a message. Every RequestVote, AppendEntries and InstallSnapshot is answered
+// by exactly one reply, in a Ready to come. An error (ErrUnknownServer, ErrMalformed,
+// ErrUnsafe) means that the message was dropped and nothing changed.
 //
-// The sender need not be a member of this server's configuration. A server whose
-// log is behind follows leaders and votes for candidates that it does not know
-// as members (thesis 4.1).
+// The sender need not be a member of this server's configuration. A server with a short log
+// follows leaders and votes for candidates from newer configurations (thesis 4.1).
 func (c *Core) Step(m Message) error {
 	if m.To != c.id || m.From == c.id || m.From == None {
 		return fmt.Errorf("%w: %d to %d at server %d", ErrUnknownServer, m.From, m.To, c.id)
@@ -149,7 +148,7 @@ func (c *Core) Step(m Message) error {
 	return nil
 }
 
-// check refuses messages that no correct server sends.
+// check refuses messages of incorrect servers.
 func (c *Core) check(m Message) error {
 	switch b := m.Body.(type) {
 	case *RequestVote:
@@ -170,7 +169,7 @@ func (c *Core) check(m Message) error {
 	return nil
 }
 
-// checkIndex refuses an index that no log reaches.
+// checkIndex refuses an index beyond any log.
 func checkIndex(m Message, index uint64) error {
 	if index >= maxNumber {
 		return fmt.Errorf("%w: %v with index %d; indexes end at %d", ErrMalformed, m, index, uint64(maxNumber))
@@ -200,9 +199,9 @@ func (c *Core) Tick() {
 	}
 }
 
-// Propose appends a command to the leader's log (§5.3) and returns its index and
-// term. The command has committed when an entry of that term is applied at that
-// index. If the entry there has another term, the command was lost.
+// Propose appends a command to the leader's log (§5.3) and returns its index and term. The
+// command has committed when an entry of that term is applied at that index. If the entry
+// there has another term, the command was lost.
 //
 // Propose returns ErrNotLeader, ErrTransferring or ErrTooMuchUncommitted.
 func (c *Core) Propose(data []byte) (index, term uint64, err error) {
@@ -211,33 +210,31 @@ func (c *Core) Propose(data []byte) (index, term uint64, err error) {
 		return 0, 0, ErrNotLeader
 	case c.transferee != None:
 		return 0, 0, ErrTransferring
-	case c.uncommitted.full(len(data), c.cfg.MaxUncommittedBytes):
+	case c.uncommitted.refuses(len(data), c.cfg.MaxUncommittedBytes):
 		return 0, 0, ErrTooMuchUncommitted
 	}
 	c.Wake()
 	return c.appendOwn(Command, data), c.currentTerm, nil
 }
 
-// Unreachable reports that a request to the server id, or the reply, was lost.
-// The leader then repeats the request sooner.
+// Unreachable reports that a request to the server id, or the reply, was lost. The leader
+// then repeats the request sooner.
 func (c *Core) Unreachable(id NodeID) {
 	if p := c.peer(id); p != nil && c.state == Leader {
 		p.lost()
 	}
 }
 
-// Ready is the work that a server wants done. The package documentation gives
-// the order.
+// Ready is work for the host. The package documentation gives the order.
 type Ready struct {
-	// HardState is to be saved. nil: it has not changed.
+	// HardState is to be saved. nil means no change.
 	HardState *HardState
-	// Snapshot came from the leader and is to be saved. It replaces the whole
-	// log. nil: none.
+	// Snapshot came from the leader, is to be saved, and replaces the whole log. nil means
+	// none.
 	Snapshot *Snapshot
-	// Chunks are pieces of a snapshot that comes in chunks, to be written down.
+	// Chunks are pieces of a snapshot, to be written down.
 	Chunks []SnapshotChunk
-	// Entries are to be saved. They replace the stored entries from the index of
-	// the first of them on.
+	// Entries are to be saved, in place of the stored entries from the first index on.
 	Entries []Entry
 	// Messages may leave at once.
 	Messages []Message
@@ -246,17 +243,15 @@ type Ready struct {
 }
 
 // Empty reports whether there is nothing to do.
-func (rd Ready) Empty() bool {
-	return !rd.NeedsSave() && len(rd.Messages) == 0 && len(rd.AfterSave) == 0
-}
+func (rd Ready) Empty() bool { return !rd.NeedsSave() && len(rd.Messages)+len(rd.AfterSave) == 0 }
 
 // NeedsSave reports whether there is anything to put on disk.
 func (rd Ready) NeedsSave() bool {
 	return rd.HardState != nil || rd.Snapshot != nil || len(rd.Entries) > 0 || len(rd.Chunks) > 0
 }
 
-// Ready returns the work that has come up since the last call. The host calls
-// Saved before it calls Ready again.
+// Ready returns the work since the last call. Each Ready is followed by Saved before the
+// next one.
 func (c *Core) Ready() Ready {
 	rd := Ready{
 		Messages:  c.Outgoing(),
@@ -275,10 +270,9 @@ func (c *Core) Ready() Ready {
 	return rd
 }
 
-// Outgoing returns the messages that may leave at once, as Ready does, and
-// leaves the rest for the next Ready. A host whose disk is still busy with the
-// last Ready calls Outgoing, so that replication and heartbeats go on meanwhile
-// (thesis 10.2.1).
+// Outgoing returns the Messages of a Ready and leaves the rest for the next Ready. While
+// the disk is busy with the last Ready, the host calls Outgoing, so that replication and
+// heartbeats go on (thesis 10.2.1).
 func (c *Core) Outgoing() []Message {
 	c.startReads()
 	if c.state == Leader {
@@ -290,9 +284,9 @@ func (c *Core) Outgoing() []Message {
 	return out
 }
 
-// Saved reports that the host has saved all of rd. That may commit entries, and
-// makes the only voter of a cluster the leader, so there may be a new Ready, and
-// something to apply.
+// Saved reports that the host has saved all of rd. A save may commit entries, and makes the
+// only voter of a cluster the leader. The host therefore looks for a new Ready and for
+// entries to apply.
 func (c *Core) Saved(rd Ready) {
 	if rd.Snapshot != nil && rd.Snapshot == c.restoring {
 		c.restoringSaved = true
@@ -309,13 +303,11 @@ func (c *Core) Saved(rd Ready) {
 	}
 }
 
-// NextToApply hands out what is to be applied next: a snapshot that replaces
-// the service's state, or committed entries in order (about maxBytes, at least
-// one), or neither. Only entries on this server's own disk are handed out. The
-// core counts them as applied from then on.
-//
-// With [Config.MaxCachedBytes], NextToApply returns neither when the next entries
-// are in storage only. LoadToApply then has their range.
+// NextToApply hands out the next snapshot to replace the service's state, or the next
+// committed entries in order (about maxBytes, at least one), or neither. All of them are on
+// this server's own disk. The core counts them as applied from then on. With
+// [Config.MaxCachedBytes], the next entries may be in storage only. LoadToApply then has
+// their range.
 func (c *Core) NextToApply(maxBytes int) (*Snapshot, []Entry) {
 	if !c.HasToApply() {
 		return nil, nil
@@ -341,8 +333,8 @@ func (c *Core) HasToApply() bool {
 	return c.lastApplied < min(c.commitIndex, c.log.stableIndex)
 }
 
-// Compact drops the log up to index. The host has saved a snapshot of the
-// service's state at that index or behind (§7).
+// Compact drops the log up to index. The host has saved a snapshot of the service's state
+// at that index or behind (§7).
 func (c *Core) Compact(index uint64) error {
 	if _, err := c.SnapshotTerm(index); err != nil {
 		return err
@@ -352,8 +344,8 @@ func (c *Core) Compact(index uint64) error {
 	return nil
 }
 
-// SnapshotTerm returns the term of the entry at index, for a snapshot that ends
-// there. The errors are those of Compact.
+// SnapshotTerm returns the term of the entry at index, for a snapshot that ends there. The
+// errors are those of Compact.
 func (c *Core) SnapshotTerm(index uint64) (uint64, error) {
 	if index <= c.log.snapshotIndex {
 		return 0, fmt.Errorf("%w: %d; the snapshot ends at %d", ErrCompacted, index, c.log.snapshotIndex)
@@ -365,9 +357,8 @@ func (c *Core) SnapshotTerm(index uint64) (uint64, error) {
 	return term, nil
 }
 
-// SnapshotHeader returns what the host saves beside the service's state at
-// index: index, term and the configuration in force. The errors are those of
-// Compact.
+// SnapshotHeader returns the header of a snapshot at index, with the term and the
+// configuration in force. The errors are those of Compact.
 func (c *Core) SnapshotHeader(index uint64) (Snapshot, error) {
 	term, err := c.SnapshotTerm(index)
 	if err != nil {
@@ -380,9 +371,8 @@ func (c *Core) SnapshotHeader(index uint64) (Snapshot, error) {
 	}, nil
 }
 
-// Entries returns the entries of the log that are in memory. Without
-// [Config.MaxCachedBytes] these are all that are not compacted. The caller must
-// not change them.
+// Entries returns the entries in memory. Without [Config.MaxCachedBytes] the whole log
+// behind the compacted part is in memory. The caller must not change them.
 func (c *Core) Entries() []Entry { return slices.Clip(c.log.entries) }
 
 // send queues a message that may leave at once.
@@ -390,8 +380,7 @@ func (c *Core) send(to NodeID, b Body) {
 	c.messages = append(c.messages, Message{From: c.id, To: to, Body: b})
 }
 
-// reply queues the answer to m. The answer may promise something that is not
-// saved yet.
+// reply queues the answer to m. The answer may depend on unsaved state.
 func (c *Core) reply(m Message, b Body) {
 	c.afterSave = append(c.afterSave, Message{From: c.id, To: m.From, Call: m.Call, Body: b})
 }
@@ -408,7 +397,7 @@ func (c *Core) commitTo(index uint64) {
 	c.noteMembership()
 }
 
-// peer returns the leader's progress of a server; nil if it keeps none.
+// peer returns the leader's progress of a server, nil if there is none.
 func (c *Core) peer(id NodeID) *progress {
 	for _, p := range c.progress {
 		if p.id == id {

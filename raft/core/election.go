@@ -2,15 +2,14 @@ package core
 
 import "fmt"
 
-// becomeFollower moves to term, if it is newer, and follows (§5.1). The vote is
-// kept within a term: a server votes at most once in a term.
+// becomeFollower moves to term, if it is newer, and follows (§5.1). The vote is kept within
+// a term: a server votes at most once in a term.
 func (c *Core) becomeFollower(term uint64, leader NodeID) {
 	if term > c.currentTerm {
 		c.currentTerm, c.votedFor = term, None
 		c.quiescent = false
 	}
-	if c.state != Follower {
-		// A leader's timer counted something else. A candidate's has run long.
+	if c.state != Follower { // the timers of leaders and candidates count other things
 		c.resetElectionTimer()
 		c.quiescent = false
 	}
@@ -24,16 +23,16 @@ func (c *Core) becomeFollower(term uint64, leader NodeID) {
 	}
 }
 
-// observeTerm applies Figure 2's rule for all servers: a request or reply of a
-// newer term makes this server a follower in that term.
+// observeTerm applies Figure 2's rule for all servers: a request or reply of a newer term
+// makes this server a follower in that term.
 func (c *Core) observeTerm(term uint64) {
 	if term > c.currentTerm {
 		c.becomeFollower(term, None)
 	}
 }
 
-// resetElectionTimer starts a new election timeout of random length, so that
-// split votes are rare (§5.2). A voter of lower priority waits longer.
+// resetElectionTimer starts a new election timeout. A random length makes split votes rare
+// (§5.2). A voter of lower priority waits longer.
 func (c *Core) resetElectionTimer() {
 	c.electionElapsed = 0
 	c.electionTimeout = c.cfg.ElectionTicks + c.cfg.Rand.IntN(c.cfg.ElectionTicks)
@@ -42,9 +41,9 @@ func (c *Core) resetElectionTimer() {
 	}
 }
 
-// preCampaign asks the others whether they would vote, in the term to come,
-// without beginning the term: a server that was cut off does not push a working
-// cluster into a new term when it returns (thesis 9.6).
+// preCampaign asks for votes in the term to come without beginning the term. A server
+// behind a partition therefore does not push a working cluster into a new term when the
+// partition ends (thesis 9.6).
 func (c *Core) preCampaign() {
 	c.leader = None
 	c.failReads()
@@ -58,11 +57,11 @@ func (c *Core) preCampaign() {
 	}
 }
 
-// mayCampaign reports whether the server may call elections: a voter of the newest
-// configuration, or of the one before while the newest is not committed. The
-// others may need that server's log, though not its vote: if the server is the
-// only one with the new configuration, it alone can win (thesis 4.2.2). A server
-// that was removed learns so from the answers.
+// mayCampaign reports whether the server may call elections. Voters of the newest
+// configuration may. While the newest configuration is not committed, voters of the one
+// before may, too. The only server with the newest configuration may have no vote in it,
+// and yet no other server can win (thesis 4.2.2). A removed server learns of its removal
+// from the answers.
 func (c *Core) mayCampaign() bool {
 	n := len(c.configs)
 	pending := n > 1 && c.configs[n-1].index > c.commitIndex && c.configs[n-2].IsVoter(c.id)
@@ -77,9 +76,9 @@ func (c *Core) campaign(transfer bool) {
 	c.startPoll(Candidate)
 }
 
-// voteSaved records that this server's own vote in its term is on disk. Until
-// then the vote does not count: the only voter of a cluster would otherwise lead
-// a term, forget it in a crash, and lead it again with other entries.
+// voteSaved records that this server's own vote in its term is on disk. The vote does not
+// count before. The only voter of a cluster would otherwise lead a term, forget the term in
+// a crash, and lead the term again with other entries.
 func (c *Core) voteSaved() {
 	if c.state == Candidate && c.pollWon() {
 		c.becomeLeader()
@@ -95,7 +94,7 @@ func (c *Core) startPoll(as State) {
 	c.requestVotes()
 }
 
-// requestVotes asks the voters that have not answered yet (§5.1: servers retry).
+// requestVotes asks the voters without an answer so far. Servers retry (§5.1).
 func (c *Core) requestVotes() {
 	term := c.currentTerm
 	if c.state == PreCandidate {
@@ -108,9 +107,8 @@ func (c *Core) requestVotes() {
 	}
 }
 
-// requestVote asks one server. The request does not leave before the candidate's
-// own vote is saved: the candidate must not vote for another in this term after
-// a crash.
+// requestVote asks one server. The request leaves after the candidate's own vote is saved.
+// After a crash, the candidate must not vote for another in this term.
 func (c *Core) requestVote(id NodeID, term uint64, preVote bool) {
 	c.afterSave = append(c.afterSave, Message{From: c.id, To: id, Body: &RequestVote{
 		Term:         term,
@@ -129,16 +127,14 @@ func (c *Core) tickCandidate() {
 	}
 }
 
-func (c *Core) pollWon() bool {
-	return c.electorate.won(func(id NodeID) bool { return c.votes[id] })
-}
+func (c *Core) pollWon() bool { return c.electorate.won(func(id NodeID) bool { return c.votes[id] }) }
 
-// hearsLeader reports whether the leader was heard within the minimum election
-// timeout. Such a server gives no votes: the candidate has merely lost the
-// leader itself (thesis 4.2.3).
+// hearsLeader reports whether the leader was heard within the minimum election timeout.
+// Such a server gives no votes. The candidate has merely lost the leader itself (thesis
+// 4.2.3).
 //
-// With leases that must hold whatever the server has become in the meantime, and
-// after a restart, because a leader may count on it (thesis 6.4.1).
+// A lease counts on the refusal. With leases the refusal therefore outlasts a change of
+// term or role, and a restart (thesis 6.4.1).
 func (c *Core) hearsLeader() bool {
 	if c.cfg.LeaseTicks > 0 && c.state != Leader && c.sinceLeader < c.cfg.ElectionTicks {
 		return true
@@ -154,10 +150,9 @@ func checkVote(from NodeID, req *RequestVote) error {
 	return nil
 }
 
-// handleRequestVote answers a request for a vote or a pre-vote (Figure 2). The
-// server answers candidates that it does not know as members, too: the candidate
-// may know a newer configuration (thesis 4.1). For the same reason a learner
-// votes: it may have been promoted.
+// handleRequestVote answers a request for a vote or a pre-vote (Figure 2). The server votes
+// for strangers, too, because a candidate may know a newer configuration (thesis 4.1). A
+// learner votes for the same reason. The learner may be a voter by now.
 func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 	granted := false
 	switch {
@@ -180,16 +175,16 @@ func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 	return rep
 }
 
-// wouldVote answers a pre-vote. The answer promises nothing and changes nothing. A
-// leader refuses: while it has a quorum there is nothing to elect.
+// wouldVote answers a pre-vote. The answer promises nothing and changes nothing. A leader
+// refuses. While the leader has a quorum there is nothing to elect.
 func (c *Core) wouldVote(req *RequestVote) bool {
 	return c.state != Leader && req.Term > c.currentTerm &&
 		c.log.upToDate(req.LastLogIndex, req.LastLogTerm)
 }
 
-// vote grants the vote of the current term, once, and only to a candidate whose
-// log holds all entries that may be committed (§5.2, §5.4.1). A granted vote
-// restarts the election timer (Figure 2, rules for followers).
+// vote grants the vote of the current term, once, and only to a candidate with all entries
+// that may be committed (§5.2, §5.4.1). A granted vote restarts the election timer (Figure
+// 2, rules for followers).
 func (c *Core) vote(req *RequestVote) bool {
 	if req.Term < c.currentTerm || c.votedFor != None && c.votedFor != req.CandidateID {
 		return false
@@ -198,7 +193,7 @@ func (c *Core) vote(req *RequestVote) bool {
 		return false
 	}
 	if c.state == PreCandidate {
-		c.becomeFollower(c.currentTerm, None) // it has found another to vote for
+		c.becomeFollower(c.currentTerm, None)
 	}
 	c.votedFor = req.CandidateID
 	c.resetElectionTimer()
@@ -218,7 +213,7 @@ func (c *Core) handleRequestVoteReply(from NodeID, rep *RequestVoteReply) {
 		return // an answer to an older poll
 	}
 	if c.state == Candidate || rep.VoteGranted {
-		// A refused pre-vote is asked for again: the voter may merely have heard
+		// A refused pre-vote is requested again, because the voter may merely have heard
 		// its old leader a moment ago. A refused vote is refused for the term.
 		c.votes[from] = c.votes[from] || rep.VoteGranted
 	}
@@ -232,9 +227,9 @@ func (c *Core) handleRequestVoteReply(from NodeID, rep *RequestVoteReply) {
 	}
 }
 
-// learnRemoval ends the campaign of a server that is no member of a committed
-// configuration newer than its own, or equal. If the server was added again
-// since, it will hear from the leader.
+// learnRemoval ends the campaign of a former member. The committed configuration at index,
+// without this server, is at least as new as the server's own. If the server was added
+// again since, the leader will contact the server.
 func (c *Core) learnRemoval(index uint64) bool {
 	if index == 0 || index < c.newest().index || c.state == Leader {
 		return false
@@ -246,7 +241,7 @@ func (c *Core) learnRemoval(index uint64) bool {
 	return true
 }
 
-// becomeLeader begins the leadership of the term that was won (§5.2, §5.3).
+// becomeLeader begins the leadership of the current term (§5.2, §5.3).
 func (c *Core) becomeLeader() {
 	c.state, c.leader = Leader, c.id
 	c.votes = nil

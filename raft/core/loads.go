@@ -1,7 +1,7 @@
 package core
 
-// Load asks the host to read entries from storage for a follower that is behind
-// the entries in memory.
+// Load asks the host to read entries from storage, for a follower behind the entries in
+// memory.
 type Load struct {
 	To NodeID
 	Range
@@ -13,28 +13,26 @@ type Load struct {
 // maxLoad bounds the entries of one load or of one range to apply.
 const maxLoad = 4096
 
-// load asks for the entries that a follower needs next. There is at most one
-// load for a follower at a time. Its entries are sent as soon as they come,
-// without waiting for answers to earlier ones.
+// load asks for a follower's next entries. A follower has at most one load at a time.
+// Loaded entries are sent at once, without waiting for earlier answers.
 func (c *Core) load(p *progress) {
 	p.loading = p.nextIndex
 	last := min(c.log.first-1, p.nextIndex+maxLoad-1)
 	c.loads = append(c.loads, Load{p.id, Range{p.nextIndex, last}, c.cfg.MaxRequestBytes, c.currentTerm})
 }
 
-// Loads returns the entries that the host is to read since the last call. Loads
-// come up in Ready, Outgoing, Step and Tick. The host hands each to Loaded, at any
-// time later; until then the follower gets only heartbeats.
+// Loads returns the loads since the last call. Ready, Outgoing, Step and Tick may cause
+// loads. The host hands each to Loaded, at any time later. Until then the follower gets
+// only heartbeats.
 func (c *Core) Loads() []Load {
 	loads := c.loads
 	c.loads = nil
 	return loads
 }
 
-// Loaded hands in the entries that a Load asked for: from First on, as many as
-// MaxBytes allows. With no entries, because the log was compacted meanwhile or
-// the storage failed, the core tries again with the next heartbeat. The host
-// does not change the entries later.
+// Loaded hands in the entries of a Load, from First on, as many as MaxBytes allows. Without
+// entries, after a compaction or a failed read, the core tries again with the next
+// heartbeat. The host does not change the entries later.
 func (c *Core) Loaded(l Load, entries []Entry) {
 	p := c.peer(l.To)
 	if c.state != Leader || l.term != c.currentTerm || p == nil || p.loading != l.First {
@@ -59,10 +57,9 @@ func (c *Core) Loaded(l Load, entries []Entry) {
 	c.sendEntriesTo(p, limit(entries, c.cfg.MaxRequestBytes))
 }
 
-// LoadToApply returns the range of committed entries that are to be applied next
-// and that the host reads from storage, because they are not in memory. The range
-// is empty if NextToApply has the next entries. The core counts the range as
-// applied from then on.
+// LoadToApply returns the range of committed entries to be applied next, if they are not in
+// memory. The host reads them from storage. The range is empty if NextToApply has the next
+// entries. The core counts the range as applied from then on.
 func (c *Core) LoadToApply() Range {
 	next := c.lastApplied + 1
 	if c.restoring != nil || next >= c.log.first || next > c.commitIndex {

@@ -6,10 +6,9 @@ import (
 	"sort"
 )
 
-// raftLog is a server's log. The log knows the term of every entry, and has the
-// newest entries in memory, at least those that are not saved yet. Slices of
-// entries that were handed out never change, so the host may save and send them
-// without a lock.
+// raftLog is a server's log. The log knows the term of every entry. The newest entries, at
+// least the unsaved ones, are in memory. Entries never change after they are handed out, so
+// the host may save and send them without a lock.
 //
 //	        snapshotIndex        first        stableIndex      lastIndex
 //	1 ............ | . . . . . . . | e e e e e e e | e e e e e e |
@@ -17,13 +16,13 @@ import (
 //
 // Without maxCached, first is always snapshotIndex+1.
 type raftLog struct {
-	snapshotIndex uint64 // last index that was compacted; 0: none
+	snapshotIndex uint64 // last compacted index, 0 if there is none
 	snapshotTerm  uint64
 	runs          []TermRun // terms of the entries behind snapshotIndex
 	first         uint64    // index of entries[0]
 	entries       []Entry
 	stableIndex   uint64 // entries up to here are saved
-	maxCached     int    // bound on cached, for saved entries; 0: none
+	maxCached     int    // bound on cached, for saved entries, 0 for no bound
 	cached        int    // size of entries, if maxCached is set
 }
 
@@ -56,7 +55,7 @@ func newLog(saved Persistent, maxCached int) (*raftLog, error) {
 	return l, nil
 }
 
-// describe takes over a log whose entries stay in storage.
+// describe takes over a log with all entries in storage.
 func (l *raftLog) describe(saved Persistent) error {
 	s, snap := saved.Stored, saved.Snapshot
 	if len(saved.Entries) > 0 {
@@ -94,8 +93,8 @@ func (l *raftLog) lastTerm() uint64 {
 	return l.snapshotTerm
 }
 
-// term returns the term of the entry at index, and false where the log cannot
-// tell: beyond its end, or before the last compacted entry.
+// term returns the term of the entry at index, and false beyond the log's end or before the
+// last compacted entry.
 func (l *raftLog) term(index uint64) (uint64, bool) {
 	switch {
 	case index == l.snapshotIndex:
@@ -109,8 +108,8 @@ func (l *raftLog) term(index uint64) (uint64, bool) {
 	return l.runs[after-1].Term, true
 }
 
-// matches reports whether the log has an entry of that index and term. By the
-// Log Matching Property (§5.3) all entries before then agree too.
+// matches reports whether the log has an entry of this index and term. By the Log Matching
+// Property (§5.3) all entries before then agree too.
 func (l *raftLog) matches(index, term uint64) bool {
 	t, ok := l.term(index)
 	return ok && t == term
@@ -122,8 +121,8 @@ func (l *raftLog) conflicts(e Entry) bool {
 	return ok && t != e.Term
 }
 
-// upToDate reports whether a log that ends with index and term is at least as
-// up-to-date as this one (§5.4.1): the later last term wins, then the longer log.
+// upToDate reports whether a log with the last index and term is at least as up-to-date as
+// this one (§5.4.1). The later last term wins, then the longer log.
 func (l *raftLog) upToDate(index, term uint64) bool {
 	last := l.lastTerm()
 	return term > last || term == last && index >= l.lastIndex()
@@ -144,10 +143,10 @@ func (l *raftLog) append(entries ...Entry) {
 	}
 }
 
-// merge adds entries that follow a place where the logs agree. Entries that the
-// log has already stay, and only a true conflict removes the rest of the log
-// (§5.3; Figure 2, AppendEntries 3 and 4). A delayed request therefore never
-// removes what a later one brought. merge returns the entries that are new.
+// merge adds entries behind an index at which the logs agree. Known entries stay, and only
+// a true conflict removes the rest of the log (§5.3, and Figure 2, AppendEntries 3 and 4).
+// A delayed request therefore never removes the entries of a later one. merge returns the
+// new entries.
 func (l *raftLog) merge(entries []Entry) []Entry {
 	for i, e := range entries {
 		if l.matches(e.Index, e.Term) {
@@ -162,8 +161,8 @@ func (l *raftLog) merge(entries []Entry) []Entry {
 	return nil
 }
 
-// truncate removes the entries from index on. The slice is clipped, so that
-// later entries do not overwrite entries that were handed out.
+// truncate removes the entries from index on. The slice is clipped, so later entries do not
+// overwrite entries in the host's hands.
 func (l *raftLog) truncate(index uint64) {
 	for n := len(l.runs); n > 0 && l.runs[n-1].First >= index; n-- {
 		l.runs = l.runs[:n-1]
@@ -180,13 +179,13 @@ func (l *raftLog) truncate(index uint64) {
 	l.stableIndex = min(l.stableIndex, index-1)
 }
 
-// unstable returns the entries that are not known to be saved.
+// unstable returns the unsaved entries.
 func (l *raftLog) unstable() []Entry {
 	return slices.Clip(l.entries[l.stableIndex+1-l.first:])
 }
 
-// savedTo records that the entry of that index and term, and all before, are
-// saved. If the entry was truncated while it was being saved, nothing is known.
+// savedTo records that the entry of this index and term, and all before, are saved. A save
+// of an entry truncated in the meantime proves nothing.
 func (l *raftLog) savedTo(index, term uint64) {
 	if index > l.stableIndex && l.matches(index, term) {
 		l.stableIndex = index
@@ -194,10 +193,9 @@ func (l *raftLog) savedTo(index, term uint64) {
 	}
 }
 
-// evict drops saved entries from memory when they are too many, oldest first,
-// until half of the bound is left. The rest is copied, so that the memory of the
-// dropped entries is freed. Each copy follows at least as many evictions as it
-// has entries, or empties the cache as far as the disk allows.
+// evict drops saved entries from memory beyond the bound, oldest first, down to half of the
+// bound. The copy of the rest frees the memory of dropped entries, and costs a constant
+// amount for each of them.
 func (l *raftLog) evict() {
 	if l.maxCached == 0 || l.cached <= l.maxCached {
 		return
@@ -208,14 +206,14 @@ func (l *raftLog) evict() {
 		n++
 	}
 	if n == 0 || n < len(l.entries)/4 {
-		return // the disk is behind; most entries have to stay anyway
+		return // the disk is behind, so most entries have to stay anyway
 	}
 	l.entries = slices.Clone(l.entries[n:])
 	l.first, l.cached = l.first+uint64(n), size
 }
 
-// slice returns entries from lo on, up to hi or until they sum to more than
-// maxBytes, but at least one if there is one. lo must not be before first.
+// slice returns entries from lo to hi, at most maxBytes of them, but at least one if there
+// is one. lo must not be before first.
 func (l *raftLog) slice(lo, hi uint64, maxBytes int) []Entry {
 	if lo > hi {
 		return nil
@@ -223,8 +221,8 @@ func (l *raftLog) slice(lo, hi uint64, maxBytes int) []Entry {
 	return limit(l.entries[lo-l.first:hi-l.first+1], maxBytes)
 }
 
-// limit returns the first of the entries, as many as maxBytes allows, but at
-// least one if there is one.
+// limit returns the first entries, at most maxBytes of them, but at least one if there is
+// one.
 func limit(entries []Entry, maxBytes int) []Entry {
 	bytes := 0
 	for i := range entries {
@@ -237,9 +235,9 @@ func limit(entries []Entry, maxBytes int) []Entry {
 	return slices.Clip(entries)
 }
 
-// lastAtOrBelow returns the highest index up to index, but not before the
-// compacted part, whose term is at most term. Leader and follower both use it to
-// skip entries that cannot agree, a term at a time.
+// lastAtOrBelow returns the highest index up to index with at most this term, but none
+// before the last compacted index. Leader and follower both skip entries without a chance
+// of agreement this way, a term at a time.
 func (l *raftLog) lastAtOrBelow(index, term uint64) uint64 {
 	index = min(index, l.lastIndex())
 	if index <= l.snapshotIndex {
@@ -252,8 +250,8 @@ func (l *raftLog) lastAtOrBelow(index, term uint64) uint64 {
 	return min(index, l.runs[later].First-1)
 }
 
-// compact drops the entries up to index. The rest is copied, so that the memory
-// of the dropped entries is freed.
+// compact drops the entries up to index. The copy of the rest frees the memory of the
+// dropped entries.
 func (l *raftLog) compact(index uint64) {
 	term, _ := l.term(index)
 	if index >= l.first {

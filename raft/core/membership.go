@@ -6,24 +6,22 @@ import (
 	"sort"
 )
 
-// indexedConfiguration is a configuration and the index of its entry. Index 0, or
-// that of a snapshot, stands for the configuration that the log begins with.
+// indexedConfiguration is a configuration and the index of its entry. The first
+// configuration of a log has index 0, or the index of the snapshot.
 type indexedConfiguration struct {
 	index uint64
 	Configuration
 }
 
-// ProposeConfiguration changes the membership to next, whatever the difference
-// (§6, thesis 4.3). Next has no Outgoing part: if the voters differ, the leader
-// adds it and appends a joint configuration, and appends next itself when the
-// joint one is committed. A change of learners or attributes alone takes one
-// entry. A configuration is in force on a server from the moment that the server
-// appends its entry.
+// ProposeConfiguration changes the membership to next, whatever the difference (§6, thesis
+// 4.3). If the voters differ, the leader appends a joint configuration of both sets, and
+// appends next itself after the commit of the joint one. A change of learners or attributes
+// alone takes one entry. A configuration is in force on a server from the append of its
+// entry. The caller leaves Outgoing empty.
 //
-// The change has ended when the configuration with next's voters and without an
-// Outgoing part is committed. A leader that is no voter then steps down, after it
-// has asked the best of the others to take over. Servers that are no longer
-// members still receive the log until they know.
+// The change ends with the commit of a configuration without an Outgoing part. A leader
+// without a vote then asks the best voter to take over, and steps down. Former members
+// receive the log until they know of their removal.
 //
 // ProposeConfiguration returns the index and term of the first entry. Errors are
 // ErrNotLeader, ErrTransferring, ErrTermNotCommitted, ErrChangePending,
@@ -59,8 +57,8 @@ func (c *Core) ProposeConfiguration(next Configuration) (index, term uint64, err
 	return c.appendConfiguration(next), c.currentTerm, nil
 }
 
-// checkCaughtUp refuses new voters that lack much of the log: commitment would
-// wait for them (thesis 4.2.1).
+// checkCaughtUp refuses new voters without most of the log. Commitment would wait for them
+// (thesis 4.2.1).
 func (c *Core) checkCaughtUp(next Configuration) error {
 	for _, id := range next.Voters {
 		if id == c.id || c.newest().IsVoter(id) {
@@ -77,14 +75,14 @@ func (c *Core) checkCaughtUp(next Configuration) error {
 	return nil
 }
 
-// caughtUp reports whether a learner's last round of replication took less than
-// an election timeout, and the present one does not take longer either.
+// caughtUp reports whether a learner's last round of replication took less than an election
+// timeout, and the present one does not take longer either.
 func (c *Core) caughtUp(p *progress) bool {
 	return p.round.done && p.state == Replicate && c.now-p.round.began < uint64(c.cfg.ElectionTicks)
 }
 
-// Configuration returns the newest configuration in the log, which is in force
-// whether it is committed or not, and the index of its entry.
+// Configuration returns the newest configuration in the log, and the index of its entry.
+// The configuration is in force, also before its commit.
 func (c *Core) Configuration() (cfg Configuration, index uint64) {
 	newest := c.newest()
 	return newest.Configuration.Clone(), newest.index
@@ -113,9 +111,9 @@ func (c *Core) isLearner(id NodeID) bool {
 	return slices.Contains(cfg.Learners, id) && !cfg.IsVoter(id)
 }
 
-// isRemoved reports whether this server was a member and is none any more. A
-// server that is added, for the first time or again, receives the configurations
-// from before it was added, and is not removed by them.
+// isRemoved reports whether this server is a former member. A server that is added, for the
+// first time or again, receives older configurations without the server first. They do not
+// count as a removal.
 func (c *Core) isRemoved() bool {
 	newest := c.newest()
 	if c.removedAt >= newest.index && c.removedAt > 0 {
@@ -164,8 +162,8 @@ func (c *Core) loadConfigurations(saved Persistent) error {
 	return nil
 }
 
-// followConfigurations puts the configurations among new entries in force. Those
-// of entries that were truncated are so no longer.
+// followConfigurations puts the configurations among new entries in force, in place of the
+// configurations of truncated entries.
 func (c *Core) followConfigurations(news []Entry) {
 	n := len(c.configs)
 	for n > 1 && c.configs[n-1].index >= news[0].Index {
@@ -198,8 +196,7 @@ func (c *Core) appendConfiguration(cfg Configuration) uint64 {
 	return index
 }
 
-// dropConfigurations forgets the configurations that were replaced at or before
-// index.
+// dropConfigurations forgets the configurations replaced at or before index.
 func (c *Core) dropConfigurations(index uint64) {
 	n := 0
 	for n+1 < len(c.configs) && c.configs[n+1].index <= index {
@@ -238,9 +235,9 @@ func (c *Core) configurationChanged() {
 	}
 }
 
-// configurationCommitted continues a configuration change when the leader has
-// committed the newest configuration: it leaves a joint configuration (§6), or
-// steps down if it is no voter of a final one (thesis 4.2.2).
+// configurationCommitted continues a configuration change after the commit of the newest
+// configuration. The leader leaves a joint configuration (§6), and steps down without a
+// vote in a final one (thesis 4.2.2).
 func (c *Core) configurationCommitted() {
 	cfg := c.newest()
 	switch {
@@ -252,8 +249,8 @@ func (c *Core) configurationCommitted() {
 	}
 }
 
-// leaveOffice ends the term of a leader that is no voter any more. The others
-// learn of the commit, and one of them is asked to take over.
+// leaveOffice ends the term of a leader without a vote. The others learn of the commit, and
+// the best voter is asked to take over.
 func (c *Core) leaveOffice() {
 	for _, p := range c.progress {
 		c.sendAppend(p, nil)
@@ -264,16 +261,15 @@ func (c *Core) leaveOffice() {
 	c.becomeFollower(c.currentTerm, None)
 }
 
-// removal is the leader's knowledge of a server that is no longer a member.
+// removal is the leader's knowledge of a former member.
 type removal struct {
 	index   uint64 // of the configuration without the server
-	ticks   int    // since that configuration was committed
-	answers int    // since the server was sent the commit
+	ticks   int    // since the commit of that configuration
+	answers int    // since the commit was sent to the server
 }
 
-// removalAnswers is how many answers the leader waits for until it may assume
-// that a removed server knows. Requests are pipelined, so the first answer may be
-// to an older one.
+// removalAnswers is the number of answers that show a removed server's knowledge. Requests
+// are pipelined, so the first answer may belong to an older request.
 const removalAnswers = 3
 
 func (r *removal) answered(p *progress) {
@@ -282,8 +278,8 @@ func (r *removal) answered(p *progress) {
 	}
 }
 
-// dropRemoved ends the replication to removed servers that know that they are,
-// or that have not answered for ten election timeouts.
+// dropRemoved ends the replication to a removed server after enough answers, or after ten
+// election timeouts.
 func (c *Core) dropRemoved() {
 	c.progress = slices.DeleteFunc(c.progress, func(p *progress) bool {
 		if p.removed == nil || p.removed.index > c.commitIndex {

@@ -2,11 +2,11 @@ package core
 
 import "fmt"
 
-// Message is one of the paper's three RPCs, or the reply to one, on its way.
+// Message is a request or a reply on its way between two servers.
 type Message struct {
 	From, To NodeID
-	// Call pairs a reply with its request: the reply carries the request's
-	// number. The host chooses it; the core only copies it.
+	// Call pairs a reply with its request. Both carry the same number. The host chooses the
+	// number, and the core only copies the number.
 	Call uint64
 	Body Body
 }
@@ -16,23 +16,23 @@ func (m Message) String() string {
 	return fmt.Sprintf("%d->%d %s", m.From, m.To, m.Body)
 }
 
-// Body is what a [Message] says: a pointer to one of the types below.
+// Body is the content of a [Message], a pointer to one of the types below.
 type Body interface {
 	fmt.Stringer
-	// term is the sender's, and keeps the set closed: Step knows every kind there is.
+	// term is the sender's. The method also keeps the set of types closed.
 	term() uint64
 }
 
-// RequestVote asks for a vote (Figure 2), or with PreVote for the promise that
-// the vote would be granted (thesis 9.6).
+// RequestVote asks for a vote (Figure 2), or with PreVote for the promise of a vote (thesis
+// 9.6).
 type RequestVote struct {
-	Term         uint64 // the candidate's; for a pre-vote, the term it would begin
+	Term         uint64 // the candidate's, or for a pre-vote the term to come
 	CandidateID  NodeID
 	LastLogIndex uint64
 	LastLogTerm  uint64
 	PreVote      bool
-	// Transfer says that the leader itself asked for the election (thesis 3.10):
-	// voters do not refuse because they hear the leader.
+	// Transfer marks an election on the leader's own wish. Voters then grant votes although
+	// they hear the leader (thesis 3.10).
 	Transfer bool
 }
 
@@ -40,14 +40,14 @@ type RequestVote struct {
 type RequestVoteReply struct {
 	Term        uint64 // the voter's currentTerm
 	VoteGranted bool
-	RequestTerm uint64 // the request's term: an answer counts in that term alone
+	RequestTerm uint64 // the request's term, the only one in which the answer counts
 	PreVote     bool   // the request's
-	// RemovedAt is the index of a committed configuration of which the
-	// candidate is no member; 0 if the voter knows none.
+	// RemovedAt is the index of a committed configuration without the candidate. 0 means
+	// that the voter knows none.
 	RemovedAt uint64
 }
 
-// AppendEntries replicates entries and, empty, is the heartbeat (Figure 2).
+// AppendEntries replicates entries. Without entries the request is a heartbeat (Figure 2).
 type AppendEntries struct {
 	Term         uint64
 	LeaderID     NodeID
@@ -55,83 +55,81 @@ type AppendEntries struct {
 	PrevLogTerm  uint64
 	Entries      []Entry
 	LeaderCommit uint64
-	// Round numbers the heartbeat rounds that confirm a leadership for reads
-	// (thesis 6.4). The reply carries the same.
+	// Round numbers the rounds of heartbeats that confirm a leadership for reads (thesis
+	// 6.4).
 	Round uint64
 }
 
-// AppendEntriesReply answers an [AppendEntries]. Beyond Figure 2 it tells where
-// the logs agree, so that a reply needs no memory of its request and a leader
-// finds the point of divergence in a few steps (end of §5.3).
+// AppendEntriesReply answers an [AppendEntries]. Beyond Figure 2, the reply says where the
+// logs agree, so the leader needs no memory of the request and finds the point of
+// divergence in a few steps (end of §5.3).
 type AppendEntriesReply struct {
 	Term         uint64 // the follower's currentTerm
 	Success      bool
-	RequestTerm  uint64 // the request's term: an answer counts in that term alone
+	RequestTerm  uint64 // the request's term, the only one in which the answer counts
 	PrevLogIndex uint64 // the request's
-	// MatchIndex, on success, is the highest index at which both logs are known to agree.
+	// MatchIndex, on success, is the highest index at which the logs are known to agree.
 	MatchIndex uint64
-	// HintIndex and HintTerm, on failure, are the last place in the follower's
-	// log that could agree: the highest index up to PrevLogIndex whose term is
-	// not above PrevLogTerm, and its term.
+	// HintIndex and HintTerm, on failure, are the last place of a possible agreement, the
+	// follower's last entry up to PrevLogIndex with a term of at most PrevLogTerm.
 	HintIndex uint64
 	HintTerm  uint64
 	Round     uint64 // the request's
 }
 
-// InstallSnapshot sends a snapshot to a follower that needs entries that the
-// leader no longer has (Figure 13): whole, or with Chunked in pieces.
+// InstallSnapshot sends a snapshot to a follower that needs compacted entries (Figure 13),
+// whole or with Chunked in pieces.
 type InstallSnapshot struct {
 	Term     uint64
 	LeaderID NodeID
-	// LastIncludedIndex to Data are empty or a minimum when the core sends the
-	// message. The host fills in the newest snapshot that it has saved. Of a
-	// chunk with Offset above 0, LastIncludedIndex names the snapshot that the
-	// follower has the beginning of. If the host no longer has that snapshot, it
-	// sends the beginning of its newest one, with Offset 0.
+	// The host fills in the fields from LastIncludedIndex to Data, and with Chunked those
+	// below, from its newest snapshot. In a request with Offset above 0, LastIncludedIndex
+	// names the snapshot under way. A host without that snapshot sends the beginning of its
+	// newest one, with Offset 0.
 	LastIncludedIndex uint64
 	LastIncludedTerm  uint64
-	// Configuration is the one in force at LastIncludedIndex. The zero value
-	// means that the configuration of Config is.
+	// Configuration is the one in force at LastIncludedIndex. The zero value stands for the
+	// configuration of Config.
 	Configuration Configuration
-	// Data is the service's state, or the chunk of it at Offset.
+	// Data is the service's state, or the chunk of the state at Offset.
 	Data []byte
 
 	Chunked  bool   // Data is one of several pieces
 	Offset   uint64 // position of Data in the snapshot
 	Size     uint64 // of the whole snapshot
-	Checksum uint64 // of the whole snapshot; the core only compares it
+	Checksum uint64 // of the whole snapshot, for the host
 	Done     bool   // Data is the last piece
 }
 
 // InstallSnapshotReply answers an [InstallSnapshot].
 type InstallSnapshotReply struct {
 	Term        uint64 // the follower's currentTerm
-	RequestTerm uint64 // the request's term: an answer counts in that term alone
-	// MatchIndex is the index up to which the follower's state now agrees with
-	// the leader's log; 0 if the request was refused or more chunks are needed.
+	RequestTerm uint64 // the request's term, the only one in which the answer counts
+	// MatchIndex is the last index at which the follower's log now agrees with the
+	// leader's. 0 means a refusal, or more chunks to come.
 	MatchIndex uint64
-	// LastIncludedIndex and Offset, of the reply to a chunk, are the snapshot that
-	// the follower is receiving and the position from which it needs more.
+	// LastIncludedIndex and Offset answer a chunk. They name the snapshot under way and the
+	// position of the next chunk.
 	LastIncludedIndex uint64
 	Offset            uint64
 }
 
-// TimeoutNow makes the server that a leader has chosen as its successor call an
-// election at once (thesis 3.10). It has no reply.
+// TimeoutNow makes the leader's chosen successor call an election at once (thesis 3.10).
+// TimeoutNow has no reply.
 type TimeoutNow struct {
 	Term     uint64
 	LeaderID NodeID
 }
 
-// ReadIndex asks the leader for the index of a linearizable read that began at
-// the sender (thesis 6.4). One message may stand for several reads.
+// ReadIndex asks the leader for the index of linearizable reads that began at the sender
+// (thesis 6.4).
 type ReadIndex struct {
 	Term uint64
 	ID   uint64 // the reply carries the same
 }
 
-// ReadIndexReply answers a [ReadIndex]: when the leader has confirmed its
-// leadership, or at once if it cannot.
+// ReadIndexReply answers a [ReadIndex] when the leader has confirmed its leadership, or at
+// once if the receiver cannot.
 type ReadIndexReply struct {
 	Term   uint64
 	ID     uint64 // the request's
@@ -139,8 +137,8 @@ type ReadIndexReply struct {
 	Failed bool   // the receiver was not the leader, or lost its leadership
 }
 
-// Quiesce tells a follower that the cluster is idle: the follower may stop its
-// election timer if it has the whole log (Config.Quiesce).
+// Quiesce announces that the cluster is idle. A follower with the whole log may stop its
+// election timer (Config.Quiesce).
 type Quiesce struct {
 	Term        uint64
 	LeaderID    NodeID
@@ -222,22 +220,19 @@ func (b *InstallSnapshotReply) String() string {
 }
 
 func (b *TimeoutNow) String() string { return fmt.Sprintf("TimeoutNow term=%d", b.Term) }
-
-func (b *ReadIndex) String() string { return fmt.Sprintf("ReadIndex term=%d", b.Term) }
+func (b *ReadIndex) String() string  { return fmt.Sprintf("ReadIndex term=%d", b.Term) }
+func (b *Quiesce) String() string {
+	return fmt.Sprintf("Quiesce term=%d commit=%d", b.Term, b.CommitIndex)
+}
+func (b *QuiesceReply) String() string {
+	return fmt.Sprintf("QuiesceReply term=%d quiescent=%t", b.Term, b.Quiescent)
+}
 
 func (b *ReadIndexReply) String() string {
 	if b.Failed {
 		return fmt.Sprintf("ReadIndexReply term=%d failed", b.Term)
 	}
 	return fmt.Sprintf("ReadIndexReply term=%d index=%d", b.Term, b.Index)
-}
-
-func (b *Quiesce) String() string {
-	return fmt.Sprintf("Quiesce term=%d commit=%d", b.Term, b.CommitIndex)
-}
-
-func (b *QuiesceReply) String() string {
-	return fmt.Sprintf("QuiesceReply term=%d quiescent=%t", b.Term, b.Quiescent)
 }
 
 // describeRound shows the number of a heartbeat round, if there is one.
@@ -248,8 +243,7 @@ func describeRound(round uint64) string {
 	return fmt.Sprintf(" round=%d", round)
 }
 
-// describeEntries shows a run of entries as its places in the log: "[]" or
-// "[4/2 5/2]", index and term.
+// describeEntries shows the index and term of each entry, like "[4/2 5/2]".
 func describeEntries(entries []Entry) string {
 	s := "["
 	for i, e := range entries {

@@ -4,14 +4,12 @@ package core
 type ProgressState uint8
 
 const (
-	// Probe: the leader does not know where the logs agree. One request at a
-	// time looks for the place.
+	// Probe looks for the last entry on which the logs agree, one request at a time.
 	Probe ProgressState = iota
-	// Replicate: the place is known. Requests are pipelined, and each begins
-	// where the one before ended.
+	// Replicate pipelines requests. Each begins where the one before ended.
 	Replicate
-	// SendSnapshot: the follower needs entries that are compacted. Nothing but
-	// heartbeats is sent until the follower has the snapshot.
+	// SendSnapshot replaces compacted entries by a snapshot. Until the follower has the
+	// snapshot, it gets only heartbeats.
 	SendSnapshot
 )
 
@@ -35,27 +33,26 @@ type progress struct {
 	sentRound  uint64 // round of the last AppendEntries
 	ackedRound uint64 // highest round that was answered (thesis 6.4)
 
-	// waiting: a probe or a snapshot was sent. The next one is due after the
-	// answer, or with a heartbeat.
+	// waiting delays the next probe or snapshot until the answer to the last one, or a
+	// heartbeat.
 	waiting bool
-	// loading is the first of the entries that the host reads from storage for
-	// this follower; 0: none.
+	// loading is the first entry of the follower's open Load, 0 if there is none.
 	loading uint64
-	// failures counts the requests lost since the last answer. The leader repeats
-	// at once after the first. After the second the follower is probably down,
-	// and gets only heartbeats until it answers.
+	// failures counts the requests lost since the last answer. The leader repeats the first
+	// at once. After the second the follower is probably down, and gets only heartbeats
+	// until an answer.
 	failures int
-	// active: the follower has answered since quorum contact was last checked.
+	// active records an answer since quorum contact was last checked.
 	active bool
 	// snapshotTicks counts the time since the snapshot, or a chunk, was sent.
 	snapshotTicks int
-	// chunks is how much of a snapshot the follower has.
+	// chunks is the follower's part of a chunked snapshot.
 	chunks chunkProgress
 	// round measures how fast a learner catches up.
 	round catchUp
-	// quiescent: the follower has agreed to fall silent.
+	// quiescent records the follower's agreement to fall silent.
 	quiescent bool
-	// removed: the follower is no longer a member, and still has to learn so.
+	// removed is set for a former member without knowledge of its removal.
 	removed *removal
 }
 
@@ -71,8 +68,7 @@ func (p *progress) become(s ProgressState) {
 	p.inflight.reset()
 }
 
-// accepted records that the follower agrees up to index, and reports whether
-// that was news.
+// accepted records that the follower agrees up to index, and reports news.
 func (p *progress) accepted(index uint64) bool {
 	p.inflight.ackTo(index)
 	news := index > p.matchIndex
@@ -84,10 +80,9 @@ func (p *progress) accepted(index uint64) bool {
 	return news
 }
 
-// refused records that the follower has no entry at prevLogIndex that agrees, and
-// that next is the first index worth trying. A refusal that a later answer has
-// overtaken is ignored. In Probe, so is a refusal of anything but the last
-// request (expected).
+// refused records that the logs disagree at prevLogIndex, and that next is the first index
+// worth trying. An answer overtaken by a later one is ignored. In Probe, only the answer to
+// the last request counts (expected).
 func (p *progress) refused(prevLogIndex, next uint64, expected bool) {
 	if prevLogIndex <= p.matchIndex || p.state == SendSnapshot || p.state == Probe && !expected {
 		return
@@ -123,10 +118,10 @@ func (p *progress) answered() {
 	p.failures = 0
 }
 
-// catchUp measures a learner's progress in rounds (thesis 4.2.1). Each round
-// replicates the entries that the leader had when the round began.
+// catchUp measures a learner's progress in rounds (thesis 4.2.1). Each round replicates the
+// entries that the leader had when the round began.
 type catchUp struct {
-	target uint64 // the round ends when this index is replicated
+	target uint64 // last index of the round
 	began  uint64 // tick
 	done   bool   // the round before took less than an election timeout
 }
@@ -143,8 +138,8 @@ func (u *catchUp) observe(match, last, now uint64, timeout int) {
 	*u = catchUp{target: last, began: now, done: now-u.began < uint64(timeout)}
 }
 
-// window is a queue of the unanswered requests to one follower, bounded by
-// count and bytes so that a slow follower is not flooded.
+// window is a queue of the unanswered requests to one follower. Bounds on count and bytes
+// protect a slow follower.
 type window struct {
 	maxCount, maxBytes int
 	adaptive           bool
@@ -166,8 +161,7 @@ func (w *window) add(last uint64, bytes int) {
 	w.bytes += bytes
 }
 
-// ackTo removes the requests that end at index or before. Each widens a window
-// that losses have narrowed.
+// ackTo removes the requests up to index. Each one widens a narrowed window.
 func (w *window) ackTo(index uint64) {
 	n := 0
 	for n < len(w.sent) && w.sent[n].last <= index {
@@ -178,8 +172,8 @@ func (w *window) ackTo(index uint64) {
 	w.sent = w.sent[:copy(w.sent, w.sent[n:])]
 }
 
-// shrink halves the window after a loss: multiplicative decrease, as in TCP. A
-// window always has room for one request.
+// shrink halves the window after a loss: multiplicative decrease, as in TCP. A window
+// always has room for one request.
 func (w *window) shrink() {
 	if w.adaptive {
 		w.lost += (w.maxBytes - w.lost) / 2

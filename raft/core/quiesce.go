@@ -1,8 +1,8 @@
 package core
 
-// Wake ends the silence of a quiescent server: the server counts ticks again,
-// and a leader sends heartbeats. The host calls Wake on the servers that follow
-// a leader whose host may be down. On another server Wake does nothing.
+// Wake ends the silence of a quiescent server. The server counts ticks again, and a leader
+// sends heartbeats. When the leader's host may be down, the other hosts call Wake. On a
+// server that is not quiescent, Wake does nothing.
 func (c *Core) Wake() {
 	if !c.quiescent {
 		return
@@ -17,12 +17,12 @@ func (c *Core) Wake() {
 	c.resetElectionTimer()
 }
 
-// Quiescent reports whether the server counts no ticks. A host need not call Tick
-// until the server has handled a message or a request, or Wake.
+// Quiescent reports whether the server counts no ticks. A host need not call Tick until the
+// server has handled a message or a request, or Wake.
 func (c *Core) Quiescent() bool { return c.quiescent }
 
-// idle reports whether a leader has had nothing to do for an election timeout,
-// and every member has the whole log and knows that all of it is committed.
+// idle reports whether the leader has had no request for an election timeout, and every
+// member has the whole log and the commitIndex.
 func (c *Core) idle() bool {
 	last := c.log.lastIndex()
 	if !c.cfg.Quiesce || c.now-c.busy < uint64(c.cfg.ElectionTicks) || c.commitIndex < last || !c.committedInTerm() ||
@@ -37,9 +37,9 @@ func (c *Core) idle() bool {
 	return true
 }
 
-// tryQuiesce asks the followers of an idle cluster to fall silent, in place of a
-// heartbeat. When all have agreed, the leader falls silent too and tryQuiesce
-// returns true. A silent leader has no lease, because its clock stands still.
+// tryQuiesce asks the followers of an idle cluster to fall silent, in place of a heartbeat.
+// When all have agreed, the leader falls silent too and tryQuiesce returns true. A silent
+// leader has no lease, because its clock stands still.
 func (c *Core) tryQuiesce() bool {
 	idle := c.idle()
 	silent := idle
@@ -64,8 +64,8 @@ func (c *Core) tryQuiesce() bool {
 	return true
 }
 
-// handleQuiesce stops the election timer if this server knows all that the
-// leader knows. The message counts as word from the leader in any case.
+// handleQuiesce stops the election timer if this server has the leader's log and
+// commitIndex. The message counts as word from the leader in any case.
 func (c *Core) handleQuiesce(req *Quiesce) *QuiesceReply {
 	rep := &QuiesceReply{RequestTerm: req.Term}
 	if c.followLeader(req.Term, req.LeaderID) && c.cfg.Quiesce &&
@@ -89,8 +89,8 @@ func (c *Core) handleQuiesceReply(from NodeID, rep *QuiesceReply) {
 	}
 }
 
-// stepQuiescent wakes a quiescent server for a message, except for repeated
-// requests to be silent, and a leader's late answers that tell nothing new.
+// stepQuiescent wakes a quiescent server for a message. Repeated requests to be silent, and
+// late answers without news, wake nobody.
 func (c *Core) stepQuiescent(m Message) {
 	switch b := m.Body.(type) {
 	case *Quiesce:

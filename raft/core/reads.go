@@ -3,24 +3,24 @@ package core
 // ReadState is the outcome of a read that [Core.ReadIndex] began.
 type ReadState struct {
 	ID uint64 // as given to ReadIndex
-	// Index: the service's state behind this index contains every write that
-	// completed before the read began. The host serves the read when the service
-	// has applied the log up to Index.
+	// Index is the last entry that the read must see. The host serves the read when the
+	// service has applied the log up to Index. The state then contains every write that
+	// completed before the read began.
 	Index uint64
-	// Failed: leadership changed or the leader did not answer. The host may
-	// begin the read again.
+	// Failed reports a change of leader, or a leader without an answer. The host may begin
+	// the read again.
 	Failed bool
 }
 
-// reads are the linearizable reads that wait for their index (thesis 6.4).
+// reads are the linearizable reads without an index (thesis 6.4).
 type reads struct {
-	pending int           // all reads that wait
+	pending int           // all reads below
 	fresh   []pendingRead // in no round and in no message yet
 	results []ReadState   // for the next Reads
 
 	round      uint64      // leader: number of the newest heartbeat round
-	rounds     []readRound // leader: rounds that no quorum has answered
-	leaseStart uint64      // leader: tick at which the last answered round began
+	rounds     []readRound // leader: rounds without the answers of a quorum
+	leaseStart uint64      // leader: first tick of the last answered round
 	leased     bool        // leader: leaseStart is set
 
 	nextID    uint64 // follower: of the next ReadIndex message
@@ -33,26 +33,25 @@ type pendingRead struct {
 	from NodeID // None: this server's own
 }
 
-// readRound is a round of heartbeats. Answers of a quorum confirm that the server
-// was the leader after the round began, and so that index was the newest
-// committed one that any client can know of.
+// readRound is a round of heartbeats. Answers of a quorum prove that the server was the
+// leader after the round began. At that time, no client could know of an entry beyond
+// index.
 type readRound struct {
 	number, index, began uint64
 	reads                []pendingRead
 }
 
-// forwardedReads are reads that the leader was asked for with one message.
+// forwardedReads are the reads of one message to the leader.
 type forwardedReads struct {
 	messageID, sent uint64
 	to              NodeID
 	ids             []uint64
 }
 
-// ReadIndex begins a linearizable read, on any server (thesis 6.4). The outcome
-// comes from Reads, under the id that the host chose. On the leader, all reads
-// that are waiting when Ready or Outgoing is called share one round of
-// heartbeats. Another server forwards its reads to the leader. A read on a leader
-// waits until an entry of the leader's term is committed.
+// ReadIndex begins a linearizable read, on any server (thesis 6.4). The outcome comes from
+// Reads, under the host's id. The next Ready or Outgoing begins one round of heartbeats for
+// all waiting reads of a leader, and another server sends its reads to the leader. The
+// leader answers no read before the commit of an entry of its term.
 //
 // ReadIndex returns ErrNoLeader or ErrTooManyReads.
 func (c *Core) ReadIndex(id uint64) error {
@@ -87,8 +86,8 @@ func (c *Core) startReads() {
 	case c.state != Leader:
 		c.forwardReads()
 	case !c.committedInTerm():
-		// An entry that the leader does not know to be committed may have been
-		// acknowledged by its predecessor. The no-op commits it (§8).
+		// The predecessor may have acknowledged an entry beyond commitIndex. The no-op
+		// commits the entry (§8).
 	case c.hasLease():
 		c.answerReads(c.fresh, c.commitIndex)
 		c.fresh = c.fresh[:0]
@@ -97,8 +96,8 @@ func (c *Core) startReads() {
 	}
 }
 
-// beginRound begins a round of heartbeats, for the fresh reads if their index
-// is known. Every AppendEntries carries the number of the newest round.
+// beginRound begins a round of heartbeats, and takes the fresh reads along if commitIndex
+// covers them. Every AppendEntries carries the newest round's number.
 func (c *Core) beginRound() {
 	c.round++
 	r := readRound{number: c.round, index: c.commitIndex, began: c.now}
@@ -109,8 +108,7 @@ func (c *Core) beginRound() {
 	c.confirmRounds()
 }
 
-// sendRound sends a heartbeat to every follower that no other request has told
-// of the newest round.
+// sendRound sends a heartbeat to every follower without a request of the newest round.
 func (c *Core) sendRound() {
 	if len(c.rounds) == 0 {
 		return
@@ -122,8 +120,8 @@ func (c *Core) sendRound() {
 	}
 }
 
-// confirmRounds answers the reads of all rounds that a quorum has answered. An
-// answer to a later round confirms the earlier ones too.
+// confirmRounds answers the reads of all rounds with the answers of a quorum. An answer to
+// a later round counts for earlier rounds, too.
 func (c *Core) confirmRounds() {
 	if len(c.rounds) == 0 {
 		return
@@ -146,9 +144,9 @@ func (c *Core) confirmRounds() {
 }
 
 // hasLease reports whether the leader may answer reads without a round (thesis
-// 6.4.1). The servers that answered the last round elect nobody for
-// ElectionTicks after the round began, by their own clocks. One tick is
-// subtracted, because a tick count is up to a tick behind the time.
+// 6.4.1). The quorum of the last answered round elects nobody for ElectionTicks
+// after the round began, by their own clocks. One tick is subtracted, because a
+// count of ticks is up to a tick behind the time.
 func (c *Core) hasLease() bool {
 	return c.state == Leader && c.leased && !c.leaseBroken &&
 		c.now-c.leaseStart+1 <= uint64(c.cfg.LeaseTicks) && c.committedInTerm()
@@ -166,8 +164,7 @@ func (c *Core) answerReads(reads []pendingRead, index uint64) {
 	c.reads.pending -= len(reads)
 }
 
-// failReads fails all reads: this server no longer knows the leader that they
-// were begun with.
+// failReads fails all reads after the loss of the leader.
 func (c *Core) failReads() {
 	if c.reads.pending == 0 {
 		c.rounds = nil
@@ -190,10 +187,10 @@ func (c *Core) failReads() {
 	c.fresh, c.rounds, c.forwarded, c.reads.pending = nil, nil, nil, 0
 }
 
-// forwardReads asks the leader for the index of the fresh reads, with one
-// message. The message's id must be one that no earlier message had, in any life
-// of this server: a delayed reply to another message would give the reads an
-// index from before they began. The ids therefore begin at a random number.
+// forwardReads asks the leader for the index of the fresh reads, with one message. No
+// message has the id of an earlier one, not even from before a restart. A delayed reply to
+// the earlier message would carry an index from before the reads began. The ids therefore
+// begin at a random number.
 func (c *Core) forwardReads() {
 	if c.leader == None {
 		c.failReads()
@@ -212,7 +209,7 @@ func (c *Core) forwardReads() {
 	c.send(f.to, &ReadIndex{Term: c.currentTerm, ID: f.messageID})
 }
 
-// expireReads fails forwarded reads that got no answer for an election timeout.
+// expireReads fails forwarded reads after an election timeout without an answer.
 func (c *Core) expireReads() {
 	n := 0
 	for n < len(c.forwarded) && c.now-c.forwarded[n].sent >= uint64(c.cfg.ElectionTicks) {
@@ -239,8 +236,7 @@ func (c *Core) handleReadIndex(from NodeID, req *ReadIndex) {
 	c.addRead(pendingRead{id: req.ID, from: from})
 }
 
-// handleReadIndexReply hands out the index of the reads that were forwarded with
-// one message.
+// handleReadIndexReply hands out the index of the reads of one message.
 func (c *Core) handleReadIndexReply(from NodeID, rep *ReadIndexReply) {
 	c.observeTerm(rep.Term)
 	for i, f := range c.forwarded {

@@ -2,8 +2,8 @@ package core
 
 import "fmt"
 
-// appendOwn appends an entry of the leader's own term (§5.3). The next Ready
-// sends the entry, together with all that has been appended by then.
+// appendOwn appends an entry of the leader's own term (§5.3). The next Ready sends all
+// entries appended by then.
 func (c *Core) appendOwn(t EntryType, data []byte) uint64 {
 	index := c.log.lastIndex() + 1
 	c.log.append(Entry{Index: index, Term: c.currentTerm, Type: t, Data: data})
@@ -27,8 +27,8 @@ func (c *Core) tickLeader() {
 		}
 		return
 	}
-	// Followers learn of a commit within a tick, not only with the next
-	// heartbeat, and a burst of commits costs one request.
+	// Followers learn of a commit within a tick, not only with the next heartbeat, and a
+	// burst of commits costs one request.
 	for _, p := range c.progress {
 		if p.state == Replicate && p.sentCommit < min(c.commitIndex, p.matchIndex) {
 			c.sendAppend(p, nil)
@@ -36,8 +36,8 @@ func (c *Core) tickLeader() {
 	}
 }
 
-// checkQuorum makes a leader step down that has not heard from a quorum for an
-// election timeout. Clients then look elsewhere (thesis 6.2).
+// checkQuorum makes a leader step down after an election timeout without word from a
+// quorum. Clients then look elsewhere (thesis 6.2).
 func (c *Core) checkQuorum() bool {
 	if !c.electorate.won(func(id NodeID) bool { return id == c.id || c.peer(id).active }) {
 		c.becomeFollower(c.currentTerm, None)
@@ -51,10 +51,10 @@ func (c *Core) checkQuorum() bool {
 	return true
 }
 
-// broadcastHeartbeat sends to every follower, whatever is on its way already. A
-// heartbeat asserts leadership (§5.2), carries the commitIndex, and reveals
-// losses, because the follower checks it like any AppendEntries. The leader
-// therefore repeats no entries before an answer has come.
+// broadcastHeartbeat sends to every follower, also while requests are on their way. A
+// heartbeat asserts leadership (§5.2), carries the commitIndex, and reveals losses, because
+// the follower checks a heartbeat like any AppendEntries. The leader therefore repeats no
+// entries before an answer has come.
 func (c *Core) broadcastHeartbeat() {
 	c.heartbeatElapsed = 0
 	if c.cfg.LeaseTicks > 0 {
@@ -70,19 +70,19 @@ func (c *Core) broadcastHeartbeat() {
 	}
 }
 
-// sendEntries sends each follower the entries that it lacks, as far as its
-// progress allows.
+// sendEntries sends each follower its missing entries, as far as the follower's progress
+// allows.
 func (c *Core) sendEntries() {
 	last := c.log.lastIndex()
 	for _, p := range c.progress {
 		for p.nextIndex <= last && c.sendNext(p) {
 		}
 	}
-	c.uncommitted.seal()
+	c.uncommitted.sealed = true
 }
 
-// sendNext sends the follower the next entries, or the snapshot that replaces
-// them. It returns false if nothing may be sent now.
+// sendNext sends the follower the next entries, or a snapshot in their place, and returns
+// false if nothing may be sent now.
 func (c *Core) sendNext(p *progress) bool {
 	if p.waiting || p.loading > 0 || p.state == Replicate && p.inflight.full() {
 		return false
@@ -111,9 +111,9 @@ func (c *Core) sendEntriesTo(p *progress, entries []Entry) {
 	}
 }
 
-// prevLogIndex is the index that the next request to the follower builds on:
-// nextIndex-1, or the last compacted index if the log begins later. A follower
-// that lacks the entry refuses, and then gets the snapshot.
+// prevLogIndex is the index before the next request to the follower, nextIndex-1 or the
+// last compacted index if the log begins later. A follower without that entry refuses, and
+// then gets the snapshot.
 func (c *Core) prevLogIndex(p *progress) uint64 {
 	return max(p.nextIndex-1, c.log.snapshotIndex)
 }
@@ -124,7 +124,7 @@ func (c *Core) sendAppend(p *progress, entries []Entry) {
 	prevTerm, _ := c.log.term(prev)
 	commit := c.commitIndex
 	if p.removed != nil {
-		commit = min(commit, prev+uint64(len(entries))) // the server is to see that it is up to date
+		commit = min(commit, prev+uint64(len(entries))) // so that the server is up to date, see isRemoved
 	}
 	p.sentCommit, p.sentRound = commit, c.round
 	c.send(p.id, &AppendEntries{
@@ -138,7 +138,7 @@ func (c *Core) sendAppend(p *progress, entries []Entry) {
 	})
 }
 
-// checkAppend refuses requests that no correct leader sends.
+// checkAppend refuses requests of incorrect leaders.
 func (c *Core) checkAppend(from NodeID, req *AppendEntries) error {
 	if err := c.checkLeader(from, req.Term, req.LeaderID); err != nil {
 		return err
@@ -167,8 +167,8 @@ func (c *Core) checkAppend(from NodeID, req *AppendEntries) error {
 	return nil
 }
 
-// checkLeader refuses a request that is not the leader's own, and a second
-// leader in a term of which this server knows, or is, the first.
+// checkLeader refuses requests on behalf of another leader, and a second leader in a term
+// with a known first one.
 func (c *Core) checkLeader(from NodeID, term uint64, leader NodeID) error {
 	if term == 0 || leader != from {
 		return fmt.Errorf("%w: request of leader %d in term %d, sent by %d", ErrMalformed, leader, term, from)
@@ -189,8 +189,8 @@ func (c *Core) handleAppendEntries(req *AppendEntries) *AppendEntriesReply {
 	return rep
 }
 
-// followLeader recognizes the sender of a leader's request as the leader of its
-// term and restarts the election timer. It returns false for a leader of an older term.
+// followLeader follows the leader of the term and restarts the election timer. The result
+// is false for a leader of an older term.
 func (c *Core) followLeader(term uint64, leader NodeID) bool {
 	if term < c.currentTerm {
 		return false
@@ -201,14 +201,14 @@ func (c *Core) followLeader(term uint64, leader NodeID) bool {
 	return true
 }
 
-// appendFromLeader checks that the logs agree where the request begins, appends
-// its entries and moves commitIndex (Figure 2, AppendEntries 2 to 5).
+// appendFromLeader checks that the logs agree before the request's entries, appends them
+// and moves commitIndex (Figure 2, AppendEntries 2 to 5).
 func (c *Core) appendFromLeader(req *AppendEntries, rep *AppendEntriesReply) {
 	prev, entries := req.PrevLogIndex, req.Entries
 	last := prev + uint64(len(entries))
 	if base := c.log.snapshotIndex; prev < base {
-		// Compacted entries are committed, so the leader's log agrees with them
-		// (Leader Completeness, §5.4). Only the entries behind are compared.
+		// Compacted entries are committed, so the leader's log agrees with them (Leader
+		// Completeness, §5.4). Only the entries behind are compared.
 		entries = entries[min(base-prev, uint64(len(entries))):]
 		last = max(last, base)
 	} else if !c.log.matches(prev, req.PrevLogTerm) {
@@ -242,8 +242,8 @@ func (c *Core) handleAppendEntriesReply(from NodeID, rep *AppendEntriesReply) {
 	if !rep.Success {
 		expected := rep.PrevLogIndex == c.prevLogIndex(p)
 		next := c.log.lastAtOrBelow(rep.HintIndex, rep.HintTerm) + 1
-		// Never the refused index again: if that was the last compacted one, the
-		// snapshot has to go.
+		// The leader never repeats the refused index. If that was the last compacted one,
+		// the snapshot has to go.
 		p.refused(rep.PrevLogIndex, min(next, rep.PrevLogIndex), expected)
 		return
 	}
@@ -268,9 +268,9 @@ func (c *Core) acceptedBy(p *progress, index uint64) {
 	}
 }
 
-// maybeCommit moves commitIndex to the highest index that a quorum has saved,
-// but only to an entry of this term: an older one, though widely replicated, can
-// still be overwritten (§5.4.2, Figure 8). The entry commits all before it.
+// maybeCommit moves commitIndex to the highest index saved by a quorum, but only to an
+// entry of this term. An older entry, though widely replicated, can still be overwritten
+// (§5.4.2, Figure 8). A commit covers all entries before.
 func (c *Core) maybeCommit() {
 	if c.state != Leader {
 		return
@@ -288,43 +288,31 @@ func (c *Core) maybeCommit() {
 	}
 }
 
-// committedInTerm reports whether the leader has committed an entry of its own
-// term. Only then does it know all that is committed (§8).
+// committedInTerm reports whether the leader has committed an entry of its own term.
+// Before, the leader does not know all committed entries (§8).
 func (c *Core) committedInTerm() bool { return c.log.matches(c.commitIndex, c.currentTerm) }
 
-// uncommitted counts the bytes of a leader's own entries that are not committed.
+// uncommitted counts the bytes of a leader's own uncommitted entries. The requests of the
+// window are batches of entries. The last batch grows until it is sealed.
 type uncommitted struct {
-	bytes  int
-	chunks []sentRequest // the last one grows until it is sealed
+	window
 	sealed bool
 }
 
 func (u *uncommitted) add(index uint64, bytes int) {
-	u.bytes += bytes
-	if n := len(u.chunks); n > 0 && !u.sealed {
-		u.chunks[n-1].last = index
-		u.chunks[n-1].bytes += bytes
+	n := len(u.sent)
+	if n == 0 || u.sealed {
+		u.window.add(index, bytes)
+		u.sealed = false
 		return
 	}
-	u.chunks = append(u.chunks, sentRequest{index, bytes})
-	u.sealed = false
+	u.sent[n-1].last = index
+	u.sent[n-1].bytes += bytes
+	u.bytes += bytes
 }
 
-// seal ends a chunk, so that its entries count until all of them are committed
-// and no longer.
-func (u *uncommitted) seal() { u.sealed = true }
-
-func (u *uncommitted) ackTo(index uint64) {
-	n := 0
-	for n < len(u.chunks) && u.chunks[n].last <= index {
-		u.bytes -= u.chunks[n].bytes
-		n++
-	}
-	u.chunks = u.chunks[:copy(u.chunks, u.chunks[n:])]
-}
-
-// full reports whether another command of that size is too much. The first
-// command and empty ones never are.
-func (u *uncommitted) full(bytes, limit int) bool {
+// refuses reports whether another command of this size is too much. The first command and
+// empty ones never are.
+func (u *uncommitted) refuses(bytes, limit int) bool {
 	return limit > 0 && bytes > 0 && u.bytes > 0 && u.bytes+bytes > limit
 }

@@ -13,7 +13,7 @@ import (
 
 // allowedImports is all that the core may stand on: nothing that knows time,
 // other goroutines, the machine or chance, and nothing of ours.
-var allowedImports = []string{"encoding/binary", "errors", "fmt", "slices", "sort"}
+var allowedImports = []string{"cmp", "encoding/binary", "errors", "fmt", "slices", "sort"}
 
 // The core is pure: whoever drives it decides what time, disk, network and
 // chance are, and no two of its steps run at once.

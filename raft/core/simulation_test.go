@@ -14,6 +14,7 @@ import (
 var (
 	schedule  = flag.Uint64("schedule", 0, "run the one schedule of TestSimulation with this `number`, and show its trace")
 	schedules = flag.Uint64("schedules", 1500, "how `many` schedules TestSimulation runs")
+	from      = flag.Uint64("from", 1, "the `number` of the first schedule of TestSimulation")
 )
 
 // shape draws a cluster from choices: its size, its limits, what its network
@@ -103,12 +104,12 @@ func explore(t *testing.T, choices func() coretest.Choices, seed uint64, repeat 
 // paper's properties after each step, and wants progress once the faults end.
 // The n-th schedule is always the same.
 func TestSimulation(t *testing.T) {
-	first, last := uint64(1), *schedules
+	first, last := *from, *from+*schedules-1
 	if os.Getenv("RAFTLAB_SOAK") == "1" {
-		last = 200_000
+		last = *from + 199_999
 	}
 	if testing.Short() {
-		last = 200
+		last = *from + 199
 	}
 	if *schedule != 0 {
 		first, last = *schedule, *schedule

@@ -2,11 +2,11 @@ package core
 
 import "fmt"
 
-// SnapshotChunk is a piece of a leader's snapshot that the host writes down at
-// Offset. A chunk with Offset 0 begins a new snapshot and replaces an unfinished
-// one. With the chunk that is Done the snapshot is complete: the host checks
-// Checksum, and calls RejectSnapshot before Saved if the snapshot is damaged. The
-// snapshot counts only when Ready.Snapshot names it.
+// SnapshotChunk is a piece of a leader's snapshot. The host writes Data at Offset. Offset 0
+// begins a new snapshot and replaces an unfinished one. A chunk with Done completes the
+// snapshot. The host then compares Checksum, and calls RejectSnapshot before Saved if the
+// snapshot is damaged. A complete snapshot becomes the server's snapshot with
+// Ready.Snapshot.
 type SnapshotChunk struct {
 	From     NodeID
 	Snapshot Snapshot // without Data
@@ -17,26 +17,26 @@ type SnapshotChunk struct {
 	Done     bool
 }
 
-// incomingSnapshot is a snapshot of which this server has the beginning.
+// incomingSnapshot is the received part of a snapshot.
 type incomingSnapshot struct {
 	from           NodeID
 	header         Snapshot
 	size, checksum uint64
 	offset         uint64    // position of the next chunk
-	last           []Message // requests with the last chunk, answered when it is saved
+	last           []Message // requests with the last chunk, to be answered after the save
 }
 
-// is reports whether a chunk belongs to the snapshot. Snapshots of the same
-// index by different leaders may differ in their bytes.
+// is reports whether a chunk belongs to the snapshot. Snapshots of the same index by
+// different leaders may differ in their bytes.
 func (in *incomingSnapshot) is(from NodeID, req *InstallSnapshot) bool {
 	return in != nil && in.from == from &&
 		in.header.LastIncludedIndex == req.LastIncludedIndex && in.header.LastIncludedTerm == req.LastIncludedTerm &&
 		in.size == req.Size && in.checksum == req.Checksum
 }
 
-// sendSnapshot sends a follower the leader's snapshot in place of entries that
-// the leader no longer has (§7). Until the follower answers, it gets nothing but
-// heartbeats. A snapshot in chunks goes on where the follower has acknowledged it.
+// sendSnapshot sends a follower the leader's snapshot in place of compacted entries (§7).
+// Until the answer, the follower gets only heartbeats. Chunks continue at the acknowledged
+// offset.
 func (c *Core) sendSnapshot(p *progress) {
 	p.become(SendSnapshot)
 	p.waiting = true
@@ -53,7 +53,7 @@ func (c *Core) sendSnapshot(p *progress) {
 	c.send(p.id, req)
 }
 
-// checkSnapshot refuses requests that no correct leader sends.
+// checkSnapshot refuses requests of incorrect leaders.
 func (c *Core) checkSnapshot(from NodeID, req *InstallSnapshot) error {
 	if req.LastIncludedIndex == 0 || req.LastIncludedIndex >= maxNumber ||
 		req.LastIncludedTerm == 0 || req.LastIncludedTerm > req.Term {
@@ -98,9 +98,9 @@ func (c *Core) handleInstallSnapshot(m Message, req *InstallSnapshot) {
 	c.reply(m, rep)
 }
 
-// hasSnapshotted reports whether this server has the log that the snapshot
-// replaces. The state machine then gets there, or has got there, by applying
-// entries, and must not be set back.
+// hasSnapshotted reports whether this server has the log behind the snapshot. The state
+// machine then reaches, or has reached, the same state by applying entries, and must not go
+// back.
 func (c *Core) hasSnapshotted(header Snapshot) bool {
 	if header.LastIncludedIndex <= c.commitIndex {
 		return true
@@ -112,18 +112,17 @@ func (c *Core) hasSnapshotted(header Snapshot) bool {
 	return false
 }
 
-// receiveChunk hands a chunk to the host if it is the next one, and otherwise
-// tells the leader the position from which more is needed. The last chunk gets no
-// reply yet.
+// receiveChunk hands the next chunk to the host, and tells the leader the position of the
+// one to follow. Any other chunk is dropped. The last chunk gets no reply yet.
 func (c *Core) receiveChunk(m Message, req *InstallSnapshot, header Snapshot, rep *InstallSnapshotReply) {
 	in := c.incoming
 	stale := in != nil && in.from == m.From && in.header.LastIncludedIndex > req.LastIncludedIndex
 	if !stale && !in.is(m.From, req) {
 		if req.Offset > 0 {
-			rep.LastIncludedIndex = req.LastIncludedIndex // from the beginning, please
+			rep.LastIncludedIndex = req.LastIncludedIndex // from the beginning
 			return
 		}
-		c.abandonSnapshot()
+		c.RejectSnapshot()
 		in = &incomingSnapshot{from: m.From, header: header, size: req.Size, checksum: req.Checksum}
 		c.incoming = in
 	}
@@ -145,7 +144,7 @@ func (c *Core) receiveChunk(m Message, req *InstallSnapshot, header Snapshot, re
 	rep.LastIncludedIndex, rep.Offset = in.header.LastIncludedIndex, in.offset
 }
 
-// chunkSaved replaces the log by a snapshot whose last chunk is saved.
+// chunkSaved replaces the log by a snapshot after the save of its last chunk.
 func (c *Core) chunkSaved(chunk SnapshotChunk) {
 	in := c.incoming
 	if !chunk.Done || in == nil || in.from != chunk.From || len(in.last) == 0 ||
@@ -159,13 +158,9 @@ func (c *Core) chunkSaved(chunk SnapshotChunk) {
 	c.replyToLast(in, &InstallSnapshotReply{MatchIndex: in.header.LastIncludedIndex})
 }
 
-// RejectSnapshot discards the chunks of the snapshot whose last chunk came with
-// the present Ready: the host has found the snapshot to be damaged. The leader
-// sends the snapshot again.
-func (c *Core) RejectSnapshot() { c.abandonSnapshot() }
-
-// abandonSnapshot forgets the chunks of an unfinished snapshot.
-func (c *Core) abandonSnapshot() {
+// RejectSnapshot discards the snapshot completed by the present Ready, because the host has
+// found damage. The leader sends the snapshot again.
+func (c *Core) RejectSnapshot() {
 	if in := c.incoming; in != nil {
 		c.incoming = nil
 		c.replyToLast(in, &InstallSnapshotReply{LastIncludedIndex: in.header.LastIncludedIndex})
@@ -194,8 +189,8 @@ func (c *Core) restoreFromLeader(snap Snapshot) {
 	c.noteMembership()
 }
 
-// handleInstallSnapshotReply continues with the next chunk, or with the entries
-// behind the snapshot that a follower now has.
+// handleInstallSnapshotReply continues with the next chunk, or with the entries behind the
+// snapshot.
 func (c *Core) handleInstallSnapshotReply(from NodeID, rep *InstallSnapshotReply) {
 	c.observeTerm(rep.Term)
 	p := c.peer(from)

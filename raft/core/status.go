@@ -6,32 +6,32 @@ type Status struct {
 	State         State
 	CurrentTerm   uint64
 	VotedFor      NodeID
-	Leader        NodeID // None: unknown
-	SnapshotIndex uint64 // the log is compacted up to here
+	Leader        NodeID // None if unknown
+	SnapshotIndex uint64 // the last compacted entry
 	LastIndex     uint64
 	LastTerm      uint64
 	CommitIndex   uint64
 	LastApplied   uint64
 
-	// ConfigurationIndex is the index of the newest configuration; 0: that of
-	// Config. Joint, Voter and Learner describe that configuration and this
-	// server's part in it. See Core.Configuration.
+	// ConfigurationIndex is the index of the newest configuration, 0 for that of Config.
+	// Joint, Voter and Learner describe the newest configuration and this server's part.
+	// See Core.Configuration.
 	ConfigurationIndex uint64
 	Joint              bool
 	Voter              bool
 	Learner            bool
-	// Removed: a committed configuration does not have this server any more. The
-	// host may stop the server.
+	// Removed reports a committed configuration without this former member. The host may
+	// stop the server.
 	Removed bool
 	// Transferee is the server to which the leader transfers its leadership.
 	Transferee NodeID
-	// Quiescent: the server counts no ticks until something happens.
+	// Quiescent reports silence. The server counts no ticks until an event.
 	Quiescent bool
-	// Lease: the leader may answer reads at once (thesis 6.4.1).
+	// Lease reports that the leader may answer reads at once (thesis 6.4.1).
 	Lease bool
-	// UncommittedBytes are those of the leader's commands that are not committed.
+	// UncommittedBytes is the size of the leader's uncommitted commands.
 	UncommittedBytes int
-	// PendingReads counts the reads that wait for their index.
+	// PendingReads counts the reads without an index.
 	PendingReads int
 	// CachedIndex is the index of the first entry in memory.
 	CachedIndex uint64
@@ -69,26 +69,26 @@ func (c *Core) Status() Status {
 type MemberStatus struct {
 	ID       NodeID
 	Voter    bool // votes in the newest configuration
-	Outgoing bool // votes in the configuration that is being left
+	Outgoing bool // votes in the replaced part of a joint configuration
 	Learner  bool
 	State    ProgressState
-	// MatchIndex is the last entry known to be replicated, NextIndex the next one
-	// to send, and Lag the number of entries that the member lacks.
+	// MatchIndex is the last entry known to be replicated, NextIndex the next entry to
+	// send, and Lag the number of missing entries.
 	MatchIndex, NextIndex, Lag uint64
-	// Active: the member has answered since the leader last checked, which is
-	// once in an election timeout.
+	// Active reports an answer since the leader last checked. The leader checks once in an
+	// election timeout.
 	Active bool
-	// CaughtUp: the learner may become a voter (thesis 4.2.1).
+	// CaughtUp reports that the learner may become a voter (thesis 4.2.1).
 	CaughtUp bool
-	// InflightBytes are the entries that were sent and not acknowledged.
+	// InflightBytes is the size of the unacknowledged entries on their way.
 	InflightBytes int
-	// SnapshotOffset is how much of a chunked snapshot the member has
-	// acknowledged, and SnapshotIndex the index of that snapshot.
+	// SnapshotIndex is the chunked snapshot on its way, and SnapshotOffset the size of the
+	// acknowledged part.
 	SnapshotIndex, SnapshotOffset uint64
 }
 
-// Members returns the leader's picture of each member, itself included, sorted by
-// id. On another server the result has only what the configuration tells.
+// Members returns the leader's picture of each member and of itself, sorted by id. On
+// another server the result describes only the configuration.
 func (c *Core) Members() []MemberStatus {
 	cfg, last := c.newest(), c.log.lastIndex()
 	var all []MemberStatus

@@ -2,14 +2,14 @@ package core
 
 import "fmt"
 
-// TransferLeadership makes the leader hand its leadership to the voter to, or
-// with None to the voter with the highest priority and the longest log (thesis
-// 3.10). The leader stops accepting commands, brings the successor up to date and
-// tells it to call an election at once. If the leader still leads after an
-// election timeout, it gives up and accepts commands again.
+// TransferLeadership makes the voter to the leader's successor (thesis 3.10). None stands
+// for the voter with the highest priority and the longest log. The leader stops accepting
+// commands, brings the successor up to date and tells the successor to call an election at
+// once. A leader that still leads after an election timeout gives up and accepts commands
+// again.
 //
-// TransferLeadership returns ErrNotLeader, ErrTransferring while another transfer
-// goes on, or ErrNoSuccessor. A transfer to the leader itself does nothing.
+// TransferLeadership returns ErrNotLeader, ErrTransferring while another transfer goes on,
+// or ErrNoSuccessor. A transfer to the leader itself does nothing.
 func (c *Core) TransferLeadership(to NodeID) error {
 	if c.state != Leader {
 		return ErrNotLeader
@@ -35,17 +35,17 @@ func (c *Core) TransferLeadership(to NodeID) error {
 	return nil
 }
 
-// StepDown makes a leader a follower in its own term. The host calls StepDown
-// when the server can no longer do a leader's work, for example because its
-// storage does not answer. The silence then lets the others elect a leader.
+// StepDown makes a leader a follower in its own term. The host calls StepDown when the
+// server can no longer do a leader's work, for example because its storage does not answer.
+// The silence then lets the others elect a leader.
 func (c *Core) StepDown() {
 	if c.state == Leader {
 		c.becomeFollower(c.currentTerm, None)
 	}
 }
 
-// bestSuccessor returns the voter that has answered lately and has the highest
-// priority, at least lowest, and then the longest log.
+// bestSuccessor returns the active voter with the highest priority, at least lowest, and
+// among those with the longest log.
 func (c *Core) bestSuccessor(lowest uint8) NodeID {
 	best, bestPriority, bestMatch := None, lowest, uint64(0)
 	cfg := c.newest()
@@ -61,8 +61,8 @@ func (c *Core) bestSuccessor(lowest uint8) NodeID {
 	return best
 }
 
-// preferSuccessor begins a transfer to a voter of higher priority that has the
-// whole log. It is called once in an election timeout.
+// preferSuccessor begins a transfer to a voter of higher priority with the whole log. The
+// leader tries once in an election timeout.
 func (c *Core) preferSuccessor() {
 	cfg := c.newest()
 	mine := cfg.Member(c.id).Priority
@@ -74,9 +74,9 @@ func (c *Core) preferSuccessor() {
 	}
 }
 
-// sendTimeoutNow tells the successor to call an election, once it has the whole
-// log. From then on the leader has no lease for the rest of its term: the message
-// may arrive after the transfer was given up.
+// sendTimeoutNow tells a successor with the whole log to call an election. The leader has
+// no lease for the rest of its term, because the message may arrive long after the end of
+// the transfer.
 func (c *Core) sendTimeoutNow(p *progress) {
 	if p.matchIndex < c.log.lastIndex() {
 		return
@@ -85,8 +85,7 @@ func (c *Core) sendTimeoutNow(p *progress) {
 	c.send(p.id, &TimeoutNow{Term: c.currentTerm, LeaderID: c.id})
 }
 
-// tickTransfer gives up a transfer that has not ended the leader's term within
-// an election timeout.
+// tickTransfer gives up a transfer after an election timeout.
 func (c *Core) tickTransfer() {
 	if c.transferee == None {
 		return
@@ -96,8 +95,7 @@ func (c *Core) tickTransfer() {
 	}
 }
 
-// handleTimeoutNow calls an election at once, without a pre-vote: the leader
-// itself has asked for it.
+// handleTimeoutNow calls an election at once, without a pre-vote, on the leader's own wish.
 func (c *Core) handleTimeoutNow(req *TimeoutNow) {
 	if !c.followLeader(req.Term, req.LeaderID) || !c.mayCampaign() {
 		return
