@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -73,16 +74,10 @@ type Rand interface {
 }
 
 func (cfg *Config) setDefaults() {
-	setDefault(&cfg.MaxRequestBytes, 1<<20)
-	setDefault(&cfg.MaxInflight, 64)
-	setDefault(&cfg.MaxInflightBytes, 4<<20)
-	setDefault(&cfg.MaxPendingReads, 1<<16)
-}
-
-func setDefault(field *int, value int) {
-	if *field == 0 {
-		*field = value
-	}
+	cfg.MaxRequestBytes = cmp.Or(cfg.MaxRequestBytes, 1<<20)
+	cfg.MaxInflight = cmp.Or(cfg.MaxInflight, 64)
+	cfg.MaxInflightBytes = cmp.Or(cfg.MaxInflightBytes, 4<<20)
+	cfg.MaxPendingReads = cmp.Or(cfg.MaxPendingReads, 1<<16)
 }
 
 // initial is the configuration of a server that has stored none.

@@ -75,18 +75,12 @@ func (cfg Configuration) Member(id NodeID) Member {
 
 // Equal reports whether two configurations are the same.
 func (cfg Configuration) Equal(other Configuration) bool {
-	return slices.Equal(cfg.Voters, other.Voters) && slices.Equal(cfg.Outgoing, other.Outgoing) &&
-		slices.Equal(cfg.Learners, other.Learners) && slices.Equal(cfg.Members, other.Members)
+	return string(cfg.Encode()) == string(other.Encode())
 }
 
 // Clone returns a copy that shares nothing with cfg.
 func (cfg Configuration) Clone() Configuration {
-	return Configuration{
-		Voters:   slices.Clone(cfg.Voters),
-		Outgoing: slices.Clone(cfg.Outgoing),
-		Learners: slices.Clone(cfg.Learners),
-		Members:  slices.Clone(cfg.Members),
-	}
+	return Configuration{slices.Clone(cfg.Voters), slices.Clone(cfg.Outgoing), slices.Clone(cfg.Learners), slices.Clone(cfg.Members)}
 }
 
 // String shows the voters, the outgoing voters and the learners.
@@ -222,7 +216,7 @@ func DecodeConfiguration(data []byte) (Configuration, error) {
 	for range r.count() {
 		cfg.Members = append(cfg.Members, Member{ID: NodeID(r.number()), Priority: r.bytes(1)[0], Address: string(r.bytes(r.number()))})
 	}
-	if r.failed || len(r.left) > 0 {
+	if r.failed || string(cfg.Encode()) != string(data) {
 		return Configuration{}, fmt.Errorf("%w: %d bytes cannot be decoded", ErrBadConfiguration, len(data))
 	}
 	if err := cfg.validate(); err != nil {
@@ -247,15 +241,8 @@ func (r *configurationReader) number() uint64 {
 	return v
 }
 
-// count reads the length of a list.
-func (r *configurationReader) count() uint64 {
-	n := r.number()
-	if n > 2*MaxMembers {
-		r.failed = true
-		return 0
-	}
-	return n
-}
+// count reads the length of a list. Each element takes a byte at least.
+func (r *configurationReader) count() uint64 { return min(r.number(), uint64(len(r.left))) }
 
 func (r *configurationReader) bytes(n uint64) []byte {
 	if r.failed || n > uint64(len(r.left)) {

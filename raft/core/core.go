@@ -77,12 +77,9 @@ func New(cfg Config, saved Persistent) (*Core, error) {
 		return nil, fmt.Errorf("core: the stored log ends in term %d, after the stored currentTerm %d", log.lastTerm(), term)
 	}
 	c := &Core{
-		cfg:         cfg,
-		id:          cfg.ID,
+		cfg: cfg, id: cfg.ID, log: log, savedState: saved.HardState,
 		currentTerm: saved.HardState.CurrentTerm,
 		votedFor:    saved.HardState.VotedFor,
-		savedState:  saved.HardState,
-		log:         log,
 		commitIndex: saved.Snapshot.LastIncludedIndex,
 		lastApplied: saved.Snapshot.LastIncludedIndex,
 	}
@@ -190,7 +187,10 @@ func (c *Core) Tick() {
 	case Leader:
 		c.tickLeader()
 	case Candidate, PreCandidate:
-		c.tickCandidate()
+		if c.heartbeatElapsed >= c.cfg.HeartbeatTicks {
+			c.heartbeatElapsed = 0
+			c.requestVotes()
+		}
 	case Follower:
 		c.expireReads()
 	}
@@ -364,11 +364,7 @@ func (c *Core) SnapshotHeader(index uint64) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	return Snapshot{
-		LastIncludedIndex: index,
-		LastIncludedTerm:  term,
-		Configuration:     c.configurationAt(index).Clone(),
-	}, nil
+	return Snapshot{index, term, c.configurationAt(index).Clone(), nil}, nil
 }
 
 // Entries returns the entries in memory. Without [Config.MaxCachedBytes] the whole log

@@ -94,36 +94,21 @@ func (c *Core) startPoll(as State) {
 	c.requestVotes()
 }
 
-// requestVotes asks the voters without an answer so far. Servers retry (§5.1).
+// requestVotes asks the voters without an answer so far. Servers retry (§5.1). The requests
+// leave after the candidate's own vote is saved. After a crash, the candidate must not vote
+// for another in this term.
 func (c *Core) requestVotes() {
-	term := c.currentTerm
+	req := RequestVote{Term: c.currentTerm, CandidateID: c.id, LastLogIndex: c.log.lastIndex(), LastLogTerm: c.log.lastTerm()}
 	if c.state == PreCandidate {
-		term++
+		req.Term, req.PreVote = req.Term+1, true
+	} else {
+		req.Transfer = c.transfer
 	}
 	for _, id := range c.members {
 		if _, answered := c.votes[id]; !answered && !c.isLearner(id) {
-			c.requestVote(id, term, c.state == PreCandidate)
+			body := req
+			c.afterSave = append(c.afterSave, Message{From: c.id, To: id, Body: &body})
 		}
-	}
-}
-
-// requestVote asks one server. The request leaves after the candidate's own vote is saved.
-// After a crash, the candidate must not vote for another in this term.
-func (c *Core) requestVote(id NodeID, term uint64, preVote bool) {
-	c.afterSave = append(c.afterSave, Message{From: c.id, To: id, Body: &RequestVote{
-		Term:         term,
-		CandidateID:  c.id,
-		LastLogIndex: c.log.lastIndex(),
-		LastLogTerm:  c.log.lastTerm(),
-		PreVote:      preVote,
-		Transfer:     c.transfer && !preVote,
-	}})
-}
-
-func (c *Core) tickCandidate() {
-	if c.heartbeatElapsed >= c.cfg.HeartbeatTicks {
-		c.heartbeatElapsed = 0
-		c.requestVotes()
 	}
 }
 
@@ -163,12 +148,7 @@ func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 		c.observeTerm(req.Term)
 		granted = c.vote(req)
 	}
-	rep := &RequestVoteReply{
-		Term:        c.currentTerm,
-		VoteGranted: granted,
-		RequestTerm: req.Term,
-		PreVote:     req.PreVote,
-	}
+	rep := &RequestVoteReply{Term: c.currentTerm, VoteGranted: granted, RequestTerm: req.Term, PreVote: req.PreVote}
 	if cfg := c.configurationAt(c.commitIndex); cfg.index > 0 && !cfg.IsZero() && !cfg.Contains(req.CandidateID) {
 		rep.RemovedAt = cfg.index
 	}

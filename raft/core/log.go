@@ -31,12 +31,8 @@ func newLog(saved Persistent, maxCached int) (*raftLog, error) {
 	if (snap.LastIncludedIndex == 0) != (snap.LastIncludedTerm == 0) {
 		return nil, fmt.Errorf("core: the stored snapshot ends at index %d in term %d", snap.LastIncludedIndex, snap.LastIncludedTerm)
 	}
-	l := &raftLog{
-		snapshotIndex: snap.LastIncludedIndex,
-		snapshotTerm:  snap.LastIncludedTerm,
-		first:         snap.LastIncludedIndex + 1,
-		maxCached:     maxCached,
-	}
+	l := &raftLog{maxCached: maxCached}
+	l.restore(&snap)
 	if saved.Stored != nil {
 		return l, l.describe(saved)
 	}
@@ -274,11 +270,6 @@ func (l *raftLog) compact(index uint64) {
 
 // restore replaces the whole log by a snapshot.
 func (l *raftLog) restore(snap *Snapshot) {
-	*l = raftLog{
-		snapshotIndex: snap.LastIncludedIndex,
-		snapshotTerm:  snap.LastIncludedTerm,
-		first:         snap.LastIncludedIndex + 1,
-		stableIndex:   snap.LastIncludedIndex,
-		maxCached:     l.maxCached,
-	}
+	index, term := snap.LastIncludedIndex, snap.LastIncludedTerm
+	*l = raftLog{snapshotIndex: index, snapshotTerm: term, first: index + 1, stableIndex: index, maxCached: l.maxCached}
 }

@@ -126,10 +126,7 @@ func (c *Core) isRemoved() bool {
 // noteMembership notes whether a committed configuration has this server.
 func (c *Core) noteMembership() {
 	for i := range c.configs {
-		if c.wasMember {
-			return
-		}
-		c.wasMember = c.configs[i].index <= c.commitIndex && c.configs[i].Contains(c.id)
+		c.wasMember = c.wasMember || c.configs[i].index <= c.commitIndex && c.configs[i].Contains(c.id)
 	}
 }
 
@@ -222,12 +219,12 @@ func (c *Core) configurationChanged() {
 			p.nextIndex = c.log.lastIndex() // so that the server is asked for its log at once
 			c.progress = append(c.progress, p)
 		} else {
-			p.removed = nil
+			p.removedIn = 0
 		}
 	}
 	for _, p := range c.progress {
-		if !slices.Contains(c.members, p.id) && p.removed == nil {
-			p.removed = &removal{index: cfg.index}
+		if !slices.Contains(c.members, p.id) && p.removedIn == 0 {
+			p.removedIn, p.removedTicks, p.removedAnswers = cfg.index, 0, 0
 		}
 	}
 	if c.transferee != None && !c.electorate.voters.has(c.transferee) {
@@ -261,31 +258,18 @@ func (c *Core) leaveOffice() {
 	c.becomeFollower(c.currentTerm, None)
 }
 
-// removal is the leader's knowledge of a former member.
-type removal struct {
-	index   uint64 // of the configuration without the server
-	ticks   int    // since the commit of that configuration
-	answers int    // since the commit was sent to the server
-}
-
-// removalAnswers is the number of answers that show a removed server's knowledge. Requests
+// removalAnswers is the number of answers that show a former member's knowledge. Requests
 // are pipelined, so the first answer may belong to an older request.
 const removalAnswers = 3
 
-func (r *removal) answered(p *progress) {
-	if p.matchIndex >= r.index && p.sentCommit >= r.index {
-		r.answers++
-	}
-}
-
-// dropRemoved ends the replication to a removed server after enough answers, or after ten
+// dropRemoved ends the replication to a former member after enough answers, or after ten
 // election timeouts.
 func (c *Core) dropRemoved() {
 	c.progress = slices.DeleteFunc(c.progress, func(p *progress) bool {
-		if p.removed == nil || p.removed.index > c.commitIndex {
+		if p.removedIn == 0 || p.removedIn > c.commitIndex {
 			return false
 		}
-		p.removed.ticks++
-		return p.removed.answers >= removalAnswers || p.removed.ticks > 10*c.cfg.ElectionTicks
+		p.removedTicks++
+		return p.removedAnswers >= removalAnswers || p.removedTicks > 10*c.cfg.ElectionTicks
 	})
 }

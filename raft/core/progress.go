@@ -52,8 +52,10 @@ type progress struct {
 	round catchUp
 	// quiescent records the follower's agreement to fall silent.
 	quiescent bool
-	// removed is set for a former member without knowledge of its removal.
-	removed *removal
+	// removedIn is the configuration without this former member, 0 for a member. The ticks
+	// count from the commit, and the answers from the message with the commit.
+	removedIn                    uint64
+	removedTicks, removedAnswers int
 }
 
 // chunkProgress is the part of a snapshot that a follower has acknowledged.

@@ -30,7 +30,7 @@ func (c *Core) idle() bool {
 		return false
 	}
 	for _, p := range c.progress {
-		if !p.active || p.removed != nil || p.state != Replicate || p.matchIndex < last || p.sentCommit < last {
+		if !p.active || p.removedIn > 0 || p.state != Replicate || p.matchIndex < last || p.sentCommit < last {
 			return false
 		}
 	}

@@ -123,18 +123,13 @@ func (c *Core) sendAppend(p *progress, entries []Entry) {
 	prev := c.prevLogIndex(p)
 	prevTerm, _ := c.log.term(prev)
 	commit := c.commitIndex
-	if p.removed != nil {
+	if p.removedIn > 0 {
 		commit = min(commit, prev+uint64(len(entries))) // so that the server is up to date, see isRemoved
 	}
 	p.sentCommit, p.sentRound = commit, c.round
 	c.send(p.id, &AppendEntries{
-		Term:         c.currentTerm,
-		LeaderID:     c.id,
-		PrevLogIndex: prev,
-		PrevLogTerm:  prevTerm,
-		Entries:      entries,
-		LeaderCommit: commit,
-		Round:        c.round,
+		Term: c.currentTerm, LeaderID: c.id, PrevLogIndex: prev, PrevLogTerm: prevTerm,
+		Entries: entries, LeaderCommit: commit, Round: c.round,
 	})
 }
 
@@ -257,8 +252,8 @@ func (c *Core) acceptedBy(p *progress, index uint64) {
 	if c.isLearner(p.id) {
 		p.round.observe(p.matchIndex, last, c.now, c.cfg.ElectionTicks)
 	}
-	if p.removed != nil {
-		p.removed.answered(p)
+	if p.removedIn > 0 && min(p.matchIndex, p.sentCommit) >= p.removedIn {
+		p.removedAnswers++
 	}
 	if news {
 		c.maybeCommit()

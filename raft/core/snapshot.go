@@ -41,11 +41,8 @@ func (c *Core) sendSnapshot(p *progress) {
 	p.become(SendSnapshot)
 	p.waiting = true
 	req := &InstallSnapshot{
-		Term:              c.currentTerm,
-		LeaderID:          c.id,
-		LastIncludedIndex: c.log.snapshotIndex,
-		LastIncludedTerm:  c.log.snapshotTerm,
-		Chunked:           c.cfg.SnapshotChunkBytes > 0,
+		Term: c.currentTerm, LeaderID: c.id, Chunked: c.cfg.SnapshotChunkBytes > 0,
+		LastIncludedIndex: c.log.snapshotIndex, LastIncludedTerm: c.log.snapshotTerm,
 	}
 	if req.Chunked && p.chunks.offset > 0 {
 		req.LastIncludedIndex, req.LastIncludedTerm, req.Offset = p.chunks.index, 0, p.chunks.offset
@@ -76,11 +73,7 @@ func (c *Core) checkSnapshot(from NodeID, req *InstallSnapshot) error {
 func (c *Core) handleInstallSnapshot(m Message, req *InstallSnapshot) {
 	rep := &InstallSnapshotReply{RequestTerm: req.Term}
 	if c.followLeader(req.Term, req.LeaderID) {
-		header := Snapshot{
-			LastIncludedIndex: req.LastIncludedIndex,
-			LastIncludedTerm:  req.LastIncludedTerm,
-			Configuration:     req.Configuration,
-		}
+		header := Snapshot{req.LastIncludedIndex, req.LastIncludedTerm, req.Configuration, nil}
 		switch {
 		case c.hasSnapshotted(header):
 			rep.MatchIndex = header.LastIncludedIndex

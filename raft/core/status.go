@@ -16,10 +16,8 @@ type Status struct {
 	// ConfigurationIndex is the index of the newest configuration, 0 for that of Config.
 	// Joint, Voter and Learner describe the newest configuration and this server's part.
 	// See Core.Configuration.
-	ConfigurationIndex uint64
-	Joint              bool
-	Voter              bool
-	Learner            bool
+	ConfigurationIndex    uint64
+	Joint, Voter, Learner bool
 	// Removed reports a committed configuration without this former member. The host may
 	// stop the server.
 	Removed bool
@@ -41,27 +39,13 @@ type Status struct {
 func (c *Core) Status() Status {
 	cfg := c.newest()
 	return Status{
-		ID:                 c.id,
-		State:              c.state,
-		CurrentTerm:        c.currentTerm,
-		VotedFor:           c.votedFor,
-		Leader:             c.leader,
-		SnapshotIndex:      c.log.snapshotIndex,
-		LastIndex:          c.log.lastIndex(),
-		LastTerm:           c.log.lastTerm(),
-		CommitIndex:        c.commitIndex,
-		LastApplied:        c.lastApplied,
-		ConfigurationIndex: cfg.index,
-		Joint:              cfg.Joint(),
-		Voter:              c.isVoter(),
-		Learner:            c.isLearner(c.id),
-		Removed:            c.isRemoved(),
-		Transferee:         c.transferee,
-		Quiescent:          c.quiescent,
-		Lease:              c.hasLease(),
-		UncommittedBytes:   c.uncommitted.bytes,
-		PendingReads:       c.reads.pending,
-		CachedIndex:        c.log.first,
+		ID: c.id, State: c.state, CurrentTerm: c.currentTerm, VotedFor: c.votedFor, Leader: c.leader,
+		SnapshotIndex: c.log.snapshotIndex, LastIndex: c.log.lastIndex(), LastTerm: c.log.lastTerm(),
+		CommitIndex: c.commitIndex, LastApplied: c.lastApplied,
+
+		ConfigurationIndex: cfg.index, Joint: cfg.Joint(), Voter: c.isVoter(), Learner: c.isLearner(c.id), Removed: c.isRemoved(),
+		Transferee: c.transferee, Quiescent: c.quiescent, Lease: c.hasLease(),
+		UncommittedBytes: c.uncommitted.bytes, PendingReads: c.reads.pending, CachedIndex: c.log.first,
 	}
 }
 

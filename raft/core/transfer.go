@@ -87,9 +87,6 @@ func (c *Core) sendTimeoutNow(p *progress) {
 
 // tickTransfer gives up a transfer after an election timeout.
 func (c *Core) tickTransfer() {
-	if c.transferee == None {
-		return
-	}
 	if c.transferElapsed++; c.transferElapsed >= c.cfg.ElectionTicks {
 		c.transferee = None
 	}

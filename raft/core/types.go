@@ -1,7 +1,5 @@
 package core
 
-import "fmt"
-
 // NodeID names a server for the server's whole life. Any number but 0, which is [None],
 // will do. An id is never given to another server.
 type NodeID uint64
@@ -30,17 +28,7 @@ const (
 
 // String returns the paper's word for s.
 func (s State) String() string {
-	switch s {
-	case Follower:
-		return "follower"
-	case PreCandidate:
-		return "pre-candidate"
-	case Candidate:
-		return "candidate"
-	case Leader:
-		return "leader"
-	}
-	return fmt.Sprintf("State(%d)", uint8(s))
+	return [...]string{"follower", "pre-candidate", "candidate", "leader"}[s]
 }
 
 // EntryType distinguishes commands from the entries of the protocol.
