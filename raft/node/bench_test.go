@@ -4,6 +4,8 @@ package node_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -16,6 +18,8 @@ import (
 	"raftlab/raft/memnet"
 	"raftlab/raft/memstore"
 	"raftlab/raft/node"
+	"raftlab/raft/tcp"
+	"raftlab/raft/wal"
 )
 
 // sink is a state machine that does nothing.
@@ -37,27 +41,85 @@ func BenchmarkPropose(b *testing.B) {
 	for _, clients := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			n := leaderOf(b, benchHosts(b, 1, node.Config{ElectionTimeout: 3 * time.Second}), 1)
-			command := make([]byte, 128)
-			b.ReportAllocs()
-			cpu := processorTime()
-			b.ResetTimer()
-			var running sync.WaitGroup
-			for c := range clients {
-				running.Go(func() {
-					for range (b.N + c) / clients {
-						if _, err := n.Propose(ctx, command); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-			}
-			running.Wait()
-			b.StopTimer()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
-			b.ReportMetric(float64(processorTime()-cpu)/float64(b.N), "cpu-ns/op")
+			propose(b, clients, func(int) *node.Node { return n })
 		})
 	}
+}
+
+// BenchmarkDurable measures the same with logs on disk and loopback TCP between
+// the members. The disk's own time for a write and a sync comes first.
+func BenchmarkDurable(b *testing.B) {
+	b.Run("sync", func(b *testing.B) {
+		f, err := os.Create(filepath.Join(b.TempDir(), "file"))
+		require.NoError(b, err)
+		defer f.Close()
+		_, err = f.Write(make([]byte, 16<<20))
+		require.NoError(b, err)
+		require.NoError(b, f.Sync())
+		b.ResetTimer()
+		for i := range b.N {
+			_, err := f.WriteAt(make([]byte, 256), int64(i*256)%(16<<20))
+			require.NoError(b, err)
+			require.NoError(b, syscall.Fdatasync(int(f.Fd())))
+		}
+	})
+	for _, clients := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			n := leaderOf(b, durableHosts(b, node.Config{ElectionTimeout: 3 * time.Second}), 1)
+			propose(b, clients, func(int) *node.Node { return n })
+		})
+	}
+}
+
+// propose lets clients propose b.N commands, each to a member that choose names.
+func propose(b *testing.B, clients int, choose func(i int) *node.Node) {
+	command := make([]byte, 128)
+	b.ReportAllocs()
+	cpu := processorTime()
+	b.ResetTimer()
+	var running sync.WaitGroup
+	for c := range clients {
+		running.Go(func() {
+			for i := range (b.N + c) / clients {
+				if _, err := choose(c+i*clients).Propose(ctx, command); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+	b.ReportMetric(float64(processorTime()-cpu)/float64(b.N), "cpu-ns/op")
+}
+
+// durableHosts starts three hosts on disks and ports.
+func durableHosts(b *testing.B, config node.Config) []*node.Host {
+	dir := b.TempDir()
+	transports := make(map[core.NodeID]*tcp.Transport)
+	for id := core.NodeID(1); id <= 3; id++ {
+		var err error
+		transports[id], err = tcp.Listen(tcp.Options{Listen: "127.0.0.1:0", Plaintext: true})
+		require.NoError(b, err)
+		config.Members = append(config.Members, node.Member{ID: id, Address: transports[id].Address()})
+	}
+	var hosts []*node.Host
+	for id := core.NodeID(1); id <= 3; id++ {
+		opts := wal.Options{Identity: node.Identity{Cluster: "bench", Host: id}}
+		path := filepath.Join(dir, fmt.Sprint(id))
+		require.NoError(b, wal.Create(path, opts))
+		storage, err := wal.Open(path, opts)
+		require.NoError(b, err)
+		h, err := node.NewHost(node.HostConfig{Storage: storage, Transport: transports[id]})
+		require.NoError(b, err)
+		b.Cleanup(func() { require.NoError(b, h.Close()) })
+		config.StateMachine = &sink{}
+		_, err = h.Start(config)
+		require.NoError(b, err)
+		hosts = append(hosts, h)
+	}
+	return hosts
 }
 
 func processorTime() time.Duration {
@@ -109,26 +171,7 @@ func BenchmarkGroups(b *testing.B) {
 			for g := range leaders {
 				leaders[g] = leaderOf(b, hosts, node.GroupID(g+1))
 			}
-			command := make([]byte, 128)
-			b.ReportAllocs()
-			cpu := processorTime()
-			b.ResetTimer()
-			var running sync.WaitGroup
-			const clients = 256
-			for c := range clients {
-				running.Go(func() {
-					for i := range (b.N + c) / clients {
-						if _, err := leaders[(c+i*clients)%groups].Propose(ctx, command); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-			}
-			running.Wait()
-			b.StopTimer()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
-			b.ReportMetric(float64(processorTime()-cpu)/float64(b.N), "cpu-ns/op")
+			propose(b, 256, func(i int) *node.Node { return leaders[i%groups] })
 		})
 	}
 }
