@@ -18,6 +18,7 @@ type applyJob struct {
 	load      core.Range  // in place of entries: what is read from the storage
 	proposals []*proposal // in the order of the entries; nil where an entry is not from here
 	restore   *SnapshotHeader
+	snapshot  bool // take a snapshot, whatever was applied since the last one
 	bytes     int
 }
 
@@ -169,11 +170,16 @@ func (n *Node) applyJob(job applyJob) error {
 			return err
 		}
 		n.applied.advance(job.restore.Index)
-		n.snapshots = snapshotState{size: int64(job.restore.Size), busy: n.snapshots.busy}
+		n.snapshots.entries, n.snapshots.bytes, n.snapshots.size = 0, 0, int64(job.restore.Size)
+		n.snapshots.saved.Store(job.restore.Index)
 		n.host.events.add(Event{Kind: SnapshotInstalled, Group: n.cfg.Group, Index: job.restore.Index})
 		return nil
 	}
-	if !job.load.Empty() {
+	switch {
+	case job.snapshot:
+		n.beginSnapshot(n.applied.index.Load())
+		return nil
+	case !job.load.Empty():
 		return n.applyStored(job)
 	}
 	return n.applyEntries(job)
@@ -243,10 +249,15 @@ func (n *Node) applyEntries(job applyJob) error {
 
 func (n *Node) settleAll(commands []Command, owners []*proposal) {
 	count, bytes := 0, 0
+	var now time.Time
 	for i, p := range owners {
 		if p == nil {
 			continue
 		}
+		if now.IsZero() {
+			now = time.Now()
+		}
+		n.stats.proposals.observe(now.Sub(p.begun))
 		c := &commands[i]
 		count++
 		bytes += len(p.data)

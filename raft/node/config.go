@@ -38,6 +38,8 @@ type HostConfig struct {
 	// Observe is slower than events occur, events are dropped and counted in
 	// [Stats]; default: none.
 	Observe func(Event)
+	// Trace is told of each message; default: nobody is told.
+	Trace *Trace
 }
 
 func (c *HostConfig) setDefaults() error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"raftlab/raft/core"
 )
@@ -57,6 +58,32 @@ type Event struct {
 	Peer  core.NodeID
 	Index uint64
 	Err   error
+}
+
+// Trace has functions that are called for each message of a host, in the order in
+// which one group sends and receives. With the events, the messages are enough to
+// draw a space-time diagram of a cluster. The functions may be called from several
+// goroutines at a time, while locks are held: they return soon, call nothing of
+// this package and change nothing in the body.
+type Trace struct {
+	// Sent is called when a message is handed to the transport.
+	Sent func(TraceMessage)
+	// Received is called when a message has arrived, before it is processed.
+	Received func(TraceMessage)
+}
+
+// TraceMessage is a message of which a [Trace] is told.
+type TraceMessage struct {
+	Time     time.Time
+	Group    GroupID
+	From, To core.NodeID
+	Body     core.Body
+}
+
+func (t *Trace) message(f func(TraceMessage), group GroupID, from, to core.NodeID, body core.Body) {
+	if f != nil {
+		f(TraceMessage{time.Now(), group, from, to, body})
+	}
 }
 
 // maxEvents bounds the events that wait for HostConfig.Observe.

@@ -144,6 +144,30 @@ func (h *Host) forget(n *Node) {
 // Group returns the host's running member of a group, nil if there is none.
 func (h *Host) Group(id GroupID) *Node { return h.groups.Load().byID[id] }
 
+// Remove stops the host's member of a group, if it runs, and removes the group's
+// log, hard state and snapshots from the storage. A host that was removed from a
+// group calls Remove to free the space. A member that is removed in this way and
+// still belongs to the group has forgotten its votes: it must not start again
+// under the same id.
+func (h *Host) Remove(group GroupID) error {
+	if n := h.Group(group); n != nil {
+		n.stop(nil)
+		n.ended.Wait()
+		h.forget(n)
+	}
+	if err := h.reserve(group); err != nil {
+		return err
+	}
+	err := h.storage.Remove(group)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.starting, group)
+	if err != nil {
+		return fmt.Errorf("raft: removing group %d from host %d: %w", group, h.identity.Host, err)
+	}
+	return nil
+}
+
 // tickAll is the goroutine that gives all groups their time.
 func (h *Host) tickAll() {
 	ticker := time.NewTicker(h.cfg.TickInterval)

@@ -114,7 +114,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		reads:     make(map[uint64]*read),
 		outgoing:  make(map[core.NodeID]*outgoingSnapshot),
 		overrides: true,
-		snapshots: snapshotState{busy: new(atomic.Bool)},
+		snapshots: snapshotState{busy: new(atomic.Bool), saved: new(atomic.Uint64)},
 	}
 	n.standing.Store(&standing{term: saved.HardState.CurrentTerm})
 	if err := n.startMachine(header); err != nil {
@@ -205,6 +205,9 @@ func (n *Node) receive(from core.NodeID, messages []Message) {
 			continue
 		}
 		n.inbox.bytes += size
+		if trace := n.host.cfg.Trace; trace != nil {
+			trace.message(trace.Received, n.cfg.Group, from, n.id, m.Body)
+		}
 		n.inbox.messages = append(n.inbox.messages, core.Message{From: from, To: n.id, Call: m.Call, Body: m.Body})
 	}
 	n.unlockAndRun(inlineRounds)

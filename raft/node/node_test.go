@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -372,4 +373,90 @@ func TestConfigIsChecked(t *testing.T) {
 		require.ErrorIs(t, err, node.ErrConfig)
 		require.ErrorContains(t, err, tt.want)
 	}
+}
+
+func TestSnapshotOnDemand(t *testing.T) {
+	run(t, 3, node.Config{TrailingEntries: 1}, func(c *cluster) {
+		for i := range 20 {
+			c.propose(fmt.Sprint(i))
+		}
+		n := c.leader()
+		require.NoError(c, n.Snapshot(ctx))
+		st, err := n.Status(ctx)
+		require.NoError(c, err)
+		require.Equal(c, st.LastIndex-1, st.SnapshotIndex, "the log is compacted")
+		require.NoError(c, n.Snapshot(ctx), "there is nothing new")
+		id := n.ID()
+		c.stop(id)
+		c.start(id)
+		c.agree(20)
+		require.Equal(c, 1, c.states[id].restores)
+	})
+}
+
+func TestGroupIsRemovedFromItsHost(t *testing.T) {
+	network := memnet.New(memnet.Options{})
+	store := memstore.New(node.Identity{Cluster: "test", Host: 1})
+	h, err := node.NewHost(node.HostConfig{Storage: store, Transport: network.Join(1)})
+	require.NoError(t, err)
+	defer h.Close()
+	for group := node.GroupID(1); group <= 2; group++ {
+		n, err := h.Start(node.Config{Group: group, Members: []node.Member{{ID: 1}}, StateMachine: &journal{}, ElectionTimeout: 200 * time.Millisecond})
+		require.NoError(t, err)
+		_, err = n.ReadIndex(ctx)
+		require.NoError(t, err)
+	}
+	_, err = h.Start(node.Config{Group: 2, StateMachine: &journal{}})
+	require.ErrorIs(t, err, node.ErrStarted)
+	require.NoError(t, h.Remove(2))
+	require.Nil(t, h.Group(2))
+	groups, err := store.Groups()
+	require.NoError(t, err)
+	require.Equal(t, []node.GroupID{1}, groups)
+	_, err = h.Start(node.Config{Group: 2, StateMachine: &journal{}})
+	require.ErrorIs(t, err, node.ErrNotBootstrapped)
+	_, err = h.Group(1).Propose(ctx, []byte("x"))
+	require.NoError(t, err)
+}
+
+func TestEventsAndTraceTellTheStory(t *testing.T) {
+	var mu sync.Mutex
+	var events []node.Event
+	sent, received := 0, 0
+	testkit.Run(t, func(t *testing.T) {
+		network := memnet.New(memnet.Options{Faults: memnet.Faults{Latency: latency}})
+		members := []node.Member{{ID: 1}, {ID: 2}}
+		var nodes []*node.Node
+		for _, m := range members {
+			n, err := node.Start(node.HostConfig{
+				Storage: memstore.New(node.Identity{Cluster: "test", Host: m.ID}), Transport: network.Join(m.ID),
+				Observe: func(e node.Event) { mu.Lock(); events = append(events, e); mu.Unlock() },
+				Trace: &node.Trace{
+					Sent:     func(m node.TraceMessage) { mu.Lock(); sent++; mu.Unlock() },
+					Received: func(m node.TraceMessage) { mu.Lock(); received++; mu.Unlock() },
+				},
+			}, node.Config{Members: members, StateMachine: &journal{}})
+			require.NoError(t, err)
+			nodes = append(nodes, n)
+		}
+		_, err := nodes[0].ReadIndex(ctx)
+		require.NoError(t, err)
+		for _, n := range nodes {
+			require.NoError(t, n.Close())
+		}
+		stats := nodes[0].Stats()
+		require.Zero(t, stats.Dropped)
+	})
+	kinds := make(map[node.EventKind]int)
+	leaders := 0
+	for _, e := range events {
+		kinds[e.Kind]++
+		if e.Kind == node.RoleChanged && e.State == core.Leader {
+			leaders++
+		}
+	}
+	require.Equal(t, 1, leaders)
+	require.Equal(t, 2, kinds[node.MembershipChanged])
+	require.Positive(t, received)
+	require.GreaterOrEqual(t, sent, received)
 }

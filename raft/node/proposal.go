@@ -1,11 +1,15 @@
 package node
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // proposal is a command on its way, and where its proposer waits.
 type proposal struct {
-	data []byte
-	term uint64 // of the entry, once it has a place in the log
+	data  []byte
+	begun time.Time // when the proposer called
+	term  uint64    // of the entry, once it has a place in the log
 	// index is the entry's place in the log.
 	index uint64
 
@@ -23,7 +27,7 @@ func (n *Node) newProposal(command []byte) *proposal {
 	if !ok {
 		p = &proposal{done: make(chan struct{}, 1), reused: true}
 	}
-	p.data = command
+	p.data, p.begun = command, time.Now()
 	return p
 }
 
@@ -100,7 +104,7 @@ func (n *Node) ProposeAsync(command []byte) (*Future, error) {
 	if err := n.room.enter(len(command)); err != nil {
 		return nil, err
 	}
-	p := &proposal{data: command, done: make(chan struct{})}
+	p := &proposal{data: command, begun: time.Now(), done: make(chan struct{})}
 	if err := n.enqueue(p); err != nil {
 		n.room.leave(1, len(command))
 		return nil, err

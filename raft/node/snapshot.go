@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc64"
@@ -16,10 +17,11 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 // snapshotState is what a member knows of its own snapshots. Only the goroutine
 // that applies touches it, but for busy.
 type snapshotState struct {
-	entries int          // applied since the last snapshot
-	bytes   int64        // of these
-	size    int64        // of the last snapshot
-	busy    *atomic.Bool // from the capture until the snapshot is saved
+	entries int            // applied since the last snapshot
+	bytes   int64          // of these
+	size    int64          // of the last snapshot
+	busy    *atomic.Bool   // from the capture until the snapshot is saved
+	saved   *atomic.Uint64 // index of the last snapshot
 }
 
 // startMachine restores the newest snapshot, unless the state machine has the
@@ -33,6 +35,7 @@ func (n *Node) startMachine(newest SnapshotHeader) error {
 	}
 	n.applied.advance(max(n.durable, newest.Index))
 	n.snapshots.size = int64(newest.Size)
+	n.snapshots.saved.Store(newest.Index)
 	if newest.Index > n.durable {
 		return n.restore(newest)
 	}
@@ -50,6 +53,24 @@ func (n *Node) maybeSnapshot(job applyJob) {
 		return
 	}
 	n.beginSnapshot(job.entries[len(job.entries)-1].Index)
+}
+
+// Snapshot takes a snapshot now and returns when the log names it. If a snapshot
+// is under way, Snapshot waits for that one. Snapshots are taken without this call
+// as [Config.SnapshotEntries] and [Config.SnapshotBytes] say. Its error is ctx's
+// cause, or matches [ErrStopped].
+func (n *Node) Snapshot(ctx context.Context) error {
+	if err := n.Barrier(ctx); err != nil {
+		return err
+	}
+	before := n.snapshots.saved.Load()
+	if before >= n.applied.index.Load() {
+		return nil
+	}
+	if !n.call(func() { n.addApplyJob(applyJob{snapshot: true}) }) {
+		return ErrStopped
+	}
+	return n.await(ctx, func(*core.Core) (bool, error) { return n.snapshots.saved.Load() > before, nil })
 }
 
 // snapshotTask writes one snapshot of a member's own.
@@ -147,6 +168,7 @@ func (n *Node) compactionTarget(header *SnapshotHeader) uint64 {
 
 // compactLog lets the core forget what a saved snapshot stands for.
 func (n *Node) compactLog(header *SnapshotHeader) {
+	n.snapshots.saved.Store(header.Index)
 	n.snapshots.busy.Store(false)
 	if target := n.compactionTarget(header); target > 0 {
 		if err := n.core.Compact(target); err != nil && !errors.Is(err, core.ErrCompacted) {

@@ -28,8 +28,9 @@ type Durable interface {
 	// Applied returns the index of the last command that the state on disk
 	// includes, 0 for none. Applied is called once, before the other methods.
 	Applied() (index uint64, err error)
-	// Sync makes all that was applied durable. The log is dropped only up to
-	// what a Sync has made durable.
+	// Sync makes all that was applied before the call durable. The log is dropped
+	// only up to what a Sync has made durable. Sync is called from a goroutine
+	// beside Apply.
 	Sync() error
 }
 

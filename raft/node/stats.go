@@ -93,6 +93,9 @@ func (h *Host) Stats() HostStats {
 
 // Stats are the counters of a member since its start.
 type Stats struct {
+	// Proposals is how long the commands took that were proposed here and
+	// applied, from the call to the result.
+	Proposals Histogram
 	// Applied is the number of commands that the state machine has executed, and
 	// Applies how long its calls of Apply took.
 	Applied int64
@@ -103,16 +106,18 @@ type Stats struct {
 }
 
 type nodeStats struct {
-	applied atomic.Int64
-	applies histogram
-	dropped atomic.Int64
+	proposals histogram
+	applied   atomic.Int64
+	applies   histogram
+	dropped   atomic.Int64
 }
 
 // Stats returns the member's counters.
 func (n *Node) Stats() Stats {
 	return Stats{
-		Applied: n.stats.applied.Load(),
-		Applies: n.stats.applies.picture(),
-		Dropped: n.stats.dropped.Load(),
+		Proposals: n.stats.proposals.picture(),
+		Applied:   n.stats.applied.Load(),
+		Applies:   n.stats.applies.picture(),
+		Dropped:   n.stats.dropped.Load(),
 	}
 }
