@@ -1,15 +1,14 @@
-// Package memstore keeps the groups of a host in memory. It is the
-// [node.Storage] for tests and for hosts that may lose everything when their
-// process ends.
+// Package memstore keeps the groups of a host in memory. The package is the
+// [node.Storage] for tests and for hosts without durable state.
 //
 //	store := memstore.New(node.Identity{Cluster: "test", Host: 1})
 //
-// A test restarts a host by closing the host's store and calling
-// [Store.Reopen], which returns a store with the same content. [Store.BeforeSave]
-// makes the store behave like a disk that hangs, is full or fails.
+// To restart a host, a test closes the host's store and calls [Store.Reopen]
+// for a new store with the same content. [Store.BeforeSave] simulates a disk
+// that hangs, is full or fails.
 //
-// Save and Entries copy no data: the store keeps the data of entries that Save
-// is given, and Entries returns slices of the store's own log.
+// Save and Entries copy no data. Save keeps the data of the entries, and
+// Entries returns slices of the store's own log.
 package memstore
 
 import (
@@ -34,7 +33,7 @@ type Store struct {
 
 var _ node.Storage = (*Store)(nil)
 
-// content is what stores share that follow one another by Reopen.
+// content is shared by all stores in a chain of Reopen calls.
 type content struct {
 	mu     sync.Mutex // never held across a blocking call
 	open   *Store     // the store that may be used, nil if none
@@ -42,7 +41,7 @@ type content struct {
 	ready  map[node.GroupID][]snapshot // committed, not named by an Update
 }
 
-// group is what is stored of one group.
+// group is the stored state of one group.
 type group struct {
 	storekit.Group
 	entries []core.Entry // from CompactedIndex+1 on
@@ -57,8 +56,7 @@ type snapshot struct {
 	body   []byte
 }
 
-// entryOverhead is what an entry without data counts for in [node.Usage], in
-// bytes.
+// entryOverhead is the size of an entry without data in [node.Usage], in bytes.
 const entryOverhead = 48
 
 // New returns an empty store. New panics if the identity has no host, or a
@@ -72,8 +70,9 @@ func New(identity node.Identity) *Store {
 	return s
 }
 
-// Reopen closes the store, if it is open, and returns a store with everything
-// that was saved. A failure of Save has ended then, and BeforeSave is not set.
+// Reopen closes the store, unless the store is closed, and returns a new store
+// with the same content. The new store has no failure of Save and no
+// BeforeSave.
 func (s *Store) Reopen() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,9 +81,9 @@ func (s *Store) Reopen() *Store {
 	return next
 }
 
-// BeforeSave makes Save call f before it stores anything. While f blocks, Save
-// blocks, as on a disk that hangs. An error of f is the error of this Save and of
-// all later ones, and nothing is stored any more. nil ends the calls.
+// BeforeSave makes each Save call f first. While f blocks, Save blocks, as on a
+// hanging disk. An error of f is the error of this Save and of all later ones,
+// and nothing is stored any more. nil ends the calls.
 func (s *Store) BeforeSave(f func([]node.Update) error) {
 	if f == nil {
 		s.before.Store(nil)
@@ -96,7 +95,7 @@ func (s *Store) BeforeSave(f func([]node.Update) error) {
 // Identity implements [node.Storage].
 func (s *Store) Identity() node.Identity { return s.identity }
 
-// wrap gives an error its context.
+// wrap adds the context to an error.
 func wrap(err error) error {
 	if err == nil {
 		return nil
@@ -163,7 +162,7 @@ func (s *Store) fail(err error) {
 	}
 }
 
-// check refuses updates that do not fit, before anything changes.
+// check refuses a Save as a whole, before anything changes.
 func (s *Store) check(updates []node.Update) error {
 	if err := storekit.CheckUnique(updates); err != nil {
 		return err
@@ -180,8 +179,7 @@ func (s *Store) check(updates []node.Update) error {
 	return nil
 }
 
-// group returns what is stored of a group. The group may be an empty one that the
-// store does not hold.
+// group returns a group, or an empty one if the store does not hold the group.
 func (s *Store) group(id node.GroupID) *group {
 	if g := s.groups[id]; g != nil {
 		return g
@@ -223,7 +221,7 @@ func (s *Store) apply(u *node.Update) {
 
 // compact drops entries at the beginning of the log. Entries has handed out
 // slices of the array, so nothing in the array changes. Once half of the array
-// is dropped, the rest moves to an array of its own.
+// is dropped, the rest moves to a new array.
 func (g *group) compact(n uint64) {
 	drop := int(n)
 	for i := range drop {
@@ -236,8 +234,9 @@ func (g *group) compact(n uint64) {
 	}
 }
 
-// append adds entries, in the place of those from the first one's index on. The
-// slice is clipped before anything is replaced, since Entries has handed it out.
+// append adds entries, in the place of those from the first one's index on.
+// append clips the slice before entries are replaced, since Entries has handed
+// out parts.
 func (g *group) append(entries []core.Entry) {
 	kept := int(entries[0].Index - g.CompactedIndex - 1)
 	for i := kept; i < len(g.entries); i++ {
@@ -252,8 +251,8 @@ func (g *group) append(entries []core.Entry) {
 	g.entries = append(g.entries, entries...)
 }
 
-// Entries implements [node.Storage]. It returns a part of the store's log, which
-// later changes of the log leave alone.
+// Entries implements [node.Storage]. The result is a part of the store's log.
+// Later changes of the log leave the result alone.
 func (s *Store) Entries(id node.GroupID, lo, hi uint64, maxBytes int) ([]core.Entry, error) {
 	if err := s.lock(); err != nil {
 		return nil, err

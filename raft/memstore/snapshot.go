@@ -67,7 +67,7 @@ func (w *writer) Commit() (node.SnapshotHeader, error) {
 // Abort implements [node.SnapshotWriter].
 func (w *writer) Abort() { w.done, w.body = true, nil }
 
-// reader reads a body that never changes.
+// reader reads an immutable body.
 type reader struct {
 	*bytes.Reader
 	header node.SnapshotHeader

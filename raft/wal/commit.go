@@ -9,11 +9,10 @@ import (
 	"raftlab/raft/node"
 )
 
-// maxIdleBuffer bounds the buffer that is kept between writes, in bytes.
+// maxIdleBuffer bounds the idle buffer between writes, in bytes.
 const maxIdleBuffer = 4 << 20
 
-// errNoRoom marks an error before anything was written, which leaves the log as it
-// was.
+// errNoRoom marks an error before the first write. The log is unchanged.
 var errNoRoom = errors.New("no segment for more records")
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
@@ -57,7 +56,7 @@ func (s *Store) commit() error {
 	return nil
 }
 
-// write writes a batch at the end of the log and makes it durable.
+// write appends a batch to the log and syncs the file.
 func (s *Store) write(batch []byte) (offset int64, oldest uint64, err error) {
 	t := &s.tail
 	s.mu.Lock()
@@ -73,7 +72,8 @@ func (s *Store) write(batch []byte) (offset int64, oldest uint64, err error) {
 	h.put(batch)
 	offset = t.offset
 	end := offset + span(int64(h.length))
-	// Zeros up to the page's end, so that the kernel need not read the page.
+	// Zeros fill the last page. The kernel then overwrites a whole page and
+	// need not read the page first.
 	padded := min(alignUp(end, pageBytes), t.seg.size)
 	full := batch[:padded-offset]
 	clear(full[len(batch):])
@@ -108,8 +108,8 @@ func (s *Store) publish(offset int64, oldest uint64) {
 	}
 }
 
-// fail ends writing for good. The kernel may have dropped pages that it could not
-// write, so a later sync that succeeds would prove nothing.
+// fail ends writing for good. After a failed sync the kernel may drop the
+// unwritten pages, so the success of a later sync would prove nothing.
 func (s *Store) fail(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,7 +152,7 @@ func (s *Store) makeRoom(n int64) error {
 	return nil
 }
 
-// grow makes a segment larger, for a batch that no ordinary one has room for.
+// grow makes a segment larger, for a batch above the ordinary size.
 func (s *Store) grow(seg *segment, file File, size int64) error {
 	if err := zero(file, seg.size, size); err != nil {
 		return err
@@ -179,8 +179,8 @@ func zero(file File, from, to int64) error {
 	return nil
 }
 
-// takeNext returns a segment to follow the last one, which is made now if the
-// janitor has not made it.
+// takeNext returns the segment to follow the last one. If the janitor has not
+// made the segment yet, takeNext makes the segment.
 func (s *Store) takeNext() (*segment, error) {
 	s.preparing <- struct{}{}
 	defer func() { <-s.preparing }()
@@ -205,8 +205,8 @@ func newSegment(number uint64, size int64) *segment {
 	return &segment{number: number, salt: newSalt(), name: segmentName(number), size: size}
 }
 
-// prepare makes the segment that follows the newest one, unless it is there. The
-// caller holds s.preparing.
+// prepare makes the segment after the newest one, unless the segment exists.
+// The caller holds s.preparing.
 func (s *Store) prepare() error {
 	s.mu.Lock()
 	if s.next != nil {
@@ -230,8 +230,8 @@ func (s *Store) prepare() error {
 	return nil
 }
 
-// make makes the file of a segment from an old file, or anew. The file gets its
-// name when it is complete.
+// make makes the file of a segment from an old file, or anew. The complete file
+// is renamed to the segment's name.
 func (s *Store) make(seg, old *segment) error {
 	var file File
 	var err error

@@ -2,10 +2,10 @@ package wal
 
 import "io"
 
-// Directory is the folder that a log lives in. [Create] and [Open] use one of the
-// operating system; [CreateIn] and [OpenIn] take any, such as a simulated disk.
-// Names have no separators. Methods may be called from any goroutine. Errors
-// match those of package fs and of package syscall.
+// Directory is the folder of a log. [Create] and [Open] use a folder of the
+// operating system. [CreateIn] and [OpenIn] take any Directory, such as a
+// simulated disk. Names have no separators. Methods may be called from any
+// goroutine. Errors match those of package fs and of package syscall.
 type Directory interface {
 	// Path names the directory in errors.
 	Path() string
@@ -15,16 +15,16 @@ type Directory interface {
 	Create(name string) (File, error)
 	// Open opens a file for reading and writing.
 	Open(name string) (File, error)
-	// Lock opens a file, which is made if need be, for the sole use of the
-	// caller until the file is closed. If anybody else has locked the file, the
-	// error matches [raftlab/raft/node.ErrInUse].
+	// Lock opens a file for the sole use of the caller until the file is
+	// closed. If the file does not exist, Lock makes the file. If anybody else
+	// has locked the file, the error matches [raftlab/raft/node.ErrInUse].
 	Lock(name string) (File, error)
-	// Rename gives a file another name, in the place of a file that has this
-	// name. The change is durable after Sync.
+	// Rename renames a file and replaces a file with the new name. The change
+	// is durable after Sync.
 	Rename(from, to string) error
-	// Remove removes a file. Who has the file open may still read from it.
+	// Remove removes a file. Open handles of the file can still be read.
 	Remove(name string) error
-	// Sync makes durable which files there are.
+	// Sync makes all changes of names durable.
 	Sync() error
 }
 
@@ -35,6 +35,6 @@ type File interface {
 	io.Closer
 	// Size returns the length in bytes.
 	Size() (int64, error)
-	// Sync makes what was written durable.
+	// Sync makes all writes durable.
 	Sync() error
 }

@@ -15,8 +15,8 @@ import (
 // osDirectory is a directory of the operating system.
 type osDirectory struct{ path string }
 
-// openDirectory returns a directory. With create, the directory and its parents
-// are made if need be.
+// openDirectory returns a directory. With create, openDirectory also makes the
+// directory and all parents that do not exist.
 func openDirectory(path string, create bool) (Directory, error) {
 	if create {
 		if err := makeDirectory(path); err != nil {
@@ -33,7 +33,8 @@ func openDirectory(path string, create bool) (Directory, error) {
 	return osDirectory{path}, nil
 }
 
-// makeDirectory makes a directory and makes its name durable in its parent.
+// makeDirectory makes a directory and syncs the parent, so that the name is
+// durable.
 func makeDirectory(path string) error {
 	if err := os.MkdirAll(path, 0o750); err != nil {
 		return err

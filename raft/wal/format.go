@@ -10,14 +10,14 @@ import (
 	"raftlab/raft/node"
 )
 
-// formatVersion is the version of all formats that this package writes and reads.
+// formatVersion is the version of all formats of this package.
 const formatVersion = 1
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// A segment begins with a page for its header. Batches follow, at multiples of
-// batchAlign. Writes end at page ends, so that the kernel never reads a page of a
-// recycled file before the page is written.
+// The first page of a segment is the header. Batches follow, at multiples of
+// batchAlign. Writes end at page ends, so the kernel never has to read a page
+// of a recycled file before a write.
 const (
 	pageBytes  = 4096
 	batchAlign = 8
@@ -29,9 +29,9 @@ type segmentHeader struct {
 	Cluster string
 	Host    uint64
 	Number  uint64
-	// Salt is drawn at random for each use of a file. Batches carry the salt,
-	// so that neither a batch of the file's former use nor one that a client
-	// has put into a command is taken for one of this segment.
+	// Salt is drawn at random for each use of a file. Batches carry the salt.
+	// So neither a batch of the file's former use nor a forged batch in a
+	// client's command counts as a batch of this segment.
 	Salt uint64
 }
 
@@ -42,7 +42,7 @@ type lockHeader struct {
 	Host    uint64
 }
 
-// seal encodes a header as its length, its checksum and its encoding.
+// seal returns the length, the checksum and the encoding of a header.
 func seal(v any) ([]byte, error) {
 	sealed, err := msgpack.Append(make([]byte, 8), v)
 	if err != nil {
@@ -72,8 +72,8 @@ func unseal(sealed []byte, v any) error {
 	return err
 }
 
-// batchHeader stands before the records of one write. All of a batch counts, or
-// nothing of it.
+// batchHeader stands before the records of one write. A batch counts as a whole
+// or not at all.
 type batchHeader struct {
 	length   uint32 // of the records, in bytes
 	sequence uint64 // number of the batch, without gaps over all segments
@@ -90,8 +90,8 @@ const (
 	maxBatchBytes = 1 << 30
 )
 
-// put writes the header in front of its records. batch has the header's room and
-// the records.
+// put writes the header into the first bytes of batch. The records follow the
+// header.
 func (h *batchHeader) put(batch []byte) {
 	le := binary.LittleEndian
 	le.PutUint32(batch[0:], batchMagic)
@@ -109,8 +109,8 @@ func batchChecksum(batch []byte) uint32 {
 	return crc32.Update(crc32.Checksum(batch[:36], castagnoli), castagnoli, batch[batchHeaderBytes:])
 }
 
-// getHeader reads a batch's header. It returns false if there is none of a segment
-// with this salt.
+// getHeader reads a batch's header. The result is false without a header of
+// this salt.
 func getHeader(b []byte, salt uint64) (h batchHeader, ok bool) {
 	le := binary.LittleEndian
 	if len(b) < batchHeaderBytes || le.Uint32(b) != batchMagic || le.Uint64(b[16:]) != salt {
@@ -129,10 +129,10 @@ func getHeader(b []byte, salt uint64) (h batchHeader, ok bool) {
 // alignUp rounds n up to a multiple of align, a power of two.
 func alignUp(n, align int64) int64 { return (n + align - 1) &^ (align - 1) }
 
-// span returns what a batch occupies.
+// span returns the bytes of a batch with the padding.
 func span(length int64) int64 { return alignUp(batchHeaderBytes+length, batchAlign) }
 
-// damage is an error that matches [node.ErrDamaged] and names the place.
+// damage returns an error that names the place and matches [node.ErrDamaged].
 func damage(path, name string, offset int64, format string, args ...any) error {
 	return fmt.Errorf("%s/%s, offset %d: %w: %s", path, name, offset, node.ErrDamaged, fmt.Sprintf(format, args...))
 }

@@ -21,12 +21,12 @@ type segment struct {
 	readers int   // calls that read the file; it keeps its name meanwhile
 }
 
-// point says where to look for a range of a group's entries: those from index
-// first up to the next point. They are in records of the group, in ascending
-// order, from the batch at offset on.
+// point locates a range of a group's entries, from index first up to the next
+// point. The entries are in records of the group, in ascending order, from the
+// batch at offset on.
 //
-// An entry that replaces others begins a point. So the first record behind the
-// offset that has an entry of the range has the one that counts.
+// Each replacement of entries begins a new point. So among several records with
+// one index, the first record behind the offset counts.
 type point struct {
 	first  uint64
 	seg    *segment
@@ -34,15 +34,16 @@ type point struct {
 	bytes  int64 // about what the range occupies
 }
 
-// A new point is made when the range of the last one is this large, in bytes: the
-// log between, and the group's own entries; or the log between alone.
+// A new point begins when both the distance in the log since the last point and
+// the size of the group's entries there reach a limit, or when the distance
+// alone reaches pointMaxBytes.
 const (
 	pointLogBytes = 64 << 10
 	pointOwnBytes = 16 << 10
 	pointMaxBytes = 1 << 20
 )
 
-// group is what the store knows of a group without reading.
+// group is the part of a group in memory.
 type group struct {
 	storekit.Group
 	points       []point
@@ -50,22 +51,22 @@ type group struct {
 	snapshotSeg  *segment // has the newest record with a snapshot
 	snapshotFile uint64
 	plan         uint64 // last plan of updates that named the group
-	// holes are ranges of the log that have not been found yet, in ascending
-	// order. There are some only while a log is opened.
+	// holes are ranges of the log still to be found while a log is opened, in
+	// ascending order.
 	holes []hole
 }
 
 // hole is a range of indexes.
 type hole struct{ lo, hi uint64 }
 
-// index finds the groups' entries. Its size does not depend on how many entries
-// there are, but on how many bytes the log has.
+// index finds the groups' entries. The size of the index grows with the bytes
+// of the log, by one point in about 64 KiB, and not with the number of entries.
 type index struct {
 	groups map[node.GroupID]*group
-	live   int64 // about what all that counts occupies, in bytes
+	live   int64 // approximate size of the live records, in bytes
 }
 
-// recordBytes is what a record occupies beside its entries' data, about.
+// recordBytes is the approximate size of a record without the data of entries.
 const (
 	recordBytes = 40
 	entryBytes  = 10
@@ -90,8 +91,9 @@ func refer(from **segment, to *segment) {
 }
 
 // apply enters a record of the batch at offset of a segment. While a log is
-// opened, parts of a group may be found only later, in records that have moved
-// them out of segments which are gone. Until then there are holes.
+// opened, parts of a group may be missing until a moveRecord supplies the
+// parts. The segments with the original records are gone. Until then the group
+// has holes.
 func (x *index) apply(r *record, seg *segment, offset int64) {
 	switch r.kind {
 	case openRecord, closeRecord:
@@ -158,7 +160,7 @@ func (x *index) unref(p *point) {
 	x.live -= p.bytes
 }
 
-// dropCompacted drops the points whose whole range is compacted.
+// dropCompacted drops the points with a wholly compacted range.
 func (x *index) dropCompacted(g *group) {
 	if g.LastIndex == g.CompactedIndex {
 		x.drop(g, len(g.points))
@@ -167,7 +169,7 @@ func (x *index) dropCompacted(g *group) {
 	x.drop(g, max(g.find(g.CompactedIndex+1), 0))
 }
 
-// find returns the point in whose range an index is, -1 if none.
+// find returns the point with an index in the range, or -1.
 func (g *group) find(index uint64) int {
 	return sort.Search(len(g.points), func(i int) bool { return g.points[i].first > index }) - 1
 }
@@ -200,7 +202,7 @@ func (x *index) append(g *group, r *record, seg *segment, offset int64) {
 	g.points = append(g.points, point{first: first, seg: seg, offset: offset, bytes: bytes})
 }
 
-// move enters entries that were repeated.
+// move enters the entries of a moveRecord.
 func (x *index) move(g *group, r *record, seg *segment, offset int64) {
 	first, last := r.first, r.first+uint64(len(r.entries))-1
 	if last > g.LastIndex {
@@ -212,7 +214,7 @@ func (x *index) move(g *group, r *record, seg *segment, offset int64) {
 	x.place(g, first, last, point{first: first, seg: seg, offset: offset, bytes: entriesBytes(r.entries)})
 }
 
-// trimHoles drops what is not between lo and hi.
+// trimHoles drops the parts of holes below lo and above hi.
 func (g *group) trimHoles(lo, hi uint64) {
 	kept := g.holes[:0]
 	for _, h := range g.holes {
@@ -258,8 +260,8 @@ func (g *group) insert(entries []core.Entry) {
 	slices.Sort(g.ConfigIndexes)
 }
 
-// place makes a point for moved entries from first to last. What is left of the
-// points that they come from stays.
+// place makes a point for moved entries from first to last. The rest of the
+// points at the old place stays.
 func (x *index) place(g *group, first, last uint64, moved point) {
 	begin := sort.Search(len(g.points), func(i int) bool { return g.points[i].first >= first })
 	end := sort.Search(len(g.points), func(i int) bool { return g.points[i].first > last })
@@ -279,7 +281,7 @@ func (x *index) place(g *group, first, last uint64, moved point) {
 	g.points = slices.Concat(g.points[:begin], made, g.points[end:])
 }
 
-// complete reports entries that were not found while the log was opened.
+// complete reports entries missing after the whole log was read.
 func (g *group) complete(id node.GroupID) error {
 	if len(g.holes) > 0 {
 		return fmt.Errorf("group %d: the entries from %d to %d are missing", id, g.holes[0].lo, g.holes[0].hi)

@@ -10,8 +10,8 @@ import (
 // keepFree is how many segments wait to be used again.
 const keepFree = 2
 
-// slackSegments is how many segments the log may have beyond twice what the
-// groups need, before live records are moved to the end.
+// slackSegments is the number of segments that a log may have beyond twice the
+// live records, before the janitor moves live records to the end.
 const slackSegments = 2
 
 // moveBytes is about how much is moved in one batch.
@@ -25,9 +25,10 @@ func (s *Store) poke() {
 	}
 }
 
-// janitor does what need not be done while a Save waits: it makes the next
-// segment, frees segments, moves what keeps old ones, and removes old snapshots.
-// Open starts it, and Close ends it.
+// janitor does the work that no Save has to wait for. The janitor makes the
+// next segment, frees segments, moves live records out of old segments, and
+// removes old snapshots. Open starts the goroutine, and Close ends the
+// goroutine.
 func (s *Store) janitor() {
 	defer close(s.done)
 	for {
@@ -53,8 +54,8 @@ func (s *Store) tidy() error {
 	return err
 }
 
-// prepareAhead makes the next segment before a Save needs it. If there is no room,
-// the Save that needs the segment tries again.
+// prepareAhead makes the next segment before any Save needs one. If there is no
+// room, the next Save in need of a segment tries again.
 func (s *Store) prepareAhead() error {
 	s.preparing <- struct{}{}
 	defer func() { <-s.preparing }()
@@ -80,19 +81,21 @@ func (s *Store) quitting() bool {
 	}
 }
 
-// hasWork says whether the janitor has anything to do. The caller holds s.mu.
+// hasWork reports whether the janitor has anything to do. The caller holds
+// s.mu.
 func (s *Store) hasWork() bool {
 	return s.next == nil && !s.noRoom || len(s.garbage) > 0 || s.segments[0].refs == 0 && len(s.segments) > 1 ||
 		len(s.dropped) > 0 && s.removable(s.dropped[0]) || s.isOverfull()
 }
 
-// removable says whether a dropped segment's file may be touched: a durable batch
-// says that the log does not need it, and nobody reads it. The caller holds s.mu.
+// removable reports whether the file of a dropped segment may be changed. A
+// durable batch must declare the segment unneeded, and no call may be reading
+// the file. The caller holds s.mu.
 func (s *Store) removable(seg *segment) bool { return seg.number < s.oldest && seg.readers == 0 }
 
-// freeSegments takes segments that nothing refers to out of the log, oldest first, and
-// frees the files of those that a durable batch has declared unneeded. The
-// oldest go first, since a record in a newer segment may undo one in an older.
+// freeSegments takes unreferenced segments out of the log, oldest first. A file
+// is freed once a durable batch has declared the segment unneeded. The oldest
+// go first, since a record in a newer segment may undo one in an older.
 func (s *Store) freeSegments() error {
 	s.mu.Lock()
 	for len(s.segments) > 1 && s.segments[0].refs == 0 {
@@ -117,7 +120,7 @@ func (s *Store) freeSegments() error {
 	return err
 }
 
-// removeGarbage removes snapshot files that do not count any more.
+// removeGarbage removes replaced and discarded snapshot files.
 func (s *Store) removeGarbage() error {
 	s.mu.Lock()
 	files := s.garbage
@@ -138,14 +141,15 @@ func (s *Store) overfull() bool {
 	return s.failed == nil && s.isOverfull()
 }
 
-// isOverfull says whether most of the log is waste. Each byte moved then frees
-// another, so that moving at most doubles what is written. The caller holds s.mu.
+// isOverfull reports whether most of the log is waste. Each byte moved then
+// frees another byte, so moves at most double the writes. The caller holds
+// s.mu.
 func (s *Store) isOverfull() bool {
 	sealed := int64(len(s.segments) - 1)
 	return sealed > 0 && s.segments[0].refs > 0 && sealed*s.opts.SegmentBytes > 2*s.index.live+slackSegments*s.opts.SegmentBytes
 }
 
-// load is a part of a group that is to be moved out of the oldest segment.
+// load is a part of a group on the way out of the oldest segment.
 type load struct {
 	id      node.GroupID
 	group   *group
@@ -154,7 +158,7 @@ type load struct {
 	entries collector
 }
 
-// moveOldest repeats at the log's end what refers to the oldest segment.
+// moveOldest appends the live records of the oldest segment to the log again.
 func (s *Store) moveOldest() error {
 	s.mu.Lock()
 	seg := s.segments[0]
@@ -189,7 +193,7 @@ func (g *group) refersTo(seg *segment) bool {
 	return false
 }
 
-// loads plans about moveBytes of moves, and returns the groups that need more. Of
+// loads plans about moveBytes of moves, and returns the remaining groups. Of
 // each group the last range goes first. So while a log is opened without the
 // oldest segment, ranges are found in descending order and there is no gap.
 func (s *Store) loads(seg *segment, ids []node.GroupID) (loads []load, rest []node.GroupID) {
@@ -227,8 +231,8 @@ func (s *Store) loads(seg *segment, ids []node.GroupID) (loads []load, rest []no
 	return loads, nil
 }
 
-// carry reads the loads and writes them as one batch. A load whose group has
-// changed in the meantime is left out; a later call moves what is left of it.
+// carry reads the loads and writes them as one batch. If a group has changed in
+// the meantime, the group's entries are left out. A later call moves the rest.
 func (s *Store) carry(seg *segment, loads []load) error {
 	for i := range loads {
 		l := &loads[i]
@@ -257,7 +261,7 @@ func (s *Store) carry(seg *segment, loads []load) error {
 	return s.commit()
 }
 
-// record returns the record that moves the load.
+// record returns the moveRecord of the load.
 func (l *load) record(seg *segment) record {
 	g := l.group
 	r := record{kind: moveRecord, group: l.id, hardState: g.HardState, compacted: g.CompactedIndex, compactedTerm: g.CompactedTerm}

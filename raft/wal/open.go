@@ -14,11 +14,11 @@ import (
 	"raftlab/raft/node"
 )
 
-// Open opens the log in a directory that [Create] has made, and reads all of the
-// log. If the directory has no log, the error matches fs.ErrNotExist. If another
-// process or this one has the log open, the error matches [node.ErrInUse]; if the
-// log belongs to another host, [node.ErrStranger]; if a part of the log that was
-// durable is not as it was written, [node.ErrDamaged].
+// Open opens a log made by [Create], and reads all of the log. If the directory
+// has no log, the error matches fs.ErrNotExist. If another process or this one
+// has the log open, the error matches [node.ErrInUse]. If the log belongs to
+// another host, the error matches [node.ErrStranger]. If a durable part of the
+// log has changed, the error matches [node.ErrDamaged].
 func Open(path string, opts Options) (*Store, error) {
 	dir, err := openDirectory(path, false)
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *Store) open() (err error) {
 	return s.resume()
 }
 
-// lockFile locks the directory and checks whose it is.
+// lockFile locks the directory and checks the owner.
 func (s *Store) lockFile() (File, error) {
 	names, err := s.dir.List()
 	if err != nil {
@@ -158,8 +158,8 @@ func numberOf(name, suffix string) (uint64, bool) {
 }
 
 // replay reads the segments and finds the log's end. Only the newest segments
-// without a gap are the log. Older ones are what was left when segments were
-// removed.
+// without a gap are the log. Older ones are leftovers of an interrupted
+// removal.
 func (s *Store) replay(numbers []uint64) error {
 	first := len(numbers) - 1
 	for first > 0 && numbers[first-1]+1 == numbers[first] {
@@ -230,8 +230,8 @@ type replayer struct {
 	lastOffset int64 // of the last batch, which is in that segment
 }
 
-// run reads all batches in order, to the first that is not whole, and makes sure
-// that nothing durable follows.
+// run reads all batches in order up to the first broken one, and makes sure
+// that no later batch exists.
 func (p *replayer) run() error {
 	segments := p.store.segments
 	for i, seg := range segments {
@@ -255,7 +255,7 @@ func (p *replayer) run() error {
 	return p.settle()
 }
 
-// begins says whether a segment's first batch has the header that comes next.
+// begins reports whether a segment's first batch is the next batch of the log.
 func (p *replayer) begins(seg *segment) (bool, error) {
 	file, err := p.store.dir.Open(seg.name)
 	if err != nil {
@@ -299,10 +299,10 @@ func (p *replayer) segment(seg *segment) error {
 	}
 }
 
-// nothingFollows makes sure that no batch is behind the log's end. A batch is
-// written when those before it are durable. So a later one proves that the batch
-// missing at the end was durable and is damaged. Without a later one, what is
-// missing is the last write, which was interrupted: Save has not returned.
+// nothingFollows makes sure that no batch follows the log's end. The store
+// writes a batch only when all earlier ones are durable. So a later batch
+// proves that the missing batch was durable and is damaged. Without a later
+// batch, the missing one is an interrupted write, and Save had not returned.
 func (p *replayer) nothingFollows() error {
 	s := p.store
 	for _, seg := range s.segments[p.place:] {
@@ -318,9 +318,9 @@ func (p *replayer) nothingFollows() error {
 	return nil
 }
 
-// findLater returns the offset of a header with a number that follows the one which
-// is missing, -1 if there is none. It looks everywhere in the segment, since a disk
-// may have written the batch to a wrong place.
+// findLater returns the offset of a header with a number beyond the missing
+// one, or -1. findLater searches the whole segment, since a disk may have
+// written the batch to a wrong place.
 func (p *replayer) findLater(seg *segment) (int64, error) {
 	file, err := p.store.dir.Open(seg.name)
 	if err != nil {
@@ -353,14 +353,14 @@ func (p *replayer) findLater(seg *segment) (int64, error) {
 	return -1, nil
 }
 
-// follows says whether a batch was written after the one that is missing.
+// follows reports whether a batch is later than the missing one.
 func (p *replayer) follows(sequence uint64) bool {
 	return sequence > p.sequence+1 || !p.began && sequence > 1
 }
 
-// settle makes the last batch durable: the process may have been killed, or the
-// sync may have failed, after the batch was written. The batch is written again, as
-// the kernel may hold it for written although it is not.
+// settle makes the last batch durable. The former process may have ended, or a
+// sync may have failed, between write and sync. settle writes the batch again,
+// since the kernel may have marked unwritten pages as clean.
 func (p *replayer) settle() error {
 	s := p.store
 	seg := s.segments[p.place]
@@ -369,7 +369,7 @@ func (p *replayer) settle() error {
 		return err
 	}
 	s.tail.seg, s.tail.file, s.tail.offset = seg, file, p.end
-	// Segments that were made ahead follow. One is used, the others are made anew.
+	// Segments made ahead follow. The first of them is kept as the next one.
 	if ahead := s.segments[p.place+1:]; len(ahead) > 0 {
 		s.next, s.newest = ahead[0], ahead[0].number
 		for _, extra := range ahead[1:] {
@@ -403,8 +403,8 @@ func (p *replayer) rewrite() error {
 	return t.file.Sync()
 }
 
-// findSnapshots checks that the snapshots that count are there, and leaves the
-// others to be removed.
+// findSnapshots checks the groups' snapshots and marks all other snapshots for
+// removal.
 func (s *Store) findSnapshots(numbers []uint64) error {
 	counts := make(map[uint64]bool)
 	for id, g := range s.index.groups {
@@ -437,8 +437,8 @@ func (s *Store) findSnapshots(numbers []uint64) error {
 	return nil
 }
 
-// resume makes the log ready for writing. The mark that is written proves to a later
-// Open that the batch before it was durable.
+// resume makes the log ready for writing. A mark is appended, which proves to a
+// later Open that the batch before was durable.
 func (s *Store) resume() error {
 	if err := s.dir.Sync(); err != nil {
 		return err

@@ -9,13 +9,13 @@ import (
 	"raftlab/raft/node"
 )
 
-// stretch is a range of a group's entries and where to look for it.
+// stretch is a range of a group's entries and the place in the log.
 type stretch struct {
 	point
 	lo, hi uint64
 }
 
-// Entries implements [node.Storage]. It reads the log's files.
+// Entries implements [node.Storage]. Entries reads the log's files.
 func (s *Store) Entries(id node.GroupID, lo, hi uint64, maxBytes int) ([]core.Entry, error) {
 	if err := s.enter("reading"); err != nil {
 		return nil, err
@@ -47,12 +47,12 @@ func (s *Store) Entries(id node.GroupID, lo, hi uint64, maxBytes int) ([]core.En
 	return want.entries, nil
 }
 
-// minStretches is how many stretches are read, if need be, whatever the sizes of
-// their points say. A size is too large after a part of the range was replaced.
+// minStretches is the number of stretches considered whatever the sizes of the
+// points. A size is too large after a part of the range was replaced.
 const minStretches = 64
 
-// locate returns where entries are, for about maxBytes and more. All of it is found
-// at one moment, so that what is read is one log.
+// locate returns the places of entries, for about maxBytes and more. All places
+// belong to one moment, so all entries belong to one log.
 func (g *group) locate(lo, hi uint64, maxBytes int64) []stretch {
 	var found []stretch
 	bytes := int64(0)
@@ -92,7 +92,8 @@ type collector struct {
 	scratch  record
 }
 
-// take takes what it wants from a batch's records, with a copy of the data.
+// take takes the wanted entries from a batch's records, with a copy of the
+// data.
 func (c *collector) take(payload []byte) error {
 	had := len(c.entries)
 	size := 0
@@ -123,7 +124,7 @@ func (c *collector) take(payload []byte) error {
 	return err
 }
 
-// window is the part of a file that has been read.
+// window is a part of a file in memory.
 type window struct {
 	file  File
 	end   int64 // of the file
@@ -132,10 +133,10 @@ type window struct {
 	buf   []byte
 }
 
-// windowBytes is how much is read at once, unless a batch is larger.
+// windowBytes is the size of a read, unless a batch is larger.
 const windowBytes = 128 << 10
 
-// maxIdleWindow bounds the buffer that is kept between reads.
+// maxIdleWindow bounds the idle buffer between reads, in bytes.
 const maxIdleWindow = 1 << 20
 
 var windows = sync.Pool{New: func() any { return new(window) }}
@@ -175,8 +176,8 @@ func (w *window) at(offset, n int64) ([]byte, error) {
 	return w.bytes[from : from+n], nil
 }
 
-// batchHeader reads the header of the batch at an offset. It returns false if there
-// is none with the salt, or the batch would end beyond the file.
+// batchHeader reads the header of the batch at an offset. The result is false
+// without a header of this salt, or if the batch would end beyond the file.
 func (w *window) batchHeader(offset int64, salt uint64) (batchHeader, bool, error) {
 	head, err := w.at(offset, batchHeaderBytes)
 	if err != nil {
@@ -186,7 +187,8 @@ func (w *window) batchHeader(offset int64, salt uint64) (batchHeader, bool, erro
 	return h, ok && h.length <= maxBatchBytes && offset+batchHeaderBytes+int64(h.length) <= w.end, nil
 }
 
-// batch reads the batch at an offset. It returns false if there is no whole one.
+// batch reads the batch at an offset. The result is false without a whole
+// batch.
 func (w *window) batch(offset int64, salt uint64) (h batchHeader, payload []byte, ok bool, err error) {
 	h, ok, err = w.batchHeader(offset, salt)
 	if !ok || err != nil {

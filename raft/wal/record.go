@@ -10,27 +10,27 @@ import (
 	"raftlab/raft/node"
 )
 
-// recordKind says what a record is.
+// recordKind is the kind of a record.
 type recordKind uint8
 
 const (
 	// updateRecord is a [node.Update].
 	updateRecord recordKind = iota
-	// moveRecord repeats a part of a group, so that the segment which has that
-	// part can go.
+	// moveRecord repeats a part of a group, so that the segment with the
+	// original can be freed.
 	moveRecord
 	// removeRecord ends a group.
 	removeRecord
-	// openRecord is written when a log is opened. A batch before it is durable.
+	// openRecord is appended by Open. The batch before is durable.
 	openRecord
-	// closeRecord is written when a log is closed.
+	// closeRecord is appended by Close.
 	closeRecord
 )
 
 // record is one value in a batch. The encoding is the msgpack array of the
 // fields in their order, with the entries as arrays of term, type and data. The
-// methods of this file write and read the array by hand: through reflection,
-// encoding costs more than the copy of the data.
+// methods of this file write and read the array by hand, since encoding by
+// reflection costs more than the copy of the data.
 type record struct {
 	kind          recordKind
 	group         node.GroupID
@@ -159,8 +159,8 @@ func (r *record) maxSize() int64 {
 
 var errRecord = errors.New("a record is not well formed")
 
-// cursor reads msgpack values. After the first that is not well formed, failed is
-// set and zeros come.
+// cursor reads msgpack values. After the first malformed value, failed is set
+// and all values are zero.
 type cursor struct {
 	rest   []byte
 	failed bool
@@ -234,8 +234,8 @@ func (c *cursor) bool() bool {
 	return code == codeTrue
 }
 
-// next reads a record into r, whose entries' room is reused. The data of entries
-// and configurations are parts of the cursor's bytes.
+// next reads a record into r and reuses the room of r's entries. The data of
+// entries and configurations are parts of the cursor's bytes.
 func (c *cursor) next(r *record) error {
 	if c.array() != recordFields {
 		return errRecord

@@ -27,7 +27,7 @@ const (
 
 func snapshotName(file uint64) string { return fmt.Sprintf("%016x%s", file, snapshotSuffix) }
 
-// snapshotFooter says what a snapshot file is.
+// snapshotFooter identifies a snapshot file.
 type snapshotFooter struct {
 	Version       uint8
 	Cluster       string
@@ -47,7 +47,7 @@ func (f *snapshotFooter) header() node.SnapshotHeader {
 	}
 }
 
-// readySnapshot is a committed snapshot that no update has named.
+// readySnapshot is a committed snapshot, not yet named by an update.
 type readySnapshot struct {
 	header node.SnapshotHeader
 	file   uint64
@@ -158,7 +158,7 @@ func (w *snapshotWriter) commit() (node.SnapshotHeader, error) {
 	return header, nil
 }
 
-// finish writes the footer, makes the file durable and gives the file its name.
+// finish writes the footer, makes the file durable and renames the file.
 func (w *snapshotWriter) finish(h *node.SnapshotHeader) error {
 	if err := w.flush(); err != nil {
 		return err
@@ -218,8 +218,8 @@ func (s *Store) findReady(id node.GroupID, h *node.SnapshotHeader) *readySnapsho
 	return nil
 }
 
-// takeReady removes a snapshot that is named now from the committed ones, and
-// discards those that are not newer. The caller holds s.mu.
+// takeReady removes a newly named snapshot from the committed ones and discards
+// the older ones. The caller holds s.mu.
 func (s *Store) takeReady(id node.GroupID, named *snapshotRecord) {
 	s.ready[id] = slices.DeleteFunc(s.ready[id], func(r readySnapshot) bool {
 		if r.header.Index <= named.header.Index && r.file != named.file {
@@ -243,8 +243,8 @@ func (s *Store) discardReady(id node.GroupID) {
 	s.poke()
 }
 
-// abandonReady removes the committed snapshots that no update has named. What
-// cannot be removed is removed by the next Open.
+// abandonReady removes the committed snapshots without an update. If a removal
+// fails, the next Open repeats the removal.
 func (s *Store) abandonReady() {
 	s.mu.Lock()
 	for _, list := range s.ready {
@@ -309,8 +309,8 @@ type snapshotReader struct {
 	header node.SnapshotHeader
 }
 
-// openSnapshot opens a snapshot file and checks that it is the one that its name
-// and group say.
+// openSnapshot opens a snapshot file and compares the footer with the name and
+// the group.
 func (s *Store) openSnapshot(id node.GroupID, number uint64) (*snapshotReader, error) {
 	name := snapshotName(number)
 	file, err := s.dir.Open(name)

@@ -17,19 +17,19 @@ import (
 
 // Options are the settings of a log.
 type Options struct {
-	// Identity names the cluster and the host that the log belongs to. It is
+	// Identity is the owner of the log, a host of a cluster. Identity is
 	// required. Open refuses the log of another identity.
 	Identity node.Identity
-	// SegmentBytes is the size of the log's files, in bytes; default
-	// [DefaultSegmentBytes], from 16 KiB to 1 GiB. Space is reserved and freed a
-	// segment at a time: a log occupies at least two, and about two more than
-	// twice what the groups need. With small segments a busy host changes files
-	// often, and each change costs a sync of the directory in the background. A
-	// log may be opened with another size than before; existing files stay as
-	// they are.
+	// SegmentBytes is the size of the log's files, in bytes, from 16 KiB to 1
+	// GiB. The default is [DefaultSegmentBytes]. The store reserves and frees
+	// space a segment at a time. A log occupies at least two segments, and at
+	// most about twice the size of the live records plus two segments. With
+	// small segments a busy host changes files often, and each change costs a
+	// sync of the directory in the background. A log may be opened with another
+	// size than before. Existing files keep their size.
 	SegmentBytes int64
-	// Logger takes warnings about work in the background that failed and is
-	// tried again; default none.
+	// Logger takes warnings about failures of background work. The store
+	// retries such work. The default discards the warnings.
 	Logger *slog.Logger
 }
 
@@ -64,11 +64,12 @@ type Store struct {
 	opts Options
 	lock File
 
-	// writing has room for one: who has put a value in may write to the log, and
-	// owns tail. A channel, since a lock is not held while a disk works.
+	// writing is a semaphore for one goroutine. The goroutine that holds the
+	// semaphore writes to the log and owns tail. A mutex must not be held while
+	// the disk works.
 	writing chan struct{}
 	tail    tail
-	// preparing has room for one: who has put a value in may make a segment.
+	// preparing is a semaphore for one goroutine, the one to make a segment.
 	preparing chan struct{}
 
 	wake, quit, done chan struct{} // of the janitor
@@ -107,8 +108,9 @@ type tail struct {
 
 const lockName = "LOCK"
 
-// Create makes an empty log in a directory, which is made too if need be. If
-// the directory has a log already, the error matches fs.ErrExist.
+// Create makes an empty log in a directory. Create makes the directory too if
+// the directory does not exist. If the directory has a log already, the error
+// matches fs.ErrExist.
 func Create(path string, opts Options) error {
 	dir, err := openDirectory(path, true)
 	if err != nil {
@@ -138,8 +140,9 @@ func create(dir Directory, opts Options) error {
 	return errors.Join(s.initialize(), lock.Close())
 }
 
-// initialize makes the first segment, and then the content of the lock file, which
-// says that the log is complete. What an interrupted Create has left is replaced.
+// initialize makes the first segment and then the content of the lock file. The
+// content marks the log as complete. initialize replaces the files of an
+// interrupted Create.
 func (s *Store) initialize() error {
 	var have lockHeader
 	if err := readHeader(s.lock, &have); !errors.Is(err, errSeal) {
@@ -169,8 +172,8 @@ func (s *Store) initialize() error {
 	return errors.Join(s.lock.Sync(), s.dir.Sync())
 }
 
-// isUnfinished says whether there are only files that an interrupted Create leaves:
-// at most a first segment without a batch.
+// isUnfinished reports whether an interrupted Create left these files. Such a
+// Create leaves at most a first segment, without a batch.
 func (s *Store) isUnfinished(names fileNames) bool {
 	if len(names.snapshots) > 0 || len(names.segments) > 1 || len(names.segments) == 1 && names.segments[0] != 1 {
 		return false
@@ -207,7 +210,7 @@ var newSalt = func() uint64 {
 // Identity implements [node.Storage].
 func (s *Store) Identity() node.Identity { return s.opts.Identity }
 
-// wrap gives an error its context.
+// wrap adds the context to an error.
 func (s *Store) wrap(doing string, err error) error {
 	if err == nil {
 		return nil
@@ -267,9 +270,9 @@ func (s *Store) Usage() node.Usage {
 }
 
 // Save implements [node.Storage]. All updates are one write and one sync. If
-// there is no room for another segment, the error matches syscall.ENOSPC, nothing
-// is changed, and Save may be called again. After any other error of the disk the
-// store takes no more writes; reads go on.
+// there is no room for another segment, the error matches syscall.ENOSPC,
+// nothing is changed, and Save may be called again. After any other error of
+// the disk the store takes no more writes, but reads go on.
 func (s *Store) Save(updates []node.Update) error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
@@ -371,7 +374,7 @@ func (s *Store) Remove(id node.GroupID) error {
 	return nil
 }
 
-// Close implements [node.Storage]. It waits for calls that write.
+// Close implements [node.Storage]. Close waits for writes under way.
 func (s *Store) Close() error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()

@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// dataSync makes a file's data durable, without the times in its inode, which
-// would cost a second write. A signal may interrupt the call before the call has
-// begun to write; any other error is final.
+// dataSync makes a file's data durable. The times in the inode are left out,
+// since they would cost a second write. EINTR comes before the call has begun
+// to write. Any other error is final.
 func dataSync(f *os.File) error {
 	raw, err := f.SyscallConn()
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package storekit has the rules that all implementations of [node.Storage]
-// share: what an Update does to a group, and which updates and reads are refused.
+// Package storekit has the rules common to all implementations of
+// [node.Storage], such as the effect of an Update on a group and the refusal of
+// wrong updates and reads.
 package storekit
 
 import (
@@ -13,7 +14,7 @@ import (
 	"raftlab/raft/node"
 )
 
-// Group tracks what is stored of a group, without the entries.
+// Group tracks the state of a stored group, without the entries.
 type Group struct{ node.State }
 
 // Check reports why the update does not fit the state. The error matches
@@ -50,8 +51,8 @@ func (g *Group) checkSnapshot(id node.GroupID, h *node.SnapshotHeader) error {
 	return nil
 }
 
-// checkEntries checks entries against the log: without a gap, behind the snapshot,
-// in terms that never fall.
+// checkEntries checks that entries follow the log without a gap, lie behind the
+// snapshot, and have terms in ascending order.
 func (g *Group) checkEntries(id node.GroupID, entries []core.Entry) error {
 	first := entries[0].Index
 	if first <= g.Snapshot.Index || first > g.LastIndex+1 {
@@ -100,14 +101,15 @@ func (g *Group) applySnapshot(h node.SnapshotHeader) {
 	}
 }
 
-// Agrees reports whether the log has the entry that a snapshot ends with, so that
-// the log stays (Figure 13, step 6).
+// Agrees reports whether the log has the last entry of a snapshot, so that the
+// log stays (Figure 13, step 6).
 func (g *Group) Agrees(h *node.SnapshotHeader) bool {
 	term, ok := g.Term(h.Index)
 	return ok && term == h.Term
 }
 
-// Reset drops the whole log, which goes on behind index (Figure 13, step 7).
+// Reset drops the whole log. The log continues behind index (Figure 13, step
+// 7).
 func (g *Group) Reset(index, term uint64) {
 	g.CompactedIndex, g.CompactedTerm, g.LastIndex = index, term, index
 	g.Terms, g.ConfigIndexes = nil, nil
@@ -146,14 +148,14 @@ func (g *Group) Append(entries []core.Entry) {
 		if n := len(g.Terms); n == 0 || g.Terms[n-1].Term != e.Term {
 			g.Terms = append(g.Terms, node.TermRun{First: e.Index, Term: e.Term})
 		}
-		if e.Type != core.Command && e.Type != core.NoOp {
+		if e.Type == core.ConfigurationEntry {
 			g.ConfigIndexes = append(g.ConfigIndexes, e.Index)
 		}
 		g.LastIndex = e.Index
 	}
 }
 
-// Clone returns a copy of the state that shares no slice with the original.
+// Clone returns a deep copy of the state.
 func (g *Group) Clone() node.State {
 	c := g.State
 	c.Snapshot.Configuration = slices.Clone(g.Snapshot.Configuration)
@@ -162,8 +164,8 @@ func (g *Group) Clone() node.State {
 	return c
 }
 
-// CheckRange reports why the entries from lo to hi are not stored, with an error
-// that matches [node.ErrCompacted] or [node.ErrNotStored].
+// CheckRange reports why the entries from lo to hi are not stored. The error
+// matches [node.ErrCompacted] or [node.ErrNotStored].
 func (g *Group) CheckRange(id node.GroupID, lo, hi uint64) error {
 	switch {
 	case lo <= g.CompactedIndex:
@@ -176,7 +178,7 @@ func (g *Group) CheckRange(id node.GroupID, lo, hi uint64) error {
 	return nil
 }
 
-// CheckUnique reports a group that several updates name.
+// CheckUnique reports a group with several updates.
 func CheckUnique(updates []node.Update) error {
 	if len(updates) < 2 {
 		return nil
@@ -192,12 +194,12 @@ func CheckUnique(updates []node.Update) error {
 	return nil
 }
 
-// NamedTwice is the error of a Save in which two updates name a group.
+// NamedTwice is the error of a Save with two updates of one group.
 func NamedTwice(id node.GroupID) error {
 	return fmt.Errorf("%w: two updates name group %d", node.ErrUpdate, id)
 }
 
-// CheckIdentity reports an identity that no storage can have.
+// CheckIdentity reports an invalid identity.
 func CheckIdentity(id node.Identity) error {
 	switch {
 	case len(id.Cluster) < 1 || len(id.Cluster) > 255:
@@ -223,13 +225,13 @@ func CheckHeader(id node.GroupID, h *node.SnapshotHeader) error {
 	return nil
 }
 
-// Uncommitted is the error of an update that names a snapshot which no writer has
+// Uncommitted is the error of an update with a snapshot that was never
 // committed.
 func Uncommitted(id node.GroupID, h *node.SnapshotHeader) error {
 	return fmt.Errorf("%w: group %d: no committed snapshot at %d has the header of the update", node.ErrUpdate, id, h.Index)
 }
 
-// CloneHeader returns a copy of h that shares no bytes with h.
+// CloneHeader returns a deep copy of h.
 func CloneHeader(h node.SnapshotHeader) node.SnapshotHeader {
 	h.Configuration = bytes.Clone(h.Configuration)
 	return h

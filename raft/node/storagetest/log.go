@@ -90,7 +90,7 @@ func testEntriesOfAnyKind(s *subject) {
 		{Term: 1, Data: nil},
 		{Term: 1, Data: []byte{}},
 		{Term: 1, Type: core.NoOp},
-		{Term: 1, Type: 2, Data: []byte("members")},
+		{Term: 1, Type: core.ConfigurationEntry, Data: []byte("members")},
 		{Term: 7, Type: 255, Data: []byte("of a later version")},
 		{Term: 7, Data: make([]byte, 300)},
 		{Term: 7, Data: bytes.Repeat([]byte{0xff, 0}, 35_000)},

@@ -10,7 +10,7 @@ import (
 	"raftlab/raft/node"
 )
 
-// model is what a storage should hold of one group, kept in the plainest way.
+// model is the expected state of one group, kept in the plainest way.
 type model struct {
 	hardState     core.HardState
 	snapshot      node.SnapshotHeader
@@ -67,7 +67,7 @@ func (m *model) apply(u *node.Update) {
 	}
 }
 
-// state returns what Load should return.
+// state returns the expected result of Load.
 func (m *model) state() node.State {
 	s := node.State{
 		HardState:      m.hardState,
@@ -87,7 +87,7 @@ func (m *model) state() node.State {
 	return s
 }
 
-func isConfig(e core.Entry) bool { return e.Type != core.Command && e.Type != core.NoOp }
+func isConfig(e core.Entry) bool { return e.Type == core.ConfigurationEntry }
 
 var ecma = crc64.MakeTable(crc64.ECMA)
 
@@ -106,7 +106,7 @@ func (s *subject) write(id node.GroupID, index, term uint64, body []byte) node.S
 	return header
 }
 
-// writeSnapshot writes a body in pieces, and checks the header that comes back.
+// writeSnapshot writes a body in pieces, and checks the returned header.
 func writeSnapshot(storage node.Storage, id node.GroupID, header node.SnapshotHeader, body []byte, piece int) (node.SnapshotHeader, error) {
 	w, err := storage.CreateSnapshot(id, header)
 	if err != nil {
@@ -130,7 +130,8 @@ func writeSnapshot(storage node.Storage, id node.GroupID, header node.SnapshotHe
 	return got, err
 }
 
-// readAll reads a snapshot as a whole and in parts, and compares it with body.
+// readAll reads a snapshot as a whole and in parts, and compares the result
+// with body.
 func readAll(r node.SnapshotReader, body []byte) error {
 	size := int64(r.Header().Size)
 	got, err := io.ReadAll(io.NewSectionReader(r, 0, size))

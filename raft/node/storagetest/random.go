@@ -39,7 +39,7 @@ func testRandomHistory(s *subject) {
 	s.check()
 }
 
-// randomUpdate makes an update that fits the model.
+// randomUpdate makes an update according to the model.
 func (s *subject) randomUpdate(id node.GroupID) node.Update {
 	g := s.group(id)
 	after := *g // what the group is after the parts made so far
@@ -81,7 +81,7 @@ func (s *subject) randomEntries(first, term uint64, n int) []core.Entry {
 		e := core.Entry{Index: first + uint64(i), Term: term, Data: s.body(s.rand.IntN(200))}
 		switch s.rand.IntN(60) {
 		case 0:
-			e.Type = 2
+			e.Type = core.ConfigurationEntry
 		case 1:
 			e.Type, e.Data = core.NoOp, nil
 		case 2:
@@ -101,7 +101,7 @@ func (s *subject) randomRead(id node.GroupID) {
 	s.checkEntries(id, lo, lo+s.rand.Uint64N(g.last()-lo+1), s.rand.IntN(5000))
 }
 
-// testConcurrent calls everything that may be called while Save runs.
+// testConcurrent calls all methods that are allowed during Save.
 func testConcurrent(s *subject) {
 	const groups, rounds = 3, 150
 	for id := node.GroupID(1); id <= groups; id++ {
@@ -126,7 +126,7 @@ func testConcurrent(s *subject) {
 	}
 }
 
-// named is a committed snapshot on its way to Save.
+// named is a committed snapshot, to be named by the next Save.
 type named struct {
 	header node.SnapshotHeader
 	body   []byte
@@ -155,8 +155,8 @@ func (s *subject) concurrentSaves(groups node.GroupID, rounds int, ready <-chan 
 	return nil
 }
 
-// concurrentReads reads entries of groups that grow. Each entry has the data that
-// its index says, whatever has been saved meanwhile.
+// concurrentReads reads entries of growing groups. The index determines the
+// data of each entry.
 func (s *subject) concurrentReads(stop <-chan struct{}, groups node.GroupID) error {
 	for n := 0; ; n++ {
 		select {

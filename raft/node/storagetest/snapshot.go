@@ -20,7 +20,7 @@ func (s *subject) body(n int) []byte {
 	return b
 }
 
-// Figure 13, step 6: the log agrees with the snapshot and stays.
+// The log agrees with the snapshot and stays (Figure 13, step 6).
 func testOwnSnapshot(s *subject) {
 	s.save(node.Update{Group: 1, Entries: append(entries(1, 1, 10), entries(11, 2, 10)...)})
 	for _, at := range []struct{ index, term uint64 }{{5, 1}, {10, 1}, {11, 2}, {20, 2}} {
@@ -32,7 +32,7 @@ func testOwnSnapshot(s *subject) {
 	s.save(node.Update{Group: 1, Entries: entries(21, 2, 3)})
 }
 
-// Figure 13, step 7: the log does not agree with the snapshot and goes.
+// The log does not agree with the snapshot and is dropped (Figure 13, step 7).
 func testReceivedSnapshot(s *subject) {
 	for id, c := range []struct{ entries, index, term uint64 }{
 		{0, 10, 3},  // no log
@@ -69,7 +69,7 @@ func testReceivedSnapshot(s *subject) {
 
 func testCompaction(s *subject) {
 	s.save(node.Update{Group: 1, Entries: entries(1, 1, 40)})
-	config := core.Entry{Index: 41, Term: 2, Type: 2, Data: []byte("members")}
+	config := core.Entry{Index: 41, Term: 2, Type: core.ConfigurationEntry, Data: []byte("members")}
 	s.save(node.Update{Group: 1, Entries: append([]core.Entry{config}, entries(42, 2, 40)...)})
 	header := s.write(1, 60, 2, s.body(50))
 	s.save(node.Update{Group: 1, Snapshot: &header})
@@ -108,7 +108,7 @@ func testSnapshotCountsWhenNamed(s *subject) {
 	s.save(node.Update{Group: 1, Snapshot: &six})
 	s.check()
 	s.refused(s.Save([]node.Update{{Group: 1, Snapshot: &five}}), node.ErrUpdate, "naming an older snapshot")
-	// Two snapshots of one index: the header tells them apart.
+	// The header distinguishes two snapshots of one index.
 	one, two := s.write(1, 8, 1, []byte("one")), s.write(1, 8, 1, []byte("another"))
 	s.save(node.Update{Group: 1, Snapshot: &one})
 	s.check()
@@ -123,7 +123,7 @@ func testSnapshotBodies(s *subject) {
 		s.check()
 		s.reopen()
 	}
-	// A header that travelled with its body is checked against the body.
+	// Commit compares a received header with the body.
 	body := s.body(5000)
 	received := s.write(1, 15, 1, body)
 	header, err := writeSnapshot(s.Storage, 1, received, body, 700)

@@ -1,6 +1,6 @@
-// Package storagetest is the conformance test of [node.Storage]. It checks what
-// a host relies on, through the interface alone. An implementation runs the
-// suite from a test of its own:
+// Package storagetest is the conformance test of [node.Storage]. The suite
+// checks the promises of the interface through the interface alone. A test of
+// an implementation calls Run:
 //
 //	func TestStorage(t *testing.T) {
 //		storagetest.Run(t, 0, func(t *testing.T) storagetest.Open {
@@ -27,10 +27,10 @@ import (
 	"raftlab/raft/node"
 )
 
-// Open opens a storage. The first call creates it for the identity, and later
-// calls find what was saved before. The suite closes a storage before it opens
-// the storage again. Open refuses another identity than the first one's with an
-// error that matches [node.ErrStranger].
+// Open opens a storage. The first call creates the storage for the identity,
+// and later calls find the saved content. The suite closes a storage before the
+// next call. For another identity than the first, the error matches
+// [node.ErrStranger].
 type Open func(id node.Identity) (node.Storage, error)
 
 // Run runs the suite. fresh makes an empty storage for each test. Random choices
@@ -87,7 +87,7 @@ func newRand(t *testing.T, seed uint64) *rand.Rand {
 
 var identity = node.Identity{Cluster: "storagetest", Host: 7}
 
-// subject is the storage under test beside a model of what it should hold.
+// subject is the storage under test and a model of the expected content.
 type subject struct {
 	*testing.T
 	node.Storage
@@ -105,7 +105,7 @@ func (s *subject) close() {
 	s.Storage = nil
 }
 
-// reopen closes the storage, opens it again and compares all of it.
+// reopen closes and opens the storage and compares the whole content.
 func (s *subject) reopen() {
 	s.Helper()
 	s.close()
@@ -148,7 +148,7 @@ func (s *subject) group(id node.GroupID) *model {
 	return g
 }
 
-// check compares what the storage holds with the model.
+// check compares the content of the storage with the model.
 func (s *subject) check() {
 	s.Helper()
 	groups, err := s.Groups()
@@ -179,7 +179,7 @@ func (s *subject) checkGroup(id node.GroupID) {
 	}
 }
 
-// checkEntries reads entries, all of which must come if maxBytes has room.
+// checkEntries reads entries. If maxBytes has room for all, all must come.
 func (s *subject) checkEntries(id node.GroupID, lo, hi uint64, maxBytes int) {
 	s.Helper()
 	got, err := s.Entries(id, lo, hi, maxBytes)
@@ -201,7 +201,7 @@ func (s *subject) checkEntries(id node.GroupID, lo, hi uint64, maxBytes int) {
 	}
 }
 
-// slack is what an implementation may count for an entry beside its data.
+// slack is the size that an implementation may count for an entry without data.
 const slack = 64
 
 func (s *subject) checkSnapshot(id node.GroupID) {

@@ -6,24 +6,24 @@ import (
 	"slices"
 )
 
-// Fate says what a crash does to what was not synced.
+// Fate is the effect of a crash on unsynced changes.
 type Fate uint8
 
 const (
-	// Keep keeps everything: the process was killed, and the machine goes on.
+	// Keep keeps everything. The process was killed, and the machine goes on.
 	Keep Fate = iota
-	// Lose loses everything that was not synced.
+	// Lose loses all unsynced changes.
 	Lose
-	// Tear keeps a beginning of what was not synced: of writes up to some
-	// sector, of names up to some change.
+	// Tear keeps the first unsynced changes, up to some sector of some write,
+	// or up to some change of names.
 	Tear
 	// Scatter keeps some sectors, whichever, and loses the others. Names are
 	// torn.
 	Scatter
 	// Garble fills some sectors with noise and keeps the others. Names are kept.
 	Garble
-	// Misdirect writes the last write to another sector of its file, and keeps
-	// the writes before. Names are kept.
+	// Misdirect puts the last write of all at another sector of the file, and
+	// keeps the writes before. Names are kept.
 	Misdirect
 )
 
@@ -32,7 +32,7 @@ func (f Fate) String() string {
 	return [...]string{"Keep", "Lose", "Tear", "Scatter", "Garble", "Misdirect"}[f]
 }
 
-// Loss says what is lost in a crash.
+// Loss describes a crash.
 type Loss struct {
 	Writes Fate // of files, since the last Sync of each
 	Names  Fate // changes since the last Sync of the directory
@@ -41,7 +41,7 @@ type Loss struct {
 
 const sector = 512
 
-// Crash ends the use of the disk and returns a disk with what was not lost. Nothing
+// Crash ends the use of the disk and returns a disk with the remains. Nothing
 // hangs, fails or is locked there, and the capacity is not limited.
 func (d *Disk) Crash(loss Loss) *Disk {
 	d.mu.Lock()
@@ -86,7 +86,7 @@ func (c *content) lose(loss Loss) *Disk {
 	return next
 }
 
-// lastWrite returns the file that has the newest write which is not synced.
+// lastWrite returns the file with the newest unsynced write.
 func (c *content) lastWrite() *file {
 	for _, number := range slices.Backward(slices.Sorted(maps.Keys(c.files))) {
 		if f := c.files[number]; len(f.writes) > 0 {
@@ -96,7 +96,7 @@ func (c *content) lastWrite() *file {
 	return nil
 }
 
-// lose returns what a crash leaves of a file.
+// lose returns the remains of a file after a crash.
 func (f *file) lose(loss Loss, last *file) []byte {
 	data := slices.Clone(f.durable)
 	switch loss.Writes {

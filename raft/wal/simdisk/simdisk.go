@@ -1,5 +1,5 @@
-// Package simdisk is a disk in memory that loses power, hangs, fills up and
-// fails, for tests of a log ([raftlab/raft/wal]) and of hosts that have one.
+// Package simdisk simulates a disk that loses power, hangs, fills up and fails.
+// Tests of a log ([raftlab/raft/wal]) and of hosts with a log use the package.
 //
 //	disk := simdisk.New()
 //	err := wal.CreateIn(disk, opts)
@@ -8,9 +8,9 @@
 //	disk = disk.Crash(simdisk.Loss{Writes: simdisk.Scatter, Names: simdisk.Tear, Rand: rng})
 //	store, err = wal.OpenIn(disk, opts)
 //
-// The disk knows what has been synced. A file's writes since the last Sync of the
-// file may get lost in a crash, and so may changes of names since the last Sync
-// of the directory. A sector of 512 bytes is written whole or not at all.
+// In a crash the disk may lose a file's writes since the last Sync of the file,
+// and changes of names since the last Sync of the directory. A sector of 512
+// bytes is written whole or not at all.
 package simdisk
 
 import (
@@ -27,8 +27,7 @@ import (
 	"raftlab/raft/wal"
 )
 
-// ErrCrashed is the error of a disk that has crashed. Another disk has its
-// content; see [Disk.Crash].
+// ErrCrashed is the error of a disk after [Disk.Crash].
 var ErrCrashed = errors.New("the disk has lost power")
 
 // Disk is a directory in memory. Methods may be called from any goroutine.
@@ -46,7 +45,7 @@ type Disk struct {
 
 var _ wal.Directory = (*Disk)(nil)
 
-// content is what is on a disk and in the cache before it.
+// content is the state of a disk and of the cache in front.
 type content struct {
 	files   map[int]*file
 	names   map[string]int // as programs see them
@@ -55,17 +54,18 @@ type content struct {
 	last    int            // number of the newest file
 }
 
-// file is a file's content. It stays while a program has the file open.
+// file is a file's content. The content stays while a program has the file
+// open.
 type file struct {
 	data    []byte // as programs see it
 	durable []byte // as it was at the last Sync
 	writes  []Op   // since then
 }
 
-// Kind says what an [Op] does.
+// Kind is the kind of an [Op].
 type Kind uint8
 
-// The kinds of operations that change a disk.
+// The kinds of operations.
 const (
 	CreateFile Kind = iota
 	RenameFile
@@ -75,7 +75,7 @@ const (
 	SyncFile
 )
 
-// Op is an operation that changed the disk.
+// Op is a change of the disk.
 type Op struct {
 	Kind   Kind
 	Name   string // of the file when the operation was done
@@ -109,7 +109,7 @@ func New() *Disk {
 	}}
 }
 
-// Record makes the disk note each operation that changes it.
+// Record starts a journal of all changes.
 func (d *Disk) Record() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -149,7 +149,7 @@ func (d *Disk) Resume() {
 	}
 }
 
-// SetCapacity limits the size of all files together. An operation that needs more
+// SetCapacity limits the size of all files together. A write beyond the limit
 // fails with syscall.ENOSPC. A negative number ends the limit.
 func (d *Disk) SetCapacity(bytes int64) {
 	d.mu.Lock()
@@ -157,17 +157,17 @@ func (d *Disk) SetCapacity(bytes int64) {
 	d.room = bytes
 }
 
-// FailSync makes each Sync of a file fail with err, and makes nothing durable. Like
-// a kernel, the disk goes on to show what was written. nil ends the failures, and
-// what was not synced then is not synced by a later Sync either.
+// FailSync makes each Sync of a file fail with err, and makes nothing durable.
+// Like a kernel, the disk goes on to show the unsynced data, and a later Sync
+// does not make the data durable either. nil ends the failures.
 func (d *Disk) FailSync(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sync = err
 }
 
-// FailRead makes reads fail as f says, which is called with the file's name and what
-// is to be read. nil ends the failures.
+// FailRead makes a read fail if f returns an error for the file's name, the
+// offset and the length. nil ends the failures.
 func (d *Disk) FailRead(f func(name string, offset int64, n int) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -184,7 +184,8 @@ func (d *Disk) Damage(name string, offset int64, change func([]byte)) {
 	f.writes = nil
 }
 
-// begin locks the disk once it does not hang, and fails if it has crashed.
+// begin locks the disk. begin waits while the disk hangs, and fails after a
+// crash.
 func (d *Disk) begin() error {
 	for {
 		d.mu.Lock()
@@ -201,7 +202,8 @@ func (d *Disk) begin() error {
 	}
 }
 
-// do does an operation and notes it. The caller has called begin.
+// do does an operation and adds the operation to the journal. The caller has
+// called begin.
 func (d *Disk) do(op Op) {
 	d.content.apply(op)
 	if d.journal != nil {
@@ -250,8 +252,8 @@ func rename(names map[string]int, op Op) {
 	}
 }
 
-// collect frees the content of files without a name. A program that has one open
-// reads its own slice.
+// collect frees the content of files without a name. Open handles keep the
+// content of such a file.
 func (c *content) collect() {
 	used := make(map[int]bool)
 	for _, names := range []map[string]int{c.names, c.durable} {
@@ -269,7 +271,7 @@ func (f *file) sync() {
 	f.writes = nil
 }
 
-// overlay writes into data, which grows if need be.
+// overlay writes into data and grows data if necessary.
 func overlay(data []byte, w Op) []byte {
 	if end := int(w.Offset) + len(w.Data); end > len(data) {
 		data = append(data, make([]byte, end-len(data))...)
