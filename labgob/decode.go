@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// A schema is what a run of type definitions means, and decoders that have
-// read them.
+// A schema is the meaning of a run of type definitions. It keeps a free list of
+// decoders that have read the definitions.
 type schema struct {
 	types map[int]*wireType
 
@@ -22,15 +22,16 @@ type warmDecoder struct {
 	feed feeder
 }
 
-// maxSchemas and maxDefinitions bound what is kept of definitions that come
-// from outside: how many, after which all are forgotten, and how long each.
+// maxSchemas and maxDefinitions bound the cache of schemas, because definitions
+// come from outside. A cache of maxSchemas schemas is emptied. A schema whose
+// definitions are longer than maxDefinitions bytes is not cached.
 const (
 	maxSchemas     = 1024
 	maxDefinitions = 16 << 10
 )
 
-// schemas holds schemas by their definitions; one is added when a value has
-// been decoded by it.
+// schemas caches schemas by their definitions. A schema joins the cache when a
+// value has been decoded with it.
 var schemas struct {
 	sync.RWMutex
 	m map[string]*schema
@@ -39,14 +40,16 @@ var schemas struct {
 // basics is the schema without definitions.
 var basics = new(schema)
 
-// cachedSchema returns the schema for definitions if it is known.
+// cachedSchema returns the schema for definitions, or nil if the cache lacks
+// the schema.
 func cachedSchema(defs []byte) *schema {
 	schemas.RLock()
 	defer schemas.RUnlock()
 	return schemas.m[string(defs)]
 }
 
-// schemaOf returns the schema for definitions, and whether it is known.
+// schemaOf returns the schema for definitions and reports whether the schema
+// came from the cache.
 func schemaOf(defs []byte) (*schema, bool, error) {
 	if len(defs) == 0 {
 		return basics, true, nil
@@ -74,7 +77,7 @@ func (s *schema) keep(defs []byte) {
 	schemas.m[string(defs)] = s
 }
 
-// decode decodes one value message, which the scanner has passed, into e.
+// decode decodes one value message, already checked by the scanner, into e.
 func (s *schema) decode(defs, value []byte, e any) error {
 	s.mu.Lock()
 	var w *warmDecoder
@@ -105,8 +108,8 @@ func (s *schema) decode(defs, value []byte, e any) error {
 	return nil
 }
 
-// decodeSafely is dec.Decode(e), with panics as errors: gob's own for input
-// that it does not expect, and those of a type's GobDecode.
+// decodeSafely calls dec.Decode(e) and turns panics into errors. Gob panics on
+// input that gob does not expect, and a GobDecode method may panic.
 func decodeSafely(dec *gob.Decoder, e any) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -119,9 +122,9 @@ func decodeSafely(dec *gob.Decoder, e any) (err error) {
 	return err
 }
 
-// A valueError is an error inside a complete value. Typically the GobDecode
-// method of a type returned io.EOF. A valueError never matches io.EOF or
-// io.ErrUnexpectedEOF, which would report the end of the stream.
+// A valueError is an error inside a complete value, typically from a GobDecode
+// method that returned io.EOF. A valueError never matches io.EOF or
+// io.ErrUnexpectedEOF, because these errors report the end of the stream.
 type valueError struct{ err error }
 
 func (e valueError) Error() string { return "labgob: inside a value: " + e.err.Error() }
@@ -132,8 +135,8 @@ func (e valueError) Is(target error) bool {
 
 func (e valueError) As(target any) bool { return errors.As(e.err, target) }
 
-// next reads messages up to the first with a value, which stays in dec.value
-// until the next call.
+// next reads messages up to the first message with a value. dec.value holds
+// this message until the next call.
 func (dec *LabDecoder) next() (err error) {
 	if cap(dec.value) > maxKept {
 		dec.value = nil
@@ -158,7 +161,7 @@ func (dec *LabDecoder) next() (err error) {
 	}
 }
 
-// payload returns what follows the count of a message.
+// payload returns a message without its count.
 func payload(message []byte) []byte {
 	_, n := uvarint(message)
 	return message[n:]

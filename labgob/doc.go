@@ -1,11 +1,11 @@
-// Package labgob encodes Go values in the format of encoding/gob, with the
-// warnings that a distributed-systems course needs and without the price that
-// gob asks for short messages.
+// Package labgob encodes Go values in the format of encoding/gob. The package
+// adds the warnings of a distributed-systems course, and handles short messages
+// many times faster than encoding/gob.
 //
 // # Use
 //
-// An encoder writes a stream of values and a decoder reads it back, one Decode
-// for each Encode and in the same order:
+// An encoder writes a stream of values. A decoder reads the values back, one
+// Decode for each Encode, in the same order:
 //
 //	var buf bytes.Buffer
 //	enc := labgob.NewEncoder(&buf)
@@ -16,45 +16,50 @@
 //	dec.Decode(&currentTerm)
 //	dec.Decode(&log)
 //
-// The semantics are gob's: fields are matched by name, pointers are flattened,
-// a value inside an interface travels with the name under which its type was
-// given to [Register] and comes back with that type (an int as an int). What
-// this package writes, encoding/gob reads in any process, and the other way
-// round. A stream without interface values is gob's to the byte; where there
-// are some, all type definitions come before the value that needs them, and
-// gob would write them in its middle.
+// The semantics are gob's. Fields are matched by name, and pointers are
+// flattened. A value inside an interface travels with the name under which its
+// type was given to [Register], and arrives with the same type, an int as an
+// int. Each package reads the other's streams, also in another process. A stream
+// without interface values equals gob's stream to the byte. In a stream with
+// interface values, labgob sends all type definitions ahead of a value, and gob
+// sends some in the middle of the value.
 //
-// [Marshal] and [Unmarshal] turn one value of any registered type into one
-// self-contained message and back, which is what a replicated log needs for
-// its commands.
+// Labgob differs from gob where gob fails. A decoder here can skip nil interface
+// values, and interface values with type definitions inside. This holds for
+// Decode(nil), and for fields that the target lacks. The exception is a type that
+// was registered with encoding/gob alone. Encoding a pointer to a nil pointer is
+// an error where gob writes a message that no decoder can read.
+//
+// [Marshal] and [Unmarshal] convert one value of any registered type to one
+// self-contained message and back. Replicated logs need such messages for their
+// commands.
 //
 // # Warnings
 //
-// Two mistakes make RPC and persistence fail without an error. Both are
-// reported on standard error, once for each type:
+// Two mistakes make RPC and persistence fail without an error. Package labgob
+// reports both on standard error, once for each type:
 //
 //   - A struct has a field whose name starts with a lower-case letter. Gob does
-//     not send it, so it arrives as zero.
-//   - The target of a Decode already holds something. Gob does not send zero
-//     values, so what was there stays: a reply that is used twice keeps fields
-//     of the first answer.
+//     not send such a field, so the receiver sees zero.
+//   - The target of a Decode is not zero. Gob does not send zero values, so old
+//     contents stay. For example, a reply that is used twice keeps fields of the
+//     first answer. The check includes elements of a slice up to its capacity.
 //
-// # How it is fast
+// # Speed
 //
-// A new gob encoder describes each type anew, and a new gob decoder compiles
-// a program from that description: tens of microseconds for a message of tens
-// of bytes. Here the descriptions of a type are made once and kept as bytes. An
-// encoder that has "sent" them already writes only the value, and the
-// descriptions are put in front. At the other end, decoders that have read
-// the same descriptions wait to be used again and are handed the value alone.
-// A decoder that has met an error is thrown away.
+// A new gob encoder describes each type anew, and a new gob decoder compiles a
+// program from the description. Both take tens of microseconds for a message of
+// tens of bytes. Package labgob makes the descriptions of a type once and keeps
+// the bytes. An encoder that has already sent the descriptions writes only the
+// value, and labgob puts the descriptions in front. A decoder that has read the
+// same descriptions waits on a free list and gets only the value. A decoder that
+// has met an error is discarded.
 //
 // # Hostile input
 //
-// A message is walked by its own description before gob sees it: each
-// count must be covered by bytes that are there. So malformed,
-// truncated or hostile input gives an error, and what a decode allocates is in
-// proportion to the length of its input.
+// A scanner walks a message before gob sees the message, and compares each count
+// with the bytes that are left. Malformed, truncated or hostile input therefore
+// gives an error, and a decode allocates memory in proportion to its input.
 //
 // All functions may be called concurrently.
 package labgob

@@ -12,31 +12,32 @@ import (
 
 // Errors that callers may match with errors.Is.
 var (
-	// ErrMalformed is returned for input that is not a gob stream: truncated in
-	// the middle of a count, counts that the input does not cover, types that
-	// are not defined, nesting deeper than MaxDepth.
+	// ErrMalformed is returned for input that is not a gob stream. Examples are
+	// an end in the middle of a count, a count beyond the end of the input, an
+	// undefined type, and nesting deeper than MaxDepth.
 	ErrMalformed = errors.New("labgob: malformed input")
-	// ErrTooDeep is returned for a value nested deeper than MaxDepth, which
-	// decoding would refuse.
+	// ErrTooDeep is returned for a value nested deeper than MaxDepth. Decoding
+	// would refuse such a value.
 	ErrTooDeep = fmt.Errorf("labgob: value nested deeper than %d", MaxDepth)
-	// ErrNotRegistered is returned by Marshal for a value whose type, and by
-	// Unmarshal for a message whose type name, was not given to Register or
-	// RegisterName.
+	// ErrNotRegistered is returned by Marshal for an unregistered type, and by
+	// Unmarshal for an unregistered type name. Register and RegisterName
+	// register a type.
 	ErrNotRegistered = errors.New("labgob: type not registered")
-	// ErrNil is returned for nil and for a pointer that leads to a nil pointer.
-	// There are two exceptions, both gob's: Encode panics on a nil pointer, and
-	// encodes a pointer to a nil pointer to a struct as an empty struct.
+	// ErrNil is returned for nil and for a pointer that leads to a nil pointer,
+	// with two exceptions of gob. Encode panics on a nil pointer. Encode writes
+	// a pointer to a nil pointer to a struct as an empty struct.
 	ErrNil = errors.New("labgob: cannot encode nil")
 	// ErrTrailingBytes is returned by Unmarshal when something follows the
 	// value.
 	ErrTrailingBytes = errors.New("labgob: bytes after the value")
 )
 
-// MaxDepth is how deep values may be nested in an encoded value (gob's
-// own limit for values that it skips).
+// MaxDepth bounds the nesting of an encoded value. Gob has the same limit for
+// values that gob skips.
 const MaxDepth = 10_000
 
-// A LabEncoder writes a stream of values. It may be used concurrently.
+// A LabEncoder writes a stream of values. A LabEncoder may be used
+// concurrently.
 type LabEncoder struct {
 	mu   sync.Mutex
 	w    io.Writer
@@ -44,16 +45,16 @@ type LabEncoder struct {
 	sent map[int]bool // type definitions on the stream, once there was a second plan
 }
 
-// NewEncoder returns an encoder that writes to w, each value with a single
-// call of Write.
+// NewEncoder returns an encoder for w. The encoder writes each value with a
+// single call of w.Write.
 func NewEncoder(w io.Writer) *LabEncoder {
 	return &LabEncoder{w: w}
 }
 
-// Encode writes e to the stream, preceded by the definitions of types that the
-// stream does not hold yet. It warns about struct types with lower-case
-// fields. When it returns an error other than the writer's, nothing was
-// written. Like gob, it panics on a nil pointer and returns an error for nil.
+// Encode writes e to the stream, preceded by type definitions that the stream
+// lacks. Encode warns about struct types with lower-case fields. After an error
+// of the encoding, nothing was written. Like gob, Encode panics on a nil
+// pointer and returns an error for nil.
 func (enc *LabEncoder) Encode(e any) error {
 	return enc.EncodeValue(reflect.ValueOf(e))
 }
@@ -118,7 +119,7 @@ func (enc *LabEncoder) commit(p *plan) {
 	enc.last = p
 }
 
-// A LabDecoder reads a stream of values. It may be used concurrently.
+// A LabDecoder reads a stream of values. A LabDecoder may be used concurrently.
 type LabDecoder struct {
 	mu    sync.Mutex
 	in    frames
@@ -126,15 +127,15 @@ type LabDecoder struct {
 	stream
 }
 
-// NewDecoder returns a decoder that reads from r. If r is not an io.ByteReader,
-// it may read ahead, as gob's does.
+// NewDecoder returns a decoder for r. Like gob's decoder, the decoder may read
+// ahead if r is not an io.ByteReader.
 func NewDecoder(r io.Reader) *LabDecoder {
 	return &LabDecoder{in: newFrames(r)}
 }
 
-// Decode reads the next value of the stream into what e points at, which
-// should be zero: it warns when it is not. At the end of the stream it returns
-// io.EOF, and io.ErrUnexpectedEOF in the middle of a value. A nil e skips the
+// Decode reads the next value of the stream into the variable at e. Decode
+// warns if the variable is not zero. A nil e skips the value. Decode returns
+// io.EOF at the end of the stream and io.ErrUnexpectedEOF in the middle of a
 // value. After an error the target may hold parts of the value.
 func (dec *LabDecoder) Decode(e any) error {
 	if e != nil {
@@ -162,11 +163,11 @@ func checkTarget(e any) error {
 	return nil
 }
 
-// Register makes the type of value known, under the name that encoding/gob
-// gives it, so that it can travel inside an interface and through Marshal. It
-// warns about lower-case fields. Registering the same type again is harmless;
-// it panics when the name stands for another type, or the type has another
-// name.
+// Register registers the type of value under the name that encoding/gob uses. A
+// registered type can travel inside an interface and through Marshal. Register
+// warns about lower-case fields. A second registration of the same type is
+// harmless. Register panics if the name belongs to another type, or if the type
+// has another name.
 func Register(value any) {
 	t := reflect.TypeOf(value)
 	if t == nil {
@@ -186,5 +187,5 @@ func RegisterName(name string, value any) {
 	registry.add(name, t)
 }
 
-// clone returns a copy that shares nothing with b and is not nil.
+// clone returns a non-nil copy of b.
 func clone(b []byte) []byte { return append([]byte{}, b...) }

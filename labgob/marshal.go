@@ -8,11 +8,10 @@ import (
 	"sync"
 )
 
-// A message of Marshal is the length and the bytes of the name under which the
-// type is registered, the type definitions, and the value message, all in
-// gob's encoding. The name is empty for nil, and nothing follows it. So
-// messages of one type, written by one process, differ only behind what they
-// have in common: a log may store that once.
+// A message of Marshal holds the length and the bytes of the registered name,
+// the type definitions, and the value message, all in gob's encoding. The
+// message of nil is an empty name. Messages of one type from one process share
+// a prefix, so a log can store the prefix once.
 
 // MaxName is the length of the longest type name in bytes (gob's own limit).
 const MaxName = 1024
@@ -68,8 +67,8 @@ func baseOf(t reflect.Type) reflect.Type {
 	return t
 }
 
-// gobName returns the name that gob.Register gives to a type: with the path of
-// its package, or as it is written when it has no name of its own.
+// gobName returns the name that gob.Register gives to a type. A named type has
+// the path of its package in front.
 func gobName(t reflect.Type) string {
 	switch {
 	case t.Name() == "" || t.PkgPath() == "":
@@ -79,14 +78,14 @@ func gobName(t reflect.Type) string {
 	}
 }
 
-// Marshal encodes one value of a registered type as a message that says its
-// own type: Unmarshal gives back a value of that type. Gob's basic types and
+// Marshal encodes one value of a registered type as a message that names the
+// type. Unmarshal returns a value of the same type. Gob's basic types and
 // slices of them are registered from the start. As with gob, a pointer counts
-// as what it points at, a nil pointer is an error, and an empty slice comes
-// back nil. The value nil itself is one byte and comes back as nil.
+// as its target, a nil pointer is an error, and an empty slice comes back nil.
+// The value nil takes one byte and comes back as nil.
 //
-// An int takes 8 to 16 bytes. Messages of one type, written by one process,
-// start with the same bytes: the name of the type and its description.
+// An int takes 8 to 16 bytes. Messages of one type from one process start with
+// the same bytes, the name and the description of the type.
 func Marshal(v any) ([]byte, error) {
 	if v == nil {
 		return []byte{0}, nil
@@ -111,10 +110,10 @@ func Marshal(v any) ([]byte, error) {
 	return out, nil
 }
 
-// Unmarshal decodes a message of Marshal, of this or another process, and
-// returns the value with the type that was registered under its name. It
-// does not keep data, and no part of the value aliases it. Errors match
-// ErrNotRegistered, ErrMalformed, ErrTrailingBytes, or are gob's own.
+// Unmarshal decodes a message of Marshal, from this or another process. The
+// value has the type that was registered under the message's name. Unmarshal
+// does not keep data, and no part of the value aliases data. Errors match
+// ErrNotRegistered, ErrMalformed or ErrTrailingBytes, or are gob's own.
 func Unmarshal(data []byte) (any, error) {
 	length, n := uvarint(data)
 	if n == 0 || length > uint64(len(data)-n) || length > MaxName {
@@ -138,8 +137,7 @@ func Unmarshal(data []byte) (any, error) {
 	return target.Elem().Interface(), nil
 }
 
-// Encode encodes one value as NewEncoder(w).Encode(v) does: a whole stream
-// that holds just that.
+// Encode encodes one value as a whole stream, like NewEncoder(w).Encode(v).
 func Encode(v any) ([]byte, error) {
 	rv := reflect.ValueOf(v)
 	if !rv.IsValid() {
@@ -155,9 +153,9 @@ func Encode(v any) ([]byte, error) {
 	return out, nil
 }
 
-// Decode decodes a stream that holds just one value, as Encode makes it, into
-// what e points at. It is LabDecoder.Decode without a reader, and does not
-// keep data.
+// Decode decodes a stream of exactly one value into the variable at e, like
+// LabDecoder.Decode. The stream may come from Encode or from encoding/gob.
+// Decode does not keep data.
 func Decode(data []byte, e any) error {
 	if err := checkTarget(e); err != nil {
 		return err
@@ -184,8 +182,8 @@ func unmarshal(data []byte, e any) error {
 
 var errTruncated = fmt.Errorf("%w: truncated message", ErrMalformed)
 
-// cut divides a message into type definitions, the first message of the value,
-// and the rest, which is empty unless type definitions stand inside the value.
+// cut divides data into type definitions, the first message of the value, and
+// the rest. The rest is empty unless type definitions stand inside the value.
 func cut(data []byte) (defs, value, rest []byte, err error) {
 	for i := 0; ; {
 		n, size, id, ok := header(data[i:])
@@ -208,7 +206,7 @@ func appendDefinition(b []byte, id int, definition []byte) []byte {
 	return append(append(b, minus...), definition...)
 }
 
-// appendUint appends an unsigned integer as gob writes it.
+// appendUint appends an unsigned integer in gob's encoding.
 func appendUint(b []byte, x uint64) []byte {
 	if x < 0x80 {
 		return append(b, byte(x))

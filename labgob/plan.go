@@ -16,10 +16,10 @@ type typeDef struct {
 	bytes []byte
 }
 
-// A plan is what it takes to encode values of one type whose interfaces hold
-// values of a certain set of types: the definitions of all of them, and
-// encoders that have sent these already, so that what they write is one
-// message with the value alone.
+// A plan encodes values of one type whose interfaces hold values of a certain
+// set of types. The plan has the definitions of all these types, and a free
+// list of encoders that have already sent the definitions. Such an encoder
+// writes one message with the value alone.
 type plan struct {
 	defs   []typeDef
 	prefix []byte // all of defs
@@ -34,8 +34,8 @@ func (p *plan) all() []byte { return p.prefix }
 // maxFree is how many warm encoders or decoders wait for use in each place.
 const maxFree = 8
 
-// maxKept is the length of a message after which an encoder or decoder, which
-// holds on to its buffers, is left to the collector.
+// maxKept bounds the messages after which an encoder or a decoder returns to
+// its free list. Encoders and decoders hold on to their buffers.
 const maxKept = 256 << 10
 
 type warmEncoder struct {
@@ -48,16 +48,15 @@ func (w *warmEncoder) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// planKey identifies a plan: the type, and the numbers of the dynamic types in
+// planKey identifies a plan by the type and the numbers of the dynamic types in
 // order.
 type planKey struct {
 	root    reflect.Type
 	dynamic string
 }
 
-// maxPlans bounds the plans that are kept; when there are so many, all are
-// forgotten. Only values with ever different sets of types in their interfaces
-// come near.
+// maxPlans bounds the cache of plans. A full cache is emptied. Only values with
+// ever different sets of types in their interfaces fill the cache.
 const maxPlans = 4096
 
 var plans struct {
@@ -65,8 +64,9 @@ var plans struct {
 	m map[planKey]*plan
 }
 
-// encodeWarm encodes v behind what head returns for its plan. The encoder that
-// is returned holds the bytes and is given back with put.
+// encodeWarm encodes v behind the bytes that head returns for the plan of v.
+// The returned encoder holds the output. The caller returns the encoder with
+// put.
 func encodeWarm(v reflect.Value, head func(*plan) []byte) (*plan, *warmEncoder, error) {
 	if err := checkPointers(v); err != nil {
 		return nil, nil, err
@@ -93,9 +93,9 @@ func encodeWarm(v reflect.Value, head func(*plan) []byte) (*plan, *warmEncoder, 
 	return p, w, nil
 }
 
-// checkPointers refuses a pointer to a nil pointer, for which gob writes a
-// message that no decoder can read. The exception is a pointer to a struct,
-// for which gob writes an empty struct.
+// checkPointers refuses a pointer to a nil pointer, because no decoder can read
+// gob's message. A pointer to a nil pointer to a struct is fine, because gob
+// writes an empty struct.
 func checkPointers(v reflect.Value) error {
 	if v.Kind() != reflect.Pointer || v.IsNil() || !nilPointer(v.Elem()) {
 		return nil
@@ -106,8 +106,8 @@ func checkPointers(v reflect.Value) error {
 	return fmt.Errorf("%w: a %v points at a nil pointer", ErrNil, v.Type())
 }
 
-// maxPointers bounds how far nilPointer follows pointers, which may form a
-// ring. Gob refuses the types of longer chains.
+// maxPointers bounds nilPointer, because pointers may form a ring. Gob refuses
+// the types of longer chains.
 const maxPointers = 100
 
 // nilPointer reports whether v is a pointer that is nil or leads to nil.
@@ -157,7 +157,7 @@ func planFor(v reflect.Value, dyn *dynamics) (*plan, error) {
 }
 
 // primed returns an encoder that has sent the definitions of v's type and of
-// all dynamic types in it. Its output holds them.
+// all dynamic types in v. The output of the encoder holds the definitions.
 func primed(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
 	w := new(warmEncoder)
 	w.enc = gob.NewEncoder(w)
@@ -172,8 +172,8 @@ func primed(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
 	return w, nil
 }
 
-// get takes an encoder from the plan or makes one, by the value that is to be
-// encoded.
+// get takes an encoder from the free list, or primes a new encoder with the
+// value.
 func (p *plan) get(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
 	p.mu.Lock()
 	if n := len(p.free); n > 0 {
@@ -197,7 +197,7 @@ func (p *plan) put(w *warmEncoder) {
 	}
 }
 
-// definitions picks the type definitions from what an encoder wrote.
+// definitions returns the type definitions in the output of an encoder.
 func definitions(stream []byte) ([]typeDef, error) {
 	var defs []typeDef
 	for len(stream) > 0 {
@@ -213,7 +213,7 @@ func definitions(stream []byte) ([]typeDef, error) {
 	return defs, nil
 }
 
-// A dynamics is the set of types that a value's interfaces hold.
+// A dynamics is the set of types in the interfaces of a value.
 type dynamics struct {
 	found []dynamic // inner ones before those that hold them
 	err   error
@@ -224,8 +224,8 @@ type dynamic struct {
 	value  reflect.Value
 }
 
-// collect walks v, as far as it may hold interfaces or be too deep. Depth is
-// counted as the scanner does, for which pointers do not exist.
+// collect walks the parts of v that may hold interfaces or may be nested too
+// deep. As in the scanner, pointers do not add to the depth.
 func (d *dynamics) collect(v reflect.Value, depth int) {
 	if depth > MaxDepth {
 		d.err = ErrTooDeep
@@ -277,7 +277,7 @@ func (d *dynamics) collectDynamic(v reflect.Value, depth int) {
 	d.found = append(d.found, dynamic{number, v})
 }
 
-// key is the same for the same set of types, in whatever order they were met.
+// key identifies a set of types, in whatever order collect met the types.
 func (d *dynamics) key() string {
 	if len(d.found) == 0 {
 		return ""
@@ -301,7 +301,7 @@ var typeNumbers struct {
 	m map[reflect.Type]uint32
 }
 
-// numberOf numbers types in the order in which they are met.
+// numberOf numbers types in the order of their first use.
 func numberOf(t reflect.Type) uint32 {
 	typeNumbers.RLock()
 	n, ok := typeNumbers.m[t]
@@ -324,8 +324,8 @@ func numberOf(t reflect.Type) uint32 {
 
 var walkedTypes sync.Map // reflect.Type -> bool
 
-// needsWalk says whether a value of type t may hold interface values that gob
-// would look into, or be nested without bound.
+// needsWalk reports whether a value of type t may hold interface values that
+// gob encodes, or may be nested without bound.
 func needsWalk(t reflect.Type) bool {
 	if walk, ok := walkedTypes.Load(t); ok {
 		return walk.(bool)
@@ -335,8 +335,8 @@ func needsWalk(t reflect.Type) bool {
 	return walk
 }
 
-// openEnded finds interfaces in t, or that t, or one of the types on the path
-// from it, holds itself.
+// openEnded reports whether t holds an interface, or a type on the path from t
+// holds itself.
 func openEnded(t reflect.Type, path []reflect.Type) bool {
 	if encodesItself(t) {
 		return false

@@ -9,11 +9,11 @@ import (
 
 // A rewriter is the output of a scanner that copies a value into a form that
 // gob's decoder reads correctly. Gob's decoder fails in two cases, both when
-// the target has no place for what was sent:
+// the target has no place for a part of the value:
 //
 //   - Gob cannot skip a nil interface value in a list or a map. The rewriter
-//     replaces each nil that gob will skip by an empty value, which gob can
-//     skip. Hence a scanner with a rewriter follows the type of the target.
+//     replaces each such nil by an empty value. To find out where gob will skip,
+//     a scanner with a rewriter follows the type of the target.
 //   - Gob cannot skip an interface value with a type definition inside. The
 //     rewriter leaves these definitions out, and the stream sends them ahead.
 type rewriter struct {
@@ -60,8 +60,8 @@ func (r *rewriter) nothing(unread []byte, into reflect.Type) {
 	}
 }
 
-// wide is the size of a count that is written before its value is known: a
-// length byte and eight bytes. Gob reads leading zeros.
+// wide is the size of a count that the rewriter fills in later, a length byte
+// and eight bytes. Gob accepts leading zeros.
 const wide = 9
 
 // reserve makes room for a count and returns the place.
@@ -76,14 +76,14 @@ func (r *rewriter) fill(place int) {
 	binary.BigEndian.PutUint64(r.out[place-wide+1:], uint64(len(r.out)-place))
 }
 
-// opaque stands for a target type that is not known, or that gob will refuse.
+// opaque stands for an unknown target type, or for a target that gob will
+// refuse.
 type opaque struct{}
 
 var opaqueType = reflect.TypeFor[opaque]()
 
 // elemOf returns the type into which gob decodes the elements of a list or map
-// that goes into a t. A nil type means that gob skips the value, and its parts
-// with it.
+// in a t. A nil type means that gob skips the value and all its parts.
 func elemOf(t reflect.Type) reflect.Type {
 	if t == nil {
 		return nil
@@ -122,8 +122,8 @@ func fieldOf(t reflect.Type, name string) reflect.Type {
 	return f.Type
 }
 
-// concreteOf is elemOf for the value in an interface, which comes with the
-// name of its type.
+// concreteOf is elemOf for the value in an interface, given the name of the
+// value's type.
 func concreteOf(t reflect.Type, name []byte) reflect.Type {
 	if t == nil {
 		return nil

@@ -6,8 +6,8 @@ import (
 	"reflect"
 )
 
-// A wireType is what a type definition says, as far as it takes to walk a
-// value of that type.
+// A wireType holds the parts of a type definition that a scanner needs to walk
+// a value.
 type wireType struct {
 	kind   wireKind
 	key    int         // map
@@ -39,18 +39,18 @@ const (
 	idInterface = 8
 )
 
-// builtin holds the types that gob defines from the start, by id.
+// builtin holds the predefined types of gob by id.
 var builtin = [...]*wireType{
 	1: {kind: wireNumber}, 2: {kind: wireNumber}, 3: {kind: wireNumber}, 4: {kind: wireNumber},
 	5: {kind: wireBytes}, 6: {kind: wireBytes}, 7: {kind: wireComplex}, idInterface: {kind: wireInterface},
 }
 
-// firstID is the lowest id that a stream may define.
+// firstID is the lowest id of a type defined in a stream.
 const firstID = 64
 
 // A scanner walks encoded values and type definitions without building
-// anything, so that gob need not be trusted with counts that lie. It panics
-// with a malformed, which scan catches.
+// anything, and so protects gob from lying counts. The scanner panics with a
+// malformed value, and catch recovers the panic.
 type scanner struct {
 	b         []byte // the unread part of the message
 	types     map[int]*wireType
@@ -81,8 +81,8 @@ func catch(err *error) {
 	}
 }
 
-// message checks a message with a value at top level: its type id, a zero
-// byte unless the type is a struct, and the value.
+// message checks a message with a value at top level. The message holds the
+// type id, a zero byte unless the type is a struct, and the value.
 func (s *scanner) message() (err error) {
 	defer catch(&err)
 	s.topValue(s.int(), s.target())
@@ -92,8 +92,8 @@ func (s *scanner) message() (err error) {
 	return nil
 }
 
-// whole checks a value. The first message of the value is given; whole reads
-// further messages from in. The result holds all messages.
+// whole checks a value and returns all messages of the value. The caller passes
+// the first message, and whole reads further messages from in.
 func (s *scanner) whole(first []byte, in *frames) ([]byte, error) {
 	s.b, s.raw, s.in = payload(first), first, in
 	err := s.message()
@@ -124,8 +124,7 @@ func (s *scanner) more() {
 	s.b = payload(s.raw[start:])
 }
 
-// topValue checks a value as it stands at the top of a message or in an
-// interface.
+// topValue checks a value at the top of a message or in an interface.
 func (s *scanner) topValue(id int, into reflect.Type) {
 	t := s.typ(id)
 	if t.kind != wireStruct && s.uint() != 0 {
@@ -145,7 +144,8 @@ func (s *scanner) uint() uint64 {
 
 func (s *scanner) int() int { return int(signed(s.uint())) }
 
-// count reads a number of things that take at least one byte each.
+// count reads the number of elements that follow. Each element takes at least
+// one byte.
 func (s *scanner) count() int {
 	n := s.uint()
 	if n > uint64(len(s.b)) {
@@ -167,8 +167,8 @@ func (s *scanner) typ(id int) *wireType {
 	return t
 }
 
-// value checks a value. A scanner that rewrites follows the type into which gob
-// will decode the value; nil means that gob will skip the value.
+// value checks a value. A scanner with a rewriter follows the type into which
+// gob will decode the value. A nil type means that gob will skip the value.
 func (s *scanner) value(t *wireType, into reflect.Type) {
 	if s.depth++; s.depth > MaxDepth {
 		fail("nested deeper than %d", MaxDepth)
@@ -206,8 +206,9 @@ func (s *scanner) value(t *wireType, into reflect.Type) {
 	s.depth--
 }
 
-// structure calls field for each field that is present. The end of the message
-// ends a struct, too: gob writes a nil pointer to a struct as no bytes at all.
+// structure calls field for each present field. The end of the message also
+// ends a struct, because gob writes a nil pointer to a struct as no bytes at
+// all.
 func (s *scanner) structure(field func(number int)) {
 	number := -1
 	for len(s.b) > 0 {
@@ -223,8 +224,8 @@ func (s *scanner) structure(field func(number int)) {
 	}
 }
 
-// iface checks an interface value. A count says how long the concrete value
-// is; where definitions stand inside it, that count covers only a part.
+// iface checks an interface value. A count gives the length of the concrete
+// value. If definitions stand inside the value, the count covers only a part.
 func (s *scanner) iface(into reflect.Type) {
 	n := s.count()
 	name := s.b[:n]
@@ -265,9 +266,9 @@ func (s *scanner) rewriteConcrete(into reflect.Type) {
 	s.fill(length)
 }
 
-// sequence reads type definitions inside a value, up to the id of what follows
-// them. After a definition either the message ends and the value goes on in
-// the next one, or a count follows that nobody needs.
+// sequence reads type definitions inside a value and returns the type id behind
+// them. After a definition, either the message ends and the value continues in
+// the next message, or a redundant count follows.
 func (s *scanner) sequence() int {
 	for {
 		id := s.int()
@@ -286,7 +287,7 @@ func (s *scanner) sequence() int {
 	}
 }
 
-// definitions checks messages that define types, and adds these.
+// definitions checks messages with type definitions, and adds the types.
 func (s *scanner) definitions(defs []byte) (err error) {
 	defer catch(&err)
 	for len(defs) > 0 {
@@ -305,7 +306,7 @@ func (s *scanner) definitions(defs []byte) (err error) {
 	return nil
 }
 
-// maxTypes bounds the types that one stream defines.
+// maxTypes bounds the types of one stream.
 const maxTypes = 10_000
 
 // define reads the definition of type id.
@@ -339,8 +340,9 @@ func (s *scanner) add(id int, t *wireType) {
 	s.types[id] = t
 }
 
-// form reads one of the ways in which a type can be defined: gob's arrayType,
-// sliceType, structType, mapType, and three for types that encode themselves.
+// form reads one form of a type definition. The forms are gob's arrayType,
+// sliceType, structType and mapType, and three for types that encode
+// themselves.
 func (s *scanner) form(t *wireType, form int) {
 	switch form {
 	case 0, 1:
@@ -360,8 +362,8 @@ func (s *scanner) form(t *wireType, form int) {
 	}
 }
 
-// common reads a form: part 0 is its name and id, which walking does not need,
-// the others are for rest.
+// common reads a form. Part 0 holds the name and the id, and the walk needs
+// neither. The function rest reads the other parts.
 func (s *scanner) common(rest func(part int)) {
 	s.structure(func(part int) {
 		if part > 0 {

@@ -6,11 +6,11 @@ import (
 )
 
 // A stream holds the type definitions that one sender has sent so far, and
-// decodes values with them.
+// decodes values with the definitions.
 //
-// Until the first value has been decoded, the definitions select a schema,
-// and the stream shares decoders with other streams that start alike. Once
-// more definitions follow, the stream gets a gob decoder of its own, which
+// Until the first value has been decoded, the definitions select a schema, and
+// the stream shares decoders with other streams that start alike. Once more
+// definitions follow, the stream gets a gob decoder of its own. This decoder
 // reads each definition once.
 type stream struct {
 	defs    []byte  // the definitions, as messages; those that private lacks once there is one
@@ -21,7 +21,7 @@ type stream struct {
 	types   map[int]*wireType // all types that private knows or will be told
 }
 
-// define adds definitions that stood before a value.
+// define adds definitions that stood in front of a value.
 func (s *stream) define(defs []byte) error {
 	if !s.used {
 		s.defs, s.schema = append(s.defs, defs...), nil
@@ -40,7 +40,8 @@ func (s *stream) define(defs []byte) error {
 	return nil
 }
 
-// adopt adds definitions that a scanner has checked. The types include them.
+// adopt adds definitions that a scanner has checked. The types include the
+// defined types.
 func (s *stream) adopt(defs []byte, types map[int]*wireType) {
 	s.defs = append(s.defs, defs...)
 	if !s.used {
@@ -57,7 +58,7 @@ func (s *stream) adopt(defs []byte, types map[int]*wireType) {
 }
 
 // decode decodes a value into e. The caller passes the first message of the
-// value; decode reads further messages from in, which may be nil.
+// value, and decode reads further messages from in. A nil in holds no messages.
 func (s *stream) decode(first []byte, in *frames, e any) (err error) {
 	if s.schema == nil {
 		if s.schema, s.known, err = schemaOf(s.defs); err != nil {

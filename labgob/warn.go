@@ -13,17 +13,18 @@ import (
 
 var (
 	warnMu sync.Mutex
-	// errorCount counts warnings, for tests that expect one; guarded by warnMu.
+	// errorCount counts warnings for tests that expect a warning. Guarded by
+	// warnMu.
 	errorCount int
-	// warnedTarget holds the target types whose warning has been printed;
-	// guarded by warnMu.
+	// warnedTarget holds the target types with a printed warning. Guarded by
+	// warnMu.
 	warnedTarget = map[reflect.Type]bool{}
 	// checkedTypes holds the types that checkType has seen.
 	checkedTypes sync.Map
 )
 
-// checkType warns about struct fields, anywhere inside t, that gob will not
-// send because their name is not exported.
+// checkType warns about unexported struct fields, anywhere inside t. Gob does
+// not send these fields.
 func checkType(t reflect.Type) {
 	if _, seen := checkedTypes.Load(t); seen {
 		return
@@ -64,9 +65,8 @@ func warnField(t reflect.Type, field string) {
 	fmt.Fprintf(os.Stderr, "labgob error: lower-case field %s of %v in RPC or persist/snapshot will break your Raft\n", field, t)
 }
 
-// checkDefault warns when the value that v points at is not what a variable of
-// its type starts with: gob leaves out zero values, so old contents shine
-// through.
+// checkDefault warns if the variable at v is not zero. Gob does not send zero
+// values, so old contents would show through.
 func checkDefault(v reflect.Value) {
 	path, ok := nonDefault(v.Elem(), "", 0)
 	if !ok {
@@ -82,7 +82,7 @@ func checkDefault(v reflect.Value) {
 	}
 }
 
-// defaultDepth bounds how far nonDefault follows pointers, which may form
+// defaultDepth bounds the search of nonDefault, because pointers may form
 // rings.
 const defaultDepth = 8
 
@@ -128,9 +128,10 @@ func nonDefaultField(v reflect.Value, path string, depth int) (string, bool) {
 	return "", false
 }
 
-// staleElement finds an element of a list that gob reuses, up to the capacity
-// of a slice, and that can show through. Gob sends every element of a list,
-// zero or not. So an element is stale if it has parts that gob does not send.
+// staleElement finds an element of a list, up to the capacity of a slice, that
+// can show through. Gob reuses such elements. Gob sends every element of a
+// list, zero or not, so an element is stale only if gob leaves out some of its
+// parts.
 func staleElement(v reflect.Value, path string, depth int) (string, bool) {
 	if v.Kind() == reflect.Slice {
 		v = v.Slice(0, v.Cap())
@@ -163,8 +164,8 @@ func stale(v reflect.Value, path string, depth int) (string, bool) {
 	return "", false
 }
 
-// reusesParts reports whether a new value of type t, which gob writes over an
-// old one, can keep parts of the old value.
+// reusesParts reports whether a new value of type t can keep parts of an old
+// value after a decode.
 func reusesParts(t reflect.Type, depth int) bool {
 	switch t = baseOf(t); t.Kind() {
 	case reflect.Struct:
@@ -183,8 +184,8 @@ var (
 	selfEncoding        sync.Map // reflect.Type -> bool
 )
 
-// encodesItself says whether gob hands t to its own methods instead of looking
-// at its fields.
+// encodesItself reports whether gob calls methods of t instead of encoding the
+// fields.
 func encodesItself(t reflect.Type) bool {
 	if self, ok := selfEncoding.Load(t); ok {
 		return self.(bool)

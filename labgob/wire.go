@@ -6,17 +6,18 @@ import (
 	"io"
 )
 
-// The gob format, as the documentation of encoding/gob gives it: a stream of
-// messages, each a count and as many bytes. A message starts with a type id; a
-// negative one is followed by the definition of the type with the negated id,
-// another by a value. An unsigned integer below 128 is one byte; above, the
-// first byte is the negated length of the big-endian bytes that follow.
+// The gob format, after the documentation of encoding/gob. A stream consists of
+// messages, each a count and as many bytes. A message starts with a type id. A
+// negative id precedes the definition of the type with the negated id, and a
+// positive id precedes a value. An unsigned integer below 128 takes one byte.
+// For a larger integer, the first byte is the negated number of the big-endian
+// bytes that follow.
 
-// maxMessage is the longest message that gob accepts on this machine.
+// maxMessage is gob's limit for a message on this machine.
 const maxMessage = (1 << 30) << (^uint(0) >> 62)
 
-// uvarint reads an unsigned integer and says how many bytes it took; 0 means
-// that b does not start with one.
+// uvarint reads an unsigned integer and returns its size in bytes. The size is
+// 0 if b does not start with an integer.
 func uvarint(b []byte) (x uint64, n int) {
 	if len(b) == 0 {
 		return 0, 0
@@ -42,8 +43,8 @@ func signed(x uint64) int64 {
 	return int64(x >> 1)
 }
 
-// header reads the start of a message: the size of its count, the length of
-// what follows, and the type id in it.
+// header reads the start of a message. It returns the size of the count, the
+// length of the rest, and the type id.
 func header(b []byte) (n, size int, id int, ok bool) {
 	length, n := uvarint(b)
 	if n == 0 || length >= maxMessage {
@@ -60,7 +61,7 @@ func header(b []byte) (n, size int, id int, ok bool) {
 type frames struct {
 	r io.Reader
 	b io.ByteReader
-	// data is the input if a single value must take up all of it.
+	// data is the input if a single value must take up all of the input.
 	data *feeder
 }
 
@@ -81,8 +82,8 @@ func (f *frames) end() error {
 	return nil
 }
 
-// next appends the next message, count and all, to dst. It returns io.EOF only
-// when nothing was there.
+// next appends the next message with its count to dst. The error is io.EOF only
+// at the end of the input.
 func (f *frames) next(dst []byte) (_ []byte, err error) {
 	first, err := f.b.ReadByte()
 	if err != nil {
@@ -102,7 +103,8 @@ func (f *frames) next(dst []byte) (_ []byte, err error) {
 	return f.read(dst, int(size))
 }
 
-// chunk is how much is allocated ahead of what a reader has shown to hold.
+// chunk bounds the memory that read allocates ahead of the bytes that have
+// arrived.
 const chunk = 64 << 10
 
 // read appends n bytes to dst.
@@ -122,7 +124,7 @@ func (f *frames) read(dst []byte, n int) ([]byte, error) {
 	return dst, nil
 }
 
-// feeder hands a gob decoder the bytes that it is to read next, and no more.
+// feeder hands a gob decoder one message and nothing more.
 type feeder struct{ b []byte }
 
 func (f *feeder) Read(p []byte) (int, error) {

@@ -9,7 +9,8 @@ import (
 	"raftlab/labgob"
 )
 
-// A ClientEnd is one end of a link to a server. It may be used concurrently.
+// A ClientEnd is one end of a link to a server. A ClientEnd may be used
+// concurrently.
 type ClientEnd struct {
 	via transport
 }
@@ -19,17 +20,15 @@ type transport interface {
 	call(svcMeth string, args, reply any) bool
 }
 
-// Call sends an RPC and waits for the answer, which it stores in what reply
-// points at. It returns true if there was one, and false if none will come:
-// the request or its reply was lost, the end is disabled or cut, the server is
-// gone, the network was cleaned up. False says nothing about whether the
-// handler ran. Call always returns, unless the handler does not; the caller
-// needs no timeout of its own against the network.
+// Call sends an RPC, waits for the answer, and stores the answer in the
+// variable at reply. Call returns false if no answer will come. Possible causes
+// are a lost request or reply, a disabled or cut end, a deleted server, and the
+// end of the network. After false, the handler may have run or not. Call
+// returns unless the handler blocks, so callers need no timeouts.
 //
-// What cannot be but a mistake in the program panics in the caller, with the
-// names of what exists: a service or method that the server does not have,
-// arguments or a reply that cannot be encoded or do not fit the handler's
-// types.
+// Mistakes in the program panic in the caller, and the panic names the existing
+// services or methods. Mistakes are an unknown service or method, arguments or
+// a reply that cannot be encoded, and types that do not fit the handler.
 func (e *ClientEnd) Call(svcMeth string, args any, reply any) bool {
 	return e.via.call(svcMeth, args, reply)
 }
@@ -65,7 +64,8 @@ type exchange struct {
 	answers chan answer     // room for the one that is taken
 }
 
-// An answer is what a handler returned, or why it was not called.
+// An answer is the result of a handler, or the reason why no handler was
+// called.
 type answer struct {
 	request Message
 	handler *handler
@@ -112,7 +112,7 @@ func (l *link) call(svcMeth string, args, reply any) bool {
 	return true
 }
 
-// begin counts a call and looks at the network as it is now.
+// begin counts a call and reads the present state of the network.
 func (l *link) begin(svcMeth string, data []byte) (*exchange, bool) {
 	rn := l.net
 	number := int(l.sent.Add(1) - 1)
@@ -133,8 +133,8 @@ func (l *link) begin(svcMeth string, data []byte) (*exchange, bool) {
 	return x, !rn.closed
 }
 
-// run takes the request to the server and the reply back, and returns the
-// reply if it arrives.
+// run takes the request to the server and the reply back. The result is the
+// reply if the reply arrives.
 func (x *exchange) run() ([]byte, bool) {
 	if x.station == nil {
 		return nil, x.nowhere(x.request, "no connection")
@@ -181,7 +181,7 @@ func (x *exchange) await() (Message, bool) {
 	return x.open(<-x.answers), true // it was faster, and will be dropped on its way
 }
 
-// open encodes the reply, and panics with what is wrong with the call.
+// open encodes the reply, and panics if the call was a mistake.
 func (x *exchange) open(a answer) Message {
 	m, err := a.message()
 	if err != nil {
@@ -190,7 +190,7 @@ func (x *exchange) open(a answer) Message {
 	return m
 }
 
-// answer gives an answer to the caller if it still waits for one.
+// answer gives an answer to the caller if the caller still waits.
 func (x *exchange) answer(a answer) {
 	if x.taken.CompareAndSwap(false, true) {
 		x.answers <- a
@@ -205,8 +205,8 @@ func (x *exchange) answer(a answer) {
 	}
 }
 
-// deliver hands a request to the server, in a goroutine that ends with the
-// handler: a handler that blocks keeps nobody but its caller.
+// deliver hands a request to the server in a new goroutine, which ends with the
+// handler. A blocked handler delays only its own caller.
 func (x *exchange) deliver(m Message) {
 	x.event(Delivered, m, "")
 	server := x.station.server
@@ -238,7 +238,7 @@ func (x *exchange) deliverAgain(delay time.Duration) {
 	x.deliver(m)
 }
 
-// A route is what is to happen to one message.
+// A route is the planned fate of one message.
 type route struct {
 	delay      time.Duration
 	hold       *Hold
@@ -266,7 +266,8 @@ func (x *exchange) decide(m Message) route {
 	return r
 }
 
-// drawn is the route that seed and faults give, unless it is edited.
+// drawn returns the route that follows from the seed and the faults, after
+// edits.
 func (x *exchange) drawn(m Message) route {
 	f := x.faults
 	plain := route{delay: x.latency}
@@ -291,7 +292,8 @@ func (x *exchange) drawn(m Message) route {
 	return r
 }
 
-// travel lets a message take its route, and says whether it was lost on it.
+// travel lets a message take its route, and reports whether the message was
+// lost.
 func (x *exchange) travel(r route, m Message) (lost bool) {
 	reason := x.pause(r.delay)
 	if reason == "" && r.hold != nil {
@@ -307,7 +309,8 @@ func (x *exchange) travel(r route, m Message) (lost bool) {
 	return true
 }
 
-// pause waits, unless something ends the call before; then it says what.
+// pause waits for d. If something ends the call before, pause returns the
+// reason.
 func (x *exchange) pause(d time.Duration) string {
 	if d > 0 {
 		timer := time.NewTimer(d)
@@ -338,7 +341,7 @@ func (x *exchange) held(h *Hold) string {
 	return x.ended()
 }
 
-// ended says what has ended the call, if anything has.
+// ended returns the reason if something has ended the call.
 func (x *exchange) ended() string {
 	select {
 	case <-x.station.gone:
@@ -352,8 +355,7 @@ func (x *exchange) ended() string {
 	}
 }
 
-// nowhere is the end of a message that does not reach anybody: the caller
-// notices after a while.
+// nowhere ends a message that reaches nobody. The caller notices after a while.
 func (x *exchange) nowhere(m Message, reason string) bool {
 	x.event(Dropped, m, reason)
 	span := max(x.latency, x.fate.timeout(x.long))

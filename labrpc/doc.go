@@ -1,16 +1,16 @@
-// Package labrpc is a network inside a program: servers, the ends of their
-// clients, and between them everything that a real network does to messages,
-// on demand and from a seed.
+// Package labrpc is a network inside a program, with servers and client ends.
+// Between the two, messages meet the faults of a real network, on demand and
+// from a seed.
 //
 // # Use
 //
-// A server is a set of services; a service is any value with methods of the
+// A server is a set of services. A service is any value with methods of the
 // shape
 //
 //	func (t *T) Method(args A, reply *R)
 //
-// where A may be a pointer. It is called as "T.Method". Arguments and replies
-// travel encoded by labgob, so ends share no memory.
+// where A may be a pointer. Callers name the method "T.Method". Package labgob
+// encodes arguments and replies, so ends share no memory.
 //
 //	rn := labrpc.MakeNetwork()
 //	defer rn.Cleanup()
@@ -28,40 +28,44 @@
 //
 // # Timing
 //
-// Each message takes the network's latency: none in real time, DefaultLatency
-// in a testing/synctest bubble, where a loop of calls that take no time would
-// keep the clock from moving. On top of that:
+// Each message takes at least the network's latency. The latency is zero in real
+// time, and DefaultLatency in a testing/synctest bubble. A loop of calls that
+// take no time would keep a bubble's clock from moving. Further delays and losses
+// depend on the state of the network:
 //
-//   - Reliable(false): a request is delayed by 0 to 26 ms, then lost with 10 %;
-//     a reply is lost with 10 %. Call returns false when the message is lost.
-//   - LongReordering(true): two replies in three are late by 200 ms plus up to 2 s.
-//   - A disabled end, a server that does not exist, a direction that is cut:
-//     Call returns false after 0 to 99 ms, with LongDelays(true) after 0 to 6999 ms.
-//   - The end of a call under way is disabled or deleted, its server deleted,
-//     or the network cleaned up: Call returns false at once, and the reply is not
-//     delivered. Nothing polls for this.
+//   - After Reliable(false), a request is delayed by 0 to 26 ms. A request is
+//     lost with 10 %, and a reply is lost with 10 %. Call returns false when the
+//     message is lost.
+//   - After LongReordering(true), two replies in three are late by 200 ms plus
+//     up to 2 s.
+//   - For a disabled end, a missing server or a cut direction, Call returns false
+//     after 0 to 99 ms. After LongDelays(true), the limit is 6999 ms.
+//   - A call under way returns false at once if its end is disabled or deleted,
+//     if its server is deleted, or if the network is cleaned up. The reply is not
+//     delivered. Calls are notified; nothing polls.
 //
 // SetFaults and SetLinkFaults set other numbers, and duplicates.
 //
 // # Seeds
 //
-// What happens to call number n of a link is a function of the network's seed,
-// the link and n. A link is known by the order in which its end was made,
-// since harnesses name ends at random. Each kind of fault draws from a stream
-// of its own: without losses, delays stay what they were. Which call becomes
-// number n is up to the goroutines that make the calls.
+// The fate of call number n of a link is a function of the network's seed, the
+// link and n. The order of MakeEnd numbers the links, because harnesses name ends
+// at random. Each kind of fault draws from a stream of its own. For example,
+// delays do not change if losses are turned off. The schedule of the calling
+// goroutines still decides the number of a call.
 //
-// # The adversary, and the witness
+// # Schedulers and taps
 //
-// A Scheduler sees each message and decides what becomes of it: now, later,
-// never, twice, or held until the test says so. It may cut and mend the
-// network between two messages. A tap sees everything that happens, and Record
-// keeps it as a trace to print.
+// A Scheduler sees each message and decides its fate. The scheduler delivers a
+// message now, later, never or twice, or holds the message until the test
+// releases the hold. A scheduler may also cut and mend the network between two
+// messages. A tap sees every event, and Record keeps the events as a trace to
+// print.
 //
 // # Goroutines
 //
-// A call runs in the goroutine of its caller. Each delivery of a request has
-// one more, which runs the handler and ends with it: a handler that blocks
-// keeps only its own caller waiting. A copy of a request waits for its time in
-// a third, which Cleanup ends.
+// A call runs in the goroutine of its caller. Each delivery of a request has one
+// more goroutine, which runs the handler and ends with the handler. A blocked
+// handler therefore delays only its own caller. A copy of a request waits for its
+// time in a third goroutine, which Cleanup ends.
 package labrpc

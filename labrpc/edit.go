@@ -8,15 +8,14 @@ import (
 	"sync"
 )
 
-// FaultsDir is the environment variable that lets a run's faults be recorded and
-// edited from outside, as a search for the few that matter does (raftlab sim
-// --shrink). It names a directory. A message that would be lost, duplicated
-// or reordered is written to the file "met" there, unless it is listed in the
-// file "calm": then it is delivered as if on a network without such faults.
-// In both files a line is a message: the network's seed, the link, the call's
-// number on it and "request" or "reply"; "met" goes on to say what happens.
-// Delays within MaxDelay are no faults here, and what a Scheduler decides is not
-// edited.
+// FaultsDir is the environment variable through which a search such as raftlab
+// sim --shrink records and edits the faults of a run. The variable names a
+// directory. The network writes each message with a fault (lost, duplicated or
+// reordered) to the file "met" there. A message listed in the file "calm" is
+// delivered as on a network without such faults. In both files a line is a
+// message, with the network's seed, the link, the number of the call on the
+// link, and "request" or "reply". A line in "met" also lists the faults. Delays
+// within MaxDelay are not recorded, and a Scheduler's decisions are not edited.
 const FaultsDir = "RAFTLAB_FAULTS"
 
 // An editor records the faults of a process and takes out those listed.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Faults says what a network, or one link of it, does to messages. The zero
-// value is a reliable network. Probabilities are from 0 to 1.
+// Faults are the faults of a network or of one link. The zero value is a
+// reliable network. Probabilities are from 0 to 1.
 type Faults struct {
 	RequestLoss float64       // probability that a request is lost
 	ReplyLoss   float64       // probability that a reply is lost
@@ -18,20 +18,19 @@ type Faults struct {
 	ReorderMax  time.Duration
 }
 
-// Unreliable is what Reliable(false) stands for, the course's unreliable
-// network: requests take 0 to 26 ms, and one message in ten is lost in each
-// direction.
+// Unreliable is the course's unreliable network, the network after
+// Reliable(false). Requests take 0 to 26 ms, and one message in ten is lost in
+// each direction.
 var Unreliable = Faults{RequestLoss: 0.1, ReplyLoss: 0.1, MaxDelay: 26 * time.Millisecond}
 
-// What LongReordering(true) adds: two replies in three late by 200 ms plus up
-// to 2 s.
+// LongReordering(true) delays two replies in three by 200 ms plus up to 2 s.
 const (
 	longReorder    = 2.0 / 3
 	longReorderMin = 200 * time.Millisecond
 	longReorderMax = 2 * time.Second
 )
 
-// check panics with the field that is out of range.
+// check panics and names the field that is out of range.
 func (f Faults) check() {
 	for name, p := range map[string]float64{"RequestLoss": f.RequestLoss, "ReplyLoss": f.ReplyLoss, "Duplicate": f.Duplicate, "Reorder": f.Reorder} {
 		if !(p >= 0 && p <= 1) {
@@ -45,8 +44,8 @@ func (f Faults) check() {
 	}
 }
 
-// A purpose names a stream of random numbers. Each fault has its own, so that
-// turning one off leaves the others as they were.
+// A purpose names a stream of random numbers. Each fault has a stream of its
+// own, so turning one fault off leaves the other faults unchanged.
 type purpose uint64
 
 const (
@@ -61,7 +60,7 @@ const (
 	forTimeout
 )
 
-// A fate draws what happens to message number n of a link. Every draw is a pure
+// A fate draws the fate of message number n of a link. Every draw is a pure
 // function of the seed, the link, n and the purpose.
 type fate struct {
 	seed   uint64
@@ -102,8 +101,8 @@ func (f fate) upTo(purpose purpose, max time.Duration) time.Duration {
 	return time.Duration(f.below(purpose, uint64(max/unit)+1)) * unit
 }
 
-// reorder is by how much a reply is late. The span is drawn first and the
-// delay within it, so that short delays are more frequent than long ones, as
+// reorder returns the delay of a reply. The span is drawn first and the delay
+// within the span second, so short delays are more frequent than long ones, as
 // in the course.
 func (f fate) reorder(faults Faults) time.Duration {
 	if !f.chance(forReorder, faults.Reorder) {
@@ -112,8 +111,8 @@ func (f fate) reorder(faults Faults) time.Duration {
 	return faults.ReorderMin + f.upTo(forReorderDelay, f.upTo(forReorderSpan, faults.ReorderMax))
 }
 
-// timeout is how long a caller waits for an answer from nowhere: up to 99 ms,
-// or up to 6,999 ms.
+// timeout returns how long a caller waits for an answer from nowhere, up to 99
+// ms or up to 6,999 ms.
 func (f fate) timeout(long bool) time.Duration {
 	if long {
 		return f.upTo(forTimeout, 6999*time.Millisecond)

@@ -9,13 +9,12 @@ import (
 	"time"
 )
 
-// DefaultLatency is the latency of a network that is made in a testing/synctest
-// bubble.
+// DefaultLatency is the latency of a network made in a testing/synctest bubble.
 const DefaultLatency = 200 * time.Microsecond
 
-// A Network is a simulated network: ends, servers, and what happens to the
-// messages between them. All methods may be called concurrently, also by
-// handlers, schedulers and taps.
+// A Network is a simulated network with ends, servers and messages between
+// them. All methods may be called concurrently, also by handlers, schedulers
+// and taps.
 type Network struct {
 	seed  int64
 	done  chan struct{} // closed by Cleanup
@@ -36,22 +35,22 @@ type Network struct {
 	servers    map[any]*station
 }
 
-// A station is a server under a name, until it is deleted or replaced.
+// A station is a server under a name, until the server is deleted or replaced.
 type station struct {
 	server *Server
 	gone   chan struct{} // closed then
 }
 
-// MakeNetwork makes a reliable network with a seed drawn at random, which Seed
-// tells.
+// MakeNetwork makes a reliable network with a random seed. Seed returns the
+// seed.
 func MakeNetwork() *Network {
 	return MakeNetworkSeed(rand.Int64())
 }
 
-// MakeNetworkSeed makes a reliable network whose faults are drawn from seed:
-// what happens to message n of a link is a function of the seed, the link (by
-// the order of MakeEnd) and n. In a testing/synctest bubble its latency is
-// DefaultLatency, elsewhere none.
+// MakeNetworkSeed makes a reliable network that draws faults from seed. The
+// fate of message n of a link is a function of the seed, the link (numbered by
+// MakeEnd) and n. The latency is DefaultLatency in a testing/synctest bubble,
+// and zero elsewhere.
 func MakeNetworkSeed(seed int64) *Network {
 	rn := &Network{
 		seed:     seed,
@@ -73,11 +72,11 @@ func inBubble() bool {
 	return now == now.Round(0)
 }
 
-// Seed returns the seed from which faults are drawn.
+// Seed returns the seed of the faults.
 func (rn *Network) Seed() int64 { return rn.seed }
 
-// Cleanup ends the network: every call under way and every later one returns
-// false. It does not wait for handlers that are running. It may be called
+// Cleanup ends the network. Every call under way and every later call returns
+// false. Cleanup does not wait for running handlers. Cleanup may be called
 // twice.
 func (rn *Network) Cleanup() {
 	rn.mu.Lock()
@@ -88,8 +87,8 @@ func (rn *Network) Cleanup() {
 	}
 }
 
-// MakeEnd makes a client end, connected to nothing and disabled. The name may
-// be any comparable value that no other end has; MakeEnd panics otherwise.
+// MakeEnd makes a disabled client end without a server. The name may be any
+// comparable value. MakeEnd panics if another end has the name.
 func (rn *Network) MakeEnd(endname any) *ClientEnd {
 	checkName("end", endname)
 	rn.mu.Lock()
@@ -109,8 +108,8 @@ func checkName(what string, name any) {
 	}
 }
 
-// DeleteEnd forgets an end, so that its name may be used anew. Calls through it, under way or later, return
-// false.
+// DeleteEnd deletes an end, and the name is free again. Calls through the end
+// return false, both calls under way and later ones.
 func (rn *Network) DeleteEnd(endname any) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
@@ -122,7 +121,7 @@ func (rn *Network) DeleteEnd(endname any) {
 	delete(rn.links, endname)
 }
 
-// Connect makes an end lead to a server, which need not exist yet. Unknown
+// Connect connects an end to a server. The server need not exist yet. Unknown
 // ends are ignored.
 func (rn *Network) Connect(endname any, servername any) {
 	checkName("server", servername)
@@ -133,8 +132,9 @@ func (rn *Network) Connect(endname any, servername any) {
 	}
 }
 
-// Enable lets an end work, or cuts it: calls under way through it return false
-// at once, and their replies are not delivered. Unknown ends are ignored.
+// Enable enables or disables an end. When an end is disabled, calls under way
+// return false at once, and their replies are not delivered. Unknown ends are
+// ignored.
 func (rn *Network) Enable(endname any, enabled bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
@@ -151,8 +151,8 @@ func (rn *Network) enable(l *link, enabled bool) {
 	l.enabled = enabled
 }
 
-// AddServer puts a server under a name. One that has the name already is
-// deleted.
+// AddServer adds a server under a name, and deletes the name's old server if
+// there is one.
 func (rn *Network) AddServer(servername any, rs *Server) {
 	checkName("server", servername)
 	rn.mu.Lock()
@@ -161,8 +161,8 @@ func (rn *Network) AddServer(servername any, rs *Server) {
 	rn.servers[servername] = &station{rs, make(chan struct{})}
 }
 
-// DeleteServer takes a server off the network: calls to it that are under way
-// return false at once, and their replies are not delivered.
+// DeleteServer deletes a server. Calls under way to the server return false at
+// once, and their replies are not delivered.
 func (rn *Network) DeleteServer(servername any) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
@@ -176,15 +176,15 @@ func (rn *Network) deleteServer(servername any) {
 	}
 }
 
-// Reliable(false) applies the faults of Unreliable to every link that has none
-// of its own; Reliable(true) ends that.
+// Reliable(false) applies the faults of Unreliable to every link without faults
+// of its own. Reliable(true) ends the faults.
 func (rn *Network) Reliable(yes bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
 	rn.reliable = yes
 }
 
-// IsReliable returns what Reliable was last told, true at first.
+// IsReliable returns the last argument of Reliable, true at first.
 func (rn *Network) IsReliable() bool {
 	rn.mu.RLock()
 	defer rn.mu.RUnlock()
@@ -206,16 +206,16 @@ func (rn *Network) LongDelays(yes bool) {
 	rn.longDelays = yes
 }
 
-// IsLongDelays returns what LongDelays was last told.
+// IsLongDelays returns the last argument of LongDelays.
 func (rn *Network) IsLongDelays() bool {
 	rn.mu.RLock()
 	defer rn.mu.RUnlock()
 	return rn.longDelays
 }
 
-// SetLatency sets what every message takes at least, request and reply each,
-// on a reliable network too. It should be more than 0 in a bubble: there a
-// closed loop of calls that take no time keeps the clock from moving.
+// SetLatency sets the least time that a message takes, a request or a reply, on
+// a reliable network too. In a bubble the latency should be more than 0,
+// because a closed loop of calls that take no time stops the clock.
 func (rn *Network) SetLatency(d time.Duration) {
 	if d < 0 {
 		panic(fmt.Sprintf("labrpc: latency %v is negative", d))
@@ -232,10 +232,9 @@ func (rn *Network) Latency() time.Duration {
 	return rn.latency
 }
 
-// SetFaults sets faults for the whole network, on top of those that
-// Reliable(false) and LongReordering(true) bring: of each number the larger
-// one holds. The zero Faults takes them back. It panics on values out of
-// range.
+// SetFaults sets faults for the whole network, on top of Reliable(false) and
+// LongReordering(true). The larger of two numbers holds. The zero Faults
+// removes the faults. SetFaults panics on values out of range.
 func (rn *Network) SetFaults(f Faults) {
 	f.check()
 	rn.mu.Lock()
@@ -243,8 +242,8 @@ func (rn *Network) SetFaults(f Faults) {
 	rn.faults = f
 }
 
-// SetLinkFaults gives one end faults of its own, in place of the network's:
-// nothing else about reliability applies to it. Unknown ends are ignored.
+// SetLinkFaults gives one end faults of its own. The network's faults do not
+// apply to this end any more. Unknown ends are ignored.
 func (rn *Network) SetLinkFaults(endname any, f Faults) {
 	f.check()
 	rn.mu.Lock()
@@ -263,9 +262,9 @@ func (rn *Network) ClearLinkFaults(endname any) {
 	}
 }
 
-// CutRequests cuts, or mends, one direction of an end: requests do not arrive,
-// and Call returns false after some time, as it does for a disabled end.
-// Replies to what has arrived still come through.
+// CutRequests cuts or mends the direction of requests. Through a cut end,
+// requests do not arrive, and Call returns false after some time, as for a
+// disabled end. Replies to earlier requests still arrive.
 func (rn *Network) CutRequests(endname any, cut bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
@@ -274,8 +273,8 @@ func (rn *Network) CutRequests(endname any, cut bool) {
 	}
 }
 
-// CutReplies cuts, or mends, the other direction: requests arrive and are
-// served, their replies do not come back.
+// CutReplies cuts or mends the direction of replies. Through a cut end,
+// requests arrive and are served, and their replies do not come back.
 func (rn *Network) CutReplies(endname any, cut bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
@@ -284,8 +283,8 @@ func (rn *Network) CutReplies(endname any, cut bool) {
 	}
 }
 
-// GetCount returns how many RPCs were handed to the server that now has the
-// name, 0 if there is none.
+// GetCount returns the number of RPCs handed to the present server of a name,
+// or 0 without a server.
 func (rn *Network) GetCount(servername any) int {
 	rn.mu.RLock()
 	defer rn.mu.RUnlock()
@@ -298,11 +297,11 @@ func (rn *Network) GetCount(servername any) int {
 // GetTotalCount returns how many calls were made.
 func (rn *Network) GetTotalCount() int { return int(rn.count.Load()) }
 
-// GetTotalBytes returns the size of all encoded arguments that were sent and
-// all encoded replies that were delivered.
+// GetTotalBytes returns the size of all sent arguments and delivered replies,
+// encoded.
 func (rn *Network) GetTotalBytes() int64 { return rn.bytes.Load() }
 
-// faultsOf returns what applies to a link; rn.mu is held.
+// faultsOf returns the faults of a link. The caller holds rn.mu.
 func (rn *Network) faultsOf(l *link) Faults {
 	if l.faults != nil {
 		return *l.faults

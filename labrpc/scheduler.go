@@ -20,12 +20,13 @@ type Message struct {
 	data   []byte
 }
 
-// Bytes returns the encoded arguments or reply, which must not be changed.
+// Bytes returns the encoded arguments or the encoded reply. The caller must not
+// change the bytes.
 func (m Message) Bytes() []byte { return m.data }
 
-// Decode decodes the arguments or the reply into what v points at. As gob
-// matches fields by name, that may be a struct with just those fields of the
-// original that the caller wants to see, and of another name.
+// Decode decodes the arguments or the reply into the variable at v. Gob matches
+// fields by name, so the variable may be a struct of another name with a few of
+// the original's fields.
 func (m Message) Decode(v any) error {
 	return labgob.Decode(m.data, v)
 }
@@ -44,15 +45,15 @@ func (m Message) String() string {
 	return fmt.Sprintf("%s %d#%d%s %s %v%s%v", what, m.Link, m.Number, again, m.Method, m.End, arrow, m.Server)
 }
 
-// A Scheduler decides the fate of each message that could arrive: requests
-// through an enabled end to a server that exists, and their replies. It is
-// called in the goroutine of the caller, without locks held, by many callers
-// at once; it may call any method of the network, and what it changes holds
-// for the message at hand already.
+// A Scheduler decides the fate of each message that could arrive. These are
+// requests through an enabled end to an existing server, and their replies.
+// Many callers call the scheduler at once, in their goroutines and without
+// locks held. The scheduler may call any method of the network, and a change
+// already applies to the message at hand.
 type Scheduler func(Message) Decision
 
-// A Decision is what a scheduler wants done with a message. The zero value
-// leaves it to the network's faults.
+// A Decision is a scheduler's decision about a message. The zero value leaves
+// the message to the network's faults.
 type Decision struct {
 	fate  decided
 	delay time.Duration
@@ -77,18 +78,18 @@ func Now() Decision { return Decision{fate: deliver} }
 // After delivers the message after a delay, and not before the latency.
 func After(d time.Duration) Decision { return Decision{fate: deliver, delay: d} }
 
-// Never loses the message: Call returns false.
+// Never loses the message, and Call returns false.
 func Never() Decision { return Decision{fate: drop} }
 
-// Twice delivers a request now, and a copy a latency later. The answer that
-// comes first counts. A reply is delivered once.
+// Twice delivers a request now, and a copy one latency later. The first answer
+// counts. A reply is delivered once.
 func Twice() Decision { return Decision{fate: twice} }
 
-// HeldBy keeps the message until the hold lets it go.
+// HeldBy keeps the message until the hold releases or drops the message.
 func HeldBy(h *Hold) Decision { return Decision{fate: deliver, hold: h} }
 
-// A Hold keeps messages until they are released or dropped. After that,
-// messages given to it pass, or are dropped, at once.
+// A Hold keeps messages until Release or Drop. After Release, further messages
+// pass at once, and after Drop, further messages are lost at once.
 type Hold struct {
 	mu      sync.Mutex
 	waiting int
@@ -97,13 +98,14 @@ type Hold struct {
 	over    chan struct{}
 }
 
-// NewHold returns a hold without messages. In a bubble it must be made there.
+// NewHold returns a hold without messages. A hold for a bubble must be made in
+// the bubble.
 func NewHold() *Hold { return &Hold{over: make(chan struct{})} }
 
-// Release delivers what is held.
+// Release delivers the held messages.
 func (h *Hold) Release() { h.end(false) }
 
-// Drop loses what is held: the calls return false.
+// Drop loses the held messages, and their calls return false.
 func (h *Hold) Drop() { h.end(true) }
 
 func (h *Hold) end(dropped bool) {
@@ -135,8 +137,8 @@ func (h *Hold) drops() bool {
 	return h.dropped
 }
 
-// SetScheduler makes s decide over all messages from now on; nil leaves them to
-// the network's faults again.
+// SetScheduler makes s decide over all messages from now on. A nil scheduler
+// leaves the messages to the network's faults.
 func (rn *Network) SetScheduler(s Scheduler) {
 	if s == nil {
 		rn.sched.Store(nil)

@@ -36,7 +36,8 @@ func (rs *Server) GetCount() int {
 	return int(rs.count.Load())
 }
 
-// find returns the handler of a method, or an error that names what there is.
+// find returns the handler of a method, or an error that names the existing
+// methods.
 func (rs *Server) find(svcMeth string) (*handler, error) {
 	name, method, ok := strings.Cut(svcMeth, ".")
 	if !ok {
@@ -68,14 +69,14 @@ func list[V any](m map[string]V) string {
 	return strings.Join(keys, ", ")
 }
 
-// A Service is a receiver whose methods answer RPCs.
+// A Service is a receiver with methods that answer RPCs.
 type Service struct {
 	name     string
 	handlers map[string]*handler
 	ignored  map[string]reflect.Type // exported methods of another shape
 }
 
-// A handler is one method: func (t *T) Method(args A or *A, reply *R).
+// A handler is one method, func (t *T) Method(args A or *A, reply *R).
 type handler struct {
 	name    string
 	method  reflect.Value
@@ -116,7 +117,7 @@ func MakeService(rcvr any) *Service {
 	return svc
 }
 
-// ignoredNote says why a method that exists is not a handler.
+// ignoredNote explains why an existing method is not a handler.
 func (svc *Service) ignoredNote(method string) string {
 	t := svc.ignored[method]
 	if t == nil {
@@ -137,7 +138,7 @@ func (h *handler) decode(data []byte) (reflect.Value, error) {
 	return in.Elem(), nil
 }
 
-// serve runs the method and returns what its reply points at.
+// serve runs the method and returns the reply.
 func (h *handler) serve(args reflect.Value) reflect.Value {
 	reply := reflect.New(h.reply)
 	h.method.Call([]reflect.Value{args, reply})

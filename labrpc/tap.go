@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// What can happen to a message.
+// The kinds of events.
 const (
 	Sent EventKind = iota
 	Delivered
 	Dropped
 )
 
-// An EventKind says what happened to a message.
+// An EventKind is a kind of event.
 type EventKind uint8
 
 func (k EventKind) String() string {
 	return [...]string{"sent", "delivered", "dropped"}[k]
 }
 
-// An Event is something that happened to a message.
+// An Event happens to a message.
 type Event struct {
 	Time    time.Time
 	Kind    EventKind
@@ -30,7 +30,7 @@ type Event struct {
 	Reason  string // of a drop
 }
 
-// String is the event on one line, without its time.
+// String returns the event on one line, without its time.
 func (e Event) String() string {
 	s := fmt.Sprintf("%-9s %v (%d bytes)", e.Kind, e.Message, len(e.Message.data))
 	if e.Reason != "" {
@@ -39,15 +39,14 @@ func (e Event) String() string {
 	return s
 }
 
-// A tap is a function that hears of every event.
+// A tap is a function called for every event.
 type tap struct{ hear func(Event) }
 
-// AddTap makes the network call hear for everything that happens to a message,
-// once when the message is sent and once when it is delivered or dropped. A
-// network may have several taps, which hear of an event in the order in which
-// they were added. Calls come from the goroutines of callers, many at once,
-// without locks held. The function that AddTap returns removes the tap. A call
-// that has begun may still end after that.
+// AddTap makes the network call hear for every event, once when a message is
+// sent and once when the message is delivered or dropped. A network may have
+// several taps, called in the order of AddTap. The goroutines of callers call a
+// tap, many at once and without locks held. The returned function removes the
+// tap. A call of the tap that has begun may still end after the removal.
 func (rn *Network) AddTap(hear func(Event)) (remove func()) {
 	t := &tap{hear}
 	rn.mu.Lock()
@@ -60,7 +59,7 @@ func (rn *Network) AddTap(hear func(Event)) (remove func()) {
 	}
 }
 
-// setTaps replaces the list of taps, which events read without a lock. The
+// setTaps replaces the list of taps. Events read the list without a lock. The
 // caller holds rn.mu.
 func (rn *Network) setTaps(taps []*tap) {
 	if len(taps) == 0 {
@@ -77,15 +76,16 @@ func (rn *Network) allTaps() []*tap {
 	return nil
 }
 
-// MaxTraceBytes bounds the memory of a Trace: the messages, and some bytes for
-// each event.
+// MaxTraceBytes bounds the memory of a Trace, counted as the messages and some
+// bytes for each event.
 const MaxTraceBytes = 256 << 20
 
-// eventBytes is what a Trace counts for an event without its message.
+// eventBytes is the size of an event without its message, for the bound of a
+// Trace.
 const eventBytes = 200
 
-// A Trace keeps the events of a network in the order in which they happened, up
-// to MaxTraceBytes. A Trace counts later events only.
+// A Trace keeps the events of a network in order, up to MaxTraceBytes. Later
+// events are only counted.
 type Trace struct {
 	start time.Time
 	stop  func()
@@ -120,23 +120,22 @@ func (tr *Trace) add(e Event) {
 	tr.events = append(tr.events, e)
 }
 
-// Events returns a copy of what has happened up to now.
+// Events returns a copy of all events so far.
 func (tr *Trace) Events() []Event {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	return append([]Event(nil), tr.events...)
 }
 
-// Omitted returns the number of events that the trace had no room for.
+// Omitted returns the number of events beyond the trace's bound.
 func (tr *Trace) Omitted() int {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	return tr.omitted
 }
 
-// WriteTo writes the events, one per line: the time since the start, what
-// happened, and to which message. The last line counts omitted events if there
-// are any.
+// WriteTo writes one line for each event, with the time since the start, the
+// kind and the message. A last line counts omitted events if there are any.
 func (tr *Trace) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	for _, e := range tr.Events() {
