@@ -156,7 +156,7 @@ func (dec *LabDecoder) Decode(e any) error {
 func checkTarget(e any) error {
 	v := reflect.ValueOf(e)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
-		return fmt.Errorf("labgob: attempt to decode into a %T, which does not point at a variable", e)
+		return fmt.Errorf("labgob: cannot decode into a %T: want a pointer to a variable", e)
 	}
 	checkType(v.Type())
 	checkDefault(v)

@@ -94,7 +94,7 @@ func Marshal(v any) ([]byte, error) {
 	t := rv.Type()
 	name, ok := registry.nameOf(t)
 	if !ok {
-		return nil, fmt.Errorf("%w: %v (labgob.Register(%v{}) makes it known)", ErrNotRegistered, t, baseOf(t))
+		return nil, fmt.Errorf("%w: %v (call labgob.Register(%v{}))", ErrNotRegistered, t, baseOf(t))
 	}
 	if nilPointer(rv) {
 		return nil, fmt.Errorf("%w: a %v is or points at a nil pointer", ErrNil, t)

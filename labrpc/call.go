@@ -87,7 +87,7 @@ func (a answer) message() (Message, error) {
 
 func (l *link) call(svcMeth string, args, reply any) bool {
 	if v := reflect.ValueOf(reply); v.Kind() != reflect.Pointer || v.IsNil() {
-		panic(fmt.Sprintf("labrpc: Call(%q): reply is a %T; it must point at what is to hold the reply", svcMeth, reply))
+		panic(fmt.Sprintf("labrpc: Call(%q): reply is a %T, not a pointer to a variable", svcMeth, reply))
 	}
 	if v := reflect.ValueOf(args); v.Kind() == reflect.Pointer && v.IsNil() {
 		panic(fmt.Sprintf("labrpc: Call(%q): arguments are a nil %T", svcMeth, args))

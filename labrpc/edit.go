@@ -37,25 +37,26 @@ var openEditor = sync.OnceValues(func() (*editor, error) {
 	}
 	e, err := newEditor(dir)
 	if err != nil {
-		return nil, fmt.Errorf("labrpc: %s=%s: %w", FaultsDir, dir, err)
+		return nil, fmt.Errorf("labrpc: faults are neither recorded nor edited: %s=%s: %w", FaultsDir, dir, err)
 	}
 	return e, nil
 })
 
-// CheckFaultsDir returns an error if the directory that [FaultsDir] names cannot be
-// used. A network panics then, at its first message.
+// CheckFaultsDir returns an error if the directory named in [FaultsDir] cannot be
+// used. A network prints the error at its first message and runs without
+// editing.
 func CheckFaultsDir() error {
 	_, err := openEditor()
 	return err
 }
 
-func theEditor() *editor {
+var theEditor = sync.OnceValue(func() *editor {
 	e, err := openEditor()
 	if err != nil {
-		panic(err.Error())
+		fmt.Fprintln(os.Stderr, err)
 	}
 	return e
-}
+})
 
 func newEditor(dir string) (*editor, error) {
 	e := &editor{calm: map[editKey]bool{}}
@@ -63,11 +64,20 @@ func newEditor(dir string) (*editor, error) {
 	if e.met, err = os.OpenFile(filepath.Join(dir, "met"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
 		return nil, err
 	}
-	list, err := os.Open(filepath.Join(dir, "calm"))
-	if os.IsNotExist(err) {
-		return e, nil
-	} else if err != nil {
+	if err := e.readCalm(filepath.Join(dir, "calm")); err != nil {
+		e.met.Close()
 		return nil, err
+	}
+	return e, nil
+}
+
+// readCalm reads the list of messages that are to meet no faults.
+func (e *editor) readCalm(path string) error {
+	list, err := os.Open(path)
+	if os.IsNotExist(err) {
+		return nil
+	} else if err != nil {
+		return err
 	}
 	defer list.Close()
 	lines := bufio.NewScanner(list)
@@ -75,12 +85,12 @@ func newEditor(dir string) (*editor, error) {
 		var k editKey
 		var what string
 		if _, err := fmt.Sscan(lines.Text(), &k.fate.seed, &k.fate.link, &k.fate.number, &what); err != nil || what != "request" && what != "reply" {
-			return nil, fmt.Errorf("calm: line %q is not a seed, a link, a number and request or reply", lines.Text())
+			return fmt.Errorf("calm: line %q is not a seed, a link, a number and request or reply", lines.Text())
 		}
 		k.reply = what == "reply"
 		e.calm[k] = true
 	}
-	return e, lines.Err()
+	return lines.Err()
 }
 
 // edit takes the faults out of a route, or records them.

@@ -17,9 +17,9 @@ type parrot struct{}
 
 func (parrot) Say(args string, reply *string) { *reply = args }
 
-// TestEditedFaults runs a lossy network in a process of its own: faults are
-// recorded; those that are listed as calm do not happen, and the others stay
-// what they were.
+// TestEditedFaults runs a lossy network in a process of its own, which records
+// faults. Faults listed as calm do not happen, and the others stay the same. A
+// directory that cannot be used is named, and changes nothing.
 func TestEditedFaults(t *testing.T) {
 	if os.Getenv("EDIT_CHILD") != "" {
 		lossyCalls(t)
@@ -28,29 +28,37 @@ func TestEditedFaults(t *testing.T) {
 	dir := t.TempDir()
 	child := func() []string {
 		os.Remove(filepath.Join(dir, "met"))
-		cmd := exec.Command(os.Args[0], "-test.run=^TestEditedFaults$")
-		cmd.Env = append(os.Environ(), "EDIT_CHILD=1", labrpc.FaultsDir+"="+dir)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+		editChild(t, dir)
 		met, err := os.ReadFile(filepath.Join(dir, "met"))
 		require.NoError(t, err)
 		return strings.Split(strings.TrimSpace(string(met)), "\n")
 	}
 	all := child()
-	if len(all) < 10 {
-		t.Fatalf("recorded %d faults:\n%s", len(all), strings.Join(all, "\n"))
-	}
+	require.GreaterOrEqual(t, len(all), 10, "%q", all)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "calm"), []byte(all[0]+"\n"+all[3]+"\n"), 0o600))
 	fewer := map[string]bool{}
 	for _, line := range child() {
 		fewer[line] = true
 	}
 	for i, line := range all {
-		if calm := i == 0 || i == 3; calm == fewer[line] {
-			t.Errorf("fault %q: listed as calm %v, happened %v", line, calm, fewer[line])
-		}
+		calm := i == 0 || i == 3
+		require.NotEqual(t, calm, fewer[line], "fault %q: listed as calm, happened", line)
 	}
+
+	missing := filepath.Join(dir, "missing")
+	require.Contains(t, editChild(t, missing), "labrpc: faults are neither recorded nor edited: "+labrpc.FaultsDir+"="+missing)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "calm"), []byte("7 0\n"), 0o600))
+	require.Contains(t, editChild(t, dir), `line "7 0" is not a seed, a link`)
+}
+
+// editChild runs lossyCalls in another process and returns its output.
+func editChild(t *testing.T, dir string) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestEditedFaults$")
+	cmd.Env = append(os.Environ(), "EDIT_CHILD=1", labrpc.FaultsDir+"="+dir)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return string(out)
 }
 
 // lossyCalls makes calls one after the other.

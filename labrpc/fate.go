@@ -34,7 +34,7 @@ const (
 func (f Faults) check() {
 	for name, p := range map[string]float64{"RequestLoss": f.RequestLoss, "ReplyLoss": f.ReplyLoss, "Duplicate": f.Duplicate, "Reorder": f.Reorder} {
 		if !(p >= 0 && p <= 1) {
-			panic(fmt.Sprintf("labrpc: Faults.%s is %v, and a probability is from 0 to 1", name, p))
+			panic(fmt.Sprintf("labrpc: Faults.%s is %v, and must be from 0 to 1", name, p))
 		}
 	}
 	for name, d := range map[string]time.Duration{"MaxDelay": f.MaxDelay, "ReorderMin": f.ReorderMin, "ReorderMax": f.ReorderMax} {

@@ -94,7 +94,7 @@ func (rn *Network) MakeEnd(endname any) *ClientEnd {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
 	if rn.links[endname] != nil {
-		panic(fmt.Sprintf("labrpc: MakeEnd: there is an end %#v already", endname))
+		panic(fmt.Sprintf("labrpc: MakeEnd: an end %#v exists already", endname))
 	}
 	l := &link{net: rn, name: endname, number: rn.made, cut: make(chan struct{})}
 	rn.made++

@@ -130,7 +130,7 @@ func (svc *Service) ignoredNote(method string) string {
 func (h *handler) decode(data []byte) (reflect.Value, error) {
 	in := reflect.New(h.args)
 	if err := labgob.Decode(data, in.Interface()); err != nil {
-		return in, fmt.Errorf("%s takes a %v, and what was sent does not fit: %w", h.name, h.args, err)
+		return in, fmt.Errorf("%s takes a %v, and the arguments do not fit: %w", h.name, h.args, err)
 	}
 	if h.pointer {
 		return in, nil

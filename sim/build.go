@@ -18,9 +18,9 @@ import (
 )
 
 // Build compiles the tests of the packages that match the patterns. Packages
-// without tests are left out. One that does not build is among the programs as
-// well, and each of its methods returns ErrBroken with what the compiler said; it
-// is an error if none builds.
+// without tests are left out. For a package that does not build, the result has
+// a program whose methods return ErrBroken with the compiler's output. If no
+// package builds, Build returns an error.
 func Build(ctx context.Context, opt Options, patterns ...string) ([]Program, error) {
 	if opt.Engine == "" {
 		engine, _, err := Select(ctx, opt.Dir)
@@ -75,7 +75,7 @@ func (p *brokenProgram) Tests(context.Context, string) ([]string, error) { retur
 func (p *brokenProgram) Run(context.Context, Case) (Outcome, error)      { return Outcome{}, p.err }
 func (p *brokenProgram) Close() error                                    { return nil }
 
-// toolchain is what go env says.
+// toolchain is the output of go env.
 type toolchain struct {
 	Root    string `json:"GOROOT"`
 	Version string `json:"GOVERSION"`
@@ -106,7 +106,7 @@ func (tc toolchain) native() error {
 	return nil
 }
 
-// goCommand runs a go tool and returns what it prints.
+// goCommand runs a go tool and returns its standard output.
 func goCommand(ctx context.Context, tool, dir string, env []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, tool, args...)
 	cmd.Dir = dir
@@ -122,7 +122,7 @@ func goCommand(ctx context.Context, tool, dir string, env []string, args ...stri
 	return out, nil
 }
 
-// goError is a go command that failed.
+// goError reports a failed go command.
 type goError struct {
 	args []string
 	err  error
@@ -135,7 +135,7 @@ func (e *goError) Error() string {
 
 func (e *goError) Unwrap() error { return e.err }
 
-// pkgInfo is what go list says of a package.
+// pkgInfo is the output of go list for a package.
 type pkgInfo struct {
 	ImportPath   string
 	Dir          string
@@ -182,8 +182,8 @@ func newBuilder(ctx context.Context, opt Options) (*builder, error) {
 	return nil, fmt.Errorf("%w: engine %q is neither %q nor %q", ErrInvalid, opt.Engine, Native, WASM)
 }
 
-// goFlags adds to the options what GOFLAGS says and would be overridden. The
-// other flags there reach the go command as always.
+// goFlags adds the settings in GOFLAGS that would be overridden. The other
+// flags there reach the go command as always.
 func (b *builder) goFlags(tc toolchain) error {
 	for _, flag := range strings.Fields(tc.Flags) {
 		name, value, _ := strings.Cut(strings.TrimLeft(strings.Trim(flag, `'"`), "-"), "=")
@@ -242,7 +242,7 @@ func (b *builder) list(ctx context.Context, patterns []string) ([]pkgInfo, error
 	return pkgs, nil
 }
 
-// build compiles one package's test binary into a directory of its own.
+// build compiles the test binary of one package into a new directory.
 func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
 	if e := pkg.Error; e != nil {
 		return nil, errors.New(strings.TrimPrefix(e.Pos+": "+e.Err, ": "))
@@ -270,7 +270,8 @@ func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
 	return &nativeProgram{base}, nil
 }
 
-// withoutCgo is what the compiler said, and that a package needs cgo, if one does.
+// withoutCgo returns the compiler's output, and names a package that needs cgo
+// if there is one.
 func (b *builder) withoutCgo(ctx context.Context, pkg pkgInfo, err error) error {
 	if failed := (*goError)(nil); errors.As(err, &failed) && failed.said != "" {
 		err = errors.New(failed.said)

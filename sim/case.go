@@ -8,33 +8,35 @@ import (
 
 // Errors that callers may match.
 var (
-	// ErrUnsupported: this engine cannot run here, or not in the way asked for.
+	// ErrUnsupported is returned if an engine cannot run here, or lacks a
+	// requested feature.
 	ErrUnsupported = errors.New("sim: not supported")
-	// ErrInvalid: a value is out of its range.
+	// ErrInvalid is returned for a value out of range.
 	ErrInvalid = errors.New("sim: invalid value")
-	// ErrBroken: a package's tests cannot be built, or cannot be listed.
+	// ErrBroken is returned for a package whose tests cannot be built or
+	// listed.
 	ErrBroken = errors.New("sim: the package cannot be run")
 )
 
-// Limits of injected sleeps: more, and a correct implementation misses its
-// liveness limits.
+// Limits of injected sleeps. Beyond the limits, a correct implementation misses
+// its liveness limits.
 const (
 	MaxSleepRate = 0.05
 	MaxSleep     = 200 * time.Millisecond
 )
 
-// A Point is an injected perturbation: the Op'th synchronization operation of
-// a goroutine yields, or sleeps for a while in virtual time.
+// A Point is an injected perturbation. The Op'th synchronization operation of a
+// goroutine yields, or sleeps for a while in virtual time.
 type Point struct {
 	Goroutine uint64        `json:"g"`               // follows from who started it, and how many before
 	Op        uint64        `json:"op"`              // from 1
 	Sleep     time.Duration `json:"sleep,omitempty"` // 0: yield
 }
 
-// Explore says how a run departs from the schedule that the seed alone gives.
-// Each decision is a pure function of the seed, its purpose, the goroutine and
-// the goroutine's count of operations, so that no decision moves another. The
-// zero value is the unperturbed base, the control.
+// Explore describes the injected perturbations of a run. Each decision is a
+// pure function of the seed, its purpose, the goroutine and the goroutine's
+// count of operations, so no decision moves another. The zero value is the
+// unperturbed base, the control.
 type Explore struct {
 	Yields   float64       `json:"yields,omitempty"`   // share of synchronization points that yield, 0 to 1
 	Sleeps   float64       `json:"sleeps,omitempty"`   // share that sleeps, 0 to 0.05
@@ -131,7 +133,7 @@ func (l Limits) orDefault() Limits {
 	return l
 }
 
-// A Case names one run: the same case gives the same run, to the byte.
+// A Case names one run. The same case gives the same run, to the byte.
 type Case struct {
 	Test    string  `json:"test"` // as for go test -run; the name of one top-level test
 	Seed    uint64  `json:"seed"`
@@ -151,7 +153,7 @@ func (c Case) Validate() error {
 	return c.Limits.Validate()
 }
 
-// An Outcome is what a run did.
+// An Outcome describes a run after its end.
 type Outcome struct {
 	Verdict   Verdict
 	Detail    string        // the line that says most about a failure
@@ -167,6 +169,6 @@ type Outcome struct {
 	Schedules uint64  // goroutines scheduled
 }
 
-// Signature is equal for two failures that are the same one: verdict, place
-// and message, numbers aside.
+// Signature is equal for failures of one kind. The signature holds the verdict,
+// the place and the message, without numbers, quoted texts and random strings.
 func (o Outcome) Signature() string { return signature(o.Verdict, o.Detail) }

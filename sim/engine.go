@@ -29,27 +29,27 @@ type Options struct {
 	Liveness *regexp.Regexp // messages of failed checks that mean Liveness; nil is DefaultLiveness
 
 	// OnBuild, if not nil, is called before Build compiles a package, with the
-	// number of packages that are done, and of all.
+	// number of finished packages and of all packages.
 	OnBuild func(pkg string, done, total int)
 }
 
-// A Program is the test binary of one package, ready to run under one engine.
-// Its methods may be called from several goroutines at once.
+// A Program is the test binary of one package under one engine. Several
+// goroutines may call the methods at once.
 type Program interface {
 	Package() string // import path
 	Engine() string
-	// Tests lists the top-level tests whose names match the pattern, which is
-	// as for go test -run up to the first slash.
+	// Tests lists the top-level tests whose names match the pattern, the part
+	// of a go test -run pattern before the first slash.
 	Tests(ctx context.Context, pattern string) ([]string, error)
-	// Run runs one case. An error means that there was no run; whatever the
-	// test did is in the outcome.
+	// Run runs one case. An error means that there was no run. The outcome
+	// holds everything that the test did.
 	Run(ctx context.Context, c Case) (Outcome, error)
-	// Close removes what Build left behind.
+	// Close removes the files of Build.
 	Close() error
 }
 
-// Select returns the engine to use for the Go toolchain found in dir and why:
-// native where its version is one that the edits were tested on.
+// Select returns an engine for the Go toolchain in dir, and the reason. The
+// choice is Native if the edits were tested on the toolchain's version.
 func Select(ctx context.Context, dir string) (engine, reason string, err error) {
 	tc, err := findToolchain(ctx, dir)
 	if err != nil {
@@ -61,11 +61,12 @@ func Select(ctx context.Context, dir string) (engine, reason string, err error) 
 	return Native, tc.Version + " on " + runtime.GOOS + "/" + runtime.GOARCH + " is supported", nil
 }
 
-// NativeVersions lists the Go versions that the native engine was tested on.
-// It is chosen for these, and for the patch releases between two of them.
+// NativeVersions lists the Go versions on which the native engine was tested.
+// Select chooses Native for these versions and for the patch releases between
+// two of them.
 func NativeVersions() []string { return overlay.Tested() }
 
-// program is what the programs of all engines share.
+// program is the common part of the programs of all engines.
 type program struct {
 	pkg pkgInfo
 	opt Options
@@ -77,7 +78,7 @@ func (p *program) Package() string  { return p.pkg.ImportPath }
 func (p *program) Engine() string   { return p.opt.Engine }
 func (p *program) options() Options { return p.opt }
 
-// optionsOf is how a program was built, as far as that is known.
+// optionsOf returns the build options of a program if they are known.
 func optionsOf(p Program) Options {
 	if o, ok := p.(interface{ options() Options }); ok {
 		return o.options()
@@ -96,7 +97,8 @@ func (p *program) listArgs(pattern string) []string {
 	return append([]string{"-test.list=" + pattern}, p.opt.Args...)
 }
 
-// listed reads the answer to listArgs, and what kept the binary from answering.
+// listed reads the answer to listArgs, or returns the reason why there is no
+// answer.
 func (p *program) listed(end ending, out []byte) ([]string, error) {
 	if verdict, detail := judge(end, out, nil); verdict != Pass {
 		return nil, fmt.Errorf("%w: the tests of %s cannot be listed: %s: %s\n%s", ErrBroken, p.pkg.ImportPath, verdict, detail, bytes.TrimSpace(out))
@@ -110,11 +112,11 @@ func (p *program) listed(end ending, out []byte) ([]string, error) {
 	return names, nil
 }
 
-// listedRE matches what is run: tests, examples, and fuzz targets with their
-// seed corpus. A TestMain may write other lines.
+// listedRE matches tests, examples, and fuzz targets with their seed corpus. A
+// TestMain may write other lines.
 var listedRE = regexp.MustCompile(`(?m)^(Test|Example|Fuzz)[\pL\p{Nd}_]*$`)
 
-// anchored makes a pattern of a test's name, which may go on to name subtests.
+// anchored makes a pattern from the name of a test, perhaps with subtests.
 func anchored(test string) string {
 	top, sub, found := strings.Cut(test, "/")
 	top = "^" + strings.TrimSuffix(strings.TrimPrefix(top, "^"), "$") + "$"

@@ -12,8 +12,8 @@ import (
 )
 
 // A Fault is a message that a simulated network inside the test loses,
-// duplicates or reorders. It is named as labrpc names it; a network of another
-// make may take part by the same protocol (see Faults).
+// duplicates or reorders. Package labrpc names faults in this way. Other
+// networks may take part through the protocol of Faults.
 type Fault struct {
 	Network uint64 `json:"net"`    // the network's seed
 	Link    int    `json:"link"`   // in the order in which ends were made
@@ -22,10 +22,11 @@ type Fault struct {
 	What    string `json:"what,omitempty"` // what happens, and to which method; for people
 }
 
-// Faults has the faults of the test's own network recorded and edited. The run
-// sees a directory in RAFTLAB_FAULTS. It writes each fault to the file "met"
-// there, and leaves out those listed in the file "calm"; a line is the
-// network's seed, the link, the number, and "request" or "reply".
+// Faults records and edits the faults of the test's own network. The variable
+// RAFTLAB_FAULTS names a directory for the run. The run writes each fault to
+// the file "met" there, and leaves out the faults listed in the file "calm". A
+// line holds the network's seed, the link, the number, and "request" or
+// "reply".
 type Faults struct {
 	Record bool    `json:"record,omitempty"`
 	Calm   []Fault `json:"calm,omitempty"` // only if Record
@@ -33,7 +34,8 @@ type Faults struct {
 
 const faultsEnv = "RAFTLAB_FAULTS"
 
-// faultsDir is where a run finds the directory, below its own temporary one.
+// faultsDir is the directory of the fault files, below the run's temporary
+// directory.
 func faultsDir(tmp string) string { return tmp + "/faults" }
 
 // prepare makes the directory for a run.
@@ -58,7 +60,8 @@ func direction(reply bool) string {
 	return "request"
 }
 
-// met reads what a run recorded. A run without a network has recorded nothing.
+// met reads the recorded faults of a run. A run without a network has recorded
+// none.
 func (f Faults) met(tmp string) ([]Fault, error) {
 	if !f.Record {
 		return nil, nil

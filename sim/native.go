@@ -15,10 +15,10 @@ import (
 	"raftlab/sim/internal/overlay"
 )
 
-// MaxTrace is the number of injected points that an Outcome can list.
+// MaxTrace bounds the injected points listed in an Outcome.
 const MaxTrace = 1 << 16
 
-// maxOutput bounds what a run may write; a run that writes more is ended.
+// maxOutput bounds the output of a run. The engine ends a run that writes more.
 const maxOutput = 64 << 20
 
 var errOutputLimit = errors.New("more than 64 MiB of output")
@@ -37,15 +37,15 @@ func (b *builder) prepareNative(tc toolchain) error {
 	if err != nil {
 		return err
 	}
-	// A version that is not on the list is tried when it is asked for: the
-	// anchors decide.
+	// A version that is not on the list may be requested. The anchors decide.
 	if b.overlay, err = overlay.Generate(root, filepath.Join(b.cache, "overlay")); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUnsupported, tc.Version, err)
 	}
 	return nil
 }
 
-// compilesC reports whether there is what the race detector is linked with.
+// compilesC returns an error if the C compiler for the race detector is
+// missing.
 func (tc toolchain) compilesC() error {
 	cc, _, _ := strings.Cut(tc.CC, " ")
 	if _, err := exec.LookPath(cc); err != nil {
@@ -55,8 +55,8 @@ func (tc toolchain) compilesC() error {
 }
 
 // outsideModules returns the root of a toolchain under a name outside of the
-// module cache, where the go command downloads toolchains to: it refuses to
-// replace files there, and a link is enough to let it.
+// module cache. The go command downloads toolchains into the module cache and
+// refuses to replace files there, and a symbolic link avoids the refusal.
 func (b *builder) outsideModules(tc toolchain) (string, error) {
 	if !strings.HasPrefix(tc.Root, tc.Modules+string(filepath.Separator)) {
 		return tc.Root, nil
@@ -99,7 +99,7 @@ func (p *nativeProgram) Tests(ctx context.Context, pattern string) ([]string, er
 	return p.listed(out.end, out.output)
 }
 
-// Run runs one case in a process of its own.
+// Run runs one case in a new process.
 func (p *nativeProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	if err := c.Validate(); err != nil {
 		return Outcome{}, err
@@ -120,8 +120,8 @@ func (p *nativeProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	return out, nil
 }
 
-// childEnv is the fixed environment of a run; tmp is the only directory whose
-// name differs between runs, and output mentions it as $TMPDIR.
+// childEnv is the fixed environment of a run. Only the name of the directory
+// tmp differs between runs, and the output calls this directory $TMPDIR.
 func (p *program) childEnv(tmp string, c Case) []string {
 	env := []string{
 		"RAFTLAB_SIM=3", // the descriptor of the shared page
@@ -150,8 +150,8 @@ func (p *program) childEnv(tmp string, c Case) []string {
 
 var errNoTemp = errors.New("sim: no temporary directory for the run")
 
-// scratch makes the temporary directory of a run. Its name always has the
-// same length.
+// scratch makes the temporary directory of a run. All names have the same
+// length.
 func scratch() (string, error) {
 	for range 100 {
 		dir := filepath.Join(os.TempDir(), fmt.Sprintf("raftlab-run-%016x", rand.Uint64()))

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// The page is a file that a native run and the process that watches it share:
-// the layout of simPage in internal/overlay/files/runtime_sim.go.txt, which
-// must change together with this file.
+// The page is a file shared by a native run and its watcher. The layout is the
+// layout of simPage in internal/overlay/files/runtime_sim.go.txt, so the two
+// files must change together.
 const (
 	pageMagic   = 0x314d4953544641
 	pageWords   = 64
@@ -20,7 +20,7 @@ const (
 	verdictDeadlock = 2
 )
 
-// Words of the upper half, which says how to run.
+// Words of the upper half, the input of the run.
 const (
 	wordMagic = iota
 	wordSize
@@ -43,7 +43,7 @@ const (
 	wordVerbose
 )
 
-// Words of the lower half, which reports.
+// Words of the lower half, the reports of the run.
 const (
 	wordBegan = 32 + iota
 	wordNow
@@ -56,9 +56,9 @@ const (
 	wordForced
 )
 
-// The clock's charges. A read of the clock or a switch of goroutines costs
-// about as much as on a real machine; code that polls without letting the
-// world go idle pays more and more, up to the cap.
+// The charges of the clock. A read of the clock or a switch of goroutines costs
+// about as much as on a real machine. Code that polls without letting the world
+// go idle pays more and more, up to the cap.
 const (
 	readTick   = 100 * time.Nanosecond
 	readStep   = 200
@@ -75,7 +75,7 @@ type page struct {
 	listed int
 }
 
-// newPage writes a case into an unnamed file, in memory where that is possible.
+// newPage writes a case into an unnamed file, in memory where possible.
 func newPage(c Case) (*page, error) {
 	f, err := os.CreateTemp("/dev/shm", "raftlab-page-")
 	if err != nil {

@@ -31,7 +31,7 @@ type process struct {
 	began  time.Time
 }
 
-// output collects what a run writes.
+// output collects the output of a run.
 type output struct {
 	mu   sync.Mutex
 	buf  bytes.Buffer
@@ -89,8 +89,8 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	return r, nil
 }
 
-// startUnrandomized starts cmd without randomization of its address space:
-// stack dumps show addresses. Where a sandbox forbids that, only addresses
+// startUnrandomized starts cmd without randomization of the address space,
+// because stack dumps show addresses. Where a sandbox forbids this, addresses
 // outside of the Go heap may differ between runs.
 func startUnrandomized(cmd *exec.Cmd) error {
 	const addrNoRandomize = 0x0040000 // personality(2)
@@ -104,8 +104,8 @@ func startUnrandomized(cmd *exec.Cmd) error {
 	return cmd.Start()
 }
 
-// setApart keeps signals from the keyboard away from cmd, and ends it with
-// this process, however that ends.
+// setApart keeps signals from the keyboard away from cmd, and ends cmd with
+// this process in any case.
 func setApart(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
@@ -128,7 +128,7 @@ type result struct {
 	cpu    time.Duration
 }
 
-// wait waits for the end of the process, which the watchdog may bring about.
+// wait waits for the end of the process. The watchdog may end the process.
 func (r *process) wait(ctx context.Context, lim Limits) (result, error) {
 	defer r.cleanup()
 	exited := make(chan struct{})
@@ -156,7 +156,8 @@ func (r *process) result(w watch) (result, error) {
 	if res.report, err = r.page.read(); err != nil {
 		return res, err
 	}
-	// Stacks may be cut at the limit of output: there was a verdict before.
+	// Stacks may be cut at the limit of output, because the verdict came
+	// before.
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && w.end == (ending{}) && res.report[wordVerdict] == 0 {
 		res.end.note = "ended by " + ws.Signal().String()
 		if r.out.len() == maxOutput {
@@ -198,19 +199,19 @@ func (res result) outcome(liveness *regexp.Regexp) Outcome {
 	return o
 }
 
-// watch is what the watchdog did.
+// watch is the result of the watchdog.
 type watch struct {
 	end  ending
 	mark int // length of the output when it acted
 }
 
 // stuckAfter is the real time without progress or CPU use after which a run
-// is taken to wait for something outside of its world.
+// counts as waiting for something outside of its world.
 const stuckAfter = 30 * time.Second
 
-// watch looks at the shared page now and then. A process that uses CPU time
-// while no goroutine is scheduled and no clock is read spins; one that uses
-// none is stuck in the real world.
+// watch reads the shared page at intervals. A process spins if it uses CPU time
+// while no goroutine is scheduled and no clock is read. A process without CPU
+// use is stuck in the real world.
 func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits) watch {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -244,7 +245,7 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 	}
 }
 
-// progress is a number that changes whenever the run gets on.
+// progress is a number that changes with every progress of the run.
 func (r *process) progress() uint64 {
 	rep, err := r.page.read()
 	if err != nil {
@@ -253,8 +254,8 @@ func (r *process) progress() uint64 {
 	return rep[wordSchedules] + rep[wordReads] + rep[wordForced] + rep[wordIdles]
 }
 
-// quit asks the busiest thread for its stack, by the signal that makes the Go
-// runtime print it, and ends the process.
+// quit makes the busiest thread print its stack, by the signal of the Go
+// runtime for this purpose, and ends the process.
 func (r *process) quit(exited <-chan struct{}, end ending) watch {
 	w := watch{end: end, mark: r.out.len()}
 	pid := r.cmd.Process.Pid
@@ -269,8 +270,8 @@ func (r *process) quit(exited <-chan struct{}, end ending) watch {
 }
 
 // overMemory reports whether the run holds far more memory than its limit, or
-// spins because it can do nothing but collect garbage. The race detector's own
-// memory counts too.
+// spins because it only collects garbage. The memory of the race detector
+// counts too.
 func (r *process) overMemory(lim Limits, spins bool) bool {
 	used := resident(r.cmd.Process.Pid)
 	if r.race {
@@ -296,7 +297,7 @@ func (r *process) usage() time.Duration {
 	return cpuTime(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))
 }
 
-// cpuTime reads a stat file of proc(5): fields 14 and 15, in hundredths of a
+// cpuTime reads fields 14 and 15 of a stat file of proc(5), in hundredths of a
 // second.
 func cpuTime(stat string) time.Duration {
 	data, err := os.ReadFile(stat)
@@ -313,7 +314,7 @@ func cpuTime(stat string) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// busiest returns the thread that used most CPU time over a moment.
+// busiest returns the thread with the most CPU time over a moment.
 func busiest(pid int) int {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
 	before := map[int]time.Duration{}

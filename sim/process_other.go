@@ -30,6 +30,6 @@ func (result) outcome(*regexp.Regexp) Outcome { return Outcome{} }
 
 var workerBegan = time.Now()
 
-// processCPU stands in for the CPU time of this process: a worker does
+// processCPU stands in for the CPU time of this process, because a worker does
 // nothing but run.
 func processCPU() time.Duration { return time.Since(workerBegan) }

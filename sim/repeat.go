@@ -7,15 +7,15 @@ import (
 )
 
 // RepeatEnv is the variable in which a test finds the command that repeats its
-// run. A harness that prints how to repeat a failure should print this command
-// if the variable is set. Blanks at the end pad the value: the length of the
+// run. A harness should print this command as the way to repeat a failure.
+// Blanks pad the value at the end. The reason is that the length of the
 // environment decides where the heap's objects lie, and a run with listed
 // points must equal the run that injected them.
 const RepeatEnv = "RAFTLAB_SIM_REPEAT"
 
 const repeatWidth = 1000
 
-// ready completes a case that is about to run.
+// ready completes a case before its run.
 func (p *program) ready(c Case) Case {
 	if c.Explore.Listed || len(c.Faults.Calm) > 0 {
 		c.repeat = "raftlab sim --replay FILE, with the file that --save wrote"
@@ -62,7 +62,7 @@ func repeatLine(r Result, lim Limits, opt Options) string {
 
 var plainArg = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
 
-// quoted is an argument as a shell has to be given it.
+// quoted quotes an argument for a shell.
 func quoted(arg string) string {
 	if plainArg.MatchString(arg) {
 		return arg

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// A Replay is a failure in a file: it can be run again, and kept beside the
-// code as a regression test.
+// A Replay is a failure in a file. A replay can run again, and can stay beside
+// the code as a regression test.
 type Replay struct {
 	Package string   `json:"package"`
 	Case    Case     `json:"case"`
@@ -25,7 +25,7 @@ type Replay struct {
 	Note    string   `json:"note,omitempty"` // for people
 }
 
-// NewReplay makes a replay of a case that failed.
+// NewReplay makes a replay of a failed case.
 func NewReplay(ctx context.Context, p Program, c Case, out Outcome) (Replay, error) {
 	opt := optionsOf(p)
 	tc, err := findToolchain(ctx, opt.Dir)
@@ -47,7 +47,7 @@ func (r Replay) Save(path string) error {
 	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
 
-// LoadReplay reads a file that Save wrote.
+// LoadReplay reads a file of Save.
 func LoadReplay(path string) (Replay, error) {
 	var r Replay
 	data, err := os.ReadFile(path)
@@ -63,12 +63,12 @@ func LoadReplay(path string) (Replay, error) {
 	return r, r.Case.Validate()
 }
 
-// Signature is what the failure has in common with its repetitions.
+// Signature is equal for repetitions of the failure.
 func (r Replay) Signature() string { return signature(r.Verdict, r.Detail) }
 
-// Run builds the package and runs the case. Whether the outcome is the same
-// failure is for the caller to judge: by Hash if the code is unchanged, by
-// Signature if it is not, by its verdict if the bug has been mended.
+// Run builds the package and runs the case. The caller compares the outcome
+// with the failure. Hash tells for unchanged code, Signature for changed code,
+// and the verdict for a fixed bug.
 func (r Replay) Run(ctx context.Context, opt Options, explain bool) (Outcome, error) {
 	opt.Engine, opt.Race, opt.Tags = r.Engine, r.Race, r.Tags
 	opt.Env = append(slices.Clone(r.Env), opt.Env...)

@@ -9,7 +9,7 @@ import (
 )
 
 // A Result is the outcome of one case of a sweep, as one line of JSON. A
-// failure was replayed before it is reported.
+// failure was replayed before its report.
 type Result struct {
 	Package string        `json:"package"`
 	Test    string        `json:"test"`
@@ -38,8 +38,8 @@ func (r Result) key() string {
 // WriteResult writes r as one line of JSON.
 func WriteResult(w io.Writer, r Result) error { return json.NewEncoder(w).Encode(r) }
 
-// ReadResults calls f for each line of JSON. A line that is no result is an
-// error that gives its number.
+// ReadResults calls f for each line of JSON. The error for a wrong line gives
+// the number of the line.
 func ReadResults(r io.Reader, f func(Result)) error {
 	dec := json.NewDecoder(r)
 	for n := 1; ; n++ {

@@ -35,9 +35,8 @@ func (s Seeds) String() string {
 	return fmt.Sprintf("%d..%d", s.First, s.Last)
 }
 
-// A Shard is one of Count equal parts of a sweep, counted from 1. Its seeds
-// are those whose place in the range gives Index when counted round. The zero
-// value is the whole.
+// A Shard is one of Count equal parts of a sweep, counted from 1. Shards take
+// turns over the range of seeds. The zero value is the whole sweep.
 type Shard struct {
 	Index, Count int
 }

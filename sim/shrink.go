@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// ErrNotReproduced: the case that was to be shrunk does not fail, or does not
-// fail in the same way when what happened to it is given as a list.
+// ErrNotReproduced is returned if the case to shrink does not fail, or does not
+// fail in the same way with its perturbations given as a list.
 var ErrNotReproduced = errors.New("sim: failure not reproduced")
 
-// A Shrinker reduces a failing case to the smallest one that still fails in
-// the same way: by delta debugging (Zeller and Hildebrandt 2002) over the
-// injected points and over the faults of the test's own network, by random
-// halves of the points where that gets stuck, and by shortening the sleeps that
-// remain.
+// A Shrinker reduces a failing case to the smallest one that still fails in the
+// same way. The Shrinker uses delta debugging (Zeller and Hildebrandt 2002)
+// over the injected points and over the faults of the test's own network. Where
+// delta debugging gets stuck, the Shrinker tries random halves of the points.
+// In the end the Shrinker shortens the remaining sleeps.
 type Shrinker struct {
 	Program Program
 	MaxRuns int                          // 0 is 1,000
@@ -73,7 +73,7 @@ func (s *Shrinker) step(c Case) {
 	}
 }
 
-// points reduces what was injected.
+// points reduces the injected points.
 func (s *Shrinker) points(ctx context.Context, c Case, all []Point) (Case, error) {
 	if c.Explore.Base() {
 		return c, nil
@@ -106,9 +106,10 @@ func (s *Shrinker) points(ctx context.Context, c Case, all []Point) (Case, error
 	return with(points), err
 }
 
-// thin goes on where minimize is at its end although many points are left. To
-// leave one out changes all that comes after it, so the few that matter meet
-// the right moment in some of the smaller worlds only: random halves are tried.
+// thin continues after minimize if many points are left. Leaving out one point
+// changes everything after the point. So the few points that matter meet the
+// right moment in only some of the smaller worlds, and thin tries random
+// halves.
 func (s *Shrinker) thin(points []Point, try func([]Point) (bool, error)) ([]Point, error) {
 	const patience = 200 // tries without success
 	random := rand.New(rand.NewPCG(uint64(len(points)), 0))
@@ -126,7 +127,7 @@ func (s *Shrinker) thin(points []Point, try func([]Point) (bool, error)) ([]Poin
 	return points, nil
 }
 
-// try is fails for the search: it gives up when the runs are spent.
+// try is fails for the search. The search gives up when the runs are spent.
 func (s *Shrinker) try(ctx context.Context, c Case) (bool, error) {
 	if s.spent() {
 		return false, nil
@@ -138,8 +139,9 @@ func (s *Shrinker) try(ctx context.Context, c Case) (bool, error) {
 	return ok, err
 }
 
-// faults reduces the faults of the test's network. A run that is cut shorter or
-// longer meets other faults, so the search is repeated until it removes no more.
+// faults reduces the faults of the test's network. A run that ends sooner or
+// later meets other faults, so the search is repeated until nothing more can be
+// removed.
 func (s *Shrinker) faults(ctx context.Context, c Case) (Case, error) {
 	recorded := c
 	recorded.Faults.Record = true
@@ -194,9 +196,9 @@ func (s *Shrinker) shorten(ctx context.Context, points []Point, with func([]Poin
 	return points, nil
 }
 
-// minimize is ddmin: it looks for a small part of a list that still fails, by
-// removing chunks, half as large each time that none can be removed. None at
-// all is tried first.
+// minimize is ddmin. It looks for a small part of a list that still fails, and
+// first tries the empty list. Then minimize removes chunks, and halves the size
+// of the chunks whenever none can be removed.
 func minimize[T any](list []T, fails func([]T) (bool, error)) ([]T, error) {
 	if ok, err := fails(nil); ok || err != nil || len(list) < 2 {
 		if ok {

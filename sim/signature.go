@@ -6,9 +6,9 @@ import (
 	"unicode"
 )
 
-// signature is equal for failures of one kind. It has the verdict, the place,
-// and the message without the parts that differ between worlds: numbers, quoted
-// texts, and words that look drawn.
+// signature is equal for failures of one kind. The signature holds the verdict,
+// the place, and the message without the parts that differ between worlds.
+// These parts are numbers, quoted texts and random strings.
 func signature(v Verdict, detail string) string {
 	place := placeRE.FindString(detail)
 	if v == Spin || v == Liveness && place == "" {
@@ -24,8 +24,8 @@ var (
 	listRE    = regexp.MustCompile(`\*(?:[ ,;:]+\*)+`)
 )
 
-// template replaces what differs between worlds by an asterisk. A list of
-// asterisks counts as one, because the length of a list differs as well.
+// template replaces the parts that differ between worlds by asterisks. A list
+// of asterisks counts as one, because the length of a list differs as well.
 func template(message string) string {
 	message = quotedRE.ReplaceAllString(message, "*")
 	message = wordRE.ReplaceAllStringFunc(message, func(word string) string {
@@ -39,7 +39,7 @@ func template(message string) string {
 }
 
 // looksDrawn guesses whether a word is a random string. A wrong guess does
-// little harm: a message's fixed words are the same in all failures of one
+// little harm. The fixed words of a message are the same in all failures of one
 // kind, and the place tells the kinds apart.
 func looksDrawn(word string) bool {
 	var letters, digits, vowels, changes, consonants, longest int

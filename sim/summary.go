@@ -34,8 +34,8 @@ func NewSummary() *Summary {
 	return &Summary{rows: map[summaryKey]*summaryRow{}, seen: map[string]bool{}}
 }
 
-// Add counts a result. One that was counted before, say because two shards'
-// files overlap, counts once.
+// Add counts a result. A result that was counted before counts once. For
+// example, the files of two shards may overlap.
 func (s *Summary) Add(r Result) {
 	if s.seen[r.key()] {
 		return
@@ -67,10 +67,10 @@ func (s *Summary) Add(r Result) {
 	}
 }
 
-// Runs is the number of results, Failures those that did not pass.
+// Runs returns the number of results.
 func (s *Summary) Runs() int { return s.runs }
 
-// Failures returns the results that did not pass, in the order of Add.
+// Failures returns the failed results in the order of Add.
 func (s *Summary) Failures() []Result { return slices.Clone(s.failures) }
 
 // Broken returns a result for each package that could not be run.
@@ -113,7 +113,7 @@ func (s *Summary) Print(w io.Writer) error {
 	return err
 }
 
-// verdicts are those that occurred, Pass always first.
+// verdicts are the verdicts of the results, with Pass always first.
 func (s *Summary) verdicts() []Verdict {
 	var some []Verdict
 	for _, v := range Verdicts() {

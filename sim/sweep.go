@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// replays is how often a failure is run again before it is reported.
+// replays is the number of replays of a failure before its report.
 const replays = 2
 
 // A Sweep runs the tests of some programs in many worlds.
@@ -27,8 +27,9 @@ type Sweep struct {
 	Limits   Limits
 	Jobs     int // runs at once; 0 is the number of CPUs
 
-	// OnResult is called for each result and OnProgress now and then, one call
-	// at a time. Either may be nil. The outcome is that of the first run.
+	// OnResult is called for each result with the outcome of its first run.
+	// OnProgress is called now and then. One call runs at a time. Either
+	// function may be nil.
 	OnResult   func(Result, Outcome)
 	OnProgress func(Progress)
 }
@@ -48,8 +49,8 @@ type job struct {
 	c       Case
 }
 
-// Run runs the sweep and returns its summary. It ends early, with what it has,
-// when ctx ends. An error means that something could not be run.
+// Run runs the sweep and returns its summary. When ctx ends, Run returns the
+// summary so far. An error means that something could not be run.
 func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -83,8 +84,8 @@ func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
 	return r.summary, r.err
 }
 
-// Validate reports a value out of range as ErrInvalid, and programs that cannot do
-// what is asked for as ErrUnsupported. Run does so too.
+// Validate returns ErrInvalid for a value out of range, and ErrUnsupported for
+// programs that lack a requested feature. Run validates too.
 func (s *Sweep) Validate() error {
 	if err := (Case{Explore: s.Explore, Limits: s.Limits}).Validate(); err != nil {
 		return err
@@ -105,8 +106,8 @@ func (s *Sweep) Validate() error {
 	return nil
 }
 
-// tests lists the cases of one seed: every test, in every exploration. A package
-// that is broken is reported, and an error only if there is nothing else.
+// tests lists the cases of one seed, every test in every exploration. A broken
+// package is reported. If all packages are broken, tests returns an error.
 func (s *sweepRun) tests(ctx context.Context) ([]job, error) {
 	explores := []Explore{{}}
 	if !s.Explore.Base() {
@@ -153,8 +154,8 @@ func (s *sweepRun) broken(p Program, err error) {
 	}
 }
 
-// brokenDetail is the compiler's first complaint, or the first line that says
-// something.
+// brokenDetail returns the compiler's first complaint, or else the first
+// informative line.
 func brokenDetail(err error) string {
 	text := strings.TrimPrefix(err.Error(), ErrBroken.Error()+": ")
 	if line := complaintRE.FindString(text); line != "" {
@@ -183,7 +184,7 @@ func (s *Sweep) total(cases int) uint64 {
 	return s.Shard.of(s.Seeds.Count()) * uint64(cases)
 }
 
-// produce sends the cases, seed by seed, so that a sweep that ends early has
+// produce sends the cases seed by seed, so that a sweep that ends early has
 // covered all tests alike.
 func (s *Sweep) produce(ctx context.Context, tests []job, jobs chan<- job) {
 	defer close(jobs)
@@ -267,8 +268,8 @@ func (r *sweepRun) progress() Progress {
 	return p
 }
 
-// Check runs one case. If it fails it is replayed twice; replays that differ
-// make the verdict Diverged.
+// Check runs one case, and replays a failure twice. Replays that differ make
+// the verdict Diverged.
 func Check(ctx context.Context, p Program, c Case) (Result, Outcome, error) {
 	out, err := p.Run(ctx, c)
 	if err != nil {

@@ -31,8 +31,8 @@ func Verdicts() []Verdict {
 }
 
 // DefaultLiveness matches messages of failed checks that mean "did not happen
-// in time" rather than "went wrong", in the words of the usual lab harnesses.
-// A check that fails with such a message gives Liveness, not Safety.
+// in time" rather than "went wrong", in the words of the usual lab harnesses. A
+// check that fails with such a message gives Liveness, not Safety.
 const DefaultLiveness = `(?i)failed to reach agreement|no agreement|expected one leader, got none|no leader|too long|took longer|timed? ?out|` +
 	`deadline exceeded|not committed in time|did not (commit|complete|finish|converge|elect|arrive)|lost agreement|never (committed|elected|finished)|too slow`
 
@@ -51,7 +51,7 @@ var (
 	frameRE     = regexp.MustCompile(`(?m)^([\w./*()\[\]-]+)\(.*\)\n\t(.*?:\d+)`)
 )
 
-// ending is what is known of a finished process besides its output.
+// ending describes a finished process apart from its output.
 type ending struct {
 	code     int  // exit code, -1 if a signal ended it
 	limit    bool // the virtual time limit was reached
@@ -63,11 +63,12 @@ type ending struct {
 	note     string // said by the engine, for detail
 }
 
-// failedCode is how testing ends a binary of which a test has failed. The runtime
-// ends one that panics with 2, and the race detector one that has a race with 66.
+// failedCode is the exit code of a test binary with a failed test. The runtime
+// ends a panicking binary with 2, and the race detector ends a racy one with
+// 66.
 const failedCode = 1
 
-// judge classifies a run and gives the line of the output that says most.
+// judge classifies a run and returns the most informative line of the output.
 func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
 	died := end.code != failedCode
 	switch {
@@ -113,10 +114,10 @@ func panicked(line string) (Verdict, string) {
 	return Crash, line
 }
 
-// mutexWait looks in the stacks of a run that reached its limit of virtual time
-// for a goroutine that has waited for a mutex for minutes. Nobody holds one
-// that long but in a deadlock, of which other goroutines that wake now and
-// then need not know.
+// mutexWait searches the stacks of a run at its limit of virtual time for a
+// goroutine that has waited for a mutex for minutes. Only in a deadlock is a
+// mutex held for so long. Other goroutines, woken now and then, need not notice
+// the deadlock.
 func mutexWait(dump []byte) string {
 	at := mutexRE.FindSubmatchIndex(dump)
 	if at == nil {
@@ -126,8 +127,8 @@ func mutexWait(dump []byte) string {
 	return fmt.Sprintf("a goroutine waits for a mutex for %s minutes%s", dump[at[2]:at[3]], suffix(place(string(stack))))
 }
 
-// outsiders says how many goroutines of a deadlock wait for a descriptor, which
-// something outside could have ended.
+// outsiders counts the goroutines of a deadlock that wait for a descriptor.
+// Something outside could have ended the wait.
 func outsiders(dump []byte) string {
 	if n := len(ioWaitRE.FindAll(dump, -1)); n > 0 {
 		return fmt.Sprintf(", %d of them for input or output", n)
@@ -145,7 +146,7 @@ func runningStack(dump []byte) string {
 	return string(stack)
 }
 
-// place names the innermost frame that is not the runtime's; "" if none.
+// place names the innermost frame outside of the runtime, or is empty.
 func place(stack string) string {
 	for _, m := range frameRE.FindAllStringSubmatch(stack, -1) {
 		if !strings.HasPrefix(m[1], "runtime.") && !strings.HasPrefix(m[1], "sync") && !strings.HasPrefix(m[1], "internal/") {
@@ -162,8 +163,8 @@ func suffix(note string) string {
 	return ": " + note
 }
 
-// hasRace looks for a report of a race: first in the cheap way, since most
-// output, which may be long, has none.
+// hasRace looks for a report of a race. A cheap search comes first, because
+// most output has no report and may be long.
 func hasRace(out []byte) bool {
 	return (bytes.Contains(out, []byte("DATA RACE")) || bytes.Contains(out, []byte("concurrent map"))) && dataRace.Match(out)
 }
@@ -179,10 +180,10 @@ func raceDetail(out []byte) string {
 	return trimLine(crashRE.Find(out))
 }
 
-// checkDetail finds the failed check: the last message before the first FAIL
-// line that names a place in a test file, or the line of the failure itself.
-// A line on how to repeat the test, which some harnesses log in the end, says
-// nothing of the failure.
+// checkDetail finds the failed check. The check is the last message before the
+// first FAIL line with a place in a test file, or else the FAIL line. Some
+// harnesses log in the end how to repeat the test, and checkDetail skips such
+// lines.
 func checkDetail(out []byte) string {
 	fail := failRE.FindIndex(out)
 	before := checkRE.FindAllIndex(out[:fail[0]], -1)
@@ -198,8 +199,8 @@ func checkDetail(out []byte) string {
 	return trimLine(out[fail[0]:fail[1]])
 }
 
-// message is the line with which out begins. Where that has nothing but the place
-// the message comes on the next lines, and in those of assertion libraries after
+// message returns the first line of out. If the first line has only a place,
+// the message is on the next lines. Assertion libraries put the message behind
 // the word Error.
 func message(out []byte) string {
 	out = bytes.TrimSpace(out)

@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// wasmProgram runs a test binary built for wasip1/wasm. Compiled code cannot
-// be interrupted from within its process, so that runs happen in workers:
-// processes of this same program, each of which runs one case at a time and
-// is replaced when a case spins.
+// wasmProgram runs a test binary built for wasip1/wasm. Compiled code cannot be
+// interrupted from within its process. So the runs happen in workers, processes
+// of this same program. A worker runs one case at a time, and is replaced when
+// a case spins.
 type wasmProgram struct {
 	program
 	cache string
@@ -33,8 +33,8 @@ var errUnpatched = fmt.Errorf("%w: the wasm engine runs an unpatched toolchain a
 
 func newWasmProgram(ctx context.Context, base program, cache string) (Program, error) {
 	p := &wasmProgram{program: base, cache: filepath.Join(cache, "wasm")}
-	// The first worker compiles the module into the cache, where the others
-	// find it.
+	// The first worker compiles the module into the cache for the other
+	// workers.
 	w, err := p.take(ctx)
 	if err != nil {
 		p.Close()
@@ -65,7 +65,7 @@ func (p *wasmProgram) Tests(ctx context.Context, pattern string) ([]string, erro
 	return p.listed(ans.ending(), ans.Output)
 }
 
-// Run runs one case in an instance of its own.
+// Run runs one case in a new instance.
 func (p *wasmProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	if err := c.Validate(); err != nil {
 		return Outcome{}, err
@@ -123,7 +123,8 @@ func (p *wasmProgram) ask(ctx context.Context, c Case, args []string) (answer, e
 	return ans, err
 }
 
-// spinStack has a fresh worker find out where a run spins; "" if it cannot.
+// spinStack lets a fresh worker find out where a run spins. The result is empty
+// if the worker cannot.
 func (p *wasmProgram) spinStack(ctx context.Context, req request, calls uint64) string {
 	w, err := p.take(ctx)
 	if err != nil {
@@ -147,8 +148,9 @@ func (p *wasmProgram) root() string {
 	return p.pkg.Dir
 }
 
-// guestPath is a directory's name inside of a run: its own, but that a Windows
-// drive becomes the first directory, since paths are Unix's there.
+// guestPath is a directory's name inside of a run. The name is unchanged on
+// Unix. A Windows drive becomes the first directory, because paths inside of a
+// run are Unix's.
 func guestPath(dir string) string {
 	drive := filepath.VolumeName(dir)
 	if drive == "" {
@@ -193,11 +195,11 @@ type request struct {
 	Seed      uint64
 	Root, Tmp string
 	Limits    Limits
-	// TraceAfter asks where a run spins that made so many calls before.
+	// TraceAfter asks where a run spins after so many calls.
 	TraceAfter uint64
 }
 
-// answer is what came of it.
+// answer is the result of a request.
 type answer struct {
 	Code               int
 	Output             []byte

@@ -17,8 +17,8 @@ import (
 // worldKey finds the world in the context of a host call.
 type worldKey struct{}
 
-// instantiateHost gives a runtime the host's side of wasip1, with a clock that
-// belongs to the world which asks.
+// instantiateHost gives a runtime the host's side of wasip1. The clock belongs
+// to the world of the caller.
 func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 	const i32, i64 = api.ValueTypeI32, api.ValueTypeI64
 	host := rt.NewHostModuleBuilder(wasi_snapshot_preview1.ModuleName)
@@ -37,9 +37,9 @@ const (
 	wasiIO    = 29
 )
 
-// clockTimeGet is clock_time_get(clock, precision, *result) of WASI; all clocks
-// are the world's. The first read after the limit of virtual time fails: the
-// runtime takes that for the end of the world, and prints all stacks.
+// clockTimeGet is clock_time_get(clock, precision, *result) of WASI. All clocks
+// are the world's clock. The first read after the limit of virtual time fails.
+// The runtime then gives up and prints all stacks.
 func clockTimeGet(ctx context.Context, mod api.Module, stack []uint64) {
 	w := ctx.Value(worldKey{}).(*world)
 	now := w.read()
@@ -53,8 +53,8 @@ func clockTimeGet(ctx context.Context, mod api.Module, stack []uint64) {
 	}
 }
 
-// How the runtime prints a goroutine when it gives up, with its own frames
-// and with addresses:
+// The runtime prints a goroutine in this form when the runtime gives up, with
+// its own frames and with addresses.
 //
 //	goroutine 7 gp=0x1402380 m=nil [sync.Mutex.Lock]:
 //	runtime.gopark(...)
@@ -68,9 +68,9 @@ var (
 	lockSlowRE = regexp.MustCompile(`^(?:internal/)?sync\.\(\*Mutex\)\.lockSlow\(`)
 )
 
-// stacks is the dump of a world that is over in the words of the native engine:
-// the program's goroutines without the runtime's frames, and since when they
-// wait for a mutex.
+// stacks converts the dump of a world that is over to the form of the native
+// engine. The result has the program's goroutines without the runtime's frames,
+// and their waits for a mutex.
 func (w *world) stacks() []byte {
 	var out bytes.Buffer
 	out.WriteString("fatal error: sim: virtual time limit reached\n")
@@ -93,9 +93,9 @@ func (w *world) stacks() []byte {
 	return out.Bytes()
 }
 
-// frames returns the program's frames of a goroutine, and for how long it has
-// waited for a mutex. The line that names the function of a frame decides about
-// the one with its place.
+// frames returns the program's frames of a goroutine, and how long the
+// goroutine has waited for a mutex. The line with the function of a frame
+// decides about the line with its place.
 func (w *world) frames(lines [][]byte) (frames []byte, waits time.Duration) {
 	own, locks := false, false
 	for _, line := range lines {
@@ -112,9 +112,10 @@ func (w *world) frames(lines [][]byte) (frames []byte, waits time.Duration) {
 	return frames, waits
 }
 
-// lockWait is how long a call of lockSlow has waited. It keeps in its frame when
-// it began to, and a number of that size is nothing but a reading of the clock.
-// What else it may have read later only makes the wait seem shorter.
+// lockWait returns how long a call of lockSlow has waited. The frame of
+// lockSlow holds the start of the wait, and only a reading of the clock is a
+// number of this size. A later reading in the frame only makes the wait seem
+// shorter.
 func (w *world) lockWait(address [][]byte) time.Duration {
 	if address == nil {
 		return 0

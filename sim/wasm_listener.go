@@ -7,14 +7,14 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 )
 
-// factory makes every function report when it is interrupted.
+// factory makes every function report an interruption.
 func (f *frames) factory() experimental.FunctionListenerFactory {
 	return experimental.FunctionListenerFactoryFunc(func(api.FunctionDefinition) experimental.FunctionListener {
 		return abortListener{f}
 	})
 }
 
-// abortListener is told of the frames of a run that ended in the middle, the
+// abortListener collects the frames of a run that ended in the middle, the
 // innermost first.
 type abortListener struct{ frames *frames }
 

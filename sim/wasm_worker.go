@@ -26,8 +26,8 @@ import (
 // spinGrace is the real time given to finding out where a run spins.
 const spinGrace = 60 * time.Second
 
-// wasmEpoch is the instant at which worlds start, give or take an hour: that
-// of the native engine.
+// wasmEpoch is the instant at which worlds start, give or take an hour, as
+// under the native engine.
 const wasmEpoch = 1257894000_000000000
 
 // host is the worker's side of one test binary.
@@ -69,7 +69,7 @@ func readMessage(r *bufio.Reader, msg any) error {
 	return json.Unmarshal(line, msg)
 }
 
-// load compiles the module, or finds it in the cache.
+// load compiles the module, or takes the module from the cache.
 func (h *host) load(ctx context.Context, first hello) error {
 	var err error
 	if h.bin, err = os.ReadFile(first.Bin); err != nil {
@@ -96,10 +96,10 @@ func compile(ctx context.Context, conf wazero.RuntimeConfig, bin []byte) (wazero
 	return rt, mod, nil
 }
 
-// serve runs one request and answers it. A run that spins cannot be stopped
-// in this process: it is answered and the process ends. Garbage is collected
-// between runs only, since a collection would wait for the spinning code for
-// ever, and the watchdog with it.
+// serve runs one request and answers. A spinning run cannot be stopped in this
+// process, so serve answers and ends the process. Garbage is collected only
+// between runs, because a collection would wait for spinning code for ever, and
+// block the watchdog.
 func (h *host) serve(ctx context.Context, req request) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	if req.TraceAfter > 0 {
@@ -161,8 +161,8 @@ func newWorld(req request) *world {
 	return w
 }
 
-// read is a read of the clock, by the program or its runtime. The charge
-// escalates as the native engine's does.
+// read is a read of the clock by the program or its runtime. The charge
+// escalates as under the native engine.
 func (w *world) read() int64 {
 	w.calls.Add(1)
 	w.since++
@@ -184,8 +184,8 @@ func (w *world) advance(ns int64) int64 {
 	return w.now
 }
 
-// ends reports whether the limit was reached just now. From then on what the world
-// writes is its stacks, for which its memory is kept.
+// ends reports whether the limit was reached just now. From then on the world
+// writes its stacks, and stacks needs the world's memory.
 func (w *world) ends(memory api.Memory) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -258,9 +258,9 @@ func (w *world) answer(req request, err error) answer {
 // frames listens to the frames of an interrupted run.
 type frames struct{ names []string }
 
-// spinStack runs a request that spins after a known number of calls again,
-// this time with code that can be interrupted, and returns the frames it
-// spins in, the innermost first.
+// spinStack repeats a request that spins after a known number of calls, now
+// with code that can be interrupted. The result is the frames of the spin, the
+// innermost first.
 func (h *host) spinStack(ctx context.Context, req request) string {
 	var f frames
 	ctx = experimental.WithFunctionListenerFactory(ctx, f.factory())
@@ -283,7 +283,7 @@ func (h *host) spinStack(ctx context.Context, req request) string {
 	return strings.Join(f.names, "\n")
 }
 
-// spinFunction names the innermost function that is not the runtime's.
+// spinFunction names the innermost function outside of the runtime.
 func spinFunction(stack string) string {
 	for name := range strings.SplitSeq(stack, "\n") {
 		if name != "" && !strings.HasPrefix(name, "runtime.") && !strings.HasPrefix(name, "sync") && !strings.HasPrefix(name, "internal") {

@@ -8,11 +8,11 @@ var additions = map[string]string{
 	"syscall/sim_raftlab.go":                 "syscall_sim.go.txt",
 }
 
-// edits are applied in order. Each is as small as it can be: what it calls is
+// edits are applied in order. Each edit is as small as possible, and calls code
 // in the added files.
 var edits = []edit{
-	// Randomness: everything follows from the seed, and a thread that starts
-	// at a moment of its own draws nothing from the shared streams.
+	// Randomness. Everything follows from the seed. A thread that starts at a
+	// random moment draws nothing from the shared streams.
 	{"runtime/rand.go",
 		"	seed := &globalRand.seed\n	if len(startupRand) >= 16 &&",
 		"	seed := &globalRand.seed\n	simInit()\n	simSeedBytes(seed[:])\n	if true {\n	} else if len(startupRand) >= 16 &&",
@@ -34,7 +34,7 @@ var edits = []edit{
 		"func Read(b []byte) {\n	if true {\n		simFill(b)\n		return\n	}\n",
 		"fill crypto/rand from a seeded stream"},
 
-	// Order: the scheduler, select, semaphores and timers.
+	// Order of the scheduler, select, semaphores and timers.
 	{"runtime/proc.go",
 		"	if haveSysmon {\n		systemstack(func() {",
 		"	if false {\n		systemstack(func() {",
@@ -77,7 +77,7 @@ var edits = []edit{
 		"var startingStackSize uint32 = simStack",
 		"start with the stacks that goroutines soon grow to"},
 
-	// One processor, whatever the program asks for and the machine has.
+	// One processor, whatever the program requests and the machine has.
 	{"runtime/debug.go",
 		"	if GOARCH == \"wasm\" && n > 1 {",
 		"	if n > 1 {",
@@ -146,7 +146,8 @@ var edits = []edit{
 		"	if true {",
 		"write output without the playback header"},
 
-	// Goroutines: which are the program's own, and how far each has come.
+	// Goroutines. The runtime tells the program's own goroutines from its own,
+	// and counts operations.
 	{"runtime/runtime2.go",
 		"	goid         uint64\n	schedlink    guintptr\n",
 		"	goid         uint64\n	simID        uint64\n	simKids      uint64\n	simOps       uint64\n	simSystem    bool\n	schedlink    guintptr\n",
@@ -194,7 +195,7 @@ var edits = []edit{
 		"	if block {\n		simPoint()\n	} else {\n		simOp()\n	}\n	gp := getg()\n	if debugSelect {\n",
 		"offer a point before a select"},
 
-	// Ports: a socket that asks for any free port gets one from the seed.
+	// Ports. A socket that asks for any free port gets a port from the seed.
 	{"syscall/syscall_unix.go",
 		"func Bind(fd int, sa Sockaddr) (err error) {\n",
 		"func Bind(fd int, sa Sockaddr) (err error) {\n	if true {\n		return simBind(fd, sa)\n	}\n",

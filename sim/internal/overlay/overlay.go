@@ -1,9 +1,9 @@
-// Package overlay generates the files that make a Go toolchain build test
-// binaries whose every choice follows from a seed. The user's own Go tree is
-// read, edited by anchored replacements and written elsewhere, for use with
-// go build -overlay; the tree itself is never touched. A source in which an
-// anchor is not found exactly once is refused: better no engine than one that
-// is almost deterministic.
+// Package overlay generates files for go build -overlay. With these files, a Go
+// toolchain builds test binaries whose every choice follows from a seed. The
+// package reads the user's own Go tree, edits copies by anchored replacements,
+// and never changes the tree. A source must contain each anchor exactly once.
+// Otherwise Generate refuses the source, because no engine is better than an
+// almost deterministic one.
 package overlay
 
 import (
@@ -21,8 +21,8 @@ import (
 	"strings"
 )
 
-// ErrMismatch is returned when a Go tree's source does not contain what an
-// edit is anchored on.
+// ErrMismatch is returned if the source of a Go tree lacks the anchor of an
+// edit.
 var ErrMismatch = errors.New("overlay: Go source does not match")
 
 //go:embed files
@@ -36,15 +36,15 @@ type edit struct {
 	why  string
 }
 
-// tested are the Go versions that the edits were tested on, in ascending
+// tested lists the Go versions on which the edits were tested, in ascending
 // order.
 var tested = []string{"go1.25.0", "go1.25.14", "go1.26.0", "go1.26.8", "go1.26.11", "go1.27.0", "go1.27.4"}
 
-// Tested lists the Go versions that the edits were tested on.
+// Tested lists the Go versions on which the edits were tested.
 func Tested() []string { return slices.Clone(tested) }
 
 // Supports reports whether a version was tested, or lies between two tested
-// patch releases of one Go release: those only mend faults.
+// patch releases of one Go release. Patch releases contain fixes only.
 func Supports(v string) bool {
 	if slices.Contains(tested, v) {
 		return true
@@ -55,10 +55,10 @@ func Supports(v string) bool {
 	return older && newer
 }
 
-// Generate writes the edited files of the Go tree at goroot below dir and
-// returns the path of the overlay file that lists them. The directory's name
-// follows from the tree's place and the content, so that the same tree always gives the same paths
-// and one build cache serves all runs.
+// Generate writes the edited files of the Go tree at goroot below dir, and
+// returns the path of the overlay file that lists them. The name of the
+// directory follows from the tree's place and the content. So the same tree
+// always gives the same paths, and one build cache serves all runs.
 func Generate(goroot, dir string) (string, error) {
 	files, err := apply(goroot)
 	if err != nil {
@@ -72,7 +72,7 @@ func Generate(goroot, dir string) (string, error) {
 	return list, write(goroot, home, list, files)
 }
 
-// apply returns the content of each edited or added file, by its path below
+// apply returns the content of each edited or added file by the path below
 // GOROOT/src.
 func apply(goroot string) (map[string]string, error) {
 	files := map[string]string{}
@@ -113,7 +113,7 @@ func digest(goroot string, files map[string]string) string {
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
-// write fills a directory of its own and renames it into place, so that two
+// write fills a new directory and renames the directory into place, so that two
 // processes may generate at once.
 func write(goroot, home, list string, files map[string]string) error {
 	if err := os.MkdirAll(filepath.Dir(home), 0o755); err != nil {
