@@ -159,7 +159,7 @@ func newBuilder(ctx context.Context, opt Options) (*builder, error) {
 	if b.cache == "" {
 		dir, err := os.UserCacheDir()
 		if err != nil {
-			return nil, fmt.Errorf("sim: nowhere to keep the overlay: %w", err)
+			return nil, fmt.Errorf("sim: no cache directory for the overlay: %w", err)
 		}
 		b.cache = filepath.Join(dir, "raftlab")
 	}

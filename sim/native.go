@@ -49,7 +49,7 @@ func (b *builder) prepareNative(tc toolchain) error {
 func (tc toolchain) compilesC() error {
 	cc, _, _ := strings.Cut(tc.CC, " ")
 	if _, err := exec.LookPath(cc); err != nil {
-		return fmt.Errorf("%w: the race detector needs a C compiler, and %q is not there (%w); install it, or name another one in CC", ErrUnsupported, cc, err)
+		return fmt.Errorf("%w: the race detector needs a C compiler, and %q is not there (%w). Install the compiler, or set CC to another one", ErrUnsupported, cc, err)
 	}
 	return nil
 }

@@ -165,7 +165,7 @@ func (r *process) result(w watch) (result, error) {
 		}
 	}
 	if res.report[wordBegan] == 0 && w.end == (ending{}) {
-		return res, fmt.Errorf("%w: the run did not have the seeded runtime; its output was:\n%s", ErrUnsupported, r.out.buf.Bytes())
+		return res, fmt.Errorf("%w: the run did not have the seeded runtime. The output of the run was:\n%s", ErrUnsupported, r.out.buf.Bytes())
 	}
 	res.end.limit = res.report[wordVerdict] == verdictLimit
 	res.end.deadlock = res.report[wordVerdict] == verdictDeadlock

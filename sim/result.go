@@ -49,7 +49,7 @@ func ReadResults(r io.Reader, f func(Result)) error {
 			return nil
 		}
 		if err == nil && (res.Test == "" && res.Verdict != Broken || res.Verdict == "") {
-			err = errors.New("it names no test or no verdict")
+			err = errors.New("the result names no test or no verdict")
 		}
 		if err != nil {
 			return fmt.Errorf("%w: result %d: %v", ErrInvalid, n, err)

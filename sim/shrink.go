@@ -39,7 +39,7 @@ func (s *Shrinker) Shrink(ctx context.Context, c Case) (Case, Outcome, error) {
 	}
 	s.want = first.Signature()
 	if len(first.Injected) >= MaxTrace {
-		return c, first, fmt.Errorf("%w: %d points were injected, more than a run records; lower the rates", ErrInvalid, MaxTrace)
+		return c, first, fmt.Errorf("%w: %d points were injected, more than a run records (lower the rates)", ErrInvalid, MaxTrace)
 	}
 	small, err := s.points(ctx, c, first.Injected)
 	if err == nil {

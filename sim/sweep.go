@@ -98,7 +98,7 @@ func (s *Sweep) Validate() error {
 		return fmt.Errorf("%w: real time %v of a sweep is not within 0 and %v", ErrInvalid, s.For, MaxDuration)
 	}
 	if s.Jobs < 0 {
-		return fmt.Errorf("%w: %d runs at once are fewer than none", ErrInvalid, s.Jobs)
+		return fmt.Errorf("%w: number of runs at once %d is negative", ErrInvalid, s.Jobs)
 	}
 	if !s.Explore.Base() && slices.ContainsFunc(s.Programs, func(p Program) bool { return p.Engine() == WASM }) {
 		return errUnpatched

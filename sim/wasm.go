@@ -29,7 +29,7 @@ type wasmProgram struct {
 	idle []*worker
 }
 
-var errUnpatched = fmt.Errorf("%w: the wasm engine runs an unpatched toolchain and injects nothing; exploration needs the native engine", ErrUnsupported)
+var errUnpatched = fmt.Errorf("%w: the wasm engine runs an unpatched toolchain and injects nothing, and exploration needs the native engine", ErrUnsupported)
 
 func newWasmProgram(ctx context.Context, base program, cache string) (Program, error) {
 	p := &wasmProgram{program: base, cache: filepath.Join(cache, "wasm")}

@@ -18,14 +18,14 @@ import (
 	"raftlab/sim"
 )
 
-// Exit codes of raftlab sim, besides those of a wrong command line and of
-// anything that could not be run.
+// Exit codes of raftlab sim, besides the codes for a wrong command line and for
+// a package that could not be run.
 const (
 	exitSimFailed   = 1
 	exitSimDiverged = 3
 )
 
-// simError gives an error that came from package sim its exit code.
+// simError gives an error of package sim its exit code.
 func simError(err error) error {
 	var coded *exitError
 	switch {
@@ -113,7 +113,7 @@ func newSimCommand() *cobra.Command {
 	return cmd
 }
 
-// check refuses what no part of package sim gets to see.
+// check refuses flags that package sim does not see.
 func (f *simFlags) check(args []string) error {
 	const most = sim.MaxMemory >> 20
 	if f.memory < 0 || f.memory > most {
@@ -255,7 +255,7 @@ func (f *simFlags) mergeResults(out io.Writer) error {
 	return verdictOf(summary)
 }
 
-// replayAll runs saved failures again: one that still fails is a failure.
+// replayAll runs saved failures again. A replay that still fails is a failure.
 func (f *simFlags) replayAll(ctx context.Context, out, errOut io.Writer) error {
 	bar := newSimBar(errOut)
 	failed := 0

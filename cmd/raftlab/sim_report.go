@@ -17,7 +17,7 @@ import (
 	"raftlab/sim"
 )
 
-// simReport prints, saves and shrinks what a sweep finds.
+// simReport prints, saves and shrinks the failures of a sweep.
 type simReport struct {
 	flags    *simFlags
 	ctx      context.Context
@@ -30,8 +30,8 @@ type simReport struct {
 	order    []*simKind          // as they were met
 }
 
-// simKind is what failures that are the same have in common. The smallest of
-// them, with the fewest injected points and the shortest run, is shrunk.
+// simKind is a kind of failures with one signature. The smallest failure, with
+// the fewest injected points and the shortest run, is shrunk.
 type simKind struct {
 	count    int
 	smallest simFailure
@@ -47,8 +47,7 @@ func (f simFailure) smaller(g simFailure) bool {
 	return cmp.Or(cmp.Compare(len(f.out.Injected), len(g.out.Injected)), cmp.Compare(f.out.Virtual, g.out.Virtual)) < 0
 }
 
-// simLongest is the length from which a file's name is cut: most systems allow 255
-// bytes.
+// simLongest bounds the length of a file's name. Most systems allow 255 bytes.
 const simLongest = 200
 
 // simShown is how many failures of a kind are printed.
@@ -87,7 +86,8 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 	}
 }
 
-// kind counts a failure, and says whether it is the first of its kind.
+// kind counts a failure, and reports whether the failure is the first of its
+// kind.
 func (r *simReport) kind(f simFailure) (k *simKind, first bool) {
 	key := f.res.Package + f.res.Test + f.res.Explore.String() + f.out.Signature()
 	if k = r.kinds[key]; k == nil {
@@ -132,7 +132,7 @@ func (r *simReport) finish() error {
 	return r.err
 }
 
-// save writes the output of a failure and the file that replays it.
+// save writes the output of a failure and the file for a replay.
 func (r *simReport) save(res sim.Result, c sim.Case, out sim.Outcome) error {
 	if r.flags.save == "" {
 		return nil
@@ -152,8 +152,8 @@ func (r *simReport) save(res sim.Result, c sim.Case, out sim.Outcome) error {
 	return replay.Save(name)
 }
 
-// fileName is where a failure is saved. It names the package where there are
-// several.
+// fileName is the name of a failure's file. With several packages, the name
+// starts with the package.
 func (r *simReport) fileName(res sim.Result, ext string) string {
 	name := res.Test
 	if len(r.programs) > 1 {
@@ -169,7 +169,7 @@ func (r *simReport) fileName(res sim.Result, ext string) string {
 	return filepath.Join(r.flags.save, fmt.Sprintf("%s-%d%s", name, res.Seed, ext))
 }
 
-// faultsLeft says what shrinking made of the network's faults.
+// faultsLeft reports how far shrinking has reduced the network's faults.
 func faultsLeft(c sim.Case, o sim.Outcome) string {
 	if !c.Faults.Record {
 		return ""
@@ -237,8 +237,8 @@ func (b *simBar) print(line string, always bool) {
 	fmt.Fprintln(b.w, line)
 }
 
-// building says which package is compiled next: always for the first one, then
-// as often as show.
+// building shows the package that is compiled next, always for the first
+// package, and then as often as show.
 func (b *simBar) building(pkg string, done, total int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -265,7 +265,7 @@ func simBarLine(p sim.Progress) string {
 		strings.Repeat("=", full), strings.Repeat(" ", simBarWidth-full), p.Done, of, p.Rate, p.Failures, p.Left.Round(time.Second))
 }
 
-// clear takes the bar off, so that a line can be printed.
+// clear removes the bar, so that a line can be printed.
 func (b *simBar) clear() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

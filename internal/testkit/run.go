@@ -15,13 +15,13 @@ func regexpQuote(s string) string { return regexp.QuoteMeta(s) }
 
 // Run runs a test's body in a testing/synctest bubble, or on the real clock
 // under RAFTLAB_REALTIME=1. The body must end every goroutine that it starts.
-// When all goroutines of the bubble block for good, or some are left when the
-// body has returned, the test fails with where they are, identical ones
-// counted together; they stay blocked, and later tests run on. So it does when
-// virtual time stands still, because a lock is held by a goroutine that waits.
+// The test fails if all goroutines of the bubble block for good, or if some are
+// left at the end of the body. The log then shows the stacks of these
+// goroutines, identical ones counted together. The goroutines stay blocked, and
+// later tests run on. The test fails in the same way if virtual time stands
+// still, because the holder of a lock waits.
 //
-// A test that is about to hit go test's -timeout prints the line that
-// repeats it.
+// A test close to go test's -timeout prints the command that repeats the test.
 func Run(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	Seed(t) // so that any failure prints the line
@@ -38,8 +38,8 @@ func Run(t *testing.T, body func(t *testing.T)) {
 	inBubble(t, body)
 }
 
-// reportDeadlock fails the test with the goroutines of a bubble that cannot go
-// on. Any other panic goes on.
+// reportDeadlock fails the test with the blocked goroutines of a bubble, and
+// passes any other panic on.
 func reportDeadlock(t *testing.T, r any) {
 	t.Helper()
 	err, ok := r.(error)
@@ -53,9 +53,9 @@ func reportDeadlock(t *testing.T, r any) {
 	t.Errorf("%s\n\n%s", what, newestBubble(stacks()))
 }
 
-// watch prints the line that repeats the test shortly before go test's
-// timeout, whose report does not have it. The function it returns ends the
-// watch.
+// watch prints the command that repeats the test shortly before go test's
+// timeout, because the report of the timeout lacks the command. The returned
+// function ends the watch.
 func watch(t *testing.T) func() {
 	deadline, ok := t.Deadline()
 	if !ok {
@@ -86,8 +86,8 @@ var (
 	hexArguments    = regexp.MustCompile(`\((?:0x|\{|\.\.\.|_).*\)$|\+0x[0-9a-f]+| in goroutine \d+`)
 )
 
-// newestBubble writes the stacks of the bubble with the highest number: a test
-// that failed before may have left another.
+// newestBubble writes the stacks of the bubble with the highest number. A test
+// that failed before may have left another bubble.
 func newestBubble(all []string) string {
 	newest := 0
 	var found []string
@@ -136,9 +136,9 @@ func grouped(all []string) string {
 // leakGrace is how long NoLeaks waits for goroutines to end.
 const leakGrace = 2 * time.Second
 
-// NoLeaks fails the test if, when it ends, goroutines run that were not there
-// at this call and do not end within 2 s. It is for tests on the real clock:
-// in a bubble, Run does the same. Such a test must not be parallel to others.
+// NoLeaks fails the test if new goroutines run at the end of the test and do
+// not end within 2 s. NoLeaks is for tests on the real clock, because Run
+// checks bubbles. Such a test must not be parallel to others.
 func NoLeaks(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()

@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// A bubble's clock moves on when all its goroutines are durably blocked, and
-// waiting for a lock is not: if the lock's holder sleeps, or waits for an RPC or
-// a channel, the clock stands still for good. No deadlock is reported then, so
-// a watch outside of the bubble looks for it.
+// A bubble's clock moves on when all goroutines of the bubble are durably
+// blocked. A goroutine that waits for a lock is not durably blocked. If the
+// holder of the lock sleeps, or waits for an RPC or a channel, the clock stands
+// still for good. The runtime then reports no deadlock, so a watch outside of
+// the bubble looks for this case.
 const (
 	stillEvery   = 500 * time.Millisecond // of real time, between two looks
 	stillSamples = 3                      // looks at which nothing may have changed
@@ -23,8 +24,9 @@ const stillReport = `virtual time stands still: a goroutine waits for a lock, wh
 Hold no lock while you sleep, wait for an RPC, or use a channel. Code that must can run on the real
 clock, with RAFTLAB_REALTIME=1.`
 
-// inBubble is synctest.Test, which it leaves, failed, if virtual time stands
-// still; the goroutines of the bubble then stay where they are.
+// inBubble is synctest.Test with a watch. If virtual time stands still,
+// inBubble fails the test and returns, and the goroutines of the bubble stay
+// blocked.
 func inBubble(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	number := make(chan string, 1)
@@ -69,8 +71,8 @@ func inBubble(t *testing.T, body func(t *testing.T)) {
 
 var bubbleHeader = regexp.MustCompile(`^goroutine \d+ \[(.*)synctest bubble (\d+)`)
 
-// bubbleNumber returns the number of the caller's bubble, which the runtime
-// tells only in stack traces.
+// bubbleNumber returns the number of the caller's bubble. Only stack traces
+// have the number.
 func bubbleNumber() string {
 	var buf [128]byte
 	header, _, _ := bytes.Cut(buf[:runtime.Stack(buf[:], false)], []byte("\n"))
@@ -91,7 +93,7 @@ func ofBubble(number string) []string {
 	return found
 }
 
-// lockedFirst writes stacks, those of goroutines that wait for a lock first.
+// lockedFirst writes stacks. Goroutines that wait for a lock come first.
 func lockedFirst(stacks []string) string {
 	var locked, others []string
 	for _, s := range stacks {
@@ -108,8 +110,9 @@ func waitsForLock(state string) bool {
 	return strings.HasPrefix(state, "sync.Mutex.Lock") || strings.HasPrefix(state, "sync.RWMutex.")
 }
 
-// stillness returns the stacks in one, if nothing in them can move before time
-// does, and time cannot: all wait, and one at least waits for a lock.
+// stillness returns the stacks as one text if no goroutine can move before time
+// does, and time cannot move. In this case all goroutines wait, and at least
+// one waits for a lock.
 func stillness(stacks []string) string {
 	locked := false
 	for _, s := range stacks {

@@ -1,6 +1,6 @@
-// Package testkit is what the project's tests stand on: a seed that a failing
-// test prints and takes back, virtual time, waiting for conditions, and checks
-// for goroutines that were left behind.
+// Package testkit is the base of the project's tests. A failing test prints its
+// seed and takes the seed back. Tests run in virtual time, wait for conditions,
+// and check for leaked goroutines.
 //
 // A typical test:
 //
@@ -15,9 +15,10 @@
 //
 // # Environment
 //
-//	-seed N, RAFTLAB_SEED=N   the seed of every test, in place of one drawn for each
+//	-seed N, RAFTLAB_SEED=N   the seed of every test, in place of a random one for each
 //	RAFTLAB_REALTIME=1        tests run on the real clock, not in a synctest bubble
 //	RAFTLAB_SOAK=1            long cases run in full
+//	RAFTLAB_SIM_REPEAT        the command that repeats the run, set by raftlab sim
 package testkit
 
 import (
@@ -38,9 +39,9 @@ var seedFlag = flag.String("seed", os.Getenv("RAFTLAB_SEED"), "seed of every tes
 // seeds holds the seeds of running tests by name.
 var seeds sync.Map
 
-// Seed returns the seed of a test: the -seed flag, else RAFTLAB_SEED, else one
-// that is drawn. It is the same for each call within one test. If the test
-// fails, the line that repeats it is printed.
+// Seed returns the seed of a test. The seed is the -seed flag, or RAFTLAB_SEED,
+// or random. Each call within one test returns the same seed. If the test
+// fails, the log shows the command that repeats the test.
 func Seed(t testing.TB) int64 {
 	t.Helper()
 	seed, err := chooseSeed()
@@ -70,15 +71,15 @@ func chooseSeed() (int64, error) {
 	return seed, nil
 }
 
-// Rand returns a random source that is seeded with the test's seed. Each call
-// starts the same stream again.
+// Rand returns a random source seeded with the test's seed. Each call starts
+// the same stream again.
 func Rand(t testing.TB) *rand.Rand {
 	t.Helper()
 	return rand.New(rand.NewPCG(uint64(Seed(t)), 0))
 }
 
-// simRepeat is the variable in which raftlab sim gives the command that repeats
-// a run. Only that command repeats the schedule and the clock as well.
+// simRepeat is the variable in which raftlab sim passes the command that
+// repeats a run. No other command repeats the schedule and the clock as well.
 const simRepeat = "RAFTLAB_SIM_REPEAT"
 
 // repeatLine is the command that runs one test with one seed.
@@ -97,8 +98,8 @@ func repeatLine(test string, seed int64) string {
 	return fmt.Sprintf("repeat with: %sgo test %s -run '%s' -seed=%d", env, packageDir(), strings.Join(parts, "/"), seed)
 }
 
-// packageDir is the package under test as go test takes it in the module's
-// root: tests run in their package's folder.
+// packageDir is the package under test, relative to the module's root. Tests
+// run in the directory of their package.
 func packageDir() string {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -118,7 +119,7 @@ func packageDir() string {
 // RealTime says whether tests run on the real clock (RAFTLAB_REALTIME=1).
 func RealTime() bool { return os.Getenv("RAFTLAB_REALTIME") == "1" }
 
-// VirtualOnly skips a test on the real clock, where it would measure the
+// VirtualOnly skips a test on the real clock. There the test would measure the
 // machine or take minutes.
 func VirtualOnly(t testing.TB) {
 	t.Helper()
@@ -130,8 +131,8 @@ func VirtualOnly(t testing.TB) {
 // Soak says whether long cases run in full (RAFTLAB_SOAK=1).
 func Soak() bool { return os.Getenv("RAFTLAB_SOAK") == "1" }
 
-// SoakFactor is by how much long cases are multiplied: 10 under
-// RAFTLAB_SOAK=1, else 1.
+// SoakFactor is the multiplier of long cases, 10 under RAFTLAB_SOAK=1 and 1
+// elsewhere.
 func SoakFactor() int {
 	if Soak() {
 		return 10
@@ -142,9 +143,9 @@ func SoakFactor() int {
 // pollEvery is how often WaitFor looks.
 const pollEvery = 2 * time.Millisecond
 
-// WaitFor waits until cond holds, and ends the test if it does not within the
-// timeout, on the clock that the test runs on. It must be called from the
-// test's own goroutine.
+// WaitFor waits until cond holds. If cond does not hold within the timeout, on
+// the test's clock, WaitFor ends the test. The caller must be the test's own
+// goroutine.
 func WaitFor(t testing.TB, timeout time.Duration, what string, cond func() bool) {
 	t.Helper()
 	if !Eventually(timeout, cond) {
@@ -152,7 +153,7 @@ func WaitFor(t testing.TB, timeout time.Duration, what string, cond func() bool)
 	}
 }
 
-// Eventually waits until cond holds, and says whether it did within the
+// Eventually waits until cond holds, and reports whether cond held within the
 // timeout.
 func Eventually(timeout time.Duration, cond func() bool) bool {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(pollEvery) {

@@ -1,5 +1,5 @@
-// Package overlay generates files for go build -overlay. With these files, a Go
-// toolchain builds test binaries whose every choice follows from a seed. The
+// Package overlay generates files for go build -overlay. With these files,
+// every choice in the test binaries of a Go toolchain follows from a seed. The
 // package reads the user's own Go tree, edits copies by anchored replacements,
 // and never changes the tree. A source must contain each anchor exactly once.
 // Otherwise Generate refuses the source, because no engine is better than an
@@ -56,9 +56,9 @@ func Supports(v string) bool {
 }
 
 // Generate writes the edited files of the Go tree at goroot below dir, and
-// returns the path of the overlay file that lists them. The name of the
-// directory follows from the tree's place and the content. So the same tree
-// always gives the same paths, and one build cache serves all runs.
+// returns the path of an overlay file with the list. The name of the directory
+// follows from the tree's place and the content. So the same tree always gives
+// the same paths, and one build cache serves all runs.
 func Generate(goroot, dir string) (string, error) {
 	files, err := apply(goroot)
 	if err != nil {
