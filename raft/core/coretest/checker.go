@@ -7,54 +7,55 @@ import (
 	"raftlab/raft/core"
 )
 
-// checker holds a cluster against the paper's properties (Figure 3). It looks at
-// the server that a step touched, and remembers what was true of all of them.
+// checker compares a cluster with the paper's properties (Figure 3). After each
+// step the checker looks at the touched server, and remembers the history of all
+// servers.
 type checker struct {
 	cluster *Cluster
 	err     error // the first violation
 
 	leaders   map[uint64]leaderRecord // by term
-	entries   map[entryID]entryRecord // every entry that was ever in a log
+	entries   map[entryID]entryRecord // all entries of all logs so far
 	committed []commitRecord          // of index i at [i-1]
 	views     map[core.NodeID]view
-	votes     map[voteKey]core.NodeID // that left a server
-	spoken    map[core.NodeID]uint64  // highest term that a server has spoken of
+	votes     map[voteKey]core.NodeID // on their way
+	spoken    map[core.NodeID]uint64  // highest term of a server's messages
 	onDisk    map[core.NodeID]core.HardState
 
-	excluded         map[core.NodeID]bool // servers that a committed configuration leaves out
+	excluded         map[core.NodeID]bool // servers outside of a committed configuration
 	answered, failed int                  // reads
 }
 
 type entryID struct{ index, term uint64 }
 
-// entryRecord is what makes two entries of one index and term the same, and by
-// induction everything before them (Log Matching).
+// entryRecord is the content of an entry, to compare entries of one index and term,
+// and by induction all entries before them (Log Matching).
 type entryRecord struct {
 	prevTerm uint64
 	typ      core.EntryType
 	data     string
 }
 
-// leaderRecord is a leader with the log it was elected with.
+// leaderRecord is a leader with its log at the election.
 type leaderRecord struct {
 	id            core.NodeID
 	snapshotIndex uint64
 	entries       []core.Entry
 }
 
-// commitRecord is a committed entry, the term in which it was first seen to be
-// committed, and the service's state behind it once some server has applied it.
+// commitRecord is a committed entry, the term of the first server to commit the
+// entry, and the service's state behind the entry, once applied.
 type commitRecord struct {
 	term, inTerm uint64
 	state        uint64
 	applied      bool
 }
 
-// view is what a server was when it was last looked at.
+// view is a picture of a server after its last step.
 type view struct {
 	life    int
 	status  core.Status
-	entries []core.Entry // of the whole log, from storage too
+	entries []core.Entry // the whole log, from memory and storage
 	config  core.Configuration
 }
 
@@ -83,8 +84,8 @@ func (k *checker) fail(format string, args ...any) {
 	}
 }
 
-// seed takes in a disk that a server starts from: what its snapshot stands for
-// counts as committed.
+// seed records a disk of the first start. The snapshot's entries count as
+// committed.
 func (k *checker) seed(d core.Persistent) {
 	for uint64(len(k.committed)) < d.Snapshot.LastIncludedIndex {
 		k.committed = append(k.committed, commitRecord{})
@@ -127,7 +128,7 @@ func (k *checker) observe(s *server) {
 	k.checkConfiguration(now)
 }
 
-// checkForward: within a life nothing goes back.
+// checkForward checks that nothing goes back while a server runs.
 func (k *checker) checkForward(a, b core.Status) {
 	switch {
 	case b.CurrentTerm < a.CurrentTerm:
@@ -143,8 +144,8 @@ func (k *checker) checkForward(a, b core.Status) {
 	}
 }
 
-// checkAppendOnly: a leader never overwrites or deletes entries in its log
-// (Leader Append-Only, §5.3). Compaction takes nothing away but its beginning.
+// checkAppendOnly checks that a leader never overwrites or deletes entries in its
+// log (Leader Append-Only, §5.3). Compaction may drop the beginning.
 func (k *checker) checkAppendOnly(a, b view) {
 	if a.status.State != core.Leader || b.status.State != core.Leader || a.status.CurrentTerm != b.status.CurrentTerm {
 		return
@@ -163,9 +164,9 @@ func (k *checker) checkAppendOnly(a, b view) {
 	}
 }
 
-// checkEntries: if two logs hold an entry of the same index and term, they are
-// the same up to there (Log Matching, §5.3). It is enough that equal index and
-// term mean equal entries with equal predecessors.
+// checkEntries checks that two logs with an entry of one index and term are equal
+// up to there (Log Matching, §5.3). By induction the comparison of entries and of
+// the terms before them is enough.
 func (k *checker) checkEntries(a, b view) {
 	base := b.status.SnapshotIndex
 	prevTerm, known := uint64(0), base == 0
@@ -194,8 +195,9 @@ func (k *checker) checkEntries(a, b view) {
 	}
 }
 
-// elected: there is at most one leader in a term (Election Safety, §5.2), and
-// its log holds what was committed in earlier terms (Leader Completeness, §5.4).
+// elected checks that a term has at most one leader (Election Safety, §5.2), and
+// that the leader has the entries committed in earlier terms (Leader Completeness,
+// §5.4).
 func (k *checker) elected(v view) {
 	term := v.status.CurrentTerm
 	if was, ok := k.leaders[term]; ok {
@@ -222,9 +224,9 @@ func (k *checker) checkComplete(term uint64, rec leaderRecord, index uint64, c c
 	}
 }
 
-// checkCommit: all servers commit the same entry at an index (State Machine
-// Safety, §5.4.3). What is committed first must lie on the disks of a majority,
-// and a leader counts replicas only for an entry of its own term (§5.4.2).
+// checkCommit checks that all servers commit the same entry at an index (State
+// Machine Safety, §5.4.3). The first commit needs the disks of a majority, and a
+// leader counts replicas only for an entry of its own term (§5.4.2).
 func (k *checker) checkCommit(before view, from uint64, v view) {
 	st := v.status
 	if st.CommitIndex > st.LastIndex {
@@ -248,9 +250,9 @@ func (k *checker) checkCommit(before view, from uint64, v view) {
 	}
 }
 
-// commit records that an entry was seen committed for the first time. The
-// configuration that decides is the one that was in force before the step; behind
-// a configuration that the step itself appended, the new one decides as well.
+// commit records the first commit of an entry. The configuration in force before
+// the step decides. Behind a configuration appended by the step itself, the new one
+// decides as well.
 func (k *checker) commit(e core.Entry, before, v view) {
 	st := v.status
 	cfg := before.config
@@ -274,7 +276,7 @@ func (k *checker) commit(e core.Entry, before, v view) {
 	}
 }
 
-// onQuorum says nil if an entry is on the disks of a majority of the voters, and
+// onQuorum returns nil if an entry is on the disks of a majority of the voters, and
 // in a joint configuration of the outgoing voters too (thesis 4.3).
 func (k *checker) onQuorum(e core.Entry, cfg core.Configuration) error {
 	if cfg.IsZero() {
@@ -288,7 +290,7 @@ func (k *checker) onQuorum(e core.Entry, cfg core.Configuration) error {
 	return nil
 }
 
-// applied: all services are in the same state behind the same index (State
+// applied checks that all services have the same state behind the same index (State
 // Machine Safety, §5.4.3).
 func (k *checker) applied(s *server) {
 	index := s.service.index
@@ -310,7 +312,7 @@ func (k *checker) applied(s *server) {
 	}
 }
 
-// saved: what a disk says of terms and votes never goes back either.
+// saved checks that terms and votes on a disk never go back.
 func (k *checker) saved(s *server) {
 	a, b := k.onDisk[s.id], s.disk.HardState
 	k.onDisk[s.id] = b
@@ -319,9 +321,9 @@ func (k *checker) saved(s *server) {
 	}
 }
 
-// sent: a message says nothing that the sender's disk does not bear out, so that
-// a crash right behind it makes no liar of the sender (Figure 2: "updated on
-// stable storage before responding to RPCs").
+// sent checks that a message is covered by the sender's disk, because the sender
+// may crash right behind the message (Figure 2, "updated on stable storage before
+// responding to RPCs").
 func (k *checker) sent(s *server, m core.Message) {
 	switch b := m.Body.(type) {
 	case *core.RequestVote:
@@ -360,7 +362,8 @@ func (k *checker) speak(s *server, term uint64, m core.Message) {
 	k.spoken[s.id] = max(k.spoken[s.id], term)
 }
 
-// voted: a vote that leaves is on disk, and there is one a term (§5.2).
+// voted checks that a vote on its way is on disk, and the only vote of its term
+// (§5.2).
 func (k *checker) voted(s *server, term uint64, candidate core.NodeID) {
 	d := s.disk.HardState
 	if d.CurrentTerm < term || d.CurrentTerm == term && d.VotedFor != candidate {
@@ -374,7 +377,7 @@ func (k *checker) voted(s *server, term uint64, candidate core.NodeID) {
 	k.spoken[s.id] = max(k.spoken[s.id], term)
 }
 
-// promised: an acknowledged index is on disk.
+// promised checks that an acknowledged index is on disk.
 func (k *checker) promised(s *server, index uint64, m core.Message) {
 	last := s.disk.Snapshot.LastIncludedIndex
 	if n := len(s.disk.Entries); n > 0 {
@@ -385,8 +388,8 @@ func (k *checker) promised(s *server, index uint64, m core.Message) {
 	}
 }
 
-// Converged says nil if the leader's configuration is committed and not joint, and
-// all its running members have the same log, applied to its end.
+// Converged returns nil if the leader's configuration is committed and not joint,
+// and all its running members have the same log, applied to the end.
 func (c *Cluster) Converged() error {
 	leader := c.Leader()
 	members := c.ids

@@ -8,30 +8,29 @@ import (
 	"raftlab/raft/core"
 )
 
-// Options describe a cluster. The zero value of a field means what its comment says.
+// Options describe a cluster. Each field documents its zero value.
 type Options struct {
-	// Servers is how many there are, with ids from 1. 0 means 3.
+	// Servers is the number of servers, with ids from 1. 0 means 3.
 	Servers int
-	// Voters is how many of them are the voters at the start. The others belong to
-	// no configuration. 0 means all.
+	// Voters is the number of voters at the start, the servers with the lowest ids.
+	// The others belong to no configuration. 0 means all.
 	Voters int
-	// Trailing is how many entries before a snapshot's end stay in the log. It
-	// needs Config.MaxCachedBytes.
+	// Trailing is the number of entries before a snapshot's end that stay in the
+	// log. Trailing needs Config.MaxCachedBytes.
 	Trailing uint64
-	// Clocks are the lengths of the servers' ticks, in units of Pass. The server
-	// with id i has the i-th. Empty: servers tick by Tick alone.
+	// Clocks are the lengths of the servers' ticks in units of Pass, one for each
+	// server. Without Clocks, servers tick by Tick alone.
 	Clocks []int
 	// Seed feeds the servers' election timeouts.
 	Seed uint64
-	// Config is the base of each server's configuration; ID, Voters and Rand are
-	// filled in, and so are ElectionTicks (10) and HeartbeatTicks (2) if 0.
+	// Config is the base of each server's configuration. New fills in ID, Voters
+	// and Rand, and ElectionTicks (10) and HeartbeatTicks (2) if they are 0.
 	Config core.Config
-	// Disks are what the servers find when they first start; a missing one is empty.
+	// Disks are the servers' disks at the first start. A missing disk is empty.
 	Disks map[core.NodeID]core.Persistent
-	// Silent keeps the transport from telling a server that a request of its
-	// own, or the reply to it, was lost.
+	// Silent keeps the transport from reporting lost requests and replies.
 	Silent bool
-	// Trace gets a line for each event. nil: none.
+	// Trace gets a line for each event. nil means no trace.
 	Trace func(line string)
 }
 
@@ -51,20 +50,20 @@ type Cluster struct {
 
 type link struct{ from, to core.NodeID }
 
-// envelope is a message on its way, with a fingerprint from the time it was
-// sent: what the core handed out must not change under way.
+// envelope is a message on its way. The fingerprint at sending reveals changes
+// under way.
 type envelope struct {
 	msg   core.Message
 	print uint64
 }
 
-// call is a request and how often it was delivered and answered.
+// call is a request with the numbers of its deliveries and replies.
 type call struct {
 	from, to           core.NodeID
 	delivered, replied int
 }
 
-// New starts a cluster. It panics if the options make no cluster.
+// New starts a cluster. Options without a possible cluster cause a panic.
 func New(opt Options) *Cluster {
 	if opt.Servers == 0 {
 		opt.Servers = 3
@@ -107,14 +106,14 @@ func (c *Cluster) Err() error { return c.checker.err }
 // IDs returns all servers.
 func (c *Cluster) IDs() []core.NodeID { return c.ids }
 
-// Core returns the server's core, or nil while it is down. To step it by hand is
-// fine; what it has to do then is done by Work.
+// Core returns the server's core, nil while the server is down. A test may step the
+// core by hand. Work then does the resulting duties.
 func (c *Cluster) Core(id core.NodeID) *core.Core { return c.servers[id].core }
 
-// Up says whether the server runs.
+// Up reports whether the server runs.
 func (c *Cluster) Up(id core.NodeID) bool { return c.servers[id].core != nil }
 
-// Disk returns what a restart of the server would find.
+// Disk returns the server's disk.
 func (c *Cluster) Disk(id core.NodeID) core.Persistent { return c.servers[id].disk }
 
 // ChangeDisk lets a test damage a disk behind the server's back.
@@ -144,7 +143,7 @@ func (c *Cluster) Tick(id core.NodeID) {
 	}
 }
 
-// Propose hands a command to a server; the error is the core's.
+// Propose hands a command to a server. The error is the core's.
 func (c *Cluster) Propose(id core.NodeID, data string) error {
 	s := c.servers[id]
 	if s.core == nil {
@@ -158,7 +157,7 @@ func (c *Cluster) Propose(id core.NodeID, data string) error {
 	return err
 }
 
-// Crash stops a server; what it had not saved is gone.
+// Crash stops a server. Unsaved state is gone.
 func (c *Cluster) Crash(id core.NodeID) {
 	s := c.servers[id]
 	if s.core == nil {
@@ -168,7 +167,7 @@ func (c *Cluster) Crash(id core.NodeID) {
 	c.trace("%d crashes", id)
 }
 
-// Restart starts a server that is down, from its disk.
+// Restart starts a stopped server from its disk.
 func (c *Cluster) Restart(id core.NodeID) {
 	s := c.servers[id]
 	if s.core != nil {
@@ -193,8 +192,8 @@ func (c *Cluster) Restart(id core.NodeID) {
 	c.checker.observe(s)
 }
 
-// Snapshot makes a server's service save a snapshot of its state and, unless the
-// server is to crash in between, compacts the log.
+// Snapshot makes a server's service save a snapshot of its state, and compacts the
+// log unless the server crashes in between.
 func (c *Cluster) Snapshot(id core.NodeID, crashBetween bool) {
 	s := c.servers[id]
 	if s.core == nil || !s.saveSnapshot(c.opt.Trailing) {
@@ -212,12 +211,12 @@ func (c *Cluster) Snapshot(id core.NodeID, crashBetween bool) {
 	c.checker.observe(s)
 }
 
-// Stall makes a server's disk take long: its host gets as far as saving, and
-// sends what need not wait for that, until the disk is no longer stalled.
+// Stall stops and restarts the saves of a server. While saves are stopped, the host
+// goes on with the messages of Outgoing.
 func (c *Cluster) Stall(id core.NodeID, stalled bool) { c.servers[id].stalled = stalled }
 
-// Outgoing sends what may leave a server at once, whatever its disk is busy
-// with, and says whether there was any.
+// Outgoing sends the messages that may leave a server at once, and returns false if
+// there are none.
 func (c *Cluster) Outgoing(id core.NodeID) bool {
 	s := c.servers[id]
 	if s.core == nil {
@@ -230,8 +229,8 @@ func (c *Cluster) Outgoing(id core.NodeID) bool {
 	return len(messages) > 0
 }
 
-// Work does the next of the duties of a server's host (see the documentation of
-// raft/core) and says whether there was anything to do in it.
+// Work does the next duty of a server's host (see the documentation of raft/core),
+// and returns false if the duty was empty.
 func (c *Cluster) Work(id core.NodeID) bool {
 	s := c.servers[id]
 	if s.core == nil {
@@ -288,7 +287,7 @@ func (c *Cluster) duty(s *server) bool {
 	}
 }
 
-// collect takes the outcomes of reads, and says whether there were any.
+// collect takes the outcomes of reads, and returns false if there are none.
 func (c *Cluster) collect(s *server) bool {
 	reads := s.core.Reads()
 	for _, r := range reads {
@@ -352,7 +351,7 @@ func (c *Cluster) trace(format string, args ...any) {
 	}
 }
 
-// traceChange tells how a server's place in the cluster changed.
+// traceChange traces the changes of a server's status.
 func (c *Cluster) traceChange(before, now view) {
 	if c.opt.Trace == nil {
 		return
@@ -382,7 +381,7 @@ func (c *Cluster) traceChange(before, now view) {
 	}
 }
 
-// describeData shows what an entry says.
+// describeData shows an entry's data.
 func describeData(e core.Entry) string {
 	switch e.Type {
 	case core.ConfigurationEntry:
@@ -397,8 +396,8 @@ func describeData(e core.Entry) string {
 	return fmt.Sprintf("%q", e.Data)
 }
 
-// holds counts the disks of ids that have the entry at index and term, or a
-// snapshot that includes the entry.
+// holds counts the disks with the entry, or with a snapshot that includes the
+// entry.
 func (c *Cluster) holds(ids []core.NodeID, index, term uint64) int {
 	n := 0
 	for _, id := range ids {

@@ -9,13 +9,13 @@ import (
 	"raftlab/raft/core"
 )
 
-// Choices is what decides a schedule. The same choices make the same run.
+// Choices decide a schedule. The same choices make the same run.
 type Choices interface {
 	// Next returns a number from [0, n), and false when there are no more.
 	Next(n int) (int, bool)
 }
 
-// Seeded returns choices that a seed determines, steps of them.
+// Seeded returns a number of choices from a seed.
 func Seeded(seed uint64, steps int) Choices {
 	return &seeded{rand.New(rand.NewPCG(seed, 1)), steps}
 }
@@ -30,7 +30,7 @@ func (s *seeded) Next(n int) (int, bool) {
 	return s.rand.IntN(n), s.left >= 0
 }
 
-// FromBytes returns choices that bytes spell out, one each, as a fuzzer has them.
+// FromBytes returns the choices of a fuzzer, one for each byte.
 func FromBytes(b []byte) Choices { return &spelled{b} }
 
 type spelled struct{ left []byte }
@@ -44,14 +44,14 @@ func (s *spelled) Next(n int) (int, bool) {
 	return int(b) % n, true
 }
 
-// step is one kind of thing that happens in an explored schedule.
+// step is a kind of event in an explored schedule.
 type step struct {
 	weight int
 	do     func(x *explorer)
 }
 
-// steps are what may happen. Most of the time messages arrive and hosts do their
-// duties; faults are rare enough for work to get done between them.
+// steps are the possible events. Mostly messages arrive and hosts do their duties.
+// Faults are rare enough for progress between them.
 var steps = []step{
 	{30, func(x *explorer) { x.message(x.Deliver) }},
 	{16, func(x *explorer) { x.DeliverAll() }},
@@ -83,7 +83,7 @@ var steps = []step{
 	{2, func(x *explorer) { s := x.server(); x.Stall(s, !x.servers[s].stalled) }},
 }
 
-// menu has each step's place as often as its weight says.
+// menu repeats each step's index by its weight.
 var menu = func() (m []int) {
 	for i, s := range steps {
 		for range s.weight {
@@ -98,13 +98,14 @@ type explorer struct {
 	choices  Choices
 	done     bool // no more choices
 	proposed int
-	// priorities: members get some of their own.
+	// priorities gives the members priorities.
 	priorities bool
 }
 
-// Explore drives a cluster through the schedule that choices describe, checking
-// it after each step, then lets it recover: within a bounded time it must have a
-// leader, commit a new command and bring all servers to the same state.
+// Explore drives a cluster through the schedule of choices, with a check after each
+// step, and then lets the cluster recover. Within a bounded time the cluster must
+// have a leader, commit a command, answer a read and bring all members to the same
+// state.
 func Explore(c *Cluster, choices Choices) error {
 	x := &explorer{Cluster: c, choices: choices}
 	x.priorities = x.next(4) == 0
@@ -145,7 +146,7 @@ func (x *explorer) message(do func(int)) {
 	}
 }
 
-// group draws some of the servers; the others are each alone.
+// group draws some of the servers. The others are each alone.
 func (x *explorer) group() []core.NodeID {
 	var g []core.NodeID
 	bits := x.next(1 << len(x.ids))
@@ -197,7 +198,7 @@ func (x *explorer) crashAll() {
 	}
 }
 
-// propose hands one command to whoever leads, or thinks so.
+// propose hands a command to every leader, stale leaders included.
 func (x *explorer) propose() {
 	for _, id := range x.ids {
 		if x.Up(id) && x.Core(id).Status().State == core.Leader {
@@ -217,8 +218,7 @@ func (x *explorer) read(id core.NodeID) {
 	}
 }
 
-// calm lets a few election timeouts pass in which nothing goes wrong and nobody
-// asks for anything.
+// calm lets a few election timeouts pass without faults and requests.
 func (x *explorer) calm() {
 	for range x.next(4) * x.opt.Config.ElectionTicks {
 		x.FinishAll()
@@ -228,7 +228,8 @@ func (x *explorer) calm() {
 	}
 }
 
-// fallBehind cuts a server off until the others have compacted what it lacks.
+// fallBehind cuts a server off until the others have compacted entries behind its
+// log.
 func (x *explorer) fallBehind(id core.NodeID) {
 	for _, other := range x.ids {
 		x.Cut(other, id)
@@ -246,7 +247,7 @@ func (x *explorer) fallBehind(id core.NodeID) {
 	x.Heal()
 }
 
-// leader draws one of the servers that lead, or think so.
+// leader draws one of the leaders, stale leaders included.
 func (x *explorer) leader() core.NodeID {
 	var leaders []core.NodeID
 	for _, id := range x.ids {
@@ -266,8 +267,8 @@ func (x *explorer) transfer() {
 	}
 }
 
-// reconfigure proposes another membership: every server draws its place anew, or
-// one server alone does. The core refuses what it must.
+// reconfigure proposes another membership, with a new role for every server or for
+// one server alone. The core refuses unsafe ones.
 func (x *explorer) reconfigure() {
 	id := x.leader()
 	if id == core.None {
@@ -306,9 +307,9 @@ func (x *explorer) reconfigure() {
 }
 
 // recover ends all faults and waits for progress, for 200 election timeouts at
-// most. Messages still arrive in the order in which they were sent, each once.
-// Within that time a leader commits a command and answers a read, no configuration
-// stays joint, and all members have the same log.
+// most. Messages arrive in the order of sending, each once. Within that time a
+// leader commits a command and answers a read, no configuration stays joint, and
+// all members have the same log.
 func (x *explorer) recover() error {
 	x.trace("the faults end")
 	x.Heal()

@@ -6,8 +6,8 @@ import (
 	"raftlab/raft/core"
 )
 
-// wholeLog returns a server's log behind the compacted part: from storage as far
-// as the entries are not in memory.
+// wholeLog returns a server's log behind the compacted part, from memory and
+// storage.
 func (s *server) wholeLog() []core.Entry {
 	st := s.core.Status()
 	cached := s.core.Entries()
@@ -17,8 +17,8 @@ func (s *server) wholeLog() []core.Entry {
 	return append(s.stored(core.Range{First: st.SnapshotIndex + 1, Last: st.CachedIndex - 1}, 1<<30), cached...)
 }
 
-// checkConfiguration: the newest configuration of the log is in force, whether it
-// is committed or not, and a leader has at most one that is not (thesis 4.1).
+// checkConfiguration checks that the newest configuration of the log is in force,
+// and that a leader has at most one uncommitted configuration (thesis 4.1).
 func (k *checker) checkConfiguration(v view) {
 	pending, newest := 0, uint64(0)
 	for _, e := range v.entries {
@@ -55,7 +55,7 @@ func lastConfiguration(entries []core.Entry) uint64 {
 	return 0
 }
 
-// exclude notes which servers a committed configuration leaves out.
+// exclude records the servers outside of a committed configuration.
 func (k *checker) exclude(e core.Entry) {
 	if e.Type != core.ConfigurationEntry {
 		return
@@ -71,9 +71,9 @@ func (k *checker) exclude(e core.Entry) {
 	}
 }
 
-// checkVotes: a leader has the votes of a majority of its voters, and in a joint
-// configuration of the outgoing voters too. Other servers' votes do not count,
-// learners' among them (§5.2, thesis 4.3).
+// checkVotes checks that a leader has the votes of a majority of its voters, and in
+// a joint configuration of the outgoing voters too. Other servers' votes do not
+// count, learners' among them (§5.2, thesis 4.3).
 func (k *checker) checkVotes(s *server, v view) {
 	term := v.status.CurrentTerm
 	own := s.disk.HardState
@@ -93,8 +93,8 @@ func (k *checker) checkVotes(s *server, v view) {
 	}
 }
 
-// read: the index of a read covers all that was committed when the read began, on
-// any server (thesis 6.4).
+// read checks that the index of a read covers all entries committed by any server
+// before the read began (thesis 6.4).
 func (k *checker) read(s *server, r core.ReadState) {
 	committed, ok := s.reads[r.ID]
 	delete(s.reads, r.ID)

@@ -6,7 +6,7 @@ import (
 	"raftlab/raft/core"
 )
 
-// send puts what a server wants sent into the pool.
+// send puts a server's messages into the pool.
 func (c *Cluster) send(s *server, messages []core.Message) {
 	for _, m := range messages {
 		switch b := m.Body.(type) {
@@ -24,11 +24,11 @@ func (c *Cluster) send(s *server, messages []core.Message) {
 	}
 }
 
-// fill puts the snapshot that the host has saved into a message, or a chunk of it.
+// fill puts the host's saved snapshot, or a chunk of the snapshot, into a message.
 func (c *Cluster) fill(s *server, b *core.InstallSnapshot) {
 	snap := s.disk.Snapshot
 	if b.LastIncludedIndex != snap.LastIncludedIndex {
-		b.Offset = 0 // the one that the follower has the beginning of is gone
+		b.Offset = 0 // the follower has the beginning of an older snapshot
 	}
 	b.LastIncludedIndex, b.LastIncludedTerm, b.Configuration = snap.LastIncludedIndex, snap.LastIncludedTerm, snap.Configuration
 	b.Data = snap.Data
@@ -45,7 +45,8 @@ func (c *Cluster) number(m *core.Message) {
 	c.calls[m.Call] = &call{from: m.From, to: m.To}
 }
 
-// answer checks that a reply belongs to a request and is the only one to it.
+// answer checks that a reply belongs to a request and is the only reply to the
+// request.
 func (c *Cluster) answer(m core.Message) {
 	call := c.calls[m.Call]
 	if call == nil || call.from != m.To || call.to != m.From {
@@ -64,7 +65,7 @@ func entriesOf(m core.Message) []core.Entry {
 	return nil
 }
 
-// isRequest tells requests from replies.
+// isRequest distinguishes requests from replies.
 func isRequest(m core.Message) bool {
 	switch m.Body.(type) {
 	case *core.RequestVote, *core.AppendEntries, *core.InstallSnapshot, *core.Quiesce:
@@ -82,8 +83,8 @@ func (c *Cluster) InFlight() []core.Message {
 	return ms
 }
 
-// Deliver hands the i-th message on its way to its receiver. It is lost if the
-// link is cut or the receiver is down.
+// Deliver hands the i-th message on its way to the receiver. On a cut link, or to a
+// stopped receiver, the message is lost.
 func (c *Cluster) Deliver(i int) {
 	m, s := c.pool[i].msg, c.servers[c.pool[i].msg.To]
 	if s.core == nil || c.blocked[link{m.From, m.To}] {
@@ -108,8 +109,8 @@ func (c *Cluster) Deliver(i int) {
 	c.traceChange(before, c.checker.views[s.id])
 }
 
-// Drop loses the i-th message on its way. A transport that is not silent tells
-// whoever made the call.
+// Drop loses the i-th message on its way. Unless the transport is silent, the
+// request's sender gets a report.
 func (c *Cluster) Drop(i int) {
 	m := c.pool[i].msg
 	c.pool = slices.Delete(c.pool, i, i+1)
@@ -121,7 +122,7 @@ func (c *Cluster) Drop(i int) {
 	}
 	caller, other := m.From, m.To
 	if m.Call == 0 {
-		return // one way: nobody waits for it
+		return // nobody waits for a one-way message
 	}
 	if !isRequest(m) {
 		caller, other = m.To, m.From
@@ -135,8 +136,8 @@ func (c *Cluster) Drop(i int) {
 // Duplicate puts a copy of the i-th message at the end of the pool.
 func (c *Cluster) Duplicate(i int) { c.pool = append(c.pool, c.pool[i]) }
 
-// Partition cuts every link between servers of different groups, both ways; a
-// server in no group is alone. It replaces the cuts there were.
+// Partition cuts every link between servers of different groups, both ways, in
+// place of earlier cuts. A server in no group is alone.
 func (c *Cluster) Partition(groups ...[]core.NodeID) {
 	c.Heal()
 	for _, a := range c.ids {
@@ -151,14 +152,14 @@ func (c *Cluster) Partition(groups ...[]core.NodeID) {
 	}
 }
 
-// Cut makes every message from one server to another be lost.
+// Cut cuts the link from one server to another, in one direction.
 func (c *Cluster) Cut(from, to core.NodeID) { c.blocked[link{from, to}] = true }
 
-// Heal mends all links.
+// Heal restores all links.
 func (c *Cluster) Heal() { clear(c.blocked) }
 
-// DeliverAll delivers the messages that are on their way now, not those they
-// cause, in order.
+// DeliverAll delivers the present messages in order, and none of the messages that
+// they cause.
 func (c *Cluster) DeliverAll() {
 	for range len(c.pool) {
 		if c.Err() != nil {
@@ -168,9 +169,8 @@ func (c *Cluster) DeliverAll() {
 	}
 }
 
-// Settle does all duties and delivers all messages until nothing is left to do,
-// or until 1,000 rounds have not been enough, which is a violation of its own:
-// without time there is an end to what servers have to say.
+// Settle does all duties and delivers all messages until nothing is left. Without
+// time every exchange ends, so 1,000 rounds without an end are a violation.
 func (c *Cluster) Settle() {
 	for range 1000 {
 		c.FinishAll()

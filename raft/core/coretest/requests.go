@@ -6,8 +6,8 @@ import (
 	"raftlab/raft/core"
 )
 
-// Read begins a linearizable read on a server. The outcome is checked when the
-// server's host takes it.
+// Read begins a linearizable read on a server. The checker sees the outcome when
+// the server's host takes the outcome.
 func (c *Cluster) Read(id core.NodeID) error {
 	s := c.servers[id]
 	if s.core == nil {
@@ -23,7 +23,7 @@ func (c *Cluster) Read(id core.NodeID) error {
 	return err
 }
 
-// Reconfigure hands a configuration to a server; the error is the core's.
+// Reconfigure hands a configuration to a server. The error is the core's.
 func (c *Cluster) Reconfigure(id core.NodeID, next core.Configuration) error {
 	s := c.servers[id]
 	if s.core == nil {
@@ -36,7 +36,7 @@ func (c *Cluster) Reconfigure(id core.NodeID, next core.Configuration) error {
 	return err
 }
 
-// Transfer asks a server to transfer its leadership; the error is the core's.
+// Transfer asks a server to transfer its leadership. The error is the core's.
 func (c *Cluster) Transfer(from, to core.NodeID) error {
 	s := c.servers[from]
 	if s.core == nil {
@@ -50,7 +50,7 @@ func (c *Cluster) Transfer(from, to core.NodeID) error {
 	return err
 }
 
-// StepDown makes a server give up its leadership, if it leads.
+// StepDown ends the leadership of a server.
 func (c *Cluster) StepDown(id core.NodeID) {
 	if s := c.servers[id]; s.core != nil {
 		s.core.StepDown()
@@ -58,7 +58,7 @@ func (c *Cluster) StepDown(id core.NodeID) {
 	}
 }
 
-// Wake ends a server's silence, as a host does that has lost a peer.
+// Wake ends a server's silence, in place of a host without contact to a peer.
 func (c *Cluster) Wake(id core.NodeID) {
 	if s := c.servers[id]; s.core != nil {
 		s.core.Wake()
@@ -66,14 +66,14 @@ func (c *Cluster) Wake(id core.NodeID) {
 	}
 }
 
-// Corrupt makes a server write down the next chunk of a snapshot wrongly.
+// Corrupt damages the next chunk of a snapshot on its way to the disk.
 func (c *Cluster) Corrupt(id core.NodeID) { c.servers[id].corrupt = true }
 
-// Reads returns how many reads have got their index, and how many have failed.
+// Reads counts the answered and the failed reads.
 func (c *Cluster) Reads() (answered, failed int) { return c.checker.answered, c.checker.failed }
 
-// Pass lets time pass: each server gets the ticks that its own clock makes of it,
-// in the order in which they are due.
+// Pass lets time pass. Each server gets the ticks of its own clock, in the order of
+// time.
 func (c *Cluster) Pass(units int) {
 	for range units {
 		c.time++

@@ -9,7 +9,7 @@ import (
 	"raftlab/raft/core"
 )
 
-// duty is what the host of a server does next with a Ready.
+// duty is a host's next step with a Ready.
 type duty uint8
 
 const (
@@ -17,17 +17,17 @@ const (
 	save                      // HardState, Snapshot and Entries, in one step
 	sendAfterSave             // send Ready.AfterSave
 	reportSaved               // call Saved
-	apply                     // hand out what NextToApply and LoadToApply have
-	load                      // read what Loads asks for
+	apply                     // apply NextToApply and LoadToApply
+	load                      // read the entries of Loads
 )
 
 // server is a core with its host, disk and service.
 type server struct {
 	id   core.NodeID
-	disk core.Persistent // survives crashes; the log may begin before the snapshot's end
+	disk core.Persistent // survives crashes, with a log that may begin before the snapshot's end
 	life int             // number of starts
 
-	core     *core.Core // nil: down
+	core     *core.Core // nil while the server is down
 	duty     duty
 	ready    core.Ready
 	stalled  bool
@@ -35,9 +35,9 @@ type server struct {
 	service  service
 	baseTerm uint64 // of the entry before the first one on the disk
 	loads    []core.Load
-	partial  []byte         // the chunks of a snapshot, as far as they have come
+	partial  []byte         // the received chunks of a snapshot
 	corrupt  bool           // the next chunk is written down wrongly
-	reads    map[uint64]int // by id: how much was committed when the read began
+	reads    map[uint64]int // committed entries at the start of each read, by id
 	lastID   uint64
 }
 
@@ -63,7 +63,7 @@ func (s *server) start(cfg core.Config) error {
 	return nil
 }
 
-// describe tells what the log on the disk is like, without its entries.
+// describe describes the log on the disk, without its entries.
 func (s *server) describe() *core.StoredLog {
 	log := &core.StoredLog{}
 	es := s.disk.Entries
@@ -85,8 +85,8 @@ func (s *server) describe() *core.StoredLog {
 	return log
 }
 
-// stored returns the entries of a range from the disk, as many as maxBytes
-// allows, but at least one if there is one.
+// stored returns the entries of a range from the disk, at most maxBytes of them,
+// but at least one if there is one.
 func (s *server) stored(r core.Range, maxBytes int) []core.Entry {
 	var found []core.Entry
 	for _, e := range s.disk.Entries {
@@ -106,7 +106,7 @@ func (s *server) takeReady() {
 	s.print = fingerprint(s.ready.Entries)
 }
 
-// save puts a Ready on the disk, as its documentation says.
+// save puts a Ready on the disk, as package core prescribes.
 func (s *server) save() error {
 	rd, d := s.ready, &s.disk
 	if fingerprint(rd.Entries) != s.print {
@@ -139,8 +139,7 @@ func (s *server) save() error {
 	return nil
 }
 
-// saveChunk writes a chunk down, and discards the snapshot if it turns out to be
-// damaged.
+// saveChunk writes a chunk down, and rejects a complete snapshot with damage.
 func (s *server) saveChunk(chunk core.SnapshotChunk) {
 	data := slices.Clone(chunk.Data)
 	if s.corrupt && len(data) > 0 {
@@ -159,12 +158,12 @@ func checksum(data []byte) uint64 {
 	return h.Sum64()
 }
 
-// saveSnapshot saves the service's state and says whether there was a need to.
-// The log keeps trailing entries before the snapshot's end.
+// saveSnapshot saves the service's state and returns false if there is nothing new
+// to save. The log keeps trailing entries before the snapshot's end.
 func (s *server) saveSnapshot(trailing uint64) bool {
 	header, err := s.core.SnapshotHeader(s.service.index)
 	if err != nil || header.LastIncludedIndex <= s.disk.Snapshot.LastIncludedIndex {
-		return false // nothing applied since the last one, or a newer one came from the leader
+		return false // nothing is newer than the last snapshot
 	}
 	header.Data = s.service.snapshot()
 	keep := header.LastIncludedIndex - min(trailing, header.LastIncludedIndex)
@@ -196,8 +195,7 @@ func after(entries []core.Entry, index uint64) []core.Entry {
 	return slices.Clone(entries[i:])
 }
 
-// service is a state machine whose state tells its whole history: a hash over
-// everything that was applied, in order.
+// service is a state machine with a hash over all applied entries as its state.
 type service struct {
 	index uint64
 	state uint64
@@ -221,7 +219,7 @@ func (s *service) restore(data []byte) {
 	s.state = binary.LittleEndian.Uint64(data[8:])
 }
 
-// fingerprint tells one run of entries from another.
+// fingerprint hashes entries.
 func fingerprint(entries []core.Entry) uint64 {
 	const prime = 1099511628211
 	h := uint64(14695981039346656037)
