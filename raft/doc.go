@@ -2,10 +2,10 @@
 // may fail (Ongaro and Ousterhout, "In Search of an Understandable Consensus
 // Algorithm", extended version).
 //
-// The protocol itself is the pure state machine of package raft/core. This
-// package gives it a clock, a network and a disk, and the face that courses
-// know: [Make], [Raft.Start], [Raft.GetState], [Raft.Snapshot], [ApplyMsg] and
-// [Persister], over the ends of package labrpc.
+// The pure state machine of package raft/core is the protocol. This package adds a
+// clock, a network, a disk, and the interface of the courses: [Make],
+// [Raft.Start], [Raft.GetState], [Raft.Snapshot], [ApplyMsg] and [Persister], over
+// the ends of package labrpc.
 //
 //	Start, Snapshot                          applyCh
 //	      |                                     ^
@@ -18,19 +18,18 @@
 //	  |                    v        v
 //	RPC handlers       Storage    RPC calls, a goroutine each
 //
-// A service starts a server with [Make], proposes commands with [Raft.Start],
-// and applies what comes out of its applyCh, in order; the same commands come
-// out of every server's. Index 1 is the first command, and no index is taken by
-// anything but a command. [Open] does the same over any [Storage], such as the
-// bbolt file of package raft/boltstore.
+// A service starts a server with [Make], proposes commands with [Raft.Start], and
+// applies the messages of applyCh in order. Every server applies the same
+// commands. Index 1 is the first command, and every index holds a command. [Open]
+// starts a server on any [Storage], such as the bbolt file of package
+// raft/boltstore.
 //
 // # Goroutines and locks
 //
-// The driver, the saver and the applier are started by Make and ended by
-// [Raft.Kill]. The driver sends while the saver is at the disk, so a slow disk
-// costs a leader neither its followers nor their work. RPC
-// handlers belong to the network and return when answered or killed; each
-// outgoing call has a goroutine of its own that ends when the network answers.
-// One mutex guards the core, and no goroutine blocks while it holds it: not on
-// the disk, not on the network, not on applyCh.
+// Make starts the driver, the saver and the applier, and [Raft.Kill] ends them. The
+// driver sends while the saver waits for the disk, so a slow disk costs a leader
+// neither its followers nor their work. RPC handlers belong to the network, and
+// return with the reply or after Kill. Each outgoing call has its own goroutine
+// and ends with the answer of the network. One mutex guards the core. No goroutine
+// holds the mutex while it waits for the disk, the network or applyCh.
 package raft

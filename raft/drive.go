@@ -9,12 +9,12 @@ import (
 	"raftlab/raft/core"
 )
 
-// applyBatchBytes is about how much is taken out of the core at a time to be
-// applied.
+// applyBatchBytes is about the size of a batch of entries from the core to the
+// applier.
 const applyBatchBytes = 1 << 20
 
-// with lets f act on the core, tells those who wait if the server's standing
-// has changed, and wakes the driver. After Kill it does nothing.
+// with calls f on the core under the lock, announces a changed standing, and wakes
+// the driver. After Kill, with does nothing.
 func (rf *Raft) with(f func(*core.Core)) {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
@@ -53,11 +53,11 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// drive is the goroutine that gives the core its time and does what it wants
-// done, but for the saving: what is to be saved it hands to the saver.
+// drive ticks the core and executes each Ready. It hands saves to the saver, so a
+// slow disk delays neither ticks nor messages.
 func (rf *Raft) drive() {
-	// The first tick comes at a random moment, so that servers that were started
-	// together, as tests do, do not time out together.
+	// A random first tick keeps servers with a common start from timing out
+	// together.
 	ticker := time.NewTicker(1 + rand.N(rf.interval))
 	defer ticker.Stop()
 	for {
@@ -73,11 +73,10 @@ func (rf *Raft) drive() {
 	}
 }
 
-// work carries out the core's wishes until it has none, in the order that
-// package core prescribes. While the disk is busy only the messages go out that
-// do not wait for it: a leader replicates and keeps its followers from
-// electing another however slow its own disk is (thesis 10.2.1). What comes in
-// meanwhile shares the next save.
+// work executes Readies until the core has none, in the order of package core.
+// While the saver waits for the disk, work sends only the messages without a save
+// before them. So a leader replicates and keeps its followers, however slow its own
+// disk is (thesis 10.2.1). Everything that arrives meanwhile shares the next save.
 func (rf *Raft) work() {
 	for {
 		rf.mu.Lock()
@@ -97,7 +96,7 @@ func (rf *Raft) work() {
 		rf.sendAll(rd.Messages)
 		switch {
 		case rd.NeedsSave():
-			rf.toSave <- rd // has room: there is none other
+			rf.toSave <- rd // never blocks: one save at a time is under way
 		case rd.Empty():
 			return
 		default:
@@ -106,7 +105,8 @@ func (rf *Raft) work() {
 	}
 }
 
-// saveAll is the goroutine that alone saves entries, so saves are in order.
+// saveAll saves one Ready after the other. No other goroutine saves entries, so
+// the saves are in order.
 func (rf *Raft) saveAll() {
 	for {
 		select {
@@ -114,7 +114,7 @@ func (rf *Raft) saveAll() {
 			return
 		case rd := <-rf.toSave:
 			if rf.killed() {
-				return // the storage may be another's by now
+				return // another server may use the storage by now
 			}
 			err := rf.storage.Save(Update{HardState: rd.HardState, Snapshot: rd.Snapshot, Entries: rd.Entries})
 			if err != nil {
@@ -131,8 +131,8 @@ func (rf *Raft) saveAll() {
 	}
 }
 
-// apply is the goroutine that feeds the service. It holds no lock while it
-// waits for applyCh, so the service may call any method meanwhile.
+// apply is the goroutine behind applyCh. It holds no lock while it waits for the
+// service, so the service may call any method meanwhile.
 func (rf *Raft) apply() {
 	for {
 		select {
@@ -145,8 +145,8 @@ func (rf *Raft) apply() {
 	}
 }
 
-// applyNext hands the next batch to the service. It says false if there is
-// none, or the server was stopped.
+// applyNext passes the next batch to the service. It returns false if the core has
+// none, or after Kill.
 func (rf *Raft) applyNext() bool {
 	rf.mu.Lock()
 	snap, entries := rf.core.NextToApply(applyBatchBytes)
@@ -170,7 +170,7 @@ func (rf *Raft) applyNext() bool {
 	return len(entries) > 0
 }
 
-// deliver puts a message on applyCh; it says false if the server is killed first.
+// deliver puts a message on applyCh, and returns false after Kill.
 func (rf *Raft) deliver(msg ApplyMsg) bool {
 	select {
 	case rf.applyCh <- msg:

@@ -4,30 +4,29 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
-
+	"raftlab/internal/msgpack"
 	"raftlab/raft/core"
 )
 
-// encodedLog is a log beside its encoding, which grows by appending. An entry
-// is encoded as what it shares with the beginning of the entry before it and
-// the rest: commands of one type begin with the same description of that type,
-// which is so kept once and not with each.
+// encodedLog is a log and its encoding. The encoding grows by appending. An entry
+// is encoded as the length of the common prefix with the entry before, and the
+// rest. Commands of one type begin with the same description of the type, so the
+// encoding holds one description for a run of commands.
 type encodedLog struct {
 	entries []core.Entry
-	ends    []int  // ends[i] is where entries[i] ends in encoded
-	encoded []byte // bytes up to len are never changed, so that they can be shared
+	ends    []int  // ends[i] is the end of entries[i] in encoded
+	encoded []byte // shared: bytes up to len never change
 }
 
-// encodedEntry is one entry in the encoded log; its index follows from its place.
+// encodedEntry is one entry in the encoded log. The index follows from the place.
 type encodedEntry struct {
 	Term   uint64
 	Type   uint8
-	Shared int    // so many bytes of data are those of the entry before
-	Rest   []byte // and these follow
+	Shared int    // length of the common prefix with the data of the entry before
+	Rest   []byte // of the data
 }
 
-// bytes returns the encoding. Its contents stay what they are.
+// bytes returns the encoding. Later changes of the log do not change its contents.
 func (l *encodedLog) bytes() []byte { return slices.Clip(l.encoded) }
 
 func (l *encodedLog) append(entries ...core.Entry) {
@@ -56,12 +55,12 @@ func (l *encodedLog) truncate(index uint64) {
 	if n > 0 {
 		end = l.ends[n-1]
 	}
-	// Clipped: what is appended next must not overwrite bytes that were shared.
+	// Clipped, because the next append must not overwrite shared bytes.
 	l.entries, l.ends, l.encoded = slices.Clip(l.entries[:n]), l.ends[:n], slices.Clip(l.encoded[:end])
 }
 
-// compact removes the entries up to index. The first one that stays can no
-// longer lean on the one before it and is encoded anew.
+// compact removes the entries up to index. It encodes the first remaining entry
+// again, without the entry before.
 func (l *encodedLog) compact(index uint64) {
 	rest := l.entries[l.before(index+1):]
 	if len(rest) == 0 {
@@ -88,21 +87,21 @@ func (l *encodedLog) before(index uint64) int {
 	return int(min(index-l.entries[0].Index, uint64(len(l.entries))))
 }
 
-// decode reads the log that follows head.
-func (l *encodedLog) decode(dec *codec.Decoder, head stateHead) error {
+// decode reads the log of a state from data, and returns the bytes after the log.
+func (l *encodedLog) decode(data []byte, head stateHead) (rest []byte, err error) {
 	for n := range head.Entries {
 		var e encodedEntry
 		index := head.LastIncludedIndex + 1 + n
-		if err := dec.Decode(&e); err != nil {
-			return fmt.Errorf("entry %d, number %d of %d: %w", index, n+1, head.Entries, err)
+		if data, err = msgpack.DecodePrefix(data, &e); err != nil {
+			return nil, fmt.Errorf("entry %d, number %d of %d: %w", index, n+1, head.Entries, err)
 		}
 		last := l.lastData()
 		if e.Shared < 0 || e.Shared > len(last) {
-			return fmt.Errorf("entry %d shares %d bytes with the one before, which has %d", index, e.Shared, len(last))
+			return nil, fmt.Errorf("entry %d shares %d bytes with the %d bytes of the entry before", index, e.Shared, len(last))
 		}
 		l.append(core.Entry{Index: index, Term: e.Term, Type: core.EntryType(e.Type), Data: slices.Concat(last[:e.Shared], e.Rest)})
 	}
-	return nil
+	return data, nil
 }
 
 func commonPrefix(a, b []byte) int {

@@ -7,15 +7,14 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
-
+	"raftlab/internal/msgpack"
 	"raftlab/raft/core"
 )
 
-// persisterStorage is the [Storage] over the lab's [Persister], whose interface
-// takes the whole state at each save. So that a save costs no more with a long
-// log than with a short one, the encoded log is kept and only added to: the
-// Persister is handed a new head and the same, longer, tail.
+// persisterStorage is the [Storage] over the lab's [Persister]. A Persister takes
+// the whole state at each save. To keep a save cheap with a long log,
+// persisterStorage keeps the encoded log and only appends. The Persister gets a new
+// head and the same, longer, tail.
 type persisterStorage struct {
 	ps *Persister
 
@@ -26,31 +25,22 @@ type persisterStorage struct {
 	snapshot []byte // shared with ps
 }
 
-// stateHead begins the Raft state; the log follows it.
+// stateHead is the beginning of the Raft state. The log follows.
 type stateHead struct {
 	Version           uint8
 	CurrentTerm       uint64
 	VotedFor          uint64
 	LastIncludedIndex uint64
 	LastIncludedTerm  uint64
-	Entries           uint64 // so many follow
+	Entries           uint64 // number of entries in the log
 }
 
-// stateVersion is the format that this file writes and reads.
+// stateVersion is the format of the state.
 const stateVersion = 1
 
 var errClosed = errors.New("raft: storage is closed")
 
-// msgpack encodes structs as arrays: fields by place, without their names.
-var msgpack = newMsgpack()
-
-func newMsgpack() *codec.MsgpackHandle {
-	h := &codec.MsgpackHandle{WriteExt: true}
-	h.StructToArray = true
-	return h
-}
-
-// openPersister reads what ps holds.
+// openPersister reads the state in ps.
 func openPersister(ps *Persister) (*persisterStorage, error) {
 	if ps == nil {
 		return nil, errors.New("the persister is nil")
@@ -66,25 +56,22 @@ func openPersister(ps *Persister) (*persisterStorage, error) {
 	return s, nil
 }
 
-// read decodes a state. All of it must be there, and nothing else: what was cut
-// off may have been acknowledged.
+// read decodes a state. A state with a missing end, or with further bytes, is
+// refused: the server may have acknowledged the missing entries.
 func (s *persisterStorage) read(state []byte) error {
 	s.head = stateHead{}
-	dec := codec.NewDecoder(bytes.NewReader(state), msgpack)
-	if err := dec.Decode(&s.head); err != nil {
+	rest, err := msgpack.DecodeVersion(state, stateVersion, &s.head)
+	if err != nil {
 		return err
 	}
-	switch {
-	case s.head.Version != stateVersion:
-		return fmt.Errorf("it has format version %d; this program reads %d", s.head.Version, stateVersion)
-	case !bytes.HasPrefix(state, encode(nil, &s.head)):
-		return errors.New("it does not begin as this program writes it")
+	if !bytes.HasPrefix(state, encode(nil, &s.head)) {
+		return errors.New("the beginning is not in the form of this program")
 	}
-	if err := s.log.decode(dec, s.head); err != nil {
+	if rest, err = s.log.decode(rest, s.head); err != nil {
 		return err
 	}
-	if n := dec.NumBytesRead(); n != len(state) {
-		return fmt.Errorf("%d bytes follow its %d entries", len(state)-n, s.head.Entries)
+	if len(rest) > 0 {
+		return fmt.Errorf("%d bytes follow the %d entries", len(rest), s.head.Entries)
 	}
 	return nil
 }
@@ -106,7 +93,7 @@ func (s *persisterStorage) Save(u Update) error {
 	var snap core.Snapshot
 	if u.Snapshot != nil {
 		snap = *u.Snapshot
-		snap.Data = bytes.Clone(snap.Data) // the service gets it too; large, so not under the lock
+		snap.Data = bytes.Clone(snap.Data) // the service shares the data; large, so not under the lock
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,7 +116,7 @@ func (s *persisterStorage) Save(u Update) error {
 }
 
 func (s *persisterStorage) SaveSnapshot(snap core.Snapshot) error {
-	snap.Data = bytes.Clone(snap.Data) // it stays the service's; large, so not under the lock
+	snap.Data = bytes.Clone(snap.Data) // the service keeps its data; large, so not under the lock
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -144,13 +131,13 @@ func (s *persisterStorage) SaveSnapshot(snap core.Snapshot) error {
 	return nil
 }
 
-// setSnapshot takes over the snapshot, whose data nobody changes any more.
+// setSnapshot keeps the snapshot. Nobody may change its data later.
 func (s *persisterStorage) setSnapshot(snap core.Snapshot) {
 	s.head.LastIncludedIndex, s.head.LastIncludedTerm = snap.LastIncludedIndex, snap.LastIncludedTerm
 	s.snapshot = snap.Data
 }
 
-// flush hands the state to the Persister.
+// flush passes the state to the Persister.
 func (s *persisterStorage) flush() {
 	s.head.Entries = uint64(len(s.log.entries))
 	s.ps.replace(encode(nil, &s.head), s.log.bytes(), s.snapshot)
@@ -178,32 +165,11 @@ func (s *persisterStorage) Close() error {
 	return nil
 }
 
-// encoder encodes values one after another into a buffer of its own: making
-// one costs more than most of what it encodes.
-type encoder struct {
-	enc *codec.Encoder
-	buf []byte
-}
-
-var encoders = sync.Pool{New: func() any {
-	e := &encoder{buf: make([]byte, 0, 256)}
-	e.enc = codec.NewEncoderBytes(&e.buf, msgpack)
-	return e
-}}
-
-// maxKeptBuffer is the largest buffer that an encoder keeps for the next value.
-const maxKeptBuffer = 64 << 10
-
-// encode appends v in msgpack to dst.
+// encode appends the encoding of v, a plain struct, to dst.
 func encode(dst []byte, v any) []byte {
-	e := encoders.Get().(*encoder)
-	e.enc.ResetBytes(&e.buf)
-	if err := e.enc.Encode(v); err != nil {
-		panic(fmt.Sprintf("raft: encoding %T: %v", v, err)) // plain structs of our own always encode
-	}
-	dst = append(dst, e.buf...)
-	if cap(e.buf) <= maxKeptBuffer {
-		encoders.Put(e)
+	dst, err := msgpack.Append(dst, v)
+	if err != nil {
+		panic(fmt.Sprintf("raft: %v", err)) // plain structs always have an encoding
 	}
 	return dst
 }

@@ -13,28 +13,28 @@ import (
 	"raftlab/raft/core"
 )
 
-// ApplyMsg is what a server hands to its service through applyCh: a committed
-// command, or a snapshot that takes the place of the service's state.
+// ApplyMsg is a message from a server to its service on applyCh: a committed
+// command, or a snapshot to replace the service's state.
 type ApplyMsg struct {
 	CommandValid bool
-	Command      any // as it was given to Start, copied
+	Command      any // a copy of Start's argument
 	CommandIndex int // from 1, without a gap
 
 	SnapshotValid bool
-	Snapshot      []byte // as it was given to Snapshot, on some server
+	Snapshot      []byte // the argument of Snapshot on some server
 	SnapshotTerm  int
-	SnapshotIndex int // the last command that the snapshot's state includes
+	SnapshotIndex int // of the last command in the snapshot's state
 }
 
-// Options are what a server may be given beyond the lab's parameters. The zero
-// value of each field means its default.
+// Options are a server's settings beyond the lab's parameters. The zero value of
+// each field means its default.
 type Options struct {
-	// TickInterval is the unit of Raft's time; default 10 ms.
+	// TickInterval is the unit of Raft's time. Default 10 ms.
 	TickInterval time.Duration
-	// HeartbeatTicks is how often a leader sends heartbeats; default 10 ticks.
+	// HeartbeatTicks is the interval of a leader's heartbeats. Default 10 ticks.
 	HeartbeatTicks int
-	// ElectionTicks is the minimum election timeout; each timeout is drawn from
-	// once to twice as much. Default 30 ticks.
+	// ElectionTicks is the minimum election timeout. Each timeout is drawn between
+	// the minimum and twice the minimum. Default 30 ticks.
 	ElectionTicks int
 	// StorageTimeout bounds how long a save may take while the others have saved
 	// the same entries. After that time the server counts as stalled: a leader
@@ -43,9 +43,9 @@ type Options struct {
 	// long while the others have not saved its entries either. The server counts
 	// in ticks. Default 0: no bound, so a slow disk costs nobody the leadership.
 	StorageTimeout time.Duration
-	// Rand draws election timeouts; default: math/rand/v2's global source.
+	// Rand draws election timeouts. Default: math/rand/v2's global source.
 	Rand core.Rand
-	// Logger is told of changes of term, role and storage; default: silent.
+	// Logger receives changes of term, role and storage. Default: silent.
 	Logger *slog.Logger
 }
 
@@ -93,25 +93,25 @@ type Raft struct {
 	saving   bool          // from a Ready that needs a save to its Saved
 	stall    stall         // how long that save takes
 	seen     standing      // as of the last look
-	changed  chan struct{} // closed when standing changes
+	changed  chan struct{} // closed at the next change of standing or of Err
 	lastCall uint64
-	replies  map[uint64]chan core.Body // RPC handlers that wait, by call number
-	failure  error                     // why the server stopped, if its storage failed
-	// installed is the last index of the newest snapshot put on applyCh.
+	replies  map[uint64]chan core.Body // of waiting RPC handlers, by call number
+	failure  error                     // of the storage; the server has then stopped
+	// installed is the last index of the newest snapshot on applyCh.
 	installed int
 }
 
-// standing is what a service wants to know of changes in.
+// standing is the part of the state with notifications for services.
 type standing struct {
 	term     uint64
 	isLeader bool
 }
 
-// Make starts the server me of peers, with what persister holds from before,
-// and returns at once. The service has loaded persister's snapshot, if there is
-// one: what that includes is not applied again. applyCh must be read until Kill.
+// Make starts the server me of peers from the state in persister, and returns at
+// once. The service must have loaded persister's snapshot: the server applies only
+// later commands. Somebody must read applyCh until Kill.
 //
-// Make panics if persister holds a state that cannot be read.
+// Make panics if the state in persister cannot be read.
 func Make(peers []*labrpc.ClientEnd, me int, persister *Persister, applyCh chan ApplyMsg) *Raft {
 	storage, err := openPersister(persister)
 	if err != nil {
@@ -124,8 +124,8 @@ func Make(peers []*labrpc.ClientEnd, me int, persister *Persister, applyCh chan 
 	return rf
 }
 
-// Open is [Make] over any storage, with options. The server owns the storage
-// from then on; [Raft.Close] closes it.
+// Open is [Make] over any storage, with options. The server owns the storage from
+// then on, and [Raft.Close] closes the storage.
 func Open(peers []*labrpc.ClientEnd, me int, storage Storage, applyCh chan ApplyMsg, opts Options) (*Raft, error) {
 	opts.setDefaults()
 	switch {
@@ -175,10 +175,10 @@ func Open(peers []*labrpc.ClientEnd, me int, storage Storage, applyCh chan Apply
 	return rf, nil
 }
 
-// nodeID is the core's name for a peer: the core keeps 0 for "no server".
+// nodeID is the core's number of a peer. The core reserves 0 for no server.
 func nodeID(peer int) core.NodeID { return core.NodeID(peer) + 1 }
 
-// peer is the inverse of nodeID; -1 for no server.
+// peer is the inverse of nodeID, and -1 for no server.
 func peer(id core.NodeID) int { return int(id) - 1 }
 
 func voters(n int) []core.NodeID {
@@ -189,11 +189,12 @@ func voters(n int) []core.NodeID {
 	return ids
 }
 
-// Start proposes a command. On the leader it returns at once with the index at
-// which the command will be applied if it commits, and the term; it is lost if
-// something else is applied there. On another server isLeader is false and
-// nothing was done. The command's type must be registered with labgob, as basic
-// types are; Start panics if it cannot be encoded.
+// Start proposes a command and returns at once. On the leader, index and term are
+// the place of the command in the log. The command has committed when the server
+// applies index in this term. If the server applies another command at index,
+// the command was lost. On any other server isLeader is false and the command is
+// dropped. The command's type must be registered with labgob, as basic types are.
+// Start panics if labgob cannot encode the command.
 func (rf *Raft) Start(command any) (index int, term int, isLeader bool) {
 	if term, isLeader = rf.GetState(); !isLeader {
 		return -1, term, false
@@ -204,19 +205,19 @@ func (rf *Raft) Start(command any) (index int, term int, isLeader bool) {
 	}
 	index, isLeader = -1, false
 	rf.with(func(c *core.Core) {
-		at, in, err := c.Propose(data)
+		proposed, current, err := c.Propose(data)
 		if err != nil {
 			term = int(c.Status().CurrentTerm)
 			return
 		}
-		index, term, isLeader = int(at), int(in), true
+		index, term, isLeader = int(proposed), int(current), true
 	})
 	return index, term, isLeader
 }
 
-// GetState returns the current term, and whether this server believes that it
-// is the leader. A leader that has heard from no majority for an election
-// timeout no longer believes so. After Kill no server is the leader.
+// GetState returns the current term, and whether this server believes to be the
+// leader. A leader without answers from a majority for an election timeout steps
+// down. After Kill isLeader is false.
 func (rf *Raft) GetState() (term int, isLeader bool) {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
@@ -231,10 +232,9 @@ func (rf *Raft) Changed() <-chan struct{} {
 	return rf.changed
 }
 
-// Snapshot tells that the service has put its state after the command at index
-// into snapshot, so that the log up to there can go (section 7). It returns when
-// the snapshot is saved. An index that is older than the newest snapshot, or
-// not yet applied, is ignored.
+// Snapshot replaces the log up to index by a snapshot of the service's state after
+// the command at index (section 7), and returns when the snapshot is saved.
+// Snapshot ignores an index within the newest snapshot, or one not applied yet.
 func (rf *Raft) Snapshot(index int, snapshot []byte) {
 	rf.mu.Lock()
 	term, err := rf.core.SnapshotTerm(uint64(max(index, 0)))
@@ -252,36 +252,36 @@ func (rf *Raft) Snapshot(index int, snapshot []byte) {
 		return
 	}
 	rf.with(func(c *core.Core) {
-		// A newer snapshot may have come from the leader meanwhile, which is as good.
+		// The error means that the leader has sent a newer snapshot meanwhile.
 		_ = c.Compact(uint64(index))
 	})
 }
 
-// CondInstallSnapshot says whether a service should switch to a snapshot that
-// it received on applyCh. Every one that was put there is in its place, so the
-// answer is true for each.
+// CondInstallSnapshot reports whether a service should switch to a snapshot from
+// applyCh. The server delivers snapshots in order with the commands, so the answer
+// is true for every snapshot from applyCh.
 func (rf *Raft) CondInstallSnapshot(lastIncludedTerm int, lastIncludedIndex int, snapshot []byte) bool {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
 	return lastIncludedIndex <= rf.installed
 }
 
-// PersistBytes returns the size of the saved state without the snapshot, in
-// bytes: what a service watches to decide when to take a snapshot.
+// PersistBytes returns the size of the saved state without the snapshot, in bytes.
+// A service takes a snapshot when this size grows too large.
 func (rf *Raft) PersistBytes() int { return rf.storage.StateSize() }
 
-// Status returns what the server is now, for people and monitoring. Servers are
-// numbered from 1 in it: server me is me+1, and 0 is none.
+// Status returns a picture of the server, for people and monitoring. The picture
+// numbers servers from 1: server me is me+1, and 0 is no server.
 func (rf *Raft) Status() core.Status {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
 	return rf.core.Status()
 }
 
-// Err returns why the server does not serve. The error matches [ErrStalled]
-// while the storage does not answer. Any other error is final: the storage
-// failed, and the server has stopped. Err is nil while the server works, and
-// after Kill.
+// Err returns the reason of a server that does not serve. The error matches
+// [ErrStalled] while the storage does not answer. Any other error is final, because
+// the server has stopped after a failure of its storage. Err is nil while the
+// server works, and after Kill.
 func (rf *Raft) Err() error {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
@@ -291,20 +291,19 @@ func (rf *Raft) Err() error {
 	return rf.failure
 }
 
-// Kill stops the server, and returns without waiting for its goroutines. It may
-// be called more than once, at any time, and nobody needs to read applyCh then.
+// Kill stops the server, and returns without waiting for its goroutines. Kill may
+// be called more than once, at any time. Nobody needs to read applyCh after Kill.
 func (rf *Raft) Kill() {
 	rf.stopOnce.Do(func() {
 		close(rf.stop)
 		rf.mu.Lock()
 		defer rf.mu.Unlock()
 		close(rf.changed)
-		rf.changed = make(chan struct{}) // nothing will change any more
+		rf.changed = make(chan struct{}) // stays open: after Kill nothing changes
 	})
 }
 
-// Close stops the server, waits until its goroutines have ended, and closes its
-// storage.
+// Close stops the server, waits for its goroutines, and closes the storage.
 func (rf *Raft) Close() error {
 	rf.Kill()
 	rf.running.Wait()
@@ -320,8 +319,8 @@ func (rf *Raft) killed() bool {
 	}
 }
 
-// fail stops a server whose storage no longer keeps what it is given: going on
-// would acknowledge what may be lost.
+// fail stops the server after a failure of its storage, because the server could
+// acknowledge entries without keeping them.
 func (rf *Raft) fail(err error) {
 	rf.mu.Lock()
 	if rf.failure == nil && !rf.killed() {

@@ -4,21 +4,21 @@ import (
 	"raftlab/raft/core"
 )
 
-// RequestVote is the RPC handler of section 5.2; for the network, not for services.
+// RequestVote is the RPC handler of section 5.2, for the network.
 func (rf *Raft) RequestVote(args *core.RequestVote, reply *core.RequestVoteReply) {
 	if body, ok := rf.handle(args.CandidateID, args).(*core.RequestVoteReply); ok {
 		*reply = *body
 	}
 }
 
-// AppendEntries is the RPC handler of section 5.3; for the network, not for services.
+// AppendEntries is the RPC handler of section 5.3, for the network.
 func (rf *Raft) AppendEntries(args *core.AppendEntries, reply *core.AppendEntriesReply) {
 	if body, ok := rf.handle(args.LeaderID, args).(*core.AppendEntriesReply); ok {
 		*reply = *body
 	}
 }
 
-// InstallSnapshot is the RPC handler of section 7; for the network, not for services.
+// InstallSnapshot is the RPC handler of section 7, for the network.
 func (rf *Raft) InstallSnapshot(args *core.InstallSnapshot, reply *core.InstallSnapshotReply) {
 	if body, ok := rf.handle(args.LeaderID, args).(*core.InstallSnapshotReply); ok {
 		*reply = *body
@@ -28,12 +28,12 @@ func (rf *Raft) InstallSnapshot(args *core.InstallSnapshot, reply *core.InstallS
 // handle passes a request to the core and waits for the reply, which the core
 // releases when the state behind the reply is saved. handle returns nil if the
 // server is killed or stalled, or if no correct server sends such a request. The
-// peer then sees the zero reply, which answers no term and is ignored.
+// peer then receives the zero reply, and ignores its term 0.
 func (rf *Raft) handle(from core.NodeID, request core.Body) core.Body {
 	reply := make(chan core.Body, 1)
 	rf.with(func(c *core.Core) {
 		if rf.stall.err != nil {
-			close(reply) // the reply would wait for the disk, like all those that follow
+			close(reply) // a reply would wait for the disk
 			return
 		}
 		rf.lastCall++
@@ -53,8 +53,8 @@ func (rf *Raft) handle(from core.NodeID, request core.Body) core.Body {
 	}
 }
 
-// sendAll sends replies to the handlers that wait for them, and requests each in
-// a goroutine of its own: a call may take long, and must not hold up another.
+// sendAll passes replies to the waiting handlers, and sends each request from its
+// own goroutine, so that a slow call delays no other.
 func (rf *Raft) sendAll(messages []core.Message) {
 	for _, m := range messages {
 		if m.Call == 0 {

@@ -8,33 +8,33 @@ import (
 	"raftlab/raft/core"
 )
 
-// ErrStalled is matched by [Raft.Err] while a save takes longer than
+// ErrStalled is the error of [Raft.Err] while a save takes longer than
 // [Options.StorageTimeout]. A stalled leader steps down. A stalled server neither
-// votes nor answers, since every answer waits for the disk, and its clock stands
-// still. When the save returns, the server goes on as a follower.
+// votes nor answers, since every answer waits for the disk, and counts no ticks.
+// When the save returns, the server goes on as a follower.
 var ErrStalled = errors.New("the storage does not answer")
 
-// stall watches over the save that is under way. Raft.mu guards it.
+// stall measures the save under way. Raft.mu guards stall.
 type stall struct {
 	limit int    // in ticks, for a small save; 0: none
-	first uint64 // index of the save's first entry; noIndex: no entries
+	first uint64 // index of the save's first entry, or noIndex
 	extra int    // ticks for the size of the save
-	ticks int    // that the save has taken
-	err   error  // matches ErrStalled while the save takes longer than allowed
+	ticks int    // since the beginning of the save
+	err   error  // ErrStalled with details, or nil
 }
 
 const (
 	noIndex = ^uint64(0)
-	// slowestBytes is the rate of a disk, in bytes a second, that is slow and not
-	// hung.
+	// slowestBytes is the rate of a slow disk, in bytes a second. A disk below that
+	// rate counts as hung.
 	slowestBytes = 8 << 20
 	// sharedPatience multiplies the limit while the others have not saved these
-	// entries either: a disk that all servers share is slow for all of them, and
-	// another leader would be no better.
+	// entries either. All servers may share a slow disk, and another leader would
+	// then be no better.
 	sharedPatience = 4
 )
 
-// begin notes that rd is about to be saved.
+// begin notes the beginning of the save of rd.
 func (s *stall) begin(rd core.Ready, tick time.Duration) {
 	size := 0
 	for _, e := range rd.Entries {
@@ -50,8 +50,8 @@ func (s *stall) begin(rd core.Ready, tick time.Duration) {
 	s.extra = ticksIn(time.Duration(size)*time.Second/slowestBytes, tick)
 }
 
-// allowed returns how many ticks the save may take. An entry of the save that is
-// committed already has been saved by a quorum of the others.
+// allowed returns the ticks for the save. If an entry of the save has committed, a
+// quorum of the others has saved the entry already.
 func (s *stall) allowed(commitIndex uint64) int {
 	ticks := s.limit + s.extra + 1 // the first tick came in the middle of an interval
 	if commitIndex < s.first {
@@ -60,12 +60,12 @@ func (s *stall) allowed(commitIndex uint64) int {
 	return ticks
 }
 
-// ticksIn returns how many ticks d lasts, rounded up.
+// ticksIn returns d in ticks, rounded up.
 func ticksIn(d, tick time.Duration) int { return int((d + tick - 1) / tick) }
 
-// tick lets one tick pass, for the core or for the save that it waits for. A
-// stalled core gets no ticks: its candidacies would wait for the disk too, and
-// would only pile up. The lock is held.
+// tick lets one tick pass for the core and for the save under way. A stalled core
+// gets no ticks, because its requests for votes would pile up behind the disk. The
+// lock is held.
 func (rf *Raft) tick(c *core.Core) {
 	if rf.saving && rf.stall.limit > 0 {
 		rf.stall.ticks++
@@ -78,8 +78,8 @@ func (rf *Raft) tick(c *core.Core) {
 	}
 }
 
-// beginStall gives up leadership, and releases the handlers that wait for the
-// disk, so that no more of them gather than one storage timeout brings.
+// beginStall gives up leadership, and releases the handlers behind the disk. So at
+// most the handlers of one storage timeout gather. The lock is held.
 func (rf *Raft) beginStall(c *core.Core) {
 	st := c.Status()
 	c.StepDown()
@@ -92,7 +92,7 @@ func (rf *Raft) beginStall(c *core.Core) {
 	rf.announce()
 }
 
-// endStall notes that the save has returned. The lock is held.
+// endStall notes the end of the save. The lock is held.
 func (rf *Raft) endStall() {
 	if rf.stall.err != nil {
 		rf.log.Warn("storage answers again", "after", time.Duration(rf.stall.ticks)*rf.interval)

@@ -2,39 +2,38 @@ package raft
 
 import "raftlab/raft/core"
 
-// Storage keeps one server's persistent state (Figure 2) and its snapshot
-// (section 7). What a method was given is durable when it returns without an
-// error; after an error the server stops using it.
+// Storage keeps one server's persistent state (Figure 2) and snapshot (section 7).
+// When a method returns nil, its arguments are durable. After an error the server
+// no longer uses the storage.
 //
-// Load is called first, once. After that Save is called by one goroutine at a
-// time, and the other methods from any, at the same time too.
+// The server calls Load once, before all other methods. Afterwards one goroutine at
+// a time calls Save, and any goroutine calls the other methods concurrently.
 type Storage interface {
-	// Load returns what is stored: the hard state, the log, and of the snapshot
-	// its last index and term (Data is left empty, see ReadSnapshot).
+	// Load returns the hard state, the log, and the snapshot's last index and term.
+	// Data stays empty, see ReadSnapshot.
 	Load() (core.Persistent, error)
-	// Save stores an update as one step: after a crash all of it is there or none.
+	// Save stores an update atomically: a crash leaves the whole update or nothing.
 	Save(Update) error
-	// SaveSnapshot stores a snapshot of the server's own state and drops the log
-	// up to its end; what follows stays. One that is not newer than the stored
-	// one is ignored. It may take long, and should not hold up Save for long.
+	// SaveSnapshot stores a snapshot of the server's own state, and drops the log up
+	// to the snapshot's end. SaveSnapshot ignores a snapshot that is not newer than
+	// the stored one. A long SaveSnapshot should not delay Save for long.
 	SaveSnapshot(core.Snapshot) error
-	// ReadSnapshot returns the newest stored snapshot, with its data; the zero
-	// Snapshot if there is none. The data must not be changed.
+	// ReadSnapshot returns the newest stored snapshot with its data, or the zero
+	// Snapshot. The caller must not change the data.
 	ReadSnapshot() (core.Snapshot, error)
-	// StateSize returns the size of what is stored without the snapshot, in bytes.
+	// StateSize returns the stored size without the snapshot, in bytes.
 	StateSize() int
-	// Close ends the use of the storage; a later call of any method fails.
+	// Close ends the use of the storage. Later calls of any method fail.
 	Close() error
 }
 
-// Update is what changes in one step of [Storage.Save], in this order.
+// Update is the argument of [Storage.Save]. Save applies the fields in this order.
 type Update struct {
-	// HardState replaces the stored one; nil: it stays.
+	// HardState, if not nil, replaces the stored hard state.
 	HardState *core.HardState
-	// Snapshot, received from a leader, replaces the stored one and the whole
-	// log; nil: they stay.
+	// Snapshot, if not nil, is a leader's, and replaces the stored snapshot and the
+	// whole log.
 	Snapshot *core.Snapshot
-	// Entries are appended, after what is stored from the first one's index on
-	// is removed. Empty: the log stays.
+	// Entries, if any, replace the stored log from the index of the first on.
 	Entries []core.Entry
 }
