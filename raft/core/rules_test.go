@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -52,5 +53,28 @@ func TestCoreIsPure(t *testing.T) {
 	}
 	if parsed < 8 {
 		t.Fatalf("only %d files found: %v", parsed, files)
+	}
+}
+
+// The core stays small enough to read.
+func TestCoreIsSmall(t *testing.T) {
+	const limit = 3500
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += strings.Count(string(text), "\n")
+	}
+	if lines >= limit || lines < 1000 {
+		t.Fatalf("the core has %d lines; want fewer than %d", lines, limit)
 	}
 }
