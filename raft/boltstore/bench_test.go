@@ -15,7 +15,7 @@ import (
 	"raftlab/raft/core"
 )
 
-// BenchmarkSave appends entries of 100 bytes, so many in one step.
+// BenchmarkSave appends entries of 100 bytes, a number of them in one Save.
 func BenchmarkSave(b *testing.B) {
 	for _, n := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) {
@@ -36,8 +36,7 @@ func BenchmarkSave(b *testing.B) {
 	}
 }
 
-// BenchmarkSaveDuringSnapshot tells how long Save takes while a snapshot of 100 MB is
-// written beside it.
+// BenchmarkSaveDuringSnapshot measures Save during a SaveSnapshot of 100 MB.
 func BenchmarkSaveDuringSnapshot(b *testing.B) {
 	store := open(b, create(b))
 	data := make([]byte, 100<<20)
@@ -76,8 +75,8 @@ func BenchmarkSaveDuringSnapshot(b *testing.B) {
 	b.ReportMetric(float64(len(took))/float64(b.N), "saves/snapshot")
 }
 
-// BenchmarkStartToApplied proposes commands of 100 bytes to three servers on
-// files of their own, by so many proposers that each wait until theirs is applied.
+// BenchmarkStartToApplied proposes commands of 100 bytes to three servers with a file
+// each. Each proposer waits until the leader has applied its command.
 func BenchmarkStartToApplied(b *testing.B) {
 	for _, proposers := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("proposers=%d", proposers), func(b *testing.B) {
@@ -107,7 +106,7 @@ func BenchmarkStartToApplied(b *testing.B) {
 	}
 }
 
-// appliedIndex is how far a server has applied.
+// appliedIndex is the index of a server's last applied command.
 type appliedIndex struct {
 	sync.Mutex
 	moved *sync.Cond
@@ -129,7 +128,7 @@ func (a *appliedIndex) set(index int) {
 	a.moved.Broadcast()
 }
 
-// startThree starts three servers and returns the one that leads.
+// startThree starts three servers and returns the leader.
 func startThree(b *testing.B) (*raft.Raft, *appliedIndex) {
 	const n = 3
 	net := labrpc.MakeNetwork()

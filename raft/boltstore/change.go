@@ -27,9 +27,9 @@ type change struct {
 
 const noIndex = ^uint64(0)
 
-// change runs a writing transaction, which is on disk when change returns nil.
-// After a failure the store writes nothing more: only another reading of the file
-// can tell its content.
+// change runs a writing transaction. When change returns nil, the transaction is on
+// disk. After a failure the content of the file is unknown, and the store writes
+// nothing more.
 func (s *Store) change(do func(*change) error) error {
 	c := &change{first: noIndex}
 	err := s.update(func(tx *bbolt.Tx) error {
@@ -87,7 +87,7 @@ func (c *change) log() *bbolt.Bucket {
 	return b
 }
 
-// append adds entries after it has removed the log from the first one's index on.
+// append replaces the log from the index of the first entry on.
 func (c *change) append(entries []core.Entry) error {
 	if len(entries) == 0 {
 		return nil
@@ -131,7 +131,8 @@ func (c *change) truncate(index uint64) error {
 	return err
 }
 
-// sumAt returns the checksum of the record at index. The next record continues it.
+// sumAt returns the checksum of the record at index, for the next record to
+// continue.
 func (c *change) sumAt(index uint64) (uint32, error) {
 	if index == c.head.Snapshot.Index {
 		return c.head.Snapshot.EntrySum, nil
@@ -143,8 +144,8 @@ func (c *change) sumAt(index uint64) (uint32, error) {
 	return sumOf(record), nil
 }
 
-// termAt returns the term of the entry at index, whose record is whole: the
-// checksum continues another one, so unseal cannot check it here.
+// termAt returns the term of the entry at index. termAt does not check the record's
+// checksum, because the checksum continues the one of the record before.
 func (c *change) termAt(index uint64) (uint64, error) {
 	record := get(c.log(), indexKey(index))
 	if len(record) < 1+4 {
@@ -194,8 +195,7 @@ func (c *change) restore(snap snapshotHead) error {
 	return nil
 }
 
-// compact makes snap the snapshot. The log up to snap's end no longer counts, and
-// clean removes it later.
+// compact makes snap the snapshot. clean removes the log up to snap's end later.
 func (c *change) compact(snap snapshotHead) error {
 	if snap.Index >= c.head.LastIndex {
 		return c.restore(snap)
@@ -224,7 +224,7 @@ func readHead(tx *bbolt.Tx) (head, error) {
 	return h, nil
 }
 
-// readLog passes the entries that count to each, in order.
+// readLog passes the valid entries to each, in order.
 func readLog(tx *bbolt.Tx, h head, each func(core.Entry)) error {
 	sum := h.Snapshot.EntrySum
 	cursor := tx.Bucket(logBucket).Cursor()

@@ -18,8 +18,8 @@ import (
 
 const compactSuffix = ".compact"
 
-// errOvertaken reports that a snapshot of the leader has replaced the content that
-// was being copied.
+// errOvertaken reports a snapshot of the leader that has replaced the content
+// during the copying.
 var errOvertaken = errors.New("a received snapshot has replaced the content meanwhile")
 
 // stage, if set, is called after each stage of a rewriting. For tests.
@@ -32,8 +32,8 @@ func reached(name string) {
 }
 
 // Compact replaces the file by one without free pages. Saves go on meanwhile, and
-// wait only for the last part: the records that were saved during the copying.
-// A crash at any moment leaves the old file or the new one, with equal content.
+// wait only for the copying of the records saved meanwhile. A crash at any moment
+// leaves the old file or the new one, with equal content.
 func (s *Store) Compact() error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
@@ -63,8 +63,8 @@ func (s *Store) FileBytes() int64 {
 	return s.db.size.Load()
 }
 
-// compactIfWasteful compacts a file that is much larger than its content. Without
-// room for a second file the store goes on with the first.
+// compactIfWasteful compacts a file much larger than its content. Without room for
+// a second file the store goes on with the first.
 func (s *Store) compactIfWasteful() {
 	least, size := s.opts.CompactBytes, s.FileBytes()
 	if least < 0 || size < least || size/4 < s.size.Load()+s.snapshotSize.Load() {
@@ -79,7 +79,7 @@ func (s *Store) compactIfWasteful() {
 // database. The caller holds replacing.
 func (s *Store) replace(db *database, temporary string) error {
 	if err := s.db.intact(); err != nil {
-		return err // closed, or not the file at the path
+		return err // closed, or replaced by somebody else
 	}
 	if err := os.Rename(temporary, s.path); err != nil {
 		return err
@@ -89,19 +89,19 @@ func (s *Store) replace(db *database, temporary string) error {
 	s.db, db.path = db, s.path
 	err := durable.SyncDir(filepath.Dir(s.path))
 	if err != nil {
-		// A crash could bring the old file back, without what is saved from now on.
+		// A crash could bring the old file back, without the updates from now on.
 		s.failure.CompareAndSwap(nil, &err)
 	}
 	reached("replaced")
 	return errors.Join(err, old.close())
 }
 
-// Copy writes the content of the store to a new file at path, as the file of
-// another replica that lost its own. Saves go on meanwhile.
+// Copy writes the content of the store to a new file at path, for another replica
+// with a lost file. Saves go on meanwhile.
 //
-// The copy takes no part in elections of terms up to term, in which the lost file
-// may have voted. The copy's Sequence is sequence, which must be above all values
-// that the peers have recorded for the replica.
+// The copy votes for no other candidate up to term, because the lost file may have
+// voted. The copy's Sequence is sequence. The caller chooses a value above all
+// recorded sequences of the replica.
 func (s *Store) Copy(path string, id Identity, term, sequence uint64) error {
 	err := id.validate()
 	if err == nil {
@@ -120,10 +120,10 @@ func (s *Store) Copy(path string, id Identity, term, sequence uint64) error {
 	return nil
 }
 
-// rewriting tracks the changes of the log while a rewriting copies it.
+// rewriting tracks changes of the log while rewrite copies the log.
 type rewriting struct {
 	mu    sync.Mutex
-	first uint64 // the lowest index that was written or removed
+	first uint64 // the lowest changed index
 }
 
 func (r *rewriting) begin() {
@@ -138,9 +138,9 @@ func (r *rewriting) touched(first uint64) {
 	r.first = min(r.first, first)
 }
 
-// rewrite copies everything that counts to a new file at path. edit changes the
-// copy's records at the end. done receives the copy, synced, while no transaction
-// runs. After an error rewrite removes the copy. The caller holds writing.
+// rewrite copies the content to a new file at path. At the end edit changes the
+// copy's records, and done receives the synced copy while no transaction runs.
+// After an error rewrite removes the copy. The caller holds writing.
 func (s *Store) rewrite(path string, edit func(*change) error, done func(*database) error) (err error) {
 	defer contain(&err)()
 	if err := removeIfExists(path); err != nil {
@@ -177,7 +177,7 @@ func (s *Store) rewrite(path string, edit func(*change) error, done func(*databa
 }
 
 // copyContent copies the snapshot and the log while transactions go on, and
-// returns the head that the copy belongs to.
+// returns the head at the beginning.
 func (s *Store) copyContent(db *database) (h head, err error) {
 	view := func(read func(*bbolt.Tx) error) error { return s.view("reading", read) }
 	err = view(func(tx *bbolt.Tx) error {

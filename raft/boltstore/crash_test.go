@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"raftlab/raft"
@@ -17,7 +18,7 @@ import (
 	"raftlab/raft/core"
 )
 
-// contents is all that a store holds.
+// contents is the content of a store.
 type contents struct {
 	core.Persistent
 }
@@ -55,10 +56,9 @@ func run(first, last, term uint64) []core.Entry {
 	return es
 }
 
-// TestCrashBetweenTransactions copies the file after each transaction, as a
-// crash would leave it, and as one that comes before the new meta page is written:
-// a store opened from either holds what was there before the operation, or what
-// is there after it, and nothing else.
+// TestCrashBetweenTransactions copies the file after each transaction, with the new
+// meta pages and with the old ones, as a crash may leave them. A store on either
+// copy has the content before the operation or after.
 func TestCrashBetweenTransactions(t *testing.T) {
 	chunk, back := boltstore.SmallTransactions()
 	defer back()
@@ -101,13 +101,9 @@ func TestCrashBetweenTransactions(t *testing.T) {
 			last = now
 		})
 		before := mustRead(t, store)
-		if err := op.do(); err != nil {
-			t.Fatalf("%s: %v", op.name, err)
-		}
+		require.NoError(t, op.do(), op.name)
 		after := mustRead(t, store)
-		if before.equal(after) {
-			t.Fatalf("%s changed nothing", op.name)
-		}
+		require.False(t, before.equal(after), "%s changed nothing", op.name)
 		switched := false
 		for i, file := range files {
 			found := reopened(t, file, chunk)
@@ -121,45 +117,33 @@ func TestCrashBetweenTransactions(t *testing.T) {
 		}
 		transactions += len(files) / 2
 	}
-	if transactions < 25 {
-		t.Errorf("%d transactions; snapshots should take one a piece", transactions)
-	}
+	require.GreaterOrEqual(t, transactions, 25, "a snapshot takes a transaction for each chunk")
 }
 
 func readFile(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return b
 }
 
 func mustRead(t testing.TB, store *boltstore.Store) contents {
 	t.Helper()
 	c, err := read(store)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return c
 }
 
-// reopened opens a copy of a store's file, and returns what is in it. Of what
-// does not count nothing is left then.
+// reopened returns the content of a copy of a store's file, and checks that the
+// opening leaves no invalid records.
 func reopened(t *testing.T, file []byte, chunk int) contents {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "copy.bolt")
-	if err := os.WriteFile(path, file, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(path, file, 0o600))
 	store, err := boltstore.Open(path, own, boltstore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	c := mustRead(t, store)
-	if err := store.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, store.Close())
 	checkNoLeftovers(t, path, c, chunk)
 	return c
 }
@@ -167,9 +151,7 @@ func reopened(t *testing.T, file []byte, chunk int) contents {
 func checkNoLeftovers(t *testing.T, path string, c contents, chunk int) {
 	t.Helper()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer db.Close()
 	keys := map[string]int{}
 	err = db.View(func(tx *bbolt.Tx) error {
@@ -177,9 +159,7 @@ func checkNoLeftovers(t *testing.T, path string, c contents, chunk int) {
 			return b.ForEach(func(k, v []byte) error { keys[string(name)]++; return nil })
 		})
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	chunks := (len(c.Snapshot.Data) + chunk - 1) / chunk
 	if keys["log"] != len(c.Entries) || keys["chunks"] != chunks {
 		t.Fatalf("the file has %d log records and %d pieces; want %d and %d", keys["log"], keys["chunks"], len(c.Entries), chunks)

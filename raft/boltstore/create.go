@@ -36,7 +36,7 @@ func Create(path string, id Identity) error {
 func create(path string, id Identity) error {
 	temporary := path + newSuffix
 	if info, err := os.Lstat(path); err == nil {
-		// An empty file beside a temporary one is a claim, see below.
+		// An empty file beside a temporary one is the claim of an interrupted Create.
 		if _, err := os.Lstat(temporary); err != nil || info.Size() > 0 {
 			return fs.ErrExist
 		}

@@ -9,10 +9,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"raftlab/internal/testkit"
@@ -21,12 +21,12 @@ import (
 	"raftlab/raft/core"
 )
 
-// specimen is a healthy file with a history: branch pages, inlined and other
-// buckets, free pages, a snapshot in pieces.
+// specimen is an intact file with a history. The file has branch pages, inlined and
+// other buckets, free pages, and a snapshot in chunks.
 func specimen(t *testing.T) (file []byte, holds contents) {
 	path := create(t)
 	store := open(t, path)
-	steps := []error{
+	saves := []error{
 		store.Save(raft.Update{HardState: &core.HardState{CurrentTerm: 1, VotedFor: 2}, Entries: run(1, 400, 1)}),
 		store.SaveSnapshot(core.Snapshot{LastIncludedIndex: 40, LastIncludedTerm: 1, Data: []byte("an older one")}),
 		store.Save(raft.Update{HardState: &core.HardState{CurrentTerm: 2}, Entries: run(390, 420, 2)}),
@@ -34,9 +34,7 @@ func specimen(t *testing.T) (file []byte, holds contents) {
 		store.Save(raft.Update{HardState: &core.HardState{CurrentTerm: 3, VotedFor: 3}, Entries: run(421, 421, 3)}),
 	}
 	holds = mustRead(t, store)
-	if err := errors.Join(append(steps, store.Close())...); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(append(saves, store.Close())...))
 	return readFile(t, path), holds
 }
 
@@ -54,22 +52,17 @@ func newPatient(t *testing.T) *patient {
 	return &patient{T: t, path: filepath.Join(t.TempDir(), "replica-2.bolt"), file: file, holds: holds}
 }
 
-// open opens a damaged copy. Either that is refused, with the file left as it
-// was, or nothing that counts was damaged.
+// open opens a damaged copy. Either Open refuses the copy and leaves it as it was,
+// or the damage has reached no valid record.
 func (p *patient) open(what string, offset int, damaged []byte) {
 	p.Helper()
-	if err := os.WriteFile(p.path, damaged, 0o600); err != nil {
-		p.Fatal(err)
-	}
+	require.NoError(p, os.WriteFile(p.path, damaged, 0o600))
 	store, err := boltstore.Open(p.path, own, boltstore.Options{})
 	if err != nil {
 		p.refused++
-		if !errors.Is(err, boltstore.ErrCorrupt) || !strings.Contains(err.Error(), p.path) {
-			p.Fatalf("%s at %d: error %q; want ErrCorrupt with the file's name", what, offset, err)
-		}
-		if !bytes.Equal(readFile(p, p.path), damaged) {
-			p.Fatalf("%s at %d: the file was changed", what, offset)
-		}
+		require.ErrorIs(p, err, boltstore.ErrCorrupt, "%s, offset %d", what, offset)
+		require.ErrorContains(p, err, p.path)
+		require.True(p, bytes.Equal(readFile(p, p.path), damaged), "%s, offset %d: the file was changed", what, offset)
 		return
 	}
 	p.opened++
@@ -80,19 +73,13 @@ func (p *patient) open(what string, offset int, damaged []byte) {
 	if p.opened%8 != 0 {
 		return
 	}
-	// It can also be written to, and read again.
+	// The store can also write, and read again.
 	next := p.holds.Entries[len(p.holds.Entries)-1].Index + 1
-	if err := store.Save(raft.Update{Entries: run(next, next+20, 9)}); err != nil {
-		p.Fatalf("%s at %d: Save: %v", what, offset, err)
-	}
+	require.NoError(p, store.Save(raft.Update{Entries: run(next, next+20, 9)}), "%s, offset %d", what, offset)
 	after := mustRead(p, store)
-	if err := store.Close(); err != nil {
-		p.Fatal(err)
-	}
+	require.NoError(p, store.Close())
 	store, err = boltstore.Open(p.path, own, boltstore.Options{})
-	if err != nil {
-		p.Fatalf("%s at %d, after a Save: %v", what, offset, err)
-	}
+	require.NoError(p, err, "%s, offset %d, after a Save", what, offset)
 	defer store.Close()
 	if again := mustRead(p, store); !again.equal(after) || len(again.Entries) != len(p.holds.Entries)+21 {
 		p.Fatalf("%s at %d, after a Save: %v\nwant %v", what, offset, again, after)
@@ -107,9 +94,7 @@ func TestTruncatedFile(t *testing.T) {
 			p.open("cut", length, p.file[:length])
 		}
 	}
-	if p.refused < 20 {
-		t.Errorf("%d were refused, %d opened", p.refused, p.opened)
-	}
+	require.GreaterOrEqual(t, p.refused, 20, "%d opened", p.opened)
 }
 
 func TestFlippedBits(t *testing.T) {
@@ -125,13 +110,11 @@ func TestFlippedBits(t *testing.T) {
 		}
 	}
 	t.Logf("%d were refused, %d changed nothing that counts", p.refused, p.opened)
-	if p.refused < 100 {
-		t.Errorf("%d were refused, %d opened", p.refused, p.opened)
-	}
+	require.GreaterOrEqual(t, p.refused, 100, "%d opened", p.opened)
 }
 
-// offsets chooses places in a page: many in its header and first elements, where
-// it is described, and some anywhere.
+// offsets chooses places in a page, many in the header and the first elements, and
+// some anywhere.
 func offsets(rng *rand.Rand, pageSize int) []int {
 	chosen := rng.Perm(64)[:min(64, 20*testkit.SoakFactor())]
 	for range 8 * testkit.SoakFactor() {
@@ -140,8 +123,7 @@ func offsets(rng *rand.Rand, pageSize int) []int {
 	return chosen
 }
 
-// TestSwappedPages puts a page in the place of another: whole pages, of which
-// each is as it was once written.
+// TestSwappedPages replaces a page by another whole page of the file.
 func TestSwappedPages(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t)
@@ -165,47 +147,30 @@ func TestNotOurFile(t *testing.T) {
 	dir := t.TempDir()
 	foreign := filepath.Join(dir, "foreign.bolt")
 	db, err := bbolt.Open(foreign, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
 	for _, file := range [][]byte{nil, []byte("k=v\n"), bytes.Repeat([]byte("not a database "), 10000), readFile(t, foreign)} {
 		path := filepath.Join(dir, "replica.bolt")
-		if err := os.WriteFile(path, file, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := boltstore.Open(path, own, boltstore.Options{}); !errors.Is(err, boltstore.ErrCorrupt) {
-			t.Errorf("%d bytes that are none of ours: error %v; want ErrCorrupt", len(file), err)
-		}
-		if !bytes.Equal(readFile(t, path), file) {
-			t.Errorf("%d bytes that are none of ours were changed", len(file))
-		}
+		require.NoError(t, os.WriteFile(path, file, 0o600))
+		_, err := boltstore.Open(path, own, boltstore.Options{})
+		require.ErrorIs(t, err, boltstore.ErrCorrupt, "a foreign file of %d bytes", len(file))
+		require.True(t, bytes.Equal(readFile(t, path), file), "a foreign file of %d bytes was changed", len(file))
 	}
 }
 
 func TestMissingAndExisting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.bolt")
-	if _, err := boltstore.Open(path, own, boltstore.Options{}); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, boltstore.ErrCorrupt) {
-		t.Errorf("opening a missing file: error %v; want fs.ErrNotExist", err)
-	}
-	if _, err := os.Stat(path); err == nil {
-		t.Errorf("opening made a file")
-	}
-	if err := boltstore.Create(path, own); err != nil {
-		t.Fatal(err)
-	}
+	_, err := boltstore.Open(path, own, boltstore.Options{})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NotErrorIs(t, err, boltstore.ErrCorrupt)
+	require.NoFileExists(t, path, "Open made a file")
+	require.NoError(t, boltstore.Create(path, own))
 	before := readFile(t, path)
-	if err := boltstore.Create(path, own); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("creating it twice: error %v; want fs.ErrExist", err)
-	}
-	if !bytes.Equal(readFile(t, path), before) {
-		t.Errorf("the second Create changed the file")
-	}
-	if left, _ := filepath.Glob(path + "?*"); left != nil {
-		t.Errorf("left over: %v", left)
-	}
+	require.ErrorIs(t, boltstore.Create(path, own), fs.ErrExist)
+	require.True(t, bytes.Equal(readFile(t, path), before), "the second Create changed the file")
+	left, err := filepath.Glob(path + "?*")
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 func TestLocked(t *testing.T) {
@@ -213,51 +178,21 @@ func TestLocked(t *testing.T) {
 	store := open(t, path)
 	start := time.Now()
 	_, err := boltstore.Open(path, own, boltstore.Options{Timeout: 50 * time.Millisecond})
-	if !errors.Is(err, boltstore.ErrLocked) || !strings.Contains(err.Error(), path) {
-		t.Fatalf("opening it twice: error %v; want ErrLocked with the file's name", err)
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("that took %v", took)
-	}
-	if err := store.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.ErrorIs(t, err, boltstore.ErrLocked)
+	require.ErrorContains(t, err, path)
+	require.Less(t, time.Since(start), 5*time.Second)
+	require.NoError(t, store.Close())
 	open(t, path)
 }
 
-// TestFileCutWhileOpen takes the file's end away under a running store: reading
-// what is no longer there is an error, not a crash of the process.
-func TestFileCutWhileOpen(t *testing.T) {
-	path := create(t)
-	store := open(t, path)
-	if err := store.Save(raft.Update{Entries: run(1, 1000, 1)}); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, int64(2*os.Getpagesize())); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.Load(); !errors.Is(err, boltstore.ErrCorrupt) {
-		t.Errorf("Load returned %v; want ErrCorrupt", err)
-	}
-}
-
-// A creation that a crash interrupted is begun anew, whatever it left.
+// Create replaces the remains of an interrupted Create.
 func TestCreateAfterACrash(t *testing.T) {
 	for name, left := range map[string][]byte{"empty": nil, "torn": bytes.Repeat([]byte{0xed}, 5000), "one page": make([]byte, 4096)} {
 		path := filepath.Join(t.TempDir(), "store.bolt")
-		if err := os.WriteFile(path+".new", left, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := boltstore.Create(path, own); err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
+		require.NoError(t, os.WriteFile(path+".new", left, 0o600))
+		require.NoError(t, boltstore.Create(path, own), name)
 		store, err := boltstore.Open(path, own, boltstore.Options{})
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
+		require.NoError(t, err, name)
+		require.NoError(t, store.Close())
 	}
 }

@@ -9,17 +9,17 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Identity names the replica that a data file belongs to. [Create] writes the
-// identity into the file, and [Open] refuses a file of another identity.
+// Identity names the replica of a data file. [Create] writes the identity into the
+// file, and [Open] refuses a file of another identity.
 type Identity struct {
-	Cluster  string // the whole store, by a name that no other store has
+	Cluster  string // the name of the whole store, different from all other stores
 	Group    string // the Raft group within the store; may be empty
 	Replica  int    // the number within the group, from 1
 	Replicas int    // the size of the group
 }
 
-// ErrIdentity reports a file that belongs to another replica, another group,
-// another store, or a group of another size.
+// ErrIdentity reports a file of another replica, another group, another store, or a
+// group of another size.
 var ErrIdentity = errors.New("the data file belongs to another replica")
 
 func (id Identity) String() string {
@@ -58,13 +58,13 @@ func putRecord(tx *bbolt.Tx, key []byte, v any) error {
 	return tx.Bucket(stateBucket).Put(key, record)
 }
 
-// Sequence returns the number of updates that the file has ever taken. An older
-// copy of the file has a lower Sequence. A replica that comes back with a lower
-// Sequence than its peers have recorded has lost state that it acknowledged.
+// Sequence returns the number of updates in the life of the file. An older copy of
+// the file has a lower Sequence. A replica with a lower Sequence than its peers have
+// recorded has lost acknowledged state.
 func (s *Store) Sequence() uint64 { return s.sequence.Load() }
 
-// PeerSequences returns the highest Sequence of each replica of the group that
-// this file has recorded, by replica number less one. See [Options.PeerSequences].
+// PeerSequences returns the highest recorded Sequence of each replica of the group,
+// by replica number less one. See [Options.PeerSequences].
 func (s *Store) PeerSequences() (peers []uint64, err error) {
 	err = s.view("reading", func(tx *bbolt.Tx) error {
 		peers, err = readPeers(tx)
@@ -73,8 +73,8 @@ func (s *Store) PeerSequences() (peers []uint64, err error) {
 	return peers, err
 }
 
-// RecordPeers records Options.PeerSequences now, if they have risen. Save does so
-// with each update. RecordPeers is for the time after the last update.
+// RecordPeers records the results of Options.PeerSequences, if they have risen. Save
+// does so with each update. RecordPeers is for the time after the last update.
 func (s *Store) RecordPeers() error {
 	recorded, err := s.PeerSequences()
 	if err != nil {
@@ -128,19 +128,19 @@ func (s *Store) raise(recorded []uint64) (raised []uint64, risen bool) {
 	return recorded, risen
 }
 
-// Position is how far a file's log reaches, and the file's term.
+// Position is the end of a file's log, and the file's term.
 type Position struct {
 	CurrentTerm         uint64
 	LastTerm, LastIndex uint64 // of the last entry, or of the snapshot
 }
 
-// Behind says whether a server with p would vote for one with q, whose log is at
-// least as up to date (section 5.4.1 of the Raft paper).
+// Behind reports whether the log of q is at least as up to date as the log of p
+// (section 5.4.1 of the Raft paper).
 func (p Position) Behind(q Position) bool {
 	return p.LastTerm < q.LastTerm || p.LastTerm == q.LastTerm && p.LastIndex <= q.LastIndex
 }
 
-// Position returns how far the file's log reaches.
+// Position returns the end of the file's log.
 func (s *Store) Position() (p Position, err error) {
 	err = s.view("reading", func(tx *bbolt.Tx) error {
 		h, err := readHead(tx)

@@ -11,16 +11,16 @@ import (
 	"os"
 )
 
-// checkPages reads the tree of pages of a bbolt file (format version 2) with
-// plain reads, and trusts nothing that it finds: bbolt itself follows what its
-// pages say, out of the file or in a circle. It returns an error unless both meta
-// pages are whole, each page of the tree is there once and is what it says it
-// is, and the keys are in order.
+// checkPages reads the tree of pages of a bbolt file (format version 2) with plain
+// reads, and trusts no page. bbolt itself would follow a damaged page out of the
+// file or in a circle. checkPages returns an error unless both meta pages are
+// whole, each page of the tree occurs once and has the right id and kind, and the
+// keys are in order.
 //
-// bbolt would use the older meta page if the newer one is damaged. That is the
-// state before the last transaction, which was acknowledged; so here it is an
-// error. A meta page is less than a sector of any disk, and so is never half
-// written.
+// If the newer meta page is damaged, bbolt would use the older one. The older one
+// has the state before the last, acknowledged, transaction. So checkPages returns
+// an error. A meta page is smaller than a sector of any disk, so a crash never
+// leaves half of one.
 func checkPages(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -37,13 +37,13 @@ func checkPages(path string) error {
 		return err
 	}
 	if m.pages > uint64(info.Size())/t.pageSize {
-		return fmt.Errorf("it is cut short: %d bytes, and should have at least %d pages of %d", info.Size(), m.pages, t.pageSize)
+		return fmt.Errorf("the file is cut short: %d bytes; want at least %d pages of %d", info.Size(), m.pages, t.pageSize)
 	}
 	t.seen = make([]bool, m.pages)
 	return t.walk(m.root, keyRange{}, true)
 }
 
-// The layout of a bbolt file; numbers are in the machine's byte order.
+// The layout of a bbolt file. Numbers are in the machine's byte order.
 const (
 	pageHeaderSize    = 16 // id uint64, kind uint16, count uint16, overflow uint32
 	branchElementSize = 16 // position uint32, key size uint32, page uint64
@@ -64,14 +64,14 @@ const (
 
 var order = binary.NativeEndian
 
-// meta is the part of a meta page that matters here.
+// meta is a part of a meta page.
 type meta struct {
 	root     uint64
-	pages    uint64 // page ids are below it
-	sequence uint64 // of the transaction that wrote it
+	pages    uint64 // one more than the highest page id
+	sequence uint64 // number of the transaction
 }
 
-// pageTree is the tree being walked.
+// pageTree is the state of a walk over the tree.
 type pageTree struct {
 	file     *os.File
 	pageSize uint64
@@ -100,7 +100,7 @@ func (t *pageTree) newestMeta() (meta, error) {
 	if err != nil {
 		return meta{}, fmt.Errorf("meta page 1: %w", err)
 	}
-	// The transactions write them in turn.
+	// The transactions write the two pages in turn.
 	switch {
 	case a.sequence%2 != 0 || b.sequence%2 != 1:
 	case a.sequence == b.sequence+1:
@@ -116,19 +116,20 @@ func readMeta(b []byte) (meta, error) {
 	h.Write(b[:metaSize-8])
 	switch {
 	case order.Uint32(b) != metaMagic:
-		return meta{}, errors.New("it is not a bbolt file")
+		return meta{}, errors.New("the file is not a bbolt file")
 	case order.Uint32(b[4:]) != metaVersion:
-		return meta{}, fmt.Errorf("bbolt format version %d; this program reads %d", order.Uint32(b[4:]), metaVersion)
+		return meta{}, fmt.Errorf("bbolt format %d; this program reads %d", order.Uint32(b[4:]), metaVersion)
 	case order.Uint64(b[metaSize-8:]) != h.Sum64():
 		return meta{}, errors.New("wrong checksum")
 	}
 	return meta{root: order.Uint64(b[16:]), pages: order.Uint64(b[40:]), sequence: order.Uint64(b[48:])}, nil
 }
 
-// keyRange bounds the keys of a page: from low on, below high (nil: no bound).
+// keyRange bounds the keys of a page, from low on and below high. A nil high is no
+// bound.
 type keyRange struct{ low, high []byte }
 
-// page is a page with its overflow pages, or one that is inlined in a value.
+// page is a page with its overflow pages, or an inlined page in a value.
 type page struct {
 	name  string
 	kind  uint16
@@ -136,8 +137,8 @@ type page struct {
 	data  []byte // with the header
 }
 
-// walk checks page id and all below it. Only the keys of the root bucket stand
-// for buckets.
+// walk checks page id and all pages below. Only the keys of the root bucket are
+// names of buckets.
 func (t *pageTree) walk(id uint64, keys keyRange, isRoot bool) error {
 	p, err := t.read(id)
 	if err != nil {
@@ -149,7 +150,7 @@ func (t *pageTree) walk(id uint64, keys keyRange, isRoot bool) error {
 	return t.walkLeaf(p, keys, isRoot)
 }
 
-// read reads a page of the tree and marks it as seen.
+// read reads a page of the tree and marks the page as seen.
 func (t *pageTree) read(id uint64) (page, error) {
 	if id < firstTreePage || id >= uint64(len(t.seen)) {
 		return page{}, fmt.Errorf("there is no page %d among %d", id, len(t.seen))
@@ -184,18 +185,18 @@ func parsePage(name string, data []byte) (page, error) {
 		return page{}, fmt.Errorf("%s is of kind %#x", name, p.kind)
 	}
 	if pageHeaderSize+p.count*leafElementSize > len(data) {
-		return page{}, fmt.Errorf("%s is said to have %d elements", name, p.count)
+		return page{}, fmt.Errorf("%s claims %d elements", name, p.count)
 	}
 	return p, nil
 }
 
-// element returns the i-th element's fixed part, and where it begins.
+// element returns the fixed part of element i, and its offset in the page.
 func (p page) element(i int) ([]byte, uint64) {
 	at := pageHeaderSize + i*leafElementSize // as long as a branch element
 	return p.data[at : at+leafElementSize], uint64(at)
 }
 
-// slice returns the bytes that an element points to.
+// slice returns the bytes of an element.
 func (p page) slice(from, size uint64) ([]byte, error) {
 	low := uint64(pageHeaderSize + p.count*leafElementSize)
 	if from < low || from+size > uint64(len(p.data)) {
@@ -204,7 +205,7 @@ func (p page) slice(from, size uint64) ([]byte, error) {
 	return p.data[from : from+size], nil
 }
 
-// within checks that a key follows on the one before and is in the page's range.
+// within checks the order of a key, after the key before and in the page's range.
 func (p page) within(keys keyRange, before, key []byte) error {
 	switch {
 	case before != nil && bytes.Compare(before, key) >= 0,
@@ -271,7 +272,8 @@ func (t *pageTree) walkLeaf(p page, keys keyRange, isRoot bool) error {
 	return nil
 }
 
-// walkBucket checks the pages of a bucket; a small one is inlined in its value.
+// walkBucket checks the pages of a bucket. The page of a small bucket is inlined in
+// the value.
 func (t *pageTree) walkBucket(name string, value []byte) error {
 	if len(value) < bucketHeaderSize {
 		return fmt.Errorf("bucket %q is cut short", name)

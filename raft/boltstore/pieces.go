@@ -15,8 +15,7 @@ import (
 // of 1 MiB would write five times their size.
 const pieceSize = 16 << 10
 
-// put stores a value under key, and the rest of a long one under the keys that
-// follow key directly.
+// put stores a value under key, and the rest of a long value under the next keys.
 func put(b *bbolt.Bucket, key, value []byte) error {
 	for n := uint32(0); ; n++ {
 		size := min(len(value), pieceSize)
@@ -37,8 +36,8 @@ func pieceKey(key []byte, n uint32) []byte {
 	return binary.BigEndian.AppendUint32(bytes.Clone(key), n)
 }
 
-// get returns the value under key; nil: there is none. The value is valid during
-// the transaction.
+// get returns the value under key, or nil. The value is valid during the
+// transaction.
 func get(b *bbolt.Bucket, key []byte) []byte {
 	c := b.Cursor()
 	found, first := c.Seek(key)
@@ -49,8 +48,8 @@ func get(b *bbolt.Bucket, key []byte) []byte {
 	return value
 }
 
-// join returns the value under key, whose first piece is first and where the
-// cursor stands, and the key and the piece that follow the value.
+// join returns the value under key, and the key and the piece after the value. The
+// cursor stands at the first piece, first.
 func join(c *bbolt.Cursor, key, first []byte) (value, nextKey, next []byte) {
 	value = first
 	for n := uint32(1); ; n++ {

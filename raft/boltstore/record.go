@@ -14,23 +14,23 @@ import (
 // recordVersion is the format of records that this package writes and reads.
 const recordVersion = 2
 
-// head is the record that says which records of the other buckets count.
+// head is the record with the valid range of the other buckets.
 type head struct {
 	CurrentTerm uint64
 	VotedFor    uint64
 	Snapshot    snapshotHead
-	LastIndex   uint64 // of the log; the snapshot's if there are no entries
+	LastIndex   uint64 // of the log, or of the snapshot if the log is empty
 	LastSum     uint32 // checksum of that entry's record
 	Sequence    uint64 // number of updates of the head
 }
 
-// snapshotHead describes the snapshot that counts; the zero value is none.
+// snapshotHead describes the valid snapshot. The zero value means none.
 type snapshotHead struct {
 	Index    uint64
 	Term     uint64
 	Size     uint64 // of the data, in bytes
 	Sum      uint32 // checksum of the data
-	EntrySum uint32 // checksum of the log record that the log after it continues
+	EntrySum uint32 // checksum of the last record in the snapshot, for the log to continue
 	Chunk    uint64 // size of the pieces, but for the last one; 0: firstChunkSize
 }
 

@@ -15,12 +15,12 @@ import (
 
 // How much one transaction does. Tests make it less.
 var (
-	// chunkSize is the part of a snapshot, in bytes, that a transaction writes. A
-	// Save waits for one such transaction at most.
+	// chunkSize is the part of a snapshot in one transaction, in bytes. A Save waits
+	// for one such transaction at most.
 	chunkSize = 1 << 20
-	// cleanEntries bounds the values of the log that a transaction removes.
+	// cleanEntries bounds the removed values of the log in one transaction.
 	cleanEntries = 4096
-	// cleanChunks bounds the values of old snapshots that a transaction removes.
+	// cleanChunks bounds the removed values of snapshots in one transaction.
 	cleanChunks = 1024
 )
 
@@ -124,7 +124,7 @@ func readChunks(tx *bbolt.Tx, snap snapshotHead, each func([]byte)) error {
 	return nil
 }
 
-// checkRecords reads every record that counts.
+// checkRecords reads every valid record.
 func checkRecords(tx *bbolt.Tx) error {
 	h, err := readHead(tx)
 	if err != nil {
@@ -142,9 +142,9 @@ func checkRecords(tx *bbolt.Tx) error {
 	return readChunks(tx, h.Snapshot, func([]byte) {})
 }
 
-// clean removes the log records that the snapshot replaces and the chunks of
-// older snapshots, in short transactions. At the opening, clean also removes the
-// chunks of a newer snapshot: a crash has interrupted its writer.
+// clean removes the log records up to the snapshot's end and the chunks of older
+// snapshots, in short transactions. At the opening, clean also removes the chunks
+// of a newer snapshot, because a crash has interrupted its writer.
 func (s *Store) clean(opening bool) error {
 	for {
 		var old leftovers
@@ -161,7 +161,7 @@ func (s *Store) clean(opening bool) error {
 	}
 }
 
-// leftovers are the keys of records that no longer count.
+// leftovers are the keys of records to remove.
 type leftovers struct{ log, chunks [][]byte }
 
 func (l leftovers) none() bool { return len(l.log) == 0 && len(l.chunks) == 0 }

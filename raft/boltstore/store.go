@@ -19,11 +19,11 @@ import (
 
 // Errors of this package. Each comes with the file's name and a cause.
 var (
-	// ErrCorrupt reports a file that differs from what this package wrote.
+	// ErrCorrupt reports a file with other content than this package wrote.
 	ErrCorrupt = errors.New("the data file is damaged")
-	// ErrLocked reports a file that another server has open.
+	// ErrLocked reports a file in use by another server.
 	ErrLocked = errors.New("the data file is in use by another server")
-	// ErrReplaced reports a file that was removed or replaced while in use.
+	// ErrReplaced reports a file removed or replaced while in use.
 	ErrReplaced = errors.New("the data file was removed or replaced while in use")
 	// ErrClosed reports the use of a closed store.
 	ErrClosed = errors.New("the store is closed")
@@ -37,18 +37,18 @@ const DefaultCompactBytes = 64 << 20
 
 // Options are a store's settings. The zero value of each means its default.
 type Options struct {
-	// Timeout bounds how long Open waits for another server, of this process or
-	// another, to release the file. Default [DefaultTimeout].
+	// Timeout bounds the time for another server, of this process or another, to
+	// release the file. Default [DefaultTimeout].
 	Timeout time.Duration
-	// CompactBytes is the size from which on a file is compacted, at the opening
-	// or after a snapshot, if its content fills less than a quarter of it. Default
-	// [DefaultCompactBytes]; a negative size turns that off. [Store.Compact] needs
-	// no such condition.
+	// CompactBytes is the least size for an automatic compaction. At the opening and
+	// after a snapshot the store compacts a file of this size if the content fills
+	// less than a quarter. Default [DefaultCompactBytes]. A negative size turns
+	// automatic compactions off. [Store.Compact] works at any size.
 	CompactBytes int64
 	// PeerSequences, if set, returns the [Store.Sequence] of each replica of the
-	// group, by replica number less one, and 0 for an unknown one. Save calls it
-	// and records the highest values, so that a file which comes back with a
-	// lower Sequence shows that it is an older copy.
+	// group, by replica number less one, and 0 for an unknown sequence. Save calls
+	// PeerSequences and records the highest values. They tell an older copy of a
+	// peer's file from the latest one.
 	PeerSequences func() []uint64
 	// Logger receives reports of compactions. Default: silent.
 	Logger *slog.Logger
@@ -85,8 +85,8 @@ var (
 	headKey     = []byte("head")
 )
 
-// Store is a [raft.Storage] in a bbolt file. Its methods may be called from any
-// goroutine. Only one goroutine at a time may call Save.
+// Store is a [raft.Storage] in a bbolt file. Any goroutine may call the methods, but
+// only one goroutine at a time may call Save.
 type Store struct {
 	path     string
 	opts     Options
@@ -96,7 +96,7 @@ type Store struct {
 	size         atomic.Int64 // of the log's records
 	snapshotSize atomic.Int64
 	sequence     atomic.Uint64
-	failure      atomic.Pointer[error] // the first of a writing transaction
+	failure      atomic.Pointer[error] // of the first failed writing transaction
 
 	writing   chan struct{} // capacity 1: held by SaveSnapshot and Compact
 	rewriting rewriting
@@ -110,9 +110,9 @@ type Store struct {
 
 var _ raft.Storage = (*Store)(nil)
 
-// Open opens the file that [Create] made for id, after it has read and checked the
-// whole file. The errors match fs.ErrNotExist, [ErrLocked], [ErrCorrupt] or
-// [ErrIdentity], and Open then leaves the file as it was.
+// Open opens a file of [Create] with the same id, after a check of the whole file.
+// The errors match fs.ErrNotExist, [ErrLocked], [ErrCorrupt] or [ErrIdentity], and
+// Open then leaves the file as it was.
 func Open(path string, id Identity, opts Options) (*Store, error) {
 	opts.setDefaults()
 	s := &Store{
@@ -162,7 +162,7 @@ func (s *Store) check() (err error) {
 	})
 }
 
-// open opens the file for writing and brings it in order.
+// open opens the file for writing and removes the remains of a crash.
 func (s *Store) open() (err error) {
 	defer contain(&err)()
 	if s.db, err = openDatabase(s.path, s.opts.bolt(false)); err != nil {
@@ -239,12 +239,12 @@ func (s *Store) Save(u raft.Update) error {
 	return s.clean(false)
 }
 
-// receive writes the data of a snapshot that replaces the stored one.
+// receive writes the data of a leader's snapshot.
 func (s *Store) receive(snap *core.Snapshot) (snapshotHead, error) {
 	if snap == nil {
 		return snapshotHead{}, nil
 	}
-	// Its chunks must not overwrite those that count.
+	// The chunks must not overwrite the chunks of the valid snapshot.
 	if newer, err := s.isNewer(*snap); err != nil || !newer {
 		if err == nil {
 			err = s.wrap("writing to", fmt.Errorf("the received snapshot, which ends at %d, is not newer than the stored one", snap.LastIncludedIndex))
@@ -257,8 +257,8 @@ func (s *Store) receive(snap *core.Snapshot) (snapshotHead, error) {
 // StateSize implements [raft.Storage]: the bytes of the log's records.
 func (s *Store) StateSize() int { return int(s.size.Load()) }
 
-// Check returns an error if the file was removed, replaced or cut since it was
-// opened. Every other method checks that too; Check is for the time between.
+// Check returns an error if the file was removed, replaced or cut since Open. Every
+// other method makes the same check. Check is for the time between.
 func (s *Store) Check() error {
 	s.replacing.RLock()
 	defer s.replacing.RUnlock()

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/raft"
 	"raftlab/raft/boltstore"
 	"raftlab/raft/storagetest"
@@ -25,18 +27,14 @@ var own = boltstore.Identity{Cluster: "test", Group: "1", Replica: 2, Replicas: 
 func create(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "replica.bolt")
-	if err := boltstore.Create(path, own); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, boltstore.Create(path, own))
 	return path
 }
 
 func open(t testing.TB, path string) *boltstore.Store {
 	t.Helper()
 	store, err := boltstore.Open(path, own, boltstore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { store.Close() })
 	return store
 }

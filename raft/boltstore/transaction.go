@@ -15,36 +15,36 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// bbolt reads its file through a memory mapping. A page that cannot be read, for
-// a truncated file or a broken disk, then raises a fault, and a fault in a
-// goroutine that does not ask for a panic instead ends the process. All access
-// therefore runs on goroutines that do ask (see contain), and three rules keep
-// bbolt from reading on a goroutine of its own or from leaving locks behind:
+// bbolt reads its file through a memory mapping. An unreadable page, in a truncated
+// file or on a broken disk, raises a fault. A fault ends the process, unless the
+// goroutine has asked the runtime for a panic instead. All access therefore runs on
+// goroutines with that setting (see contain). Three rules keep bbolt from reading
+// on a goroutine of its own and from leaving locks behind.
 //
-//   - Each transaction first compares the file with the one that was opened
-//     (see intact), so a fault is left to rare races.
+//   - Each transaction first compares the file with the opened one (see intact),
+//     so only rare races lead to a fault.
 //   - A transaction ends with Commit or Rollback. DB.Update and DB.View would
 //     rescan the file on a new goroutine after a panic.
-//   - A failed Commit is left by a panic from its logger, right before Commit
-//     would rescan the file (see boltLogger).
+//   - A panic of the logger leaves a failed Commit, right before Commit would
+//     rescan the file (see boltLogger).
 
 // database is an open bbolt file.
 type database struct {
 	*bbolt.DB
 	path string
-	file *os.File // the one that bbolt uses
+	file *os.File // bbolt's
 	log  *boltLogger
 	size atomic.Int64 // of the file after the last commit
-	// abandoned says that a fault has left bbolt's locks held, so that even
-	// closing the database would wait for ever.
+	// abandoned is set if a fault has left bbolt's locks held. Even closing the
+	// database would then wait for ever.
 	abandoned atomic.Bool
 }
 
 // openFile opens files for bbolt. Tests replace it.
 var openFile = os.OpenFile
 
-// openDatabase opens the file at path, under a lock that excludes other writers,
-// or all others if the database is to be written.
+// openDatabase opens the file at path under a lock. A read-only database excludes
+// writers, and a writable one excludes everybody.
 func openDatabase(path string, opts *bbolt.Options) (*database, error) {
 	d := &database{path: path, log: new(boltLogger)}
 	opts.Logger = d.log
@@ -90,8 +90,8 @@ func (d *database) noteSize() error {
 	return err
 }
 
-// intact checks that the open file is still the one at its path, and no shorter
-// than after the last commit.
+// intact returns an error if another file, or none, has the path, or if the file
+// is shorter than after the last commit.
 func (d *database) intact() error {
 	info, err := d.file.Stat()
 	if errors.Is(err, os.ErrClosed) {
@@ -129,7 +129,8 @@ func (d *database) view(read func(*bbolt.Tx) error) (err error) {
 	return read(tx)
 }
 
-// update runs a writing transaction, which is on disk when update returns nil.
+// update runs a writing transaction. When update returns nil, the transaction is
+// on disk.
 func (d *database) update(write func(*bbolt.Tx) error) (err error) {
 	defer contain(&err)()
 	if err := d.intact(); err != nil {
@@ -161,8 +162,8 @@ var (
 	commitFailed func()
 )
 
-// begin starts a transaction. bbolt takes its locks before it reads the first
-// page, and keeps them if that page raises a fault.
+// begin starts a transaction. bbolt takes its locks before the first read, and a
+// fault in the first read leaves them held.
 func (d *database) begin(writable bool) (*bbolt.Tx, error) {
 	begun := false
 	defer func() {
@@ -178,8 +179,8 @@ func (d *database) begin(writable bool) (*bbolt.Tx, error) {
 	return tx, err
 }
 
-// close waits for the transactions under way. An abandoned database keeps its
-// memory mapping until the process ends.
+// close waits for the transactions under way. The memory mapping of an abandoned
+// database stays until the process ends.
 func (d *database) close() error {
 	if d.abandoned.Load() {
 		return d.file.Close()
@@ -187,8 +188,8 @@ func (d *database) close() error {
 	return d.Close()
 }
 
-// contain turns a panic, or an access to a part of the mapped file that cannot be
-// read, into an error. To be called and deferred: defer contain(&err)().
+// contain turns a panic, or a fault in the mapped file, into an error. The form of
+// use is: defer contain(&err)().
 func contain(err *error) func() {
 	before := debug.SetPanicOnFault(true)
 	return func() {
@@ -204,13 +205,13 @@ func contain(err *error) func() {
 }
 
 // boltLogger receives bbolt's log messages. While armed, during Commit, an error
-// message makes Errorf panic. Commit logs each of its failures just before it
-// reloads the list of free pages. The reload scans the file on a goroutine of its
-// own, where an unreadable page would end the process. The store writes nothing
-// after a failed commit, so nobody needs the list.
+// message makes Errorf panic. Commit logs a failure just before a reload of the
+// list of free pages. The reload scans the file on a new goroutine, and an
+// unreadable page there would end the process. The store writes nothing after a
+// failed commit, so nobody needs the list.
 type boltLogger struct{ armed atomic.Bool }
 
-// commitFailure is the panic that leaves a failed Commit.
+// commitFailure is the value of the panic in a failed Commit.
 type commitFailure struct{ cause error }
 
 func (l *boltLogger) Errorf(format string, v ...any) {

@@ -1,6 +1,6 @@
-// Package storagetest is the conformance test of [raft.Storage]: what a Raft
-// server relies on, checked through the interface alone. An implementation
-// runs it from a test of its own:
+// Package storagetest is the conformance test of [raft.Storage]. The test checks the
+// needs of a Raft server through the interface alone. A test of the implementation
+// calls [Run]:
 //
 //	func TestStorage(t *testing.T) {
 //		storagetest.Run(t, func(t *testing.T) storagetest.Open {
@@ -22,11 +22,11 @@ import (
 	"raftlab/raft/core"
 )
 
-// Open opens one storage, which keeps what was saved from one call to the next.
-// The tests close what it returned before they call it again.
+// Open opens one storage with the content of the calls before. The tests close a
+// storage before the next call.
 type Open func() (raft.Storage, error)
 
-// Run runs the tests. fresh makes an empty storage for each.
+// Run runs the tests. fresh makes an empty storage for each test.
 func Run(t *testing.T, fresh func(t *testing.T) Open) {
 	tests := []struct {
 		name string
@@ -58,7 +58,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 	}
 }
 
-// subject is the storage under test beside a model of what it should hold.
+// subject is the storage under test and a model of its content.
 type subject struct {
 	*testing.T
 	open Open
@@ -88,7 +88,7 @@ func (s *subject) reopen() {
 	s.check()
 }
 
-// check compares what the storage holds with the model.
+// check compares the storage with the model.
 func (s *subject) check() {
 	s.Helper()
 	got, err := s.Load()
@@ -132,7 +132,7 @@ func describe(entries []core.Entry) string {
 	return fmt.Sprintf("%d/%d...%d/%d (%d entries)", first.Index, first.Term, last.Index, last.Term, len(entries))
 }
 
-// save saves an update, in the model too.
+// save saves an update, also in the model.
 func (s *subject) save(u raft.Update) {
 	s.Helper()
 	if err := s.Save(u); err != nil {
@@ -150,7 +150,7 @@ func (s *subject) save(u raft.Update) {
 	}
 }
 
-// saveSnapshot saves a snapshot of the server's own, in the model too.
+// saveSnapshot saves a snapshot of the server's own state, also in the model.
 func (s *subject) saveSnapshot(snap core.Snapshot) {
 	s.Helper()
 	if err := s.SaveSnapshot(snap); err != nil {
@@ -229,7 +229,7 @@ func testSaveSnapshot(s *subject) {
 	s.save(raft.Update{Entries: entries(11, 12, 1)})
 	s.saveSnapshot(core.Snapshot{LastIncludedIndex: 5, LastIncludedTerm: 1})
 	s.reopen()
-	s.save(raft.Update{Entries: entries(6, 6, 2)}) // all that is left is overwritten
+	s.save(raft.Update{Entries: entries(6, 6, 2)}) // replaces the whole log
 	s.check()
 	s.reopen()
 }
@@ -337,7 +337,8 @@ func testClose(s *subject) {
 	s.reopen()
 }
 
-// testRandom makes a random history, as a server would, and compares after each step.
+// testRandom makes a random history, like a server's, and compares after each
+// operation.
 func testRandom(s *subject) {
 	rng := testkit.Rand(s)
 	term := uint64(1)
