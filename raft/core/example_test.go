@@ -110,3 +110,69 @@ func ExampleCore_Compact() {
 	// compact 3: core: index is not applied yet: 3; applied up to 2
 	// left in the log: 1
 }
+
+// alone starts a server that is the only voter of its cluster, and works through its
+// duties until it leads.
+func alone() (c *core.Core, work func()) {
+	c, _ = core.New(core.Config{
+		ID: 1, Voters: []core.NodeID{1}, LeaderNoOp: true,
+		ElectionTicks: 10, HeartbeatTicks: 1, Rand: rand.New(rand.NewPCG(1, 1)),
+	}, core.Persistent{})
+	work = func() {
+		for rd := c.Ready(); !rd.Empty(); rd = c.Ready() {
+			for _, m := range rd.Messages {
+				fmt.Println("send", m)
+			}
+			c.Saved(rd)
+		}
+	}
+	for c.Status().State != core.Leader {
+		c.Tick()
+		work()
+	}
+	return c, work
+}
+
+// A linearizable read: the service answers when it has applied the log up to the
+// read's index.
+func ExampleCore_ReadIndex() {
+	c, work := alone()
+	_, _, _ = c.Propose([]byte("x=1"))
+	work()
+	if err := c.ReadIndex(42); err != nil {
+		fmt.Println(err)
+	}
+	work()
+	for _, read := range c.Reads() {
+		_, entries := c.NextToApply(1 << 20)
+		last := entries[len(entries)-1]
+		fmt.Printf("read %d waits for index %d; applied up to %d: %s\n", read.ID, read.Index, last.Index, last.Data)
+	}
+	// Output:
+	// read 42 waits for index 2; applied up to 2: x=1
+}
+
+// A new server is a learner first. As a voter it is refused until it has the log.
+func ExampleCore_ProposeConfiguration() {
+	c, work := alone()
+	_, _, err := c.ProposeConfiguration(core.Configuration{Voters: []core.NodeID{1, 2}})
+	fmt.Println(err)
+
+	_, _, err = c.ProposeConfiguration(core.Configuration{Voters: []core.NodeID{1}, Learners: []core.NodeID{2}})
+	fmt.Println("as a learner:", err)
+	work()
+	// Server 2 answers that it has nothing, and then that it has everything.
+	_ = c.Step(core.Message{From: 2, To: 1, Body: &core.AppendEntriesReply{Term: 1, RequestTerm: 1, PrevLogIndex: 1}})
+	work()
+	_ = c.Step(core.Message{From: 2, To: 1, Body: &core.AppendEntriesReply{Term: 1, RequestTerm: 1, Success: true, MatchIndex: 2}})
+
+	_, _, err = c.ProposeConfiguration(core.Configuration{Voters: []core.NodeID{1, 2}})
+	cfg, _ := c.Configuration()
+	fmt.Println("as a voter:", err, cfg)
+	// Output:
+	// core: new voter has not caught up as a learner: server 2 is no learner yet
+	// as a learner: <nil>
+	// send 1->2 AppendEntries term=1 prev=1/1 entries=[2/1] commit=1
+	// send 1->2 AppendEntries term=1 prev=0/0 entries=[1/1 2/1] commit=2
+	// as a voter: <nil> voters=[1 2] outgoing=[1]
+}
