@@ -15,8 +15,8 @@ import (
 	"raftlab/shardkv"
 )
 
-// bench starts a store of some groups, all of which have joined, on a network
-// without latency, in real time.
+// bench starts a store of some groups on a network without latency, in real time. All
+// groups have joined.
 func bench(b *testing.B, groups int) (*shardctrler.Clerk, *shardkv.Clerk, [][]string) {
 	b.Helper()
 	lab := shardlab.New(b)
@@ -34,7 +34,7 @@ func bench(b *testing.B, groups int) (*shardctrler.Clerk, *shardkv.Clerk, [][]st
 	return ctl, shardkv.MakeClerk(ctrl.Ends(), lab.End), names
 }
 
-// One client, one write at a time.
+// One client makes one write at a time.
 func BenchmarkPut(b *testing.B) {
 	_, ck, _ := bench(b, 3)
 	ck.Put("a", "")
@@ -43,8 +43,8 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// One client; each transaction reads two keys and writes them, in as many shards
-// as its name says.
+// One client makes one transaction at a time. Each reads and writes two keys, in one
+// shard or in two.
 func BenchmarkTxn(b *testing.B) {
 	for shards, keys := range map[int][2]string{1: {"0a", "0b"}, 2: {"0a", "1b"}} {
 		b.Run(fmt.Sprintf("shards=%d", shards), func(b *testing.B) {
@@ -61,8 +61,8 @@ func BenchmarkTxn(b *testing.B) {
 	}
 }
 
-// A shard of 1,000 values of 1,000 bytes moves from one group to another; the
-// time is from the change to the first write at the new owner.
+// A shard of 1,000 values of 1,000 bytes moves from one group to another. The time is
+// from the change to the first write at the new owner.
 func BenchmarkMove(b *testing.B) {
 	ctl, ck, _ := bench(b, 2)
 	for i := range 1000 {
@@ -76,8 +76,8 @@ func BenchmarkMove(b *testing.B) {
 	}
 }
 
-// The longest that a client waits for a write while half of the shards move; the
-// shards are small.
+// A client writes while half of the shards move, which are small. The metric is the
+// longest wait for a write.
 func BenchmarkPauseOfAMove(b *testing.B) {
 	ctl, ck, names := bench(b, 2)
 	for i := range 10 {
@@ -101,9 +101,8 @@ func BenchmarkPauseOfAMove(b *testing.B) {
 	b.ReportMetric(float64(sum.Milliseconds())/float64(b.N), "ms-mean")
 }
 
-// A large shard moves to and fro while a client writes to another shard of
-// each group; reported are the time of a move, and the longest that one of
-// these writes took.
+// A large shard moves to and fro while a client writes to another shard of each
+// group. The metrics are the time of a move and the slowest of these writes.
 func BenchmarkServiceBesideALargeMove(b *testing.B) {
 	for _, megabytes := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("MB=%d", megabytes), func(b *testing.B) {
@@ -125,8 +124,8 @@ func BenchmarkServiceBesideALargeMove(b *testing.B) {
 	}
 }
 
-// beside returns the longest that a write to another shard than key "0"'s took
-// while work was done.
+// beside returns the time of the slowest write to other shards than that of key "0"
+// during work.
 func beside(b *testing.B, owners [shardctrler.NShards]int, work func(), ck *shardkv.Clerk) time.Duration {
 	var writing sync.WaitGroup
 	stop := make(chan struct{})

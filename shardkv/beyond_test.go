@@ -1,9 +1,10 @@
 package shardkv_test
 
 import (
-	"errors"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/shardlab"
 	"raftlab/internal/testkit"
@@ -15,9 +16,9 @@ import (
 	"raftlab/shardctrler"
 )
 
-// forgetful starts servers of a configuration service that keeps as few
-// configurations as it may.
-func forgetful(t *testing.T) shardlab.Starter {
+// dropping starts servers of a configuration service that keeps as few configurations
+// as possible.
+func dropping(t *testing.T) shardlab.Starter {
 	return func(i int, peers []*labrpc.ClientEnd, _ func(string) *labrpc.ClientEnd, disk *raft.Persister) shardlab.Instance {
 		var rf *raft.Raft
 		start := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
@@ -27,18 +28,16 @@ func forgetful(t *testing.T) shardlab.Starter {
 		sc, err := shardctrler.Open(start, shardctrler.Options{
 			Snapshot: disk.ReadSnapshot(), MaxRaftState: 1, KeepConfigs: 1,
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		require.NoError(t, err)
 		return shardlab.Instance{Services: []any{sc, rf}, Kill: sc.Kill}
 	}
 }
 
-// Groups need no configuration that the service has dropped: not those that were
-// away, nor those that are new, nor those that had left with data.
+// No group needs a dropped configuration. That holds for groups that were down, for new
+// groups, and for groups that have left while they had data.
 func TestOldConfigurationsAreDropped4B(t *testing.T) {
-	runUnder(t, forgetful(t), 4, 100, func(t *testing.T, s *store) {
-		s.crash(3) // it has never heard of anything
+	runUnder(t, dropping(t), 4, 100, func(t *testing.T, s *store) {
+		s.crash(3) // before the first configuration
 		s.join(0, 1)
 		c := s.client()
 		d := c.fill(10, 10)
@@ -59,9 +58,7 @@ func TestOldConfigurationsAreDropped4B(t *testing.T) {
 			s.ctl.Move(i, gid(2))
 			s.leave(2)
 		}
-		if oldest := s.ctl.Query(0).Num; oldest > 21 {
-			t.Errorf("group 1 has not seen configuration 22, and %d is the oldest", oldest)
-		}
+		require.LessOrEqual(t, s.ctl.Query(0).Num, 21, "oldest configuration, before group 1 has reached configuration 22")
 		s.restart(1)
 		c.grow(t, d)
 		settle()
@@ -70,33 +67,29 @@ func TestOldConfigurationsAreDropped4B(t *testing.T) {
 		s.leave(0)
 		c.grow(t, d)
 		settle()
-		s.leave(3) // nobody is left
+		s.leave(3) // no group is left
 		s.join(1)
 		c.grow(t, d)
 		settle()
 	})
 }
 
-// A clerk that is closed has its sessions ended at every shard that it wrote to,
-// and writes no more.
+// Close ends the sessions of a clerk at every shard. The clerk can still read.
 func TestClose4B(t *testing.T) {
 	run(t, 2, -1, func(t *testing.T, s *store) {
 		s.join(0, 1)
 		c := s.client()
 		c.fill(10, 5)
-		if err := c.Close(s.Open); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Delete(s.Open, "0k0"); !errors.Is(err, clerk.ErrClosed) {
-			t.Errorf("a write after Close: %v", err)
-		}
-		if r, err := c.Clerk.Do(s.Open, kv.Get("0k0")); err != nil || r.Status != kv.OK {
-			t.Errorf("a read after Close: %+v, %v", r, err)
-		}
+		require.NoError(t, c.Close(s.Open))
+		_, err := c.Delete(s.Open, "0k0")
+		require.ErrorIs(t, err, clerk.ErrClosed)
+		r, err := c.Clerk.Do(s.Open, kv.Get("0k0"))
+		require.NoError(t, err)
+		require.Equal(t, kv.OK, r.Status)
 	})
 }
 
-// The operations beyond the lab's do on any shard what they do in package kv.
+// The operations beyond the lab work on every shard as in package kv.
 func TestOperations4B(t *testing.T) {
 	run(t, 2, 100, func(t *testing.T, s *store) {
 		s.join(0, 1)
@@ -104,17 +97,16 @@ func TestOperations4B(t *testing.T) {
 		for shard := range shardctrler.NShards {
 			key := keyIn(shard)
 			first, err := c.PutIf(s.Open, key, "1", 0)
-			if err != nil || first.Status != kv.OK {
-				t.Fatalf("first PutIf of %q: %+v, %v", key, first, err)
-			}
-			if r, err := c.PutIf(s.Open, key, "2", first.Version+1); err != nil || r.Status != kv.VersionMismatch || r.Version != first.Version {
-				t.Errorf("PutIf with another version: %+v, %v", r, err)
-			}
-			if r, err := c.Delete(s.Open, key); err != nil || r.Status != kv.OK {
-				t.Errorf("Delete: %+v, %v", r, err)
-			}
-			if r, err := c.Delete(s.Open, key); err != nil || r.Status != kv.NotFound {
-				t.Errorf("Delete again: %+v, %v", r, err)
+			require.NoError(t, err)
+			require.Equal(t, kv.OK, first.Status)
+			r, err := c.PutIf(s.Open, key, "2", first.Version+1)
+			require.NoError(t, err)
+			require.Equal(t, kv.VersionMismatch, r.Status)
+			require.Equal(t, first.Version, r.Version)
+			for _, want := range []kv.Status{kv.OK, kv.NotFound} {
+				r, err := c.Delete(s.Open, key)
+				require.NoError(t, err)
+				require.Equal(t, want, r.Status)
 			}
 		}
 	})

@@ -1,10 +1,11 @@
 package shardkv_test
 
 import (
-	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/testkit"
 	"raftlab/kv"
@@ -15,7 +16,7 @@ import (
 	"raftlab/shardkv"
 )
 
-// ShardCtrler is a controller that has given all shards to one group.
+// ShardCtrler is a controller that assigns all shards to one group.
 type ShardCtrler struct{}
 
 func (ShardCtrler) Await(args *shardctrler.AwaitArgs, reply *clerk.Reply[[]shardctrler.Config]) {
@@ -26,15 +27,15 @@ func (ShardCtrler) Await(args *shardctrler.AwaitArgs, reply *clerk.Reply[[]shard
 	*reply = clerk.Reply[[]shardctrler.Config]{Code: clerk.Done, Result: []shardctrler.Config{config}}
 }
 
-// ShardKV is a server whose clients' sessions have expired.
+// ShardKV is a server where all sessions have expired.
 type ShardKV struct{}
 
 func (ShardKV) Execute(args *clerk.Args[shardkv.Command], reply *clerk.Reply[shardkv.Result]) {
 	reply.Code = clerk.Expired
 }
 
-// An expired session says that nothing was done by the last try. What an earlier
-// one did, whose answer was lost, nobody knows.
+// An expired session means that the last attempt did nothing. An earlier attempt whose
+// answer was lost may have taken effect.
 func TestExpiredAfterALostAnswer(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		testkit.Run(t, func(t *testing.T) {
@@ -62,9 +63,8 @@ func TestExpiredAfterALostAnswer(t *testing.T) {
 			})
 			ck := shardkv.MakeClerk([]*labrpc.ClientEnd{end("controller")}, func(string) *labrpc.ClientEnd { return group })
 			_, unsure, err := ck.DoAs(t.Context(), 7, 2, kv.Put("k", "v"))
-			if !errors.Is(err, rsm.ErrSessionExpired) || unsure != lost {
-				t.Errorf("answer lost: %t; unsure %t, %v; want ErrSessionExpired, and unsure if it was lost", lost, unsure, err)
-			}
+			require.ErrorIs(t, err, rsm.ErrSessionExpired)
+			require.Equal(t, lost, unsure, "unsure after a lost answer")
 		})
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"raftlab/shardkv"
 )
 
-// Two groups and a controller, of one server each for brevity, on a simulated
-// network.
+// Two groups and a controller run on a simulated network, with one server each for
+// brevity.
 func Example() {
 	net := labrpc.MakeNetwork()
 	defer net.Cleanup()
@@ -48,7 +48,7 @@ func Example() {
 	ck := shardkv.MakeClerk(ctrlers, dial)
 	ck.Put("alice", "90")
 	ck.Put("bob", "110")
-	admin.Leave([]int{1}) // what group 1 had moves to group 2
+	admin.Leave([]int{1}) // the shards of group 1 move to group 2
 	result, err := ck.Txn(context.Background(), shardkv.Txn{
 		If:   []shardkv.Compare{shardkv.CompareValue("alice", shardkv.Equal, "90")},
 		Then: []kv.Op{kv.Put("alice", "100"), kv.Put("bob", "100"), kv.Get("bob")},

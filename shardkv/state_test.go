@@ -2,10 +2,11 @@ package shardkv_test
 
 import (
 	"bytes"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/kv"
 	"raftlab/rsm"
@@ -13,7 +14,7 @@ import (
 	"raftlab/shardkv"
 )
 
-// machine is a group's state machine that owns every shard.
+// machine returns the state machine of a group that owns every shard.
 func machine(t *testing.T) *shardkv.Machine {
 	t.Helper()
 	m := shardkv.NewMachine(1)
@@ -33,9 +34,7 @@ func advance(m *shardkv.Machine, after, gid int) {
 func apply(t *testing.T, m *shardkv.Machine, client, seq uint64, c shardkv.Command) shardkv.Result {
 	t.Helper()
 	r, err := m.ApplyFor(client, seq, c)
-	if err != nil {
-		t.Fatalf("%+v: %v", c, err)
-	}
+	require.NoError(t, err, "command of kind %d", c.Kind)
 	return r
 }
 
@@ -55,24 +54,21 @@ func phase(kind shardkv.Kind, shard int, p shardkv.Phase) shardkv.Command {
 	return shardkv.Command{Kind: kind, Shard: shard, Phase: &p}
 }
 
-// prepareBoth takes the transaction to where it can be decided.
+// prepareBoth prepares the transaction in both shards.
 func prepareBoth(t *testing.T, m *shardkv.Machine) {
 	t.Helper()
-	if r := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both}); r.Code != shardkv.Pending {
-		t.Fatalf("the transaction is %v", r.Code)
-	}
+	r := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both})
+	require.Equal(t, shardkv.Pending, r.Code)
 	for i, shard := range []int{8, 9} {
 		part := shardkv.Txn{Then: both.Then[i : i+1]}
-		for range 2 { // it may be asked twice
-			if r := apply(t, m, 0, 0, phase(shardkv.KindPrepare, shard, shardkv.Phase{Oldest: 1, Part: &part})); r.Vote == nil {
-				t.Fatalf("shard %d does not vote: %v", shard, r.Code)
-			}
+		for range 2 { // a coordinator may repeat the command
+			r := apply(t, m, 0, 0, phase(shardkv.KindPrepare, shard, shardkv.Phase{Oldest: 1, Part: &part}))
+			require.NotNil(t, r.Vote, "vote of shard %d, whose answer is %v", shard, r.Code)
 		}
 	}
 }
 
-// The first decision counts. Another leader may have decided otherwise: one that
-// did not know that this one had.
+// The first outcome counts. A deposed leader may record another outcome later.
 func TestDecideTwice4B(t *testing.T) {
 	m := machine(t)
 	prepareBoth(t, m)
@@ -81,17 +77,17 @@ func TestDecideTwice4B(t *testing.T) {
 	first := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both})
 	apply(t, m, 0, 0, phase(shardkv.KindDecide, 8, shardkv.Phase{Outcome: shardkv.Outcome{Problem: shardkv.Delayed}}))
 	again := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both})
-	if first.Txn == nil || !first.Txn.Succeeded || again.Txn == nil || again.Txn.Problem != 0 {
-		t.Fatalf("decided %+v, then %+v", first.Txn, again.Txn)
-	}
-	if outcomes := m.Outcomes(); len(outcomes) != 1 || !outcomes[0].Succeeded {
-		t.Fatalf("what participants are to be told has become %+v", outcomes)
-	}
+	require.NotNil(t, first.Txn)
+	require.True(t, first.Txn.Succeeded)
+	require.Equal(t, first.Txn, again.Txn)
+	outcomes := m.Outcomes()
+	require.Len(t, outcomes, 1)
+	require.True(t, outcomes[0].Succeeded, "outcome for the participants")
 }
 
-// A message that asks to prepare and comes when the transaction is over locks
-// nothing, and one that asks to finish again does nothing again; whether the
-// coordinator has forgotten the transaction by then or not, and the shard moved.
+// A prepare that comes after the end of the transaction locks nothing, and a repeated
+// outcome does nothing. The same holds after the coordinator has forgotten the
+// transaction, and after a snapshot.
 func TestLatePrepare4B(t *testing.T) {
 	m := machine(t)
 	prepareBoth(t, m)
@@ -105,67 +101,54 @@ func TestLatePrepare4B(t *testing.T) {
 	late := func(when string) {
 		t.Helper()
 		part := shardkv.Txn{Then: both.Then[1:]}
-		if r := apply(t, m, 0, 0, phase(shardkv.KindPrepare, 9, shardkv.Phase{Oldest: 1, Part: &part})); r.Code != shardkv.Over {
-			t.Errorf("%s: prepare is answered with %v", when, r.Code)
-		}
+		r := apply(t, m, 0, 0, phase(shardkv.KindPrepare, 9, shardkv.Phase{Oldest: 1, Part: &part}))
+		require.Equal(t, shardkv.Over, r.Code, when)
 		finish(1)
-		if r := apply(t, m, 0, 0, get("1")); r.Code != shardkv.Served || r.KV.Value != "x" {
-			t.Errorf("%s: the key is %+v", when, r)
-		}
+		r = apply(t, m, 0, 0, get("1"))
+		require.Equal(t, shardkv.Served, r.Code, when)
+		require.Equal(t, "x", r.KV.Value, when)
 	}
 	finish(1)
 	late("after finish")
 	m = reload(t, m)
 	late("after a snapshot")
 	apply(t, m, 0, 0, phase(shardkv.KindForget, 8, shardkv.Phase{}))
-	finish(2) // of another, by which it is known that the first is over
+	finish(2) // a later command, by which the participants learn that the first is over
 	late("after forget")
 }
 
-// reload returns a machine that is restored from another's snapshot, and checks
-// that it writes the same.
+// reload returns a machine that is restored from a snapshot of m, and checks that both
+// write equal snapshots.
 func reload(t *testing.T, m *shardkv.Machine) *shardkv.Machine {
 	t.Helper()
 	image := snapshot(t, m)
 	again := shardkv.NewMachine(1)
-	if err := again.Restore(image); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(image, snapshot(t, again)) {
-		t.Fatal("a state that was restored is written differently")
-	}
+	require.NoError(t, again.Restore(image))
+	require.True(t, bytes.Equal(image, snapshot(t, again)), "the snapshot of the restored state differs")
 	return again
 }
 
 func snapshot(t *testing.T, m *shardkv.Machine) []byte {
 	t.Helper()
 	var image bytes.Buffer
-	if err := m.Snapshot()(&image); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.Snapshot()(&image))
 	return image.Bytes()
 }
 
-// A damaged snapshot, or one of another format, is refused and changes nothing.
+// Restore refuses a damaged snapshot, which then changes nothing.
 func TestRestoreRefusesDamage4B(t *testing.T) {
 	m := machine(t)
 	prepareBoth(t, m)
 	apply(t, m, 3, 1, put("a", "1"))
 	image := snapshot(t, m)
-	for cut := range image {
-		if err := shardkv.NewMachine(1).Restore(image[:cut]); err == nil && cut > 0 {
-			t.Fatalf("the first %d bytes of %d are taken for a snapshot", cut, len(image))
-		}
+	for cut := 1; cut < len(image); cut++ {
+		require.Error(t, shardkv.NewMachine(1).Restore(image[:cut]), "the first %d bytes of %d", cut, len(image))
 	}
-	if err := m.Restore(slices.Concat(image, []byte{0})); err == nil {
-		t.Fatal("a snapshot with a byte too many is taken")
-	}
-	if !bytes.Equal(image, snapshot(t, m)) {
-		t.Fatal("a snapshot that was refused has changed the state")
-	}
+	require.ErrorContains(t, m.Restore(slices.Concat(image, []byte{0})), "1 bytes follow the state")
+	require.True(t, bytes.Equal(image, snapshot(t, m)), "a refused snapshot has changed the state")
 }
 
-// What a group answers follows from its log, and what nobody sends does nothing.
+// Malformed commands, and commands from another state of the group, do nothing.
 func TestMalformedCommands4B(t *testing.T) {
 	m := machine(t)
 	before := snapshot(t, m)
@@ -188,18 +171,15 @@ func TestMalformedCommands4B(t *testing.T) {
 		"no config":              {Kind: shardkv.KindConfig, Num: 1},
 		"a move that is over":    {Kind: shardkv.KindRemove, Shard: 1, Num: 1},
 	} {
-		if _, err := m.ApplyFor(0, 0, c); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-		if !bytes.Equal(before, snapshot(t, m)) {
-			t.Fatalf("%s has changed the state", what)
-		}
+		_, err := m.ApplyFor(0, 0, c)
+		require.NoError(t, err, what)
+		require.True(t, bytes.Equal(before, snapshot(t, m)), "%s has changed the state", what)
 	}
 }
 
-// Who is handed a shard again, after it has had it, or even passed it on, says
-// that it had: only then the sender deletes its copy. What was written since
-// stays.
+// A group that is handed a shard again acknowledges, even if the group has passed the
+// shard on. Otherwise the sender would never delete its copy. Writes since the first
+// hand-over stay.
 func TestPassedOn4B(t *testing.T) {
 	m := shardkv.NewMachine(1)
 	advance(m, 0, 2) // the shards begin elsewhere
@@ -210,46 +190,37 @@ func TestPassedOn4B(t *testing.T) {
 		advance(other, 1, 2)
 		return apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: num, Piece: shardkv.PieceAt(other.Outgoing(8), 0)})
 	}
-	if r := install(3); r.Code != shardkv.Arriving {
-		t.Errorf("a shard from a configuration to come: %v", r.Code)
-	}
+	require.Equal(t, shardkv.Arriving, install(3).Code, "a shard from a later configuration")
 	for _, when := range []string{"first", "again"} {
-		if r := install(2); r.Code != shardkv.Served {
-			t.Fatalf("%s: %v", when, r.Code)
-		}
+		require.Equal(t, shardkv.Served, install(2).Code, when)
 		apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindOp, Shard: 8, Op: kv.Append("0", "+")})
 	}
-	if r := apply(t, m, 0, 0, get("0")); r.KV.Value != "old++" {
-		t.Fatalf("the value is %q", r.KV.Value)
-	}
+	require.Equal(t, "old++", apply(t, m, 0, 0, get("0")).KV.Value)
 	advance(m, 2, 3)
 	apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindRemove, Shard: 8, Num: 3})
 	before := snapshot(t, m)
-	if r := install(2); r.Code != shardkv.Served || !bytes.Equal(before, snapshot(t, m)) {
-		t.Fatalf("after it was passed on: %v", r.Code)
-	}
+	require.Equal(t, shardkv.Served, install(2).Code, "after the shard was passed on")
+	require.True(t, bytes.Equal(before, snapshot(t, m)), "a repeated hand-over has changed the state")
 }
 
-// A leader that has not yet applied a client's first command does not know the
-// session, and must not say that it has expired: the log knows.
+// A new leader that has not applied a client's first command yet does not know the
+// session. The leader must not report the session as expired without the log.
 func TestNewLeaderDoesNotKnowSessions4B(t *testing.T) {
 	m := machine(t)
 	second := put("0", "2")
-	if r, fresh := m.Precheck(7, 2, second); !fresh {
-		t.Fatalf("the second command of a client that is not known is answered with %+v, without the log", r)
-	}
-	if _, err := m.ApplyFor(7, 2, second); !errors.Is(err, rsm.ErrSessionExpired) {
-		t.Fatalf("in the log it is %v", err)
-	}
+	_, fresh := m.Precheck(7, 2, second)
+	require.True(t, fresh, "the second command of an unknown client is answered without the log")
+	_, err := m.ApplyFor(7, 2, second)
+	require.ErrorIs(t, err, rsm.ErrSessionExpired)
 	apply(t, m, 7, 1, put("0", "1"))
-	if r, fresh := m.Precheck(7, 1, put("0", "1")); fresh || r.KV.Version != 1 {
-		t.Fatalf("a command that has taken effect is %+v, %v", r, fresh)
-	}
+	r, fresh := m.Precheck(7, 1, put("0", "1"))
+	require.False(t, fresh)
+	require.Equal(t, uint64(1), r.KV.Version)
 	apply(t, m, 7, 2, second)
 }
 
-// A shard that comes in pieces is there when the last has come, whatever comes
-// twice, too early, or from another whole; and over a snapshot.
+// A shard is complete after the last piece, even if pieces come twice, too early or
+// from another encoding, and even if a snapshot comes in between.
 func TestPieces4B(t *testing.T) {
 	m := shardkv.NewMachine(1)
 	advance(m, 0, 2)
@@ -263,37 +234,31 @@ func TestPieces4B(t *testing.T) {
 	install := func(p *shardkv.Piece, want shardkv.Code) *shardkv.Piece {
 		t.Helper()
 		c := shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: 2, Piece: p}
-		if told, fresh := m.Precheck(0, 0, c); !fresh && told.Code != want {
-			t.Errorf("without the log the piece at %d is %v; want %v", p.Offset, told.Code, want)
+		if early, fresh := m.Precheck(0, 0, c); !fresh {
+			require.Equal(t, want, early.Code, "the piece at %d, without the log", p.Offset)
 		}
-		if r := apply(t, m, 0, 0, c); r.Code != want {
-			t.Fatalf("the piece at %d is %v; want %v", p.Offset, r.Code, want)
-		}
+		require.Equal(t, want, apply(t, m, 0, 0, c).Code, "the piece at %d", p.Offset)
 		return p
 	}
 	first := shardkv.PieceAt(encoded, 0)
 	n := len(first.Data)
-	install(shardkv.PieceAt(encoded, n), shardkv.Malformed) // nothing of it is here
+	install(shardkv.PieceAt(encoded, n), shardkv.Malformed) // the first piece is missing
 	wrong := *first
 	wrong.Sum++
 	install(&wrong, shardkv.Partial)
-	install(first, shardkv.Partial) // another whole takes its place
+	install(first, shardkv.Partial) // another encoding replaces the first one
 	install(first, shardkv.Partial)
 	install(shardkv.PieceAt(encoded, 2*n), shardkv.Arriving)
 	m = reload(t, m)
 	install(shardkv.PieceAt(encoded, n), shardkv.Partial)
 	install(shardkv.PieceAt(encoded, n), shardkv.Partial)
-	if r := apply(t, m, 0, 0, get("0")); r.Code != shardkv.Arriving {
-		t.Errorf("a key of a shard that is here in part is %v", r.Code)
-	}
+	require.Equal(t, shardkv.Arriving, apply(t, m, 0, 0, get("0")).Code, "a key of an incomplete shard")
 	install(shardkv.PieceAt(encoded, 2*n), shardkv.Served)
 	install(shardkv.PieceAt(encoded, 2*n), shardkv.Served)
-	if r := apply(t, m, 0, 0, get("0")); r.KV.Value != value {
-		t.Errorf("the value has %d bytes, %v", len(r.KV.Value), r.Code)
-	}
+	require.True(t, apply(t, m, 0, 0, get("0")).KV.Value == value, "the value differs")
 }
 
-// A shard that was damaged on its way is not taken, and can be sent again.
+// A group refuses a shard that was damaged on the way. The shard can be sent again.
 func TestDamagedPieces4B(t *testing.T) {
 	m := shardkv.NewMachine(1)
 	advance(m, 0, 2)
@@ -304,12 +269,9 @@ func TestDamagedPieces4B(t *testing.T) {
 	bad := *good
 	bad.Data = slices.Clone(good.Data)
 	bad.Data[bytes.Index(bad.Data, []byte("value"))]++
-	for _, step := range []struct {
-		p    *shardkv.Piece
-		want shardkv.Code
-	}{{&bad, shardkv.Malformed}, {good, shardkv.Served}} {
-		if r := apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: 2, Piece: step.p}); r.Code != step.want {
-			t.Fatalf("%v; want %v", r.Code, step.want)
-		}
+	install := func(p *shardkv.Piece) shardkv.Code {
+		return apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindInstall, Shard: 8, Num: 2, Piece: p}).Code
 	}
+	require.Equal(t, shardkv.Malformed, install(&bad))
+	require.Equal(t, shardkv.Served, install(good))
 }

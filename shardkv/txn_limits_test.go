@@ -2,11 +2,12 @@ package shardkv_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/shardlab"
 	"raftlab/kv"
@@ -16,7 +17,7 @@ import (
 	"raftlab/shardkv"
 )
 
-// limited starts servers of a group whose keys and values are limited.
+// limited starts servers of a group with limits on keys and values.
 func limited(t *testing.T, ctrl *shardlab.Group, gid int, limits kv.Limits) shardlab.Starter {
 	return func(i int, peers []*labrpc.ClientEnd, end func(string) *labrpc.ClientEnd, disk *raft.Persister) shardlab.Instance {
 		var ctrlers []*labrpc.ClientEnd
@@ -31,15 +32,13 @@ func limited(t *testing.T, ctrl *shardlab.Group, gid int, limits kv.Limits) shar
 		kv, err := shardkv.Open(start, shardkv.Options{
 			GID: gid, Controllers: ctrlers, MakeEnd: end, Snapshot: disk.ReadSnapshot(), Limits: limits,
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		require.NoError(t, err)
 		return shardlab.Instance{Services: []any{kv, rf}, Kill: kv.Kill}
 	}
 }
 
-// A transaction that would write what is too large changes nothing, in whichever
-// shard, and its error names the value and the limit.
+// A transaction with too large a key or value changes nothing in any shard, and the
+// error names the value and the limit.
 func TestTransactionTooLarge4B(t *testing.T) {
 	run(t, 0, -1, func(t *testing.T, s *store) {
 		for g := range 2 {
@@ -56,19 +55,18 @@ func TestTransactionTooLarge4B(t *testing.T) {
 		} {
 			for _, other := range []string{"0c", "5c"} { // in the same shard, and in another
 				_, err := c.Txn(context.Background(), shardkv.Txn{Then: []kv.Op{kv.Put(other, "x"), op}})
-				if !errors.Is(err, shardkv.ErrTxnTooLarge) || !strings.Contains(err.Error(), what) {
-					t.Errorf("the error is %v; it should say %s", err, what)
-				}
-				if found, err := c.Read(context.Background(), "0a", other); err != nil || found[0].Value != "0123456789" || found[1].Status != kv.NotFound {
-					t.Fatalf("a transaction that was refused has left %+v, %v", found, err)
-				}
+				require.ErrorIs(t, err, shardkv.ErrTxnTooLarge)
+				require.ErrorContains(t, err, what)
+				found, err := c.Read(context.Background(), "0a", other)
+				require.NoError(t, err)
+				require.Equal(t, `then ok "0123456789", not found ""`, results(shardkv.TxnResult{Succeeded: true, Results: found}))
 			}
 		}
 	})
 }
 
-// The same key may come twice: operations are carried out in their order, and see
-// what those before them did.
+// Operations on the same key are executed in order, and each sees the effects of
+// those before.
 func TestTransactionSameKeyTwice4B(t *testing.T) {
 	run(t, 2, -1, func(t *testing.T, s *store) {
 		s.join(0, 1)
@@ -78,19 +76,15 @@ func TestTransactionSameKeyTwice4B(t *testing.T) {
 				If:   []shardkv.Compare{shardkv.CompareValue("0a", shardkv.Less, "9"), shardkv.CompareValue("0a", shardkv.NotEqual, "8")},
 				Then: []kv.Op{kv.Put("0a", "1"), kv.Append("0a", "2"), kv.Get("0a"), kv.Delete("0a"), kv.Put(other, "x"), kv.Get("0a"), kv.Put("0a", "3")},
 			})
-			if got, want := results(r), `then ok "", ok "", ok "12", ok "", ok "", not found "", ok ""`; got != want {
-				t.Errorf("got %s; want %s", got, want)
-			}
-			if got := c.do(kv.Get("0a"), nil); got != "3" {
-				t.Errorf("the key is %q", got)
-			}
+			require.Equal(t, `then ok "", ok "", ok "12", ok "", ok "", not found "", ok ""`, results(r))
+			require.Equal(t, "3", c.do(kv.Get("0a"), nil))
 		}
 	})
 }
 
-// While the whole group of a coordinator is away, the keys that its transaction
-// has locked elsewhere wait for it, and no others; when it is back the
-// transaction is finished, though its client is gone.
+// While the whole group of a coordinator is down, the locks of its transaction in
+// other groups stay, and other keys are served. When the group is back, the
+// transaction is finished without its client.
 func TestCoordinatorGroupAway4B(t *testing.T) {
 	run(t, 2, 100, func(t *testing.T, s *store) {
 		s.join(0, 1)
@@ -119,20 +113,15 @@ func TestCoordinatorGroupAway4B(t *testing.T) {
 		hold.Drop()
 		s.within(time.Second, "a key beside the locked one is served", func() {
 			c.do(kv.Append(free, "+"), nil)
-			if got := c.do(kv.Get(free), nil); got != "old+" {
-				t.Errorf("%q is %q", free, got)
-			}
+			require.Equal(t, "old+", c.do(kv.Get(free), nil))
 		})
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		if r, err := c.Do(ctx, kv.Get(locked)); err == nil {
-			t.Fatalf("a key that a transaction has written and not freed is read: %+v", r)
-		}
+		_, err := c.Do(ctx, kv.Get(locked))
+		require.Error(t, err, "read of a locked key")
 		s.restart(coordinator - 100)
 		for _, key := range []string{near, locked} {
-			if got := c.do(kv.Get(key), nil); got != "new" {
-				t.Errorf("%q is %q after the transaction", key, got)
-			}
+			require.Equal(t, "new", c.do(kv.Get(key), nil), key)
 		}
 	})
 }

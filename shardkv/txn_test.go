@@ -2,7 +2,6 @@ package shardkv_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -13,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/kv"
 	"raftlab/labrpc"
@@ -22,17 +23,15 @@ import (
 	"raftlab/shardkv"
 )
 
-// txn carries out a transaction that cannot fail.
+// txn executes a transaction that cannot fail.
 func (c *client) txn(t *testing.T, x shardkv.Txn) shardkv.TxnResult {
 	t.Helper()
 	r, err := c.Txn(context.Background(), x)
-	if err != nil {
-		t.Fatalf("%+v: %v", x, err)
-	}
+	require.NoError(t, err)
 	return r
 }
 
-// Transactions over one shard and over several do the same.
+// Transactions over one shard and over several have equal results.
 func TestTransactions4B(t *testing.T) {
 	for name, key := range map[string]func(i int) string{
 		"one shard": func(i int) string { return fmt.Sprintf("0-%d", i) },
@@ -49,29 +48,22 @@ func TestTransactions4B(t *testing.T) {
 					Then: []kv.Op{kv.Get(a), kv.Put(b, "2"), kv.Append(a, "+"), kv.Get(a), kv.Get(e), kv.Delete(e)},
 					Else: []kv.Op{kv.Put(e, "wrong")},
 				})
-				values := results(r)
-				if want := `then ok "1", ok "", ok "", ok "1+", not found "", not found ""`; values != want {
-					t.Errorf("got %s; want %s", values, want)
-				}
+				require.Equal(t, `then ok "1", ok "", ok "", ok "1+", not found "", not found ""`, results(r))
 				r = c.txn(t, shardkv.Txn{
 					If:   []shardkv.Compare{shardkv.CompareValue(a, shardkv.Equal, "1+"), shardkv.CompareValue(b, shardkv.NotEqual, "2")},
 					Then: []kv.Op{kv.Put(e, "wrong")},
 					Else: []kv.Op{kv.Get(a), kv.Delete(b), kv.Get(b), kv.Put(e, "5")},
 				})
-				values = results(r)
-				if want := `else ok "1+", ok "", not found "", ok ""`; values != want {
-					t.Errorf("got %s; want %s", values, want)
-				}
-				if r := c.txn(t, shardkv.Txn{If: []shardkv.Compare{
+				require.Equal(t, `else ok "1+", ok "", not found "", ok ""`, results(r))
+				r = c.txn(t, shardkv.Txn{If: []shardkv.Compare{
 					shardkv.CompareValue(a, shardkv.Less, "2"), shardkv.CompareValue(e, shardkv.Greater, "4"),
 					shardkv.CompareVersion(e, shardkv.Greater, 0), shardkv.CompareVersion(b, shardkv.Less, 1),
-				}}); !r.Succeeded {
-					t.Error("comparisons that hold do not")
-				}
+				}})
+				require.True(t, r.Succeeded, "all comparisons hold")
 				found, err := c.Read(context.Background(), a, b, e)
-				if err != nil || found[0].Value != "1+" || found[1].Status != kv.NotFound || found[2].Value != "5" || found[2].Version == 0 {
-					t.Errorf("read %+v, %v", found, err)
-				}
+				require.NoError(t, err)
+				require.Equal(t, `then ok "1+", not found "", ok "5"`, results(shardkv.TxnResult{Succeeded: true, Results: found}))
+				require.NotZero(t, found[2].Version)
 			})
 		})
 	}
@@ -85,7 +77,7 @@ func results(r shardkv.TxnResult) string {
 	return map[bool]string{true: "then ", false: "else "}[r.Succeeded] + strings.Join(texts, ", ")
 }
 
-// What is not a transaction is refused, with a word on why.
+// Invalid transactions are refused, and the error names the rule.
 func TestTransactionInvalid4B(t *testing.T) {
 	run(t, 1, -1, func(t *testing.T, s *store) {
 		s.join(0)
@@ -98,14 +90,14 @@ func TestTransactionInvalid4B(t *testing.T) {
 			"a condition of its own":   {Else: []kv.Op{kv.Put("a", "1").IfVersion(3)}},
 			"relation 9 in the compar": {If: []shardkv.Compare{{Key: "a", Relation: 9}}},
 		} {
-			if _, err := c.Txn(context.Background(), x); !errors.Is(err, shardkv.ErrTxnInvalid) || !strings.Contains(err.Error(), what) {
-				t.Errorf("the error is %v; it should say %q", err, what)
-			}
+			_, err := c.Txn(context.Background(), x)
+			require.ErrorIs(t, err, shardkv.ErrTxnInvalid)
+			require.ErrorContains(t, err, what)
 		}
 	})
 }
 
-// account is one of ten, each in a shard.
+// account returns the key of one of ten accounts. Each is in another shard.
 func account(i int) string { return fmt.Sprintf("%d-account", i) }
 
 const (
@@ -113,7 +105,7 @@ const (
 	deposit  = 100
 )
 
-// transfer moves money between two accounts, if it can.
+// transfer moves money between two accounts, if the first has enough.
 func (c *client) transfer(ctx context.Context, from, to, amount int) error {
 	found, err := c.Read(ctx, account(from), account(to))
 	if err != nil {
@@ -134,7 +126,7 @@ func (c *client) transfer(ctx context.Context, from, to, amount int) error {
 	return err
 }
 
-// audit reads all accounts at one moment, and checks that no money is made or lost.
+// audit reads all accounts at one moment, and checks that the sum is unchanged.
 func (c *client) audit(t *testing.T) {
 	t.Helper()
 	var keys []string
@@ -165,8 +157,8 @@ func (c *client) openAccounts() {
 	}
 }
 
-// Money moves between accounts in all shards, while the shards move and things
-// break; at every moment, all of it is there.
+// Money moves between accounts in all shards, while shards move and servers fail. The
+// sum of all accounts is the same at every moment.
 func TestTransactionsMoveMoney4B(t *testing.T) {
 	for _, fault := range []string{"none", "loss", "crashes", "groups", "partitions", "all"} {
 		t.Run(fault, func(t *testing.T) {
@@ -210,7 +202,7 @@ func (c *client) stopped(stop <-chan struct{}, after time.Duration) bool {
 	}
 }
 
-// work transfers money until stop is closed. Some transfers it walks away from.
+// work transfers money until stop is closed. work cancels some transfers early.
 func (c *client) work(seed int, stop <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 5))
 	for !c.stopped(stop, time.Duration(rng.IntN(100))*time.Millisecond) {
@@ -224,9 +216,9 @@ func (c *client) work(seed int, stop <-chan struct{}) {
 	}
 }
 
-// A transaction is a sequence of messages. At each of them something crashes, and
-// comes back; the transaction takes effect as a whole or not at all, whether
-// its client is still there or not, and leaves no key locked.
+// A transaction is a sequence of messages. At each message a server or a group
+// crashes and restarts. The transaction takes effect as a whole or not at all, with
+// or without its client, and releases all locks.
 func TestTransactionInterruptedAtEveryStep4B(t *testing.T) {
 	stride := 12
 	if testkit.Soak() {
@@ -263,17 +255,15 @@ func TestTransactionInterruptedAtEveryStep4B(t *testing.T) {
 	}
 }
 
-// expectWhole checks that a transaction's value was appended to all its keys, or
-// to none if it need not be; once.
+// expectWhole checks that a transaction has appended its value to all keys once, or,
+// unless must is true, to none.
 func (s *store) expectWhole(c *client, value string, must bool) {
 	s.t.Helper()
 	for _, key := range []string{"0-k", "3-k", "6-k", "9-k"} {
-		c.do(kv.Append(key, ""), nil) // the keys are free
+		c.do(kv.Append(key, ""), nil) // waits for the locks
 	}
 	found, err := c.Read(context.Background(), "0-k", "3-k", "6-k", "9-k")
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	require.NoError(s.t, err)
 	for _, r := range found {
 		n := strings.Count(r.Value, value)
 		if n > 1 || n != strings.Count(found[0].Value, value) || must && n == 0 {
@@ -282,8 +272,7 @@ func (s *store) expectWhole(c *client, value string, must bool) {
 	}
 }
 
-// A key that a transaction has locked stays locked when its shard moves, and the
-// transaction is finished where the shard is then.
+// A lock moves with its shard, and the transaction is finished at the new owner.
 func TestLocksMoveWithShards4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.join(0, 1)
@@ -310,15 +299,12 @@ func TestLocksMoveWithShards4B(t *testing.T) {
 		time.Sleep(time.Second)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if r, err := c.Do(ctx, kv.Get(far)); err == nil {
-			t.Fatalf("a key that a transaction has written and not freed is read: %+v", r)
-		}
+		_, err := c.Do(ctx, kv.Get(far))
+		require.Error(t, err, "read of a locked key")
 		s.Net.SetScheduler(nil)
 		hold.Drop()
 		for _, key := range []string{near, far} {
-			if got := c.do(kv.Get(key), nil); got != "new" {
-				t.Errorf("%q is %q after the transaction", key, got)
-			}
+			require.Equal(t, "new", c.do(kv.Get(key), nil), key)
 		}
 	})
 }
@@ -336,8 +322,8 @@ func keyIn(shard int) string {
 	}
 }
 
-// A transaction that cannot have all its keys, since a group is dead, gives up
-// those it has; it is done when the group is back.
+// A transaction that waits for a dead group releases its locks from time to time. The
+// transaction succeeds when the group is back.
 func TestTransactionWithDeadGroup4B(t *testing.T) {
 	run(t, 2, 100, func(t *testing.T, s *store) {
 		s.join(0, 1)
@@ -359,26 +345,21 @@ func TestTransactionWithDeadGroup4B(t *testing.T) {
 			time.Sleep(time.Second)
 			s.within(10*time.Second, "keys of the live group are free from time to time", func() {
 				for key, value := range d {
-					if owners[shardOf(key)] == gid(0) && c.do(kv.Get(key), nil) != value {
-						t.Errorf("%q has changed", key)
+					if owners[shardOf(key)] == gid(0) {
+						require.Equal(t, value, c.do(kv.Get(key), nil), key)
 					}
 				}
 			})
 		}
 		s.restart(1)
-		if err := <-finished; err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, <-finished)
 		for key, value := range d {
-			if got := c.do(kv.Get(key), nil); got != value+"!" {
-				t.Errorf("%q is %q", key, got)
-			}
+			require.Equal(t, value+"!", c.do(kv.Get(key), nil), key)
 		}
 	})
 }
 
-// Transactions that want the same keys in every order do not wait for each other
-// for ever.
+// Transactions with the same keys in different orders do not deadlock.
 func TestTransactionsContend4B(t *testing.T) {
 	run(t, 3, -1, func(t *testing.T, s *store) {
 		s.join(0, 1, 2)
@@ -404,19 +385,17 @@ func TestTransactionsContend4B(t *testing.T) {
 		for i := range 10 {
 			sum += len(c.do(kv.Get(fmt.Sprintf("%d-hot", i)), nil))
 		}
-		if sum != clients*each*4 {
-			t.Errorf("%d appends; want %d", sum, clients*each*4)
-		}
+		require.Equal(t, clients*each*4, sum, "appends")
 	})
 }
 
-// cells is a whole store of six keys: the state of a model in which an operation
-// is a transaction.
+// cells is a store of six keys, the state of a model whose operations are
+// transactions.
 type cells [6]string
 
 func cell(i int) string { return fmt.Sprintf("%d-cell", i) }
 
-// storeModel says what a store that does one transaction at a time answers.
+// storeModel is the model of a store that executes one transaction at a time.
 var storeModel = porcupine.Model{
 	Init: func() any { return cells{} },
 	Step: func(state, input, output any) (bool, any) {
@@ -426,7 +405,7 @@ var storeModel = porcupine.Model{
 	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %v", input, output) },
 }
 
-// do carries out a transaction in the plainest way.
+// do executes a transaction in the plainest way.
 func (c cells) do(t shardkv.Txn) (cells, string) {
 	index := func(key string) int { return int(key[0] - '0') }
 	answer, ops := "then", t.Then
@@ -448,8 +427,8 @@ func (c cells) do(t shardkv.Txn) (cells, string) {
 	return c, answer
 }
 
-// The whole store is linearizable, transactions and single operations together:
-// strict serializability.
+// Transactions and single operations together are linearizable over the whole store,
+// which is strict serializability.
 func TestStrictSerializability4B(t *testing.T) {
 	for _, fault := range []string{"none", "loss", "crashes", "groups", "all"} {
 		t.Run(fault, func(t *testing.T) {
@@ -475,13 +454,13 @@ func TestStrictSerializability4B(t *testing.T) {
 	}
 }
 
-// transactions is a history of them.
+// transactions is a history of transactions.
 type transactions struct {
 	mu  sync.Mutex
 	ops []porcupine.Operation
 }
 
-// client carries out transactions until stop is closed. Some it walks away from.
+// client executes transactions until stop is closed, and cancels some early.
 func (h *transactions) client(c *client, seed int, stop <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 7))
 	known := cells{}
@@ -494,7 +473,7 @@ func (h *transactions) client(c *client, seed int, stop <-chan struct{}) {
 		cancel()
 		for i := range known {
 			if rng.IntN(3) == 0 {
-				known[i] = c.do(kv.Get(cell(i)), nil) // not in the history, for later comparisons
+				known[i] = c.do(kv.Get(cell(i)), nil) // for later comparisons, not in the history
 			}
 		}
 	}
@@ -505,7 +484,7 @@ func (h *transactions) do(ctx context.Context, c *client, t shardkv.Txn) {
 	i := len(h.ops)
 	h.ops = append(h.ops, porcupine.Operation{ClientId: c.id, Input: t, Call: time.Now().UnixNano(), Return: porcupine.Pending})
 	h.mu.Unlock()
-	answer, err := c.carryOut(ctx, t)
+	answer, err := c.execute(ctx, t)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
@@ -513,8 +492,9 @@ func (h *transactions) do(ctx context.Context, c *client, t shardkv.Txn) {
 	}
 }
 
-// carryOut carries out a transaction; one that is a single operation, as that.
-func (c *client) carryOut(ctx context.Context, t shardkv.Txn) (answer string, err error) {
+// execute executes a transaction. A transaction of one operation is sent as a single
+// operation.
+func (c *client) execute(ctx context.Context, t shardkv.Txn) (answer string, err error) {
 	if len(t.If) == 0 && len(t.Then) == 1 {
 		r, err := c.Do(ctx, t.Then[0])
 		if t.Then[0].Kind == kv.KindGet {
@@ -535,7 +515,7 @@ func (c *client) carryOut(ctx context.Context, t shardkv.Txn) (answer string, er
 	return answer, err
 }
 
-// randomTxn makes a transaction, or now and then a single operation.
+// randomTxn returns a random transaction, sometimes of a single operation.
 func randomTxn(rng *rand.Rand, known cells, value string) shardkv.Txn {
 	op := func(i int) kv.Op {
 		switch rng.IntN(4) {
@@ -560,7 +540,7 @@ func randomTxn(rng *rand.Rand, known cells, value string) shardkv.Txn {
 	return t
 }
 
-// Keys of all shards are scanned in one order, in pieces too.
+// A scan returns the keys of all shards in one order, in one page or in several.
 func TestScan4B(t *testing.T) {
 	run(t, 3, -1, func(t *testing.T, s *store) {
 		s.join(0, 1, 2)
@@ -572,29 +552,22 @@ func TestScan4B(t *testing.T) {
 			var got []string
 			for from, more := "", true; more; {
 				r, err := c.Scan(ctx, from, "", limit)
-				if err != nil || r.More && len(r.Pairs) == 0 {
-					t.Fatalf("scan from %q: %+v, %v", from, r, err)
-				}
+				require.NoError(t, err)
+				require.False(t, r.More && len(r.Pairs) == 0, "an empty page from %q", from)
 				for _, p := range r.Pairs {
-					if p.Value != d[p.Key] {
-						t.Errorf("%q is %q", p.Key, p.Value)
-					}
+					require.Equal(t, d[p.Key], p.Value, p.Key)
 					got = append(got, p.Key)
 				}
 				if more = r.More; more {
 					from = got[len(got)-1] + "\x00"
 				}
 			}
-			if !slices.Equal(got, want) {
-				t.Errorf("limit %d: keys %v; want %v", limit, got, want)
-			}
+			require.Equal(t, want, got, "limit %d", limit)
 		}
 		r, err := c.ScanShard(ctx, shardkv.ShardOf("3"), "3k13", "3k4", 0)
-		if err != nil || len(r.Pairs) != 4 { // 3k13, 3k23, 3k3, 3k33
-			t.Errorf("scan of a shard: %+v, %v", r, err)
-		}
-		if _, err := c.ScanShard(ctx, shardctrler.NShards, "", "", 0); err == nil {
-			t.Error("a scan of shard 10 has no error")
-		}
+		require.NoError(t, err)
+		require.Len(t, r.Pairs, 4) // 3k13, 3k23, 3k3, 3k33
+		_, err = c.ScanShard(ctx, shardctrler.NShards, "", "", 0)
+		require.ErrorContains(t, err, "scan of shard 10: shards are 0 to 9")
 	})
 }

@@ -1,7 +1,7 @@
-// Package shardlab builds what the suites of the sharded services test: groups
-// of servers on one simulated network, which can be crashed, restarted and cut
-// off one by one. Of the packages under test it uses what every course has
-// (LAB_API.md).
+// Package shardlab builds the clusters for the suites of the sharded services. A
+// cluster consists of groups of servers on one simulated network. A suite can crash,
+// restart and partition single servers. The package uses only the names that every
+// course has (LAB_API.md).
 package shardlab
 
 import (
@@ -18,38 +18,38 @@ import (
 	"raftlab/shardctrler"
 )
 
-// Lab is a network with groups of servers. Its methods, and those of its groups,
-// may be called from any goroutine.
+// Lab is a network with groups of servers. Any goroutine may call the methods of a
+// lab and of its groups.
 type Lab struct {
 	T   testing.TB
 	Net *labrpc.Network
-	// Open ends when the lab is closed: clients that would try for ever end with it.
+	// Open ends when the lab is closed. Clients with this context end with the lab.
 	Open context.Context
 
 	shut context.CancelFunc
 
 	mu      sync.Mutex
 	servers map[string]*server
-	links   map[string]*link // by the name of its end
+	links   map[string]*link // by the name of the end
 	made    int
 }
 
-// server is a name on the network, and what runs there.
+// server is a server of a group.
 type server struct {
 	name  string
 	group *Group
 	disk  *raft.Persister
-	run   *Instance // nil: down
-	side  int       // servers reach those on their side
+	run   *Instance // nil while the server is down
+	side  int       // side of the group's partition
 }
 
-// link is an end on its way from a server, or from a client, to a server.
+// link connects a server or a client to a server.
 type link struct {
-	from *server // nil: a client
+	from *server // nil for a client
 	to   *server
 }
 
-// open says whether the link is not cut.
+// open reports whether no partition cuts the link.
 func (l *link) open() bool {
 	switch {
 	case l.from == nil:
@@ -62,16 +62,16 @@ func (l *link) open() bool {
 
 // Instance is one run of a server, from its start to its crash.
 type Instance struct {
-	Services []any // what it offers on the network
+	Services []any // RPC services
 	Kill     func()
 }
 
-// Starter starts server i of a group. peers are its ends to the group's servers,
-// and end makes one to any server.
+// Starter starts server i of a group. peers are ends to the group's servers, and end
+// makes an end to any server.
 type Starter func(i int, peers []*labrpc.ClientEnd, end func(name string) *labrpc.ClientEnd, disk *raft.Persister) Instance
 
-// New returns a lab without servers, whose network's faults are drawn from the
-// test's seed.
+// New returns a lab without servers. The seed of the test determines the faults of
+// the network.
 func New(t testing.TB) *Lab {
 	ctx, cancel := context.WithCancel(context.Background())
 	lab := &Lab{
@@ -104,14 +104,15 @@ func (lab *Lab) Close() {
 	labtest.Drain()
 }
 
-// End makes an end for a client to the server of a name.
+// End makes an end for a client to a server.
 func (lab *Lab) End(name string) *labrpc.ClientEnd {
 	lab.mu.Lock()
 	defer lab.mu.Unlock()
 	return lab.end(nil, name)
 }
 
-// end makes an end from a server, or a client. The lock is held.
+// end makes an end for a server, or for a client if from is nil. The caller holds the
+// lock.
 func (lab *Lab) end(from *server, name string) *labrpc.ClientEnd {
 	to := lab.servers[name]
 	if to == nil {
@@ -130,14 +131,14 @@ func (lab *Lab) end(from *server, name string) *labrpc.ClientEnd {
 	return end
 }
 
-// connect enables and disables every end as the sides want it. The lock is held.
+// connect enables the open links and disables the others. The caller holds the lock.
 func (lab *Lab) connect() {
 	for id, l := range lab.links {
 		lab.Net.Enable(id, l.open())
 	}
 }
 
-// Group is some servers that replicate one service.
+// Group is a group of servers that replicate one service.
 type Group struct {
 	lab     *Lab
 	servers []*server
@@ -169,7 +170,7 @@ func (lab *Lab) Controller(n int) *Group {
 // N returns the number of servers.
 func (g *Group) N() int { return len(g.servers) }
 
-// Names returns the servers' names.
+// Names returns the names of the servers.
 func (g *Group) Names() []string {
 	names := make([]string, len(g.servers))
 	for i, s := range g.servers {
@@ -187,7 +188,7 @@ func (g *Group) Ends() []*labrpc.ClientEnd {
 	return ends
 }
 
-// Start starts server i, if it is down, on what its disk holds.
+// Start starts server i from its disk. If the server is up, Start does nothing.
 func (g *Group) Start(i int) {
 	g.lab.mu.Lock()
 	defer g.lab.mu.Unlock()
@@ -215,15 +216,15 @@ func (g *Group) Start(i int) {
 	g.lab.Net.AddServer(s.name, host)
 }
 
-// Crash stops server i, which loses all but what is on its disk now.
+// Crash stops server i. The server loses everything except its disk.
 func (g *Group) Crash(i int) {
 	g.lab.mu.Lock()
 	s := g.servers[i]
 	run := s.run
 	s.run = nil
 	if run != nil {
-		// First nothing leaves the server any more, then its disk is taken: what
-		// the old run still writes is lost, and nobody has heard of it.
+		// The server is disconnected before its disk is copied. So no message has
+		// left the server about writes that come too late for the copy.
 		g.lab.Net.DeleteServer(s.name)
 		for id, l := range g.lab.links {
 			if l.from == s {
@@ -239,22 +240,22 @@ func (g *Group) Crash(i int) {
 	}
 }
 
-// StartAll starts every server that is down.
+// StartAll starts all servers that are down.
 func (g *Group) StartAll() {
 	for i := range g.servers {
 		g.Start(i)
 	}
 }
 
-// CrashAll crashes every server that is up.
+// CrashAll crashes all servers that are up.
 func (g *Group) CrashAll() {
 	for i := range g.servers {
 		g.Crash(i)
 	}
 }
 
-// Partition splits the group: a server reaches those on its side only, and
-// clients and other groups reach side 0. sides has a number for each server.
+// Partition splits the group. A server reaches only the servers on its side. Clients
+// and other groups reach side 0. sides has a number for each server.
 func (g *Group) Partition(sides ...int) {
 	g.lab.mu.Lock()
 	defer g.lab.mu.Unlock()
@@ -267,10 +268,10 @@ func (g *Group) Partition(sides ...int) {
 // Heal ends every partition of the group.
 func (g *Group) Heal() { g.Partition(make([]int, len(g.servers))...) }
 
-// Leader returns the server that leads, or -1.
+// Leader returns the leader with the newest term, or -1.
 func (g *Group) Leader() int {
 	leader, newest := -1, -1
-	g.standings(func(i, term int, leads bool) {
+	g.eachState(func(i, term int, leads bool) {
 		if leads && term > newest {
 			leader, newest = i, term
 		}
@@ -278,16 +279,16 @@ func (g *Group) Leader() int {
 	return leader
 }
 
-// Term returns the newest term that a server is in. It grows with each election,
-// won or not.
+// Term returns the newest term of any server. The term grows with each election, won
+// or not.
 func (g *Group) Term() int {
 	newest := 0
-	g.standings(func(_, term int, _ bool) { newest = max(newest, term) })
+	g.eachState(func(_, term int, _ bool) { newest = max(newest, term) })
 	return newest
 }
 
-// standings tells of each server that is up what its Raft says of itself.
-func (g *Group) standings(tell func(i, term int, leads bool)) {
+// eachState calls do for each server that is up, with the result of GetState.
+func (g *Group) eachState(do func(i, term int, leads bool)) {
 	g.lab.mu.Lock()
 	defer g.lab.mu.Unlock()
 	for i, s := range g.servers {
@@ -297,20 +298,20 @@ func (g *Group) standings(tell func(i, term int, leads bool)) {
 		for _, service := range s.run.Services {
 			if rf, ok := service.(interface{ GetState() (int, bool) }); ok {
 				term, leads := rf.GetState()
-				tell(i, term, leads)
+				do(i, term, leads)
 			}
 		}
 	}
 }
 
-// Disk returns what server i has written.
+// Disk returns the disk of server i.
 func (g *Group) Disk(i int) *raft.Persister {
 	g.lab.mu.Lock()
 	defer g.lab.mu.Unlock()
 	return g.servers[i].disk
 }
 
-// StateBytes returns the sum of the servers' Raft states and snapshots.
+// StateBytes returns the total size of the Raft states and snapshots of all servers.
 func (g *Group) StateBytes() int {
 	sum := 0
 	for i := range g.servers {

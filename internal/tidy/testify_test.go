@@ -33,7 +33,6 @@ var notConverted = []string{
 	"raft/boltstore",
 	"rsm",
 	"rsm/clerk",
-	"shardkv",
 }
 
 // Checks of the lab suites and of the test kits run in goroutines of their own,
