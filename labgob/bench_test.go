@@ -10,8 +10,8 @@ import (
 	"raftlab/labgob"
 )
 
-// BenchmarkRoundTrip sends one message with an encoder and a decoder of its
-// own, as an RPC does, the plain way and ours.
+// BenchmarkRoundTrip sends one message with a new encoder and a new decoder, as
+// an RPC does, with gob and with labgob.
 func BenchmarkRoundTrip(b *testing.B) {
 	for _, c := range []struct {
 		name string

@@ -136,7 +136,7 @@ func (c *chooser) fill(v reflect.Value, depth int) {
 	}
 }
 
-// content chooses what an interface holds.
+// content chooses the value in an interface.
 func (c *chooser) content(depth int) any {
 	if depth > 4 {
 		return 1
@@ -192,8 +192,8 @@ func project(to, from reflect.Value) {
 }
 
 // FuzzEvolve sends a value of a chosen type to a receiver whose type lacks some
-// fields. The receiver must get what gob transports of a value that never had
-// these fields. Gob itself cannot be asked, because gob cannot skip nil
+// fields. The receiver must see the result of gob for a value without these
+// fields. Gob cannot decode the original value, because gob cannot skip nil
 // interfaces.
 func FuzzEvolve(f *testing.F) {
 	for _, seed := range []string{"", "\x03\x00\x00\x00\x01\x00\x02\x00\x01\x00\x01\x03\x00\x01\x03", "\x03\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x03\x02\x01", "\x02\x03\x01\x00\x00\x00\x01\x05\x00\x01\x01\x03\x03\x03\x00\x02\x03\x00"} {

@@ -48,7 +48,7 @@ func ExampleMarshal() {
 	// <nil> <nil> <nil>
 }
 
-// Anything that reads gob reads what was written here.
+// Every reader of gob reads labgob's streams.
 func ExampleNewEncoder() {
 	var buf bytes.Buffer
 	labgob.NewEncoder(&buf).Encode(map[string]int{"a": 1})

@@ -7,7 +7,7 @@ func ErrorCount() int {
 	return errorCount
 }
 
-// checked scans a stream of one value that Decode accepts.
+// checked scans a stream of one value. Decode must accept the stream.
 func checked(data []byte) (defs, value []byte, s scanner) {
 	defs, first, rest, _ := cut(data)
 	types, _, _ := schemaOf(defs)
@@ -20,15 +20,15 @@ func checked(data []byte) (defs, value []byte, s scanner) {
 	return defs, value, s
 }
 
-// Rewrites reports whether a stream that Decode accepts has parts that gob
-// cannot skip.
+// Rewrites reports whether a stream has parts that gob cannot skip. Decode must
+// accept the stream.
 func Rewrites(data []byte) bool {
 	_, _, s := checked(data)
 	return s.nils || len(s.inline) > 0
 }
 
-// Rewritten returns the stream that Decode gives to gob for a stream that
-// Decode accepts.
+// Rewritten returns the stream that Decode gives to gob. Decode must accept the
+// original stream.
 func Rewritten(data []byte, e any) []byte {
 	defs, value, s := checked(data)
 	value, err := rewrite(s.types, value, e)

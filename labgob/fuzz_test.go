@@ -11,9 +11,9 @@ import (
 	"raftlab/labgob"
 )
 
-// FuzzDecode decodes arbitrary bytes into each kind of target, in one piece
-// and as a stream. There must be no panic and no allocation out of proportion,
-// and what we accept gob accepts with the same result.
+// FuzzDecode decodes arbitrary bytes into each kind of target, in one piece and
+// as a stream. The decoders must not panic or allocate out of proportion. Gob
+// must accept every accepted input with the same result.
 func FuzzDecode(f *testing.F) {
 	for _, v := range values() {
 		f.Add(encoded(f, v))
@@ -45,8 +45,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// same compares decoded values; not-a-number is hidden by comparing what they
-// encode to.
+// same compares decoded values. Not-a-number differs from itself, so same also
+// compares the lengths of the encodings.
 func same(a, b any) bool {
 	if reflect.DeepEqual(a, b) {
 		return true
@@ -56,8 +56,8 @@ func same(a, b any) bool {
 	return errA == nil && errB == nil && len(x) == len(y)
 }
 
-// FuzzUnmarshal decodes arbitrary bytes as a message of Marshal. What is
-// accepted survives another round trip.
+// FuzzUnmarshal decodes arbitrary bytes as a message of Marshal. Every accepted
+// value survives another round trip.
 func FuzzUnmarshal(f *testing.F) {
 	for _, v := range []any{nil, 7, "s", []byte{1}, Op{Key: "k"}, Box{Op{Seq: 1}}, &PlainArgs{Term: 1}, Tree{Kids: []Tree{{}}, Any: 1}} {
 		data, err := labgob.Marshal(v)
@@ -81,8 +81,8 @@ func FuzzUnmarshal(f *testing.F) {
 	})
 }
 
-// FuzzRoundTrip sends what the bytes describe through each pair of our encoder
-// and decoder with gob's.
+// FuzzRoundTrip builds a value from the input and sends the value through each
+// pair of an encoder and a decoder, labgob's and gob's.
 func FuzzRoundTrip(f *testing.F) {
 	f.Add(3, "key", []byte("value"), uint8(7))
 	f.Add(-1, "", []byte(nil), uint8(255))

@@ -26,18 +26,18 @@ type Tree struct {
 
 func init() { labgob.Register(Tree{}) }
 
-// targets returns fresh variables of the kinds that the fuzz targets decode
-// into.
+// targets returns fresh variables of the kinds into which the fuzz targets
+// decode.
 func targets() []any {
 	return []any{new(int), new(string), new([]byte), new(Op), new(AppendArgs), new(PlainArgs), new(Tree), new(map[string]int), new([]Entry), nil}
 }
 
-// allowed is what a decode of n bytes may allocate: compiling a type costs
-// some, and a byte on the wire may stand for an element of some hundred bytes.
+// allowed bounds the memory for a decode of n bytes. Compiling a type costs
+// memory, and a byte may stand for an element of some hundred bytes.
 func allowed(n int) uint64 { return 4<<20 + 1000*uint64(n) }
 
-// allocated returns how many bytes f allocates. Others allocate too, so
-// it is an upper bound.
+// allocated returns the bytes allocated during f. The number is an upper bound,
+// because other goroutines allocate too.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -79,8 +79,8 @@ func TestEveryTruncation(t *testing.T) {
 	}
 }
 
-// TestEveryBitFlip damages valid messages in each bit: no panic, and no memory
-// out of proportion.
+// TestEveryBitFlip damages each bit of valid messages. The decoder must not
+// panic or allocate out of proportion.
 func TestEveryBitFlip(t *testing.T) {
 	for _, v := range values() {
 		data := encoded(t, v)
@@ -95,7 +95,7 @@ func TestEveryBitFlip(t *testing.T) {
 	}
 }
 
-// TestLyingCounts sends counts that the input does not cover. Gob by itself
+// TestLyingCounts sends counts beyond the end of the input. Gob by itself
 // allocates ten megabytes for each.
 func TestLyingCounts(t *testing.T) {
 	list := encoded(t, []int{1, 2, 3})
@@ -188,8 +188,7 @@ func TestUnmarshalErrors(t *testing.T) {
 	}
 }
 
-// TestErrorLeavesNothingBehind sees that a failed decode does not spoil later
-// ones.
+// TestErrorLeavesNothingBehind makes a decode fail and repeats a good one.
 func TestErrorLeavesNothingBehind(t *testing.T) {
 	good := encoded(t, Op{Key: "k", Seq: 3})
 	for range 50 {

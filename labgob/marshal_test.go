@@ -31,8 +31,8 @@ func TestBasicsAreCompact(t *testing.T) {
 	}
 }
 
-// TestCommonPrefix sees what a log can save: messages of one type differ only
-// behind what describes the type.
+// TestCommonPrefix measures the saving for a log. Messages of one type differ
+// only behind the description of the type.
 func TestCommonPrefix(t *testing.T) {
 	for _, c := range []struct {
 		a, b any

@@ -17,9 +17,8 @@ import (
 
 const childEnv = "RAFTLAB_LABGOB_CHILD"
 
-// TestBytesOfAnotherProcess decodes what a second process wrote, in which gob
-// gave other numbers to the types: once with this package, once with
-// encoding/gob.
+// TestBytesOfAnotherProcess decodes the output of a second process, in which
+// gob numbered the types differently. The readers are labgob and encoding/gob.
 func TestBytesOfAnotherProcess(t *testing.T) {
 	if os.Getenv(childEnv) != "" {
 		writeAll(t)
@@ -55,9 +54,9 @@ func TestBytesOfAnotherProcess(t *testing.T) {
 	}
 }
 
-// writeAll is the second process. It uses other types first, so that gob's
-// numbers are not those of its parent, and writes to standard error, where the
-// testing package writes nothing.
+// writeAll is the second process. The process uses other types first, so that
+// gob's numbers differ from those of the parent. The output is standard error,
+// because the testing package writes nothing there.
 func writeAll(t *testing.T) {
 	type first struct{ A map[string][]int }
 	type second struct{ B [3]first }

@@ -15,8 +15,8 @@ import (
 	"raftlab/labgob"
 )
 
-// A Wide is what a newer version of a program sends. Narrow is the older
-// version, which lacks the fields with interfaces.
+// A Wide comes from a newer version of a program. Narrow is the older version,
+// without the fields with interfaces.
 type Wide struct {
 	List  []any
 	Map   map[string]any
@@ -75,8 +75,7 @@ func init() {
 	labgob.Register(Wide{})
 }
 
-// TestSkipValues skips each value of a stream, with and without a value before
-// and behind that is read.
+// TestSkipValues skips every second value of a stream, and then all values.
 func TestSkipValues(t *testing.T) {
 	for name, newEncoder := range newEncoders() {
 		t.Run(name, func(t *testing.T) {
@@ -151,8 +150,8 @@ func TestSkipFieldsInsideInterfaces(t *testing.T) {
 	}
 }
 
-// TestDecodeOneGobValue decodes streams with one value in which gob put type
-// definitions into the middle, and in several messages.
+// TestDecodeOneGobValue decodes streams with one value of gob. Type definitions
+// stand in the middle of the value, and the value takes several messages.
 func TestDecodeOneGobValue(t *testing.T) {
 	for _, v := range append(withNils(), values()...) {
 		var buf bytes.Buffer
@@ -173,7 +172,7 @@ func TestDecodeOneGobValue(t *testing.T) {
 	}
 }
 
-// An EndsEarly fails to decode with the error that readers return at the end.
+// An EndsEarly fails to decode with the error of a reader at its end.
 type EndsEarly struct{}
 
 var endsWith error // the error of EndsEarly.GobDecode
@@ -181,8 +180,8 @@ var endsWith error // the error of EndsEarly.GobDecode
 func (EndsEarly) GobEncode() ([]byte, error) { return nil, nil }
 func (*EndsEarly) GobDecode([]byte) error    { return endsWith }
 
-// TestErrorOfGobDecode sees that an error inside a value never looks like the
-// end of the stream, and that other errors can be matched.
+// TestErrorOfGobDecode expects an error inside a value to differ from the end
+// of the stream, and other errors to match.
 func TestErrorOfGobDecode(t *testing.T) {
 	other := errors.New("an error of the type")
 	for _, err := range []error{io.EOF, io.ErrUnexpectedEOF, other, errors.Join(other, io.EOF)} {
@@ -238,8 +237,7 @@ func TestReaderWithShortLen(t *testing.T) {
 	}
 }
 
-// TestNilPointers sees that every nil pointer that is written can be read, by
-// both decoders.
+// TestNilPointers reads every written nil pointer with both decoders.
 func TestNilPointers(t *testing.T) {
 	var op *Op
 	twice := &op

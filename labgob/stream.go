@@ -18,7 +18,7 @@ type stream struct {
 	known   bool    // the schema is in the cache
 	used    bool    // the schema has decoded a value
 	private *warmDecoder
-	types   map[int]*wireType // all types that private knows or will be told
+	types   map[int]*wireType // all types that private knows or will read
 }
 
 // define adds definitions that stood in front of a value.

@@ -50,8 +50,8 @@ func init() {
 	labgob.Register(map[string]int{})
 }
 
-// values holds one value of each kind that the stream tests send. Each is what
-// comes back after a round trip.
+// values holds one value of each kind for the stream tests. A round trip does
+// not change the values.
 func values() []any {
 	return []any{
 		7, "text", []byte{1, 2}, 2.5, true, uint8(200), complex(1, 2), []string{"a", ""}, map[string]int{"x": 1},
@@ -111,8 +111,8 @@ func testStream(t *testing.T, all []any, newEncoder func(io.Writer) encoder, new
 	}
 }
 
-// TestSameBytes holds what is written to what gob writes, for streams of
-// values without interfaces.
+// TestSameBytes compares the output with gob's output, for streams of values
+// without interfaces.
 func TestSameBytes(t *testing.T) {
 	var ours, theirs bytes.Buffer
 	enc, want := labgob.NewEncoder(&ours), gob.NewEncoder(&theirs)

@@ -14,7 +14,7 @@ import (
 	"raftlab/labgob"
 )
 
-// warnings returns how many warnings f causes, and what it prints.
+// warnings returns the number of warnings during f, and the printed text.
 func warnings(t *testing.T, f func()) (int, string) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -121,9 +121,9 @@ type reusedPart struct {
 	Seq int
 }
 
-// TestWarnsAboutReusedTargets decodes into variables that were used before.
-// Only parts that gob may leave as they are count: gob sends every element of a
-// list, but not the zero fields of an element.
+// TestWarnsAboutReusedTargets decodes into used variables. Only parts that gob
+// may keep count. Gob sends every element of a list, but not the zero fields of
+// an element.
 func TestWarnsAboutReusedTargets(t *testing.T) {
 	old := reusedPart{Key: "old"}
 	stale := map[string]any{
@@ -160,8 +160,8 @@ func TestWarnsAboutReusedTargets(t *testing.T) {
 	}
 }
 
-// TestReusedElementsAreStale shows with gob that the warnings about elements
-// are right, and that the parts without a warning are safe.
+// TestReusedElementsAreStale decodes with gob. The result confirms the warnings
+// about elements, and the absence of warnings about other parts.
 func TestReusedElementsAreStale(t *testing.T) {
 	data := encoded(t, reused{List: []reusedPart{{Seq: 1}}, Ptrs: []*reusedPart{{Seq: 1}}, Nums: []int{0}, Anys: []any{nil}, Bytes: []byte{0}})
 	got := reused{

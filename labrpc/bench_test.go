@@ -8,8 +8,8 @@ import (
 	"raftlab/labrpc"
 )
 
-// BenchmarkCall makes small calls on a reliable network: calls per second is
-// the inverse of the time per operation.
+// BenchmarkCall makes small calls on a reliable network. The calls per second
+// are the inverse of the time per operation.
 func BenchmarkCall(b *testing.B) {
 	for _, n := range []int{1, 16} {
 		b.Run(fmt.Sprintf("ends=%d", n), func(b *testing.B) {
@@ -40,8 +40,8 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// BenchmarkChannel is a round trip between two goroutines, which a call
-// cannot beat.
+// BenchmarkChannel is a round trip between two goroutines, a bound for the
+// speed of a call.
 func BenchmarkChannel(b *testing.B) {
 	there, back := make(chan int), make(chan int)
 	go func() {

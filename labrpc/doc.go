@@ -58,7 +58,7 @@
 //
 // A Scheduler sees each message and decides its fate. The scheduler delivers a
 // message now, later, never or twice, or holds the message until the test
-// releases the hold. A scheduler may also cut and mend the network between two
+// releases the hold. A scheduler may also change the network between two
 // messages. A tap sees every event, and Record keeps the events as a trace to
 // print.
 //

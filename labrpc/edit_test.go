@@ -12,14 +12,14 @@ import (
 	"raftlab/labrpc"
 )
 
-// parrot answers with what it is asked.
+// parrot repeats its arguments.
 type parrot struct{}
 
 func (parrot) Say(args string, reply *string) { *reply = args }
 
-// TestEditedFaults runs a lossy network in a process of its own, which records
-// faults. Faults listed as calm do not happen, and the others stay the same. A
-// directory that cannot be used is named, and changes nothing.
+// TestEditedFaults runs a lossy network in another process and records the
+// faults. Faults listed as calm do not happen, and the others stay the same. An
+// error names an unusable directory, and the calls go on.
 func TestEditedFaults(t *testing.T) {
 	if os.Getenv("EDIT_CHILD") != "" {
 		lossyCalls(t)

@@ -14,12 +14,12 @@ type AddArgs struct{ By int }
 
 type AddReply struct{ Sum int }
 
-// Add is a handler: arguments, a pointer to the reply, no result.
+// Add is a handler with arguments, a pointer to the reply, and no result.
 func (c *Counter) Add(args AddArgs, reply *AddReply) {
 	reply.Sum = int(c.sum.Add(int64(args.By)))
 }
 
-// startCounter puts a Counter on a network and returns an end that leads to it.
+// startCounter puts a Counter on a network and returns an end for the Counter.
 func startCounter(rn *labrpc.Network) *labrpc.ClientEnd {
 	server := labrpc.MakeServer()
 	server.AddService(labrpc.MakeService(&Counter{}))
@@ -31,7 +31,7 @@ func startCounter(rn *labrpc.Network) *labrpc.ClientEnd {
 	return end
 }
 
-// A server, an end that leads to it, and a call.
+// A server, an end for the server, and a call.
 func Example() {
 	rn := labrpc.MakeNetwork()
 	defer rn.Cleanup()
@@ -69,8 +69,8 @@ func ExampleMakeNetworkSeed() {
 	// ++++-++--+
 }
 
-// A scheduler plays the adversary: it reads the arguments and loses the reply
-// of one call, whose caller cannot know that it took effect.
+// A scheduler reads the arguments of a call and loses the reply. The caller
+// cannot know that the call took effect.
 func ExampleNetwork_SetScheduler() {
 	rn := labrpc.MakeNetwork()
 	defer rn.Cleanup()
@@ -94,8 +94,8 @@ func ExampleNetwork_SetScheduler() {
 	// true 3
 }
 
-// A trace tells what happened to each message. WriteTo prints it with times,
-// one event per line.
+// A trace lists the events of all messages. WriteTo prints one event per line,
+// with times.
 func ExampleRecord() {
 	rn := labrpc.MakeNetwork()
 	defer rn.Cleanup()

@@ -10,8 +10,7 @@ import (
 	"raftlab/labrpc"
 )
 
-// outcome is what became of a call, as its caller sees it and as the server
-// does.
+// outcome is the result of a call for the caller and for the server.
 type outcome struct {
 	ok     bool
 	took   time.Duration
@@ -34,7 +33,7 @@ func outcomes(rn *labrpc.Network, n int, names ...any) []outcome {
 	return all
 }
 
-// withFaults is what n calls through each of two ends meet.
+// withFaults returns the outcomes of n calls through each of two ends.
 func withFaults(seed int64, f labrpc.Faults) []outcome {
 	rn := labrpc.MakeNetworkSeed(seed)
 	defer rn.Cleanup()
@@ -86,7 +85,7 @@ func TestFaultsDoNotMoveEachOther(t *testing.T) {
 	})
 }
 
-// TestUnreliable holds the course's unreliable network to its numbers.
+// TestUnreliable checks the numbers of the course's unreliable network.
 func TestUnreliable(t *testing.T) {
 	testkit.VirtualOnly(t)
 	testkit.Run(t, func(t *testing.T) {
@@ -259,8 +258,8 @@ func TestFaultsOutOfRange(t *testing.T) {
 	}
 }
 
-// TestClosedLoopLetsTimePass makes calls that cannot block on anything but
-// latency, while another goroutine waits for a timer.
+// TestClosedLoopLetsTimePass makes calls that block only on latency, while
+// another goroutine waits for a timer.
 func TestClosedLoopLetsTimePass(t *testing.T) {
 	testkit.VirtualOnly(t)
 	testkit.Run(t, func(t *testing.T) {
@@ -276,7 +275,7 @@ func TestClosedLoopLetsTimePass(t *testing.T) {
 	})
 }
 
-// panicOf runs f and returns what it panics with, "" if it does not.
+// panicOf returns the panic of f as text, empty if f does not panic.
 func panicOf(f func()) (text string) {
 	defer func() {
 		if r := recover(); r != nil {

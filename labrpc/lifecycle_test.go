@@ -11,8 +11,8 @@ import (
 	"raftlab/labrpc"
 )
 
-// TestInterruptedCalls ends calls while their handler blocks: they return
-// false without any time passing, and the handler's answer goes nowhere.
+// TestInterruptedCalls ends calls while their handler blocks. The calls return
+// false at once, and nobody receives the handler's answer.
 func TestInterruptedCalls(t *testing.T) {
 	for name, interrupt := range map[string]func(*labrpc.Network){
 		"DeleteServer":     func(rn *labrpc.Network) { rn.DeleteServer("server") },
@@ -52,8 +52,8 @@ func TestInterruptedCalls(t *testing.T) {
 	}
 }
 
-// TestInterruptedOnTheWay ends calls whose request, or whose reply, is still
-// on its way.
+// TestInterruptedOnTheWay ends calls while the request or the reply is on its
+// way.
 func TestInterruptedOnTheWay(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		for _, replies := range []bool{false, true} {
@@ -153,10 +153,10 @@ func TestCounts(t *testing.T) {
 	})
 }
 
-// Text returns what it gets.
+// Text returns its arguments.
 func (js *JunkServer) Text(args JunkReply, reply *JunkReply) { *reply = args }
 
-// Share shows its memory to the caller.
+// Share returns the memory of its arguments.
 func (js *JunkServer) Share(args *[]int, reply *[]int) {
 	(*args)[0] = 99
 	*reply = *args
@@ -201,7 +201,7 @@ func TestNamesAreAnyComparableValues(t *testing.T) {
 	})
 }
 
-// TestMistakesNameWhatExists makes the mistakes that students make.
+// TestMistakesNameWhatExists makes the mistakes of students.
 func TestMistakesNameWhatExists(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		rn := labrpc.MakeNetworkSeed(testkit.Seed(t))
@@ -278,7 +278,7 @@ func TestConcurrentChanges(t *testing.T) {
 	})
 }
 
-// checkTrace sees that every message was sent once and then delivered or
+// checkTrace expects every message to be sent once and then delivered or
 // dropped once.
 func checkTrace(t *testing.T, events []labrpc.Event) {
 	t.Helper()

@@ -262,7 +262,7 @@ func (rn *Network) ClearLinkFaults(endname any) {
 	}
 }
 
-// CutRequests cuts or mends the direction of requests. Through a cut end,
+// CutRequests cuts or restores the direction of requests. Through a cut end,
 // requests do not arrive, and Call returns false after some time, as for a
 // disabled end. Replies to earlier requests still arrive.
 func (rn *Network) CutRequests(endname any, cut bool) {
@@ -273,7 +273,7 @@ func (rn *Network) CutRequests(endname any, cut bool) {
 	}
 }
 
-// CutReplies cuts or mends the direction of replies. Through a cut end,
+// CutReplies cuts or restores the direction of replies. Through a cut end,
 // requests arrive and are served, and their replies do not come back.
 func (rn *Network) CutReplies(endname any, cut bool) {
 	rn.mu.Lock()

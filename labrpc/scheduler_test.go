@@ -56,7 +56,7 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// TestUsualLeavesTheFaults sees that a scheduler that decides nothing changes
+// TestUsualLeavesTheFaults expects a scheduler without decisions to change
 // nothing.
 func TestUsualLeavesTheFaults(t *testing.T) {
 	testkit.VirtualOnly(t)
@@ -122,7 +122,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// TestCleanupEndsHolds sees that nobody has to release for Cleanup to work.
+// TestCleanupEndsHolds expects Cleanup to work without a Release.
 func TestCleanupEndsHolds(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		rn := labrpc.MakeNetworkSeed(testkit.Seed(t))
@@ -136,8 +136,8 @@ func TestCleanupEndsHolds(t *testing.T) {
 	})
 }
 
-// TestSchedulerActsBetweenMessages cuts the link when it sees the third call's
-// reply, and deletes the server when it sees the fifth's request.
+// TestSchedulerActsBetweenMessages cuts the link at the third call's reply, and
+// deletes the server at the fifth call's request.
 func TestSchedulerActsBetweenMessages(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		rn := labrpc.MakeNetworkSeed(testkit.Seed(t))
@@ -165,8 +165,8 @@ func TestSchedulerActsBetweenMessages(t *testing.T) {
 	})
 }
 
-// size is how a trace tells the size of a message, which depends on the
-// numbers that gob gave to types.
+// size matches the size of a message in a trace. The size depends on gob's
+// numbers for types.
 var size = regexp.MustCompile(`\(\d+ bytes\)`)
 
 func TestTraceTellsEachStep(t *testing.T) {

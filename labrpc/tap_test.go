@@ -10,8 +10,8 @@ import (
 	"raftlab/labrpc"
 )
 
-// TestTaps sees that each tap hears of every event while it is there, whatever
-// other taps do.
+// TestTaps expects each tap to hear of every event between its start and its
+// removal, whatever happens to other taps.
 func TestTaps(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		rn := labrpc.MakeNetworkSeed(testkit.Seed(t))

@@ -29,8 +29,8 @@ func failingGap(t *testing.T, p sim.Program, e sim.Explore) sim.Case {
 	return sim.Case{}
 }
 
-// TestExplorationFindsTheGap: the base never shows a bug in the gap between
-// unlock and relock, yields and sleeps do.
+// TestExplorationFindsTheGap looks for a bug between unlock and relock. The
+// base never shows the bug, and yields and sleeps do.
 func TestExplorationFindsTheGap(t *testing.T) {
 	p := program(t, sim.Native, false)
 	for seed := range uint64(30) {
@@ -42,9 +42,9 @@ func TestExplorationFindsTheGap(t *testing.T) {
 	failingGap(t, p, sim.Explore{Sleeps: 0.05})
 }
 
-// TestExplorationFindsAStudentsGap: a Raft that becomes leader without holding
-// the lock since its last vote has two leaders in a term in some explored
-// worlds, and in none of the control. Each failure repeats.
+// TestExplorationFindsAStudentsGap runs a Raft that becomes leader without
+// holding the lock since its last vote. Some explored worlds have two leaders
+// in a term, and no world of the control does. Each failure repeats.
 func TestExplorationFindsAStudentsGap(t *testing.T) {
 	requireNative(t)
 	programs, err := sim.Build(t.Context(), sim.Options{Dir: "testdata/mini", Engine: sim.Native}, "./student")
@@ -66,8 +66,8 @@ func TestExplorationFindsAStudentsGap(t *testing.T) {
 	}
 }
 
-// TestStreamsAreSeparate: whether sleeps are injected does not change where
-// yields are, as far as goroutines do the same operations.
+// TestStreamsAreSeparate expects yields to stay in place when sleeps are added,
+// as long as goroutines do the same operations.
 func TestStreamsAreSeparate(t *testing.T) {
 	p := program(t, sim.Native, false)
 	points := func(e sim.Explore) map[sim.Point]bool {
@@ -89,7 +89,7 @@ func TestStreamsAreSeparate(t *testing.T) {
 	}
 }
 
-// TestListedPointsRepeatTheRun: a run's injected points, given as a list, give
+// TestListedPointsRepeatTheRun lists the injected points of a run and expects
 // the same run.
 func TestListedPointsRepeatTheRun(t *testing.T) {
 	p := program(t, sim.Native, false)
@@ -102,8 +102,8 @@ func TestListedPointsRepeatTheRun(t *testing.T) {
 	}
 }
 
-// TestShrink reduces a failure to a point or two, and saves it as a file that
-// fails in the same way.
+// TestShrink reduces a failure to a point or two, and saves the failure. The
+// file fails in the same way.
 func TestShrink(t *testing.T) {
 	ctx := context.Background()
 	p := program(t, sim.Native, false)
@@ -128,8 +128,8 @@ func TestShrink(t *testing.T) {
 	}
 }
 
-// TestShrinkThins: where leaving out a point makes a world in which the mistake
-// has other luck, what is left is still small.
+// TestShrinkThins shrinks a failure in which leaving out a point changes the
+// later schedule. The result is still small.
 func TestShrinkThins(t *testing.T) {
 	var all []sim.Point
 	for g := range uint64(60) {
@@ -158,7 +158,7 @@ func TestShrinkThins(t *testing.T) {
 	}
 }
 
-// TestShrinkNeedsAFailure: a test that passes is refused.
+// TestShrinkNeedsAFailure shrinks a passing test and expects an error.
 func TestShrinkNeedsAFailure(t *testing.T) {
 	s := sim.Shrinker{Program: program(t, sim.Native, false)}
 	_, _, err := s.Shrink(context.Background(), sim.Case{Test: "TestMixed", Explore: sim.Explore{Yields: 0.1}})
@@ -178,7 +178,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestShrinkNetworkFaults leaves of a network's faults those that matter.
+// TestShrinkNetworkFaults keeps only the network faults that matter.
 func TestShrinkNetworkFaults(t *testing.T) {
 	for _, engine := range []string{sim.Native, sim.WASM} {
 		t.Run(engine, func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestShrinkNetworkFaults(t *testing.T) {
 	}
 }
 
-// TestReplayRuns builds and runs what a file names.
+// TestReplayRuns builds and runs the case of a file.
 func TestReplayRuns(t *testing.T) {
 	requireNative(t)
 	r := sim.Replay{Package: ".", Engine: sim.Native, Case: sim.Case{Test: "TestSlow", Seed: 1}, Verdict: sim.Liveness, Detail: "bad_test.go:60: one(9) failed to reach agreement"}

@@ -77,8 +77,8 @@ func TestHoursPassInNoTime(t *testing.T) {
 	}
 }
 
-// TestCrowdIsCheap: a moment at which nothing can run costs the same however
-// many goroutines sleep.
+// TestCrowdIsCheap measures a moment at which nothing can run. The cost must
+// not grow with the number of sleeping goroutines.
 func TestCrowdIsCheap(t *testing.T) {
 	out := run(t, program(t, sim.Native, false), sim.Case{Test: "TestCrowd"})
 	expectation{"TestCrowd", sim.Pass, ""}.check(t, out)
@@ -87,10 +87,10 @@ func TestCrowdIsCheap(t *testing.T) {
 	}
 }
 
-// TestLimitHasStacks: a run that reaches its limit of virtual time ends in the
-// stacks of the program's goroutines. Those that wait for each other's mutex are
-// a deadlock although others go on, and the stacks say since when they wait; a
-// mutex that is always taken, but by another one each time, is none.
+// TestLimitHasStacks reaches the limit of virtual time and expects the stacks
+// of the program's goroutines, with the time of each wait. Goroutines that wait
+// for each other's mutex are a deadlock, although others go on. A mutex that
+// always changes hands is no deadlock.
 func TestLimitHasStacks(t *testing.T) {
 	for _, engine := range []string{sim.Native, sim.WASM} {
 		t.Run(engine, func(t *testing.T) {
@@ -115,8 +115,9 @@ func TestLimitHasStacks(t *testing.T) {
 	}
 }
 
-// TestMainFlagsAndEnvironment: a TestMain may talk; flags and variables reach
-// the tests, and the line that repeats a failure has them.
+// TestMainFlagsAndEnvironment runs a package with a TestMain that prints. Flags
+// and variables reach the tests, and the command that repeats a failure has
+// both.
 func TestMainFlagsAndEnvironment(t *testing.T) {
 	for _, engine := range []string{sim.Native, sim.WASM} {
 		t.Run(engine, func(t *testing.T) {
@@ -159,7 +160,8 @@ func TestWaitingForTheRealWorld(t *testing.T) {
 	expectation{"TestOutside", sim.Stuck, "real time"}.check(t, out)
 }
 
-// TestGoFlags: what GOFLAGS says is not lost, and a failure is repeated with it.
+// TestGoFlags expects the flags in GOFLAGS to hold, also in the command that
+// repeats a failure.
 func TestGoFlags(t *testing.T) {
 	requireNative(t)
 	t.Setenv("GOFLAGS", "-tags=blue -count=1")
@@ -180,7 +182,7 @@ func TestGoFlags(t *testing.T) {
 	}
 }
 
-// TestNoCompilerForRaces: what the race detector lacks is named at once.
+// TestNoCompilerForRaces expects an error that names the missing compiler.
 func TestNoCompilerForRaces(t *testing.T) {
 	requireNative(t)
 	t.Setenv("CC", "no-such-compiler -O2")
@@ -220,7 +222,7 @@ func TestRaceDetector(t *testing.T) {
 	expectation{"TestMixed", sim.Pass, ""}.check(t, run(t, p, sim.Case{Test: "TestMixed"}))
 }
 
-// TestBadOptions is refused with an error that says what is wrong.
+// TestBadOptions expects an error that names the wrong option.
 func TestBadOptions(t *testing.T) {
 	requireNative(t)
 	ctx := context.Background()

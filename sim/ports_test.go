@@ -12,8 +12,9 @@ import (
 	"raftlab/sim"
 )
 
-// TestPortsRepeat runs a test that prints all its ports: twice, then in another
-// world, and then with each of the ports in use outside of the world.
+// TestPortsRepeat runs a test that prints all its ports. The test runs twice,
+// then in another world, and then with all these ports in use outside of the
+// world.
 func TestPortsRepeat(t *testing.T) {
 	p := program(t, sim.Native, false)
 	c := sim.Case{Test: "TestPorts", Seed: 11}

@@ -18,9 +18,9 @@ func proofRuns() int {
 	return 60
 }
 
-// TestSameSeedSameBytes repeats mixed tests with few seeds, many runs at once
-// so that the machine is busy, under different outer GOMAXPROCS, and compares
-// the hashes of their whole output.
+// TestSameSeedSameBytes repeats mixed tests with few seeds and compares the
+// hashes of the whole output. Many runs at once keep the machine busy, under
+// different outer GOMAXPROCS.
 func TestSameSeedSameBytes(t *testing.T) {
 	t.Run("native", func(t *testing.T) {
 		proof(t, program(t, sim.Native, false), []sim.Explore{{}, {Yields: 0.1}, {Sleeps: 0.02}, {Yields: 0.05, Sleeps: 0.01}},
@@ -66,7 +66,8 @@ func proof(t *testing.T, p sim.Program, explores []sim.Explore, tests ...string)
 	wg.Wait()
 }
 
-// TestOtherSeedOtherWorld: schedules, maps, draws and times differ.
+// TestOtherSeedOtherWorld expects other schedules, maps, random numbers and
+// times.
 func TestOtherSeedOtherWorld(t *testing.T) {
 	for _, engine := range []string{sim.Native, sim.WASM} {
 		t.Run(engine, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"raftlab/sim"
 )
 
-// TestRepeatCommand sees that a test finds the command of its own run in the
-// environment, and that a run without a command names the file.
+// TestRepeatCommand expects the command of a run in the environment of the
+// test. For a run without a command, the value names the file.
 func TestRepeatCommand(t *testing.T) {
 	for _, engine := range []string{sim.Native, sim.WASM} {
 		p := program(t, engine, false)

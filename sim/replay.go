@@ -67,7 +67,7 @@ func LoadReplay(path string) (Replay, error) {
 func (r Replay) Signature() string { return signature(r.Verdict, r.Detail) }
 
 // Run builds the package and runs the case. The caller compares the outcome
-// with the failure. Hash tells for unchanged code, Signature for changed code,
+// with the failure. Hash decides for unchanged code, Signature for changed code,
 // and the verdict for a fixed bug.
 func (r Replay) Run(ctx context.Context, opt Options, explain bool) (Outcome, error) {
 	opt.Engine, opt.Race, opt.Tags = r.Engine, r.Race, r.Tags

@@ -40,7 +40,7 @@ func template(message string) string {
 
 // looksDrawn guesses whether a word is a random string. A wrong guess does
 // little harm. The fixed words of a message are the same in all failures of one
-// kind, and the place tells the kinds apart.
+// kind, and the place separates the kinds.
 func looksDrawn(word string) bool {
 	var letters, digits, vowels, changes, consonants, longest int
 	last := rune(0)

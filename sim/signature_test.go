@@ -17,8 +17,8 @@ func signatureOf(v sim.Verdict, detail string) string {
 	return sim.Outcome{Verdict: v, Detail: detail}.Signature()
 }
 
-// TestOneBugIsOneKind holds the messages of one failed check, with whatever was
-// drawn in them, to one signature.
+// TestOneBugIsOneKind expects one signature for the messages of one failed
+// check, whatever random parts the messages have.
 func TestOneBugIsOneKind(t *testing.T) {
 	rng := testkit.Rand(t)
 	letters := func(n int, alphabet string) string {
@@ -53,8 +53,8 @@ func TestOneBugIsOneKind(t *testing.T) {
 	}
 }
 
-// TestLettersMostlyMerge: a bare random word of one case cannot be told from a
-// rare word for sure.
+// TestLettersMostlyMerge draws words of one case. A rare word can look like a
+// random one, so some words stay.
 func TestLettersMostlyMerge(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	kinds := map[string]bool{}
@@ -68,7 +68,7 @@ func TestLettersMostlyMerge(t *testing.T) {
 	require.Less(t, len(kinds), 125)
 }
 
-// TestBugsAreTwoKinds keeps failures apart that are different ones.
+// TestBugsAreTwoKinds expects different failures to have different signatures.
 func TestBugsAreTwoKinds(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"a_test.go:7: no leader", "a_test.go:8: no leader"},

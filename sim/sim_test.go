@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// program returns testdata/mini under an engine; it skips the test where the
-// engine does not run.
+// program returns testdata/mini under an engine. Without the engine, program
+// skips the test.
 func program(t testing.TB, engine string, race bool) sim.Program {
 	t.Helper()
 	if engine == sim.Native {
@@ -62,10 +62,10 @@ func run(t testing.TB, p sim.Program, c sim.Case) sim.Outcome {
 	return out
 }
 
-// quick are limits that end the endless soon.
+// quick are short limits for endless tests.
 var quick = sim.Limits{Virtual: 30 * time.Second, SpinCPU: time.Second, Memory: 64 << 20}
 
-// expectation is what a run of a test of mini must give, whatever the seed.
+// expectation is the expected outcome of a test of mini with any seed.
 type expectation struct {
 	test    string
 	verdict sim.Verdict

@@ -13,7 +13,7 @@ import (
 	"raftlab/sim"
 )
 
-// fake is a program whose outcomes are given by a function.
+// fake is a program whose function run returns the outcomes.
 type fake struct {
 	tests []string
 	run   func(c sim.Case) sim.Outcome
@@ -25,7 +25,7 @@ func (f fake) Close() error                                           { return n
 func (f fake) Tests(context.Context, string) ([]string, error)        { return f.tests, nil }
 func (f fake) Run(_ context.Context, c sim.Case) (sim.Outcome, error) { return f.run(c), nil }
 
-// failsOn fails where seed is a multiple of n, every run of it in the same way.
+// failsOn fails in the same way for every seed that n divides.
 func failsOn(n uint64) fake {
 	return fake{[]string{"TestA", "TestB"}, func(c sim.Case) sim.Outcome {
 		if c.Seed%n == 0 {
@@ -45,7 +45,7 @@ func TestSweepRunsEachSeedOfEachTest(t *testing.T) {
 	}
 	summary, err := s.Run(context.Background())
 	require.NoError(t, err)
-	// 20 seeds, 2 tests, base and explored; 4 seeds fail.
+	// 20 seeds and 2 tests run as base and explored. 4 seeds fail.
 	if summary.Runs() != 80 || len(summary.Failures()) != 16 || len(results) != 80 {
 		t.Errorf("%d runs, %d failures, %d results", summary.Runs(), len(summary.Failures()), len(results))
 	}
@@ -59,8 +59,8 @@ func TestSweepRunsEachSeedOfEachTest(t *testing.T) {
 	}
 }
 
-// TestDivergenceIsReported: a failure that does not repeat is not passed off
-// as one.
+// TestDivergenceIsReported expects the verdict Diverged for a failure that does
+// not repeat.
 func TestDivergenceIsReported(t *testing.T) {
 	n := 0
 	p := fake{[]string{"TestA"}, func(sim.Case) sim.Outcome {
@@ -84,8 +84,9 @@ func TestSweepForATime(t *testing.T) {
 	}
 }
 
-// TestInterruptedSweepKeepsWhatItHas: the end of its context is no error, and
-// loses no result; a program that cannot be run is one.
+// TestInterruptedSweepKeepsWhatItHas ends the context of a sweep. The sweep
+// returns its results without an error. A program that cannot be run is an
+// error.
 func TestInterruptedSweepKeepsWhatItHas(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := sim.Sweep{Programs: []sim.Program{failsOn(1 << 40)}, Seeds: sim.Seeds{First: 1, Last: 1 << 40}, Jobs: 1}
@@ -114,8 +115,8 @@ func (broken) Run(context.Context, sim.Case) (sim.Outcome, error) {
 	return sim.Outcome{}, errBroken
 }
 
-// TestShardsMergeIntoTheWhole: the shards' lines together are the sweep, and
-// a line that occurs twice counts once.
+// TestShardsMergeIntoTheWhole merges the lines of all shards into the whole
+// sweep. A line that occurs twice counts once.
 func TestShardsMergeIntoTheWhole(t *testing.T) {
 	const shards = 3
 	merged := sim.NewSummary()

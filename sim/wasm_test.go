@@ -6,8 +6,8 @@ import (
 	"raftlab/sim"
 )
 
-// TestWASMVerdicts runs each kind of ending in an unpatched toolchain. That
-// includes a worker which has to be replaced, since its run cannot be stopped.
+// TestWASMVerdicts runs each kind of ending in an unpatched toolchain. A
+// spinning run cannot be stopped, so its worker is replaced.
 func TestWASMVerdicts(t *testing.T) {
 	p := program(t, sim.WASM, false)
 	for _, e := range verdicts {

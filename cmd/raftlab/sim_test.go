@@ -86,8 +86,8 @@ func TestSimShardsAndMerge(t *testing.T) {
 	}
 }
 
-// TestSimEndsWithItsReader: the end of the reader, as in raftlab sim | head,
-// ends the sweep and leaves nothing behind.
+// TestSimEndsWithItsReader closes the output, as in raftlab sim | head. The
+// sweep ends and leaves nothing behind.
 func TestSimEndsWithItsReader(t *testing.T) {
 	needNative(t)
 	temp := t.TempDir()
@@ -109,8 +109,8 @@ func TestSimEndsWithItsReader(t *testing.T) {
 	}
 }
 
-// writeModule writes files of a module, given as name and content, and returns
-// its directory.
+// writeModule writes the files of a module, given as names and contents, and
+// returns the module's directory.
 func writeModule(t *testing.T, files ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -122,9 +122,9 @@ func writeModule(t *testing.T, files ...string) string {
 	return dir
 }
 
-// TestSimBrokenPackages: packages that do not build, or whose tests cannot be
-// listed, are named with the reason and the others are swept; the results say so
-// when they are merged too.
+// TestSimBrokenPackages runs packages that do not build, or whose tests cannot
+// be listed. The output names each with the reason, the other packages run, and
+// merged results say the same.
 func TestSimBrokenPackages(t *testing.T) {
 	needNative(t)
 	const test = "import \"testing\"\nfunc TestOK(t *testing.T) {}\n"
@@ -157,8 +157,8 @@ func TestSimBrokenPackages(t *testing.T) {
 	}
 }
 
-// TestSimSavesEachPackage: failures of two packages go to files of their own, even
-// if the tests have one name, which may be long.
+// TestSimSavesEachPackage saves failures of two packages to different files,
+// although the tests have the same name. The name is long.
 func TestSimSavesEachPackage(t *testing.T) {
 	needNative(t)
 	test := "import \"testing\"\nfunc TestBad" + strings.Repeat("d", 250) + "(t *testing.T) { t.Error() }\n"

@@ -7,7 +7,7 @@ import (
 	"raftlab/internal/testkit"
 )
 
-// Eventually waits for a condition, and does not sleep longer than it takes.
+// Eventually waits for a condition, and sleeps no longer than necessary.
 func ExampleEventually() {
 	ready := time.Now().Add(5 * time.Millisecond)
 	fmt.Println(testkit.Eventually(time.Minute, func() bool { return time.Now().After(ready) }))

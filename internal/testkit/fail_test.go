@@ -15,8 +15,8 @@ import (
 	"raftlab/internal/testkit"
 )
 
-// failing holds bodies of tests that must fail, with what their report must
-// say. TestFailing runs each in a process of its own.
+// failing holds bodies of failing tests and the expected text of each report.
+// TestFailing runs each body in another process.
 var failing = []struct {
 	name string
 	body func(t *testing.T)
@@ -147,7 +147,7 @@ var failing = []struct {
 	},
 }
 
-// childEnv says which of the failing tests a child process is to run.
+// childEnv names the failing test for a child process.
 const childEnv = "RAFTLAB_TESTKIT_CHILD"
 
 func TestFailing(t *testing.T) {

@@ -146,8 +146,8 @@ var edits = []edit{
 		"	if true {",
 		"write output without the playback header"},
 
-	// Goroutines. The runtime tells the program's own goroutines from its own,
-	// and counts operations.
+	// Goroutines. The runtime marks the program's own goroutines, and counts
+	// operations.
 	{"runtime/runtime2.go",
 		"	goid         uint64\n	schedlink    guintptr\n",
 		"	goid         uint64\n	simID        uint64\n	simKids      uint64\n	simOps       uint64\n	simSystem    bool\n	schedlink    guintptr\n",

@@ -17,7 +17,7 @@ import (
 	"raftlab/sim/internal/overlay"
 )
 
-// goroot copies the directories that are edited, so that a test can spoil them.
+// goroot copies the edited directories, so that a test can damage the copies.
 func goroot(t *testing.T) string {
 	t.Helper()
 	if !slices.Contains(overlay.Tested(), runtime.Version()) {
@@ -66,8 +66,8 @@ func TestGenerate(t *testing.T) {
 	require.Equal(t, list, again, "generated again")
 }
 
-// TestTreesHaveListsOfTheirOwn: a list says which tree's files it replaces, so
-// another tree with the same source needs another.
+// TestTreesHaveListsOfTheirOwn generates overlays for two trees with the same
+// source. A list names the files of one tree, so each tree needs a list.
 func TestTreesHaveListsOfTheirOwn(t *testing.T) {
 	dir := t.TempDir()
 	one, err := overlay.Generate(goroot(t), dir)
@@ -77,7 +77,7 @@ func TestTreesHaveListsOfTheirOwn(t *testing.T) {
 	}
 }
 
-// TestSupports: tested versions and the patch releases between them.
+// TestSupports checks tested versions and the patch releases between them.
 func TestSupports(t *testing.T) {
 	for v, want := range map[string]bool{
 		"go1.26.0": true, "go1.26.5": true, "go1.26.8": true, "go1.25.7": true,
@@ -89,8 +89,8 @@ func TestSupports(t *testing.T) {
 	}
 }
 
-// TestMismatchIsRefused: a tree in which any one of the edited files differs
-// at an anchor, or lacks, is no base for an engine.
+// TestMismatchIsRefused removes or changes each edited file, and expects an
+// error.
 func TestMismatchIsRefused(t *testing.T) {
 	root := goroot(t)
 	for file, anchor := range map[string]string{
