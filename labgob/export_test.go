@@ -7,6 +7,14 @@ func ErrorCount() int {
 	return errorCount
 }
 
+// ForgetWarnings makes every type warn again.
+func ForgetWarnings() {
+	warnMu.Lock()
+	defer warnMu.Unlock()
+	checkedTypes.Clear()
+	clear(warnedTarget)
+}
+
 // checked scans a stream of one value. Decode must accept the stream.
 func checked(data []byte) (defs, value []byte, s scanner) {
 	defs, first, rest, _ := cut(data)

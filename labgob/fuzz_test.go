@@ -38,16 +38,16 @@ func FuzzDecode(f *testing.F) {
 				plain = labgob.Rewritten(data, theirs)
 			}
 			require.NoError(t, gob.NewDecoder(bytes.NewReader(plain)).Decode(theirs), "gob refuses what we accept")
-			if streamed != nil || !same(ours, theirs) || !same(stream, theirs) {
+			if streamed != nil || !equalDecoded(ours, theirs) || !equalDecoded(stream, theirs) {
 				t.Fatalf("ours %#v\nstream %#v, %v\ngob %#v", ours, stream, streamed, theirs)
 			}
 		}
 	})
 }
 
-// same compares decoded values. Not-a-number differs from itself, so same also
+// equalDecoded compares decoded values. Not-a-number differs from itself, so same also
 // compares the lengths of the encodings.
-func same(a, b any) bool {
+func equalDecoded(a, b any) bool {
 	if reflect.DeepEqual(a, b) {
 		return true
 	}

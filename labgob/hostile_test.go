@@ -125,23 +125,23 @@ func TestLyingCounts(t *testing.T) {
 
 // relength replaces the value in a stream of one struct by another's bytes.
 func relength(stream, value []byte) []byte {
-	at := 0
+	start := 0
 	for {
-		size := int(stream[at])
-		if stream[at] >= 0x80 {
+		size := int(stream[start])
+		if stream[start] >= 0x80 {
 			panic("a short message was expected")
 		}
-		if stream[at+1]&1 == 0 || stream[at+1] == 0xff && stream[at+2]&1 == 0 { // a positive type id
+		if stream[start+1]&1 == 0 || stream[start+1] == 0xff && stream[start+2]&1 == 0 { // a positive type id
 			break
 		}
-		at += 1 + size
+		start += 1 + size
 	}
-	id := stream[at+1 : at+2]
-	if stream[at+1] == 0xff {
-		id = stream[at+1 : at+3]
+	id := stream[start+1 : start+2]
+	if stream[start+1] == 0xff {
+		id = stream[start+1 : start+3]
 	}
 	payload := append(bytes.Clone(id), value...)
-	out := append(bytes.Clone(stream[:at]), 0xfe, byte(len(payload)>>8), byte(len(payload)))
+	out := append(bytes.Clone(stream[:start]), 0xfe, byte(len(payload)>>8), byte(len(payload)))
 	return append(out, payload...)
 }
 

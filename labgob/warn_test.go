@@ -29,11 +29,11 @@ func warnings(t *testing.T, f func()) (int, string) {
 		printed <- string(text)
 	}()
 	before := labgob.ErrorCount()
-	f()
-	count := labgob.ErrorCount() - before
-	os.Stderr = old
-	w.Close()
-	return count, <-printed
+	func() {
+		defer func() { os.Stderr = old; w.Close() }() // also if f ends the test
+		f()
+	}()
+	return labgob.ErrorCount() - before, <-printed
 }
 
 type lowerField struct {
@@ -53,23 +53,21 @@ type lowerNever struct {
 }
 
 func TestWarnsAboutLowerCaseFieldsOnceAType(t *testing.T) {
+	labgob.ForgetWarnings() // of an earlier run with -count
 	enc := labgob.NewEncoder(new(bytes.Buffer))
 	n, text := warnings(t, func() {
 		enc.Encode(lowerField{1, "x"})
 		enc.Encode(&lowerField{2, "y"})
 		labgob.NewDecoder(new(bytes.Buffer)).Decode(new(lowerField))
 	})
-	if n != 1 || strings.Count(text, "\n") != 1 || !strings.Contains(text, "lower-case field lower of labgob_test.lowerField") {
-		t.Errorf("%d warnings: %s", n, text)
-	}
+	require.Equal(t, 1, n, text)
+	require.Equal(t, 1, strings.Count(text, "\n"), text)
+	require.Contains(t, text, "lower-case field lower of labgob_test.lowerField")
 	n, text = warnings(t, func() { labgob.Register(hidden{map[string][]*lowerArm{"": {{left: 1}}}}) })
-	if n != 1 || !strings.Contains(text, "field left of labgob_test.lowerArm") {
-		t.Errorf("deep inside: %d warnings: %s", n, text)
-	}
+	require.Equal(t, 1, n, "deep inside: %s", text)
+	require.Contains(t, text, "field left of labgob_test.lowerArm")
 	n, text = warnings(t, func() { labgob.Register(lowerNever{}) })
-	if n != 0 {
-		t.Errorf("type without fault: %d warnings: %s", n, text)
-	}
+	require.Zero(t, n, "type without fault: %s", text)
 }
 
 type target struct {
@@ -80,6 +78,7 @@ type target struct {
 }
 
 func TestWarnsAboutNonDefaultTargetsEveryTime(t *testing.T) {
+	labgob.ForgetWarnings() // of an earlier run with -count
 	data, err := labgob.Encode(target{})
 	require.NoError(t, err)
 	decode := func(into target) func() {
@@ -88,18 +87,16 @@ func TestWarnsAboutNonDefaultTargetsEveryTime(t *testing.T) {
 		}
 	}
 	for _, clean := range []target{{}, {All: []int{}, By: map[string]int{}, Deep: &struct{ Y string }{}}} {
-		if n, text := warnings(t, decode(clean)); n != 0 {
-			t.Errorf("%+v: %d warnings: %s", clean, n, text)
-		}
+		n, text := warnings(t, decode(clean))
+		require.Zero(t, n, "%+v: %s", clean, text)
 	}
 	n, text := warnings(t, decode(target{X: 99}))
-	if n != 1 || !strings.Contains(text, "non-default variable/field labgob_test.target.X ") {
-		t.Errorf("first time: %d warnings: %q", n, text)
-	}
+	require.Equal(t, 1, n, text)
+	require.Contains(t, text, "non-default variable/field labgob_test.target.X ")
 	for _, used := range []target{{X: 99}, {Deep: &struct{ Y string }{"y"}}, {All: []int{0}}, {By: map[string]int{"": 0}}} {
-		if n, text := warnings(t, decode(used)); n != 1 || text != "" {
-			t.Errorf("%+v: %d warnings, printed %q; want a count and no second print", used, n, text)
-		}
+		n, text := warnings(t, decode(used))
+		require.Equal(t, 1, n, "%+v", used)
+		require.Empty(t, text, "%+v: printed twice", used)
 	}
 }
 
@@ -140,9 +137,8 @@ func TestWarnsAboutReusedTargets(t *testing.T) {
 		"interface in a pointer": &struct{ P *reused }{&reused{Value: 5}},
 	}
 	for name, into := range stale {
-		if n, _ := warnings(t, func() { labgob.Decode(encoded(t, 1), into) }); n != 1 {
-			t.Errorf("%s: %d warnings, want 1", name, n)
-		}
+		n, _ := warnings(t, func() { labgob.Decode(encoded(t, 1), into) })
+		require.Equal(t, 1, n, name)
 	}
 	fresh := map[string]any{
 		"zero elements":       &reused{List: make([]reusedPart, 0, 4), Ptrs: make([]*reusedPart, 0, 4)},
@@ -154,9 +150,8 @@ func TestWarnsAboutReusedTargets(t *testing.T) {
 		"whole interface":     ptr(any(5)),
 	}
 	for name, into := range fresh {
-		if n, text := warnings(t, func() { labgob.Decode(encoded(t, 1), into) }); n != 0 {
-			t.Errorf("%s: %d warnings: %s", name, n, text)
-		}
+		n, text := warnings(t, func() { labgob.Decode(encoded(t, 1), into) })
+		require.Zero(t, n, "%s: %s", name, text)
 	}
 }
 

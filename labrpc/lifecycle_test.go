@@ -28,16 +28,16 @@ func TestInterruptedCalls(t *testing.T) {
 				defer rn.Cleanup()
 				trace := labrpc.Record(rn)
 				js, ends := connect(rn, "end")
-				var at time.Time
+				var ended time.Time
 				time.AfterFunc(time.Second, func() {
-					at = time.Now()
+					ended = time.Now()
 					interrupt(rn)
 				})
 				reply := 0
 				if ends[0].Call("JunkServer.Block", 5, &reply) {
 					t.Fatal("the call returned true")
 				}
-				if took := time.Since(at); took > 0 && !testkit.RealTime() || took > 100*time.Millisecond {
+				if took := time.Since(ended); took > 0 && !testkit.RealTime() || took > 100*time.Millisecond {
 					t.Errorf("the call returned %v late", took)
 				}
 				sent := rn.GetTotalBytes()

@@ -220,6 +220,7 @@ func TestRaceDetector(t *testing.T) {
 		t.Errorf("two reports of one race:\n%s\n%s", out.Output, again.Output)
 	}
 	expectation{"TestMixed", sim.Pass, ""}.check(t, run(t, p, sim.Case{Test: "TestMixed"}))
+	expectation{"TestPorts", sim.Pass, ""}.check(t, run(t, p, sim.Case{Test: "TestPorts"}))
 }
 
 // TestBadOptions expects an error that names the wrong option.

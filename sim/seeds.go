@@ -57,8 +57,8 @@ func (s Shard) has(n uint64) bool {
 	return s.Count == 0 || n%uint64(s.Count) == uint64(s.Index-1)
 }
 
-// of is how many of n seeds belong to the shard.
-func (s Shard) of(n uint64) uint64 {
+// size returns how many of n seeds belong to the shard.
+func (s Shard) size(n uint64) uint64 {
 	if s.Count == 0 {
 		return n
 	}

@@ -208,8 +208,8 @@ func minimize[T any](list []T, fails func([]T) (bool, error)) ([]T, error) {
 	}
 	for size := (len(list) + 1) / 2; ; {
 		removed := false
-		for at := 0; at < len(list) && len(list) > 1; {
-			rest := slices.Concat(list[:at], list[min(at+size, len(list)):])
+		for start := 0; start < len(list) && len(list) > 1; {
+			rest := slices.Concat(list[:start], list[min(start+size, len(list)):])
 			ok, err := fails(rest)
 			if err != nil {
 				return list, err
@@ -217,7 +217,7 @@ func minimize[T any](list []T, fails func([]T) (bool, error)) ([]T, error) {
 			if ok {
 				list, removed = rest, true
 			} else {
-				at += size
+				start += size
 			}
 		}
 		if size == 1 && !removed {

@@ -181,7 +181,7 @@ func (s *Sweep) total(cases int) uint64 {
 	if s.For > 0 {
 		return 0
 	}
-	return s.Shard.of(s.Seeds.Count()) * uint64(cases)
+	return s.Shard.size(s.Seeds.Count()) * uint64(cases)
 }
 
 // produce sends the cases seed by seed, so that a sweep that ends early has

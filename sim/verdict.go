@@ -119,12 +119,12 @@ func panicked(line string) (Verdict, string) {
 // mutex held for so long. Other goroutines, woken now and then, need not notice
 // the deadlock.
 func mutexWait(dump []byte) string {
-	at := mutexRE.FindSubmatchIndex(dump)
-	if at == nil {
+	match := mutexRE.FindSubmatchIndex(dump)
+	if match == nil {
 		return ""
 	}
-	stack, _, _ := bytes.Cut(dump[at[0]:], []byte("\n\n"))
-	return fmt.Sprintf("a goroutine waits for a mutex for %s minutes%s", dump[at[2]:at[3]], suffix(place(string(stack))))
+	stack, _, _ := bytes.Cut(dump[match[0]:], []byte("\n\n"))
+	return fmt.Sprintf("a goroutine waits for a mutex for %s minutes%s", dump[match[2]:match[3]], suffix(place(string(stack))))
 }
 
 // outsiders counts the goroutines of a deadlock that wait for a descriptor.
@@ -138,11 +138,11 @@ func outsiders(dump []byte) string {
 
 // runningStack cuts the running goroutine's stack out of a dump.
 func runningStack(dump []byte) string {
-	at := goroutineRE.FindIndex(dump)
-	if at == nil {
+	match := goroutineRE.FindIndex(dump)
+	if match == nil {
 		return string(dump)
 	}
-	stack, _, _ := bytes.Cut(dump[at[0]:], []byte("\n\n"))
+	stack, _, _ := bytes.Cut(dump[match[0]:], []byte("\n\n"))
 	return string(stack)
 }
 
@@ -187,8 +187,8 @@ func raceDetail(out []byte) string {
 func checkDetail(out []byte) string {
 	fail := failRE.FindIndex(out)
 	before := checkRE.FindAllIndex(out[:fail[0]], -1)
-	before = slices.DeleteFunc(before, func(at []int) bool {
-		return bytes.Contains(out[at[0]:at[1]], []byte("repeat with: "))
+	before = slices.DeleteFunc(before, func(match []int) bool {
+		return bytes.Contains(out[match[0]:match[1]], []byte("repeat with: "))
 	})
 	if len(before) > 0 {
 		return message(out[before[len(before)-1][0]:])

@@ -72,8 +72,8 @@ func newSimCommand() *cobra.Command {
 		Short: "run Go tests in virtual time, each seed an exactly repeatable world",
 		Long:  simLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if at := cmd.ArgsLenAtDash(); at >= 0 {
-				args, f.args = args[:at], args[at:]
+			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+				args, f.args = args[:dash], args[dash:]
 			}
 			if err := f.check(args); err != nil {
 				return err

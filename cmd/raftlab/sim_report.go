@@ -252,17 +252,17 @@ func (b *simBar) building(pkg string, done, total int) {
 // simBarLine is the bar with rate, failures and the time left.
 func simBarLine(p sim.Progress) string {
 	share := 0.0
-	of := ""
+	total := ""
 	switch {
 	case p.Total > 0:
 		share = float64(p.Done) / float64(p.Total)
-		of = fmt.Sprintf("/%d", p.Total)
+		total = fmt.Sprintf("/%d", p.Total)
 	case p.Elapsed+p.Left > 0:
 		share = float64(p.Elapsed) / float64(p.Elapsed+p.Left)
 	}
 	full := min(simBarWidth, int(share*simBarWidth))
 	return fmt.Sprintf("[%s%s] %d%s runs, %.1f/s, %d failures, %v left",
-		strings.Repeat("=", full), strings.Repeat(" ", simBarWidth-full), p.Done, of, p.Rate, p.Failures, p.Left.Round(time.Second))
+		strings.Repeat("=", full), strings.Repeat(" ", simBarWidth-full), p.Done, total, p.Rate, p.Failures, p.Left.Round(time.Second))
 }
 
 // clear removes the bar, so that a line can be printed.

@@ -44,7 +44,7 @@ func inBubble(t *testing.T, body func(t *testing.T)) {
 	defer look.Stop()
 	var id string
 	var last string
-	for same := 0; ; {
+	for repeats := 0; ; {
 		select {
 		case id = <-number:
 		case r := <-ended:
@@ -58,10 +58,10 @@ func inBubble(t *testing.T, body func(t *testing.T)) {
 		case <-look.C:
 			now := stillness(ofBubble(id))
 			if now == "" || now != last {
-				last, same = now, 1
+				last, repeats = now, 1
 				continue
 			}
-			if same++; same >= stillSamples {
+			if repeats++; repeats >= stillSamples {
 				t.Errorf("%s\n\n%s", stillReport, lockedFirst(ofBubble(id)))
 				return
 			}

@@ -49,9 +49,9 @@ func Supports(v string) bool {
 	if slices.Contains(tested, v) {
 		return true
 	}
-	same := func(t string) bool { return version.Lang(t) == version.Lang(v) && version.IsValid(v) }
-	older := slices.ContainsFunc(tested, func(t string) bool { return same(t) && version.Compare(t, v) < 0 })
-	newer := slices.ContainsFunc(tested, func(t string) bool { return same(t) && version.Compare(t, v) > 0 })
+	sameRelease := func(t string) bool { return version.Lang(t) == version.Lang(v) && version.IsValid(v) }
+	older := slices.ContainsFunc(tested, func(t string) bool { return sameRelease(t) && version.Compare(t, v) < 0 })
+	newer := slices.ContainsFunc(tested, func(t string) bool { return sameRelease(t) && version.Compare(t, v) > 0 })
 	return older && newer
 }
 
