@@ -1,12 +1,11 @@
-// Package memnet is a network in memory for hosts of one process: the transport
-// for tests of services that import raft/node, with faults that a seed decides.
+// Package memnet is a network in memory for hosts of one process, for tests of
+// services that import raft/node. A seed decides the fate of each message.
 //
 //	network := memnet.New(memnet.Options{Seed: 1})
 //	transport := network.Join(1) // of host 1
 //
-// Without latency and faults a message is delivered by the goroutine that sends
-// it. With latency a single goroutine delivers all messages, in the order of
-// their times.
+// Without latency and faults, Send delivers a message itself. With latency, a
+// single goroutine delivers all messages in the order of their times.
 //
 // Tests in a testing/synctest bubble set a latency: a loop of proposals over a
 // network without latency never lets virtual time pass.
@@ -35,11 +34,11 @@ type Options struct {
 
 // Faults are what happens to the messages of a link, in one direction.
 type Faults struct {
-	// Latency is how long each message takes, and Jitter what is added at most,
-	// drawn for each message. Messages with different delays overtake one another.
+	// Latency is the delay of each message. A random time below Jitter is added to
+	// each delay, so messages overtake one another.
 	Latency, Jitter time.Duration
-	// Drop and Duplicate are the probabilities that a message is lost, and that
-	// it arrives a second time, each from 0 to 1.
+	// Drop and Duplicate are the probabilities of a loss and of a second arrival,
+	// from 0 to 1.
 	Drop, Duplicate float64
 	// Cut loses every message.
 	Cut bool
@@ -48,8 +47,8 @@ type Faults struct {
 // link is one direction between two hosts.
 type link struct{ from, to core.NodeID }
 
-// Network carries messages between the hosts that joined it. Its methods may be
-// called from any goroutine.
+// Network carries messages between its hosts. The methods may be called from any
+// goroutine.
 type Network struct {
 	mu         sync.Mutex
 	rand       *rand.Rand
@@ -126,8 +125,8 @@ func (nw *Network) faultsOf(l link) Faults {
 	return nw.faults
 }
 
-// Join returns the transport of a host. A host that joins again, after its old
-// transport was closed, gets a new one.
+// Join returns a transport for a host. A host joins again after Close of the old
+// transport.
 func (nw *Network) Join(id core.NodeID) *Transport {
 	return &Transport{network: nw, id: id}
 }

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// appliedIndex is the index of the last entry that the state machine includes,
-// and who waits for it to advance.
+// appliedIndex is the index of the last applied entry. Goroutines wait for the
+// index to advance.
 type appliedIndex struct {
 	index   atomic.Uint64
 	waiting atomic.Int32

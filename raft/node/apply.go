@@ -39,8 +39,8 @@ type applier struct {
 	average  time.Duration // of a call of Apply
 }
 
-// quickApply is the time that a proposer spends on the state machine in place of
-// the goroutines that are there for it.
+// quickApply bounds the average time of Apply up to which proposers call Apply
+// themselves. Slower state machines run on the goroutines of the applying pool.
 const quickApply = 10 * time.Microsecond
 
 // handOutCommitted moves what is committed from the core to the applier.
@@ -88,8 +88,8 @@ func (n *Node) claim(first uint64, count int) []*proposal {
 	return claimed
 }
 
-// hasRoom reports whether the applier takes another job. If not, the core is
-// poked when it does.
+// hasRoom reports whether the applier takes another job. If the applier does not,
+// the core is poked as soon as there is room.
 func (a *applier) hasRoom(limit int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

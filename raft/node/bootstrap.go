@@ -23,14 +23,14 @@ type Member struct {
 }
 
 // bootstrapIndex and bootstrapTerm are the place of the entry with the first
-// configuration. All first members store the same entry, as if a leader of that
-// term had replicated it.
+// configuration. All first members store the same entry, as if a leader of term 1
+// had replicated the entry to them.
 const bootstrapIndex, bootstrapTerm = 1, 1
 
-// Bootstrap begins a group: it stores the first configuration, which has these
-// members, in the storage of one of them. Each of the members is bootstrapped with
-// the same list, before it is started. The storage must not be in use by a host.
-// [Config.Members] does the same as part of Start.
+// Bootstrap begins a group on one of its first members. Bootstrap stores the first
+// configuration, with these members, in the member's storage. Every member is
+// bootstrapped with the same list before its start. The storage must not be in use
+// by a host. [Config.Members] does the same as part of Start.
 //
 // A group begins once. If the storage holds a state of the group, the error
 // matches [ErrBootstrapped] and the storage stays as it is.

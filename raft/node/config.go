@@ -7,38 +7,38 @@ import (
 	"time"
 )
 
-// HostConfig has the settings of a host. Storage and Transport are required;
-// the zero value of each other field means its default.
+// HostConfig has the settings of a host. Storage and Transport are required. The
+// zero value of each other field means its default.
 type HostConfig struct {
 	// Storage holds the state of all groups, and the host's identity. The host
-	// owns it from then on, and closes it.
+	// closes the storage.
 	Storage Storage
-	// Transport reaches the other hosts. The host owns it from then on, and
-	// closes it.
+	// Transport reaches the other hosts. The host closes the transport.
 	Transport Transport
-	// TickInterval is the unit of Raft's time; default 10 ms. Timeouts are
-	// multiples of it. A shorter one makes timeouts more precise and costs
-	// processor time for each group that is not quiescent.
+	// TickInterval is the unit of Raft's time. The default is 10 ms. Timeouts are
+	// rounded up to multiples of TickInterval. A short interval makes timeouts
+	// precise and costs processor time for each group that is not quiescent.
 	TickInterval time.Duration
-	// Workers is the number of goroutines that run Raft, and again of those
-	// that run state machines; default GOMAXPROCS. A state machine that blocks
-	// in Apply keeps one of them busy.
+	// Workers is the number of goroutines for Raft, and the number of goroutines
+	// for state machines. The default is GOMAXPROCS. A state machine that blocks
+	// in Apply occupies one of the latter.
 	Workers int
-	// MaxSnapshots is the number of snapshots that are written, sent or
-	// received at the same time, over all groups; default 2. More finish
-	// sooner together and take more memory and disk bandwidth from proposals.
+	// MaxSnapshots bounds the snapshots of all groups that are written, sent or
+	// received at the same time. The default is 2. A larger number takes more
+	// memory and disk bandwidth from proposals.
 	MaxSnapshots int
-	// CloseTimeout is how long Close waits for a storage that does not answer;
-	// default 10 s.
+	// CloseTimeout bounds the time for which Close waits for a hung storage. The
+	// default is 10 s.
 	CloseTimeout time.Duration
-	// Logger receives changes of role and membership at level Info, what an
-	// operator should look at as Warn, and failures as Error; default: silent.
+	// Logger receives changes of role and membership at level Info, conditions
+	// for an operator to look at as Warn, and failures as Error. The default is
+	// silent.
 	Logger *slog.Logger
-	// Observe is called with each event, in order, from one goroutine. If
-	// Observe is slower than events occur, events are dropped and counted in
-	// [Stats]; default: none.
+	// Observe is called with each event, in order, from one goroutine. Events
+	// that Observe is too slow for are dropped and counted in [HostStats]. The
+	// default is none.
 	Observe func(Event)
-	// Trace is told of each message; default: nobody is told.
+	// Trace is called for each message. The default is none.
 	Trace *Trace
 }
 
@@ -73,87 +73,90 @@ func (c *HostConfig) setDefaults() error {
 	return nil
 }
 
-// Config has the settings of a group on one host. StateMachine is required; the
+// Config has the settings of a group on one host. StateMachine is required. The
 // zero value of each other field means its default. Timeouts and limits should
 // be the same on all members.
 type Config struct {
-	// Group is the group's id within the cluster; default 1.
+	// Group is the group's id within the cluster. The default is 1.
 	Group GroupID
 	// StateMachine is the service's state.
 	StateMachine StateMachine
-	// Members are the members that the group begins with, the same list on each
-	// of them. On a storage that holds a state of the group, and with Join, the
-	// membership comes from there, and Members only tells where the others are:
-	// these addresses replace those of the stored membership until the next
-	// change.
+	// Members are the first members of the group, the same list on all of them.
+	// On a storage with a state of the group, and with Join, the membership comes
+	// from the log. Members then only has addresses, which replace the addresses
+	// in the log until the next change of membership.
 	Members []Member
 	// Join makes a member without a state wait until the leader of a running
 	// group, to which this host was added, brings the state.
 	Join bool
-	// Quiesce lets an idle group fall silent: its members then cost no processor
-	// time and no messages until there is something to do. A failed leader is
-	// noticed by the loss of the connection to its host. For hosts with many
-	// groups. All members of a group set the same.
+	// Quiesce lets an idle group fall silent. The members of a silent group use no
+	// processor time and send no messages until there is something to do. The
+	// members notice a failed leader by the lost connection to its host. Quiesce
+	// is meant for hosts with many groups. All members of a group set the same.
 	Quiesce bool
-	// LeaseDuration lets a leader serve reads without asking the others for this
-	// long after it has last heard from a majority (thesis 6.4.1). Reads may be
-	// stale if the clock of one host runs faster than that of another by more
-	// than the ratio ElectionTimeout/LeaseDuration. At most ElectionTimeout less
-	// one tick, the same on all members; default: no leases.
+	// LeaseDuration is the time for which a leader serves reads without asking the
+	// others after a majority has confirmed the leadership (thesis 6.4.1). Reads
+	// may be stale if one host's clock runs more than
+	// ElectionTimeout/LeaseDuration times as fast as another host's. At most
+	// ElectionTimeout less one tick, the same on all members. The default is no
+	// leases.
 	LeaseDuration time.Duration
 
-	// HeartbeatInterval is how often an idle leader sends; default 100 ms.
+	// HeartbeatInterval is the interval of an idle leader's messages. The default
+	// is 100 ms.
 	HeartbeatInterval time.Duration
-	// ElectionTimeout is how long a member waits for word from the leader before
-	// it seeks election, drawn anew each time from once to twice this value;
-	// default 1 s. Shorter means faster failover, and elections on a network or
-	// a disk that pauses as long.
+	// ElectionTimeout is the minimum time without word from the leader after
+	// which a member calls an election. Each timeout is drawn from once to twice
+	// this value. The default is 1 s. A short timeout means fast failover, and
+	// needless elections when network or disk pause as long.
 	ElectionTimeout time.Duration
 
-	// MaxCommandBytes bounds one command; default 4 MiB. Larger ones are refused
-	// with [ErrTooLarge].
+	// MaxCommandBytes bounds one command. The default is 4 MiB. Larger commands
+	// are refused with [ErrTooLarge].
 	MaxCommandBytes int
-	// MaxPending bounds the commands that are proposed here and not yet applied
-	// here; default 65,536. Beyond it Propose waits, and ProposeAsync refuses
-	// with [ErrQueueFull].
+	// MaxPending bounds the commands of this member between proposal and result.
+	// The default is 65,536. Beyond MaxPending, Propose waits and ProposeAsync
+	// refuses with [ErrQueueFull].
 	MaxPending int
-	// MaxPendingBytes bounds the bytes of these commands; default 64 MiB. A
-	// single command is admitted whatever its size.
+	// MaxPendingBytes bounds the bytes of these commands. The default is 64 MiB.
+	// A command that finds no other pending is admitted at any size.
 	MaxPendingBytes int
-	// MaxReceiveBytes bounds the entries that were received and not yet
-	// processed; default 64 MiB. Messages beyond it are dropped and sent again.
+	// MaxReceiveBytes bounds received entries before they are processed. The
+	// default is 64 MiB. Messages beyond the bound are dropped, and the leader
+	// sends them again.
 	MaxReceiveBytes int
-	// MaxApplyBytes bounds the committed commands that were handed to the state
-	// machine and are not yet applied; default 16 MiB.
+	// MaxApplyBytes bounds the committed commands in the state machine's queue.
+	// The default is 16 MiB. Further commands wait in the log.
 	MaxApplyBytes int
-	// MaxBatchBytes bounds the entries of one message, and what one call of
-	// Apply gets; default 1 MiB. A larger command goes alone.
+	// MaxBatchBytes bounds the entries of one message, and the commands of one
+	// call of Apply. The default is 1 MiB. A larger command goes alone.
 	MaxBatchBytes int
-	// MaxCacheBytes bounds the entries that stay in memory though they are
-	// stored; default 16 MiB. Members that are further behind, and a state
-	// machine that is, are served from the storage.
+	// MaxCacheBytes bounds the stored entries in memory. The default is 16 MiB.
+	// Older entries are read from the storage for members and state machines that
+	// need them.
 	MaxCacheBytes int
-	// MaxInflight bounds the messages with entries that are on their way to one
-	// member, default 64, and MaxInflightBytes their entries, default 4 MiB.
-	// Long fast links need more.
+	// MaxInflight bounds the unanswered messages with entries to one member, and
+	// MaxInflightBytes bounds their entries. The defaults are 64 and 4 MiB. Long
+	// fast links need more.
 	MaxInflight, MaxInflightBytes int
 
-	// SnapshotEntries is the number of applied entries after which a snapshot
-	// is taken; default 1,000,000. -1 means never by number.
+	// SnapshotEntries is the number of applied entries from one snapshot to the
+	// next. The default is 1,000,000. -1 means never by number.
 	SnapshotEntries int
-	// SnapshotBytes is the size of applied entries after which a snapshot is
-	// taken, if it is also more than the size of the last snapshot; default
-	// 64 MiB. -1 means never by size. So writing snapshots never costs more than
-	// writing the log.
+	// SnapshotBytes is the size of applied entries from one snapshot to the next.
+	// The default is 64 MiB. -1 means never by size. A snapshot also waits until
+	// the entries are as large as the last snapshot, so snapshots never cost more
+	// disk bandwidth than the log.
 	SnapshotBytes int64
-	// SnapshotChunkBytes is the size of the pieces in which a snapshot is sent to
-	// a member; default 1 MiB.
+	// SnapshotChunkBytes is the size of the pieces of a snapshot on the network.
+	// The default is 1 MiB.
 	SnapshotChunkBytes int
-	// SnapshotRate bounds how fast the host sends a snapshot of this group to one
-	// member, in bytes a second; default: no bound.
+	// SnapshotRate bounds the rate at which the host sends a snapshot of this
+	// group to one member, in bytes a second. The default is no bound.
 	SnapshotRate int
-	// TrailingEntries is the number of entries before a snapshot that the log
-	// keeps for members that are a little behind; default 10,000.
+	// TrailingEntries is the number of entries before a snapshot that stay in the
+	// log. The default is 10,000. The entries serve members that are a little
+	// behind, which need no snapshot then.
 	TrailingEntries int
 }
 

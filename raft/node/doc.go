@@ -1,5 +1,5 @@
-// Package node replicates a state machine over several processes with Raft. It is
-// the package that services import.
+// Package node replicates a state machine over several processes with Raft.
+// Services import package node.
 //
 // A service implements [StateMachine] and starts a member on each host:
 //
@@ -22,8 +22,8 @@
 //
 // Every error of a proposal matches ErrRefused or ErrUnknown. A refused command
 // has no effect now or later. A command with an unknown outcome may have an
-// effect. A client that proposes such a command again needs a state machine that
-// recognizes the repetition; package rsm has client sessions for that purpose.
+// effect. A client that proposes such a command again needs a state machine with client
+// sessions. Package rsm has client sessions.
 //
 // # Membership
 //
@@ -41,29 +41,29 @@
 //
 // # What is durable
 //
-// A member answers a vote or an append only after the storage has synced it. If
-// a save fails, the host stops and [Node.Err] has the cause: a failed sync is
-// never retried. If a save takes longer than an election timeout, a leader steps
-// down and others take over.
+// A member answers a request for a vote or an append only after the storage has
+// synced the vote or the entries. If a save fails, the host stops and [Node.Err]
+// has the cause. A failed sync is never retried. If a save takes longer than an
+// election timeout, a leader steps down and others take over.
 //
 // # Limits
 //
-// Everything that grows has a bound, which is a field of [Config] or of the
-// transport: pending commands, received messages, cached entries, queues to peers,
-// the work of the state machine, snapshots under way. A member that is down costs
-// the others disk space for the log, and no memory.
+// Pending commands, received messages, cached entries, queues to peers, the work
+// of the state machine and snapshots under way have bounds, which are fields of
+// [Config] and of the transport's options. A member that is down costs the others
+// disk space for the log, and no memory.
 //
 // # Goroutines
 //
-// One goroutine at a time runs a group's core, and whoever has work for an idle
-// core runs the core itself. A host has [HostConfig.Workers] goroutines for cores,
+// One goroutine at a time runs a group's core. A caller with work for an idle core
+// runs the core itself. A host has [HostConfig.Workers] goroutines for cores,
 // as many for state machines, [HostConfig.MaxSnapshots] for snapshots, one each
 // for ticks, saves, reads of the log and events. Close ends all of them.
 //
 // # Reading order
 //
-// config.go and statemachine.go have the settings and what a service implements.
-// run.go is the loop around the core. proposal.go, reads.go and members.go have
-// what callers ask for; save.go, apply.go, snapshot.go and transfer.go do what the
-// core asks for.
+// Start with config.go and statemachine.go, the face of the package. The loop
+// around the core stands in run.go. Requests of callers enter by proposal.go,
+// reads.go and members.go. The work for the core is done in save.go, apply.go,
+// snapshot.go and transfer.go.
 package node

@@ -7,8 +7,8 @@ import (
 	"raftlab/raft/core"
 )
 
-// Every error of a proposal matches one of two errors, which tell the caller
-// whether the command may be proposed again without a second effect.
+// Every error of a proposal matches one of two errors. The caller learns from
+// them whether another proposal of the command could have a second effect.
 var (
 	// ErrRefused is matched by the errors of commands that never entered the
 	// log and never will.
@@ -32,8 +32,8 @@ var (
 	// ErrStopped is matched by the errors of a member that was closed or has
 	// failed. [Node.Err] has the cause.
 	ErrStopped = errors.New("the member is stopped")
-	// ErrLeadershipLost is matched by the error of a command that was in the
-	// log when its leader lost the leadership.
+	// ErrLeadershipLost is matched by the error of a command in the log of a
+	// leader that lost the leadership.
 	ErrLeadershipLost = errors.New("the leadership was lost before the command committed")
 )
 

@@ -14,22 +14,22 @@ type EventKind uint8
 
 // The kinds of events, and the fields that each one sets beside Group.
 const (
-	// RoleChanged: the member's State or Term or the leader (Peer) has changed.
+	// RoleChanged reports a new State, Term or leader (Peer) of the member.
 	RoleChanged EventKind = iota + 1
-	// MembershipChanged: the configuration at Index is in force.
+	// MembershipChanged reports that the configuration at Index is in force.
 	MembershipChanged
-	// SnapshotSaved: the member has saved a snapshot of its own at Index.
+	// SnapshotSaved reports that the member has saved a snapshot of its own.
 	SnapshotSaved
-	// SnapshotInstalled: the state machine has the leader's snapshot at Index.
+	// SnapshotInstalled reports that the leader's snapshot at Index is restored.
 	SnapshotInstalled
-	// PeerUp and PeerDown: the connection to host Peer. Group is 0.
+	// PeerUp and PeerDown report on the connection to host Peer. Group is 0.
 	PeerUp
 	PeerDown
-	// StorageStalled: a save has lasted longer than an election timeout. If the
-	// member led, it has stepped down. StorageRecovered: that save has ended.
+	// StorageStalled reports a save that lasts longer than an election timeout. A
+	// leader has stepped down. StorageRecovered reports the end of that save.
 	StorageStalled
 	StorageRecovered
-	// MemberStopped: the member has stopped by itself because of Err.
+	// MemberStopped reports that the member has stopped because of Err.
 	MemberStopped
 )
 
@@ -60,11 +60,11 @@ type Event struct {
 	Err   error
 }
 
-// Trace has functions that are called for each message of a host, in the order in
-// which one group sends and receives. With the events, the messages are enough to
-// draw a space-time diagram of a cluster. The functions may be called from several
-// goroutines at a time, while locks are held: they return soon, call nothing of
-// this package and change nothing in the body.
+// Trace has functions that a host calls for each message. For each group, the
+// calls are in the order of sending and receiving. Messages and events together
+// are enough to draw a space-time diagram of a cluster. The functions may be called
+// from several goroutines at a time and while locks are held. They return soon,
+// call nothing of this package and change nothing in the body.
 type Trace struct {
 	// Sent is called when a message is handed to the transport.
 	Sent func(TraceMessage)

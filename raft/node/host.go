@@ -144,11 +144,10 @@ func (h *Host) forget(n *Node) {
 // Group returns the host's running member of a group, nil if there is none.
 func (h *Host) Group(id GroupID) *Node { return h.groups.Load().byID[id] }
 
-// Remove stops the host's member of a group, if it runs, and removes the group's
-// log, hard state and snapshots from the storage. A host that was removed from a
-// group calls Remove to free the space. A member that is removed in this way and
-// still belongs to the group has forgotten its votes: it must not start again
-// under the same id.
+// Remove stops the host's member of a group and removes the group's log, hard
+// state and snapshots from the storage. A host that was removed from a group calls
+// Remove to free the space. Remove forgets the member's votes. If the group still
+// has the member, the member must not start again under the same id.
 func (h *Host) Remove(group GroupID) error {
 	if n := h.Group(group); n != nil {
 		n.stop(nil)
@@ -223,9 +222,8 @@ func (r *receiver) PeerDown(id core.NodeID, reason error) {
 	}
 }
 
-// fail stops a host whose storage no longer keeps what it is given. To go on
-// would acknowledge what may be lost, and to try again could report a lost
-// write as kept.
+// fail stops a host after a failed save. A host that went on would acknowledge
+// writes that may be lost. A second try could report a lost write as durable.
 func (h *Host) fail(err error) {
 	h.mu.Lock()
 	if h.failure == nil && !h.closed {
@@ -280,7 +278,7 @@ func (h *Host) close() error {
 	return errors.Join(err, h.closeStorage())
 }
 
-// closeStorage ends the saver, which may wait for a storage that hangs.
+// closeStorage ends the saver, which may be waiting for a hung storage.
 func (h *Host) closeStorage() error {
 	h.saver.close()
 	ended := make(chan struct{})

@@ -62,7 +62,7 @@ func SetPriority(id core.NodeID, priority uint8) Change {
 var (
 	// ErrNoMember is matched by the error of a change for a host that is no member.
 	ErrNoMember = errors.New("the host is not a member of the group")
-	// ErrRemoved is why a member stops by itself that was removed from the group.
+	// ErrRemoved is the reason for the stop of a member after its removal.
 	ErrRemoved = errors.New("the member was removed from the group")
 	// ErrNotTransferred is matched by the error of a transfer of leadership that
 	// the leader has given up.
@@ -105,9 +105,9 @@ func (c Change) apply(members []Member) ([]Member, error) {
 // there. If ctx or the leadership ends later, the error matches [ErrUnknown]: the
 // change may still be completed.
 //
-// A change that leaves no voter, or that a majority of the old or of the new
-// voters does not answer to, does not take effect; in the latter case no other
-// command commits either, until a majority of both is up.
+// A change that leaves no voter is refused. A change needs a majority of the old
+// voters and a majority of the new voters. While one of the majorities is down,
+// neither the change nor any other command commits.
 func (n *Node) ChangeMembers(ctx context.Context, changes ...Change) error {
 	for {
 		learners, err := n.changeOnce(ctx, changes)
@@ -254,8 +254,8 @@ func (n *Node) TransferLeadership(ctx context.Context, to core.NodeID) error {
 	return nil
 }
 
-// Shutdown closes the member after it has handed the leadership over, if it
-// leads and another voter can take over before ctx ends.
+// Shutdown closes the member. A leader first hands the leadership over, if another
+// voter can take over before ctx ends.
 func (n *Node) Shutdown(ctx context.Context) error {
 	if n.standing.Load().leads(n.id) {
 		if err := n.TransferLeadership(ctx, core.None); err != nil {

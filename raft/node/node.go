@@ -67,7 +67,7 @@ type Node struct {
 	snapshots snapshotState
 }
 
-// standing is what a member knows of its place in the group.
+// standing is a member's role, term and leader.
 type standing struct {
 	state   core.State
 	term    uint64
@@ -337,17 +337,17 @@ func (n *Node) clean() {
 // Done is closed when the member stops, by Close or by a failure.
 func (n *Node) Done() <-chan struct{} { return n.done }
 
-// Err returns why the member stopped by itself: its storage or its state machine
-// failed, or it was removed from the group. Err is nil while the member runs,
-// and after Close.
+// Err returns the reason why the member stopped by itself. The storage or the state
+// machine failed, or the member was removed from the group. Err is nil while the
+// member runs, and after Close.
 func (n *Node) Err() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.failure
 }
 
-// Close stops the member and returns when its goroutines have ended. Commands
-// that are pending end with an error that matches [ErrUnknown] or [ErrRefused].
+// Close stops the member and returns when its goroutines have ended. Pending
+// commands end with [ErrUnknown] or [ErrRefused].
 // Close may be called at any time and more than once, but not by the state
 // machine.
 func (n *Node) Close() error {

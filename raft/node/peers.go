@@ -6,8 +6,8 @@ import (
 	"raftlab/raft/core"
 )
 
-// peerTable knows which groups need which hosts, so that the transport keeps a
-// connection as long as one group needs it. Host.mu guards it.
+// peerTable has the groups that need a host. The transport keeps a connection as
+// long as one group needs the host. Host.mu guards the table.
 type peerTable map[core.NodeID]map[GroupID]*peerUse
 
 // peerUse is a group's need of a host.

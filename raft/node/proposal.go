@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// proposal is a command on its way, and where its proposer waits.
+// proposal is a command between the call of Propose and the result.
 type proposal struct {
 	data  []byte
 	begun time.Time // when the proposer called
@@ -112,7 +112,7 @@ func (n *Node) ProposeAsync(command []byte) (*Future, error) {
 	return &Future{p}, nil
 }
 
-// admissible refuses what need not be queued to be refused.
+// admissible refuses a command before the command is queued.
 func (n *Node) admissible(command []byte) error {
 	if len(command) > n.cfg.MaxCommandBytes {
 		return &TooLargeError{Size: len(command), Limit: n.cfg.MaxCommandBytes}

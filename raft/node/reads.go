@@ -8,7 +8,7 @@ import (
 	"raftlab/raft/core"
 )
 
-// read is a linearizable read that waits for its index.
+// read is a linearizable read without an index yet.
 type read struct {
 	done  chan struct{} // closed when index or err is set
 	index uint64
@@ -23,14 +23,14 @@ func (r *read) settle(index uint64, err error) {
 // errReadAgain says that the leadership changed during a read.
 var errReadAgain = errors.New("the leadership changed")
 
-// ReadIndex makes a read of the state machine linearizable (thesis 6.4): when it
-// returns, the state machine on this host includes every command that was
-// acknowledged anywhere before the call. It returns the index that the state
-// machine has reached at least.
+// ReadIndex makes a read of the state machine linearizable (thesis 6.4). When
+// ReadIndex returns, the state machine on this host includes every command that was
+// acknowledged anywhere before the call. The result is an index that the state
+// machine has reached.
 //
 // Any member serves reads; members that do not lead ask the leader. Reads that
 // wait at the same time share one round of messages, and nothing is written to
-// the log. ReadIndex waits for a leader as long as ctx allows. Its error is ctx's
+// the log. ReadIndex waits for a leader as long as ctx allows. The error is ctx's
 // cause, or matches [ErrStopped].
 func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
 	for {
@@ -104,8 +104,8 @@ func (n *Node) settleReads() {
 	}
 }
 
-// await waits until the core fulfils a condition, which is evaluated each time
-// the core has run, by the goroutine that ran it.
+// await waits until the core fulfils a condition. The goroutine with the baton
+// evaluates the condition each time the core has run.
 func (n *Node) await(ctx context.Context, condition func(*core.Core) (bool, error)) error {
 	w := &waiter{condition: condition, done: make(chan struct{})}
 	if !n.call(func() { n.waiters = append(n.waiters, w) }) {

@@ -25,8 +25,8 @@ func (r *room) enter(size int) error {
 	return r.tryEnter(size)
 }
 
-// tryEnter is enter with the lock held. A command that finds nothing pending is
-// admitted whatever its size.
+// tryEnter is enter with the lock held. A command is admitted at any size if no
+// other command is pending.
 func (r *room) tryEnter(size int) error {
 	if r.closed {
 		return errRefusedStopped
@@ -88,7 +88,7 @@ func (r *room) notify() {
 }
 
 // crowd is the number of pending commands from which on proposers leave the core
-// to a worker, so that the worker gets them together.
+// to a worker. The worker then gets many commands at once.
 const crowd = 4
 
 // crowded reports whether many commands are pending.

@@ -10,10 +10,10 @@ import (
 // before it hands the core to a worker.
 const inlineRounds = 4
 
-// workerRounds is the same for a worker, which goes on to its next group then.
+// workerRounds bounds the rounds of a worker before it turns to another group.
 const workerRounds = 64
 
-// inbox is what has come for the core since it last ran.
+// inbox has the input for the core since the core last ran.
 type inbox struct {
 	proposals []*proposal
 	messages  []core.Message
@@ -39,13 +39,14 @@ func (in *inbox) reset() {
 	*in = inbox{proposals: keep(in.proposals), messages: keep(in.messages), reads: keep(in.reads), calls: keep(in.calls)}
 }
 
-// The core of a group runs on one goroutine at a time, which holds the group's
-// baton (Node.running). The baton is not a lock: whoever puts something into the
-// inbox while another goroutine has the baton leaves the work to that goroutine.
-// A proposer or a transport's goroutine that finds the baton free takes it and
-// runs the core itself, which saves a switch to another goroutine.
+// The core of a group runs on one goroutine at a time, the one with the group's
+// baton (Node.running). The baton is not a lock, and nobody waits for the baton. A
+// goroutine that puts something into the inbox while another goroutine has the
+// baton leaves the work to the other. If the baton is free, a proposer or a
+// transport's goroutine takes the baton and runs the core, which saves a switch to
+// another goroutine.
 
-// unlockAndRun releases n.mu, which is held, and takes the baton if it is free.
+// unlockAndRun releases n.mu and runs the core if the baton is free.
 func (n *Node) unlockAndRun(rounds int) {
 	free := !n.running
 	n.running = true
@@ -55,8 +56,8 @@ func (n *Node) unlockAndRun(rounds int) {
 	}
 }
 
-// unlockAndRunAll is unlockAndRun for a proposer, who also runs the state machine
-// if that is quick: the proposer waits for the result anyway.
+// unlockAndRunAll is unlockAndRun for a proposer. The proposer also runs a quick
+// state machine, since the proposer has to wait for the result anyway.
 func (n *Node) unlockAndRunAll() {
 	free := !n.running
 	n.running = true
@@ -70,7 +71,7 @@ func (n *Node) unlockAndRunAll() {
 	}
 }
 
-// unlockAndSchedule releases n.mu, which is held, and has a worker run the core.
+// unlockAndSchedule releases n.mu and has a worker run the core.
 func (n *Node) unlockAndSchedule() {
 	free := !n.running
 	n.running = true
@@ -117,8 +118,8 @@ func (t *coreTask) run() {
 }
 
 // work runs the core until the inbox is empty, or for some rounds. The caller
-// has the baton, and has handed it on when work returns. If work returns true, the
-// caller has something to apply, as an applyTask.
+// has the baton, and work hands the baton on. If work returns true, the caller has
+// an applyTask to run.
 func (n *Node) work(rounds int) (applies bool) {
 	for range rounds {
 		n.mu.Lock()
@@ -148,7 +149,7 @@ func (n *Node) work(rounds int) (applies bool) {
 	return applies
 }
 
-// process takes in what has come, and does what the core wants done.
+// process gives the core its input and carries out the core's output.
 func (n *Node) process(in *inbox) {
 	if in.saved != nil {
 		n.completeSave(in.saved)
@@ -192,18 +193,18 @@ func (n *Node) proposeAll(all []*proposal) {
 	}
 }
 
-// advance carries out what the core wants done until it wants nothing more, in
-// the order that package core prescribes.
+// advance carries out the core's output until there is no more, in the order that
+// package core prescribes.
 func (n *Node) advance() {
-	for n.step() {
+	for n.handleReady() {
 	}
 	n.handOutCommitted()
 }
 
-// step carries out one Ready. While a save is under way, only the messages go
-// out that do not depend on it, so a leader replicates beside its own disk
+// handleReady carries out one Ready. While a save is under way, only messages that
+// do not depend on the save go out. So a leader replicates beside its own disk
 // (thesis 10.2.1).
-func (n *Node) step() bool {
+func (n *Node) handleReady() bool {
 	if n.saving != nil {
 		n.send(n.core.Outgoing())
 		return false
@@ -237,7 +238,7 @@ func (n *Node) step() bool {
 	return true
 }
 
-// completeSave tells the core what has become durable.
+// completeSave tells the core that a save is durable.
 func (n *Node) completeSave(s *save) {
 	n.saving = nil
 	if s.damaged {

@@ -38,8 +38,8 @@ func (s *save) empty() bool {
 	return s.ready.HardState == nil && s.ready.Snapshot == nil && len(s.ready.Entries) == 0 && s.mark == nil
 }
 
-// saver is the goroutine that saves, for all groups of a host. Everything that
-// waits when a save begins shares its sync.
+// saver is the goroutine that saves, for all groups of a host. All groups that
+// wait when a save begins share one sync.
 type saver struct {
 	host    *Host
 	running sync.WaitGroup
@@ -108,7 +108,7 @@ func (s *saver) saveItems(items []*save, updates *[]Update) error {
 	return s.host.storage.Save(*updates)
 }
 
-// complete lets go what waited for the save, and tells the cores.
+// complete sends the messages that promise the save, and tells the cores.
 func (s *saver) complete(items []*save) {
 	for _, item := range items {
 		s.batches.send(item.node, item.ready.AfterSave)

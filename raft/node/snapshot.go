@@ -14,8 +14,8 @@ import (
 // crcTable is the polynomial of [SnapshotHeader.Checksum].
 var crcTable = crc64.MakeTable(crc64.ECMA)
 
-// snapshotState is what a member knows of its own snapshots. Only the goroutine
-// that applies touches it, but for busy.
+// snapshotState measures the need for a snapshot. Only the goroutine that applies
+// touches the plain fields.
 type snapshotState struct {
 	entries int            // applied since the last snapshot
 	bytes   int64          // of these

@@ -20,9 +20,9 @@ type StateMachine interface {
 	Restore(body io.Reader) error
 }
 
-// Durable is a StateMachine that keeps its state on its own disk. A restarted
-// member does not restore a snapshot that the state already includes, and
-// applies only the commands that the state lacks.
+// Durable is a StateMachine with a disk of its own. A restarted member restores no
+// snapshot that the state already includes, and applies only commands that the
+// state lacks.
 type Durable interface {
 	StateMachine
 	// Applied returns the index of the last command that the state on disk

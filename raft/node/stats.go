@@ -96,8 +96,8 @@ type Stats struct {
 	// Proposals is how long the commands took that were proposed here and
 	// applied, from the call to the result.
 	Proposals Histogram
-	// Applied is the number of commands that the state machine has executed, and
-	// Applies how long its calls of Apply took.
+	// Applied is the number of executed commands, and Applies has the durations of
+	// the calls of Apply.
 	Applied int64
 	Applies Histogram
 	// Dropped is the number of messages that were malformed, or beyond

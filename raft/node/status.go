@@ -43,8 +43,8 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	return st, err
 }
 
-// Leader returns the leader of the group and its address, as far as this member
-// knows; core.None if it knows none.
+// Leader returns the leader of the group and the leader's address, as far as this
+// member knows. core.None means that no leader is known.
 func (n *Node) Leader() (core.NodeID, string) {
 	s := n.standing.Load()
 	return s.leader, s.address

@@ -21,7 +21,7 @@ import (
 // Package storagetest is the conformance test of implementations.
 type Storage interface {
 	// Identity returns the cluster and the host that the storage was created
-	// for. A host refuses a storage that is not its own.
+	// for. A host refuses the storage of another host.
 	Identity() Identity
 	// Groups returns the groups that the storage holds, in ascending order.
 	Groups() ([]GroupID, error)
@@ -83,9 +83,9 @@ type State struct {
 	HardState core.HardState
 	// Snapshot is the header of the newest snapshot. Index 0 means none.
 	Snapshot SnapshotHeader
-	// CompactedIndex is the index up to which the log is dropped, at most
-	// Snapshot.Index, and CompactedTerm the term of the entry that stood there.
-	// The log begins at CompactedIndex+1.
+	// CompactedIndex and CompactedTerm are the index and the term of the last
+	// dropped entry of the log. CompactedIndex is at most Snapshot.Index. The log
+	// begins at CompactedIndex+1.
 	CompactedIndex, CompactedTerm uint64
 	// LastIndex is the index of the log's last entry; CompactedIndex if the log
 	// is empty.
@@ -156,7 +156,7 @@ type SnapshotReader interface {
 	Header() SnapshotHeader
 }
 
-// Usage is what a [Storage] occupies, in bytes.
+// Usage is the space that a [Storage] occupies, in bytes.
 type Usage struct {
 	Log       int64 // entries and hard states, with what compaction has not freed yet
 	Snapshots int64
@@ -167,11 +167,10 @@ const MaxConfigurationBytes = 1 << 20
 
 // Errors of a [Storage].
 var (
-	// ErrUpdate is matched by the error of Save for an [Update] that does not
-	// fit what is stored. The error names the field, the value and the limit.
+	// ErrUpdate is matched by the error of Save for an [Update] that contradicts
+	// the stored log. The error names the field, the value and the limit.
 	ErrUpdate = errors.New("the update does not fit what is stored")
-	// ErrDamaged is matched by the error of a storage whose content is not what
-	// was written. The error names the file and the offset.
+	// ErrDamaged is matched by the error of a storage with damaged content. The error names the file and the offset.
 	ErrDamaged = errors.New("the storage is damaged")
 	// ErrStranger is matched by the error of a storage that belongs to another
 	// cluster or another host.

@@ -9,8 +9,8 @@ import (
 	"raftlab/raft/core"
 )
 
-// incomingSnapshot is the leader's snapshot that is being received. The goroutine
-// that carries out the member's save touches it.
+// incomingSnapshot is a snapshot that the leader is sending. Only the goroutine of
+// the member's save under way touches the fields.
 type incomingSnapshot struct {
 	writer    SnapshotWriter // nil: none is under way
 	committed SnapshotHeader // of the last one that is complete
@@ -96,7 +96,7 @@ func (in *incomingSnapshot) abort() {
 	}
 }
 
-// outgoingSnapshot is a snapshot that is being sent to one member. It stays open
+// outgoingSnapshot is a snapshot on its way to one member. The snapshot stays open
 // from chunk to chunk, so that a newer snapshot does not end the transfer.
 type outgoingSnapshot struct {
 	reader SnapshotReader
@@ -114,8 +114,8 @@ type sendChunkTask struct {
 	out  *outgoingSnapshot
 }
 
-// completesLater takes over messages whose content is read from the storage
-// first, so that the core's goroutine does not wait for the disk.
+// completesLater takes over messages with content from the storage, so that the
+// core's goroutine does not wait for the disk.
 func (n *Node) completesLater(m core.Message) bool {
 	body, ok := m.Body.(*core.InstallSnapshot)
 	if !ok {
@@ -189,8 +189,8 @@ func (t *sendChunkTask) send() error {
 	return nil
 }
 
-// open opens the newest snapshot, which is sent from its beginning unless it is
-// the one that the member has the beginning of.
+// open opens the newest snapshot. If the member has the beginning of another
+// snapshot, the transfer starts again from the beginning.
 func (t *sendChunkTask) open() error {
 	t.out.close()
 	r, err := t.node.host.storage.OpenSnapshot(t.node.cfg.Group)

@@ -2,18 +2,18 @@ package node
 
 import "raftlab/raft/core"
 
-// Transport carries messages between hosts. It may lose, delay, repeat and
-// reorder messages, but it delivers a message to nobody but the host that the
-// sender named, and it never lies about the sender: the peer that a [Receiver]
-// is told is the peer that the transport authenticated.
+// Transport carries messages between hosts. A transport may lose, delay, repeat
+// and reorder messages. A transport delivers a message to the named host alone, and
+// authenticates the sender. A [Receiver] trusts the transport's word about the
+// sender, and nothing in the message.
 //
 // Methods may be called from any goroutine.
 type Transport interface {
 	// Start begins to receive. It is called once, before Send. The transport
 	// calls the receiver until Close returns.
 	Start(self Identity, receiver Receiver) error
-	// Send queues messages for a peer and returns at once. Messages that the
-	// queue has no room for are dropped, as a network drops them. Send does not
+	// Send queues messages for a peer and returns at once. Messages
+	// beyond the bound of the queue are dropped, as a network drops them. Send does not
 	// keep the slice. It keeps the bodies until they are sent, so the caller
 	// changes nothing in them.
 	Send(to core.NodeID, messages []Message)
@@ -29,7 +29,7 @@ type Transport interface {
 	Close() error
 }
 
-// Receiver takes what a [Transport] receives. Its methods return soon and do
+// Receiver takes messages from a [Transport]. Its methods return soon and do
 // not block on the network.
 type Receiver interface {
 	// Receive takes messages that the host from has sent. The receiver owns the
@@ -45,10 +45,9 @@ type Receiver interface {
 // destination are hosts, which the transport knows.
 type Message struct {
 	Group GroupID
-	// Call pairs a reply with its request, for transports in which a reply
-	// belongs to a request. The transport of the receiver numbers the requests
-	// that it receives, and finds the number in the reply that it is to send. A
-	// transport that sends replies like any other message leaves Call 0.
+	// Call pairs a reply with its request, for transports of remote procedure
+	// calls. The receiving transport numbers the requests, and finds the number in
+	// the reply. Transports of plain messages leave Call 0.
 	Call uint64
 	Body core.Body
 }

@@ -6,25 +6,25 @@
 //		TLS:    &tcp.TLS{CertFile: "host1.pem", KeyFile: "host1.key", CAFile: "ca.pem"},
 //	})
 //
-// Every host dials every other host, and sends on the connection that it dialled.
-// A pair of hosts therefore has two connections, one for each direction. A
+// Every host dials every other host, and sends on that connection. A pair of hosts
+// therefore has two connections, one for each direction. A
 // connection begins with a handshake that compares cluster, hosts and protocol
 // version. The dialling host sends pings on an idle connection, and closes a
 // connection on which no pong comes back.
 //
-// # Who is who
+// # Authentication
 //
 // With TLS, a certificate names its host by a URI among the subject's alternative
-// names, see [HostURI]. Both sides present a certificate that the CA has signed, and
-// a host that claims another id than the certificate's is refused. Without TLS
-// (Options.Plaintext) the hosts believe one another: everybody who reaches the
-// port can be any host of the cluster.
+// names, see [HostURI]. Both sides present a certificate of the CA. A host that
+// claims another id than the certificate's is refused. Without TLS
+// (Options.Plaintext) the hosts believe one another, so anybody with access to the
+// port can pose as any host of the cluster.
 //
 // # Limits
 //
 // A host that sends garbage, a frame above [Options.MaxFrameBytes] or nothing at
 // all costs the receiver one goroutine for [Options.HandshakeTimeout] or
-// [Options.IdleTimeout], and no more memory than has arrived. The number of
-// connections is bounded. Messages that do not fit a peer's queue, or that are for
-// a peer without connection, are dropped; Raft sends again what matters.
+// [Options.IdleTimeout], and memory for the bytes that have arrived. The number of
+// connections is bounded. Messages beyond the bound of a peer's queue, and messages
+// for a peer without a connection, are dropped. Raft sends them again.
 package tcp

@@ -23,7 +23,7 @@ const (
 // magic begins each connection, so that another protocol's client is told apart.
 const magic = "raftlab raft\n"
 
-// maxHelloBytes bounds what is read of a peer that has not been authenticated.
+// maxHelloBytes bounds the first frame of a peer, before authentication.
 const maxHelloBytes = 4 << 10
 
 // hello is what the dialling host says first.
@@ -44,8 +44,7 @@ type welcome struct {
 var (
 	// ErrRefused is matched by the error of a connection that the peer refuses.
 	ErrRefused = errors.New("the peer refuses the connection")
-	// ErrPeer is matched by the error of a connection whose other end is not
-	// the host that it should be.
+	// ErrPeer is matched by the error of a connection to the wrong host.
 	ErrPeer = errors.New("wrong peer")
 )
 
@@ -72,9 +71,8 @@ func (t *Transport) greet(conn net.Conn, to core.NodeID) error {
 }
 
 // admit begins a connection that another host has dialled. certified is the
-// identity in its certificate, nil without TLS. The host knows best where it is
-// reached, so its word replaces the address that this host has: a host may
-// restart at another address.
+// identity in the other host's certificate, nil without TLS. A host may restart at
+// another address, so the address in the hello replaces the known one.
 func (t *Transport) admit(conn net.Conn, certified *node.Identity) (core.NodeID, error) {
 	begin := make([]byte, len(magic))
 	if _, err := io.ReadFull(conn, begin); err != nil {

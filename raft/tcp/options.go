@@ -9,44 +9,42 @@ import (
 )
 
 // Options are the settings of a transport. Listen and one of TLS and Plaintext
-// are required; the zero value of each other field means its default.
+// are required. The zero value of each other field means its default.
 type Options struct {
 	// Listen is the address to listen on, as net.Listen takes it. Port 0 chooses
 	// a port.
 	Listen string
-	// Advertise is the address that other hosts dial; default the address of
-	// the listener.
+	// Advertise is the address that other hosts dial. The default is the address
+	// of the listener.
 	Advertise string
 	// TLS authenticates and encrypts connections.
 	TLS *TLS
 	// Plaintext allows connections without TLS. Exactly one of TLS and Plaintext
 	// is set.
 	Plaintext bool
-	// MaxFrameBytes bounds a frame that is received, and is about the size from
-	// which on a frame that is sent is complete; default 16 MiB. It must be larger
-	// than the largest command, on all hosts.
+	// MaxFrameBytes bounds the payload of a frame in both directions. The default is
+	// 16 MiB. The largest command has to fit a frame, on all hosts.
 	MaxFrameBytes int
-	// MaxQueueBytes bounds the messages that wait to be sent to one peer; default
-	// 64 MiB. Messages beyond it are dropped.
+	// MaxQueueBytes bounds the queue of messages to one peer. The default is
+	// 64 MiB. Messages beyond the bound are dropped.
 	MaxQueueBytes int
-	// MaxConnections bounds the incoming connections; default 256. Connections
-	// beyond it are closed at once.
+	// MaxConnections bounds the incoming connections. The default is 256.
+	// Connections beyond the bound are closed at once.
 	MaxConnections int
 	// HandshakeTimeout bounds dialling, the TLS handshake and the exchange of
-	// identities, together; default 5 s.
+	// identities, together. The default is 5 s.
 	HandshakeTimeout time.Duration
-	// IdleTimeout is how long a connection stays open on which nothing arrives,
-	// and how long a frame may take; default 3 s. Pings are sent four times as
-	// often.
+	// IdleTimeout bounds the silence on a connection, and the time for one frame.
+	// The default is 3 s. Pings are sent four times as often.
 	IdleTimeout time.Duration
-	// MinBackoff and MaxBackoff bound the time between two attempts to reach a
-	// peer, which doubles from one to the other and is drawn anew from half to
-	// the whole of it; default 50 ms and 2 s.
+	// MinBackoff and MaxBackoff bound the pause between two attempts to reach a
+	// peer. The pause doubles with each attempt, and a random part of at most half
+	// is taken off. The defaults are 50 ms and 2 s.
 	MinBackoff, MaxBackoff time.Duration
-	// Logger receives connections as Info and refused ones as Warn; default:
+	// Logger receives connections as Info and refused ones as Warn. The default is
 	// silent.
 	Logger *slog.Logger
-	// Dial replaces net.Dialer's DialContext, for tests; default: TCP.
+	// Dialer dials the peers. The default is a plain net.Dialer.
 	Dialer *net.Dialer
 }
 

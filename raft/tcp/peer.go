@@ -13,7 +13,7 @@ import (
 	"raftlab/raft/node"
 )
 
-// peer is another host, and the connection on which this host sends to it.
+// peer is another host with the connection for messages to that host.
 type peer struct {
 	transport *Transport
 	id        core.NodeID
@@ -102,7 +102,7 @@ func (p *peer) setConnected(yes bool) {
 	p.queue, p.bytes = nil, 0
 }
 
-// run is the goroutine that keeps a connection to the peer and sends on it.
+// run is the goroutine of a peer. It dials the peer and sends the queue.
 func (p *peer) run() {
 	t := p.transport
 	backoff, lastFailure := t.opts.MinBackoff, ""
@@ -288,7 +288,7 @@ func (w *sender) sendQueued() error {
 	return w.flush(count)
 }
 
-// frameTarget is the size from which on a frame is complete: a larger one would
+// frameTarget is the size from which on a frame is complete. A larger frame would
 // only delay its first message.
 const frameTarget = 1 << 20
 

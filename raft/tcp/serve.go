@@ -61,8 +61,8 @@ func (t *Transport) enter(conn net.Conn) bool {
 	return true
 }
 
-// identify notes whose connection it is. An older connection of the same host is
-// closed: the host has dialled again because that one is dead.
+// identify notes the host of a connection. An older connection of the same host is
+// dead, since the host has dialled again. It is closed.
 func (t *Transport) identify(conn net.Conn, from core.NodeID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -16,9 +16,9 @@ import (
 	"raftlab/raft/node"
 )
 
-// TLS names the files of a host's certificate. They are read again when they have
-// changed, so a certificate or a CA is replaced without a restart: new
-// connections use the new files.
+// TLS names the files of a host's certificate. Changed files are read again, so a
+// certificate or a CA is replaced without a restart. New connections use the new
+// files.
 type TLS struct {
 	// CertFile and KeyFile hold the host's certificate, with the chain to the CA,
 	// and its key, in PEM. The certificate is good for clients and servers and
@@ -40,8 +40,8 @@ type credentials struct {
 
 const uriScheme = "raftlab"
 
-// HostURI is the URI by which a certificate names its host, among the subject's
-// alternative names: raftlab://CLUSTER/HOST.
+// HostURI returns the URI of a host, raftlab://CLUSTER/HOST. A host's certificate
+// has the URI among the subject's alternative names.
 func HostURI(id node.Identity) *url.URL {
 	return &url.URL{Scheme: uriScheme, Host: url.QueryEscape(id.Cluster), Path: "/" + strconv.FormatUint(uint64(id.Host), 10)}
 }

@@ -36,8 +36,8 @@ var _ node.Transport = (*Transport)(nil)
 
 // Stats are a transport's counters since its start.
 type Stats struct {
-	// SentFrames, SentBytes and SentMessages count what was written to
-	// connections, and the received ones what was read from them.
+	// SentFrames, SentBytes and SentMessages count writes to connections, and the
+	// other three count reads.
 	SentFrames, SentBytes, SentMessages             int64
 	ReceivedFrames, ReceivedBytes, ReceivedMessages int64
 	// Dropped counts the messages for which a queue had no room, or a peer no

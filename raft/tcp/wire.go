@@ -19,9 +19,9 @@ import (
 //
 // The payload of a frameMessages is a sequence of messages. Each message is a
 // msgpack array of four: group, call, kind, body. A body is the array of its
-// struct's fields. A receiver ignores fields beyond those that it knows, takes
-// missing ones as zero, and drops messages of an unknown kind, so that a later
-// version may add fields and kinds.
+// struct's fields. A receiver ignores unknown fields at the end, takes missing
+// fields as zero, and drops messages of an unknown kind. So a later version may add
+// fields and kinds.
 const (
 	frameMessages = iota + 1
 	framePing     // payload: 8 bytes of the sender's choice
@@ -137,13 +137,13 @@ func newBody(k kind) core.Body {
 	return nil
 }
 
-// separateBytes is the size from which on an entry's data is written from where
-// it is, and not copied into the frame.
+// separateBytes is the size from which on an entry's data is not copied into the
+// frame, and becomes a piece of a vectored write.
 const separateBytes = 8 << 10
 
-// frameWriter lays out one frame of messages. AppendEntries and its reply, which
-// are nearly all the traffic, are laid out by hand, in the encoding that go-msgpack
-// reads and writes; package msgpack encodes the other bodies.
+// frameWriter lays out one frame of messages. AppendEntries and its reply are
+// nearly all the traffic. They are laid out by hand, in go-msgpack's encoding.
+// Package msgpack encodes the other bodies.
 type frameWriter struct {
 	buf   []byte // begins with the header
 	large []large
