@@ -141,6 +141,9 @@ func (w *workload) run(n int) {
 func (w *workload) save() {
 	var updates []node.Update
 	for _, i := range w.rand.Perm(4)[:1+w.rand.IntN(3)] {
+		if i == 3 && w.rand.IntN(6) > 0 {
+			continue // group 4 is idle for long, and keeps its log
+		}
 		u := w.update(node.GroupID(i + 1))
 		if w.model.Save([]node.Update{u}) == nil { // what the model refuses is left out
 			updates = append(updates, u)
@@ -154,7 +157,7 @@ func (w *workload) update(id node.GroupID) node.Update {
 	state, err := w.model.Load(id)
 	require.NoError(w.t, err)
 	u := node.Update{Group: id, HardState: &core.HardState{CurrentTerm: w.rand.Uint64N(100)}}
-	if w.rand.IntN(10) == 0 && id != 4 { // group 4 keeps its log for long
+	if w.rand.IntN(6) == 0 && id != 4 {
 		index := state.Snapshot.Index + 1 + w.rand.Uint64N(state.LastIndex-state.Snapshot.Index+3)
 		term, ok := state.Term(index)
 		if !ok || w.rand.IntN(4) == 0 {
@@ -203,15 +206,17 @@ func writeSnapshot(s node.Storage, id node.GroupID, header node.SnapshotHeader, 
 
 // Every prefix of the writes and syncs of a run is a moment at which the power
 // may go. What Save, Remove and Create have acknowledged is there afterwards, and
-// nothing else but the one call that had not returned. A misdirected write may
-// hit what was durable: then the log is right or refused.
+// nothing else but the one call that had not returned. Noise and misdirected
+// writes are no interrupted writes, and a misdirected one may hit durable data.
+// Then the log is right or refused.
 func TestEveryCrashRecovers(t *testing.T) {
 	r := testkit.Rand(t)
 	for range testkit.SoakFactor() {
 		w := startWorkload(t, r)
-		w.run(140)
+		w.run(180)
 		require.NoError(t, w.store.Close())
 		w.ack()
+		require.Greater(t, segmentsOf(t, w.disk)[0], "0000000000000002.wal", "the idle group's segments are gone")
 		journal := w.disk.Journal()
 		t.Logf("%d operations of the disk, %d acknowledgements", len(journal), len(w.acks))
 		disk := simdisk.New()
@@ -235,7 +240,7 @@ func TestEveryCrashRecovers(t *testing.T) {
 			disk.Apply(journal[n])
 		}
 		require.Positive(t, damaged, "misdirected writes never hit anything")
-		t.Logf("%d of the logs with a misdirected write were refused", damaged)
+		t.Logf("%d of the logs with noise or a misdirected write were refused", damaged)
 	}
 }
 
@@ -243,9 +248,11 @@ func TestEveryCrashRecovers(t *testing.T) {
 // damaged.
 func checkCrash(t *testing.T, disk *simdisk.Disk, loss simdisk.Loss, ops int, acks []ack) (damaged bool) {
 	t.Helper()
+	before := disk.Clone(simdisk.Loss{Writes: simdisk.Keep, Names: simdisk.Keep})
+	disk.Record()
 	store, err := openIn(disk, smallSegments)
 	switch {
-	case loss.Writes == simdisk.Misdirect && errors.Is(err, node.ErrDamaged):
+	case loss.Writes >= simdisk.Garble && errors.Is(err, node.ErrDamaged):
 		return true
 	case errors.Is(err, fs.ErrNotExist) && ops < acks[0].ops:
 		if err := wal.CreateIn(disk, smallSegments); err != nil {
@@ -264,8 +271,32 @@ func checkCrash(t *testing.T, disk *simdisk.Disk, loss simdisk.Loss, ops int, ac
 	if got != acks[known].digest && (known+1 == len(acks) || got != acks[known+1].digest) {
 		t.Errorf("%v/%v: the log has\n%s\nwant\n%s", loss.Writes, loss.Names, got, acks[known].digest)
 	}
+	checkCrashWhileOpening(t, before, disk.Journal(), got, loss.Rand)
 	checkGoesOn(t, disk, store, loss)
 	return false
+}
+
+// checkCrashWhileOpening crashes once more while the log is opened.
+func checkCrashWhileOpening(t *testing.T, disk *simdisk.Disk, opening []simdisk.Op, want string, r *rand.Rand) {
+	t.Helper()
+	if r.IntN(3) > 0 {
+		return
+	}
+	for _, op := range opening[:r.IntN(len(opening)+1)] {
+		disk.Apply(op)
+	}
+	loss := simdisk.Loss{Writes: simdisk.Fate(r.IntN(int(simdisk.Garble))), Names: simdisk.Fate(r.IntN(3)), Rand: r}
+	store, err := openIn(disk.Crash(loss), smallSegments)
+	if err != nil {
+		t.Errorf("%v/%v while the log was opened: %v", loss.Writes, loss.Names, err)
+		return
+	}
+	if got := digest(t, store); got != want {
+		t.Errorf("%v/%v while the log was opened: it has\n%s\nwant\n%s", loss.Writes, loss.Names, got, want)
+	}
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // checkGoesOn writes to the recovered log, crashes again and reads.
@@ -277,7 +308,7 @@ func checkGoesOn(t *testing.T, disk *simdisk.Disk, store node.Storage, loss simd
 		return
 	}
 	want := digest(t, store)
-	disk = disk.Crash(simdisk.Loss{Writes: simdisk.Fate(loss.Rand.IntN(int(simdisk.Misdirect))), Names: simdisk.Fate(loss.Rand.IntN(3)), Rand: loss.Rand})
+	disk = disk.Crash(simdisk.Loss{Writes: simdisk.Fate(loss.Rand.IntN(int(simdisk.Garble))), Names: simdisk.Fate(loss.Rand.IntN(3)), Rand: loss.Rand})
 	_ = store.Close() // ends its goroutine; the disk is gone
 	again, err := openIn(disk, smallSegments)
 	if err != nil {

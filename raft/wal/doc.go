@@ -39,8 +39,11 @@
 // offset. A broken batch without a successor is an interrupted write. Save had
 // not returned, so Open ignores the batch. Open and [Store.Close] append a
 // mark, so a durable batch before a mark never counts as an interrupted write.
+// A disk writes whole sectors, and each write fills the last page with zeros. So
+// Open also refuses a broken last batch if no lost sector explains the damage.
 // One ambiguity remains. If the process is killed, and the very last batch is
-// damaged before the next Open, Open takes the damage for an interrupted write.
+// damaged before the next Open in a page other than the batch's first one, Open
+// takes the damage for an interrupted write.
 //
 // Every read of a snapshot or of entries verifies checksums.
 //

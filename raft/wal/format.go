@@ -80,12 +80,14 @@ type batchHeader struct {
 	salt     uint64 // of the segment
 	oldest   uint64 // number of the oldest segment that the log still needs
 	previous uint32 // checksum of the batch before, the chain
-	checksum uint32 // of the fields above, continued over the records
+	// checksum is that of the header, continued over the records. The header has
+	// one of its own before, so that a length is believed without the records.
+	checksum uint32
 }
 
 const (
 	batchMagic       = 0x4c41_5752 // "RWAL"
-	batchHeaderBytes = 40
+	batchHeaderBytes = 44
 	// maxBatchBytes bounds the records of one batch.
 	maxBatchBytes = 1 << 30
 )
@@ -100,20 +102,22 @@ func (h *batchHeader) put(batch []byte) {
 	le.PutUint64(batch[16:], h.salt)
 	le.PutUint64(batch[24:], h.oldest)
 	le.PutUint32(batch[32:], h.previous)
+	le.PutUint32(batch[36:], crc32.Checksum(batch[:36], castagnoli))
 	h.checksum = batchChecksum(batch)
-	le.PutUint32(batch[36:], h.checksum)
+	le.PutUint32(batch[40:], h.checksum)
 }
 
 // batchChecksum returns the checksum of a whole batch.
 func batchChecksum(batch []byte) uint32 {
-	return crc32.Update(crc32.Checksum(batch[:36], castagnoli), castagnoli, batch[batchHeaderBytes:])
+	return crc32.Update(crc32.Checksum(batch[:40], castagnoli), castagnoli, batch[batchHeaderBytes:])
 }
 
 // getHeader reads a batch's header. The result is false without a header of
 // this salt.
 func getHeader(b []byte, salt uint64) (h batchHeader, ok bool) {
 	le := binary.LittleEndian
-	if len(b) < batchHeaderBytes || le.Uint32(b) != batchMagic || le.Uint64(b[16:]) != salt {
+	if len(b) < batchHeaderBytes || le.Uint32(b) != batchMagic || le.Uint64(b[16:]) != salt ||
+		le.Uint32(b[36:]) != crc32.Checksum(b[:36], castagnoli) {
 		return h, false
 	}
 	return batchHeader{
@@ -122,7 +126,7 @@ func getHeader(b []byte, salt uint64) (h batchHeader, ok bool) {
 		salt:     salt,
 		oldest:   le.Uint64(b[24:]),
 		previous: le.Uint32(b[32:]),
-		checksum: le.Uint32(b[36:]),
+		checksum: le.Uint32(b[40:]),
 	}, true
 }
 

@@ -250,6 +250,9 @@ func (p *replayer) run() error {
 	if err := p.nothingFollows(); err != nil {
 		return err
 	}
+	if err := p.isTorn(); err != nil {
+		return err
+	}
 	s := p.store
 	s.tail.sequence, s.tail.chain = p.sequence, p.chain
 	return p.settle()
@@ -358,6 +361,86 @@ func (p *replayer) follows(sequence uint64) bool {
 	return sequence > p.sequence+1 || !p.began && sequence > 1
 }
 
+// isTorn checks that an interrupted write explains the broken batch at the log's
+// end. Each write fills the last page with zeros, so the rest of the page behind
+// the last batch had zeros before the broken write. A disk writes whole sectors,
+// so the part of the batch in each sector of the page is either as written or
+// zero. Anything else is damage to a batch that may have been acknowledged. The
+// pages behind are not checked, since the content of a reused file is unknown.
+func (p *replayer) isTorn() error {
+	if !p.began || p.end%pageBytes == 0 {
+		return nil
+	}
+	seg := p.store.segments[p.place]
+	file, err := p.store.dir.Open(seg.name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	w := getWindow(file, seg.size)
+	defer w.put()
+	rest, err := w.at(p.end, alignUp(p.end, pageBytes)-p.end)
+	if err != nil {
+		return fmt.Errorf("%s, %w", seg.name, err)
+	}
+	if why := explain(rest, p.end, seg.salt, p.sequence+1, p.chain); why != "" {
+		return damage(p.store.dir.Path(), seg.name, p.end, "%s", why)
+	}
+	return nil
+}
+
+// sectorBytes is the unit that a disk writes as a whole.
+const sectorBytes = 512
+
+// explain returns why no interrupted write can have left the rest of a page, "" if
+// one can.
+func explain(rest []byte, offset int64, salt, sequence uint64, chain uint32) string {
+	pieces := sectorPieces(rest, offset)
+	if isZero(pieces[0]) {
+		return "" // the sector with the header was not written
+	}
+	head := rest
+	if len(pieces[0]) < batchHeaderBytes && len(pieces) > 1 && isZero(pieces[1]) {
+		return "" // a part of the header was not written
+	}
+	h, ok := getHeader(head, salt)
+	if !ok && len(rest) < batchHeaderBytes {
+		return "" // the header goes on in the next page
+	}
+	if !ok || h.sequence != sequence || h.previous != chain {
+		return fmt.Sprintf("the header of batch %d is damaged", sequence)
+	}
+	if batchHeaderBytes+int64(h.length) > int64(len(rest)) {
+		return "" // the batch goes on in the next page
+	}
+	for _, piece := range sectorPieces(rest[:batchHeaderBytes+h.length], offset) {
+		if isZero(piece) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("batch %d was written as a whole, and does not have its checksum", sequence)
+}
+
+// sectorPieces splits bytes at the boundaries of sectors.
+func sectorPieces(b []byte, offset int64) [][]byte {
+	var pieces [][]byte
+	for len(b) > 0 {
+		n := min(int64(len(b)), sectorBytes-offset%sectorBytes)
+		pieces = append(pieces, b[:n])
+		b, offset = b[n:], offset+n
+	}
+	return pieces
+}
+
+func isZero(b []byte) bool {
+	for _, v := range b {
+		if v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // settle makes the last batch durable. The former process may have ended, or a
 // sync may have failed, between write and sync. settle writes the batch again,
 // since the kernel may have marked unwritten pages as clean.
@@ -397,7 +480,10 @@ func (p *replayer) rewrite() error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.file.WriteAt(batch, p.lastOffset); err != nil {
+	// The rest of the page gets its zeros, in the place of an interrupted write.
+	padded := make([]byte, alignUp(p.end, pageBytes)-p.lastOffset)
+	copy(padded, batch)
+	if _, err := t.file.WriteAt(padded, p.lastOffset); err != nil {
 		return fmt.Errorf("%s, offset %d: %w", t.seg.name, p.lastOffset, err)
 	}
 	return t.file.Sync()
