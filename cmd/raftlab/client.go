@@ -46,7 +46,8 @@ func (c *connection) client(ctx context.Context) (*httpkv.Client, context.Contex
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
-	if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, nil, nil, usageError("--server is %q; want a URL like http://%s", c.server, defaultAddress)
 	}
 	if c.timeout <= 0 {

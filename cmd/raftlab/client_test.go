@@ -155,6 +155,33 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// Ctrl-C ends a sweep with the exit code of a signal.
+func TestInterruptedSweep(t *testing.T) {
+	t.Parallel()
+	needNative(t)
+	cmd := command("sim", ".", "--run", "TestCheck", "--seeds", "1..1000000", "--json")
+	cmd.Dir = filepath.Join(root, "sim", "testdata", "mini")
+	var out, errs logBuffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill() })
+	testkit.WaitFor(t, 2*time.Minute, "results", func() bool { return strings.Contains(out.String(), `"verdict"`) })
+	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+	_ = cmd.Wait()
+	require.Equal(t, 130, cmd.ProcessState.ExitCode(), "%s", &errs)
+	require.Contains(t, errs.String(), "interrupted after")
+}
+
+// A server is named by a URL alone.
+func TestServerURL(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{"ftp://127.0.0.1", "http://", "http://127.0.0.1?x=1", "http://127.0.0.1/#x", "http://127.0.0.1:port"} {
+		got := raftlab(t, nil, "kv", "get", "a", "--server", server)
+		require.Equal(t, exitUsage, got.code, server)
+		require.Contains(t, got.err, server)
+	}
+}
+
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--replicas", "1")

@@ -20,7 +20,8 @@ func (i interrupted) Error() string { return fmt.Sprintf("interrupted (%v)", i.s
 func (i interrupted) ExitCode() int { return 128 + int(i.signal) }
 
 // untilSignal returns a context until the first of some signals. A second signal ends
-// the process at once. The function stop returns the signals to their default.
+// the process at once, except for SIGPIPE, which each write to a closed pipe sends
+// again. The function stop returns the signals to their default.
 func untilSignal(parent context.Context, signals ...os.Signal) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	got := make(chan os.Signal, 1)
@@ -30,11 +31,15 @@ func untilSignal(parent context.Context, signals ...os.Signal) (ctx context.Cont
 		case s := <-got:
 			number, _ := s.(syscall.Signal)
 			cancel(interrupted{number})
+			for _, s := range signals {
+				if s != syscall.SIGPIPE {
+					signal.Reset(s)
+				}
+			}
 		case <-ctx.Done():
 		}
-		signal.Stop(got)
 	}()
-	return ctx, func() { cancel(nil) }
+	return ctx, func() { cancel(nil); signal.Stop(got) }
 }
 
 // orInterrupted gives the error of an interrupted command the exit code of the signal.

@@ -119,9 +119,7 @@ func raftlab(t *testing.T, stdin io.Reader, args ...string) outcome {
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
 	err := cmd.Run()
-	if cmd.ProcessState == nil {
-		t.Fatal(err)
-	}
+	require.NotNil(t, cmd.ProcessState, err)
 	return outcome{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 

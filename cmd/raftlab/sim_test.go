@@ -97,9 +97,8 @@ func TestSimEndsWithItsReader(t *testing.T) {
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	if _, err := out.Read(make([]byte, 1)); err != nil {
-		t.Error(err)
-	}
+	_, err = out.Read(make([]byte, 1))
+	require.NoError(t, err)
 	out.Close()
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exitFailure {
 		t.Errorf("ended with %v", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +59,13 @@ func play(t *testing.T, replies ...reply) *script {
 	return s
 }
 
+// got returns the requests and bodies up to now.
+func (s *script) got() ([]*http.Request, []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests), slices.Clone(s.bodies)
+}
+
 func (s *script) client() *httpkv.Client { return &httpkv.Client{BaseURL: s.URL} }
 
 // short returns a context for a call that does not succeed.
@@ -83,13 +91,14 @@ func TestWritesAreRepeated(t *testing.T) {
 	version, err := s.client().Do(t.Context(), put)
 	require.NoError(t, err)
 	require.Equal(t, uint64(7), version)
-	require.Len(t, s.requests, 5)
-	for i, r := range s.requests {
-		require.Equal(t, s.requests[0].Header["Idempotency-Key"], r.Header["Idempotency-Key"])
+	requests, bodies := s.got()
+	require.Len(t, requests, 5)
+	for i, r := range requests {
+		require.Equal(t, requests[0].Header["Idempotency-Key"], r.Header["Idempotency-Key"])
 		require.Equal(t, "application/octet-stream", r.Header.Get("Content-Type"))
-		require.Equal(t, "x", s.bodies[i])
+		require.Equal(t, "x", bodies[i])
 	}
-	require.NotEmpty(t, s.requests[0].Header.Get("Idempotency-Key"))
+	require.NotEmpty(t, requests[0].Header.Get("Idempotency-Key"))
 }
 
 // The error of a write tells an open outcome from a write that did nothing.
@@ -150,7 +159,8 @@ func TestTransactionsAreNotRepeated(t *testing.T) {
 	} {
 		s := play(t, tt.first, done)
 		answer, err := s.client().Txn(t.Context(), []byte(`{}`))
-		require.Len(t, s.requests, tt.requests, tt.name)
+		requests, _ := s.got()
+		require.Len(t, requests, tt.requests, tt.name)
 		if tt.requests == 2 {
 			require.NoError(t, err, tt.name)
 			require.True(t, answer.Succeeded, tt.name)
@@ -167,7 +177,8 @@ func TestStopAfterALostAnswer(t *testing.T) {
 	for _, first := range []reply{lost, {status: 502}} {
 		s := play(t, first, stopped)
 		require.NoError(t, s.client().ChangeReplica(t.Context(), 2, "stop"))
-		require.Equal(t, "application/octet-stream", s.requests[0].Header.Get("Content-Type"))
+		requests, _ := s.got()
+		require.Equal(t, "application/octet-stream", requests[0].Header.Get("Content-Type"))
 	}
 	for _, replies := range [][]reply{{stopped}, {noLeader, stopped}} {
 		err := play(t, replies...).client().ChangeReplica(t.Context(), 2, "stop")
@@ -184,17 +195,19 @@ func TestRedirects(t *testing.T) {
 		end := play(t, written)
 		front := play(t, reply{status: status, header: []string{"Location: " + end.URL + "/v1/kv/a"}})
 		_, err := front.client().Do(t.Context(), put)
-		require.Len(t, front.requests, 1, "%d is not tried again", status)
+		requests, _ := front.got()
+		require.Len(t, requests, 1, "%d is not tried again", status)
+		requests, bodies := end.got()
 		if refused {
 			require.ErrorIs(t, err, httpkv.ErrForeign, "%d", status)
 			require.ErrorContains(t, err, end.URL, "%d", status)
-			require.Empty(t, end.requests, "%d", status)
+			require.Empty(t, requests, "%d", status)
 			continue
 		}
 		require.NoError(t, err, "%d", status)
-		require.Equal(t, "PUT", end.requests[0].Method)
-		require.Equal(t, "x", end.bodies[0])
-		require.NotEmpty(t, end.requests[0].Header.Get("Idempotency-Key"))
+		require.Equal(t, "PUT", requests[0].Method)
+		require.Equal(t, "x", bodies[0])
+		require.NotEmpty(t, requests[0].Header.Get("Idempotency-Key"))
 	}
 	end := play(t, reply{status: 200, body: "value", header: []string{`ETag: "7"`}})
 	pair, err := play(t, reply{status: 301, header: []string{"Location: " + end.URL + "/v1/kv/a"}}).client().Get(t.Context(), "a")
@@ -203,7 +216,8 @@ func TestRedirects(t *testing.T) {
 	loop := play(t, reply{status: 307, header: []string{"Location: /v1/kv/a"}})
 	_, err = loop.client().Get(short(t), "a")
 	require.ErrorIs(t, err, httpkv.ErrForeign)
-	require.Len(t, loop.requests, 10)
+	requests, _ := loop.got()
+	require.Len(t, requests, 10)
 }
 
 // An answer that a raftlab server does not give is an error, whatever its status.

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
-// harnessNames are what the harnesses of the courses declare in the packages
-// that they are compiled into, and the packages that they import there.
+// harnessNames are the names that the harnesses of the courses declare in our
+// packages, and the names of the packages that they import there.
 const harnessNames = `
 config make_config randstring makeSeed random_handles ncpu_once SnapShotInterval RaftElectionTimeout
 MAXLOGSIZE internalChurn snapcommon OpLog Get Put Append check check_same_config run_client
@@ -32,9 +34,7 @@ func TestPackagesLeaveTheHarnessItsNames(t *testing.T) {
 	}
 	for _, pkg := range labPackages {
 		files, err := filepath.Glob(filepath.Join("..", "..", pkg, "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for _, path := range files {
 			base := filepath.Base(path)
 			if base == "config.go" || base == "test_test.go" {
@@ -56,14 +56,10 @@ func TestPackagesLeaveTheHarnessItsNames(t *testing.T) {
 func packageLevelNames(t *testing.T, path string) map[string]token.Position {
 	t.Helper()
 	source, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, path, source, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	names := make(map[string]token.Position)
 	add := func(id *ast.Ident) { names[id.Name] = fset.Position(id.Pos()) }
 	for _, decl := range file.Decls {

@@ -30,7 +30,6 @@ var notRewritten = []string{
 	"kvraft",
 	"mutants",
 	"mutants/student",
-	"porcupine",
 	"porcupine/models",
 	"porcupine/workload",
 	"raft",
@@ -48,7 +47,6 @@ var notRewritten = []string{
 	"raft/wal/simdisk",
 	"rsm",
 	"rsm/clerk",
-	"shardkv",
 }
 
 var (

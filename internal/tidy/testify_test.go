@@ -23,9 +23,7 @@ const (
 // notConverted lists the packages whose tests still hold bare error checks. The
 // list only shrinks.
 var notConverted = []string{
-	"cmd/raftlab",
 	"internal/cluster",
-	"internal/labapi",
 	"kv",
 	"kvraft",
 	"porcupine",
