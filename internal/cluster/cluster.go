@@ -15,24 +15,23 @@ import (
 )
 
 const (
-	// DefaultReplicas is how many replicas a new cluster has by default.
+	// DefaultReplicas is the default number of replicas of a new cluster.
 	DefaultReplicas = 3
-	// MaxReplicas is how many it has at most.
+	// MaxReplicas is the largest number of replicas, of each group.
 	MaxReplicas = 9
-	// MaxGroups is how many groups a sharded store has at most.
+	// MaxGroups is the largest number of groups of a sharded store.
 	MaxGroups = shardctrler.NShards
-	// DefaultSnapshotBytes is the size of a replica's log from which on it takes
-	// a snapshot, by default.
+	// DefaultSnapshotBytes is the default of Options.SnapshotBytes.
 	DefaultSnapshotBytes = 16 << 20
 
-	// DefaultStorageTimeout is the default of Options.StorageTimeout: less than two
+	// DefaultStorageTimeout is the default of Options.StorageTimeout, less than two
 	// election timeouts.
 	DefaultStorageTimeout = 500 * time.Millisecond
 
-	// snapshotGrowth is how much is written to the log, in multiples of the last
-	// snapshot, before the next one is taken. With 1 the snapshots of a store that
-	// only grows add at most twice the bytes of its log, and those of a store that
-	// keeps its size at most the same again.
+	// snapshotGrowth is the growth of the log between two snapshots, in multiples of
+	// the last snapshot. With 1, snapshots of a growing store write at most twice the
+	// bytes of the log, and snapshots of a store of constant size at most the bytes of
+	// the log.
 	snapshotGrowth = 1
 )
 
@@ -41,36 +40,35 @@ var Limits = kv.Limits{Key: 1 << 10, Value: 1 << 20}
 
 // Errors of Open.
 var (
-	// ErrInUse: another process uses the data directory.
+	// ErrInUse reports a data directory in use by another process.
 	ErrInUse = errors.New("the data directory is in use by another process")
-	// ErrReplicas: the number of replicas is out of range, or not what the data
-	// directory was made for.
+	// ErrReplicas reports a number of replicas out of range, or different from the
+	// data directory's.
 	ErrReplicas = errors.New("wrong number of replicas")
-	// ErrGroups: the number of groups is out of range, or not what the data
-	// directory was made for.
+	// ErrGroups reports a number of groups out of range, or different from the data
+	// directory's.
 	ErrGroups = errors.New("wrong number of groups")
 )
 
 // Options are a cluster's settings. The zero value of each means its default.
 type Options struct {
-	// Replicas is the number of replicas, of each group if there are groups, 1 to
-	// [MaxReplicas]; 0: what the data directory was made for, [DefaultReplicas] in
-	// a new one.
+	// Replicas is the number of replicas of each group, 1 to [MaxReplicas]. 0 means
+	// the number in the data directory, and [DefaultReplicas] in a new one.
 	Replicas int
-	// Groups is the number of groups of a sharded store, 1 to [MaxGroups]; 0: what
-	// the data directory was made for, none in a new one.
+	// Groups is the number of groups of a sharded store, 1 to [MaxGroups]. 0 means
+	// the number in the data directory, and no groups in a new one.
 	Groups int
-	// SnapshotBytes is the size of a replica's log from which on it takes a
-	// snapshot; default [DefaultSnapshotBytes].
+	// SnapshotBytes is the size of a replica's log before a snapshot replaces the
+	// log. Default [DefaultSnapshotBytes].
 	SnapshotBytes int
-	// StorageTimeout bounds how long a replica's disk may take for a small save
-	// while the others have saved the same entries, see raft.Options. Default
+	// StorageTimeout bounds the time of a small save on a replica's disk while the
+	// others have saved the same entries, see raft.Options. Default
 	// [DefaultStorageTimeout].
 	StorageTimeout time.Duration
-	// CompactBytes is the size from which on a data file is compacted if it is
-	// mostly free, see boltstore.Options.
+	// CompactBytes is the least size for the automatic compaction of a data file, see
+	// boltstore.Options.
 	CompactBytes int64
-	// Logger is told what happens; default: silent.
+	// Logger receives changes of leadership, and failures. Default: silent.
 	Logger *slog.Logger
 
 	// storage, if set, wraps the storage of a replica. For tests.
@@ -102,17 +100,17 @@ func (o *Options) setDefaults() error {
 	return nil
 }
 
-// Cluster is a running cluster of replicas of one store. Its methods may be
-// called from any goroutine.
+// Cluster is a running cluster of replicas of one store. Any goroutine may call the
+// methods.
 type Cluster struct {
 	*servers
 	sessions sessions
 }
 
 // Open starts a cluster on a data directory, and makes a missing directory. A
-// replica whose data file cannot be used does not start, and its Status says why;
-// Repair rebuilds it. If the other files are no majority of their group, Open
-// fails with the reasons, which match fs.ErrNotExist, boltstore.ErrCorrupt,
+// replica with an unusable data file does not start, and its Status has the error.
+// Repair rebuilds the file. If the usable files are no majority of their group, Open
+// fails. The error then matches fs.ErrNotExist, boltstore.ErrCorrupt,
 // boltstore.ErrIdentity or [ErrRolledBack].
 func Open(dir string, opts Options) (*Cluster, error) {
 	s, m, err := prepareServers(dir, opts)

@@ -4,7 +4,6 @@ package cluster_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/cluster"
 	"raftlab/internal/testkit"
@@ -26,16 +27,17 @@ func open(t *testing.T, dir string, opts cluster.Options) *cluster.Cluster {
 	return opened(t, c, err)
 }
 
-// opened returns a store whose opening is to succeed, and which is closed when the
-// test ends.
+// opened returns a store that must have opened, and closes the store at the end of
+// the test.
 func opened[C io.Closer](t *testing.T, c C, err error) C {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
+
+// failure returns the error of a call.
+func failure[T any](_ T, err error) error { return err }
 
 // within returns a context of ten seconds.
 func within(t *testing.T) context.Context {
@@ -45,13 +47,12 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
-// do executes an operation that is to succeed.
+// do executes an operation that must succeed.
 func do(t *testing.T, c cluster.Store, key string, op kv.Op) kv.Result {
 	t.Helper()
 	result, err := c.Do(within(t), key, op)
-	if err != nil || result.Status != kv.OK {
-		t.Fatalf("%v of %q: %v, error %v", op.Kind, op.Key, result.Status, err)
-	}
+	require.NoError(t, err, "%v of %q", op.Kind, op.Key)
+	require.Equal(t, kv.OK, result.Status, "%v of %q", op.Kind, op.Key)
 	return result
 }
 
@@ -60,24 +61,14 @@ func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	for n, replicas := range []int{5, 0, 5} { // 0: as many as there are
 		c, err := cluster.Open(dir, cluster.Options{Replicas: replicas})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := len(c.Status()); got != 5 {
-			t.Fatalf("%d replicas; want 5", got)
-		}
+		require.NoError(t, err)
+		require.Equal(t, 5, len(c.Status()))
 		do(t, c, "", kv.Append("k", fmt.Sprint(n)))
-		if got := do(t, c, "", kv.Get("k")).Value; got != "012"[:n+1] {
-			t.Fatalf("after %d restarts the value is %q", n, got)
-		}
-		if err := c.Close(); err != nil {
-			t.Fatal(err)
-		}
+		require.Equal(t, "012"[:n+1], do(t, c, "", kv.Get("k")).Value)
+		require.NoError(t, c.Close())
 	}
 	for _, replicas := range []int{3, 10, -1} {
-		if _, err := cluster.Open(dir, cluster.Options{Replicas: replicas}); !errors.Is(err, cluster.ErrReplicas) {
-			t.Errorf("%d replicas: error %v; want ErrReplicas", replicas, err)
-		}
+		require.ErrorIs(t, failure(cluster.Open(dir, cluster.Options{Replicas: replicas})), cluster.ErrReplicas)
 	}
 }
 
@@ -85,17 +76,18 @@ func TestOneProcessADirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := open(t, dir, cluster.Options{Replicas: 1})
-	if _, err := cluster.Open(dir, cluster.Options{}); !errors.Is(err, cluster.ErrInUse) || !strings.Contains(err.Error(), dir) {
-		t.Errorf("error %v; want ErrInUse with the directory's name", err)
-	}
+	err := failure(cluster.Open(dir, cluster.Options{}))
+	require.ErrorIs(t, err, cluster.ErrInUse)
+	require.ErrorContains(t, err, dir)
 	do(t, c, "", kv.Put("k", "v"))
 }
 
-// load is clients that append to a key each, half of them under idempotency keys.
+// load is a number of clients. Each appends to its own key, half of them under
+// idempotency keys.
 type load struct {
 	stop    atomic.Bool
 	clients sync.WaitGroup
-	counts  [8]int // of the writes that were acknowledged
+	counts  [8]int // of acknowledged writes
 }
 
 func startLoad(t *testing.T, c cluster.Store) *load {
@@ -125,30 +117,24 @@ func (l *load) end() {
 	l.clients.Wait()
 }
 
-// verify checks that every write was made, and made once.
+// verify checks that every write has taken effect once.
 func (l *load) verify(t *testing.T, c cluster.Store) {
 	t.Helper()
 	for i, n := range l.counts {
-		if got := do(t, c, "", kv.Get(fmt.Sprint(i))).Value; got != strings.Repeat("x", n) {
-			t.Errorf("client %d made %d writes, of which there are %d", i, n, len(got))
-		}
+		require.Equal(t, strings.Repeat("x", n), do(t, c, "", kv.Get(fmt.Sprint(i))).Value)
 	}
 }
 
-// TestStopAndStart stops and starts each replica in turn under load, from which
-// nobody but the log is to notice.
+// TestStopAndStart stops and starts each replica in turn under load. The clients
+// must not notice.
 func TestStopAndStart(t *testing.T) {
 	testkit.NoLeaks(t)
 	c := open(t, t.TempDir(), cluster.Options{SnapshotBytes: 20000})
 	l := startLoad(t, c)
 	for n := range 3 {
-		if err := c.Stop(n + 1); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.Stop(n+1))
 		time.Sleep(100 * time.Millisecond)
-		if err := c.Start(n + 1); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.Start(n+1))
 		testkit.WaitFor(t, 10*time.Second, "it to catch up", func() bool {
 			all := c.Status()
 			return all[n].State == "running" && all[n].AppliedIndex > 0 && all[n].AppliedIndex+50 > all[(n+1)%3].AppliedIndex
@@ -156,9 +142,7 @@ func TestStopAndStart(t *testing.T) {
 	}
 	l.end()
 	l.verify(t, c)
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, c.Close())
 }
 
 func TestReplicaErrors(t *testing.T) {
@@ -176,71 +160,52 @@ func TestReplicaErrors(t *testing.T) {
 		{c.Stop, 2, cluster.ErrStopped},
 		{c.Start, 2, nil},
 	} {
-		if err := tt.do(tt.n); !errors.Is(err, tt.want) {
-			t.Errorf("replica %d: error %v; want %v", tt.n, err, tt.want)
-		}
+		require.ErrorIs(t, tt.do(tt.n), tt.want)
 	}
 }
 
-// TestIdempotencyKey: one key is one write, through a restart too.
+// Writes under one idempotency key are one write, also after a restart.
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := open(t, dir, cluster.Options{SnapshotBytes: 1})
 	first := do(t, c, "key", kv.Append("k", "x"))
 	for n := range 3 {
-		if again := do(t, c, "key", kv.Append("k", "x")); again.Version != first.Version {
-			t.Errorf("the same again: version %d; want %d", again.Version, first.Version)
-		}
+		require.Equal(t, first.Version, do(t, c, "key", kv.Append("k", "x")).Version)
 		for _, other := range []kv.Op{kv.Append("k", "y"), kv.Put("k", "x"), kv.Append("k", "x").IfVersion(first.Version)} {
-			if _, err := c.Do(t.Context(), "key", other); !errors.Is(err, cluster.ErrKeyReused) {
-				t.Errorf("another request: error %v; want ErrKeyReused", err)
-			}
+			require.ErrorIs(t, failure(c.Do(t.Context(), "key", other)), cluster.ErrKeyReused)
 		}
 		if n == 1 {
-			if err := c.Close(); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, c.Close())
 			c = open(t, dir, cluster.Options{})
 		}
 	}
-	if got := do(t, c, "", kv.Get("k")).Value; got != "x" {
-		t.Errorf("the value is %q; want x", got)
-	}
+	require.Equal(t, "x", do(t, c, "", kv.Get("k")).Value)
 }
 
-// TestIdempotencyKeyIsOfAKey: with another key it is another, with groups and
-// without, whichever shards they are in.
+// An idempotency key belongs to the key of the write, with groups and without,
+// whatever the shards.
 func TestIdempotencyKeyIsOfAKey(t *testing.T) {
 	t.Parallel()
 	for _, groups := range []int{0, 2} {
 		c, err := cluster.OpenAny(t.TempDir(), cluster.Options{Replicas: 1, Groups: groups})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		for n := range 40 {
 			do(t, c, "one key", kv.Append(fmt.Sprint(n%20), "x"))
 		}
 		for n := range 20 {
-			if got := do(t, c, "", kv.Get(fmt.Sprint(n))).Value; got != "x" {
-				t.Errorf("%d groups: key %d has %q; want x", groups, n, got)
-			}
+			require.Equal(t, "x", do(t, c, "", kv.Get(fmt.Sprint(n))).Value)
 		}
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
+		require.NoError(t, c.Close())
 	}
 }
 
-// TestDuplicatesAtOnce: writes under one key that come at the same time are one,
-// and get one answer.
+// Simultaneous writes under one idempotency key are one write with one answer.
 func TestDuplicatesAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, groups := range []int{0, 2} {
 		c, err := cluster.OpenAny(t.TempDir(), cluster.Options{Groups: groups})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var versions sync.Map
 		var clients sync.WaitGroup
 		for range 50 {
@@ -255,17 +220,14 @@ func TestDuplicatesAtOnce(t *testing.T) {
 		clients.Wait()
 		n := 0
 		versions.Range(func(any, any) bool { n++; return true })
-		if got := do(t, c, "", kv.Get("k")).Value; got != "x" || n != 1 {
-			t.Errorf("%d groups: the value is %q, and there were %d answers; want x and 1", groups, got, n)
-		}
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
+		require.Equal(t, "x", do(t, c, "", kv.Get("k")).Value, "%d groups", groups)
+		require.Equal(t, 1, n, "different answers with %d groups", groups)
+		require.NoError(t, c.Close())
 	}
 }
 
-// TestUnknownIsNotTriedInAnotherSession: a write that may be in the log is not
-// made again in a new session because the old one has expired meanwhile.
+// A write that may be in the log is not repeated in a new session after the old
+// session has expired.
 func TestUnknownIsNotTriedInAnotherSession(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -284,9 +246,8 @@ func TestUnknownIsNotTriedInAnotherSession(t *testing.T) {
 			}
 			return kv.Result{}, nil
 		})
-		if !errors.Is(err, tt.want) || len(clients) != tt.tries {
-			t.Errorf("%s: error %v after %d sessions; want %v after %d", tt.name, err, len(clients), tt.want, tt.tries)
-		}
+		require.ErrorIs(t, err, tt.want, tt.name)
+		require.Len(t, clients, tt.tries, "sessions: %s", tt.name)
 	}
 }
 
@@ -295,48 +256,32 @@ func TestNoLeader(t *testing.T) {
 	c := open(t, t.TempDir(), cluster.Options{})
 	do(t, c, "", kv.Put("k", "1"))
 	for _, n := range []int{1, 2} {
-		if err := c.Stop(n); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.Stop(n))
 	}
 	testkit.WaitFor(t, 10*time.Second, "the last one to step down", func() bool { return c.Status()[2].Role != "leader" })
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	for _, op := range []kv.Op{kv.Get("k"), kv.Put("k", "2")} {
-		if _, err := c.Do(ctx, "", op); !errors.Is(err, cluster.ErrNoLeader) {
-			t.Errorf("%v: error %v; want ErrNoLeader", op.Kind, err)
-		}
+		require.ErrorIs(t, failure(c.Do(ctx, "", op)), cluster.ErrNoLeader)
 	}
-	if err := c.Start(1); err != nil {
-		t.Fatal(err)
-	}
-	if got := do(t, c, "", kv.Get("k")).Value; got != "1" {
-		t.Errorf("the value is %q; want 1", got)
-	}
+	require.NoError(t, c.Start(1))
+	require.Equal(t, "1", do(t, c, "", kv.Get("k")).Value)
 }
 
-// TestOutcomeUnknown: a write that its leader took in, and then no majority, may
-// come to be done later. Under its key it is done once all the same.
+// A write with a leader and without a majority may take effect later. Under an
+// idempotency key the write takes effect once all the same.
 func TestOutcomeUnknown(t *testing.T) {
 	t.Parallel()
 	c := open(t, t.TempDir(), cluster.Options{})
 	do(t, c, "", kv.Put("first", ""))
 	followers := slices.DeleteFunc(c.Status(), func(s cluster.Status) bool { return s.Role == "leader" })
 	for _, s := range followers {
-		if err := c.Stop(s.Number); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, c.Stop(s.Number))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if _, err := c.Do(ctx, "key", kv.Append("k", "x")); !errors.Is(err, cluster.ErrUnknown) {
-		t.Errorf("error %v; want ErrUnknown", err)
-	}
-	if err := c.Start(followers[0].Number); err != nil {
-		t.Fatal(err)
-	}
+	require.ErrorIs(t, failure(c.Do(ctx, "key", kv.Append("k", "x"))), cluster.ErrUnknown)
+	require.NoError(t, c.Start(followers[0].Number))
 	do(t, c, "key", kv.Append("k", "x"))
-	if got := do(t, c, "", kv.Get("k")).Value; got != "x" {
-		t.Errorf("the value is %q; want x", got)
-	}
+	require.Equal(t, "x", do(t, c, "", kv.Get("k")).Value)
 }

@@ -19,14 +19,16 @@ import (
 
 // Errors of Do.
 var (
-	// ErrNoLeader: no leader was found in time. Nothing was done.
+	// ErrNoLeader reports that no leader was found in time. The operation has no
+	// effect.
 	ErrNoLeader = errors.New("there is no leader")
-	// ErrUnknown: it is not known whether the write took effect, or will.
+	// ErrUnknown reports a write with an open outcome. The write may have taken
+	// effect, or may yet.
 	ErrUnknown = errors.New("the outcome is not known")
-	// ErrBusy: more requests are under way than the store takes. Nothing was done.
+	// ErrBusy reports too many requests under way. The operation has no effect.
 	ErrBusy = errors.New("the store is busy")
-	// ErrKeyReused: the idempotency key was given with another write of the same
-	// key before.
+	// ErrKeyReused reports an idempotency key of an earlier, different write of the
+	// same key.
 	ErrKeyReused = errors.New("the idempotency key was used for another request")
 )
 
@@ -36,47 +38,47 @@ type session struct {
 	seq    uint64 // of the last write
 }
 
-// sessions are sessions of the cluster's own.
-type sessions struct{ idle[session] }
+// sessions are the cluster's own sessions.
+type sessions struct{ freeList[session] }
 
-// idle are things that one request at a time uses, and none uses now. There are as
-// many as there were requests at the same time.
-type idle[T any] struct {
+// freeList is a free list. Each element serves one request at a time. The list grows
+// to the largest number of simultaneous requests.
+type freeList[T any] struct {
 	mu  sync.Mutex
 	all []T
 }
 
-// take takes one away, or makes one.
-func (i *idle[T]) take(make func() T) T {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	n := len(i.all)
+// get removes an element from the list, or makes one.
+func (l *freeList[T]) get(make func() T) T {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.all)
 	if n == 0 {
 		return make()
 	}
-	one := i.all[n-1]
-	i.all = i.all[:n-1]
+	one := l.all[n-1]
+	l.all = l.all[:n-1]
 	return one
 }
 
-func (i *idle[T]) giveBack(one T) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.all = append(i.all, one)
+func (l *freeList[T]) put(one T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, one)
 }
 
-// executor executes an operation, the command seq of a session's client.
+// executor executes an operation as command s.seq of client s.client.
 type executor func(ctx context.Context, s session, op kv.Op) (kv.Result, error)
 
-// leaderPoll is how often a request that finds no leader looks again.
+// leaderPoll is the interval of a request's looks for a leader.
 const leaderPoll = 5 * time.Millisecond
 
-// Do executes an operation on whichever replica leads, and waits for one until
-// ctx ends. A write takes effect once, however often it has to be tried. With an
-// idempotency key that is not empty that goes for all writes of op.Key under it:
-// the first of them takes effect, and the others return its result; a different
-// write of op.Key is refused with ErrKeyReused. It is remembered until
-// rsm.DefaultMaxSessions others were used after it.
+// Do executes an operation on the leader, and waits for a leader until ctx ends. A
+// write takes effect once, however often Do tries. All writes of op.Key under one
+// idempotency key, if not empty, are one write. The first takes effect, and the
+// others return the first one's result. A different write of op.Key under the key is
+// refused with ErrKeyReused. The store remembers an idempotency key until
+// rsm.DefaultMaxSessions later ones.
 func (c *Cluster) Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error) {
 	return do(ctx, idempotencyKey, op, &c.sessions, c.execute)
 }
@@ -89,8 +91,8 @@ func do(ctx context.Context, idempotencyKey string, op kv.Op, own *sessions, exe
 		return own.once(ctx, op, execute)
 	}
 	op.Tag = hash(fmt.Sprint(op.Kind, op.Conditional, op.Version), op.Value)
-	// The session is op.Key's too: a shard cannot tell what was written to others
-	// under the same idempotency key, and with groups and without it should be one rule.
+	// The session belongs to op.Key, because a shard cannot know the writes of other
+	// shards under the same idempotency key. Stores without groups have the same rule.
 	result, err := execute(ctx, session{client: hash(idempotencyKey, op.Key), seq: 1}, op)
 	if err == nil && result.Tag != op.Tag {
 		return kv.Result{}, ErrKeyReused
@@ -98,7 +100,7 @@ func do(ctx context.Context, idempotencyKey string, op kv.Op, own *sessions, exe
 	return result, err
 }
 
-// hash returns 64 bits of SHA-256, and not 0.
+// hash returns 64 bits of SHA-256, and never 0.
 func hash(parts ...string) uint64 {
 	h := sha256.New()
 	for _, p := range parts {
@@ -107,28 +109,28 @@ func hash(parts ...string) uint64 {
 	return max(binary.BigEndian.Uint64(h.Sum(nil)), 1)
 }
 
-// once carries out a write in a session of the cluster's own.
+// once executes a write in one of the cluster's own sessions.
 func (own *sessions) once(ctx context.Context, op kv.Op, execute executor) (kv.Result, error) {
-	s := own.take(newSession)
+	s := own.get(newSession)
 	s.seq++
 	result, err := execute(ctx, s, op)
 	switch {
 	case err == nil:
-		own.giveBack(s)
+		own.put(s)
 	case errors.Is(err, rsm.ErrSessionExpired) && !errors.Is(err, ErrUnknown):
-		// It had gone unused for long. Nothing was done in it.
+		// The session was idle for too long. The write has had no effect.
 		s = newSession()
 		s.seq++
 		return execute(ctx, s, op)
 	}
-	// After another error the write may be in the log still: its session is
-	// not used again.
+	// After another error the write may still be in the log. So nobody uses the
+	// session again.
 	return result, err
 }
 
 func newSession() session { return session{client: max(rand.Uint64(), 1)} }
 
-// execute tries leader after leader until one gives a result.
+// execute tries leader after leader until one returns a result.
 func (c *Cluster) execute(ctx context.Context, s session, op kv.Op) (kv.Result, error) {
 	unsure := false // an earlier try may still take effect
 	for {
@@ -158,7 +160,7 @@ func (c *Cluster) execute(ctx context.Context, s session, op kv.Op) (kv.Result, 
 	}
 }
 
-// noLeader is ErrNoLeader with what there is.
+// noLeader is ErrNoLeader with the number of running replicas.
 func (c *Cluster) noLeader() error {
 	run := 0
 	for _, r := range c.replicas {
@@ -169,7 +171,8 @@ func (c *Cluster) noLeader() error {
 	return fmt.Errorf("%w: %d of %d replicas run", ErrNoLeader, run, len(c.replicas))
 }
 
-// leader waits for a replica that believes it leads; nil: ctx ended first.
+// leader waits for a replica that believes to lead, and returns nil if ctx ends
+// first.
 func (c *Cluster) leader(ctx context.Context) *kvraft.KVServer {
 	for ctx.Err() == nil {
 		var newest *kvraft.KVServer
@@ -179,7 +182,7 @@ func (c *Cluster) leader(ctx context.Context) *kvraft.KVServer {
 			if run == nil {
 				continue
 			}
-			// One that was deposed and does not know it yet has an older term.
+			// A deposed leader without word of its successor has an older term.
 			if in, leads := run.raft.GetState(); leads && in > term {
 				newest, term = run.server.(kvService).KVServer, in
 			}
@@ -192,7 +195,7 @@ func (c *Cluster) leader(ctx context.Context) *kvraft.KVServer {
 	return nil
 }
 
-// pause waits a moment, or until ctx ends.
+// pause waits for leaderPoll, or until ctx ends.
 func pause(ctx context.Context) {
 	select {
 	case <-time.After(leaderPoll):

@@ -1,19 +1,29 @@
 // Package cluster runs all replicas of a replicated key/value store in one
-// process: what `raftlab serve` serves. Each replica is a kvraft server on a
-// Raft server of its own, with a data file of its own (package boltstore); they
-// talk over a network within the process (package labrpc), so that each can be
-// stopped and started like a machine, while the others go on.
+// process, for `raftlab serve`. Each replica is a kvraft server on its own Raft server
+// with its own data file (package boltstore). The replicas talk over a network
+// within the process (package labrpc). So each replica can be stopped and started
+// like a machine, while the others go on.
 //
-// A data directory holds
+// A data directory holds these files:
 //
-//	raftlab.json    the manifest: what the directory was made with
+//	raftlab.json    the manifest: cluster id, numbers of replicas and groups
 //	lock            held by the process that uses the directory
 //	replica-1.bolt  a replica's hard state, log and snapshot
 //
-// # Once, however often it is tried
+// # Data files
 //
-// [Cluster.Do] finds the leader, and tries again when leadership changes under
-// a request. Every write therefore has a client session (see package rsm): a
-// session that the cluster keeps for itself, or one that stands for the key
-// that the client gave, so that the client's own retries are one write too.
+// A data file carries the cluster id, the group, the replica and the size of the
+// group. [Open] compares them with the manifest. Each file also records the
+// sequences of the other files of its group. A file with a lower sequence than the
+// others have recorded is an older copy ([ErrRolledBack]), because the replica has
+// acknowledged later updates. A replica with a damaged, lost, foreign or older file
+// does not start. The other replicas serve as long as they are a majority, and
+// Repair rebuilds the file from theirs.
+//
+// # Exactly once
+//
+// [Cluster.Do] finds the leader, and tries again when leadership changes. Every
+// write therefore has a client session (see package rsm). The session is one of the
+// cluster's own, or belongs to the client's idempotency key. So all retries, also
+// the client's, are one write.
 package cluster

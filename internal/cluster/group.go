@@ -11,9 +11,9 @@ import (
 	"raftlab/raft/boltstore"
 )
 
-// ErrRolledBack reports a data file that is older than the file with which its
-// replica acknowledged entries or votes. The replica must not vote with it: a
-// leader could win that lacks an acknowledged entry.
+// ErrRolledBack reports an older copy of a data file. Its replica has acknowledged
+// later entries and votes, and must not vote without them, because a leader without
+// an acknowledged entry could win.
 var ErrRolledBack = errors.New("the data file is an older copy")
 
 // group is the replicas of one Raft group.
@@ -36,7 +36,7 @@ func newGroup(m manifest, s set) *group {
 // quorum is the size of a majority.
 func (g *group) quorum() int { return len(g.files)/2 + 1 }
 
-// sequences returns how far each open file is.
+// sequences returns the sequence of each open file.
 func (g *group) sequences() []uint64 {
 	all := make([]uint64, len(g.stores))
 	for i := range all {
@@ -60,16 +60,15 @@ func (g *group) open(peer int, opts Options) (*boltstore.Store, error) {
 	return store, err
 }
 
-// release closes the data file of a replica, unless another replica run has
-// opened it again.
+// release closes the data file of a replica.
 func (g *group) release(peer int, store *boltstore.Store) error {
 	g.stores[peer].CompareAndSwap(store, nil)
 	g.closed[peer].Store(max(g.closed[peer].Load(), store.Sequence()))
 	return store.Close()
 }
 
-// recorded returns the highest sequence of a replica's file that the other open
-// files have recorded, or that this process has seen.
+// recorded returns the highest sequence of a replica's file in the records of the
+// other open files and of this process.
 func (g *group) recorded(peer int) (highest uint64, err error) {
 	highest = g.closed[peer].Load()
 	for i := range g.stores {
@@ -88,29 +87,27 @@ func (g *group) recorded(peer int) (highest uint64, err error) {
 	return highest, nil
 }
 
-// checkAge refuses a file that is older than the one that the other replicas of
-// the group have last recorded.
+// checkAge refuses a file with a lower sequence than recorded.
 func (g *group) checkAge(peer int) error {
 	want, err := g.recorded(peer)
 	if err != nil {
 		return err
 	}
 	if has := g.stores[peer].Load().Sequence(); has < want {
-		return fmt.Errorf("%w: %s has taken %d updates, and the other replicas know of %d", ErrRolledBack, g.files[peer], has, want)
+		return fmt.Errorf("%w: %s has taken %d updates, and the other replicas have recorded %d", ErrRolledBack, g.files[peer], has, want)
 	}
 	return nil
 }
 
-// openAll opens the data files of the group. A replica whose file cannot be used
-// stays down, with the error of its place. openAll fails if the others are no
-// majority, and then closes all files.
+// openAll opens the data files of the group, and returns an error for each unusable
+// file. If the usable files are no majority, openAll closes all files and fails.
 func (g *group) openAll(opts Options) (errs []error, err error) {
 	errs = make([]error, len(g.files))
 	all(len(g.files), func(i int) error {
 		_, errs[i] = g.open(i, opts)
 		return nil
 	})
-	// All ages are compared before any file is closed.
+	// The check of a file needs the records of all others, so none is closed before.
 	for i := range errs {
 		if errs[i] == nil {
 			errs[i] = g.checkAge(i)
@@ -129,7 +126,7 @@ func (g *group) openAll(opts Options) (errs []error, err error) {
 	if usable >= g.quorum() {
 		return errs, nil
 	}
-	err = errors.Join(append(errs, fmt.Errorf("%d of %d data files can be used, which is no majority: put intact files back in place; without them what was written last is lost", usable, len(g.files)))...)
+	err = errors.Join(append(errs, fmt.Errorf("%d of %d data files can be used, and so no majority: put intact files back in place; without them the last writes are lost", usable, len(g.files)))...)
 	return errs, errors.Join(err, g.releaseAll())
 }
 
@@ -143,7 +140,7 @@ func (g *group) releaseAll() error {
 	return errors.Join(errs...)
 }
 
-// recordAll makes every open file record how far the others are.
+// recordAll makes every open file record the sequences of the others.
 func (g *group) recordAll() error {
 	return all(len(g.stores), func(i int) error {
 		if store := g.stores[i].Load(); store != nil {
@@ -153,8 +150,8 @@ func (g *group) recordAll() error {
 	})
 }
 
-// isBroken says that a file needs a repair. Other errors, like a locked file or a
-// missing permission, may pass.
+// isBroken reports whether a file needs a repair. Other errors, for example a locked
+// file or a missing permission, may pass.
 func isBroken(err error) bool {
 	for _, kind := range []error{boltstore.ErrCorrupt, boltstore.ErrIdentity, boltstore.ErrReplaced, ErrRolledBack, fs.ErrNotExist} {
 		if errors.Is(err, kind) {

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// lockDir makes no lock here: that each data file is locked while its replica
-// runs has to do.
+// lockDir makes no lock on this system. Only the data files of running replicas are
+// locked.
 func lockDir(dir string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 }

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// lockDir makes this process the only one to use a data directory, until the
-// file that it returns is closed, or the process ends.
+// lockDir locks a data directory for this process, until the process ends or closes
+// the returned file.
 func lockDir(dir string) (*os.File, error) {
 	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

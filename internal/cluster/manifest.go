@@ -18,14 +18,14 @@ import (
 	"raftlab/raft/boltstore"
 )
 
-// manifest records what a data directory was made for.
+// manifest describes the store of a data directory.
 type manifest struct {
 	Format   int    `json:"format"`
-	Cluster  string `json:"cluster"` // drawn at random; every data file has it too
+	Cluster  string `json:"cluster"` // drawn at random, and in every data file
 	Replicas int    `json:"replicas"`
-	Groups   int    `json:"groups,omitempty"` // of a sharded store; 0: a store without groups
-	// Complete says that all data files were made. Before that the cluster never
-	// ran. After that a missing file is a lost one.
+	Groups   int    `json:"groups,omitempty"` // 0 in a store without groups
+	// Complete is set when all data files exist. Before, the cluster has never run.
+	// Later, a missing file is a lost one.
 	Complete bool `json:"complete"`
 }
 
@@ -34,7 +34,8 @@ const (
 	manifestName   = "raftlab.json"
 )
 
-// readManifest returns fs.ErrNotExist, wrapped, if there is no manifest.
+// readManifest reads and checks the manifest. Without a manifest the error matches
+// fs.ErrNotExist.
 func readManifest(dir string) (manifest, error) {
 	path := filepath.Join(dir, manifestName)
 	data, err := os.ReadFile(path)
@@ -64,8 +65,8 @@ func (m manifest) write(dir string) error {
 	return durable.WriteFile(filepath.Join(dir, manifestName), append(data, '\n'), 0o600)
 }
 
-// restoreAdvice rebuilds a lost manifest from what the data files say of
-// themselves; "" if they do not agree.
+// restoreAdvice rebuilds a lost manifest from the identities of the data files. The
+// advice is empty if the files do not agree.
 func restoreAdvice(dir string) string {
 	files, err := dataFiles(dir)
 	if err != nil || len(files) == 0 {
@@ -107,9 +108,9 @@ func dataFiles(dir string) ([]string, error) {
 	return names, err
 }
 
-// prepare makes a new data directory, or checks that an old one was made for so
-// many replicas and groups. 0 means the number that it was made for, and in a new
-// directory [DefaultReplicas] and no groups. prepare returns the manifest.
+// prepare makes a new data directory, or compares an old one with the numbers of
+// replicas and groups. 0 means the number in the manifest, and in a new directory
+// [DefaultReplicas] and no groups. prepare returns the manifest.
 func prepare(dir string, replicas, groups int) (manifest, error) {
 	m, err := readManifest(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -141,13 +142,13 @@ func prepare(dir string, replicas, groups int) (manifest, error) {
 	return m, m.write(dir)
 }
 
-// identity is that of the replica at place peer of a group.
+// identity is the identity of the replica at place peer of a group.
 func (m manifest) identity(group string, peer int) boltstore.Identity {
 	return boltstore.Identity{Cluster: m.Cluster, Group: group, Replica: peer + 1, Replicas: m.Replicas}
 }
 
-// checkStrays refuses data files that the manifest does not name: they hold state
-// that nobody would serve.
+// checkStrays refuses data files without a place in the manifest, because nobody
+// would serve their state.
 func (m manifest) checkStrays(dir string) error {
 	found, err := dataFiles(dir)
 	if err != nil {
@@ -226,7 +227,7 @@ type set struct {
 // controllers is the group of the servers of the configuration service.
 const controllers = "controller"
 
-// sets returns the groups that a store in dir consists of.
+// sets returns the groups of a store in dir.
 func (m manifest) sets(dir string) []set {
 	files := func(prefix string) []string {
 		all := make([]string, m.Replicas)

@@ -13,9 +13,9 @@ import (
 )
 
 var (
-	// ErrHealthy reports a repair of a replica whose data file is in order.
+	// ErrHealthy reports a repair of an intact data file.
 	ErrHealthy = errors.New("the data file is in order")
-	// ErrNoMajority reports a repair without enough intact files to copy from.
+	// ErrNoMajority reports a repair without a majority of intact files.
 	ErrNoMajority = errors.New("the intact data files are no majority")
 )
 
@@ -24,13 +24,13 @@ const (
 	oldSuffix    = ".old" // of the file that a repair has replaced
 )
 
-// Repair replaces the data file of a replica that is damaged, lost, of another
-// replica, or an older copy, and starts the replica. The other replicas may run.
+// Repair replaces a damaged, lost, foreign or older data file of a replica, and
+// starts the replica. The other replicas may run.
 //
 // The new file is a copy of the most up-to-date file of the others, under the
-// identity of the replica. The others must be a majority: their most up-to-date
-// log then holds every committed entry (section 5.4). The copy votes only in
-// later terms than those in which the lost file may have voted.
+// identity of the replica. The others must be a majority, so that their most
+// up-to-date log holds every committed entry (section 5.4). The lost file may have
+// voted in any term of the others, so the copy votes only in later terms.
 func (s *servers) Repair(number int) error {
 	return s.change(number, "repaired", (*replica).repair)
 }
@@ -68,8 +68,8 @@ func (r *replica) repair() error {
 	return r.open()
 }
 
-// source returns the file to copy for a replica, and the lowest term and sequence
-// that the copy must have.
+// source returns the file to copy for a replica, and the term and the sequence of
+// the copy.
 func (g *group) source(peer int) (best *boltstore.Store, at boltstore.Position, sequence uint64, err error) {
 	intact, term := 0, uint64(0)
 	for i := range g.stores {

@@ -20,7 +20,7 @@ import (
 	"raftlab/rsm"
 )
 
-// replica is one server of the cluster, which runs or is stopped.
+// replica is one server of the cluster, running or stopped.
 type replica struct {
 	number int // among all, from 1
 	group  *group
@@ -39,7 +39,7 @@ type replica struct {
 	broken error    // why the data file could not be used
 }
 
-// running is what a replica has while it runs.
+// running is the state of a running replica.
 type running struct {
 	store  *boltstore.Store
 	raft   *raft.Raft
@@ -50,26 +50,26 @@ type running struct {
 	recording sync.WaitGroup
 	lost      atomic.Pointer[error] // why the data file has gone
 
-	// Of a halted server:
+	// After halt:
 	stalled bool          // the disk did not answer
 	halted  chan struct{} // closed when the goroutines have ended
 	result  error         // of closing the server, before halted
 }
 
-// service is what stands on a replica's Raft server.
+// service is the service on a replica's Raft server.
 type service interface {
 	Kill()
 	Wait()
 	health() health
 }
 
-// health is what is told of a service.
+// health is the part of Status from the service.
 type health struct {
 	applied, keys, sessions int
 	err                     error
 }
 
-// launcher starts a service; open starts the Raft server that it stands on.
+// launcher starts a service. open starts the service's Raft server.
 type launcher func(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, opts Options) (service, error)
 
 // kvService is the store of a cluster without groups.
@@ -93,15 +93,15 @@ func startKV(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, o
 
 // Errors of starting and stopping.
 var (
-	// ErrNoReplica: there is no replica of that number.
+	// ErrNoReplica reports a number without a replica.
 	ErrNoReplica = errors.New("no such replica")
-	// ErrRunning: the replica to start runs already.
+	// ErrRunning reports a start of a running replica.
 	ErrRunning = errors.New("the replica is running")
-	// ErrStopped: the replica to stop does not run.
+	// ErrStopped reports a stop of a stopped replica.
 	ErrStopped = errors.New("the replica is stopped")
 )
 
-// current returns what runs; nil: nothing.
+// current returns the running server, or nil.
 func (r *replica) current() *running {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -114,8 +114,8 @@ func (r *replica) set(run *running) {
 	r.run = run
 }
 
-// failure is why the server does not serve, for a time (raft.ErrStalled) or for
-// good; nil: it serves.
+// failure returns the reason of a server that does not serve, for a time
+// (raft.ErrStalled) or for good.
 func (run *running) failure() error {
 	if lost := run.lost.Load(); lost != nil {
 		return *lost
@@ -123,20 +123,20 @@ func (run *running) failure() error {
 	return errors.Join(run.raft.Err(), run.server.health().err)
 }
 
-// runs says that the server has not stopped by itself.
+// runs reports whether the server has not stopped by itself.
 func (run *running) runs() bool {
 	err := run.failure()
 	return err == nil || errors.Is(err, raft.ErrStalled)
 }
 
-// heldStorage leaves the store open when the server closes its storage: the
-// replica records the state of its peers last.
+// heldStorage keeps the store open when the server closes its storage, so that the
+// replica can record the sequences of its peers afterwards.
 type heldStorage struct{ raft.Storage }
 
 func (heldStorage) Close() error { return nil }
 
-// start opens the data file and starts the server on it. A replica that stopped
-// by itself, for a full disk for example, is started again.
+// start opens the data file and starts the server. A replica may have stopped by
+// itself, for example because of a full disk. Then start starts the replica again.
 func (r *replica) start() error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
@@ -146,8 +146,8 @@ func (r *replica) start() error {
 	return r.open()
 }
 
-// makeRoom ends what a replica that stopped by itself has left, and waits for the
-// data file of a run that was stopped.
+// makeRoom halts a server that stopped by itself, and waits until the data file of
+// the last run is released.
 func (r *replica) makeRoom() error {
 	if run := r.current(); run != nil {
 		if run.runs() {
@@ -175,7 +175,7 @@ func (r *replica) open() error {
 	return r.startOn(store)
 }
 
-// withAdvice adds to an error of a data file how to get over it.
+// withAdvice adds the way out to an error of a data file.
 func (r *replica) withAdvice(err error) error {
 	if !isBroken(err) {
 		return err
@@ -183,7 +183,8 @@ func (r *replica) withAdvice(err error) error {
 	return fmt.Errorf("%w; the file was left as it is, and the other replicas serve: raftlab replica repair %d rebuilds the file from theirs", err, r.number)
 }
 
-// startOn starts the server on an open store, which it closes if that fails.
+// startOn starts the server on an open store. After a failure startOn closes the
+// store.
 func (r *replica) startOn(store *boltstore.Store) error {
 	run, err := r.begin(store)
 	if err != nil {
@@ -201,11 +202,11 @@ func (r *replica) startOn(store *boltstore.Store) error {
 	return nil
 }
 
-// checkInterval is how often a replica looks after its data file.
+// checkInterval is the interval of checks and records of a data file.
 const checkInterval = time.Second
 
-// watch is the goroutine that logs leadership and failures of the replica, and
-// fails the replica when its data file has gone.
+// watch logs leadership and failures of the replica, and stops the replica when its
+// data file is removed, replaced or cut.
 func (r *replica) watch(run *running) {
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
@@ -232,7 +233,7 @@ func (r *replica) watch(run *running) {
 	}
 }
 
-// fail stops the server, whose data file has gone, and keeps the reason.
+// fail stops the server after the loss of its data file, and keeps the reason.
 func (r *replica) fail(run *running, err error) {
 	run.lost.CompareAndSwap(nil, &err)
 	r.net.DeleteServer(r.number)
@@ -240,8 +241,8 @@ func (r *replica) fail(run *running, err error) {
 	run.raft.Kill()
 }
 
-// record is the goroutine that records how far the other replicas are, in the
-// quiet after their last updates. Save does so with each update.
+// record records the sequences of the other replicas in the time after the last
+// update. Save does so with each update.
 func (r *replica) record(run *running) {
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
@@ -292,10 +293,10 @@ func (r *replica) stop() error {
 	return ErrStopped
 }
 
-// closePatience is how long stopping a replica waits for its disk.
+// closePatience bounds the wait for the disk of a stopped replica.
 const closePatience = time.Second
 
-// errHeld reports a stopped replica whose disk has not answered since.
+// errHeld reports a stopped replica with a save that has not returned.
 var errHeld = errors.New("the disk does not answer, and so the data file is not released")
 
 // end stops the server and closes the data file, unless the disk does not answer.
@@ -309,8 +310,8 @@ func (r *replica) end(run *running) error {
 	return err
 }
 
-// halt ends the server as a crash would. A goroutine of its own waits for the
-// server's goroutines, since one of them may wait for the disk.
+// halt ends the server like a crash. One of the server's goroutines may wait for the
+// disk, so another goroutine waits for them.
 func (r *replica) halt(run *running) {
 	run.stalled = errors.Is(run.raft.Err(), raft.ErrStalled)
 	r.net.DeleteServer(r.number)
@@ -329,7 +330,7 @@ func (r *replica) halt(run *running) {
 	r.run, r.ending = nil, run
 }
 
-// patience is how long to wait for the disk of a server that was just halted.
+// patience bounds the wait for the disk of a halted server.
 func (run *running) patience() time.Duration {
 	if run.stalled {
 		return 0
@@ -372,7 +373,7 @@ func (r *replica) closed(patience time.Duration) error {
 	return errors.Join(run.result, r.group.release(r.peer, run.store))
 }
 
-// haltForGood halts the server, if it runs, at the end of the cluster.
+// haltForGood halts a running server at the end of the cluster.
 func (r *replica) haltForGood() error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
@@ -394,7 +395,7 @@ func (r *replica) haltForGood() error {
 	return nil
 }
 
-// quieter makes debug messages of what Raft is glad to tell.
+// quieter demotes Raft's info messages to debug.
 type quieter struct{ slog.Handler }
 
 func (q quieter) Enabled(ctx context.Context, level slog.Level) bool {
@@ -422,16 +423,17 @@ func demoted(level slog.Level) slog.Level {
 // Status is a picture of one replica.
 type Status struct {
 	Number int `json:"replica"`
-	// Group is the replica's group: its gid, or "controller"; "" if there are no
-	// groups. Term, Leader and what follows are of that group.
+	// Group is the gid of the replica's group, or "controller". In a store without
+	// groups Group is empty. Term, Leader and the indexes belong to the group.
 	Group string `json:"group,omitempty"`
 	// State is "running", "stalled" (the disk does not answer), "stopped", or
-	// "failed" (the replica stopped by itself, or could not start). Error says why.
+	// "failed" (the replica stopped by itself, or could not start). Error has the
+	// reason.
 	State string `json:"state"`
 	// Role is "leader", "follower", "candidate" or "pre-candidate".
 	Role          string `json:"role,omitempty"`
 	Term          uint64 `json:"term"`
-	Leader        int    `json:"leader"` // as it knows; 0: not known
+	Leader        int    `json:"leader"` // 0: not known to the replica
 	CommitIndex   uint64 `json:"commitIndex"`
 	AppliedIndex  uint64 `json:"appliedIndex"`
 	LastIndex     uint64 `json:"lastIndex"`

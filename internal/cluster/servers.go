@@ -25,7 +25,7 @@ type servers struct {
 	linked map[[2]int]*labrpc.ClientEnd // by the numbers of the two replicas
 }
 
-// prepareServers takes hold of a data directory.
+// prepareServers locks and prepares a data directory.
 func prepareServers(dir string, opts Options) (*servers, manifest, error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, manifest{}, err
@@ -47,8 +47,8 @@ func prepareServers(dir string, opts Options) (*servers, manifest, error) {
 	return &servers{log: opts.Logger, opts: opts, lock: lock, net: labrpc.MakeNetwork(), linked: map[[2]int]*labrpc.ClientEnd{}}, m, nil
 }
 
-// start starts the replicas of all groups. launch says, by group and place in
-// it, what a replica runs. After an error everything is closed.
+// start starts the replicas of all groups. launch returns the launcher of a replica.
+// After an error everything is closed.
 func (s *servers) start(m manifest, dir string, launch func(group string, peer int) launcher) error {
 	var groups []*group
 	var broken [][]error // by group and replica
@@ -74,7 +74,7 @@ func (s *servers) start(m manifest, dir string, launch func(group string, peer i
 }
 
 func (s *servers) startGroup(g *group, broken []error, launch func(group string, peer int) launcher) error {
-	// From here on an older copy of any file is known as one.
+	// From here on the records tell an older copy of any file.
 	if err := g.recordAll(); err != nil {
 		return err
 	}
@@ -105,8 +105,8 @@ func (s *servers) startGroup(g *group, broken []error, launch func(group string,
 	})
 }
 
-// end returns the end from one replica, or 0 for a client, to another. Ends are
-// shared: the network keeps each that was made.
+// end returns the end from one replica, or 0 for a client, to another. Callers share
+// ends, because the network keeps every end.
 func (s *servers) end(from, to int) *labrpc.ClientEnd {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,8 +121,8 @@ func (s *servers) end(from, to int) *labrpc.ClientEnd {
 	return end
 }
 
-// Close stops the replicas that run, and releases the directory. A replica whose
-// disk does not answer is left behind, and Close reports it.
+// Close stops the running replicas, and releases the directory. Close reports
+// replicas on a disk without an answer, and does not wait for them.
 func (s *servers) Close() error {
 	each := func(do func(*replica) error) error {
 		return all(len(s.replicas), func(i int) error {
@@ -132,8 +132,8 @@ func (s *servers) Close() error {
 			return nil
 		})
 	}
-	// Each file records how far the others have come. So none is closed before all
-	// servers have ended.
+	// Each file records the last sequences of the others. So no file is closed before
+	// all servers have ended.
 	err := each((*replica).haltForGood)
 	for _, r := range s.replicas {
 		if cause := r.closed(0); cause != nil {
@@ -144,11 +144,11 @@ func (s *servers) Close() error {
 	return errors.Join(err, s.lock.Close())
 }
 
-// Start starts a replica that was stopped.
+// Start starts a stopped replica.
 func (s *servers) Start(number int) error { return s.change(number, "started", (*replica).start) }
 
-// Stop stops a replica, like a crash: the others notice only its silence. Stop
-// does not wait for a disk that does not answer.
+// Stop stops a replica like a crash. The others notice only its silence. Stop does
+// not wait for a hung disk.
 func (s *servers) Stop(number int) error { return s.change(number, "stopped", (*replica).stop) }
 
 func (s *servers) change(number int, done string, do func(*replica) error) error {

@@ -19,9 +19,9 @@ import (
 	"raftlab/shardkv"
 )
 
-// Sharded is a running sharded store: groups of replicas, each of which serves
-// some of the shards, and a controller that says which. Its methods may be called
-// from any goroutine.
+// Sharded is a running sharded store. Each group of replicas serves some of the
+// shards, and the controller assigns the shards to groups. Any goroutine may call
+// the methods.
 type Sharded struct {
 	*servers
 	groups   int
@@ -29,19 +29,19 @@ type Sharded struct {
 	ctrlers  []*labrpc.ClientEnd
 	store    *shardkv.Clerk
 	layout   *shardctrler.Clerk
-	// A clerk makes one transaction at a time, so each has one for itself.
-	transactors idle[*shardkv.Clerk]
+	// A clerk makes one transaction at a time.
+	transactors freeList[*shardkv.Clerk]
 
 	stop    context.CancelFunc
 	joining sync.WaitGroup // of the first groups
 }
 
-// ErrNoGroup: there is no group of that number.
+// ErrNoGroup reports a number without a group.
 var ErrNoGroup = errors.New("no such group")
 
-// OpenSharded starts a sharded store on a data directory, which is made if it is
-// not there; opts.Groups is at least 1 then. In a new directory all groups are
-// members from the beginning. Its errors are those of [Open].
+// OpenSharded starts a sharded store on a data directory. If the directory is
+// missing, OpenSharded makes one with opts.Groups groups, all of them members. The
+// errors are those of [Open].
 func OpenSharded(dir string, opts Options) (*Sharded, error) {
 	s, m, err := prepareServers(dir, opts)
 	if err != nil {
@@ -60,8 +60,8 @@ func OpenSharded(dir string, opts Options) (*Sharded, error) {
 	return c, nil
 }
 
-// OpenAny opens what a data directory holds, or is to hold: a [Sharded] store if
-// it has groups, else a [Cluster].
+// OpenAny opens a [Sharded] store if the data directory or opts has groups, and
+// otherwise a [Cluster].
 func OpenAny(dir string, opts Options) (Store, error) {
 	groups := opts.Groups
 	if m, err := readManifest(dir); err == nil && groups == 0 {
@@ -73,7 +73,7 @@ func OpenAny(dir string, opts Options) (Store, error) {
 	return Open(dir, opts)
 }
 
-// Store is a store that runs, with groups or without.
+// Store is a running store, with groups or without.
 type Store interface {
 	Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error)
 	Status() []Status
@@ -84,7 +84,7 @@ type Store interface {
 	Close() error
 }
 
-// shardLauncher says what the replicas of a sharded store run.
+// shardLauncher returns the launcher of each replica of a sharded store.
 func (s *servers) shardLauncher(m manifest) func(group string, peer int) launcher {
 	return func(group string, peer int) launcher {
 		if group == controllers {
@@ -121,10 +121,10 @@ func startController(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot [
 	return controllerService{server}, err
 }
 
-// keepConfigs is how many configurations are kept at least.
+// keepConfigs is the least number of kept configurations.
 const keepConfigs = 1000
 
-// controllerNumbers are the controllers' among all replicas.
+// controllerNumbers returns the controllers' numbers among all replicas.
 func (m manifest) controllerNumbers() []int {
 	numbers := make([]int, m.Replicas)
 	for i := range numbers {
@@ -141,7 +141,8 @@ func (s *servers) ends(from int, to []int) []*labrpc.ClientEnd {
 	return ends
 }
 
-// endByName makes ends to replicas that a configuration names, by their numbers.
+// endByName returns ends by the names of replicas in a configuration, which are
+// their numbers.
 func (s *servers) endByName(from int) func(string) *labrpc.ClientEnd {
 	return func(name string) *labrpc.ClientEnd {
 		number, err := strconv.Atoi(name)
@@ -152,7 +153,7 @@ func (s *servers) endByName(from int) func(string) *labrpc.ClientEnd {
 	}
 }
 
-// names are a group's replicas as a configuration has them.
+// names returns the names of a group's replicas in a configuration.
 func (c *Sharded) names(gid int) []string {
 	perGroup := len(c.replicas) / (c.groups + 1)
 	names := make([]string, perGroup)
@@ -185,7 +186,7 @@ func (s controllerService) health() health {
 	return health{applied: st.Applied, sessions: st.Sessions, err: st.Err}
 }
 
-// joinFirst has all groups join, if no configuration was ever made.
+// joinFirst makes all groups members of the first configuration, if there is none.
 func (c *Sharded) joinFirst(ctx context.Context) {
 	config, err := c.layout.Config(ctx, -1)
 	if err != nil || config.Num > 0 {
@@ -203,16 +204,16 @@ func (c *Sharded) joinFirst(ctx context.Context) {
 // Groups returns the number of groups.
 func (c *Sharded) Groups() int { return c.groups }
 
-// Close stops the replicas that run, and gives the directory free.
+// Close is [Cluster.Close].
 func (c *Sharded) Close() error {
 	c.stop()
 	c.joining.Wait()
 	return c.servers.Close()
 }
 
-// Do executes an operation on whichever replica leads the group that owns the
-// key's shard, and waits for one until ctx ends; a scan reads each shard at a
-// moment of its own. Once, and by an idempotency key, are as with [Cluster].
+// Do executes an operation on the leader of the group of the key's shard, and waits
+// for a leader until ctx ends. A scan reads the shards one after the other. Writes
+// take effect once, and idempotency keys work, as with [Cluster.Do].
 func (c *Sharded) Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error) {
 	return do(ctx, idempotencyKey, op, &c.sessions[shardkv.ShardOf(op.Key)], c.execute)
 }
@@ -239,8 +240,8 @@ func (c *Sharded) execute(ctx context.Context, s session, op kv.Op) (kv.Result, 
 	return kv.Result{}, err
 }
 
-// gaveUp says that there was no answer in time, which need not mean that what
-// writes was not done.
+// gaveUp returns the error of operations without an answer in time. A write may
+// still take effect.
 func gaveUp(ops ...kv.Op) error {
 	if slices.ContainsFunc(ops, func(op kv.Op) bool { return !op.ReadOnly() }) {
 		return ErrUnknown
@@ -248,11 +249,11 @@ func gaveUp(ops ...kv.Op) error {
 	return ErrNoLeader
 }
 
-// Txn carries out a transaction, once, and waits for its groups until ctx ends.
+// Txn executes a transaction once, and waits for its groups until ctx ends.
 func (c *Sharded) Txn(ctx context.Context, t shardkv.Txn) (shardkv.TxnResult, error) {
-	ck := c.transactors.take(c.store.Fork)
+	ck := c.transactors.get(c.store.Fork)
 	result, err := ck.Txn(ctx, t)
-	c.transactors.giveBack(ck)
+	c.transactors.put(ck)
 	if errors.Is(err, shardkv.ErrTxnResultsLost) {
 		return shardkv.TxnResult{}, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
@@ -265,14 +266,14 @@ func (c *Sharded) Txn(ctx context.Context, t shardkv.Txn) (shardkv.TxnResult, er
 	return result, err
 }
 
-// Layout is a picture of which group has what.
+// Layout is a picture of the assignment of shards to groups.
 type Layout struct {
 	Config int           `json:"config"` // number of the newest configuration
 	Shards []ShardPlace  `json:"shards"`
 	Groups []GroupStatus `json:"groups"`
 }
 
-// ShardPlace says where a shard is.
+// ShardPlace is the place of a shard.
 type ShardPlace struct {
 	Shard int    `json:"shard"`
 	Group int    `json:"group"` // that owns it; 0: none
@@ -280,7 +281,7 @@ type ShardPlace struct {
 	Keys  int    `json:"keys"`
 }
 
-// GroupStatus says what a group has.
+// GroupStatus is a picture of a group.
 type GroupStatus struct {
 	Group    int   `json:"group"`
 	Member   bool  `json:"member"`
@@ -291,7 +292,8 @@ type GroupStatus struct {
 	Keys     int   `json:"keys"`
 }
 
-// Layout returns which group owns which shard, and how far that has come.
+// Layout returns the newest assignment of shards to groups, and the progress of the
+// groups towards the assignment.
 func (c *Sharded) Layout(ctx context.Context) (Layout, error) {
 	config, err := c.layout.Config(ctx, -1)
 	if err != nil {
@@ -314,7 +316,7 @@ func (c *Sharded) Layout(ctx context.Context) (Layout, error) {
 	return l, nil
 }
 
-// describe fills in what a group's leader, or whichever replica runs, says.
+// describe fills in the state of a group's leader, or of any running replica.
 func (c *Sharded) describe(g *GroupStatus, l *Layout) {
 	var best shardkv.Status
 	running := false
@@ -352,8 +354,8 @@ func (c *Sharded) describe(g *GroupStatus, l *Layout) {
 	}
 }
 
-// Join makes groups members; those that are already stay so. It returns the
-// number of the configuration.
+// Join makes groups members. Members stay members. Join returns the number of the
+// configuration.
 func (c *Sharded) Join(ctx context.Context, gids []int) (int, error) {
 	return c.rearrange(ctx, gids, false, func(gids []int) (int, error) {
 		groups := make(map[int][]string)
@@ -364,15 +366,14 @@ func (c *Sharded) Join(ctx context.Context, gids []int) (int, error) {
 	})
 }
 
-// Leave has groups give their shards to the others; those that are no members
-// stay so. If none is left, the store serves nothing until one joins, and loses
-// nothing.
+// Leave ends the membership of groups, and their shards go to the others. Without any
+// member the store keeps its state, and serves nothing until a group joins.
 func (c *Sharded) Leave(ctx context.Context, gids []int) (int, error) {
 	return c.rearrange(ctx, gids, true, func(gids []int) (int, error) { return c.layout.LeaveGroups(ctx, gids) })
 }
 
-// rearrange makes a change with those groups that are members, or are not. A
-// request that is tried again, as HTTP clients do, so has nothing to do.
+// rearrange makes a change with those of gids whose membership is members. So a
+// retried request changes nothing.
 func (c *Sharded) rearrange(ctx context.Context, gids []int, members bool, change func([]int) (int, error)) (int, error) {
 	config, err := c.layout.Config(ctx, -1)
 	if err != nil {
@@ -410,7 +411,7 @@ func (c *Sharded) known(gid int) error {
 	return nil
 }
 
-// changed logs a change, or says what its error is to a client.
+// changed logs a change, or translates the error for clients.
 func (c *Sharded) changed(ctx context.Context, num int, err error) error {
 	switch {
 	case err == nil:
@@ -422,8 +423,8 @@ func (c *Sharded) changed(ctx context.Context, num int, err error) error {
 	return err
 }
 
-// Settled waits until groups have joined, every group has taken the newest
-// configuration and serves its shards, or ctx ends.
+// Settled waits until groups have joined, and every group has the newest
+// configuration and serves its shards, or until ctx ends.
 func (c *Sharded) Settled(ctx context.Context) error {
 	for {
 		l, err := c.Layout(ctx)
@@ -441,7 +442,7 @@ func (c *Sharded) Settled(ctx context.Context) error {
 	}
 }
 
-// settledPoll is how often Settled looks.
+// settledPoll is the interval of Settled's looks.
 const settledPoll = 20 * time.Millisecond
 
 func (l *Layout) settled() bool {

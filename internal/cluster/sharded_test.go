@@ -4,13 +4,13 @@ package cluster_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/cluster"
 	"raftlab/internal/testkit"
@@ -32,9 +32,7 @@ func settle(t *testing.T, c *cluster.Sharded) cluster.Layout {
 		t.Fatalf("%v: %+v", err, l)
 	}
 	l, err := c.Layout(within(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return l
 }
 
@@ -47,9 +45,7 @@ func TestShardedUnderLoad(t *testing.T) {
 	l := startLoad(t, c)
 	change := func(what string, num int, err error) {
 		t.Helper()
-		if err != nil {
-			t.Fatalf("%s: configuration %d, %v", what, num, err)
-		}
+		require.NoError(t, err, "%s: configuration %d", what, num)
 		settle(t, c)
 	}
 	settle(t, c)
@@ -60,30 +56,20 @@ func TestShardedUnderLoad(t *testing.T) {
 		change("join", num, err)
 	}
 	leader := c.Status()[0].Leader
-	if err := c.Stop(leader); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Stop(leader))
 	num, err := c.Move(within(t), 9, 1)
 	change("move", num, err)
-	if err := c.Start(leader); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Start(leader))
 	l.end()
 	verify := func() {
 		t.Helper()
 		l.verify(t, c)
-		if layout := settle(t, c); layout.Shards[9].Group != 1 {
-			t.Errorf("shard 9 was moved to group 1; the layout is %+v", layout)
-		}
+		require.Equal(t, 1, settle(t, c).Shards[9].Group, "shard 9 was moved to group 1")
 	}
 	verify()
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, c.Close())
 	reopened, err := cluster.OpenAny(dir, cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer reopened.Close()
 	c = reopened.(*cluster.Sharded)
 	verify()
@@ -95,18 +81,17 @@ func TestShardedOnceAndScan(t *testing.T) {
 	for range 3 {
 		do(t, c, "the key", kv.Append("k", "once"))
 	}
-	if _, err := c.Do(within(t), "the key", kv.Append("k", "again")); !errors.Is(err, cluster.ErrKeyReused) {
-		t.Errorf("another write under the key: %v", err)
-	}
+	require.ErrorIs(t, failure(c.Do(within(t), "the key", kv.Append("k", "again"))), cluster.ErrKeyReused)
 	for i := range 20 {
 		do(t, c, "", kv.Put(fmt.Sprintf("%d", i), "v"))
 	}
-	if r := do(t, c, "", kv.Scan("", "", 0)); len(r.Pairs) != 21 || r.Pairs[0].Key != "0" || r.Pairs[20].Value != "once" {
-		t.Errorf("scan: %+v", r)
-	}
-	if r, err := c.Do(within(t), "", kv.Get("nowhere")); err != nil || r.Status != kv.NotFound {
-		t.Errorf("a key that is not there: %+v, %v", r, err)
-	}
+	r := do(t, c, "", kv.Scan("", "", 0))
+	require.Len(t, r.Pairs, 21)
+	require.Equal(t, "0", r.Pairs[0].Key)
+	require.Equal(t, "once", r.Pairs[20].Value)
+	r, err := c.Do(within(t), "", kv.Get("nowhere"))
+	require.NoError(t, err)
+	require.Equal(t, kv.NotFound, r.Status)
 }
 
 // What cannot be is refused, and changes nothing.
@@ -119,44 +104,26 @@ func TestShardedErrors(t *testing.T) {
 		"leave of group 0": func() (int, error) { return c.Leave(within(t), []int{0, 1}) },
 		"move to group 9":  func() (int, error) { return c.Move(within(t), 0, 9) },
 	} {
-		if _, err := change(); !errors.Is(err, cluster.ErrNoGroup) {
-			t.Errorf("%s: %v", what, err)
-		}
+		require.ErrorIs(t, failure(change()), cluster.ErrNoGroup, what)
 	}
-	if _, err := c.Move(within(t), shardctrler.NShards, 1); !errors.Is(err, shardctrler.ErrInvalid) {
-		t.Errorf("move of shard 10: %v", err)
-	}
-	if num, err := c.Join(within(t), []int{1, 2, 1}); num != before.Config || err != nil {
-		t.Errorf("join of members: configuration %d, %v", num, err)
-	}
-	if after := settle(t, c); after.Config != before.Config {
-		t.Errorf("configuration %d has become %d", before.Config, after.Config)
-	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.ErrorIs(t, failure(c.Move(within(t), shardctrler.NShards, 1)), shardctrler.ErrInvalid)
+	num, err := c.Join(within(t), []int{1, 2, 1})
+	require.NoError(t, err)
+	require.Equal(t, before.Config, num, "a join of members makes no configuration")
+	require.Equal(t, before.Config, settle(t, c).Config)
+	require.NoError(t, c.Close())
 	for _, opts := range []cluster.Options{{Groups: 3}, {Groups: -1}, {Groups: cluster.MaxGroups + 1}} {
-		if _, err := cluster.OpenAny(dir, opts); !errors.Is(err, cluster.ErrGroups) {
-			t.Errorf("%d groups: %v", opts.Groups, err)
-		}
+		require.ErrorIs(t, failure(cluster.OpenAny(dir, opts)), cluster.ErrGroups)
 	}
-	if _, err := cluster.Open(dir, cluster.Options{}); !errors.Is(err, cluster.ErrGroups) {
-		t.Errorf("as a store without groups: %v", err)
-	}
+	require.ErrorIs(t, failure(cluster.Open(dir, cluster.Options{})), cluster.ErrGroups)
 	plain := t.TempDir()
 	p := open(t, plain, cluster.Options{Replicas: 1})
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cluster.OpenAny(plain, cluster.Options{Groups: 2}); !errors.Is(err, cluster.ErrGroups) {
-		t.Errorf("a store without groups, as one of two: %v", err)
-	}
-	if err := os.Truncate(filepath.Join(dir, "group-2-replica-1.bolt"), 100); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cluster.OpenAny(dir, cluster.Options{}); !errors.Is(err, boltstore.ErrCorrupt) || !strings.Contains(err.Error(), "group-2-replica-1.bolt") {
-		t.Errorf("a damaged file: %v", err)
-	}
+	require.NoError(t, p.Close())
+	require.ErrorIs(t, failure(cluster.OpenAny(plain, cluster.Options{Groups: 2})), cluster.ErrGroups)
+	require.NoError(t, os.Truncate(filepath.Join(dir, "group-2-replica-1.bolt"), 100))
+	err = failure(cluster.OpenAny(dir, cluster.Options{}))
+	require.ErrorIs(t, err, boltstore.ErrCorrupt)
+	require.ErrorContains(t, err, "group-2-replica-1.bolt")
 }
 
 // All groups leave, and one comes back: nothing is lost, and nothing served
@@ -164,19 +131,11 @@ func TestShardedErrors(t *testing.T) {
 func TestShardedWithoutGroups(t *testing.T) {
 	c := openSharded(t, t.TempDir(), cluster.Options{Groups: 2, Replicas: 1})
 	do(t, c, "", kv.Put("k", "v"))
-	if _, err := c.Leave(within(t), []int{1, 2}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, failure(c.Leave(within(t), []int{1, 2})))
 	settle(t, c) // until then they serve
 	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
-	if r, err := c.Do(short, "", kv.Get("k")); !errors.Is(err, cluster.ErrNoLeader) {
-		t.Errorf("without groups: %+v, %v", r, err)
-	}
-	if _, err := c.Join(within(t), []int{2}); err != nil {
-		t.Fatal(err)
-	}
-	if got := do(t, c, "", kv.Get("k")).Value; got != "v" {
-		t.Errorf("the value is %q", got)
-	}
+	require.ErrorIs(t, failure(c.Do(short, "", kv.Get("k"))), cluster.ErrNoLeader)
+	require.NoError(t, failure(c.Join(within(t), []int{2})))
+	require.Equal(t, "v", do(t, c, "", kv.Get("k")).Value)
 }
