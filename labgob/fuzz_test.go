@@ -24,9 +24,8 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for i, ours := range targets() {
 			var err error
-			if got := allocated(func() { err = labgob.Decode(data, ours) }); got > allowed(len(data)) {
-				t.Fatalf("%d bytes allocated for %d, into a %T", got, len(data), ours)
-			}
+			got := allocated(func() { err = labgob.Decode(data, ours) })
+			require.LessOrEqual(t, got, allowed(len(data)), "bytes for %d, into a %T", len(data), ours)
 			stream := targets()[i]
 			streamed := labgob.NewDecoder(bytes.NewReader(data)).Decode(stream)
 			if err != nil {
@@ -38,9 +37,9 @@ func FuzzDecode(f *testing.F) {
 				plain = labgob.Rewritten(data, theirs)
 			}
 			require.NoError(t, gob.NewDecoder(bytes.NewReader(plain)).Decode(theirs), "gob refuses what we accept")
-			if streamed != nil || !equalDecoded(ours, theirs) || !equalDecoded(stream, theirs) {
-				t.Fatalf("ours %#v\nstream %#v, %v\ngob %#v", ours, stream, streamed, theirs)
-			}
+			require.NoError(t, streamed)
+			require.True(t, equalDecoded(ours, theirs), "%#v by Decode, %#v by gob", ours, theirs)
+			require.True(t, equalDecoded(stream, theirs), "%#v from the stream, %#v by gob", stream, theirs)
 		}
 	})
 }
@@ -67,17 +66,16 @@ func FuzzUnmarshal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var v any
 		var err error
-		if got := allocated(func() { v, err = labgob.Unmarshal(data) }); got > allowed(len(data)) {
-			t.Fatalf("%d bytes allocated for %d", got, len(data))
-		}
+		got := allocated(func() { v, err = labgob.Unmarshal(data) })
+		require.LessOrEqual(t, got, allowed(len(data)), "bytes for %d", len(data))
 		if err != nil {
 			return
 		}
 		again, err := labgob.Marshal(v)
 		require.NoError(t, err, "what was decoded, %#v, does not encode", v)
-		if w, err := labgob.Unmarshal(again); err != nil || reflect.TypeOf(w) != reflect.TypeOf(v) {
-			t.Fatalf("%#v came back as %#v, %v", v, w, err)
-		}
+		w, err := labgob.Unmarshal(again)
+		require.NoError(t, err)
+		require.IsType(t, v, w)
 	})
 }
 
@@ -100,9 +98,9 @@ func FuzzRoundTrip(f *testing.F) {
 			var a, c AppendArgs
 			require.NoError(t, labgob.NewDecoder(bytes.NewReader(data)).Decode(&a), "from %s by labgob", name)
 			require.NoError(t, gob.NewDecoder(bytes.NewReader(data)).Decode(&c), "from %s by gob", name)
-			if !reflect.DeepEqual(a, c) || a.Term != n || len(a.Entries) != len(args.Entries) {
-				t.Fatalf("from %s: %#v by labgob, %#v by gob, sent %#v", name, a, c, args)
-			}
+			require.Equal(t, c, a, "from %s, by gob and by labgob", name)
+			require.Equal(t, n, a.Term, "from %s", name)
+			require.Len(t, a.Entries, len(args.Entries), "from %s", name)
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/gob"
 	"encoding/hex"
-	"errors"
 	"io"
 	"reflect"
 	"runtime"
@@ -66,15 +65,13 @@ func TestEveryTruncation(t *testing.T) {
 		data := encoded(t, v)
 		for n := range data {
 			err := labgob.NewDecoder(bytes.NewReader(data[:n])).Decode(reflect.New(reflect.TypeOf(v)).Interface())
-			if n == 0 && err != io.EOF {
-				t.Fatalf("%T: no bytes: %v, want io.EOF", v, err)
+			if n == 0 {
+				require.Equal(t, io.EOF, err, "%T: no bytes", v)
+			} else if err != io.ErrUnexpectedEOF {
+				require.ErrorIs(t, err, labgob.ErrMalformed, "%T: %d of %d bytes", v, n, len(data))
 			}
-			if n > 0 && err != io.ErrUnexpectedEOF && !errors.Is(err, labgob.ErrMalformed) {
-				t.Fatalf("%T: %d of %d bytes: %v", v, n, len(data), err)
-			}
-			if err := labgob.Decode(data[:n], reflect.New(reflect.TypeOf(v)).Interface()); !errors.Is(err, labgob.ErrMalformed) {
-				t.Fatalf("%T: %d of %d bytes at once: %v", v, n, len(data), err)
-			}
+			err = labgob.Decode(data[:n], reflect.New(reflect.TypeOf(v)).Interface())
+			require.ErrorIs(t, err, labgob.ErrMalformed, "%T: %d of %d bytes in one piece", v, n, len(data))
 		}
 	}
 }
@@ -88,9 +85,8 @@ func TestEveryBitFlip(t *testing.T) {
 			bad := bytes.Clone(data)
 			bad[bit/8] ^= 1 << (bit % 8)
 			into := reflect.New(reflect.TypeOf(v)).Interface()
-			if got := allocated(func() { labgob.Decode(bad, into) }); got > allowed(len(bad)) {
-				t.Fatalf("%T: %x: %d bytes allocated", v, bad, got)
-			}
+			got := allocated(func() { labgob.Decode(bad, into) })
+			require.LessOrEqual(t, got, allowed(len(bad)), "%T: bytes for %x", v, bad)
 		}
 	}
 }
@@ -116,9 +112,8 @@ func TestLyingCounts(t *testing.T) {
 		for kind, r := range map[string]io.Reader{"reader": bytes.NewReader(c.data), "pipe": iotest.OneByteReader(bytes.NewReader(c.data))} {
 			var err error
 			got := allocated(func() { err = labgob.NewDecoder(r).Decode(c.into) })
-			if err == nil || got > 1<<20 {
-				t.Errorf("%s from a %s: %v, %d bytes allocated for %d", name, kind, err, got, len(c.data))
-			}
+			require.Error(t, err, "%s from a %s", name, kind)
+			require.LessOrEqual(t, got, uint64(1<<20), "%s from a %s: bytes for %d", name, kind, len(c.data))
 		}
 	}
 }
@@ -152,12 +147,9 @@ func TestNestingIsBounded(t *testing.T) {
 	}
 	var buf bytes.Buffer
 	require.NoError(t, gob.NewEncoder(&buf).Encode(deep))
-	if err := labgob.Decode(buf.Bytes(), new(Tree)); !errors.Is(err, labgob.ErrMalformed) {
-		t.Errorf("decoding %d levels: %v", labgob.MaxDepth+1, err)
-	}
-	if _, err := labgob.Encode(deep); !errors.Is(err, labgob.ErrTooDeep) {
-		t.Errorf("encoding %d levels: %v", labgob.MaxDepth+1, err)
-	}
+	require.ErrorIs(t, labgob.Decode(buf.Bytes(), new(Tree)), labgob.ErrMalformed)
+	_, err := labgob.Encode(deep)
+	require.ErrorIs(t, err, labgob.ErrTooDeep)
 }
 
 func TestUnmarshalErrors(t *testing.T) {
@@ -176,16 +168,13 @@ func TestUnmarshalErrors(t *testing.T) {
 		"long name":       {append([]byte{0xfe, 0x04, 0x01}, make([]byte, 2000)...), labgob.ErrMalformed},
 		"name of nothing": {mustHex(t, "ff"), labgob.ErrMalformed},
 	} {
-		if v, err := labgob.Unmarshal(c.data); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v, %v; want %v", name, v, err, c.want)
-		}
+		_, err := labgob.Unmarshal(c.data)
+		require.ErrorIs(t, err, c.want, name)
 	}
-	if _, err := labgob.Marshal(Unknown{1}); !errors.Is(err, labgob.ErrNotRegistered) {
-		t.Errorf("unregistered type: %v", err)
-	}
-	if _, err := labgob.Marshal((*PlainArgs)(nil)); err == nil {
-		t.Error("a nil pointer was marshaled")
-	}
+	_, err = labgob.Marshal(Unknown{1})
+	require.ErrorIs(t, err, labgob.ErrNotRegistered)
+	_, err = labgob.Marshal((*PlainArgs)(nil))
+	require.ErrorIs(t, err, labgob.ErrNil)
 }
 
 // TestErrorLeavesNothingBehind makes a decode fail and repeats a good one.
@@ -193,12 +182,9 @@ func TestErrorLeavesNothingBehind(t *testing.T) {
 	good := encoded(t, Op{Key: "k", Seq: 3})
 	for range 50 {
 		var wrong []string
-		if err := labgob.Decode(good, &wrong); err == nil {
-			t.Fatal("an Op was decoded into a []string")
-		}
+		require.Error(t, labgob.Decode(good, &wrong), "an Op into a []string")
 		var got Op
-		if err := labgob.Decode(good, &got); err != nil || got.Seq != 3 {
-			t.Fatalf("after an error: %v %v", got, err)
-		}
+		require.NoError(t, labgob.Decode(good, &got))
+		require.Equal(t, Op{Key: "k", Seq: 3}, got)
 	}
 }

@@ -25,9 +25,7 @@ func TestBasicsAreCompact(t *testing.T) {
 		v     any
 		limit int
 	}{{nil, 1}, {7, 8}, {100_000, 12}, {math.MinInt, 16}, {true, 9}, {"key", 14}, {[]byte("key"), 16}} {
-		if n := len(marshaled(t, c.v)); n > c.limit {
-			t.Errorf("%#v takes %d bytes, at most %d expected", c.v, n, c.limit)
-		}
+		require.LessOrEqual(t, len(marshaled(t, c.v)), c.limit, "bytes of %#v", c.v)
 	}
 }
 
@@ -48,9 +46,7 @@ func TestCommonPrefix(t *testing.T) {
 		for n < min(len(a), len(b)) && a[n] == b[n] {
 			n++
 		}
-		if len(a)-n > c.left || len(b)-n > c.left {
-			t.Errorf("%T: %d common bytes of %d and %d", c.a, n, len(a), len(b))
-		}
+		require.LessOrEqual(t, max(len(a), len(b))-n, c.left, "%T: bytes behind %d common ones", c.a, n)
 	}
 }
 
@@ -62,9 +58,7 @@ func TestUnmarshalDoesNotAlias(t *testing.T) {
 		for i := range data {
 			data[i] = 0xaa
 		}
-		if !reflect.DeepEqual(got, v) {
-			t.Errorf("%#v became %#v", v, got)
-		}
+		require.Equal(t, v, got)
 	}
 }
 
@@ -100,24 +94,15 @@ type renamed struct{ A int }
 func TestRegister(t *testing.T) {
 	labgob.RegisterName("a name of its own", renamed{})
 	labgob.RegisterName("a name of its own", renamed{}) // again: harmless
-	if data := marshaled(t, renamed{5}); !bytes.Contains(data[:20], []byte("a name of its own")) {
-		t.Errorf("message % x", data)
-	}
+	require.Contains(t, string(marshaled(t, renamed{5})[:20]), "a name of its own")
 	for name, f := range map[string]func(){
 		"another name": func() { labgob.RegisterName("another", renamed{}) },
 		"another type": func() { labgob.RegisterName("a name of its own", Unknown{}) },
 		"nil":          func() { labgob.Register(nil) },
 	} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s: no panic", name)
-				}
-			}()
-			f()
-		}()
+		require.Panics(t, f, name)
 	}
-	if got, err := labgob.Unmarshal(marshaled(t, renamed{5})); err != nil || got != (renamed{5}) {
-		t.Errorf("after conflicts: %v, %v", got, err)
-	}
+	got, err := labgob.Unmarshal(marshaled(t, renamed{5}))
+	require.NoError(t, err)
+	require.Equal(t, renamed{5}, got, "after conflicts")
 }

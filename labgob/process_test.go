@@ -29,28 +29,24 @@ func TestBytesOfAnotherProcess(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestBytesOfAnotherProcess$")
 	cmd.Env = append(os.Environ(), childEnv+"=1")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v: %s", err, &stderr)
-	}
+	require.NoError(t, cmd.Run(), "%s", &stderr)
 	stream := stderr.Bytes()
-	if definition := here[:1+here[0]]; bytes.Contains(stream, definition) {
-		t.Fatal("the other process gave the same numbers, so this test shows nothing")
-	}
+	definition := here[:1+here[0]]
+	require.False(t, bytes.Contains(stream, definition), "the other process gave the same numbers, so this test shows nothing")
 	for name, dec := range map[string]decoder{
 		"labgob": labgob.NewDecoder(bytes.NewReader(stream)),
 		"gob":    gob.NewDecoder(bytes.NewReader(stream)),
 	} {
 		for _, want := range values() {
 			got := reflect.New(reflect.TypeOf(want))
-			if err := dec.Decode(got.Interface()); err != nil || !reflect.DeepEqual(got.Elem().Interface(), want) {
-				t.Fatalf("%s: got %#v, %v\nwant %#v", name, got.Elem(), err, want)
-			}
+			require.NoError(t, dec.Decode(got.Interface()), name)
+			require.Equal(t, want, got.Elem().Interface(), name)
 		}
 		var message []byte
 		require.NoError(t, dec.Decode(&message))
-		if v, err := labgob.Unmarshal(message); err != nil || !reflect.DeepEqual(v, Box{Op{Key: "marshaled"}}) {
-			t.Fatalf("%s: message of Marshal: %#v, %v", name, v, err)
-		}
+		v, err := labgob.Unmarshal(message)
+		require.NoError(t, err, name)
+		require.Equal(t, Box{Op{Key: "marshaled"}}, v, name)
 	}
 }
 

@@ -101,14 +101,10 @@ func testStream(t *testing.T, all []any, newEncoder func(io.Writer) encoder, new
 		require.NoError(t, enc.Encode(v), "encode %#v", v)
 		got := reflect.New(reflect.TypeOf(v))
 		require.NoError(t, dec.Decode(got.Interface()), "decode %#v", v)
-		if !reflect.DeepEqual(got.Elem().Interface(), v) {
-			t.Fatalf("got  %#v\nwant %#v", got.Elem().Interface(), v)
-		}
+		require.Equal(t, v, got.Elem().Interface())
 	}
 	var extra int
-	if err := dec.Decode(&extra); err != io.EOF {
-		t.Fatalf("at the end of the stream: %v, want io.EOF", err)
-	}
+	require.Equal(t, io.EOF, dec.Decode(&extra))
 }
 
 // TestSameBytes compares the output with gob's output, for streams of values
@@ -118,9 +114,7 @@ func TestSameBytes(t *testing.T) {
 	enc, want := labgob.NewEncoder(&ours), gob.NewEncoder(&theirs)
 	for i, v := range []any{1, Op{Key: "a"}, PlainArgs{Term: 1}, Op{Key: "b"}, "x", []PlainArgs{{Term: 2}}, &Op{Seq: 1}} {
 		require.NoError(t, errors.Join(enc.Encode(v), want.Encode(v)))
-		if !bytes.Equal(ours.Bytes(), theirs.Bytes()) {
-			t.Fatalf("value %d:\n% x\ngob:\n% x", i, ours.Bytes(), theirs.Bytes())
-		}
+		require.Equal(t, theirs.Bytes(), ours.Bytes(), "value %d", i)
 	}
 }
 
@@ -131,9 +125,7 @@ func TestMarshalRoundTrip(t *testing.T) {
 			require.NoError(t, err)
 			got, err := labgob.Unmarshal(data)
 			require.NoError(t, err, "%#v", v)
-			if !reflect.DeepEqual(got, v) {
-				t.Fatalf("got %#v, want %#v", got, v)
-			}
+			require.Equal(t, v, got)
 		}
 	}
 }

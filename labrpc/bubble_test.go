@@ -4,21 +4,17 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/labrpc"
 )
 
 func TestLatencyInBubbleOnly(t *testing.T) {
-	if got := labrpc.MakeNetwork().Latency(); got != 0 {
-		t.Errorf("latency %v outside a bubble, want none", got)
-	}
+	require.Zero(t, labrpc.MakeNetwork().Latency(), "outside a bubble")
 	synctest.Test(t, func(t *testing.T) {
-		if got := labrpc.MakeNetwork().Latency(); got != labrpc.DefaultLatency {
-			t.Errorf("latency %v in a bubble, want %v", got, labrpc.DefaultLatency)
-		}
+		require.Equal(t, labrpc.DefaultLatency, labrpc.MakeNetwork().Latency())
 		made := make(chan *labrpc.Network)
 		go func() { made <- labrpc.MakeNetwork() }()
-		if got := (<-made).Latency(); got != labrpc.DefaultLatency {
-			t.Errorf("latency %v in a bubble's second goroutine, want %v", got, labrpc.DefaultLatency)
-		}
+		require.Equal(t, labrpc.DefaultLatency, (<-made).Latency(), "second goroutine")
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 )
@@ -51,15 +53,9 @@ func TestFateIsAFunctionOfSeedLinkAndNumber(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		seed := testkit.Seed(t)
 		first := withFaults(seed, allFaults)
-		if !slices.Equal(first, withFaults(seed, allFaults)) {
-			t.Error("the same seed gave another fate")
-		}
-		if slices.Equal(first, withFaults(seed+1, allFaults)) {
-			t.Error("another seed gave the same fate")
-		}
-		if slices.Equal(first[:200], first[200:]) {
-			t.Error("two links have the same fate")
-		}
+		require.Equal(t, first, withFaults(seed, allFaults), "the same seed gave another fate")
+		require.NotEqual(t, first, withFaults(seed+1, allFaults), "another seed gave the same fate")
+		require.False(t, slices.Equal(first[:200], first[200:]), "two links have the same fate")
 	})
 }
 
@@ -92,9 +88,7 @@ func TestUnreliable(t *testing.T) {
 		rn := labrpc.MakeNetworkSeed(testkit.Seed(t))
 		defer rn.Cleanup()
 		rn.Reliable(false)
-		if rn.IsReliable() {
-			t.Fatal("IsReliable after Reliable(false)")
-		}
+		require.False(t, rn.IsReliable(), "IsReliable after Reliable(false)")
 		const n = 2000
 		var ok, unserved int
 		var longest time.Duration
@@ -162,9 +156,7 @@ func TestCallsToNowhere(t *testing.T) {
 				var longest time.Duration
 				for range 40 {
 					start := time.Now()
-					if echo(e, 1) {
-						t.Fatalf("end %d reached a server", i)
-					}
+					require.False(t, echo(e, 1), "end %d reached a server", i)
 					longest = max(longest, time.Since(start))
 				}
 				if longest < limit/2 || longest >= limit+time.Millisecond {
@@ -191,9 +183,7 @@ func TestOneDirectionPartitions(t *testing.T) {
 			t.Fatalf("requests cut: served %v", js.calls())
 		}
 		rn.CutRequests(0, false)
-		if !echo(ends[0], 3) {
-			t.Fatal("mended: call failed")
-		}
+		require.True(t, echo(ends[0], 3), "restored: call failed")
 	})
 }
 
@@ -225,9 +215,8 @@ func TestDuplicates(t *testing.T) {
 				t.Fatalf("call %d: %+v", i, o)
 			}
 		}
-		if rn.GetCount("server") != 40 || rn.GetTotalCount() != 20 {
-			t.Fatalf("%d handed over, %d calls", rn.GetCount("server"), rn.GetTotalCount())
-		}
+		require.Equal(t, 40, rn.GetCount("server"))
+		require.Equal(t, 20, rn.GetTotalCount())
 	})
 }
 
@@ -242,9 +231,7 @@ func TestLinkFaults(t *testing.T) {
 			t.Fatal("the faults of one link did not stay on it")
 		}
 		rn.ClearLinkFaults("good")
-		if echo(ends[0], 1) {
-			t.Fatal("the link does not follow the network again")
-		}
+		require.False(t, echo(ends[0], 1), "the link does not follow the network again")
 	})
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 )
@@ -67,9 +69,7 @@ func TestInterruptedOnTheWay(t *testing.T) {
 			})
 			start := time.Now()
 			time.AfterFunc(time.Second, func() { rn.DeleteServer("server") })
-			if echo(ends[0], 1) {
-				t.Fatal("the call returned true")
-			}
+			require.False(t, echo(ends[0], 1), "the call returned true")
 			if took := time.Since(start); took > 1100*time.Millisecond {
 				t.Errorf("returned after %v", took)
 			}
@@ -95,15 +95,11 @@ func TestBlockedHandlersBlockNobodyElse(t *testing.T) {
 			})
 		}
 		testkit.WaitFor(t, time.Second, "50 blocked handlers", func() bool { return rn.GetCount("server") == 50 })
-		if !echo(ends[0], 1) {
-			t.Fatal("a call behind blocked handlers failed")
-		}
+		require.True(t, echo(ends[0], 1), "a call behind blocked handlers failed")
 		rn.Cleanup() // must not wait for them
 		rn.Cleanup()
 		wg.Wait()
-		if echo(ends[0], 2) {
-			t.Fatal("a call after Cleanup returned true")
-		}
+		require.False(t, echo(ends[0], 2), "a call after Cleanup returned true")
 		close(js.gate) // the bubble ends only if every goroutine does
 	})
 }
@@ -182,9 +178,7 @@ func TestNamesAreAnyComparableValues(t *testing.T) {
 		type pair struct{ a, b int }
 		_, ends := connect(rn, 1, "1", 1.5, pair{1, 2}, [2]string{"a"}, int64(1))
 		for i, e := range ends {
-			if !echo(e, i) {
-				t.Errorf("end %d failed", i)
-			}
+			require.True(t, echo(e, i), "end %d failed", i)
 		}
 		for want, f := range map[string]func(){
 			"already":        func() { rn.MakeEnd("1") },
@@ -226,9 +220,7 @@ func TestMistakesNameWhatExists(t *testing.T) {
 			"channel":        {call("JunkServer.Echo", make(chan int), &junk), `cannot encode arguments, a chan int`},
 			"unreachable":    {fmt.Sprint(ends[0].Call("JunkServer.ByValue", 1, &text)), "true"},
 		} {
-			if !strings.Contains(c.got, c.want) {
-				t.Errorf("%s: %q, want it to contain %q", name, c.got, c.want)
-			}
+			require.Contains(t, c.got, c.want, name)
 		}
 	})
 }

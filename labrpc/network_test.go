@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 )
@@ -71,9 +73,7 @@ func TestBasic(t *testing.T) {
 		rn := labrpc.MakeNetworkSeed(testkit.Seed(t))
 		defer rn.Cleanup()
 		_, ends := connect(rn, 1)
-		if !echo(ends[0], 7) {
-			t.Fatal("call failed on a reliable network")
-		}
+		require.True(t, echo(ends[0], 7), "call failed on a reliable network")
 		var reply string
 		if !ends[0].Call("JunkServer.ByValue", 5, &reply) || reply != "5" {
 			t.Fatalf("ByValue: %q", reply)
@@ -82,8 +82,7 @@ func TestBasic(t *testing.T) {
 		if start := time.Now(); echo(ends[0], 1) || time.Since(start) >= 100*time.Millisecond {
 			t.Fatalf("disabled end: after %v", time.Since(start))
 		}
-		if rn.GetCount("server") != 2 || rn.GetTotalCount() != 3 {
-			t.Fatalf("counts %d, %d", rn.GetCount("server"), rn.GetTotalCount())
-		}
+		require.Equal(t, 2, rn.GetCount("server"))
+		require.Equal(t, 3, rn.GetTotalCount())
 	})
 }

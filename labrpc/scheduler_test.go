@@ -69,9 +69,7 @@ func TestUsualLeavesTheFaults(t *testing.T) {
 			return outcomes(rn, 100, 0)
 		}
 		usual := func(labrpc.Message) labrpc.Decision { return labrpc.Usual() }
-		if !slices.Equal(run(nil), run(usual)) {
-			t.Error("Usual moved the faults")
-		}
+		require.Equal(t, run(nil), run(usual), "Usual moved the faults")
 	})
 }
 
@@ -130,9 +128,7 @@ func TestCleanupEndsHolds(t *testing.T) {
 		hold := labrpc.NewHold()
 		rn.SetScheduler(func(labrpc.Message) labrpc.Decision { return labrpc.HeldBy(hold) })
 		time.AfterFunc(time.Second, rn.Cleanup)
-		if echo(ends[0], 1) {
-			t.Fatal("a held call returned true")
-		}
+		require.False(t, echo(ends[0], 1), "a held call returned true")
 	})
 }
 
@@ -195,9 +191,7 @@ func TestTraceTellsEachStep(t *testing.T) {
 			"dropped   request 0#1 JunkServer.Echo c->server (#): lost",
 			"dropped   request 1#0 JunkServer.Echo d->server (#): no connection",
 		} {
-			if !strings.Contains(size.ReplaceAllString(text.String(), "(#)"), want) {
-				t.Errorf("no %q in\n%s", want, &text)
-			}
+			require.Contains(t, size.ReplaceAllString(text.String(), "(#)"), want)
 		}
 		trace.Stop()
 		n := len(trace.Events())

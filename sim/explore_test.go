@@ -162,9 +162,7 @@ func TestShrinkThins(t *testing.T) {
 func TestShrinkNeedsAFailure(t *testing.T) {
 	s := sim.Shrinker{Program: program(t, sim.Native, false)}
 	_, _, err := s.Shrink(context.Background(), sim.Case{Test: "TestMixed", Explore: sim.Explore{Yields: 0.1}})
-	if !errors.Is(err, sim.ErrNotReproduced) {
-		t.Errorf("error %v", err)
-	}
+	require.ErrorIs(t, err, sim.ErrNotReproduced)
 }
 
 // TestExplain prints the stack at each injected point.
@@ -205,9 +203,7 @@ func TestReplayRuns(t *testing.T) {
 	r := sim.Replay{Package: ".", Engine: sim.Native, Case: sim.Case{Test: "TestSlow", Seed: 1}, Verdict: sim.Liveness, Detail: "bad_test.go:60: one(9) failed to reach agreement"}
 	out, err := r.Run(context.Background(), sim.Options{Dir: "testdata/mini"}, false)
 	require.NoError(t, err)
-	if out.Signature() != r.Signature() {
-		t.Errorf("signature %q, want %q: they differ in a number only", out.Signature(), r.Signature())
-	}
+	require.Equal(t, r.Signature(), out.Signature(), "they differ in a number only")
 	for _, bad := range []string{"{", "{}", `{"package":"p","case":{"test":"T","explore":{"yields":7}}}`} {
 		file := filepath.Join(t.TempDir(), "bad.json")
 		require.NoError(t, os.WriteFile(file, []byte(bad), 0o600))

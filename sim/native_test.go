@@ -200,9 +200,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 			defer cancel()
 			_, err := p.Run(ctx, sim.Case{Test: "TestSpin"})
-			if !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("error %v, want that of the context", err)
-			}
+			require.ErrorIs(t, err, context.DeadlineExceeded)
 		})
 	}
 }
@@ -246,7 +244,5 @@ func TestBadOptions(t *testing.T) {
 		}
 	}
 	_, err = program(t, sim.WASM, false).Run(ctx, sim.Case{Test: "TestMixed", Explore: sim.Explore{Yields: 0.1}})
-	if !errors.Is(err, sim.ErrUnsupported) {
-		t.Errorf("wasm explores: %v", err)
-	}
+	require.ErrorIs(t, err, sim.ErrUnsupported)
 }
