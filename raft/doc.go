@@ -1,6 +1,8 @@
 // Package raft replicates a log of commands over servers of which a minority
 // may fail (Ongaro and Ousterhout, "In Search of an Understandable Consensus
-// Algorithm", extended version).
+// Algorithm", extended version). It has the interface of the courses' labs. A
+// service of your own imports package raft/node instead, which has members, TLS,
+// linearizable reads and a log on disk.
 //
 // The pure state machine of package raft/core is the protocol. This package adds a
 // clock, a network, a disk, and the interface of the courses: [Make],
