@@ -29,7 +29,7 @@ type Member struct {
 	Address string
 	// Priority ranks the voters. A server with a lower priority than another voter waits an
 	// election timeout longer before calling an election, and as the leader transfers
-	// leadership to a voter of higher priority with the whole log.
+	// leadership to a voter of higher priority that keeps up.
 	Priority uint8
 }
 

@@ -144,6 +144,26 @@ func tickAll(c *coretest.Cluster, ticks int) {
 	}
 }
 
+// The leader of a busy cluster gives way to a voter of higher priority as well: the
+// voter has what is on its way soon enough.
+func TestPriorityUnderLoad(t *testing.T) {
+	s := start(t, 3, core.Persistent{}, library, func(cfg *core.Config) { cfg.Members = []core.Member{{ID: 2, Priority: 1}} })
+	s.tick(electionTicks) // lower priority, longer wait
+	s.elect()
+	s.accept(2, 1)
+	s.work()
+	for i := range uint64(electionTicks) {
+		s.propose("a")
+		s.work()
+		s.accept(3, 2+i)
+		s.accept(2, 1+i) // always one entry behind
+		s.tick(1)
+	}
+	if to := s.Status().Transferee; to != 2 {
+		t.Errorf("the leader transfers to server %d; want 2", to)
+	}
+}
+
 // A voter of higher priority gets the leadership as soon as it has the log, and a
 // voter of lower priority waits longer before it calls an election.
 func TestPriority(t *testing.T) {

@@ -61,16 +61,17 @@ func (c *Core) bestSuccessor(lowest uint8) NodeID {
 	return best
 }
 
-// preferSuccessor begins a transfer to a voter of higher priority with the whole log. The
-// leader tries once in an election timeout.
+// preferSuccessor begins a transfer to a voter of higher priority that keeps up, so that all
+// entries are at least on their way. The leader tries once in an election timeout.
 func (c *Core) preferSuccessor() {
 	cfg := c.newest()
 	mine := cfg.Member(c.id).Priority
 	if mine >= cfg.topPriority() || c.transferee != None || cfg.Joint() || !c.committedInTerm() {
 		return
 	}
-	if to := c.bestSuccessor(mine + 1); to != None && c.peer(to).matchIndex == c.log.lastIndex() {
-		_ = c.TransferLeadership(to)
+	p := c.peer(c.bestSuccessor(mine + 1))
+	if p != nil && p.state == Replicate && p.nextIndex > c.log.lastIndex() {
+		_ = c.TransferLeadership(p.id)
 	}
 }
 
