@@ -117,6 +117,73 @@ func TestFailedSync(t *testing.T) {
 	require.Equal(t, shown, digest(t, lost))
 }
 
+// The power goes while Open repeats the last write after a failed sync. The mark
+// behind that write must not become durable first.
+func TestCrashWhileOpeningAfterAFailedSync(t *testing.T) {
+	r := testkit.Rand(t)
+	for range 60 {
+		for n := range 8 {
+			disk, store := newLog(t)
+			require.NoError(t, put(store, 1, 100))
+			disk.FailSync(syscall.EIO)
+			require.Error(t, put(store, 1, 5000))
+			disk.FailSync(nil)
+			require.NoError(t, store.Close())
+			disk.StopAfter(n)
+			shown := uint64(1)
+			if store, err := openIn(disk, smallSegments); err == nil {
+				state, err := store.Load(1)
+				require.NoError(t, err)
+				shown = state.LastIndex
+				_ = store.Close()
+			}
+			disk = disk.Crash(simdisk.Loss{Writes: simdisk.Scatter, Names: simdisk.Scatter, Rand: r})
+			store, err := openIn(disk, smallSegments)
+			require.NoError(t, err, "after %d changes", n)
+			state, err := store.Load(1)
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, state.LastIndex, shown)
+			require.NoError(t, store.Close())
+		}
+	}
+}
+
+// A command may have the bytes of a batch. They are no batch of the log, also if
+// they are found behind the log's end.
+func TestForgedBatch(t *testing.T) {
+	other, store := newLog(t)
+	for range 20 {
+		require.NoError(t, put(store, 1, 100))
+	}
+	source, err := other.Open("0000000000000001.wal")
+	require.NoError(t, err)
+	batches := make([]byte, 3000)
+	_, err = source.ReadAt(batches, 4096)
+	require.NoError(t, err)
+
+	disk, store := newLog(t)
+	require.NoError(t, put(store, 1, 100))
+	want := digest(t, store)
+	disk.Record()
+	state, err := store.Load(1)
+	require.NoError(t, err)
+	e := core.Entry{Index: state.LastIndex + 1, Term: 1, Data: bytes.Repeat(batches, 4)}
+	require.NoError(t, store.Save([]node.Update{{Group: 1, Entries: []core.Entry{e}}}))
+	journal := disk.Journal() // the janitor's too
+	written := journal[slices.IndexFunc(journal, func(op simdisk.Op) bool { return bytes.Contains(op.Data, batches) })]
+	require.NoError(t, store.Close())
+
+	torn, store := newLog(t)
+	require.NoError(t, put(store, 1, 100))
+	torn = torn.Crash(simdisk.Loss{Writes: simdisk.Lose, Names: simdisk.Lose})
+	target, err := torn.Open(written.Name)
+	require.NoError(t, err)
+	const later = 8192 // the page behind that of the header
+	_, err = target.WriteAt(written.Data[later-written.Offset:], later)
+	require.NoError(t, err)
+	require.Equal(t, want, digest(t, reopen(t, torn)))
+}
+
 // A store answers from memory while its disk hangs.
 func TestHangingDisk(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {

@@ -41,6 +41,7 @@ type Disk struct {
 	sync    error         // of each Sync, nil if it succeeds
 	read    func(name string, offset int64, n int) error
 	journal []Op // since Record, nil before
+	left    int  // changes before the disk stops, -1 for no limit
 }
 
 var _ wal.Directory = (*Disk)(nil)
@@ -104,7 +105,7 @@ func (o Op) String() string {
 
 // New returns an empty disk.
 func New() *Disk {
-	return &Disk{room: -1, locked: make(map[int]bool), content: content{
+	return &Disk{room: -1, left: -1, locked: make(map[int]bool), content: content{
 		files: make(map[int]*file), names: make(map[string]int), durable: make(map[string]int),
 	}}
 }
@@ -149,6 +150,14 @@ func (d *Disk) Resume() {
 	}
 }
 
+// StopAfter lets n more changes pass. Then all operations fail with [ErrCrashed], as
+// after a crash. [Disk.Crash] returns the remains.
+func (d *Disk) StopAfter(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.left = n
+}
+
 // SetCapacity limits the size of all files together. A write beyond the limit
 // fails with syscall.ENOSPC. A negative number ends the limit.
 func (d *Disk) SetCapacity(bytes int64) {
@@ -190,7 +199,7 @@ func (d *Disk) begin() error {
 	for {
 		d.mu.Lock()
 		hangs := d.hangs
-		if d.crashed {
+		if d.crashed || d.left == 0 {
 			d.mu.Unlock()
 			return ErrCrashed
 		}
@@ -205,6 +214,9 @@ func (d *Disk) begin() error {
 // do does an operation and adds the operation to the journal. The caller has
 // called begin.
 func (d *Disk) do(op Op) {
+	if d.left > 0 {
+		d.left--
+	}
 	d.content.apply(op)
 	if d.journal != nil {
 		d.journal = append(d.journal, op)
