@@ -26,7 +26,6 @@ var notConverted = []string{
 	"internal/cluster",
 	"kv",
 	"kvraft",
-	"porcupine",
 	"raft",
 	"raft/boltstore",
 	"rsm",
