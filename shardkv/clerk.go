@@ -52,7 +52,8 @@ func MakeClerk(ctrlers []*labrpc.ClientEnd, make_end func(string) *labrpc.Client
 // memory. Together they send large commands up to a total of 8 MiB at a time, and
 // fetch large values for transactions up to another 8 MiB. Large means more than
 // 64 KiB. Up to 32 further commands wait. A command beyond these is not sent and fails
-// with rsm.ErrBusy, and so does a waiting command whose ctx ends.
+// with rsm.ErrBusy, and so does a command that has waited for half of the time until
+// ctx's deadline.
 func (ck *Clerk) Fork() *Clerk { return newClerk(ck.shared) }
 
 func newClerk(s *shared) *Clerk {
@@ -210,16 +211,20 @@ const largeBytes = 64 << 10
 // large values.
 var largeLimits = admission.Limits{Bytes: 8 << 20, Requests: 8, Waiting: 32}
 
-// admit calls do when a gate has room for bytes. Small sizes need no room.
+// admit calls do when a gate has room for bytes. Small sizes need no room. A large
+// command spends at most half of its time in the queue. A command that is admitted
+// too late would cost as much and end without an answer.
 func admit(ctx context.Context, g *admission.Gate, bytes int, do func()) error {
 	if bytes > largeBytes {
-		if err := g.Acquire(ctx, bytes); err != nil {
+		waiting, cancel := ctx, context.CancelFunc(func() {})
+		if deadline, ok := ctx.Deadline(); ok {
+			waiting, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		}
+		defer cancel()
+		if err := g.Acquire(waiting, bytes); err != nil {
 			return fmt.Errorf("%w: %w", rsm.ErrBusy, err)
 		}
 		defer g.Release(bytes)
-		if err := ctx.Err(); err != nil { // ctx ended at the moment of admission
-			return fmt.Errorf("%w: %w", rsm.ErrBusy, err)
-		}
 	}
 	do()
 	return nil
@@ -288,7 +293,7 @@ func (ck *Clerk) route(ctx context.Context, shard int, args *clerk.Args[Command]
 func (ck *Clerk) askGroup(ctx context.Context, timeout time.Duration, gid int, servers []string, args *clerk.Args[Command]) (Result, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	group := ck.shared.groups.group(gid, servers, &args.Command)
+	group := ck.shared.groups.group(gid, servers, args.Command.large())
 	return clerk.Ask[clerk.Args[Command], Result](ctx, group, "ShardKV.Execute", args)
 }
 

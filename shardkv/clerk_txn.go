@@ -115,7 +115,7 @@ func (ck *Clerk) fetchAll(ctx context.Context, ops []kv.Op, o *Outcome, fetched 
 
 // fetch fetches the values that a transaction read in one shard.
 func (ck *Clerk) fetch(ctx context.Context, shard int, o *Outcome) (*Values, error) {
-	phase := &Phase{ID: o.ID, Outcome: Outcome{Succeeded: o.Succeeded}}
+	phase := &Phase{ID: o.ID, Outcome: Outcome{Succeeded: o.Succeeded, Bytes: o.Bytes}}
 	c := Command{Kind: KindFetch, Shard: shard, Phase: phase}
 	result, _, err := ck.route(ctx, shard, &clerk.Args[Command]{Command: c})
 	if err == nil && result.Code == Gone {

@@ -166,6 +166,12 @@ func (c *Command) size() int {
 	return size
 }
 
+// large reports whether the command or its result is large, so that sending the command
+// again is costly.
+func (c *Command) large() bool {
+	return c.size() > largeBytes || c.Kind == KindFetch && c.Phase != nil && c.Phase.Outcome.Bytes > largeBytes
+}
+
 // readOnly reports whether executing the command again is harmless.
 func (c *Command) readOnly() bool {
 	switch c.Kind {

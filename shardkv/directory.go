@@ -23,7 +23,7 @@ type directory struct {
 type listing struct {
 	names   []string
 	servers *clerk.Servers
-	patient *clerk.Servers // the same servers, for large commands
+	patient *clerk.Servers // the same servers, for large commands and results
 }
 
 // largePatience is the time that a server has to answer a large command before the
@@ -34,11 +34,11 @@ func newDirectory(makeEnd func(string) *labrpc.ClientEnd) *directory {
 	return &directory{makeEnd: makeEnd, ends: make(map[string]*labrpc.ClientEnd), groups: make(map[int]listing)}
 }
 
-// group returns the servers of a group for a command. names are the present names of
-// the servers.
-func (d *directory) group(gid int, names []string, c *Command) *clerk.Servers {
+// group returns the servers of a group. names are the present names of the servers.
+// For large commands the clerk is patient.
+func (d *directory) group(gid int, names []string, large bool) *clerk.Servers {
 	l := d.listing(gid, names)
-	if c.size() > largeBytes {
+	if large {
 		return l.patient
 	}
 	return l.servers

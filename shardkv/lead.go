@@ -177,7 +177,7 @@ func (s *ShardKV) askGroup(ctx context.Context, timeout time.Duration, gid int, 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	args := &clerk.Args[Command]{Command: *c}
-	result, _, err := clerk.Ask[clerk.Args[Command], Result](ctx, s.groups.group(gid, servers, c), "ShardKV.Execute", args)
+	result, _, err := clerk.Ask[clerk.Args[Command], Result](ctx, s.groups.group(gid, servers, c.large()), "ShardKV.Execute", args)
 	return result, err
 }
 

@@ -188,7 +188,7 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 	}
 	c.Limited = true
 	hold := holdTime
-	if c.size() > largeBytes {
+	if c.large() {
 		hold = holdLarge
 	}
 	timer := time.NewTimer(hold)
