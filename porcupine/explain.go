@@ -96,7 +96,7 @@ func (e *explainer) explain(partition int) Explanation {
 	x.Core = e.shrink()
 	possible, more := e.possible(x.Core)
 	x.Possible = possible
-	x.Reason = e.reason(possible, more)
+	x.Reason = e.reason(x.Core, possible, more)
 	for _, id := range x.Core[:min(len(x.Core), maxLines)] {
 		x.lines = append(x.lines, e.line(id))
 	}
@@ -119,7 +119,7 @@ func (e *explainer) line(id int) string {
 	return fmt.Sprintf("  client %d, %d to %s: %s", o.ClientId, o.Call, ret, e.describe(id))
 }
 
-func (e *explainer) reason(possible []Possibility, more bool) string {
+func (e *explainer) reason(core []int, possible []Possibility, more bool) string {
 	o := &e.ops[e.stuck]
 	text := fmt.Sprintf("%s by client %d, from %d to %d, cannot be placed", e.describe(e.stuck), o.ClientId, o.Call, o.Return)
 	if len(possible) == 0 {
@@ -136,7 +136,10 @@ func (e *explainer) reason(possible []Possibility, more bool) string {
 	if more {
 		states = append(states, "another one")
 	}
-	return text + ": when it takes effect, the state can only be " + strings.Join(states, " or ") + "."
+	if len(core) == 1 {
+		return text + ", even alone: the state can only be " + strings.Join(states, " or ") + "."
+	}
+	return text + ": with the operations of the core alone, the state can only be " + strings.Join(states, " or ") + "."
 }
 
 // settle moves stuck to the first operation whose return makes the history illegal. The check may

@@ -70,7 +70,7 @@ func ExampleExplain() {
 		fmt.Print(strings.TrimSpace(x.String()))
 	}
 	// Output:
-	// get("x") -> "old" by client 2, from 40 to 50, cannot be placed: when it takes effect, the state can only be "new" (get("x") -> "new").
+	// get("x") -> "old" by client 2, from 40 to 50, cannot be placed: with the operations of the core alone, the state can only be "new" (get("x") -> "new").
 	//
 	// These operations alone cannot be ordered:
 	//   client 0, 0 to 10: put("x", "old")
