@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
@@ -21,6 +23,8 @@ import (
 	"raftlab/raft/memnet"
 	"raftlab/raft/memstore"
 	"raftlab/raft/node"
+	"raftlab/raft/wal"
+	"raftlab/raft/wal/simdisk"
 )
 
 // store is a key/value state machine. A command is "key value", and puts.
@@ -80,10 +84,62 @@ type world struct {
 	config  node.Config
 
 	mu      sync.Mutex // guards the hosts, and rng
-	stores  map[core.NodeID]*memstore.Store
+	disks   map[core.NodeID]disk
 	hosts   map[core.NodeID]*member
 	history []porcupine.Operation
 	acked   int
+}
+
+// disk is what a host's storage stands on.
+type disk interface {
+	// open opens the storage.
+	open() (node.Storage, error)
+	// crash ends the use of the storage at any moment. What was not synced may be
+	// lost or torn.
+	crash()
+	// hang makes the disk hang until the result is called.
+	hang() (resume func())
+}
+
+// memory is a disk that loses nothing that was saved.
+type memory struct{ store *memstore.Store }
+
+func (m *memory) open() (node.Storage, error) { return m.store, nil }
+
+func (m *memory) crash() { m.store = m.store.Reopen() }
+
+func (m *memory) hang() func() {
+	release, hung := make(chan struct{}), m.store
+	hung.BeforeSave(func([]node.Update) error { <-release; return nil })
+	return func() {
+		hung.BeforeSave(nil)
+		close(release)
+	}
+}
+
+// simulated is a log on a simulated disk.
+type simulated struct {
+	disk *simdisk.Disk
+	opts wal.Options
+	rng  *rand.Rand
+}
+
+func newSimulated(id node.Identity, rng *rand.Rand) (*simulated, error) {
+	s := &simulated{simdisk.New(), wal.Options{Identity: id, SegmentBytes: 16 << 10}, rng}
+	return s, wal.CreateIn(s.disk, s.opts)
+}
+
+func (s *simulated) open() (node.Storage, error) { return wal.OpenIn(s.disk, s.opts) }
+
+func (s *simulated) crash() {
+	fates := []simdisk.Fate{simdisk.Keep, simdisk.Lose, simdisk.Tear, simdisk.Scatter}
+	s.disk = s.disk.Crash(simdisk.Loss{Writes: fates[s.rng.IntN(4)], Names: fates[s.rng.IntN(3)], Rand: s.rng})
+}
+
+func (s *simulated) hang() func() {
+	hung := s.disk
+	hung.Hang()
+	return hung.Resume
 }
 
 type member struct {
@@ -110,7 +166,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		T: t, rng: rand.New(rand.NewPCG(seed, 1)),
 		network: memnet.New(memnet.Options{Seed: seed, Faults: memnet.Faults{Latency: latency, Jitter: 3 * time.Millisecond}}),
-		stores:  make(map[core.NodeID]*memstore.Store),
+		disks:   make(map[core.NodeID]disk),
 		hosts:   make(map[core.NodeID]*member),
 	}
 	w.config = node.Config{
@@ -123,8 +179,15 @@ func newWorld(t *testing.T) *world {
 	if w.rng.IntN(2) == 0 {
 		w.config.LeaseDuration = 100 * time.Millisecond
 	}
+	onDisk := w.rng.IntN(2) == 0
 	for id := core.NodeID(1); id <= chaosHosts; id++ {
-		w.stores[id] = memstore.New(node.Identity{Cluster: "chaos", Host: id})
+		identity := node.Identity{Cluster: "chaos", Host: id}
+		w.disks[id] = &memory{memstore.New(identity)}
+		if onDisk {
+			d, err := newSimulated(identity, w.rng)
+			require.NoError(t, err)
+			w.disks[id] = d
+		}
 		w.config.Members = append(w.config.Members, node.Member{ID: id, Address: address(id), Learner: id > 3})
 	}
 	return w
@@ -171,8 +234,15 @@ func (w *world) start(id core.NodeID) {
 	m := &member{store: &store{}}
 	config := w.config
 	config.StateMachine = m.store
-	var err error
-	m.Node, err = node.Start(node.HostConfig{Storage: w.stores[id], Transport: w.network.Join(id), CloseTimeout: time.Millisecond}, config)
+	w.mu.Lock()
+	d := w.disks[id]
+	w.mu.Unlock()
+	storage, err := d.open()
+	if err != nil {
+		w.Errorf("opening the storage of host %d: %v", id, err)
+		return
+	}
+	m.Node, err = node.Start(node.HostConfig{Storage: storage, Transport: w.network.Join(id), CloseTimeout: time.Millisecond}, config)
 	if err != nil {
 		w.Errorf("starting host %d: %v", id, err)
 		return
@@ -187,7 +257,7 @@ func (w *world) crash(id core.NodeID) {
 	w.mu.Lock()
 	m := w.hosts[id]
 	delete(w.hosts, id)
-	w.stores[id] = w.stores[id].Reopen()
+	w.disks[id].crash()
 	w.mu.Unlock()
 	if m != nil {
 		_ = m.Close() // the storage is gone
@@ -251,15 +321,10 @@ func (w *world) disturb() {
 
 // hang makes a disk hang for a while.
 func (w *world) hang(id core.NodeID) {
-	release := make(chan struct{})
 	w.mu.Lock()
-	w.stores[id].BeforeSave(func([]node.Update) error { <-release; return nil })
-	hung := w.stores[id]
+	resume := w.disks[id].hang()
 	w.mu.Unlock()
-	time.AfterFunc(time.Duration(w.intN(1000))*time.Millisecond, func() {
-		hung.BeforeSave(nil)
-		close(release)
-	})
+	time.AfterFunc(time.Duration(w.intN(1000))*time.Millisecond, resume)
 }
 
 // changeSomething changes the membership, or who leads.
