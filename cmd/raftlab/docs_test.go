@@ -89,8 +89,9 @@ func (r *reader) serve(c pageCommand) {
 		require.Equal(r, want, strings.TrimSpace(r.server.greeting), "line %d", c.line)
 	}
 	if strings.Contains(c.text, "--groups") {
-		testkit.WaitFor(r, 10*time.Second, "the groups to join", func() bool {
-			return strings.Contains(r.server.raftlab(nil, "shards").out, "configuration 1")
+		testkit.WaitFor(r, 10*time.Second, "the groups to join and serve", func() bool {
+			out := r.server.raftlab(nil, "shards").out
+			return strings.Contains(out, "configuration 1") && !strings.Contains(out, "arriving")
 		})
 	}
 }

@@ -40,7 +40,40 @@ The replica may run, and serves meanwhile. The disk needs room for the content o
 the file once more.`,
 			offline: cluster.Store.Compact,
 		}),
+		newRecoverCommand(),
 	}
+}
+
+// newRecoverCommand makes the last resort of a group without a majority.
+func newRecoverCommand() *cobra.Command {
+	var data string
+	cmd := &cobra.Command{
+		Use:   "recover N --data DIR",
+		Short: "Make the data file of replica N the truth of its group, without a majority",
+		Long: `Make the data file of replica N the truth of its group.
+
+The files of all replicas of the group become copies. Writes on the other files
+alone are lost, also acknowledged ones. The command is the last resort for a
+group without a majority of usable files, and is refused otherwise. No server may
+use the directory. The former files stay, with the suffix .old.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(_ *cobra.Command, args []string) error {
+			number, err := strconv.Atoi(args[0])
+			switch {
+			case err != nil:
+				return usageError("%q is not a replica's number", args[0])
+			case data == "":
+				return usageError("recover needs --data, the directory of the data files")
+			}
+			if err := cluster.Recover(data, number, cluster.Options{}); err != nil {
+				return &exitError{exitFailure, err}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "directory of the data files")
+	return cmd
 }
 
 func newMaintenanceCommand(conn *connection, m maintenance) *cobra.Command {

@@ -53,6 +53,30 @@ func TestRepairAndCompact(t *testing.T) {
 	s.end(syscall.SIGTERM)
 }
 
+// Without a majority of usable files nothing starts before a recovery.
+func TestRecoverCommand(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	args := []string{"--data", data, "--listen", "127.0.0.1:0"}
+	s := startServer(t, args...)
+	require.Zero(t, s.raftlab(nil, "kv", "put", "k", "v").code)
+	require.Equal(t, "v", s.raftlab(nil, "kv", "get", "k").out)
+	s.end(syscall.SIGTERM)
+	require.Equal(t, exitUsage, raftlab(t, nil, "replica", "recover", "3").code)
+	require.Equal(t, exitFailure, raftlab(t, nil, "replica", "recover", "3", "--data", data).code, "nothing is lost")
+	for _, name := range []string{"replica-1.bolt", "replica-2.bolt"} {
+		require.NoError(t, os.Remove(filepath.Join(data, name)))
+	}
+	got := raftlab(t, nil, append([]string{"serve"}, args...)...)
+	require.Equal(t, exitFailure, got.code)
+	require.Contains(t, got.err, "replica recover")
+	got = raftlab(t, nil, "replica", "recover", "3", "--data", data)
+	require.Zero(t, got.code, got.err)
+	s = startServer(t, args...)
+	require.NotContains(t, s.raftlab(nil, "status").out, "failed")
+	s.end(syscall.SIGTERM)
+}
+
 // A directory of faults that is not there is an error, and no panic.
 func TestNoFaultsDirectory(t *testing.T) {
 	t.Parallel()

@@ -61,7 +61,7 @@ func TestUnusableFile(t *testing.T) {
 		file []byte // nil: none
 		want error
 	}{
-		{"cut", healthy[:len(healthy)/2], boltstore.ErrCorrupt},
+		{"cut", healthy[:9000], boltstore.ErrCorrupt},
 		{"empty", []byte{}, boltstore.ErrCorrupt},
 		{"garbage", bytes.Repeat([]byte("garbage "), 5000), boltstore.ErrCorrupt},
 		{"missing", nil, fs.ErrNotExist},
@@ -129,6 +129,43 @@ func TestNoMajorityOfFiles(t *testing.T) {
 		require.ErrorContains(t, err, part)
 	}
 	require.True(t, before == snapshotOf(t, dir), "the directory was changed")
+}
+
+// Recover makes one file the truth of its group, even an older copy. With a majority
+// of usable files Recover refuses.
+func TestRecover(t *testing.T) {
+	t.Parallel()
+	dir := filled(t, cluster.Options{})
+	older := readFile(t, filepath.Join(dir, "replica-2.bolt"))
+	c := open(t, dir, cluster.Options{})
+	do(t, c, "", kv.Put("later", "value"))
+	waitApplied(t, c, 3)
+	require.NoError(t, c.Close())
+	require.ErrorIs(t, cluster.Recover(dir, 3, cluster.Options{}), cluster.ErrHealthy)
+	require.ErrorIs(t, cluster.Recover(dir, 4, cluster.Options{}), cluster.ErrNoReplica)
+	writeFile(t, filepath.Join(dir, "replica-2.bolt"), older)
+	require.NoError(t, os.Truncate(filepath.Join(dir, "replica-1.bolt"), 9000))
+	for _, tt := range []struct {
+		from  int
+		later kv.Status
+	}{{3, kv.OK}, {2, kv.NotFound}} {
+		lost := t.TempDir()
+		require.NoError(t, os.CopyFS(lost, os.DirFS(dir)))
+		require.ErrorIs(t, failure(cluster.Open(lost, cluster.Options{})), cluster.ErrRolledBack)
+		require.ErrorIs(t, cluster.Recover(lost, 1, cluster.Options{}), boltstore.ErrCorrupt)
+		require.NoError(t, cluster.Recover(lost, tt.from, cluster.Options{}))
+		c := open(t, lost, cluster.Options{})
+		for _, st := range c.Status() {
+			require.Equal(t, "running", st.State, st.Error)
+		}
+		require.Equal(t, "value", do(t, c, "", kv.Get("49")).Value)
+		result, err := c.Do(within(t), "", kv.Get("later"))
+		require.NoError(t, err)
+		require.Equal(t, tt.later, result.Status, "from replica %d", tt.from)
+		do(t, c, "", kv.Put("more", "value"))
+		require.NoError(t, c.Close())
+		require.NoError(t, open(t, lost, cluster.Options{}).Close())
+	}
 }
 
 // One replica alone has nobody to be repaired from.

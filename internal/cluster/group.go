@@ -126,7 +126,7 @@ func (g *group) openAll(opts Options) (errs []error, err error) {
 	if usable >= g.quorum() {
 		return errs, nil
 	}
-	err = errors.Join(append(errs, fmt.Errorf("%d of %d data files can be used, and so no majority: put intact files back in place; without them the last writes are lost", usable, len(g.files)))...)
+	err = errors.Join(append(errs, fmt.Errorf("%d of %d data files can be used, and so no majority: put intact files back in place; without them the last writes are lost, and raftlab replica recover N makes the file of replica N the truth", usable, len(g.files)))...)
 	return errs, errors.Join(err, g.releaseAll())
 }
 

@@ -55,17 +55,22 @@ func (r *replica) repair() error {
 	if err != nil {
 		return err
 	}
-	copied := r.path + repairSuffix
-	if err := source.Copy(copied, r.group.m.identity(r.group.group, r.peer), position.CurrentTerm, sequence); err != nil {
+	if err := source.Copy(r.path+repairSuffix, r.group.m.identity(r.group.group, r.peer), position.CurrentTerm, sequence); err != nil {
 		return err
 	}
-	if err := os.Rename(r.path, r.path+oldSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := durable.Replace(copied, r.path); err != nil {
+	if err := replaceFile(r.path); err != nil {
 		return err
 	}
 	return r.open()
+}
+
+// replaceFile puts the repaired file in the place of a data file, and keeps the
+// former file.
+func replaceFile(path string) error {
+	if err := os.Rename(path, path+oldSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return durable.Replace(path+repairSuffix, path)
 }
 
 // source returns the file to copy for a replica, and the term and the sequence of
