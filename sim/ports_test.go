@@ -12,6 +12,22 @@ import (
 	"raftlab/sim"
 )
 
+// TestFixedPortRepeats runs a test that listens on a fixed port, alone and then
+// with the port in use outside of the world, as by another run.
+func TestFixedPortRepeats(t *testing.T) {
+	p := program(t, sim.Native, false)
+	c := sim.Case{Test: "TestFixedPort", Seed: 3}
+	first := run(t, p, c)
+	require.Equal(t, sim.Pass, first.Verdict, "%s", first.Output)
+	require.Contains(t, string(first.Output), `127.0.0.1:18471 says "from the test\n", <nil>`)
+	l, err := net.Listen("tcp", "127.0.0.1:18471")
+	require.NoError(t, err)
+	defer l.Close()
+	again := run(t, p, c)
+	require.Equal(t, string(first.Output), string(again.Output))
+	require.Equal(t, first.Hash, again.Hash)
+}
+
 // TestPortsRepeat runs a test that prints all its ports. The test runs twice,
 // then in another world, and then with all these ports in use outside of the
 // world.

@@ -11,6 +11,34 @@ import (
 	"testing"
 )
 
+// TestFixedPort listens on a port of its own choice.
+func TestFixedPort(t *testing.T) {
+	const address = "127.0.0.1:18471"
+	for range 2 {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := net.Listen("tcp", address); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Error("a second listener on one port: ", err)
+		}
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				fmt.Fprintln(c, "from the test")
+				c.Close()
+			}
+		}()
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(c)
+		fmt.Printf("%v says %q, %v\n", c.RemoteAddr(), text, err)
+		c.Close()
+		l.Close()
+	}
+}
+
 // TestPorts prints every port that a program can see. Both ends of each
 // connection must agree on the numbers.
 func TestPorts(t *testing.T) {
