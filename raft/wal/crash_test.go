@@ -294,9 +294,7 @@ func checkCrashWhileOpening(t *testing.T, disk *simdisk.Disk, opening []simdisk.
 	if got := digest(t, store); got != want {
 		t.Errorf("%v/%v while the log was opened: it has\n%s\nwant\n%s", loss.Writes, loss.Names, got, want)
 	}
-	if err := store.Close(); err != nil {
-		t.Error(err)
-	}
+	require.NoError(t, store.Close())
 }
 
 // checkGoesOn writes to the recovered log, crashes again and reads.

@@ -125,7 +125,7 @@ func writeSnapshot(storage node.Storage, id node.GroupID, header node.SnapshotHe
 	got, err := w.Commit()
 	w.Abort() // does nothing
 	if err == nil && !sameHeader(&got, &want) {
-		err = fmt.Errorf("Commit returned the header %+v; want %+v", got, want)
+		err = fmt.Errorf("the header of Commit is %+v; want %+v", got, want)
 	}
 	return got, err
 }

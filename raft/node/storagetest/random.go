@@ -230,7 +230,7 @@ func (s *subject) concurrentSmallCalls(stop <-chan struct{}) error {
 			return err
 		}
 		if u := s.Usage(); u.Log < 0 || u.Snapshots < 0 {
-			return fmt.Errorf("Usage is %+v", u)
+			return fmt.Errorf("the usage is %+v", u)
 		}
 	}
 }
