@@ -13,6 +13,7 @@ import (
 	"raftlab/labrpc"
 	"raftlab/raft"
 	"raftlab/rsm"
+	"raftlab/rsm/labraft"
 )
 
 // BenchmarkSnapshot shows what clients notice of a snapshot of 1,000,000 small
@@ -82,7 +83,7 @@ func newLoaded(b *testing.B, servers, keys int) *loaded {
 		server := labrpc.MakeServer()
 		server.AddService(labrpc.MakeService(s.rafts[i].Raft))
 		s.net.AddServer(i, server)
-		replica.Run(s.rafts[i], applyCh)
+		replica.Run(labraft.New(s.rafts[i], applyCh))
 	}
 	return s
 }

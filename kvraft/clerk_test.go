@@ -18,6 +18,7 @@ import (
 	"raftlab/raft"
 	"raftlab/rsm"
 	rsmclerk "raftlab/rsm/clerk"
+	"raftlab/rsm/labraft"
 )
 
 // What the service offers beyond the lab.
@@ -33,7 +34,7 @@ func openCluster(t *testing.T, n int, opts kvraft.Options) *opened {
 	o := &opened{servers: make([]*kvraft.KVServer, n)}
 	launch := func(ends []*labrpc.ClientEnd, me int, persister *raft.Persister) labtest.Host {
 		opts.Snapshot = persister.ReadSnapshot()
-		server, err := kvraft.Open(func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
+		server, err := kvraft.Open(func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 			return raft.Make(ends, me, persister, applyCh), nil
 		}, opts)
 		if err != nil {
@@ -287,7 +288,7 @@ func TestRestartAppliesWithoutAClient(t *testing.T) {
 
 func TestOpenFails(t *testing.T) {
 	wrong := errors.New("no storage")
-	none := func(chan raft.ApplyMsg) (rsm.Raft, error) { return nil, wrong }
+	none := func(chan raft.ApplyMsg) (labraft.Raft, error) { return nil, wrong }
 	if _, err := kvraft.Open(none, kvraft.Options{}); !errors.Is(err, wrong) {
 		t.Errorf("Open with a Raft that does not start: %v", err)
 	}

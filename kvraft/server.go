@@ -10,6 +10,7 @@ import (
 	"raftlab/labrpc"
 	"raftlab/raft"
 	"raftlab/rsm"
+	"raftlab/rsm/labraft"
 )
 
 // Options are what [Open] needs to know. The zero value of each field means its
@@ -38,7 +39,7 @@ type Options struct {
 // goroutine.
 type KVServer struct {
 	rf      *raft.Raft // for the lab's harness, which adds it to its network; may be nil
-	raft    rsm.Raft
+	node    *labraft.Log
 	replica *rsm.Replica[kv.Op, kv.Result]
 	store   *store
 }
@@ -66,7 +67,7 @@ func (s *store) Restore(snapshot []byte) error {
 //
 // StartKVServer panics if persister holds a state that cannot be read.
 func StartKVServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister, maxraftstate int) *KVServer {
-	start := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
+	start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 		return raft.Make(servers, me, persister, applyCh), nil
 	}
 	server, err := Open(start, Options{
@@ -84,7 +85,7 @@ func StartKVServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persiste
 // restored. An error of start, or of restoring, is returned. The server kills
 // the Raft server when it is killed; what that stands on (its storage) stays
 // the caller's to close.
-func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options) (*KVServer, error) {
+func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Options) (*KVServer, error) {
 	server := &KVServer{store: &store{Store: kv.NewStore(opts.Limits)}}
 	var err error
 	server.replica, err = rsm.New(server.store, opts.Snapshot, rsm.Options{
@@ -98,11 +99,13 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 		return nil, fmt.Errorf("kvraft: %w", err)
 	}
 	applyCh := make(chan raft.ApplyMsg)
-	if server.raft, err = start(applyCh); err != nil {
+	rf, err := start(applyCh)
+	if err != nil {
 		return nil, fmt.Errorf("kvraft: starting Raft: %w", err)
 	}
-	server.rf, _ = server.raft.(*raft.Raft)
-	server.replica.Run(server.raft, applyCh)
+	server.rf, _ = rf.(*raft.Raft)
+	server.node = labraft.New(rf, applyCh)
+	server.replica.Run(server.node)
 	return server, nil
 }
 
@@ -151,11 +154,11 @@ type Status struct {
 
 // Status returns what the server is now.
 func (s *KVServer) Status() Status {
-	term, isLeader := s.raft.GetState()
+	role := s.node.Leadership()
 	return Status{
-		Term:     term,
-		IsLeader: isLeader,
-		Applied:  s.replica.Applied(),
+		Term:     int(role.Term),
+		IsLeader: role.Leads,
+		Applied:  int(s.replica.Applied()),
 		Keys:     int(s.store.keys.Load()),
 		Sessions: s.replica.Sessions(),
 		Err:      s.replica.Err(),

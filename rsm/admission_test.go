@@ -17,7 +17,7 @@ func leader(t *testing.T, opts rsm.Options) (*replica, *fakeRaft) {
 	t.Helper()
 	r, f := start(t, &account{}, nil, opts)
 	f.lead(t, 1)
-	testkit.WaitFor(t, time.Second, "the no-op", func() bool { return r.Applied() == 1 })
+	testkit.WaitFor(t, time.Second, "the no-op", func() bool { return appliedBy(r) == 1 })
 	return r, f
 }
 

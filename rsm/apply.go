@@ -1,84 +1,64 @@
 package rsm
 
-import (
-	"fmt"
+import "fmt"
 
-	"raftlab/raft"
-)
+// receiver is the Replica's side of the log.
+type receiver[C, R any] struct{ *Replica[C, R] }
 
-// applyAll is the goroutine that executes what Raft has committed, in order.
-func (r *Replica[C, R]) applyAll(applyCh <-chan raft.ApplyMsg) {
-	for {
-		demand := r.demand
-		if r.encoding {
-			demand = nil // one after the other
-		}
-		select {
-		case <-r.stop:
-			return
-		case size := <-r.encoded:
-			r.endSnapshot(size)
-			r.maybeSnapshot() // there may have been cause for another meanwhile
-		case <-demand:
-			r.beginSnapshot()
-		case msg := <-applyCh:
-			if err := r.applyOne(msg); err != nil {
-				r.fail(err)
-				return
-			}
-		}
+// deliver is the goroutine that applies what the log delivers.
+func (r *Replica[C, R]) deliver() {
+	if err := r.log.Deliver(receiver[C, R]{r}, r.stop); err != nil {
+		r.fail(err)
 	}
 }
 
-func (r *Replica[C, R]) applyOne(msg raft.ApplyMsg) error {
-	switch {
-	case msg.CommandValid:
-		if err := r.execute(msg.CommandIndex, msg.Command); err != nil {
-			return err
-		}
-		r.maybeSnapshot()
-	case msg.SnapshotValid:
-		return r.install(msg)
-	}
-	return nil
-}
-
-// execute applies a command and tells whoever waits for it, or for its place in
-// the log.
-func (r *Replica[C, R]) execute(index int, cmd any) error {
-	if index <= r.applied {
-		return nil // the snapshot that was restored includes it
-	}
-	data, ok := cmd.([]byte)
-	if !ok {
-		return fmt.Errorf("rsm: the command at index %d is a %T, not one of this package's", index, cmd)
+// Apply executes a committed command and settles the submissions that wait for the
+// command or for its index.
+func (r receiver[C, R]) Apply(index uint64, data []byte) error {
+	if index <= r.Applied() {
+		return nil // the restored snapshot includes the command
 	}
 	var req request[C]
 	if err := req.decode(data); err != nil {
 		return fmt.Errorf("rsm: decoding the command at index %d: %w", index, err)
 	}
-	out := r.perform(&req)
+	if !r.waitForSnapshot() {
+		return nil // killed
+	}
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	a := r.execute(&req)
 	r.removable += cost(data)
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.applied = index
-	if w := r.waiters.byID[req.ID]; w != nil {
-		r.waiters.settle(w, out)
+	if s := r.submissions.byID[req.ID]; s != nil {
+		r.submissions.settle(s, a)
 	}
-	r.waiters.lose(index) // if it was not this command that was to have it
+	r.submissions.overwritten(index) // unless settled just now
+	r.mu.Unlock()
+	if r.due() {
+		r.capture()
+	}
 	return nil
 }
 
-// perform carries out a request, once whatever number of times it was submitted.
-func (r *Replica[C, R]) perform(req *request[C]) (out outcome[R]) {
+// Install replaces the state by the leader's snapshot.
+func (r receiver[C, R]) Install(snapshot []byte) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	return r.restore(snapshot)
+}
+
+// execute applies a request at most once, however often it was submitted.
+func (r *Replica[C, R]) execute(req *request[C]) (a answer[R]) {
 	switch req.Kind {
-	case beginTerm:
+	case noOp:
 	case endSession:
 		r.endSession(req.Client)
 	default:
-		out.result, out.err = r.apply(req)
+		a.result, a.err = r.apply(req)
 	}
-	return out
+	return a
 }
 
 func (r *Replica[C, R]) endSession(client uint64) {
@@ -91,9 +71,9 @@ func (r *Replica[C, R]) endSession(client uint64) {
 	r.sessions.End(client)
 }
 
-// apply executes a command that has not taken effect yet. The lock is not held
-// while the machine works: only this goroutine changes sessions, so between
-// looking and recording they stay the same.
+// apply executes a command unless it has taken effect before. The lock mu is free
+// while the machine works. Only the goroutine of deliver changes sessions, so they
+// are the same at Lookup and at Record.
 func (r *Replica[C, R]) apply(req *request[C]) (R, error) {
 	if r.keeper != nil {
 		return r.keeper.ApplyFor(req.Client, req.Seq, req.Command)

@@ -11,6 +11,7 @@ import (
 	"raftlab/labrpc"
 	"raftlab/raft"
 	"raftlab/rsm"
+	"raftlab/rsm/labraft"
 )
 
 // counter is a StateMachine: named numbers, to which commands add.
@@ -57,7 +58,7 @@ func Example() {
 		return
 	}
 	applyCh := make(chan raft.ApplyMsg)
-	replica.Run(raft.Make(make([]*labrpc.ClientEnd, 1), 0, persister, applyCh), applyCh)
+	replica.Run(labraft.New(raft.Make(make([]*labrpc.ClientEnd, 1), 0, persister, applyCh), applyCh))
 	defer replica.Kill()
 
 	const client = 42

@@ -12,6 +12,7 @@ import (
 	"raftlab/internal/testkit"
 	"raftlab/raft"
 	"raftlab/rsm"
+	"raftlab/rsm/labraft"
 )
 
 // fakeRaft is a Raft whose every move is the test's.
@@ -186,7 +187,7 @@ func (f *fakeRaft) commitAll(index int) {
 }
 
 // silent hides Changed.
-type silent struct{ rsm.Raft }
+type silent struct{ labraft.Raft }
 
 // add is the command of an account, sum its result.
 type (
@@ -245,7 +246,7 @@ func start(t *testing.T, machine rsm.StateMachine[add, sum], snapshot []byte, op
 		t.Fatal(err)
 	}
 	f := newFake()
-	r.Run(f, f.applyCh)
+	r.Run(labraft.New(f, f.applyCh))
 	t.Cleanup(func() { stop(r) })
 	return r, f
 }
@@ -293,3 +294,6 @@ func still(t *testing.T, ch <-chan reply) {
 	case <-time.After(200 * time.Millisecond):
 	}
 }
+
+// appliedBy returns a replica's index of the last command in the state.
+func appliedBy(r *replica) int { return int(r.Applied()) }

@@ -2,173 +2,86 @@ package rsm
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 
 	"raftlab/internal/admission"
-	"raftlab/raft"
 )
 
-// Raft is the part of the lab's Raft that a Replica uses.
-type Raft interface {
-	Start(command any) (index int, term int, isLeader bool)
-	GetState() (term int, isLeader bool)
-	Snapshot(index int, snapshot []byte)
-	Kill()
-}
-
-// Notifier is a Raft that tells of changes: the channel is closed when
-// GetState's answer changes after the call to Changed.
-type Notifier interface {
-	Changed() <-chan struct{}
-}
-
-// Errors of Submit. After ErrNotLeader, ErrSessionExpired, ErrInvalid and ErrBusy
-// this call did nothing; after the others the command may or may not take effect, and
-// can be submitted again, here or elsewhere, under the same client and sequence
-// number.
+// Errors of Submit. After ErrNotLeader, ErrSessionExpired, ErrInvalid, ErrStale and
+// ErrBusy the submission had no effect. After ErrLost, ErrStopped and an error of
+// ctx the command may or may not take effect. It can be submitted again with the
+// same client and sequence number, on any server.
 var (
-	// ErrNotLeader: this server does not lead, so it cannot commit anything.
+	// ErrNotLeader means that this server does not lead.
 	ErrNotLeader = errors.New("rsm: not the leader")
-	// ErrLost: the leadership ended before the command was seen to commit.
+	// ErrLost means that the leadership ended before the command was applied.
 	ErrLost = errors.New("rsm: leadership was lost before the command committed")
-	// ErrStopped: the replica was killed, or has failed.
+	// ErrStopped means that the replica was killed or has failed.
 	ErrStopped = errors.New("rsm: replica is stopped")
-	// ErrSessionExpired: the client's session has ended, so it is not known any
-	// more which of its commands took effect. See [Sessions].
+	// ErrSessionExpired means that the client's session has ended, so that earlier
+	// submissions of the command can no longer be recognized. See [Sessions].
 	ErrSessionExpired = errors.New("rsm: client session has expired")
-	// ErrInvalid: the request is not one that a client makes.
+	// ErrInvalid means that no client makes such a request.
 	ErrInvalid = errors.New("rsm: invalid request")
-	// ErrStale: the client has already gone on to a later command.
+	// ErrStale means that the client has gone on to a later command.
 	ErrStale = errors.New("rsm: the client has submitted a later command")
-	// ErrBusy: too many commands are under way here and waiting.
-	ErrBusy = errors.New("rsm: too many commands are under way")
+	// ErrBusy means that too many commands are in flight on this server. See
+	// Options.MaxInFlightBytes.
+	ErrBusy = errors.New("rsm: too many commands are in flight")
 )
 
-// Options are a Replica's settings. The zero value of each means its default.
-type Options struct {
-	// SnapshotBytes is the size of the applied commands, in bytes, after which a
-	// snapshot is taken. 0 and -1 mean never. Only applied commands count, because a
-	// snapshot removes no others from the log. The service goes on while a snapshot
-	// is encoded and saved. If twice SnapshotBytes are applied meanwhile, and enough
-	// for the next snapshot, applying waits.
-	SnapshotBytes int
-	// SnapshotGrowth postpones a snapshot until the applied commands are also as
-	// large as SnapshotGrowth times the last snapshot. With 1, snapshots write at
-	// most about twice the bytes that the log receives, however large the state is.
-	// With 0, the default, SnapshotBytes alone decides.
-	SnapshotGrowth float64
-	// MaxInFlightBytes bounds the commands that were submitted here and are not
-	// applied yet, in bytes; a larger command is proposed when no other is under
-	// way. Further commands wait. The default is [DefaultInFlightBytes], or four
-	// times SnapshotBytes if that is set and smaller, but at least 4 KiB.
-	MaxInFlightBytes int
-	// MaxInFlight bounds the number of those commands; default [DefaultInFlight]. As
-	// many commands again may wait. Others are refused with [ErrBusy].
-	MaxInFlight int
-	// MaxSessions bounds the client sessions that are remembered; default
-	// [DefaultMaxSessions]. It must be the same on every replica. A
-	// [SessionKeeper] has a bound of its own.
-	MaxSessions int
-	// Logger is told of snapshots and failures; default: silent.
-	Logger *slog.Logger
-}
-
-const (
-	// DefaultMaxSessions is the default of Options.MaxSessions.
-	DefaultMaxSessions = 1 << 16
-	// DefaultInFlightBytes is the default of Options.MaxInFlightBytes.
-	DefaultInFlightBytes = 16 << 20
-	// DefaultInFlight is the default of Options.MaxInFlight.
-	DefaultInFlight = 1 << 14
-
-	// minInFlightBytes is the least default of Options.MaxInFlightBytes. A smaller
-	// one would let few small commands share a round of replication.
-	minInFlightBytes = 4 << 10
-)
-
-func (o *Options) setDefaults() error {
-	if o.MaxSessions == 0 {
-		o.MaxSessions = DefaultMaxSessions
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.MaxSessions < 1 {
-		return fmt.Errorf("rsm: Options.MaxSessions is %d; want at least 1", o.MaxSessions)
-	}
-	if o.MaxInFlightBytes == 0 {
-		o.MaxInFlightBytes = DefaultInFlightBytes
-		if o.SnapshotBytes > 0 {
-			o.MaxInFlightBytes = min(DefaultInFlightBytes, max(4*o.SnapshotBytes, minInFlightBytes))
-		}
-	}
-	if o.MaxInFlight == 0 {
-		o.MaxInFlight = DefaultInFlight
-	}
-	switch {
-	case o.MaxInFlightBytes < 1:
-		return fmt.Errorf("rsm: Options.MaxInFlightBytes is %d; want at least 1", o.MaxInFlightBytes)
-	case o.MaxInFlight < 1:
-		return fmt.Errorf("rsm: Options.MaxInFlight is %d; want at least 1", o.MaxInFlight)
-	case o.SnapshotGrowth < 0:
-		return fmt.Errorf("rsm: Options.SnapshotGrowth is %v; want at least 0", o.SnapshotGrowth)
-	}
-	return nil
-}
-
-// Replica is one server's copy of a replicated state machine. Its methods may
-// be called from any goroutine.
+// Replica is one server's copy of a replicated state machine. The methods may be
+// called from any goroutine.
 type Replica[C, R any] struct {
-	opts Options
-	log  *slog.Logger
-	rf   Raft // set by Run
+	opts   Options
+	logger *slog.Logger
+	log    Log // set by Run
+	gate   *admission.Gate
 
-	stop    chan struct{}
-	running sync.WaitGroup // applier, watcher and at most one encoder
+	stop    chan struct{}    // closed by Kill
+	running sync.WaitGroup   // deliver, saveSnapshots and watch
+	toSave  chan captured[R] // capacity 1: from capture to saveSnapshots
 
-	// Only the applier touches these, once it runs.
-	machine    StateMachine[C, R]
-	keeper     SessionKeeper[C, R] // machine, if it is one; else nil
-	snapshotAt int                 // index of the last snapshot taken or restored
-	encoding   bool                // a snapshot is being encoded and saved
-	encoded    chan int            // capacity 1: that has ended; the snapshot's size
-	demand     chan struct{}       // capacity 1: Snapshot was called
-	removable  int                 // bytes of the commands after snapshotAt that were applied
-	imageSize  int                 // of the last snapshot; while one is encoded: expected
+	// applying guards the machine and the snapshot policy. It is taken before mu.
+	applying      sync.Mutex
+	machine       StateMachine[C, R]
+	keeper        SessionKeeper[C, R] // machine if it is a SessionKeeper; else nil
+	snapshotIndex uint64              // of the last snapshot that was captured or restored
+	snapshotSize  int                 // of that snapshot; while it is encoded: expected
+	removable     int                 // bytes of the commands that were applied since
+	saved         chan struct{}       // closed when the snapshot in progress is saved; nil: none
+	demanded      bool                // by Snapshot
 
-	gate *admission.Gate // bounds the waiters whose requests are in the log
-
-	mu       sync.Mutex
-	killed   bool
-	failure  error
-	sessions *Sessions[R] // changed by the applier alone
-	applied  int          // index of the last command that the state includes
-	waiters  waiters[R]
+	mu          sync.Mutex
+	killed      bool
+	failure     error
+	sessions    *Sessions[R] // changed by deliver alone
+	applied     uint64       // index of the last command in the state; changed with both locks
+	submissions submissions[R]
 }
 
-// New makes a replica of machine and restores it from snapshot, as a Replica
-// wrote it; nil: the state stays what it is.
+// New returns a replica of machine. If snapshot, written by a Replica, is not
+// empty, the machine is restored from it.
 func New[C, R any](machine StateMachine[C, R], snapshot []byte, opts Options) (*Replica[C, R], error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, err
 	}
+	gate := admission.NewGate(admission.Limits{
+		Bytes:    opts.MaxInFlightBytes,
+		Requests: opts.MaxInFlight,
+		Waiting:  opts.MaxInFlight,
+	})
 	r := &Replica[C, R]{
-		opts:     opts,
-		log:      opts.Logger,
-		stop:     make(chan struct{}),
-		machine:  machine,
-		encoded:  make(chan int, 1),
-		demand:   make(chan struct{}, 1),
-		sessions: NewSessions[R](opts.MaxSessions),
-		gate: admission.NewGate(admission.Limits{
-			Bytes:    opts.MaxInFlightBytes,
-			Requests: opts.MaxInFlight,
-			Waiting:  opts.MaxInFlight,
-		}),
+		opts:        opts,
+		logger:      opts.Logger,
+		gate:        gate,
+		stop:        make(chan struct{}),
+		toSave:      make(chan captured[R], 1),
+		machine:     machine,
+		sessions:    NewSessions[R](opts.MaxSessions),
+		submissions: newSubmissions[R](gate),
 	}
-	r.waiters = newWaiters[R](r.gate)
 	r.keeper, _ = machine.(SessionKeeper[C, R])
 	if len(snapshot) > 0 {
 		if err := r.restore(snapshot); err != nil {
@@ -178,86 +91,79 @@ func New[C, R any](machine StateMachine[C, R], snapshot []byte, opts Options) (*
 	return r, nil
 }
 
-// Run joins the replica to its Raft server, which has just been started with
-// applyCh. It is called once, before Submit, and returns at once; [Replica.Kill]
-// ends what it started.
-func (r *Replica[C, R]) Run(rf Raft, applyCh <-chan raft.ApplyMsg) {
+// Run connects the replica to this server's part in the log, which has just
+// started, and returns without waiting. Run is called once, before Submit. The
+// replica stops the log when the replica is killed or fails.
+func (r *Replica[C, R]) Run(log Log) {
 	r.mu.Lock()
-	r.rf = rf
+	r.log = log
 	killed := r.killed
 	r.mu.Unlock()
 	if killed {
-		rf.Kill()
+		log.Stop()
 		return
 	}
-	r.running.Go(func() { r.applyAll(applyCh) })
+	r.running.Go(r.deliver)
+	r.running.Go(r.saveSnapshots)
 	r.running.Go(r.watch)
 }
 
-// Kill stops the replica and its Raft server, releases every waiting Submit,
-// and returns without waiting. It may be called more than once.
+// Kill stops the replica and the log, settles every Submit, and returns without
+// waiting. Kill may be called more than once.
 func (r *Replica[C, R]) Kill() {
 	r.mu.Lock()
-	rf, first := r.rf, !r.killed
+	log, first := r.log, !r.killed
 	if first {
 		r.killed = true
 		close(r.stop)
-		r.waiters.release(ErrStopped, func(place) bool { return true })
+		r.submissions.settleAll(ErrStopped, func(Place) bool { return true })
 		r.gate.Close()
 	}
 	r.mu.Unlock()
-	if first && rf != nil {
-		rf.Kill()
+	if first && log != nil {
+		log.Stop()
 	}
 }
 
 // Wait returns when the goroutines of a killed replica have ended.
 func (r *Replica[C, R]) Wait() { r.running.Wait() }
 
-// Err returns why the replica stopped by itself; nil while it runs, and after Kill.
+// Err returns the cause if the replica has failed. Err is nil while the replica
+// runs and after Kill.
 func (r *Replica[C, R]) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.failure
 }
 
-// Applied returns the index of the last command that the state includes.
-func (r *Replica[C, R]) Applied() int {
+// Applied returns the index of the last command in the state.
+func (r *Replica[C, R]) Applied() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.applied
 }
 
-// Sessions returns how many client sessions are remembered; of a
-// [SessionKeeper]'s it knows nothing.
+// Sessions returns the number of client sessions, without those of a
+// [SessionKeeper].
 func (r *Replica[C, R]) Sessions() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.sessions.Len()
 }
 
-// Snapshot asks for a snapshot of the state as soon as no other is under way,
-// whatever SnapshotBytes says. It does not wait for it.
-func (r *Replica[C, R]) Snapshot() {
-	select {
-	case r.demand <- struct{}{}:
-	default: // asked for already
-	}
-}
-
-// InFlight returns the number of the commands that were submitted here and are
-// not applied yet, and their size in bytes.
+// InFlight returns the number and the size in bytes of the commands that were
+// submitted here and are not applied yet.
 func (r *Replica[C, R]) InFlight() (commands, bytes int) {
 	load := r.gate.Load()
 	return load.Requests, load.Bytes
 }
 
-// fail stops a replica whose state can no longer be trusted.
+// fail stops a replica whose state is no longer that of the log.
 func (r *Replica[C, R]) fail(err error) {
 	r.mu.Lock()
 	if r.failure == nil && !r.killed {
 		r.failure = err
-		r.log.Error("replica stops", "error", err)
+		r.logger.Error("replica stops", "error", err)
 	}
 	r.mu.Unlock()
 	r.Kill()

@@ -6,26 +6,24 @@ import (
 	"raftlab/internal/msgpack"
 )
 
-// kind tells a service's commands from those of this package.
+// kind distinguishes a service's commands from those of this package.
 type kind uint8
 
 const (
 	command    kind = iota
-	beginTerm       // a new leader's, which changes nothing (section 8)
-	endSession      // forget a client
+	noOp            // the first command of a leader's term, without effect (section 8)
+	endSession      // ends a client's session
 )
 
-// request is what a Replica puts into the log for a command.
+// request is the content of a log entry.
 type request[C any] struct {
 	Kind    kind
-	ID      uint64 // of this submission: tells a waiting Submit its own request from another
+	ID      uint64 // random, so that each submission finds its own entry
 	Client  uint64
 	Seq     uint64
 	Command C
 }
 
-// encode returns req as the command for Raft: bytes, so that no registry of
-// types is needed.
 func (req *request[C]) encode() []byte {
 	data, err := msgpack.Encode(req)
 	if err != nil {
@@ -34,5 +32,4 @@ func (req *request[C]) encode() []byte {
 	return data
 }
 
-// decode reads what encode wrote.
 func (req *request[C]) decode(data []byte) error { return msgpack.Decode(data, req) }

@@ -147,7 +147,7 @@ func TestDuplicateInTheLogTakesEffectOnce(t *testing.T) {
 		f.apply(3, commandOf(t, 1, 2, 7))
 		f.apply(4, two)
 		f.apply(5, commandOf(t, 9, 3, 100)) // of a session that is not known
-		testkit.WaitFor(t, time.Second, "application", func() bool { return r.Applied() == 5 })
+		testkit.WaitFor(t, time.Second, "application", func() bool { return appliedBy(r) == 5 })
 		stop(r)
 		if machine.state != (sum{12, 2}) {
 			t.Fatalf("the state is %+v", machine.state)
@@ -235,7 +235,7 @@ func TestSessionKeeper(t *testing.T) {
 		testkit.WaitFor(t, time.Second, "a snapshot", func() bool {
 			_, index, last := f.snapshots()
 			image = last
-			return index == r.Applied()
+			return index == appliedBy(r)
 		})
 		if err := r.EndSession(t.Context(), 1); err != nil {
 			t.Fatal(err)

@@ -7,152 +7,184 @@ import (
 	"runtime"
 
 	"raftlab/internal/msgpack"
-	"raftlab/raft"
 )
 
-// imageHead begins a saved snapshot; what the StateMachine wrote follows it.
-type imageHead[R any] struct {
+// header begins a snapshot. The body, written by the StateMachine, follows.
+type header[R any] struct {
 	Format   uint8
-	Applied  int // index of the last command that the state includes
+	Applied  uint64 // index of the last command that the state includes
 	Sessions []Session[R]
 }
 
-// imageFormat is the encoding that this file writes and reads.
-const imageFormat = 1
+// snapshotFormat is the version of the format that this file writes and reads.
+const snapshotFormat = 1
 
-// applyAhead bounds what is applied while a snapshot is encoded and saved, in
-// multiples of Options.SnapshotBytes, unless more is needed for the next snapshot.
-const applyAhead = 2
+const (
+	// applyAhead bounds the commands that are applied while a snapshot is encoded and
+	// saved, in multiples of Options.SnapshotBytes. The bound is larger if the next
+	// snapshot needs more.
+	applyAhead = 2
+	// entryOverhead is an estimate of the bytes that a log stores with each command.
+	entryOverhead = 16
+	// maxFirstSnapshot bounds the memory that is set aside for a snapshot beyond twice
+	// the size of the last one. Many commands may have left a small state.
+	maxFirstSnapshot = 16 << 20
+)
 
-// maxFirstImage bounds the memory that is set aside for a snapshot, beyond twice the
-// last one, in bytes. Many commands may have left a small state.
-const maxFirstImage = 16 << 20
-
-// entryOverhead is about what a Raft stores with each command, in bytes.
-const entryOverhead = 16
-
-// cost is about what a command takes in Raft's state, in bytes.
+// cost returns about the bytes of a command in the log.
 func cost(data []byte) int { return len(data) + entryOverhead }
 
-// snapshotAfter returns the size of the applied commands from which on a snapshot
-// is taken; 0: never.
-func (r *Replica[C, R]) snapshotAfter() int {
-	if r.opts.SnapshotBytes <= 0 {
-		return 0
-	}
-	return max(r.opts.SnapshotBytes, int(r.opts.SnapshotGrowth*float64(r.imageSize)))
+// captured is a state that is to be encoded and saved.
+type captured[R any] struct {
+	applied  uint64
+	sessions *Sessions[R]
+	write    func(io.Writer) error
+	expected int // likely size of the snapshot, or more
 }
 
-// maybeSnapshot begins a snapshot if enough was applied since the last one.
-// Commands that are in the log and not applied do not count: a snapshot would
-// not remove them, and a server that is behind would take one for each command.
-func (r *Replica[C, R]) maybeSnapshot() {
-	if r.encoding && r.due() && r.removable >= applyAhead*r.opts.SnapshotBytes {
+// due reports whether enough was applied since the last snapshot for another one.
+// Commands that are in the log and not applied do not count. A snapshot would not
+// remove them, and a server that is behind would take one snapshot for each
+// command.
+func (r *Replica[C, R]) due() bool {
+	if r.opts.SnapshotBytes <= 0 {
+		return false
+	}
+	growth := int(r.opts.SnapshotGrowth * float64(r.snapshotSize))
+	return r.removable >= max(r.opts.SnapshotBytes, growth)
+}
+
+// waitForSnapshot waits while a snapshot is encoded if the commands that were
+// applied meanwhile have reached the bound. It returns false after Kill.
+func (r *Replica[C, R]) waitForSnapshot() bool {
+	for {
+		r.applying.Lock()
+		saved := r.saved
+		free := saved == nil || !r.due() || r.removable < applyAhead*r.opts.SnapshotBytes
+		r.applying.Unlock()
+		if free {
+			return true
+		}
 		select {
-		case size := <-r.encoded:
-			r.endSnapshot(size)
+		case <-saved:
 		case <-r.stop:
+			return false
 		}
 	}
-	if !r.encoding && r.due() {
-		r.beginSnapshot()
-	}
 }
 
-// due says whether enough was applied since the last snapshot for another.
-func (r *Replica[C, R]) due() bool {
-	limit := r.snapshotAfter()
-	return limit > 0 && r.removable >= limit
-}
-
-// beginSnapshot captures the state, which is quick. It is encoded and saved by a
-// goroutine beside, one at a time, so the service goes on meanwhile.
-func (r *Replica[C, R]) beginSnapshot() {
-	if r.applied == r.snapshotAt {
+// capture passes the current state to the goroutine of saveSnapshots, unless a
+// snapshot is in progress or nothing was applied since the last one. Capturing
+// takes constant time. The lock applying is held.
+func (r *Replica[C, R]) capture() {
+	if r.saved != nil {
 		return
 	}
-	expected := r.imageSize + min(r.removable, r.imageSize+maxFirstImage)
-	r.encoding, r.snapshotAt, r.removable, r.imageSize = true, r.applied, 0, expected
+	r.demanded = false
+	if r.applied == r.snapshotIndex {
+		return
+	}
+	c := captured[R]{
+		applied:  r.applied,
+		write:    r.machine.Snapshot(),
+		expected: r.snapshotSize + min(r.removable, r.snapshotSize+maxFirstSnapshot),
+	}
 	r.mu.Lock()
-	sessions := r.sessions.Copy()
+	c.sessions = r.sessions.Copy()
 	r.mu.Unlock()
-	applied, write := r.applied, r.machine.Snapshot()
-	r.running.Go(func() { r.encoded <- r.saveSnapshot(applied, expected, sessions, write) })
+	r.saved = make(chan struct{})
+	r.snapshotIndex, r.removable, r.snapshotSize = r.applied, 0, c.expected
+	r.toSave <- c // has room: one snapshot is in progress at a time
 }
 
-// endSnapshot notes that the snapshot under way is saved.
-func (r *Replica[C, R]) endSnapshot(size int) { r.encoding, r.imageSize = false, size }
+// Snapshot requests a snapshot of the current state, whatever SnapshotBytes says,
+// and returns without waiting. If a snapshot is in progress, another one follows.
+func (r *Replica[C, R]) Snapshot() {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	r.demanded = true
+	r.capture()
+}
 
-// saveSnapshot encodes a captured state and hands it to Raft. It returns the
-// snapshot's size, which is likely the expected one or less.
-func (r *Replica[C, R]) saveSnapshot(applied, expected int, sessions *Sessions[R], write func(io.Writer) error) int {
-	var image bytes.Buffer
-	image.Grow(expected) // growing later would double the memory
-	err := msgpack.Write(&image, &imageHead[R]{imageFormat, applied, sessions.Records()})
+// saveSnapshots is the goroutine that encodes and saves captured states, while the
+// service goes on.
+func (r *Replica[C, R]) saveSnapshots() {
+	for {
+		select {
+		case c := <-r.toSave:
+			snapshot, err := c.encode()
+			if err != nil {
+				r.fail(fmt.Errorf("rsm: encoding the state at index %d: %w", c.applied, err))
+				return
+			}
+			r.log.SaveSnapshot(c.applied, snapshot)
+			r.logger.Debug("snapshot", "index", c.applied, "bytes", len(snapshot))
+			r.endSnapshot(len(snapshot))
+		case <-r.stop:
+			return
+		}
+	}
+}
+
+// endSnapshot makes way for the next snapshot, which may be due already.
+func (r *Replica[C, R]) endSnapshot(size int) {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	close(r.saved)
+	r.saved, r.snapshotSize = nil, size
+	if r.demanded || r.due() {
+		r.capture()
+	}
+}
+
+func (c *captured[R]) encode() ([]byte, error) {
+	var snapshot bytes.Buffer
+	snapshot.Grow(c.expected) // growing later would double the memory
+	err := msgpack.Write(&snapshot, &header[R]{snapshotFormat, c.applied, c.sessions.Records()})
 	if err == nil {
-		err = write(considerate{&image})
+		err = c.write(yielding{&snapshot})
 	}
-	if err != nil {
-		r.fail(fmt.Errorf("rsm: encoding the state at index %d: %w", applied, err))
-		return 0
-	}
-	r.rf.Snapshot(applied, image.Bytes())
-	r.log.Debug("snapshot", "index", applied, "bytes", image.Len())
-	return image.Len()
+	return snapshot.Bytes(), err
 }
 
-// considerate is a writer that lets others run before each write, so that a
-// long snapshot does not keep a processor from requests that take microseconds.
-type considerate struct{ w io.Writer }
+// yielding is a writer that yields the processor before each write. Requests that
+// take microseconds then do not wait for a snapshot that takes seconds.
+type yielding struct{ w io.Writer }
 
-func (c considerate) Write(p []byte) (int, error) {
+func (y yielding) Write(p []byte) (int, error) {
 	runtime.Gosched()
-	return c.w.Write(p)
+	return y.w.Write(p)
 }
 
-// install switches to a snapshot that came from the leader. Where Raft is to be
-// asked first (the lab until 2021), it is.
-func (r *Replica[C, R]) install(msg raft.ApplyMsg) error {
-	conditional, ok := r.rf.(interface {
-		CondInstallSnapshot(lastIncludedTerm int, lastIncludedIndex int, snapshot []byte) bool
-	})
-	if ok && !conditional.CondInstallSnapshot(msg.SnapshotTerm, msg.SnapshotIndex, msg.Snapshot) {
-		return nil
-	}
-	return r.restore(msg.Snapshot)
-}
-
-// restore puts a saved image in the place of the state. One that is not newer
-// than the state is ignored. Whoever waits for a command in it will not see it
-// applied, and cannot know its result from here.
-func (r *Replica[C, R]) restore(image []byte) error {
-	head, state, err := decodeImage[R](image)
+// restore replaces the state by a snapshot, unless the state is as new. The
+// submissions in the snapshot are lost: they will not be applied here, so this
+// server does not know their results. The lock applying is held, or the replica
+// does not run yet.
+func (r *Replica[C, R]) restore(snapshot []byte) error {
+	h, body, err := decodeSnapshot[R](snapshot)
 	if err != nil {
-		return fmt.Errorf("rsm: decoding a snapshot of %d bytes: %w", len(image), err)
+		return fmt.Errorf("rsm: decoding a snapshot of %d bytes: %w", len(snapshot), err)
 	}
-	if head.Applied <= r.applied {
+	if h.Applied <= r.applied {
 		return nil
 	}
-	if err := r.machine.Restore(state); err != nil {
-		return fmt.Errorf("rsm: restoring the state at index %d: %w", head.Applied, err)
+	if err := r.machine.Restore(body); err != nil {
+		return fmt.Errorf("rsm: restoring the state at index %d: %w", h.Applied, err)
 	}
 	sessions := NewSessions[R](r.opts.MaxSessions)
-	sessions.Merge(head.Sessions)
+	sessions.Merge(h.Sessions)
+	r.snapshotIndex, r.removable, r.snapshotSize = h.Applied, 0, len(snapshot)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sessions = sessions
-	r.applied, r.snapshotAt, r.removable, r.imageSize = head.Applied, head.Applied, 0, len(image)
-	r.waiters.release(ErrLost, func(at place) bool { return at.term != 0 && at.index <= head.Applied })
+	r.sessions, r.applied = sessions, h.Applied
+	r.submissions.settleAll(ErrLost, func(p Place) bool { return p.Term != 0 && p.Index <= h.Applied })
 	return nil
 }
 
-func decodeImage[R any](image []byte) (head imageHead[R], state []byte, err error) {
-	state, err = msgpack.DecodeVersion(image, imageFormat, &head)
-	if err != nil {
-		return head, nil, err
+func decodeSnapshot[R any](snapshot []byte) (h header[R], body []byte, err error) {
+	body, err = msgpack.DecodeVersion(snapshot, snapshotFormat, &h)
+	if err == nil && h.Applied < 1 {
+		err = fmt.Errorf("the state ends at index %d; want at least 1", h.Applied)
 	}
-	if head.Applied < 1 {
-		return head, nil, fmt.Errorf("it ends at index %d", head.Applied)
-	}
-	return head, state, nil
+	return h, body, err
 }

@@ -7,15 +7,16 @@ import (
 
 	"raftlab/internal/testkit"
 	"raftlab/rsm"
+	"raftlab/rsm/labraft"
 )
 
 // busy starts a replica that leads and commits what is proposed.
 func busy(t *testing.T, machine rsm.StateMachine[add, sum], snapshot []byte, opts rsm.Options) (*replica, *fakeRaft) {
 	t.Helper()
 	r, f := start(t, machine, snapshot, opts)
-	before := r.Applied()
+	before := appliedBy(r)
 	f.commitAll(before)
-	testkit.WaitFor(t, time.Second, "the no-op of the term", func() bool { return r.Applied() == before+1 })
+	testkit.WaitFor(t, time.Second, "the no-op of the term", func() bool { return appliedBy(r) == before+1 })
 	return r, f
 }
 
@@ -59,11 +60,11 @@ func TestSnapshotAtTheBound(t *testing.T) {
 		want(t, submit(t, r, 1, 1, 5), 5, nil)
 		noSnapshot(t, f)
 		want(t, submit(t, r, 1, 2, 5), 10, nil)
-		image := waitSnapshot(t, f, r.Applied())
+		image := waitSnapshot(t, f, appliedBy(r))
 
 		restored, _ := busy(t, &account{}, image, opts)
-		if restored.Applied() != 4 || restored.Sessions() != 1 {
-			t.Fatalf("restored %d commands, %d sessions", restored.Applied(), restored.Sessions())
+		if appliedBy(restored) != 4 || restored.Sessions() != 1 {
+			t.Fatalf("restored %d commands, %d sessions", appliedBy(restored), restored.Sessions())
 		}
 		want(t, submit(t, restored, 1, 2, 5), 10, nil) // known: executed once
 		want(t, submit(t, restored, 1, 3, 5), 15, nil)
@@ -133,11 +134,11 @@ func TestSnapshotGrowth(t *testing.T) {
 		restored, g := busy(t, &account{padding: 20 * command}, image, opts)
 		after = (3*len(image) - noop + command - 1) / command
 		for seq := 1; seq < after; seq++ {
-			want(t, submit(t, restored, 2, uint64(seq), 1), int(r.Applied())-1+seq, nil)
+			want(t, submit(t, restored, 2, uint64(seq), 1), appliedBy(r)-1+seq, nil)
 		}
 		noSnapshot(t, g)
-		want(t, submit(t, restored, 2, uint64(after), 1), int(r.Applied())-1+after, nil)
-		waitSnapshot(t, g, restored.Applied())
+		want(t, submit(t, restored, 2, uint64(after), 1), appliedBy(r)-1+after, nil)
+		waitSnapshot(t, g, appliedBy(restored))
 	})
 }
 
@@ -202,7 +203,7 @@ func TestServiceGoesOnWhileASnapshotIsEncoded(t *testing.T) {
 		machine := &account{gate: make(chan struct{})}
 		r, f := busy(t, machine, nil, rsm.Options{})
 		t.Cleanup(func() { close(machine.gate) })
-		captured := r.Applied()
+		captured := appliedBy(r)
 		r.Snapshot()
 		time.Sleep(time.Millisecond)
 		for seq := uint64(1); seq <= 10; seq++ {
@@ -212,8 +213,8 @@ func TestServiceGoesOnWhileASnapshotIsEncoded(t *testing.T) {
 		machine.gate <- struct{}{}
 		image := waitSnapshot(t, f, captured)
 		restored, _ := start(t, &account{}, image, rsm.Options{})
-		if restored.Applied() != captured {
-			t.Fatalf("restored %d commands, want %d", restored.Applied(), captured)
+		if appliedBy(restored) != captured {
+			t.Fatalf("restored %d commands, want %d", appliedBy(restored), captured)
 		}
 	})
 }
@@ -229,7 +230,7 @@ func TestSnapshotAfterTheOneUnderWay(t *testing.T) {
 		want(t, submit(t, r, 1, 1, 1), 1, nil)
 		machine.gate <- struct{}{}
 		machine.gate <- struct{}{}
-		waitSnapshot(t, f, r.Applied())
+		waitSnapshot(t, f, appliedBy(r))
 	})
 }
 
@@ -287,7 +288,7 @@ func imageAfter(t *testing.T, n int) (image []byte, applied int) {
 		want(t, submit(t, r, 7, uint64(seq), 1), seq, nil)
 	}
 	r.Snapshot()
-	return waitSnapshot(t, f, r.Applied()), r.Applied()
+	return waitSnapshot(t, f, appliedBy(r)), appliedBy(r)
 }
 
 func TestInstall(t *testing.T) {
@@ -300,13 +301,13 @@ func TestInstall(t *testing.T) {
 		f.waitLength(t, first+1)
 		f.install(applied, image)
 		want(t, included, 0, rsm.ErrLost) // its place is in the snapshot, whoever had it
-		if r.Applied() != applied || r.Sessions() != 1 {
-			t.Fatalf("after InstallSnapshot: %d applied, %d sessions", r.Applied(), r.Sessions())
+		if appliedBy(r) != applied || r.Sessions() != 1 {
+			t.Fatalf("after InstallSnapshot: %d applied, %d sessions", appliedBy(r), r.Sessions())
 		}
 		f.apply(applied, commandOf(t, 2, 1, 1000)) // included: not applied again
 		f.apply(applied+1, commandOf(t, 7, 10, 1)) // a duplicate of what is included
 		f.apply(applied+2, commandOf(t, 7, 11, 1))
-		testkit.WaitFor(t, time.Second, "application", func() bool { return r.Applied() == applied+2 })
+		testkit.WaitFor(t, time.Second, "application", func() bool { return appliedBy(r) == applied+2 })
 		stop(r)
 		if machine.state != (sum{11, 11}) {
 			t.Fatalf("the state is %+v", machine.state)
@@ -323,7 +324,7 @@ func TestOlderSnapshotIsIgnored(t *testing.T) {
 		f.install(applied, image)
 		f.install(at, older)
 		f.apply(applied+1, commandOf(t, 7, 10, 1))
-		testkit.WaitFor(t, time.Second, "application", func() bool { return r.Applied() == applied+1 })
+		testkit.WaitFor(t, time.Second, "application", func() bool { return appliedBy(r) == applied+1 })
 		stop(r)
 		if machine.state != (sum{10, 10}) {
 			t.Fatalf("the state is %+v", machine.state)
@@ -349,11 +350,11 @@ func TestCondInstallSnapshot(t *testing.T) {
 				t.Fatal(err)
 			}
 			f := newFake()
-			r.Run(&conditional{f, answer}, f.applyCh)
+			r.Run(labraft.New(&conditional{f, answer}, f.applyCh))
 			defer stop(r)
 			f.install(applied, image)
 			f.install(applied, image) // taken when the first one is done with
-			if installed := r.Applied() == applied; installed != answer {
+			if installed := appliedBy(r) == applied; installed != answer {
 				t.Fatalf("Raft said %v, and the snapshot was installed: %v", answer, installed)
 			}
 		})
@@ -379,8 +380,8 @@ func TestBadSnapshots(t *testing.T) {
 			f.install(applied, image)
 			testkit.WaitFor(t, time.Second, "the failure", func() bool { return r.Err() != nil })
 			stop(r)
-			if machine.state != (sum{}) || r.Applied() != 0 {
-				t.Errorf("%s: the state is %+v after %d", name, machine.state, r.Applied())
+			if machine.state != (sum{}) || appliedBy(r) != 0 {
+				t.Errorf("%s: the state is %+v after %d", name, machine.state, appliedBy(r))
 			}
 		}
 	})

@@ -5,19 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"time"
 
 	"raftlab/internal/admission"
 )
 
-// Submit proposes a command and returns its result once it is committed and
-// applied here. client and seq identify it: a client numbers its commands from
-// 1 and has one under way at a time; submitted again, on any replica, a command
-// takes effect once and gets the result of that one time. client 0 has no
-// session: the command takes effect each time it is submitted, which suits
-// reading.
+// Submit proposes a command and returns the result when the command is committed
+// and applied on this server. A client numbers its commands from 1 and submits the
+// next one after the result of the last. A command that is submitted again, on any
+// server, takes effect once, and every submission gets the result of that one time.
+// Client 0 has no session: its commands take effect each time, as reads may.
 //
-// The error is one of this package's, ctx's, or a [SessionKeeper]'s.
+// The error is one of this package's, of ctx, or of a [SessionKeeper].
 func (r *Replica[C, R]) Submit(ctx context.Context, client, seq uint64, cmd C) (R, error) {
 	if client != 0 && seq == 0 {
 		var none R
@@ -26,7 +24,8 @@ func (r *Replica[C, R]) Submit(ctx context.Context, client, seq uint64, cmd C) (
 	return r.submit(ctx, request[C]{Client: client, Seq: seq, Command: cmd})
 }
 
-// EndSession ends the session of a client that will submit no more. Its errors are Submit's.
+// EndSession ends the session of a client that submits no more commands. The
+// errors are those of Submit.
 func (r *Replica[C, R]) EndSession(ctx context.Context, client uint64) error {
 	_, err := r.submit(ctx, request[C]{Kind: endSession, Client: client})
 	return err
@@ -34,48 +33,78 @@ func (r *Replica[C, R]) EndSession(ctx context.Context, client uint64) error {
 
 func (r *Replica[C, R]) submit(ctx context.Context, req request[C]) (R, error) {
 	req.ID = rand.Uint64()
-	w, isNew := r.enlist(&req)
+	s, isNew := r.enter(&req)
 	if isNew {
-		r.propose(ctx, w, req.encode())
+		r.propose(ctx, s, req.encode())
 	}
 	select {
-	case <-w.done: // also if ctx has ended: this outcome says more
-		return w.out.result, w.out.err
+	case <-s.done: // even if ctx has ended: the answer says more
+		return s.answer.result, s.answer.err
 	default:
 	}
 	select {
-	case <-w.done:
-		return w.out.result, w.out.err
+	case <-s.done:
+		return s.answer.result, s.answer.err
 	case <-ctx.Done():
 		var none R
 		return none, ctx.Err()
 	}
 }
 
-// propose puts a new waiter's request into the log when there is room for it among
-// the requests under way.
-func (r *Replica[C, R]) propose(ctx context.Context, w *waiter[R], data []byte) {
+// enter returns the submission for a request. The submission is not new if the
+// session knows the result, or if the same command is in progress already.
+func (r *Replica[C, R]) enter(req *request[C]) (s *submission[R], isNew bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.killed {
+		return settled(answer[R]{err: ErrStopped}), false
+	}
+	var id commandID
+	if req.Kind == command && req.Client != 0 && r.keeper == nil {
+		id = commandID{req.Client, req.Seq}
+		if result, done, _ := r.sessions.Lookup(id.client, id.seq); done {
+			return settled(answer[R]{result: result}), false
+		}
+		if s := r.submissions.byCommand[id]; s != nil {
+			return s, false
+		}
+	}
+	return r.submissions.add(req.ID, id), true
+}
+
+// propose puts a new request into the log when the bounds of the commands in
+// flight allow it.
+func (r *Replica[C, R]) propose(ctx context.Context, s *submission[R], data []byte) {
 	if !r.gate.TryAcquire(cost(data)) {
 		if err := r.awaitRoom(ctx, cost(data)); err != nil {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.waiters.settle(w, outcome[R]{err: err})
+			r.settle(s, err)
 			return
 		}
 	}
 	r.mu.Lock()
-	admitted := r.waiters.admit(w, cost(data))
+	admitted := r.submissions.admit(s, cost(data))
 	r.mu.Unlock()
-	if admitted {
-		index, term, isLeader := r.rf.Start(data)
-		r.placed(w, place{index, term}, isLeader)
+	if !admitted {
+		return
 	}
+	place, err := r.log.Propose(data)
+	if err != nil {
+		r.settle(s, err)
+		return
+	}
+	r.proposed(s, place)
 }
 
-// awaitRoom waits until so many bytes may be put into the log. Only a leader has
-// others wait, as it is the leader's log that the requests under way are in.
+func (r *Replica[C, R]) settle(s *submission[R], err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.submissions.settle(s, answer[R]{err: err})
+}
+
+// awaitRoom waits until the gate admits so many bytes. Only a leader lets requests
+// wait. A follower refuses them at once, so that the client asks the leader.
 func (r *Replica[C, R]) awaitRoom(ctx context.Context, bytes int) error {
-	if _, isLeader := r.rf.GetState(); !isLeader {
+	if !r.log.Leadership().Leads {
 		return ErrNotLeader
 	}
 	switch err := r.gate.Acquire(ctx, bytes); {
@@ -83,86 +112,45 @@ func (r *Replica[C, R]) awaitRoom(ctx context.Context, bytes int) error {
 		return nil
 	case errors.Is(err, admission.ErrClosed):
 		return ErrStopped
-	default: // the queue is full, or ctx ended in it
+	default: // the queue is full, or ctx has ended in the queue
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
 }
 
-// enlist enters a waiter for a request before it can be applied. It is not new
-// if there is nothing to propose: the session knows the answer, or the same
-// command is under way already.
-func (r *Replica[C, R]) enlist(req *request[C]) (w *waiter[R], isNew bool) {
+// proposed notes a submission's place in the log. The place, or the leadership,
+// may have been lost in the meantime.
+func (r *Replica[C, R]) proposed(s *submission[R], place Place) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.killed {
-		return settled(outcome[R]{err: ErrStopped}), false
-	}
-	var id identity
-	if req.Kind == command && req.Client != 0 && r.keeper == nil {
-		id = identity{req.Client, req.Seq}
-		if result, done, _ := r.sessions.Lookup(id.client, id.seq); done {
-			return settled(outcome[R]{result: result}), false
-		}
-		if w := r.waiters.same[id]; w != nil {
-			return w, false
-		}
-	}
-	return r.waiters.add(req.ID, id), true
-}
-
-// placed notes where a waiter's request stands in the log, and looks whether
-// that place, or the leadership, has gone to another meanwhile.
-func (r *Replica[C, R]) placed(w *waiter[R], at place, isLeader bool) {
-	r.mu.Lock()
-	if isLeader {
-		r.waiters.place(w, at)
-	} else {
-		r.waiters.settle(w, outcome[R]{err: ErrNotLeader})
-	}
-	if r.applied >= at.index {
-		r.waiters.settle(w, outcome[R]{err: ErrLost})
+	r.submissions.setPlace(s, place)
+	if r.applied >= place.Index {
+		r.submissions.settle(s, answer[R]{err: ErrLost})
 	}
 	r.mu.Unlock()
-	// Raft is asked after the waiter has its place: a change before this is seen
-	// here, and one after it by the watcher.
-	if now, leads := r.rf.GetState(); at.lost(now, leads) {
-		r.mu.Lock()
-		r.waiters.settle(w, outcome[R]{err: ErrLost})
-		r.mu.Unlock()
+	// The leadership is read after the place is set. An earlier change is seen here,
+	// and a later change by watch.
+	if r.log.Leadership().over(place) {
+		r.settle(s, ErrLost)
 	}
 }
 
-// pollInterval is how often a Raft that is no Notifier is asked for its state.
-const pollInterval = 50 * time.Millisecond
-
-// watch is the goroutine that follows the Raft server's term and leadership. It
-// releases those who wait for what a past leadership was to commit, and begins
-// each term of this server's own with a command.
+// watch is the goroutine that follows the leadership. When a leadership ends, watch
+// settles the submissions of that leadership as lost. When this server begins to
+// lead, watch proposes the no-op of the term.
 func (r *Replica[C, R]) watch() {
-	notifier, notifies := r.rf.(Notifier)
-	var poll <-chan time.Time
-	if !notifies {
-		ticker := time.NewTicker(pollInterval)
-		defer ticker.Stop()
-		poll = ticker.C
-	}
-	led := 0 // the last term that was begun here
+	led := uint64(0) // last term with a no-op from here
 	for {
-		var changed <-chan struct{}
-		if notifies {
-			changed = notifier.Changed()
-		}
-		term, isLeader := r.rf.GetState()
+		changed := r.log.Changed()
+		now := r.log.Leadership()
 		r.mu.Lock()
-		r.waiters.release(ErrLost, func(at place) bool { return at.lost(term, isLeader) })
+		r.submissions.settleAll(ErrLost, now.over)
 		r.mu.Unlock()
-		if isLeader && term > led {
-			led = term
-			r.rf.Start((&request[C]{Kind: beginTerm}).encode())
+		if now.Leads && now.Term > led {
+			led = now.Term
+			// After an error this server no longer leads, and a later term has its own.
+			_, _ = r.log.Propose((&request[C]{Kind: noOp}).encode())
 		}
 		select {
 		case <-changed:
-		case <-poll:
 		case <-r.stop:
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"raftlab/internal/testkit"
 	"raftlab/raft"
 	"raftlab/rsm"
+	"raftlab/rsm/labraft"
 )
 
 func TestSubmitReturnsItsOwnResult(t *testing.T) {
@@ -25,7 +26,7 @@ func TestSubmitReturnsItsOwnResult(t *testing.T) {
 		still(t, two)
 		f.commit(first + 2)
 		want(t, two, 12, nil)
-		if got := r.Applied(); got != first+2 {
+		if got := appliedBy(r); got != first+2 {
 			t.Fatalf("Applied() = %d, want %d", got, first+2)
 		}
 	})
@@ -48,10 +49,10 @@ func TestAppliedBeforeStartReturns(t *testing.T) {
 		first := f.lead(t, 1)
 		f.onStart = func(f *fakeRaft, at int) {
 			f.commit(at)
-			testkit.WaitFor(t, time.Second, "application", func() bool { return r.Applied() == at })
+			testkit.WaitFor(t, time.Second, "application", func() bool { return appliedBy(r) == at })
 		}
-		if s, err := r.Submit(t.Context(), 1, 1, add{5}); err != nil || s.Total != 5 || r.Applied() != first+1 {
-			t.Fatalf("Submit returned %+v, %v with %d applied", s, err, r.Applied())
+		if s, err := r.Submit(t.Context(), 1, 1, add{5}); err != nil || s.Total != 5 || appliedBy(r) != first+1 {
+			t.Fatalf("Submit returned %+v, %v with %d applied", s, err, appliedBy(r))
 		}
 	})
 }
@@ -86,7 +87,7 @@ func TestPlaceTakenBeforeStartReturns(t *testing.T) {
 		other := commandOf(t, 2, 1, 100)
 		f.onStart = func(f *fakeRaft, at int) {
 			f.apply(at, other)
-			testkit.WaitFor(t, time.Second, "application", func() bool { return r.Applied() == at })
+			testkit.WaitFor(t, time.Second, "application", func() bool { return appliedBy(r) == at })
 		}
 		want(t, submit(t, r, 1, 1, 5), 0, rsm.ErrLost)
 	})
@@ -100,7 +101,7 @@ func TestPlaceGivenTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := newFake()
-		r.Run(silent{f}, f.applyCh) // does not tell of the change
+		r.Run(labraft.New(silent{f}, f.applyCh)) // does not tell of the change
 		t.Cleanup(func() { stop(r) })
 		first := f.lead(t, 1)
 		old := submit(t, r, 1, 1, 5)
@@ -145,9 +146,9 @@ func testRelease(t *testing.T, notifies bool, change func(f *fakeRaft)) {
 	}
 	f := newFake()
 	if notifies {
-		r.Run(f, f.applyCh)
+		r.Run(labraft.New(f, f.applyCh))
 	} else {
-		r.Run(silent{f}, f.applyCh)
+		r.Run(labraft.New(silent{f}, f.applyCh))
 	}
 	defer stop(r)
 	first := f.lead(t, 1)
@@ -202,7 +203,7 @@ func TestKillBeforeRun(t *testing.T) {
 		}
 		r.Kill()
 		f := newFake()
-		r.Run(f, f.applyCh)
+		r.Run(labraft.New(f, f.applyCh))
 		r.Wait()
 		f.waitKilled(t)
 	})
@@ -268,7 +269,7 @@ func TestEachTermBeginsWithACommand(t *testing.T) {
 		r, f := start(t, machine, nil, rsm.Options{})
 		for term := 1; term <= 3; term++ {
 			at := f.lead(t, term)
-			testkit.WaitFor(t, time.Second, "application", func() bool { return r.Applied() == at })
+			testkit.WaitFor(t, time.Second, "application", func() bool { return appliedBy(r) == at })
 			f.set(term, false)
 		}
 		f.set(5, false)
@@ -309,7 +310,7 @@ func TestMessagesOfNoKindAreIgnored(t *testing.T) {
 		r, f := start(t, &account{}, nil, rsm.Options{})
 		f.applyCh <- raft.ApplyMsg{}
 		first := f.lead(t, 1)
-		testkit.WaitFor(t, time.Second, "application", func() bool { return r.Applied() == first })
+		testkit.WaitFor(t, time.Second, "application", func() bool { return appliedBy(r) == first })
 	})
 }
 

@@ -12,8 +12,8 @@ import (
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
-	"raftlab/rsm"
 	"raftlab/rsm/clerk"
+	"raftlab/rsm/labraft"
 	"raftlab/shardctrler"
 )
 
@@ -22,7 +22,7 @@ import (
 func newDropping(t *testing.T, lab *shardlab.Lab, keep int) *service {
 	g := lab.Group("ctrl", 3, func(i int, peers []*labrpc.ClientEnd, _ func(string) *labrpc.ClientEnd, p *raft.Persister) shardlab.Instance {
 		var rf *raft.Raft
-		sc, err := shardctrler.Open(func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
+		sc, err := shardctrler.Open(func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 			rf = raft.Make(peers, i, p, applyCh)
 			return rf, nil
 		}, shardctrler.Options{
@@ -108,7 +108,7 @@ func TestReportsOfStrangers4A(t *testing.T) {
 		defer lab.Close()
 		s := newDropping(t, lab, 2)
 		s.ck.Join(groups(1, 2))
-		sc, err := shardctrler.Open(func(chan raft.ApplyMsg) (rsm.Raft, error) {
+		sc, err := shardctrler.Open(func(chan raft.ApplyMsg) (labraft.Raft, error) {
 			return raft.Make(make([]*labrpc.ClientEnd, 1), 0, raft.MakePersister(), make(chan raft.ApplyMsg)), nil
 		}, shardctrler.Options{Snapshot: s.Disk(s.Leader()).ReadSnapshot(), KeepConfigs: 1})
 		require.NoError(t, err)
@@ -122,7 +122,7 @@ func TestReportsOfStrangers4A(t *testing.T) {
 
 // Open reports a bad snapshot or option before Raft starts.
 func TestOpenErrors4A(t *testing.T) {
-	start := func(chan raft.ApplyMsg) (rsm.Raft, error) {
+	start := func(chan raft.ApplyMsg) (labraft.Raft, error) {
 		t.Error("Raft was started")
 		return nil, nil
 	}

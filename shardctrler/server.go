@@ -11,6 +11,7 @@ import (
 	"raftlab/raft"
 	"raftlab/rsm"
 	"raftlab/rsm/clerk"
+	"raftlab/rsm/labraft"
 )
 
 // Options are the settings of a server. The zero value of each field stands for the
@@ -36,7 +37,7 @@ const labMaxRaftState = 64 << 10
 // ShardCtrler is one server of the service. Any goroutine may call the methods.
 type ShardCtrler struct {
 	rf      *raft.Raft // for the lab's harness; may be nil
-	node    rsm.Raft
+	node    *labraft.Log
 	replica *rsm.Replica[Command, Result]
 	history *history
 	keep    int
@@ -54,7 +55,7 @@ type ShardCtrler struct {
 //
 // StartServer panics if the state in persister is damaged or of another version.
 func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister) *ShardCtrler {
-	start := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
+	start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 		return raft.Make(servers, me, persister, applyCh), nil
 	}
 	sc, err := Open(start, Options{
@@ -71,7 +72,7 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister)
 // start once. start starts the Raft server, which sends committed entries to
 // applyCh. Open returns the errors of start and of restoring. Kill also kills the
 // Raft server. The caller closes the storage of the Raft server.
-func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options) (*ShardCtrler, error) {
+func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Options) (*ShardCtrler, error) {
 	if opts.KeepConfigs < 0 {
 		return nil, fmt.Errorf("shardctrler: Options.KeepConfigs is %d; want 0 (all) or more", opts.KeepConfigs)
 	}
@@ -90,11 +91,13 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 		return nil, fmt.Errorf("shardctrler: %w", err)
 	}
 	applyCh := make(chan raft.ApplyMsg)
-	if sc.node, err = start(applyCh); err != nil {
+	rf, err := start(applyCh)
+	if err != nil {
 		return nil, fmt.Errorf("shardctrler: starting Raft: %w", err)
 	}
-	sc.rf, _ = sc.node.(*raft.Raft)
-	sc.replica.Run(sc.node, applyCh)
+	sc.rf, _ = rf.(*raft.Raft)
+	sc.node = labraft.New(rf, applyCh)
+	sc.replica.Run(sc.node)
 	return sc, nil
 }
 
@@ -125,11 +128,11 @@ type Status struct {
 
 // Status returns the present status of the server.
 func (sc *ShardCtrler) Status() Status {
-	term, isLeader := sc.node.GetState()
+	role := sc.node.Leadership()
 	s := Status{
-		Term:     term,
-		IsLeader: isLeader,
-		Applied:  sc.replica.Applied(),
+		Term:     int(role.Term),
+		IsLeader: role.Leads,
+		Applied:  int(sc.replica.Applied()),
 		Sessions: sc.replica.Sessions(),
 		Err:      sc.replica.Err(),
 	}
@@ -186,12 +189,9 @@ func (sc *ShardCtrler) Await(args *AwaitArgs, reply *clerk.Reply[[]Config]) {
 	timer := time.NewTimer(awaitHold)
 	defer timer.Stop()
 	for held := !args.Newest; ; {
-		var elected <-chan struct{}
-		if n, ok := sc.node.(rsm.Notifier); ok {
-			elected = n.Changed()
-		}
+		elected := sc.node.Changed()
 		configs, grown := sc.history.after(args.Num)
-		_, isLeader := sc.node.GetState()
+		isLeader := sc.node.Leadership().Leads
 		switch {
 		case len(configs) > 0 && !args.Newest:
 			reply.Code, reply.Result = clerk.Done, firstFew(configs)

@@ -11,8 +11,8 @@ import (
 	"raftlab/kv"
 	"raftlab/labrpc"
 	"raftlab/raft"
-	"raftlab/rsm"
 	"raftlab/rsm/clerk"
+	"raftlab/rsm/labraft"
 	"raftlab/shardctrler"
 )
 
@@ -21,7 +21,7 @@ import (
 func dropping(t *testing.T) shardlab.Starter {
 	return func(i int, peers []*labrpc.ClientEnd, _ func(string) *labrpc.ClientEnd, disk *raft.Persister) shardlab.Instance {
 		var rf *raft.Raft
-		start := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
+		start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 			rf = raft.Make(peers, i, disk, applyCh)
 			return rf, nil
 		}

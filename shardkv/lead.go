@@ -11,9 +11,6 @@ import (
 )
 
 const (
-	// lookInterval is the time between two calls of GetState on a Raft that is no
-	// rsm.Notifier.
-	lookInterval = 50 * time.Millisecond
 	// pollInterval is the least time between two polls of the configuration
 	// service.
 	pollInterval = 100 * time.Millisecond
@@ -26,46 +23,18 @@ const (
 // lead is the goroutine that performs the tasks of the group's leader while this
 // server leads.
 func (s *ShardKV) lead(ctx context.Context) {
-	for ctx.Err() == nil {
-		term, isLeader := s.node.GetState()
-		if !isLeader {
-			s.awaitRole(ctx, func(_ int, isLeader bool) bool { return isLeader })
-			continue
+	for {
+		led, err := rsm.AwaitLeadership(ctx, s.node, func(now rsm.Leadership) bool { return now.Leads })
+		if err != nil {
+			return
 		}
 		inTerm, over := context.WithCancel(ctx)
 		var working sync.WaitGroup
 		working.Go(func() { s.followConfigs(inTerm) })
 		working.Go(func() { s.runTasks(inTerm) })
-		s.awaitRole(ctx, func(now int, isLeader bool) bool { return !isLeader || now != term })
+		_, _ = rsm.AwaitLeadership(ctx, s.node, func(now rsm.Leadership) bool { return now != led })
 		over()
 		working.Wait()
-	}
-}
-
-// awaitRole waits until wanted returns true for Raft's term and leadership, or ctx
-// ends.
-func (s *ShardKV) awaitRole(ctx context.Context, wanted func(term int, isLeader bool) bool) {
-	notifier, notifies := s.node.(rsm.Notifier)
-	var look <-chan time.Time
-	if !notifies {
-		ticker := time.NewTicker(lookInterval)
-		defer ticker.Stop()
-		look = ticker.C
-	}
-	for {
-		var changed <-chan struct{}
-		if notifies {
-			changed = notifier.Changed()
-		}
-		if wanted(s.node.GetState()) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-look:
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 

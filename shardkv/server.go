@@ -12,6 +12,7 @@ import (
 	"raftlab/raft"
 	"raftlab/rsm"
 	"raftlab/rsm/clerk"
+	"raftlab/rsm/labraft"
 	"raftlab/shardctrler"
 )
 
@@ -69,7 +70,7 @@ func (o *Options) setDefaults() error {
 // ShardKV is one server of a group. Any goroutine may call the methods.
 type ShardKV struct {
 	rf      *raft.Raft // for the lab's harness, which adds rf to its network; may be nil
-	node    rsm.Raft
+	node    *labraft.Log
 	gid     int
 	log     *slog.Logger
 	replica *rsm.Replica[Command, Result]
@@ -95,7 +96,7 @@ type ShardKV struct {
 // StartServer panics if the state in persister is damaged or of another version.
 func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister, maxraftstate int, gid int,
 	ctrlers []*labrpc.ClientEnd, make_end func(string) *labrpc.ClientEnd) *ShardKV {
-	start := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
+	start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 		return raft.Make(servers, me, persister, applyCh), nil
 	}
 	server, err := Open(start, Options{
@@ -115,7 +116,7 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister,
 // start once. start starts the Raft server, which sends committed entries to
 // applyCh. Open returns the errors of start and of restoring. Kill also kills the
 // Raft server. The caller closes the storage of the Raft server.
-func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options) (*ShardKV, error) {
+func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Options) (*ShardKV, error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, fmt.Errorf("shardkv: %w", err)
 	}
@@ -138,11 +139,13 @@ func Open(start func(applyCh chan raft.ApplyMsg) (rsm.Raft, error), opts Options
 		return nil, fmt.Errorf("shardkv: %w", err)
 	}
 	applyCh := make(chan raft.ApplyMsg)
-	if server.node, err = start(applyCh); err != nil {
+	rf, err := start(applyCh)
+	if err != nil {
 		return nil, fmt.Errorf("shardkv: starting Raft: %w", err)
 	}
-	server.rf, _ = server.node.(*raft.Raft)
-	server.replica.Run(server.node, applyCh)
+	server.rf, _ = rf.(*raft.Raft)
+	server.node = labraft.New(rf, applyCh)
+	server.replica.Run(server.node)
 	ctx, cancel := context.WithCancel(context.Background())
 	server.stop, server.stopped = cancel, ctx.Done()
 	server.running.Go(func() { server.lead(ctx) })
@@ -195,7 +198,7 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 	defer timer.Stop()
 	for {
 		changed := s.state.watch()
-		if _, isLeader := s.node.GetState(); !isLeader {
+		if !s.node.Leadership().Leads {
 			return Result{}, rsm.ErrNotLeader
 		}
 		result, other, err := s.try(ctx, client, seq, c)

@@ -30,8 +30,8 @@ const (
 
 // Status returns the present status of the server.
 func (s *ShardKV) Status() Status {
-	term, isLeader := s.node.GetState()
-	status := Status{Term: term, IsLeader: isLeader, Applied: s.replica.Applied(), Err: s.replica.Err()}
+	role := s.node.Leadership()
+	status := Status{Term: int(role.Term), IsLeader: role.Leads, Applied: int(s.replica.Applied()), Err: s.replica.Err()}
 	s.state.describe(&status)
 	return status
 }

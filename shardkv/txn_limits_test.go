@@ -13,7 +13,7 @@ import (
 	"raftlab/kv"
 	"raftlab/labrpc"
 	"raftlab/raft"
-	"raftlab/rsm"
+	"raftlab/rsm/labraft"
 	"raftlab/shardkv"
 )
 
@@ -25,7 +25,7 @@ func limited(t *testing.T, ctrl *shardlab.Group, gid int, limits kv.Limits) shar
 			ctrlers = append(ctrlers, end(name))
 		}
 		var rf *raft.Raft
-		start := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
+		start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 			rf = raft.Make(peers, i, disk, applyCh)
 			return rf, nil
 		}

@@ -17,7 +17,7 @@ import (
 	"raftlab/raft"
 	"raftlab/raft/boltstore"
 	"raftlab/raft/core"
-	"raftlab/rsm"
+	"raftlab/rsm/labraft"
 )
 
 // replica is one server of the cluster, running or stopped.
@@ -70,7 +70,7 @@ type health struct {
 }
 
 // launcher starts a service. open starts the service's Raft server.
-type launcher func(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, opts Options) (service, error)
+type launcher func(open func(chan raft.ApplyMsg) (labraft.Raft, error), snapshot []byte, opts Options) (service, error)
 
 // kvService is the store of a cluster without groups.
 type kvService struct{ *kvraft.KVServer }
@@ -80,7 +80,7 @@ func (s kvService) health() health {
 	return health{applied: st.Applied, keys: st.Keys, sessions: st.Sessions, err: st.Err}
 }
 
-func startKV(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, opts Options) (service, error) {
+func startKV(open func(chan raft.ApplyMsg) (labraft.Raft, error), snapshot []byte, opts Options) (service, error) {
 	server, err := kvraft.Open(open, kvraft.Options{
 		Snapshot:       snapshot,
 		MaxRaftState:   opts.SnapshotBytes,
@@ -274,7 +274,7 @@ func (r *replica) begin(store *boltstore.Store) (*running, error) {
 		storage = r.opts.storage(r.number, storage)
 	}
 	log := slog.New(quieter{r.opts.Logger.Handler()}).With("replica", r.number)
-	startRaft := func(applyCh chan raft.ApplyMsg) (rsm.Raft, error) {
+	startRaft := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 		run.raft, err = raft.Open(r.ends, r.peer, storage, applyCh, raft.Options{StorageTimeout: r.opts.StorageTimeout, Logger: log})
 		return run.raft, err
 	}

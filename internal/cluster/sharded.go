@@ -15,6 +15,7 @@ import (
 	"raftlab/labrpc"
 	"raftlab/raft"
 	"raftlab/rsm"
+	"raftlab/rsm/labraft"
 	"raftlab/shardctrler"
 	"raftlab/shardkv"
 )
@@ -95,7 +96,7 @@ func (s *servers) shardLauncher(m manifest) func(group string, peer int) launche
 			panic(fmt.Sprintf("cluster: group %q of a manifest that was read", group))
 		}
 		me := (gid-1)*m.Replicas + peer + 1
-		return func(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, opts Options) (service, error) {
+		return func(open func(chan raft.ApplyMsg) (labraft.Raft, error), snapshot []byte, opts Options) (service, error) {
 			server, err := shardkv.Open(open, shardkv.Options{
 				GID:            gid,
 				Controllers:    s.ends(me, m.controllerNumbers()),
@@ -111,7 +112,7 @@ func (s *servers) shardLauncher(m manifest) func(group string, peer int) launche
 	}
 }
 
-func startController(open func(chan raft.ApplyMsg) (rsm.Raft, error), snapshot []byte, opts Options) (service, error) {
+func startController(open func(chan raft.ApplyMsg) (labraft.Raft, error), snapshot []byte, opts Options) (service, error) {
 	server, err := shardctrler.Open(open, shardctrler.Options{
 		Snapshot:     snapshot,
 		MaxRaftState: opts.SnapshotBytes,

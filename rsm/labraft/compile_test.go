@@ -1,6 +1,6 @@
 //go:build !wasip1
 
-package rsm_test
+package labraft_test
 
 import (
 	"encoding/json"
@@ -54,7 +54,7 @@ func TestServicesCompileOverAnyLabRaft(t *testing.T) {
 	}
 	packages := []string{"./rsm/...", "./kv", "./kvraft", "./internal/labtest"}
 	for _, later := range []string{"shardctrler", "shardkv"} {
-		if found, _ := filepath.Glob(filepath.Join("..", later, "*.go")); len(found) > 0 {
+		if found, _ := filepath.Glob(filepath.Join("..", "..", later, "*.go")); len(found) > 0 {
 			packages = append(packages, "./"+later)
 		}
 	}
@@ -63,21 +63,21 @@ func TestServicesCompileOverAnyLabRaft(t *testing.T) {
 		t.Fatalf("go build over a lab's raft: %v\n%s", err, out)
 	}
 	// The check is seen to say no.
-	if out, err := buildOver(goTool, overlayRaft(t, "package raft\n"), "./rsm"); err == nil {
+	if out, err := buildOver(goTool, overlayRaft(t, "package raft\n"), "./rsm/labraft"); err == nil {
 		t.Fatalf("go build over an empty package raft succeeded: %s", out)
 	}
 }
 
 func buildOver(goTool, overlay string, packages ...string) ([]byte, error) {
 	cmd := exec.Command(goTool, append([]string{"build", "-overlay", overlay}, packages...)...)
-	cmd.Dir = ".."
+	cmd.Dir = filepath.Join("..", "..")
 	return cmd.CombinedOutput()
 }
 
 // overlayRaft writes an overlay that replaces package raft by one file.
 func overlayRaft(t *testing.T, source string) (path string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("..", "raft", "*.go"))
+	files, err := filepath.Glob(filepath.Join("..", "..", "raft", "*.go"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("package raft: %d files, %v", len(files), err)
 	}
