@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/kv"
 )
 
@@ -19,9 +21,7 @@ func filled(n int) *kv.Store {
 
 func encoded(b testing.TB, s *kv.Store) []byte {
 	var out bytes.Buffer
-	if err := s.Snapshot()(&out); err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, s.Snapshot()(&out))
 	return out.Bytes()
 }
 
@@ -40,9 +40,7 @@ func BenchmarkRestore(b *testing.B) {
 	image := encoded(b, filled(1_000_000))
 	b.SetBytes(int64(len(image)))
 	for b.Loop() {
-		if err := kv.NewStore(kv.Limits{}).Restore(image); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, kv.NewStore(kv.Limits{}).Restore(image))
 	}
 }
 

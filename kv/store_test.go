@@ -156,9 +156,7 @@ func TestStoreAgainstAMap(t *testing.T) {
 		if rng.IntN(200) == 0 {
 			image := encoded(t, s)
 			s = kv.NewStore(kv.Limits{})
-			if err := s.Restore(image); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, s.Restore(image))
 		}
 	}
 }

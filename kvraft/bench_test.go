@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/kv"
 	"raftlab/labrpc"
 	"raftlab/raft"
@@ -73,9 +75,7 @@ func newLoaded(b *testing.B, servers, keys int) *loaded {
 	}
 	for i := range servers {
 		replica, err := rsm.New(filled.Copy(), nil, rsm.Options{})
-		if err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, err)
 		s.replicas = append(s.replicas, replica)
 		s.persisters = append(s.persisters, raft.MakePersister())
 		applyCh := make(chan raft.ApplyMsg)

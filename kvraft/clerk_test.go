@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/labtest"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
@@ -37,9 +39,7 @@ func openCluster(t *testing.T, n int, opts kvraft.Options) *opened {
 		server, err := kvraft.Open(func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 			return raft.Make(ends, me, persister, applyCh), nil
 		}, opts)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		rf := kvraft.RaftOf(server)
 		o.servers[me] = server
 		return labtest.Host{Services: []any{server, rf}, Kill: server.Kill, State: rf.GetState}
@@ -55,9 +55,7 @@ func TestClerkBeyondTheLab(t *testing.T) {
 		ctx := t.Context()
 		must := func(r kv.Result, err error) kv.Result {
 			t.Helper()
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			return r
 		}
 		if r := must(ck.PutIf(ctx, "k", "1", 0)); r.Status != kv.OK || r.Version == 0 {
@@ -139,12 +137,9 @@ func TestLateCopyOfAnEndedSessionsWrite(t *testing.T) {
 		ck.Get("k")
 		leader, ctx := o.servers[o.Leader()], t.Context()
 		const client = 77
-		if _, err := leader.Do(ctx, client, 1, kv.Append("k", "once")); err != nil {
-			t.Fatal(err)
-		}
-		if err := leader.EndSession(ctx, client); err != nil {
-			t.Fatal(err)
-		}
+		_, err := leader.Do(ctx, client, 1, kv.Append("k", "once"))
+		require.NoError(t, err)
+		require.NoError(t, leader.EndSession(ctx, client))
 		if _, err := leader.Do(ctx, client, 1, kv.Append("k", "once")); !errors.Is(err, rsm.ErrSessionExpired) {
 			t.Errorf("the late copy: %v; want %v", err, rsm.ErrSessionExpired)
 		}
@@ -167,9 +162,7 @@ func TestClerkCloseEndsItsSession(t *testing.T) {
 		if n := leader.Status().Sessions; n != 1 {
 			t.Fatalf("%d sessions after a write", n)
 		}
-		if err := ck.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, ck.Close(t.Context()))
 		if _, err := ck.Do(t.Context(), kv.Put("k", "2")); !errors.Is(err, rsmclerk.ErrClosed) {
 			t.Fatalf("a write after Close: %v", err)
 		}
@@ -250,9 +243,7 @@ func TestDo(t *testing.T) {
 		if got := ck.Get("k"); got != "ab" {
 			t.Errorf("the value is %q", got)
 		}
-		if err := server.EndSession(ctx, 7); err != nil {
-			t.Error(err)
-		}
+		require.NoError(t, server.EndSession(ctx, 7))
 		if _, err := server.Do(ctx, 7, 3, kv.Append("k", "c")); !errors.Is(err, rsm.ErrSessionExpired) {
 			t.Errorf("after EndSession: %v", err)
 		}
@@ -369,7 +360,7 @@ func versionedOperation(t *testing.T, ck *kvraft.Clerk, rng *rand.Rand, start ti
 	}
 	call := int64(time.Since(start))
 	r, err := ck.Do(context.Background(), op)
-	if err != nil {
+	if err != nil { // a goroutine of a clerk runs this
 		t.Errorf("%v of %q: %v", op.Kind, key, err)
 	}
 	known[key] = r.Version

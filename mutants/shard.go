@@ -40,7 +40,7 @@ var shardMutants = []mutant{
 	},
 	{
 		name: "sessions-stay", file: "shardkv/data.go", pkg: "./shardkv",
-		old:  "\td.sessions.Merge(img.Sessions)\n",
+		old:  "\td.sessions.Merge(b.Sessions)\n",
 		new:  "",
 		test: "TestSessionsMoveWithShards4B|TestUnreliable2_4B|TestSnapshot4B",
 		why:  "a shard moves without its clients' sessions",

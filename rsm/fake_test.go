@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/raft"
 	"raftlab/rsm"
@@ -242,9 +244,7 @@ type replica = rsm.Replica[add, sum]
 func start(t *testing.T, machine rsm.StateMachine[add, sum], snapshot []byte, opts rsm.Options) (*replica, *fakeRaft) {
 	t.Helper()
 	r, err := rsm.New(machine, snapshot, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	f := newFake()
 	r.Run(labraft.New(f, f.applyCh))
 	t.Cleanup(func() { stop(r) })

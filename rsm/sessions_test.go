@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/rsm"
 )
@@ -166,9 +168,7 @@ func TestSubmitTellsOfStaleAndExpired(t *testing.T) {
 		if r.Sessions() != 1 {
 			t.Fatalf("%d sessions", r.Sessions())
 		}
-		if err := r.EndSession(t.Context(), 2); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.EndSession(t.Context(), 2))
 		want(t, submit(t, r, 2, 2, 1), 0, rsm.ErrSessionExpired)
 		want(t, submit(t, r, 2, 1, 1), 0, rsm.ErrSessionExpired) // a late copy of its first
 		if r.Sessions() != 1 {
@@ -237,9 +237,7 @@ func TestSessionKeeper(t *testing.T) {
 			image = last
 			return index == appliedBy(r)
 		})
-		if err := r.EndSession(t.Context(), 1); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.EndSession(t.Context(), 1))
 		want(t, submit(t, r, 1, 3, 7), 0, rsm.ErrSessionExpired)
 		stop(r)
 		machine.closed = true

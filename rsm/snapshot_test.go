@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/rsm"
 	"raftlab/rsm/labraft"
@@ -346,9 +348,7 @@ func TestCondInstallSnapshot(t *testing.T) {
 		testkit.Run(t, func(t *testing.T) {
 			image, applied := imageAfter(t, 10)
 			r, err := rsm.New(&account{}, nil, rsm.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			f := newFake()
 			r.Run(labraft.New(&conditional{f, answer}, f.applyCh))
 			defer stop(r)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/raft"
 	"raftlab/rsm"
@@ -97,9 +99,7 @@ func TestPlaceTakenBeforeStartReturns(t *testing.T) {
 func TestPlaceGivenTwice(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		r, err := rsm.New(&account{}, nil, rsm.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		f := newFake()
 		r.Run(labraft.New(silent{f}, f.applyCh)) // does not tell of the change
 		t.Cleanup(func() { stop(r) })
@@ -141,9 +141,7 @@ func TestChangesReleaseWaiters(t *testing.T) {
 
 func testRelease(t *testing.T, notifies bool, change func(f *fakeRaft)) {
 	r, err := rsm.New(&account{}, nil, rsm.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	f := newFake()
 	if notifies {
 		r.Run(labraft.New(f, f.applyCh))
@@ -198,9 +196,7 @@ func TestKill(t *testing.T) {
 func TestKillBeforeRun(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		r, err := rsm.New(&account{}, nil, rsm.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		r.Kill()
 		f := newFake()
 		r.Run(labraft.New(f, f.applyCh))

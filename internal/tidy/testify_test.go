@@ -24,12 +24,8 @@ const (
 // list only shrinks.
 var notConverted = []string{
 	"internal/cluster",
-	"kv",
-	"kvraft",
 	"raft",
 	"raft/boltstore",
-	"rsm",
-	"rsm/clerk",
 }
 
 // Checks of the lab suites and of the test kits run in goroutines of their own,

@@ -191,9 +191,7 @@ func TestSession(t *testing.T) {
 		})
 	}
 	for range 2 {
-		if err := do(false, nil); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, do(false, nil))
 	}
 	if err := do(false, rsm.ErrSessionExpired, nil); err != nil {
 		t.Errorf("a command that was not sent before, in an expired session: %v", err)
@@ -201,9 +199,7 @@ func TestSession(t *testing.T) {
 	if err := do(true, rsm.ErrSessionExpired); !errors.Is(err, rsm.ErrSessionExpired) {
 		t.Errorf("a command that may have been executed: %v", err)
 	}
-	if err := do(false, nil); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, do(false, nil))
 	a, b, c := all[0].client, all[3].client, all[5].client
 	want := []sent{{a, 1}, {a, 2}, {a, 3}, {b, 1}, {b, 2}, {c, 1}}
 	if !slices.Equal(all, want) || a == b || b == c || a == 0 {

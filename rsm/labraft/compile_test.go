@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // labRaft is a package raft with the names that the labs fix, and no others: what
@@ -86,23 +88,17 @@ func overlayRaft(t *testing.T, source string) (path string) {
 	replace := make(map[string]string)
 	for _, f := range files {
 		full, err := filepath.Abs(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		replace[full] = "" // not there
 		if filepath.Base(f) == "raft.go" {
 			replace[full] = file
 		}
 	}
 	data, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	path = filepath.Join(dir, "overlay.json")
 	for name, content := range map[string][]byte{file: []byte(source), path: data} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(name, content, 0o600))
 	}
 	return path
 }
