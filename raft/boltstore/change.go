@@ -106,11 +106,12 @@ func (c *change) append(entries []core.Entry) error {
 		if err != nil {
 			return err
 		}
-		if err := put(log, key, record); err != nil {
+		stored, err := put(log, key, record)
+		if err != nil {
 			return err
 		}
 		c.head.LastIndex, c.head.LastSum = e.Index, sum
-		c.grown += len(key) + len(record)
+		c.grown += stored
 	}
 	return nil
 }

@@ -15,15 +15,17 @@ import (
 // of 1 MiB would write five times their size.
 const pieceSize = 16 << 10
 
-// put stores a value under key, and the rest of a long value under the next keys.
-func put(b *bbolt.Bucket, key, value []byte) error {
+// put stores a value under key, and the rest of a long value under the next keys. put
+// returns the bytes of all keys and pieces.
+func put(b *bbolt.Bucket, key, value []byte) (stored int, err error) {
 	for n := uint32(0); ; n++ {
-		size := min(len(value), pieceSize)
-		if err := b.Put(pieceKey(key, n), value[:size]); err != nil {
-			return err
+		k, size := pieceKey(key, n), min(len(value), pieceSize)
+		if err := b.Put(k, value[:size]); err != nil {
+			return stored, err
 		}
+		stored += len(k) + size
 		if value = value[size:]; len(value) == 0 {
-			return nil
+			return stored, nil
 		}
 	}
 }

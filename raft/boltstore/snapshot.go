@@ -74,7 +74,8 @@ func (s *Store) writeChunks(snap core.Snapshot) (snapshotHead, error) {
 	for n, rest := 0, snap.Data; len(rest) > 0; n++ {
 		size := min(len(rest), chunkSize)
 		err := s.change(func(c *change) error {
-			return put(c.tx.Bucket(chunkBucket), chunkKey(snap.LastIncludedIndex, n), rest[:size])
+			_, err := put(c.tx.Bucket(chunkBucket), chunkKey(snap.LastIncludedIndex, n), rest[:size])
+			return err
 		})
 		if err != nil {
 			return snapshotHead{}, err

@@ -297,14 +297,26 @@ func testStateSize(s *subject) {
 	if again := s.StateSize(); again != full {
 		s.Errorf("StateSize is %d, and %d after a restart", full, again)
 	}
+	for i := range uint64(8) {
+		s.save(raft.Update{Entries: []core.Entry{{Index: 1001 + i, Term: 1, Data: bytes.Repeat([]byte{byte(i)}, 1<<20)}}})
+	}
+	full = s.StateSize()
+	if full < empty+8<<20 {
+		s.Errorf("StateSize is %d with 8 entries of 1 MiB", full)
+	}
+	s.reopen()
+	if again := s.StateSize(); again != full {
+		s.Errorf("StateSize is %d with large entries, and %d after a restart", full, again)
+	}
+	s.save(raft.Update{Entries: entries(1000, 1000, 1)})
 	s.saveSnapshot(core.Snapshot{LastIncludedIndex: 999, LastIncludedTerm: 1, Data: make([]byte, 1<<20)})
-	if small := s.StateSize(); small > empty+1000 {
+	if small := s.StateSize(); small < empty || small > empty+1000 {
 		s.Errorf("StateSize is %d with one small entry; was %d when empty", small, empty)
 	}
 	s.save(raft.Update{Entries: entries(1000, 2000, 2)})
 	s.save(raft.Update{Entries: entries(1001, 1001, 3)})
 	s.save(raft.Update{Snapshot: &core.Snapshot{LastIncludedIndex: 5000, LastIncludedTerm: 3}})
-	if small := s.StateSize(); small > empty+1000 {
+	if small := s.StateSize(); small < 0 || small > empty+1000 {
 		s.Errorf("StateSize is %d with an empty log; was %d at first", small, empty)
 	}
 }
