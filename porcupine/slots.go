@@ -149,7 +149,7 @@ func (a *slots) retreat(p *part, stage int32) {
 }
 
 // aloneAt says whether no other operation is open when the operation of the stage returns.
-func (a *slots) aloneAt(p *part, stage int32) bool {
+func (a *slots) aloneAt(stage int32) bool {
 	return len(a.pendingHolder) == 0 && a.firstCall[stage+1] == stage+1
 }
 

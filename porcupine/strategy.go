@@ -147,7 +147,7 @@ func (t *task) result(s *search, v verdict) partResult {
 	}
 	if deepest := max(s.deepest, first.deepest); int(deepest) < len(s.returns) {
 		r.stuck = s.returns[deepest]
-		r.settled = s.slots.aloneAt(s.part, deepest)
+		r.settled = s.slots.aloneAt(deepest)
 	}
 	return r
 }

@@ -118,7 +118,8 @@ func (d *data) apply(client, seq uint64, c *Command) (result Result, notify bool
 	case KindPrepare:
 		return d.prepare(c.Phase), false, nil
 	case KindOutcome:
-		return d.finish(c.Phase), true, nil
+		d.finish(c.Phase)
+		return Result{}, true, nil
 	case KindFetch:
 		return Result{Code: Gone}, false, nil
 	case kindDecide:
@@ -225,9 +226,9 @@ func (d *data) fetch(p *Phase) *Values {
 
 // finish commits or aborts a transaction at a participant, once, and releases the
 // locks.
-func (d *data) finish(p *Phase) Result {
+func (d *data) finish(p *Phase) {
 	if d.txns.observe(p) {
-		return Result{}
+		return
 	}
 	if had := d.txns.prepared[p.ID]; had != nil {
 		if p.Outcome.Problem == 0 {
@@ -236,7 +237,6 @@ func (d *data) finish(p *Phase) Result {
 		d.txns.unlock(had)
 	}
 	d.txns.finished[p.ID] = true
-	return Result{}
 }
 
 // commit executes the participant's part and keeps the values for the client.

@@ -111,7 +111,7 @@ func (k *checker) observe(s *server) {
 	} else if st := now.status; st.CurrentTerm < k.spoken[s.id] {
 		k.fail("server %d restarts in term %d after it has spoken of term %d", s.id, st.CurrentTerm, k.spoken[s.id])
 	}
-	k.checkEntries(before, now)
+	k.checkEntries(now)
 	wasLeader := sameLife && before.status.State == core.Leader && before.status.CurrentTerm == now.status.CurrentTerm
 	if now.status.State == core.Leader && !wasLeader {
 		k.elected(now)
@@ -167,7 +167,7 @@ func (k *checker) checkAppendOnly(a, b view) {
 // checkEntries checks that two logs with an entry of one index and term are equal
 // up to there (Log Matching, §5.3). By induction the comparison of entries and of
 // the terms before them is enough.
-func (k *checker) checkEntries(a, b view) {
+func (k *checker) checkEntries(b view) {
 	base := b.status.SnapshotIndex
 	prevTerm, known := uint64(0), base == 0
 	if base > 0 && base <= uint64(len(k.committed)) {

@@ -42,8 +42,8 @@ func TestCheckerSaysNo(t *testing.T) {
 			k.checkForward(from, status(func(s *core.Status) { s.LastApplied = 4 }))
 		},
 		"after term 2; elsewhere it is \"\" after term 1": func(k *checker) {
-			k.checkEntries(view{}, leader(1, 3, 1, 3))
-			k.checkEntries(view{}, leader(2, 3, 2, 3))
+			k.checkEntries(leader(1, 3, 1, 3))
+			k.checkEntries(leader(2, 3, 2, 3))
 		},
 		"on 0 disks of 3": func(k *checker) {
 			v := leader(1, 3, 3)
