@@ -89,15 +89,14 @@ type collector struct {
 	bytes    int
 	full     bool // maxBytes is reached
 	entries  []core.Entry
-	scratch  record
 }
 
 // take takes the wanted entries from a batch's records, with a copy of the
 // data.
-func (c *collector) take(payload []byte) error {
+func (c *collector) take(payload []byte, scratch *record) error {
 	had := len(c.entries)
 	size := 0
-	err := eachRecord(payload, &c.scratch, func(r *record) {
+	err := eachRecord(payload, scratch, func(r *record) {
 		if r.group != c.group || r.kind > moveRecord {
 			return
 		}
@@ -131,6 +130,8 @@ type window struct {
 	start int64
 	bytes []byte
 	buf   []byte
+	// scratch is for records in the window.
+	scratch record
 }
 
 // windowBytes is the size of a read, unless a batch is larger.
@@ -143,13 +144,13 @@ var windows = sync.Pool{New: func() any { return new(window) }}
 
 func getWindow(file File, size int64) *window {
 	w := windows.Get().(*window)
-	*w = window{file: file, end: size, buf: w.buf}
+	*w = window{file: file, end: size, buf: w.buf, scratch: w.scratch}
 	return w
 }
 
 func (w *window) put() {
 	if w.file = nil; cap(w.buf) > maxIdleWindow {
-		w.buf = nil
+		w.buf, w.scratch = nil, record{}
 	}
 	windows.Put(w)
 }
@@ -223,7 +224,7 @@ func (s *Store) readStretch(st *stretch, c *collector) error {
 		if !ok {
 			return damage(s.dir.Path(), st.seg.name, offset, "no whole batch, where entry %d of group %d should follow", c.next, c.group)
 		}
-		if err := c.take(payload); err != nil {
+		if err := c.take(payload, &w.scratch); err != nil {
 			return damage(s.dir.Path(), st.seg.name, offset, "%v", err)
 		}
 		offset += span(int64(h.length))
