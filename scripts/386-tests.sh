@@ -5,11 +5,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export GOARCH=386 CGO_ENABLED=0
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
 go vet ./...
-go test -c -o "$out/" ./...
-echo "$(find "$out" -name '*.test' | wc -l) test binaries build for GOARCH=$GOARCH"
-if "$out/labgob.test" -test.list . >/dev/null 2>&1; then
+go test -c -o /dev/null ./...
+echo "every test binary builds for GOARCH=$GOARCH"
+bin=$(mktemp -d)
+trap 'rm -rf "$bin"' EXIT
+go test -c -o "$bin/labgob.test" ./labgob
+if "$bin/labgob.test" -test.list . >/dev/null 2>&1; then
 	go test ./labgob ./porcupine/models
 fi

@@ -5,8 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export GOOS=wasip1 GOARCH=wasm
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
 go build ./...
-go test -c -o "$out/" ./...
-echo "$(find "$out" -name '*.test' | wc -l) test binaries build for $GOOS/$GOARCH"
+go test -c -o /dev/null ./...
+echo "every test binary builds for $GOOS/$GOARCH"
