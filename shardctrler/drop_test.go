@@ -1,6 +1,7 @@
 package shardctrler_test
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"testing"
@@ -108,9 +109,14 @@ func TestReportsOfStrangers4A(t *testing.T) {
 		defer lab.Close()
 		s := newDropping(t, lab, 2)
 		s.ck.Join(groups(1, 2))
+		var image []byte
+		testkit.WaitFor(t, 5*time.Second, "a snapshot with the groups", func() bool {
+			image = s.Disk(0).ReadSnapshot()
+			return bytes.Contains(image, []byte(groups(2)[2][0]))
+		})
 		sc, err := shardctrler.Open(func(chan raft.ApplyMsg) (labraft.Raft, error) {
 			return raft.Make(make([]*labrpc.ClientEnd, 1), 0, raft.MakePersister(), make(chan raft.ApplyMsg)), nil
-		}, shardctrler.Options{Snapshot: s.Disk(s.Leader()).ReadSnapshot(), KeepConfigs: 1})
+		}, shardctrler.Options{Snapshot: image, KeepConfigs: 1})
 		require.NoError(t, err)
 		defer sc.Kill()
 		for gid := range 1000 {
