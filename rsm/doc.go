@@ -1,42 +1,43 @@
-// Package rsm replicates a state machine over Raft: what stands between a
-// service's commands and a log of them, written once for every service.
+// Package rsm replicates a state machine over a replicated log, such as Raft's. The
+// package holds the part between a service's commands and the log, once for all
+// services.
 //
-// A service is a [StateMachine]: a deterministic Apply, and a way to save and
-// restore its state. A [Replica] joins it to one Raft server:
+// A service is a [StateMachine] with a deterministic Apply, and methods to save and
+// restore the state. A [Replica] connects the service to one server's part in a
+// [Log]:
 //
-//   - [Replica.Submit] proposes a command, waits until it is applied here, and
-//     returns its own result; or tells that its place in the log went to
-//     another command, or that this server no longer leads. Who waits is told by
-//     a notification, not by looking again and again.
+//   - [Replica.Submit] proposes a command, waits until the command is applied on
+//     this server, and returns the result of the command. If the command's place in
+//     the log goes to another command, or if the leadership ends, Submit returns an
+//     error at once. Nothing polls.
 //   - Client sessions make a retried command take effect once (thesis 6.3). See
-//     [Sessions] for when a session ends. A command that is submitted again while
-//     the first submission is under way joins it and is not proposed twice.
-//   - Snapshots are taken when Raft's state has grown to a bound, encoded and
-//     saved beside the running service, and restored on restart or when the
-//     leader sends one.
-//   - A new leader proposes a command of its own, so that what its predecessors
-//     left is committed although no client says anything (section 8 of the paper).
+//     [Sessions] for the end of a session. A command that is submitted again during
+//     its first submission joins the first one and is not proposed twice.
+//   - The commands in flight are bounded, in bytes and in number. See
+//     Options.MaxInFlightBytes.
+//   - A snapshot is taken when enough commands were applied since the last one. The
+//     snapshot is encoded and saved while the service runs. It is restored after a
+//     restart, or when the leader sends it.
+//   - A new leader proposes a no-op, so that the entries of earlier terms commit
+//     without a client's command (section 8 of the paper).
 //
-// Any Raft with the lab's interface will do. One that also tells when its term
-// or leadership changes ([Notifier]; package raft's does) is watched through
-// that; another is asked a few times a second.
-//
-// The order in which the parts come to life is the lab's: restore, then start
-// Raft, then run.
+// The package imports no Raft. Package labraft adapts any lab's Raft to [Log]. The
+// parts start in the order of the labs: restore the state, start Raft, run the
+// replica.
 //
 //	replica, err := rsm.New(machine, persister.ReadSnapshot(), rsm.Options{...})
 //	applyCh := make(chan raft.ApplyMsg)
 //	rf := raft.Make(peers, me, persister, applyCh)
-//	replica.Run(rf, applyCh)
+//	replica.Run(labraft.New(rf, applyCh))
 //	defer replica.Kill()
 //
 // # Sessions that move
 //
-// A service whose state is handed on in parts, such as the shards of a sharded
-// store, has to hand on the sessions with them: a command that took effect at
-// the old owner must not take effect again at the new one. It keeps a table of
-// [Sessions] with each part and is a [SessionKeeper]: the Replica then tells it
-// who submits each command, and keeps no table of its own.
+// Some services hand parts of their state to another replicated state machine, as a
+// sharded store does. The sessions must go with the parts, or a command that took
+// effect at the old owner would take effect again at the new owner. Such a service
+// keeps a table of [Sessions] with each part and is a [SessionKeeper]. The Replica
+// passes the client of each command to the service, and keeps no table of its own.
 //
 //	func (s *service) ApplyFor(client, seq uint64, cmd Command) (Result, error) {
 //		part := s.parts[cmd.Part]
@@ -46,15 +47,16 @@
 //		return part.sessions.Do(client, seq, func() Result { return part.apply(cmd) })
 //	}
 //
-// What a part's [Sessions.Records] returns goes along with it, encoded by any
-// means, and to [Sessions.Merge] where it arrives. Since a part sees only the
-// commands for it, clients number their commands for each part from 1.
-// Sessions.Copy takes constant time, as Snapshot must.
+// The old owner encodes the result of [Sessions.Records], and the new owner passes
+// the records to [Sessions.Merge]. A part sees only its own commands, so clients
+// number their commands for each part from 1. Sessions.Copy takes constant time, as
+// Snapshot must.
 //
 // # Goroutines and locks
 //
-// Run starts two goroutines, the applier and the watcher, and the applier at most
-// one more, which encodes a snapshot; Kill ends them and Wait waits for them. One
-// mutex guards the waiting requests and the sessions; nothing is called while it
-// is held, neither the machine nor Raft.
+// Run starts three goroutines. One applies the commands, one encodes and saves
+// snapshots, and one follows the leadership. Kill ends them, and Wait waits for
+// them. The lock applying guards the machine and is held while the machine works.
+// The lock mu guards the submissions and the sessions. Neither the machine nor the
+// log is called under mu.
 package rsm

@@ -7,25 +7,25 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// Sessions remembers each client's last command and its result, so that a
-// command that is submitted again takes effect once (thesis 6.3). It is part of
-// the replicated state: the same calls in the same order make it the same on
+// Sessions holds the last command of each client with its result, so that a command
+// that is submitted again takes effect once (thesis 6.3). Sessions are a part of
+// the replicated state. The same calls in the same order have the same effect on
 // every replica.
 //
 // # When a session ends
 //
-// At most max clients are remembered. When one more comes, the one that has been
-// unused the longest, in the order of the log, is forgotten. A client that was
-// forgotten and submits a command other than its first gets ErrSessionExpired:
-// nobody knows whether it took effect. A first command (number 1) always begins
-// a session, so a client that submits only one command, and again after max
-// other clients came, has it executed again.
+// A table holds at most max clients. When another client comes, the client whose
+// last command is the oldest in the log is forgotten. If a forgotten client
+// submits a command other than its first, the error is ErrSessionExpired, because
+// the command may have taken effect before. A first command (number 1) always
+// begins a session. So if a client submits only one command, and submits it again
+// after max other clients, the command takes effect twice.
 //
-// A client may also end its session. It is then remembered without a result, and
-// forgotten like the others: a late copy of its first command must not be taken
-// for a new client's.
+// A client may also end its session. The table then keeps the client without a
+// result, and forgets the client like the others. Otherwise a late copy of the
+// client's first command would begin a new session.
 //
-// Sessions are not safe for concurrent use; a Copy may be used beside the
+// Sessions are not safe for concurrent use. A Copy may be used beside the
 // original.
 type Sessions[R any] struct {
 	max    int
@@ -34,21 +34,21 @@ type Sessions[R any] struct {
 	oldest btree.Map[uint64, uint64]   // client by when it was last used
 }
 
-// entry is what is remembered of a client, and when it was last used.
+// entry is a session and the time of its last use.
 type entry[R any] struct {
 	Session[R]
 	used uint64
 }
 
-// Session is what is remembered of a client.
+// Session is the record of one client.
 type Session[R any] struct {
 	Client uint64
-	Seq    uint64 // of its last command; the highest number there is, once it has ended
-	Result R      // of that
+	Seq    uint64 // of the last command; the maximum if the session was ended
+	Result R      // of the last command
 }
 
-// ended is the sequence number of a session that its client has ended: no
-// command comes after it.
+// ended is the sequence number of a session that its client has ended. No command
+// has a later number.
 const ended = math.MaxUint64
 
 // NewSessions returns an empty table for at most max clients; max is at least 1.
@@ -59,13 +59,14 @@ func NewSessions[R any](max int) *Sessions[R] {
 	return &Sessions[R]{max: max}
 }
 
-// Len returns the number of clients that are remembered.
+// Len returns the number of clients in the table.
 func (s *Sessions[R]) Len() int { return s.client.Len() }
 
-// Do executes the command seq of client, unless it has taken effect: then it
-// returns the result of that time. client 0 has no session. If the session has
-// ended, the error is ErrSessionExpired, and if the client has gone on to a
-// later command ErrStale; nothing is executed then.
+// Do executes command number seq of client and returns the result. If the command
+// has taken effect before, Do returns the first result and executes nothing. Client
+// 0 has no session. The error is ErrSessionExpired if the session has ended, and
+// ErrStale if the client has gone on to a later command. After an error nothing was
+// executed.
 func (s *Sessions[R]) Do(client, seq uint64, execute func() R) (R, error) {
 	if client == 0 {
 		return execute(), nil
@@ -79,8 +80,8 @@ func (s *Sessions[R]) Do(client, seq uint64, execute func() R) (R, error) {
 	return result, nil
 }
 
-// Lookup returns whether the command seq of client has taken effect, and its
-// result if so. The errors are those of Do.
+// Lookup reports whether command number seq of client has taken effect, and with
+// which result. The errors are those of Do.
 func (s *Sessions[R]) Lookup(client, seq uint64) (result R, done bool, err error) {
 	last, ok := s.client.Get(client)
 	switch {
@@ -94,7 +95,7 @@ func (s *Sessions[R]) Lookup(client, seq uint64) (result R, done bool, err error
 	return result, false, nil
 }
 
-// Record remembers that client's command seq took effect with result.
+// Record notes that command number seq of client took effect with result.
 func (s *Sessions[R]) Record(client, seq uint64, result R) {
 	s.forget(client)
 	s.used++
@@ -106,7 +107,7 @@ func (s *Sessions[R]) Record(client, seq uint64, result R) {
 	}
 }
 
-// End ends a client's session, if it has one.
+// End ends the session of a client, if the client has one.
 func (s *Sessions[R]) End(client uint64) {
 	if _, ok := s.client.Get(client); ok {
 		var none R
@@ -120,8 +121,8 @@ func (s *Sessions[R]) forget(client uint64) {
 	}
 }
 
-// Records returns what is remembered, the session that was unused the longest
-// first. It can be encoded, and given to Merge.
+// Records returns the sessions in the order of their last use, the oldest first. The
+// result can be encoded, and passed to Merge.
 func (s *Sessions[R]) Records() []Session[R] {
 	records := make([]Session[R], 0, s.Len())
 	s.oldest.Scan(func(_, client uint64) bool {
@@ -133,7 +134,7 @@ func (s *Sessions[R]) Records() []Session[R] {
 }
 
 // Merge adds records, in their order, as if their commands had just taken effect
-// here. Of a client that is known already the later command counts.
+// here. If the table has a client already, the later command counts.
 func (s *Sessions[R]) Merge(records []Session[R]) {
 	for _, rec := range records {
 		if last, ok := s.client.Get(rec.Client); !ok || last.Seq < rec.Seq {
@@ -142,7 +143,7 @@ func (s *Sessions[R]) Merge(records []Session[R]) {
 	}
 }
 
-// Copy returns a table that stays as this one is now. It takes constant time.
+// Copy returns an independent copy of the table in constant time.
 func (s *Sessions[R]) Copy() *Sessions[R] {
 	return &Sessions[R]{max: s.max, used: s.used, client: *s.client.Copy(), oldest: *s.oldest.Copy()}
 }

@@ -124,7 +124,7 @@ func TestAskErrors(t *testing.T) {
 		if _, _, err := ask(t.Context(), s); err == nil {
 			t.Error("an unknown code is no error")
 		}
-		if _, _, err := ask(t.Context(), clerk.NewServers(nil)); !errors.Is(err, clerk.ErrNoServers) {
+		if _, _, err := ask(t.Context(), clerk.NewServers([]clerk.Caller(nil))); !errors.Is(err, clerk.ErrNoServers) {
 			t.Errorf("without servers: %v", err)
 		}
 	})

@@ -1,8 +1,7 @@
-// Package clerk is the client's side of a service on package rsm, and what goes
-// over the network between the two: the request and its answer, the search for
-// the server that leads, and a client's session, by which a command that is sent
-// again takes effect once.
+// Package clerk is the client's side of a service on package rsm. It defines the
+// request and the reply, searches for the leader, and keeps a client's session, so
+// that a command that is sent again takes effect once.
 //
-// A service's RPC handler takes [Args] and answers with a [Reply], which
-// [Serve] fills in. Its clerk asks through [Ask], in a [Session].
+// A service's RPC handler takes [Args] and passes them to [Serve], which fills in
+// the [Reply]. A service's clerk sends requests with [Ask] within a [Session].
 package clerk

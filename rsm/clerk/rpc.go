@@ -9,9 +9,9 @@ import (
 	"raftlab/rsm"
 )
 
-// handlerTimeout bounds how long a handler waits for a command: a clerk that
-// has given up tells nobody, and a Raft that does not notice that it reaches no
-// majority would keep the handler for ever. The clerk asks again.
+// handlerTimeout bounds the time that a handler waits for a command. A clerk that
+// gives up does not tell the server, and a Raft that reaches no majority without
+// noticing would keep the handler for ever. The clerk sends the request again.
 const handlerTimeout = 10 * time.Second
 
 // Args is a request for one command of type C.
@@ -19,44 +19,45 @@ type Args[C any] struct {
 	Client  uint64 // 0: no session
 	Seq     uint64
 	Command C
-	// End is to end the client's session, in place of a command.
+	// End requests the end of the client's session, in place of a command.
 	End bool
 }
 
-// Reply answers it.
+// Reply is the answer to a request.
 type Reply[R any] struct {
 	Code   Code
 	Result R // if Code is Done
 }
 
-// Code says what became of a request.
+// Code is the outcome of a request.
 type Code uint8
 
 const (
-	_ Code = iota // no answer came
-	// Done: it was executed, and Result is the result.
+	_ Code = iota // no answer arrived
+	// Done means that the command was executed and that Result is its result.
 	Done
-	// NotLeader: this server does not lead; nothing was done.
+	// NotLeader means that another server leads. The request had no effect.
 	NotLeader
-	// Lost: it may or may not take effect.
+	// Lost means that the command may or may not take effect.
 	Lost
-	// Stale: the client has gone on to a later command.
+	// Stale means that the client has gone on to a later command.
 	Stale
-	// Expired: the client's session has ended; nothing was done.
+	// Expired means that the client's session has ended. The request had no effect.
 	Expired
-	// Refused: the request is not one that a clerk sends; nothing was done.
+	// Refused means that no clerk sends such a request. The request had no effect.
 	Refused
-	// Busy: too many requests are under way at this server; nothing was done.
+	// Busy means that too many requests are in flight at the server. The request had
+	// no effect.
 	Busy
 )
 
-// Submitter executes commands; an rsm.Replica is one.
+// Submitter executes commands, as an rsm.Replica does.
 type Submitter[C, R any] interface {
 	Submit(ctx context.Context, client, seq uint64, command C) (R, error)
 	EndSession(ctx context.Context, client uint64) error
 }
 
-// Serve has a request executed and answers it: what an RPC handler does.
+// Serve executes a request and fills in the reply, for an RPC handler.
 func Serve[C, R any](s Submitter[C, R], args *Args[C], reply *Reply[R]) {
 	ctx, cancel := context.WithTimeout(context.Background(), handlerTimeout)
 	defer cancel()
@@ -69,7 +70,7 @@ func Serve[C, R any](s Submitter[C, R], args *Args[C], reply *Reply[R]) {
 	reply.Code = CodeOf(err)
 }
 
-// CodeOf is how an error of Submit is told over the network.
+// CodeOf returns the code for an error of Submit.
 func CodeOf(err error) Code {
 	switch {
 	case err == nil:
@@ -88,7 +89,7 @@ func CodeOf(err error) Code {
 	return Lost
 }
 
-// Err is the error that a final code stands for; nil for Done.
+// Err returns the error for a final code, and nil for Done.
 func (c Code) Err() error {
 	switch c {
 	case Done:

@@ -6,86 +6,92 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
-
-	"raftlab/labrpc"
 )
 
 const (
-	// patience is how long a clerk waits for one server before it asks another
-	// too: a call to a dead server may take seconds.
-	patience = 100 * time.Millisecond
-	// askAgain is how long a call may be under way before the same server is
-	// asked again: the call may have gone to one that died and is back.
-	askAgain = 300 * time.Millisecond
-	// roundPause is how long a clerk waits when it has asked every server in
-	// vain: an election takes longer.
-	roundPause = 25 * time.Millisecond
+	// defaultPatience is short because a call to a dead server may take seconds.
+	defaultPatience = 100 * time.Millisecond
+	// retryAfter is the age of a call from which on the same server is called again.
+	// The server may have crashed and restarted during the first call.
+	retryAfter = 300 * time.Millisecond
+	// defaultPause is shorter than an election.
+	defaultPause = 25 * time.Millisecond
 )
 
-// ErrNoServers: there is nobody to ask.
+// ErrNoServers means that a service has no servers.
 var ErrNoServers = errors.New("clerk: there are no servers to ask")
 
-// Servers are the servers of one replicated service, in any order. It remembers
-// which one leads. It may be used from any goroutine.
-type Servers struct {
-	ends   []*labrpc.ClientEnd
-	leader atomic.Int64 // the server that answered last, or the one to ask next
-	// The rest is set, if at all, before the first use.
+// Caller calls a method of one server, and returns false if no reply arrived. A
+// *labrpc.ClientEnd is a Caller.
+type Caller interface {
+	Call(method string, args, reply any) bool
+}
 
-	// Patience is how long one server is waited for before the next one is asked
-	// as well; default 100 ms.
+// Servers are the servers of one replicated service, in any order, with the last
+// known leader. They may be used from any goroutine. The exported fields are set
+// before the first use.
+type Servers struct {
+	ends   []Caller
+	leader atomic.Int64 // the server of the last final answer, or the next candidate
+
+	// Patience is the time that a server has to answer before the next server is
+	// called as well. The default is 100 ms.
 	Patience time.Duration
-	// Pause is how long to wait at most, and half of that at least, when every
-	// server was asked in vain. It doubles with each round, up to MaxPause. Both
-	// are 25 ms by default.
+	// Pause bounds the pause after a round of calls without a final answer. A pause
+	// takes between half of Pause and Pause. Pause doubles with each round, up to
+	// MaxPause. The default of both is 25 ms.
 	Pause, MaxPause time.Duration
 }
 
 // NewServers returns the servers at ends.
-func NewServers(ends []*labrpc.ClientEnd) *Servers {
-	return &Servers{ends: ends, Patience: patience, Pause: roundPause, MaxPause: roundPause}
+func NewServers[E Caller](ends []E) *Servers {
+	callers := make([]Caller, len(ends))
+	for i, end := range ends {
+		callers[i] = end
+	}
+	return &Servers{ends: callers, Patience: defaultPatience, Pause: defaultPause, MaxPause: defaultPause}
 }
 
-// errand is the search for a server that executes one request.
-type errand[A, R any] struct {
+// search is the search for a server that executes one request.
+type search[A, R any] struct {
 	*Servers
 	method  string
 	args    *A
 	answers chan answer[R]
-	done    chan struct{} // closed when nobody reads answers any more
-	asked   []time.Time   // when a server was asked that has not answered; zero: none such
-	unsure  bool          // some server may have executed the request, or may yet
+	done    chan struct{} // closed when answers are no longer read
+	called  []time.Time   // start of the open call to each server; zero: no open call
+	unsure  bool          // a server may have executed the request, or may yet
 }
 
-// answer is what came of one call.
+// answer is the result of one call.
 type answer[R any] struct {
 	server int
-	asked  time.Time
+	start  time.Time
 	reply  Reply[R]
 }
 
-// Ask asks the servers, beginning with the one that answered last, until one of
-// them has a final answer or ctx ends. unsure says that a call before that one
-// may have executed the request, or may yet. method takes a *A and a *Reply[R].
-// The error is that of the reply's code, ctx's, or ErrNoServers.
+// Ask calls the servers in turn, from the last known leader on, until a server
+// returns a final answer or ctx ends. unsure reports whether an earlier call may
+// have executed the request, or may yet. method takes a *A and a *Reply[R]. The
+// error is that of the reply's code, that of ctx, or ErrNoServers.
 func Ask[A, R any](ctx context.Context, s *Servers, method string, args *A) (result R, unsure bool, err error) {
 	if len(s.ends) == 0 {
 		return result, false, ErrNoServers
 	}
-	e := &errand[A, R]{
+	q := &search[A, R]{
 		Servers: s,
 		method:  method,
 		args:    args,
 		answers: make(chan answer[R]),
 		done:    make(chan struct{}),
-		asked:   make([]time.Time, len(s.ends)),
+		called:  make([]time.Time, len(s.ends)),
 	}
-	defer close(e.done)
+	defer close(q.done)
 	server, pause := int(s.leader.Load()), s.Pause
 	for tried := 1; ; tried++ {
-		final, err := e.try(ctx, server)
+		final, err := q.try(ctx, server)
 		if final == nil && err == nil && tried%len(s.ends) == 0 {
-			final, err = e.await(ctx, nobody, pause/2+rand.N(pause/2+1))
+			final, err = q.await(ctx, nobody, pause/2+rand.N(pause/2+1))
 			pause = min(2*pause, s.MaxPause)
 		}
 		if err != nil {
@@ -93,7 +99,7 @@ func Ask[A, R any](ctx context.Context, s *Servers, method string, args *A) (res
 		}
 		if final != nil {
 			s.leader.Store(int64(final.server))
-			return final.reply.Result, e.unsure, final.reply.Code.Err()
+			return final.reply.Result, q.unsure, final.reply.Code.Err()
 		}
 		server = (server + 1) % len(s.ends)
 		s.leader.Store(int64(server))
@@ -103,41 +109,41 @@ func Ask[A, R any](ctx context.Context, s *Servers, method string, args *A) (res
 // nobody is a server that never answers.
 const nobody = -1
 
-// try asks a server, unless it was just asked, and waits for it for a while.
-func (e *errand[A, R]) try(ctx context.Context, server int) (*answer[R], error) {
+// try calls a server, unless a recent call is open, and waits for the answer.
+func (q *search[A, R]) try(ctx context.Context, server int) (*answer[R], error) {
 	now := time.Now()
-	if underWay := !e.asked[server].IsZero(); underWay {
-		if now.Sub(e.asked[server]) < max(askAgain, e.Patience) {
+	if open := !q.called[server].IsZero(); open {
+		if now.Sub(q.called[server]) < max(retryAfter, q.Patience) {
 			return nil, nil
 		}
-		e.unsure = true
+		q.unsure = true
 	}
-	e.asked[server] = now
-	go e.call(server, now)
-	return e.await(ctx, server, e.Patience)
+	q.called[server] = now
+	go q.call(server, now)
+	return q.await(ctx, server, q.Patience)
 }
 
-// call makes one call; it ends when the network says so.
-func (e *errand[A, R]) call(server int, now time.Time) {
-	a := answer[R]{server: server, asked: now}
-	if !e.ends[server].Call(e.method, e.args, &a.reply) {
+// call makes one call. The network ends the call.
+func (q *search[A, R]) call(server int, now time.Time) {
+	a := answer[R]{server: server, start: now}
+	if !q.ends[server].Call(q.method, q.args, &a.reply) {
 		a.reply = Reply[R]{}
 	}
 	select {
-	case e.answers <- a:
-	case <-e.done:
+	case q.answers <- a:
+	case <-q.done:
 	}
 }
 
-// await returns a final answer if one comes, from whatever server was asked. It
-// returns nil when server gives another, or after limit.
-func (e *errand[A, R]) await(ctx context.Context, server int, limit time.Duration) (*answer[R], error) {
+// await returns the first final answer of any server. It returns nil when server
+// gives another answer, or after limit.
+func (q *search[A, R]) await(ctx context.Context, server int, limit time.Duration) (*answer[R], error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for {
 		select {
-		case a := <-e.answers:
-			if e.take(a) {
+		case a := <-q.answers:
+			if q.take(a) {
 				return &a, nil
 			}
 			if a.server == server {
@@ -151,20 +157,20 @@ func (e *errand[A, R]) await(ctx context.Context, server int, limit time.Duratio
 	}
 }
 
-// take notes an answer and says whether it is final.
-func (e *errand[A, R]) take(a answer[R]) bool {
-	if e.asked[a.server].Equal(a.asked) {
-		e.asked[a.server] = time.Time{}
+// take notes an answer and reports whether the answer is final.
+func (q *search[A, R]) take(a answer[R]) bool {
+	if q.called[a.server].Equal(a.start) {
+		q.called[a.server] = time.Time{}
 	}
 	switch a.reply.Code {
 	case NotLeader, Busy:
 		return false
 	case 0, Lost:
-		e.unsure = true
+		q.unsure = true
 		return false
 	}
-	for _, asked := range e.asked {
-		e.unsure = e.unsure || !asked.IsZero()
+	for _, start := range q.called {
+		q.unsure = q.unsure || !start.IsZero()
 	}
 	return true
 }

@@ -8,41 +8,39 @@ import (
 	"raftlab/rsm"
 )
 
-// Session is a client's session with a service: who it is, and how many
-// commands it has had executed. It carries out one command at a time; its
-// methods may be called from any goroutine.
+// Session is a client's session with a service. A session executes one command at
+// a time. Its methods may be called from any goroutine.
 type Session struct {
-	turn chan struct{} // capacity 1: holds a token while a command is under way
+	turn chan struct{} // capacity 1: holds a token while a command is in progress
 
-	// For whoever has the turn.
+	// The holder of the turn uses the rest.
 	client uint64
 	seq    uint64 // of the last command
-	known  bool   // the servers know the session: a command of it was done
+	known  bool   // a command of the session was executed, so the servers know it
 	closed bool
 }
 
-// ErrClosed is returned by the operations of a session that was closed.
+// ErrClosed is the error of a session that was closed.
 var ErrClosed = errors.New("clerk: session is closed")
 
-// NewSession returns a session that no server knows yet.
+// NewSession returns a session of a new client.
 func NewSession() *Session {
 	s := &Session{turn: make(chan struct{}, 1)}
 	s.renew()
 	return s
 }
 
-// renew makes it another client's.
+// renew begins the session of another client.
 func (s *Session) renew() {
 	s.client, s.seq, s.known = max(rand.Uint64(), 1), 0, false
 }
 
-// Do has ask send one command, as the command seq of client, until it has an
-// answer; ask returns what [Ask] does. If the session has ended before the
-// command was sent, ask is called again in another. A command whose ctx ended
-// may have taken effect or not. Other errors are those of ask, and ErrClosed:
-//
-//   - rsm.ErrSessionExpired: so many other clients came while this command was
-//     under way that it is not known any more whether it took effect.
+// Do executes one command through ask, which sends command number seq of client
+// and returns the results of [Ask]. If the session had ended before the command was
+// sent, Do begins another session and calls ask again. After an error of ctx the
+// command may or may not take effect. After rsm.ErrSessionExpired, too: so many
+// other clients came meanwhile that the servers have forgotten this one. Do returns
+// the errors of ask, and ErrClosed.
 func (s *Session) Do(ctx context.Context, ask func(client, seq uint64) (unsure bool, err error)) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -55,8 +53,8 @@ func (s *Session) Do(ctx context.Context, ask func(client, seq uint64) (unsure b
 			s.known = true
 			return nil
 		}
-		// A session ends when it was not used for long. If this command was never
-		// sent before, then it is not done, and a new session can do it.
+		// A session ends when it was not used for long. If the command was not sent
+		// before, it was not executed, and can be executed in a new session.
 		expired := errors.Is(err, rsm.ErrSessionExpired)
 		if expired || !s.known {
 			s.renew()
@@ -67,8 +65,8 @@ func (s *Session) Do(ctx context.Context, ask func(client, seq uint64) (unsure b
 	}
 }
 
-// Close ends the use of the session. If the servers know it, end is called to
-// have them forget client.
+// Close closes the session. If the servers know the session, Close calls end, which
+// ends the client's session there.
 func (s *Session) Close(ctx context.Context, end func(client uint64) error) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -81,7 +79,7 @@ func (s *Session) Close(ctx context.Context, end func(client uint64) error) erro
 	return end(s.client)
 }
 
-// begin waits for the turn; end gives it on.
+// begin waits for the turn. end passes the turn on.
 func (s *Session) begin(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
