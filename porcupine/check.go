@@ -19,8 +19,8 @@ var ErrLooksIllegal = errors.New("the history looks illegal, and a hint in the m
 
 // Options are the parameters of a check. The zero value sets no bounds.
 type Options struct {
-	// Timeout bounds the check. At the timeout the answer is Unknown, within 50 ms. A Step or a
-	// Partition that is still running ends by itself, and the context of a StepContext ends.
+	// Timeout bounds the check. At the timeout the answer is Unknown, within 50 ms. A function of
+	// the model that is still running ends by itself, and the context of a StepContext ends.
 	// Everything else ends within a few milliseconds. Zero or less means no bound.
 	Timeout time.Duration
 	// MemoryLimit bounds the memory of the search in bytes. Zero or less means the limit of

@@ -30,7 +30,7 @@ type slots struct {
 // listed reports whether an operation of the class is in the current listing, and adds the
 // operation.
 func (a *slots) listed(s *search, id int32) bool {
-	class := a.classOf(s.part, id)
+	class := a.classOf(s, id)
 	if class < 0 {
 		return false // the class has one operation
 	}
@@ -167,20 +167,26 @@ func (a *slots) choices(s *search) int {
 
 // twin says whether two operations have equal inputs and outputs.
 func (a *slots) twin(s *search, x, y int32) bool {
-	return a.classOf(s.part, x) == a.classOf(s.part, y)
+	return a.classOf(s, x) == a.classOf(s, y)
 }
 
-func (a *slots) classOf(p *part, id int32) int32 {
+// classOf returns the class of an operation. StepPending does not look at outputs, so a pending
+// operation then has none.
+func (a *slots) classOf(s *search, id int32) int32 {
 	if a.class[id] != 0 {
 		return a.class[id]
 	}
-	o := &p.ops[id]
-	if !hashable(o.Input) || !hashable(o.Output) {
+	o := &s.ops[id]
+	output := o.Output
+	if o.pending() && s.states.model.StepPending != nil {
+		output = nil
+	}
+	if !hashable(o.Input) || !hashable(output) {
 		a.unhashed--
 		a.class[id] = a.unhashed
 		return a.unhashed
 	}
-	key := [2]any{o.Input, o.Output}
+	key := [2]any{o.Input, output}
 	class, ok := a.classes[key]
 	if !ok {
 		class = int32(len(a.classes) + 1)

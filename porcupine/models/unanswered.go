@@ -23,7 +23,7 @@ func resolveVersioned(history []porcupine.Operation) []porcupine.Operation {
 		return history
 	}
 	r := versionedReads{first: make(map[keyValue]versionedRead), values: make(map[string][]string),
-		writers: make(map[keyValue]int), appends: make(map[string]bool)}
+		writers: make(map[keyValue]int), appends: make(map[string]bool), refused: make(map[keyVersion]bool)}
 	for i := range history {
 		r.add(&history[i])
 	}
@@ -46,7 +46,7 @@ func resolveVersioned(history []porcupine.Operation) []porcupine.Operation {
 		if unseen && in.Op != VersionedDelete {
 			in.Value = blank
 		}
-		o.Input, o.Output = in, nil
+		o.Input = in
 	}
 	return resolved
 }
@@ -73,6 +73,11 @@ func needed(in VersionedInput) VersionedInput {
 
 type keyValue struct{ key, value string }
 
+type keyVersion struct {
+	key     string
+	version uint64
+}
+
 // versionedRead is the knowledge from all reads of one value.
 type versionedRead struct {
 	ret     int64  // the first return
@@ -84,6 +89,7 @@ type versionedReads struct {
 	first   map[keyValue]versionedRead
 	values  map[string][]string // key -> the different values of reads
 	writers map[keyValue]int    // counts the possible puts and swaps of the value
+	refused map[keyVersion]bool // the expectations of swaps that failed without telling a version
 	appends map[string]bool     // the keys with appends, whose values may stem from several writes
 }
 
@@ -103,6 +109,8 @@ func (r *versionedReads) add(o *porcupine.Operation) {
 		}
 	case in.Op != VersionedCAS || out.OK:
 		r.addWrite(in)
+	case out.Version == 0:
+		r.refused[keyVersion{in.Key, in.Version}] = true
 	}
 }
 
@@ -130,11 +138,13 @@ func (r *versionedReads) addRead(key, value string, read versionedRead) {
 	r.first[pair] = before
 }
 
-// complete turns a seen write into a completed one and reports whether the write was seen.
+// complete turns a seen write into a completed one and reports whether it did. The model lets a
+// swap fail on any version while the actual one is unknown, so a write stays pending if its
+// version would forbid such a failure.
 func (r *versionedReads) complete(o *porcupine.Operation, in VersionedInput) bool {
 	written := keyValue{in.Key, in.Value}
 	read, seen := r.first[written]
-	if !seen || in.Op == VersionedDelete || r.writers[written] > 1 || r.appends[in.Key] || read.ret < o.Call {
+	if !seen || in.Op == VersionedDelete || r.writers[written] > 1 || r.appends[in.Key] || read.ret < o.Call || r.refused[keyVersion{in.Key, read.version}] {
 		return false
 	}
 	o.Return = read.ret
