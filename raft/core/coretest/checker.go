@@ -22,8 +22,9 @@ type checker struct {
 	spoken    map[core.NodeID]uint64  // highest term of a server's messages
 	onDisk    map[core.NodeID]core.HardState
 
-	excluded         map[core.NodeID]bool // servers outside of a committed configuration
-	answered, failed int                  // reads
+	configs          []committedConfiguration // in order
+	excluded         map[core.NodeID]bool     // servers outside of a committed configuration
+	answered, failed int                      // reads
 }
 
 type entryID struct{ index, term uint64 }
@@ -126,6 +127,7 @@ func (k *checker) observe(s *server) {
 	}
 	k.checkCommit(before, from, now)
 	k.checkConfiguration(now)
+	k.checkCompacted(now)
 }
 
 // checkForward checks that nothing goes back while a server runs.

@@ -67,6 +67,43 @@ func TestCheckerSaysNo(t *testing.T) {
 			k.cluster.servers[1].disk.HardState.CurrentTerm = 4
 			k.sent(k.cluster.servers[1], core.Message{From: 1, To: 2, Body: &core.AppendEntriesReply{Term: 4, RequestTerm: 4, Success: true, MatchIndex: 3}})
 		},
+		"leads on without a vote": func(k *checker) {
+			v := leader(1, 3, 3)
+			v.config = core.Configuration{Voters: []core.NodeID{2}}
+			k.checkCompacted(v)
+		},
+		"behind 5; that of 4 is voters=[1 2]": func(k *checker) {
+			k.configs = []committedConfiguration{{4, core.Configuration{Voters: []core.NodeID{1, 2}}}}
+			k.checkCompacted(view{status: core.Status{ID: 1, SnapshotIndex: 5}, config: core.Configuration{Voters: []core.NodeID{1, 2, 3}}})
+		},
+		"stale read: server 1 reads at 1; 2 was committed": func(k *checker) {
+			k.committed = []commitRecord{{term: 1}, {term: 1}}
+			k.cluster.servers[1].reads[7] = 2
+			k.read(k.cluster.servers[1], core.ReadState{ID: 7, Index: 1})
+		},
+		"reads at 3, which no server has committed": func(k *checker) {
+			k.cluster.servers[1].reads[7] = 0
+			k.read(k.cluster.servers[1], core.ReadState{ID: 7, Index: 3})
+		},
+		"leads term 3 with 1 votes of the voters [1 2 3]": func(k *checker) {
+			v := leader(1, 3, 3)
+			v.config = core.Configuration{Voters: []core.NodeID{1, 2, 3}}
+			k.votes[voteKey{1, 3}] = 1
+			k.votes[voteKey{4, 3}] = 1 // a learner's
+			k.checkVotes(k.cluster.servers[1], v)
+		},
+		"leader 1 of term 3 has 2 uncommitted configurations": func(k *checker) {
+			cfg := core.Configuration{Voters: []core.NodeID{1, 2}}
+			v := leader(1, 3, 3, 3)
+			for i := range v.entries {
+				v.entries[i].Type, v.entries[i].Data = core.ConfigurationEntry, cfg.Encode()
+			}
+			v.config, v.status.ConfigurationIndex = cfg, 2
+			k.checkConfiguration(v)
+		},
+		"believes that it is removed": func(k *checker) {
+			k.checkConfiguration(view{status: core.Status{ID: 1, Removed: true}})
+		},
 	} {
 		k := New(Options{}).checker
 		do(k)

@@ -55,7 +55,7 @@ func lastConfiguration(entries []core.Entry) uint64 {
 	return 0
 }
 
-// exclude records the servers outside of a committed configuration.
+// exclude records a committed configuration, and the servers outside of it.
 func (k *checker) exclude(e core.Entry) {
 	if e.Type != core.ConfigurationEntry {
 		return
@@ -64,10 +64,39 @@ func (k *checker) exclude(e core.Entry) {
 	if err != nil {
 		k.fail("entry %d/%d is committed: %v", e.Index, e.Term, err)
 	}
+	k.configs = append(k.configs, committedConfiguration{e.Index, cfg})
 	for _, id := range k.cluster.ids {
 		if !cfg.Contains(id) {
 			k.excluded[id] = true
 		}
+	}
+}
+
+// committedConfiguration is a committed configuration and the index of its entry.
+type committedConfiguration struct {
+	index uint64
+	core.Configuration
+}
+
+// checkCompacted checks that a server without a configuration in its log has the
+// one from before the log (§7), and that a leader has a vote in its committed
+// configuration (thesis 4.2.2).
+func (k *checker) checkCompacted(v view) {
+	st := v.status
+	if st.State == core.Leader && st.ConfigurationIndex <= st.CommitIndex && !v.config.IsVoter(st.ID) {
+		k.fail("server %d leads on without a vote in %v", st.ID, v.config)
+	}
+	if lastConfiguration(v.entries) > 0 {
+		return
+	}
+	for _, c := range slices.Backward(k.configs) {
+		if c.index > st.SnapshotIndex {
+			continue
+		}
+		if !c.Configuration.Equal(v.config) {
+			k.fail("server %d is in configuration %v behind %d; that of %d is %v", st.ID, v.config, st.SnapshotIndex, c.index, c.Configuration)
+		}
+		return
 	}
 }
 
