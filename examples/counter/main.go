@@ -1,14 +1,14 @@
-// Counter is a durable replicated counter of three processes: the smallest service
-// on package raft/node. In three terminals:
+// Counter is a durable replicated counter of three processes, the smallest service
+// on package raft/node. In three terminals run:
 //
 //	go run ./examples/counter -id 1
 //	go run ./examples/counter -id 2
 //	go run ./examples/counter -id 3
 //
-// Each line on the standard input of any process asks for something: a number is
-// added to the counter, an empty line reads the counter. Only the leader adds;
-// the others say where the leader is. Kill a process and start it again: nothing
-// that was acknowledged is lost.
+// Each line on the standard input of any process is a request. A number is added to the
+// counter, and an empty line reads the counter. Only the leader adds, and the others name
+// the leader. Kill a process and start the process again. Every acknowledged addition is
+// there.
 package main
 
 import (
