@@ -180,7 +180,7 @@ func (r *replica) withAdvice(err error) error {
 	if !isBroken(err) {
 		return err
 	}
-	return fmt.Errorf("%w; the file was left as it is, and the other replicas serve: raftlab replica repair %d rebuilds the file from theirs", err, r.number)
+	return fmt.Errorf("%w; the file was left as it is; raftlab replica repair %d rebuilds the file from those of the other replicas", err, r.number)
 }
 
 // startOn starts the server on an open store. After a failure startOn closes the
