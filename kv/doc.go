@@ -10,5 +10,5 @@
 //	s := kv.NewStore(kv.Limits{})
 //	r := s.Apply(kv.Put("k", "1"))                  // r.Version is 1
 //	r = s.Apply(kv.Put("k", "2").IfVersion(r.Version)) // done: version 2
-//	r = s.Apply(kv.Put("k", "3").IfVersion(1))      // r.Status is VersionMismatch
+//	r = s.Apply(kv.Put("k", "3").IfVersion(1))      // r.Code is VersionMismatch
 package kv

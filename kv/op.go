@@ -81,12 +81,12 @@ func (op Op) IfVersion(version uint64) Op {
 // ReadOnly says that the operation changes nothing.
 func (op Op) ReadOnly() bool { return op.Kind == KindGet || op.Kind == KindScan }
 
-// Status says what became of an operation.
-type Status uint8
+// Code is the outcome of an operation.
+type Code uint8
 
 const (
 	// OK: it was done.
-	OK Status = iota
+	OK Code = iota
 	// NotFound: a Get or a Delete of a key that is not there.
 	NotFound
 	// VersionMismatch: a conditional write found another version, which is in
@@ -98,8 +98,8 @@ const (
 	Invalid
 )
 
-// String returns the status in words.
-func (s Status) String() string {
+// String returns the code in words.
+func (s Code) String() string {
 	switch s {
 	case OK:
 		return "ok"
@@ -112,12 +112,12 @@ func (s Status) String() string {
 	case Invalid:
 		return "invalid operation"
 	}
-	return fmt.Sprintf("Status(%d)", uint8(s))
+	return fmt.Sprintf("Code(%d)", uint8(s))
 }
 
 // Result is an operation's result. Anything but OK has changed nothing.
 type Result struct {
-	Status Status
+	Code Code
 	// Value is what a Get found.
 	Value string
 	// Version is the key's version after the operation; 0: it is not there.

@@ -53,11 +53,11 @@ func (s *Store) apply(op Op) Result {
 	old, found := s.pairs.Get(op.Key)
 	switch {
 	case op.Kind == KindGet && !found, op.Kind == KindDelete && !found && !op.Conditional:
-		return Result{Status: NotFound}
+		return Result{Code: NotFound}
 	case op.Kind == KindGet:
 		return Result{Value: old.Value, Version: old.Version}
 	case op.Conditional && op.Version != old.Version:
-		return Result{Status: VersionMismatch, Version: old.Version}
+		return Result{Code: VersionMismatch, Version: old.Version}
 	}
 	switch op.Kind {
 	case KindPut:
@@ -67,12 +67,12 @@ func (s *Store) apply(op Op) Result {
 	case KindDelete:
 		return s.remove(op.Key)
 	}
-	return Result{Status: Invalid}
+	return Result{Code: Invalid}
 }
 
 func (s *Store) set(key, value string) Result {
 	if s.limits.Key > 0 && len(key) > s.limits.Key || s.limits.Value > 0 && len(value) > s.limits.Value {
-		return Result{Status: TooLarge}
+		return Result{Code: TooLarge}
 	}
 	s.version++
 	s.pairs.Set(key, Pair{Key: key, Value: value, Version: s.version})
@@ -81,7 +81,7 @@ func (s *Store) set(key, value string) Result {
 
 func (s *Store) remove(key string) Result {
 	if _, found := s.pairs.Delete(key); !found {
-		return Result{Status: NotFound}
+		return Result{Code: NotFound}
 	}
 	s.version++ // so that a version of the key is not used again if it returns
 	return Result{}

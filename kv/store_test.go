@@ -23,31 +23,31 @@ func TestOperations(t *testing.T) {
 		op   kv.Op
 		want kv.Result
 	}{
-		{kv.Get("k"), kv.Result{Status: kv.NotFound}},
-		{kv.Delete("k"), kv.Result{Status: kv.NotFound}},
+		{kv.Get("k"), kv.Result{Code: kv.NotFound}},
+		{kv.Delete("k"), kv.Result{Code: kv.NotFound}},
 		{kv.Put("k", "a"), ok(1)},
 		{kv.Get("k"), kv.Result{Value: "a", Version: 1}},
 		{kv.Append("k", "b"), ok(2)},
 		{kv.Append("new", "c"), ok(3)},
 		{kv.Get("k"), kv.Result{Value: "ab", Version: 2}},
-		{kv.Put("k", "x").IfVersion(1), kv.Result{Status: kv.VersionMismatch, Version: 2}},
-		{kv.Put("k", "x").IfVersion(0), kv.Result{Status: kv.VersionMismatch, Version: 2}},
+		{kv.Put("k", "x").IfVersion(1), kv.Result{Code: kv.VersionMismatch, Version: 2}},
+		{kv.Put("k", "x").IfVersion(0), kv.Result{Code: kv.VersionMismatch, Version: 2}},
 		{kv.Put("k", "x").IfVersion(2), ok(4)},
-		{kv.Put("none", "x").IfVersion(7), kv.Result{Status: kv.VersionMismatch}},
+		{kv.Put("none", "x").IfVersion(7), kv.Result{Code: kv.VersionMismatch}},
 		{kv.Put("none", "x").IfVersion(0), ok(5)},
 		{kv.Append("none", "y").IfVersion(5), ok(6)},
-		{kv.Delete("none").IfVersion(5), kv.Result{Status: kv.VersionMismatch, Version: 6}},
+		{kv.Delete("none").IfVersion(5), kv.Result{Code: kv.VersionMismatch, Version: 6}},
 		{kv.Delete("none").IfVersion(6), kv.Result{}},
-		{kv.Delete("none").IfVersion(6), kv.Result{Status: kv.VersionMismatch}},
-		{kv.Delete("none").IfVersion(0), kv.Result{Status: kv.NotFound}},
+		{kv.Delete("none").IfVersion(6), kv.Result{Code: kv.VersionMismatch}},
+		{kv.Delete("none").IfVersion(0), kv.Result{Code: kv.NotFound}},
 		{kv.Put("none", "z"), ok(8)}, // 7 was the delete's
-		{kv.Put("longer", ""), kv.Result{Status: kv.TooLarge}},
-		{kv.Put("k", "123456789"), kv.Result{Status: kv.TooLarge}},
-		{kv.Append("k", "12345678"), kv.Result{Status: kv.TooLarge}},
-		{kv.Get("longer"), kv.Result{Status: kv.NotFound}},
+		{kv.Put("longer", ""), kv.Result{Code: kv.TooLarge}},
+		{kv.Put("k", "123456789"), kv.Result{Code: kv.TooLarge}},
+		{kv.Append("k", "12345678"), kv.Result{Code: kv.TooLarge}},
+		{kv.Get("longer"), kv.Result{Code: kv.NotFound}},
 		{kv.Get("k"), kv.Result{Value: "x", Version: 4}},
 		{kv.Append("k", "1234567"), ok(9)},
-		{kv.Op{Kind: 99, Key: "k"}, kv.Result{Status: kv.Invalid}},
+		{kv.Op{Kind: 99, Key: "k"}, kv.Result{Code: kv.Invalid}},
 		{kv.Put("", ""), ok(10)},
 		{kv.Get(""), kv.Result{Version: 10}},
 	}
@@ -56,7 +56,7 @@ func TestOperations(t *testing.T) {
 		if got := s.Apply(step.op); !reflect.DeepEqual(got, step.want) {
 			t.Fatalf("step %d: %v of %q: %+v, want %+v", i+1, step.op.Kind, step.op.Key, got, step.want)
 		}
-		if (step.want.Status != kv.OK || step.op.ReadOnly()) && !bytes.Equal(before, encoded(t, s)) {
+		if (step.want.Code != kv.OK || step.op.ReadOnly()) && !bytes.Equal(before, encoded(t, s)) {
 			t.Fatalf("step %d: %v of %q changed the store", i+1, step.op.Kind, step.op.Key)
 		}
 	}
@@ -91,8 +91,8 @@ func TestScan(t *testing.T) {
 				t.Errorf("pair %+v", p)
 			}
 		}
-		if got := strings.Join(keys, " "); got != c.want || r.More != c.more || r.Status != kv.OK {
-			t.Errorf("Scan(%q, %q, %d): %q, more %v, %v; want %q, more %v", c.start, c.end, c.limit, got, r.More, r.Status, c.want, c.more)
+		if got := strings.Join(keys, " "); got != c.want || r.More != c.more || r.Code != kv.OK {
+			t.Errorf("Scan(%q, %q, %d): %q, more %v, %v; want %q, more %v", c.start, c.end, c.limit, got, r.More, r.Code, c.want, c.more)
 		}
 	}
 }
@@ -133,9 +133,9 @@ func TestStoreAgainstAMap(t *testing.T) {
 		want := kv.Result{}
 		switch {
 		case op.Conditional && op.Version != versions[key]:
-			want = kv.Result{Status: kv.VersionMismatch, Version: versions[key]}
+			want = kv.Result{Code: kv.VersionMismatch, Version: versions[key]}
 		case !found && (op.Kind == kv.KindGet || op.Kind == kv.KindDelete):
-			want = kv.Result{Status: kv.NotFound}
+			want = kv.Result{Code: kv.NotFound}
 		case op.Kind == kv.KindGet:
 			want = kv.Result{Value: old, Version: versions[key]}
 		case op.Kind == kv.KindDelete:
@@ -267,11 +267,11 @@ func FuzzRestore(f *testing.F) {
 func ExampleStore() {
 	s := kv.NewStore(kv.Limits{})
 	r := s.Apply(kv.Put("k", "1"))
-	fmt.Println(r.Status, r.Version)
+	fmt.Println(r.Code, r.Version)
 	r = s.Apply(kv.Put("k", "2").IfVersion(r.Version))
-	fmt.Println(r.Status, r.Version)
+	fmt.Println(r.Code, r.Version)
 	r = s.Apply(kv.Put("k", "3").IfVersion(1))
-	fmt.Println(r.Status, r.Version)
+	fmt.Println(r.Code, r.Version)
 	r = s.Apply(kv.Get("k"))
 	fmt.Println(r.Value)
 	// Output:

@@ -35,8 +35,8 @@ func (ck *Clerk) Append(key string, value string) { ck.must(kv.Append(key, value
 // must carries out an operation of the lab's, which cannot fail, only last.
 func (ck *Clerk) must(op kv.Op) kv.Result {
 	result, err := ck.Do(context.Background(), op)
-	if err == nil && result.Status != kv.OK && result.Status != kv.NotFound {
-		err = fmt.Errorf("%v", result.Status)
+	if err == nil && result.Code != kv.OK && result.Code != kv.NotFound {
+		err = fmt.Errorf("%v", result.Code)
 	}
 	if err != nil {
 		panic(fmt.Sprintf("kvraft: %v of %q: %v", op.Kind, op.Key, err))
@@ -44,13 +44,13 @@ func (ck *Clerk) must(op kv.Op) kv.Result {
 	return result
 }
 
-// Delete removes a key. The result's Status is kv.NotFound if it was not there.
+// Delete removes a key. The result's Code is kv.NotFound if it was not there.
 func (ck *Clerk) Delete(ctx context.Context, key string) (kv.Result, error) {
 	return ck.Do(ctx, kv.Delete(key))
 }
 
 // PutIf sets a key's value if its version is version, 0 standing for a key that
-// is not there: compare-and-swap. If it is not, the result's Status is
+// is not there: compare-and-swap. If it is not, the result's Code is
 // kv.VersionMismatch, and its Version the one that was found.
 func (ck *Clerk) PutIf(ctx context.Context, key, value string, version uint64) (kv.Result, error) {
 	return ck.Do(ctx, kv.Put(key, value).IfVersion(version))

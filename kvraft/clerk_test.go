@@ -58,27 +58,27 @@ func TestClerkBeyondTheLab(t *testing.T) {
 			require.NoError(t, err)
 			return r
 		}
-		if r := must(ck.PutIf(ctx, "k", "1", 0)); r.Status != kv.OK || r.Version == 0 {
+		if r := must(ck.PutIf(ctx, "k", "1", 0)); r.Code != kv.OK || r.Version == 0 {
 			t.Fatalf("PutIf of a new key: %+v", r)
 		}
 		r := must(ck.Do(ctx, kv.Get("k")))
-		if again := must(ck.PutIf(ctx, "k", "2", 0)); again.Status != kv.VersionMismatch || again.Version != r.Version {
+		if again := must(ck.PutIf(ctx, "k", "2", 0)); again.Code != kv.VersionMismatch || again.Version != r.Version {
 			t.Fatalf("PutIf of a key that is there: %+v", again)
 		}
-		if next := must(ck.PutIf(ctx, "k", "2", r.Version)); next.Status != kv.OK || next.Version <= r.Version {
+		if next := must(ck.PutIf(ctx, "k", "2", r.Version)); next.Code != kv.OK || next.Version <= r.Version {
 			t.Fatalf("PutIf of the right version: %+v", next)
 		}
 		must(ck.Do(ctx, kv.Put("l", "3")))
 		if all := must(ck.Scan(ctx, "", "", 0)); len(all.Pairs) != 2 || all.Pairs[0].Value != "2" || all.Pairs[1].Key != "l" {
 			t.Fatalf("Scan: %+v", all)
 		}
-		if r := must(ck.Delete(ctx, "k")); r.Status != kv.OK {
+		if r := must(ck.Delete(ctx, "k")); r.Code != kv.OK {
 			t.Fatalf("Delete: %+v", r)
 		}
-		if r := must(ck.Delete(ctx, "k")); r.Status != kv.NotFound {
+		if r := must(ck.Delete(ctx, "k")); r.Code != kv.NotFound {
 			t.Fatalf("Delete again: %+v", r)
 		}
-		if r := must(ck.Do(ctx, kv.Put("a key too long", ""))); r.Status != kv.TooLarge {
+		if r := must(ck.Do(ctx, kv.Put("a key too long", ""))); r.Code != kv.TooLarge {
 			t.Fatalf("Put over the limit: %+v", r)
 		}
 	})
@@ -364,7 +364,7 @@ func versionedOperation(t *testing.T, ck *kvraft.Clerk, rng *rand.Rand, start ti
 		t.Errorf("%v of %q: %v", op.Kind, key, err)
 	}
 	known[key] = r.Version
-	out := models.VersionedOutput{Value: r.Value, Version: r.Version, OK: r.Status == kv.OK}
+	out := models.VersionedOutput{Value: r.Value, Version: r.Version, OK: r.Code == kv.OK}
 	if op.Kind == kv.KindScan {
 		out = models.VersionedOutput{Scan: map[string]string{}}
 		for _, p := range r.Pairs {

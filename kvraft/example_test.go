@@ -40,9 +40,9 @@ func Example() {
 
 	ctx := context.Background()
 	found, _ := ck.PutIf(ctx, "greeting", "goodbye", 1)
-	fmt.Println(found.Status)
+	fmt.Println(found.Code)
 	done, _ := ck.PutIf(ctx, "greeting", "goodbye", found.Version)
-	fmt.Println(done.Status)
+	fmt.Println(done.Code)
 	// Output:
 	// hello, world
 	// version mismatch

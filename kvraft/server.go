@@ -119,7 +119,7 @@ func (s *KVServer) Wait() { s.replica.Wait() }
 
 // Do executes an operation and returns its result when it is committed and
 // applied here. What is wrong with the operation itself is in the result's
-// Status; an error means that there is no result:
+// Code; an error means that there is no result:
 //
 //   - rsm.ErrNotLeader, rsm.ErrSessionExpired: this call did nothing;
 //   - rsm.ErrLost, rsm.ErrStopped, ctx's: a write may or may not take effect;

@@ -85,7 +85,7 @@ func TestClose4B(t *testing.T) {
 		require.ErrorIs(t, err, clerk.ErrClosed)
 		r, err := c.Clerk.Do(s.Open, kv.Get("0k0"))
 		require.NoError(t, err)
-		require.Equal(t, kv.OK, r.Status)
+		require.Equal(t, kv.OK, r.Code)
 	})
 }
 
@@ -98,15 +98,15 @@ func TestOperations4B(t *testing.T) {
 			key := keyIn(shard)
 			first, err := c.PutIf(s.Open, key, "1", 0)
 			require.NoError(t, err)
-			require.Equal(t, kv.OK, first.Status)
+			require.Equal(t, kv.OK, first.Code)
 			r, err := c.PutIf(s.Open, key, "2", first.Version+1)
 			require.NoError(t, err)
-			require.Equal(t, kv.VersionMismatch, r.Status)
+			require.Equal(t, kv.VersionMismatch, r.Code)
 			require.Equal(t, first.Version, r.Version)
-			for _, want := range []kv.Status{kv.OK, kv.NotFound} {
+			for _, want := range []kv.Code{kv.OK, kv.NotFound} {
 				r, err := c.Delete(s.Open, key)
 				require.NoError(t, err)
-				require.Equal(t, want, r.Status)
+				require.Equal(t, want, r.Code)
 			}
 		}
 	})

@@ -77,8 +77,8 @@ func (ck *Clerk) Append(key string, value string) { ck.must(kv.Append(key, value
 // must executes an operation of the lab's API, which has no errors.
 func (ck *Clerk) must(op kv.Op) kv.Result {
 	result, err := ck.Do(context.Background(), op)
-	if err == nil && result.Status != kv.OK && result.Status != kv.NotFound {
-		err = fmt.Errorf("%v", result.Status)
+	if err == nil && result.Code != kv.OK && result.Code != kv.NotFound {
+		err = fmt.Errorf("%v", result.Code)
 	}
 	if err != nil {
 		panic(fmt.Sprintf("shardkv: %v of %q: %v", op.Kind, op.Key, err))

@@ -49,7 +49,7 @@ func (o *Outcome) err() error {
 // refuses an operation, or if limited is true and the values exceed
 // MaxTxnResultBytes, the outcome becomes an abort.
 func (o *Outcome) settle(ops []kv.Op, limits kv.Limits, limited bool) {
-	if i := slices.IndexFunc(o.Results, func(r kv.Result) bool { return r.Status == kv.TooLarge }); i >= 0 {
+	if i := slices.IndexFunc(o.Results, func(r kv.Result) bool { return r.Code == kv.TooLarge }); i >= 0 {
 		*o = Outcome{ID: o.ID, Problem: TooLarge, Detail: tooLarge(ops[i], limits)}
 		return
 	}

@@ -72,7 +72,7 @@ func TestTransactions4B(t *testing.T) {
 func results(r shardkv.TxnResult) string {
 	var texts []string
 	for _, x := range r.Results {
-		texts = append(texts, fmt.Sprintf("%v %q", x.Status, x.Value))
+		texts = append(texts, fmt.Sprintf("%v %q", x.Code, x.Value))
 	}
 	return map[bool]string{true: "then ", false: "else "}[r.Succeeded] + strings.Join(texts, ", ")
 }

@@ -118,7 +118,7 @@ func BenchmarkRestart(b *testing.B) {
 		}
 		result, err := c.Do(context.Background(), "", kv.Get("key 99999"))
 		if err != nil || result.Value != benchValue {
-			b.Fatalf("%v, error %v", result.Status, err)
+			b.Fatalf("%v, error %v", result.Code, err)
 		}
 	}
 	if err := c.Close(); err != nil {

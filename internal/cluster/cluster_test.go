@@ -52,7 +52,7 @@ func do(t *testing.T, c cluster.Store, key string, op kv.Op) kv.Result {
 	t.Helper()
 	result, err := c.Do(within(t), key, op)
 	require.NoError(t, err, "%v of %q", op.Kind, op.Key)
-	require.Equal(t, kv.OK, result.Status, "%v of %q", op.Kind, op.Key)
+	require.Equal(t, kv.OK, result.Code, "%v of %q", op.Kind, op.Key)
 	return result
 }
 

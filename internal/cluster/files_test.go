@@ -147,7 +147,7 @@ func TestRecover(t *testing.T) {
 	require.NoError(t, os.Truncate(filepath.Join(dir, "replica-1.bolt"), 9000))
 	for _, tt := range []struct {
 		from  int
-		later kv.Status
+		later kv.Code
 	}{{3, kv.OK}, {2, kv.NotFound}} {
 		lost := t.TempDir()
 		require.NoError(t, os.CopyFS(lost, os.DirFS(dir)))
@@ -161,7 +161,7 @@ func TestRecover(t *testing.T) {
 		require.Equal(t, "value", do(t, c, "", kv.Get("49")).Value)
 		result, err := c.Do(within(t), "", kv.Get("later"))
 		require.NoError(t, err)
-		require.Equal(t, tt.later, result.Status, "from replica %d", tt.from)
+		require.Equal(t, tt.later, result.Code, "from replica %d", tt.from)
 		do(t, c, "", kv.Put("more", "value"))
 		require.NoError(t, c.Close())
 		require.NoError(t, open(t, lost, cluster.Options{}).Close())

@@ -91,7 +91,7 @@ func TestShardedOnceAndScan(t *testing.T) {
 	require.Equal(t, "once", r.Pairs[20].Value)
 	r, err := c.Do(within(t), "", kv.Get("nowhere"))
 	require.NoError(t, err)
-	require.Equal(t, kv.NotFound, r.Status)
+	require.Equal(t, kv.NotFound, r.Code)
 }
 
 // What cannot be is refused, and changes nothing.

@@ -50,7 +50,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if result.Status != kv.OK {
+	if result.Code != kv.OK {
 		return resultError(result)
 	}
 	if match := r.Header.Values("If-Match"); len(match) > 0 && !matches(match, result.Version, false) {
@@ -69,7 +69,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 
 // resultError returns the error for a result other than kv.OK.
 func resultError(result kv.Result) *httpkv.Error {
-	switch result.Status {
+	switch result.Code {
 	case kv.NotFound:
 		return failure(http.StatusNotFound, httpkv.NotFound, "the key is not there")
 	case kv.VersionMismatch:
@@ -77,7 +77,7 @@ func resultError(result kv.Result) *httpkv.Error {
 	case kv.TooLarge:
 		return failure(http.StatusRequestEntityTooLarge, httpkv.ValueTooLarge, "the value would be over the limit of %d bytes", httpkv.Limits.Value)
 	}
-	return failure(http.StatusInternalServerError, httpkv.Internal, "the store answered: %v", result.Status)
+	return failure(http.StatusInternalServerError, httpkv.Internal, "the store answered: %v", result.Code)
 }
 
 // mismatch returns the error for a key with another version, or 0 for a missing key.
@@ -101,7 +101,7 @@ func (h *handler) write(operation func(key, value string) kv.Op) action {
 		if err != nil {
 			return err
 		}
-		if result.Status != kv.OK {
+		if result.Code != kv.OK {
 			return resultError(result)
 		}
 		if op.Kind == kv.KindDelete {

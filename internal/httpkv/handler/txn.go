@@ -161,7 +161,7 @@ func (h *handler) transact(s Shards) action {
 		}
 		for i, r := range result.Results {
 			one := httpkv.TxnResult{Status: "ok", Version: r.Version}
-			if r.Status == kv.NotFound {
+			if r.Code == kv.NotFound {
 				one.Status = string(httpkv.NotFound)
 			} else if ops[i].ReadOnly() {
 				one.ValueText = httpkv.ValueTextOf(r.Value)
