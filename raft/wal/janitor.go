@@ -47,9 +47,13 @@ func (s *Store) tidy() error {
 	err := errors.Join(s.removeGarbage(), s.freeSegments())
 	err = errors.Join(err, s.prepareAhead())
 	for err == nil && s.overfull() && !s.quitting() {
-		if err = s.moveOldest(); err == nil {
-			err = s.freeSegments()
+		if err = s.moveOldest(); err != nil {
+			s.mu.Lock()
+			s.stuck = s.newest
+			s.mu.Unlock()
+			return err
 		}
+		err = s.freeSegments()
 	}
 	return err
 }
@@ -146,7 +150,7 @@ func (s *Store) overfull() bool {
 // s.mu.
 func (s *Store) isOverfull() bool {
 	sealed := int64(len(s.segments) - 1)
-	return sealed > 0 && s.segments[0].refs > 0 && sealed*s.opts.SegmentBytes > 2*s.index.live+slackSegments*s.opts.SegmentBytes
+	return sealed > 0 && s.segments[0].refs > 0 && s.newest != s.stuck && sealed*s.opts.SegmentBytes > 2*s.index.live+slackSegments*s.opts.SegmentBytes
 }
 
 // load is a part of a group on the way out of the oldest segment.

@@ -80,6 +80,7 @@ type Store struct {
 	dropped  []*segment // not needed any more, still there
 	free     []*segment // dropped, to be used again
 	newest   uint64     // number of the newest segment
+	stuck    uint64     // newest when a move failed; the next segment's making is the time to try again
 	next     *segment   // ready to follow the last one, nil if not made yet
 	noRoom   bool       // the janitor could not make the next one
 	oldest   uint64     // what a durable batch says of the oldest segment
