@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/labrpc"
 	"raftlab/raft"
 )
@@ -29,9 +31,7 @@ func TestOpenRefusesBadOptions(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			storage, err := raft.OpenPersister(raft.MakePersister())
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			rf, err := raft.Open(peers, tc.me, storage, tc.applyCh, tc.opts)
 			if err == nil {
 				rf.Kill()

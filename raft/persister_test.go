@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/labgob"
 	"raftlab/labrpc"
@@ -69,9 +71,7 @@ type storedLog struct {
 func newStoredLog(t *testing.T) *storedLog {
 	ps := raft.MakePersister()
 	st, err := raft.OpenPersister(ps)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return &storedLog{t: t, ps: ps, st: st, term: 1}
 }
 
@@ -85,15 +85,11 @@ func (l *storedLog) save(index uint64, commands ...any) {
 	var entries []core.Entry
 	for i, command := range commands {
 		data, err := labgob.Marshal(command)
-		if err != nil {
-			l.t.Fatal(err)
-		}
+		require.NoError(l.t, err)
 		entries = append(entries, core.Entry{Index: index + uint64(i), Term: l.term, Data: data})
 	}
 	hs := core.HardState{CurrentTerm: l.term, VotedFor: core.NodeID(l.term % 3)}
-	if err := l.st.Save(raft.Update{HardState: &hs, Entries: entries}); err != nil {
-		l.t.Fatal(err)
-	}
+	require.NoError(l.t, l.st.Save(raft.Update{HardState: &hs, Entries: entries}))
 	keep := index - l.want.Snapshot.LastIncludedIndex - 1
 	l.want.HardState = hs
 	l.want.Entries = append(slices.Clone(l.want.Entries[:keep]), entries...)
@@ -103,9 +99,7 @@ func (l *storedLog) compact(index uint64) {
 	l.t.Helper()
 	n := index - l.want.Snapshot.LastIncludedIndex
 	snap := core.Snapshot{LastIncludedIndex: index, LastIncludedTerm: l.want.Entries[n-1].Term, Data: fmt.Append(nil, "snapshot ", index)}
-	if err := l.st.SaveSnapshot(snap); err != nil {
-		l.t.Fatal(err)
-	}
+	require.NoError(l.t, l.st.SaveSnapshot(snap))
 	l.want.Snapshot, l.want.Entries = snap, l.want.Entries[n:]
 }
 
@@ -113,17 +107,11 @@ func (l *storedLog) compact(index uint64) {
 func (l *storedLog) check(ps *raft.Persister, want core.Persistent) {
 	l.t.Helper()
 	st, err := raft.OpenPersister(ps)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	require.NoError(l.t, err)
 	got, err := st.Load()
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	require.NoError(l.t, err)
 	snap, err := st.ReadSnapshot()
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	require.NoError(l.t, err)
 	if got.HardState != want.HardState {
 		l.t.Fatalf("hard state %+v; want %+v", got.HardState, want.HardState)
 	}
@@ -260,13 +248,9 @@ func FuzzOpenPersister(f *testing.F) {
 			return
 		}
 		saved, err := st.Load()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		last := saved.Snapshot.LastIncludedIndex + uint64(len(saved.Entries))
-		if err := st.Save(raft.Update{Entries: []core.Entry{{Index: last + 1, Term: 1}}}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, st.Save(raft.Update{Entries: []core.Entry{{Index: last + 1, Term: 1}}}))
 		if _, err := raft.OpenPersister(ps); err != nil {
 			t.Fatalf("a state that was read and added to cannot be read: %v", err)
 		}

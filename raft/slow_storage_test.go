@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
@@ -87,15 +89,11 @@ func newLazyCluster(t *testing.T, opts raft.Options) *lazyCluster {
 			net.Enable(name, true)
 		}
 		memory, err := raft.OpenPersister(raft.MakePersister())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		c.disks = append(c.disks, &lazyStorage{Storage: memory})
 		applyCh := make(chan raft.ApplyMsg)
 		rf, err := raft.Open(ends, i, c.disks[i], applyCh, opts)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		c.servers = append(c.servers, rf)
 		stop := make(chan struct{})
 		go c.apply(i, applyCh, stop)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/internal/cluster"
 	"raftlab/kv"
 )
@@ -48,9 +50,7 @@ func put(b *testing.B, c *cluster.Cluster, clients, writes, keys int) time.Durat
 // MiB of log, and reports the size of the largest data file (MB).
 func BenchmarkOverwrite(b *testing.B) {
 	c, err := cluster.Open(b.TempDir(), cluster.Options{SnapshotBytes: 1 << 20})
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	defer c.Close()
 	for b.Loop() {
 		put(b, c, 256, 10_000, 100)
@@ -105,9 +105,7 @@ func BenchmarkRestart(b *testing.B) {
 	const keys = 100_000
 	dir := b.TempDir()
 	c, err := cluster.Open(dir, cluster.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, err)
 	put(b, c, 256, keys, keys)
 	for b.Loop() {
 		if err := c.Close(); err != nil {
@@ -121,7 +119,5 @@ func BenchmarkRestart(b *testing.B) {
 			b.Fatalf("%v, error %v", result.Code, err)
 		}
 	}
-	if err := c.Close(); err != nil {
-		b.Fatal(err)
-	}
+	require.NoError(b, c.Close())
 }

@@ -20,14 +20,6 @@ const (
 	requirePath = testifyPath + "/require"
 )
 
-// notConverted lists the packages whose tests still hold bare error checks. The
-// list only shrinks.
-var notConverted = []string{
-	"internal/cluster",
-	"raft",
-	"raft/boltstore",
-}
-
 // Checks of the lab suites and of the test kits run in goroutines of their own,
 // where require would end the goroutine and leave its waiter hanging, or in an
 // importer's package.
@@ -38,30 +30,17 @@ var (
 
 // Tests check errors with require, and use nothing else of testify.
 func TestErrorChecks(t *testing.T) {
-	found := make(map[string][]string) // problems by package
 	files := 0
 	walkGo(t, func(path string, src []byte) {
 		if !strings.HasSuffix(path, "_test.go") && !exempt(path) {
 			return
 		}
 		files++
-		dir := filepath.ToSlash(filepath.Dir(path))
-		found[dir] = append(found[dir], inspectChecks(path, src)...)
-	})
-	require.Greater(t, files, 100)
-	for dir, problems := range found {
-		if slices.Contains(notConverted, dir) {
-			continue
-		}
-		for _, problem := range problems {
+		for _, problem := range inspectChecks(path, src) {
 			t.Error(problem)
 		}
-	}
-	for _, dir := range notConverted {
-		if len(found[dir]) == 0 {
-			t.Logf("%s holds no bare error check: take the package off the list", dir)
-		}
-	}
+	})
+	require.Greater(t, files, 100)
 }
 
 // exempt reports whether testify has no place in a file.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"raftlab/labrpc"
 	"raftlab/raft"
 	"raftlab/raft/boltstore"
@@ -44,9 +46,7 @@ func BenchmarkSaveDuringSnapshot(b *testing.B) {
 	next := uint64(1)
 	save := func() {
 		start := time.Now()
-		if err := store.Save(raft.Update{Entries: run(next, next, 1)}); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, store.Save(raft.Update{Entries: run(next, next, 1)}))
 		took = append(took, time.Since(start))
 		next++
 	}
@@ -145,12 +145,9 @@ func startThree(b *testing.B) (*raft.Raft, *appliedIndex) {
 		}
 		applyCh := make(chan raft.ApplyMsg)
 		store, err := boltstore.Open(create(b), own, boltstore.Options{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if servers[i], err = raft.Open(ends, i, store, applyCh, raft.Options{}); err != nil {
-			b.Fatal(err)
-		}
+		require.NoError(b, err)
+		servers[i], err = raft.Open(ends, i, store, applyCh, raft.Options{})
+		require.NoError(b, err)
 		applied[i] = new(appliedIndex)
 		applied[i].moved = sync.NewCond(applied[i])
 		stop := make(chan struct{})
