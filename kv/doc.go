@@ -1,11 +1,11 @@
-// Package kv is the key/value store that the services replicate: its operations,
-// their results, and the store itself as a deterministic state machine.
-// Nothing here knows of Raft or of a network; kvraft replicates one [Store],
+// Package kv is the key/value store of the services. It defines the operations, the
+// results, and the store as a deterministic state machine. The package knows
+// neither Raft nor a network. Package kvraft replicates one [Store], and package
 // shardkv one for each shard.
 //
-// Every write gives the key a version, which is a number that rises with each
-// write to the store and is never used twice. A write may demand the version
-// that it found (compare-and-swap), with 0 for a key that is not there:
+// Every write gives the key a version. Versions rise with each write to the store
+// and are never used twice. A write may require a version of the key
+// (compare-and-swap). Version 0 stands for a missing key.
 //
 //	s := kv.NewStore(kv.Limits{})
 //	r := s.Apply(kv.Put("k", "1"))                  // r.Version is 1

@@ -2,7 +2,7 @@ package kv
 
 import "fmt"
 
-// Kind is what an operation does.
+// Kind is the kind of an operation.
 type Kind uint8
 
 const (
@@ -30,30 +30,30 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// Op is one operation. The functions below make them.
+// Op is one operation. The functions below return operations.
 type Op struct {
 	Kind  Kind
-	Key   string // of a scan: where it begins, inclusive
+	Key   string // of a scan: the first key
 	Value string
-	// Conditional makes a write happen only if the key's version is Version; 0
-	// stands for a key that is not there.
+	// Conditional restricts a write to a key with the version Version. Version 0
+	// stands for a missing key.
 	Conditional bool
 	Version     uint64
-	End         string // of a scan: where it ends, exclusive; "": at the last key
-	Limit       int    // of a scan: at most so many keys; 0: [MaxScan]
-	// Tag comes back in the result. A client session that answers a repeated
-	// command with the result of the first so tells if that was another command.
+	End         string // of a scan: the end, exclusive; "": after the last key
+	Limit       int    // of a scan: the maximum number of keys; 0: [MaxScan]
+	// Tag is copied to the result. A client session answers a repeated command with
+	// the first result, and the tag shows whether the first command was the same.
 	Tag uint64
 }
 
-// MaxScan is the most keys that one scan returns.
+// MaxScan bounds the number of keys in the result of a scan.
 const MaxScan = 1000
 
-// MaxScanBytes is about the most bytes, of keys and values, that one scan
-// returns; it returns one key at least.
+// MaxScanBytes bounds the keys and values in the result of a scan, in bytes. A
+// larger key and value are returned alone.
 const MaxScanBytes = 4 << 20
 
-// Get reads a key.
+// Get returns the operation that reads a key.
 func Get(key string) Op { return Op{Kind: KindGet, Key: key} }
 
 // Put sets a key's value.
@@ -65,36 +65,36 @@ func Append(key, value string) Op { return Op{Kind: KindAppend, Key: key, Value:
 // Delete removes a key.
 func Delete(key string) Op { return Op{Kind: KindDelete, Key: key} }
 
-// Scan reads the keys from start on that are below end ("": no end), at most
-// limit of them (0, or above MaxScan: MaxScan).
+// Scan reads at most limit keys from start on and below end. An empty end stands
+// for no end. A limit of 0 or above MaxScan stands for MaxScan.
 func Scan(start, end string, limit int) Op {
 	return Op{Kind: KindScan, Key: start, End: end, Limit: limit}
 }
 
-// IfVersion makes a write happen only if the key's version is version; 0: only
-// if the key is not there.
+// IfVersion restricts a write to a key with this version. Version 0 stands for a
+// missing key.
 func (op Op) IfVersion(version uint64) Op {
 	op.Conditional, op.Version = true, version
 	return op
 }
 
-// ReadOnly says that the operation changes nothing.
+// ReadOnly reports whether the operation is a read.
 func (op Op) ReadOnly() bool { return op.Kind == KindGet || op.Kind == KindScan }
 
 // Code is the outcome of an operation.
 type Code uint8
 
 const (
-	// OK: it was done.
+	// OK means that the operation was executed.
 	OK Code = iota
-	// NotFound: a Get or a Delete of a key that is not there.
+	// NotFound means that a Get or a Delete named a missing key.
 	NotFound
-	// VersionMismatch: a conditional write found another version, which is in
-	// the result.
+	// VersionMismatch means that a conditional write found another version. The
+	// result has the version.
 	VersionMismatch
-	// TooLarge: the key or the value, as it would be, is over the store's limit.
+	// TooLarge means that the key or the new value is over the store's limit.
 	TooLarge
-	// Invalid: the store knows no such operation.
+	// Invalid means that the store has no such operation.
 	Invalid
 )
 
@@ -115,16 +115,16 @@ func (s Code) String() string {
 	return fmt.Sprintf("Code(%d)", uint8(s))
 }
 
-// Result is an operation's result. Anything but OK has changed nothing.
+// Result is an operation's result. With a code other than OK nothing has changed.
 type Result struct {
 	Code Code
-	// Value is what a Get found.
+	// Value is the value for a Get.
 	Value string
-	// Version is the key's version after the operation; 0: it is not there.
+	// Version is the key's version after the operation; 0: the key is missing.
 	Version uint64
-	// Pairs are what a Scan found, in the order of the keys.
+	// Pairs are the result of a Scan, in the order of the keys.
 	Pairs []Pair
-	// More says that a Scan stopped at a limit: the next one begins after the last pair's key.
+	// More means that a Scan reached a limit. The next Scan starts after the last key.
 	More bool
 	// Tag is the operation's.
 	Tag uint64

@@ -9,15 +9,15 @@ import (
 	"raftlab/internal/msgpack"
 )
 
-// Limits bound what a store takes, in bytes; 0 means no limit. They are part of
-// the state machine: every replica has the same.
+// Limits bound keys and values, in bytes; 0 means no limit. Limits are a part of the
+// state machine, so every replica must have the same.
 type Limits struct {
 	Key   int
 	Value int
 }
 
-// Store is the state: the keys with their values and versions. It is not safe
-// for concurrent use, but for what Snapshot returns.
+// Store holds the keys with their values and versions. A Store is not safe for
+// concurrent use, except for the function that Snapshot returns.
 type Store struct {
 	limits  Limits
 	pairs   btree.Map[string, Pair] // copies in constant time, which is what makes snapshots cheap
@@ -27,8 +27,8 @@ type Store struct {
 // NewStore returns an empty store.
 func NewStore(limits Limits) *Store { return &Store{limits: limits} }
 
-// Copy returns a store that is as this one is now; either can be changed and
-// leaves the other alone. It takes constant time: they share what neither changes.
+// Copy returns an independent copy of the store in constant time. The copies share
+// their unchanged parts.
 func (s *Store) Copy() *Store {
 	return &Store{limits: s.limits, pairs: *s.pairs.Copy(), version: s.version}
 }
@@ -36,10 +36,10 @@ func (s *Store) Copy() *Store {
 // Len returns the number of keys.
 func (s *Store) Len() int { return s.pairs.Len() }
 
-// Version returns the version of the last write; 0: there was none.
+// Version returns the version of the last write; 0: no write yet.
 func (s *Store) Version() uint64 { return s.version }
 
-// Apply carries out an operation.
+// Apply executes an operation.
 func (s *Store) Apply(op Op) Result {
 	r := s.apply(op)
 	r.Tag = op.Tag
@@ -109,9 +109,9 @@ func (s *Store) scan(op Op) Result {
 	return r
 }
 
-// storeHead begins an encoded store; its pairs follow, in the order of their keys
-// and in batches.
-type storeHead struct {
+// header begins an encoded store. The pairs follow in batches, in the order of the
+// keys.
+type header struct {
 	Format  uint8
 	Version uint64
 	Pairs   int
@@ -125,24 +125,23 @@ const batchSize = 256
 // because the encoder holds a whole batch in memory.
 const batchBytes = 256 << 10
 
-// storeFormat is the encoding that this file writes and reads.
+// storeFormat is the version of the format that this file writes and reads.
 const storeFormat = 1
 
-// Snapshot returns a function that writes the store as it is now. The store may
-// be changed meanwhile: the copy is made at once, in constant time, and the two
-// share what neither changes.
+// Snapshot returns a function that writes the current store. Snapshot takes a copy
+// in constant time, so the store may change before the function is called.
 func (s *Store) Snapshot() func(io.Writer) error {
 	frozen := s.Copy()
 	return func(w io.Writer) error {
-		header := storeHead{Format: storeFormat, Version: frozen.version, Pairs: frozen.Len()}
-		if err := msgpack.Write(w, &header); err != nil {
+		h := header{Format: storeFormat, Version: frozen.version, Pairs: frozen.Len()}
+		if err := msgpack.Write(w, &h); err != nil {
 			return err
 		}
 		return frozen.batches(func(batch []Pair) error { return msgpack.Write(w, batch) })
 	}
 }
 
-// batches calls do for all pairs, in the order of their keys, some at a time.
+// batches passes all pairs to do, in batches and in the order of the keys.
 func (s *Store) batches(do func([]Pair) error) (err error) {
 	batch, size := make([]Pair, 0, batchSize), 0
 	s.pairs.Scan(func(_ string, p Pair) bool {
@@ -159,8 +158,8 @@ func (s *Store) batches(do func([]Pair) error) (err error) {
 	return err
 }
 
-// Restore replaces the store by an encoded one; nil is the empty store. After
-// an error it is unchanged.
+// Restore replaces the store by an encoded store; nil is the empty store. After an
+// error the store is unchanged.
 func (s *Store) Restore(snapshot []byte) error {
 	fresh := NewStore(s.limits)
 	if len(snapshot) > 0 {
@@ -173,36 +172,36 @@ func (s *Store) Restore(snapshot []byte) error {
 }
 
 func (s *Store) decode(data []byte) error {
-	var head storeHead
-	rest, err := msgpack.DecodeVersion(data, storeFormat, &head)
+	var h header
+	rest, err := msgpack.DecodeVersion(data, storeFormat, &h)
 	if err != nil {
 		return err
 	}
-	if head.Pairs < 0 {
-		return fmt.Errorf("%d pairs", head.Pairs)
+	if h.Pairs < 0 {
+		return fmt.Errorf("%d pairs", h.Pairs)
 	}
 	batch := make([]Pair, 0, batchSize)
-	for s.pairs.Len() < head.Pairs {
+	for s.pairs.Len() < h.Pairs {
 		clear(batch) // what an encoded pair lacks must not be the one's before
 		batch = batch[:0]
 		if rest, err = msgpack.DecodePrefix(rest, &batch); err != nil {
-			return fmt.Errorf("after pair %d of %d: %w", s.pairs.Len(), head.Pairs, err)
+			return fmt.Errorf("after pair %d of %d: %w", s.pairs.Len(), h.Pairs, err)
 		}
-		if len(batch) == 0 || s.pairs.Len()+len(batch) > head.Pairs {
-			return fmt.Errorf("a batch of %d pairs after pair %d of %d", len(batch), s.pairs.Len(), head.Pairs)
+		if len(batch) == 0 || s.pairs.Len()+len(batch) > h.Pairs {
+			return fmt.Errorf("a batch of %d pairs after pair %d of %d", len(batch), s.pairs.Len(), h.Pairs)
 		}
-		if err := s.load(batch, head.Version); err != nil {
+		if err := s.load(batch, h.Version); err != nil {
 			return err
 		}
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("%d bytes follow the %d pairs", len(rest), head.Pairs)
+		return fmt.Errorf("%d bytes follow the %d pairs", len(rest), h.Pairs)
 	}
-	s.version = head.Version
+	s.version = h.Version
 	return nil
 }
 
-// load adds pairs that come in the order of their keys.
+// load adds pairs, which must come in the order of their keys.
 func (s *Store) load(batch []Pair, version uint64) error {
 	for _, p := range batch {
 		if last, _, ok := s.pairs.Max(); ok && p.Key <= last {

@@ -117,7 +117,7 @@ var kvraftMutants = []mutant{
 	},
 	{
 		name: "version-not-restored", file: "kv/store.go", pkg: "./kv",
-		old:  "\ts.version = head.Version\n",
+		old:  "\ts.version = h.Version\n",
 		new:  "",
 		test: "TestStoreAgainstAMap",
 		why:  "after a restart versions are used again",
