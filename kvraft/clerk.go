@@ -9,30 +9,30 @@ import (
 	"raftlab/rsm/clerk"
 )
 
-// Clerk is a client of the service. Its methods may be called from any
-// goroutine; it carries out one write at a time.
+// Clerk is a client of the service. Any goroutine may call the methods. A clerk makes
+// one write at a time.
 type Clerk struct {
 	servers *clerk.Servers
 	session *clerk.Session
 }
 
-// MakeClerk returns a clerk for the service at servers, in any order. It sends
-// nothing before its first operation.
+// MakeClerk returns a clerk of the service at servers, in any order. A clerk sends
+// nothing before the first operation.
 func MakeClerk(servers []*labrpc.ClientEnd) *Clerk {
 	return &Clerk{servers: clerk.NewServers(servers), session: clerk.NewSession()}
 }
 
-// Get returns a key's value, "" if it is not there. It tries for ever.
+// Get returns a key's value, or "" for a missing key. Get retries for ever.
 func (ck *Clerk) Get(key string) string { return ck.must(kv.Get(key)).Value }
 
-// Put sets a key's value. It tries for ever.
+// Put sets a key's value. Put retries for ever.
 func (ck *Clerk) Put(key string, value string) { ck.must(kv.Put(key, value)) }
 
-// Append adds to the end of a key's value; a key that is not there counts as "".
-// It tries for ever.
+// Append adds to the end of a key's value. A missing key has the value "". Append
+// retries for ever.
 func (ck *Clerk) Append(key string, value string) { ck.must(kv.Append(key, value)) }
 
-// must carries out an operation of the lab's, which cannot fail, only last.
+// must executes an operation of the lab's interface, which has no errors.
 func (ck *Clerk) must(op kv.Op) kv.Result {
 	result, err := ck.Do(context.Background(), op)
 	if err == nil && result.Code != kv.OK && result.Code != kv.NotFound {
@@ -44,30 +44,27 @@ func (ck *Clerk) must(op kv.Op) kv.Result {
 	return result
 }
 
-// Delete removes a key. The result's Code is kv.NotFound if it was not there.
+// Delete removes a key. The Code for a missing key is kv.NotFound.
 func (ck *Clerk) Delete(ctx context.Context, key string) (kv.Result, error) {
 	return ck.Do(ctx, kv.Delete(key))
 }
 
-// PutIf sets a key's value if its version is version, 0 standing for a key that
-// is not there: compare-and-swap. If it is not, the result's Code is
-// kv.VersionMismatch, and its Version the one that was found.
+// PutIf sets a key's value if the key has this version (compare-and-swap). Version 0
+// stands for a missing key. If the key has another version, the Code is
+// kv.VersionMismatch, and the result has the version.
 func (ck *Clerk) PutIf(ctx context.Context, key, value string, version uint64) (kv.Result, error) {
 	return ck.Do(ctx, kv.Put(key, value).IfVersion(version))
 }
 
-// Scan reads the keys from start on that are below end ("": no end), in order
-// and at most limit of them. See kv.Scan.
+// Scan reads at most limit keys from start on and below end, in order. See kv.Scan.
 func (ck *Clerk) Scan(ctx context.Context, start, end string, limit int) (kv.Result, error) {
 	return ck.Do(ctx, kv.Scan(start, end, limit))
 }
 
-// Do carries out an operation and returns its result. It tries until it has one
-// or ctx ends; a write whose ctx ended may have taken effect or not. Other errors:
-//
-//   - rsm.ErrSessionExpired: so many other clients wrote while this write was
-//     under way that it is not known any more whether it took effect;
-//   - clerk.ErrClosed, of a write after Close.
+// Do executes an operation and returns the result. Do retries until ctx ends. After
+// an error of ctx a write may or may not take effect. After rsm.ErrSessionExpired,
+// too: so many other clients wrote meanwhile that the servers have forgotten this
+// client. A write after Close has the error clerk.ErrClosed.
 func (ck *Clerk) Do(ctx context.Context, op kv.Op) (result kv.Result, err error) {
 	if op.ReadOnly() {
 		result, _, err = ck.execute(ctx, &ExecuteArgs{Command: op})
@@ -80,9 +77,9 @@ func (ck *Clerk) Do(ctx context.Context, op kv.Op) (result kv.Result, err error)
 	return result, err
 }
 
-// Close ends the clerk's session, so that the servers forget it at once, and
-// waits until that is done or ctx ends; they forget it anyway in time. The clerk
-// writes no more afterwards.
+// Close ends the clerk's session on the servers, and returns when the session has
+// ended or ctx ends. Without Close the servers forget the session in time. A closed
+// clerk writes no more.
 func (ck *Clerk) Close(ctx context.Context) error {
 	return ck.session.Close(ctx, func(client uint64) error {
 		_, _, err := ck.execute(ctx, &ExecuteArgs{Client: client, End: true})

@@ -13,30 +13,29 @@ import (
 	"raftlab/rsm/labraft"
 )
 
-// Options are what [Open] needs to know. The zero value of each field means its
-// default.
+// Options are the settings of a server. A zero field stands for its default.
 type Options struct {
-	// Snapshot is the state to begin with, as this package gave it to Raft; nil:
-	// an empty store.
+	// Snapshot is the initial state, a snapshot that this package has given to Raft.
+	// Without a snapshot the server starts with an empty store.
 	Snapshot []byte
 	// MaxRaftState is the size of the log, in bytes, from which on a snapshot
-	// replaces it; 0 and -1: never. See rsm.Options.SnapshotBytes.
+	// replaces the log. With 0 or -1 the server takes no snapshots. See
+	// rsm.Options.SnapshotBytes.
 	MaxRaftState int
 	// SnapshotGrowth postpones snapshots of a large state, and MaxInFlightBytes
 	// bounds the commands in progress. See rsm.Options.
 	SnapshotGrowth   float64
 	MaxInFlightBytes int
-	// Limits bound keys and values. They must be the same on every server.
+	// Limits bound keys and values. All servers must have the same limits.
 	Limits kv.Limits
-	// MaxSessions bounds the client sessions that are remembered, and must be
-	// the same on every server; default [rsm.DefaultMaxSessions].
+	// MaxSessions bounds the client sessions. All servers must have the same bound.
+	// The default is [rsm.DefaultMaxSessions].
 	MaxSessions int
-	// Logger is told of snapshots and failures; default: silent.
+	// Logger receives snapshots and failures. The default discards them.
 	Logger *slog.Logger
 }
 
-// KVServer is one server of the service. Its methods may be called from any
-// goroutine.
+// KVServer is one server of the service. Any goroutine may call the methods.
 type KVServer struct {
 	rf      *raft.Raft // for the lab's harness, which adds it to its network; may be nil
 	node    *labraft.Log
@@ -44,7 +43,7 @@ type KVServer struct {
 	store   *store
 }
 
-// store is a kv.Store whose size may be looked at while it is in use.
+// store is a kv.Store with a count of keys for other goroutines.
 type store struct {
 	*kv.Store
 	keys atomic.Int64
@@ -60,12 +59,12 @@ func (s *store) Restore(snapshot []byte) error {
 	return s.Store.Restore(snapshot)
 }
 
-// StartKVServer starts the server me of servers, with what persister holds from
-// before, and returns at once. It takes a snapshot when the Raft state reaches
-// maxraftstate bytes; -1: never. The caller adds both the KVServer and its Raft
+// StartKVServer starts the server me of servers from the contents of persister, and
+// returns without waiting. The server takes a snapshot when the log reaches
+// maxraftstate bytes, or never with -1. The caller adds the KVServer and its Raft
 // server to the network.
 //
-// StartKVServer panics if persister holds a state that cannot be read.
+// StartKVServer panics if the contents of persister cannot be read.
 func StartKVServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister, maxraftstate int) *KVServer {
 	start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
 		return raft.Make(servers, me, persister, applyCh), nil
@@ -80,11 +79,10 @@ func StartKVServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persiste
 	return server
 }
 
-// Open starts a server over the Raft server that start makes, which is to put
-// what it commits on applyCh; start is called once, after the state was
-// restored. An error of start, or of restoring, is returned. The server kills
-// the Raft server when it is killed; what that stands on (its storage) stays
-// the caller's to close.
+// Open starts a server over a Raft server. Open restores the state and then calls
+// start once. start starts the Raft server, which sends committed entries to
+// applyCh. Open returns the errors of start and of restoring. Kill also kills the
+// Raft server. The caller closes the storage of the Raft server.
 func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Options) (*KVServer, error) {
 	server := &KVServer{store: &store{Store: kv.NewStore(opts.Limits)}}
 	var err error
@@ -109,27 +107,27 @@ func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Opt
 	return server, nil
 }
 
-// Kill stops the server and its Raft server, and returns without waiting. It may
-// be called more than once.
+// Kill stops the server and its Raft server, and returns without waiting. Kill may be
+// called more than once.
 func (s *KVServer) Kill() { s.replica.Kill() }
 
-// Wait returns when the goroutines of a killed server have ended, but for those
-// of its Raft server.
+// Wait returns when the goroutines of a killed server have ended, except for those
+// of the Raft server.
 func (s *KVServer) Wait() { s.replica.Wait() }
 
-// Do executes an operation and returns its result when it is committed and
-// applied here. What is wrong with the operation itself is in the result's
-// Code; an error means that there is no result:
+// Do executes an operation and returns the result when the operation is committed
+// and applied here. A problem with the operation itself is in the result's Code. An
+// error means that there is no result:
 //
-//   - rsm.ErrNotLeader, rsm.ErrSessionExpired: this call did nothing;
-//   - rsm.ErrLost, rsm.ErrStopped, ctx's: a write may or may not take effect;
-//   - rsm.ErrStale: the client has gone on to a later write.
+//   - after rsm.ErrNotLeader, rsm.ErrBusy, rsm.ErrSessionExpired and rsm.ErrStale this
+//     call had no effect
+//   - after rsm.ErrLost, rsm.ErrStopped and an error of ctx a write may or may not take
+//     effect
 //
-// client and seq make a write that is submitted again, here or on another
-// server, take effect once: a client has a random id and numbers its writes from
-// 1, each only after the one before has its result. client 0 has no session, and
-// its writes take effect each time they are submitted. Reads need no session
-// and ignore both.
+// A client has a random id and numbers its writes from 1, each after the result of
+// the last. A write that is submitted again with the same client and seq, on any
+// server, takes effect once. Client 0 has no session, and its writes take effect
+// each time. Reads need no session and ignore client and seq.
 func (s *KVServer) Do(ctx context.Context, client, seq uint64, op kv.Op) (kv.Result, error) {
 	if op.ReadOnly() {
 		client, seq = 0, 0
@@ -145,14 +143,14 @@ func (s *KVServer) EndSession(ctx context.Context, client uint64) error {
 // Status is a picture of a server, for people and monitoring.
 type Status struct {
 	Term     int
-	IsLeader bool  // it believes so
-	Applied  int   // index of the last command that the store includes
+	IsLeader bool  // the server believes so
+	Applied  int   // index of the last command in the store
 	Keys     int   // in the store
-	Sessions int   // client sessions that are remembered
-	Err      error // why the server stopped by itself; nil while it runs
+	Sessions int   // of clients
+	Err      error // cause if the server has failed; nil while the server runs
 }
 
-// Status returns what the server is now.
+// Status returns a picture of the server.
 func (s *KVServer) Status() Status {
 	role := s.node.Leadership()
 	return Status{

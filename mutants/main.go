@@ -1,19 +1,16 @@
-// Command mutants plants bugs, one at a time, and runs the lab-suite test that
-// must fail with each. A suite that does not notice is no good, and neither is a
-// bug that no longer fits the source: both are failures.
+// Command mutants plants bugs, one at a time, and runs the lab-suite test that must
+// fail with the bug. A suite that passes with a bug is a failure, and so is a bug
+// that no longer fits the source.
 //
-//	go run ./mutants               all of them
-//	go run ./mutants -run student  those whose name matches
+// Some bugs are planted in this module's own packages. A state machine without locks
+// has no room for most of the mistakes that people make. Therefore other bugs are
+// planted in mutants/student, a Raft with one mutex and many goroutines, such as a
+// student writes. The student's Raft then replaces package raft. Without a bug, the
+// student's Raft is the control and must pass the suites of all labs. A suite that
+// accuses a correct implementation is worse than a suite that misses a bug.
 //
-// Bugs are planted in this module's own packages, and, since a state machine
-// without locks has no room for most of the mistakes that people make, in
-// mutants/student: a Raft such as a student writes, one mutex and many
-// goroutines, which then stands in the place of package raft. It is the control,
-// too: as it is, the suites of all labs must pass with it. A suite that accuses
-// it is worse than one that misses a bug.
-//
-// A bug is a replacement of text in one file, built by go test's -overlay: the
-// source tree stays as it is. Run it from the module's root.
+// A bug is a replacement of text in one file, built with go test's -overlay, so the
+// source tree is unchanged. Run the command from the module's root.
 package main
 
 import (
@@ -34,7 +31,7 @@ import (
 	"time"
 )
 
-// A mutant is a bug, and the test that must find it.
+// A mutant is a bug, and the test that must fail.
 type mutant struct {
 	name string
 	why  string // what is wrong, in words

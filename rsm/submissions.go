@@ -11,8 +11,9 @@ type submissions[R any] struct {
 	gate      *admission.Gate
 }
 
-// submission is one request in progress. It stays in the tables until it is
-// settled, even if its Submit gives up, because another Submit may have joined it.
+// submission is one request in progress. A submission stays in the tables until an
+// answer settles it, even if the first Submit gives up. Another Submit may have
+// joined.
 type submission[R any] struct {
 	done    chan struct{} // closed when answer is set
 	answer  answer[R]
