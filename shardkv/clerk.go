@@ -51,7 +51,7 @@ func MakeClerk(ctrlers []*labrpc.ClientEnd, make_end func(string) *labrpc.Client
 // shard at the same time. They share their knowledge of the store and two bounds on
 // memory. Together they send large commands up to a total of 8 MiB at a time, and
 // fetch large values for transactions up to another 8 MiB. Large means more than
-// 64 KiB. Up to 32 further commands wait. A command beyond these is not sent and fails
+// 64 KiB. Up to 128 further commands wait. A command beyond these is not sent and fails
 // with rsm.ErrBusy, and so does a command that has waited for half of the time until
 // ctx's deadline.
 func (ck *Clerk) Fork() *Clerk { return newClerk(ck.shared) }
@@ -209,7 +209,7 @@ const largeBytes = 64 << 10
 
 // largeLimits bound the large commands in progress, and separately the fetches of
 // large values.
-var largeLimits = admission.Limits{Bytes: 8 << 20, Requests: 8, Waiting: 32}
+var largeLimits = admission.Limits{Bytes: 8 << 20, Requests: 8, Waiting: 128}
 
 // admit calls do when a gate has room for bytes. Small sizes need no room. A large
 // command spends at most half of its time in the queue. A command that is admitted
