@@ -95,8 +95,12 @@ func (h *Host) Start(cfg Config) (*Node, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.starting, cfg.Group)
-	if err == nil && h.closed {
+	switch {
+	case err != nil:
+	case h.closed:
 		err = ErrStopped
+	case h.failure != nil:
+		err = fmt.Errorf("%w: %w", ErrStopped, h.failure)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("raft: starting group %d on host %d: %w", cfg.Group, h.identity.Host, err)
@@ -113,6 +117,8 @@ func (h *Host) reserve(group GroupID) error {
 	switch {
 	case h.closed:
 		return fmt.Errorf("raft: host %d: %w", h.identity.Host, ErrStopped)
+	case h.failure != nil:
+		return fmt.Errorf("raft: host %d: %w: %w", h.identity.Host, ErrStopped, h.failure)
 	case h.starting[group] || h.groups.Load().byID[group] != nil:
 		return fmt.Errorf("raft: host %d: group %d: %w", h.identity.Host, group, ErrStarted)
 	}
@@ -150,9 +156,9 @@ func (h *Host) Group(id GroupID) *Node { return h.groups.Load().byID[id] }
 // has the member, the member must not start again under the same id.
 func (h *Host) Remove(group GroupID) error {
 	if n := h.Group(group); n != nil {
-		n.stop(nil)
-		n.ended.Wait()
-		h.forget(n)
+		if err := n.end(); err != nil {
+			return err
+		}
 	}
 	if err := h.reserve(group); err != nil {
 		return err
@@ -246,11 +252,11 @@ func (h *Host) Err() error {
 
 // Close stops all groups and the host, closes transport and storage, and returns
 // when the host's goroutines have ended. Close may be called at any time and
-// more than once, but not by a state machine.
+// more than once, but not by a state machine or by [HostConfig.Observe].
 //
 // If the storage does not answer, Close returns after [HostConfig.CloseTimeout]
-// with an error that matches [ErrStalled]. The goroutine that waits for the
-// storage ends when the storage answers.
+// with an error that matches [ErrStalled]. The goroutines that wait for the
+// storage end when the storage answers, and the storage is closed then.
 func (h *Host) Close() error {
 	h.closing.Do(func() { h.closeErr = h.close() })
 	return h.closeErr
@@ -272,26 +278,45 @@ func (h *Host) close() error {
 	}
 	h.workers.close()
 	h.appliers.close()
-	h.background.close()
-	h.loaders.close()
+	h.saver.close()
+	err = errors.Join(err, h.closeStorage(groups))
 	h.events.close()
-	return errors.Join(err, h.closeStorage())
+	return err
 }
 
-// closeStorage ends the saver, which may be waiting for a hung storage.
-func (h *Host) closeStorage() error {
-	h.saver.close()
-	ended := make(chan struct{})
-	go func() { // ends with the saver
-		defer close(ended)
+// closeStorage closes the storage after the last use. A hung storage does not end
+// the use.
+func (h *Host) closeStorage(groups []*Node) error {
+	var closeErr error
+	ended := h.within(func() {
+		for _, n := range groups {
+			n.awaitStorage()
+		}
+		h.background.close()
+		h.loaders.close()
 		h.saver.running.Wait()
+		closeErr = h.storage.Close()
+	})
+	if !ended {
+		return fmt.Errorf("raft: closing host %d: %w", h.identity.Host, ErrStalled)
+	}
+	return closeErr
+}
+
+// within runs f, which waits for the storage, on a goroutine that ends with f, and
+// reports whether f has ended within the CloseTimeout.
+func (h *Host) within(f func()) bool {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f()
 	}()
 	timeout := time.NewTimer(h.cfg.CloseTimeout)
 	defer timeout.Stop()
 	select {
 	case <-ended:
-		return h.storage.Close()
+		return true
 	case <-timeout.C:
-		return fmt.Errorf("raft: closing host %d: %w", h.identity.Host, ErrStalled)
+		return false
 	}
 }

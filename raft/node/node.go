@@ -33,7 +33,10 @@ type Node struct {
 	applier  applier
 
 	done  chan struct{}  // closed when the member is stopped
-	ended sync.WaitGroup // what must end before the member has: core, applier, snapshots
+	ended sync.WaitGroup // what must end before the member has: core, applier
+	// storing is the member's work that waits for the storage: saves, chunks,
+	// snapshots, loads. Another member of the group must not start before the end.
+	storing sync.WaitGroup
 
 	mu      sync.Mutex
 	inbox   inbox
@@ -305,6 +308,7 @@ func (n *Node) clean() {
 	left := n.inbox
 	n.inbox = inbox{}
 	n.mu.Unlock()
+	n.closeApplier() // the calls in the inbox must not add jobs
 	for _, p := range left.proposals {
 		n.settle(p, Result{}, errRefusedStopped)
 	}
@@ -349,15 +353,37 @@ func (n *Node) Err() error {
 // Close stops the member and returns when its goroutines have ended. Pending
 // commands end with [ErrUnknown] or [ErrRefused].
 // Close may be called at any time and more than once, but not by the state
-// machine.
+// machine or by [HostConfig.Observe].
+//
+// If the storage does not answer, Close returns after [HostConfig.CloseTimeout]
+// with an error that matches [ErrStalled]. The group then cannot start again on
+// this host before another Close has returned without an error.
 func (n *Node) Close() error {
 	if n.ownHost {
 		return n.host.Close()
 	}
+	return n.end()
+}
+
+// end stops the member and waits until the member no longer uses the storage. A
+// member that started on the storage before would not know of the last save.
+func (n *Node) end() error {
 	n.stop(nil)
 	n.ended.Wait()
+	if !n.host.within(n.awaitStorage) {
+		return fmt.Errorf("raft: closing group %d on host %d: %w", n.cfg.Group, n.id, ErrStalled)
+	}
 	n.host.forget(n)
 	return nil
+}
+
+// awaitStorage waits for the stopped member's last work with the storage, and
+// discards the beginning of a leader's snapshot.
+func (n *Node) awaitStorage() {
+	n.storing.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.incoming.abort()
 }
 
 // ID returns the host's id, which is also the member's.

@@ -224,7 +224,7 @@ func (n *Node) handleReady() bool {
 	*n.saving = save{node: n, ready: rd, mark: mark}
 	switch {
 	case len(rd.Chunks) > 0:
-		n.ended.Add(1)
+		n.storing.Add(1)
 		n.host.background.add((*chunkTask)(n.saving))
 		return false
 	case !n.host.saver.volatile:

@@ -74,6 +74,10 @@ func newSaver(h *Host) *saver {
 func (s *saver) add(item *save) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	item.node.storing.Add(1)
 	s.queue = append(s.queue, item)
 	s.waits.Signal()
 }
@@ -93,6 +97,10 @@ func (s *saver) saveAll() {
 		clear(updates)
 		if err != nil {
 			s.host.fail(fmt.Errorf("raft: saving: %w", err))
+			for _, item := range items {
+				item.node.storing.Done()
+			}
+			s.close()
 			return
 		}
 		s.host.stats.observeSave(took, len(items))
@@ -114,7 +122,9 @@ func (s *saver) complete(items []*save) {
 		s.batches.send(item.node, item.ready.AfterSave)
 	}
 	for _, item := range items {
+		n := item.node // the core uses the item again
 		item.done(len(items) <= inlineRounds)
+		n.storing.Done()
 	}
 }
 
@@ -167,11 +177,15 @@ func (s *saver) busy() time.Duration {
 	return time.Duration(int64(time.Since(s.start)) - since)
 }
 
-// close ends the goroutine after the save under way, without waiting.
+// close ends the goroutine after the save under way, without waiting, and drops
+// the saves that have not begun.
 func (s *saver) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	for _, item := range s.queue {
+		item.node.storing.Done()
+	}
 	s.queue = nil
 	s.waits.Broadcast()
 }

@@ -110,7 +110,7 @@ func (t *snapshotTask) begin(index uint64) {
 		return
 	}
 	t.header = SnapshotHeader{Index: index, Term: header.LastIncludedTerm, Configuration: header.Configuration.Encode()}
-	n.ended.Add(1)
+	n.storing.Add(1)
 	n.host.background.add(t)
 }
 
@@ -126,7 +126,7 @@ func (t *snapshotTask) release() {
 
 func (t *snapshotTask) run() {
 	n := t.node
-	defer n.ended.Done()
+	defer n.storing.Done()
 	header, err := t.write()
 	if err != nil {
 		n.stop(fmt.Errorf("raft: writing the snapshot at index %d: %w", t.header.Index, err))
@@ -155,10 +155,25 @@ func (t *snapshotTask) write() (SnapshotHeader, error) {
 		return SnapshotHeader{}, err
 	}
 	defer w.Abort()
-	if err := guard("WriteTo", func() error { _, err := t.view.WriteTo(w); return err }); err != nil {
+	if err := guard("WriteTo", func() error { _, err := t.view.WriteTo(stoppableWriter{w, n}); return err }); err != nil {
 		return SnapshotHeader{}, err
 	}
 	return w.Commit()
+}
+
+// stoppableWriter ends the writing of a snapshot when the member stops.
+type stoppableWriter struct {
+	io.Writer
+	node *Node
+}
+
+func (w stoppableWriter) Write(p []byte) (int, error) {
+	select {
+	case <-w.node.done:
+		return 0, ErrStopped
+	default:
+		return w.Writer.Write(p)
+	}
 }
 
 // compactionTarget is the index up to which the log can go once a snapshot is saved.

@@ -10,7 +10,7 @@ import (
 )
 
 // incomingSnapshot is a snapshot that the leader is sending. Only the goroutine of
-// the member's save under way touches the fields.
+// the member's save under way touches the fields, and awaitStorage after all saves.
 type incomingSnapshot struct {
 	writer    SnapshotWriter // nil: none is under way
 	committed SnapshotHeader // of the last one that is complete
@@ -23,8 +23,7 @@ type chunkTask save
 func (t *chunkTask) run() {
 	s := (*save)(t)
 	n := s.node
-	defer n.ended.Done()
-	defer s.abortIfClosed()
+	defer n.storing.Done()
 	for i := range s.ready.Chunks {
 		if err := s.writeChunk(&s.ready.Chunks[i]); err != nil {
 			n.stop(fmt.Errorf("raft: writing the leader's snapshot: %w", err))
@@ -38,16 +37,6 @@ func (t *chunkTask) run() {
 	var b batcher
 	b.send(n, s.ready.AfterSave)
 	s.done(true)
-}
-
-// abortIfClosed gives up the snapshot if the member was stopped meanwhile.
-func (s *save) abortIfClosed() {
-	s.node.mu.Lock()
-	closed := s.node.closed
-	s.node.mu.Unlock()
-	if closed {
-		s.node.incoming.abort()
-	}
 }
 
 // writeChunk writes one piece to the snapshot's file.
@@ -132,14 +121,14 @@ func (n *Node) completesLater(m core.Message) bool {
 		return true // the core sends again
 	}
 	out.busy = true
-	n.ended.Add(1)
+	n.storing.Add(1)
 	n.host.background.add(&sendChunkTask{n, m.To, *body, out})
 	return true
 }
 
 func (t *sendChunkTask) run() {
 	n := t.node
-	defer n.ended.Done()
+	defer n.storing.Done()
 	err := t.send()
 	n.mu.Lock()
 	t.out.busy = false
@@ -246,9 +235,6 @@ func (n *Node) closeIdleSnapshots() {
 
 // closeSnapshots ends the transfers of a stopped member.
 func (n *Node) closeSnapshots() {
-	if n.saving == nil {
-		n.incoming.abort()
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, out := range n.outgoing {
@@ -267,14 +253,14 @@ type loadTask struct {
 // loadEntries has entries read that the core asks for.
 func (n *Node) loadEntries() {
 	for _, l := range n.core.Loads() {
-		n.ended.Add(1)
+		n.storing.Add(1)
 		n.host.loaders.add(&loadTask{n, l})
 	}
 }
 
 func (t *loadTask) run() {
 	n := t.node
-	defer n.ended.Done()
+	defer n.storing.Done()
 	entries, err := n.host.storage.Entries(n.cfg.Group, t.load.First, t.load.Last, t.load.MaxBytes)
 	switch {
 	case errors.Is(err, ErrDamaged):
