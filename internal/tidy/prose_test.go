@@ -27,7 +27,6 @@ var notRewritten = []string{
 	"kvraft",
 	"mutants",
 	"mutants/student",
-	"rsm/clerk",
 }
 
 var (

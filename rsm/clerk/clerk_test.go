@@ -17,8 +17,8 @@ import (
 	"raftlab/rsm/clerk"
 )
 
-// Fake is a server of a service whose command and result are strings. What it
-// answers the test says.
+// Fake is a server of a service with strings as commands and results. The test sets
+// the answers.
 type Fake struct {
 	mu     sync.Mutex
 	answer func(args *clerk.Args[string]) clerk.Reply[string]
@@ -45,7 +45,7 @@ func (f *Fake) times() []time.Time {
 	return slices.Clone(f.asked)
 }
 
-// run has a body act on three servers that do not lead.
+// run calls body with three servers, none of them the leader.
 func run(t *testing.T, body func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers)) {
 	testkit.Run(t, func(t *testing.T) {
 		net := labrpc.MakeNetworkSeed(testkit.Seed(t))
@@ -73,7 +73,7 @@ func ask(ctx context.Context, s *clerk.Servers) (string, bool, error) {
 	return clerk.Ask[clerk.Args[string], string](ctx, s, "Fake.Execute", &clerk.Args[string]{})
 }
 
-// The search finds the one that answers, and begins with it the next time.
+// The search finds the leader, and the next search begins with the same server.
 func TestAskRemembersTheLeader(t *testing.T) {
 	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
 		fakes[2].set(clerk.Done, "from 2")
@@ -83,13 +83,13 @@ func TestAskRemembersTheLeader(t *testing.T) {
 			}
 		}
 		if n := len(fakes[0].times()) + len(fakes[1].times()); n != 2 {
-			t.Errorf("others were asked %d times; want each once", n)
+			t.Errorf("the other servers were called %d times; want one call each", n)
 		}
 	})
 }
 
-// A server that says nothing holds the search up for its patience and no longer,
-// and what it may have done is not known.
+// A silent server delays the search for Patience and no longer. The search reports
+// that the silent server may have executed the request.
 func TestAskDoesNotWaitForTheDead(t *testing.T) {
 	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
 		net.LongDelays(true)
@@ -101,13 +101,13 @@ func TestAskDoesNotWaitForTheDead(t *testing.T) {
 			t.Fatalf("%q, unsure %v, %v, after %v", got, unsure, err, took)
 		}
 		if !unsure {
-			t.Error("the dead server may have the request, and that is not said")
+			t.Error("Ask is sure, but the dead server may have executed the request")
 		}
-		time.Sleep(10 * time.Second) // the call to the dead one ends
+		time.Sleep(10 * time.Second) // the call to the dead server ends
 	})
 }
 
-// Codes come back as the errors that they stand for.
+// Each final code comes back as the matching error.
 func TestAskErrors(t *testing.T) {
 	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
 		for code, want := range map[clerk.Code]error{
@@ -130,7 +130,7 @@ func TestAskErrors(t *testing.T) {
 	})
 }
 
-// Rounds in vain are paced, and further apart the longer it takes, if so wished.
+// Rounds without a final answer are paced. The pauses grow up to MaxPause.
 func TestAskBacksOff(t *testing.T) {
 	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
 		s.Pause, s.MaxPause = 100*time.Millisecond, 800*time.Millisecond
@@ -140,16 +140,16 @@ func TestAskBacksOff(t *testing.T) {
 			t.Fatalf("unsure %v, %v", unsure, err)
 		}
 		asked := fakes[0].times()
-		if n := len(asked); n < 20 || n > 60 { // every 0.4 to 0.8 s, but for the first
-			t.Errorf("asked %d times in 20 s", n)
+		if n := len(asked); n < 20 || n > 60 { // every 0.4 to 0.8 s after the first calls
+			t.Errorf("%d calls in 20 s; want 20 to 60", n)
 		}
 		if first, last := asked[1].Sub(asked[0]), asked[len(asked)-1].Sub(asked[len(asked)-2]); first > 110*time.Millisecond || last < 400*time.Millisecond {
-			t.Errorf("asked again after %v, in the end after %v", first, last)
+			t.Errorf("the first pause took %v, the last pause %v", first, last)
 		}
 	})
 }
 
-// A server that is busy is asked again, and did nothing.
+// Ask calls a busy server again. The busy server has not executed the request.
 func TestAskRetriesABusyServer(t *testing.T) {
 	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
 		fakes[1].set(clerk.Busy, "")
@@ -163,7 +163,7 @@ func TestAskRetriesABusyServer(t *testing.T) {
 	})
 }
 
-// A lost answer leaves it unsure whether the command was executed.
+// After a lost reply Ask reports that the command may have been executed before.
 func TestAskUnsureAfterLoss(t *testing.T) {
 	run(t, func(t *testing.T, net *labrpc.Network, fakes []*Fake, s *clerk.Servers) {
 		for _, f := range fakes {
@@ -176,8 +176,8 @@ func TestAskUnsureAfterLoss(t *testing.T) {
 	})
 }
 
-// A session numbers its commands; one that has ended is followed by another if
-// the command was surely not executed.
+// A session numbers its commands. Do begins another session after an expired
+// session if the command was surely not executed.
 func TestSession(t *testing.T) {
 	type sent struct{ client, seq uint64 }
 	s := clerk.NewSession()
@@ -194,10 +194,10 @@ func TestSession(t *testing.T) {
 		require.NoError(t, do(false, nil))
 	}
 	if err := do(false, rsm.ErrSessionExpired, nil); err != nil {
-		t.Errorf("a command that was not sent before, in an expired session: %v", err)
+		t.Errorf("an unsent command in an expired session: %v", err)
 	}
 	if err := do(true, rsm.ErrSessionExpired); !errors.Is(err, rsm.ErrSessionExpired) {
-		t.Errorf("a command that may have been executed: %v", err)
+		t.Errorf("a command with an unknown outcome in an expired session: %v", err)
 	}
 	require.NoError(t, do(false, nil))
 	a, b, c := all[0].client, all[3].client, all[5].client
@@ -214,7 +214,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// A second command waits for the first, or for its context.
+// A second command waits until the first ends or its own context ends.
 func TestSessionTakesTurns(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		s := clerk.NewSession()
@@ -225,7 +225,7 @@ func TestSessionTakesTurns(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		err := s.Do(ctx, func(uint64, uint64) (bool, error) { t.Error("two at a time"); return false, nil })
+		err := s.Do(ctx, func(uint64, uint64) (bool, error) { t.Error("two commands at a time"); return false, nil })
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}

@@ -9,9 +9,10 @@ import (
 	"raftlab/rsm"
 )
 
-// handlerTimeout bounds the time that a handler waits for a command. A clerk that
-// gives up does not tell the server, and a Raft that reaches no majority without
-// noticing would keep the handler for ever. The clerk sends the request again.
+// handlerTimeout bounds a handler's wait for a command. A clerk gives up without
+// notice to the server, and a leader cut off from the majority may never commit the
+// command, so the handler would otherwise wait for ever. The clerk sends the request
+// again.
 const handlerTimeout = 10 * time.Second
 
 // Args is a request for one command of type C.
@@ -34,20 +35,21 @@ type Code uint8
 
 const (
 	_ Code = iota // no answer arrived
-	// Done means that the command was executed and that Result is its result.
+	// Done reports success. Result holds the command's result.
 	Done
-	// NotLeader means that another server leads. The request had no effect.
+	// NotLeader means another server leads. The request had no effect.
 	NotLeader
-	// Lost means that the command may or may not take effect.
+	// Lost means the outcome is unknown. The command may or may not take effect.
 	Lost
-	// Stale means that the client has gone on to a later command.
+	// Stale means the client has gone on to a later command.
 	Stale
-	// Expired means that the client's session has ended. The request had no effect.
+	// Expired means the client's session has ended. The request had no effect.
 	Expired
-	// Refused means that no clerk sends such a request. The request had no effect.
+	// Refused means the request is invalid, and no clerk would send such a request.
+	// The request had no effect.
 	Refused
-	// Busy means that too many requests are in flight at the server. The request had
-	// no effect.
+	// Busy means too many requests are in flight at the server. The request had no
+	// effect.
 	Busy
 )
 

@@ -11,14 +11,14 @@ import (
 const (
 	// defaultPatience is short because a call to a dead server may take seconds.
 	defaultPatience = 100 * time.Millisecond
-	// retryAfter is the age of a call from which on the same server is called again.
-	// The server may have crashed and restarted during the first call.
+	// retryAfter is the age of an open call after which Ask calls the same server
+	// again. The server may have crashed and restarted during the first call.
 	retryAfter = 300 * time.Millisecond
 	// defaultPause is shorter than an election.
 	defaultPause = 25 * time.Millisecond
 )
 
-// ErrNoServers means that a service has no servers.
+// ErrNoServers means a service has no servers.
 var ErrNoServers = errors.New("clerk: there are no servers to ask")
 
 // Caller calls a method of one server, and returns false if no reply arrived. A
@@ -34,8 +34,8 @@ type Servers struct {
 	ends   []Caller
 	leader atomic.Int64 // the server of the last final answer, or the next candidate
 
-	// Patience is the time that a server has to answer before the next server is
-	// called as well. The default is 100 ms.
+	// Patience is the time a server has to answer before Ask calls the next server as
+	// well. The default is 100 ms.
 	Patience time.Duration
 	// Pause bounds the pause after a round of calls without a final answer. A pause
 	// takes between half of Pause and Pause. Pause doubles with each round, up to
@@ -73,7 +73,7 @@ type answer[R any] struct {
 // Ask calls the servers in turn, from the last known leader on, until a server
 // returns a final answer or ctx ends. unsure reports whether an earlier call may
 // have executed the request, or may yet. method takes a *A and a *Reply[R]. The
-// error is that of the reply's code, that of ctx, or ErrNoServers.
+// error is the error of the reply's code, the error of ctx, or ErrNoServers.
 func Ask[A, R any](ctx context.Context, s *Servers, method string, args *A) (result R, unsure bool, err error) {
 	if len(s.ends) == 0 {
 		return result, false, ErrNoServers

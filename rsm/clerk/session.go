@@ -11,12 +11,12 @@ import (
 // Session is a client's session with a service. A session executes one command at
 // a time. Its methods may be called from any goroutine.
 type Session struct {
-	turn chan struct{} // capacity 1: holds a token while a command is in progress
+	turn chan struct{} // capacity 1; holds a token while a command is in progress
 
 	// The holder of the turn uses the rest.
 	client uint64
 	seq    uint64 // of the last command
-	known  bool   // a command of the session was executed, so the servers know it
+	known  bool   // the servers know the session, because a command was executed
 	closed bool
 }
 
@@ -35,12 +35,12 @@ func (s *Session) renew() {
 	s.client, s.seq, s.known = max(rand.Uint64(), 1), 0, false
 }
 
-// Do executes one command through ask, which sends command number seq of client
-// and returns the results of [Ask]. If the session had ended before the command was
-// sent, Do begins another session and calls ask again. After an error of ctx the
-// command may or may not take effect. After rsm.ErrSessionExpired, too: so many
-// other clients came meanwhile that the servers have forgotten this one. Do returns
-// the errors of ask, and ErrClosed.
+// Do executes one command through ask. The function ask sends command number seq of
+// client and returns the results of [Ask]. If the session had ended before the
+// command was sent, Do begins another session and calls ask again. After an error
+// of ctx or rsm.ErrSessionExpired the command may or may not take effect. A session
+// expires when so many other clients came meanwhile that the servers have forgotten
+// this client. Do returns the errors of ask, and ErrClosed.
 func (s *Session) Do(ctx context.Context, ask func(client, seq uint64) (unsure bool, err error)) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -53,8 +53,8 @@ func (s *Session) Do(ctx context.Context, ask func(client, seq uint64) (unsure b
 			s.known = true
 			return nil
 		}
-		// A session ends when it was not used for long. If the command was not sent
-		// before, it was not executed, and can be executed in a new session.
+		// Servers forget a session after long disuse. If no server executed the
+		// command, a new session can execute the command without a duplicate.
 		expired := errors.Is(err, rsm.ErrSessionExpired)
 		if expired || !s.known {
 			s.renew()
@@ -65,8 +65,8 @@ func (s *Session) Do(ctx context.Context, ask func(client, seq uint64) (unsure b
 	}
 }
 
-// Close closes the session. If the servers know the session, Close calls end, which
-// ends the client's session there.
+// Close closes the session. If the servers know the session, Close calls end to end
+// the client's session there.
 func (s *Session) Close(ctx context.Context, end func(client uint64) error) error {
 	if err := s.begin(ctx); err != nil {
 		return err
