@@ -17,8 +17,8 @@ type applyJob struct {
 	entries   []core.Entry
 	load      core.Range  // in place of entries: what is read from the storage
 	proposals []*proposal // in the order of the entries; nil where an entry is not from here
-	restore   *SnapshotHeader
-	snapshot  bool // take a snapshot, whatever was applied since the last one
+	restore   uint64      // index of the snapshot to restore; 0: none
+	snapshot  bool        // take a snapshot, whatever was applied since the last one
 	bytes     int
 }
 
@@ -53,8 +53,7 @@ func (n *Node) handOutCommitted() {
 		job := applyJob{entries: entries}
 		switch {
 		case snap != nil:
-			header := n.incoming.committed
-			job.restore = &header
+			job.restore = snap.LastIncludedIndex
 		case len(entries) > 0:
 			job.proposals = n.claim(entries[0].Index, len(entries))
 			for i := range entries {
@@ -165,17 +164,9 @@ func (n *Node) nextApplyJob(done applyJob) (applyJob, bool) {
 
 // applyJob lets the state machine do one job.
 func (n *Node) applyJob(job applyJob) error {
-	if job.restore != nil {
-		if err := n.restore(*job.restore); err != nil {
-			return err
-		}
-		n.applied.advance(job.restore.Index)
-		n.snapshots.entries, n.snapshots.bytes, n.snapshots.size = 0, 0, int64(job.restore.Size)
-		n.snapshots.saved.Store(job.restore.Index)
-		n.host.events.add(Event{Kind: SnapshotInstalled, Group: n.cfg.Group, Index: job.restore.Index})
-		return nil
-	}
 	switch {
+	case job.restore > 0:
+		return n.install(job.restore)
 	case job.snapshot:
 		n.beginSnapshot(n.applied.index.Load())
 		return nil
@@ -183,6 +174,26 @@ func (n *Node) applyJob(job applyJob) error {
 		return n.applyStored(job)
 	}
 	return n.applyEntries(job)
+}
+
+// install restores the leader's snapshot. A later snapshot may have replaced the
+// one that ends at index. The state machine then gets the later snapshot at once,
+// and the jobs up to there find their work done.
+func (n *Node) install(index uint64) error {
+	if index <= n.included {
+		return nil
+	}
+	header, err := n.restore()
+	if err != nil {
+		return err
+	}
+	n.included = header.Index
+	n.applied.advance(header.Index)
+	n.snapshots.entries, n.snapshots.bytes = 0, 0
+	n.snapshots.size.Store(int64(header.Size))
+	n.snapshots.saved.Store(header.Index)
+	n.host.events.add(Event{Kind: SnapshotInstalled, Group: n.cfg.Group, Index: header.Index})
+	return nil
 }
 
 // applyStored reads committed entries from the storage and applies them.
@@ -216,7 +227,12 @@ func (n *Node) applyEntries(job applyJob) error {
 		if job.proposals != nil {
 			owner = job.proposals[i]
 		}
-		if e.Type != core.Command || e.Index <= n.durable {
+		if owner != nil && owner.term != e.Term { // another leader's entry took the place
+			job.proposals[i] = nil
+			n.settle(owner, Result{}, errLeadershipLost)
+			owner = nil
+		}
+		if e.Type != core.Command || e.Index <= n.included {
 			if owner != nil {
 				job.proposals[i] = nil // settled, and not abandoned later
 				n.settle(owner, Result{Index: e.Index, Term: e.Term}, nil)
@@ -242,8 +258,10 @@ func (n *Node) applyEntries(job applyJob) error {
 	clear(commands)
 	clear(owners)
 	a.commands, a.owners = keep(commands), keep(owners)
-	n.applied.advance(job.entries[len(job.entries)-1].Index)
-	n.maybeSnapshot(job)
+	if last := job.entries[len(job.entries)-1].Index; last > n.included {
+		n.applied.advance(last)
+		n.maybeSnapshot(job)
+	}
 	return nil
 }
 
@@ -300,20 +318,21 @@ func (n *Node) closeApplier() {
 }
 
 // restore reads the member's newest snapshot into the state machine.
-func (n *Node) restore(header SnapshotHeader) error {
+func (n *Node) restore() (SnapshotHeader, error) {
 	r, err := n.host.storage.OpenSnapshot(n.cfg.Group)
 	if err != nil {
-		return fmt.Errorf("raft: opening the snapshot at index %d: %w", header.Index, err)
+		return SnapshotHeader{}, fmt.Errorf("raft: opening the newest snapshot: %w", err)
 	}
 	defer r.Close()
+	header := r.Header()
 	body := newCheckedReader(r)
 	if err := guard("Restore", func() error { return n.machine.Restore(body) }); err != nil {
-		return fmt.Errorf("raft: restoring the snapshot at index %d: %w", header.Index, err)
+		return header, fmt.Errorf("raft: restoring the snapshot at index %d: %w", header.Index, err)
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil { // the state machine may leave a rest
-		return fmt.Errorf("raft: reading the snapshot at index %d: %w", header.Index, err)
+		return header, fmt.Errorf("raft: reading the snapshot at index %d: %w", header.Index, err)
 	}
-	return nil
+	return header, nil
 }
 
 // guard turns a panic of the state machine into an error.

@@ -27,6 +27,7 @@ type journal struct {
 	commands []string
 	restores int
 	apply    func(node.Command) // called for each command, if set
+	write    func()             // called before a view is written, if set
 }
 
 func (j *journal) Apply(commands []node.Command) {
@@ -41,13 +42,19 @@ func (j *journal) Apply(commands []node.Command) {
 	}
 }
 
-type journalView []string
-
-func (v journalView) WriteTo(w io.Writer) (int64, error) {
-	return 0, gob.NewEncoder(w).Encode([]string(v))
+type journalView struct {
+	commands []string
+	write    func()
 }
 
-func (j *journal) Snapshot() (io.WriterTo, error) { return journalView(j.all()), nil }
+func (v journalView) WriteTo(w io.Writer) (int64, error) {
+	if v.write != nil {
+		v.write()
+	}
+	return 0, gob.NewEncoder(w).Encode(v.commands)
+}
+
+func (j *journal) Snapshot() (io.WriterTo, error) { return journalView{j.all(), j.write}, nil }
 
 func (j *journal) Restore(body io.Reader) error {
 	var commands []string

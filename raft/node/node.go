@@ -21,7 +21,7 @@ type Node struct {
 	cfg       Config
 	log       *slog.Logger
 	machine   StateMachine
-	durable   uint64 // index up to which a Durable state machine had the state at the start
+	included  uint64 // index up to which the state machine has the state without Apply
 	room      room
 	proposals sync.Pool // free list of *proposal
 	stats     nodeStats
@@ -58,6 +58,7 @@ type Node struct {
 	save         save
 	applies      bool            // the applier has been given work and no goroutine
 	snapshotMark *SnapshotHeader // a snapshot of its own, to be named in the log
+	named        uint64          // index of the newest snapshot that a save has named
 	incoming     incomingSnapshot
 	outgoing     map[core.NodeID]*outgoingSnapshot
 	readID       uint64
@@ -117,7 +118,8 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		reads:     make(map[uint64]*read),
 		outgoing:  make(map[core.NodeID]*outgoingSnapshot),
 		overrides: true,
-		snapshots: snapshotState{busy: new(atomic.Bool), saved: new(atomic.Uint64)},
+		named:     header.Index,
+		snapshots: snapshotState{busy: new(atomic.Bool), saved: new(atomic.Uint64), size: new(atomic.Int64)},
 	}
 	n.standing.Store(&standing{term: saved.HardState.CurrentTerm})
 	if err := n.startMachine(header); err != nil {
@@ -147,7 +149,7 @@ func (n *Node) coreConfig() core.Config {
 		LeaderNoOp:          true,
 		LeaseTicks:          int(n.cfg.LeaseDuration / tick),
 		Quiesce:             n.cfg.Quiesce,
-		Applied:             n.durable,
+		Applied:             n.included,
 		Rand:                globalRand{},
 	}
 }

@@ -210,7 +210,7 @@ func (n *Node) handleReady() bool {
 		return false
 	}
 	rd := n.core.Ready()
-	mark := n.snapshotMark
+	mark := n.takeMark(rd.Snapshot)
 	if rd.Empty() && mark == nil {
 		return false
 	}
@@ -219,7 +219,6 @@ func (n *Node) handleReady() bool {
 		n.send(rd.AfterSave)
 		return true
 	}
-	n.snapshotMark = nil
 	n.saving = &n.save // free, since no save is under way
 	*n.saving = save{node: n, ready: rd, mark: mark}
 	switch {
@@ -245,7 +244,11 @@ func (n *Node) completeSave(s *save) {
 		n.core.RejectSnapshot()
 	}
 	n.core.Saved(s.ready)
+	if s.ready.Snapshot != nil {
+		n.named = s.ready.Snapshot.LastIncludedIndex
+	}
 	if s.mark != nil {
+		n.named = s.mark.Index
 		n.compactLog(s.mark)
 	}
 }

@@ -19,26 +19,29 @@ var crcTable = crc64.MakeTable(crc64.ECMA)
 type snapshotState struct {
 	entries int            // applied since the last snapshot
 	bytes   int64          // of these
-	size    int64          // of the last snapshot
 	busy    *atomic.Bool   // from the capture until the snapshot is saved
 	saved   *atomic.Uint64 // index of the last snapshot
+	size    *atomic.Int64  // of that snapshot
 }
 
 // startMachine restores the newest snapshot, unless the state machine has the
 // state already.
 func (n *Node) startMachine(newest SnapshotHeader) error {
 	if d, ok := n.machine.(Durable); ok {
-		err := guard("Applied", func() (err error) { n.durable, err = d.Applied(); return err })
+		err := guard("Applied", func() (err error) { n.included, err = d.Applied(); return err })
 		if err != nil {
 			return fmt.Errorf("reading the applied index of the state machine: %w", err)
 		}
 	}
-	n.applied.advance(max(n.durable, newest.Index))
-	n.snapshots.size = int64(newest.Size)
+	n.snapshots.size.Store(int64(newest.Size))
 	n.snapshots.saved.Store(newest.Index)
-	if newest.Index > n.durable {
-		return n.restore(newest)
+	if newest.Index > n.included {
+		if _, err := n.restore(); err != nil {
+			return err
+		}
+		n.included = newest.Index
 	}
+	n.applied.advance(n.included)
 	return nil
 }
 
@@ -48,7 +51,7 @@ func (n *Node) maybeSnapshot(job applyJob) {
 	s.entries += len(job.entries)
 	s.bytes += int64(job.bytes) + int64(len(job.entries))*32
 	byNumber := n.cfg.SnapshotEntries > 0 && s.entries >= n.cfg.SnapshotEntries
-	bySize := n.cfg.SnapshotBytes > 0 && s.bytes >= max(n.cfg.SnapshotBytes, s.size)
+	bySize := n.cfg.SnapshotBytes > 0 && s.bytes >= max(n.cfg.SnapshotBytes, s.size.Load())
 	if !byNumber && !bySize {
 		return
 	}
@@ -181,9 +184,23 @@ func (n *Node) compactionTarget(header *SnapshotHeader) uint64 {
 	return header.Index - min(header.Index, uint64(n.cfg.TrailingEntries))
 }
 
+// takeMark returns the snapshot of the member's own that the next save names, nil
+// for none. A snapshot that is not newer than the leader's is of no use any more.
+func (n *Node) takeMark(leaders *core.Snapshot) *SnapshotHeader {
+	mark := n.snapshotMark
+	n.snapshotMark = nil
+	if mark != nil && (leaders != nil || mark.Index <= n.named) {
+		n.log.Debug("snapshot abandoned", "index", mark.Index)
+		n.snapshots.busy.Store(false)
+		return nil
+	}
+	return mark
+}
+
 // compactLog lets the core forget what a saved snapshot stands for.
 func (n *Node) compactLog(header *SnapshotHeader) {
 	n.snapshots.saved.Store(header.Index)
+	n.snapshots.size.Store(int64(header.Size))
 	n.snapshots.busy.Store(false)
 	if target := n.compactionTarget(header); target > 0 {
 		if err := n.core.Compact(target); err != nil && !errors.Is(err, core.ErrCompacted) {

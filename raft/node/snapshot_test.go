@@ -1,0 +1,115 @@
+package node_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/internal/testkit"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// restartWith restarts a host with another state machine.
+func (c *cluster) restartWith(id core.NodeID, machine *journal) *node.Node {
+	c.Helper()
+	c.stop(id)
+	c.stores[id] = c.stores[id].Reopen()
+	return c.startWith(id, machine)
+}
+
+// leaveBehind cuts a follower off until the others need a snapshot to reach it, and
+// waits until the follower has stored the snapshot.
+func (c *cluster) leaveBehind(n *node.Node, next *int, commands int) {
+	c.Helper()
+	c.network.Partition([]core.NodeID{n.ID()})
+	for range commands {
+		c.propose(fmt.Sprint(*next))
+		*next++
+	}
+	c.network.Heal()
+	before := c.snapshotIndex(n)
+	testkit.WaitFor(c, 30*time.Second, "the leader's snapshot", func() bool { return c.snapshotIndex(n) > before })
+}
+
+func (c *cluster) snapshotIndex(n *node.Node) uint64 {
+	c.Helper()
+	st, err := n.Status(ctx)
+	require.NoError(c, err)
+	return st.SnapshotIndex
+}
+
+// A member's own snapshot may take so long that the leader's newer one comes first.
+func TestOwnSnapshotIsOvertakenByTheLeaders(t *testing.T) {
+	run(t, 3, node.Config{SnapshotEntries: 20, TrailingEntries: 5}, func(c *cluster) {
+		slow := c.follower().ID()
+		gate, begun := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		n := c.restartWith(slow, &journal{write: func() { once.Do(func() { close(begun) }); <-gate }})
+		next := 0
+		for ; next < 25; next++ {
+			c.propose(fmt.Sprint(next))
+		}
+		<-begun
+		c.leaveBehind(n, &next, 60)
+		close(gate)
+		for ; next < 150; next++ {
+			c.propose(fmt.Sprint(next))
+		}
+		c.agree(150)
+		require.NoError(c, n.Err())
+		require.NoError(c, n.Snapshot(ctx), "the member takes snapshots again")
+	})
+}
+
+// While Apply is slow, a second snapshot of the leader may replace one that waits
+// for the state machine, with entries between them.
+func TestSlowStateMachineGetsTheNewestSnapshot(t *testing.T) {
+	run(t, 3, node.Config{SnapshotEntries: 20, TrailingEntries: 5}, func(c *cluster) {
+		slow := c.follower().ID()
+		gate := make(chan struct{})
+		machine := &journal{}
+		machine.apply = func(cmd node.Command) {
+			<-gate
+			if have := len(machine.all()); fmt.Sprint(have) != string(cmd.Data) {
+				t.Errorf("command %s is applied to a state of %d commands", cmd.Data, have)
+			}
+		}
+		n := c.restartWith(slow, machine)
+		next := 0
+		for ; next < 3; next++ {
+			c.propose(fmt.Sprint(next))
+		}
+		c.leaveBehind(n, &next, 40)
+		for range 10 {
+			c.propose(fmt.Sprint(next))
+			next++
+		}
+		time.Sleep(time.Second) // the entries reach the slow member
+		c.leaveBehind(n, &next, 60)
+		close(gate)
+		c.agree(next)
+		require.NoError(c, n.Err())
+	})
+}
+
+// Snapshots as large as the state would be written again and again for a few
+// commands if the size of the last one did not count.
+func TestSnapshotsCostNoMoreThanTheLog(t *testing.T) {
+	var mu sync.Mutex
+	snapshots := 0
+	machine := &journal{write: func() { mu.Lock(); snapshots++; mu.Unlock() }}
+	run(t, 1, node.Config{SnapshotEntries: -1, SnapshotBytes: 1000}, func(c *cluster) {
+		c.restartWith(1, machine)
+		command := fmt.Sprintf("%0100d", 0) // the state is all commands
+		for range 512 {
+			c.propose(command)
+			time.Sleep(time.Millisecond) // a snapshot under way ends
+		}
+	})
+	require.LessOrEqual(t, snapshots, 12, "more often than the state doubles")
+	require.GreaterOrEqual(t, snapshots, 4)
+}
