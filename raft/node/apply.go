@@ -33,7 +33,7 @@ type applier struct {
 	closed  bool
 	quick   atomic.Bool // the last calls of Apply took less than quickApply on average
 
-	// Only the goroutine that works on the jobs touches these.
+	// Only the goroutine of the jobs touches these.
 	commands []Command
 	owners   []*proposal
 	average  time.Duration // of a call of Apply
@@ -177,8 +177,8 @@ func (n *Node) applyJob(job applyJob) error {
 }
 
 // install restores the leader's snapshot. A later snapshot may have replaced the
-// one that ends at index. The state machine then gets the later snapshot at once,
-// and the jobs up to there find their work done.
+// snapshot at index. The state machine then gets the later snapshot at once, and
+// the jobs up to there find their work done.
 func (n *Node) install(index uint64) error {
 	if index <= n.included {
 		return nil
@@ -293,7 +293,7 @@ func (n *Node) settle(p *proposal, result Result, err error) {
 	n.room.leave(1, size)
 }
 
-// abandon ends the proposals of a job that is not carried out.
+// abandon ends the proposals of a dropped job.
 func (n *Node) abandon(job applyJob) {
 	for _, p := range job.proposals {
 		if p != nil {
@@ -302,7 +302,7 @@ func (n *Node) abandon(job applyJob) {
 	}
 }
 
-// closeApplier drops the jobs that have not begun.
+// closeApplier drops the waiting jobs.
 func (n *Node) closeApplier() {
 	a := &n.applier
 	a.mu.Lock()

@@ -20,7 +20,7 @@ var (
 
 // Causes of refusal and of unknown outcomes.
 var (
-	// ErrNotLeader is matched by a refusal of a member that does not lead; the
+	// ErrNotLeader is matched by a refusal of a member without the leadership; the
 	// error is a [*NotLeaderError].
 	ErrNotLeader = errors.New("this member is not the leader")
 	// ErrQueueFull is matched by a refusal for want of room; see
@@ -57,9 +57,9 @@ var (
 // not answer within an election timeout.
 var ErrStalled = errors.New("the storage does not answer")
 
-// NotLeaderError is the refusal of a member that does not lead.
+// NotLeaderError is the refusal of a member without the leadership.
 type NotLeaderError struct {
-	// Leader is the leader of the current term, core.None if it is not known.
+	// Leader is the leader of the current term, core.None if unknown.
 	Leader core.NodeID
 	// Address is where the leader's transport is reached, "" if unknown.
 	Address string

@@ -86,7 +86,7 @@ func (t *Trace) message(f func(TraceMessage), group GroupID, from, to core.NodeI
 	}
 }
 
-// maxEvents bounds the events that wait for HostConfig.Observe.
+// maxEvents bounds the events waiting for HostConfig.Observe.
 const maxEvents = 4096
 
 // notifier is the goroutine that calls HostConfig.Observe.
@@ -133,7 +133,7 @@ func (s *notifier) notifyAll() {
 	}
 }
 
-// close delivers the events that have come, and ends the goroutine.
+// close delivers the waiting events, and ends the goroutine.
 func (s *notifier) close() {
 	if s.observe != nil {
 		close(s.stop)

@@ -34,7 +34,7 @@ type Node struct {
 
 	done  chan struct{}  // closed when the member is stopped
 	ended sync.WaitGroup // what must end before the member has: core, applier
-	// storing is the member's work that waits for the storage: saves, chunks,
+	// storing is the member's work with the storage: saves, chunks,
 	// snapshots, loads. Another member of the group must not start before the end.
 	storing sync.WaitGroup
 

@@ -24,7 +24,7 @@ func newPool(goroutines int) *pool {
 	return p
 }
 
-// add queues a task. A closed pool drops it.
+// add queues a task. A closed pool drops the task.
 func (p *pool) add(t task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,7 +45,7 @@ func (p *pool) work() {
 	}
 }
 
-// next waits for a task. It returns nil when the pool is closed.
+// next waits for a task, and returns nil when the pool is closed.
 func (p *pool) next() task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,7 +58,7 @@ func (p *pool) next() task {
 	return p.tasks.pop()
 }
 
-// close drops the tasks that have not begun and waits for the others.
+// close drops the waiting tasks and waits for the others.
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true

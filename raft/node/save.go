@@ -178,7 +178,7 @@ func (s *saver) busy() time.Duration {
 }
 
 // close ends the goroutine after the save under way, without waiting, and drops
-// the saves that have not begun.
+// the waiting saves.
 func (s *saver) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
