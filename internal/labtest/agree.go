@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// Limits within which a lab's Raft must act.
+// Time limits for a lab's Raft.
 const (
-	// ElectionLimit is how long a connected majority may be without a leader.
+	// ElectionLimit bounds the time a connected majority may be without a leader.
 	ElectionLimit = 5 * time.Second
-	// AgreementLimit is how long a command may take to commit, with a majority
-	// connected and whatever happened before.
+	// AgreementLimit bounds the time a command may take to commit while a majority is
+	// connected, regardless of earlier events.
 	AgreementLimit = 10 * time.Second
-	// retryAfter is when a command that was taken in and has not committed is
-	// given to a leader again.
+	// retryAfter is the time an accepted command has to commit before One gives the
+	// command to a leader again.
 	retryAfter = 2 * time.Second
-	// poll is how often conditions are looked at.
+	// poll is the interval between two evaluations of a condition.
 	poll = 2 * time.Millisecond
 )
 
-// Check ends the test if a check has failed meanwhile.
+// Check ends the test if a background check has failed.
 func (c *Cluster) Check() {
 	c.t.Helper()
 	c.mu.Lock()
@@ -30,7 +30,7 @@ func (c *Cluster) Check() {
 	}
 }
 
-// Eventually waits until cond holds, and says whether it did within the limit.
+// Eventually waits until cond holds, and reports whether cond held within the limit.
 func (c *Cluster) Eventually(limit time.Duration, cond func() bool) bool {
 	c.t.Helper()
 	for deadline := time.Now().Add(limit); ; time.Sleep(poll) {
@@ -44,7 +44,7 @@ func (c *Cluster) Eventually(limit time.Duration, cond func() bool) bool {
 	}
 }
 
-// WaitFor waits until cond holds, and ends the test if it does not in time.
+// WaitFor waits until cond holds, and ends the test after the limit.
 func (c *Cluster) WaitFor(limit time.Duration, what string, cond func() bool) {
 	c.t.Helper()
 	if !c.Eventually(limit, cond) {
@@ -52,22 +52,22 @@ func (c *Cluster) WaitFor(limit time.Duration, what string, cond func() bool) {
 	}
 }
 
-// Sleep lets time pass, while the checks go on.
+// Sleep lets time pass while the background checks go on.
 func (c *Cluster) Sleep(d time.Duration) {
 	c.t.Helper()
 	time.Sleep(d)
 	c.Check()
 }
 
-// Leader waits for a leader among the connected servers, and returns the one
-// of the highest term.
+// Leader waits for a leader among the connected servers, and returns the leader of
+// the highest term.
 func (c *Cluster) Leader() int {
 	c.t.Helper()
 	return c.LeaderOf(c.Connected()...)
 }
 
-// LeaderOf waits for a leader among the servers named, and returns the one of
-// the highest term.
+// LeaderOf waits for a leader among the servers ids, and returns the leader of the
+// highest term.
 func (c *Cluster) LeaderOf(ids ...int) int {
 	c.t.Helper()
 	leader := -1
@@ -78,8 +78,8 @@ func (c *Cluster) LeaderOf(ids ...int) int {
 	return leader
 }
 
-// leaderNow returns the leader of the highest term that any of the servers is
-// in, or -1.
+// leaderNow returns the leader of the highest term of any of the servers, or -1 if
+// that term has no leader among the servers.
 func (c *Cluster) leaderNow(ids []int) int {
 	leader, highest := -1, -1
 	for _, i := range ids {
@@ -104,7 +104,7 @@ func (c *Cluster) NoLeader(ids ...int) {
 	}
 }
 
-// Term waits until the connected servers are in one term, and returns it.
+// Term waits until the connected servers agree on a term, and returns the term.
 func (c *Cluster) Term() int {
 	c.t.Helper()
 	var term int
@@ -122,7 +122,7 @@ func (c *Cluster) Term() int {
 	return term
 }
 
-// Applied returns on how many servers the command at index is part of the
+// Applied returns the number of running servers with the command at index in their
 // state, and the command.
 func (c *Cluster) Applied(index int) (count int, command any) {
 	c.mu.Lock()
@@ -138,22 +138,22 @@ func (c *Cluster) Applied(index int) (count int, command any) {
 	return count, command
 }
 
-// AppliedBy returns the last index that server i has applied.
+// AppliedBy returns server i's last applied index.
 func (c *Cluster) AppliedBy(i int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.servers[i].applied
 }
 
-// LastApplied returns the last index that any server has ever applied.
+// LastApplied returns the highest index ever applied by any server.
 func (c *Cluster) LastApplied() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.ledger.commands)
 }
 
-// WaitApplied waits until the command at index is part of the state of a
-// number of servers, and returns the command.
+// WaitApplied waits until the command at index is part of the state of at least the
+// given number of servers, and returns the command.
 func (c *Cluster) WaitApplied(index, servers int, limit time.Duration) any {
 	c.t.Helper()
 	count, command := 0, any(nil)
@@ -163,22 +163,23 @@ func (c *Cluster) WaitApplied(index, servers int, limit time.Duration) any {
 	return command
 }
 
-// One brings a command to agreement: it is given to leaders until one of them
-// gets it applied on so many servers, and its index is returned. It may have
-// been committed more than once then.
+// One proposes a command to leaders until the given number of servers has applied
+// the command, and returns the command's index. Because of retries the command may
+// have been committed more than once.
 func (c *Cluster) One(command any, servers int) int {
 	c.t.Helper()
 	return c.one(c.Connected, command, servers, true)
 }
 
-// OneAt is One among the servers named, of which all must apply the command:
-// for partitions that a rule of Direct makes.
+// OneAt is One among the servers ids. All of them must apply the command. OneAt
+// serves tests with partitions made by a rule of Direct.
 func (c *Cluster) OneAt(ids []int, command any) int {
 	c.t.Helper()
 	return c.one(func() []int { return ids }, command, len(ids), true)
 }
 
-// Once is One where the first leader that takes the command in must succeed.
+// Once is One without retries. The first leader to accept the command must commit
+// the command.
 func (c *Cluster) Once(command any, servers int) int {
 	c.t.Helper()
 	return c.one(c.Connected, command, servers, false)
@@ -208,8 +209,8 @@ func (c *Cluster) one(among func() []int, command any, servers int, retry bool) 
 	return 0
 }
 
-// propose gives a command to the first server that takes it in, and returns its
-// index, or -1.
+// propose gives a command to the servers in turn until one accepts the command, and
+// returns the command's index. propose returns -1 if no server accepts the command.
 func (c *Cluster) propose(ids []int, command any) int {
 	for k := range ids {
 		i := ids[(c.next+k)%len(ids)]

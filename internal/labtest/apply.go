@@ -12,14 +12,15 @@ import (
 	"raftlab/raft"
 )
 
-// A ledger holds what was applied at each index, by whoever came first. The
-// others must agree.
+// A ledger holds the command applied first at each index. Later servers must apply
+// the same command there.
 type ledger struct {
 	commands []any // commands[i] is at index i+1
 	chain    []uint64
 }
 
-// agree takes in that command was applied at index; it says what contradicts it.
+// agree records a command applied at index. The error reports a contradiction to
+// the ledger.
 func (l *ledger) agree(index int, command any) error {
 	switch {
 	case index <= len(l.commands):
@@ -30,12 +31,12 @@ func (l *ledger) agree(index int, command any) error {
 		l.commands = append(l.commands, command)
 		l.chain = append(l.chain, link(l.sum(index-1), command))
 	default:
-		return fmt.Errorf("applied index %d, and nobody applied index %d yet", index, len(l.commands)+1)
+		return fmt.Errorf("applied index %d before any server applied index %d", index, len(l.commands)+1)
 	}
 	return nil
 }
 
-// sum stands for all commands up to index; it is what the service's state is.
+// sum returns a hash of all commands up to index. The sum is the service's state.
 func (l *ledger) sum(index int) uint64 {
 	if index == 0 || index > len(l.chain) {
 		return 0
@@ -69,7 +70,7 @@ func decodeSnapshot(data []byte) (s snapshot, err error) {
 	return s, err
 }
 
-// load puts a starting server's service in the state of the persisted snapshot.
+// load restores a starting server's service from the persisted snapshot.
 func (c *Cluster) load(s *server) {
 	data := s.persister.ReadSnapshot()
 	if len(data) == 0 {
@@ -77,7 +78,7 @@ func (c *Cluster) load(s *server) {
 	}
 	snap, err := decodeSnapshot(data)
 	if err != nil {
-		c.fail("server %d restarts with a snapshot that cannot be read: %v", s.id, err)
+		c.fail("server %d restarts with an unreadable snapshot: %v", s.id, err)
 		return
 	}
 	c.mu.Lock()
@@ -85,12 +86,12 @@ func (c *Cluster) load(s *server) {
 	right := snap.Sum == c.ledger.sum(snap.Index)
 	c.mu.Unlock()
 	if !right {
-		c.fail("server %d restarts with a snapshot at index %d that is not the state there", s.id, snap.Index)
+		c.fail("server %d restarts with a snapshot that differs from the state at index %d", s.id, snap.Index)
 	}
 }
 
-// serve is the service of one server: it reads applyCh until the test is over,
-// since a killed server may still write to it.
+// serve is the service of one server. serve reads applyCh until the test is over,
+// since a killed server may still write to the channel.
 func (c *Cluster) serve(s *server, applyCh chan raft.ApplyMsg) {
 	for {
 		select {
@@ -105,7 +106,7 @@ func (c *Cluster) serve(s *server, applyCh chan raft.ApplyMsg) {
 	}
 }
 
-// awaitTurn waits while a service pauses.
+// awaitTurn waits while the service is paused.
 func (c *Cluster) awaitTurn(s *server) {
 	c.mu.Lock()
 	paused := s.paused
@@ -133,7 +134,7 @@ func (c *Cluster) applyCommand(s *server, m raft.ApplyMsg) error {
 	c.mu.Lock()
 	if s.down {
 		c.mu.Unlock()
-		return nil // after the crash, which nobody sees
+		return nil // applied after the crash, and without effect
 	}
 	if m.CommandIndex != s.applied+1 {
 		c.mu.Unlock()
@@ -149,7 +150,7 @@ func (c *Cluster) applyCommand(s *server, m raft.ApplyMsg) error {
 	return err
 }
 
-// condInstaller is what the editions of 2021 and before ask for.
+// condInstaller is part of the lab's API in the editions up to 2021.
 type condInstaller interface {
 	CondInstallSnapshot(lastIncludedTerm int, lastIncludedIndex int, snapshot []byte) bool
 }
@@ -160,7 +161,7 @@ func (c *Cluster) applySnapshot(s *server, m raft.ApplyMsg) error {
 	}
 	snap, err := decodeSnapshot(m.Snapshot)
 	if err != nil {
-		return fmt.Errorf("installed a snapshot that cannot be read: %w", err)
+		return fmt.Errorf("installed an unreadable snapshot: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,20 +169,20 @@ func (c *Cluster) applySnapshot(s *server, m raft.ApplyMsg) error {
 	case s.down:
 		return nil
 	case snap.Index != m.SnapshotIndex:
-		return fmt.Errorf("installed a snapshot of index %d as one of index %d", snap.Index, m.SnapshotIndex)
+		return fmt.Errorf("installed a snapshot of index %d with SnapshotIndex %d", snap.Index, m.SnapshotIndex)
 	case snap.Index <= s.applied:
-		return fmt.Errorf("installed a snapshot of index %d after it had applied index %d", snap.Index, s.applied)
+		return fmt.Errorf("installed a snapshot of index %d after applying index %d", snap.Index, s.applied)
 	case snap.Sum != c.ledger.sum(snap.Index):
-		return fmt.Errorf("installed a snapshot at index %d that is not the state there", snap.Index)
+		return fmt.Errorf("installed a snapshot that differs from the state at index %d", snap.Index)
 	}
 	s.applied = snap.Index
 	return nil
 }
 
-// watchEvery is how often the watcher looks at each server's term and role.
+// watchEvery is the interval at which the watcher reads each server's term and role.
 const watchEvery = 10 * time.Millisecond
 
-// watch checks Election Safety (section 5.2) and that terms do not go back.
+// watch checks Election Safety (section 5.2) and the monotonicity of terms.
 func (c *Cluster) watch() {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
@@ -232,7 +233,7 @@ func (c *Cluster) observe(s *server, term int, isLeader bool) error {
 	return nil
 }
 
-// fail fails the test, once; the test's goroutine stops when it next looks.
+// fail fails the test once. The test's goroutine stops at its next call of Check.
 func (c *Cluster) fail(format string, args ...any) {
 	c.mu.Lock()
 	first := !c.failed
@@ -243,8 +244,8 @@ func (c *Cluster) fail(format string, args ...any) {
 	}
 }
 
-// TakeSnapshot lets server i's service take a snapshot of its state as it is,
-// and returns the index at which that is.
+// TakeSnapshot makes server i's service take a snapshot of its current state, and
+// returns the snapshot's index.
 func (c *Cluster) TakeSnapshot(i int) int {
 	c.mu.Lock()
 	s := c.servers[i]

@@ -11,27 +11,27 @@ import (
 	"raftlab/raft"
 )
 
-// Run runs a test of a lab suite beside others, in virtual time unless
-// RAFTLAB_REALTIME=1.
+// Run runs a test of a lab suite in parallel with others. The test runs in virtual
+// time unless RAFTLAB_REALTIME=1.
 func Run(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()
 	testkit.Run(t, body)
 }
 
-// A Cluster is a number of Raft servers, 0 to N-1, on a network of their own.
-// Its methods are for the test's goroutine, except where they say otherwise.
+// A Cluster is a group of Raft servers, 0 to N-1, on a network of their own. Only
+// the test's goroutine may call the methods, unless a method says otherwise.
 type Cluster struct {
 	N   int
 	Net *labrpc.Network
-	// Rand draws what the test leaves to chance, from the test's seed.
+	// Rand makes the test's random choices from the test's seed.
 	Rand *rand.Rand
 
 	t             testing.TB
 	snapshotEvery int
 	done          chan struct{}
 	running       sync.WaitGroup
-	next          int // where One looks for a leader first
+	next          int // the server at which One begins its search for a leader
 	wire          *wire
 	untap         func() // takes the wire off the network
 
@@ -40,15 +40,15 @@ type Cluster struct {
 	mu      sync.Mutex
 	servers []*server // the newest incarnation of each
 	group   []int     // servers of one group reach each other; mainGroup at first
-	groups  int       // the highest group given out
+	groups  int       // the highest group in use so far
 	// incarnations counts the starts of servers.
 	incarnations int
 	ledger       ledger
-	leaders      map[int]int // who led a term
+	leaders      map[int]int // the leader of each term
 	failed       bool
 }
 
-// mainGroup is the group of all servers that are not set apart.
+// mainGroup is the group of the connected servers.
 const mainGroup = 0
 
 // A server is one incarnation of a server, from its start to its crash.
@@ -60,12 +60,12 @@ type server struct {
 
 	// Guarded by the cluster's lock.
 	down     bool
-	paused   chan struct{} // closed when its service goes on; nil: it does not pause
+	paused   chan struct{} // closed when its service resumes; nil if not paused
 	applied  int           // last index
-	lastTerm int           // as GetState told it last
+	lastTerm int           // from the latest call of GetState
 }
 
-// An endName names the end by which one server calls another.
+// An endName names the end for one server's calls to another server.
 type endName struct{ From, To, Incarnation int }
 
 // An Option is a property of a new cluster.
@@ -77,8 +77,8 @@ func Unreliable() Option { return func(c *Cluster) { c.Net.Reliable(false) } }
 // SnapshotEvery makes the service take a snapshot after each n commands.
 func SnapshotEvery(n int) Option { return func(c *Cluster) { c.snapshotEvery = n } }
 
-// Round makes the cluster one of many in a test: each round has a network and
-// a Rand of its own. It comes before other options.
+// Round makes the cluster one of many in a test. Each round has a network and a
+// Rand of its own. Round must precede other options.
 func Round(k int) Option {
 	return func(c *Cluster) {
 		seed := testkit.Seed(c.t)
@@ -87,8 +87,8 @@ func Round(k int) Option {
 	}
 }
 
-// New starts n servers that all reach each other. They are killed when the test
-// ends. Options hold from the first message on.
+// New starts n connected servers, and kills the servers when the test ends. Options
+// hold from the first message on.
 func New(t testing.TB, n int, options ...Option) *Cluster {
 	t.Helper()
 	c := &Cluster{
@@ -122,9 +122,9 @@ func New(t testing.TB, n int, options ...Option) *Cluster {
 	return c
 }
 
-// Drain gives killed servers time to finish what they were doing: applyCh is
-// still read, and a ticker may sleep for an election timeout before it looks
-// whether it was killed.
+// Drain gives the goroutines of killed servers time to end. The services still read
+// applyCh meanwhile. A ticker may sleep for a whole election timeout before the
+// ticker notices the kill.
 func Drain() {
 	if testkit.RealTime() {
 		time.Sleep(time.Second)
@@ -133,8 +133,8 @@ func Drain() {
 	time.Sleep(ElectionLimit)
 }
 
-// Shutdown kills all servers and ends the network. It is called when the test
-// ends, and may be called before: a test that makes many clusters should.
+// Shutdown kills all servers and ends the network. The end of the test calls
+// Shutdown. A test with many clusters should call Shutdown for each cluster in time.
 func (c *Cluster) Shutdown() {
 	select {
 	case <-c.done:
@@ -151,22 +151,22 @@ func (c *Cluster) Shutdown() {
 	c.running.Wait()
 }
 
-// Crash stops servers at once. What their persisters hold at this moment is
-// what they will find when they restart.
+// Crash stops servers at once. After a restart the servers find the contents of
+// their persisters at this moment.
 func (c *Cluster) Crash(ids ...int) {
 	for _, i := range ids {
 		s := c.server(i)
 		if !c.Up(i) {
 			continue
 		}
-		// First nobody hears of it any more: what it says must not go beyond what
-		// its persister holds.
+		// First cut the server off. No message may reveal state beyond the contents of
+		// the persister.
 		c.Net.DeleteServer(i)
 		for _, end := range s.ends {
 			c.Net.DeleteEnd(end)
 		}
 		c.mu.Lock()
-		// A copy: what the old incarnation may still write comes too late.
+		// The new incarnation gets a copy, so late writes of the old one have no effect.
 		c.servers[i] = &server{id: i, rf: s.rf, persister: s.persister.Copy(), down: true}
 		s.down = true
 		c.mu.Unlock()
@@ -174,8 +174,8 @@ func (c *Cluster) Crash(ids ...int) {
 	}
 }
 
-// Restart starts servers from what their persisters hold; running ones crash
-// first. A server comes back into the group it was in.
+// Restart starts servers from the contents of their persisters. Running servers
+// crash first. A server returns to its previous group.
 func (c *Cluster) Restart(ids ...int) {
 	for _, i := range ids {
 		c.Crash(i)
@@ -210,7 +210,7 @@ func (c *Cluster) server(i int) *server {
 	return c.servers[i]
 }
 
-// Persister returns what server i's persister holds now, as a copy.
+// Persister returns a copy of server i's persister.
 func (c *Cluster) Persister(i int) *raft.Persister { return c.server(i).persister.Copy() }
 
 // Start proposes a command at server i.
@@ -218,7 +218,8 @@ func (c *Cluster) Start(i int, command any) (index, term int, isLeader bool) {
 	return c.server(i).rf.Start(command)
 }
 
-// State returns what server i says it is; a server that is down leads nothing.
+// State returns server i's own view of its term and role. A server that is down has
+// term 0 and does not lead.
 func (c *Cluster) State(i int) (term int, isLeader bool) {
 	c.mu.Lock()
 	s := c.servers[i]
@@ -230,7 +231,7 @@ func (c *Cluster) State(i int) (term int, isLeader bool) {
 	return s.rf.GetState()
 }
 
-// Disconnect cuts each of the servers off from all others.
+// Disconnect isolates each of the servers from all others.
 func (c *Cluster) Disconnect(ids ...int) {
 	c.mu.Lock()
 	for _, i := range ids {
@@ -241,7 +242,7 @@ func (c *Cluster) Disconnect(ids ...int) {
 	c.link()
 }
 
-// Connect brings servers back among those that are not cut off.
+// Connect returns servers to the group of connected servers.
 func (c *Cluster) Connect(ids ...int) { c.assign(mainGroup, ids) }
 
 // Heal connects all servers.
@@ -253,7 +254,7 @@ func (c *Cluster) Heal() {
 }
 
 // Partition lets the servers of each set reach each other and nobody else. The
-// first set is then the connected one; servers in none are cut off.
+// servers of the first set are the connected servers. A server in no set is cut off.
 func (c *Cluster) Partition(sets ...[]int) {
 	all := make([]int, c.N)
 	for i := range all {
@@ -292,7 +293,7 @@ func (c *Cluster) link() {
 	}
 }
 
-// Connected returns the servers that run and are not cut off.
+// Connected returns the running servers of the main group.
 func (c *Cluster) Connected() []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -314,7 +315,7 @@ func (c *Cluster) All() []int {
 	return ids
 }
 
-// Others returns all servers but those named, in an order left to chance.
+// Others returns all servers except but, in random order.
 func (c *Cluster) Others(but ...int) []int {
 	var ids []int
 	for _, i := range c.Rand.Perm(c.N) {
@@ -329,40 +330,40 @@ func (c *Cluster) Others(but ...int) []int {
 	return ids
 }
 
-// Up says whether server i runs.
+// Up reports whether server i runs.
 func (c *Cluster) Up(i int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.servers[i].down
 }
 
-// IsConnected says whether server i runs and is not cut off.
+// IsConnected reports whether server i runs and is not cut off.
 func (c *Cluster) IsConnected(i int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.servers[i].down && c.group[i] == mainGroup
 }
 
-// Snapshot hands server i a snapshot that its service did not take.
+// Snapshot calls server i's Snapshot method in place of the service.
 func (c *Cluster) Snapshot(i, index int, data []byte) { c.server(i).rf.Snapshot(index, data) }
 
-// CutRequests keeps the requests of one server from reaching another, or lets
-// them through again. It ends with the first one's next restart.
+// CutRequests drops the requests of server from to server to, or lets the requests
+// through again. The cut ends at the next restart of server from.
 func (c *Cluster) CutRequests(from, to int, cut bool) {
 	if s := c.server(from); len(s.ends) > 0 {
 		c.Net.CutRequests(s.ends[to], cut)
 	}
 }
 
-// Pause keeps the service of server i from reading applyCh, until Resume. It may
-// still take one message, and handle it later.
+// Pause stops the service of server i from reading applyCh until Resume. The service
+// may still receive one message, and handles the message after Resume.
 func (c *Cluster) Pause(i int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.servers[i].paused = make(chan struct{})
 }
 
-// Resume lets the service of server i go on.
+// Resume ends a Pause of server i.
 func (c *Cluster) Resume(i int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package labtest is the harness of the lab suites: a cluster of Raft servers
-// over labrpc, with everything that can happen to one, and checks that run all
-// the time.
+// Package labtest is the harness of the lab suites. A [Cluster] runs Raft servers
+// over labrpc. A test can crash, restart, disconnect and partition the servers.
+// Background checks run throughout the test.
 //
 //	func TestAgreement2B(t *testing.T) {
 //		labtest.Run(t, func(t *testing.T) {
@@ -12,27 +12,28 @@
 //		})
 //	}
 //
-// It knows of package raft only what every edition of the course has: Make,
-// Start, GetState, Snapshot, Kill, ApplyMsg and the Persister, and
-// CondInstallSnapshot where there is one. So any package with these names can be
-// put in the place of raft and be graded.
+// The harness uses only the names of package raft common to all editions of the
+// course. The names are Make, Start, GetState, Snapshot, Kill, ApplyMsg, the
+// Persister, and CondInstallSnapshot if the package has that method. Therefore any
+// package with these names can replace raft and be graded.
 //
-// # What is checked at all times
+// # Background checks
 //
-//   - State Machine Safety: all servers apply the same command at an index.
-//   - Commands are applied in order, each once, from the first one after the
-//     snapshot that a server starts from.
-//   - A snapshot on applyCh is never older than what was applied, and holds the
-//     state that the same commands lead to.
-//   - Election Safety: no two servers lead one term, restarted or not.
-//   - A running server's term never goes back.
-//   - On the wire, by the fields Term, VoteGranted and PreVote where they exist: at
-//     most one server sends AppendEntries or InstallSnapshot in a term, and has
-//     asked for votes in it before; a server has at most one vote in a term.
+//   - All servers apply the same command at an index (State Machine Safety).
+//   - A server applies each command once and in order. The first command follows the
+//     snapshot of the server's start.
+//   - A snapshot on applyCh is never older than the applied state, and equals the
+//     state after the same commands.
+//   - No two servers lead one term, even across restarts (Election Safety).
+//   - A running server's term never decreases.
+//   - At most one server sends AppendEntries or InstallSnapshot in a term, and that
+//     server has asked for votes in the term before. A server has at most one vote in
+//     a term. These checks read the fields Term, VoteGranted and PreVote of messages,
+//     where the fields exist.
 //
 // # An adversary
 //
-// [Cluster.Direct] lets a test decide over each message by its sender, receiver,
-// kind and term, and by the commands it carries: tests name commands such that
-// their bytes are found in what was sent.
+// [Cluster.Direct] lets a test decide the fate of each message by sender, receiver,
+// kind, term and commands. Tests use distinctive strings as commands and find the
+// strings in the bytes of messages.
 package labtest

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestGrade grades a plain Raft as it comes from a course, and the same with a
-// mistake in it.
+// TestGrade grades a plain Raft with the layout of a course, first unchanged and then
+// with a planted mistake.
 func TestGrade(t *testing.T) {
 	for _, tool := range []string{"bash", "go", "tar", "sed", "find"} {
 		if _, err := exec.LookPath(tool); err != nil {

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestSuitesNeedOnlyTheLabAPI compiles each lab's suites, and what stands on its
-// package with its tests, against a package with nothing but the lab's names, as
-// a student's has it.
+// TestSuitesNeedOnlyTheLabAPI compiles each lab's suites against a package with only
+// the lab's names, such as a student's package. The packages that import the lab's
+// package and their tests must compile as well.
 func TestSuitesNeedOnlyTheLabAPI(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("no go command")
@@ -42,8 +42,8 @@ func TestSuitesNeedOnlyTheLabAPI(t *testing.T) {
 	}
 }
 
-// withLabAPI returns an overlay that leaves of a package what grades any
-// implementation, and puts the lab's names in the place of the rest.
+// withLabAPI returns an overlay of a package. The overlay keeps the files that grade
+// any implementation, and replaces the other files by one with the lab's names.
 func withLabAPI(t *testing.T, pkg string) map[string]string {
 	dir := filepath.Join("..", "..", pkg)
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -53,7 +53,7 @@ func withLabAPI(t *testing.T, pkg string) map[string]string {
 	replace := make(map[string]string)
 	for _, file := range files {
 		if !grades(filepath.Base(file)) {
-			replace[abs(t, file)] = "" // not there
+			replace[abs(t, file)] = "" // removed
 		}
 	}
 	if len(replace) == len(files) {
@@ -63,7 +63,7 @@ func withLabAPI(t *testing.T, pkg string) map[string]string {
 	return replace
 }
 
-// grades says whether a file of a lab's package grades any implementation.
+// grades reports whether a file of a lab's package grades any implementation.
 func grades(name string) bool {
 	for _, prefix := range []string{"suite_", "adversary_", "random_test", "export_test"} {
 		if strings.HasPrefix(name, prefix) {

@@ -8,25 +8,25 @@ import (
 	"raftlab/labrpc"
 )
 
-// A Kind is what a message is about.
+// A Kind is the kind of RPC a message belongs to.
 type Kind uint8
 
 const (
-	Other    Kind = iota // of an implementation's own
+	Other    Kind = iota // an RPC outside of the paper
 	Vote                 // RequestVote
-	PreVote              // RequestVote with a field PreVote that is true
-	Append               // AppendEntries, heartbeats too
+	PreVote              // RequestVote with a true field PreVote
+	Append               // AppendEntries, including heartbeats
 	Snapshot             // InstallSnapshot
 )
 
 // A Message is a request or a reply between two servers.
 type Message struct {
-	From, To int // of this message: a reply is from the server that was asked
+	From, To int // sender and receiver; the called server sends the reply
 	Kind     Kind
 	Reply    bool
-	// Term is the message's field Term; -1 if it has none that is a number.
+	// Term is the message's field Term, or -1 if the message has no such number.
 	Term int
-	// Call is the same for a request and its reply, and for no other message.
+	// Call is shared by a request and its reply, and by no other message.
 	Call Call
 	data []byte
 }
@@ -34,30 +34,31 @@ type Message struct {
 // A Call identifies an RPC in its cluster.
 type Call struct{ link, number int }
 
-// Carries says whether a command, given to Start as a string, is in the message.
+// Carries reports whether the message carries a command. The command was given to
+// Start as a string.
 func (m Message) Carries(command string) bool { return bytes.Contains(m.data, []byte(command)) }
 
-// Between says whether the message is between two servers, either way.
+// Between reports whether the message goes from a to b or from b to a.
 func (m Message) Between(a, b int) bool {
 	return m.From == a && m.To == b || m.From == b && m.To == a
 }
 
-// Involves says whether the server sends or receives the message.
+// Involves reports whether the server sends or receives the message.
 func (m Message) Involves(id int) bool { return m.From == id || m.To == id }
 
-// Asks says whether the message is a request for a vote or pre-vote.
+// Asks reports whether the message is a request for a vote or pre-vote.
 func (m Message) Asks() bool { return !m.Reply && (m.Kind == Vote || m.Kind == PreVote) }
 
-// Success returns the field Success of a reply; false if it has none.
+// Success returns the field Success of a reply, or false without such a field.
 func (m Message) Success() bool {
 	var reply struct{ Success bool }
 	return labgob.NewDecoder(bytes.NewReader(m.data)).Decode(&reply) == nil && reply.Success
 }
 
-// Direct makes rule decide over every message that could arrive, until it is
-// replaced; nil leaves them to the network. It is called by one goroutine at a
-// time, and must not block. What the test's goroutine shares with it is
-// guarded by [Cluster.Scripted].
+// Direct makes rule decide the fate of every deliverable message. The rule holds
+// until the next call of Direct. A nil rule leaves the decisions to the network.
+// One goroutine at a time calls rule, and rule must not block.
+// [Cluster.Scripted] guards data shared by the rule and the test's goroutine.
 func (c *Cluster) Direct(rule func(Message) labrpc.Decision) {
 	if rule == nil {
 		c.Net.SetScheduler(nil)
@@ -104,7 +105,7 @@ func message(raw labrpc.Message) Message {
 	return m
 }
 
-// kindOf returns the kind by the method alone: Vote for pre-votes, too.
+// kindOf derives the kind from the method alone. A pre-vote counts as a Vote.
 func kindOf(raw labrpc.Message) Kind {
 	_, method, _ := strings.Cut(raw.Method, ".")
 	switch method {

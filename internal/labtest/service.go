@@ -10,24 +10,24 @@ import (
 	"raftlab/raft"
 )
 
-// A Host is one running server of a service that stands on Raft.
+// A Host is one running server of a service built on Raft.
 type Host struct {
-	Services []any // what answers RPCs: the service and its Raft server
+	Services []any // the RPC receivers, namely the service and its Raft server
 	Kill     func()
 	State    func() (term int, isLeader bool) // of its Raft server
 }
 
-// Launch starts server me of a service, from what persister holds.
+// Launch starts server me of a service from the contents of persister.
 type Launch func(servers []*labrpc.ClientEnd, me int, persister *raft.Persister) Host
 
-// A Service is a number of servers of a service, 0 to N-1, and its clients, on a
-// network of their own. Its methods may be called from any goroutine, except
-// where they say otherwise.
+// A Service is a group of servers of a service, 0 to N-1, and their clients, on a
+// network of their own. Any goroutine may call the methods, unless a method says
+// otherwise.
 type Service struct {
 	N   int
 	Net *labrpc.Network
-	// Rand draws what the test leaves to chance, from the test's seed. It is for
-	// the test's goroutine.
+	// Rand makes the test's random choices from the test's seed. Only the test's
+	// goroutine may use Rand.
 	Rand *rand.Rand
 
 	t      testing.TB
@@ -37,7 +37,7 @@ type Service struct {
 	mu    sync.Mutex
 	hosts []*host
 	group []int // servers of one group reach each other; mainGroup at first
-	made  int   // starts of servers, and clients, which gives ends their names
+	made  int   // counts starts of servers and clients, for unique names of ends
 }
 
 // A host is one incarnation of a server.
@@ -48,7 +48,7 @@ type host struct {
 	down      bool
 }
 
-// A serviceEnd names the end by which a server or a client calls a server.
+// A serviceEnd names the end for the calls of a server or client to a server.
 type serviceEnd struct {
 	Client bool
 	From   int // a server, or the number of a client
@@ -56,8 +56,7 @@ type serviceEnd struct {
 	Made   int
 }
 
-// NewService starts n servers that all reach each other. They are killed when
-// the test ends.
+// NewService starts n connected servers, and kills the servers when the test ends.
 func NewService(t testing.TB, n int, launch Launch) *Service {
 	t.Helper()
 	s := &Service{
@@ -80,8 +79,8 @@ func NewService(t testing.TB, n int, launch Launch) *Service {
 	return s
 }
 
-// Shutdown kills all servers and ends the network. It is called when the test
-// ends, and may be called before.
+// Shutdown kills all servers and ends the network. The end of the test calls
+// Shutdown, and the test may do so before.
 func (s *Service) Shutdown() {
 	s.stop.Do(func() {
 		for i := range s.N {
@@ -92,8 +91,8 @@ func (s *Service) Shutdown() {
 	})
 }
 
-// Crash stops servers at once. What their persisters hold at this moment is
-// what they will find when they restart.
+// Crash stops servers at once. After a restart the servers find the contents of
+// their persisters at this moment.
 func (s *Service) Crash(ids ...int) {
 	for _, i := range ids {
 		s.mu.Lock()
@@ -102,22 +101,22 @@ func (s *Service) Crash(ids ...int) {
 		if h.down {
 			continue
 		}
-		// First nobody hears of it any more: what it says must not go beyond what
-		// its persister holds.
+		// First cut the server off. No message may reveal state beyond the contents of
+		// the persister.
 		s.Net.DeleteServer(i)
 		for _, end := range h.ends {
 			s.Net.DeleteEnd(end)
 		}
 		s.mu.Lock()
-		// A copy: what the old incarnation may still write comes too late.
+		// The new incarnation gets a copy, so late writes of the old one have no effect.
 		s.hosts[i] = &host{persister: h.persister.Copy(), down: true}
 		s.mu.Unlock()
 		h.Kill()
 	}
 }
 
-// Restart starts servers from what their persisters hold; running ones crash
-// first. A server comes back into the group it was in.
+// Restart starts servers from the contents of their persisters. Running servers
+// crash first. A server returns to its previous group.
 func (s *Service) Restart(ids ...int) {
 	for _, i := range ids {
 		s.Crash(i)
@@ -144,8 +143,8 @@ func (s *Service) Restart(ids ...int) {
 	}
 }
 
-// Partition lets the servers of each set reach each other and nobody else;
-// servers in none are cut off. Clients reach whom they reach.
+// Partition lets the servers of each set reach each other and nobody else. A server
+// in no set is cut off. The connections of clients do not change.
 func (s *Service) Partition(sets ...[]int) {
 	s.mu.Lock()
 	for i := range s.group {
@@ -160,8 +159,9 @@ func (s *Service) Partition(sets ...[]int) {
 	s.link()
 }
 
-// CutOneWay loses what one server sends to another, its replies too, or lets it
-// through again. It ends with Heal, and for a server with its restart.
+// CutOneWay drops all requests and replies from one server to another, or lets the
+// messages through again. Heal ends the cut. The restart of a server ends the cut of
+// its requests and of replies to it.
 func (s *Service) CutOneWay(from, to int, cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -203,7 +203,7 @@ func (s *Service) All() []int {
 	return ids
 }
 
-// Others returns the servers that are not named, in order.
+// Others returns all servers except but, in order.
 func (s *Service) Others(but ...int) []int {
 	skip := make(map[int]bool)
 	for _, i := range but {
@@ -218,8 +218,8 @@ func (s *Service) Others(but ...int) []int {
 	return ids
 }
 
-// Leader waits for a leader among the servers named (none named: all), and
-// returns the one of the highest term.
+// Leader waits for a leader among the servers ids, and returns the leader of the
+// highest term. Without ids, Leader considers all servers.
 func (s *Service) Leader(ids ...int) int {
 	s.t.Helper()
 	if len(ids) == 0 {
@@ -249,7 +249,7 @@ func (s *Service) leaderNow(ids []int) int {
 	return leader
 }
 
-// Persister returns what server i's persister holds now, as a copy.
+// Persister returns a copy of server i's persister.
 func (s *Service) Persister(i int) *raft.Persister {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,7 +272,7 @@ func (s *Service) largest(size func(*raft.Persister) int) int {
 	return most
 }
 
-// A Client is the ends of one client, in an order left to chance.
+// A Client holds the ends of one client, in random order.
 type Client struct {
 	Ends []*labrpc.ClientEnd
 
@@ -280,8 +280,8 @@ type Client struct {
 	names   []serviceEnd
 }
 
-// Client makes the ends of a new client that reaches the servers named (none
-// named: all). It is for the test's goroutine.
+// Client makes the ends of a new client. The client reaches the servers ids, or all
+// servers without ids. Only the test's goroutine may call Client.
 func (s *Service) Client(ids ...int) *Client {
 	s.mu.Lock()
 	s.made++
@@ -298,7 +298,8 @@ func (s *Service) Client(ids ...int) *Client {
 	return c
 }
 
-// Reach lets the client reach the servers named, and no others (none named: all).
+// Reach lets the client reach the servers ids and no others. Without ids, the client
+// reaches all servers.
 func (c *Client) Reach(ids ...int) {
 	if len(ids) == 0 {
 		ids = c.service.All()
@@ -315,9 +316,9 @@ func (c *Client) Reach(ids ...int) {
 // Cut lets the client reach nobody.
 func (c *Client) Cut() { c.Reach(-1) }
 
-// Direct makes rule decide over every message between this client and a server
-// that could arrive, until the network's scheduler is set again. It may be
-// called by many goroutines at once and must not block.
+// Direct makes rule decide the fate of every deliverable message between this client
+// and a server. The rule holds until the next change of the network's scheduler.
+// Many goroutines may call rule at once, and rule must not block.
 func (c *Client) Direct(rule func(labrpc.Message) labrpc.Decision) {
 	c.service.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
 		if name, ok := m.End.(serviceEnd); ok && name.Client && name.From == c.names[0].From {

@@ -9,8 +9,8 @@ import (
 	"raftlab/labrpc"
 )
 
-// traceVariable turns traces on: every message of every test is a line of the
-// test's log. go test shows the log of a test that fails, and with -v of each.
+// traceVariable turns traces on. Each message of a test becomes a line of the test's
+// log. The go command shows the log of a failed test, and with -v of every test.
 const traceVariable = "RAFTLAB_TRACE"
 
 // Trace logs each event of a network, with the time since this call, if
@@ -30,7 +30,7 @@ func Trace(t testing.TB, net *labrpc.Network) {
 	net.AddTap(func(e labrpc.Event) {
 		mu.Lock()
 		defer mu.Unlock()
-		if !ended { // a message of a goroutine that outlives the test
+		if !ended { // a goroutine may outlive the test
 			t.Logf("%12v %v", e.Time.Sub(start), e)
 		}
 	})

@@ -13,7 +13,7 @@ import (
 	"raftlab/internal/testkit"
 )
 
-// TestTraced makes the messages that TestTrace looks for.
+// TestTraced makes the messages for TestTrace.
 func TestTraced(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -21,7 +21,8 @@ func TestTraced(t *testing.T) {
 	})
 }
 
-// RAFTLAB_TRACE=1 logs every message of a test, and without it none is.
+// RAFTLAB_TRACE=1 logs every message of a test. Without the variable no message is
+// logged.
 func TestTrace(t *testing.T) {
 	if os.Getenv("RAFTLAB_TRACE") != "" {
 		t.Skip("the trace is on")

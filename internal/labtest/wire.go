@@ -10,26 +10,27 @@ import (
 	"raftlab/labrpc"
 )
 
-// A wire listens to what servers send, and checks what holds for every message
-// of a correct implementation, whatever else happens:
+// A wire observes the messages of the servers. Every correct implementation passes
+// the wire's checks, with any faults of servers and network.
 //
-//   - At most one server sends AppendEntries or InstallSnapshot in a term, and it
-//     has asked for votes in that term (sections 5.1, 5.2).
-//   - A server has at most one vote in a term; a candidate's own is among them.
+//   - At most one server sends AppendEntries or InstallSnapshot in a term, and the
+//     server has asked for votes in that term (sections 5.1, 5.2).
+//   - A server has at most one vote in a term. A candidate votes for itself.
 //
-// It judges by the fields Term, VoteGranted and PreVote, and says nothing where
-// they do not exist. A vote counts when it has arrived: what a server said in
-// the moment of its crash is not known to its next incarnation, nor to anybody.
+// The wire reads the fields Term, VoteGranted and PreVote, and skips messages
+// without the fields. A vote counts on delivery. A server may send a vote at the
+// moment of its crash, and if the message is lost, neither the server's next
+// incarnation nor any other server knows of the vote.
 type wire struct {
 	mu     sync.Mutex
 	leader map[int]int    // by term
-	asked  map[vote]bool  // who asked for votes in which term
-	votes  map[vote]int   // for whom
-	polls  map[Call]int   // the terms of requests for a vote under way
-	last   map[int][]byte // by link: heartbeats repeat themselves
+	asked  map[vote]bool  // candidates by term
+	votes  map[vote]int   // the chosen candidate
+	polls  map[Call]int   // terms of the open requests for a vote
+	last   map[int][]byte // last request of each link, to skip repeated heartbeats
 }
 
-// A vote is what a server has one of in each term.
+// A vote identifies the single vote of a server in a term.
 type vote struct{ term, of int }
 
 func newWire() *wire {
@@ -42,7 +43,8 @@ func newWire() *wire {
 	}
 }
 
-// listen takes in one event; it says what a correct implementation never sends.
+// listen observes one event. The error reports a message that no correct
+// implementation sends.
 func (w *wire) listen(e labrpc.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -61,7 +63,7 @@ func (w *wire) listen(e labrpc.Event) error {
 	return nil
 }
 
-// leads judges what only a leader sends.
+// leads checks a message reserved to leaders.
 func (w *wire) leads(m Message) error {
 	if m.Term < 0 {
 		return nil
@@ -74,12 +76,13 @@ func (w *wire) leads(m Message) error {
 	case leader != m.From:
 		return fmt.Errorf("servers %d and %d both sent AppendEntries or InstallSnapshot of term %d", leader, m.From, m.Term)
 	case len(w.asked) > 0 && !w.asked[vote{m.Term, m.From}]:
-		return fmt.Errorf("server %d sent AppendEntries or InstallSnapshot of term %d, in which it has not asked for votes", m.From, m.Term)
+		return fmt.Errorf("server %d sent AppendEntries or InstallSnapshot of term %d, but has not asked for votes in that term", m.From, m.Term)
 	}
 	return nil
 }
 
-// asks notes that a server stands for election.
+// asks records that a server asks for votes in a term. If the request has arrived,
+// asks also records the candidate's vote for itself.
 func (w *wire) asks(m Message, arrived bool) error {
 	if m.Term < 0 {
 		return nil
@@ -95,7 +98,7 @@ func (w *wire) asks(m Message, arrived bool) error {
 	return w.voted(vote{m.Term, m.From}, m.From)
 }
 
-// granted judges a reply that arrived.
+// granted checks a delivered reply to a request for a vote.
 func (w *wire) granted(m Message) error {
 	term, known := w.polls[m.Call]
 	delete(w.polls, m.Call)
@@ -115,14 +118,14 @@ func (w *wire) voted(v vote, candidate int) error {
 	return nil
 }
 
-// field finds the fields in gob's description of a struct type: the length of
-// the name, the name, and a number below 64 for a basic type, which the name of
-// the struct itself does not have.
+// field finds the fields in gob's description of a struct type. A field consists of
+// the length of the name, the name, and a number below 64 for a basic type. No such
+// number follows the name of the struct.
 var field = regexp.MustCompile(`\x01[\x02-\x20]([A-Z][A-Za-z0-9_]*)\x01[\x00-\x7f]\x00`)
 
-// figure2 says whether a request for a vote has Figure 2's four fields, and at
-// most PreVote beside them. Any other may make of it something that is not a
-// vote.
+// figure2 reports whether a request for a vote has the four fields of Figure 2 and
+// at most the field PreVote besides. With any other field the request may mean
+// something other than a vote.
 func figure2(data []byte) bool {
 	fields := field.FindAllSubmatch(data, -1)
 	for _, f := range fields {

@@ -34,8 +34,8 @@ func (r *Raft) AppendEntries(args appendArgs, reply *voteReply)   {}
 func (r *Raft) InstallSnapshot(args appendArgs, reply *voteReply) {}
 func (r *Raft) RequestVote(args PreVoteArgs, reply *voteReply)    { reply.VoteGranted = r.grants }
 
-// TestWire lets servers send what nobody but an incorrect one sends, and what
-// looks like it.
+// TestWire sends messages of incorrect servers, and similar messages of correct
+// servers.
 func TestWire(t *testing.T) {
 	type call struct {
 		from, to int
@@ -49,7 +49,7 @@ func TestWire(t *testing.T) {
 	for name, test := range map[string]struct {
 		grants bool
 		calls  []call
-		want   string // "" for nothing
+		want   string // "" if the wire reports no error
 	}{
 		"two leaders":           {true, []call{ask(0, 2, 1), lead(0, 1, 1), lead(1, 0, 1)}, "servers 0 and 1 both sent AppendEntries"},
 		"a snapshot, too":       {true, []call{ask(0, 2, 1), lead(0, 1, 1), {1, 0, "Raft.InstallSnapshot", appendArgs{Term: 1}}}, "both sent"},
@@ -89,7 +89,7 @@ func TestWire(t *testing.T) {
 				e.Call(call.method, call.args, &voteReply{})
 			}
 			if test.want == "" && got != "" || !strings.Contains(got, test.want) {
-				t.Errorf("the wire says %q; want %q", got, test.want)
+				t.Errorf("the wire reports %q; want %q", got, test.want)
 			}
 		})
 	}
