@@ -29,6 +29,9 @@ func filled(t *testing.T, opts cluster.Options) string {
 	for n := range 50 {
 		do(t, c, "", kv.Put(fmt.Sprint(n), "value"))
 	}
+	for i := range c.Status() {
+		waitApplied(t, c, i+1) // a replica may lack the last write, which a majority has
+	}
 	require.NoError(t, c.Close())
 	return dir
 }
