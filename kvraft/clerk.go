@@ -2,7 +2,6 @@ package kvraft
 
 import (
 	"context"
-	"fmt"
 
 	"raftlab/kv"
 	"raftlab/labrpc"
@@ -32,17 +31,8 @@ func (ck *Clerk) Put(key string, value string) { ck.must(kv.Put(key, value)) }
 // retries for ever.
 func (ck *Clerk) Append(key string, value string) { ck.must(kv.Append(key, value)) }
 
-// must executes an operation of the lab's interface, which has no errors.
-func (ck *Clerk) must(op kv.Op) kv.Result {
-	result, err := ck.Do(context.Background(), op)
-	if err == nil && result.Code != kv.OK && result.Code != kv.NotFound {
-		err = fmt.Errorf("%v", result.Code)
-	}
-	if err != nil {
-		panic(fmt.Sprintf("kvraft: %v of %q: %v", op.Kind, op.Key, err))
-	}
-	return result
-}
+// must executes an operation of the lab's interface.
+func (ck *Clerk) must(op kv.Op) kv.Result { return kv.Must("kvraft", ck.Do, op) }
 
 // Delete removes a key. The Code for a missing key is kv.NotFound.
 func (ck *Clerk) Delete(ctx context.Context, key string) (kv.Result, error) {

@@ -74,17 +74,8 @@ func (ck *Clerk) Put(key string, value string) { ck.must(kv.Put(key, value)) }
 // retries for ever.
 func (ck *Clerk) Append(key string, value string) { ck.must(kv.Append(key, value)) }
 
-// must executes an operation of the lab's API, which has no errors.
-func (ck *Clerk) must(op kv.Op) kv.Result {
-	result, err := ck.Do(context.Background(), op)
-	if err == nil && result.Code != kv.OK && result.Code != kv.NotFound {
-		err = fmt.Errorf("%v", result.Code)
-	}
-	if err != nil {
-		panic(fmt.Sprintf("shardkv: %v of %q: %v", op.Kind, op.Key, err))
-	}
-	return result
-}
+// must executes an operation of the lab's interface.
+func (ck *Clerk) must(op kv.Op) kv.Result { return kv.Must("shardkv", ck.Do, op) }
 
 // Delete removes a key. If the key is missing, the result says kv.NotFound.
 func (ck *Clerk) Delete(ctx context.Context, key string) (kv.Result, error) {
