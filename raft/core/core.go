@@ -99,6 +99,11 @@ func New(cfg Config, saved Persistent) (*Core, error) {
 	return c, nil
 }
 
+// Elapse records ticks that the host could not give, for example during a pause of the
+// process. A lease runs out by these ticks. The timers do not count them, because the pause
+// says nothing about the other servers.
+func (c *Core) Elapse(ticks uint64) { c.now += ticks }
+
 // Step handles a message. Every RequestVote, AppendEntries and InstallSnapshot is answered
 // by exactly one reply, in a Ready to come. An error (ErrUnknownServer, ErrMalformed,
 // ErrUnsafe) means that the message was dropped and nothing changed.

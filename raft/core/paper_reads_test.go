@@ -255,6 +255,24 @@ func TestThesis6_4_1_Lease(t *testing.T) {
 	s.wantReads()
 }
 
+// The host could not give ticks for a while: the lease runs out all the same, and no
+// election begins.
+func TestLeaseRunsOutByElapsedTicks(t *testing.T) {
+	s := leased(t)
+	s.Elapse(electionTicks - 2)
+	if !s.Status().Lease {
+		t.Error("the lease ended a tick early")
+	}
+	s.Elapse(1)
+	if s.Status().Lease {
+		t.Error("the lease has not ended")
+	}
+	s.Elapse(100 * electionTicks)
+	if ms := s.work(); len(ms) > 0 || s.Status().State != core.Leader {
+		t.Errorf("state %v, messages %v", s.Status().State, ms)
+	}
+}
+
 // The lease begins with the heartbeat, not with the answer to it.
 func TestThesis6_4_1_LeaseBeginsWithTheHeartbeat(t *testing.T) {
 	s := lead(t, 3, func(cfg *core.Config) { cfg.LeaseTicks = electionTicks - 1 })

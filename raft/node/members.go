@@ -144,6 +144,9 @@ func (n *Node) changeOnce(ctx context.Context, changes []Change) (learners []cor
 		return true, proposeErr
 	})
 	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			err = unknown(err) // the core may have proposed the change already
+		}
 		return nil, fmt.Errorf("raft: changing the membership: %w", err)
 	}
 	n.poke() // the entry has to leave

@@ -226,3 +226,23 @@ func TestAddressesFollowTheMembership(t *testing.T) {
 		}
 	})
 }
+
+// A call whose context ends while the core proposes the change cannot tell whether
+// the change was proposed.
+func TestChangeThatEndsWithItsContextIsUnknown(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		leader := c.leader()
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		for i := range 20 {
+			err := leader.ChangeMembers(ended, node.SetAddress(2, fmt.Sprint(i)))
+			require.ErrorIs(c, err, context.Canceled)
+			require.ErrorIs(c, err, node.ErrUnknown)
+			_, err = leader.Status(ended)
+			if err != nil {
+				require.ErrorIs(c, err, context.Canceled)
+			}
+		}
+		c.propose("goes on")
+	})
+}

@@ -32,6 +32,7 @@ type Node struct {
 	applied  appliedIndex
 	applier  applier
 
+	begun time.Time      // when the member started
 	done  chan struct{}  // closed when the member is stopped
 	ended sync.WaitGroup // what must end before the member has: core, applier
 	// storing is the member's work with the storage: saves, chunks,
@@ -51,6 +52,7 @@ type Node struct {
 
 	// Only the goroutine with the baton touches these.
 	core         *core.Core
+	counted      uint64 // ticks since begun, with those that were lost
 	current      inbox
 	batches      batcher
 	pending      queue[*proposal] // those with a place in the log
@@ -114,6 +116,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		log:       h.log.With("group", uint64(cfg.Group)),
 		machine:   cfg.StateMachine,
 		room:      room{maxCount: cfg.MaxPending, maxBytes: cfg.MaxPendingBytes},
+		begun:     time.Now(),
 		done:      make(chan struct{}),
 		reads:     make(map[uint64]*read),
 		outgoing:  make(map[core.NodeID]*outgoingSnapshot),

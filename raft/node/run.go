@@ -2,6 +2,7 @@ package node
 
 import (
 	"runtime"
+	"time"
 
 	"raftlab/raft/core"
 )
@@ -154,9 +155,7 @@ func (n *Node) process(in *inbox) {
 	if in.saved != nil {
 		n.completeSave(in.saved)
 	}
-	for range in.ticks {
-		n.core.Tick()
-	}
+	n.passTime(in.ticks)
 	if in.ticks > 0 && len(n.outgoing) > 0 {
 		n.closeIdleSnapshots()
 	}
@@ -177,6 +176,22 @@ func (n *Node) process(in *inbox) {
 	n.publish()
 	if len(n.waiters) > 0 {
 		n.notifyWaiters()
+	}
+}
+
+// passTime gives the core its ticks. Ticks are lost while the process or the core's
+// goroutine is suspended. A lease must not outlive the time that the ticks stand for.
+func (n *Node) passTime(ticks int) {
+	if n.cfg.LeaseDuration > 0 {
+		passed := uint64(time.Since(n.begun) / n.host.cfg.TickInterval)
+		counted := n.counted + uint64(ticks)
+		if passed > counted {
+			n.core.Elapse(passed - counted)
+		}
+		n.counted = max(passed, counted)
+	}
+	for range ticks {
+		n.core.Tick()
 	}
 }
 

@@ -40,7 +40,10 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		}
 		return true, nil
 	})
-	return st, err
+	if err != nil {
+		return Status{}, err // the core may be about to write st
+	}
+	return st, nil
 }
 
 // Leader returns the leader of the group and the leader's address, as far as this
