@@ -1,8 +1,9 @@
 package main
 
-// coreMutants are published bugs of Raft implementations, and a few of our own,
-// in what a library needs beyond the labs: membership, reads, leases, transfers,
-// snapshots in chunks. The tests of package core must fail with each.
+// coreMutants are bugs in the library's features beyond the labs, namely membership,
+// reads, leases, transfers and snapshots in chunks. Most are published bugs of Raft
+// implementations, and a few are our own. The tests of package core must fail with
+// each bug.
 var coreMutants = []mutant{
 	{
 		name: "change-before-term-committed", file: "raft/core/membership.go", pkg: "./raft/core",
@@ -16,7 +17,7 @@ var coreMutants = []mutant{
 		old:  "case current.index > c.commitIndex || current.Joint():",
 		new:  "case false:",
 		test: "Test6_JointConsensus",
-		why:  "a second change begins before the first one has ended",
+		why:  "a leader begins a second membership change before the first has ended",
 	},
 	{
 		name: "joint-never-left", file: "raft/core/membership.go", pkg: "./raft/core",
@@ -65,7 +66,7 @@ var coreMutants = []mutant{
 		old:  "c.configurationAt(index).Clone()",
 		new:  "c.newest().Clone()",
 		test: "Test7_SnapshotCarriesItsConfiguration",
-		why:  "a snapshot is saved with a configuration from behind its end",
+		why:  "a snapshot is saved with a configuration from beyond its last entry",
 	},
 	{
 		name: "learner-promoted-too-soon", file: "raft/core/membership.go", pkg: "./raft/core",
@@ -86,14 +87,14 @@ var coreMutants = []mutant{
 		old:  "\tif n > c.commitIndex && c.log.matches(n, c.currentTerm) {",
 		new:  "\tif !c.isVoter() {\n\t\tn = max(n, majority(append([]NodeID{c.id}, c.electorate.voters...)).agreed(func(id NodeID) uint64 {\n\t\t\tif id == c.id {\n\t\t\t\treturn c.log.stableIndex\n\t\t\t}\n\t\t\treturn c.peer(id).matchIndex\n\t\t}))\n\t}\n\tif n > c.commitIndex && c.log.matches(n, c.currentTerm) {",
 		test: "TestThesis4_2_2_RemovedLeaderStepsDown",
-		why:  "a leader that is not in the new configuration counts itself for its commitment",
+		why:  "a leader outside the new configuration counts itself when committing that configuration",
 	},
 	{
 		name: "removed-leader-stays", file: "raft/core/membership.go", pkg: "./raft/core",
 		old:  "\t\tc.leaveOffice()\n",
 		new:  "",
 		test: "TestThesis4_2_2_RemovedLeaderStepsDown",
-		why:  "a leader goes on after the configuration without it is committed",
+		why:  "a leader does not step down after committing a configuration without itself",
 	},
 	{
 		name: "outsider-never-campaigns", file: "raft/core/election.go", pkg: "./raft/core",
@@ -101,35 +102,35 @@ var coreMutants = []mutant{
 		new:  "return c.isVoter() && !c.isRemoved()",
 		also: []edit{{"\tpending := n > 1", "\t_ = n > 1"}},
 		test: "TestThesis4_2_2_ServerOutsideItsConfigurationCampaigns",
-		why:  "the only server with the newest configuration is not in it and calls no election, and no other can win one",
+		why:  "the only server with the newest configuration is outside that configuration and calls no election, and no other server can win one",
 	},
 	{
 		name: "removed-server-disturbs", file: "raft/core/election.go", pkg: "./raft/core",
 		old:  "\tif c.learnRemoval(rep.RemovedAt) {\n\t\treturn\n\t}\n",
 		new:  "",
 		test: "TestThesis4_2_3_RemovedServerLearnsFromAnswers",
-		why:  "a removed server is told, and asks for votes for ever",
+		why:  "a removed server ignores the news of its removal and asks for votes for ever",
 	},
 	{
 		name: "follower-votes-against-its-leader", file: "raft/core/election.go", pkg: "./raft/core",
 		old:  "case c.hearsLeader() && !req.Transfer:",
 		new:  "case false:",
 		test: "TestThesis4_2_3.*|TestThesis3_10_SuccessorCampaignsAtOnce",
-		why:  "servers that hear the leader vote for one that does not (disruption by a removed server)",
+		why:  "servers in contact with the leader vote for a candidate without contact (disruption by a removed server)",
 	},
 	{
 		name: "higher-term-is-silent", file: "raft/core/replication.go", pkg: "./raft/core",
 		old:  "\trep.Term = c.currentTerm\n\treturn rep\n}\n\n// followLeader",
 		new:  "\trep.Term = min(c.currentTerm, req.Term)\n\treturn rep\n}\n\n// followLeader",
 		test: "Test5_1_RequestsOfOldTermsAreRefused",
-		why:  "a server of a newer term does not tell the leader, and with pre-vote and check-quorum neither gives way (etcd raft issue 8501)",
+		why:  "a server does not report its newer term to the leader, and with pre-vote and check-quorum neither server gives way (etcd raft issue 8501)",
 	},
 	{
 		name: "vote-carried-into-next-term", file: "raft/core/election.go", pkg: "./raft/core",
 		old:  "\t\tc.currentTerm, c.votedFor = term, None\n",
 		new:  "\t\tc.currentTerm = term\n",
 		test: "Test5_2_.*|TestSimulation",
-		why:  "the term is changed without the vote, so that term and vote on disk do not belong together",
+		why:  "the term changes and the vote stays, so the term and the vote on disk do not match",
 	},
 	{
 		name: "read-before-commit-in-term", file: "raft/core/reads.go", pkg: "./raft/core",
@@ -137,7 +138,7 @@ var coreMutants = []mutant{
 		new:  "\tcase false:\n",
 		also: []edit{{"\tif c.committedInTerm() {\n\t\tr.reads", "\tif true {\n\t\tr.reads"}},
 		test: "TestThesis6_4_NoReadBeforeTheTermIsCommitted",
-		why:  "a new leader answers reads before it knows what its predecessors committed (etcd raft issue 7331)",
+		why:  "a new leader answers reads before knowing its predecessors' committed entries (etcd raft issue 7331)",
 	},
 	{
 		name: "read-confirmed-by-old-answers", file: "raft/core/replication.go", pkg: "./raft/core",
@@ -151,42 +152,42 @@ var coreMutants = []mutant{
 		old:  "\t\tc.nextID = 1 + uint64(c.cfg.Rand.IntN(1<<30))<<30 + uint64(c.cfg.Rand.IntN(1<<30))\n",
 		new:  "\t\tc.nextID = 1\n",
 		test: "TestThesis6_4_ReadIdsAreNotReused",
-		why:  "after a restart a read has the id of an earlier one, and gets its delayed answer (etcd issue 8435)",
+		why:  "after a restart a read reuses the id of an earlier read and gets the earlier read's delayed answer (etcd issue 8435)",
 	},
 	{
 		name: "lease-across-transfer", file: "raft/core/transfer.go", pkg: "./raft/core",
 		old:  "\tc.leaseBroken = true\n",
 		new:  "",
 		test: "TestThesis6_4_1_TransferEndsTheLease",
-		why:  "a leader keeps its lease while it makes another server campaign",
+		why:  "a leader keeps its lease while making another server campaign",
 	},
 	{
 		name: "lease-forgotten-in-restart", file: "raft/core/core.go", pkg: "./raft/core",
 		old:  "\tif cfg.LeaseTicks == 0 || saved.HardState == (HardState{}) {\n",
 		new:  "\tif true {\n",
 		test: "TestThesis6_4_1_RestartedServerKeepsTheLease",
-		why:  "a restarted server votes at once, within the lease that it has granted",
+		why:  "a restarted server votes at once, within the lease granted before the restart",
 	},
 	{
 		name: "lease-forgotten-in-newer-term", file: "raft/core/election.go", pkg: "./raft/core",
 		old:  "c.cfg.LeaseTicks > 0 && c.state != Leader &&",
 		new:  "c.cfg.LeaseTicks > 0 && c.state != Leader && c.leader != None &&",
 		test: "TestThesis6_4_1_NewerTermDoesNotEndTheLease",
-		why:  "a follower that hears of a newer term votes within the lease that it has granted",
+		why:  "a follower votes within the lease granted to the leader, because of a newer term",
 	},
 	{
 		name: "lease-without-clock", file: "raft/core/quiesce.go", pkg: "./raft/core",
 		old:  "c.quiescent, c.leased, c.rounds = true, false, nil",
 		new:  "c.quiescent, c.rounds = true, nil",
 		test: "TestQuiescentLeaderHasNoLease",
-		why:  "the lease of a silent leader never ends, because its clock stands still",
+		why:  "the lease of a quiescent leader never ends, because its clock stands still",
 	},
 	{
 		name: "lease-too-long", file: "raft/core/reads.go", pkg: "./raft/core",
 		old:  "c.leaseStart, c.leased = r.began, true",
 		new:  "c.leaseStart, c.leased = c.now, true",
 		test: "TestThesis6_4_1_LeaseBeginsWithTheHeartbeat",
-		why:  "the lease is counted from the answers rather than from the heartbeats",
+		why:  "the lease begins with the answers instead of the heartbeats",
 	},
 	{
 		name: "commands-during-transfer", file: "raft/core/core.go", pkg: "./raft/core",
@@ -200,7 +201,7 @@ var coreMutants = []mutant{
 		old:  "\tif p.matchIndex < c.log.lastIndex() {\n\t\treturn\n\t}\n",
 		new:  "",
 		test: "TestThesis3_10_Transfer",
-		why:  "the successor is told to campaign before it has the log, and loses",
+		why:  "the leader tells the successor to campaign before the successor has the log, and the successor loses",
 	},
 	{
 		name: "old-timeout-now", file: "raft/core/transfer.go", pkg: "./raft/core",
@@ -229,35 +230,35 @@ var coreMutants = []mutant{
 		new:  "if in == nil",
 		also: []edit{{"in.from != chunk.From || len(in.last) == 0 ||", "in.from != chunk.From ||"}},
 		test: "TestFigure13_Chunks",
-		why:  "a snapshot counts before its last chunk has come",
+		why:  "a snapshot is acknowledged before its last chunk has arrived",
 	},
 	{
 		name: "commit-index-before-snapshot", file: "raft/core/core.go", pkg: "./raft/core",
 		old:  "commitIndex: saved.Snapshot.LastIncludedIndex,",
 		new:  "commitIndex: 0,",
 		test: "Test7_.*|TestScripts|TestSimulation",
-		why:  "a server restarts with a commitIndex before its snapshot",
+		why:  "a server restarts with a commitIndex lower than its snapshot's index",
 	},
 	{
 		name: "commit-index-beyond-request", file: "raft/core/replication.go", pkg: "./raft/core",
 		old:  "c.commitTo(min(req.LeaderCommit, last))",
 		new:  "c.commitTo(min(req.LeaderCommit, c.log.lastIndex()))",
 		test: "Test5_3_.*|TestFigure2_.*|TestSimulation",
-		why:  "a heartbeat that overtakes an append commits entries that another leader left",
+		why:  "a heartbeat overtakes an append and commits entries of another leader",
 	},
 	{
 		name: "stale-snapshot-over-newer-log", file: "raft/core/snapshot.go", pkg: "./raft/core",
 		old:  "\tif header.LastIncludedIndex <= c.commitIndex {\n\t\treturn true\n\t}\n",
 		new:  "",
 		test: "Test7_.*|TestFigure13_.*|TestSimulation",
-		why:  "a delayed snapshot replaces a log that has gone on",
+		why:  "a delayed snapshot replaces a newer log",
 	},
 	{
 		name: "loads-not-compared", file: "raft/core/loads.go", pkg: "./raft/core",
 		old:  "|| !c.log.matches(entries[i].Index, entries[i].Term) {",
 		new:  "{",
 		test: "TestBadLoads",
-		why:  "entries from storage that the log no longer has are sent to a follower",
+		why:  "a leader sends a follower loaded entries after the log has dropped them",
 	},
 	{
 		name: "load-never-ends", file: "raft/core/loads.go", pkg: "./raft/core",

@@ -1,34 +1,34 @@
 package main
 
-// kvraftMutants are bugs in the key/value service and in what it stands on.
+// kvraftMutants are bugs in the key/value service and in its packages rsm and kv.
 var kvraftMutants = []mutant{
 	{
 		name: "duplicates-execute", file: "rsm/apply.go", pkg: "./kvraft",
 		old:  "\tresult, done, err := r.sessions.Lookup(req.Client, req.Seq)\n\tif done || err != nil {",
 		new:  "\tresult, _, err := r.sessions.Lookup(req.Client, req.Seq)\n\tif err != nil {",
 		test: "TestRetryBeforeTheFirstCommits3A",
-		why:  "a command that is in the log twice is executed twice",
+		why:  "a command logged twice is executed twice",
 	},
 	{
 		name: "writes-without-session", file: "kvraft/server.go", pkg: "./kvraft",
 		old:  "\tif op.ReadOnly() {\n\t\tclient, seq = 0, 0",
 		new:  "\tif true {\n\t\tclient, seq = 0, 0",
 		test: "TestRetriesTakeEffectOnce3A|TestRetryAtAnotherLeader3A|TestRetryAfterRestart3A",
-		why:  "a write that is sent again is executed again",
+		why:  "a retried write is executed again",
 	},
 	{
 		name: "reply-before-commit", file: "rsm/submit.go", pkg: "./kvraft",
 		old:  "\tr.submissions.setPlace(s, place)\n",
 		new:  "\tr.submissions.settle(s, answer[R]{})\n",
 		test: "TestNothingWithoutQuorum3A|TestOnePartition3A",
-		why:  "a command is acknowledged when the leader has it in its log",
+		why:  "a command is acknowledged as soon as the leader has logged the command",
 	},
 	{
 		name: "leader-reads-its-own-state", file: "kvraft/server.go", pkg: "./kvraft",
 		old:  "\tif op.ReadOnly() {\n\t\tclient, seq = 0, 0",
 		new:  "\tif op.ReadOnly() {\n\t\tif s.node.Leadership().Leads {\n\t\t\treturn s.store.Apply(op), nil\n\t\t}\n\t\tclient, seq = 0, 0",
 		test: "TestStaleReadAtDeposedLeader3A|TestNothingWithoutQuorum3A|TestLeaderHearsNobody3A",
-		why:  "whoever believes to lead answers reads from its state",
+		why:  "a server that believes itself the leader answers reads from its own state",
 	},
 	{
 		name: "sessions-not-in-snapshots", file: "rsm/snapshot.go", pkg: "./kvraft",
@@ -42,42 +42,42 @@ var kvraftMutants = []mutant{
 		old:  "\t\tapplied:  r.applied,\n",
 		new:  "\t\tapplied:  r.applied - 1,\n",
 		test: "TestSnapshotAtTheBound|TestReplicasStayEqual",
-		why:  "a snapshot says that it ends one command before it does",
+		why:  "a snapshot's header names an index one lower than its last command",
 	},
 	{
 		name: "old-snapshot-restored", file: "rsm/snapshot.go", pkg: "./rsm",
 		old:  "\tif h.Applied <= r.applied {",
 		new:  "\tif false {",
 		test: "TestOlderSnapshotIsIgnored",
-		why:  "a snapshot that is older than the state replaces it",
+		why:  "a snapshot older than the state replaces the state",
 	},
 	{
 		name: "included-command-applied", file: "rsm/apply.go", pkg: "./rsm",
 		old:  "\tif index <= r.Applied() {",
 		new:  "\tif false {",
 		test: "TestInstall",
-		why:  "a command that the restored snapshot includes is applied again",
+		why:  "a command included in the restored snapshot is applied again",
 	},
 	{
 		name: "answer-by-index", file: "rsm/apply.go", pkg: "./rsm",
 		old:  "if s := r.submissions.byID[req.ID]; s != nil {",
 		new:  "if s := r.submissions.byIndex[index]; s != nil {",
 		test: "TestPlaceGoesToAnotherCommand|TestAppliedBeforeStartReturns",
-		why:  "a submission takes the result of any command that is applied at its index",
+		why:  "a submission takes the result of any command applied at its index",
 	},
 	{
 		name: "overwritten-waits-on", file: "rsm/apply.go", pkg: "./rsm",
 		old:  "\tr.submissions.overwritten(index) // unless",
 		new:  "\t// unless",
 		test: "TestPlaceGoesToAnotherCommand",
-		why:  "a submission waits on when its index went to another command",
+		why:  "a submission waits on after another command was applied at its index",
 	},
 	{
 		name: "new-term-not-noticed", file: "rsm/submit.go", pkg: "./rsm",
 		old:  "settleAll(ErrLost, now.over)",
 		new:  "settleAll(ErrLost, func(Place) bool { return false })",
 		test: "TestChangesReleaseWaiters",
-		why:  "a change of leadership or term releases nobody",
+		why:  "a change of leadership or term releases no waiting submission",
 	},
 	{
 		name: "term-not-begun", file: "rsm/submit.go", pkg: "./rsm",
@@ -91,7 +91,7 @@ var kvraftMutants = []mutant{
 		old:  "\tif r.demanded || r.due() {",
 		new:  "\tif r.demanded {",
 		test: "TestSnapshotAfterTheOneUnderWay",
-		why:  "what was applied while a snapshot was saved waits for the next command to be compacted",
+		why:  "entries applied while a snapshot is saved are not compacted before the next command",
 	},
 	{
 		name: "nothing-in-flight-counts", file: "rsm/submit.go", pkg: "./rsm",
@@ -120,6 +120,6 @@ var kvraftMutants = []mutant{
 		old:  "\ts.version = h.Version\n",
 		new:  "",
 		test: "TestStoreAgainstAMap",
-		why:  "after a restart versions are used again",
+		why:  "after a restart the store hands out the same versions again",
 	},
 }

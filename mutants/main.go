@@ -34,19 +34,19 @@ import (
 // A mutant is a bug, and the test that must fail.
 type mutant struct {
 	name string
-	why  string // what is wrong, in words
-	file string // from the module's root, with slashes
-	old  string // stands in the file exactly once
-	new  string // takes its place
-	also []edit // of the same file
+	why  string // description of the bug
+	file string // slash-separated path from the module's root
+	old  string // occurs exactly once in the file
+	new  string // replaces old
+	also []edit // further edits of the same file
 	pkg  string // package of the test; default ./raft
 	test string // names of tests, separated by |; one of them must fail
 }
 
-// An edit puts new in the place of old, which stands in the file exactly once.
+// An edit replaces old by new. The file contains old exactly once.
 type edit struct{ old, new string }
 
-// A control is a correct implementation: its tests must pass.
+// A control is a correct implementation. The control's tests must pass.
 type control struct {
 	name string
 	pkg  string
@@ -56,13 +56,13 @@ type control struct {
 // all are the bugs of all packages.
 var all = slices.Concat(raftMutants, coreMutants, studentMutants, kvraftMutants, shardMutants)
 
-// tries is how often a test may pass before its mutant has survived: what a
-// test leaves to chance is drawn anew each time.
+// tries bounds the runs of a test. A mutant survives if all runs pass. Each run
+// makes other random choices.
 const tries = 3
 
 func main() {
 	pattern := flag.String("run", "", "only mutants whose `name` matches this regular expression")
-	jobs := flag.Int("j", runtime.GOMAXPROCS(0), "how many to run at a time")
+	jobs := flag.Int("j", runtime.GOMAXPROCS(0), "number of mutants to run at a time")
 	flag.Parse()
 	if err := run(*pattern, *jobs); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
@@ -70,14 +70,14 @@ func main() {
 	}
 }
 
-// A trial runs tests with an overlay that is made below dir, and says what
-// came of it, or what is wrong.
+// A trial runs tests with an overlay below dir, and returns a verdict, or an error
+// if the result is wrong.
 type trial struct {
 	name string
 	run  func(dir string) (string, error)
 }
 
-// trials are the controls and the mutants whose name matches.
+// trials returns the controls and the mutants with a name that matches re.
 func trials(re *regexp.Regexp) (found []trial) {
 	for _, c := range studentControls {
 		if re.MatchString(c.name) {
@@ -129,17 +129,17 @@ func run(pattern string, jobs int) error {
 		})
 	}
 	wg.Wait()
-	fmt.Printf("%d as it must be, %d not\n", len(found)-wrong, wrong)
+	fmt.Printf("%d right, %d wrong\n", len(found)-wrong, wrong)
 	if wrong > 0 {
-		return errors.New("the suites did not find every bug, or accuse a correct implementation")
+		return errors.New("the suites missed a bug or failed a correct implementation")
 	}
 	return nil
 }
 
-// errSurvived says that every try of the test passed.
+// errSurvived means every try of the test passed.
 var errSurvived = errors.New("SURVIVED")
 
-// kill runs the test with the bug planted, and tells what failed.
+// kill runs the test with the bug planted, and names the failed test.
 func (m mutant) kill(dir string) (string, error) {
 	overlay, err := m.plant(".", dir)
 	if err != nil {
@@ -154,7 +154,7 @@ func (m mutant) kill(dir string) (string, error) {
 	return "", fmt.Errorf("%w %s\n%37s%s", errSurvived, m.test, "", m.why)
 }
 
-// pass runs the tests with the implementation as it is, and tells what passed.
+// pass runs the tests with the unchanged implementation, and names the tests.
 func (c control) pass(dir string) (string, error) {
 	source, err := filepath.Abs(filepath.FromSlash(student))
 	if err != nil {
@@ -178,8 +178,8 @@ func (c control) pass(dir string) (string, error) {
 	return "", err
 }
 
-// plant writes the file with the bug into dir, and the overlay that puts it in
-// the place of the file below root.
+// plant writes the file with the bug into dir. The overlay replaces the original
+// file below root.
 func (m mutant) plant(root, dir string) (overlay string, err error) {
 	path, err := filepath.Abs(filepath.Join(root, filepath.FromSlash(m.file)))
 	if err != nil {
@@ -192,7 +192,7 @@ func (m mutant) plant(root, dir string) (overlay string, err error) {
 	mutated := string(source)
 	for _, e := range append([]edit{{m.old, m.new}}, m.also...) {
 		if n := strings.Count(mutated, e.old); n != 1 {
-			return "", fmt.Errorf("DOES NOT APPLY: %s has the text to replace %d times, want once", m.file, n)
+			return "", fmt.Errorf("DOES NOT APPLY: %s contains the text to replace %d times; want once", m.file, n)
 		}
 		mutated = strings.Replace(mutated, e.old, e.new, 1)
 	}
@@ -225,10 +225,11 @@ func writeOverlay(dir string, replace map[string]string) (overlay string, err er
 	return overlay, os.WriteFile(overlay, data, 0o644)
 }
 
-// failure finds what go test says failed.
+// failure finds the failed test or the panic in the output of go test.
 var failure = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal error: .*)$`)
 
-// try runs tests with an overlay, and returns what failed, or errSurvived.
+// try runs tests with an overlay. try returns the first failure, or errSurvived if
+// all tests pass.
 func try(overlay, pkg, tests string, flags ...string) (string, error) {
 	args := []string{"test", "-overlay", overlay, "-vet=off", "-ldflags=-s -w", "-count=1", "-run", tests, pkg}
 	cmd := exec.Command("go", append(args, flags...)...)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestMutantsApply checks that each bug still fits the source, which costs
-// nothing; whether the suites find it is for go run ./mutants.
+// TestMutantsApply checks cheaply that each bug still fits the source. The command
+// itself, go run ./mutants, checks that the suites find the bugs.
 func TestMutantsApply(t *testing.T) {
 	names := make(map[string]bool)
 	for _, m := range all {

@@ -1,7 +1,7 @@
 package main
 
-// raftMutants are bugs in the protocol and in its host, each with the test of
-// the lab suites that must fail with it.
+// raftMutants are bugs in the protocol and in its host. Each bug names the tests of
+// the lab suites, of which one must fail.
 var raftMutants = []mutant{
 	{
 		name: "commit-by-counting", file: "raft/core/replication.go",
@@ -22,7 +22,7 @@ var raftMutants = []mutant{
 		old:  "votedFor:    saved.HardState.VotedFor,",
 		new:  "votedFor:    None,",
 		test: "TestVoteIsKept2C",
-		why:  "votedFor is persisted, and not read when the server restarts",
+		why:  "votedFor is persisted, but not read when the server restarts",
 	},
 	{
 		name: "term-not-saved", file: "raft/persist.go",
@@ -43,7 +43,7 @@ var raftMutants = []mutant{
 		old:  "case c.state == Candidate && !rep.PreVote && rep.RequestTerm == c.currentTerm:",
 		new:  "case c.state == Candidate && rep.RequestTerm == c.currentTerm:",
 		test: "TestOneVoteATerm2A",
-		why:  "a pre-vote that comes late is counted as a vote",
+		why:  "a late pre-vote is counted as a vote",
 	},
 	{
 		name: "old-votes-count", file: "raft/core/election.go",
@@ -71,7 +71,7 @@ var raftMutants = []mutant{
 		old:  "\tc.observeTerm(rep.Term)\n\tif c.learnRemoval(",
 		new:  "\tif c.learnRemoval(",
 		test: "TestNewerTermShorterLog2C",
-		why:  "a candidate does not take over a newer term from a refusal",
+		why:  "a candidate does not adopt a newer term from a refusal",
 	},
 	{
 		name: "any-log-wins", file: "raft/core/log.go",
@@ -92,14 +92,14 @@ var raftMutants = []mutant{
 		old:  "\t\tif l.matches(e.Index, e.Term) {\n\t\t\tcontinue\n\t\t}\n\t\tif l.conflicts(e) {",
 		new:  "\t\tif _, have := l.term(e.Index); have {",
 		test: "TestDelayedAppendRemovesNothing2B",
-		why:  "entries that follow those of a request are removed even where nothing conflicts",
+		why:  "entries after the entries of a request are removed without a conflict",
 	},
 	{
 		name: "heartbeat-truncates", file: "raft/core/replication.go",
 		old:  "\tif news := c.log.merge(entries);",
 		new:  "\tif len(entries) == 0 && prev >= c.log.snapshotIndex {\n\t\tc.log.truncate(prev + 1)\n\t}\n\tif news := c.log.merge(entries);",
 		test: "TestDelayedAppendRemovesNothing2B",
-		why:  "a heartbeat removes what follows its prevLogIndex",
+		why:  "a heartbeat removes all entries after its prevLogIndex",
 	},
 	{
 		name: "old-leader-accepted", file: "raft/core/replication.go",
@@ -113,7 +113,7 @@ var raftMutants = []mutant{
 		old:  "if c.state != Leader || rep.RequestTerm != c.currentTerm {",
 		new:  "if c.state != Leader {",
 		test: "TestRepliesOfAnOldTerm2B",
-		why:  "a reply to a request of an older term is acted on",
+		why:  "a leader acts on a reply to a request of an older term",
 	},
 	{
 		name: "no-consistency-check", file: "raft/core/replication.go",
@@ -127,21 +127,21 @@ var raftMutants = []mutant{
 		old:  "\t\tif l.conflicts(e) {\n\t\t\tl.truncate(e.Index)\n\t\t}\n\t\tl.append(entries[i:]...)\n",
 		new:  "\t\tif l.conflicts(e) {\n\t\t\tcontinue\n\t\t}\n\t\tl.append(entries[i:]...)\n",
 		test: "TestStaleLeaderReturns2B|TestFastBackup2B",
-		why:  "an entry that conflicts with the leader's is kept",
+		why:  "a follower keeps an entry in conflict with the leader's entry",
 	},
 	{
 		name: "commit-beyond-request", file: "raft/core/replication.go",
 		old:  "c.commitTo(min(req.LeaderCommit, last))",
 		new:  "c.commitTo(min(req.LeaderCommit, c.log.lastIndex()))",
 		test: "TestCommitStopsAtLastNewEntry2B",
-		why:  "a follower commits entries beyond the last one known to agree with the leader's",
+		why:  "a follower commits entries beyond the last entry known to agree with the leader's log",
 	},
 	{
 		name: "acknowledges-whole-log", file: "raft/core/replication.go",
 		old:  "rep.Success, rep.MatchIndex = true, last",
 		new:  "rep.Success, rep.MatchIndex = true, c.log.lastIndex()",
 		test: "TestStaleLeaderReturns2B|TestFastBackup2B|TestFastBackupOverManyTerms2B",
-		why:  "a follower acknowledges entries of its own that the leader does not have",
+		why:  "a follower acknowledges entries of its own log that the leader does not have",
 	},
 	{
 		name: "minority-commits", file: "raft/core/majority.go",
@@ -183,28 +183,28 @@ var raftMutants = []mutant{
 		old:  "\t\trf.sendAll(rd.Messages)\n\t\tswitch {",
 		new:  "\t\trf.sendAll(append(rd.Messages, rd.AfterSave...))\n\t\trd.AfterSave = nil\n\t\ttime.Sleep(time.Microsecond) // others run while it is saved\n\t\tswitch {",
 		test: "TestAcknowledgedIsSaved2C",
-		why:  "an acknowledgement leaves before what it promises is saved",
+		why:  "a server sends an acknowledgement before saving the acknowledged state",
 	},
 	{
 		name: "entries-not-saved", file: "raft/persist.go",
 		old:  "\t\ts.log.append(u.Entries...)\n",
 		new:  "\t\ts.log.append(u.Entries[:1]...)\n",
 		test: "TestNothingIsLostWithoutPower2C|TestFigure8AtRandom2C|TestChurn2C|TestUnreliableAgreement2C|TestAcknowledgedIsSaved2C|TestManyRestarts2C",
-		why:  "of entries that are saved together only the first one is",
+		why:  "a save of several entries stores only the first entry",
 	},
 	{
 		name: "log-not-truncated-on-disk", file: "raft/persist.go",
 		old:  "\t\ts.log.truncate(u.Entries[0].Index)\n",
 		new:  "",
 		test: "TestOverwrittenStaysOverwritten2C",
-		why:  "what was overwritten in memory stays on disk",
+		why:  "entries overwritten in memory stay on disk",
 	},
 	{
 		name: "shared-bytes-overwritten", file: "raft/encodedlog.go",
 		old:  "l.ends[:n], slices.Clip(l.encoded[:end])",
 		new:  "l.ends[:n], l.encoded[:end]",
 		test: "TestEarlierCopiesStay2C",
-		why:  "a truncated log is appended to in place, under an earlier copy of the persister",
+		why:  "an append after a truncation overwrites the log in place, and changes an earlier copy of the persister",
 	},
 	{
 		name: "stale-snapshot-accepted", file: "raft/core/snapshot.go",
@@ -218,14 +218,14 @@ var raftMutants = []mutant{
 		old:  "\tif c.log.matches(header.LastIncludedIndex, header.LastIncludedTerm) {\n\t\tc.commitTo(header.LastIncludedIndex) // Figure 13, step 6: the log is retained\n\t\treturn true\n\t}\n",
 		new:  "",
 		test: "TestSnapshotKeepsLaterEntries2D",
-		why:  "a snapshot removes entries after it that were acknowledged",
+		why:  "a snapshot removes acknowledged entries beyond its last index",
 	},
 	{
 		name: "snapshot-data-not-saved", file: "raft/persist.go",
 		old:  "\t\ts.log = encodedLog{}\n\t\ts.setSnapshot(snap)\n",
 		new:  "\t\ts.log = encodedLog{}\n\t\ts.head.LastIncludedIndex, s.head.LastIncludedTerm = snap.LastIncludedIndex, snap.LastIncludedTerm\n",
 		test: "TestCrashAfterSnapshot2D",
-		why:  "of a snapshot that came from the leader only the index is saved",
+		why:  "a save of the leader's snapshot stores only the index",
 	},
 	{
 		name: "snapshot-lost-by-save", file: "raft/persist.go",
@@ -239,7 +239,7 @@ var raftMutants = []mutant{
 		old:  "\tc.log.compact(index)\n",
 		new:  "",
 		test: "TestSnapshotReplacesLog2D",
-		why:  "the log is cut on disk, and not in memory",
+		why:  "a snapshot compacts the log on disk, but not in memory",
 	},
 	{
 		name: "state-not-compact", file: "raft/encodedlog.go",
@@ -253,21 +253,21 @@ var raftMutants = []mutant{
 		old:  "lastApplied: saved.Snapshot.LastIncludedIndex,",
 		new:  "lastApplied: max(saved.Snapshot.LastIncludedIndex, 1) - 1,",
 		test: "TestRestartFromSnapshots2D|TestSnapshotAfterRestart2D",
-		why:  "after a restart the last command that the snapshot includes is applied again",
+		why:  "after a restart the last command included in the snapshot is applied again",
 	},
 	{
 		name: "kill-leaves-applier", file: "raft/drive.go",
 		old:  "\tselect {\n\tcase rf.applyCh <- msg:\n\t\treturn true\n\tcase <-rf.stop:\n\t\treturn false\n\t}\n",
 		new:  "\trf.applyCh <- msg\n\treturn true\n",
 		test: "TestKillWithBlockedApply2B",
-		why:  "a killed server waits for somebody to read applyCh",
+		why:  "a killed server waits for a reader of applyCh",
 	},
 	{
 		name: "lock-held-while-applying", file: "raft/drive.go",
 		old:  "\t\tif !rf.deliver(msg) {\n\t\t\treturn false\n\t\t}\n",
 		new:  "\t\trf.mu.Lock()\n\t\tdelivered := rf.deliver(msg)\n\t\trf.mu.Unlock()\n\t\tif !delivered {\n\t\t\treturn false\n\t\t}\n",
 		test: "TestSnapshotUnderLoad2D",
-		why:  "a lock is held while a command is handed to the service",
+		why:  "a server holds a lock while sending a command to the service",
 	},
 	{
 		name: "no-batching", file: "raft/core/replication.go",
@@ -281,6 +281,6 @@ var raftMutants = []mutant{
 		old:  "\t\tp.nextIndex += uint64(len(entries)) // optimistic: the next request continues here\n\t\tp.inflight.add(p.nextIndex-1, sizeOf(entries))\n",
 		new:  "\t\tp.inflight.add(p.nextIndex-1, sizeOf(entries))\n\t\tif len(p.inflight.sent)%2 == 0 {\n\t\t\tp.nextIndex += uint64(len(entries))\n\t\t}\n",
 		test: "TestCommandBytes2B",
-		why:  "each command's bytes go to each follower twice",
+		why:  "a leader sends each command's bytes to each follower twice",
 	},
 }

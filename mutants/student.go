@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// student is the file in which the mistakes of students are planted: a plain
-// Raft that stands in the place of package raft then. As it is, it is the
-// control.
+// student is the file of a plain Raft. Students' mistakes are planted in the file,
+// and the file then replaces package raft. The unchanged file is the control.
 const student = "mutants/student/raft.go"
 
-// studentControls are what must pass with the student's Raft as it is: every lab.
+// studentControls are the suites of all labs. The student's Raft must pass them.
 var studentControls = []control{
 	{name: "student-control-2", pkg: "./raft", test: "2A|2B|2C|2D"},
 	{name: "student-control-3", pkg: "./kvraft", test: "3A|3B"},
@@ -18,12 +17,12 @@ var studentControls = []control{
 	{name: "student-control-4B", pkg: "./shardkv", test: "4B"},
 }
 
-// ofTheSuites are the beginnings of names of files of package raft that stay when
-// another implementation takes its place: what grades it, and the Persister.
+// ofTheSuites holds prefixes of file names of package raft. The suites and the
+// Persister stay when another implementation replaces the package.
 var ofTheSuites = []string{"suite_", "adversary_", "random_", "persister.go"}
 
-// inPlaceOfRaft returns what replaces which file below root, so that source is
-// package raft, with its suites.
+// inPlaceOfRaft returns the replacement of each file below root that turns source
+// into package raft, with the suites.
 func inPlaceOfRaft(root, source string) (map[string]string, error) {
 	dir, err := filepath.Abs(filepath.Join(root, "raft"))
 	if err != nil {
@@ -36,7 +35,7 @@ func inPlaceOfRaft(root, source string) (map[string]string, error) {
 	replace := make(map[string]string)
 	for _, file := range files {
 		if !ofSuites(filepath.Base(file)) {
-			replace[file] = "" // not there
+			replace[file] = "" // removed
 		}
 	}
 	replace[filepath.Join(dir, "raft.go")] = source
@@ -52,8 +51,8 @@ func ofSuites(name string) bool {
 	return false
 }
 
-// studentMutants are mistakes that students make, each with the test of the
-// lab suites that must fail with it.
+// studentMutants are mistakes of students. Each mistake names the tests of the lab
+// suites, of which one must fail.
 var studentMutants = []mutant{
 	// Elections.
 	{
@@ -75,7 +74,7 @@ var studentMutants = []mutant{
 		old:  "\trf.snapshot = rf.persister.ReadSnapshot()\n",
 		new:  "\trf.votedFor = nobody\n\trf.snapshot = rf.persister.ReadSnapshot()\n",
 		test: "TestVoteIsKept2C",
-		why:  "votedFor is persisted, and nobody after a restart",
+		why:  "votedFor is persisted, but reset to nobody after a restart",
 	},
 	{
 		name: "student-term-forgotten", file: student,
@@ -117,7 +116,7 @@ var studentMutants = []mutant{
 		old:  "rf.role != candidate || rf.currentTerm != args.Term || !reply.VoteGranted",
 		new:  "rf.role == leader || !reply.VoteGranted",
 		test: "TestVotesOfAnOldTerm2A",
-		why:  "who stood for election counts votes, whatever it has become since",
+		why:  "a former candidate still counts votes after becoming a follower",
 	},
 	{
 		name: "student-half-is-majority", file: student,
@@ -145,7 +144,7 @@ var studentMutants = []mutant{
 		old:  "\trf.observe(reply.Term)\n\tif rf.role != candidate",
 		new:  "\tif rf.role != candidate",
 		test: "TestCandidateLearnsOfANewerTerm2A",
-		why:  "a candidate does not take over a newer term from a refusal",
+		why:  "a candidate does not adopt a newer term from a refusal",
 	},
 	{
 		name: "student-leader-ignores-newer-term", file: student,
@@ -159,7 +158,7 @@ var studentMutants = []mutant{
 		old:  "\t\trf.role = follower\n\t\trf.persist()\n",
 		new:  "\t\tif rf.role == candidate {\n\t\t\trf.role = follower\n\t\t}\n\t\trf.persist()\n",
 		test: "TestLeaderLearnsOfItsSuccessor2A|TestReElection2A|TestSplitPartition2A",
-		why:  "a leader takes over a newer term and leads on",
+		why:  "a leader adopts a newer term without stepping down",
 	},
 	{
 		name: "student-any-log-wins", file: student,
@@ -196,14 +195,14 @@ var studentMutants = []mutant{
 		old:  "if index <= rf.firstIndex || index <= rf.lastIndex() && rf.termAt(index) == e.Term {",
 		new:  "if index <= rf.firstIndex || index <= rf.lastIndex() && rf.termAt(index) == e.Term && i < len(entries)-1 {",
 		test: "TestDelayedAppendRemovesNothing2B",
-		why:  "entries that follow those of a request are removed even where nothing conflicts",
+		why:  "entries after the entries of a request are removed without a conflict",
 	},
 	{
 		name: "student-heartbeat-truncates", file: student,
 		old:  "\tfor i, e := range entries {\n",
 		new:  "\tif prev >= rf.firstIndex {\n\t\trf.log = append(rf.log[:prev+1-rf.firstIndex], entries...)\n\t\trf.persist()\n\t\treturn\n\t}\n\tfor i, e := range entries {\n",
 		test: "TestDelayedAppendRemovesNothing2B",
-		why:  "the log is cut at prevLogIndex by every AppendEntries",
+		why:  "every AppendEntries truncates the log at prevLogIndex",
 	},
 	{
 		name: "student-heartbeat-not-checked", file: student,
@@ -224,14 +223,14 @@ var studentMutants = []mutant{
 		old:  "\tif rf.role != leader || rf.currentTerm != args.Term {\n\t\treturn false\n\t}\n\tif reply.Success {",
 		new:  "\tif rf.role != leader {\n\t\treturn false\n\t}\n\tif reply.Success {",
 		test: "TestRepliesOfAnOldTerm2B",
-		why:  "a reply to a request of an older term is acted on",
+		why:  "a leader acts on a reply to a request of an older term",
 	},
 	{
 		name: "student-matches-whole-log", file: student,
 		old:  "rf.matched(peer, args.PrevLogIndex+len(args.Entries))",
 		new:  "rf.matched(peer, rf.lastIndex())",
 		test: "TestOnlyWhatWasSentCounts2B",
-		why:  "matchIndex is the end of the leader's log when the reply comes, not of what was sent",
+		why:  "on a reply, matchIndex becomes the end of the leader's log instead of the last entry sent",
 	},
 	{
 		name: "student-match-of-last-leadership", file: student,
@@ -252,14 +251,14 @@ var studentMutants = []mutant{
 		old:  "\tif args.PrevLogIndex != rf.nextIndex[peer]-1 {\n\t\treturn false // an answer that comes late: another has moved nextIndex\n\t}\n\trf.nextIndex[peer] = max(rf.backUp(args.PrevLogIndex, reply), rf.matchIndex[peer]+1)\n\treturn true\n",
 		new:  "\trf.nextIndex[peer] -= 3\n\t_ = rf.termAt(rf.nextIndex[peer] - 1)\n\treturn true\n",
 		test: "TestLateRefusals2B",
-		why:  "every refusal, however late, lowers nextIndex, and nothing keeps it above 0",
+		why:  "every refusal, however late, lowers nextIndex without a lower bound",
 	},
 	{
 		name: "student-start-not-saved", file: student,
 		old:  "\trf.log = append(rf.log, Entry{rf.currentTerm, command})\n\trf.persist()\n",
 		new:  "\trf.log = append(rf.log, Entry{rf.currentTerm, command})\n",
 		test: "TestLeaderSavesFirst2C",
-		why:  "a leader does not persist what it takes in",
+		why:  "a leader does not persist new commands",
 	},
 	{
 		name: "student-saved-after-reply", file: student,
@@ -282,42 +281,42 @@ var studentMutants = []mutant{
 		old:  "\t\tif rf.role != leader || rf.currentTerm != term || rf.killed() {\n",
 		new:  "\t\tterm = rf.currentTerm\n\t\tif rf.killed() {\n",
 		test: "TestBroadcastInTheGap2A",
-		why:  "a broadcast's goroutines take the lock again, and send the term that is current then, without a look whether they still lead",
+		why:  "a broadcast's goroutines take the lock again and send the new current term, without checking that the server still leads",
 	},
 	{
 		name: "student-gap-in-broadcast-of-a-leader", file: student,
 		old:  "\t\tif rf.role != leader || rf.currentTerm != term || rf.killed() {\n",
 		new:  "\t\tterm = rf.currentTerm\n\t\tif rf.role == candidate || rf.killed() {\n",
 		test: "TestBroadcastInTheGap2A",
-		why:  "a broadcast's goroutines look only whether an election has begun meanwhile",
+		why:  "a broadcast's goroutines check only that the server has not become a candidate meanwhile",
 	},
 	{
 		name: "student-gap-before-leading", file: student,
 		old:  "\tif *votes > len(rf.peers)/2 {\n\t\trf.lead()\n",
 		new:  "\tif *votes > len(rf.peers)/2 {\n\t\trf.mu.Unlock()\n\t\ttime.Sleep(tickInterval)\n\t\trf.mu.Lock()\n\t\trf.lead()\n",
 		test: "TestElectionLostInTheGap2A",
-		why:  "a candidate that polls its votes leads without a look whether its election is still on",
+		why:  "a candidate with a majority of votes leads without checking that its election is still open",
 	},
 	{
 		name: "student-gap-before-voting", file: student,
 		old:  "\tif free && rf.upToDate(args.LastLogIndex, args.LastLogTerm) {\n",
 		new:  "\tif free && rf.upToDate(args.LastLogIndex, args.LastLogTerm) {\n\t\trf.mu.Unlock()\n\t\ttime.Sleep(time.Microsecond)\n\t\trf.mu.Lock()\n",
 		test: "TestOneVoteATerm2A",
-		why:  "between the look at votedFor and the vote the lock is not held, and another candidate is looked at",
+		why:  "a server releases the lock between checking votedFor and voting, and considers another candidate meanwhile",
 	},
 	{
 		name: "student-gap-before-asking", file: student,
 		old:  "\tvar reply RequestVoteReply\n",
 		new:  "\trf.mu.Lock()\n\targs.Term = rf.currentTerm\n\trf.mu.Unlock()\n\tvar reply RequestVoteReply\n",
 		test: "TestAskingInTheGap2A",
-		why:  "the goroutines that ask for votes take the lock again, and ask for the term that is current then",
+		why:  "the goroutines that ask for votes take the lock again and use the new current term",
 	},
 	{
 		name: "student-gap-in-applier", file: student,
 		old:  "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n",
 		new:  "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n\t\t\trf.mu.Lock()\n\t\t\trf.lastApplied = rf.commitIndex\n\t\t\trf.mu.Unlock()\n",
 		test: "TestManyCommands2B|TestConcurrentStarts2B",
-		why:  "after sending, lastApplied becomes what commitIndex is by then",
+		why:  "after sending a command, the applier sets lastApplied to the new commitIndex",
 	},
 
 	// Applying and snapshots.
@@ -326,21 +325,21 @@ var studentMutants = []mutant{
 		old:  "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n\t\tcase <-rf.stop:\n\t\t\treturn\n\t\t}\n",
 		new:  "\t\trf.mu.Lock()\n\t\trf.applyCh <- msg\n\t\trf.mu.Unlock()\n",
 		test: "TestSnapshotUnderLoad2D",
-		why:  "the lock is held while a command is handed to the service, which calls Snapshot",
+		why:  "a server holds the lock while sending a command to the service, and the service calls Snapshot",
 	},
 	{
 		name: "student-lock-held-while-calling", file: student,
 		old:  "\tvar reply AppendEntriesReply\n\tif !rf.peers[peer].Call(\"Raft.AppendEntries\", args, &reply) {\n\t\treturn false\n\t}\n\trf.mu.Lock()\n",
 		new:  "\tvar reply AppendEntriesReply\n\trf.mu.Lock()\n\tif !rf.peers[peer].Call(\"Raft.AppendEntries\", args, &reply) {\n\t\trf.mu.Unlock()\n\t\treturn false\n\t}\n",
 		test: "TestInitialElection2A",
-		why:  "the lock is held while an RPC is waited for",
+		why:  "a server holds the lock while waiting for an RPC",
 	},
 	{
 		name: "student-applies-by-goroutines", file: student,
 		old:  "\t\tselect {\n\t\tcase rf.applyCh <- msg: // without the lock: its reader may call Snapshot\n\t\tcase <-rf.stop:\n\t\t\treturn\n\t\t}\n",
 		new:  "\t\tgo func() {\n\t\t\tselect {\n\t\t\tcase rf.applyCh <- msg:\n\t\t\tcase <-rf.stop:\n\t\t\t}\n\t\t}()\n",
 		test: "TestManyCommands2B|TestConcurrentStarts2B",
-		why:  "each command is sent to the service by a goroutine of its own, in any order",
+		why:  "a goroutine per command sends the commands to the service, in any order",
 	},
 	{
 		name: "student-stale-snapshot-accepted", file: student,
@@ -358,7 +357,7 @@ var studentMutants = []mutant{
 			new: "\t\trf.mu.Lock()\n\t\tbatch := []ApplyMsg{msg}\n\t\tfor rf.lastApplied < rf.commitIndex {\n\t\t\trf.lastApplied++\n\t\t\tbatch = append(batch, ApplyMsg{CommandValid: true, Command: rf.log[rf.lastApplied-rf.firstIndex].Command, CommandIndex: rf.lastApplied})\n\t\t}\n\t\trf.mu.Unlock()\n\t\tfor _, msg := range batch {\n\t\t\tselect {\n\t\t\tcase rf.applyCh <- msg:\n\t\t\tcase <-rf.stop:\n\t\t\t\treturn\n\t\t\t}\n\t\t}\n",
 		}},
 		test: "TestSnapshotBesideCommands2D",
-		why:  "a snapshot goes to the service from a goroutine of its own, while the applier sends the commands that it has taken",
+		why:  "a separate goroutine sends a snapshot to the service while the applier sends a batch of commands",
 	},
 	{
 		name: "student-snapshot-undone-by-applier", file: student,
@@ -372,14 +371,14 @@ var studentMutants = []mutant{
 			new: "\t\tcase rf.applyCh <- msg:\n\t\t\trf.mu.Lock()\n\t\t\trf.lastApplied = max(msg.CommandIndex, msg.SnapshotIndex)\n\t\t\trf.mu.Unlock()\n",
 		}},
 		test: "TestSnapshotBesideCommands2D",
-		why:  "when it has sent a command, the applier sets lastApplied to its index, which a snapshot has moved on meanwhile",
+		why:  "after sending a command, the applier sets lastApplied back to the command's index, although a snapshot has advanced lastApplied meanwhile",
 	},
 	{
 		name: "student-snapshot-drops-later-entries", file: student,
 		old:  "\tif index <= rf.lastIndex() && rf.termAt(index) == term {\n\t\trest = rf.from(index + 1) // Figure 13, step 6\n",
 		new:  "\tif index <= rf.lastApplied {\n\t\trest = rf.from(index + 1)\n",
 		test: "TestSnapshotKeepsLaterEntries2D",
-		why:  "a snapshot removes entries after it that were acknowledged",
+		why:  "a snapshot removes acknowledged entries beyond its last index",
 	},
 	{
 		name: "student-snapshot-not-saved", file: student,
@@ -407,7 +406,7 @@ var studentMutants = []mutant{
 		old:  "rf.commitIndex, rf.lastApplied = rf.firstIndex, rf.firstIndex",
 		new:  "rf.commitIndex, rf.lastApplied = rf.firstIndex, max(rf.firstIndex, 1)-1",
 		test: "TestRestartFromSnapshots2D|TestSnapshotAfterRestart2D",
-		why:  "after a restart the snapshot is handed to the service that has it",
+		why:  "after a restart a server sends the service the snapshot again",
 	},
 	{
 		name: "student-killed-not-silent", file: student,

@@ -2,6 +2,6 @@ package raft
 
 import lab "raftlab/raft"
 
-// Persister comes with the lab: in the place of raftlab/raft, raft.go stands
-// beside its Persister, and without this file.
+// Persister is the lab's Persister. When raft.go replaces package raftlab/raft, the
+// package's own Persister replaces this file.
 type Persister = lab.Persister

@@ -1,9 +1,10 @@
-// Package raft is Raft as a student of a course writes it: one mutex, one
-// ticker, a goroutine for each RPC, and Figures 2 and 13 of the paper in plain
-// form, without pre-vote, pipelining or anything else that the labs do not ask
-// for. It is correct, and the control of the mutants: in the place of
-// raftlab/raft it passes the suites of all labs, and with a student's mistake
-// planted in it, it does not.
+// Package raft is a student's Raft with one mutex, one ticker and a goroutine for
+// each RPC. The package follows Figures 2 and 13 of the paper in plain form, without
+// pre-vote, pipelining or other features beyond the labs.
+//
+// The implementation is correct and serves as the control of the mutants. In the
+// place of raftlab/raft the package passes the suites of all labs. With a student's
+// mistake planted, the package must fail a suite.
 package raft
 
 import (
@@ -19,11 +20,11 @@ import (
 
 const (
 	heartbeatInterval = 100 * time.Millisecond
-	electionTimeout   = 300 * time.Millisecond // to twice as much, at random (section 5.2)
+	electionTimeout   = 300 * time.Millisecond // the minimum; at random up to twice as long (section 5.2)
 	tickInterval      = 10 * time.Millisecond
 )
 
-// ApplyMsg hands the service a committed command, or a snapshot in the place of
+// ApplyMsg carries to the service a committed command, or a snapshot that replaces
 // all commands up to its index.
 type ApplyMsg struct {
 	CommandValid bool
@@ -36,7 +37,8 @@ type ApplyMsg struct {
 	SnapshotIndex int
 }
 
-// An Entry is a command in the log, with the term in which a leader took it in.
+// An Entry is a command in the log, with the term of the leader that accepted the
+// command.
 type Entry struct {
 	Term    int
 	Command any
@@ -50,9 +52,9 @@ const (
 	leader
 )
 
-// Raft is one server. Its lock guards all that follows it; methods that begin
-// without taking it are called with it held. It is never held while an RPC
-// or the service is waited for.
+// Raft is one server. The lock mu guards all fields below mu. The caller of a method
+// that does not take the lock must hold the lock. No method holds the lock while
+// waiting for an RPC or for the service.
 type Raft struct {
 	peers     []*labrpc.ClientEnd
 	me        int
@@ -67,10 +69,10 @@ type Raft struct {
 	sendDue     time.Time // a leader sends its next AppendEntries then
 	committed   *sync.Cond
 
-	// Persistent (Figure 2). log[0] stands for the last entry that the snapshot
-	// includes; log[i] has index firstIndex+i.
+	// Persistent (Figure 2). log[0] represents the last entry in the snapshot. log[i]
+	// has index firstIndex+i.
 	currentTerm int
-	votedFor    int // nobody: none
+	votedFor    int // or nobody
 	log         []Entry
 	firstIndex  int
 	snapshot    []byte
@@ -84,8 +86,8 @@ type Raft struct {
 
 const nobody = -1
 
-// Make starts server me from what persister holds. Commands go to applyCh as
-// they commit.
+// Make starts server me from the contents of persister. The server sends committed
+// commands to applyCh.
 func Make(peers []*labrpc.ClientEnd, me int, persister *Persister, applyCh chan ApplyMsg) *Raft {
 	rf := &Raft{
 		peers:     peers,
@@ -120,7 +122,8 @@ func (rf *Raft) killed() bool {
 	}
 }
 
-// GetState returns the current term, and whether this server believes to lead it.
+// GetState returns the current term, and whether this server believes itself the
+// term's leader.
 func (rf *Raft) GetState() (term int, isLeader bool) {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
@@ -156,7 +159,8 @@ func (rf *Raft) compact(index, term int, snapshot []byte) {
 	rf.firstIndex, rf.snapshot = index, snapshot
 }
 
-// persist saves what must survive a crash, before anybody learns of it.
+// persist saves the state that must survive a crash. Callers persist a change before
+// any other server can learn of the change.
 func (rf *Raft) persist() {
 	var state bytes.Buffer
 	e := labgob.NewEncoder(&state)
@@ -185,7 +189,8 @@ func (rf *Raft) readPersist() {
 
 // Elections (section 5.2).
 
-// ticker looks at the time, again and again, and does what is due.
+// ticker wakes at each tickInterval, and sends a due broadcast or begins a due
+// election.
 func (rf *Raft) ticker() {
 	for !rf.killed() {
 		rf.mu.Lock()
@@ -205,8 +210,8 @@ func (rf *Raft) resetElectionTimer() {
 	rf.electionDue = time.Now().Add(electionTimeout + rand.N(electionTimeout))
 }
 
-// observe takes over a newer term: whoever was leader or candidate is a follower
-// then (section 5.1).
+// observe adopts a newer term. A leader or candidate becomes a follower (section
+// 5.1).
 func (rf *Raft) observe(term int) {
 	if term > rf.currentTerm {
 		rf.currentTerm, rf.votedFor = term, nobody
@@ -231,7 +236,7 @@ func (rf *Raft) stand() {
 	}
 }
 
-// askForVote asks one peer; votes counts those of the election.
+// askForVote asks one peer for its vote. votes counts the votes of the election.
 func (rf *Raft) askForVote(peer int, args RequestVoteArgs, votes *int) {
 	var reply RequestVoteReply
 	if !rf.peers[peer].Call("Raft.RequestVote", args, &reply) {
@@ -288,8 +293,8 @@ func (rf *Raft) RequestVote(args RequestVoteArgs, reply *RequestVoteReply) {
 	}
 }
 
-// upToDate says whether a candidate's log has all that may be committed (section
-// 5.4.1).
+// upToDate reports whether a candidate's log is at least as up to date as this
+// server's log (section 5.4.1).
 func (rf *Raft) upToDate(lastIndex, lastTerm int) bool {
 	mine := rf.termAt(rf.lastIndex())
 	return lastTerm > mine || lastTerm == mine && lastIndex >= rf.lastIndex()
@@ -297,7 +302,7 @@ func (rf *Raft) upToDate(lastIndex, lastTerm int) bool {
 
 // Replication (section 5.3).
 
-// broadcast sends each peer what it lacks, or a heartbeat.
+// broadcast sends each peer its missing entries, or a heartbeat.
 func (rf *Raft) broadcast() {
 	rf.sendDue = time.Now().Add(heartbeatInterval)
 	for peer := range rf.peers {
@@ -307,13 +312,14 @@ func (rf *Raft) broadcast() {
 	}
 }
 
-// replicate sends a peer what it lacks; if it refuses, what it lacks before that.
+// replicate sends a peer its missing entries. After a refusal replicate sends earlier
+// entries as well.
 func (rf *Raft) replicate(peer, term int) {
 	for again := true; again; {
 		rf.mu.Lock()
 		if rf.role != leader || rf.currentTerm != term || rf.killed() {
 			rf.mu.Unlock()
-			return // since broadcast let go of the lock
+			return // lost the leadership after broadcast released the lock
 		}
 		if rf.nextIndex[peer] <= rf.firstIndex {
 			args := InstallSnapshotArgs{term, rf.me, rf.firstIndex, rf.log[0].Term, rf.snapshot}
@@ -328,7 +334,7 @@ func (rf *Raft) replicate(peer, term int) {
 	}
 }
 
-// sendEntries sends one AppendEntries, and says whether to try again at once.
+// sendEntries sends one AppendEntries, and reports whether to try again at once.
 func (rf *Raft) sendEntries(peer int, args AppendEntriesArgs) (again bool) {
 	var reply AppendEntriesReply
 	if !rf.peers[peer].Call("Raft.AppendEntries", args, &reply) {
@@ -351,7 +357,7 @@ func (rf *Raft) sendEntries(peer int, args AppendEntriesArgs) (again bool) {
 	return true
 }
 
-// matched notes that a peer's log is like ours up to index.
+// matched records that a peer's log equals the leader's log up to index.
 func (rf *Raft) matched(peer, index int) {
 	if index <= rf.matchIndex[peer] {
 		return // an answer that comes late
@@ -375,8 +381,9 @@ func (rf *Raft) onMajority(index int) bool {
 	return count > len(rf.peers)/2
 }
 
-// backUp returns where to go on after a refusal: behind our last entry of the
-// term with which the follower disagrees, or at its first one of that term.
+// backUp returns the next index after a refusal. If the leader's log has entries of
+// the conflicting term, the next index follows the last of them. Otherwise the next
+// index is the follower's first index of the conflicting term.
 func (rf *Raft) backUp(prev int, reply AppendEntriesReply) int {
 	for index := min(prev, rf.lastIndex()); index > rf.firstIndex && rf.termAt(index) >= reply.ConflictTerm; index-- {
 		if rf.termAt(index) == reply.ConflictTerm {
@@ -398,13 +405,14 @@ type AppendEntriesArgs struct {
 type AppendEntriesReply struct {
 	Term    int
 	Success bool
-	// Of a refusal: the term of the follower's entry at PrevLogIndex (0: it has
-	// none), and the first index of that term (the end of the log).
+	// A refusal carries the term of the follower's entry at PrevLogIndex, and the
+	// first index of that term. Without such an entry the term is 0, and the index is
+	// the end of the follower's log.
 	ConflictTerm  int
 	ConflictIndex int
 }
 
-// AppendEntries takes in what a leader sends (Figure 2).
+// AppendEntries handles a leader's entries or heartbeat (Figure 2).
 func (rf *Raft) AppendEntries(args AppendEntriesArgs, reply *AppendEntriesReply) {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
@@ -438,8 +446,8 @@ func (rf *Raft) firstOf(index int) int {
 	return first
 }
 
-// merge brings the log to hold entries after prev. Only a conflict removes what
-// follows: the request may be an old one.
+// merge stores entries after prev. Only a conflict truncates the log, because the
+// request may be old and the log may have later entries.
 func (rf *Raft) merge(prev int, entries []Entry) {
 	for i, e := range entries {
 		index := prev + 1 + i
@@ -454,8 +462,8 @@ func (rf *Raft) merge(prev int, entries []Entry) {
 
 // Snapshots (section 7, Figure 13).
 
-// Snapshot tells that the service has a snapshot of all up to index, so that
-// the log is not needed that far.
+// Snapshot saves the service's snapshot of all commands up to index. The log no
+// longer needs these entries.
 func (rf *Raft) Snapshot(index int, snapshot []byte) {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
@@ -476,7 +484,8 @@ type InstallSnapshotArgs struct {
 
 type InstallSnapshotReply struct{ Term int }
 
-// InstallSnapshot takes a leader's snapshot, which the applier hands on.
+// InstallSnapshot handles a leader's snapshot. The applier sends the snapshot to the
+// service.
 func (rf *Raft) InstallSnapshot(args InstallSnapshotArgs, reply *InstallSnapshotReply) {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
@@ -495,7 +504,7 @@ func (rf *Raft) InstallSnapshot(args InstallSnapshotArgs, reply *InstallSnapshot
 	rf.commit(args.LastIncludedIndex)
 }
 
-// sendSnapshot sends a snapshot, and says whether to go on with entries at once.
+// sendSnapshot sends a snapshot, and reports whether to send entries at once.
 func (rf *Raft) sendSnapshot(peer int, args InstallSnapshotArgs) (again bool) {
 	var reply InstallSnapshotReply
 	if !rf.peers[peer].Call("Raft.InstallSnapshot", args, &reply) {
@@ -520,7 +529,7 @@ func (rf *Raft) commit(index int) {
 	}
 }
 
-// applier is the one goroutine that writes to applyCh.
+// applier is the only goroutine to write to applyCh.
 func (rf *Raft) applier() {
 	for {
 		msg, ok := rf.nextToApply()
@@ -535,7 +544,7 @@ func (rf *Raft) applier() {
 	}
 }
 
-// nextToApply waits for what is applied next; ok is false after Kill.
+// nextToApply waits for the next command or snapshot. ok is false after Kill.
 func (rf *Raft) nextToApply() (msg ApplyMsg, ok bool) {
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
