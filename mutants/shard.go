@@ -29,7 +29,7 @@ var shardMutants = []mutant{
 		old:  "next := Config{Num: c.Num + 1, Groups: c.members()}\n\tfor _, gid := range gids {",
 		new:  "next := Config{Num: c.Num + 1, Groups: c.Groups}\n\tfor _, gid := range gids {",
 		test: "TestBasic4A|TestInvalid4A",
-		why:  "a join changes the groups of the previous configuration, too",
+		why:  "a leave also removes the groups from the previous configuration",
 	},
 	{
 		name: "drop-unseen", file: "shardctrler/history.go", pkg: "./shardctrler",
