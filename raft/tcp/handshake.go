@@ -95,7 +95,7 @@ func (t *Transport) admit(conn net.Conn, certified *node.Identity) (core.NodeID,
 		return 0, fmt.Errorf("%w: %s", ErrPeer, reason)
 	}
 	if err == nil && h.Address != "" {
-		t.SetPeer(core.NodeID(h.From), h.Address)
+		t.setPeer(core.NodeID(h.From), h.Address, true)
 	}
 	return core.NodeID(h.From), err
 }

@@ -21,29 +21,58 @@ type peer struct {
 	cancel    context.CancelFunc
 	wake      chan struct{} // capacity 1: there is something to send
 
-	mu        sync.Mutex
-	address   string
-	moved     chan struct{} // closed when address changes
-	connected bool
-	queue     []node.Message
-	bytes     int // of queue
+	mu         sync.Mutex
+	configured string        // the address by SetPeer
+	told       string        // the address by the peer itself, which may be newer
+	address    string        // one of the two, to be dialled next
+	moved      chan struct{} // closed when there is a new address
+	connected  bool
+	queue      []node.Message
+	bytes      int // of queue
 }
 
-func newPeer(t *Transport, id core.NodeID, address string) *peer {
-	p := &peer{transport: t, id: id, address: address, moved: make(chan struct{}), wake: make(chan struct{}, 1)}
+func newPeer(t *Transport, id core.NodeID) *peer {
+	p := &peer{transport: t, id: id, moved: make(chan struct{}), wake: make(chan struct{}, 1)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
 
 func (p *peer) close() { p.cancel() }
 
-func (p *peer) setAddress(address string) {
+// setAddress takes over a new address, by the configuration or told by the peer. A
+// repeated address is no news, and does not replace a newer one of the other kind.
+func (p *peer) setAddress(address string, told bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	known := &p.configured
+	if told {
+		known = &p.told
+	}
+	if address == *known {
+		return
+	}
+	first := *known == ""
+	*known = address
+	if !told && first && p.told != "" {
+		return // the peer has come before the configuration
+	}
 	if address != p.address {
 		p.address = address
 		close(p.moved)
 		p.moved = make(chan struct{})
+	}
+}
+
+// unreachable chooses the other address, if there is one, after a failure to reach
+// the peer at address.
+func (p *peer) unreachable(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, other := range []string{p.told, p.configured} {
+		if p.address == address && other != "" && other != address {
+			p.address = other
+			return
+		}
 	}
 }
 
@@ -105,7 +134,7 @@ func (p *peer) setConnected(yes bool) {
 // run is the goroutine of a peer. It dials the peer and sends the queue.
 func (p *peer) run() {
 	t := p.transport
-	backoff, lastFailure := t.opts.MinBackoff, ""
+	backoff, failures := t.opts.MinBackoff, make(map[string]string) // by address
 	for p.ctx.Err() == nil {
 		p.mu.Lock()
 		address, moved := p.address, p.moved
@@ -116,9 +145,10 @@ func (p *peer) run() {
 			return
 		}
 		if connected {
+			clear(failures)
 			t.log.Info("connection lost", "to", uint64(p.id), "address", address, "error", err)
-		} else if text := fmt.Sprint(err); text != lastFailure { // a host that is down is reported once
-			lastFailure = text
+		} else if p.unreachable(address); failures[address] != err.Error() { // a host that is down is reported once
+			failures[address] = err.Error()
 			t.log.Warn("peer not reached", "to", uint64(p.id), "address", address, "error", err)
 		}
 		if time.Since(begun) > t.opts.MaxBackoff {

@@ -126,18 +126,23 @@ func (t *Transport) startPeer(p *peer) {
 }
 
 // SetPeer tells where a peer is. A connection to another address is closed.
-func (t *Transport) SetPeer(id core.NodeID, address string) {
+// A peer that has moved tells its address itself. If the peer is not reached at one
+// of the two addresses, the other one is tried.
+func (t *Transport) SetPeer(id core.NodeID, address string) { t.setPeer(id, address, false) }
+
+func (t *Transport) setPeer(id core.NodeID, address string, told bool) {
 	t.mu.Lock()
 	p := t.peers[id]
-	if p == nil {
-		p = newPeer(t, id, address)
-		t.peers[id] = p
-		t.startPeer(p)
+	if p != nil {
 		t.mu.Unlock()
+		p.setAddress(address, told)
 		return
 	}
+	p = newPeer(t, id)
+	p.setAddress(address, told)
+	t.peers[id] = p
+	t.startPeer(p)
 	t.mu.Unlock()
-	p.setAddress(address)
 }
 
 // RemovePeer closes the connections to a peer, and those from it.

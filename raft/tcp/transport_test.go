@@ -75,6 +75,12 @@ func (r *recorder) reason(id core.NodeID) error {
 	return r.down[id]
 }
 
+func (r *recorder) forgetLoss(id core.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.down, id)
+}
+
 // host is a started transport.
 type host struct {
 	*tcp.Transport
@@ -177,6 +183,40 @@ func TestPeerComesBackAtAnotherAddress(t *testing.T) {
 	a.Send(2, []node.Message{vote(2)})
 	waitFor(t, "a message", func() bool { return len(again.from(1)) == 1 })
 	require.Equal(t, vote(2), again.from(1)[0])
+}
+
+// The configuration still has the old address of a peer that has moved. It is set
+// again with each change of the membership, and after each restart.
+func TestConfiguredAddressDoesNotReplaceANewerOne(t *testing.T) {
+	a, b := listen(t, identity(1), tcp.Options{}), listen(t, identity(2), tcp.Options{})
+	old := b.Address()
+	connectedTo(t, a, 2, b)
+	require.NoError(t, b.Close())
+	moved := listen(t, identity(2), tcp.Options{})
+	moved.SetPeer(1, a.Address())
+	waitFor(t, "the connection to the new address", func() bool { return a.ups(2) == 2 })
+	a.forgetLoss(2)
+	a.SetPeer(2, old)
+
+	late := listen(t, identity(3), tcp.Options{}) // hears of the new address first
+	moved.SetPeer(3, late.Address())
+	waitFor(t, "the connection by the peer's own word", func() bool { return late.ups(2) == 1 })
+	late.SetPeer(2, old)
+	time.Sleep(100 * time.Millisecond) // a connection would end within the time
+	require.NoError(t, a.reason(2))
+	require.NoError(t, late.reason(2))
+}
+
+func TestPeerIsReachedAtEitherAddress(t *testing.T) {
+	a, b := listen(t, identity(1), tcp.Options{}), listen(t, identity(2), tcp.Options{})
+	unused := listen(t, identity(9), tcp.Options{})
+	connectedTo(t, b, 1, a)
+	waitFor(t, "the way back", func() bool { return a.ups(2) == 1 })
+	a.SetPeer(2, unused.Address())
+	a.SetPeer(2, "127.0.0.1:1") // wrong, and not the address that the peer has told
+	waitFor(t, "the connection to the other address", func() bool { return a.ups(2) >= 2 })
+	a.Send(2, []node.Message{vote(1)})
+	waitFor(t, "a message", func() bool { return len(b.from(1)) == 1 })
 }
 
 func TestStrangersAreRefused(t *testing.T) {
