@@ -23,7 +23,9 @@ type Options struct {
 	// is set.
 	Plaintext bool
 	// MaxFrameBytes bounds the payload of a frame in both directions. The default is
-	// 16 MiB. The largest command has to fit a frame, on all hosts.
+	// 16 MiB. The largest command, a batch of MaxBatchBytes and a chunk of a
+	// snapshot each have to fit a frame with some hundred bytes to spare, on all
+	// hosts. Larger messages are logged as errors and dropped.
 	MaxFrameBytes int
 	// MaxQueueBytes bounds the queue of messages to one peer. The default is
 	// 64 MiB. Messages beyond the bound are dropped.
@@ -35,7 +37,8 @@ type Options struct {
 	// identities, together. The default is 5 s.
 	HandshakeTimeout time.Duration
 	// IdleTimeout bounds the silence on a connection, and the time for one frame.
-	// The default is 3 s. Pings are sent four times as often.
+	// The default is 3 s. Pings are sent four times as often. A link has to carry
+	// a frame, and the content of the sockets' buffers, within the time.
 	IdleTimeout time.Duration
 	// MinBackoff and MaxBackoff bound the pause between two attempts to reach a
 	// peer. The pause doubles with each attempt, and a random part of at most half

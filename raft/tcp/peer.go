@@ -278,12 +278,14 @@ func (p *peer) readPongs(conn net.Conn) error {
 type sender struct {
 	peer   *peer
 	conn   net.Conn
+	pinged time.Time // when the last ping was written
 	frame  frameWriter
 	spare  []node.Message
 	pieces [][]byte
 }
 
 func (w *sender) ping() error {
+	w.pinged = time.Now()
 	if err := w.conn.SetWriteDeadline(time.Now().Add(w.peer.transport.opts.IdleTimeout)); err != nil {
 		return err
 	}
@@ -335,6 +337,7 @@ func (w *sender) flush(messages int) error {
 	if err := w.conn.SetWriteDeadline(time.Now().Add(t.opts.IdleTimeout)); err != nil {
 		return err
 	}
+	begun := time.Now()
 	t.stats.sentFrames.Add(1)
 	t.stats.sentBytes.Add(int64(w.frame.size))
 	t.stats.sentMessages.Add(int64(messages))
@@ -347,5 +350,24 @@ func (w *sender) flush(messages int) error {
 		clear(w.pieces)
 	}
 	w.frame.reset()
+	if err == nil {
+		err = w.keepAlive(begun)
+	}
 	return err
+}
+
+// keepAlive keeps a slow connection from being taken for a dead one, after a write.
+// Pings must not wait for the end of a long queue. A write that had to wait for the
+// peer's reading is as good as an answer to a ping.
+func (w *sender) keepAlive(begun time.Time) error {
+	now, idle := time.Now(), w.peer.transport.opts.IdleTimeout
+	if now.Sub(begun) > idle/32 {
+		if err := w.conn.SetReadDeadline(now.Add(idle)); err != nil {
+			return err
+		}
+	}
+	if now.Sub(w.pinged) > idle/4 {
+		return w.ping()
+	}
+	return nil
 }

@@ -127,8 +127,11 @@ func (t *Transport) receiveAll(conn net.Conn, from core.NodeID) error {
 	in := bufio.NewReaderSize(conn, 64<<10)
 	var buf []byte
 	var messages []node.Message
+	var extended time.Time // when the deadline was last set
 	for {
-		if in.Buffered() < headerBytes {
+		// Each deadline serves the frames of an eighth of the timeout.
+		if now := time.Now(); now.Sub(extended) > t.opts.IdleTimeout/8 {
+			extended = now
 			if err := deadline(conn, t.opts.IdleTimeout); err != nil {
 				return err
 			}
