@@ -3,7 +3,9 @@
 //
 // A service implements [StateMachine] and starts a member on each host:
 //
-//	storage, err := wal.Open("data", wal.Options{Identity: node.Identity{Cluster: "orders", Host: 1}})
+//	opts := wal.Options{Identity: node.Identity{Cluster: "orders", Host: 1}}
+//	err := wal.Create("data", opts) // once, on a new host
+//	storage, err := wal.Open("data", opts)
 //	transport, err := tcp.Listen(tcp.Options{Listen: "10.0.0.1:7000", TLS: certificates})
 //	n, err := node.Start(node.HostConfig{Storage: storage, Transport: transport},
 //		node.Config{Members: members, StateMachine: machine})

@@ -14,8 +14,8 @@ type Status struct {
 	LeaderAddress string
 	// Applied is the index of the last entry that the state machine includes.
 	Applied uint64
-	// Members is what the leader knows of each member. On other members only the
-	// ids and roles are set.
+	// Members has the id, role, address and priority of each member. The progress
+	// of the other members is set on the leader only.
 	Members []MemberStatus
 }
 
