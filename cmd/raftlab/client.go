@@ -115,7 +115,7 @@ func newReplicaCommand() *cobra.Command {
 	var conn connection
 	cmd := &cobra.Command{
 		Use:   "replica",
-		Short: "Stop, start, repair and compact replicas",
+		Short: "Stop, start, repair, recover and compact replicas",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return usageError("replica needs a command: stop N, start N, repair N or compact N")

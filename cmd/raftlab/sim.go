@@ -69,7 +69,7 @@ func newSimCommand() *cobra.Command {
 	var f simFlags
 	cmd := &cobra.Command{
 		Use:   "sim [packages] [-- arguments of the test binary]",
-		Short: "run Go tests in virtual time, each seed an exactly repeatable world",
+		Short: "Run Go tests in virtual time, each seed an exactly repeatable world",
 		Long:  simLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); dash >= 0 {

@@ -44,7 +44,7 @@ var (
 	ErrBootstrapped = errors.New("the group has been bootstrapped before")
 	// ErrNotBootstrapped is matched by the error of Start for a group that has
 	// no state, if [Config.Members] is empty and [Config.Join] is false.
-	ErrNotBootstrapped = errors.New("the group has no state and no members to begin with")
+	ErrNotBootstrapped = errors.New("the group has no state; want Config.Members to begin with, or Config.Join")
 	// ErrStarted is matched by the error of Start for a group that runs on the
 	// host already.
 	ErrStarted = errors.New("the group runs on this host already")

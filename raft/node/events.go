@@ -49,7 +49,10 @@ func (k EventKind) String() string {
 	return fmt.Sprintf("EventKind(%d)", uint8(k))
 }
 
-// Event is something that operators and services want to know of.
+// Event reports a change to operators and services. The comments of the kinds name
+// the fields that a kind sets beside Kind and Group. State, Term and Peer belong to
+// RoleChanged, Peer to PeerUp and PeerDown, Index to MembershipChanged and the
+// snapshots, Err to PeerDown, StorageStalled and MemberStopped.
 type Event struct {
 	Kind  EventKind
 	Group GroupID

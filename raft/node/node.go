@@ -79,6 +79,7 @@ type standing struct {
 	term    uint64
 	leader  core.NodeID
 	address string // of the leader
+	stopped bool   // the member has stopped, and knows nothing of the group any more
 }
 
 func (s *standing) leads(id core.NodeID) bool { return s.leader == id && s.state == core.Leader }
@@ -256,7 +257,7 @@ func (n *Node) publish() {
 	if was.leads(n.id) && (!now.leads(n.id) || was.term != now.term) {
 		n.failPending(errLeadershipLost)
 	}
-	n.log.Info("standing", "term", now.term, "state", now.state.String(), "leader", uint64(now.leader))
+	n.log.Info("role changed", "term", now.term, "state", now.state.String(), "leader", uint64(now.leader))
 	n.host.events.add(Event{Kind: RoleChanged, Group: n.cfg.Group, State: now.state, Term: now.term, Peer: now.leader})
 }
 
@@ -290,8 +291,13 @@ func (n *Node) stop(reason error) {
 	free := !n.running
 	n.running = true
 	n.mu.Unlock()
-	if reason != nil {
+	switch {
+	case errors.Is(reason, ErrRemoved):
+		n.log.Info("the member was removed from the group")
+	case reason != nil:
 		n.log.Error("the member stops", "error", reason)
+	}
+	if reason != nil {
 		n.host.events.add(Event{Kind: MemberStopped, Group: n.cfg.Group, Err: reason})
 	}
 	n.room.close()
@@ -338,6 +344,7 @@ func (n *Node) clean() {
 		n.send(n.core.Outgoing())
 	}
 	n.closeSnapshots()
+	n.standing.Store(&standing{term: n.standing.Load().term, stopped: true})
 	n.host.setPeers(n, nil)
 	n.applied.stop()
 	n.ended.Done()
@@ -390,6 +397,9 @@ func (n *Node) awaitStorage() {
 	defer n.mu.Unlock()
 	n.incoming.abort()
 }
+
+// Host returns the host of the member.
+func (n *Node) Host() *Host { return n.host }
 
 // ID returns the host's id, which is also the member's.
 func (n *Node) ID() core.NodeID { return n.id }

@@ -460,3 +460,21 @@ func TestEventsAndTraceTellTheStory(t *testing.T) {
 	require.Positive(t, received)
 	require.GreaterOrEqual(t, sent, received)
 }
+
+func TestStoppedMemberKnowsNoLeader(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		for _, n := range []*node.Node{c.follower(), c.leader()} {
+			require.NoError(c, n.Close())
+			require.False(c, n.IsLeader())
+			leader, address := n.Leader()
+			require.Equal(c, core.None, leader)
+			require.Empty(c, address)
+			_, err := n.Propose(ctx, []byte("x"))
+			require.ErrorIs(c, err, node.ErrStopped)
+			require.ErrorIs(c, err, node.ErrRefused)
+			_, err = n.ProposeAsync([]byte("x"))
+			require.ErrorIs(c, err, node.ErrStopped)
+			delete(c.nodes, n.ID())
+		}
+	})
+}

@@ -93,6 +93,9 @@ func (n *Node) followMembership() {
 	n.membership = index
 	n.members = n.addresses(cfg)
 	n.host.setPeers(n, n.members)
+	if index == 0 {
+		return // a joining member waits for its configuration
+	}
 	n.log.Info("membership", "index", index, "configuration", cfg.String())
 	n.host.events.add(Event{Kind: MembershipChanged, Group: n.cfg.Group, Index: index})
 }

@@ -117,10 +117,14 @@ func (n *Node) admissible(command []byte) error {
 	if len(command) > n.cfg.MaxCommandBytes {
 		return &TooLargeError{Size: len(command), Limit: n.cfg.MaxCommandBytes}
 	}
-	if s := n.standing.Load(); !s.leads(n.id) {
-		return n.notLeader(s)
+	s := n.standing.Load()
+	switch {
+	case s.leads(n.id):
+		return nil
+	case s.stopped:
+		return errRefusedStopped
 	}
-	return nil
+	return n.notLeader(s)
 }
 
 // enqueue hands a proposal to the core.
