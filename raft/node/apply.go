@@ -56,9 +56,7 @@ func (n *Node) handOutCommitted() {
 			job.restore = snap.LastIncludedIndex
 		case len(entries) > 0:
 			job.proposals = n.claim(entries[0].Index, len(entries))
-			for i := range entries {
-				job.bytes += len(entries[i].Data)
-			}
+			job.bytes = entriesSize(entries)
 		default:
 			job.load = n.core.LoadToApply()
 			if job.load.Empty() {
@@ -203,12 +201,9 @@ func (n *Node) applyStored(job applyJob) error {
 		if err != nil {
 			return fmt.Errorf("raft: reading committed entries: %w", err)
 		}
-		part := applyJob{entries: entries, proposals: job.proposals}
+		part := applyJob{entries: entries, proposals: job.proposals, bytes: entriesSize(entries)}
 		if job.proposals != nil {
 			part.proposals = job.proposals[next-job.load.First:][:len(entries)]
-		}
-		for i := range entries {
-			part.bytes += len(entries[i].Data)
 		}
 		if err := n.applyEntries(part); err != nil {
 			return err

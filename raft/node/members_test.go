@@ -227,6 +227,27 @@ func TestAddressesFollowTheMembership(t *testing.T) {
 	})
 }
 
+// The leader is known before the membership, and before a change of its address.
+func TestLeadersAddressIsKept(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		c.join(4)
+		c.change(node.AddLearner(4, address(4)))
+		leader := c.leader()
+		leads := func(address string) {
+			c.Helper()
+			for _, n := range c.nodes {
+				testkit.WaitFor(c, 5*time.Second, "the leader at "+address, func() bool {
+					id, at := n.Leader()
+					return id == leader.ID() && at == address
+				})
+			}
+		}
+		leads(address(leader.ID()))
+		c.change(node.SetAddress(leader.ID(), "elsewhere"))
+		leads("elsewhere")
+	})
+}
+
 // A call whose context ends while the core proposes the change cannot tell whether
 // the change was proposed.
 func TestChangeThatEndsWithItsContextIsUnknown(t *testing.T) {

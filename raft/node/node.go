@@ -227,11 +227,21 @@ func bodySize(b core.Body) int {
 	size := 64
 	switch b := b.(type) {
 	case *core.AppendEntries:
-		for i := range b.Entries {
-			size += 48 + len(b.Entries[i].Data)
-		}
+		size += entriesSize(b.Entries)
 	case *core.InstallSnapshot:
 		size += len(b.Data)
+	}
+	return size
+}
+
+// entryOverhead is about what an entry without data occupies, in bytes.
+const entryOverhead = 48
+
+// entriesSize is about what entries occupy.
+func entriesSize(entries []core.Entry) int {
+	size := entryOverhead * len(entries)
+	for i := range entries {
+		size += len(entries[i].Data)
 	}
 	return size
 }
@@ -249,11 +259,15 @@ func (n *Node) publish() {
 		n.stop(ErrRemoved)
 	}
 	was := n.standing.Load()
-	if was.state == st.State && was.term == st.CurrentTerm && was.leader == st.Leader {
+	now := standing{state: st.State, term: st.CurrentTerm, leader: st.Leader, address: n.members[st.Leader]}
+	if *was == now {
 		return
 	}
-	now := &standing{state: st.State, term: st.CurrentTerm, leader: st.Leader, address: n.members[st.Leader]}
-	n.standing.Store(now)
+	stored := now // allocated only here
+	n.standing.Store(&stored)
+	if was.state == now.state && was.term == now.term && was.leader == now.leader {
+		return // the leader has another address
+	}
 	if was.leads(n.id) && (!now.leads(n.id) || was.term != now.term) {
 		n.failPending(errLeadershipLost)
 	}

@@ -49,7 +49,7 @@ func (n *Node) startMachine(newest SnapshotHeader) error {
 func (n *Node) maybeSnapshot(job applyJob) {
 	s := &n.snapshots
 	s.entries += len(job.entries)
-	s.bytes += int64(job.bytes) + int64(len(job.entries))*32
+	s.bytes += int64(job.bytes)
 	byNumber := n.cfg.SnapshotEntries > 0 && s.entries >= n.cfg.SnapshotEntries
 	bySize := n.cfg.SnapshotBytes > 0 && s.bytes >= max(n.cfg.SnapshotBytes, s.size.Load())
 	if !byNumber && !bySize {

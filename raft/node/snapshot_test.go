@@ -113,3 +113,22 @@ func TestSnapshotsCostNoMoreThanTheLog(t *testing.T) {
 	require.LessOrEqual(t, snapshots, 12, "more often than the state doubles")
 	require.GreaterOrEqual(t, snapshots, 4)
 }
+
+// Commands without data occupy memory, too.
+func TestEmptyCommandsCountForTheApplyBound(t *testing.T) {
+	run(t, 3, node.Config{MaxApplyBytes: 4800}, func(c *cluster) {
+		gate := make(chan struct{})
+		n := c.restartWith(c.follower().ID(), &journal{apply: func(node.Command) { <-gate }})
+		leader := c.leader()
+		for range 1000 {
+			_, err := leader.Propose(ctx, nil)
+			require.NoError(c, err)
+		}
+		time.Sleep(time.Second)
+		st, err := n.Status(ctx)
+		require.NoError(c, err)
+		require.Less(c, st.LastApplied, uint64(200), "commands in the queue of a state machine that is stuck")
+		close(gate)
+		c.agree(1000)
+	})
+}
