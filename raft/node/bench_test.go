@@ -1,4 +1,4 @@
-//go:build unix && !wasip1
+//go:build linux
 
 package node_test
 
