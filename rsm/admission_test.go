@@ -62,6 +62,7 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 		refused := submit(t, r, 5, 1, 1)
 		want(t, refused, 0, rsm.ErrBusy) // two are in the log, and two wait
 		f.commit(2)
+		f.waitLength(t, 4) // one waits no longer; two at once would race for their places
 		f.commit(3)
 		f.waitLength(t, 5)
 		f.commit(4)
