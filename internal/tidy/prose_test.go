@@ -99,7 +99,7 @@ func TestProse(t *testing.T) {
 		}
 	})
 	root := filepath.Join("..", "..")
-	for _, pattern := range []string{"*.md", "docs/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md"} {
 		pages, err := filepath.Glob(filepath.Join(root, pattern))
 		require.NoError(t, err)
 		for _, path := range pages {
