@@ -12,6 +12,7 @@ import (
 	"github.com/lni/dragonboat/v4/client"
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/logger"
+	"github.com/lni/dragonboat/v4/plugin/tan"
 	sm "github.com/lni/dragonboat/v4/statemachine"
 )
 
@@ -31,7 +32,13 @@ type dragon struct {
 	session *client.Session
 }
 
-func startDragonboat(dir string) (cluster, error) {
+// startDragonboat starts three hosts, with the log on pebble, which is the default,
+// or with dragonboat's newer log tan.
+func startDragonboat(withTan bool) func(dir string) (cluster, error) {
+	return func(dir string) (cluster, error) { return newDragonboat(dir, withTan) }
+}
+
+func newDragonboat(dir string, withTan bool) (cluster, error) {
 	for _, name := range []string{"raft", "rsm", "transport", "grpc", "dragonboat", "logdb", "config", "raftpb", "utils", "tan", "registry", "settings"} {
 		logger.GetLogger(name).SetLevel(logger.CRITICAL)
 	}
@@ -45,9 +52,11 @@ func startDragonboat(dir string) (cluster, error) {
 	}
 	d := &dragon{}
 	for i, a := range addresses {
-		nh, err := dragonboat.NewNodeHost(config.NodeHostConfig{
-			NodeHostDir: filepath.Join(dir, fmt.Sprint(i+1)), RaftAddress: a, RTTMillisecond: 10,
-		})
+		cfg := config.NodeHostConfig{NodeHostDir: filepath.Join(dir, fmt.Sprint(i+1)), RaftAddress: a, RTTMillisecond: 10}
+		if withTan {
+			cfg.Expert.LogDBFactory = tan.Factory
+		}
+		nh, err := dragonboat.NewNodeHost(cfg)
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	hraft "github.com/hashicorp/raft"
+	hbolt "github.com/hashicorp/raft-boltdb/v2"
 	hwal "github.com/hashicorp/raft-wal"
 )
 
@@ -37,6 +38,7 @@ func (hashiSnapshot) Release()                              {}
 type hashicorp struct {
 	rafts  []*hraft.Raft
 	leader *hraft.Raft
+	stores []hashiStore
 }
 
 func hashiConfig(id string) *hraft.Config {
@@ -44,6 +46,7 @@ func hashiConfig(id string) *hraft.Config {
 	cfg.LocalID = hraft.ServerID(id)
 	cfg.Logger = hclog.New(&hclog.LoggerOptions{Output: io.Discard})
 	cfg.MaxAppendEntries = 1024
+	cfg.BatchApplyCh = true
 	return cfg
 }
 
@@ -93,7 +96,22 @@ func startHashicorpInMemory(string) (cluster, error) {
 	})
 }
 
-func startHashicorp(dir string) (cluster, error) {
+// hashiStore is a log and a store of the hard state.
+type hashiStore interface {
+	hraft.LogStore
+	hraft.StableStore
+}
+
+func openWAL(dir string) (hashiStore, error) { return hwal.Open(dir) }
+func openBolt(dir string) (hashiStore, error) {
+	return hbolt.NewBoltStore(filepath.Join(dir, "raft.db"))
+}
+
+func startHashicorp(open func(dir string) (hashiStore, error)) func(dir string) (cluster, error) {
+	return func(dir string) (cluster, error) { return newHashicorp(dir, open) }
+}
+
+func newHashicorp(dir string, open func(dir string) (hashiStore, error)) (cluster, error) {
 	h := &hashicorp{}
 	var ids []string
 	var addresses []hraft.ServerAddress
@@ -111,10 +129,11 @@ func startHashicorp(dir string) (cluster, error) {
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return nil, nil, nil, nil, err
 		}
-		log, err := hwal.Open(path)
+		log, err := open(path)
 		if err != nil {
 			return nil, nil, nil, nil, err
 		}
+		h.stores = append(h.stores, log)
 		return log, log, hraft.NewDiscardSnapshotStore(), transports[i], nil
 	})
 }
@@ -136,5 +155,10 @@ func (h *hashicorp) Propose(command []byte) error {
 func (h *hashicorp) Close() {
 	for _, r := range h.rafts {
 		_ = r.Shutdown().Error()
+	}
+	for _, s := range h.stores {
+		if c, ok := s.(io.Closer); ok {
+			_ = c.Close()
+		}
 	}
 }

@@ -1,18 +1,22 @@
 // Package library measures proposals through raft/node and through other Raft
-// libraries: three members, commands of 128 bytes or 1 KiB, 1, 16 and 256 clients,
+// libraries: three members, commands of 128 bytes and 1 KiB, 1, 16 and 256 clients,
 // in memory and durable over loopback TCP. Each client proposes through the
 // library's public face and waits for the result of a state machine.
 //
-//	go test ./library -run Libraries -v -full
+//	go test ./library -run Libraries -v -full            # all, about six minutes
+//	go test ./library -run Libraries -v -full -write     # and the tables of docs/speed.md
+//	go test ./library -run Libraries -v -full -only raftlab -sizes 128 -clients 1,16
+//
+// Each round measures every library once, so that a slow moment of the machine
+// hits all of them. The tables have the medians of the rounds.
 package library
 
 import (
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,7 +29,9 @@ var (
 	rounds  = flag.Int("rounds", 3, "interleaved rounds; the table has their medians")
 	seconds = flag.Float64("seconds", 1, "length of one measurement")
 	only    = flag.String("only", "", "part of the names of the libraries to measure")
-	size    = flag.Int("size", 128, "bytes of a command")
+	sizes   = flag.String("sizes", "128,1024", "bytes of a command")
+	clients = flag.String("clients", "1,16,256", "numbers of clients")
+	write   = flag.Bool("write", false, "write the tables into docs/speed.md and README.md")
 )
 
 // cluster is a running group of three members.
@@ -35,18 +41,33 @@ type cluster interface {
 	Close()
 }
 
-// systems are the libraries in the order in which each round measures them.
-var systems = []struct {
+// system is a library with a storage and a network.
+type system struct {
 	name    string
 	durable bool
 	start   func(dir string) (cluster, error)
-}{
-	{"raftlab, memory", false, startOursInMemory},
-	{"etcd-io/raft, memory", false, startEtcdInMemory},
-	{"hashicorp/raft, memory", false, startHashicorpInMemory},
-	{"raftlab, durable", true, startOurs},
-	{"dragonboat, durable", true, startDragonboat},
-	{"hashicorp/raft, durable", true, startHashicorp},
+}
+
+func (s system) String() string {
+	if s.durable {
+		return s.name + ", durable"
+	}
+	return s.name + ", memory"
+}
+
+// systems are the libraries in the order in which each round measures them.
+var systems = []system{
+	{"raftlab", false, startOursInMemory},
+	{"etcd-io/raft, drained queues", false, startEtcdInMemory},
+	{"etcd-io/raft, its Node", false, startEtcdNodes},
+	{"hashicorp/raft", false, startHashicorpInMemory},
+	{"raftlab", true, startOurs},
+	{"etcd-io/raft, etcd's WAL", true, startEtcd(false)},
+	{"etcd-io/raft, etcd's WAL, async", true, startEtcd(true)},
+	{"dragonboat", true, startDragonboat(false)},
+	{"dragonboat, tan", true, startDragonboat(true)},
+	{"hashicorp/raft, raft-wal", true, startHashicorp(openWAL)},
+	{"hashicorp/raft, raft-boltdb", true, startHashicorp(openBolt)},
 }
 
 // figures are those of one measurement.
@@ -57,49 +78,71 @@ type figures struct {
 	allocated float64       // bytes a proposal
 }
 
-func TestLibraries(t *testing.T) {
-	clients := []int{1, 16, 256}
-	if !*full {
-		*rounds, *seconds = 1, 0.05
-		clients = []int{2}
+// cell is what is measured once in each round.
+type cell struct {
+	system        string
+	size, clients int
+}
+
+// numbers reads a flag with numbers.
+func numbers(t *testing.T, list string) []int {
+	var all []int
+	for s := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 8 && list == *sizes || n < 1 {
+			t.Fatalf("a number of -sizes or -clients is %q", s)
+		}
+		all = append(all, n)
 	}
-	results := make(map[string][]figures)
-	for round := range *rounds {
-		for _, s := range systems {
-			if !strings.Contains(s.name, *only) {
-				continue
-			}
-			c, err := s.start(t.TempDir())
-			if err != nil {
-				t.Fatalf("%s: %v", s.name, err)
-			}
-			awaitLeader(t, s.name, c)
-			for _, n := range clients {
-				f := measure(t, c, n)
-				key := fmt.Sprintf("%-24s C=%-4d", s.name, n)
-				results[key] = append(results[key], f)
-				t.Logf("round %d of %d: %s %9.0f/s", round+1, *rounds, key, f.rate)
-			}
-			c.Close()
+	return all
+}
+
+func TestLibraries(t *testing.T) {
+	r := report{sizes: numbers(t, *sizes), clients: numbers(t, *clients), results: make(map[cell][]figures)}
+	if !*full {
+		*rounds, *seconds = 1, 0.02
+		r.clients, r.sizes = []int{2}, []int{128}
+	}
+	for _, s := range systems {
+		if strings.Contains(s.String(), *only) {
+			r.systems = append(r.systems, s)
 		}
 	}
-	limits(t)
-	t.Logf("%-32s %10s %10s %10s %10s %10s", fmt.Sprintf("%d bytes, medians", *size), "ops/s", "p50", "p99", "CPU/op", "B/op")
-	for _, s := range systems {
-		for _, n := range clients {
-			key := fmt.Sprintf("%-24s C=%-4d", s.name, n)
-			if all := results[key]; len(all) > 0 {
-				slices.SortFunc(all, func(a, b figures) int { return int(a.rate - b.rate) })
-				f := all[len(all)/2]
-				t.Logf("%-32s %10.0f %10v %10v %10v %10.0f", key, f.rate, f.p50, f.p99, f.cpu, f.allocated)
-			}
+	for round := range *rounds {
+		for i, s := range r.systems {
+			t.Logf("round %d of %d, %d of %d: %s", round+1, *rounds, i+1, len(r.systems), s)
+			r.measureSystem(t, s)
+		}
+		for _, size := range r.sizes {
+			r.limits = append(r.limits, measureLimits(t, size))
+		}
+	}
+	for _, line := range r.text() {
+		t.Log(line)
+	}
+	if *write {
+		r.writeDocs(t)
+	}
+}
+
+func (r *report) measureSystem(t *testing.T, s system) {
+	c, err := s.start(t.TempDir())
+	if err != nil {
+		t.Fatalf("%s: %v", s, err)
+	}
+	defer c.Close()
+	awaitLeader(t, s.String(), c)
+	for _, size := range r.sizes {
+		for _, n := range r.clients {
+			key := cell{s.String(), size, n}
+			r.results[key] = append(r.results[key], measure(t, c, size, n))
 		}
 	}
 }
 
 func awaitLeader(t *testing.T, name string, c cluster) {
 	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		err := c.Propose(make([]byte, *size))
+		err := c.Propose(make([]byte, 128))
 		if err == nil {
 			return
 		}
@@ -110,9 +153,9 @@ func awaitLeader(t *testing.T, name string, c cluster) {
 }
 
 // measure lets clients propose for a while.
-func measure(t *testing.T, c cluster, clients int) figures {
+func measure(t *testing.T, c cluster, size, clients int) figures {
 	for range 10 {
-		if err := c.Propose(make([]byte, *size)); err != nil {
+		if err := c.Propose(make([]byte, size)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,7 +169,7 @@ func measure(t *testing.T, c cluster, clients int) figures {
 	for i := range clients {
 		running.Go(func() {
 			for last := begun; ; {
-				if err := c.Propose(make([]byte, *size)); err != nil {
+				if err := c.Propose(make([]byte, size)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -162,44 +205,40 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// limits prints what the machine needs for a sync, a round trip over TCP and one
-// through channels.
-func limits(t *testing.T) {
-	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Write(make([]byte, 1<<20)); err != nil {
-		t.Fatal(err)
-	}
-	sync := each(100, func(i int) error {
-		if _, err := f.WriteAt(make([]byte, 256), int64(i)*256); err != nil {
-			return err
+// median returns the element in the middle by a value.
+func median[T any](all []T, value func(T) float64) T {
+	sorted := slices.Clone(all)
+	slices.SortFunc(sorted, func(a, b T) int {
+		switch x, y := value(a), value(b); {
+		case x < y:
+			return -1
+		case x > y:
+			return 1
 		}
-		return syscall.Fdatasync(int(f.Fd()))
+		return 0
 	})
-	ping, pong := make(chan int), make(chan int)
-	go func() { // ends when ping is closed
-		for i := range ping {
-			pong <- i
-		}
-	}()
-	channel := each(10_000, func(i int) error { ping <- i; <-pong; return nil })
-	close(ping)
-	t.Logf("limits: write and fdatasync %v, TCP round trip %v, channel round trip %v", sync, tcpRoundTrip(t), channel)
+	return sorted[len(sorted)/2]
 }
 
-// each returns the median time of a call.
-func each(n int, f func(i int) error) time.Duration {
-	times := make([]time.Duration, n)
-	for i := range times {
-		begun := time.Now()
-		if err := f(i); err != nil {
-			return 0
-		}
-		times[i] = time.Since(begun)
+func printable(n float64) string {
+	switch {
+	case n >= 10_000:
+		n = float64(int(n/1000+0.5)) * 1000
+	case n >= 1000:
+		n = float64(int(n/10+0.5)) * 10
 	}
-	slices.Sort(times)
-	return times[n/2]
+	s := strconv.Itoa(int(n + 0.5))
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// micro is a time in microseconds with two or three digits.
+func micro(d time.Duration) string {
+	us := float64(d) / 1e3
+	if us < 10 {
+		return fmt.Sprintf("%.2f", us)
+	}
+	return printable(us)
 }
