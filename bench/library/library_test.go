@@ -4,7 +4,7 @@
 // library's public face and waits for the result of a state machine.
 //
 //	go test ./library -run Libraries -v -full            # all, about six minutes
-//	go test ./library -run Libraries -v -full -write     # and the tables of docs/speed.md
+//	go test ./library -run Libraries -v -full -write     # and the tables of docs/library/speed.md
 //	go test ./library -run Libraries -v -full -only raftlab -sizes 128 -clients 1,16
 //
 // Each round measures every library once, so that a slow moment of the machine
@@ -31,7 +31,7 @@ var (
 	only    = flag.String("only", "", "part of the names of the libraries to measure")
 	sizes   = flag.String("sizes", "128,1024", "bytes of a command")
 	clients = flag.String("clients", "1,16,256", "numbers of clients")
-	write   = flag.Bool("write", false, "write the tables into docs/speed.md and README.md")
+	write   = flag.Bool("write", false, "write the tables into docs/library/speed.md and README.md")
 )
 
 // cluster is a running group of three members.

@@ -76,8 +76,8 @@ func (r *report) writeDocs(t *testing.T) {
 			long.WriteString("\n" + r.longTable(durable, size))
 		}
 	}
-	replaceSection(t, "../../docs/speed.md", "summary", r.shortTable())
-	replaceSection(t, "../../docs/speed.md", "libraries", long.String())
+	replaceSection(t, "../../docs/library/speed.md", "summary", r.shortTable())
+	replaceSection(t, "../../docs/library/speed.md", "libraries", long.String())
 	replaceSection(t, "../../README.md", "speed", r.shortTable())
 }
 
