@@ -6,10 +6,10 @@ import (
 	"sort"
 )
 
-// indexedConfiguration is a configuration and the index of its entry. The first
-// configuration of a log has index 0, or the index of the snapshot.
+// indexedConfiguration is a configuration with index and term of its entry. The first
+// configuration of a log has index 0, or the place of the snapshot.
 type indexedConfiguration struct {
-	index uint64
+	index, term uint64
 	Configuration
 }
 
@@ -133,7 +133,7 @@ func (c *Core) noteMembership() {
 // loadConfigurations finds the configurations of a saved state.
 func (c *Core) loadConfigurations(saved Persistent) error {
 	base := saved.Snapshot.LastIncludedIndex
-	first := indexedConfiguration{base, saved.Snapshot.Configuration.sorted()}
+	first := indexedConfiguration{base, saved.Snapshot.LastIncludedTerm, saved.Snapshot.Configuration.sorted()}
 	if first.IsZero() {
 		first.Configuration = c.cfg.initial()
 	} else if err := first.validate(); err != nil {
@@ -152,7 +152,7 @@ func (c *Core) loadConfigurations(saved Persistent) error {
 		if err != nil || !c.log.matches(e.Index, e.Term) {
 			return fmt.Errorf("core: entry %d/%d of the stored log is no configuration of this log: %w", e.Index, e.Term, err)
 		}
-		c.configs = append(c.configs, indexedConfiguration{e.Index, cfg})
+		c.configs = append(c.configs, indexedConfiguration{e.Index, e.Term, cfg})
 	}
 	c.configurationChanged()
 	c.noteMembership()
@@ -176,7 +176,7 @@ func (c *Core) followConfigurations(news []Entry) {
 		if err != nil {
 			panic(fmt.Sprintf("core: server %d: entry %d was checked and is no configuration: %v", c.id, news[i].Index, err))
 		}
-		c.configs = append(c.configs, indexedConfiguration{news[i].Index, cfg})
+		c.configs = append(c.configs, indexedConfiguration{news[i].Index, news[i].Term, cfg})
 		changed = true
 	}
 	if changed {
@@ -187,7 +187,7 @@ func (c *Core) followConfigurations(news []Entry) {
 // appendConfiguration puts the leader's own next configuration in force.
 func (c *Core) appendConfiguration(cfg Configuration) uint64 {
 	index := c.appendOwn(ConfigurationEntry, cfg.Encode())
-	c.configs = append(c.configs, indexedConfiguration{index, cfg})
+	c.configs = append(c.configs, indexedConfiguration{index, c.currentTerm, cfg})
 	c.configurationChanged()
 	c.maybeCommit() // the quorum may be smaller now
 	return index

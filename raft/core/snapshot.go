@@ -177,7 +177,7 @@ func (c *Core) restoreFromLeader(snap Snapshot) {
 	if cfg.IsZero() {
 		cfg = c.cfg.initial()
 	}
-	c.configs = []indexedConfiguration{{snap.LastIncludedIndex, cfg}}
+	c.configs = []indexedConfiguration{{snap.LastIncludedIndex, snap.LastIncludedTerm, cfg}}
 	c.configurationChanged()
 	c.noteMembership()
 }

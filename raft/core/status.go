@@ -13,11 +13,11 @@ type Status struct {
 	CommitIndex   uint64
 	LastApplied   uint64
 
-	// ConfigurationIndex is the index of the newest configuration, 0 for that of Config.
-	// Joint, Voter and Learner describe the newest configuration and this server's part.
-	// See Core.Configuration.
-	ConfigurationIndex    uint64
-	Joint, Voter, Learner bool
+	// ConfigurationIndex and ConfigurationTerm are the place of the newest configuration, 0
+	// for that of Config. Joint, Voter and Learner describe the newest configuration and
+	// this server's part. See Core.Configuration.
+	ConfigurationIndex, ConfigurationTerm uint64
+	Joint, Voter, Learner                 bool
 	// Removed reports a committed configuration without this former member. The host may
 	// stop the server.
 	Removed bool
@@ -43,8 +43,8 @@ func (c *Core) Status() Status {
 		SnapshotIndex: c.log.snapshotIndex, LastIndex: c.log.lastIndex(), LastTerm: c.log.lastTerm(),
 		CommitIndex: c.commitIndex, LastApplied: c.lastApplied,
 
-		ConfigurationIndex: cfg.index, Joint: cfg.Joint(), Voter: c.isVoter(), Learner: c.isLearner(c.id), Removed: c.isRemoved(),
-		Transferee: c.transferee, Quiescent: c.quiescent, Lease: c.hasLease(),
+		ConfigurationIndex: cfg.index, ConfigurationTerm: cfg.term, Joint: cfg.Joint(), Voter: c.isVoter(),
+		Learner: c.isLearner(c.id), Removed: c.isRemoved(), Transferee: c.transferee, Quiescent: c.quiescent, Lease: c.hasLease(),
 		UncommittedBytes: c.uncommitted.bytes, PendingReads: c.reads.pending, CachedIndex: c.log.first,
 	}
 }

@@ -267,3 +267,40 @@ func TestChangeThatEndsWithItsContextIsUnknown(t *testing.T) {
 		c.propose("goes on")
 	})
 }
+
+// A leader that is cut off appends a configuration. The next leader puts another one
+// at the same index, which is no reason to keep the first one's addresses.
+func TestConfigurationIsReplacedAtItsIndex(t *testing.T) {
+	run(t, 5, node.Config{}, func(c *cluster) {
+		c.propose("x")
+		old := c.leader()
+		with := c.follower()
+		moved := core.NodeID(6) - max(old.ID(), with.ID()) // the others have to reach a majority
+		for moved == old.ID() || moved == with.ID() {
+			moved = 1 + moved%5
+		}
+		c.agree(1)
+		c.network.Partition([]core.NodeID{old.ID(), with.ID()})
+		_, err := old.ProposeAsync([]byte("lost")) // stands where the next leader has its no-op
+		require.NoError(c, err)
+		short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(c, old.ChangeMembers(short, node.SetAddress(moved, "lost")), node.ErrUnknown)
+		delete(c.nodes, old.ID())
+		delete(c.nodes, with.ID())
+		next := c.leader()
+		require.NoError(c, next.ChangeMembers(ctx, node.SetAddress(moved, "kept")))
+		require.NoError(c, next.TransferLeadership(ctx, moved))
+		c.nodes[old.ID()], c.nodes[with.ID()] = old, with
+		c.network.Heal()
+		for _, n := range []*node.Node{old, with} {
+			testkit.WaitFor(c, 5*time.Second, "the new leader", func() bool {
+				leader, _ := n.Leader()
+				return leader == moved
+			})
+			require.NoError(c, n.Barrier(ctx))
+			_, at := n.Leader()
+			require.Equal(c, "kept", at, "on host %d", n.ID())
+		}
+	})
+}

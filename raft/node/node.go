@@ -67,7 +67,7 @@ type Node struct {
 	reads        map[uint64]*read // that wait, by id
 	waiters      []*waiter
 	members      map[core.NodeID]string // addresses in the newest configuration
-	membership   uint64                 // index of that configuration
+	membership   place                  // of that configuration
 	overrides    bool                   // the addresses in Config.Members replace the stored ones
 
 	snapshots snapshotState
@@ -83,6 +83,10 @@ type standing struct {
 }
 
 func (s *standing) leads(id core.NodeID) bool { return s.leader == id && s.state == core.Leader }
+
+// place is an entry's place in the log. Another leader may put another entry at the
+// index, with another term.
+type place struct{ index, term uint64 }
 
 // globalRand is math/rand/v2's global source.
 type globalRand struct{}
@@ -252,7 +256,7 @@ func (n *Node) publish() {
 	st := n.core.Status()
 	n.commit.Store(st.CommitIndex)
 	n.silent.Store(st.Quiescent)
-	if st.ConfigurationIndex != n.membership {
+	if (place{st.ConfigurationIndex, st.ConfigurationTerm}) != n.membership {
 		n.followMembership()
 	}
 	if st.Removed && st.State != core.Leader {

@@ -86,13 +86,15 @@ func (n *Node) addresses(cfg core.Configuration) map[core.NodeID]string {
 
 // followMembership takes over the newest configuration.
 func (n *Node) followMembership() {
-	cfg, index := n.core.Configuration()
+	cfg, _ := n.core.Configuration()
+	st := n.core.Status()
 	if n.members != nil && !cfg.IsZero() {
 		n.overrides = false
 	}
-	n.membership = index
+	n.membership = place{st.ConfigurationIndex, st.ConfigurationTerm}
 	n.members = n.addresses(cfg)
 	n.host.setPeers(n, n.members)
+	index := n.membership.index
 	if index == 0 {
 		return // a joining member waits for its configuration
 	}
