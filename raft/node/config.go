@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -27,8 +28,8 @@ type HostConfig struct {
 	// received at the same time. The default is 2. A larger number takes more
 	// memory and disk bandwidth from proposals.
 	MaxSnapshots int
-	// CloseTimeout bounds the time for which Close waits for a hung storage. The
-	// default is 10 s.
+	// CloseTimeout bounds the time for which Close waits for a hung storage, and for a
+	// state machine or Observe that does not return. The default is 10 s.
 	CloseTimeout time.Duration
 	// Logger receives changes of role and membership at level Info, conditions
 	// for an operator to look at as Warn, and failures as Error. The default is
@@ -43,18 +44,10 @@ type HostConfig struct {
 }
 
 func (c *HostConfig) setDefaults() error {
-	if c.TickInterval == 0 {
-		c.TickInterval = 10 * time.Millisecond
-	}
-	if c.Workers == 0 {
-		c.Workers = runtime.GOMAXPROCS(0)
-	}
-	if c.MaxSnapshots == 0 {
-		c.MaxSnapshots = 2
-	}
-	if c.CloseTimeout == 0 {
-		c.CloseTimeout = 10 * time.Second
-	}
+	c.TickInterval = cmp.Or(c.TickInterval, 10*time.Millisecond)
+	c.Workers = cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
+	c.MaxSnapshots = cmp.Or(c.MaxSnapshots, 2)
+	c.CloseTimeout = cmp.Or(c.CloseTimeout, 10*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -69,6 +62,8 @@ func (c *HostConfig) setDefaults() error {
 		return fmt.Errorf("%w: HostConfig.Workers is %d; want at least 1", ErrConfig, c.Workers)
 	case c.MaxSnapshots < 1:
 		return fmt.Errorf("%w: HostConfig.MaxSnapshots is %d; want at least 1", ErrConfig, c.MaxSnapshots)
+	case c.CloseTimeout < 0:
+		return fmt.Errorf("%w: HostConfig.CloseTimeout is %v; want more than 0", ErrConfig, c.CloseTimeout)
 	}
 	return nil
 }
@@ -161,29 +156,22 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	setDefault(&c.Group, 1)
-	setDefault(&c.HeartbeatInterval, 100*time.Millisecond)
-	setDefault(&c.ElectionTimeout, time.Second)
-	setDefault(&c.MaxCommandBytes, 4<<20)
-	setDefault(&c.MaxPending, 1<<16)
-	setDefault(&c.MaxPendingBytes, 64<<20)
-	setDefault(&c.MaxReceiveBytes, 64<<20)
-	setDefault(&c.MaxApplyBytes, 16<<20)
-	setDefault(&c.MaxBatchBytes, 1<<20)
-	setDefault(&c.MaxInflight, 64)
-	setDefault(&c.MaxInflightBytes, 4<<20)
-	setDefault(&c.MaxCacheBytes, 16<<20)
-	setDefault(&c.SnapshotChunkBytes, 1<<20)
-	setDefault(&c.SnapshotEntries, 1_000_000)
-	setDefault(&c.SnapshotBytes, 64<<20)
-	setDefault(&c.TrailingEntries, 10_000)
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
+	c.Group = cmp.Or(c.Group, 1)
+	c.HeartbeatInterval = cmp.Or(c.HeartbeatInterval, 100*time.Millisecond)
+	c.ElectionTimeout = cmp.Or(c.ElectionTimeout, time.Second)
+	c.MaxCommandBytes = cmp.Or(c.MaxCommandBytes, 4<<20)
+	c.MaxPending = cmp.Or(c.MaxPending, 1<<16)
+	c.MaxPendingBytes = cmp.Or(c.MaxPendingBytes, 64<<20)
+	c.MaxReceiveBytes = cmp.Or(c.MaxReceiveBytes, 64<<20)
+	c.MaxApplyBytes = cmp.Or(c.MaxApplyBytes, 16<<20)
+	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, 1<<20)
+	c.MaxInflight = cmp.Or(c.MaxInflight, 64)
+	c.MaxInflightBytes = cmp.Or(c.MaxInflightBytes, 4<<20)
+	c.MaxCacheBytes = cmp.Or(c.MaxCacheBytes, 16<<20)
+	c.SnapshotChunkBytes = cmp.Or(c.SnapshotChunkBytes, 1<<20)
+	c.SnapshotEntries = cmp.Or(c.SnapshotEntries, 1_000_000)
+	c.SnapshotBytes = cmp.Or(c.SnapshotBytes, 64<<20)
+	c.TrailingEntries = cmp.Or(c.TrailingEntries, 10_000)
 }
 
 func (c *Config) validate(tick time.Duration) error {

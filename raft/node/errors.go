@@ -57,6 +57,10 @@ var (
 // not answer within an election timeout.
 var ErrStalled = errors.New("the storage does not answer")
 
+// ErrBlocked is matched by the error of Close while a method of a state machine or
+// [HostConfig.Observe] does not return.
+var ErrBlocked = errors.New("the service's code does not return")
+
 // NotLeaderError is the refusal of a member without the leadership.
 type NotLeaderError struct {
 	// Leader is the leader of the current term, core.None if unknown.

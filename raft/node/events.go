@@ -83,9 +83,17 @@ type TraceMessage struct {
 	Body     core.Body
 }
 
-func (t *Trace) message(f func(TraceMessage), group GroupID, from, to core.NodeID, body core.Body) {
-	if f != nil {
-		f(TraceMessage{time.Now(), group, from, to, body})
+// traceSent tells the host's Trace of a message to a member.
+func (n *Node) traceSent(to core.NodeID, body core.Body) {
+	if t := n.host.cfg.Trace; t != nil && t.Sent != nil {
+		t.Sent(TraceMessage{time.Now(), n.cfg.Group, n.id, to, body})
+	}
+}
+
+// traceReceived tells the host's Trace of a message from a member.
+func (n *Node) traceReceived(from core.NodeID, body core.Body) {
+	if t := n.host.cfg.Trace; t != nil && t.Received != nil {
+		t.Received(TraceMessage{time.Now(), n.cfg.Group, from, n.id, body})
 	}
 }
 

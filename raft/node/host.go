@@ -254,9 +254,10 @@ func (h *Host) Err() error {
 // when the host's goroutines have ended. Close may be called at any time and
 // more than once, but not by a state machine or by [HostConfig.Observe].
 //
-// If the storage does not answer, Close returns after [HostConfig.CloseTimeout]
-// with an error that matches [ErrStalled]. The goroutines that wait for the
-// storage end when the storage answers, and the storage is closed then.
+// Close returns after [HostConfig.CloseTimeout] if something hangs. The error then
+// matches [ErrBlocked] if a state machine or Observe does not return, and [ErrStalled]
+// if the storage does not answer or a view does not return from WriteTo. The waiting
+// goroutines end when the hanging call returns. The storage is closed then.
 func (h *Host) Close() error {
 	h.closing.Do(func() { h.closeErr = h.close() })
 	return h.closeErr
@@ -273,50 +274,57 @@ func (h *Host) close() error {
 		n.stop(nil)
 	}
 	err := h.transport.Close()
-	for _, n := range groups {
-		n.ended.Wait()
-	}
-	h.workers.close()
-	h.appliers.close()
 	h.saver.close()
-	err = errors.Join(err, h.closeStorage(groups))
-	h.events.close()
-	return err
-}
-
-// closeStorage closes the storage after the last use. A hung storage does not end
-// the use.
-func (h *Host) closeStorage(groups []*Node) error {
 	var closeErr error
-	ended := h.within(func() {
-		for _, n := range groups {
-			n.awaitStorage()
-		}
-		h.background.close()
-		h.loaders.close()
-		h.saver.running.Wait()
-		closeErr = h.storage.Close()
-	})
-	if !ended {
-		return fmt.Errorf("raft: closing host %d: %w", h.identity.Host, ErrStalled)
+	hangs := h.within(
+		stage{ErrBlocked, func() {
+			for _, n := range groups {
+				n.ended.Wait()
+			}
+			h.workers.close()
+			h.appliers.close()
+		}},
+		stage{ErrStalled, func() {
+			for _, n := range groups {
+				n.awaitStorage()
+			}
+			h.background.close()
+			h.loaders.close()
+			h.saver.running.Wait()
+			closeErr = h.storage.Close()
+		}},
+		stage{ErrBlocked, h.events.close},
+	)
+	if hangs != nil {
+		return errors.Join(err, fmt.Errorf("raft: closing host %d: %w", h.identity.Host, hangs))
 	}
-	return closeErr
+	return errors.Join(err, closeErr)
 }
 
-// within runs f, which waits for the storage, on a goroutine that ends with f, and
-// reports whether f has ended within the CloseTimeout.
-func (h *Host) within(f func()) bool {
+// stage is a part of closing that may hang, with the error of a stage that hangs.
+type stage struct {
+	hangs error
+	run   func()
+}
+
+// within runs the stages, one after the other, on a goroutine that ends with the last
+// one. It returns the error of the stage under way at the end of the CloseTimeout.
+func (h *Host) within(stages ...stage) error {
 	ended := make(chan struct{})
+	var now atomic.Int64
 	go func() {
 		defer close(ended)
-		f()
+		for i, s := range stages {
+			now.Store(int64(i))
+			s.run()
+		}
 	}()
 	timeout := time.NewTimer(h.cfg.CloseTimeout)
 	defer timeout.Stop()
 	select {
 	case <-ended:
-		return true
+		return nil
 	case <-timeout.C:
-		return false
+		return stages[now.Load()].hangs
 	}
 }

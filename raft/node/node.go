@@ -218,9 +218,7 @@ func (n *Node) receive(from core.NodeID, messages []Message) {
 			continue
 		}
 		n.inbox.bytes += size
-		if trace := n.host.cfg.Trace; trace != nil {
-			trace.message(trace.Received, n.cfg.Group, from, n.id, m.Body)
-		}
+		n.traceReceived(from, m.Body)
 		n.inbox.messages = append(n.inbox.messages, core.Message{From: from, To: n.id, Call: m.Call, Body: m.Body})
 	}
 	n.unlockAndRun(inlineRounds)
@@ -385,9 +383,10 @@ func (n *Node) Err() error {
 // Close may be called at any time and more than once, but not by the state
 // machine or by [HostConfig.Observe].
 //
-// If the storage does not answer, Close returns after [HostConfig.CloseTimeout]
-// with an error that matches [ErrStalled]. The group then cannot start again on
-// this host before another Close has returned without an error.
+// If something hangs, Close returns after [HostConfig.CloseTimeout] with an error
+// that matches [ErrBlocked] for the state machine, or [ErrStalled] for the storage. The
+// group then cannot start again on this host before another Close has returned without
+// an error. Commands in a call of Apply that does not return stay pending.
 func (n *Node) Close() error {
 	if n.ownHost {
 		return n.host.Close()
@@ -399,9 +398,9 @@ func (n *Node) Close() error {
 // member that started on the storage before would not know of the last save.
 func (n *Node) end() error {
 	n.stop(nil)
-	n.ended.Wait()
-	if !n.host.within(n.awaitStorage) {
-		return fmt.Errorf("raft: closing group %d on host %d: %w", n.cfg.Group, n.id, ErrStalled)
+	hangs := n.host.within(stage{ErrBlocked, n.ended.Wait}, stage{ErrStalled, n.awaitStorage})
+	if hangs != nil {
+		return fmt.Errorf("raft: closing group %d on host %d: %w", n.cfg.Group, n.id, hangs)
 	}
 	n.host.forget(n)
 	return nil

@@ -260,6 +260,53 @@ func TestCloseDoesNotWaitForAStalledStorage(t *testing.T) {
 	})
 }
 
+// A state machine that does not return from Apply keeps Close for no longer than the
+// CloseTimeout. A group that it belongs to does not start again before the return.
+func TestCloseDoesNotWaitForABlockedStateMachine(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		run(t, 1, node.Config{}, func(c *cluster) {
+			c.host.CloseTimeout = 3 * time.Second
+			release := make(chan struct{})
+			n := c.restartWith(1, &journal{apply: func(node.Command) { <-release }})
+			c.leader()
+			f, err := n.ProposeAsync([]byte("x"))
+			require.NoError(c, err)
+			time.Sleep(time.Millisecond)
+			begun := time.Now()
+			if alone {
+				err = n.Host().Remove(1)
+			} else {
+				err = n.Close()
+			}
+			require.ErrorIs(c, err, node.ErrBlocked)
+			require.NotErrorIs(c, err, node.ErrStalled)
+			require.Equal(c, 3*time.Second, time.Since(begun))
+			close(release)
+			result, err := f.Result()
+			require.NoError(c, err, "the command was applied")
+			require.Equal(c, "1", string(result.Data))
+			if alone {
+				require.NoError(c, n.Host().Remove(1))
+			} else {
+				delete(c.nodes, 1)
+			}
+		})
+	}
+}
+
+// HostConfig.Observe is the service's code, too.
+func TestCloseDoesNotWaitForABlockedObserver(t *testing.T) {
+	run(t, 1, node.Config{}, func(c *cluster) {
+		release := make(chan struct{})
+		c.host.Observe = func(node.Event) { <-release }
+		n := c.restartWith(1, &journal{})
+		c.leader()
+		require.ErrorIs(c, n.Close(), node.ErrBlocked)
+		delete(c.nodes, 1)
+		close(release)
+	})
+}
+
 func TestFailedSaveStopsTheHost(t *testing.T) {
 	run(t, 3, node.Config{}, func(c *cluster) {
 		old := c.leader()

@@ -287,9 +287,7 @@ func (b *batcher) send(n *Node, messages []core.Message) {
 				continue
 			}
 			if !n.completesLater(*m) {
-				if trace := n.host.cfg.Trace; trace != nil {
-					trace.message(trace.Sent, n.cfg.Group, n.id, to, m.Body)
-				}
+				n.traceSent(to, m.Body)
 				b.batch = append(b.batch, Message{Group: n.cfg.Group, Call: m.Call, Body: m.Body})
 			}
 			m.To = core.None

@@ -171,9 +171,7 @@ func (t *sendChunkTask) send() error {
 		}
 	}
 	out.used = time.Now()
-	if trace := n.host.cfg.Trace; trace != nil {
-		trace.message(trace.Sent, n.cfg.Group, n.id, t.to, body)
-	}
+	n.traceSent(t.to, body)
 	n.host.transport.Send(t.to, []Message{{Group: n.cfg.Group, Body: body}})
 	return nil
 }

@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,13 +56,13 @@ type Options struct {
 var ErrOptions = errors.New("wrong options")
 
 func (o *Options) setDefaults() error {
-	setDefault(&o.MaxFrameBytes, 16<<20)
-	setDefault(&o.MaxQueueBytes, 64<<20)
-	setDefault(&o.MaxConnections, 256)
-	setDefault(&o.HandshakeTimeout, 5*time.Second)
-	setDefault(&o.IdleTimeout, 3*time.Second)
-	setDefault(&o.MinBackoff, 50*time.Millisecond)
-	setDefault(&o.MaxBackoff, 2*time.Second)
+	o.MaxFrameBytes = cmp.Or(o.MaxFrameBytes, 16<<20)
+	o.MaxQueueBytes = cmp.Or(o.MaxQueueBytes, 64<<20)
+	o.MaxConnections = cmp.Or(o.MaxConnections, 256)
+	o.HandshakeTimeout = cmp.Or(o.HandshakeTimeout, 5*time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 3*time.Second)
+	o.MinBackoff = cmp.Or(o.MinBackoff, 50*time.Millisecond)
+	o.MaxBackoff = cmp.Or(o.MaxBackoff, 2*time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -81,11 +82,4 @@ func (o *Options) setDefaults() error {
 		return fmt.Errorf("%w: Options.MinBackoff is %v and MaxBackoff %v; want 0 < MinBackoff <= MaxBackoff", ErrOptions, o.MinBackoff, o.MaxBackoff)
 	}
 	return nil
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
