@@ -11,7 +11,7 @@ type Status struct {
 	LastIndex     uint64
 	LastTerm      uint64
 	CommitIndex   uint64
-	LastApplied   uint64
+	LastApplied   uint64 // the last entry that NextToApply has handed out
 
 	// ConfigurationIndex and ConfigurationTerm are the place of the newest configuration, 0
 	// for that of Config. Joint, Voter and Learner describe the newest configuration and

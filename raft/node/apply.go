@@ -246,7 +246,7 @@ func (n *Node) applyEntries(job applyJob) error {
 		a.average += (took - a.average) / 8
 		a.quick.Store(a.average < quickApply)
 		n.stats.applies.observe(took)
-		n.stats.applied.Add(int64(len(commands)))
+		n.stats.commands.Add(int64(len(commands)))
 	}
 	n.settleAll(commands, owners)
 	clear(job.proposals)

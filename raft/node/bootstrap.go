@@ -154,6 +154,9 @@ func (h *Host) loadGroup(cfg *Config) (core.Persistent, SnapshotHeader, error) {
 func (h *Host) beginGroup(cfg *Config) (State, error) {
 	switch {
 	case cfg.Join:
+		if slices.ContainsFunc(cfg.Members, func(m Member) bool { return m.ID == h.identity.Host }) {
+			h.log.Warn("the host waits until a running group adds it; a host of Config.Members that begins the group starts without Config.Join", "group", uint64(cfg.Group))
+		}
 		return State{}, nil
 	case len(cfg.Members) == 0:
 		return State{}, ErrNotBootstrapped

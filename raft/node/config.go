@@ -24,9 +24,10 @@ type HostConfig struct {
 	// for state machines. The default is GOMAXPROCS. A state machine that blocks
 	// in Apply occupies one of the latter.
 	Workers int
-	// MaxSnapshots bounds the snapshots of all groups that are written, sent or
-	// received at the same time. The default is 2. A larger number takes more
-	// memory and disk bandwidth from proposals.
+	// MaxSnapshots bounds the snapshots of all groups that are written at the same
+	// time, and the chunks of snapshots that are read for other hosts or written for
+	// them at the same time. The default is 2. A larger number takes more memory and
+	// disk bandwidth from proposals.
 	MaxSnapshots int
 	// CloseTimeout bounds the time for which Close waits for a hung storage, and for a
 	// state machine or Observe that does not return. The default is 10 s.
@@ -82,7 +83,8 @@ type Config struct {
 	// in the log until the next change of membership.
 	Members []Member
 	// Join makes a member without a state wait until the leader of a running
-	// group, to which this host was added, brings the state.
+	// group, to which this host was added, brings the state. The first members start
+	// without Join. A warning is logged if Members has a joining host.
 	Join bool
 	// Quiesce lets an idle group fall silent. The members of a silent group use no
 	// processor time and send no messages until there is something to do. The

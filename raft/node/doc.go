@@ -59,8 +59,9 @@
 //
 // One goroutine at a time runs a group's core. A caller with work for an idle core
 // runs the core itself. A host has [HostConfig.Workers] goroutines for cores,
-// as many for state machines, [HostConfig.MaxSnapshots] for snapshots, one each
-// for ticks, saves, reads of the log and events. Close ends all of them.
+// as many for state machines, [HostConfig.MaxSnapshots] for snapshots, as many for
+// the chunks of snapshots, and one each for ticks, saves, reads of the log and
+// events. Close ends all of them.
 //
 // # Reading order
 //

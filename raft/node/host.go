@@ -25,7 +25,8 @@ type Host struct {
 
 	workers    *pool // run the cores
 	appliers   *pool // run the state machines
-	background *pool // read and write snapshots
+	background *pool // write snapshots
+	chunks     *pool // read and write the pieces of snapshots under way between hosts
 	loaders    *pool // read entries for members that are behind
 	saver      *saver
 	events     *notifier
@@ -65,6 +66,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 		workers:    newPool(cfg.Workers),
 		appliers:   newPool(cfg.Workers),
 		background: newPool(cfg.MaxSnapshots),
+		chunks:     newPool(cfg.MaxSnapshots),
 		loaders:    newPool(1),
 		events:     newNotifier(cfg.Observe),
 		stop:       make(chan struct{}),
@@ -289,6 +291,7 @@ func (h *Host) close() error {
 				n.awaitStorage()
 			}
 			h.background.close()
+			h.chunks.close()
 			h.loaders.close()
 			h.saver.running.Wait()
 			closeErr = h.storage.Close()

@@ -239,7 +239,7 @@ func (n *Node) handleReady() bool {
 	switch {
 	case len(rd.Chunks) > 0:
 		n.storing.Add(1)
-		n.host.background.add((*chunkTask)(n.saving))
+		n.host.chunks.add((*chunkTask)(n.saving))
 		return false
 	case !n.host.saver.volatile:
 		n.host.saver.add(n.saving)

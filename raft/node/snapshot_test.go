@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -127,8 +128,80 @@ func TestEmptyCommandsCountForTheApplyBound(t *testing.T) {
 		time.Sleep(time.Second)
 		st, err := n.Status(ctx)
 		require.NoError(c, err)
-		require.Less(c, st.LastApplied, uint64(200), "commands in the queue of a state machine that is stuck")
+		require.Less(c, st.ApplyQueue, uint64(200), "commands in the queue of a state machine that is stuck")
+		require.Greater(c, st.ApplyQueue, uint64(90))
+		require.Equal(c, n.Applied(), st.LastApplied)
+		require.Less(c, st.LastApplied, uint64(10))
 		close(gate)
 		c.agree(1000)
+	})
+}
+
+// behind makes the leader need a snapshot for a follower, and cuts the follower off.
+func (c *cluster) behind(commands int) (leader, follower *node.Node) {
+	c.Helper()
+	leader, follower = c.leader(), c.follower()
+	c.network.Partition([]core.NodeID{follower.ID()})
+	for i := range commands {
+		c.propose(fmt.Sprint(i))
+	}
+	require.NoError(c, leader.Snapshot(ctx))
+	return leader, follower
+}
+
+// A transfer that waits for its rate leaves the host's snapshot goroutines to others.
+func TestSnapshotRate(t *testing.T) {
+	const chunk, rate = 10, 20
+	config := node.Config{TrailingEntries: 1, SnapshotChunkBytes: chunk, SnapshotRate: rate}
+	run(t, 3, config, func(c *cluster) {
+		c.host.MaxSnapshots = 1
+		for id := core.NodeID(1); id <= 3; id++ {
+			c.restartWith(id, &journal{})
+		}
+		leader, follower := c.behind(50)
+		begun := time.Now()
+		c.network.Heal()
+		sending := func() (size uint64) {
+			st, err := leader.Status(ctx)
+			require.NoError(c, err)
+			return st.Members[follower.ID()-1].SnapshotOffset
+		}
+		testkit.WaitFor(c, 10*time.Second, "the second chunk", func() bool { return sending() >= 2*chunk })
+		c.propose("x")
+		now := time.Now()
+		require.NoError(c, leader.Snapshot(ctx))
+		require.Less(c, time.Since(now), 100*time.Millisecond)
+		testkit.WaitFor(c, time.Hour, "the snapshot", func() bool { return len(c.states[follower.ID()].all()) == 51 })
+		st, err := follower.Status(ctx)
+		require.NoError(c, err)
+		size := float64(leader.Host().Stats().Storage.Snapshots)
+		took := time.Since(begun).Seconds()
+		require.Greater(c, took, (size-2*chunk)/rate, "faster than the rate, %d bytes to index %d", int(size), st.SnapshotIndex)
+		require.Less(c, took, 2*size/rate)
+	})
+}
+
+// A view that takes long to write does not keep other members from a snapshot.
+func TestSlowViewDoesNotDelayTransfers(t *testing.T) {
+	run(t, 3, node.Config{TrailingEntries: 1, SnapshotChunkBytes: 50}, func(c *cluster) {
+		c.host.MaxSnapshots = 1
+		var slow sync.Map
+		gate := make(chan struct{})
+		for id := core.NodeID(1); id <= 3; id++ {
+			c.restartWith(id, &journal{write: func() {
+				if _, yes := slow.Load(id); yes {
+					<-gate
+				}
+			}})
+		}
+		leader, follower := c.behind(50)
+		slow.Store(leader.ID(), true)
+		c.propose("x")
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		require.ErrorIs(c, leader.Snapshot(short), context.DeadlineExceeded)
+		c.network.Heal()
+		testkit.WaitFor(c, 5*time.Second, "the snapshot", func() bool { return len(c.states[follower.ID()].all()) == 51 })
+		close(gate)
 	})
 }

@@ -96,10 +96,10 @@ type Stats struct {
 	// Proposals is how long the commands took that were proposed here and
 	// applied, from the call to the result.
 	Proposals Histogram
-	// Applied is the number of executed commands, and Applies has the durations of
+	// Commands is the number of executed commands, and Applies has the durations of
 	// the calls of Apply.
-	Applied int64
-	Applies Histogram
+	Commands int64
+	Applies  Histogram
 	// Dropped is the number of messages that were malformed, or beyond
 	// Config.MaxReceiveBytes.
 	Dropped int64
@@ -107,7 +107,7 @@ type Stats struct {
 
 type nodeStats struct {
 	proposals histogram
-	applied   atomic.Int64
+	commands  atomic.Int64
 	applies   histogram
 	dropped   atomic.Int64
 }
@@ -116,7 +116,7 @@ type nodeStats struct {
 func (n *Node) Stats() Stats {
 	return Stats{
 		Proposals: n.stats.proposals.picture(),
-		Applied:   n.stats.applied.Load(),
+		Commands:  n.stats.commands.Load(),
 		Applies:   n.stats.applies.picture(),
 		Dropped:   n.stats.dropped.Load(),
 	}

@@ -6,14 +6,17 @@ import (
 	"raftlab/raft/core"
 )
 
-// Status is a picture of a member at one moment, as plain data.
+// Status is a picture of a member at one moment, as plain data. LastApplied is the
+// index of the last entry that the state machine includes, as [Node.Applied] returns
+// it.
 type Status struct {
 	core.Status
 	Group GroupID
 	// LeaderAddress is where the leader is reached, "" if unknown.
 	LeaderAddress string
-	// Applied is the index of the last entry that the state machine includes.
-	Applied uint64
+	// ApplyQueue is the number of entries in the state machine's queue, which
+	// [Config.MaxApplyBytes] bounds.
+	ApplyQueue uint64
 	// Members has the id, role, address and priority of each member. The progress
 	// of the other members is set on the leader only.
 	Members []MemberStatus
@@ -32,7 +35,10 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	var st Status
 	err := n.await(ctx, func(c *core.Core) (bool, error) {
 		cfg, _ := c.Configuration()
-		st = Status{Status: c.Status(), Group: n.cfg.Group, Applied: n.applied.index.Load()}
+		st = Status{Status: c.Status(), Group: n.cfg.Group}
+		handedOut := st.LastApplied
+		st.LastApplied = n.applied.index.Load()
+		st.ApplyQueue = handedOut - min(handedOut, st.LastApplied)
 		st.LeaderAddress = cfg.Member(st.Leader).Address
 		for _, m := range c.Members() {
 			attributes := cfg.Member(m.ID)

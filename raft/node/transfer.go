@@ -16,8 +16,8 @@ type incomingSnapshot struct {
 	committed SnapshotHeader // of the last one that is complete
 }
 
-// chunkTask is a save with chunks as a task of the background: the chunks are
-// written before the rest of the save is handed to the saver.
+// chunkTask is a save with chunks. The chunks are written before the rest of the save
+// is handed to the saver.
 type chunkTask save
 
 func (t *chunkTask) run() {
@@ -92,7 +92,10 @@ type outgoingSnapshot struct {
 	header SnapshotHeader
 	used   time.Time // when the last chunk was sent
 	due    time.Time // when the next one may be sent
-	busy   bool      // a task uses the fields; under Node.mu
+
+	// Node.mu guards the other fields.
+	busy  bool        // a task uses the fields, or waits for its time
+	pause *time.Timer // adds the task when the chunk is due; nil if there was no need to wait
 }
 
 // sendChunkTask reads a chunk and sends it.
@@ -122,8 +125,27 @@ func (n *Node) completesLater(m core.Message) bool {
 	}
 	out.busy = true
 	n.storing.Add(1)
-	n.host.background.add(&sendChunkTask{n, m.To, *body, out})
+	out.schedule(n.host, &sendChunkTask{n, m.To, *body, out})
 	return true
+}
+
+// schedule has a chunk sent when [Config.SnapshotRate] allows the chunk. No goroutine
+// waits meanwhile.
+func (out *outgoingSnapshot) schedule(h *Host, t *sendChunkTask) {
+	out.pause = nil
+	if wait := time.Until(out.due); wait > 0 {
+		out.pause = time.AfterFunc(wait, func() { h.chunks.add(t) })
+		return
+	}
+	h.chunks.add(t)
+}
+
+// charge puts off the next chunk for as long as this one's bytes take at the rate.
+func (out *outgoingSnapshot) charge(rate, bytes int) {
+	if rate > 0 {
+		took := time.Duration(float64(bytes) / float64(rate) * float64(time.Second))
+		out.due = time.Now().Add(took)
+	}
 }
 
 func (t *sendChunkTask) run() {
@@ -154,9 +176,6 @@ func (t *sendChunkTask) send() error {
 	size := out.header.Size
 	body.Offset = min(body.Offset, size)
 	length := min(uint64(n.cfg.SnapshotChunkBytes), size-body.Offset)
-	if !out.await(n, int(length)) {
-		return nil
-	}
 	body.Data = make([]byte, length)
 	if _, err := out.reader.ReadAt(body.Data, int64(body.Offset)); err != nil && err != io.EOF {
 		return err
@@ -171,6 +190,7 @@ func (t *sendChunkTask) send() error {
 		}
 	}
 	out.used = time.Now()
+	out.charge(n.cfg.SnapshotRate, int(length))
 	n.traceSent(t.to, body)
 	n.host.transport.Send(t.to, []Message{{Group: n.cfg.Group, Body: body}})
 	return nil
@@ -189,27 +209,6 @@ func (t *sendChunkTask) open() error {
 		t.body.Offset = 0
 	}
 	return nil
-}
-
-// await keeps to Config.SnapshotRate. It reports false if the member stops.
-func (out *outgoingSnapshot) await(n *Node, length int) bool {
-	rate := n.cfg.SnapshotRate
-	if rate == 0 {
-		return true
-	}
-	now := time.Now()
-	if out.due.Before(now) {
-		out.due = now
-	}
-	pause := time.NewTimer(out.due.Sub(now))
-	defer pause.Stop()
-	out.due = out.due.Add(time.Duration(float64(length) / float64(rate) * float64(time.Second)))
-	select {
-	case <-pause.C:
-		return true
-	case <-n.done:
-		return false
-	}
 }
 
 func (out *outgoingSnapshot) close() {
@@ -236,6 +235,10 @@ func (n *Node) closeSnapshots() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, out := range n.outgoing {
+		if out.pause != nil && out.pause.Stop() { // the task will not run
+			out.busy = false
+			n.storing.Done()
+		}
 		if !out.busy {
 			out.close()
 		}
