@@ -78,8 +78,9 @@ type standing struct {
 	state   core.State
 	term    uint64
 	leader  core.NodeID
-	address string // of the leader
-	stopped bool   // the member has stopped, and knows nothing of the group any more
+	address string        // of the leader
+	stopped bool          // the member has stopped, and knows nothing of the group any more
+	changed chan struct{} // closed when another standing takes the place of this one
 }
 
 func (s *standing) leads(id core.NodeID) bool { return s.leader == id && s.state == core.Leader }
@@ -129,7 +130,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		named:     header.Index,
 		snapshots: snapshotState{busy: new(atomic.Bool), saved: new(atomic.Uint64), size: new(atomic.Int64)},
 	}
-	n.standing.Store(&standing{term: saved.HardState.CurrentTerm})
+	n.standing.Store(&standing{term: saved.HardState.CurrentTerm, changed: make(chan struct{})})
 	if err := n.startMachine(header); err != nil {
 		return nil, err
 	}
@@ -261,12 +262,11 @@ func (n *Node) publish() {
 		n.stop(ErrRemoved)
 	}
 	was := n.standing.Load()
-	now := standing{state: st.State, term: st.CurrentTerm, leader: st.Leader, address: n.members[st.Leader]}
+	now := standing{state: st.State, term: st.CurrentTerm, leader: st.Leader, address: n.members[st.Leader], changed: was.changed}
 	if *was == now {
 		return
 	}
-	stored := now // allocated only here
-	n.standing.Store(&stored)
+	n.stand(now)
 	if was.state == now.state && was.term == now.term && was.leader == now.leader {
 		return // the leader has another address
 	}
@@ -275,6 +275,12 @@ func (n *Node) publish() {
 	}
 	n.log.Info("role changed", "term", now.term, "state", now.state.String(), "leader", uint64(now.leader))
 	n.host.events.add(Event{Kind: RoleChanged, Group: n.cfg.Group, State: now.state, Term: now.term, Peer: now.leader})
+}
+
+// stand makes s the member's standing. The caller has the baton.
+func (n *Node) stand(s standing) {
+	s.changed = make(chan struct{})
+	close(n.standing.Swap(&s).changed)
 }
 
 // notLeader is the refusal of a member that stands so.
@@ -360,7 +366,7 @@ func (n *Node) clean() {
 		n.send(n.core.Outgoing())
 	}
 	n.closeSnapshots()
-	n.standing.Store(&standing{term: n.standing.Load().term, stopped: true})
+	n.stand(standing{term: n.standing.Load().term, stopped: true})
 	n.host.setPeers(n, nil)
 	n.applied.stop()
 	n.ended.Done()

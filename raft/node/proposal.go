@@ -13,7 +13,8 @@ type proposal struct {
 	// index is the entry's place in the log.
 	index uint64
 
-	done   chan struct{} // of capacity 1 for Propose, closed for a Future
+	placed bool          // settled with the place in the log, for Append
+	done   chan struct{} // of capacity 1 for Propose and Append, closed for a Future
 	reused bool
 	result Result
 	err    error
@@ -42,7 +43,7 @@ func (p *proposal) settle(result Result, err error) {
 
 // recycle puts a proposal on the free list whose proposer has seen the outcome.
 func (n *Node) recycle(p *proposal) {
-	p.data, p.result, p.err = nil, Result{}, nil
+	p.data, p.result, p.err, p.placed = nil, Result{}, nil, false
 	n.proposals.Put(p)
 }
 
@@ -110,6 +111,36 @@ func (n *Node) ProposeAsync(command []byte) (*Future, error) {
 		return nil, err
 	}
 	return &Future{p}, nil
+}
+
+// Append appends a command to the leader's log and returns the place of the
+// command, without waiting for the commit. The command has committed if the state
+// machine gets a command with this index and this term. If the state machine gets
+// another command at this index, or if a snapshot passes the index, the caller has
+// to look for the outcome in the state. Append is for services, such as those of
+// package rsm, with records of their own about pending commands.
+//
+// The error matches [ErrRefused], and the command has no effect. Config.MaxPending
+// bounds the calls of Append at one time, and Config.MaxPendingBytes the commands
+// that are not committed. Beyond them Append refuses with [ErrQueueFull].
+func (n *Node) Append(command []byte) (index, term uint64, err error) {
+	if err := n.admissible(command); err != nil {
+		return 0, 0, err
+	}
+	if err := n.room.enter(len(command)); err != nil {
+		return 0, 0, err
+	}
+	p := n.newProposal(command)
+	p.placed = true
+	if err := n.enqueue(p); err != nil {
+		n.room.leave(1, len(command))
+		n.recycle(p)
+		return 0, 0, err
+	}
+	<-p.done
+	index, term, err = p.result.Index, p.result.Term, p.err
+	n.recycle(p)
+	return index, term, err
 }
 
 // admissible refuses a command before the command is queued.

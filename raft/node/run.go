@@ -203,6 +203,10 @@ func (n *Node) proposeAll(all []*proposal) {
 			n.settle(p, Result{}, n.refusal(err))
 			continue
 		}
+		if p.placed {
+			n.settle(p, Result{Index: index, Term: term}, nil)
+			continue
+		}
 		p.index, p.term = index, term
 		n.pending.push(p)
 	}
