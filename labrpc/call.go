@@ -15,22 +15,50 @@ type ClientEnd struct {
 	via transport
 }
 
-// A transport carries a call to wherever the server is.
+// A transport carries calls to wherever the server is.
 type transport interface {
-	call(svcMeth string, args, reply any) bool
+	// call takes encoded arguments to the server and returns the encoded reply, if
+	// a reply arrives.
+	call(svcMeth string, args []byte) (reply []byte, ok bool)
+	// mistake reports a mistake of a program that only the receiver of a message
+	// can notice. Call returns false if mistake returns.
+	mistake(svcMeth string, err error)
 }
 
 // Call sends an RPC, waits for the answer, and stores the answer in the
 // variable at reply. Call returns false if no answer will come. Possible causes
-// are a lost request or reply, a disabled or cut end, a deleted server, and the
-// end of the network. After false, the handler may have run or not. Call
-// returns unless the handler blocks, so callers need no timeouts.
+// are a lost request or reply, a disabled or cut end, a deleted server, a broken
+// connection, and the end of the network. After false, the handler may have run
+// or not. On a simulated network, Call returns unless the handler blocks. Over
+// TCP, Call returns after TCPOptions.CallTimeout at the latest. Callers need no
+// timeouts.
 //
-// Mistakes in the program panic in the caller, and the panic names the existing
-// services or methods. Mistakes are an unknown service or method, arguments or
-// a reply that cannot be encoded, and types that do not fit the handler.
+// Mistakes in the caller's program panic, namely arguments that cannot be
+// encoded and a reply that is no pointer. On a simulated network, the mistakes
+// between caller and server panic in the caller, too, namely an unknown service
+// or method, and types that do not fit the handler. The message names the
+// existing services or methods. Over TCP, the two programs may differ, so Call
+// logs the message and returns false.
 func (e *ClientEnd) Call(svcMeth string, args any, reply any) bool {
-	return e.via.call(svcMeth, args, reply)
+	if v := reflect.ValueOf(reply); v.Kind() != reflect.Pointer || v.IsNil() {
+		panic(fmt.Sprintf("labrpc: Call(%q): reply is a %T, not a pointer to a variable", svcMeth, reply))
+	}
+	if v := reflect.ValueOf(args); v.Kind() == reflect.Pointer && v.IsNil() {
+		panic(fmt.Sprintf("labrpc: Call(%q): arguments are a nil %T", svcMeth, args))
+	}
+	data, err := labgob.Encode(args)
+	if err != nil {
+		panic(fmt.Sprintf("labrpc: Call(%q): cannot encode arguments, a %T: %v", svcMeth, args, err))
+	}
+	got, ok := e.via.call(svcMeth, data)
+	if !ok {
+		return false
+	}
+	if err := labgob.Decode(got, reply); err != nil {
+		e.via.mistake(svcMeth, fmt.Errorf("the reply does not fit a %T: %w", reply, err))
+		return false
+	}
+	return true
 }
 
 // A link is an end on a simulated network.
@@ -85,31 +113,19 @@ func (a answer) message() (Message, error) {
 	return m, err
 }
 
-func (l *link) call(svcMeth string, args, reply any) bool {
-	if v := reflect.ValueOf(reply); v.Kind() != reflect.Pointer || v.IsNil() {
-		panic(fmt.Sprintf("labrpc: Call(%q): reply is a %T, not a pointer to a variable", svcMeth, reply))
-	}
-	if v := reflect.ValueOf(args); v.Kind() == reflect.Pointer && v.IsNil() {
-		panic(fmt.Sprintf("labrpc: Call(%q): arguments are a nil %T", svcMeth, args))
-	}
-	data, err := labgob.Encode(args)
-	if err != nil {
-		panic(fmt.Sprintf("labrpc: Call(%q): cannot encode arguments, a %T: %v", svcMeth, args, err))
-	}
-	x, open := l.begin(svcMeth, data)
+func (l *link) call(svcMeth string, args []byte) ([]byte, bool) {
+	x, open := l.begin(svcMeth, args)
 	if !open {
 		time.Sleep(x.latency) // so that a loop of calls lets time pass in a bubble
-		return false
+		return nil, false
 	}
 	x.event(Sent, x.request, "")
-	got, ok := x.run()
-	if !ok {
-		return false
-	}
-	if err := labgob.Decode(got, reply); err != nil {
-		panic(fmt.Sprintf("labrpc: Call(%q): the reply does not fit a %T: %v", svcMeth, reply, err))
-	}
-	return true
+	return x.run()
+}
+
+// mistake panics, because caller and server are one program.
+func (l *link) mistake(svcMeth string, err error) {
+	panic(fmt.Sprintf("labrpc: Call(%q): %v", svcMeth, err))
 }
 
 // begin counts a call and reads the present state of the network.

@@ -1,6 +1,7 @@
-// Package labrpc is a network inside a program, with servers and client ends.
-// Between the two, messages meet the faults of a real network, on demand and
-// from a seed.
+// Package labrpc has servers, client ends, and two networks between them. A
+// [Network] lies inside one program. Its messages meet the faults of a real
+// network, on demand and from a seed. A [TCPNetwork] connects processes. A
+// service runs on both networks without changes.
 //
 // # Use
 //
@@ -54,6 +55,37 @@
 // delays do not change if losses are turned off. The schedule of the calling
 // goroutines still decides the number of a call.
 //
+// # Between processes
+//
+// On a [TCPNetwork] the names are addresses. One process listens with a server,
+// and any process makes ends for the address.
+//
+//	tn := labrpc.MakeTCPNetwork(labrpc.TCPOptions{})
+//	defer tn.Close()
+//	l, err := tn.Listen("127.0.0.1:7001", rs) // rs has all its services already
+//	end := tn.MakeEnd("127.0.0.1:7002")       // connects with the first call
+//
+// TCPNetwork.MakeEnd is the make_end function of package shardkv.
+//
+// A request is sent at most once. The calls of all ends for one address share one
+// connection and proceed at the same time. Call returns false when the
+// connection breaks, when the server has been silent for
+// TCPOptions.SilenceTimeout, and after TCPOptions.CallTimeout at the latest. A
+// call to an address where nobody listens returns false within
+// TCPOptions.RetryPause, or TCPOptions.HandshakeTimeout if the machine does not
+// answer. Later calls connect again.
+//
+// Listeners and ends distrust the bytes of a connection. A connection begins with
+// the version of the protocol. Garbage, incomplete frames, false lengths and
+// frames that arrive too slowly end the connection. The sizes of frames, the
+// calls under way and the connections are bounded.
+//
+// The network is made for laboratories. Nothing is encrypted, and nobody is
+// authenticated. Listen therefore refuses addresses that other machines can
+// reach, unless TCPOptions.BeyondLoopback is set. Faults, seeds, schedulers and
+// taps belong to the simulated network. Package raft/node with raft/tcp is the
+// choice for a service of your own. GOOS=wasip1 has no TCPNetwork.
+//
 // # Schedulers and taps
 //
 // A Scheduler sees each message and decides its fate. The scheduler delivers a
@@ -68,4 +100,8 @@
 // more goroutine, which runs the handler and ends with the handler. A blocked
 // handler therefore delays only its own caller. A copy of a request waits for its
 // time in a third goroutine, which Cleanup ends.
+//
+// On a TCPNetwork a connection has three goroutines at its end and two at its
+// listener, and Close waits for them. Handlers run in workers of the connection,
+// which serve one request after the other and end after the connection.
 package labrpc
