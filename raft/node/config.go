@@ -152,8 +152,8 @@ type Config struct {
 	// group to one member, in bytes a second. The default is no bound.
 	SnapshotRate int
 	// TrailingEntries is the number of entries before a snapshot that stay in the
-	// log. The default is 10,000. The entries serve members that are a little
-	// behind, which need no snapshot then.
+	// log. The default is 10,000, and -1 means none. The entries serve members that
+	// are a little behind, which need no snapshot then.
 	TrailingEntries int
 }
 
@@ -192,7 +192,7 @@ func (c *Config) validate(tick time.Duration) error {
 	}{
 		{"MaxCommandBytes", c.MaxCommandBytes}, {"MaxPending", c.MaxPending}, {"MaxPendingBytes", c.MaxPendingBytes},
 		{"MaxReceiveBytes", c.MaxReceiveBytes}, {"MaxApplyBytes", c.MaxApplyBytes}, {"MaxBatchBytes", c.MaxBatchBytes},
-		{"MaxInflight", c.MaxInflight}, {"MaxInflightBytes", c.MaxInflightBytes}, {"TrailingEntries", c.TrailingEntries},
+		{"MaxInflight", c.MaxInflight}, {"MaxInflightBytes", c.MaxInflightBytes},
 		{"MaxCacheBytes", c.MaxCacheBytes}, {"SnapshotChunkBytes", c.SnapshotChunkBytes},
 	}
 	for _, f := range positive {
@@ -208,6 +208,9 @@ func (c *Config) validate(tick time.Duration) error {
 	}
 	if c.SnapshotEntries < -1 || c.SnapshotBytes < -1 {
 		return fmt.Errorf("%w: Config.SnapshotEntries is %d and SnapshotBytes %d; want at least 1, or -1 for never", ErrConfig, c.SnapshotEntries, c.SnapshotBytes)
+	}
+	if c.TrailingEntries < -1 {
+		return fmt.Errorf("%w: Config.TrailingEntries is %d; want at least 1, or -1 for none", ErrConfig, c.TrailingEntries)
 	}
 	return nil
 }

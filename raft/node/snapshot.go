@@ -76,6 +76,48 @@ func (n *Node) Snapshot(ctx context.Context) error {
 	return n.await(ctx, func(*core.Core) (bool, error) { return n.snapshots.saved.Load() > before, nil })
 }
 
+// SaveSnapshot saves the state after the command at index, which the service has
+// written into body, as the newest snapshot, and drops the log as
+// [Config.TrailingEntries] says. SaveSnapshot returns when the log names the
+// snapshot. SaveSnapshot is for services that choose the moments themselves, with
+// [Config.SnapshotEntries] and [Config.SnapshotBytes] at -1. Any goroutine may call
+// SaveSnapshot, also while the state machine is in Apply.
+//
+// The error matches core.ErrCompacted if the log begins behind index already,
+// core.ErrNotApplied if the state machine has not been given the command yet, ctx's
+// cause, or [ErrStopped].
+func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo) error {
+	if n.cfg.SnapshotEntries != -1 || n.cfg.SnapshotBytes != -1 {
+		return fmt.Errorf("%w: SaveSnapshot with Config.SnapshotEntries %d and SnapshotBytes %d; want -1", ErrConfig, n.cfg.SnapshotEntries, n.cfg.SnapshotBytes)
+	}
+	var header core.Snapshot
+	err := n.await(context.Background(), func(c *core.Core) (_ bool, err error) { // takes no time
+		if header, err = c.SnapshotHeader(index); err == nil {
+			n.storing.Add(1)
+		}
+		return true, err
+	})
+	if err != nil {
+		return fmt.Errorf("raft: saving a snapshot at index %d: %w", index, err)
+	}
+	saved, err := (&snapshotTask{node: n, view: body, header: ownHeader(header)}).write()
+	n.storing.Done()
+	if err != nil {
+		err = fmt.Errorf("raft: writing the snapshot at index %d: %w", index, err)
+		n.stop(err)
+		return err
+	}
+	if !n.call(func() { n.offerMark(&saved) }) {
+		return ErrStopped
+	}
+	return n.await(ctx, func(*core.Core) (bool, error) { return n.named >= index, nil })
+}
+
+// ownHeader is the header of a snapshot of the member's own.
+func ownHeader(s core.Snapshot) SnapshotHeader {
+	return SnapshotHeader{Index: s.LastIncludedIndex, Term: s.LastIncludedTerm, Configuration: s.Configuration.Encode()}
+}
+
 // snapshotTask writes one snapshot of a member's own.
 type snapshotTask struct {
 	node   *Node
@@ -112,7 +154,7 @@ func (t *snapshotTask) begin(index uint64) {
 		t.release()
 		return
 	}
-	t.header = SnapshotHeader{Index: index, Term: header.LastIncludedTerm, Configuration: header.Configuration.Encode()}
+	t.header = ownHeader(header)
 	n.storing.Add(1)
 	n.host.background.add(t)
 }
@@ -135,7 +177,7 @@ func (t *snapshotTask) run() {
 		n.stop(fmt.Errorf("raft: writing the snapshot at index %d: %w", t.header.Index, err))
 	}
 	// The member is busy with the snapshot until the log names it.
-	if err != nil || !n.call(func() { n.snapshotMark = &header }) {
+	if err != nil || !n.call(func() { n.offerMark(&header) }) {
 		t.release()
 		return
 	}
@@ -181,7 +223,15 @@ func (w stoppableWriter) Write(p []byte) (int, error) {
 
 // compactionTarget is the index up to which the log can go once a snapshot is saved.
 func (n *Node) compactionTarget(header *SnapshotHeader) uint64 {
-	return header.Index - min(header.Index, uint64(n.cfg.TrailingEntries))
+	return header.Index - min(header.Index, uint64(max(n.cfg.TrailingEntries, 0)))
+}
+
+// offerMark has the next save name a snapshot of the member's own, if no newer one
+// waits for that save.
+func (n *Node) offerMark(header *SnapshotHeader) {
+	if n.snapshotMark == nil || n.snapshotMark.Index < header.Index {
+		n.snapshotMark = header
+	}
 }
 
 // takeMark returns the snapshot of the member's own that the next save names, nil
@@ -222,6 +272,8 @@ func newCheckedReader(r SnapshotReader) *checkedReader {
 	header := r.Header()
 	return &checkedReader{header: header, body: io.NewSectionReader(r, 0, int64(header.Size))}
 }
+
+func (c *checkedReader) Header() SnapshotHeader { return c.header }
 
 func (c *checkedReader) Read(p []byte) (int, error) {
 	k, err := c.body.Read(p)

@@ -16,8 +16,15 @@ type StateMachine interface {
 	// no longer needed, whether or not WriteTo was called.
 	Snapshot() (io.WriterTo, error)
 	// Restore replaces the state by the one that a view has written. After an
-	// error of Restore the member stops.
+	// error of Restore the member stops. The body is a [SnapshotBody].
 	Restore(body io.Reader) error
+}
+
+// SnapshotBody is the reader that Restore gets, for state machines that keep the
+// place of a snapshot.
+type SnapshotBody interface {
+	io.Reader
+	Header() SnapshotHeader
 }
 
 // Durable is a StateMachine with a disk of its own. A restarted member restores no
