@@ -18,7 +18,7 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 )
 
 // filled makes a data directory with some keys, and closes the cluster.

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"sync/atomic"
 
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 )
 
 // ErrRolledBack reports an older copy of a data file. Its replica has acknowledged

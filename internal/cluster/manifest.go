@@ -15,7 +15,7 @@ import (
 	"slices"
 
 	"raftlab/internal/durable"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 )
 
 // manifest describes the store of a data directory.

@@ -9,7 +9,7 @@ import (
 	"os"
 
 	"raftlab/internal/durable"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 )
 
 var (

@@ -15,7 +15,7 @@ import (
 	"raftlab/kvraft"
 	"raftlab/labrpc"
 	"raftlab/raft"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 	"raftlab/raft/core"
 	"raftlab/rsm/labraft"
 )

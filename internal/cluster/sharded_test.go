@@ -15,7 +15,7 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 	"raftlab/shardctrler"
 )
 

@@ -32,6 +32,7 @@ var reaches = []struct {
 	// An importer of the library gets neither the labs' network nor gob.
 	{[]string{"raft/node", "raft/wal", "raft/memstore", "raft/tcp", "raft/memnet"}, []string{
 		"labrpc", "labgob", "encoding/gob", "=raft", bbolt}},
+	{[]string{"=raft/boltstore"}, []string{"labrpc", "labgob", "encoding/gob", "=raft"}},
 	// A client of the store links no storage.
 	{[]string{"=internal/httpkv"}, []string{"internal/cluster", "raft", "labrpc", bbolt}},
 	{[]string{"examples/wordcount", "examples/rebalance"}, []string{"internal/cluster", "raft", "labrpc", bbolt}},

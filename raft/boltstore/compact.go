@@ -6,21 +6,19 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
-	"sync"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
 	"raftlab/internal/durable"
+	"raftlab/raft/node"
 )
 
 const compactSuffix = ".compact"
-
-// errOvertaken reports a snapshot of the leader that has replaced the content
-// during the copying.
-var errOvertaken = errors.New("a received snapshot has replaced the content meanwhile")
 
 // stage, if set, is called after each stage of a rewriting. For tests.
 var stage func(name string)
@@ -32,23 +30,17 @@ func reached(name string) {
 }
 
 // Compact replaces the file by one without free pages. Saves go on meanwhile, and
-// wait only for the copying of the records saved meanwhile. A crash at any moment
-// leaves the old file or the new one, with equal content.
+// wait only for the copying of the last changes. A crash at any moment leaves the
+// old file or the new one, with equal content.
 func (s *Store) Compact() error {
-	s.writing <- struct{}{}
-	defer func() { <-s.writing }()
-	return s.compact()
-}
-
-func (s *Store) compact() error {
+	s.maintaining.Lock()
+	defer s.maintaining.Unlock()
 	if err := s.Check(); err != nil {
 		return err
 	}
 	before := s.FileBytes()
-	temporary := s.path + compactSuffix
-	err := s.rewrite(temporary, func(*change) error { return nil }, func(db *database) error {
-		return s.replace(db, temporary)
-	})
+	r := &rewriter{store: s, path: s.path + compactSuffix}
+	err := r.run(s.opts.identity(), func(db *database) error { return s.replace(db, r) })
 	if err != nil {
 		return s.wrap("compacting", err)
 	}
@@ -66,27 +58,31 @@ func (s *Store) FileBytes() int64 {
 // compactIfWasteful compacts a file much larger than its content. Without room for
 // a second file the store goes on with the first.
 func (s *Store) compactIfWasteful() {
-	least, size := s.opts.CompactBytes, s.FileBytes()
-	if least < 0 || size < least || size/4 < s.size.Load()+s.snapshotSize.Load() {
+	least, size, usage := s.opts.CompactBytes, s.FileBytes(), s.Usage()
+	if least < 0 || size < least || size/4 < s.logBytes.Load()+usage.Snapshots {
 		return
 	}
-	if err := s.compact(); err != nil {
+	if err := s.Compact(); err != nil && !errors.Is(err, node.ErrStorageClosed) {
 		s.log.Warn("the data file cannot be compacted", "error", err)
 	}
 }
 
-// replace puts db, whose file is at temporary, in the place of the store's
-// database. The caller holds replacing.
-func (s *Store) replace(db *database, temporary string) error {
+// replace puts the copy in the place of the store's database. The caller holds all
+// locks but mu.
+func (s *Store) replace(db *database, r *rewriter) error {
 	if err := s.db.intact(); err != nil {
 		return err // closed, or replaced by somebody else
 	}
-	if err := os.Rename(temporary, s.path); err != nil {
+	if err := os.Rename(r.path, s.path); err != nil {
 		return err
 	}
 	reached("renamed")
 	old := s.db
 	s.db, db.path = db, s.path
+	s.logBytes.Store(r.logBytes)
+	s.mu.Lock()
+	s.state = r.state
+	s.mu.Unlock()
 	err := durable.SyncDir(filepath.Dir(s.path))
 	if err != nil {
 		// A crash could bring the old file back, without the updates from now on.
@@ -96,23 +92,30 @@ func (s *Store) replace(db *database, temporary string) error {
 	return errors.Join(err, old.close())
 }
 
-// Copy writes the content of the store to a new file at path, for another replica
+// CopyOptions say what differs between a file and its copy.
+type CopyOptions struct {
+	// Identity and Part name the host of the copy.
+	Identity node.Identity
+	Part     string
+	// Terms has the last term of each group in which the lost file may have voted.
+	// The copy votes for no other candidate up to that term, nor up to the term of
+	// the copied file.
+	Terms map[node.GroupID]uint64
+	// Sequence is the copy's [Store.Sequence]. The caller chooses a value above all
+	// recorded sequences of the host.
+	Sequence uint64
+}
+
+// Copy writes the content of the store to a new file at path, for another host
 // with a lost file. Saves go on meanwhile.
-//
-// The copy votes for no other candidate up to term, because the lost file may have
-// voted. The copy's Sequence is sequence. The caller chooses a value above all
-// recorded sequences of the replica.
-func (s *Store) Copy(path string, id Identity, term, sequence uint64) error {
-	err := id.validate()
+func (s *Store) Copy(path string, opts CopyOptions) error {
+	own := Options{Identity: opts.Identity, Part: opts.Part}
+	err := own.validate()
 	if err == nil {
-		s.writing <- struct{}{}
-		defer func() { <-s.writing }()
-		err = s.rewrite(path, func(c *change) error {
-			c.head.CurrentTerm = max(c.head.CurrentTerm, term)
-			c.head.VotedFor = uint64(id.Replica) // no other candidate gets a vote in that term
-			c.head.Sequence = sequence
-			return putRecord(c.tx, identityKey, id)
-		}, (*database).close)
+		s.maintaining.Lock()
+		defer s.maintaining.Unlock()
+		r := &rewriter{store: s, path: path, copied: &opts}
+		err = r.run(own.identity(), (*database).close)
 	}
 	if err != nil {
 		return fmt.Errorf("boltstore: copying %s to %s: %w", s.path, path, err)
@@ -120,129 +123,174 @@ func (s *Store) Copy(path string, id Identity, term, sequence uint64) error {
 	return nil
 }
 
-// rewriting tracks changes of the log while rewrite copies the log.
+// rewriting tracks what has changed since a rewriter copied it.
 type rewriting struct {
-	mu    sync.Mutex
-	first uint64 // the lowest changed index
+	active bool
+	logs   map[node.GroupID]uint64 // the lowest changed index
+	bodies map[uint64]uint32       // the lowest changed piece
 }
 
-func (r *rewriting) begin() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.first = noIndex
+func (r *rewriting) touched(logs map[node.GroupID]uint64, bodies map[uint64]uint32) {
+	if !r.active {
+		return
+	}
+	lower(r.logs, logs)
+	lower(r.bodies, bodies)
 }
 
-func (r *rewriting) touched(first uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.first = min(r.first, first)
+// lower lowers the values of a map to those of another.
+func lower[K comparable, V uint32 | uint64](m, by map[K]V) {
+	for k, v := range by {
+		if before, ok := m[k]; !ok || v < before {
+			m[k] = v
+		}
+	}
 }
 
-// rewrite copies the content to a new file at path. At the end edit changes the
-// copy's records, and done receives the synced copy while no transaction runs.
-// After an error rewrite removes the copy. The caller holds writing.
-func (s *Store) rewrite(path string, edit func(*change) error, done func(*database) error) (err error) {
+// take returns the changes, and forgets them.
+func (r *rewriting) take() (logs map[node.GroupID]uint64, bodies map[uint64]uint32) {
+	logs, bodies = r.logs, r.bodies
+	r.logs, r.bodies = make(map[node.GroupID]uint64), make(map[uint64]uint32)
+	return logs, bodies
+}
+
+// rewriter copies the content of a store to a new file.
+type rewriter struct {
+	store    *Store
+	path     string
+	copied   *CopyOptions // nil for Compact
+	db       *database    // the new file
+	logBytes int64        // of the copy
+	state    stateRecord  // of the copy
+}
+
+// freePasses is the number of passes without a lock. Each pass copies what has
+// changed during the pass before.
+const freePasses = 2
+
+// run copies the content. At the end done receives the synced copy, while no
+// transaction runs. After an error run removes the copy. The caller holds
+// maintaining.
+func (r *rewriter) run(id identityRecord, done func(*database) error) (err error) {
 	defer contain(&err)()
-	if err := removeIfExists(path); err != nil {
+	if err := removeIfExists(r.path); err != nil {
 		return err
 	}
-	db, err := newDatabase(path)
-	if err != nil {
+	if r.db, err = newDatabase(r.path); err != nil {
 		return err
 	}
 	finished := false
 	defer func() {
+		r.end()
 		if !finished {
-			err = errors.Join(err, db.close(), removeIfExists(path))
+			err = errors.Join(err, r.db.close(), removeIfExists(r.path))
 		}
 	}()
-	s.rewriting.begin()
-	h, err := s.copyContent(db)
-	if err != nil {
+	if err := r.begin(); err != nil {
 		return err
 	}
+	for range freePasses {
+		if err := r.pass(); err != nil {
+			return err
+		}
+	}
 	reached("copied")
+	s := r.store
+	s.writer.Lock()
+	defer s.writer.Unlock()
 	s.replacing.Lock()
 	defer s.replacing.Unlock()
-	if err := s.copyRest(db, h, edit); err != nil {
+	if err := r.last(id); err != nil {
 		return err
 	}
 	reached("synced")
-	if err := done(db); err != nil {
-		finished = s.db == db // too late to go back
+	if err := done(r.db); err != nil {
+		finished = s.db == r.db // too late to go back
 		return err
 	}
 	finished = true
 	return nil
 }
 
-// copyContent copies the snapshot and the log while transactions go on, and
-// returns the head at the beginning.
-func (s *Store) copyContent(db *database) (h head, err error) {
-	view := func(read func(*bbolt.Tx) error) error { return s.view("reading", read) }
-	err = view(func(tx *bbolt.Tx) error {
-		h, err = readHead(tx)
-		return err
-	})
-	if err != nil {
-		return h, err
+// begin makes the whole content a change that is to be copied.
+func (r *rewriter) begin() error {
+	s := r.store
+	s.writer.Lock()
+	defer s.writer.Unlock()
+	s.rewriting.active = true
+	logs, bodies := s.rewriting.take()
+	clear(logs)
+	clear(bodies)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for id, g := range s.groups {
+		s.rewriting.logs[id] = g.CompactedIndex + 1
 	}
-	db.NoSync = true
-	defer func() { db.NoSync = false }()
-	snap := h.Snapshot.Index
-	err = copyRecords(view, db, chunkBucket, chunkKey(snap, 0), chunkKey(snap+1, 0))
-	if err == nil {
-		err = copyRecords(view, db, logBucket, indexKey(snap+1), indexKey(h.LastIndex+1))
+	for number := range s.bodies {
+		s.rewriting.bodies[number] = 0
 	}
-	return h, errors.Join(err, db.file.Sync())
+	return r.db.update(createBuckets)
 }
 
-// copyRest completes a copy of the content at h. The caller holds replacing.
-func (s *Store) copyRest(db *database, h head, edit func(*change) error) error {
-	var now head
-	var peers []uint64
-	err := s.db.view(func(tx *bbolt.Tx) (err error) {
-		if now, err = readHead(tx); err == nil {
-			peers, err = readPeers(tx)
+func (r *rewriter) end() {
+	r.store.writer.Lock()
+	defer r.store.writer.Unlock()
+	r.store.rewriting = rewriting{}
+}
+
+// viewer runs a reading transaction.
+type viewer func(func(*bbolt.Tx) error) error
+
+// pass copies what has changed, while transactions go on.
+func (r *rewriter) pass() error {
+	s := r.store
+	s.writer.Lock()
+	logs, bodies := s.rewriting.take()
+	s.writer.Unlock()
+	return r.copyChanged(func(read func(*bbolt.Tx) error) error { return s.view("reading", read) }, logs, bodies)
+}
+
+func (r *rewriter) copyChanged(view viewer, logs map[node.GroupID]uint64, bodies map[uint64]uint32) error {
+	for _, id := range slices.Sorted(maps.Keys(logs)) {
+		if err := r.copyLog(view, id, logs[id]); err != nil {
+			return err
 		}
+	}
+	for _, number := range slices.Sorted(maps.Keys(bodies)) {
+		if _, err := r.copyRecords(view, bodyBucket, bodyKey(number, bodies[number]), bodyKey(number+1, 0)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyLog replaces a group's log in the copy from the index first on.
+func (r *rewriter) copyLog(view viewer, id node.GroupID, first uint64) error {
+	from, end := entryKey(id, first), afterGroup(id)
+	err := r.db.update(func(tx *bbolt.Tx) error {
+		_, size, err := deleteBetween(tx.Bucket(logBucket), from, end, math.MaxInt)
+		r.logBytes -= int64(size)
 		return err
 	})
-	if err == nil && now.Snapshot != h.Snapshot {
-		err = errOvertaken
-	}
 	if err != nil {
 		return err
 	}
-	first := max(min(s.rewriting.first, h.LastIndex+1), h.Snapshot.Index+1)
-	if err := deleteFrom(db, logBucket, indexKey(first)); err != nil {
-		return err
-	}
-	if err := copyRecords(s.db.view, db, logBucket, indexKey(first), indexKey(now.LastIndex+1)); err != nil {
-		return err
-	}
-	err = db.update(func(tx *bbolt.Tx) error {
-		c := &change{tx: tx, head: now}
-		if err := errors.Join(putRecord(tx, identityKey, s.identity), putRecord(tx, peersKey, peers)); err != nil {
-			return err
-		}
-		if err := edit(c); err != nil {
-			return err
-		}
-		return putRecord(tx, headKey, &c.head)
-	})
-	return errors.Join(err, db.file.Sync())
+	size, err := r.copyRecords(view, logBucket, from, end)
+	r.logBytes += size
+	return err
 }
 
 // copyBatch bounds the bytes of keys and values that one transaction copies.
 var copyBatch = 1 << 20
 
-// copyRecords copies the values of a bucket from the key first on and before end.
-func copyRecords(view func(func(*bbolt.Tx) error) error, db *database, bucket, first, end []byte) error {
+// copyRecords copies the values of a bucket from the key first on and before end, and
+// returns the size of their keys and pieces.
+func (r *rewriter) copyRecords(view viewer, bucket, first, end []byte) (copied int64, err error) {
 	for first != nil {
 		var keys, values [][]byte
 		next := []byte(nil)
+		size := 0
 		err := view(func(tx *bbolt.Tx) error {
-			size := 0
 			cursor := tx.Bucket(bucket).Cursor()
 			for k, v := cursor.Seek(first); k != nil && bytes.Compare(k, end) < 0; k, v = cursor.Next() {
 				if size >= copyBatch {
@@ -255,9 +303,9 @@ func copyRecords(view func(func(*bbolt.Tx) error) error, db *database, bucket, f
 			return nil
 		})
 		if err != nil {
-			return err
+			return copied, err
 		}
-		err = db.update(func(tx *bbolt.Tx) error {
+		err = r.db.update(func(tx *bbolt.Tx) error {
 			b := tx.Bucket(bucket)
 			b.FillPercent = logFill
 			for i, k := range keys {
@@ -268,22 +316,57 @@ func copyRecords(view func(func(*bbolt.Tx) error) error, db *database, bucket, f
 			return nil
 		})
 		if err != nil {
-			return err
+			return copied, err
 		}
 		reached("batch")
+		copied += int64(size)
 		first = next
 	}
-	return nil
+	return copied, nil
 }
 
-// deleteFrom deletes the values of a bucket from the key first on.
-func deleteFrom(db *database, bucket, first []byte) error {
-	return db.update(func(tx *bbolt.Tx) error {
-		for _, k := range keysBetween(tx.Bucket(bucket), first, nil, math.MaxInt) {
-			if err := tx.Bucket(bucket).Delete(k); err != nil {
+// last copies the last changes and the heads, and makes the copy durable. The caller
+// holds all locks but mu.
+func (r *rewriter) last(id identityRecord) error {
+	s := r.store
+	logs, bodies := s.rewriting.take()
+	if err := r.copyChanged(s.db.view, logs, bodies); err != nil {
+		return err
+	}
+	err := r.db.update(func(tx *bbolt.Tx) error {
+		r.state = s.state
+		r.state.Transaction, r.state.Heads = uint64(tx.ID()), 0
+		if r.copied != nil {
+			r.state.Sequence = r.copied.Sequence
+		}
+		err := s.db.view(func(from *bbolt.Tx) error {
+			snapshots := tx.Bucket(snapshotBucket)
+			err := from.Bucket(snapshotBucket).ForEach(func(k, v []byte) error { return snapshots.Put(k, bytes.Clone(v)) })
+			if err != nil {
 				return err
 			}
-		}
-		return nil
+			heads := tx.Bucket(headBucket)
+			return from.Bucket(headBucket).ForEach(func(k, v []byte) error { return r.putHead(heads, bytes.Clone(k), bytes.Clone(v)) })
+		})
+		return errors.Join(err, putState(tx, identityKey, id), putState(tx, peersKey, peerRecords(s.peers)), putState(tx, stateKey, r.state))
 	})
+	return errors.Join(err, r.db.syncWhole())
+}
+
+// putHead copies a head.
+func (r *rewriter) putHead(heads *bbolt.Bucket, key, record []byte) error {
+	if c := r.copied; c != nil {
+		var h headRecord
+		if _, err := unseal(key, record, &h, 0); err != nil {
+			return err
+		}
+		h.CurrentTerm = max(h.CurrentTerm, c.Terms[groupOf(key)])
+		h.VotedFor = uint64(c.Identity.Host) // no other candidate gets a vote in that term
+		var err error
+		if record, _, err = seal(key, &h, 0); err != nil {
+			return err
+		}
+	}
+	r.state.Heads += hashHead(key, record)
+	return heads.Put(key, record)
 }

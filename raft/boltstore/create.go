@@ -19,13 +19,13 @@ var link = os.Link
 
 const newSuffix = ".new"
 
-// Create makes the file of a server that has never run. After a crash the whole
-// file exists, or none. Create leaves an existing file alone, and the error then
-// matches fs.ErrExist.
-func Create(path string, id Identity) error {
-	err := id.validate()
+// Create makes the file of a host that has never run, for the identity and the
+// part of opts. After a crash the whole file exists, or none. Create leaves an
+// existing file alone, and the error then matches fs.ErrExist.
+func Create(path string, opts Options) error {
+	err := opts.validate()
 	if err == nil {
-		err = create(path, id)
+		err = create(path, opts.identity())
 	}
 	if err != nil {
 		return fmt.Errorf("boltstore: creating %s: %w", path, err)
@@ -33,7 +33,7 @@ func Create(path string, id Identity) error {
 	return nil
 }
 
-func create(path string, id Identity) error {
+func create(path string, id identityRecord) error {
 	temporary := path + newSuffix
 	if info, err := os.Lstat(path); err == nil {
 		// An empty file beside a temporary one is the claim of an interrupted Create.
@@ -71,7 +71,7 @@ func claim(path string) error {
 }
 
 // initialize writes an empty store, over the remains of an interrupted Create.
-func initialize(path string, id Identity) error {
+func initialize(path string, id identityRecord) error {
 	if err := removeIfExists(path); err != nil {
 		return err
 	}
@@ -80,12 +80,25 @@ func initialize(path string, id Identity) error {
 		return err
 	}
 	err = db.update(func(tx *bbolt.Tx) error {
-		return errors.Join(putRecord(tx, identityKey, id), putRecord(tx, headKey, head{}))
+		if err := createBuckets(tx); err != nil {
+			return err
+		}
+		return errors.Join(putState(tx, identityKey, id), putState(tx, stateKey, stateRecord{Transaction: uint64(tx.ID())}))
 	})
-	return errors.Join(err, db.file.Sync(), db.close())
+	return errors.Join(err, db.syncWhole(), db.close())
 }
 
-// newDatabase makes a database with empty buckets.
+func createBuckets(tx *bbolt.Tx) error {
+	for _, name := range buckets {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newDatabase makes a database without content. Nothing of the database is durable
+// before syncWhole.
 func newDatabase(path string) (*database, error) {
 	var opts Options
 	opts.setDefaults()
@@ -93,18 +106,15 @@ func newDatabase(path string) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = db.update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{stateBucket, logBucket, chunkBucket} {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, errors.Join(err, db.close())
-	}
+	db.unsynced = true
 	return db, nil
+}
+
+// syncWhole makes a new database durable.
+func (d *database) syncWhole() error {
+	d.unsynced = false
+	number, err := d.newest()
+	return errors.Join(err, d.file.Sync(), d.syncAndMark(number))
 }
 
 func removeIfExists(path string) error {

@@ -1,46 +1,58 @@
-// Package boltstore keeps a Raft server's persistent state in one bbolt file. A
-// [Store] is the [raft.Storage] for servers that must survive the loss of power.
+// Package boltstore keeps the Raft groups of a host in one bbolt file. A [Store] is a
+// [node.Storage], as the logs of raft/wal are. The package suits a host whose state
+// should be a single file: easy to copy, check, repair and move.
 //
-//	id := boltstore.Identity{Cluster: "4d1c", Replica: 1, Replicas: 3}
-//	err := boltstore.Create("replica-1.bolt", id)          // once
-//	store, err := boltstore.Open("replica-1.bolt", id, boltstore.Options{})
-//	rf, err := raft.Open(peers, me, store, applyCh, raft.Options{})
+//	opts := boltstore.Options{Identity: node.Identity{Cluster: "4d1c", Host: 1}}
+//	err := boltstore.Create("host-1.bolt", opts) // once
+//	store, err := boltstore.Open("host-1.bolt", opts)
+//	host, err := node.NewHost(node.HostConfig{Storage: store, ...})
 //
 // # In the file
 //
-// The file has three buckets. Bucket "state" holds three records: the head with
-// the hard state, the snapshot's description and the end of the log; the identity
-// of the file; and the sequences of the peers' files. Bucket "log" holds a record
-// for each entry, under the index. Bucket "chunks" holds snapshots in chunks of 256
-// KiB, under the snapshot's last index and the chunk's number. A record is a
-// version, a msgpack value (go-msgpack) and a CRC-32C.
+// The file has five buckets. Bucket "heads" holds a record for each group: the hard
+// state and the bounds of the log. Bucket "logs" holds a record for each entry, under
+// the group and the index. Bucket "snapshots" holds the header of each group's newest
+// snapshot, and bucket "bodies" the bodies, in pieces of 16 KiB. Bucket "state" holds
+// the identity of the file, the sequences of the peers' files, and one record on the
+// whole file. A record is a version, a msgpack value (go-msgpack) and a CRC-32C.
 //
-// The checksum of a log record continues the checksum of the record before, and
-// the head holds the last checksum. So a log that opens is the saved log from the
-// first entry to the last. A missing record, or an older record in the place of a
-// newer one, breaks the chain.
+// The checksums form a tree. The checksum of an entry's record continues the one
+// of the record before, and a head holds the last. The record on the whole file
+// holds a sum over all heads, and the number of the transaction. So a file that opens
+// has every record of one transaction, from the first entry of each group to the
+// last. A missing record, or an older page in the place of a newer one, breaks the
+// tree.
 //
 // # Transactions
 //
-// [Store.Save] is one transaction, and returns when the transaction is on disk. A
-// snapshot takes one transaction for each chunk, so Save waits for one chunk at
-// most. A last transaction puts the new snapshot into the head. A crash at any
-// moment leaves the old snapshot or the new one. The next opening removes the rest.
+// [Store.Save] is one transaction for all groups, with one sync. bbolt by itself
+// syncs twice, before and after the write of its meta page. The checksums make the
+// first of the two superfluous: after a crash Open recognizes a transaction of which
+// parts are missing, and goes back to the one before. A mark beside the meta page,
+// written after the sync, keeps Open from doing so with a transaction that was
+// acknowledged. The kernel makes the mark durable with the next sync, or by itself
+// within seconds. Until then damage to exactly the last transaction, together with a
+// loss of power, looks like an interrupted transaction.
+//
+// A body takes one transaction for each MiB, so Save waits for one MiB at most. Old
+// entries and bodies are removed by a goroutine of the store, the cleaner, in
+// transactions of bounded size.
 //
 // # A damaged file
 //
 // bbolt trusts its pages. A damaged page can crash bbolt, or hide a part of the
-// tree. [Open] therefore reads the whole file before bbolt may write, first page by
-// page, then record by record. Any damage is an error that matches [ErrCorrupt], and
-// Open leaves the file as it is.
+// tree. [Open] therefore reads the whole file before bbolt may write, page by page and
+// record by record. Any damage is an error that matches [node.ErrDamaged] and
+// names the page or the record, and Open leaves the file as it is. Later reads check
+// the checksums of the records that they return.
 //
 // # A foreign or an older file
 //
-// Open refuses the file of another identity ([ErrIdentity]). Every update has a
-// number, [Store.Sequence], and a file records the sequences of its peers' files
-// ([Options.PeerSequences]). A replica with a lower sequence than its peers have
-// recorded runs on an older copy of its file. The replica may then have forgotten
-// acknowledged entries and votes, and its host must not start the replica.
+// Open refuses the file of another identity or of another [Options.Part]
+// ([node.ErrStranger]). Every update has a number, [Store.Sequence], and a file can
+// record the sequences of its peers' files ([Options.PeerSequences]). A host with a
+// lower sequence than its peers have recorded runs on an older copy of its file.
+// The host may then have forgotten acknowledged entries and votes, and must not start.
 //
 // # A file that changes under a running store
 //

@@ -3,54 +3,69 @@
 package boltstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"go.etcd.io/bbolt"
+
+	"raftlab/raft/core"
+	"raftlab/raft/internal/storekit"
+	"raftlab/raft/node"
 )
 
-// Identity names the replica of a data file. [Create] writes the identity into the
-// file, and [Open] refuses a file of another identity.
-type Identity struct {
-	Cluster  string // the name of the whole store, different from all other stores
-	Group    string // the Raft group within the store; may be empty
-	Replica  int    // the number within the group, from 1
-	Replicas int    // the size of the group
-}
+// maxPartBytes bounds Options.Part.
+const maxPartBytes = 255
 
-// ErrIdentity reports a file of another replica, another group, another store, or a
-// group of another size.
-var ErrIdentity = errors.New("the data file belongs to another replica")
-
-func (id Identity) String() string {
-	s := fmt.Sprintf("replica %d of %d", id.Replica, id.Replicas)
-	if id.Group != "" {
-		s += fmt.Sprintf(" of group %s", id.Group)
+func (o *Options) validate() error {
+	if err := storekit.CheckIdentity(o.Identity); err != nil {
+		return err
 	}
-	return fmt.Sprintf("%s of cluster %s", s, id.Cluster)
-}
-
-func (id Identity) validate() error {
-	if id.Cluster == "" || id.Replica < 1 || id.Replica > id.Replicas {
-		return fmt.Errorf("the identity %+v is not complete: want a cluster and a replica from 1 to the number of replicas", id)
+	if len(o.Part) > maxPartBytes {
+		return fmt.Errorf("Options.Part has %d bytes; the limit is %d", len(o.Part), maxPartBytes)
 	}
 	return nil
 }
 
-var (
-	identityKey = []byte("identity")
-	peersKey    = []byte("peers")
-)
-
-func readIdentity(tx *bbolt.Tx) (Identity, error) {
-	var id Identity
-	if _, err := unseal(identityKey, tx.Bucket(stateBucket).Get(identityKey), &id, 0); err != nil {
-		return id, fmt.Errorf("the identity: %w", err)
-	}
-	return id, nil
+func (o *Options) identity() identityRecord {
+	return identityRecord{Cluster: o.Identity.Cluster, Host: uint64(o.Identity.Host), Part: o.Part}
 }
 
-func putRecord(tx *bbolt.Tx, key []byte, v any) error {
+func (id identityRecord) String() string {
+	s := fmt.Sprintf("host %d of cluster %q", id.Host, id.Cluster)
+	if id.Part != "" {
+		s += fmt.Sprintf(" with part %q", id.Part)
+	}
+	return s
+}
+
+// Identity implements [node.Storage].
+func (s *Store) Identity() node.Identity { return s.opts.Identity }
+
+// Part returns what the file holds, see [Options.Part].
+func (s *Store) Part() string { return s.opts.Part }
+
+// Identify returns the identity and the part of the file at path, without changing
+// the file. Identify does not check the rest of the file.
+func Identify(path string) (id node.Identity, part string, err error) {
+	opts := Options{}
+	opts.setDefaults()
+	var found identityRecord
+	err = withPages(path, opts, func(f *pageFile) error {
+		r := contentReader{content: newContent()}
+		err := f.walkBuckets(f.newest, false, visitor{stateBucket, r.readState, nil})
+		found = r.identity
+		return damaged(err)
+	})
+	if err != nil {
+		return node.Identity{}, "", fmt.Errorf("boltstore: opening %s: %w", path, err)
+	}
+	return node.Identity{Cluster: found.Cluster, Host: core.NodeID(found.Host)}, found.Part, nil
+}
+
+func putState(tx *bbolt.Tx, key []byte, v any) error {
 	record, _, err := seal(key, v, 0)
 	if err != nil {
 		return err
@@ -58,77 +73,69 @@ func putRecord(tx *bbolt.Tx, key []byte, v any) error {
 	return tx.Bucket(stateBucket).Put(key, record)
 }
 
-// Sequence returns the number of updates in the life of the file. An older copy of
-// the file has a lower Sequence. A replica with a lower Sequence than its peers have
-// recorded has lost acknowledged state.
+// Sequence returns the number of Saves and Removes in the life of the file. An
+// older copy of the file has a lower Sequence. A host with a lower Sequence than
+// its peers have recorded has lost acknowledged state.
 func (s *Store) Sequence() uint64 { return s.sequence.Load() }
 
-// PeerSequences returns the highest recorded Sequence of each replica of the group,
-// by replica number less one. See [Options.PeerSequences].
-func (s *Store) PeerSequences() (peers []uint64, err error) {
-	err = s.view("reading", func(tx *bbolt.Tx) error {
-		peers, err = readPeers(tx)
-		return err
-	})
-	return peers, err
+// PeerSequences returns the highest recorded Sequence of each other host's file. See
+// [Options.PeerSequences].
+func (s *Store) PeerSequences() map[core.NodeID]uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return maps.Clone(s.peers)
 }
 
 // RecordPeers records the results of Options.PeerSequences, if they have risen. Save
 // does so with each update. RecordPeers is for the time after the last update.
 func (s *Store) RecordPeers() error {
-	recorded, err := s.PeerSequences()
-	if err != nil {
-		return err
-	}
-	if _, risen := s.raise(recorded); !risen {
+	s.writer.Lock()
+	defer s.writer.Unlock()
+	if _, risen := s.raisePeers(); !risen {
 		return nil
 	}
-	return s.update(s.putPeers)
+	return s.commit(func(t *transaction) error { return t.putPeers() })
 }
 
-func readPeers(tx *bbolt.Tx) ([]uint64, error) {
-	record := tx.Bucket(stateBucket).Get(peersKey)
-	if record == nil {
-		return nil, nil
+// raisePeers returns the higher of the recorded and the present sequences, and
+// whether any has risen. The caller holds writer.
+func (s *Store) raisePeers() (raised map[core.NodeID]uint64, risen bool) {
+	if s.opts.PeerSequences == nil {
+		return s.peers, false
 	}
-	var peers []uint64
-	if _, err := unseal(peersKey, record, &peers, 0); err != nil {
-		return nil, fmt.Errorf("the sequences of the peers: %w", err)
+	raised = s.peers
+	for host, now := range s.opts.PeerSequences() {
+		if now <= raised[host] {
+			continue
+		}
+		if !risen {
+			raised, risen = maps.Clone(raised), true
+		}
+		raised[host] = now
 	}
-	return peers, nil
+	return raised, risen
 }
 
 // putPeers raises the recorded sequences to the present ones.
-func (s *Store) putPeers(tx *bbolt.Tx) error {
-	recorded, err := readPeers(tx)
-	if err != nil {
-		return err
-	}
-	raised, risen := s.raise(recorded)
+func (t *transaction) putPeers() error {
+	raised, risen := t.store.raisePeers()
 	if !risen {
 		return nil
 	}
-	return putRecord(tx, peersKey, raised)
+	t.peers = raised
+	return putState(t.tx, peersKey, peerRecords(raised))
 }
 
-// raise returns the higher of the recorded and the present sequences, by replica,
-// and whether any has risen.
-func (s *Store) raise(recorded []uint64) (raised []uint64, risen bool) {
-	if s.opts.PeerSequences == nil {
-		return recorded, false
+func peerRecords(peers map[core.NodeID]uint64) []peerRecord {
+	records := make([]peerRecord, 0, len(peers))
+	for host, sequence := range peers {
+		records = append(records, peerRecord{uint64(host), sequence})
 	}
-	for i, now := range s.opts.PeerSequences() {
-		if i == len(recorded) {
-			recorded = append(recorded, 0)
-		}
-		if now > recorded[i] {
-			recorded[i], risen = now, true
-		}
-	}
-	return recorded, risen
+	slices.SortFunc(records, func(a, b peerRecord) int { return cmp.Compare(a.Host, b.Host) })
+	return records
 }
 
-// Position is the end of a file's log, and the file's term.
+// Position is the end of a group's log, and the group's term.
 type Position struct {
 	CurrentTerm         uint64
 	LastTerm, LastIndex uint64 // of the last entry, or of the snapshot
@@ -140,39 +147,37 @@ func (p Position) Behind(q Position) bool {
 	return p.LastTerm < q.LastTerm || p.LastTerm == q.LastTerm && p.LastIndex <= q.LastIndex
 }
 
-// Position returns the end of the file's log.
-func (s *Store) Position() (p Position, err error) {
-	err = s.view("reading", func(tx *bbolt.Tx) error {
-		h, err := readHead(tx)
-		if err != nil {
-			return err
-		}
-		p = Position{CurrentTerm: h.CurrentTerm, LastTerm: h.Snapshot.Term, LastIndex: h.LastIndex}
-		if h.LastIndex > h.Snapshot.Index {
-			c := change{tx: tx, head: h}
-			p.LastTerm, err = c.termAt(h.LastIndex)
-		}
-		return err
-	})
-	return p, err
+// Position returns the end of a group's log. The Position of a group that is not
+// stored is zero.
+func (s *Store) Position(id node.GroupID) (Position, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return Position{}, s.wrap("reading", node.ErrStorageClosed)
+	}
+	g := s.groups[id]
+	if g == nil {
+		return Position{}, nil
+	}
+	return Position{CurrentTerm: g.HardState.CurrentTerm, LastTerm: g.lastTerm(), LastIndex: g.LastIndex}, nil
 }
 
-// Identify returns the identity in the file at path, without changing the file.
-// Identify does not check the rest of the file.
-func Identify(path string) (id Identity, err error) {
-	defer contain(&err)()
-	var opts Options
-	opts.setDefaults()
-	db, err := openDatabase(path, opts.bolt(true))
-	if err == nil {
-		err = db.view(func(tx *bbolt.Tx) error {
-			id, err = readIdentity(tx)
-			return err
-		})
-		err = errors.Join(err, db.close())
+// ErrVersion is matched by the error of a file that another version of this package
+// wrote.
+var ErrVersion = errors.New("the data file has another format version")
+
+func versionError(found uint8) error {
+	if found > formatVersion {
+		return fmt.Errorf("%w: %d, and this program reads %d: run the later raftlab that wrote the file", ErrVersion, found, formatVersion)
 	}
-	if err != nil {
-		return Identity{}, fmt.Errorf("boltstore: opening %s: %w", path, err)
+	return fmt.Errorf("%w: %d, and this program reads %d: serve and export the data with the earlier raftlab that wrote the file, and begin with a new file",
+		ErrVersion, found, formatVersion)
+}
+
+// damaged marks an error of a check as damage.
+func damaged(err error) error {
+	if err == nil || errors.Is(err, ErrVersion) {
+		return err
 	}
-	return id, nil
+	return fmt.Errorf("%w: %w", node.ErrDamaged, err)
 }

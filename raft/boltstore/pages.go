@@ -7,40 +7,91 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"hash/fnv"
 	"os"
 )
 
-// checkPages reads the tree of pages of a bbolt file (format version 2) with plain
-// reads, and trusts no page. bbolt itself would follow a damaged page out of the
-// file or in a circle. checkPages returns an error unless both meta pages are
-// whole, each page of the tree occurs once and has the right id and kind, and the
-// keys are in order.
-//
-// If the newer meta page is damaged, bbolt would use the older one. The older one
-// has the state before the last, acknowledged, transaction. So checkPages returns
-// an error. A meta page is smaller than a sector of any disk, so a crash never
-// leaves half of one.
-func checkPages(path string) error {
+// pageFile is a bbolt file (format version 2), read page by page with plain reads.
+// A reader of pages trusts no page. bbolt itself would follow a damaged page out
+// of the file or in a circle.
+type pageFile struct {
+	file     *os.File
+	pageSize uint64
+	newest   meta
+	before   meta // of the transaction before the newest one
+}
+
+// openPages opens the file at path and reads the meta pages. openPages returns an
+// error unless both are whole. If the newer meta page is damaged, bbolt would use
+// the older one, without the last, acknowledged, transaction. A meta page is
+// smaller than a sector of any disk, so a crash never leaves half of one.
+func openPages(path string) (*pageFile, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer file.Close()
-	info, err := file.Stat()
+	f := &pageFile{file: file}
+	if err := f.readMetas(); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return f, nil
+}
+
+func (f *pageFile) close() error { return f.file.Close() }
+
+// visitor receives the keys and values of a bucket, in the order of the keys. visit
+// may keep the slices. end, if set, is called at the end of the bucket.
+type visitor struct {
+	bucket []byte
+	visit  func(key, value []byte) error
+	end    func() error
+}
+
+// walkBuckets reads the tree of a meta page and passes the content of buckets to
+// visitors, one after the other. walkBuckets returns an error unless each page of the
+// buckets occurs once and has the right id and kind, and the keys are in order.
+// Buckets without a visitor are an error if all is set.
+func (f *pageFile) walkBuckets(m meta, all bool, visitors ...visitor) error {
+	info, err := f.file.Stat()
 	if err != nil {
 		return err
 	}
-	t := &pageTree{file: file}
-	m, err := t.newestMeta()
-	if err != nil {
+	if m.pages > uint64(info.Size())/f.pageSize {
+		return fmt.Errorf("the file is cut short: %d bytes; want at least %d pages of %d", info.Size(), m.pages, f.pageSize)
+	}
+	t := &pageTree{pageFile: f, seen: make([]bool, m.pages)}
+	found := make(map[string][]byte)
+	t.visit = func(name, bucket []byte) error {
+		found[string(name)] = bucket
+		return nil
+	}
+	if err := t.walk(m.root, keyRange{}, true); err != nil {
 		return err
 	}
-	if m.pages > uint64(info.Size())/t.pageSize {
-		return fmt.Errorf("the file is cut short: %d bytes; want at least %d pages of %d", info.Size(), m.pages, t.pageSize)
+	for _, v := range visitors {
+		bucket, ok := found[string(v.bucket)]
+		if !ok {
+			return fmt.Errorf("there is no bucket %q", v.bucket)
+		}
+		delete(found, string(v.bucket))
+		t.visit = v.visit
+		if err := t.walkBucket(string(v.bucket), bucket); err != nil {
+			return err
+		}
+		if v.end == nil {
+			continue
+		}
+		if err := v.end(); err != nil {
+			return err
+		}
 	}
-	t.seen = make([]bool, m.pages)
-	return t.walk(m.root, keyRange{}, true)
+	for name := range found {
+		if all {
+			return fmt.Errorf("there is a bucket %q", name)
+		}
+	}
+	return nil
 }
 
 // The layout of a bbolt file. Numbers are in the machine's byte order.
@@ -57,7 +108,7 @@ const (
 	metaMagic     = 0xED0CDAED
 	metaVersion   = 2
 	metaSize      = 64 // up to and with its checksum
-	minPageSize   = 1 << 9
+	minPageSize   = 1 << 10
 	maxPageSize   = 1 << 16
 	firstTreePage = 2
 )
@@ -69,57 +120,107 @@ type meta struct {
 	root     uint64
 	pages    uint64 // one more than the highest page id
 	sequence uint64 // number of the transaction
+	marked   bool   // the transaction was synced
 }
 
-// pageTree is the state of a walk over the tree.
+// pageTree is the state of a walk over a tree.
 type pageTree struct {
-	file     *os.File
-	pageSize uint64
-	seen     []bool // by page id
+	*pageFile
+	seen  []bool // by page id
+	visit func(key, value []byte) error
 }
 
-// newestMeta reads both meta pages.
-func (t *pageTree) newestMeta() (meta, error) {
-	first := make([]byte, pageHeaderSize+metaSize)
-	if _, err := t.file.ReadAt(first, 0); err != nil {
-		return meta{}, fmt.Errorf("meta page 0: %w", err)
+func (f *pageFile) readMetas() error {
+	first := make([]byte, minPageSize)
+	if _, err := f.file.ReadAt(first, 0); err != nil {
+		return fmt.Errorf("meta page 0: %w", err)
 	}
 	a, err := readMeta(first[pageHeaderSize:])
 	if err != nil {
-		return meta{}, fmt.Errorf("meta page 0: %w", err)
+		return fmt.Errorf("meta page 0: %w", err)
 	}
-	t.pageSize = uint64(order.Uint32(first[pageHeaderSize+8:]))
-	if t.pageSize < minPageSize || t.pageSize > maxPageSize || t.pageSize&(t.pageSize-1) != 0 {
-		return meta{}, fmt.Errorf("meta page 0: pages of %d bytes", t.pageSize)
+	f.pageSize = uint64(order.Uint32(first[pageHeaderSize+8:]))
+	if f.pageSize < minPageSize || f.pageSize > maxPageSize || f.pageSize&(f.pageSize-1) != 0 {
+		return fmt.Errorf("meta page 0: pages of %d bytes", f.pageSize)
 	}
 	second := make([]byte, len(first))
-	if _, err := t.file.ReadAt(second, int64(t.pageSize)); err != nil {
-		return meta{}, fmt.Errorf("meta page 1: %w", err)
+	if _, err := f.file.ReadAt(second, int64(f.pageSize)); err != nil {
+		return fmt.Errorf("meta page 1: %w", err)
 	}
 	b, err := readMeta(second[pageHeaderSize:])
 	if err != nil {
-		return meta{}, fmt.Errorf("meta page 1: %w", err)
+		return fmt.Errorf("meta page 1: %w", err)
 	}
+	a.marked = bytes.Equal(first[markPlace:][:markSize], mark(a.sequence))
+	b.marked = bytes.Equal(second[markPlace:][:markSize], mark(b.sequence))
 	// The transactions write the two pages in turn.
 	switch {
 	case a.sequence%2 != 0 || b.sequence%2 != 1:
 	case a.sequence == b.sequence+1:
-		return a, nil
+		f.newest, f.before = a, b
+		return nil
 	case b.sequence == a.sequence+1:
-		return b, nil
+		f.newest, f.before = b, a
+		return nil
 	}
-	return meta{}, fmt.Errorf("meta pages 0 and 1 are of transactions %d and %d", a.sequence, b.sequence)
+	return fmt.Errorf("meta pages 0 and 1 are of transactions %d and %d", a.sequence, b.sequence)
+}
+
+// The mark of a synced transaction is in the transaction's meta page, behind
+// bbolt's part and in a sector of its own. bbolt writes the whole page with each
+// meta, so a mark goes with its meta.
+const (
+	markPlace = 512
+	markSize  = 16
+)
+
+// mark returns the mark of a transaction.
+func mark(transaction uint64) []byte {
+	b := append([]byte("raft"), 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint64(b, transaction)
+	order.PutUint32(b[4:], crc32.Checksum(b, castagnoli))
+	return b
+}
+
+func markOffset(transaction uint64, pageSize int) int64 {
+	return int64(transaction%2)*int64(pageSize) + markPlace
+}
+
+// goBack makes the transaction before the newest one the newest. goBack replaces
+// the newest meta page by the older one under the number before. bbolt's next
+// transaction then has the number of the dropped one.
+func (f *pageFile) goBack() error {
+	page := make([]byte, minPageSize)
+	if _, err := f.file.ReadAt(page, int64(f.before.sequence%2*f.pageSize)); err != nil {
+		return err
+	}
+	place := f.newest.sequence % 2
+	order.PutUint64(page, place)
+	m := page[pageHeaderSize:]
+	order.PutUint64(m[48:], f.before.sequence-1)
+	order.PutUint64(m[metaSize-8:], metaChecksum(m))
+	clear(page[markPlace:])
+	file, err := os.OpenFile(f.file.Name(), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt(page, int64(place*f.pageSize))
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+func metaChecksum(b []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(b[:metaSize-8])
+	return h.Sum64()
 }
 
 func readMeta(b []byte) (meta, error) {
-	h := fnv.New64a()
-	h.Write(b[:metaSize-8])
 	switch {
 	case order.Uint32(b) != metaMagic:
 		return meta{}, errors.New("the file is not a bbolt file")
 	case order.Uint32(b[4:]) != metaVersion:
 		return meta{}, fmt.Errorf("bbolt format %d; this program reads %d", order.Uint32(b[4:]), metaVersion)
-	case order.Uint64(b[metaSize-8:]) != h.Sum64():
+	case order.Uint64(b[metaSize-8:]) != metaChecksum(b):
 		return meta{}, errors.New("wrong checksum")
 	}
 	return meta{root: order.Uint64(b[16:]), pages: order.Uint64(b[40:]), sequence: order.Uint64(b[48:])}, nil
@@ -173,7 +274,7 @@ func (t *pageTree) read(id uint64) (page, error) {
 	if _, err := t.file.ReadAt(data, int64(id*t.pageSize)); err != nil {
 		return page{}, fmt.Errorf("page %d: %w", id, err)
 	}
-	return parsePage(fmt.Sprintf("page %d", id), data)
+	return parsePage(fmt.Sprintf("page %d (offset %d)", id, id*t.pageSize), data)
 }
 
 func parsePage(name string, data []byte) (page, error) {
@@ -202,7 +303,7 @@ func (p page) slice(from, size uint64) ([]byte, error) {
 	if from < low || from+size > uint64(len(p.data)) {
 		return nil, fmt.Errorf("%s has an element outside it, at %d with %d bytes", p.name, from, size)
 	}
-	return p.data[from : from+size], nil
+	return p.data[from : from+size : from+size], nil
 }
 
 // within checks the order of a key, after the key before and in the page's range.
@@ -255,17 +356,15 @@ func (t *pageTree) walkLeaf(p page, keys keyRange, isRoot bool) error {
 		if err != nil {
 			return err
 		}
-		key, value := both[:keySize], both[keySize:]
+		key, value := both[:keySize:keySize], both[keySize:]
 		if err := p.within(keys, before, key); err != nil {
 			return err
 		}
 		if isBucket := order.Uint32(e) == bucketFlag; isBucket != isRoot || !isBucket && order.Uint32(e) != 0 {
 			return fmt.Errorf("%s has a key %x with flags %#x", p.name, key, order.Uint32(e))
 		}
-		if isRoot {
-			if err := t.walkBucket(string(key), value); err != nil {
-				return err
-			}
+		if err := t.visit(key, value); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		before = key
 	}

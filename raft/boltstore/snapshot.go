@@ -3,212 +3,231 @@
 package boltstore
 
 import (
-	"bytes"
-	"cmp"
+	"errors"
 	"fmt"
-	"hash/crc32"
+	"io"
+	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 
-	"raftlab/raft/core"
+	"raftlab/raft/internal/storekit"
+	"raftlab/raft/node"
 )
 
-// How much one transaction does. Tests make it less.
-var (
-	// chunkSize is the part of a snapshot in one transaction, in bytes. A Save waits
-	// for one such transaction at most.
-	chunkSize = 1 << 20
-	// cleanEntries bounds the removed values of the log in one transaction.
-	cleanEntries = 4096
-	// cleanChunks bounds the removed values of snapshots in one transaction.
-	cleanChunks = 1024
-)
+// chunkPieces is the number of pieces of a body in one transaction, about 1 MiB. A
+// Save waits for one such transaction at most. Tests make it less.
+var chunkPieces = 64
 
-// firstChunkSize is the chunkSize of files without snapshotHead.Chunk.
-const firstChunkSize = 1 << 18
-
-// SaveSnapshot implements [raft.Storage]. If the file is then much larger than
-// its content, SaveSnapshot compacts the file too (see [Options.CompactBytes]).
-func (s *Store) SaveSnapshot(snap core.Snapshot) error {
-	s.writing <- struct{}{}
-	defer func() { <-s.writing }()
-	err := s.saveSnapshot(snap)
-	if err == nil {
-		s.compactIfWasteful()
-	}
-	return err
+// writer writes a body in transactions of chunkPieces.
+type writer struct {
+	store    *Store
+	group    node.GroupID
+	header   node.SnapshotHeader
+	body     *body
+	buffer   []byte
+	pieces   uint32 // written
+	size     uint64
+	checksum uint64
+	err      error // ends the writing
 }
 
-func (s *Store) saveSnapshot(snap core.Snapshot) error {
-	if newer, err := s.isNewer(snap); err != nil || !newer {
-		return err
+// CreateSnapshot implements [node.Storage].
+func (s *Store) CreateSnapshot(id node.GroupID, header node.SnapshotHeader) (node.SnapshotWriter, error) {
+	if err := storekit.CheckHeader(id, &header); err != nil {
+		return nil, s.wrap("writing to", err)
 	}
-	written, err := s.writeChunks(snap)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, s.wrap("writing to", node.ErrStorageClosed)
+	}
+	b := &body{number: s.nextBody}
+	s.nextBody++
+	s.bodies[b.number] = b
+	return &writer{store: s, group: id, header: storekit.CloneHeader(header), body: b}, nil
+}
+
+// Write implements [node.SnapshotWriter].
+func (w *writer) Write(p []byte) (n int, err error) {
+	chunk := chunkPieces * bodyPiece
+	for w.err == nil && len(p) > 0 {
+		part := p[:min(len(p), chunk-len(w.buffer))]
+		w.buffer = append(w.buffer, part...)
+		w.size += uint64(len(part))
+		w.checksum = storekit.Checksum(w.checksum, part)
+		n, p = n+len(part), p[len(part):]
+		if len(w.buffer) == chunk {
+			w.err = w.flush()
+		}
+	}
+	return n, w.err
+}
+
+// flush writes the buffer.
+func (w *writer) flush() error {
+	s := w.store
+	s.writer.Lock()
+	defer s.writer.Unlock()
+	first := w.pieces
+	err := s.commit(func(t *transaction) error {
+		t.piece[w.body.number] = first
+		bodies := t.tx.Bucket(bodyBucket)
+		for rest := w.buffer; len(rest) > 0; w.pieces++ {
+			key, data := bodyKey(w.body.number, w.pieces), rest[:min(len(rest), bodyPiece)]
+			if err := bodies.Put(key, sealPiece(key, data)); err != nil {
+				return err
+			}
+			rest = rest[len(data):]
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	err = s.change(func(c *change) error {
-		if written.Index <= c.head.Snapshot.Index {
-			return nil // the leader's snapshot has overtaken this one
-		}
-		return c.compact(written)
-	})
-	if err != nil {
-		return err
-	}
-	return s.clean(false) // of the older snapshot, or of this one if it was overtaken
-}
-
-func (s *Store) isNewer(snap core.Snapshot) (newer bool, err error) {
-	err = s.view("reading", func(tx *bbolt.Tx) error {
-		h, err := readHead(tx)
-		newer = snap.LastIncludedIndex > h.Snapshot.Index
-		return err
-	})
-	return newer, err
-}
-
-// writeChunks writes a snapshot's data. The data counts once the head names the
-// snapshot.
-func (s *Store) writeChunks(snap core.Snapshot) (snapshotHead, error) {
-	for n, rest := 0, snap.Data; len(rest) > 0; n++ {
-		size := min(len(rest), chunkSize)
-		err := s.change(func(c *change) error {
-			_, err := put(c.tx.Bucket(chunkBucket), chunkKey(snap.LastIncludedIndex, n), rest[:size])
-			return err
-		})
-		if err != nil {
-			return snapshotHead{}, err
-		}
-		rest = rest[size:]
-	}
-	return snapshotHead{
-		Index: snap.LastIncludedIndex,
-		Term:  snap.LastIncludedTerm,
-		Size:  uint64(len(snap.Data)),
-		Sum:   crc32.Checksum(snap.Data, castagnoli),
-		Chunk: uint64(chunkSize),
-	}, nil
-}
-
-// ReadSnapshot implements [raft.Storage].
-func (s *Store) ReadSnapshot() (snap core.Snapshot, err error) {
-	err = s.view("reading the snapshot in", func(tx *bbolt.Tx) error {
-		h, err := readHead(tx)
-		if err != nil || h.Snapshot.Index == 0 {
-			return err
-		}
-		snap.LastIncludedIndex, snap.LastIncludedTerm = h.Snapshot.Index, h.Snapshot.Term
-		snap.Data = make([]byte, 0, h.Snapshot.Size)
-		return readChunks(tx, h.Snapshot, func(chunk []byte) { snap.Data = append(snap.Data, chunk...) })
-	})
-	return snap, err
-}
-
-// readChunks passes the chunks of a snapshot to each, in order. A chunk is valid
-// only until each returns.
-func readChunks(tx *bbolt.Tx, snap snapshotHead, each func([]byte)) error {
-	chunks := tx.Bucket(chunkBucket)
-	chunkSize := cmp.Or(snap.Chunk, firstChunkSize)
-	sum, size := uint32(0), uint64(0)
-	for n := 0; size < snap.Size; n++ {
-		chunk := get(chunks, chunkKey(snap.Index, n))
-		if want := min(snap.Size-size, chunkSize); uint64(len(chunk)) != want {
-			return fmt.Errorf("chunk %d of the snapshot at %d has %d bytes; want %d", n, snap.Index, len(chunk), want)
-		}
-		each(chunk)
-		sum, size = crc32.Update(sum, castagnoli, chunk), size+uint64(len(chunk))
-	}
-	if sum != snap.Sum {
-		return fmt.Errorf("the snapshot at %d has checksum %08x; want %08x", snap.Index, sum, snap.Sum)
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.body.bytes += int64(len(w.buffer))
+	w.buffer = w.buffer[:0]
 	return nil
 }
 
-// checkRecords reads every valid record.
-func checkRecords(tx *bbolt.Tx) error {
-	h, err := readHead(tx)
+var errDone = errors.New("the snapshot is committed or aborted")
+
+// Commit implements [node.SnapshotWriter].
+func (w *writer) Commit() (node.SnapshotHeader, error) {
+	header, err := w.commit()
 	if err != nil {
-		return err
+		w.discard(err)
+		return node.SnapshotHeader{}, err
 	}
-	if _, err := readIdentity(tx); err != nil {
-		return err
-	}
-	if _, err := readPeers(tx); err != nil {
-		return err
-	}
-	if err := readLog(tx, h, func(core.Entry) {}); err != nil {
-		return err
-	}
-	return readChunks(tx, h.Snapshot, func([]byte) {})
+	w.err, w.buffer = w.store.wrap("writing to", errDone), nil
+	return header, nil
 }
 
-// clean removes the log records up to the snapshot's end and the chunks of older
-// snapshots, in short transactions. At the opening, clean also removes the chunks
-// of a newer snapshot, because a crash has interrupted its writer.
-func (s *Store) clean(opening bool) error {
-	for {
-		var old leftovers
-		err := s.view("reading", func(tx *bbolt.Tx) (err error) {
-			old, err = findLeftovers(tx, opening)
-			return err
-		})
-		if err != nil || old.none() {
-			return err
+func (w *writer) commit() (header node.SnapshotHeader, err error) {
+	if w.err != nil {
+		return header, w.err
+	}
+	s := w.store
+	if header, err = storekit.Complete(w.header, w.size, w.checksum); err != nil {
+		return header, s.wrap("writing to", fmt.Errorf("group %d: %w", w.group, err))
+	}
+	if len(w.buffer) > 0 {
+		if err := w.flush(); err != nil {
+			return header, err
 		}
-		if err := s.change(func(c *change) error { return c.drop(old) }); err != nil {
-			return err
-		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return header, s.wrap("writing to", node.ErrStorageClosed)
+	}
+	s.ready[w.group] = append(s.ready[w.group], snapshot{header: header, body: w.body})
+	return storekit.CloneHeader(header), nil
+}
+
+// Abort implements [node.SnapshotWriter].
+func (w *writer) Abort() {
+	w.discard(nil)
+}
+
+// discard ends the writing and drops the body.
+func (w *writer) discard(err error) {
+	if errors.Is(w.err, errDone) {
+		return
+	}
+	w.err, w.buffer = w.store.wrap("writing to", errors.Join(errDone, err)), nil
+	s := w.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropBody(w.body)
+}
+
+// dropBody gives a body to the cleaner, unless a reader needs the body. The caller
+// holds mu.
+func (s *Store) dropBody(b *body) {
+	if b == nil {
+		return
+	}
+	b.dropped = true
+	if b.readers == 0 {
+		delete(s.bodies, b.number)
+		s.garbage.bodies[b.number] = struct{}{}
+		s.cleaner.notify()
 	}
 }
 
-// leftovers are the keys of records to remove.
-type leftovers struct{ log, chunks [][]byte }
-
-func (l leftovers) none() bool { return len(l.log) == 0 && len(l.chunks) == 0 }
-
-// findLeftovers returns about as many keys as one transaction should remove.
-func findLeftovers(tx *bbolt.Tx, opening bool) (leftovers, error) {
-	h, err := readHead(tx)
-	if err != nil {
-		return leftovers{}, err
-	}
-	first, next := indexKey(h.Snapshot.Index), indexKey(h.Snapshot.Index+1)
-	found := leftovers{
-		log:    keysBetween(tx.Bucket(logBucket), nil, next, cleanEntries),
-		chunks: keysBetween(tx.Bucket(chunkBucket), nil, first, cleanChunks),
-	}
-	if opening {
-		found.chunks = append(found.chunks, keysBetween(tx.Bucket(chunkBucket), next, nil, cleanChunks)...)
-	}
-	return found, nil
+// reader reads a body. The body stays in the file until the reader is closed.
+type reader struct {
+	store  *Store
+	header node.SnapshotHeader
+	body   *body
+	closed atomic.Bool
 }
 
-// keysBetween returns copies of up to limit keys, from first on and before end. A
-// nil end means the end of the bucket.
-func keysBetween(b *bbolt.Bucket, first, end []byte, limit int) [][]byte {
-	var keys [][]byte
-	cursor := b.Cursor()
-	for key, _ := cursor.Seek(first); key != nil && len(keys) < limit; key, _ = cursor.Next() {
-		if end != nil && bytes.Compare(key, end) >= 0 {
-			break
-		}
-		keys = append(keys, bytes.Clone(key))
+// OpenSnapshot implements [node.Storage]. ReadAt checks the checksum of each piece of
+// the body, and its errors match [node.ErrDamaged].
+func (s *Store) OpenSnapshot(id node.GroupID) (node.SnapshotReader, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, s.wrap("reading", node.ErrStorageClosed)
 	}
-	return keys
+	g := s.groups[id]
+	if g == nil || g.body == nil {
+		return nil, s.wrap("reading", fmt.Errorf("group %d: %w", id, node.ErrNoSnapshot))
+	}
+	g.body.readers++
+	return &reader{store: s, header: storekit.CloneHeader(g.Snapshot), body: g.body}, nil
 }
 
-// drop deletes leftovers.
-func (c *change) drop(old leftovers) error {
-	for _, key := range old.log {
-		if err := c.delete(key); err != nil {
-			return err
-		}
+// Header implements [node.SnapshotReader].
+func (r *reader) Header() node.SnapshotHeader { return storekit.CloneHeader(r.header) }
+
+// ReadAt implements [io.ReaderAt].
+func (r *reader) ReadAt(p []byte, offset int64) (n int, err error) {
+	switch {
+	case r.closed.Load():
+		return 0, r.store.wrap("reading", errors.New("the snapshot reader is closed"))
+	case offset < 0:
+		return 0, r.store.wrap("reading", fmt.Errorf("the offset %d is negative", offset))
+	case uint64(offset) >= r.header.Size:
+		return 0, io.EOF
 	}
-	for _, key := range old.chunks {
-		if err := c.tx.Bucket(chunkBucket).Delete(key); err != nil {
-			return err
+	wanted := len(p)
+	p = p[:min(uint64(len(p)), r.header.Size-uint64(offset))]
+	err = r.store.view("reading", func(tx *bbolt.Tx) error {
+		bodies := tx.Bucket(bodyBucket)
+		for n < len(p) {
+			place := offset + int64(n)
+			key := bodyKey(r.body.number, uint32(place/bodyPiece))
+			data, err := openPiece(key, bodies.Get(key))
+			if err == nil && place%bodyPiece >= int64(len(data)) {
+				err = fmt.Errorf("the piece has %d bytes", len(data))
+			}
+			if err != nil {
+				return fmt.Errorf("%w: the snapshot at %d, byte %d: %w", node.ErrDamaged, r.header.Index, place, err)
+			}
+			n += copy(p[n:], data[place%bodyPiece:])
 		}
+		return nil
+	})
+	if err == nil && n < wanted {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Close implements [io.Closer].
+func (r *reader) Close() error {
+	if r.closed.Swap(true) {
+		return r.store.wrap("reading", errors.New("the snapshot reader is closed"))
+	}
+	s := r.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.body.readers--; r.body.dropped {
+		s.dropBody(r.body)
 	}
 	return nil
 }

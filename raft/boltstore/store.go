@@ -6,28 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
 
-	"raftlab/raft"
 	"raftlab/raft/core"
+	"raftlab/raft/node"
 )
 
-// Errors of this package. Each comes with the file's name and a cause.
-var (
-	// ErrCorrupt reports a file with other content than this package wrote.
-	ErrCorrupt = errors.New("the data file is damaged")
-	// ErrLocked reports a file in use by another server.
-	ErrLocked = errors.New("the data file is in use by another server")
-	// ErrReplaced reports a file removed or replaced while in use.
-	ErrReplaced = errors.New("the data file was removed or replaced while in use")
-	// ErrClosed reports the use of a closed store.
-	ErrClosed = errors.New("the store is closed")
-)
+// ErrReplaced is matched by the error of a store whose file was removed or replaced
+// while in use. All other errors of a Store match the errors of a [node.Storage],
+// [ErrVersion] or fs.ErrNotExist, or have the operating system's cause.
+var ErrReplaced = errors.New("the data file was removed or replaced while in use")
 
 // DefaultTimeout is the default of Options.Timeout.
 const DefaultTimeout = time.Second
@@ -35,22 +30,30 @@ const DefaultTimeout = time.Second
 // DefaultCompactBytes is the default of Options.CompactBytes.
 const DefaultCompactBytes = 64 << 20
 
-// Options are a store's settings. The zero value of each means its default.
+// Options are a store's settings. The zero value of each but Identity means its
+// default.
 type Options struct {
-	// Timeout bounds the time for another server, of this process or another, to
+	// Identity is the cluster and the host. Open refuses the file of another.
+	Identity node.Identity
+	// Part says what the file holds, beyond the cluster and the host, in at most 255
+	// bytes: for example a shard and the number of its replicas. Open refuses a file
+	// of another part. Default: none.
+	Part string
+	// Timeout bounds the time for another host, of this process or another, to
 	// release the file. Default [DefaultTimeout].
 	Timeout time.Duration
-	// CompactBytes is the least size for an automatic compaction. At the opening and
-	// after a snapshot the store compacts a file of this size if the content fills
-	// less than a quarter. Default [DefaultCompactBytes]. A negative size turns
+	// CompactBytes is the least size for an automatic compaction. After the opening
+	// and after each snapshot the store compacts a file of this size if the content
+	// fills less than a quarter. Default [DefaultCompactBytes]. A negative size turns
 	// automatic compactions off. [Store.Compact] works at any size.
 	CompactBytes int64
-	// PeerSequences, if set, returns the [Store.Sequence] of each replica of the
-	// group, by replica number less one, and 0 for an unknown sequence. Save calls
-	// PeerSequences and records the highest values. They tell an older copy of a
-	// peer's file from the latest one.
-	PeerSequences func() []uint64
-	// Logger receives reports of compactions. Default: silent.
+	// PeerSequences, if set, returns the known [Store.Sequence] of other hosts' files.
+	// Save calls PeerSequences and records the highest values. They tell an older
+	// copy of a peer's file from the latest one. PeerSequences must not call the store
+	// but for Sequence.
+	PeerSequences func() map[core.NodeID]uint64
+	// Logger receives reports of compactions and of interrupted transactions. Default:
+	// silent.
 	Logger *slog.Logger
 }
 
@@ -66,7 +69,7 @@ func (o *Options) setDefaults() {
 	}
 }
 
-func (o Options) bolt(readOnly bool) *bbolt.Options {
+func (o *Options) bolt(readOnly bool) *bbolt.Options {
 	return &bbolt.Options{
 		Timeout:  o.Timeout,
 		ReadOnly: readOnly,
@@ -78,201 +81,215 @@ func (o Options) bolt(readOnly bool) *bbolt.Options {
 	}
 }
 
-var (
-	stateBucket = []byte("state")
-	logBucket   = []byte("log")
-	chunkBucket = []byte("chunks")
-	headKey     = []byte("head")
-)
-
-// Store is a [raft.Storage] in a bbolt file. Any goroutine may call the methods, but
-// only one goroutine at a time may call Save.
+// Store is a [node.Storage] in a bbolt file. Any goroutine may call any method.
+//
+// A Store has one goroutine, the cleaner, which [Store.Close] ends.
 type Store struct {
-	path     string
-	opts     Options
-	log      *slog.Logger
-	identity Identity
+	path    string
+	opts    Options
+	log     *slog.Logger
+	cleaner cleaner
 
-	size         atomic.Int64 // of the log's records
-	snapshotSize atomic.Int64
-	sequence     atomic.Uint64
-	failure      atomic.Pointer[error] // of the first failed writing transaction
+	sequence atomic.Uint64
+	logBytes atomic.Int64          // of the log's records
+	failure  atomic.Pointer[error] // of the first failed writing transaction
 
-	writing   chan struct{} // capacity 1: held by SaveSnapshot and Compact
-	rewriting rewriting
+	// The locks are taken in this order. Transactions are short, see chunkPieces.
+	maintaining sync.Mutex   // held by the cleaner's transactions, Compact and Copy
+	writer      sync.Mutex   // held by writing transactions
+	replacing   sync.RWMutex // held while Compact replaces db, shared by transactions
+	mu          sync.RWMutex // never held across a transaction
 
-	replacing sync.RWMutex // held while Compact replaces db, shared by transactions
-	db        *database
+	db        *database // changed with all of the locks
+	rewriting rewriting // guarded by writer
 
-	// committed, if set, is called after each writing transaction.
-	committed func()
+	// All of these are guarded by mu. The groups, the state, the peers, closed and the
+	// leftovers of logs change only with writer held too, so a writing transaction
+	// reads them without mu.
+	*content
+	closed   bool
+	ready    map[node.GroupID][]snapshot // committed, not named by an Update
+	nextBody uint64
 }
 
-var _ raft.Storage = (*Store)(nil)
+// snapshot is a snapshot in the file.
+type snapshot struct {
+	header node.SnapshotHeader
+	body   *body
+}
 
-// Open opens a file of [Create] with the same id, after a check of the whole file.
-// The errors match fs.ErrNotExist, [ErrLocked], [ErrCorrupt] or [ErrIdentity], and
-// Open then leaves the file as it was.
-func Open(path string, id Identity, opts Options) (*Store, error) {
+var _ node.Storage = (*Store)(nil)
+
+// Open opens the file that [Create] made with the same identity and part, after a
+// check of the whole file. The errors match fs.ErrNotExist, [node.ErrInUse],
+// [node.ErrDamaged], [node.ErrStranger] or [ErrVersion], and Open then leaves the
+// file as it was.
+func Open(path string, opts Options) (*Store, error) {
 	opts.setDefaults()
-	s := &Store{
-		path:     path,
-		opts:     opts,
-		log:      opts.Logger.With("file", path),
-		identity: id,
-		writing:  make(chan struct{}, 1),
-	}
-	err := s.check()
+	s := &Store{path: path, opts: opts, log: opts.Logger.With("file", path), ready: make(map[node.GroupID][]snapshot)}
+	err := opts.validate()
 	if err == nil {
 		err = s.open()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("boltstore: opening %s: %w", path, err)
 	}
+	s.sequence.Store(s.state.Sequence)
+	s.logBytes.Store(s.content.logBytes)
+	s.nextBody = s.lastBody + 1
+	s.cleaner.start(s)
 	return s, nil
 }
 
-// check reads the whole file under a lock that excludes writers.
-func (s *Store) check() (err error) {
+// open checks the file and opens the file for writing. Between the two the file is
+// not locked. If another process has written meanwhile, open begins anew.
+func (s *Store) open() error {
+	for {
+		if err := s.check(); err != nil {
+			return err
+		}
+		same, err := s.openChecked()
+		if err != nil || same {
+			return err
+		}
+	}
+}
+
+// withPages reads the pages of the file at path under a lock that excludes writers.
+func withPages(path string, opts Options, read func(*pageFile) error) (err error) {
 	defer contain(&err)()
-	info, err := os.Stat(s.path)
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
 	if info.Size() == 0 {
-		return fmt.Errorf("%w: the file is empty", ErrCorrupt) // bbolt would make a new database
+		return fmt.Errorf("%w: the file is empty", node.ErrDamaged) // bbolt would make a new database
 	}
-	db, err := openDatabase(s.path, s.opts.bolt(true))
+	db, err := openDatabase(path, opts.bolt(true))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.close()) }()
-	if err := checkPages(s.path); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return db.view(func(tx *bbolt.Tx) error {
-		if err := checkRecords(tx); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
-		}
-		found, err := readIdentity(tx)
-		if err == nil && found != s.identity {
-			err = fmt.Errorf("%w: the file of %v, and not of %v", ErrIdentity, found, s.identity)
-		}
-		return err
-	})
-}
-
-// open opens the file for writing and removes the remains of a crash.
-func (s *Store) open() (err error) {
-	defer contain(&err)()
-	if s.db, err = openDatabase(s.path, s.opts.bolt(false)); err != nil {
-		return err
-	}
-	err = removeIfExists(s.path + compactSuffix) // a crash has interrupted Compact
-	if err == nil {
-		err = s.clean(true)
-	}
-	if err == nil {
-		err = s.measure()
-	}
+	pages, err := openPages(path)
 	if err != nil {
-		return errors.Join(err, s.db.close())
+		return damaged(err)
 	}
-	s.compactIfWasteful()
-	return nil
+	defer func() { err = errors.Join(err, pages.close()) }()
+	return read(pages)
 }
 
-func (s *Store) measure() error {
-	return s.db.view(func(tx *bbolt.Tx) error {
-		h, err := readHead(tx)
-		if err != nil {
-			return err
-		}
-		s.snapshotSize.Store(int64(h.Snapshot.Size))
-		s.sequence.Store(h.Sequence)
-		return tx.Bucket(logBucket).ForEach(func(k, v []byte) error {
-			s.size.Add(int64(len(k) + len(v)))
-			return nil
-		})
-	})
-}
-
-// Identity returns the identity of the file.
-func (s *Store) Identity() Identity { return s.identity }
-
-// Load implements [raft.Storage].
-func (s *Store) Load() (saved core.Persistent, err error) {
-	err = s.view("loading", func(tx *bbolt.Tx) error {
-		h, err := readHead(tx)
-		if err != nil {
-			return err
-		}
-		saved = core.Persistent{
-			HardState: core.HardState{CurrentTerm: h.CurrentTerm, VotedFor: core.NodeID(h.VotedFor)},
-			Snapshot:  core.Snapshot{LastIncludedIndex: h.Snapshot.Index, LastIncludedTerm: h.Snapshot.Term},
-		}
-		return readLog(tx, h, func(e core.Entry) { saved.Entries = append(saved.Entries, e) })
-	})
-	return saved, err
-}
-
-// Save implements [raft.Storage].
-func (s *Store) Save(u raft.Update) error {
-	received, err := s.receive(u.Snapshot)
-	if err != nil {
-		return err
-	}
-	err = s.change(func(c *change) error {
-		if hs := u.HardState; hs != nil {
-			c.head.CurrentTerm, c.head.VotedFor = hs.CurrentTerm, uint64(hs.VotedFor)
-		}
-		if u.Snapshot != nil {
-			if err := c.restore(received); err != nil {
-				return err
+// check reads the whole file, and drops an interrupted transaction.
+func (s *Store) check() error {
+	return withPages(s.path, s.opts, func(f *pageFile) error {
+		found, err := f.readContent(f.newest)
+		if err != nil && !f.newest.marked && !errors.Is(err, ErrVersion) {
+			interrupted := err
+			if found, err = f.readContent(f.before); err != nil {
+				return fmt.Errorf("%w: %w", node.ErrDamaged, errors.Join(interrupted, err))
+			}
+			s.log.Warn("an interrupted transaction was dropped", "transaction", f.newest.sequence, "cause", interrupted)
+			if own := s.opts.identity(); found.identity == own {
+				err = f.goBack()
 			}
 		}
-		return c.append(u.Entries)
-	})
-	if err != nil || u.Snapshot == nil {
-		return err
-	}
-	return s.clean(false)
-}
-
-// receive writes the data of a leader's snapshot.
-func (s *Store) receive(snap *core.Snapshot) (snapshotHead, error) {
-	if snap == nil {
-		return snapshotHead{}, nil
-	}
-	// The chunks must not overwrite the chunks of the valid snapshot.
-	if newer, err := s.isNewer(*snap); err != nil || !newer {
-		if err == nil {
-			err = s.wrap("writing to", fmt.Errorf("the received snapshot, which ends at %d, is not newer than the stored one", snap.LastIncludedIndex))
+		if err != nil {
+			return damaged(err)
 		}
-		return snapshotHead{}, err
-	}
-	return s.writeChunks(*snap)
+		if own := s.opts.identity(); found.identity != own {
+			return fmt.Errorf("%w: the file of %v, and not of %v", node.ErrStranger, found.identity, own)
+		}
+		s.content = found
+		return nil
+	})
 }
 
-// StateSize implements [raft.Storage]: the bytes of the log's records.
-func (s *Store) StateSize() int { return int(s.size.Load()) }
+// openChecked opens the file for writing, makes what the check has read durable,
+// and removes the remains of an interrupted Compact. openChecked reports false if
+// the file is not the checked one.
+func (s *Store) openChecked() (same bool, err error) {
+	defer contain(&err)()
+	if s.db, err = openDatabase(s.path, s.opts.bolt(false)); err != nil {
+		return false, err
+	}
+	number, err := s.db.newest()
+	if same = err == nil && uint64(number) == s.state.Transaction; same {
+		err = errors.Join(s.db.syncAndMark(number), removeIfExists(s.path+compactSuffix))
+	}
+	if err != nil || !same {
+		return false, errors.Join(err, s.db.close())
+	}
+	return true, nil
+}
+
+// Groups implements [node.Storage].
+func (s *Store) Groups() ([]node.GroupID, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, s.wrap("reading", node.ErrStorageClosed)
+	}
+	return slices.Sorted(maps.Keys(s.groups)), nil
+}
+
+// Load implements [node.Storage].
+func (s *Store) Load(id node.GroupID) (node.State, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return node.State{}, s.wrap("reading", node.ErrStorageClosed)
+	}
+	if g := s.groups[id]; g != nil {
+		return g.Clone(), nil
+	}
+	return node.State{}, nil
+}
+
+// Usage implements [node.Storage]. Log is the size of the file but for the
+// snapshots, and so has the free pages too.
+func (s *Store) Usage() node.Usage {
+	size := s.FileBytes()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var u node.Usage
+	for _, b := range s.bodies {
+		if !b.dropped {
+			u.Snapshots += b.bytes
+		}
+	}
+	u.Log = max(0, size-u.Snapshots)
+	return u
+}
 
 // Check returns an error if the file was removed, replaced or cut since Open. Every
-// other method makes the same check. Check is for the time between.
+// method that reads or writes the file makes the same check. Check is for the time
+// between.
 func (s *Store) Check() error {
 	s.replacing.RLock()
 	defer s.replacing.RUnlock()
 	return s.wrap("checking", s.db.intact())
 }
 
-// Close implements [raft.Storage]. Close waits for the transactions under way.
+// Close implements [node.Storage]. Close waits for the transactions under way.
 func (s *Store) Close() error {
+	err := s.close()
+	s.cleaner.wait()
+	return s.wrap("closing", err)
+}
+
+func (s *Store) close() error {
+	s.writer.Lock()
+	defer s.writer.Unlock()
 	s.replacing.Lock()
 	defer s.replacing.Unlock()
-	if err := s.db.close(); err != nil {
-		return s.wrap("closing", err)
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return node.ErrStorageClosed
 	}
-	return nil
+	s.cleaner.stop()
+	return s.db.close()
 }
 
 // view runs a reading transaction.

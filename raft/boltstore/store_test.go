@@ -8,32 +8,51 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"raftlab/raft"
+	"raftlab/internal/testkit"
 	"raftlab/raft/boltstore"
-	"raftlab/raft/storagetest"
+	"raftlab/raft/node"
+	"raftlab/raft/node/storagetest"
 )
 
 func TestStorage(t *testing.T) {
-	storagetest.Run(t, func(t *testing.T) storagetest.Open {
-		path := create(t)
-		return func() (raft.Storage, error) { return boltstore.Open(path, own, boltstore.Options{}) }
+	storagetest.Run(t, uint64(testkit.Seed(t)), func(t *testing.T) storagetest.Open {
+		path := filepath.Join(t.TempDir(), "host.bolt")
+		created := false
+		return func(id node.Identity) (node.Storage, error) {
+			opts := boltstore.Options{Identity: id}
+			if !created {
+				created = true
+				if err := boltstore.Create(path, opts); err != nil {
+					return nil, err
+				}
+			}
+			store, err := boltstore.Open(path, opts)
+			if err != nil {
+				return nil, err
+			}
+			return store, nil
+		}
 	})
 }
 
 // own is the identity of the files in these tests.
-var own = boltstore.Identity{Cluster: "test", Group: "1", Replica: 2, Replicas: 3}
+var own = node.Identity{Cluster: "test", Host: 2}
+
+func ownOptions() boltstore.Options {
+	return boltstore.Options{Identity: own, Part: "shard 1 of 3 replicas"}
+}
 
 // create makes an empty data file.
 func create(t testing.TB) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "replica.bolt")
-	require.NoError(t, boltstore.Create(path, own))
+	path := filepath.Join(t.TempDir(), "host.bolt")
+	require.NoError(t, boltstore.Create(path, ownOptions()))
 	return path
 }
 
 func open(t testing.TB, path string) *boltstore.Store {
 	t.Helper()
-	store, err := boltstore.Open(path, own, boltstore.Options{})
+	store, err := boltstore.Open(path, ownOptions())
 	require.NoError(t, err)
 	t.Cleanup(func() { store.Close() })
 	return store

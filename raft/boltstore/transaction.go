@@ -13,6 +13,9 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"raftlab/internal/durable"
+	"raftlab/raft/node"
 )
 
 // bbolt reads its file through a memory mapping. An unreadable page, in a truncated
@@ -27,6 +30,22 @@ import (
 //     rescan the file on a new goroutine after a panic.
 //   - A panic of the logger leaves a failed Commit, right before Commit would
 //     rescan the file (see boltLogger).
+//
+// # One sync
+//
+// bbolt by itself syncs twice in a Commit: the pages of the new tree first, then
+// the meta page that names the tree. So the newest meta page always names a whole
+// tree. A database of this package writes both with one sync. After a crash the
+// newest meta page can then name a tree of which parts are missing. [Open] finds
+// that out, because the checksums of a file cover every valid record, and goes
+// back to the tree of the transaction before. bbolt's copy-on-write has left that
+// tree alone, and its sync has ended before the new transaction began.
+//
+// A broken newest tree alone does not tell an interrupted transaction from damage
+// to an acknowledged one. So after the sync update writes a mark beside the meta
+// page. The next sync, or Close, makes the mark durable, and so does the kernel by
+// itself within seconds. Open does not go back from a marked transaction: damage
+// there is an error.
 
 // database is an open bbolt file.
 type database struct {
@@ -35,6 +54,9 @@ type database struct {
 	file *os.File // bbolt's
 	log  *boltLogger
 	size atomic.Int64 // of the file after the last commit
+	// unsynced: the file is new, and is synced as a whole before anybody uses it.
+	unsynced bool
+	pageSize int
 	// abandoned is set if a fault has left bbolt's locks held. Even closing the
 	// database would then wait for ever.
 	abandoned atomic.Bool
@@ -64,6 +86,8 @@ func openDatabase(path string, opts *bbolt.Options) (*database, error) {
 		return nil, openError(err)
 	}
 	opened = true
+	d.NoSync = true // see update
+	d.pageSize = d.Info().PageSize
 	if err := errors.Join(d.noteSize(), d.intact()); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -75,11 +99,11 @@ func openError(err error) error {
 	var path *fs.PathError
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return ErrLocked
+		return node.ErrInUse
 	case errors.As(err, &path):
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	return fmt.Errorf("%w: %w", node.ErrDamaged, err)
 }
 
 func (d *database) noteSize() error {
@@ -95,13 +119,13 @@ func (d *database) noteSize() error {
 func (d *database) intact() error {
 	info, err := d.file.Stat()
 	if errors.Is(err, os.ErrClosed) {
-		return ErrClosed
+		return node.ErrStorageClosed
 	}
 	if err != nil {
 		return err
 	}
 	if want := d.size.Load(); info.Size() < want {
-		return fmt.Errorf("%w: the file was cut from %d bytes to %d while in use", ErrCorrupt, want, info.Size())
+		return fmt.Errorf("%w: the file was cut from %d bytes to %d while in use", node.ErrDamaged, want, info.Size())
 	}
 	named, err := os.Stat(d.path)
 	switch {
@@ -149,11 +173,38 @@ func (d *database) update(write func(*bbolt.Tx) error) (err error) {
 	}
 	d.log.armed.Store(true)
 	defer d.log.armed.Store(false)
+	number := tx.ID()
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	if !d.unsynced {
+		if err := d.syncAndMark(number); err != nil {
+			return err
+		}
+	}
 	return d.noteSize()
 }
+
+// syncAndMark makes transaction number durable, and then marks the transaction.
+func (d *database) syncAndMark(number int) error {
+	if err := syncData(d.file); err != nil {
+		return err
+	}
+	_, err := d.file.WriteAt(mark(uint64(number)), markOffset(uint64(number), d.pageSize))
+	return err
+}
+
+// newest returns the number of the newest transaction.
+func (d *database) newest() (number int, err error) {
+	err = d.view(func(tx *bbolt.Tx) error {
+		number = tx.ID()
+		return nil
+	})
+	return number, err
+}
+
+// syncData makes the written parts of a file durable. Tests replace it.
+var syncData = durable.SyncData
 
 // For tests: beforeCommit, if set, is called before each Commit, and commitFailed
 // after a write of Commit has failed.
@@ -174,18 +225,23 @@ func (d *database) begin(writable bool) (*bbolt.Tx, error) {
 	tx, err := d.Begin(writable)
 	begun = true
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
-		err = ErrClosed
+		err = node.ErrStorageClosed
 	}
 	return tx, err
 }
 
-// close waits for the transactions under way. The memory mapping of an abandoned
-// database stays until the process ends.
+// close waits for the transactions under way, and makes the mark of the last one
+// durable. The memory mapping of an abandoned database stays until the process
+// ends.
 func (d *database) close() error {
 	if d.abandoned.Load() {
 		return d.file.Close()
 	}
-	return d.Close()
+	var err error
+	if !d.IsReadOnly() {
+		err = syncData(d.file)
+	}
+	return errors.Join(err, d.Close())
 }
 
 // contain turns a panic, or a fault in the mapped file, into an error. The form of
@@ -199,7 +255,7 @@ func contain(err *error) func() {
 		case commitFailure:
 			*err = r.cause
 		default:
-			*err = fmt.Errorf("%w: %v", ErrCorrupt, r)
+			*err = fmt.Errorf("%w: %v", node.ErrDamaged, r)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftlab/internal/durable"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 	"raftlab/raft/wal"
@@ -56,7 +57,7 @@ func BenchmarkRawSync(b *testing.B) {
 			defer file.Close()
 			_, err = file.Write(make([]byte, room))
 			require.NoError(b, err)
-			require.NoError(b, wal.DataSync(file))
+			require.NoError(b, durable.SyncData(file))
 			data := make([]byte, size.updates*size.bytes)
 			b.SetBytes(int64(len(data)))
 			for offset := int64(0); b.Loop(); offset += int64(len(data)) {
@@ -65,7 +66,7 @@ func BenchmarkRawSync(b *testing.B) {
 				}
 				_, err := file.WriteAt(data, offset)
 				require.NoError(b, err)
-				require.NoError(b, wal.DataSync(file))
+				require.NoError(b, durable.SyncData(file))
 			}
 		})
 	}

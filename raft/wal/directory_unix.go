@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"raftlab/internal/durable"
 	"raftlab/raft/node"
 )
 
@@ -119,4 +120,4 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-func (f osFile) Sync() error { return dataSync(f.File) }
+func (f osFile) Sync() error { return durable.SyncData(f.File) }

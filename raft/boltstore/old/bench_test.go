@@ -13,7 +13,7 @@ import (
 
 	"raftlab/labrpc"
 	"raftlab/raft"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 	"raftlab/raft/core"
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/raft"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 	"raftlab/raft/core"
 )
 

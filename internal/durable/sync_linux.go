@@ -1,14 +1,14 @@
-package wal
+package durable
 
 import (
 	"os"
 	"syscall"
 )
 
-// dataSync makes a file's data durable. The times in the inode are left out,
-// since they would cost a second write. EINTR comes before the call has begun
-// to write. Any other error is final.
-func dataSync(f *os.File) error {
+// SyncData makes the content of a file durable. SyncData leaves out the times in
+// the inode, because they would cost a second write. EINTR comes before the call
+// has begun to write. Any other error is final.
+func SyncData(f *os.File) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"raftlab/raft"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 	"raftlab/raft/core"
 )
 

@@ -17,7 +17,7 @@ import (
 
 	"raftlab/internal/testkit"
 	"raftlab/raft"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 	"raftlab/raft/core"
 )
 

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"raftlab/raft"
-	"raftlab/raft/boltstore"
+	boltstore "raftlab/raft/boltstore/old"
 	"raftlab/raft/core"
 )
 
