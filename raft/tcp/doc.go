@@ -25,6 +25,7 @@
 // A host that sends garbage, a frame above [Options.MaxFrameBytes] or nothing at
 // all costs the receiver one goroutine for [Options.HandshakeTimeout] or
 // [Options.IdleTimeout], and memory for the bytes that have arrived. The number of
-// connections is bounded. Messages beyond the bound of a peer's queue, and messages
-// for a peer without a connection, are dropped. Raft sends them again.
+// connections is bounded. A host that is no member costs a goroutine more, which dials
+// the host, until its connection ends. Messages beyond the bound of a peer's queue, and
+// messages for a peer without a connection, are dropped. Raft sends them again.
 package tcp

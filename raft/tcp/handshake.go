@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"raftlab/internal/msgpack"
@@ -51,17 +52,19 @@ var (
 // greet begins a connection that this host has dialled.
 func (t *Transport) greet(conn net.Conn, to core.NodeID) error {
 	h := hello{oldestVersion, newestVersion, t.self.Cluster, uint64(t.self.Host), uint64(to), t.address}
-	if _, err := io.WriteString(conn, magic); err != nil {
-		return err
-	}
-	if err := writeControl(conn, frameHello, &h); err != nil {
-		return err
+	_, err := io.WriteString(conn, magic)
+	if err == nil {
+		err = writeControl(conn, frameHello, &h)
 	}
 	var w welcome
-	if err := readControl(conn, frameWelcome, &w); err != nil {
-		return err
+	// A peer that refuses this host's certificate has answered before the hello. The
+	// answer explains why the hello could not be written.
+	if readErr := readControl(conn, frameWelcome, &w); readErr != nil {
+		return readErr
 	}
 	switch {
+	case err != nil:
+		return err
 	case w.Version == 0:
 		return fmt.Errorf("%w: %q", ErrRefused, w.Reason)
 	case w.Version < oldestVersion || w.Version > newestVersion:
@@ -71,33 +74,28 @@ func (t *Transport) greet(conn net.Conn, to core.NodeID) error {
 }
 
 // admit begins a connection that another host has dialled. certified is the
-// identity in the other host's certificate, nil without TLS. A host may restart at
-// another address, so the address in the hello replaces the known one.
-func (t *Transport) admit(conn net.Conn, certified *node.Identity) (core.NodeID, error) {
+// identity in the other host's certificate, nil without TLS.
+func (t *Transport) admit(conn net.Conn, certified *node.Identity) (h hello, err error) {
 	begin := make([]byte, len(magic))
 	if _, err := io.ReadFull(conn, begin); err != nil {
-		return 0, err
+		return h, err
 	}
 	if string(begin) != magic {
-		return 0, fmt.Errorf("%w: it begins with %q", errFrame, begin)
+		return h, fmt.Errorf("%w: it begins with %q", errFrame, begin)
 	}
-	var h hello
 	if err := readControl(conn, frameHello, &h); err != nil {
-		return 0, err
+		return h, err
 	}
 	version := min(newestVersion, h.NewestVersion)
 	reason := t.objection(h, version, certified)
 	if reason != "" {
 		version = 0
 	}
-	err := writeControl(conn, frameWelcome, &welcome{version, reason})
+	err = writeControl(conn, frameWelcome, &welcome{version, reason})
 	if reason != "" {
-		return 0, fmt.Errorf("%w: %s", ErrPeer, reason)
+		return h, fmt.Errorf("%w: %s", ErrPeer, reason)
 	}
-	if err == nil && h.Address != "" {
-		t.setPeer(core.NodeID(h.From), h.Address, true)
-	}
-	return core.NodeID(h.From), err
+	return h, err
 }
 
 // objection is why a host is refused, "" if it is not.
@@ -115,6 +113,26 @@ func (t *Transport) objection(h hello, version uint8, certified *node.Identity) 
 		return fmt.Sprintf("it says that it is host %d, and its certificate is of host %d of cluster %q", h.From, certified.Host, certified.Cluster)
 	}
 	return ""
+}
+
+// explain adds the likely reason to the error of a handshake that the peer ended.
+func explain(err error) error {
+	var op *net.OpError
+	switch {
+	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS
+		return fmt.Errorf("%w: it refuses the certificate: %w", ErrRefused, err)
+	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("%w: it ended the connection during the handshake (both hosts use TLS, or neither)", ErrRefused)
+	}
+	return err
+}
+
+// linger lets a refused host read the reason before the connection is closed. The
+// close of a socket with unread data would discard the reason.
+func linger(raw net.Conn) {
+	if c, ok := raw.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+		_, _ = io.CopyN(io.Discard, raw, maxHelloBytes)
+	}
 }
 
 // secure runs the TLS handshake, if there is TLS, and returns the identity in the

@@ -63,6 +63,13 @@ func (p *peer) setAddress(address string, told bool) {
 	}
 }
 
+// isMember reports whether the host, and not only the peer itself, has named the peer.
+func (p *peer) isMember() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.configured != ""
+}
+
 // unreachable chooses the other address, if there is one, after a failure to reach
 // the peer at address.
 func (p *peer) unreachable(address string) {
@@ -222,14 +229,14 @@ func (p *peer) begin(raw net.Conn) (net.Conn, error) {
 	}
 	conn, certified, err := t.secure(raw, false)
 	if err != nil {
-		return nil, err
+		return nil, explain(err)
 	}
 	want := node.Identity{Cluster: t.self.Cluster, Host: p.id}
 	if certified != nil && *certified != want {
 		return nil, fmt.Errorf("%w: its certificate is of host %d of cluster %q; want host %d of %q", ErrPeer, certified.Host, certified.Cluster, want.Host, want.Cluster)
 	}
 	if err := t.greet(conn, p.id); err != nil {
-		return nil, err
+		return nil, explain(err)
 	}
 	return conn, conn.SetDeadline(time.Time{})
 }

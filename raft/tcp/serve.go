@@ -62,26 +62,44 @@ func (t *Transport) enter(conn net.Conn) bool {
 }
 
 // identify notes the host of a connection. An older connection of the same host is
-// dead, since the host has dialled again. It is closed.
-func (t *Transport) identify(conn net.Conn, from core.NodeID) bool {
+// dead, since the host has dialled again. It is closed. A host may restart at another
+// address, so the address in the hello replaces the known one.
+func (t *Transport) identify(conn net.Conn, h hello) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return false
 	}
+	from := core.NodeID(h.From)
 	for other, id := range t.incoming {
 		if id == from {
 			other.Close()
 		}
 	}
 	t.incoming[conn] = from
+	if h.Address != "" {
+		t.setPeer(from, h.Address, true)
+	}
 	return true
 }
 
+// leave forgets a connection that has ended. A peer that has come by itself is
+// forgotten with its last connection, so that the bound on connections is a bound on
+// such peers.
 func (t *Transport) leave(conn net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	from := t.incoming[conn]
 	delete(t.incoming, conn)
+	for _, id := range t.incoming {
+		if id == from {
+			return
+		}
+	}
+	if p := t.peers[from]; p != nil && !p.isMember() {
+		delete(t.peers, from)
+		p.close()
+	}
 }
 
 // serve receives from one connection until it ends.
@@ -92,6 +110,7 @@ func (t *Transport) serve(raw net.Conn) {
 	if err != nil {
 		t.stats.refused.Add(1)
 		t.log.Warn("connection refused", "address", raw.RemoteAddr().String(), "error", err)
+		linger(raw)
 		return
 	}
 	t.log.Info("connection accepted", "from", uint64(from), "address", raw.RemoteAddr().String())
@@ -109,14 +128,14 @@ func (t *Transport) handshake(raw net.Conn) (core.NodeID, net.Conn, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	from, err := t.admit(conn, certified)
+	h, err := t.admit(conn, certified)
 	if err != nil {
 		return 0, nil, err
 	}
-	if !t.identify(raw, from) {
+	if !t.identify(raw, h) {
 		return 0, nil, errors.New("the transport is closed")
 	}
-	return from, conn, nil
+	return core.NodeID(h.From), conn, nil
 }
 
 // maxReusedBuffer bounds the buffer for frames whose content is not kept.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,8 +43,18 @@ const uriScheme = "raftlab"
 
 // HostURI returns the URI of a host, raftlab://CLUSTER/HOST. A host's certificate
 // has the URI among the subject's alternative names.
+//
+// A cluster's name of letters, digits, hyphens, underscores and single dots stands in
+// the URI unchanged. A space becomes a plus sign. Each byte of another character is
+// escaped twice, because a URI's host may not have an escaped ASCII character. A slash
+// becomes %252F. Dots are escaped as well (%252E) if the name begins or ends with a dot
+// or has two in a row. The text for a certificate is HostURI(id).String().
 func HostURI(id node.Identity) *url.URL {
-	return &url.URL{Scheme: uriScheme, Host: url.QueryEscape(id.Cluster), Path: "/" + strconv.FormatUint(uint64(id.Host), 10)}
+	host := url.QueryEscape(id.Cluster)
+	if slices.Contains(strings.Split(host, "."), "") { // no name of a domain
+		host = strings.ReplaceAll(host, ".", "%2E")
+	}
+	return &url.URL{Scheme: uriScheme, Host: host, Path: "/" + strconv.FormatUint(uint64(id.Host), 10)}
 }
 
 // identityOf returns the host that a certificate names.

@@ -43,6 +43,9 @@ type Stats struct {
 	// Dropped counts the messages for which a queue had no room, or a peer no
 	// connection.
 	Dropped int64
+	// Peers is the number of hosts to which this one connects, and Connections the
+	// number of incoming connections now.
+	Peers, Connections int
 	// Refused counts incoming connections that were closed before the end of
 	// the handshake.
 	Refused int64
@@ -89,8 +92,12 @@ func (t *Transport) Address() string { return t.address }
 
 // Stats returns the transport's counters.
 func (t *Transport) Stats() Stats {
+	t.mu.Lock()
+	peers, connections := len(t.peers), len(t.incoming)
+	t.mu.Unlock()
 	c := &t.stats
 	return Stats{
+		Peers: peers, Connections: connections,
 		SentFrames: c.sentFrames.Load(), SentBytes: c.sentBytes.Load(), SentMessages: c.sentMessages.Load(),
 		ReceivedFrames: c.receivedFrames.Load(), ReceivedBytes: c.receivedBytes.Load(), ReceivedMessages: c.receivedMessages.Load(),
 		Dropped: c.dropped.Load(), Refused: c.refused.Load(),
@@ -128,13 +135,16 @@ func (t *Transport) startPeer(p *peer) {
 // SetPeer tells where a peer is. A connection to another address is closed.
 // A peer that has moved tells its address itself. If the peer is not reached at one
 // of the two addresses, the other one is tried.
-func (t *Transport) SetPeer(id core.NodeID, address string) { t.setPeer(id, address, false) }
-
-func (t *Transport) setPeer(id core.NodeID, address string, told bool) {
+func (t *Transport) SetPeer(id core.NodeID, address string) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.setPeer(id, address, false)
+}
+
+// setPeer takes over an address, by the host or told by the peer itself. t.mu is held.
+func (t *Transport) setPeer(id core.NodeID, address string, told bool) {
 	p := t.peers[id]
 	if p != nil {
-		t.mu.Unlock()
 		p.setAddress(address, told)
 		return
 	}
@@ -142,7 +152,6 @@ func (t *Transport) setPeer(id core.NodeID, address string, told bool) {
 	p.setAddress(address, told)
 	t.peers[id] = p
 	t.startPeer(p)
-	t.mu.Unlock()
 }
 
 // RemovePeer closes the connections to a peer, and those from it.

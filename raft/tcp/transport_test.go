@@ -244,6 +244,83 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 }
 
+// A host that is refused finds the reason in its own log, each time.
+func TestRefusedHostLearnsTheReason(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	for _, tt := range []struct {
+		name, want string
+		a, b       tcp.Options
+	}{
+		{"another authority", "refuses the certificate: remote error: tls: ", tcp.Options{TLS: mixed(other.host("h1", identity(1)), ca)}, tcp.Options{TLS: ca.host("h2", identity(2))}},
+		{"TLS on the other side alone", "ended the connection during the handshake", tcp.Options{}, tcp.Options{TLS: ca.files("h2")}},
+		{"TLS on this side alone", "ended the connection during the handshake", tcp.Options{TLS: ca.host("h1", identity(1))}, tcp.Options{}},
+		{"another cluster", "it is of cluster", tcp.Options{}, tcp.Options{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			self := identity(2)
+			if tt.name == "another cluster" {
+				self.Cluster = "other"
+			}
+			b := listen(t, self, tt.b)
+			a := listen(t, identity(1), tt.a)
+			a.SetPeer(2, b.Address())
+			waitFor(t, "many attempts", func() bool { return b.Stats().Refused >= 30 })
+			waitFor(t, "the reason", func() bool { return a.logged(tt.want) })
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			require.NotContains(t, a.log.String(), "broken pipe")
+			require.NotContains(t, a.log.String(), "connection reset")
+			require.Equal(t, 1, strings.Count(a.log.String(), "peer not reached"), a.log.String())
+		})
+	}
+}
+
+// mixed are a host's files with another authority for the peers.
+func mixed(files *tcp.TLS, ca *authority) *tcp.TLS {
+	return &tcp.TLS{CertFile: files.CertFile, KeyFile: files.KeyFile, CAFile: ca.files("h1").CAFile}
+}
+
+// A name of a cluster may have any characters that a certificate can carry.
+func TestHostURIOfAnyCluster(t *testing.T) {
+	ca := newAuthority(t)
+	for i, cluster := range []string{"counter", "my cluster", "a/b:c@d?e#f%20+&=", "\u00fcber", "example.com", "a..b", ".", "UPPER_lower-1~"} {
+		self, peer := node.Identity{Cluster: cluster, Host: 1}, node.Identity{Cluster: cluster, Host: 2}
+		t.Run(cluster, func(t *testing.T) {
+			a := listen(t, self, tcp.Options{TLS: ca.host(fmt.Sprint("a", i), self)})
+			b := listen(t, peer, tcp.Options{TLS: ca.host(fmt.Sprint("b", i), peer)})
+			connectedTo(t, a, 2, b)
+		})
+	}
+	require.Equal(t, "raftlab://counter/1", tcp.HostURI(node.Identity{Cluster: "counter", Host: 1}).String())
+	require.Equal(t, "raftlab://example.com/1", tcp.HostURI(node.Identity{Cluster: "example.com", Host: 1}).String())
+	require.Equal(t, "raftlab://my+cluster/1", tcp.HostURI(node.Identity{Cluster: "my cluster", Host: 1}).String())
+	require.Equal(t, "raftlab://a%252Fb/1", tcp.HostURI(node.Identity{Cluster: "a/b", Host: 1}).String())
+}
+
+// Without TLS anybody can claim any id. A claim costs the host as much as the
+// connection, and no more when the connection has ended.
+func TestClaimedIdsAreBounded(t *testing.T) {
+	b := listen(t, identity(2), tcp.Options{MaxConnections: 4})
+	trap, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer trap.Close()
+	b.SetPeer(9, trap.Addr().String())
+	members := 1
+	for id := core.NodeID(10); id < 14; id++ {
+		a := listen(t, identity(id), tcp.Options{Advertise: trap.Addr().String()})
+		connectedTo(t, a, 2, b)
+		waitFor(t, "the peer", func() bool { return b.Stats().Peers == members+1 })
+		if id%2 == 0 {
+			b.SetPeer(id, trap.Addr().String())
+			members++
+		}
+		require.NoError(t, a.Close())
+		waitFor(t, "the members alone", func() bool { return b.Stats().Peers == members && b.Stats().Connections == 0 })
+	}
+	b.RemovePeer(10)
+	waitFor(t, "the members that are left", func() bool { return b.Stats().Peers == 2 })
+}
+
 func TestCertificateOfAnotherHostIsRefused(t *testing.T) {
 	ca := newAuthority(t)
 	tr, err := tcp.Listen(tcp.Options{Listen: "127.0.0.1:0", TLS: ca.host("h3", identity(3))})
