@@ -16,9 +16,13 @@ import (
 
 // The versions of the protocol that this package speaks. A pair of hosts uses
 // the highest version that both speak.
+//
+//   - Version 1 is the first one.
+//   - Since version 2 the welcome has the listening host's MaxFrameBytes. The dialling
+//     host sends no larger frame. With version 1 both hosts need the same limit.
 const (
 	oldestVersion = 1
-	newestVersion = 1
+	newestVersion = 2
 )
 
 // magic begins each connection, so that another protocol's client is told apart.
@@ -35,10 +39,17 @@ type hello struct {
 	Address                      string // where the dialling host is reached
 }
 
-// welcome is the answer.
-type welcome struct {
+// welcome1 is the answer of version 1, and each refusal.
+type welcome1 struct {
 	Version uint8  // that the connection uses; 0: refused
 	Reason  string // of the refusal
+}
+
+// welcome is the answer since version 2. It begins as a welcome1 does.
+type welcome struct {
+	Version       uint8
+	Reason        string
+	MaxFrameBytes uint32
 }
 
 // Errors of a handshake.
@@ -49,10 +60,11 @@ var (
 	ErrPeer = errors.New("wrong peer")
 )
 
-// greet begins a connection that this host has dialled.
-func (t *Transport) greet(conn net.Conn, to core.NodeID) error {
+// greet begins a connection that this host has dialled, and returns the limit for
+// frames.
+func (t *Transport) greet(conn net.Conn, to core.NodeID) (limit int, err error) {
 	h := hello{oldestVersion, newestVersion, t.self.Cluster, uint64(t.self.Host), uint64(to), t.address}
-	_, err := io.WriteString(conn, magic)
+	_, err = io.WriteString(conn, magic)
 	if err == nil {
 		err = writeControl(conn, frameHello, &h)
 	}
@@ -60,17 +72,22 @@ func (t *Transport) greet(conn net.Conn, to core.NodeID) error {
 	// A peer that refuses this host's certificate has answered before the hello. The
 	// answer explains why the hello could not be written.
 	if readErr := readControl(conn, frameWelcome, &w); readErr != nil {
-		return readErr
+		return 0, readErr
 	}
+	limit = t.opts.MaxFrameBytes
 	switch {
 	case err != nil:
-		return err
+		return 0, err
 	case w.Version == 0:
-		return fmt.Errorf("%w: %q", ErrRefused, w.Reason)
+		return 0, fmt.Errorf("%w: %q", ErrRefused, w.Reason)
 	case w.Version < oldestVersion || w.Version > newestVersion:
-		return fmt.Errorf("%w: it chose version %d of %d to %d", ErrPeer, w.Version, oldestVersion, newestVersion)
+		return 0, fmt.Errorf("%w: it chose version %d of %d to %d", ErrPeer, w.Version, oldestVersion, newestVersion)
+	case w.Version == 1:
+		return limit, nil
+	case w.MaxFrameBytes < minFrameBytes:
+		return 0, fmt.Errorf("%w: its MaxFrameBytes is %d; want at least %d", ErrPeer, w.MaxFrameBytes, minFrameBytes)
 	}
-	return nil
+	return int(min(uint32(limit), w.MaxFrameBytes)), nil
 }
 
 // admit begins a connection that another host has dialled. certified is the
@@ -91,7 +108,11 @@ func (t *Transport) admit(conn net.Conn, certified *node.Identity) (h hello, err
 	if reason != "" {
 		version = 0
 	}
-	err = writeControl(conn, frameWelcome, &welcome{version, reason})
+	var answer any = &welcome1{version, reason}
+	if version >= 2 {
+		answer = &welcome{Version: version, MaxFrameBytes: uint32(t.opts.MaxFrameBytes)}
+	}
+	err = writeControl(conn, frameWelcome, answer)
 	if reason != "" {
 		return h, fmt.Errorf("%w: %s", ErrPeer, reason)
 	}

@@ -26,7 +26,8 @@ type Options struct {
 	// MaxFrameBytes bounds the payload of a frame in both directions. The default is
 	// 16 MiB. The largest command, a batch of MaxBatchBytes and a chunk of a
 	// snapshot each have to fit a frame with some hundred bytes to spare, on all
-	// hosts. Larger messages are logged as errors and dropped.
+	// hosts. Larger messages are logged as errors and dropped. The lower limit of two
+	// hosts counts.
 	MaxFrameBytes int
 	// MaxQueueBytes bounds the queue of messages to one peer. The default is
 	// 64 MiB. Messages beyond the bound are dropped.
@@ -52,6 +53,9 @@ type Options struct {
 	Dialer *net.Dialer
 }
 
+// minFrameBytes and maxFrameBytes are the limits of Options.MaxFrameBytes.
+const minFrameBytes, maxFrameBytes = 1 << 10, 1 << 30
+
 // ErrOptions is matched by the error of a setting out of range.
 var ErrOptions = errors.New("wrong options")
 
@@ -72,8 +76,8 @@ func (o *Options) setDefaults() error {
 	switch {
 	case (o.TLS != nil) == o.Plaintext:
 		return fmt.Errorf("%w: want either Options.TLS or Options.Plaintext", ErrOptions)
-	case o.MaxFrameBytes < 1<<10 || o.MaxFrameBytes > 1<<30:
-		return fmt.Errorf("%w: Options.MaxFrameBytes is %d; want %d to %d", ErrOptions, o.MaxFrameBytes, 1<<10, 1<<30)
+	case o.MaxFrameBytes < minFrameBytes || o.MaxFrameBytes > maxFrameBytes:
+		return fmt.Errorf("%w: Options.MaxFrameBytes is %d; want %d to %d", ErrOptions, o.MaxFrameBytes, minFrameBytes, maxFrameBytes)
 	case o.MaxQueueBytes < 1 || o.MaxConnections < 1:
 		return fmt.Errorf("%w: Options.MaxQueueBytes is %d and MaxConnections %d; want at least 1", ErrOptions, o.MaxQueueBytes, o.MaxConnections)
 	case o.HandshakeTimeout < 0 || o.IdleTimeout < 0:

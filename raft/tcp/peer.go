@@ -180,7 +180,7 @@ func (p *peer) connect(address string, moved <-chan struct{}) (bool, error) {
 	if address == "" {
 		return false, errors.New("the address is unknown")
 	}
-	conn, err := p.dial(address)
+	conn, limit, err := p.dial(address)
 	if err != nil {
 		return false, err
 	}
@@ -197,52 +197,53 @@ func (p *peer) connect(address string, moved <-chan struct{}) (bool, error) {
 	p.setConnected(true)
 	t.log.Info("connected", "to", uint64(p.id), "address", address)
 	t.receiver.PeerUp(p.id)
-	err = p.sendAll(conn)
+	err = p.sendAll(conn, limit)
 	p.setConnected(false)
 	t.receiver.PeerDown(p.id, err)
 	return true, err
 }
 
-func (p *peer) dial(address string) (net.Conn, error) {
+// dial returns a connection after the handshake, and the limit for its frames.
+func (p *peer) dial(address string) (conn net.Conn, limit int, err error) {
 	t := p.transport
 	ctx, cancel := context.WithTimeout(p.ctx, t.opts.HandshakeTimeout)
 	defer cancel()
 	raw, err := t.opts.Dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	stopping := context.AfterFunc(p.ctx, func() { raw.Close() })
 	defer stopping()
-	conn, err := p.begin(raw)
-	if err != nil {
+	if conn, limit, err = p.begin(raw); err != nil {
 		raw.Close()
-		return nil, err
+		return nil, 0, explain(err)
 	}
-	return conn, nil
+	return conn, limit, nil
 }
 
 // begin runs the handshake of a connection that was dialled.
-func (p *peer) begin(raw net.Conn) (net.Conn, error) {
+func (p *peer) begin(raw net.Conn) (conn net.Conn, limit int, err error) {
 	t := p.transport
 	if err := deadline(raw, t.opts.HandshakeTimeout); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	conn, certified, err := t.secure(raw, false)
 	if err != nil {
-		return nil, explain(err)
+		return nil, 0, err
 	}
 	want := node.Identity{Cluster: t.self.Cluster, Host: p.id}
 	if certified != nil && *certified != want {
-		return nil, fmt.Errorf("%w: its certificate is of host %d of cluster %q; want host %d of %q", ErrPeer, certified.Host, certified.Cluster, want.Host, want.Cluster)
+		return nil, 0, fmt.Errorf("%w: its certificate is of host %d of cluster %q; want host %d of %q", ErrPeer, certified.Host, certified.Cluster, want.Host, want.Cluster)
 	}
-	if err := t.greet(conn, p.id); err != nil {
-		return nil, explain(err)
+	if limit, err = t.greet(conn, p.id); err != nil {
+		return nil, 0, err
 	}
-	return conn, conn.SetDeadline(time.Time{})
+	return conn, limit, conn.SetDeadline(time.Time{})
 }
 
-// sendAll sends what is queued, and pings, until the connection fails.
-func (p *peer) sendAll(conn net.Conn) error {
+// sendAll sends what is queued, and pings, until the connection fails. limit bounds the
+// frames.
+func (p *peer) sendAll(conn net.Conn, limit int) error {
 	t := p.transport
 	pongs := make(chan error, 1)
 	t.running.Go(func() {
@@ -251,7 +252,7 @@ func (p *peer) sendAll(conn net.Conn) error {
 	})
 	ping := time.NewTicker(max(t.opts.IdleTimeout/4, time.Millisecond))
 	defer ping.Stop()
-	w := sender{peer: p, conn: conn}
+	w := sender{peer: p, conn: conn, limit: limit}
 	for {
 		select {
 		case <-p.wake:
@@ -285,6 +286,7 @@ func (p *peer) readPongs(conn net.Conn) error {
 type sender struct {
 	peer   *peer
 	conn   net.Conn
+	limit  int       // for the payload of a frame
 	pinged time.Time // when the last ping was written
 	frame  frameWriter
 	spare  []node.Message
@@ -305,11 +307,10 @@ func (w *sender) sendQueued() error {
 	defer func() { clear(messages); w.spare = messages }()
 	// A frame ends before the message that may pass the limit; the margin holds
 	// a message's overhead.
-	limit := w.peer.transport.opts.MaxFrameBytes
 	w.frame.reset()
 	count := 0
 	for i := range messages {
-		if count > 0 && w.frame.size+messageBytes(&messages[i]) > min(limit, frameTarget) {
+		if count > 0 && w.frame.size+messageBytes(&messages[i]) > min(w.limit, frameTarget) {
 			if err := w.flush(count); err != nil {
 				return err
 			}
@@ -334,8 +335,8 @@ const frameTarget = 1 << 20
 // flush writes the frame and begins another.
 func (w *sender) flush(messages int) error {
 	t := w.peer.transport
-	if size := w.frame.size - headerBytes; size > t.opts.MaxFrameBytes {
-		t.log.Error("message not sent", "bytes", size, "limit", t.opts.MaxFrameBytes)
+	if size := w.frame.size - headerBytes; size > w.limit {
+		t.log.Error("message not sent", "to", uint64(w.peer.id), "bytes", size, "limit", w.limit)
 		t.stats.dropped.Add(int64(messages))
 		w.frame.reset()
 		return nil
