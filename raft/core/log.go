@@ -204,7 +204,7 @@ func (l *raftLog) evict() {
 	if n == 0 || n < len(l.entries)/4 {
 		return // the disk is behind, so most entries have to stay anyway
 	}
-	l.entries = slices.Clone(l.entries[n:])
+	l.entries = append(make([]Entry, 0, len(l.entries)+n), l.entries[n:]...) // with room up to the next call
 	l.first, l.cached = l.first+uint64(n), size
 }
 

@@ -44,10 +44,9 @@ type content struct {
 // group is the stored state of one group.
 type group struct {
 	storekit.Group
-	entries []core.Entry // from CompactedIndex+1 on
-	dropped int          // entries before the slice's beginning, in the same array
-	bytes   int64        // size of entries
-	body    []byte       // of the newest snapshot
+	entries entryList // from CompactedIndex+1 on
+	bytes   int64     // size of entries
+	body    []byte    // of the newest snapshot
 }
 
 // snapshot is a committed snapshot.
@@ -209,9 +208,9 @@ func (s *Store) apply(u *node.Update) {
 	g.Apply(&own)
 	switch {
 	case g.CompactedIndex == g.LastIndex:
-		g.compact(uint64(len(g.entries)))
+		g.compact(g.entries.length)
 	case g.CompactedIndex > before:
-		g.compact(g.CompactedIndex - before)
+		g.compact(int(g.CompactedIndex - before))
 	}
 	if len(u.Entries) > 0 {
 		g.Apply(&node.Update{Group: u.Group, Entries: u.Entries})
@@ -219,40 +218,32 @@ func (s *Store) apply(u *node.Update) {
 	}
 }
 
-// compact drops entries at the beginning of the log. Entries has handed out
-// slices of the array, so nothing in the array changes. Once half of the array
-// is dropped, the rest moves to a new array.
-func (g *group) compact(n uint64) {
-	drop := int(n)
-	for i := range drop {
-		g.bytes -= int64(len(g.entries[i].Data)) + entryOverhead
+func sizeOf(e *core.Entry) int64 { return int64(len(e.Data)) + entryOverhead }
+
+// compact drops n entries at the beginning of the log.
+func (g *group) compact(n int) {
+	for e := range g.entries.all(0, n) {
+		g.bytes -= sizeOf(e)
 	}
-	g.dropped += drop
-	g.entries = g.entries[drop:]
-	if g.dropped >= len(g.entries) {
-		g.entries, g.dropped = append([]core.Entry(nil), g.entries...), 0
-	}
+	g.entries.drop(n)
 }
 
 // append adds entries, in the place of those from the first one's index on.
-// append clips the slice before entries are replaced, since Entries has handed
-// out parts.
 func (g *group) append(entries []core.Entry) {
 	kept := int(entries[0].Index - g.CompactedIndex - 1)
-	for i := kept; i < len(g.entries); i++ {
-		g.bytes -= int64(len(g.entries[i].Data)) + entryOverhead
+	for e := range g.entries.all(kept, g.entries.length) {
+		g.bytes -= sizeOf(e)
 	}
-	if kept < len(g.entries) {
-		g.entries = g.entries[:kept:kept]
-	}
+	g.entries.truncate(kept)
 	for i := range entries {
-		g.bytes += int64(len(entries[i].Data)) + entryOverhead
+		g.bytes += sizeOf(&entries[i])
 	}
-	g.entries = append(g.entries, entries...)
+	g.entries.append(entries)
 }
 
 // Entries implements [node.Storage]. The result is a part of the store's log.
-// Later changes of the log leave the result alone.
+// Later changes of the log leave the result alone. The result ends with a piece of
+// the log.
 func (s *Store) Entries(id node.GroupID, lo, hi uint64, maxBytes int) ([]core.Entry, error) {
 	if err := s.lock(); err != nil {
 		return nil, err
@@ -262,7 +253,7 @@ func (s *Store) Entries(id node.GroupID, lo, hi uint64, maxBytes int) ([]core.En
 	if err := g.CheckRange(id, lo, hi); err != nil {
 		return nil, wrap(err)
 	}
-	part := g.entries[lo-g.CompactedIndex-1 : hi-g.CompactedIndex]
+	part := g.entries.piece(int(lo-g.CompactedIndex-1), int(hi-g.CompactedIndex))
 	bytes := 0
 	for i := range part {
 		bytes += len(part[i].Data)
