@@ -54,6 +54,7 @@ type Node struct {
 	core         *core.Core
 	counted      uint64 // ticks since begun, with those that were lost
 	current      inbox
+	alone        int // rounds with a single proposal since the last round with more, see gather
 	batches      batcher
 	pending      queue[*proposal] // those with a place in the log
 	saving       *save            // under way: &save, or nil
@@ -123,6 +124,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		machine:   cfg.StateMachine,
 		room:      room{maxCount: cfg.MaxPending, maxBytes: cfg.MaxPendingBytes},
 		begun:     time.Now(),
+		alone:     company,
 		done:      make(chan struct{}),
 		reads:     make(map[uint64]*read),
 		outgoing:  make(map[core.NodeID]*outgoingSnapshot),

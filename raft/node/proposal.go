@@ -166,11 +166,7 @@ func (n *Node) enqueue(p *proposal) error {
 		return errRefusedStopped
 	}
 	n.inbox.proposals = append(n.inbox.proposals, p)
-	if n.room.crowded() {
-		n.unlockAndSchedule()
-	} else {
-		n.unlockAndRunAll()
-	}
+	n.unlockAndRunAll()
 	return nil
 }
 

@@ -3,14 +3,11 @@ package node
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 )
 
 // room counts the commands that are pending, and bounds them.
 type room struct {
 	maxCount, maxBytes int
-
-	pending atomic.Int32 // count, to be read without the lock
 
 	mu           sync.Mutex
 	count, bytes int
@@ -36,7 +33,6 @@ func (r *room) tryEnter(size int) error {
 	}
 	r.count++
 	r.bytes += size
-	r.pending.Store(int32(r.count))
 	return nil
 }
 
@@ -68,7 +64,6 @@ func (r *room) leave(count, size int) {
 	defer r.mu.Unlock()
 	r.count -= count
 	r.bytes -= size
-	r.pending.Store(int32(r.count))
 	r.notify()
 }
 
@@ -86,10 +81,3 @@ func (r *room) notify() {
 		r.freed = nil
 	}
 }
-
-// crowd is the number of pending commands from which on proposers leave the core
-// to a worker. The worker then gets many commands at once.
-const crowd = 4
-
-// crowded reports whether many commands are pending.
-func (r *room) crowded() bool { return r.pending.Load() >= crowd }

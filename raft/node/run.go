@@ -45,7 +45,8 @@ func (in *inbox) reset() {
 // goroutine that puts something into the inbox while another goroutine has the
 // baton leaves the work to the other. If the baton is free, a proposer or a
 // transport's goroutine takes the baton and runs the core, which saves a switch to
-// another goroutine.
+// another goroutine. Under load a proposer with the baton first lets the other
+// proposers run, so that one round of the core serves them all.
 
 // unlockAndRun releases n.mu and runs the core if the baton is free.
 func (n *Node) unlockAndRun(rounds int) {
@@ -63,14 +64,31 @@ func (n *Node) unlockAndRunAll() {
 	free := !n.running
 	n.running = true
 	n.mu.Unlock()
+	if !free {
+		return
+	}
+	n.gather()
 	switch {
-	case !free || !n.work(inlineRounds):
+	case !n.work(inlineRounds):
 	case n.applier.quick.Load():
 		(*applyTask)(n).run()
 	default:
 		n.host.appliers.add((*applyTask)(n))
 	}
 }
+
+// gather lets other proposers run before the core does, if others have proposed
+// lately, so that the core gets their commands at once. For a proposer that is
+// alone, gather looks for others only now and then. The caller has the baton.
+func (n *Node) gather() {
+	if n.alone < company || n.alone%64 == 0 {
+		runtime.Gosched()
+	}
+}
+
+// company is the number of rounds with a single proposal after which a proposer
+// counts as alone.
+const company = 4
 
 // unlockAndSchedule releases n.mu and has a worker run the core.
 func (n *Node) unlockAndSchedule() {
@@ -110,9 +128,7 @@ type coreTask Node
 
 func (t *coreTask) run() {
 	n := (*Node)(t)
-	if n.room.crowded() {
-		runtime.Gosched() // let the proposers that are about to run add their commands
-	}
+	n.gather()
 	if n.work(workerRounds) {
 		n.host.appliers.add((*applyTask)(n))
 	}
@@ -197,6 +213,13 @@ func (n *Node) passTime(ticks int) {
 
 // proposeAll appends commands to the log.
 func (n *Node) proposeAll(all []*proposal) {
+	switch len(all) {
+	case 0:
+	case 1:
+		n.alone++
+	default:
+		n.alone = 0
+	}
 	for _, p := range all {
 		index, term, err := n.core.Propose(p.data)
 		if err != nil {
