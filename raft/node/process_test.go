@@ -62,7 +62,7 @@ func runMember() error {
 		return err
 	}
 	var members []node.Member
-	for i, address := range os.Args[3:] {
+	for i, address := range os.Args[4:] {
 		members = append(members, node.Member{ID: core.NodeID(i + 1), Address: address})
 	}
 	opts := wal.Options{Identity: node.Identity{Cluster: "processes", Host: id}, SegmentBytes: 1 << 20}
@@ -78,10 +78,14 @@ func runMember() error {
 	if err != nil {
 		return err
 	}
+	lease, err := time.ParseDuration(os.Args[3])
+	if err != nil {
+		return err
+	}
 	s := &store{}
 	n, err := node.Start(node.HostConfig{Storage: storage, Transport: transport}, node.Config{
 		Members: members, StateMachine: s, SnapshotEntries: 500, TrailingEntries: 50, SnapshotChunkBytes: 1 << 10,
-		ElectionTimeout: 300 * time.Millisecond, HeartbeatInterval: 50 * time.Millisecond,
+		ElectionTimeout: 300 * time.Millisecond, HeartbeatInterval: 50 * time.Millisecond, LeaseDuration: lease,
 	})
 	if err != nil {
 		return err
@@ -130,9 +134,7 @@ func certificate(dir string, id core.NodeID) *tcp.TLS {
 // process is a member process.
 type process struct {
 	*testing.T
-	id   core.NodeID
-	dir  string
-	args []string
+	command func() *exec.Cmd
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -142,7 +144,7 @@ type process struct {
 }
 
 func (p *process) start() {
-	cmd := exec.Command(os.Args[0], p.args...)
+	cmd := p.command()
 	cmd.Env = append(os.Environ(), memberEnv+"=1")
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -210,51 +212,80 @@ func TestProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes, in real time")
 	}
-	rng := testkit.Rand(t)
+	var addresses []string
+	for range 3 {
+		addresses = append(addresses, freeAddress(t))
+	}
+	command := func(_ core.NodeID, args []string) *exec.Cmd { return exec.Command(os.Args[0], args...) }
+	testProcesses(t, 8, addresses, command, (*processTest).mayFail)
+}
+
+// processTest is a cluster of three processes under load.
+type processTest struct {
+	rng       *rand.Rand
+	processes []*process
+	killed    int
+	stopped   int
+}
+
+// mayFail kills or stops a process for a while.
+func (r *processTest) mayFail() {
+	p := r.processes[r.rng.IntN(len(r.processes))]
+	if r.rng.IntN(2) == 0 {
+		r.killed++
+		p.signal(syscall.SIGKILL)
+		time.Sleep(time.Duration(r.rng.IntN(500)) * time.Millisecond)
+		p.start()
+		return
+	}
+	r.stopped++
+	p.signal(syscall.SIGSTOP)
+	time.Sleep(time.Duration(r.rng.IntN(800)) * time.Millisecond)
+	p.signal(syscall.SIGCONT)
+}
+
+// soakTime is how long the processes are disturbed under RAFTLAB_SOAK=1.
+const soakTime = 5 * time.Minute
+
+// testProcesses runs three processes at some addresses, and disturbs them at least a
+// number of times.
+func testProcesses(t *testing.T, least int, addresses []string, command func(core.NodeID, []string) *exec.Cmd, disturb func(*processTest)) {
+	t.Parallel()
+	r := &processTest{rng: testkit.Rand(t)}
+	lease := time.Duration(r.rng.IntN(2)) * 200 * time.Millisecond
 	dir := t.TempDir()
 	makeCertificates(t, dir)
-	args := []string{dir, ""}
-	for range 3 {
-		args = append(args, freeAddress(t))
-	}
-	var processes []*process
 	for id := core.NodeID(1); id <= 3; id++ {
-		p := &process{T: t, id: id, dir: dir, args: append([]string(nil), args...)}
-		p.args[1] = fmt.Sprint(id)
+		args := append([]string{dir, fmt.Sprint(id), lease.String()}, addresses...)
+		p := &process{T: t, command: func() *exec.Cmd { return command(id, args) }}
 		p.start()
 		defer p.signal(syscall.SIGKILL)
-		processes = append(processes, p)
+		r.processes = append(r.processes, p)
 	}
-	h := &history{stop: make(chan struct{})}
+	h := &history{begun: time.Now(), stop: make(chan struct{})}
 	var clients sync.WaitGroup
 	for c := range 6 {
-		seed := rng.Uint64()
-		clients.Go(func() { h.client(c, rand.New(rand.NewPCG(seed, 0)), processes) })
+		seed := r.rng.Uint64()
+		clients.Go(func() { h.client(c, rand.New(rand.NewPCG(seed, 0)), r.processes) })
 	}
 	h.waitFor(t, 50)
-	for range 8 * testkit.SoakFactor() {
-		p := processes[rng.IntN(3)]
-		if rng.IntN(2) == 0 {
-			p.signal(syscall.SIGKILL)
-			time.Sleep(time.Duration(rng.IntN(500)) * time.Millisecond)
-			p.start()
-		} else {
-			p.signal(syscall.SIGSTOP)
-			time.Sleep(time.Duration(rng.IntN(800)) * time.Millisecond)
-			p.signal(syscall.SIGCONT)
-		}
-		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+	begun, faults := time.Now(), 0
+	for ; faults < least || testkit.Soak() && time.Since(begun) < soakTime; faults++ {
+		disturb(r)
+		time.Sleep(time.Duration(r.rng.IntN(300)) * time.Millisecond)
 	}
 	h.waitFor(t, h.acknowledged()+50)
 	close(h.stop)
 	clients.Wait()
 	result := porcupine.CheckOperationsTimeout(models.KV, h.operations, time.Minute)
 	require.Equal(t, porcupine.CheckResult(porcupine.Ok), result, "%d operations", len(h.operations))
-	t.Logf("%d operations, %d acknowledged", len(h.operations), h.acked)
+	t.Logf("%v, leases of %v: %d faults, %d kills, %d stops, %d operations, %d acknowledged",
+		time.Since(begun).Round(time.Second), lease, faults, r.killed, r.stopped, len(h.operations), h.acked)
 }
 
 // history is what clients have seen.
 type history struct {
+	begun      time.Time
 	stop       chan struct{}
 	mu         sync.Mutex
 	operations []porcupine.Operation
@@ -280,7 +311,8 @@ func (h *history) client(number int, rng *rand.Rand, processes []*process) {
 		case <-time.After(time.Duration(rng.IntN(10)) * time.Millisecond):
 		}
 		p := processes[rng.IntN(len(processes))]
-		key := fmt.Sprint("k", rng.IntN(4))
+		// Each key is in use for some seconds, so the values stay short.
+		key := fmt.Sprint("k", rng.IntN(4), ".", int(time.Since(h.begun)/(5*time.Second)))
 		op := porcupine.Operation{ClientId: number, Call: time.Now().UnixNano()}
 		if rng.IntN(3) == 0 {
 			answer, ok := strings.CutPrefix(p.ask("get "+key), "ok ")
