@@ -21,14 +21,13 @@
 //   - A new leader proposes a no-op, so that the entries of earlier terms commit
 //     without a client's command (section 8 of the paper).
 //
-// The package imports no Raft. Package labraft adapts any lab's Raft to [Log]. The
-// parts start in the order of the labs: restore the state, start Raft, run the
-// replica.
+// The package imports no Raft. Package onnode adapts a member of package node to
+// [Log], and package labraft any lab's Raft. A service starts the log, restores the
+// state, and runs the replica.
 //
-//	replica, err := rsm.New(machine, persister.ReadSnapshot(), rsm.Options{...})
-//	applyCh := make(chan raft.ApplyMsg)
-//	rf := raft.Make(peers, me, persister, applyCh)
-//	replica.Run(labraft.New(rf, applyCh))
+//	log, err := onnode.Start(host, node.Config{Members: members})
+//	replica, err := rsm.New(machine, log.Snapshot(), rsm.Options{...})
+//	replica.Run(log)
 //	defer replica.Kill()
 //
 // # Sessions that move

@@ -1,9 +1,13 @@
 package rsm
 
-import "context"
+import (
+	"context"
+	"io"
+)
 
-// Log is one server's part in a replicated log. Package labraft adapts a lab's
-// Raft. The methods may be called from any goroutine.
+// Log is one server's part in a replicated log. Package onnode adapts a member of
+// package node, and package labraft a lab's Raft. The methods may be called from any
+// goroutine.
 type Log interface {
 	// Propose appends a command to the log if this server leads, and returns without
 	// waiting for the commit. The command is committed when the entry at the place's
@@ -19,10 +23,11 @@ type Log interface {
 	// the order of the log and from one goroutine. Deliver returns when stop is
 	// closed, or with the first error of r. Deliver is called once.
 	Deliver(r Receiver, stop <-chan struct{}) error
-	// SaveSnapshot tells the log that snapshot contains the state after the entry at
-	// index, so that the entries up to index can be dropped. SaveSnapshot may block
-	// until the snapshot is durable. The caller does not change snapshot afterwards.
-	SaveSnapshot(index uint64, snapshot []byte)
+	// SaveSnapshot saves a snapshot in the place of the entries up to the snapshot's
+	// index, and returns the size of the snapshot. SaveSnapshot may block until the
+	// snapshot is durable. The error is that of Snapshot.Write. A log that cannot save
+	// a snapshot stops, and reports the cause itself.
+	SaveSnapshot(Snapshot) (size int, err error)
 	// Stop stops this server's part in the log, and returns without waiting.
 	Stop()
 }
@@ -34,6 +39,15 @@ type Receiver interface {
 	Apply(index uint64, command []byte) error
 	// Install replaces the state by a snapshot from the leader.
 	Install(snapshot []byte) error
+}
+
+// Snapshot is a state that a [Log] saves.
+type Snapshot struct {
+	Index uint64 // of the last command that the state includes
+	// Expected is the likely size in bytes, or more.
+	Expected int
+	// Write writes the snapshot. Write is called at most once.
+	Write func(io.Writer) error
 }
 
 // Place is the position of an entry in the log, and the term of the leader that

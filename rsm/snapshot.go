@@ -1,7 +1,6 @@
 package rsm
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"runtime"
@@ -112,14 +111,13 @@ func (r *Replica[C, R]) saveSnapshots() {
 	for {
 		select {
 		case c := <-r.toSave:
-			snapshot, err := c.encode()
+			size, err := r.log.SaveSnapshot(Snapshot{Index: c.applied, Expected: c.expected, Write: c.encode})
 			if err != nil {
 				r.fail(fmt.Errorf("rsm: encoding the state at index %d: %w", c.applied, err))
 				return
 			}
-			r.log.SaveSnapshot(c.applied, snapshot)
-			r.logger.Debug("snapshot", "index", c.applied, "bytes", len(snapshot))
-			r.endSnapshot(len(snapshot))
+			r.logger.Debug("snapshot", "index", c.applied, "bytes", size)
+			r.endSnapshot(size)
 		case <-r.stop:
 			return
 		}
@@ -137,14 +135,12 @@ func (r *Replica[C, R]) endSnapshot(size int) {
 	}
 }
 
-func (c *captured[R]) encode() ([]byte, error) {
-	var snapshot bytes.Buffer
-	snapshot.Grow(c.expected) // growing later would double the memory
-	err := msgpack.Write(&snapshot, &header[R]{snapshotFormat, c.applied, c.sessions.Records()})
+func (c *captured[R]) encode(w io.Writer) error {
+	err := msgpack.Write(w, &header[R]{snapshotFormat, c.applied, c.sessions.Records()})
 	if err == nil {
-		err = c.write(yielding{&snapshot})
+		err = c.write(yielding{w})
 	}
-	return snapshot.Bytes(), err
+	return err
 }
 
 // yielding is a writer that yields the processor before each write. Requests that

@@ -5,6 +5,7 @@
 package labraft
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -102,8 +103,17 @@ func (l *Log) deliver(r rsm.Receiver, msg raft.ApplyMsg) error {
 	return nil
 }
 
-// SaveSnapshot implements [rsm.Log].
-func (l *Log) SaveSnapshot(index uint64, snapshot []byte) { l.rf.Snapshot(int(index), snapshot) }
+// SaveSnapshot implements [rsm.Log]. The lab's interface takes a snapshot in one
+// piece.
+func (l *Log) SaveSnapshot(s rsm.Snapshot) (size int, err error) {
+	var snapshot bytes.Buffer
+	snapshot.Grow(s.Expected) // growing later would double the memory
+	if err := s.Write(&snapshot); err != nil {
+		return 0, err
+	}
+	l.rf.Snapshot(int(s.Index), snapshot.Bytes())
+	return snapshot.Len(), nil
+}
 
 // Stop implements [rsm.Log].
 func (l *Log) Stop() { l.rf.Kill() }
