@@ -276,10 +276,10 @@ func (c *clientConn) receive() error {
 // pings is the number of pings in SilenceTimeout.
 const pings = 3
 
-// watch sends pings while calls are under way. It returns when the server is
-// silent, when the connection is idle, or after the end. Watch counts ticks,
-// because a process that was stopped itself has not listened for the time that
-// the clock shows.
+// watch sends pings while calls are under way. The result says that the server is
+// silent or that the connection is idle, or is nil after the end. Ticks are the
+// measure, because a process that was stopped itself has not listened for the time
+// that the clock shows.
 func (c *clientConn) watch() error {
 	tick := c.net.opts.SilenceTimeout / pings
 	ticker := time.NewTicker(tick)
@@ -303,10 +303,9 @@ func (c *clientConn) watch() error {
 		if heard != now {
 			heard, silent = now, 0
 		}
-		if silent == pings {
+		if silent++; silent == pings {
 			return errSilent
 		}
-		silent++
 		c.out.put(framePing, 0, "", nil, load{})
 	}
 }
