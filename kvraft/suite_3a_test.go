@@ -11,6 +11,8 @@ import (
 	"raftlab/labrpc"
 )
 
+// TestBasic3A uses Get, Put and Append with two clerks, missing keys, empty keys and
+// values, and a long value.
 func TestBasic3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, -1)
@@ -57,54 +59,87 @@ func speed(t *testing.T, maxraftstate int) {
 	})
 }
 
+// TestSpeed3A runs operations one after another. Each must end well before the next
+// heartbeat, so a command may not wait for a heartbeat.
 func TestSpeed3A(t *testing.T) { speed(t, -1) }
 
-func TestOneClerk3A(t *testing.T)             { load{servers: 5, clerks: 1}.run(t) }
-func TestManyClerks3A(t *testing.T)           { load{servers: 5, clerks: 5}.run(t) }
+// TestOneClerk3A runs one clerk on a good network, and checks that the history is
+// linearizable.
+func TestOneClerk3A(t *testing.T) { load{servers: 5, clerks: 1}.run(t) }
+
+// TestManyClerks3A runs five clerks, each on a key of its own, and checks that the
+// history is linearizable.
+func TestManyClerks3A(t *testing.T) { load{servers: 5, clerks: 5}.run(t) }
+
+// TestManyClerksSharedKeys3A runs five clerks on shared keys, and checks that the
+// history is linearizable.
 func TestManyClerksSharedKeys3A(t *testing.T) { load{servers: 5, clerks: 5, shared: true}.run(t) }
 
+// TestUnreliableManyClerks3A runs five clerks on a network that loses and delays
+// messages.
 func TestUnreliableManyClerks3A(t *testing.T) {
 	load{servers: 5, clerks: 5, unreliable: true}.run(t)
 }
 
+// TestReorderedManyClerks3A runs five clerks on shared keys while replies are lost
+// and overtake each other.
 func TestReorderedManyClerks3A(t *testing.T) {
 	load{servers: 5, clerks: 5, unreliable: true, reordering: true, shared: true}.run(t)
 }
 
+// TestManyPartitionsOneClerk3A runs one clerk while partitions between the servers
+// come and go.
 func TestManyPartitionsOneClerk3A(t *testing.T) {
 	load{servers: 5, clerks: 1, partition: true}.run(t)
 }
 
+// TestManyPartitionsManyClerks3A runs five clerks on shared keys while partitions
+// between the servers come and go.
 func TestManyPartitionsManyClerks3A(t *testing.T) {
 	load{servers: 5, clerks: 5, partition: true, shared: true}.run(t)
 }
 
+// TestOneWayPartitions3A runs five clerks while servers hear some servers that do
+// not hear them.
 func TestOneWayPartitions3A(t *testing.T) {
 	load{servers: 5, clerks: 5, oneWay: true, shared: true}.run(t)
 }
 
+// TestPersistOneWayUnreliable3A adds restarts of all servers and loss of messages to
+// cuts in one direction.
 func TestPersistOneWayUnreliable3A(t *testing.T) {
 	load{servers: 5, clerks: 5, oneWay: true, crash: true, unreliable: true}.run(t)
 }
 
+// TestPersistOneClerk3A restarts all servers under one clerk. No acknowledged
+// operation is lost.
 func TestPersistOneClerk3A(t *testing.T) { load{servers: 5, clerks: 1, crash: true}.run(t) }
 
+// TestPersistManyClerks3A restarts all servers under five clerks on shared keys. No
+// acknowledged operation is lost.
 func TestPersistManyClerks3A(t *testing.T) {
 	load{servers: 5, clerks: 5, crash: true, shared: true}.run(t)
 }
 
+// TestPersistUnreliable3A restarts all servers under five clerks on a network that
+// loses messages.
 func TestPersistUnreliable3A(t *testing.T) {
 	load{servers: 5, clerks: 5, crash: true, unreliable: true}.run(t)
 }
 
+// TestPersistPartition3A restarts all servers while partitions come and go.
 func TestPersistPartition3A(t *testing.T) {
 	load{servers: 5, clerks: 5, crash: true, partition: true}.run(t)
 }
 
+// TestPersistPartitionUnreliable3A restarts all servers while partitions come and go
+// and messages are lost.
 func TestPersistPartitionUnreliable3A(t *testing.T) {
 	load{servers: 5, clerks: 5, crash: true, partition: true, unreliable: true}.run(t)
 }
 
+// TestLinearizable3A runs fifteen clerks on seven servers with restarts, partitions
+// and loss together, and checks that the history is linearizable.
 func TestLinearizable3A(t *testing.T) {
 	load{servers: 7, clerks: 15, crash: true, partition: true, unreliable: true, shared: true}.run(t)
 }

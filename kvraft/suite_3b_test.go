@@ -85,40 +85,59 @@ func TestSnapshotHoldsOneRecordAClient3B(t *testing.T) {
 	})
 }
 
+// TestSpeed3B is TestSpeed3A with snapshots. Snapshots must not slow the operations
+// down.
 func TestSpeed3B(t *testing.T) { speed(t, 1000) }
 
+// TestManyClerks3B runs five clerks on shared keys. The Raft state stays within
+// eight times maxraftstate.
 func TestManyClerks3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, shared: true}.run(t)
 }
 
+// TestUnreliable3B adds loss of messages to snapshots.
 func TestUnreliable3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, unreliable: true}.run(t)
 }
 
+// TestRecoverOneClerk3B restarts all servers under one clerk. The servers recover
+// from their snapshots.
 func TestRecoverOneClerk3B(t *testing.T) {
 	load{servers: 5, clerks: 1, maxraftstate: 1000, crash: true}.run(t)
 }
 
+// TestRecoverManyClerks3B restarts all servers under twenty clerks. The servers
+// recover from their snapshots.
 func TestRecoverManyClerks3B(t *testing.T) {
 	load{servers: 5, clerks: 20, maxraftstate: 1000, crash: true}.run(t)
 }
 
+// TestUnreliableRecover3B restarts all servers from snapshots on a network that
+// loses messages.
 func TestUnreliableRecover3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, crash: true, unreliable: true}.run(t)
 }
 
+// TestOneWayRecover3B restarts all servers from snapshots while some servers hear
+// others that do not hear them.
 func TestOneWayRecover3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, crash: true, oneWay: true, unreliable: true}.run(t)
 }
 
+// TestUnreliableRecoverPartition3B restarts all servers from snapshots while
+// partitions come and go and messages are lost.
 func TestUnreliableRecoverPartition3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, crash: true, partition: true, unreliable: true}.run(t)
 }
 
+// TestLinearizable3B runs fifteen clerks on seven servers with snapshots, restarts,
+// partitions and loss together, and checks that the history is linearizable.
 func TestLinearizable3B(t *testing.T) {
 	load{servers: 7, clerks: 15, maxraftstate: 1000, crash: true, partition: true, unreliable: true, shared: true}.run(t)
 }
 
+// TestReordered3B restarts all servers from snapshots while replies are lost and
+// overtake each other.
 func TestReordered3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, crash: true, unreliable: true, reordering: true, shared: true}.run(t)
 }

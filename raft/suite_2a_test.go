@@ -17,6 +17,8 @@ const (
 	maxIdleRPCsPerSecond = 20 // per server
 )
 
+// TestInitialElection2A elects a leader among three servers, with few RPCs, and
+// keeps the leader and its term while nothing fails.
 func TestInitialElection2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -37,6 +39,7 @@ func TestInitialElection2A(t *testing.T) {
 	})
 }
 
+// TestIdleRPCs2A counts the RPCs of an idle cluster, because heartbeats must be few.
 func TestIdleRPCs2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -50,6 +53,9 @@ func TestIdleRPCs2A(t *testing.T) {
 	})
 }
 
+// TestReElection2A disconnects leaders and followers. A majority elects a new
+// leader, a minority elects none, and a server that returns ends with the others
+// under one leader.
 func TestReElection2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -75,6 +81,8 @@ func TestReElection2A(t *testing.T) {
 	})
 }
 
+// TestManyElections2A disconnects three of seven servers again and again. The four
+// others always find a leader.
 func TestManyElections2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 7)

@@ -9,6 +9,8 @@ import (
 	"raftlab/internal/labtest"
 )
 
+// TestBasicAgreement2B proposes commands one at a time. Each command gets the next
+// index, and every server applies the command there, and not before.
 func TestBasicAgreement2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -120,6 +122,8 @@ func TestLeadersFail2B(t *testing.T) {
 	})
 }
 
+// TestFollowerReturns2B lets a follower miss some commands. The majority goes on,
+// and the follower catches up after its return.
 func TestFollowerReturns2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -137,6 +141,8 @@ func TestFollowerReturns2B(t *testing.T) {
 	})
 }
 
+// TestNoAgreementWithoutMajority2B proposes to a leader without a majority. Nobody
+// applies the command until a majority is back.
 func TestNoAgreementWithoutMajority2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5)

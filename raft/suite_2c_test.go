@@ -166,6 +166,8 @@ func TestFigure8AtRandom2C(t *testing.T) {
 	})
 }
 
+// TestUnreliableAgreement2C proposes many commands on a network that loses and
+// delays messages. All servers agree in the end.
 func TestUnreliableAgreement2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5, labtest.Unreliable())

@@ -27,6 +27,8 @@ func checkStateSizes(t *testing.T, c *labtest.Cluster) {
 	}
 }
 
+// TestSnapshots2D lets the service take a snapshot every few commands. The Raft
+// state stays small, and every server has a snapshot in the end.
 func TestSnapshots2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))

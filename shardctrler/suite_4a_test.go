@@ -88,6 +88,8 @@ func (s *service) expect(c shardctrler.Config, gids ...int) {
 	}
 }
 
+// TestBasic4A lets groups join and leave. Each change makes the next configuration,
+// shards are spread evenly, and old configurations stay as they were.
 func TestBasic4A(t *testing.T) {
 	run(t, func(t *testing.T, s *service) {
 		seen := []shardctrler.Config{s.ck.Query(-1)}
@@ -143,6 +145,8 @@ func same(a, b shardctrler.Config) bool {
 		maps.EqualFunc(a.Groups, b.Groups, slices.Equal)
 }
 
+// TestMove4A moves single shards. Nothing else changes, and the next Join spreads
+// the shards evenly again.
 func TestMove4A(t *testing.T) {
 	run(t, func(t *testing.T, s *service) {
 		s.ck.Join(groups(1, 2))

@@ -81,6 +81,8 @@ func (s *store) otherController() *shardlab.Group {
 	return s.Group("rogue", groupSize, controllerStarter)
 }
 
+// TestJoinLeave4B lets a group join and another leave and then crash. Every value is
+// served by the group that took over.
 func TestJoinLeave4B(t *testing.T) {
 	run(t, 2, -1, func(t *testing.T, s *store) {
 		c := s.client()
@@ -231,6 +233,8 @@ func (s *store) comeAndGo(sleep time.Duration, between func()) {
 	c.verify(s.t, d)
 }
 
+// TestUnreliable1_4B lets groups join and leave on a network that loses and delays
+// messages, with eager snapshots.
 func TestUnreliable1_4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.Net.Reliable(false)
@@ -248,6 +252,8 @@ func TestUnreliable1_4B(t *testing.T) {
 	})
 }
 
+// TestUnreliable2_4B appends to keys while groups come and go on a network that
+// loses and delays messages.
 func TestUnreliable2_4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.Net.Reliable(false)

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"time"
 )
 
@@ -141,6 +142,9 @@ type Case struct {
 	Limits  Limits  `json:"limits,omitzero"`
 	Faults  Faults  `json:"faults,omitzero"`
 	Explain bool    `json:"-"` // print the stack at each injected point
+	// Prepare, if not nil, may change the process of a run before its start, in
+	// order to confine the process or to pass files. Native engine only.
+	Prepare func(*exec.Cmd) error `json:"-"`
 
 	repeat string // the command that the tests see in RepeatEnv
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os/exec"
 	"regexp"
 	"runtime"
 	"strings"
@@ -31,6 +32,9 @@ type Options struct {
 	// OnBuild, if not nil, is called before Build compiles a package, with the
 	// number of finished packages and of all packages.
 	OnBuild func(pkg string, done, total int)
+	// Tool, if not nil, may change a go command before its start, in order to
+	// limit the command.
+	Tool func(*exec.Cmd)
 }
 
 // A Program is the test binary of one package under one engine. Several

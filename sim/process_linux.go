@@ -79,7 +79,11 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	r.out = &output{full: r.kill}
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.WaitDelay = 2 * time.Second // for grandchildren that keep the pipe open
-	if err = c.Faults.prepare(tmp); err == nil {
+	err = c.Faults.prepare(tmp)
+	if err == nil && c.Prepare != nil {
+		err = c.Prepare(cmd)
+	}
+	if err == nil {
 		err = startUnrandomized(cmd)
 	}
 	if err != nil {
