@@ -88,7 +88,7 @@ type toolchain struct {
 
 func findToolchain(ctx context.Context, dir string) (toolchain, error) {
 	var tc toolchain
-	out, err := goCommand(ctx, "go", dir, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH", "GOMODCACHE", "CC", "GOFLAGS")
+	out, err := goCommand(ctx, "go", dir, nil, nil, "env", "-json", "GOROOT", "GOVERSION", "GOHOSTOS", "GOHOSTARCH", "GOMODCACHE", "CC", "GOFLAGS")
 	if err != nil {
 		return tc, err
 	}
@@ -106,11 +106,14 @@ func (tc toolchain) native() error {
 	return nil
 }
 
-// goCommand runs a go tool and returns its standard output.
-func goCommand(ctx context.Context, tool, dir string, env []string, args ...string) ([]byte, error) {
+// goCommand runs a go tool and returns its standard output. prepare may be nil.
+func goCommand(ctx context.Context, tool, dir string, env []string, prepare func(*exec.Cmd), args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, tool, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
+	if prepare != nil {
+		prepare(cmd)
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it removes its temporary files
 	cmd.WaitDelay = 5 * time.Second
 	var stderr bytes.Buffer
@@ -222,7 +225,7 @@ func (b *builder) flags() []string {
 
 func (b *builder) list(ctx context.Context, patterns []string) ([]pkgInfo, error) {
 	args := append([]string{"list", "-e", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,Module,Error"}, b.flags()...)
-	out, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), append(args, patterns...)...)
+	out, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), b.opt.Tool, append(args, patterns...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -259,7 +262,7 @@ func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
 	if b.opt.Race {
 		args = append(args, "-race")
 	}
-	if _, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), append(args, pkg.ImportPath)...); err != nil {
+	if _, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), b.opt.Tool, append(args, pkg.ImportPath)...); err != nil {
 		os.RemoveAll(dir)
 		return nil, b.withoutCgo(ctx, pkg, err)
 	}
@@ -277,7 +280,7 @@ func (b *builder) withoutCgo(ctx context.Context, pkg pkgInfo, err error) error 
 		err = errors.New(failed.said)
 	}
 	args := append([]string{"list", "-deps", "-test", "-f", "{{if and .CgoFiles (not .Standard)}}{{.ImportPath}}{{end}}"}, b.flags()...)
-	out, _ := goCommand(ctx, b.tool, b.opt.Dir, append(slices.Clone(b.goroot), "CGO_ENABLED=1"), append(args, pkg.ImportPath)...)
+	out, _ := goCommand(ctx, b.tool, b.opt.Dir, append(slices.Clone(b.goroot), "CGO_ENABLED=1"), b.opt.Tool, append(args, pkg.ImportPath)...)
 	if users := strings.Fields(string(out)); len(users) > 0 && !b.opt.Race {
 		return fmt.Errorf("%w: %s uses cgo, and C code is outside of a simulated world: %w", ErrUnsupported, users[0], err)
 	}
