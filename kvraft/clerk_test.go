@@ -36,11 +36,11 @@ func openCluster(t *testing.T, n int, opts kvraft.Options) *opened {
 	o := &opened{servers: make([]*kvraft.KVServer, n)}
 	launch := func(ends []*labrpc.ClientEnd, me int, persister *raft.Persister) labtest.Host {
 		opts.Snapshot = persister.ReadSnapshot()
-		server, err := kvraft.Open(func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
-			return raft.Make(ends, me, persister, applyCh), nil
-		}, opts)
+		rf, log := labraft.Start(func(applyCh chan raft.ApplyMsg) *raft.Raft {
+			return raft.Make(ends, me, persister, applyCh)
+		})
+		server, err := kvraft.Open(log, opts)
 		require.NoError(t, err)
-		rf := kvraft.RaftOf(server)
 		o.servers[me] = server
 		return labtest.Host{Services: []any{server, rf}, Kill: server.Kill, State: rf.GetState}
 	}
@@ -277,17 +277,24 @@ func TestRestartAppliesWithoutAClient(t *testing.T) {
 	})
 }
 
+// stoppedLog is a log that counts Stop.
+type stoppedLog struct {
+	rsm.Log
+	stops int
+}
+
+func (l *stoppedLog) Stop() { l.stops++ }
+
+// Open stops the log of a server that cannot start.
 func TestOpenFails(t *testing.T) {
-	wrong := errors.New("no storage")
-	none := func(chan raft.ApplyMsg) (labraft.Raft, error) { return nil, wrong }
-	if _, err := kvraft.Open(none, kvraft.Options{}); !errors.Is(err, wrong) {
-		t.Errorf("Open with a Raft that does not start: %v", err)
-	}
-	if _, err := kvraft.Open(none, kvraft.Options{Snapshot: []byte("x")}); err == nil || errors.Is(err, wrong) {
-		t.Errorf("Open with a bad snapshot: %v", err)
-	}
-	if _, err := kvraft.Open(none, kvraft.Options{MaxInFlightBytes: -1}); err == nil || errors.Is(err, wrong) {
-		t.Errorf("Open with a negative bound: %v", err)
+	for _, opts := range []kvraft.Options{
+		{Snapshot: []byte("x")},
+		{MaxInFlightBytes: -1},
+	} {
+		var log stoppedLog
+		_, err := kvraft.Open(&log, opts)
+		require.Error(t, err)
+		require.Equal(t, 1, log.stops)
 	}
 }
 

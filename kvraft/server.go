@@ -15,7 +15,7 @@ import (
 
 // Options are the settings of a server. A zero field stands for its default.
 type Options struct {
-	// Snapshot is the initial state, a snapshot that this package has given to Raft.
+	// Snapshot is the initial state, a snapshot that this package has given to a log.
 	// Without a snapshot the server starts with an empty store.
 	Snapshot []byte
 	// MaxRaftState is the size of the log, in bytes, from which on a snapshot
@@ -37,8 +37,8 @@ type Options struct {
 
 // KVServer is one server of the service. Any goroutine may call the methods.
 type KVServer struct {
-	rf      *raft.Raft // for the lab's harness, which adds it to its network; may be nil
-	node    *labraft.Log
+	rf      *raft.Raft // for the lab's harness, which adds rf to its network; nil after Open
+	raftLog rsm.Log
 	replica *rsm.Replica[kv.Op, kv.Result]
 	store   *store
 }
@@ -66,25 +66,24 @@ func (s *store) Restore(snapshot []byte) error {
 //
 // StartKVServer panics if the contents of persister cannot be read.
 func StartKVServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister, maxraftstate int) *KVServer {
-	start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
-		return raft.Make(servers, me, persister, applyCh), nil
-	}
-	server, err := Open(start, Options{
-		Snapshot:     persister.ReadSnapshot(),
-		MaxRaftState: maxraftstate,
+	snapshot := persister.ReadSnapshot()
+	rf, log := labraft.Start(func(applyCh chan raft.ApplyMsg) *raft.Raft {
+		return raft.Make(servers, me, persister, applyCh)
 	})
+	server, err := Open(log, Options{Snapshot: snapshot, MaxRaftState: maxraftstate})
 	if err != nil {
 		panic(fmt.Sprintf("kvraft: server %d: %v", me, err))
 	}
+	server.rf = rf
 	return server
 }
 
-// Open starts a server over a Raft server. Open restores the state and then calls
-// start once. start starts the Raft server, which sends committed entries to
-// applyCh. Open returns the errors of start and of restoring. Kill also kills the
-// Raft server. The caller closes the storage of the Raft server.
-func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Options) (*KVServer, error) {
-	server := &KVServer{store: &store{Store: kv.NewStore(opts.Limits)}}
+// Open starts a server over a log that has just started, such as that of package
+// onnode. Open restores the state from opts.Snapshot and runs the server. The server
+// stops the log when the server is killed, has failed, or cannot start. The caller
+// closes what is below the log.
+func Open(log rsm.Log, opts Options) (*KVServer, error) {
+	server := &KVServer{raftLog: log, store: &store{Store: kv.NewStore(opts.Limits)}}
 	var err error
 	server.replica, err = rsm.New(server.store, opts.Snapshot, rsm.Options{
 		SnapshotBytes:    opts.MaxRaftState,
@@ -94,25 +93,19 @@ func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Opt
 		Logger:           opts.Logger,
 	})
 	if err != nil {
+		log.Stop()
 		return nil, fmt.Errorf("kvraft: %w", err)
 	}
-	applyCh := make(chan raft.ApplyMsg)
-	rf, err := start(applyCh)
-	if err != nil {
-		return nil, fmt.Errorf("kvraft: starting Raft: %w", err)
-	}
-	server.rf, _ = rf.(*raft.Raft)
-	server.node = labraft.New(rf, applyCh)
-	server.replica.Run(server.node)
+	server.replica.Run(log)
 	return server, nil
 }
 
-// Kill stops the server and its Raft server, and returns without waiting. Kill may be
+// Kill stops the server and its log, and returns without waiting. Kill may be
 // called more than once.
 func (s *KVServer) Kill() { s.replica.Kill() }
 
 // Wait returns when the goroutines of a killed server have ended, except for those
-// of the Raft server.
+// of the log.
 func (s *KVServer) Wait() { s.replica.Wait() }
 
 // Do executes an operation and returns the result when the operation is committed
@@ -152,7 +145,7 @@ type Status struct {
 
 // Status returns a picture of the server.
 func (s *KVServer) Status() Status {
-	role := s.node.Leadership()
+	role := s.raftLog.Leadership()
 	return Status{
 		Term:     int(role.Term),
 		IsLeader: role.Leads,

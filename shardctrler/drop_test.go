@@ -13,6 +13,7 @@ import (
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
+	"raftlab/rsm"
 	"raftlab/rsm/clerk"
 	"raftlab/rsm/labraft"
 	"raftlab/shardctrler"
@@ -22,13 +23,11 @@ import (
 // snapshot after every change.
 func newDropping(t *testing.T, lab *shardlab.Lab, keep int) *service {
 	g := lab.Group("ctrl", 3, func(i int, peers []*labrpc.ClientEnd, _ func(string) *labrpc.ClientEnd, p *raft.Persister) shardlab.Instance {
-		var rf *raft.Raft
-		sc, err := shardctrler.Open(func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
-			rf = raft.Make(peers, i, p, applyCh)
-			return rf, nil
-		}, shardctrler.Options{
-			Snapshot: p.ReadSnapshot(), MaxRaftState: 1, KeepConfigs: keep,
+		snapshot := p.ReadSnapshot()
+		rf, log := labraft.Start(func(applyCh chan raft.ApplyMsg) *raft.Raft {
+			return raft.Make(peers, i, p, applyCh)
 		})
+		sc, err := shardctrler.Open(log, shardctrler.Options{Snapshot: snapshot, MaxRaftState: 1, KeepConfigs: keep})
 		require.NoError(t, err)
 		return shardlab.Instance{Services: []any{sc, rf}, Kill: sc.Kill}
 	})
@@ -114,9 +113,10 @@ func TestReportsOfStrangers4A(t *testing.T) {
 			image = s.Disk(0).ReadSnapshot()
 			return bytes.Contains(image, []byte(groups(2)[2][0]))
 		})
-		sc, err := shardctrler.Open(func(chan raft.ApplyMsg) (labraft.Raft, error) {
-			return raft.Make(make([]*labrpc.ClientEnd, 1), 0, raft.MakePersister(), make(chan raft.ApplyMsg)), nil
-		}, shardctrler.Options{Snapshot: image, KeepConfigs: 1})
+		_, log := labraft.Start(func(applyCh chan raft.ApplyMsg) *raft.Raft {
+			return raft.Make(make([]*labrpc.ClientEnd, 1), 0, raft.MakePersister(), applyCh)
+		})
+		sc, err := shardctrler.Open(log, shardctrler.Options{Snapshot: image, KeepConfigs: 1})
 		require.NoError(t, err)
 		defer sc.Kill()
 		for gid := range 1000 {
@@ -126,17 +126,23 @@ func TestReportsOfStrangers4A(t *testing.T) {
 	})
 }
 
-// Open reports a bad snapshot or option before Raft starts.
+// stoppedLog is a log that counts Stop.
+type stoppedLog struct {
+	rsm.Log
+	stops int
+}
+
+func (l *stoppedLog) Stop() { l.stops++ }
+
+// Open reports a bad snapshot or option, and stops the log.
 func TestOpenErrors4A(t *testing.T) {
-	start := func(chan raft.ApplyMsg) (labraft.Raft, error) {
-		t.Error("Raft was started")
-		return nil, nil
-	}
 	for what, opts := range map[string]shardctrler.Options{
 		"garbage for a snapshot": {Snapshot: []byte("not a snapshot")},
 		"negative KeepConfigs":   {KeepConfigs: -1},
 	} {
-		_, err := shardctrler.Open(start, opts)
+		var log stoppedLog
+		_, err := shardctrler.Open(&log, opts)
 		require.Error(t, err, what)
+		require.Equal(t, 1, log.stops, what)
 	}
 }

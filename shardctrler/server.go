@@ -17,7 +17,7 @@ import (
 // Options are the settings of a server. The zero value of each field stands for the
 // default.
 type Options struct {
-	// Snapshot is the initial state, a snapshot that this package has given to Raft.
+	// Snapshot is the initial state, a snapshot that this package has given to a log.
 	// Without a snapshot the server starts with configuration 0.
 	Snapshot []byte
 	// MaxRaftState is the size of the log, in bytes, from which on a snapshot
@@ -36,8 +36,8 @@ const labMaxRaftState = 64 << 10
 
 // ShardCtrler is one server of the service. Any goroutine may call the methods.
 type ShardCtrler struct {
-	rf      *raft.Raft // for the lab's harness; may be nil
-	node    *labraft.Log
+	rf      *raft.Raft // for the lab's harness; nil after Open
+	raftLog rsm.Log
 	replica *rsm.Replica[Command, Result]
 	history *history
 	keep    int
@@ -55,28 +55,39 @@ type ShardCtrler struct {
 //
 // StartServer panics if the state in persister is damaged or of another version.
 func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister) *ShardCtrler {
-	start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
-		return raft.Make(servers, me, persister, applyCh), nil
-	}
-	sc, err := Open(start, Options{
-		Snapshot:     persister.ReadSnapshot(),
-		MaxRaftState: labMaxRaftState,
+	snapshot := persister.ReadSnapshot()
+	rf, log := labraft.Start(func(applyCh chan raft.ApplyMsg) *raft.Raft {
+		return raft.Make(servers, me, persister, applyCh)
 	})
+	sc, err := Open(log, Options{Snapshot: snapshot, MaxRaftState: labMaxRaftState})
 	if err != nil {
 		panic(fmt.Sprintf("shardctrler: server %d: %v", me, err))
 	}
+	sc.rf = rf
 	return sc
 }
 
-// Open starts a server over a Raft server. Open restores the state and then calls
-// start once. start starts the Raft server, which sends committed entries to
-// applyCh. Open returns the errors of start and of restoring. Kill also kills the
-// Raft server. The caller closes the storage of the Raft server.
-func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Options) (*ShardCtrler, error) {
+// Open starts a server over a log that has just started, such as that of package
+// onnode. Open restores the state from opts.Snapshot and runs the server. The server
+// stops the log when the server is killed, has failed, or cannot start. The caller
+// closes what is below the log.
+func Open(log rsm.Log, opts Options) (*ShardCtrler, error) {
+	sc, err := newServer(log, opts)
+	if err != nil {
+		log.Stop()
+		return nil, fmt.Errorf("shardctrler: %w", err)
+	}
+	sc.replica.Run(log)
+	return sc, nil
+}
+
+// newServer returns a server that does not run yet.
+func newServer(log rsm.Log, opts Options) (*ShardCtrler, error) {
 	if opts.KeepConfigs < 0 {
-		return nil, fmt.Errorf("shardctrler: Options.KeepConfigs is %d; want 0 (all) or more", opts.KeepConfigs)
+		return nil, fmt.Errorf("Options.KeepConfigs is %d; want 0 (all) or more", opts.KeepConfigs)
 	}
 	sc := &ShardCtrler{
+		raftLog: log,
 		history: newHistory(),
 		keep:    opts.KeepConfigs,
 		stop:    make(chan struct{}),
@@ -87,32 +98,20 @@ func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Opt
 		SnapshotBytes: opts.MaxRaftState,
 		Logger:        opts.Logger,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("shardctrler: %w", err)
-	}
-	applyCh := make(chan raft.ApplyMsg)
-	rf, err := start(applyCh)
-	if err != nil {
-		return nil, fmt.Errorf("shardctrler: starting Raft: %w", err)
-	}
-	sc.rf, _ = rf.(*raft.Raft)
-	sc.node = labraft.New(rf, applyCh)
-	sc.replica.Run(sc.node)
-	return sc, nil
+	return sc, err
 }
 
-// Raft returns the Raft server, or nil if the server runs on another Raft than that
-// of package raft.
+// Raft returns the Raft server that StartServer has started, or nil after Open.
 func (sc *ShardCtrler) Raft() *raft.Raft { return sc.rf }
 
-// Kill stops the server and its Raft server, and returns without waiting. Further
+// Kill stops the server and its log, and returns without waiting. Further
 // calls do nothing.
 func (sc *ShardCtrler) Kill() {
 	sc.once.Do(func() { close(sc.stop) })
 	sc.replica.Kill()
 }
 
-// Wait waits for the goroutines of a killed server, except those of its Raft server.
+// Wait waits for the goroutines of a killed server, except those of its log.
 func (sc *ShardCtrler) Wait() { sc.replica.Wait() }
 
 // Status is a picture of a server for people and monitoring.
@@ -128,7 +127,7 @@ type Status struct {
 
 // Status returns the present status of the server.
 func (sc *ShardCtrler) Status() Status {
-	role := sc.node.Leadership()
+	role := sc.raftLog.Leadership()
 	s := Status{
 		Term:     int(role.Term),
 		IsLeader: role.Leads,
@@ -189,9 +188,9 @@ func (sc *ShardCtrler) Await(args *AwaitArgs, reply *clerk.Reply[[]Config]) {
 	timer := time.NewTimer(awaitHold)
 	defer timer.Stop()
 	for held := !args.Newest; ; {
-		elected := sc.node.Changed()
+		elected := sc.raftLog.Changed()
 		configs, grown := sc.history.after(args.Num)
-		isLeader := sc.node.Leadership().Leads
+		isLeader := sc.raftLog.Leadership().Leads
 		switch {
 		case len(configs) > 0 && !args.Newest:
 			reply.Code, reply.Result = clerk.Done, firstFew(configs)

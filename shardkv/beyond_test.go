@@ -20,14 +20,11 @@ import (
 // as possible.
 func dropping(t *testing.T) shardlab.Starter {
 	return func(i int, peers []*labrpc.ClientEnd, _ func(string) *labrpc.ClientEnd, disk *raft.Persister) shardlab.Instance {
-		var rf *raft.Raft
-		start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
-			rf = raft.Make(peers, i, disk, applyCh)
-			return rf, nil
-		}
-		sc, err := shardctrler.Open(start, shardctrler.Options{
-			Snapshot: disk.ReadSnapshot(), MaxRaftState: 1, KeepConfigs: 1,
+		snapshot := disk.ReadSnapshot()
+		rf, log := labraft.Start(func(applyCh chan raft.ApplyMsg) *raft.Raft {
+			return raft.Make(peers, i, disk, applyCh)
 		})
+		sc, err := shardctrler.Open(log, shardctrler.Options{Snapshot: snapshot, MaxRaftState: 1, KeepConfigs: 1})
 		require.NoError(t, err)
 		return shardlab.Instance{Services: []any{sc, rf}, Kill: sc.Kill}
 	}

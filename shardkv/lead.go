@@ -24,7 +24,7 @@ const (
 // server leads.
 func (s *ShardKV) lead(ctx context.Context) {
 	for {
-		led, err := rsm.AwaitLeadership(ctx, s.node, func(now rsm.Leadership) bool { return now.Leads })
+		led, err := rsm.AwaitLeadership(ctx, s.raftLog, func(now rsm.Leadership) bool { return now.Leads })
 		if err != nil {
 			return
 		}
@@ -32,7 +32,7 @@ func (s *ShardKV) lead(ctx context.Context) {
 		var working sync.WaitGroup
 		working.Go(func() { s.followConfigs(inTerm) })
 		working.Go(func() { s.runTasks(inTerm) })
-		_, _ = rsm.AwaitLeadership(ctx, s.node, func(now rsm.Leadership) bool { return now != led })
+		_, _ = rsm.AwaitLeadership(ctx, s.raftLog, func(now rsm.Leadership) bool { return now != led })
 		over()
 		working.Wait()
 	}

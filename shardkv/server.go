@@ -25,7 +25,7 @@ type Options struct {
 	Controllers []*labrpc.ClientEnd
 	// MakeEnd makes an end to a server by its name in a configuration. Required.
 	MakeEnd func(server string) *labrpc.ClientEnd
-	// Snapshot is the initial state, a snapshot that this package has given to Raft.
+	// Snapshot is the initial state, a snapshot that this package has given to a log.
 	// Without a snapshot the server starts without configuration and shards.
 	Snapshot []byte
 	// MaxRaftState is the size of the log, in bytes, from which on a snapshot
@@ -69,8 +69,8 @@ func (o *Options) setDefaults() error {
 
 // ShardKV is one server of a group. Any goroutine may call the methods.
 type ShardKV struct {
-	rf      *raft.Raft // for the lab's harness, which adds rf to its network; may be nil
-	node    *labraft.Log
+	rf      *raft.Raft // for the lab's harness, which adds rf to its network; nil after Open
+	raftLog rsm.Log
 	gid     int
 	log     *slog.Logger
 	replica *rsm.Replica[Command, Result]
@@ -96,31 +96,48 @@ type ShardKV struct {
 // StartServer panics if the state in persister is damaged or of another version.
 func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister, maxraftstate int, gid int,
 	ctrlers []*labrpc.ClientEnd, make_end func(string) *labrpc.ClientEnd) *ShardKV {
-	start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
-		return raft.Make(servers, me, persister, applyCh), nil
-	}
-	server, err := Open(start, Options{
+	snapshot := persister.ReadSnapshot()
+	rf, log := labraft.Start(func(applyCh chan raft.ApplyMsg) *raft.Raft {
+		return raft.Make(servers, me, persister, applyCh)
+	})
+	server, err := Open(log, Options{
 		GID:          gid,
 		Controllers:  ctrlers,
 		MakeEnd:      make_end,
-		Snapshot:     persister.ReadSnapshot(),
+		Snapshot:     snapshot,
 		MaxRaftState: maxraftstate,
 	})
 	if err != nil {
 		panic(fmt.Sprintf("shardkv: server %d of group %d: %v", me, gid, err))
 	}
+	server.rf = rf
 	return server
 }
 
-// Open starts a server over a Raft server. Open restores the state and then calls
-// start once. start starts the Raft server, which sends committed entries to
-// applyCh. Open returns the errors of start and of restoring. Kill also kills the
-// Raft server. The caller closes the storage of the Raft server.
-func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Options) (*ShardKV, error) {
-	if err := opts.setDefaults(); err != nil {
+// Open starts a server over a log that has just started, such as that of package
+// onnode. Open restores the state from opts.Snapshot and runs the server. The server
+// stops the log when the server is killed, has failed, or cannot start. The caller
+// closes what is below the log.
+func Open(log rsm.Log, opts Options) (*ShardKV, error) {
+	server, err := newServer(log, opts)
+	if err != nil {
+		log.Stop()
 		return nil, fmt.Errorf("shardkv: %w", err)
 	}
+	server.replica.Run(log)
+	ctx, cancel := context.WithCancel(context.Background())
+	server.stop, server.stopped = cancel, ctx.Done()
+	server.running.Go(func() { server.lead(ctx) })
+	return server, nil
+}
+
+// newServer returns a server that does not run yet.
+func newServer(log rsm.Log, opts Options) (*ShardKV, error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, err
+	}
 	server := &ShardKV{
+		raftLog:    log,
 		gid:        opts.GID,
 		log:        opts.Logger.With("group", opts.GID),
 		state:      newState(opts.GID, opts.Limits, opts.MaxSessions),
@@ -135,31 +152,17 @@ func Open(start func(applyCh chan raft.ApplyMsg) (labraft.Raft, error), opts Opt
 		MaxInFlightBytes: opts.MaxInFlightBytes,
 		Logger:           server.log,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("shardkv: %w", err)
-	}
-	applyCh := make(chan raft.ApplyMsg)
-	rf, err := start(applyCh)
-	if err != nil {
-		return nil, fmt.Errorf("shardkv: starting Raft: %w", err)
-	}
-	server.rf, _ = rf.(*raft.Raft)
-	server.node = labraft.New(rf, applyCh)
-	server.replica.Run(server.node)
-	ctx, cancel := context.WithCancel(context.Background())
-	server.stop, server.stopped = cancel, ctx.Done()
-	server.running.Go(func() { server.lead(ctx) })
-	return server, nil
+	return server, err
 }
 
-// Kill stops the server and its Raft server, and returns without waiting. Further
+// Kill stops the server and its log, and returns without waiting. Further
 // calls do nothing.
 func (s *ShardKV) Kill() {
 	s.stop()
 	s.replica.Kill()
 }
 
-// Wait waits for the goroutines of a killed server, except those of its Raft server.
+// Wait waits for the goroutines of a killed server, except those of its log.
 func (s *ShardKV) Wait() {
 	s.running.Wait()
 	s.replica.Wait()
@@ -198,7 +201,7 @@ func (s *ShardKV) Submit(ctx context.Context, client, seq uint64, c Command) (Re
 	defer timer.Stop()
 	for {
 		changed := s.state.watch()
-		if !s.node.Leadership().Leads {
+		if !s.raftLog.Leadership().Leads {
 			return Result{}, rsm.ErrNotLeader
 		}
 		result, other, err := s.try(ctx, client, seq, c)

@@ -30,7 +30,7 @@ const (
 
 // Status returns the present status of the server.
 func (s *ShardKV) Status() Status {
-	role := s.node.Leadership()
+	role := s.raftLog.Leadership()
 	status := Status{Term: int(role.Term), IsLeader: role.Leads, Applied: int(s.replica.Applied()), Err: s.replica.Err()}
 	s.state.describe(&status)
 	return status

@@ -24,13 +24,12 @@ func limited(t *testing.T, ctrl *shardlab.Group, gid int, limits kv.Limits) shar
 		for _, name := range ctrl.Names() {
 			ctrlers = append(ctrlers, end(name))
 		}
-		var rf *raft.Raft
-		start := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
-			rf = raft.Make(peers, i, disk, applyCh)
-			return rf, nil
-		}
-		kv, err := shardkv.Open(start, shardkv.Options{
-			GID: gid, Controllers: ctrlers, MakeEnd: end, Snapshot: disk.ReadSnapshot(), Limits: limits,
+		snapshot := disk.ReadSnapshot()
+		rf, log := labraft.Start(func(applyCh chan raft.ApplyMsg) *raft.Raft {
+			return raft.Make(peers, i, disk, applyCh)
+		})
+		kv, err := shardkv.Open(log, shardkv.Options{
+			GID: gid, Controllers: ctrlers, MakeEnd: end, Snapshot: snapshot, Limits: limits,
 		})
 		require.NoError(t, err)
 		return shardlab.Instance{Services: []any{kv, rf}, Kill: kv.Kill}

@@ -17,6 +17,7 @@ import (
 	"raftlab/raft"
 	boltstore "raftlab/raft/boltstore/old"
 	"raftlab/raft/core"
+	"raftlab/rsm"
 	"raftlab/rsm/labraft"
 )
 
@@ -69,8 +70,8 @@ type health struct {
 	err                     error
 }
 
-// launcher starts a service. open starts the service's Raft server.
-type launcher func(open func(chan raft.ApplyMsg) (labraft.Raft, error), snapshot []byte, opts Options) (service, error)
+// launcher starts a service on a log, from a snapshot.
+type launcher func(log rsm.Log, snapshot []byte, opts Options) (service, error)
 
 // kvService is the store of a cluster without groups.
 type kvService struct{ *kvraft.KVServer }
@@ -80,8 +81,8 @@ func (s kvService) health() health {
 	return health{applied: st.Applied, keys: st.Keys, sessions: st.Sessions, err: st.Err}
 }
 
-func startKV(open func(chan raft.ApplyMsg) (labraft.Raft, error), snapshot []byte, opts Options) (service, error) {
-	server, err := kvraft.Open(open, kvraft.Options{
+func startKV(log rsm.Log, snapshot []byte, opts Options) (service, error) {
+	server, err := kvraft.Open(log, kvraft.Options{
 		Snapshot:       snapshot,
 		MaxRaftState:   opts.SnapshotBytes,
 		SnapshotGrowth: snapshotGrowth,
@@ -274,14 +275,18 @@ func (r *replica) begin(store *boltstore.Store) (*running, error) {
 		storage = r.opts.storage(r.number, storage)
 	}
 	log := slog.New(quieter{r.opts.Logger.Handler()}).With("replica", r.number)
-	startRaft := func(applyCh chan raft.ApplyMsg) (labraft.Raft, error) {
-		run.raft, err = raft.Open(r.ends, r.peer, storage, applyCh, raft.Options{StorageTimeout: r.opts.StorageTimeout, Logger: log})
-		return run.raft, err
+	applyCh := make(chan raft.ApplyMsg)
+	run.raft, err = raft.Open(r.ends, r.peer, storage, applyCh, raft.Options{StorageTimeout: r.opts.StorageTimeout, Logger: log})
+	if err != nil {
+		return nil, err
 	}
 	opts := r.opts
 	opts.Logger = log
-	run.server, err = r.launch(startRaft, snapshot.Data, opts)
-	return run, err
+	run.server, err = r.launch(labraft.New(run.raft, applyCh), snapshot.Data, opts)
+	if err != nil {
+		return nil, errors.Join(err, run.raft.Close())
+	}
+	return run, nil
 }
 
 func (r *replica) stop() error {

@@ -13,9 +13,7 @@ import (
 
 	"raftlab/kv"
 	"raftlab/labrpc"
-	"raftlab/raft"
 	"raftlab/rsm"
-	"raftlab/rsm/labraft"
 	"raftlab/shardctrler"
 	"raftlab/shardkv"
 )
@@ -96,8 +94,8 @@ func (s *servers) shardLauncher(m manifest) func(group string, peer int) launche
 			panic(fmt.Sprintf("cluster: group %q of a manifest that was read", group))
 		}
 		me := (gid-1)*m.Replicas + peer + 1
-		return func(open func(chan raft.ApplyMsg) (labraft.Raft, error), snapshot []byte, opts Options) (service, error) {
-			server, err := shardkv.Open(open, shardkv.Options{
+		return func(log rsm.Log, snapshot []byte, opts Options) (service, error) {
+			server, err := shardkv.Open(log, shardkv.Options{
 				GID:            gid,
 				Controllers:    s.ends(me, m.controllerNumbers()),
 				MakeEnd:        s.endByName(me),
@@ -112,8 +110,8 @@ func (s *servers) shardLauncher(m manifest) func(group string, peer int) launche
 	}
 }
 
-func startController(open func(chan raft.ApplyMsg) (labraft.Raft, error), snapshot []byte, opts Options) (service, error) {
-	server, err := shardctrler.Open(open, shardctrler.Options{
+func startController(log rsm.Log, snapshot []byte, opts Options) (service, error) {
+	server, err := shardctrler.Open(log, shardctrler.Options{
 		Snapshot:     snapshot,
 		MaxRaftState: opts.SnapshotBytes,
 		KeepConfigs:  keepConfigs,

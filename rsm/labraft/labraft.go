@@ -47,6 +47,14 @@ var _ rsm.Log = (*Log)(nil)
 // applyCh.
 func New(rf Raft, applyCh <-chan raft.ApplyMsg) *Log { return &Log{rf: rf, applyCh: applyCh} }
 
+// Start makes applyCh, starts a lab's Raft with it, and returns the Raft and a log on
+// the Raft.
+func Start[R Raft](start func(applyCh chan raft.ApplyMsg) R) (R, *Log) {
+	applyCh := make(chan raft.ApplyMsg)
+	rf := start(applyCh)
+	return rf, New(rf, applyCh)
+}
+
 // Propose implements [rsm.Log].
 func (l *Log) Propose(command []byte) (rsm.Place, error) {
 	index, term, isLeader := l.rf.Start(command)
