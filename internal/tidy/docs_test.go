@@ -1,0 +1,124 @@
+package tidy
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pages returns the pages of the module by their slash-separated paths from its root.
+func pages(t *testing.T) map[string]string {
+	root := filepath.Join("..", "..")
+	found := make(map[string]string)
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md"} {
+		paths, err := filepath.Glob(filepath.Join(root, pattern))
+		require.NoError(t, err)
+		for _, path := range paths {
+			src, err := os.ReadFile(path)
+			require.NoError(t, err)
+			name, err := filepath.Rel(root, path)
+			require.NoError(t, err)
+			found[filepath.ToSlash(name)] = string(src)
+		}
+	}
+	return found
+}
+
+// goBlocks returns the blocks of Go code in a page.
+func goBlocks(page string) []string {
+	var blocks []string
+	for _, part := range strings.Split(page, "\n```go\n")[1:] {
+		block, _, _ := strings.Cut(part, "\n```")
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
+// squeeze removes indentation and empty lines.
+func squeeze(src string) string {
+	var out strings.Builder
+	for _, line := range strings.Split(src, "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			out.WriteString(line + "\n")
+		}
+	}
+	return out.String()
+}
+
+// Code in the library's pages is an excerpt of a Go file, which compiles and has tests.
+func TestCodeInPagesIsAnExcerpt(t *testing.T) {
+	var code []string
+	walkGo(t, func(path string, src []byte) {
+		slashed := filepath.ToSlash(path)
+		if strings.Contains(slashed, "examples/") || strings.Contains(slashed, "example_") {
+			code = append(code, "\n"+squeeze(string(src)))
+		}
+	})
+	checked := 0
+	for name, page := range pages(t) {
+		if !strings.HasPrefix(name, "docs/library") {
+			continue
+		}
+		for _, block := range goBlocks(page) {
+			checked++
+			if !isExcerpt(block, code) {
+				t.Errorf("%s: no example has this code:\n%s", name, block)
+			}
+		}
+	}
+	require.Greater(t, checked, 10, "blocks of Go code")
+	require.False(t, isExcerpt("n := must(node.Start(host))", code))
+}
+
+func isExcerpt(block string, code []string) bool {
+	for _, c := range code {
+		if strings.Contains(c, "\n"+squeeze(block)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Tests that the library's pages name exist.
+func TestNamedTestsExist(t *testing.T) {
+	declared := make(map[string]bool)
+	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	walkGo(t, func(path string, src []byte) {
+		if strings.HasSuffix(path, "_test.go") {
+			for _, m := range declaration.FindAllSubmatch(src, -1) {
+				declared[string(m[1])] = true
+			}
+		}
+	})
+	checked := 0
+	for name, page := range pages(t) {
+		if !strings.HasPrefix(name, "docs/library") {
+			continue
+		}
+		for _, m := range regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`").FindAllStringSubmatch(page, -1) {
+			checked++
+			require.True(t, declared[m[1]], "%s names %s, which no file declares", name, m[1])
+		}
+	}
+	require.Greater(t, checked, 30, "named tests")
+}
+
+// Links between pages, and to files of the module, lead somewhere.
+func TestLinksLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
+	checked := 0
+	for name, page := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(page, -1) {
+			checked++
+			target := filepath.Join("..", "..", filepath.Dir(filepath.FromSlash(name)), filepath.FromSlash(m[1]))
+			_, err := os.Stat(target)
+			require.NotErrorIs(t, err, fs.ErrNotExist, "%s has a link to %s", name, m[1])
+		}
+	}
+	require.Greater(t, checked, 30, "links")
+}
