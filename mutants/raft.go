@@ -161,7 +161,7 @@ var raftMutants = []mutant{
 		name: "commands-wait-for-heartbeat", file: "raft/core/core.go",
 		old:  "\t\tc.sendEntries()\n",
 		new:  "",
-		test: "TestCommitsAtOnce2B",
+		pkg:  "./kvraft", test: "TestSpeed3A",
 		why:  "commands go out with the next heartbeat only",
 	},
 	{

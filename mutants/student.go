@@ -271,7 +271,7 @@ var studentMutants = []mutant{
 		name: "student-commands-wait-for-heartbeat", file: student,
 		old:  "\trf.sendDue = time.Now() // with",
 		new:  "\t// with",
-		test: "TestCommitsAtOnce2B",
+		pkg:  "./kvraft", test: "TestSpeed3A",
 		why:  "commands go out with the next heartbeat only",
 	},
 
@@ -331,7 +331,7 @@ var studentMutants = []mutant{
 		name: "student-lock-held-while-calling", file: student,
 		old:  "\tvar reply AppendEntriesReply\n\tif !rf.peers[peer].Call(\"Raft.AppendEntries\", args, &reply) {\n\t\treturn false\n\t}\n\trf.mu.Lock()\n",
 		new:  "\tvar reply AppendEntriesReply\n\trf.mu.Lock()\n\tif !rf.peers[peer].Call(\"Raft.AppendEntries\", args, &reply) {\n\t\trf.mu.Unlock()\n\t\treturn false\n\t}\n",
-		test: "TestInitialElection2A",
+		test: "TestSlowFollowers2B",
 		why:  "a server holds the lock while waiting for an RPC",
 	},
 	{
@@ -400,13 +400,6 @@ var studentMutants = []mutant{
 		new:  "\trf.log[0].Term = 0\n\trf.snapshot = rf.persister.ReadSnapshot()\n",
 		test: "TestTermOfSnapshotIsKept2D",
 		why:  "lastIncludedTerm is 0 after a restart",
-	},
-	{
-		name: "student-snapshot-applied-again", file: student,
-		old:  "rf.commitIndex, rf.lastApplied = rf.firstIndex, rf.firstIndex",
-		new:  "rf.commitIndex, rf.lastApplied = rf.firstIndex, max(rf.firstIndex, 1)-1",
-		test: "TestRestartFromSnapshots2D|TestSnapshotAfterRestart2D",
-		why:  "after a restart a server sends the service the snapshot again",
 	},
 	{
 		name: "student-killed-not-silent", file: student,

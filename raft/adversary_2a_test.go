@@ -303,9 +303,9 @@ func tooLate(t *testing.T, round int) bool {
 	return came
 }
 
-// TestCandidateLearnsOfANewerTerm2A brings a server back that missed several
-// elections, and hears nothing but answers: the first refusal tells it the term
-// (section 5.1).
+// TestCandidateLearnsOfANewerTerm2A starts a server when the others have had several
+// elections, and lets it hear nothing but answers: the first refusal tells it the
+// term (section 5.1).
 func TestCandidateLearnsOfANewerTerm2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 3, 2, func(round int) bool { return latecomer(t, round) })
@@ -313,10 +313,9 @@ func TestCandidateLearnsOfANewerTerm2A(t *testing.T) {
 }
 
 func latecomer(t *testing.T, round int) bool {
-	c := labtest.New(t, 5, labtest.Round(round))
+	c := labtest.New(t, 5, labtest.Round(round), labtest.Absent(1))
 	defer c.Shutdown()
-	late := c.Others(c.Leader())[0]
-	c.Crash(late)
+	late := c.N - 1
 	for range 6 {
 		leader := c.Leader()
 		c.Disconnect(leader)

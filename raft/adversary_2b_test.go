@@ -347,3 +347,33 @@ func lateRefusals(t *testing.T, round int) bool {
 	c.One("last", 5)
 	return came
 }
+
+// TestSlowFollowers2B delays all that a leader sends to two followers of four, and
+// what they answer, by seconds, as a call to a server that is away may take. The other
+// two make a majority with the leader, which must not wait for the slow (section 5.3:
+// the leader issues AppendEntries in parallel).
+func TestSlowFollowers2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		const delay = 4 * time.Second
+		c := labtest.New(t, 5)
+		c.One("first", 5)
+		leader := c.Leader()
+		slow := c.Others(leader)[:2]
+		c.Direct(func(m labtest.Message) labrpc.Decision {
+			switch {
+			case !slices.ContainsFunc(slow, m.Involves):
+				return labrpc.Usual()
+			case m.Asks() || m.Kind == labtest.Vote || m.Kind == labtest.PreVote:
+				return labrpc.Never() // they hear of the leader late, and stand
+			}
+			return labrpc.After(delay)
+		})
+		fast := c.Others(slow...)
+		for k := range 20 {
+			c.OneAt(fast, k)
+			c.Sleep(100 * time.Millisecond)
+		}
+		c.Direct(nil)
+		c.One("last", 5)
+	})
+}

@@ -45,7 +45,7 @@ func brokenBroadcast(t *testing.T, round int) bool {
 	came := c.Eventually(3*time.Second, func() bool { return between(c, func() bool { return told }) })
 	c.Direct(nil)
 	c.Sleep(200 * time.Millisecond)
-	c.One("last", 5)
+	c.Leader()
 	return came
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"raftlab/internal/labrun"
 	"raftlab/internal/labtest"
 )
 
@@ -15,14 +16,18 @@ func TestBasicAgreement2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
 		c.Leader()
-		for index := 1; index <= 5; index++ {
-			if n, _ := c.Applied(index); n > 0 {
-				t.Fatalf("index %d was applied before it was proposed", index)
-			}
-			if got := c.One(index*100, 3); got != index {
-				t.Fatalf("command %d got index %d", index, got)
-			}
+		if n := c.LastApplied(); n > 0 {
+			t.Fatalf("index %d was applied before a command was proposed", n)
 		}
+		c.Steady(10, func() error {
+			for k := range 5 {
+				next := c.LastApplied() + 1
+				if got := c.One(100*next, 3); got != next {
+					return fmt.Errorf("command %d got index %d; want %d", k, got, next)
+				}
+			}
+			return nil
+		})
 	})
 }
 
@@ -43,34 +48,42 @@ func TestCommandBytes2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
 		c.One("warm up", 3)
-		before, sent := c.Net.GetTotalBytes(), int64(0)
-		for k := range 10 {
-			command := randomString(c.Rand, 5000)
-			if index := c.One(command, 3); index != k+2 {
-				t.Fatalf("command got index %d; want %d", index, k+2)
+		c.Steady(10, func() error {
+			before, sent := c.Net.GetTotalBytes(), int64(0)
+			for range 10 {
+				command := randomString(c.Rand, 5000)
+				c.One(command, 3)
+				sent += int64(len(command))
 			}
-			sent += int64(len(command))
-		}
-		if got, most := c.Net.GetTotalBytes()-before, 3*sent+50_000; got > most {
-			t.Errorf("%d bytes for commands of %d bytes to 2 followers; want at most %d", got, sent, most)
-		}
+			if got, most := c.Net.GetTotalBytes()-before, 3*sent+50_000; got > most {
+				return fmt.Errorf("%d bytes for commands of %d bytes to 2 followers; want at most %d", got, sent, most)
+			}
+			return nil
+		})
 	})
 }
 
-// TestCommitsAtOnce2B: a leader applies a command when a majority has it, not with
-// its next heartbeat. Followers may learn of that later.
+// TestCommitsAtOnce2B: a leader that sends a command at once, and not with its next
+// heartbeat, commits it within milliseconds. Waiting for heartbeats is slow and right,
+// so it is a note. The bound of part 3A would fail the service.
 func TestCommitsAtOnce2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
 		c.One("warm up", 3)
 		const commands = 50
+		// A third of the usual heartbeat interval each, and what nobody waits for.
+		const quick, slow = commands * 33 * time.Millisecond, commands * time.Second
 		start := time.Now()
 		for k := range commands {
 			c.One(k, 1)
 		}
-		// A third of the usual heartbeat interval each.
-		if took, most := time.Since(start), commands*33*time.Millisecond; took > most {
-			t.Errorf("%d commands, one after another, took %v; want at most %v", commands, took, most)
+		took := time.Since(start)
+		if took > quick {
+			labrun.Note(t, "commands do not commit at once; does Start wait for the next heartbeat?")
+			t.Logf("%d commands, one after another, took %v; %v is quick", commands, took, quick)
+		}
+		if took > slow {
+			t.Errorf("%d commands, one after another, took %v; want at most %v", commands, took, slow)
 		}
 	})
 }
@@ -90,14 +103,9 @@ func TestFollowersFail2B(t *testing.T) {
 		for _, i := range c.Others(leader) {
 			c.Disconnect(i)
 		}
-		index, _, isLeader := c.Start(leader, 104)
-		if isLeader && index != 4 {
-			t.Fatalf("index %d; want 4", index)
-		}
+		index, _, _ := c.Start(leader, 104)
 		c.Sleep(2 * time.Second)
-		if n, _ := c.Applied(4); n > 0 {
-			t.Fatalf("a command was applied by %d servers without a majority", n)
-		}
+		notApplied(t, c, index, 104)
 	})
 }
 
@@ -112,14 +120,24 @@ func TestLeadersFail2B(t *testing.T) {
 		c.One(103, 2)
 
 		c.Disconnect(c.Leader())
+		var indexes []int
 		for i := range c.N {
-			c.Start(i, 104)
+			index, _, _ := c.Start(i, 104)
+			indexes = append(indexes, index)
 		}
 		c.Sleep(2 * time.Second)
-		if n, _ := c.Applied(4); n > 0 {
-			t.Fatalf("a command was applied by %d servers without a majority", n)
+		for _, index := range indexes {
+			notApplied(t, c, index, 104)
 		}
 	})
+}
+
+// notApplied fails the test if a command that no majority can have was applied.
+func notApplied(t *testing.T, c *labtest.Cluster, index int, command any) {
+	t.Helper()
+	if n, applied := c.Applied(index); index > 0 && n > 0 && applied == command {
+		t.Fatalf("a command was applied by %d servers without a majority", n)
+	}
 }
 
 // TestFollowerReturns2B lets a follower miss some commands. The majority goes on,
@@ -149,18 +167,17 @@ func TestNoAgreementWithoutMajority2B(t *testing.T) {
 		c.One(10, 5)
 		leader := c.Leader()
 		c.Disconnect(c.Others(leader)[:3]...)
+		committed := c.LastApplied()
 		index, _, isLeader := c.Start(leader, 20)
-		if !isLeader || index != 2 {
-			t.Fatalf("Start on the leader gave index %d, leader %t; want 2, true", index, isLeader)
+		if isLeader && index <= committed {
+			t.Fatalf("a command got index %d, and index %d is committed", index, committed)
 		}
 		c.Sleep(2 * time.Second)
-		if n, _ := c.Applied(2); n > 0 {
-			t.Fatalf("%d servers applied a command without a majority", n)
-		}
+		notApplied(t, c, index, 20)
 		c.Heal()
-		// The three may have chosen a leader that overwrites index 2, or not.
-		if index, _, isLeader := c.Start(c.Leader(), 30); isLeader && index != 2 && index != 3 {
-			t.Fatalf("index %d; want 2 or 3", index)
+		// The three may have chosen a leader that overwrites the command, or not.
+		if index, _, isLeader := c.Start(c.Leader(), 30); isLeader && index <= committed {
+			t.Fatalf("a command got index %d, and index %d is committed", index, committed)
 		}
 		c.One(1000, 5)
 	})
@@ -170,7 +187,7 @@ func TestNoAgreementWithoutMajority2B(t *testing.T) {
 func TestConcurrentStarts2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
-		for range 5 {
+		c.Steady(10, func() error {
 			leader := c.Leader()
 			var mu sync.Mutex
 			var wg sync.WaitGroup
@@ -190,17 +207,18 @@ func TestConcurrentStarts2B(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if len(terms) > 1 || len(taken) < 20 {
-				continue // the leader changed meanwhile: try again
-			}
-			for index, command := range taken {
-				if got := c.WaitApplied(index, 3, labtest.AgreementLimit); got != command {
-					t.Fatalf("index %d holds %v; Start gave it to %v", index, got, command)
+			for term := range terms {
+				for index, command := range taken {
+					if got, ok := c.AppliedIn(term, index, 3); ok && len(terms) == 1 && got != command {
+						return fmt.Errorf("index %d holds %v; Start gave it to %v", index, got, command)
+					}
 				}
 			}
-			return
-		}
-		t.Fatal("the leader kept changing though nothing failed")
+			if len(taken) < 20 {
+				return fmt.Errorf("a leader took %d of 20 commands", len(taken))
+			}
+			return nil
+		})
 	})
 }
 
@@ -233,43 +251,59 @@ const maxBackupRPCs = 45
 // leader backs up by terms, not by entries).
 func TestFastBackup2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		c := labtest.New(t, 5)
-		c.One("first", 5)
-		flood := func(leader int, name string) {
-			for k := range 50 {
-				c.Start(leader, fmt.Sprint(name, k))
+		for round := range 5 {
+			if divergeAndJoin(t, round) {
+				return
 			}
 		}
-		leader := c.Leader()
-		rest := c.Others(leader)
-		alone, others := []int{leader, rest[0]}, rest[1:]
-		c.Partition(alone)
-		flood(leader, "lost a")
-		c.Sleep(200 * time.Millisecond)
-
-		c.Partition(others)
-		for k := range 50 {
-			c.One(fmt.Sprint("kept b", k), 3)
-		}
-		second := c.Leader()
-		outside := c.Others(append(alone, second)...)[0]
-		c.Disconnect(outside)
-		flood(second, "lost c")
-		c.Sleep(200 * time.Millisecond)
-
-		c.Partition([]int{alone[0], alone[1], outside})
-		c.LeaderOf(alone[0], alone[1], outside)
-		before := c.Net.GetTotalCount()
-		c.One("joined", 3)
-		if n := c.Net.GetTotalCount() - before; n > maxBackupRPCs {
-			t.Errorf("bringing the logs together took %d RPCs; want at most %d", n, maxBackupRPCs)
-		}
-		for k := range 50 {
-			c.One(fmt.Sprint("kept d", k), 3)
-		}
-		c.Heal()
-		c.One("last", 5)
+		labrun.Note(t, "the term changed though nothing failed")
 	})
+}
+
+// divergeAndJoin reports whether the requests could be counted, because one leader
+// brought the logs together.
+func divergeAndJoin(t *testing.T, round int) (counted bool) {
+	c := labtest.New(t, 5, labtest.Round(round))
+	defer c.Shutdown()
+	c.One("first", 5)
+	flood := func(leader int, name string) {
+		for k := range 50 {
+			c.Start(leader, fmt.Sprint(name, k))
+		}
+	}
+	leader := c.Leader()
+	rest := c.Others(leader)
+	alone, others := []int{leader, rest[0]}, rest[1:]
+	c.Partition(alone)
+	flood(leader, "lost a")
+	c.Sleep(200 * time.Millisecond)
+
+	c.Partition(others)
+	for k := range 50 {
+		c.One(fmt.Sprint("kept b", k), 3)
+	}
+	second := c.Leader()
+	outside := c.Others(append(alone, second)...)[0]
+	c.Disconnect(outside)
+	flood(second, "lost c")
+	c.Sleep(200 * time.Millisecond)
+
+	c.Partition([]int{alone[0], alone[1], outside})
+	joiner := c.LeaderOf(alone[0], alone[1], outside)
+	term, _ := c.State(joiner)
+	before := c.Net.GetTotalCount()
+	c.One("joined", 3)
+	n := c.Net.GetTotalCount() - before
+	counted = c.NewestTerm() == term
+	if counted && n > maxBackupRPCs {
+		t.Errorf("bringing the logs together took %d RPCs; want at most %d", n, maxBackupRPCs)
+	}
+	for k := range 50 {
+		c.One(fmt.Sprint("kept d", k), 3)
+	}
+	c.Heal()
+	c.One("last", 5)
+	return counted
 }
 
 // TestFastBackupOverManyTerms2B gives a follower a log full of short terms.
@@ -306,7 +340,7 @@ func TestRPCCounts2B(t *testing.T) {
 			t.Errorf("the first election took %d RPCs; want at most %d", n, maxFirstElectionRPCs)
 		}
 		const commands = 12
-		for range 5 {
+		c.Steady(10, func() error {
 			leader := c.Leader()
 			before := c.Net.GetTotalCount()
 			first, term, _ := c.Start(leader, "start")
@@ -314,17 +348,15 @@ func TestRPCCounts2B(t *testing.T) {
 			for range commands - 1 {
 				last, _, _ = c.Start(leader, randomString(c.Rand, 8))
 			}
-			c.WaitApplied(last, 3, labtest.AgreementLimit)
-			n := c.Net.GetTotalCount() - before
-			if now, isLeader := c.State(leader); !isLeader || now != term || last != first+commands-1 {
-				continue // the leader changed meanwhile: try again
+			c.AppliedIn(term, last, 3)
+			if last != first+commands-1 {
+				return fmt.Errorf("%d commands got the indexes from %d to %d", commands, first, last)
 			}
-			if most := (commands + 2) * 3; n > most {
-				t.Errorf("%d commands took %d RPCs; want at most %d", commands, n, most)
+			if n, most := c.Net.GetTotalCount()-before, (commands+2)*3; n > most {
+				return fmt.Errorf("%d commands took %d RPCs; want at most %d", commands, n, most)
 			}
-			return
-		}
-		t.Fatal("the leader kept changing though nothing failed")
+			return nil
+		})
 	})
 }
 

@@ -122,6 +122,38 @@ func (c *Cluster) Term() int {
 	return term
 }
 
+// NewestTerm returns the highest term of any running server.
+func (c *Cluster) NewestTerm() int {
+	newest := 0
+	for i := range c.N {
+		term, _ := c.State(i)
+		newest = max(newest, term)
+	}
+	return newest
+}
+
+// Steady plays a scene that is judged only if no term begins meanwhile. Servers may
+// elect another leader at any time, also without a failure, and a scene that counts
+// messages or indexes then says nothing. Steady repeats such a scene, up to some
+// times. The scene returns an error if something is wrong.
+func (c *Cluster) Steady(times int, scene func() error) {
+	c.t.Helper()
+	for range times {
+		c.Leader()
+		term := c.Term()
+		err := scene()
+		c.Check()
+		if c.NewestTerm() != term {
+			continue
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return
+	}
+	c.t.Fatalf("the leader kept changing though nothing failed, in %d attempts", times)
+}
+
 // Applied returns the number of running servers with the command at index in their
 // state, and the command.
 func (c *Cluster) Applied(index int) (count int, command any) {
@@ -161,6 +193,22 @@ func (c *Cluster) WaitApplied(index, servers int, limit time.Duration) any {
 		c.t.Fatalf("index %d was applied by %d servers within %v; want %d", index, count, limit, servers)
 	}
 	return command
+}
+
+// AppliedIn waits until the command at index, proposed in a term, is part of the state
+// of at least the given number of servers, and returns the command. ok is false if a
+// newer term begins first, because the command may then be lost.
+func (c *Cluster) AppliedIn(term, index, servers int) (command any, ok bool) {
+	c.t.Helper()
+	count := 0
+	done := c.Eventually(AgreementLimit, func() bool {
+		count, command = c.Applied(index)
+		return count >= servers || c.NewestTerm() > term
+	})
+	if !done {
+		c.t.Fatalf("index %d was applied by %d servers within %v; want %d", index, count, AgreementLimit, servers)
+	}
+	return command, count >= servers
 }
 
 // One proposes a command to leaders until the given number of servers has applied

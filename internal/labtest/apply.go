@@ -95,7 +95,10 @@ func (c *Cluster) load(s *server) {
 func (c *Cluster) serve(s *server, applyCh chan raft.ApplyMsg) {
 	for {
 		select {
-		case m := <-applyCh:
+		case m, open := <-applyCh:
+			if !open {
+				return // closed by a killed server, say
+			}
 			c.awaitTurn(s)
 			if err := c.apply(s, m); err != nil {
 				c.fail("server %d %v", s.id, err)
@@ -170,7 +173,7 @@ func (c *Cluster) applySnapshot(s *server, m raft.ApplyMsg) error {
 		return nil
 	case snap.Index != m.SnapshotIndex:
 		return fmt.Errorf("installed a snapshot of index %d with SnapshotIndex %d", snap.Index, m.SnapshotIndex)
-	case snap.Index <= s.applied:
+	case snap.Index < s.applied: // an equal one changes nothing, as after a restart
 		return fmt.Errorf("installed a snapshot of index %d after applying index %d", snap.Index, s.applied)
 	case snap.Sum != c.ledger.sum(snap.Index):
 		return fmt.Errorf("installed a snapshot that differs from the state at index %d", snap.Index)
@@ -206,7 +209,9 @@ func (c *Cluster) look() {
 	}
 	c.mu.Unlock()
 	for _, s := range up {
+		c.guard.asks(s.id)
 		term, isLeader := s.rf.GetState()
+		c.guard.answered()
 		if err := c.observe(s, term, isLeader); err != nil {
 			c.fail("%v", err)
 		}

@@ -6,17 +6,19 @@ import (
 	"testing"
 	"time"
 
+	"raftlab/internal/labrun"
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
 )
 
-// Run runs a test of a lab suite in parallel with others. The test runs in virtual
-// time unless RAFTLAB_REALTIME=1.
+// Run runs a test of a lab suite in parallel with others, as package labrun does: in
+// a process of its own and in virtual time. The real clock takes over where virtual
+// time stands still, and for all tests under RAFTLAB_REALTIME=1.
 func Run(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()
-	testkit.Run(t, body)
+	labrun.Run(t, body)
 }
 
 // A Cluster is a group of Raft servers, 0 to N-1, on a network of their own. Only
@@ -29,6 +31,8 @@ type Cluster struct {
 
 	t             testing.TB
 	snapshotEvery int
+	absent        int // servers that do not start with the others
+	guard         *guard
 	done          chan struct{}
 	running       sync.WaitGroup
 	next          int // the server at which One begins its search for a leader
@@ -77,6 +81,10 @@ func Unreliable() Option { return func(c *Cluster) { c.Net.Reliable(false) } }
 // SnapshotEvery makes the service take a snapshot after each n commands.
 func SnapshotEvery(n int) Option { return func(c *Cluster) { c.snapshotEvery = n } }
 
+// Absent leaves out the last n servers until their Restart, which is then their first
+// start.
+func Absent(n int) Option { return func(c *Cluster) { c.absent = n } }
+
 // Round makes the cluster one of many in a test. Each round has a network and a
 // Rand of its own. Round must precede other options.
 func Round(k int) Option {
@@ -114,10 +122,11 @@ func New(t testing.TB, n int, options ...Option) *Cluster {
 	for i := range n {
 		c.servers[i] = &server{id: i, down: true, persister: raft.MakePersister()}
 	}
-	for i := range n {
+	for i := range n - c.absent {
 		c.Restart(i)
 	}
 	c.running.Go(c.watch)
+	c.guard = newGuard(t, c.done)
 	t.Cleanup(c.Shutdown)
 	return c
 }
@@ -133,7 +142,7 @@ func Drain() {
 	time.Sleep(ElectionLimit)
 }
 
-// Shutdown kills all servers and ends the network. The end of the test calls
+// Shutdown kills all running servers and ends the network. The end of the test calls
 // Shutdown. A test with many clusters should call Shutdown for each cluster in time.
 func (c *Cluster) Shutdown() {
 	select {
@@ -142,7 +151,9 @@ func (c *Cluster) Shutdown() {
 	default:
 	}
 	for i := range c.N {
-		c.server(i).rf.Kill()
+		if c.Up(i) {
+			c.server(i).rf.Kill() // once a server; a second Kill may panic
+		}
 	}
 	c.Net.Cleanup()
 	Drain()

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
@@ -33,6 +34,7 @@ type Service struct {
 	t      testing.TB
 	launch Launch
 	stop   sync.Once
+	done   chan struct{} // closed by Shutdown
 
 	mu    sync.Mutex
 	hosts []*host
@@ -65,6 +67,7 @@ func NewService(t testing.TB, n int, launch Launch) *Service {
 		Rand:   testkit.Rand(t),
 		t:      t,
 		launch: launch,
+		done:   make(chan struct{}),
 		hosts:  make([]*host, n),
 		group:  make([]int, n),
 	}
@@ -75,8 +78,34 @@ func NewService(t testing.TB, n int, launch Launch) *Service {
 	for i := range n {
 		s.Restart(i)
 	}
+	if testkit.RealTime() {
+		go s.watch(newGuard(t, s.done))
+	}
 	t.Cleanup(s.Shutdown)
 	return s
+}
+
+// watch asks each server for its state, so that the guard notices a deadlock.
+func (s *Service) watch(g *guard) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.done:
+			return
+		case <-tick.C:
+		}
+		for i := range s.N {
+			s.mu.Lock()
+			h := s.hosts[i]
+			s.mu.Unlock()
+			if !h.down {
+				g.asks(i)
+				h.State()
+				g.answered()
+			}
+		}
+	}
 }
 
 // Shutdown kills all servers and ends the network. The end of the test calls
@@ -87,6 +116,7 @@ func (s *Service) Shutdown() {
 			s.Crash(i)
 		}
 		s.Net.Cleanup()
+		close(s.done)
 		Drain()
 	})
 }

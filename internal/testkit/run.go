@@ -25,43 +25,28 @@ func regexpQuote(s string) string { return regexp.QuoteMeta(s) }
 func Run(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	Seed(t) // so that any failure prints the line
-	defer watch(t)()
+	defer Watch(t)()
 	if RealTime() {
 		body(t)
 		return
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			reportDeadlock(t, r)
-		}
-	}()
-	inBubble(t, body)
+	switch end := (Bubble{}).Run(t, body); {
+	case end.Left != "":
+		t.Errorf("the test's body has returned, and goroutines that it started are blocked for good\n\n%s", end.Left)
+	case end.Still+end.Stuck != "":
+		t.Error(end.Still + end.Stuck)
+	}
 }
 
-// reportDeadlock fails the test with the blocked goroutines of a bubble, and
-// passes any other panic on.
-func reportDeadlock(t *testing.T, r any) {
-	t.Helper()
-	err, ok := r.(error)
-	if !ok || !strings.HasPrefix(err.Error(), "deadlock: ") {
-		panic(r)
-	}
-	what := "all goroutines of the test are blocked, and no timer will wake one"
-	if strings.Contains(err.Error(), "has exited") {
-		what = "the test's body has returned, and goroutines that it started are blocked for good"
-	}
-	t.Errorf("%s\n\n%s", what, newestBubble(stacks()))
-}
-
-// watch prints the command that repeats the test shortly before go test's
+// Watch prints the command that repeats the test shortly before go test's
 // timeout, because the report of the timeout lacks the command. The returned
 // function ends the watch.
-func watch(t *testing.T) func() {
+func Watch(t *testing.T) func() {
 	deadline, ok := t.Deadline()
 	if !ok {
 		return func() {}
 	}
-	line := repeatLine(t.Name(), Seed(t))
+	line := RepeatLine(t.Name(), Seed(t), RealTime())
 	timer := time.AfterFunc(time.Until(deadline)-time.Second, func() {
 		fmt.Fprintf(os.Stderr, "%s is about to time out; %s\n", t.Name(), line)
 		if !RealTime() {
@@ -70,6 +55,9 @@ func watch(t *testing.T) func() {
 	})
 	return func() { timer.Stop() }
 }
+
+// Stacks writes the stacks of all goroutines, identical ones once with their number.
+func Stacks() string { return grouped(stacks()) }
 
 // stacks returns the stack of each goroutine.
 func stacks() []string {

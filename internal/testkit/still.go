@@ -2,71 +2,201 @@ package testkit
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"regexp"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // A bubble's clock moves on when all goroutines of the bubble are durably
-// blocked. A goroutine that waits for a lock is not durably blocked. If the
-// holder of the lock sleeps, or waits for an RPC or a channel, the clock stands
-// still for good. The runtime then reports no deadlock, so a watch outside of
-// the bubble looks for this case.
+// blocked. Two habits stop the clock for good. A goroutine that waits for a lock
+// is not durably blocked, so the clock stands still if the holder of the lock
+// sleeps, or waits for an RPC or a channel. A goroutine that looks at the clock
+// again and again without a sleep is not blocked at all. The runtime reports
+// neither, so a watch outside of the bubble looks for both.
 const (
-	stillEvery   = 500 * time.Millisecond // of real time, between two looks
-	stillSamples = 3                      // looks at which nothing may have changed
+	stillEvery   = 250 * time.Millisecond // of real time, between two looks
+	stillSamples = 4                      // looks at which no goroutine may have moved
+	spinSamples  = 12                     // looks without a beat of the bubble's clock
+	beatEvery    = 100 * time.Millisecond // of virtual time
 )
 
-const stillReport = `virtual time stands still: a goroutine waits for a lock, whose holder waits for something else.
+const (
+	lockReport = `virtual time stands still: a goroutine waits for a lock, whose holder waits for something else.
 Hold no lock while you sleep, wait for an RPC, or use a channel. Code that must can run on the real
 clock, with RAFTLAB_REALTIME=1.`
+	spinReport = `virtual time stands still: a goroutine runs without sleeping, or waits for something that no
+goroutine of the test does. Look again only after a sleep, and after a sleep expect the clock to show
+exactly the time of the alarm. Code that must can run on the real clock, with RAFTLAB_REALTIME=1.`
+)
 
-// inBubble is synctest.Test with a watch. If virtual time stands still,
-// inBubble fails the test and returns, and the goroutines of the bubble stay
-// blocked.
-func inBubble(t *testing.T, body func(t *testing.T)) {
+// errLimit ends a bubble at its limit of virtual time.
+var errLimit = errors.New("the test did not end")
+
+// An Outcome says how a bubble ended, apart from the result of its test.
+type Outcome struct {
+	// Left holds the stacks of goroutines that stayed blocked after the body had
+	// returned.
+	Left string
+	// Still says why virtual time stood still, with stacks. The body has not ended.
+	Still string
+	// Stuck says that the body cannot end, with stacks: every goroutine is blocked
+	// and no timer will wake one, or the limit of virtual time has passed.
+	Stuck string
+}
+
+// A Bubble says how much a bubble looks after its body.
+type Bubble struct {
+	// Limit bounds the virtual time of the body. 0 means no limit.
+	Limit time.Duration
+	// Beats has a goroutine of the bubble prove that the clock moves, which finds
+	// goroutines that spin. A bubble with beats is never quite blocked, so it needs
+	// a limit.
+	Beats bool
+}
+
+// Run runs a body like the function Run, and leaves the judgement of the
+// Outcome to the caller. The test fails, or is skipped, if the body says so.
+func (b Bubble) Run(t *testing.T, body func(t *testing.T)) Outcome {
 	t.Helper()
-	number := make(chan string, 1)
-	ended := make(chan any, 1) // what it panicked with, if it did
-	returned := false
-	go func() {
-		defer func() { ended <- recover() }()
-		synctest.Test(t, func(t *testing.T) {
-			number <- bubbleNumber()
-			body(t)
+	r := &bubbleRun{Bubble: b, number: make(chan string, 1), ended: make(chan any, 1), late: make(chan struct{}, 1)}
+	go r.run(t, body)
+	return r.watch(t)
+}
+
+type bubbleRun struct {
+	Bubble
+	number  chan string
+	ended   chan any // what the body panicked with, if it did
+	late    chan struct{}
+	beats   atomic.Int64
+	skipped atomic.Bool
+	done    bool // the body has not been ended by FailNow
+}
+
+func (r *bubbleRun) run(t *testing.T, body func(t *testing.T)) {
+	defer func() { r.ended <- recover() }()
+	synctest.Test(t, func(t *testing.T) {
+		r.number <- bubbleNumber()
+		stop := make(chan struct{})
+		t.Cleanup(func() { // the last to run
+			r.skipped.Store(t.Skipped())
+			close(stop)
 		})
-		returned = true
-	}()
+		if r.Beats {
+			go r.beat(stop)
+		}
+		body(t)
+	})
+	r.done = true
+}
+
+// beat counts virtual time until stop.
+func (r *bubbleRun) beat(stop chan struct{}) {
+	start := time.Now()
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		r.beats.Add(1)
+		if r.Limit > 0 && time.Since(start) > r.Limit {
+			r.late <- struct{}{}
+			return
+		}
+	}
+}
+
+// watch waits for the end of the bubble.
+func (r *bubbleRun) watch(t *testing.T) Outcome {
+	t.Helper()
 	look := time.NewTicker(stillEvery)
 	defer look.Stop()
 	var id string
-	var last string
-	for repeats := 0; ; {
+	var locks, spins stillness
+	for {
 		select {
-		case id = <-number:
-		case r := <-ended:
-			if r != nil {
-				panic(r)
-			}
-			if !returned {
-				runtime.Goexit() // as FailNow has done there
-			}
-			return
+		case id = <-r.number:
+		case end := <-r.ended:
+			return r.over(t, end)
+		case <-r.late:
+			return Outcome{Stuck: fmt.Sprintf("%v within %v of virtual time\n\n%s", errLimit, r.Limit, lockedFirst(ofBubble(id)))}
 		case <-look.C:
-			now := stillness(ofBubble(id))
-			if now == "" || now != last {
-				last, repeats = now, 1
-				continue
+			all := ofBubble(id)
+			if locks.lasts(lockStill(all), stillSamples) {
+				return Outcome{Still: lockReport + "\n\n" + lockedFirst(all)}
 			}
-			if repeats++; repeats >= stillSamples {
-				t.Errorf("%s\n\n%s", stillReport, lockedFirst(ofBubble(id)))
-				return
+			if r.Beats && spins.lasts(r.beatStill(all), spinSamples) {
+				return Outcome{Still: spinReport + "\n\n" + movingFirst(all)}
 			}
 		}
 	}
+}
+
+// over is the outcome of a bubble that has ended.
+func (r *bubbleRun) over(t *testing.T, end any) Outcome {
+	t.Helper()
+	switch err, deadlock := isDeadlock(end); {
+	case deadlock && strings.Contains(err, "has exited"):
+		if r.skipped.Load() {
+			t.SkipNow()
+		}
+		return Outcome{Left: newestBubble(stacks())}
+	case deadlock:
+		return Outcome{Stuck: "all goroutines of the test are blocked, and no timer will wake one\n\n" + newestBubble(stacks())}
+	case end != nil:
+		panic(end)
+	case !r.done:
+		runtime.Goexit() // as FailNow has done there
+	case r.skipped.Load():
+		t.SkipNow()
+	}
+	return Outcome{}
+}
+
+// isDeadlock reports whether a panic is synctest's report of blocked goroutines.
+func isDeadlock(r any) (string, bool) {
+	err, ok := r.(error)
+	if !ok || !strings.HasPrefix(err.Error(), "deadlock: ") {
+		return "", false
+	}
+	return err.Error(), true
+}
+
+// A stillness counts how often in a row a picture was the same.
+type stillness struct {
+	picture string
+	times   int
+}
+
+// lasts notes a picture, and reports whether it was the same so many times. The
+// empty picture starts the count again.
+func (s *stillness) lasts(picture string, times int) bool {
+	if picture == "" || picture != s.picture {
+		s.picture, s.times = picture, 1
+		return false
+	}
+	s.times++
+	return s.times >= times
+}
+
+// beatStill is the count of beats, or empty while the checker of histories
+// computes, which takes as long as it takes.
+func (r *bubbleRun) beatStill(all []string) string {
+	for _, s := range all {
+		if !durable(s) && strings.Contains(s, "raftlab/porcupine.") {
+			return ""
+		}
+	}
+	return fmt.Sprint(r.beats.Load())
 }
 
 var bubbleHeader = regexp.MustCompile(`^goroutine \d+ \[(.*)synctest bubble (\d+)`)
@@ -94,32 +224,43 @@ func ofBubble(number string) []string {
 }
 
 // lockedFirst writes stacks. Goroutines that wait for a lock come first.
-func lockedFirst(stacks []string) string {
-	var locked, others []string
+func lockedFirst(stacks []string) string { return chosenFirst(stacks, waitsForLock) }
+
+// movingFirst writes stacks. Goroutines that are not blocked for good come first.
+func movingFirst(stacks []string) string {
+	return chosenFirst(stacks, func(s string) bool { return !durable(s) })
+}
+
+func chosenFirst(stacks []string, chosen func(string) bool) string {
+	var first, others []string
 	for _, s := range stacks {
-		if waitsForLock(bubbleHeader.FindStringSubmatch(s)[1]) {
-			locked = append(locked, s)
+		if chosen(s) {
+			first = append(first, s)
 		} else {
 			others = append(others, s)
 		}
 	}
-	return grouped(locked) + "\n\n" + grouped(others)
+	return grouped(first) + "\n\n" + grouped(others)
 }
 
-func waitsForLock(state string) bool {
-	return strings.HasPrefix(state, "sync.Mutex.Lock") || strings.HasPrefix(state, "sync.RWMutex.")
+func state(stack string) string { return bubbleHeader.FindStringSubmatch(stack)[1] }
+
+func durable(stack string) bool { return strings.Contains(state(stack), "(durable)") }
+
+func waitsForLock(stack string) bool {
+	s := state(stack)
+	return strings.HasPrefix(s, "sync.Mutex.Lock") || strings.HasPrefix(s, "sync.RWMutex.")
 }
 
-// stillness returns the stacks as one text if no goroutine can move before time
+// lockStill returns the stacks as one text if no goroutine can move before time
 // does, and time cannot move. In this case all goroutines wait, and at least
 // one waits for a lock.
-func stillness(stacks []string) string {
+func lockStill(stacks []string) string {
 	locked := false
 	for _, s := range stacks {
-		state := bubbleHeader.FindStringSubmatch(s)[1]
 		switch {
-		case strings.Contains(state, "(durable)"):
-		case waitsForLock(state):
+		case durable(s):
+		case waitsForLock(s):
 			locked = true
 		default:
 			return ""

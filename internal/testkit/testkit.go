@@ -44,7 +44,7 @@ var seeds sync.Map
 // fails, the log shows the command that repeats the test.
 func Seed(t testing.TB) int64 {
 	t.Helper()
-	seed, err := chooseSeed()
+	seed, err := ChooseSeed()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,14 +53,18 @@ func Seed(t testing.TB) int64 {
 	}
 	t.Cleanup(func() {
 		seeds.Delete(t.Name())
-		if t.Failed() {
-			t.Log(repeatLine(t.Name(), seed))
+		if t.Failed() && os.Getenv(labResult) == "" {
+			t.Log(RepeatLine(t.Name(), seed, RealTime()))
 		}
 	})
 	return seed
 }
 
-func chooseSeed() (int64, error) {
+// labResult is set in a child of labrun, whose parent prints the command.
+const labResult = "RAFTLAB_LAB_RESULT"
+
+// ChooseSeed returns the seed of the -seed flag or of RAFTLAB_SEED, or a random one.
+func ChooseSeed() (int64, error) {
 	if *seedFlag == "" {
 		return rand.Int64(), nil
 	}
@@ -82,25 +86,34 @@ func Rand(t testing.TB) *rand.Rand {
 // repeats a run. No other command repeats the schedule and the clock as well.
 const simRepeat = "RAFTLAB_SIM_REPEAT"
 
-// repeatLine is the command that runs one test with one seed.
-func repeatLine(test string, seed int64) string {
+// Simulated reports whether raftlab sim runs this process.
+func Simulated() bool { return os.Getenv(simRepeat) != "" }
+
+// RepeatLine returns the line with the command that runs one test with one seed, on
+// the real clock or in virtual time.
+func RepeatLine(test string, seed int64, clock bool) string {
 	if command := strings.TrimSpace(os.Getenv(simRepeat)); command != "" {
 		return "repeat with: " + command
 	}
+	env := ""
+	if clock {
+		env = "RAFTLAB_REALTIME=1 "
+	}
+	return fmt.Sprintf("repeat with: %sgo test %s -run '%s' -seed=%d", env, PackageDir(), RunPattern(test), seed)
+}
+
+// RunPattern returns the -run pattern of one test.
+func RunPattern(test string) string {
 	parts := strings.Split(test, "/")
 	for i, p := range parts {
 		parts[i] = "^" + regexpQuote(p) + "$"
 	}
-	env := ""
-	if RealTime() {
-		env = "RAFTLAB_REALTIME=1 "
-	}
-	return fmt.Sprintf("repeat with: %sgo test %s -run '%s' -seed=%d", env, packageDir(), strings.Join(parts, "/"), seed)
+	return strings.Join(parts, "/")
 }
 
-// packageDir is the package under test, relative to the module's root. Tests
-// run in the directory of their package.
-func packageDir() string {
+// PackageDir returns the directory of the package under test, relative to the
+// module's root. Tests run in the directory of their package.
+func PackageDir() string {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "."
