@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"raftlab/internal/labrun"
 	"raftlab/internal/labtest"
 	"raftlab/internal/testkit"
 	"raftlab/kvraft"
@@ -21,6 +22,8 @@ import (
 
 // The suites 3A and 3B use what every edition of the lab has and nothing more, so
 // another implementation can be put in the place of package kvraft.
+
+func TestMain(m *testing.M) { labrun.Main(m) }
 
 // operationLimit is how long an operation may take when a majority is connected,
 // whatever happened before.

@@ -161,7 +161,7 @@ var raftMutants = []mutant{
 		name: "commands-wait-for-heartbeat", file: "raft/core/core.go",
 		old:  "\t\tc.sendEntries()\n",
 		new:  "",
-		pkg:  "./kvraft", test: "TestSpeed3A",
+		test: "TestCommitsAtOnce2B",
 		why:  "commands go out with the next heartbeat only",
 	},
 	{

@@ -269,10 +269,10 @@ var studentMutants = []mutant{
 	},
 	{
 		name: "student-commands-wait-for-heartbeat", file: student,
-		old:  "\trf.sendDue = time.Now() // with",
-		new:  "\t// with",
-		pkg:  "./kvraft", test: "TestSpeed3A",
-		why:  "commands go out with the next heartbeat only",
+		old: "\trf.sendDue = time.Now() // with",
+		new: "\t// with",
+		pkg: "./kvraft", test: "TestSpeed3A",
+		why: "commands go out with the next heartbeat only",
 	},
 
 	// The gap between unlock and lock.

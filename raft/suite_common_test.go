@@ -3,9 +3,13 @@ package raft_test
 import (
 	"bytes"
 	"math/rand/v2"
+	"testing"
 
+	"raftlab/internal/labrun"
 	"raftlab/labgob"
 )
+
+func TestMain(m *testing.M) { labrun.Main(m) }
 
 // randomString returns a string of letters that is like no other.
 func randomString(r *rand.Rand, n int) string {

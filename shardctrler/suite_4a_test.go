@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"raftlab/internal/labrun"
 	"raftlab/internal/shardlab"
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
@@ -20,6 +21,8 @@ import (
 // The suite 4A uses what every edition of the lab has and nothing more, so another
 // implementation can be put in the place of package shardctrler.
 
+func TestMain(m *testing.M) { labrun.Main(m) }
+
 // service is a controller of three servers under test.
 type service struct {
 	*shardlab.Group
@@ -28,10 +31,11 @@ type service struct {
 	ck  *shardctrler.Clerk
 }
 
-// run has a body act on a service in virtual time.
+// run has a body act on a service, as package labrun runs tests.
 func run(t *testing.T, body func(t *testing.T, s *service)) {
 	t.Helper()
-	testkit.Run(t, func(t *testing.T) {
+	t.Parallel()
+	labrun.Run(t, func(t *testing.T) {
 		lab := shardlab.New(t)
 		defer lab.Close()
 		s := &service{Group: lab.Controller(3), t: t, net: lab.Net}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"raftlab/internal/labrun"
 	"raftlab/internal/shardlab"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
@@ -26,6 +27,8 @@ import (
 // of the lab has and nothing more, so another implementation can be put in the
 // place of packages shardkv and shardctrler.
 
+func TestMain(m *testing.M) { labrun.Main(m) }
+
 // store is a sharded store under test: a controller and groups of three servers,
 // numbered from 0 here and from 100 as gids.
 type store struct {
@@ -39,8 +42,8 @@ type store struct {
 
 const groupSize = 3
 
-// run has a body act on a store of some groups, none of which has joined, in
-// virtual time. At the end, what clients did is checked to be linearizable.
+// run has a body act on a store of some groups, none of which has joined, as package
+// labrun runs tests. At the end, what clients did is checked to be linearizable.
 func run(t *testing.T, groups, maxraftstate int, body func(t *testing.T, s *store)) {
 	t.Helper()
 	runUnder(t, controllerStarter, groups, maxraftstate, body)
@@ -49,7 +52,8 @@ func run(t *testing.T, groups, maxraftstate int, body func(t *testing.T, s *stor
 // runUnder is run with a configuration service that is started so.
 func runUnder(t *testing.T, controller shardlab.Starter, groups, maxraftstate int, body func(t *testing.T, s *store)) {
 	t.Helper()
-	testkit.Run(t, func(t *testing.T) {
+	t.Parallel()
+	labrun.Run(t, func(t *testing.T) {
 		s := &store{Lab: shardlab.New(t), t: t, log: &history{}}
 		defer s.Close()
 		s.ctrl = s.Group("ctrl", groupSize, controller)

@@ -44,11 +44,19 @@ var notes struct {
 	all []string
 }
 
+// Strict makes each note a failure. The packages of this project keep habits that a
+// submission need not have, and their ordinary tests set Strict.
+var Strict bool
+
 // Note adds a note to the result of a test that may nevertheless pass. Any goroutine
 // may call Note before the test has ended.
 func Note(t testing.TB, format string, args ...any) {
 	t.Helper()
 	note := fmt.Sprintf(format, args...)
+	if Strict {
+		t.Error(note)
+		return
+	}
 	if os.Getenv(resultVariable) == "" {
 		t.Logf("note: %s", note)
 		return
@@ -77,7 +85,7 @@ func inProcess(t *testing.T, body func(t *testing.T)) {
 	}
 	bubble := testkit.Bubble{Limit: time.Duration(testkit.SoakFactor()) * virtualLimit, Beats: true}
 	switch end := bubble.Run(t, body); {
-	case end.Still != "" && os.Getenv(resultVariable) != "":
+	case end.Still != "" && os.Getenv(resultVariable) != "" && !Strict:
 		writeResult(os.Getenv(resultVariable), Result{Verdict: Still, Why: end.Still})
 		os.Exit(1)
 	case end.Left != "":
