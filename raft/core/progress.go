@@ -174,10 +174,10 @@ func (w *window) ackTo(index uint64) {
 	w.sent = w.sent[:copy(w.sent, w.sent[n:])]
 }
 
-// shrink halves the window after a loss: multiplicative decrease, as in TCP. A window
-// always has room for one request.
+// shrink halves the window after a loss: multiplicative decrease, as in TCP. Random losses
+// must not close the window, so shrink stops at a sixteenth of the bound.
 func (w *window) shrink() {
-	if w.adaptive {
+	if w.adaptive && w.maxBytes-w.lost > w.maxBytes/16 {
 		w.lost += (w.maxBytes - w.lost) / 2
 	}
 }

@@ -117,10 +117,10 @@ func membersOf(cfg core.Configuration) []Member {
 // loadGroup reads a group's state, and begins the group if there is none.
 func (h *Host) loadGroup(cfg *Config) (core.Persistent, SnapshotHeader, error) {
 	state, err := h.storage.Load(cfg.Group)
-	if err == nil && state.empty() {
-		if state, err = h.beginGroup(cfg); err != nil {
-			return core.Persistent{}, SnapshotHeader{}, err
-		}
+	if err == nil && cfg.CommandsOnly {
+		err = h.checkFixed(cfg, &state)
+	} else if err == nil && state.empty() {
+		state, err = h.beginGroup(cfg)
 	}
 	if err != nil {
 		return core.Persistent{}, SnapshotHeader{}, err
@@ -165,4 +165,19 @@ func (h *Host) beginGroup(cfg *Config) (State, error) {
 		return State{}, err
 	}
 	return h.storage.Load(cfg.Group)
+}
+
+// checkFixed refuses a group of commands only without members, or with a
+// configuration in its log.
+func (h *Host) checkFixed(cfg *Config, state *State) error {
+	if len(cfg.Members) == 0 {
+		return fmt.Errorf("%w: Config.CommandsOnly is set, and Config.Members is empty", ErrConfig)
+	}
+	if err := checkBootstrap(h.identity.Host, configuration(cfg.Members)); err != nil {
+		return err
+	}
+	if len(state.ConfigIndexes) > 0 {
+		return fmt.Errorf("%w: Config.CommandsOnly is set, and the log has a configuration at index %d", ErrConfig, state.ConfigIndexes[0])
+	}
+	return nil
 }

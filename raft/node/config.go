@@ -86,6 +86,12 @@ type Config struct {
 	// group, to which this host was added, brings the state. The first members start
 	// without Join. A warning is logged if Members has a joining host.
 	Join bool
+	// CommandsOnly keeps Raft's own entries out of the log, so that commands have
+	// consecutive indexes from 1. Config.Members then are the group's members for
+	// ever, the same list at each start. A new leader commits the entries of its
+	// predecessors and serves reads only after the first command of its own term
+	// (section 8). All members of a group set the same.
+	CommandsOnly bool
 	// Quiesce lets an idle group fall silent. The members of a silent group use no
 	// processor time and send no messages until there is something to do. The
 	// members notice a failed leader by the lost connection to its host. Quiesce
@@ -211,6 +217,9 @@ func (c *Config) validate(tick time.Duration) error {
 	}
 	if c.TrailingEntries < -1 {
 		return fmt.Errorf("%w: Config.TrailingEntries is %d; want at least 1, or -1 for none", ErrConfig, c.TrailingEntries)
+	}
+	if c.CommandsOnly && c.Join {
+		return fmt.Errorf("%w: Config.CommandsOnly and Join are set; the members of a group without configurations in its log are fixed", ErrConfig)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -177,14 +178,18 @@ func (h *Host) Remove(group GroupID) error {
 
 // tickAll is the goroutine that gives all groups their time.
 func (h *Host) tickAll() {
-	ticker := time.NewTicker(h.cfg.TickInterval)
+	// A random first tick keeps hosts with a common start from timing out together.
+	ticker := time.NewTicker(1 + rand.N(h.cfg.TickInterval))
 	defer ticker.Stop()
 	dropped := time.Now()
-	for {
+	for first := true; ; first = false {
 		select {
 		case <-h.stop:
 			return
 		case <-ticker.C:
+		}
+		if first {
+			ticker.Reset(h.cfg.TickInterval)
 		}
 		if now := time.Now(); now.Sub(dropped) > time.Second {
 			dropped = now

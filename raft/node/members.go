@@ -107,8 +107,12 @@ func (c Change) apply(members []Member) ([]Member, error) {
 //
 // A change that leaves no voter is refused. A change needs a majority of the old
 // voters and a majority of the new voters. While one of the majorities is down,
-// neither the change nor any other command commits.
+// neither the change nor any other command commits. The members of a group with
+// [Config.CommandsOnly] never change.
 func (n *Node) ChangeMembers(ctx context.Context, changes ...Change) error {
+	if n.cfg.CommandsOnly {
+		return fmt.Errorf("raft: changing the membership: %w: Config.CommandsOnly is set", ErrConfig)
+	}
 	for {
 		learners, err := n.changeOnce(ctx, changes)
 		if err != nil || len(learners) == 0 {

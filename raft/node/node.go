@@ -41,7 +41,8 @@ type Node struct {
 
 	mu      sync.Mutex
 	inbox   inbox
-	running bool // the baton is taken, see run.go
+	next    place // of the next command, in a log of commands only
+	running bool  // the baton is taken, see run.go
 	closed  bool
 	cleaned bool // the inbox of the closed member was emptied
 	failure error
@@ -146,7 +147,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 
 func (n *Node) coreConfig() core.Config {
 	tick := n.host.cfg.TickInterval
-	return core.Config{
+	cfg := core.Config{
 		ID:                  n.id,
 		ElectionTicks:       ticks(n.cfg.ElectionTimeout, tick),
 		HeartbeatTicks:      ticks(n.cfg.HeartbeatInterval, tick),
@@ -163,6 +164,13 @@ func (n *Node) coreConfig() core.Config {
 		Applied:             n.included,
 		Rand:                globalRand{},
 	}
+	if n.cfg.CommandsOnly {
+		members := configuration(n.cfg.Members)
+		cfg.Voters, cfg.Learners, cfg.Members = members.Voters, members.Learners, members.Members
+		cfg.LeaderNoOp = false
+		cfg.MaxUncommittedBytes = 0 // a place that was handed out must not be refused, see Append
+	}
+	return cfg
 }
 
 // tick lets one unit of time pass. busy is for how long the storage has been
@@ -217,11 +225,16 @@ func (n *Node) receive(from core.NodeID, messages []Message) {
 		m := &messages[i]
 		size := bodySize(m.Body)
 		if n.inbox.bytes > 0 && n.inbox.bytes+size > n.cfg.MaxReceiveBytes {
-			n.stats.dropped.Add(1)
-			continue
+			if m.Call == 0 {
+				n.stats.dropped.Add(1)
+				continue
+			}
+			m.Body, size = nil, 0 // the core refuses the message, and the call ends
 		}
 		n.inbox.bytes += size
-		n.traceReceived(from, m.Body)
+		if m.Body != nil {
+			n.traceReceived(from, m.Body)
+		}
 		n.inbox.messages = append(n.inbox.messages, core.Message{From: from, To: n.id, Call: m.Call, Body: m.Body})
 	}
 	n.unlockAndRun(inlineRounds)
@@ -268,6 +281,9 @@ func (n *Node) publish() {
 	if *was == now {
 		return
 	}
+	if n.cfg.CommandsOnly && now.leads(n.id) {
+		n.knowNextPlace(st.LastIndex, now.term)
+	}
 	n.stand(now)
 	if was.state == now.state && was.term == now.term && was.leader == now.leader {
 		return // the leader has another address
@@ -283,6 +299,16 @@ func (n *Node) publish() {
 func (n *Node) stand(s standing) {
 	s.changed = make(chan struct{})
 	close(n.standing.Swap(&s).changed)
+}
+
+// knowNextPlace notes the place of a new leader's first command in a log of
+// commands only. [Node.deposit] hands out this place and those that follow.
+func (n *Node) knowNextPlace(lastIndex, term uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.next.term != term {
+		n.next = place{lastIndex + 1, term}
+	}
 }
 
 // notLeader is the refusal of a member that stands so.

@@ -9,12 +9,13 @@ import (
 type proposal struct {
 	data  []byte
 	begun time.Time // when the proposer called
-	term  uint64    // of the entry, once it has a place in the log
-	// index is the entry's place in the log.
-	index uint64
+	place           // in the log, zero before the command has one
 
-	placed bool          // settled with the place in the log, for Append
-	done   chan struct{} // of capacity 1 for Propose and Append, closed for a Future
+	// placed: settled with the place in the log, for Append.
+	placed bool
+	// done has capacity 1 for Propose and Append, and is closed for a Future. In a log
+	// of commands only, nobody waits for Append's, and done is nil.
+	done   chan struct{}
 	reused bool
 	result Result
 	err    error
@@ -34,16 +35,18 @@ func (n *Node) newProposal(command []byte) *proposal {
 
 func (p *proposal) settle(result Result, err error) {
 	p.result, p.err = result, err
-	if p.reused {
+	switch {
+	case p.done == nil:
+	case p.reused:
 		p.done <- struct{}{}
-	} else {
+	default:
 		close(p.done)
 	}
 }
 
 // recycle puts a proposal on the free list whose proposer has seen the outcome.
 func (n *Node) recycle(p *proposal) {
-	p.data, p.result, p.err, p.placed = nil, Result{}, nil, false
+	p.data, p.place, p.placed, p.result, p.err = nil, place{}, false, Result{}, nil
 	n.proposals.Put(p)
 }
 
@@ -123,12 +126,19 @@ func (n *Node) ProposeAsync(command []byte) (*Future, error) {
 // The error matches [ErrRefused], and the command has no effect. Config.MaxPending
 // bounds the calls of Append at one time, and Config.MaxPendingBytes the commands
 // that are not committed. Beyond them Append refuses with [ErrQueueFull].
+//
+// With [Config.CommandsOnly], Append does not wait for the core either. Both bounds
+// then are for the commands that are not applied. If the leadership ends at the same
+// time, the command may be lost, as any command may whose leader fails.
 func (n *Node) Append(command []byte) (index, term uint64, err error) {
 	if err := n.admissible(command); err != nil {
 		return 0, 0, err
 	}
 	if err := n.room.enter(len(command)); err != nil {
 		return 0, 0, err
+	}
+	if n.cfg.CommandsOnly {
+		return n.appendNext(command)
 	}
 	p := n.newProposal(command)
 	p.placed = true
@@ -161,13 +171,42 @@ func (n *Node) admissible(command []byte) error {
 // enqueue hands a proposal to the core.
 func (n *Node) enqueue(p *proposal) error {
 	n.mu.Lock()
-	if n.closed {
+	if err := n.deposit(p); err != nil {
 		n.mu.Unlock()
-		return errRefusedStopped
+		return err
 	}
-	n.inbox.proposals = append(n.inbox.proposals, p)
 	n.unlockAndRunAll()
 	return nil
+}
+
+// deposit puts a proposal into the inbox. In a log of commands only, the proposal
+// gets its place here, because the core appends proposals in the inbox's order and
+// nothing else. n.mu is held.
+func (n *Node) deposit(p *proposal) error {
+	switch {
+	case n.closed:
+		return errRefusedStopped
+	case n.cfg.CommandsOnly:
+		p.place = n.next
+		n.next.index++
+	}
+	n.inbox.proposals = append(n.inbox.proposals, p)
+	return nil
+}
+
+// appendNext is Append in a log of commands only. A worker runs the core, so that
+// the next commands can join this one.
+func (n *Node) appendNext(command []byte) (index, term uint64, err error) {
+	p := &proposal{data: command, begun: time.Now()}
+	n.mu.Lock()
+	if err := n.deposit(p); err != nil {
+		n.mu.Unlock()
+		n.room.leave(1, len(command))
+		return 0, 0, err
+	}
+	index, term = p.index, p.term // the core may settle p from now on
+	n.unlockAndSchedule()
+	return index, term, nil
 }
 
 // takePending removes and returns the proposal whose entry is at index, or

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"runtime"
 	"time"
 
@@ -177,9 +178,11 @@ func (n *Node) process(in *inbox) {
 	}
 	for _, m := range in.messages {
 		if err := n.core.Step(m); err != nil {
-			n.stats.dropped.Add(1)
-			n.log.Warn("message dropped", "from", uint64(m.From), "error", err)
+			n.drop(m, err)
 		}
+	}
+	if len(in.messages) > 0 {
+		n.publish() // before the replies, so that who sees a reply finds its effect
 	}
 	n.proposeAll(in.proposals)
 	n.beginReads(in.reads)
@@ -192,6 +195,15 @@ func (n *Node) process(in *inbox) {
 	n.publish()
 	if len(n.waiters) > 0 {
 		n.notifyWaiters()
+	}
+}
+
+// drop refuses a message. A call gets a reply without a body.
+func (n *Node) drop(m core.Message, reason error) {
+	n.stats.dropped.Add(1)
+	n.log.Warn("message dropped", "from", uint64(m.From), "error", reason)
+	if m.Call != 0 {
+		n.host.transport.Send(m.From, []Message{{Group: n.cfg.Group, Call: m.Call}})
 	}
 }
 
@@ -220,19 +232,42 @@ func (n *Node) proposeAll(all []*proposal) {
 	default:
 		n.alone = 0
 	}
+	var current uint64
+	if n.cfg.CommandsOnly {
+		current = n.core.Status().CurrentTerm
+	}
 	for _, p := range all {
-		index, term, err := n.core.Propose(p.data)
-		if err != nil {
-			n.settle(p, Result{}, n.refusal(err))
+		if err := n.propose(p, current); err != nil {
+			n.settle(p, Result{}, err)
 			continue
 		}
 		if p.placed {
-			n.settle(p, Result{Index: index, Term: term}, nil)
+			n.settle(p, Result{Index: p.index, Term: p.term}, nil)
 			continue
 		}
-		p.index, p.term = index, term
 		n.pending.push(p)
 	}
+}
+
+// propose appends one command to the log. A command may have its place already. No
+// other command must get a place of the same term that was handed out, so a leader
+// that has to refuse the command steps down.
+func (n *Node) propose(p *proposal, current uint64) error {
+	if p.term != 0 && p.term != current {
+		return errLeadershipLost
+	}
+	index, term, err := n.core.Propose(p.data)
+	switch {
+	case err != nil && p.term != 0:
+		n.core.StepDown()
+		return errLeadershipLost
+	case err != nil:
+		return n.refusal(err)
+	case p.term != 0 && p.index != index:
+		panic(fmt.Sprintf("raft: %v: the command for index %d came to index %d of term %d", n, p.index, index, term))
+	}
+	p.place = place{index, term}
+	return nil
 }
 
 // advance carries out the core's output until there is no more, in the order that

@@ -37,7 +37,8 @@ type Receiver interface {
 	Receive(from core.NodeID, messages []Message)
 	// PeerUp reports that a connection to a peer has been established.
 	PeerUp(id core.NodeID)
-	// PeerDown reports that no connection to a peer is left, and why.
+	// PeerDown reports that no connection to a peer is left, and why. A transport of
+	// remote procedure calls reports each failed call.
 	PeerDown(id core.NodeID, reason error)
 }
 
@@ -49,5 +50,7 @@ type Message struct {
 	// calls. The receiving transport numbers the requests, and finds the number in
 	// the reply. Transports of plain messages leave Call 0.
 	Call uint64
+	// Body is nil in the reply to a call that the member has dropped. A member
+	// that has stopped replies to no call.
 	Body core.Body
 }
