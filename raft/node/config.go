@@ -29,6 +29,12 @@ type HostConfig struct {
 	// them at the same time. The default is 2. A larger number takes more memory and
 	// disk bandwidth from proposals.
 	MaxSnapshots int
+	// StorageTimeout bounds the time of a small save while a majority has saved the
+	// same entries. After that time a member counts as stalled, and a leader steps
+	// down. A save gets another second for each 8 MiB, and four times as long while
+	// no majority has saved its entries, since all hosts may share a slow disk. The
+	// default is ElectionTimeout of each group, without these additions.
+	StorageTimeout time.Duration
 	// CloseTimeout bounds the time for which Close waits for a hung storage, and for a
 	// state machine or Observe that does not return. The default is 10 s.
 	CloseTimeout time.Duration
@@ -63,6 +69,8 @@ func (c *HostConfig) setDefaults() error {
 		return fmt.Errorf("%w: HostConfig.Workers is %d; want at least 1", ErrConfig, c.Workers)
 	case c.MaxSnapshots < 1:
 		return fmt.Errorf("%w: HostConfig.MaxSnapshots is %d; want at least 1", ErrConfig, c.MaxSnapshots)
+	case c.StorageTimeout < 0:
+		return fmt.Errorf("%w: HostConfig.StorageTimeout is %v; want at least 0", ErrConfig, c.StorageTimeout)
 	case c.CloseTimeout < 0:
 		return fmt.Errorf("%w: HostConfig.CloseTimeout is %v; want more than 0", ErrConfig, c.CloseTimeout)
 	}

@@ -54,7 +54,7 @@ var (
 )
 
 // ErrStalled is matched by the errors and events of a host whose storage does
-// not answer within an election timeout.
+// not answer in time. See [HostConfig.StorageTimeout].
 var ErrStalled = errors.New("the storage does not answer")
 
 // ErrBlocked is matched by the error of Close while a method of a state machine or

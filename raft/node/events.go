@@ -25,8 +25,8 @@ const (
 	// PeerUp and PeerDown report on the connection to host Peer. Group is 0.
 	PeerUp
 	PeerDown
-	// StorageStalled reports a save that lasts longer than an election timeout. A
-	// leader has stepped down. StorageRecovered reports the end of that save.
+	// StorageStalled reports a save that lasts longer than [HostConfig.StorageTimeout].
+	// A leader has stepped down. StorageRecovered reports the end of that save.
 	StorageStalled
 	StorageRecovered
 	// MemberStopped reports that the member has stopped because of Err.

@@ -195,9 +195,9 @@ func (h *Host) tickAll() {
 			dropped = now
 			h.dropPeers()
 		}
-		busy := h.saver.busy()
+		busy, bytes := h.saver.busy()
 		for _, n := range h.groups.Load().all {
-			n.tick(busy)
+			n.tick(busy, bytes)
 		}
 	}
 }

@@ -29,8 +29,10 @@ type Node struct {
 	standing atomic.Pointer[standing]
 	commit   atomic.Uint64
 	silent   atomic.Bool // the core needs no ticks
-	applied  appliedIndex
-	applier  applier
+	// savingFrom is the first index of the entries in the save under way.
+	savingFrom atomic.Uint64
+	applied    appliedIndex
+	applier    applier
 
 	begun time.Time      // when the member started
 	done  chan struct{}  // closed when the member is stopped
@@ -133,6 +135,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		named:     header.Index,
 		snapshots: snapshotState{busy: new(atomic.Bool), saved: new(atomic.Uint64), size: new(atomic.Int64)},
 	}
+	n.savingFrom.Store(nothingSaved)
 	n.standing.Store(&standing{term: saved.HardState.CurrentTerm, changed: make(chan struct{})})
 	if err := n.startMachine(header); err != nil {
 		return nil, err
@@ -175,8 +178,8 @@ func (n *Node) coreConfig() core.Config {
 
 // tick lets one unit of time pass. busy is for how long the storage has been
 // at work on one save.
-func (n *Node) tick(busy time.Duration) {
-	stalls := busy > n.cfg.ElectionTimeout
+func (n *Node) tick(busy time.Duration, bytes int64) {
+	stalls := busy > 0 && busy > n.stallLimit(bytes)
 	if n.silent.Load() && stalls == n.stalled {
 		return
 	}

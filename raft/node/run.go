@@ -298,6 +298,7 @@ func (n *Node) handleReady() bool {
 	}
 	n.saving = &n.save // free, since no save is under way
 	*n.saving = save{node: n, ready: rd, mark: mark}
+	n.savingFrom.Store(firstIndex(rd.Entries))
 	switch {
 	case len(rd.Chunks) > 0:
 		n.storing.Add(1)
@@ -317,6 +318,7 @@ func (n *Node) handleReady() bool {
 // completeSave tells the core that a save is durable.
 func (n *Node) completeSave(s *save) {
 	n.saving = nil
+	n.savingFrom.Store(nothingSaved)
 	if s.damaged {
 		n.core.RejectSnapshot()
 	}

@@ -47,6 +47,7 @@ type saver struct {
 	volatile bool
 
 	since atomic.Int64 // when the save under way began, in nanoseconds since start; 0: none
+	bytes atomic.Int64 // of the entries in that save
 	start time.Time
 
 	mu     sync.Mutex
@@ -91,6 +92,7 @@ func (s *saver) saveAll() {
 			return
 		}
 		updates = updates[:0]
+		s.bytes.Store(savedBytes(items))
 		s.since.Store(int64(time.Since(s.start)) + 1)
 		err := s.saveItems(items, &updates)
 		took := time.Duration(int64(time.Since(s.start)) - s.since.Swap(0))
@@ -168,13 +170,22 @@ func (s *saver) saveNow(item *save) bool {
 	return true
 }
 
-// busy returns for how long the save under way has lasted; 0 if there is none.
-func (s *saver) busy() time.Duration {
+// busy returns for how long the save under way has lasted, 0 if there is none, and
+// the bytes of its entries.
+func (s *saver) busy() (time.Duration, int64) {
 	since := s.since.Load()
 	if since == 0 {
-		return 0
+		return 0, 0
 	}
-	return time.Duration(int64(time.Since(s.start)) - since)
+	return time.Duration(int64(time.Since(s.start)) - since), s.bytes.Load()
+}
+
+// savedBytes is about what a save writes.
+func savedBytes(items []*save) (bytes int64) {
+	for _, item := range items {
+		bytes += int64(entriesSize(item.ready.Entries))
+	}
+	return bytes
 }
 
 // close ends the goroutine after the save under way, without waiting, and drops
