@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync/atomic"
 
 	"raftlab/raft/core"
 	"raftlab/raft/memnet"
@@ -33,79 +34,115 @@ type volatile struct{ *memstore.Store }
 
 func (volatile) Volatile() bool { return true }
 
+// ours are hosts of raft/node with the members of some groups.
 type ours struct {
-	nodes  []*node.Node
-	leader *node.Node
+	dir       string // of the logs, "" in memory
+	network   *memnet.Network
+	config    node.Config
+	groups    int
+	addresses []string
+	hosts     []*node.Host // by id-1, nil while down
+	leaders   []*node.Node // by group-1
+	next      atomic.Int64
 }
 
-func startOursInMemory(string) (cluster, error) {
-	network := memnet.New(memnet.Options{})
-	var members []node.Member
-	for id := core.NodeID(1); id <= 3; id++ {
-		members = append(members, node.Member{ID: id})
-	}
-	o := &ours{}
-	for _, m := range members {
-		n, err := node.Start(node.HostConfig{
-			Storage:   volatile{memstore.New(node.Identity{Cluster: "bench", Host: m.ID})},
-			Transport: network.Join(m.ID),
-		}, node.Config{Members: members, StateMachine: sink{}})
-		if err != nil {
-			return nil, err
-		}
-		o.nodes = append(o.nodes, n)
-	}
-	return o, nil
-}
+func startOursInMemory(string) (cluster, error) { return newOurs("", 3, 1, node.Config{}) }
+func startOurs(dir string) (cluster, error)     { return newOurs(dir, 3, 1, node.Config{}) }
 
-func startOurs(dir string) (cluster, error) {
-	var members []node.Member
-	var transports []*tcp.Transport
-	for id := core.NodeID(1); id <= 3; id++ {
-		tr, err := tcp.Listen(tcp.Options{Listen: "127.0.0.1:0", Plaintext: true})
+// newOurs starts members on as many hosts, durable over TCP with a directory.
+func newOurs(dir string, members, groups int, config node.Config) (*ours, error) {
+	o := &ours{dir: dir, network: memnet.New(memnet.Options{}), config: config, groups: groups, hosts: make([]*node.Host, members), leaders: make([]*node.Node, groups)}
+	transports := make([]node.Transport, members)
+	for i := range members {
+		id := core.NodeID(i + 1)
+		tr, err := o.transport(id, "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		transports = append(transports, tr)
-		members = append(members, node.Member{ID: id, Address: tr.Address()})
-	}
-	o := &ours{}
-	for i, m := range members {
-		opts := wal.Options{Identity: node.Identity{Cluster: "bench", Host: m.ID}}
-		path := filepath.Join(dir, fmt.Sprint(m.ID))
-		if err := wal.Create(path, opts); err != nil {
-			return nil, err
-		}
-		storage, err := wal.Open(path, opts)
-		if err != nil {
-			return nil, err
-		}
-		n, err := node.Start(node.HostConfig{Storage: storage, Transport: transports[i]}, node.Config{Members: members, StateMachine: sink{}})
-		if err != nil {
-			return nil, err
-		}
-		o.nodes = append(o.nodes, n)
-	}
-	return o, nil
-}
-
-func (o *ours) Propose(command []byte) error {
-	if o.leader == nil {
-		for _, n := range o.nodes {
-			if n.IsLeader() {
-				o.leader = n
+		transports[i] = tr
+		o.addresses = append(o.addresses, tr.Address())
+		o.config.Members = append(o.config.Members, node.Member{ID: id, Address: tr.Address()})
+		if dir != "" {
+			if err := wal.Create(o.path(id), walOptions(id)); err != nil {
+				return nil, err
 			}
 		}
-		if o.leader == nil {
+	}
+	for i, tr := range transports {
+		if err := o.startHost(core.NodeID(i+1), tr); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func (o *ours) transport(id core.NodeID, address string) (node.Transport, error) {
+	if o.dir == "" {
+		return o.network.Join(id), nil
+	}
+	return tcp.Listen(tcp.Options{Listen: address, Plaintext: true})
+}
+
+func (o *ours) path(id core.NodeID) string { return filepath.Join(o.dir, fmt.Sprint(id)) }
+
+func walOptions(id core.NodeID) wal.Options {
+	return wal.Options{Identity: node.Identity{Cluster: "bench", Host: id}}
+}
+
+func (o *ours) startHost(id core.NodeID, tr node.Transport) error {
+	var storage node.Storage = volatile{memstore.New(node.Identity{Cluster: "bench", Host: id})}
+	if o.dir != "" {
+		var err error
+		if storage, err = wal.Open(o.path(id), walOptions(id)); err != nil {
+			return err
+		}
+	}
+	h, err := node.NewHost(node.HostConfig{Storage: storage, Transport: tr})
+	if err != nil {
+		return err
+	}
+	for g := range o.groups {
+		config := o.config
+		config.Group, config.StateMachine = node.GroupID(g+1), sink{}
+		if _, err := h.Start(config); err != nil {
+			return errors.Join(err, h.Close())
+		}
+	}
+	o.hosts[id-1] = h
+	return nil
+}
+
+// leader returns the leader of a group, nil if there is none.
+func (o *ours) leader(group int) *node.Node {
+	for _, h := range o.hosts {
+		if h != nil {
+			if n := h.Group(node.GroupID(group + 1)); n.IsLeader() {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+// Propose proposes to one group after another.
+func (o *ours) Propose(command []byte) error {
+	g := 0
+	if o.groups > 1 {
+		g = int(o.next.Add(1)) % o.groups
+	}
+	if o.leaders[g] == nil {
+		if o.leaders[g] = o.leader(g); o.leaders[g] == nil {
 			return errors.New("no leader")
 		}
 	}
-	_, err := o.leader.Propose(context.Background(), command)
+	_, err := o.leaders[g].Propose(context.Background(), command)
 	return err
 }
 
 func (o *ours) Close() {
-	for _, n := range o.nodes {
-		_ = n.Close()
+	for _, h := range o.hosts {
+		if h != nil {
+			_ = h.Close()
+		}
 	}
 }
