@@ -72,6 +72,7 @@ type Node struct {
 	waiters      []*waiter
 	members      map[core.NodeID]string // addresses in the newest configuration
 	membership   place                  // of that configuration
+	readdressed  bool                   // members is new
 	overrides    bool                   // the addresses in Config.Members replace the stored ones
 
 	snapshots snapshotState
@@ -271,8 +272,12 @@ func entriesSize(entries []core.Entry) int {
 // leaves behind.
 func (n *Node) publish() {
 	st := n.core.Status()
-	n.commit.Store(st.CommitIndex)
-	n.silent.Store(st.Quiescent)
+	if n.commit.Load() != st.CommitIndex { // a store costs more than a load
+		n.commit.Store(st.CommitIndex)
+	}
+	if n.silent.Load() != st.Quiescent {
+		n.silent.Store(st.Quiescent)
+	}
 	if (place{st.ConfigurationIndex, st.ConfigurationTerm}) != n.membership {
 		n.followMembership()
 	}
@@ -280,6 +285,10 @@ func (n *Node) publish() {
 		n.stop(ErrRemoved)
 	}
 	was := n.standing.Load()
+	if was.state == st.State && was.term == st.CurrentTerm && was.leader == st.Leader && !n.readdressed {
+		return
+	}
+	n.readdressed = false
 	now := standing{state: st.State, term: st.CurrentTerm, leader: st.Leader, address: n.members[st.Leader], changed: was.changed}
 	if *was == now {
 		return

@@ -92,7 +92,7 @@ func (n *Node) followMembership() {
 		n.overrides = false
 	}
 	n.membership = place{st.ConfigurationIndex, st.ConfigurationTerm}
-	n.members = n.addresses(cfg)
+	n.members, n.readdressed = n.addresses(cfg), true
 	n.host.setPeers(n, n.members)
 	index := n.membership.index
 	if index == 0 {
