@@ -78,6 +78,7 @@ func upTo(few int, all ...int) []int {
 
 // start starts members in memory, or durable over TCP.
 func (g *growth) start(t *testing.T, durable bool, members, groups int, config node.Config) *ours {
+	useProcs(durable)
 	dir := ""
 	if durable {
 		dir = t.TempDir()

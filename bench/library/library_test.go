@@ -31,6 +31,7 @@ var (
 	only    = flag.String("only", "", "part of the names of the libraries to measure")
 	sizes   = flag.String("sizes", "128,1024", "bytes of a command")
 	clients = flag.String("clients", "1,16,256", "numbers of clients")
+	procs   = flag.Int("procs", runtime.NumCPU()+3, "GOMAXPROCS of the durable measurements; see useProcs")
 	write   = flag.Bool("write", false, "write the tables into docs/library/speed.md and README.md")
 )
 
@@ -113,6 +114,7 @@ func TestLibraries(t *testing.T) {
 			t.Logf("round %d of %d, %d of %d: %s", round+1, *rounds, i+1, len(r.systems), s)
 			r.measureSystem(t, s)
 		}
+		useProcs(true)
 		for _, size := range r.sizes {
 			r.limits = append(r.limits, measureLimits(t, size))
 		}
@@ -125,7 +127,20 @@ func TestLibraries(t *testing.T) {
 	}
 }
 
+// useProcs sets GOMAXPROCS for a measurement. A sync occupies one of Go's
+// processors for some time. Three members in one process, each of which syncs, would
+// otherwise keep one another from running, as members in processes of their own do
+// not.
+func useProcs(durable bool) {
+	if durable {
+		runtime.GOMAXPROCS(*procs)
+	} else {
+		runtime.GOMAXPROCS(runtime.NumCPU())
+	}
+}
+
 func (r *report) measureSystem(t *testing.T, s system) {
+	useProcs(s.durable)
 	c, err := s.start(t.TempDir())
 	if err != nil {
 		t.Fatalf("%s: %v", s, err)
