@@ -97,7 +97,7 @@ var kvraftMutants = []mutant{
 		name: "nothing-in-flight-counts", file: "rsm/submit.go", pkg: "./rsm",
 		old:  "\tif !r.gate.TryAcquire(cost(data)) {",
 		new:  "\tif !r.gate.TryAcquire(0) {",
-		also: []edit{{"admitted := r.submissions.admit(s, cost(data))", "admitted := r.submissions.admit(s, 0)"}},
+		also: []edit{{old: "admitted := r.submissions.admit(s, cost(data))", new: "admitted := r.submissions.admit(s, 0)"}},
 		test: "TestBytesInFlightAreBounded",
 		why:  "any number of commands is put into the log before the first is applied",
 	},

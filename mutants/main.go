@@ -43,15 +43,15 @@ type mutant struct {
 	test string // names of tests, separated by |; one of them must fail
 }
 
-// An edit replaces old by new. The file contains old exactly once.
-type edit struct{ old, new string }
-
-// A control is a correct implementation. The control's tests must pass.
-type control struct {
-	name string
-	pkg  string
-	test string // a regular expression
+// An edit replaces old by new. The file contains old exactly once, unless all
+// occurrences are replaced.
+type edit struct {
+	old, new string
+	all      bool
 }
+
+// controls are the correct implementations.
+var controls = slices.Concat(studentControls, innocents, partials)
 
 // all are the bugs of all packages.
 var all = slices.Concat(raftMutants, coreMutants, studentMutants, kvraftMutants, shardMutants)
@@ -79,7 +79,7 @@ type trial struct {
 
 // trials returns the controls and the mutants with a name that matches re.
 func trials(re *regexp.Regexp) (found []trial) {
-	for _, c := range studentControls {
+	for _, c := range controls {
 		if re.MatchString(c.name) {
 			found = append(found, trial{c.name, c.pass})
 		}
@@ -146,36 +146,12 @@ func (m mutant) kill(dir string) (string, error) {
 		return "", err
 	}
 	for range tries {
-		by, err := try(overlay, cmp.Or(m.pkg, "./raft"), "^("+m.test+")$", "-failfast", "-timeout=30s")
+		by, err := try(overlay, cmp.Or(m.pkg, "./raft"), "^("+m.test+")$", "-failfast", "-timeout=2m")
 		if !errors.Is(err, errSurvived) {
 			return "killed by " + by, err
 		}
 	}
 	return "", fmt.Errorf("%w %s\n%37s%s", errSurvived, m.test, "", m.why)
-}
-
-// pass runs the tests with the unchanged implementation, and names the tests.
-func (c control) pass(dir string) (string, error) {
-	source, err := filepath.Abs(filepath.FromSlash(student))
-	if err != nil {
-		return "", err
-	}
-	replace, err := inPlaceOfRaft(".", source)
-	if err != nil {
-		return "", err
-	}
-	overlay, err := writeOverlay(dir, replace)
-	if err != nil {
-		return "", err
-	}
-	by, err := try(overlay, c.pkg, c.test, "-timeout=10m")
-	switch {
-	case errors.Is(err, errSurvived):
-		return "passes " + c.pkg + " " + c.test, nil
-	case err == nil:
-		err = fmt.Errorf("ACCUSED by %s", by)
-	}
-	return "", err
 }
 
 // plant writes the file with the bug into dir. The overlay replaces the original
@@ -190,11 +166,9 @@ func (m mutant) plant(root, dir string) (overlay string, err error) {
 		return "", err
 	}
 	mutated := string(source)
-	for _, e := range append([]edit{{m.old, m.new}}, m.also...) {
-		if n := strings.Count(mutated, e.old); n != 1 {
-			return "", fmt.Errorf("DOES NOT APPLY: %s contains the text to replace %d times; want once", m.file, n)
-		}
-		mutated = strings.Replace(mutated, e.old, e.new, 1)
+	mutated, err = applyEdits(mutated, append([]edit{{old: m.old, new: m.new}}, m.also...))
+	if err != nil {
+		return "", fmt.Errorf("%w of %s", err, m.file)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -231,20 +205,31 @@ var failure = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal erro
 // try runs tests with an overlay. try returns the first failure, or errSurvived if
 // all tests pass.
 func try(overlay, pkg, tests string, flags ...string) (string, error) {
-	args := []string{"test", "-overlay", overlay, "-vet=off", "-ldflags=-s -w", "-count=1", "-run", tests, pkg}
-	cmd := exec.Command("go", append(args, flags...)...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
+	out, err := goTest(overlay, pkg, tests, flags...)
 	if err == nil {
 		return "", errSurvived
 	}
-	if strings.Contains(out.String(), "[build failed]") || strings.Contains(out.String(), "[setup failed]") {
-		return "", fmt.Errorf("DOES NOT BUILD:\n%s", out.String())
+	if unbuilt(out) {
+		return "", fmt.Errorf("DOES NOT BUILD:\n%s", out)
 	}
-	found := failure.FindStringSubmatch(out.String())
+	found := failure.FindStringSubmatch(out)
 	if found == nil {
-		return "", fmt.Errorf("go test: %w\n%s", err, out.String())
+		return "", fmt.Errorf("go test: %w\n%s", err, out)
 	}
 	return cmp.Or(found[1], found[2]), nil
+}
+
+// goTest runs tests with an overlay and returns the output. A failure is not repeated.
+func goTest(overlay, pkg, tests string, flags ...string) (string, error) {
+	args := []string{"test", "-overlay", overlay, "-vet=off", "-ldflags=-s -w", "-count=1", "-run", tests, pkg}
+	cmd := exec.Command("go", append(args, flags...)...)
+	cmd.Env = append(os.Environ(), "RAFTLAB_REPEATS=0")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+func unbuilt(out string) bool {
+	return strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]")
 }

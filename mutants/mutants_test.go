@@ -27,3 +27,12 @@ func TestMutantsApply(t *testing.T) {
 		}
 	}
 }
+
+// TestControlsApply checks that each variant of the plain Raft still fits the source.
+func TestControlsApply(t *testing.T) {
+	for _, c := range controls {
+		if _, err := c.plant("..", t.TempDir()); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

@@ -21,13 +21,9 @@ func between[T any](c *labtest.Cluster, f func() T) (v T) {
 // entries that came meanwhile must stay (Figure 2: an entry is removed only where
 // it conflicts): they are committed.
 func TestDelayedAppendRemovesNothing2B(t *testing.T) {
-	for _, heartbeat := range []bool{false, true} {
-		t.Run(fmt.Sprintf("heartbeat=%t", heartbeat), func(t *testing.T) {
-			labtest.Run(t, func(t *testing.T) {
-				play(t, 5, 2, func(round int) bool { return delayedAppend(t, round, heartbeat) })
-			})
-		})
-	}
+	labtest.Cases(t, "heartbeat=%t", []bool{false, true}, func(t *testing.T, heartbeat bool) {
+		play(t, 10, 4, func(round int) bool { return delayedAppend(t, round, heartbeat) })
+	})
 }
 
 func delayedAppend(t *testing.T, round int, heartbeat bool) bool {

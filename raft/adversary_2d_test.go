@@ -1,7 +1,6 @@
 package raft_test
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -13,13 +12,9 @@ import (
 // TestStaleSnapshot2D delivers an InstallSnapshot twice, or keeps it back until
 // its receiver has gone far beyond it: the service is not set back.
 func TestStaleSnapshot2D(t *testing.T) {
-	for _, twice := range []bool{true, false} {
-		t.Run(fmt.Sprintf("twice=%t", twice), func(t *testing.T) {
-			labtest.Run(t, func(t *testing.T) {
-				play(t, 4, 2, func(round int) bool { return staleSnapshot(t, round, twice) })
-			})
-		})
-	}
+	labtest.Cases(t, "twice=%t", []bool{true, false}, func(t *testing.T, twice bool) {
+		play(t, 6, 3, func(round int) bool { return staleSnapshot(t, round, twice) })
+	})
 }
 
 func staleSnapshot(t *testing.T, round int, twice bool) bool {

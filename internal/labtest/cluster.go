@@ -1,6 +1,7 @@
 package labtest
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -19,6 +20,27 @@ func Run(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()
 	labrun.Run(t, body)
+}
+
+// Cases runs the cases of a test as subtests, one after another and in parallel with
+// other tests. If every case is skipped, the test is skipped.
+func Cases[C any](t *testing.T, format string, cases []C, body func(t *testing.T, c C)) {
+	t.Helper()
+	t.Parallel()
+	skipped := 0
+	for _, c := range cases {
+		t.Run(fmt.Sprintf(format, c), func(t *testing.T) {
+			defer func() {
+				if t.Skipped() {
+					skipped++
+				}
+			}()
+			labrun.Run(t, func(t *testing.T) { body(t, c) })
+		})
+	}
+	if skipped == len(cases) {
+		t.Skip("not applicable: no case came about")
+	}
 }
 
 // A Cluster is a group of Raft servers, 0 to N-1, on a network of their own. Only
