@@ -68,13 +68,14 @@ type link struct {
 	number int
 	sent   atomic.Int64 // calls
 
+	cutRequests atomic.Bool
+	cutReplies  atomic.Bool
+
 	// Guarded by net.mu.
-	enabled     bool
-	server      any
-	cutRequests bool
-	cutReplies  bool
-	faults      *Faults       // of its own
-	cut         chan struct{} // closed when the end is disabled
+	enabled bool
+	server  any
+	faults  *Faults       // of its own
+	cut     chan struct{} // closed when the end is disabled
 }
 
 // An exchange is a call under way.
@@ -83,28 +84,38 @@ type exchange struct {
 	net     *Network
 	request Message
 	fate    fate
-	faults  Faults
+	faults  *Faults // nobody changes them
 	latency time.Duration
 	long    bool            // LongDelays
 	station *station        // nil: nowhere
 	cut     <-chan struct{} // of the link, when the call began
-	taken   atomic.Bool     // an answer is under way to the caller, or it has given up
-	answers chan answer     // room for the one that is taken
+	first   delivery
+	taken   atomic.Bool   // an answer is under way to the caller, or it has given up
+	got     answer        // the answer that was taken
+	arrived chan struct{} // has room for the one news of got
+}
+
+// A delivery is a request at its server.
+type delivery struct {
+	exchange *exchange
+	copy     int // of the request
+	handler  *handler
+	args     reflect.Value
 }
 
 // An answer is the result of a handler, or the reason why no handler was
 // called.
 type answer struct {
-	request Message
+	copy    int // of the request
 	handler *handler
 	reply   reflect.Value
 	err     error
 }
 
-// message encodes the answer.
-func (a answer) message() (Message, error) {
-	m := a.request
-	m.Reply = true
+// message encodes an answer.
+func (x *exchange) message(a answer) (Message, error) {
+	m := x.request
+	m.Copy, m.Reply = a.copy, true
 	if a.err != nil {
 		return m, a.err
 	}
@@ -133,7 +144,7 @@ func (l *link) begin(svcMeth string, data []byte) (*exchange, bool) {
 	rn := l.net
 	number := int(l.sent.Add(1) - 1)
 	rn.count.Add(1)
-	x := &exchange{link: l, net: rn, answers: make(chan answer, 1)}
+	x := &exchange{link: l, net: rn, arrived: make(chan struct{}, 1)}
 	x.fate = fate{uint64(rn.seed), l.number, number}
 	rn.mu.RLock()
 	defer rn.mu.RUnlock()
@@ -165,7 +176,7 @@ func (x *exchange) run() ([]byte, bool) {
 	if route.again {
 		go x.deliverAgain(route.againAfter)
 	}
-	x.deliver(x.request)
+	x.deliver(&x.first)
 	reply, ok := x.await()
 	if !ok {
 		return nil, false
@@ -185,8 +196,8 @@ func (x *exchange) run() ([]byte, bool) {
 // await waits for the first answer of the handler.
 func (x *exchange) await() (Message, bool) {
 	select {
-	case a := <-x.answers:
-		return x.open(a), true
+	case <-x.arrived:
+		return x.open(), true
 	case <-x.station.gone:
 	case <-x.cut:
 	case <-x.net.done:
@@ -194,12 +205,13 @@ func (x *exchange) await() (Message, bool) {
 	if x.taken.CompareAndSwap(false, true) {
 		return Message{}, false
 	}
-	return x.open(<-x.answers), true // it was faster, and will be dropped on its way
+	<-x.arrived // the answer was faster, and will be dropped on its way
+	return x.open(), true
 }
 
 // open encodes the reply, and panics if the call was a mistake.
-func (x *exchange) open(a answer) Message {
-	m, err := a.message()
+func (x *exchange) open() Message {
+	m, err := x.message(x.got)
 	if err != nil {
 		panic(fmt.Sprintf("labrpc: Call(%q) to server %v: %v", x.request.Method, x.request.Server, err))
 	}
@@ -209,34 +221,42 @@ func (x *exchange) open(a answer) Message {
 // answer gives an answer to the caller if the caller still waits.
 func (x *exchange) answer(a answer) {
 	if x.taken.CompareAndSwap(false, true) {
-		x.answers <- a
+		x.got = a
+		x.arrived <- struct{}{}
 		return
 	}
 	if x.net.taps.Load() == nil {
 		return
 	}
-	if m, err := a.message(); err == nil {
+	if m, err := x.message(a); err == nil {
 		x.event(Sent, m, "")
 		x.event(Dropped, m, "nobody waits for it")
 	}
 }
 
-// deliver hands a request to the server in a new goroutine, which ends with the
-// handler. A blocked handler delays only its own caller.
-func (x *exchange) deliver(m Message) {
+// deliver hands a request to the server. The handler runs in a new goroutine, which
+// ends with the handler. A blocked handler delays only its own caller.
+func (x *exchange) deliver(d *delivery) {
+	m := x.request
+	m.Copy = d.copy
 	x.event(Delivered, m, "")
 	server := x.station.server
 	server.count.Add(1)
 	h, err := server.find(m.Method)
-	var args reflect.Value
 	if err == nil {
-		args, err = h.decode(m.data)
+		d.args, err = h.decode(m.data)
 	}
 	if err != nil {
-		x.answer(answer{request: m, err: err})
+		x.answer(answer{copy: d.copy, err: err})
 		return
 	}
-	go func() { x.answer(answer{request: m, handler: h, reply: h.serve(args)}) }()
+	d.exchange, d.handler = x, h
+	go d.serve()
+}
+
+func (d *delivery) serve() {
+	reply := d.handler.serve(d.args)
+	d.exchange.answer(answer{copy: d.copy, handler: d.handler, reply: reply})
 }
 
 // deliverAgain delivers a copy of the request, later.
@@ -251,7 +271,7 @@ func (x *exchange) deliverAgain(delay time.Duration) {
 		x.event(Dropped, m, "requests are cut")
 		return
 	}
-	x.deliver(m)
+	x.deliver(&delivery{copy: m.Copy})
 }
 
 // A route is the planned fate of one message.
@@ -289,7 +309,7 @@ func (x *exchange) drawn(m Message) route {
 	plain := route{delay: x.latency}
 	r, late := plain, false
 	if m.Reply {
-		reorder := x.fate.reorder(f)
+		reorder := x.fate.reorder(*f)
 		late = reorder > x.latency
 		r.delay = max(x.latency, reorder)
 		r.lost = x.fate.chance(forReplyLoss, f.ReplyLoss)
@@ -359,15 +379,25 @@ func (x *exchange) held(h *Hold) string {
 
 // ended returns the reason if something has ended the call.
 func (x *exchange) ended() string {
-	select {
-	case <-x.station.gone:
+	switch {
+	case closed(x.station.gone):
 		return "server deleted"
-	case <-x.cut:
+	case closed(x.cut):
 		return "end disabled"
-	case <-x.net.done:
+	case closed(x.net.done):
 		return "network cleaned up"
+	}
+	return ""
+}
+
+// closed reports whether a channel without messages is closed. A select of one
+// channel takes no lock.
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
 	default:
-		return ""
+		return false
 	}
 }
 
@@ -390,12 +420,10 @@ func (x *exchange) nowhere(m Message, reason string) bool {
 
 // isCut says whether one direction of the link is cut now.
 func (x *exchange) isCut(replies bool) bool {
-	x.net.mu.RLock()
-	defer x.net.mu.RUnlock()
 	if replies {
-		return x.link.cutReplies
+		return x.link.cutReplies.Load()
 	}
-	return x.link.cutRequests
+	return x.link.cutRequests.Load()
 }
 
 func (x *exchange) event(kind EventKind, m Message, reason string) {

@@ -28,7 +28,8 @@ type Network struct {
 	reliable   bool
 	reordering bool
 	longDelays bool
-	faults     Faults // on top of reliable and reordering
+	faults     Faults  // on top of reliable and reordering
+	present    *Faults // all of these; see changed
 	latency    time.Duration
 	made       int // ends, ever
 	links      map[any]*link
@@ -56,6 +57,7 @@ func MakeNetworkSeed(seed int64) *Network {
 		seed:     seed,
 		done:     make(chan struct{}),
 		reliable: true,
+		present:  &Faults{},
 		links:    make(map[any]*link),
 		servers:  make(map[any]*station),
 	}
@@ -182,6 +184,7 @@ func (rn *Network) Reliable(yes bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
 	rn.reliable = yes
+	rn.changed()
 }
 
 // IsReliable returns the last argument of Reliable, true at first.
@@ -196,6 +199,7 @@ func (rn *Network) LongReordering(yes bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
 	rn.reordering = yes
+	rn.changed()
 }
 
 // LongDelays(true) lets calls to nowhere (a disabled end, a deleted server)
@@ -240,6 +244,7 @@ func (rn *Network) SetFaults(f Faults) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
 	rn.faults = f
+	rn.changed()
 }
 
 // SetLinkFaults gives one end faults of its own. The network's faults do not
@@ -269,7 +274,7 @@ func (rn *Network) CutRequests(endname any, cut bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
 	if l := rn.links[endname]; l != nil {
-		l.cutRequests = cut
+		l.cutRequests.Store(cut)
 	}
 }
 
@@ -279,7 +284,7 @@ func (rn *Network) CutReplies(endname any, cut bool) {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
 	if l := rn.links[endname]; l != nil {
-		l.cutReplies = cut
+		l.cutReplies.Store(cut)
 	}
 }
 
@@ -301,11 +306,18 @@ func (rn *Network) GetTotalCount() int { return int(rn.count.Load()) }
 // encoded.
 func (rn *Network) GetTotalBytes() int64 { return rn.bytes.Load() }
 
-// faultsOf returns the faults of a link. The caller holds rn.mu.
-func (rn *Network) faultsOf(l *link) Faults {
+// faultsOf returns the faults of a link. Nobody changes the result, because later
+// changes make new Faults. The caller holds rn.mu.
+func (rn *Network) faultsOf(l *link) *Faults {
 	if l.faults != nil {
-		return *l.faults
+		return l.faults
 	}
+	return rn.present
+}
+
+// changed computes the faults of the links without faults of their own. The
+// caller holds rn.mu.
+func (rn *Network) changed() {
 	f := rn.faults
 	if !rn.reliable {
 		f.RequestLoss = max(f.RequestLoss, Unreliable.RequestLoss)
@@ -317,5 +329,5 @@ func (rn *Network) faultsOf(l *link) Faults {
 		f.ReorderMin = max(f.ReorderMin, longReorderMin)
 		f.ReorderMax = max(f.ReorderMax, longReorderMax)
 	}
-	return f
+	rn.present = &f
 }
