@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -123,11 +124,14 @@ func (r *frameReader) next() (frame, error) {
 		}
 	}
 	r.begun = false
-	var header [lengthBytes + headerBytes]byte
-	if err := r.fill(header[:]); err != nil {
+	if err := r.arm(lengthBytes + headerBytes); err != nil {
 		return frame{}, err
 	}
-	n := int64(binary.BigEndian.Uint32(header[:])) - headerBytes
+	header, err := r.buffered.Peek(lengthBytes + headerBytes)
+	if err != nil {
+		return frame{}, err
+	}
+	n := int64(binary.BigEndian.Uint32(header)) - headerBytes
 	if n < 0 || n > int64(r.max) {
 		return frame{}, fmt.Errorf("%w: %d bytes of content; want 0 to %d", errFrame, n, r.max)
 	}
@@ -135,6 +139,7 @@ func (r *frameReader) next() (frame, error) {
 	if f.kind < frameRequest || f.kind > framePong {
 		return frame{}, fmt.Errorf("%w: kind %d", errFrame, f.kind)
 	}
+	_, _ = r.buffered.Discard(len(header)) // just peeked
 	for left := int(n); left > 0; {
 		part := min(left, chunkBytes)
 		have := len(f.content)
@@ -166,13 +171,20 @@ func (r *frameReader) expectWithin(d time.Duration) error {
 	return r.conn.SetReadDeadline(time.Time{})
 }
 
-// fill reads bytes that must arrive within FrameTimeout.
+// arm gives FrameTimeout to the next n bytes, unless they have arrived already or
+// their chunk has its deadline.
+func (r *frameReader) arm(n int) error {
+	if r.begun || r.buffered.Buffered() >= n {
+		return nil
+	}
+	r.begun = true
+	return r.expectWithin(r.chunk)
+}
+
+// fill reads bytes of a chunk.
 func (r *frameReader) fill(b []byte) error {
-	if r.buffered.Buffered() < len(b) && !r.begun {
-		r.begun = true
-		if err := r.expectWithin(r.chunk); err != nil {
-			return err
-		}
+	if err := r.arm(len(b)); err != nil {
+		return err
 	}
 	_, err := io.ReadFull(r.buffered, b)
 	return err
@@ -243,6 +255,7 @@ func (o *outbox) run(stop <-chan struct{}) error {
 			return nil
 		case <-o.wake:
 		}
+		runtime.Gosched() // goroutines that are ready put their frames into this batch
 		o.mu.Lock()
 		batch, messages, freed := o.queue, o.messages, o.load
 		o.queue, o.messages, o.controls, o.load = spare[:0], 0, 0, load{}
