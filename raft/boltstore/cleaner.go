@@ -66,13 +66,7 @@ func (s *Store) clean() {
 		}
 	}
 	s.compactIfWasteful()
-	if cleaned != nil {
-		cleaned()
-	}
 }
-
-// cleaned, if set, is called when the cleaner is done. For tests.
-var cleaned func()
 
 // cleanSome removes as many leftovers as one transaction should, and reports
 // whether there may be more.

@@ -184,18 +184,20 @@ func (r *contentReader) readSnapshot(key, record []byte) error {
 }
 
 func (r *contentReader) readEntry(key, record []byte) error {
-	if len(key) != entryKeySize {
+	if len(key) < entryKeySize {
 		return fmt.Errorf("a log entry has the key %x", key)
 	}
 	id, index := groupOf(key), indexOf(key)
 	h, ok := r.heads[id]
-	switch {
+	switch { // the cleaner may have removed the first pieces of an entry alone
 	case !ok:
 		r.garbage.removed[id] = struct{}{}
 		return nil
 	case index <= h.CompactedIndex:
 		r.garbage.compacted[id] = struct{}{}
 		return nil
+	case len(key) != entryKeySize:
+		return fmt.Errorf("a piece of entry %d of group %d has the key %x; the pieces before are missing", index, id, key)
 	}
 	if id != r.reading {
 		r.reading, r.last, r.lastSum = id, h.CompactedIndex, h.CompactedSum

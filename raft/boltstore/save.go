@@ -61,14 +61,8 @@ func (s *Store) commit(do func(*transaction) error) (err error) {
 		return err
 	}
 	s.noteCommit(t)
-	if committed != nil {
-		committed()
-	}
 	return nil
 }
-
-// committed, if set, is called after each writing transaction. For tests.
-var committed func()
 
 // noteCommit takes over the result of a transaction.
 func (s *Store) noteCommit(t *transaction) {

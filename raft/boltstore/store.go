@@ -144,7 +144,7 @@ func Open(path string, opts Options) (*Store, error) {
 // open checks the file and opens the file for writing. Between the two the file is
 // not locked. If another process has written meanwhile, open begins anew.
 func (s *Store) open() error {
-	for {
+	for range 3 {
 		if err := s.check(); err != nil {
 			return err
 		}
@@ -153,6 +153,7 @@ func (s *Store) open() error {
 			return err
 		}
 	}
+	return fmt.Errorf("%w: another process writes the file time and again", node.ErrInUse)
 }
 
 // withPages reads the pages of the file at path under a lock that excludes writers.
