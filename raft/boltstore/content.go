@@ -24,6 +24,7 @@ type content struct {
 	bodies   map[uint64]*body
 	lastBody uint64 // the highest number of a body
 	logBytes int64  // of all keys and records in the bucket of the logs
+	marked   bool   // the transaction has its mark
 
 	// What an interrupted cleaner has left.
 	garbage leftovers
@@ -298,7 +299,7 @@ func (r *contentReader) finish(m meta) error {
 	if r.identity.Cluster == "" {
 		return fmt.Errorf("there is no record %q", identityKey)
 	}
-	r.logBytes = r.logs.bytes
+	r.logBytes, r.marked = r.logs.bytes, m.marked
 	return nil
 }
 

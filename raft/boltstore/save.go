@@ -225,7 +225,6 @@ func (t *transaction) putSnapshot(id node.GroupID, c *change) error {
 	}
 	c.after.CompactedIndex, c.after.CompactedTerm, c.after.CompactedSum = h.Index, h.Term, 0
 	c.after.LastIndex, c.after.LastSum = h.Index, 0
-	t.touch(id, 0)
 	return nil
 }
 

@@ -214,7 +214,10 @@ func (s *Store) openChecked() (same bool, err error) {
 	}
 	number, err := s.db.newest()
 	if same = err == nil && uint64(number) == s.state.Transaction; same {
-		err = errors.Join(s.db.syncAndMark(number), removeIfExists(s.path+compactSuffix))
+		if !s.marked {
+			err = s.db.syncAndMark(number)
+		}
+		err = errors.Join(err, removeIfExists(s.path+compactSuffix))
 	}
 	if err != nil || !same {
 		return false, errors.Join(err, s.db.close())

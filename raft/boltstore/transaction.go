@@ -57,6 +57,7 @@ type database struct {
 	// unsynced: the file is new, and is synced as a whole before anybody uses it.
 	unsynced bool
 	pageSize int
+	marking  bool // a mark may not be durable yet
 	// abandoned is set if a fault has left bbolt's locks held. Even closing the
 	// database would then wait for ever.
 	abandoned atomic.Bool
@@ -117,6 +118,7 @@ func (d *database) noteSize() error {
 // intact returns an error if another file, or none, has the path, or if the file
 // is shorter than after the last commit.
 func (d *database) intact() error {
+	want := d.size.Load() // before Stat, because a commit may be under way
 	info, err := d.file.Stat()
 	if errors.Is(err, os.ErrClosed) {
 		return node.ErrStorageClosed
@@ -124,7 +126,7 @@ func (d *database) intact() error {
 	if err != nil {
 		return err
 	}
-	if want := d.size.Load(); info.Size() < want {
+	if info.Size() < want {
 		return fmt.Errorf("%w: the file was cut from %d bytes to %d while in use", node.ErrDamaged, want, info.Size())
 	}
 	named, err := os.Stat(d.path)
@@ -190,6 +192,7 @@ func (d *database) syncAndMark(number int) error {
 	if err := syncData(d.file); err != nil {
 		return err
 	}
+	d.marking = true
 	_, err := d.file.WriteAt(mark(uint64(number)), markOffset(uint64(number), d.pageSize))
 	return err
 }
@@ -238,7 +241,7 @@ func (d *database) close() error {
 		return d.file.Close()
 	}
 	var err error
-	if !d.IsReadOnly() {
+	if d.marking {
 		err = syncData(d.file)
 	}
 	return errors.Join(err, d.Close())

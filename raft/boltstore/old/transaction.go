@@ -93,6 +93,7 @@ func (d *database) noteSize() error {
 // intact returns an error if another file, or none, has the path, or if the file
 // is shorter than after the last commit.
 func (d *database) intact() error {
+	want := d.size.Load() // before Stat, because a commit may be under way
 	info, err := d.file.Stat()
 	if errors.Is(err, os.ErrClosed) {
 		return ErrClosed
@@ -100,7 +101,7 @@ func (d *database) intact() error {
 	if err != nil {
 		return err
 	}
-	if want := d.size.Load(); info.Size() < want {
+	if info.Size() < want {
 		return fmt.Errorf("%w: the file was cut from %d bytes to %d while in use", ErrCorrupt, want, info.Size())
 	}
 	named, err := os.Stat(d.path)

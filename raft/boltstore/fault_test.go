@@ -1,0 +1,155 @@
+//go:build !wasip1
+
+package boltstore_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/raft/boltstore"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// full makes a store with enough pages that a writing transaction reads some.
+func full(t *testing.T) (string, *boltstore.Store) {
+	path := create(t)
+	store, err := boltstore.Open(path, ownOptions())
+	require.NoError(t, err)
+	t.Cleanup(func() { store.Close() })
+	require.NoError(t, store.Save([]node.Update{{Group: 1, HardState: &core.HardState{CurrentTerm: 1}, Entries: run(1, 5000, 1)}}))
+	return path, store
+}
+
+// update appends an entry.
+func update(index, term uint64) []node.Update {
+	return []node.Update{{Group: 1, Entries: run(index, index, term)}}
+}
+
+var vote = []node.Update{{Group: 1, HardState: &core.HardState{CurrentTerm: 7}}}
+
+// unusable checks that a store refuses every use with an error, and that Close
+// returns.
+func unusable(t *testing.T, store *boltstore.Store, want error) {
+	t.Helper()
+	require.ErrorIs(t, store.Save(update(5001, 1)), want)
+	w, err := store.CreateSnapshot(1, node.SnapshotHeader{Index: 4, Term: 1})
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, 2<<20))
+	require.Error(t, err)
+	_, err = w.Commit()
+	require.Error(t, err)
+	_, err = store.Entries(1, 1, 1, 1)
+	require.ErrorIs(t, err, want)
+	require.Error(t, store.Remove(1))
+	require.ErrorIs(t, store.Check(), want)
+	require.ErrorIs(t, store.Compact(), want)
+	store.Close()
+}
+
+// A file that is cut under a running store ends the store, and not the process.
+func TestCutWhileInUse(t *testing.T) {
+	for _, size := range []int64{0, 1, 4096, 8192, 20000} {
+		path, store := full(t)
+		require.NoError(t, os.Truncate(path, size))
+		unusable(t, store, node.ErrDamaged)
+	}
+}
+
+// A failed Save is final, even if the file gets its size back.
+func TestFailureIsFinal(t *testing.T) {
+	path, store := full(t)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Truncate(path, 9000))
+	require.ErrorIs(t, store.Save(update(5001, 1)), node.ErrDamaged)
+	require.NoError(t, os.Truncate(path, info.Size()))
+	require.ErrorContains(t, store.Save(update(5001, 1)), "earlier write failed")
+}
+
+func TestReplacedWhileInUse(t *testing.T) {
+	for name, replace := range map[string]func(path string) error{
+		"removed":           os.Remove,
+		"directory removed": func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
+		"replaced by a copy": func(path string) error {
+			return os.Rename(copyOf(t, path), path)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, store := full(t)
+			require.NoError(t, replace(path))
+			unusable(t, store, boltstore.ErrReplaced)
+		})
+	}
+}
+
+// The file is cut between the store's look at the file and bbolt's reading: the
+// fault is raised on the goroutine of the caller, who gets an error.
+func TestCutDuringTransaction(t *testing.T) {
+	path, store := full(t)
+	defer boltstore.BeforeCommit(func(string) { require.NoError(t, os.Truncate(path, 0)) })()
+	err := store.Save(update(100, 2))
+	require.Error(t, err)
+	require.Error(t, store.Save(update(101, 2)))
+	store.Close()
+}
+
+// The disk neither reads nor writes any more. When a Commit fails, bbolt would scan
+// the unreadable file on a goroutine of its own, which would end the process.
+func TestUnreadableAndUnwritable(t *testing.T) {
+	path, store := full(t)
+	require.NoError(t, store.Close())
+	undo := boltstore.ReadOnlyFiles()
+	store = open(t, path)
+	undo()
+	failed := false
+	defer boltstore.OnCommitFailure(func() {
+		failed = true
+		require.NoError(t, os.Truncate(path, 8192))
+	})()
+	require.Error(t, store.Save(vote))
+	require.True(t, failed, "no write has failed")
+	require.ErrorContains(t, store.Save(vote), path)
+	require.NoError(t, store.Close())
+}
+
+// A write that fails on a readable file is reported with its cause, and reading
+// goes on.
+func TestUnwritable(t *testing.T) {
+	path, store := full(t)
+	require.NoError(t, store.Close())
+	undo := boltstore.ReadOnlyFiles()
+	store = open(t, path)
+	undo()
+	err := store.Save(vote)
+	var cause *os.PathError
+	require.ErrorAs(t, err, &cause)
+	require.NotErrorIs(t, err, node.ErrDamaged)
+	entries, err := store.Entries(1, 1, 5000, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, entries, 5000)
+	state, err := store.Load(1)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, state.HardState.CurrentTerm)
+}
+
+// A failed sync is final, and nothing is acknowledged any more. The update is there
+// after a restart, or is not.
+func TestFailedSync(t *testing.T) {
+	path, store := full(t)
+	store.Settle()
+	before := digest(t, store)
+	broken := errors.New("the disk is gone")
+	undo := boltstore.OnSync(func(string) error { return broken })
+	require.ErrorIs(t, store.Save(vote), broken)
+	undo()
+	require.ErrorContains(t, store.Save(update(5001, 1)), "earlier write failed")
+	require.ErrorContains(t, store.Remove(1), "earlier write failed")
+	require.NoError(t, store.Close())
+	after := digest(t, open(t, path))
+	require.NotEqual(t, before, after, "the kernel has all that was written")
+}
