@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"raftlab/kv"
-	"raftlab/raft"
+	"raftlab/raft/node"
 	"raftlab/shardctrler"
 )
 
@@ -62,7 +62,7 @@ type Options struct {
 	// log. Default [DefaultSnapshotBytes].
 	SnapshotBytes int
 	// StorageTimeout bounds the time of a small save on a replica's disk while the
-	// others have saved the same entries, see raft.Options. Default
+	// others have saved the same entries, see node.HostConfig. Default
 	// [DefaultStorageTimeout].
 	StorageTimeout time.Duration
 	// CompactBytes is the least size for the automatic compaction of a data file, see
@@ -72,7 +72,7 @@ type Options struct {
 	Logger *slog.Logger
 
 	// storage, if set, wraps the storage of a replica. For tests.
-	storage func(replica int, s raft.Storage) raft.Storage
+	storage func(replica int, s node.Storage) node.Storage
 }
 
 func (o *Options) setDefaults() error {
@@ -110,8 +110,8 @@ type Cluster struct {
 // Open starts a cluster on a data directory, and makes a missing directory. A
 // replica with an unusable data file does not start, and its Status has the error.
 // Repair rebuilds the file. If the usable files are no majority of their group, Open
-// fails. The error then matches fs.ErrNotExist, boltstore.ErrCorrupt,
-// boltstore.ErrIdentity or [ErrRolledBack].
+// fails. The error then matches fs.ErrNotExist, node.ErrDamaged, node.ErrStranger or
+// [ErrRolledBack].
 func Open(dir string, opts Options) (*Cluster, error) {
 	s, m, err := prepareServers(dir, opts)
 	if err != nil {

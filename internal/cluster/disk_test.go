@@ -14,7 +14,7 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
-	"raftlab/raft"
+	"raftlab/raft/node"
 )
 
 // disks hang and answer at a test's command.
@@ -23,7 +23,7 @@ type disks struct {
 	hung map[int]chan struct{} // by replica; closed when the disk answers again
 }
 
-func (d *disks) wrap(replica int, s raft.Storage) raft.Storage { return &disk{s, d, replica} }
+func (d *disks) wrap(replica int, s node.Storage) node.Storage { return &disk{s, d, replica} }
 
 func (d *disks) hang(t *testing.T, replica int) (release func()) {
 	d.mu.Lock()
@@ -41,12 +41,12 @@ func (d *disks) hang(t *testing.T, replica int) (release func()) {
 }
 
 type disk struct {
-	raft.Storage
+	node.Storage
 	all     *disks
 	replica int
 }
 
-func (d *disk) Save(u raft.Update) error {
+func (d *disk) Save(u []node.Update) error {
 	d.all.mu.Lock()
 	answers := d.all.hung[d.replica]
 	d.all.mu.Unlock()

@@ -176,15 +176,15 @@ func (c *Cluster) noLeader() error {
 func (c *Cluster) leader(ctx context.Context) *kvraft.KVServer {
 	for ctx.Err() == nil {
 		var newest *kvraft.KVServer
-		term := -1
+		term := uint64(0)
 		for _, r := range c.replicas {
 			run := r.current()
 			if run == nil {
 				continue
 			}
 			// A deposed leader without word of its successor has an older term.
-			if in, leads := run.raft.GetState(); leads && in > term {
-				newest, term = run.server.(kvService).KVServer, in
+			if now := run.log.Leadership(); now.Leads && now.Term > term {
+				newest, term = run.server.(kvService).KVServer, now.Term
 			}
 		}
 		if newest != nil {

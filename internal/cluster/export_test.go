@@ -6,7 +6,8 @@ import (
 	"context"
 
 	"raftlab/kv"
-	"raftlab/raft"
+	"raftlab/raft/boltstore"
+	"raftlab/raft/node"
 )
 
 // Once carries out a write in a session of the cluster's own, which execute is
@@ -18,9 +19,14 @@ func Once(op kv.Op, execute func(client, seq uint64) (kv.Result, error)) (kv.Res
 }
 
 // WithStorage returns opts with a wrapper around each replica's storage.
-func WithStorage(opts Options, wrap func(replica int, s raft.Storage) raft.Storage) Options {
+func WithStorage(opts Options, wrap func(replica int, s node.Storage) node.Storage) Options {
 	opts.storage = wrap
 	return opts
+}
+
+// FileOptions names the data file of a replica, from 1, of a group.
+func FileOptions(store, group string, replica, replicas int) boltstore.Options {
+	return manifest{Cluster: store, Replicas: replicas}.fileOptions(group, replica-1)
 }
 
 // Ends returns the number of ends on a store's network.

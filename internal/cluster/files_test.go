@@ -18,7 +18,8 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
-	boltstore "raftlab/raft/boltstore/old"
+	"raftlab/raft/boltstore"
+	"raftlab/raft/node"
 )
 
 // filled makes a data directory with some keys, and closes the cluster.
@@ -64,13 +65,13 @@ func TestUnusableFile(t *testing.T) {
 		file []byte // nil: none
 		want error
 	}{
-		{"cut", healthy[:9000], boltstore.ErrCorrupt},
-		{"empty", []byte{}, boltstore.ErrCorrupt},
-		{"garbage", bytes.Repeat([]byte("garbage "), 5000), boltstore.ErrCorrupt},
+		{"cut", healthy[:9000], node.ErrDamaged},
+		{"empty", []byte{}, node.ErrDamaged},
+		{"garbage", bytes.Repeat([]byte("garbage "), 5000), node.ErrDamaged},
 		{"missing", nil, fs.ErrNotExist},
-		{"of another replica", readFile(t, filepath.Join(dir, "replica-1.bolt")), boltstore.ErrIdentity},
-		{"of another store", readFile(t, filepath.Join(filled(t, cluster.Options{}), "replica-2.bolt")), boltstore.ErrIdentity},
-		{"of a store of another size", readFile(t, filepath.Join(filled(t, cluster.Options{Replicas: 5}), "replica-2.bolt")), boltstore.ErrIdentity},
+		{"of another replica", readFile(t, filepath.Join(dir, "replica-1.bolt")), node.ErrStranger},
+		{"of another store", readFile(t, filepath.Join(filled(t, cluster.Options{}), "replica-2.bolt")), node.ErrStranger},
+		{"of a store of another size", readFile(t, filepath.Join(filled(t, cluster.Options{Replicas: 5}), "replica-2.bolt")), node.ErrStranger},
 		{"older", healthy, cluster.ErrRolledBack},
 	} {
 		require.NoError(t, os.Remove(path))
@@ -127,7 +128,7 @@ func TestNoMajorityOfFiles(t *testing.T) {
 	before := snapshotOf(t, dir)
 	_, err := cluster.Open(dir, cluster.Options{})
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	require.ErrorIs(t, err, boltstore.ErrCorrupt)
+	require.ErrorIs(t, err, node.ErrDamaged)
 	for _, part := range []string{"replica-1.bolt", "replica-3.bolt", "no majority"} {
 		require.ErrorContains(t, err, part)
 	}
@@ -155,7 +156,7 @@ func TestRecover(t *testing.T) {
 		lost := t.TempDir()
 		require.NoError(t, os.CopyFS(lost, os.DirFS(dir)))
 		require.ErrorIs(t, failure(cluster.Open(lost, cluster.Options{})), cluster.ErrRolledBack)
-		require.ErrorIs(t, cluster.Recover(lost, 1, cluster.Options{}), boltstore.ErrCorrupt)
+		require.ErrorIs(t, cluster.Recover(lost, 1, cluster.Options{}), node.ErrDamaged)
 		require.NoError(t, cluster.Recover(lost, tt.from, cluster.Options{}))
 		c := open(t, lost, cluster.Options{})
 		for _, st := range c.Status() {
@@ -193,16 +194,16 @@ func TestFileInUse(t *testing.T) {
 	t.Parallel()
 	dir := filled(t, cluster.Options{})
 	path := filepath.Join(dir, "replica-2.bolt")
-	id, err := boltstore.Identify(path)
+	id, part, err := boltstore.Identify(path)
 	require.NoError(t, err)
-	store, err := boltstore.Open(path, id, boltstore.Options{})
+	store, err := boltstore.Open(path, boltstore.Options{Identity: id, Part: part})
 	require.NoError(t, err)
 	defer store.Close()
 	c := open(t, dir, cluster.Options{})
 	do(t, c, "", kv.Get("1"))
 	require.Contains(t, c.Status()[1].Error, path)
 	require.NotContains(t, c.Status()[1].Error, "repair")
-	require.ErrorIs(t, c.Repair(2), boltstore.ErrLocked)
+	require.ErrorIs(t, c.Repair(2), node.ErrInUse)
 	require.NoError(t, store.Close())
 	require.NoError(t, c.Start(2))
 	waitApplied(t, c, 2)
@@ -319,7 +320,7 @@ func TestLostManifest(t *testing.T) {
 		require.NoError(t, c.Close())
 		path := filepath.Join(dir, "raftlab.json")
 		lost := readFile(t, path)
-		for _, content := range []string{"", "{", `{"format":2,"replicas":3}`, `{"format":2,"cluster":"x","replicas":10}`} {
+		for _, content := range []string{"", "{", `{"format":3,"replicas":3}`, `{"format":3,"cluster":"x","replicas":10}`} {
 			writeFile(t, path, []byte(content))
 			_, err := cluster.OpenAny(dir, cluster.Options{})
 			require.ErrorContains(t, err, path, content)
@@ -378,8 +379,8 @@ func TestChangedManifest(t *testing.T) {
 func TestUnfinishedDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "raftlab.json"), []byte(`{"format":2,"cluster":"c","replicas":3}`))
-	require.NoError(t, boltstore.Create(filepath.Join(dir, "replica-2.bolt"), boltstore.Identity{Cluster: "c", Replica: 2, Replicas: 3}))
+	writeFile(t, filepath.Join(dir, "raftlab.json"), []byte(`{"format":3,"cluster":"c","replicas":3}`))
+	require.NoError(t, boltstore.Create(filepath.Join(dir, "replica-2.bolt"), cluster.FileOptions("c", "", 2, 3)))
 	c := open(t, dir, cluster.Options{})
 	do(t, c, "", kv.Put("k", "v"))
 }

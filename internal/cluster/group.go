@@ -7,8 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"sync/atomic"
+	"time"
 
-	boltstore "raftlab/raft/boltstore/old"
+	"raftlab/raft/boltstore"
+	"raftlab/raft/core"
+	"raftlab/raft/memnet"
+	"raftlab/raft/node"
 )
 
 // ErrRolledBack reports an older copy of a data file. Its replica has acknowledged
@@ -19,41 +23,43 @@ var ErrRolledBack = errors.New("the data file is an older copy")
 // group is the replicas of one Raft group.
 type group struct {
 	set
-	m      manifest
-	stores []atomic.Pointer[boltstore.Store] // open ones, by replica
-	closed []atomic.Uint64                   // sequences of files when they were closed
+	m       manifest
+	network *memnet.Network                   // of the replicas
+	stores  []atomic.Pointer[boltstore.Store] // open ones, by replica
+	closed  []atomic.Uint64                   // sequences of files when they were closed
 }
 
 func newGroup(m manifest, s set) *group {
 	return &group{
-		set:    s,
-		m:      m,
-		stores: make([]atomic.Pointer[boltstore.Store], len(s.files)),
-		closed: make([]atomic.Uint64, len(s.files)),
+		set:     s,
+		m:       m,
+		network: memnet.New(memnet.Options{}),
+		stores:  make([]atomic.Pointer[boltstore.Store], len(s.files)),
+		closed:  make([]atomic.Uint64, len(s.files)),
 	}
 }
 
 // quorum is the size of a majority.
 func (g *group) quorum() int { return len(g.files)/2 + 1 }
 
-// sequences returns the sequence of each open file.
-func (g *group) sequences() []uint64 {
-	all := make([]uint64, len(g.stores))
-	for i := range all {
-		if store := g.stores[i].Load(); store != nil {
-			all[i] = store.Sequence()
+// sequences returns the sequence of each open file but that of peer.
+func (g *group) sequences(peer int) map[core.NodeID]uint64 {
+	others := make(map[core.NodeID]uint64)
+	for i := range g.stores {
+		if store := g.stores[i].Load(); store != nil && i != peer {
+			others[hostID(i)] = store.Sequence()
 		}
 	}
-	return all
+	return others
 }
 
 // open opens the data file of a replica.
 func (g *group) open(peer int, opts Options) (*boltstore.Store, error) {
-	store, err := boltstore.Open(g.files[peer], g.m.identity(g.group, peer), boltstore.Options{
-		PeerSequences: g.sequences,
-		CompactBytes:  opts.CompactBytes,
-		Logger:        opts.Logger,
-	})
+	file := g.m.fileOptions(g.group, peer)
+	file.PeerSequences = func() map[core.NodeID]uint64 { return g.sequences(peer) }
+	file.CompactBytes = opts.CompactBytes
+	file.Logger = opts.Logger
+	store, err := boltstore.Open(g.files[peer], file)
 	if err == nil {
 		g.stores[peer].Store(store)
 	}
@@ -69,35 +75,47 @@ func (g *group) release(peer int, store *boltstore.Store) error {
 
 // recorded returns the highest sequence of a replica's file in the records of the
 // other open files and of this process.
-func (g *group) recorded(peer int) (highest uint64, err error) {
-	highest = g.closed[peer].Load()
+func (g *group) recorded(peer int) uint64 {
+	highest := g.closed[peer].Load()
 	for i := range g.stores {
-		store := g.stores[i].Load()
-		if i == peer || store == nil {
-			continue
-		}
-		peers, err := store.PeerSequences()
-		if err != nil {
-			return 0, err
-		}
-		if peer < len(peers) {
-			highest = max(highest, peers[peer])
+		if store := g.stores[i].Load(); store != nil && i != peer {
+			highest = max(highest, store.PeerSequences()[hostID(peer)])
 		}
 	}
-	return highest, nil
+	return highest
 }
 
 // checkAge refuses a file with a lower sequence than recorded.
 func (g *group) checkAge(peer int) error {
-	want, err := g.recorded(peer)
-	if err != nil {
-		return err
-	}
+	want := g.recorded(peer)
 	if has := g.stores[peer].Load().Sequence(); has < want {
 		return fmt.Errorf("%w: %s has taken %d updates, and the other replicas have recorded %d", ErrRolledBack, g.files[peer], has, want)
 	}
 	return nil
 }
+
+// config has the settings of the group's members.
+func (g *group) config() node.Config {
+	cfg := node.Config{
+		Group:             raftGroup,
+		HeartbeatInterval: heartbeatInterval,
+		ElectionTimeout:   electionTimeout,
+		MaxCommandBytes:   maxCommandBytes,
+		TrailingEntries:   -1,
+	}
+	for i := range g.files {
+		cfg.Members = append(cfg.Members, node.Member{ID: hostID(i)})
+	}
+	return cfg
+}
+
+const (
+	heartbeatInterval = 100 * time.Millisecond
+	electionTimeout   = 300 * time.Millisecond
+	// maxCommandBytes bounds a command in the log. Every operation within the limits
+	// of the services is smaller.
+	maxCommandBytes = 16 << 20
+)
 
 // openAll opens the data files of the group, and returns an error for each unusable
 // file. If the usable files are no majority, openAll closes all files and fails.
@@ -153,7 +171,7 @@ func (g *group) recordAll() error {
 // isBroken reports whether a file needs a repair. Other errors, for example a locked
 // file or a missing permission, may pass.
 func isBroken(err error) bool {
-	for _, kind := range []error{boltstore.ErrCorrupt, boltstore.ErrIdentity, boltstore.ErrReplaced, ErrRolledBack, fs.ErrNotExist} {
+	for _, kind := range []error{node.ErrDamaged, node.ErrStranger, boltstore.ErrReplaced, ErrRolledBack, fs.ErrNotExist} {
 		if errors.Is(err, kind) {
 			return true
 		}

@@ -15,7 +15,9 @@ import (
 	"slices"
 
 	"raftlab/internal/durable"
-	boltstore "raftlab/raft/boltstore/old"
+	"raftlab/raft/boltstore"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
 )
 
 // manifest describes the store of a data directory.
@@ -30,7 +32,7 @@ type manifest struct {
 }
 
 const (
-	manifestFormat = 2
+	manifestFormat = 3
 	manifestName   = "raftlab.json"
 )
 
@@ -75,12 +77,13 @@ func restoreAdvice(dir string) string {
 	m := manifest{Format: manifestFormat, Complete: true}
 	groups := map[string]bool{}
 	for _, name := range files {
-		id, err := boltstore.Identify(filepath.Join(dir, name))
-		if err != nil || m.Cluster != "" && (m.Cluster != id.Cluster || m.Replicas != id.Replicas) {
+		id, part, err := boltstore.Identify(filepath.Join(dir, name))
+		group, replicas, ok := parsePart(part)
+		if err != nil || !ok || m.Cluster != "" && (m.Cluster != id.Cluster || m.Replicas != replicas) {
 			return ""
 		}
-		m.Cluster, m.Replicas = id.Cluster, id.Replicas
-		groups[id.Group] = true
+		m.Cluster, m.Replicas = id.Cluster, replicas
+		groups[group] = true
 	}
 	if !groups[""] {
 		delete(groups, controllers)
@@ -133,7 +136,7 @@ func prepare(dir string, replicas, groups int) (manifest, error) {
 	}
 	for _, set := range m.sets(dir) {
 		for i, file := range set.files {
-			if err := createPristine(file, m.identity(set.group, i)); err != nil {
+			if err := createPristine(file, m.fileOptions(set.group, i)); err != nil {
 				return m, err
 			}
 		}
@@ -142,9 +145,29 @@ func prepare(dir string, replicas, groups int) (manifest, error) {
 	return m, m.write(dir)
 }
 
-// identity is the identity of the replica at place peer of a group.
-func (m manifest) identity(group string, peer int) boltstore.Identity {
-	return boltstore.Identity{Cluster: m.Cluster, Group: group, Replica: peer + 1, Replicas: m.Replicas}
+// raftGroup is the id of the only Raft group in a data file.
+const raftGroup node.GroupID = 1
+
+// hostID is the id of the replica at place peer of its group.
+func hostID(peer int) core.NodeID { return core.NodeID(peer + 1) }
+
+// fileOptions names the data file of the replica at place peer of a group.
+func (m manifest) fileOptions(group string, peer int) boltstore.Options {
+	return boltstore.Options{
+		Identity: node.Identity{Cluster: m.Cluster, Host: hostID(peer)},
+		Part:     partOf(group, m.Replicas),
+	}
+}
+
+// partOf is the part of the store that a data file holds.
+func partOf(group string, replicas int) string {
+	return fmt.Sprintf("group %q of %d replicas", group, replicas)
+}
+
+// parsePart is the inverse of partOf.
+func parsePart(part string) (group string, replicas int, ok bool) {
+	n, _ := fmt.Sscanf(part, "group %q of %d replicas", &group, &replicas)
+	return group, replicas, n == 2 && part == partOf(group, replicas)
 }
 
 // checkStrays refuses data files without a place in the manifest, because nobody
@@ -171,16 +194,16 @@ func (m manifest) checkStrays(dir string) error {
 
 // createPristine makes a data file. A file from an earlier attempt must be empty,
 // since the cluster never ran.
-func createPristine(file string, id boltstore.Identity) error {
-	err := boltstore.Create(file, id)
+func createPristine(file string, opts boltstore.Options) error {
+	err := boltstore.Create(file, opts)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	store, err := boltstore.Open(file, id, boltstore.Options{})
+	store, err := boltstore.Open(file, opts)
 	if err != nil {
 		return err
 	}
-	at, err := store.Position()
+	at, err := store.Position(raftGroup)
 	if err == nil && at != (boltstore.Position{}) {
 		err = fmt.Errorf("the manifest says that the cluster never ran, but %s has state: restore the manifest", file)
 	}

@@ -41,7 +41,7 @@ func (g *group) recover(peer int, opts Options) error {
 	term, sequences, err := g.highest(opts)
 	for i := range g.files {
 		if err == nil {
-			err = source.Copy(g.files[i]+repairSuffix, g.m.identity(g.group, i), term, sequences[i]+1)
+			err = g.copyFile(source, i, term, sequences[i]+1)
 		}
 	}
 	if err = errors.Join(err, g.releaseAll()); err != nil {
@@ -66,17 +66,14 @@ func (g *group) highest(opts Options) (term uint64, sequences []uint64, err erro
 				continue // unreadable
 			}
 		}
-		p, err := store.Position()
-		if err != nil {
-			return 0, nil, err
-		}
-		peers, err := store.PeerSequences()
+		p, err := store.Position(raftGroup)
 		if err != nil {
 			return 0, nil, err
 		}
 		term, sequences[i] = max(term, p.CurrentTerm), max(sequences[i], store.Sequence())
-		for j, recorded := range peers[:min(len(peers), len(sequences))] {
-			sequences[j] = max(sequences[j], recorded)
+		peers := store.PeerSequences()
+		for j := range sequences {
+			sequences[j] = max(sequences[j], peers[hostID(j)])
 		}
 	}
 	return term, sequences, nil

@@ -9,7 +9,8 @@ import (
 	"os"
 
 	"raftlab/internal/durable"
-	boltstore "raftlab/raft/boltstore/old"
+	"raftlab/raft/boltstore"
+	"raftlab/raft/node"
 )
 
 var (
@@ -51,11 +52,11 @@ func (r *replica) repair() error {
 	case !isBroken(err):
 		return err
 	}
-	source, position, sequence, err := r.group.source(r.peer)
+	source, position, err := r.group.source(r.peer)
 	if err != nil {
 		return err
 	}
-	if err := source.Copy(r.path+repairSuffix, r.group.m.identity(r.group.group, r.peer), position.CurrentTerm, sequence); err != nil {
+	if err := r.group.copyFile(source, r.peer, position.CurrentTerm, r.group.recorded(r.peer)+1); err != nil {
 		return err
 	}
 	if err := replaceFile(r.path); err != nil {
@@ -73,16 +74,27 @@ func replaceFile(path string) error {
 	return durable.Replace(path+repairSuffix, path)
 }
 
-// source returns the file to copy for a replica, and the term and the sequence of
-// the copy.
-func (g *group) source(peer int) (best *boltstore.Store, at boltstore.Position, sequence uint64, err error) {
+// copyFile writes a copy of a file for a replica beside the replica's file. The copy
+// votes only in later terms than term.
+func (g *group) copyFile(source *boltstore.Store, peer int, term, sequence uint64) error {
+	file := g.m.fileOptions(g.group, peer)
+	return source.Copy(g.files[peer]+repairSuffix, boltstore.CopyOptions{
+		Identity: file.Identity,
+		Part:     file.Part,
+		Terms:    map[node.GroupID]uint64{raftGroup: term},
+		Sequence: sequence,
+	})
+}
+
+// source returns the file to copy for a replica, and the term of the copy.
+func (g *group) source(peer int) (best *boltstore.Store, at boltstore.Position, err error) {
 	intact, term := 0, uint64(0)
 	for i := range g.stores {
 		store := g.stores[i].Load()
 		if i == peer || store == nil {
 			continue
 		}
-		p, err := store.Position()
+		p, err := store.Position(raftGroup)
 		if err != nil {
 			continue // its own replica reports that
 		}
@@ -93,11 +105,10 @@ func (g *group) source(peer int) (best *boltstore.Store, at boltstore.Position, 
 		}
 	}
 	if intact < g.quorum() {
-		return nil, at, 0, fmt.Errorf("%w: %d of %d other replicas run; a repair needs %d", ErrNoMajority, intact, len(g.files)-1, g.quorum())
+		return nil, at, fmt.Errorf("%w: %d of %d other replicas run; a repair needs %d", ErrNoMajority, intact, len(g.files)-1, g.quorum())
 	}
 	at.CurrentTerm = term
-	sequence, err = g.recorded(peer)
-	return best, at, sequence + 1, err
+	return best, at, nil
 }
 
 // Compact gives the free space in a replica's data file back. The replica may

@@ -14,11 +14,11 @@ import (
 
 	"raftlab/kvraft"
 	"raftlab/labrpc"
-	"raftlab/raft"
-	boltstore "raftlab/raft/boltstore/old"
+	"raftlab/raft/boltstore"
 	"raftlab/raft/core"
+	"raftlab/raft/node"
 	"raftlab/rsm"
-	"raftlab/rsm/labraft"
+	"raftlab/rsm/onnode"
 )
 
 // replica is one server of the cluster, running or stopped.
@@ -27,7 +27,6 @@ type replica struct {
 	group  *group
 	peer   int // place in the group, from 0
 	path   string
-	ends   []*labrpc.ClientEnd // to each of its group, in order
 	opts   Options
 	net    *labrpc.Network
 	launch launcher
@@ -43,21 +42,24 @@ type replica struct {
 // running is the state of a running replica.
 type running struct {
 	store  *boltstore.Store
-	raft   *raft.Raft
+	host   *node.Host
+	log    *onnode.Log
 	server service
 
+	stalled   atomic.Bool   // the disk does not answer
+	released  chan struct{} // closed when the host has closed its storage
 	stop      chan struct{} // closed when the replica is stopped
 	watching  sync.WaitGroup
 	recording sync.WaitGroup
 	lost      atomic.Pointer[error] // why the data file has gone
 
 	// After halt:
-	stalled bool          // the disk did not answer
-	halted  chan struct{} // closed when the goroutines have ended
-	result  error         // of closing the server, before halted
+	impatient bool          // the disk did not answer
+	halted    chan struct{} // closed when the goroutines have ended
+	result    error         // of closing the server, before halted
 }
 
-// service is the service on a replica's Raft server.
+// service is the service on a replica's log.
 type service interface {
 	Kill()
 	Wait()
@@ -116,25 +118,46 @@ func (r *replica) set(run *running) {
 }
 
 // failure returns the reason of a server that does not serve, for a time
-// (raft.ErrStalled) or for good.
+// (node.ErrStalled) or for good.
 func (run *running) failure() error {
 	if lost := run.lost.Load(); lost != nil {
 		return *lost
 	}
-	return errors.Join(run.raft.Err(), run.server.health().err)
+	err := errors.Join(run.log.Node().Err(), run.server.health().err)
+	if err == nil && run.stalled.Load() {
+		return node.ErrStalled
+	}
+	return err
+}
+
+// observe takes the events of the host.
+func (run *running) observe(e node.Event) {
+	switch e.Kind {
+	case node.StorageStalled:
+		run.stalled.Store(true)
+	case node.StorageRecovered:
+		run.stalled.Store(false)
+	}
 }
 
 // runs reports whether the server has not stopped by itself.
 func (run *running) runs() bool {
 	err := run.failure()
-	return err == nil || errors.Is(err, raft.ErrStalled)
+	return err == nil || errors.Is(err, node.ErrStalled)
 }
 
-// heldStorage keeps the store open when the server closes its storage, so that the
-// replica can record the sequences of its peers afterwards.
-type heldStorage struct{ raft.Storage }
+// heldStorage keeps the store open when the host closes its storage, so that the
+// replica can record the sequences of its peers afterwards. The host no longer uses
+// the store once released is closed.
+type heldStorage struct {
+	node.Storage
+	released chan struct{}
+}
 
-func (heldStorage) Close() error { return nil }
+func (s heldStorage) Close() error {
+	close(s.released)
+	return nil
+}
 
 // start opens the data file and starts the server. A replica may have stopped by
 // itself, for example because of a full disk. Then start starts the replica again.
@@ -191,12 +214,11 @@ func (r *replica) startOn(store *boltstore.Store) error {
 	if err != nil {
 		return errors.Join(err, r.group.release(r.peer, store))
 	}
-	host := labrpc.MakeServer()
-	host.AddService(labrpc.MakeService(run.raft))
 	if s, ok := run.server.(interface{ rpc() any }); ok {
-		host.AddService(labrpc.MakeService(s.rpc()))
+		server := labrpc.MakeServer()
+		server.AddService(labrpc.MakeService(s.rpc()))
+		r.net.AddServer(r.number, server)
 	}
-	r.net.AddServer(r.number, host)
 	run.watching.Go(func() { r.watch(run) })
 	run.recording.Go(func() { r.record(run) })
 	r.set(run)
@@ -211,12 +233,12 @@ const checkInterval = time.Second
 func (r *replica) watch(run *running) {
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
-	led := 0
+	led := uint64(0)
 	for {
-		changed := run.raft.Changed()
-		if term, leads := run.raft.GetState(); leads && term != led {
-			led = term
-			r.opts.Logger.Info("replica leads", "replica", r.number, "term", term)
+		changed := run.log.Changed()
+		if now := run.log.Leadership(); now.Leads && now.Term != led {
+			led = now.Term
+			r.opts.Logger.Info("replica leads", "replica", r.number, "term", led)
 		}
 		if !run.runs() {
 			r.opts.Logger.Error("replica has stopped by itself", "replica", r.number, "error", r.withAdvice(run.failure()))
@@ -239,7 +261,6 @@ func (r *replica) fail(run *running, err error) {
 	run.lost.CompareAndSwap(nil, &err)
 	r.net.DeleteServer(r.number)
 	run.server.Kill()
-	run.raft.Kill()
 }
 
 // record records the sequences of the other replicas in the time after the last
@@ -263,28 +284,38 @@ func (r *replica) record(run *running) {
 	}
 }
 
-// begin starts the server on an open store.
+// begin starts the server on an open store. After an error nothing uses the store.
 func (r *replica) begin(store *boltstore.Store) (*running, error) {
-	snapshot, err := store.ReadSnapshot()
-	if err != nil {
-		return nil, err
+	run := &running{
+		store:    store,
+		released: make(chan struct{}),
+		stop:     make(chan struct{}),
+		halted:   make(chan struct{}),
 	}
-	run := &running{store: store, stop: make(chan struct{}), halted: make(chan struct{})}
-	storage := raft.Storage(heldStorage{store})
+	storage := node.Storage(store)
 	if r.opts.storage != nil {
 		storage = r.opts.storage(r.number, storage)
 	}
-	log := slog.New(quieter{r.opts.Logger.Handler()}).With("replica", r.number)
-	applyCh := make(chan raft.ApplyMsg)
-	run.raft, err = raft.Open(r.ends, r.peer, storage, applyCh, raft.Options{StorageTimeout: r.opts.StorageTimeout, Logger: log})
+	opts := r.opts
+	opts.Logger = slog.New(quieter{r.opts.Logger.Handler()}).With("replica", r.number)
+	var err error
+	run.host, err = node.NewHost(node.HostConfig{
+		Storage:        heldStorage{storage, run.released},
+		Transport:      r.group.network.Join(hostID(r.peer)),
+		Workers:        1, // of one group
+		StorageTimeout: opts.StorageTimeout,
+		CloseTimeout:   closePatience,
+		Logger:         opts.Logger,
+		Observe:        run.observe,
+	})
 	if err != nil {
 		return nil, err
 	}
-	opts := r.opts
-	opts.Logger = log
-	run.server, err = r.launch(labraft.New(run.raft, applyCh), snapshot.Data, opts)
-	if err != nil {
-		return nil, errors.Join(err, run.raft.Close())
+	if run.log, err = onnode.Start(run.host, r.group.config()); err != nil {
+		return nil, errors.Join(err, run.host.Close())
+	}
+	if run.server, err = r.launch(run.log, run.log.Snapshot(), opts); err != nil {
+		return nil, errors.Join(err, run.log.Close(), run.host.Close())
 	}
 	return run, nil
 }
@@ -318,16 +349,13 @@ func (r *replica) end(run *running) error {
 // halt ends the server like a crash. One of the server's goroutines may wait for the
 // disk, so another goroutine waits for them.
 func (r *replica) halt(run *running) {
-	run.stalled = errors.Is(run.raft.Err(), raft.ErrStalled)
+	run.impatient = run.stalled.Load()
 	r.net.DeleteServer(r.number)
 	close(run.stop)
 	run.server.Kill()
-	run.raft.Kill()
 	run.watching.Wait()
 	go func() {
-		run.recording.Wait()
-		run.server.Wait()
-		run.result = run.raft.Close()
+		run.result = run.finish()
 		close(run.halted)
 	}()
 	r.mu.Lock()
@@ -335,9 +363,23 @@ func (r *replica) halt(run *running) {
 	r.run, r.ending = nil, run
 }
 
+// finish ends the host and waits for the goroutines of a halted server. One of them
+// may wait for the disk.
+func (run *running) finish() error {
+	err := run.host.Close()
+	<-run.released
+	if errors.Is(err, node.ErrStalled) {
+		err = nil // the disk has answered since
+	}
+	run.recording.Wait()
+	run.server.Wait()
+	_ = run.log.Close() // the host has closed the member
+	return err
+}
+
 // patience bounds the wait for the disk of a halted server.
 func (run *running) patience() time.Duration {
-	if run.stalled {
+	if run.impatient {
 		return 0
 	}
 	return closePatience
@@ -468,20 +510,34 @@ func (r *replica) status() Status {
 	case run == nil:
 		return s
 	}
-	st, server := run.raft.Status(), run.server.health()
-	s.State, s.Role = "running", st.State.String()
-	s.Term = st.CurrentTerm
-	if st.Leader != core.None {
-		s.Leader = r.number - r.peer - 1 + int(st.Leader)
+	run.describe(&s)
+	if leader, _ := run.log.Node().Leader(); leader != core.None {
+		s.Leader = r.number - r.peer - 1 + int(leader)
 	}
-	s.CommitIndex, s.AppliedIndex = st.CommitIndex, uint64(server.applied)
-	s.LastIndex, s.SnapshotIndex = st.LastIndex, st.SnapshotIndex
-	s.LogBytes, s.Keys, s.Sessions = run.store.StateSize(), server.keys, server.sessions
 	switch err := run.failure(); {
-	case errors.Is(err, raft.ErrStalled):
+	case errors.Is(err, node.ErrStalled):
 		s.State, s.Leader, s.Error = "stalled", 0, err.Error()
 	case err != nil:
 		s.State, s.Role, s.Leader, s.Error = "failed", "", 0, r.withAdvice(err).Error()
 	}
 	return s
 }
+
+// describe fills in the state of a running server. A server that has stopped by
+// itself has no state of Raft.
+func (run *running) describe(s *Status) {
+	ctx, cancel := context.WithTimeout(context.Background(), statusPatience)
+	defer cancel()
+	server := run.server.health()
+	s.State, s.Keys, s.Sessions, s.LogBytes = "running", server.keys, server.sessions, int(run.store.LogBytes())
+	st, err := run.log.Node().Status(ctx)
+	if err != nil {
+		return
+	}
+	s.Role, s.Term = st.State.String(), st.CurrentTerm
+	s.CommitIndex, s.AppliedIndex = st.CommitIndex, st.LastApplied
+	s.LastIndex, s.SnapshotIndex = st.LastIndex, st.SnapshotIndex
+}
+
+// statusPatience bounds the wait for a server's picture of itself.
+const statusPatience = time.Second

@@ -90,9 +90,6 @@ func (s *servers) startGroup(g *group, broken []error, launch func(group string,
 			launch: launch(g.group, i),
 			broken: broken[i],
 		}
-		for j := range g.files {
-			r.ends = append(r.ends, s.end(r.number, first+j+1))
-		}
 		s.replicas = append(s.replicas, r)
 	}
 	return all(len(g.files), func(i int) error {

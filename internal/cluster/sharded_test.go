@@ -15,7 +15,7 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
-	boltstore "raftlab/raft/boltstore/old"
+	"raftlab/raft/node"
 	"raftlab/shardctrler"
 )
 
@@ -122,7 +122,7 @@ func TestShardedErrors(t *testing.T) {
 	require.ErrorIs(t, failure(cluster.OpenAny(plain, cluster.Options{Groups: 2})), cluster.ErrGroups)
 	require.NoError(t, os.Truncate(filepath.Join(dir, "group-2-replica-1.bolt"), 100))
 	err = failure(cluster.OpenAny(dir, cluster.Options{}))
-	require.ErrorIs(t, err, boltstore.ErrCorrupt)
+	require.ErrorIs(t, err, node.ErrDamaged)
 	require.ErrorContains(t, err, "group-2-replica-1.bolt")
 }
 

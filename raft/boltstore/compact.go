@@ -55,6 +55,9 @@ func (s *Store) FileBytes() int64 {
 	return s.db.size.Load()
 }
 
+// LogBytes returns the size of the records of all logs, without bbolt's pages.
+func (s *Store) LogBytes() int64 { return s.logBytes.Load() }
+
 // compactIfWasteful compacts a file much larger than its content. Without room for
 // a second file the store goes on with the first.
 func (s *Store) compactIfWasteful() {
