@@ -9,6 +9,7 @@
 //	raftlab shards         which group has which shard (serve --groups)
 //	raftlab check h.jsonl  check a recorded history for linearizability
 //	raftlab sim ./raft     run Go tests in virtual time, each seed a repeatable world
+//	raftlab grade DIR      grade submissions of the labs
 //	raftlab version        the version and the build
 //
 // See docs/serve.md, or raftlab help.
@@ -76,6 +77,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newCheckCommand())
 	root.AddCommand(newShardsCommand())
 	root.AddCommand(newSimCommand())
+	root.AddCommand(newGradeCommand())
 	root.AddCommand(newVersionCommand())
 	root.Version = readBuildInfo().String()
 	root.SetVersionTemplate("{{.Version}}\n")

@@ -1,0 +1,163 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"raftlab/internal/grade"
+)
+
+// exitGradeFailed is the exit code of raftlab grade if a test failed.
+const exitGradeFailed = 1
+
+const gradeLong = `Grade submissions of the labs. A submission is a directory, or a tar or zip file,
+with the packages raft, kvraft, shardctrler and shardkv, or some of them.
+
+  raftlab grade ~/6.5840/src
+  raftlab grade table > class.yaml
+  raftlab grade --table class.yaml --out grades submissions/*
+  raftlab grade --table class.yaml --out grades --resume submissions/*
+  raftlab grade --run '^TestBackup2B$' --seed 17 ~/6.5840/src
+
+Each test runs in a process of its own, in virtual time, without network and files,
+and within limits. --out writes grades.json, grades.csv, junit.xml, and for each
+submission feedback.txt and results.json (Gradescope). docs/grading.md is the guide.
+
+Exit code: 0 if every test passed, 1 if one did not, 64 if the command line or the
+table is wrong, 70 if the grading failed.`
+
+// gradeFlags are the flags of raftlab grade as given.
+type gradeFlags struct {
+	table, out, run, keep     string
+	seed                      uint64
+	resume, json, requireJail bool
+	jobs                      int
+}
+
+// newGradeCommand makes the command raftlab grade.
+func newGradeCommand() *cobra.Command {
+	var f gradeFlags
+	cmd := &cobra.Command{
+		Use:   "grade SUBMISSION...",
+		Short: "Grade submissions of the labs, a whole class at once",
+		Long:  gradeLong,
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := f.config(cmd)
+			if err != nil {
+				return gradeError(err)
+			}
+			ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			defer stop()
+			return orInterrupted(ctx, gradeError(f.main(ctx, cfg, args, cmd.OutOrStdout())))
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.table, "table", "", "YAML file with points, secret, policy and limits (raftlab grade table makes one)")
+	fl.StringVar(&f.out, "out", "", "directory for the results")
+	fl.BoolVar(&f.resume, "resume", false, "continue a grading that ended early, with the results in --out")
+	fl.StringVar(&f.run, "run", "", "only tests whose name matches this regular expression")
+	fl.Uint64Var(&f.seed, "seed", 0, "the only seed, instead of the table's")
+	fl.IntVarP(&f.jobs, "jobs", "j", 0, "processes at once; 0 is the number of CPUs")
+	fl.BoolVar(&f.json, "json", false, "write the report as JSON to standard output, instead of feedback")
+	fl.StringVar(&f.keep, "keep", "", "directory in which the work copies stay")
+	fl.BoolVar(&f.requireJail, "require-jail", false, "refuse to grade on a machine that cannot isolate the tests in full")
+	cmd.AddCommand(newGradeTableCommand())
+	return cmd
+}
+
+func newGradeTableCommand() *cobra.Command {
+	var class string
+	cmd := &cobra.Command{
+		Use:   "table",
+		Short: "Write a table of points to edit, with a new secret",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := grade.NewTableFile(class)
+			if err != nil {
+				return gradeError(err)
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&class, "class", "", "name of the class")
+	return cmd
+}
+
+// gradeError gives an error of package grade its exit code.
+func gradeError(err error) error {
+	var coded *exitError
+	switch {
+	case err == nil || errors.As(err, &coded):
+		return err
+	case errors.Is(err, grade.ErrTable) || errors.Is(err, grade.ErrConfig) || errors.Is(err, grade.ErrJournal):
+		return &exitError{exitUsage, err}
+	}
+	return &exitError{exitFailure, err}
+}
+
+func (f *gradeFlags) config(cmd *cobra.Command) (grade.Config, error) {
+	cfg := grade.Config{Out: f.out, Resume: f.resume, Jobs: f.jobs, Keep: f.keep, RequireJail: f.requireJail, Log: cmd.ErrOrStderr()}
+	var err error
+	if f.table != "" {
+		cfg.Table, err = grade.LoadTable(f.table)
+	} else {
+		cfg.Table, err = grade.DefaultTable()
+	}
+	if err != nil {
+		return cfg, err
+	}
+	if f.resume && f.out == "" {
+		return cfg, usageError("--resume goes with --out")
+	}
+	if f.jobs < 0 {
+		return cfg, usageError("--jobs %d is below 0", f.jobs)
+	}
+	if f.run != "" {
+		if cfg.Run, err = regexp.Compile(f.run); err != nil {
+			return cfg, usageError("--run: %v", err)
+		}
+	}
+	if cmd.Flags().Changed("seed") {
+		cfg.Seed = &f.seed
+	}
+	return cfg, nil
+}
+
+func (f *gradeFlags) main(ctx context.Context, cfg grade.Config, args []string, out io.Writer) error {
+	report, err := grade.Run(ctx, cfg, args)
+	if err != nil {
+		return err
+	}
+	if f.out != "" {
+		if err := report.Write(f.out); err != nil {
+			return err
+		}
+	}
+	switch {
+	case f.json:
+		err = report.JSON(out)
+	case len(args) == 1:
+		report.Submissions[0].Feedback(out)
+	}
+	if err != nil {
+		return err
+	}
+	if f.out != "" {
+		fmt.Fprintf(cfg.Log, "the results are in %s\n", f.out)
+	}
+	if !report.Passed() {
+		return &exitError{exitGradeFailed, nil}
+	}
+	return nil
+}

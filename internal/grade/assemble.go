@@ -1,0 +1,358 @@
+package grade
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"raftlab"
+)
+
+// A copyTree is a work copy of the laboratory with a submission in its place.
+type copyTree struct {
+	*layout
+	dir       string // of the copy
+	submitted []string
+	findings  []Finding
+	done      map[string]bool // packages of the copy that are complete
+}
+
+// Names of generated files. Submitted files with these names are renamed.
+const (
+	guardFile  = "zz_raftlab_guard.go"
+	mainFile   = "zz_raftlab_main_test.go"
+	exportFile = "zz_raftlab_export_test.go"
+	storeFile  = "zz_raftlab_persister.go"
+)
+
+// assemble writes the work copy into the empty directory dir. The harness is this
+// project's in any case. A lab package that is not submitted is this project's too.
+func assemble(l *layout, dir string) (*copyTree, error) {
+	c := &copyTree{layout: l, dir: dir, done: make(map[string]bool)}
+	for _, name := range l.other {
+		l.once("%s is left out, because only Go files are graded", name)
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		if err := c.ours(name, name, nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, lab := range l.edition.labs {
+		if dir, ok := l.labs[lab.name]; ok {
+			c.submitted = append(c.submitted, lab.name)
+			if err := c.student(dir, lab.name); err != nil {
+				return nil, err
+			}
+			if err := c.support(lab); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, name := range c.submitted {
+		if err := c.suite(*l.edition.lab(name)); err != nil {
+			return nil, err
+		}
+	}
+	return c, c.need(module + "/internal/verdict")
+}
+
+// ours copies a file of this project, perhaps changed.
+func (c *copyTree) ours(from, to string, change func([]byte) []byte) error {
+	src, err := raftlab.Sources.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if change != nil {
+		src = change(src)
+	}
+	return c.write(to, src)
+}
+
+func (c *copyTree) write(name string, src []byte) error {
+	full := filepath.Join(c.dir, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(full, src, 0o644)
+}
+
+// student copies a package of the submission and the packages that it imports.
+func (c *copyTree) student(dir, place string) error {
+	if c.done[place] {
+		return nil
+	}
+	c.done[place] = true
+	var files []*ast.File
+	var imported []target
+	clause := path.Base(place)
+	for _, u := range c.dirs[dir] {
+		if why := u.left(); why != "" {
+			if why != "a test" {
+				c.once("%s is left out (%s)", u.name, why)
+			}
+			continue
+		}
+		src, targets := c.rewritten(u, place)
+		imported = append(imported, targets...)
+		name := path.Base(u.name)
+		if strings.HasPrefix(name, "zz_raftlab_") {
+			name = "submitted_" + name
+		}
+		if err := c.write(path.Join(place, name), src); err != nil {
+			return err
+		}
+		if u.file != nil {
+			files = append(files, u.file)
+			clause = u.file.Name.Name
+		}
+	}
+	c.findings = append(c.findings, inspect(c.fset, files, func(name string) bool {
+		_, local := c.resolve(dir, name)
+		return local
+	})...)
+	guard := fmt.Sprintf("package %s\n\nimport _ %q\n", clause, module+"/internal/verdict")
+	if err := c.write(path.Join(place, guardFile), []byte(guard)); err != nil {
+		return err
+	}
+	for _, t := range imported {
+		if err := c.follow(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow copies an imported package.
+func (c *copyTree) follow(t target) error {
+	if t.dir != "" {
+		return c.student(t.dir, strings.TrimPrefix(t.path, module+"/"))
+	}
+	return c.need(t.path)
+}
+
+// need copies a package of this project and its imports, unless the submission has
+// the package.
+func (c *copyTree) need(name string) error {
+	pkg, local := strings.CutPrefix(name, module+"/")
+	if !local || c.done[pkg] {
+		return nil
+	}
+	if dir, ok := c.labs[pkg]; ok {
+		return c.student(dir, pkg)
+	}
+	if c.edition.lab(pkg) != nil {
+		c.once("package %s is not submitted, and is the laboratory's", pkg)
+	}
+	c.done[pkg] = true
+	entries, err := fs.ReadDir(raftlab.Sources, pkg)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the compiler tells
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		file := path.Join(pkg, e.Name())
+		if e.IsDir() || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		if err := c.ours(file, file, nil); err != nil {
+			return err
+		}
+		if path.Ext(file) == ".go" {
+			if err := c.needs(file); err != nil {
+				return err
+			}
+		}
+	}
+	return c.embedded(pkg)
+}
+
+// needs copies what a file of this project imports.
+func (c *copyTree) needs(file string) error {
+	src, err := raftlab.Sources.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, src, parser.ImportsOnly)
+	if err != nil {
+		return err
+	}
+	for _, spec := range parsed.Imports {
+		name, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return err
+		}
+		if err := c.need(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// embedded copies files in directories without Go files, which a package of this
+// project may embed.
+func (c *copyTree) embedded(pkg string) error {
+	return fs.WalkDir(raftlab.Sources, pkg, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || name == pkg {
+			return err
+		}
+		if d.IsDir() {
+			if goFiles, _ := fs.Glob(raftlab.Sources, name+"/*.go"); len(goFiles) > 0 || d.Name() == "testdata" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if path.Dir(name) == pkg {
+			return nil
+		}
+		return c.ours(name, name, nil)
+	})
+}
+
+// suite copies the tests of a lab. Each test begins with a call of verdict.Watch.
+func (c *copyTree) suite(l lab) error {
+	files, err := suiteFiles(l.name)
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		if err := c.ours(name, name, func(src []byte) []byte { return c.watched(name, src) }); err != nil {
+			return err
+		}
+		if err := c.needs(name); err != nil {
+			return err
+		}
+	}
+	text := fmt.Sprintf("package %s_test\n\nimport (\n\t\"testing\"\n\n\t%q\n)\n\nfunc TestMain(m *testing.M) { verdict.Main(m) }\n\n"+
+		"func raftlabWatch(t *testing.T) { verdict.Watch(t) }\n", l.name, module+"/internal/verdict")
+	return c.write(path.Join(l.name, mainFile), []byte(text))
+}
+
+// watched adds the calls to the source of a suite.
+func (c *copyTree) watched(name string, src []byte) []byte {
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, name, src, parser.SkipObjectResolution)
+	if err != nil {
+		return src
+	}
+	var edits []edit
+	for _, decl := range file.Decls {
+		fn, ok := decl.(*ast.FuncDecl)
+		if !ok || fn.Body == nil {
+			continue
+		}
+		if fn.Name.Name == "TestMain" { // the grader has its own
+			at := int(fn.Name.Pos() - file.FileStart)
+			edits = append(edits, edit{at, at + len("TestMain"), []byte("raftlabSuiteMain")})
+		} else if isTest(fn) {
+			at := int(fn.Body.Lbrace-file.FileStart) + 1
+			edits = append(edits, edit{at, at, fmt.Appendf(nil, " raftlabWatch(%s);", fn.Type.Params.List[0].Names[0].Name)})
+		}
+	}
+	return []byte(strings.ReplaceAll(string(apply(src, edits)), raftOf, c.raftOf()))
+}
+
+// support writes what the harness needs inside of a submitted package. For raft that
+// is the Persister, an alias of a type in a package of its own, so that submitted code
+// does not reach the fields. For a service that is access to the service's Raft.
+func (c *copyTree) support(l lab) error {
+	if l.name == "raft" {
+		const store = "internal/persister"
+		err := c.ours("raft/persister.go", store+"/persister.go", func(src []byte) []byte {
+			return []byte(strings.Replace(string(src), "package raft\n", "package persister\n", 1))
+		})
+		if err != nil {
+			return err
+		}
+		alias := fmt.Sprintf("package raft\n\nimport raftlabPersister %q\n\ntype Persister = raftlabPersister.Persister\n\n"+
+			"func MakePersister() *Persister { return raftlabPersister.MakePersister() }\n", module+"/"+store)
+		return c.write(path.Join(l.name, storeFile), []byte(alias))
+	}
+	if l.start == "" {
+		return nil
+	}
+	server, field := c.server(l)
+	text := fmt.Sprintf("package %s\n\nimport raftlabRaft %q\n\nfunc %s(kv *%s) *raftlabRaft.Raft { return kv.%s }\n", l.name, module+"/raft", c.raftOf(), server, field)
+	return c.write(path.Join(l.name, exportFile), []byte(text))
+}
+
+// raftOf is the function of the suites that returns the Raft of a server. The name
+// changes if a submission has the name.
+const raftOf = "RaftOf"
+
+func (c *copyTree) raftOf() string {
+	name := raftOf
+	for slices.ContainsFunc(c.decls(), func(d ast.Decl) bool {
+		fn, ok := d.(*ast.FuncDecl)
+		return ok && fn.Recv == nil && fn.Name.Name == name
+	}) {
+		name += "_"
+	}
+	return name
+}
+
+// decls are the declarations of all submitted lab packages.
+func (c *copyTree) decls() []ast.Decl {
+	var all []ast.Decl
+	for _, dir := range c.labs {
+		for _, u := range c.dirs[dir] {
+			if u.file != nil && u.left() == "" {
+				all = append(all, u.file.Decls...)
+			}
+		}
+	}
+	return all
+}
+
+// server finds the type that a lab's start function returns, and the type's field for
+// the Raft server.
+func (c *copyTree) server(l lab) (name, field string) {
+	name, field = map[string]string{"kvraft": "KVServer", "shardkv": "ShardKV"}[l.name], "rf"
+	for _, u := range c.dirs[c.labs[l.name]] {
+		if u.file == nil || u.left() != "" {
+			continue
+		}
+		ast.Inspect(u.file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if n.Name.Name == l.start && n.Recv == nil && n.Type.Results != nil {
+					if star, ok := n.Type.Results.List[0].Type.(*ast.StarExpr); ok {
+						if id, ok := star.X.(*ast.Ident); ok {
+							name = id.Name
+						}
+					}
+				}
+			case *ast.TypeSpec:
+				if s, ok := n.Type.(*ast.StructType); ok && n.Name.Name == name {
+					field = raftField(s, field)
+				}
+			}
+			return true
+		})
+	}
+	return name, field
+}
+
+// raftField returns the name of the field with type *raft.Raft.
+func raftField(s *ast.StructType, usual string) string {
+	for _, f := range s.Fields.List {
+		star, ok := f.Type.(*ast.StarExpr)
+		if !ok || len(f.Names) == 0 {
+			continue
+		}
+		if sel, ok := star.X.(*ast.SelectorExpr); ok && sel.Sel.Name == "Raft" {
+			return f.Names[0].Name
+		}
+	}
+	return usual
+}

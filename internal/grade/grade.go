@@ -1,0 +1,417 @@
+package grade
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"raftlab"
+	"raftlab/internal/jail"
+	"raftlab/sim"
+)
+
+// Config says what is graded and how.
+type Config struct {
+	Table  *Table
+	Out    string         // directory for the results; "" writes none
+	Resume bool           // continue with the results in Out
+	Jobs   int            // processes at once; 0 is the number of CPUs
+	Run    *regexp.Regexp // tests to run; nil is all
+	Seed   *uint64        // the only seed, instead of the table's
+	Keep   string         // directory in which the work copies stay; "" removes them
+	// RequireJail makes Grade fail where a part of the jail is missing.
+	RequireJail bool
+	// Log receives warnings and progress, and may be nil.
+	Log io.Writer
+}
+
+// ErrConfig is returned for a wrong Config, and for submissions with one name.
+var ErrConfig = errors.New("grade: cannot grade")
+
+// A Report holds the grades of a class.
+type Report struct {
+	Class       string       `json:"class,omitempty"`
+	Jail        jail.Level   `json:"jail"`
+	Submissions []*Grade     `json:"submissions"`
+	Took        jsonDuration `json:"took_s"`
+	CPU         jsonDuration `json:"cpu_s"` // of the tests
+}
+
+// jsonDuration is a duration that JSON shows in seconds.
+type jsonDuration time.Duration
+
+func (d jsonDuration) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "%.3f", time.Duration(d).Seconds()), nil
+}
+
+// grader grades submissions of one class.
+type grader struct {
+	Config
+	table   *Table
+	level   jail.Level
+	std     func(string) bool
+	harness string // digest of the sources
+	temp    string
+	tokens  chan struct{} // one for each process under way
+	journal *journal
+
+	mu   sync.Mutex
+	done int
+	cpu  time.Duration
+}
+
+// Run grades submissions, each a directory or an archive. When ctx ends, Run returns
+// the error of ctx, and the journal has the runs so far.
+func Run(ctx context.Context, cfg Config, paths []string) (*Report, error) {
+	names, err := names(paths)
+	if err != nil {
+		return nil, err
+	}
+	g, err := newGrader(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(g.temp)
+	if g.journal != nil {
+		defer g.journal.close()
+	}
+	began := time.Now()
+	report := &Report{Class: g.table.Class, Jail: g.level, Submissions: make([]*Grade, len(paths))}
+	if err := g.all(ctx, names, paths, report); err != nil {
+		return nil, err
+	}
+	report.Took, report.CPU = jsonDuration(time.Since(began)), jsonDuration(g.cpu)
+	return report, nil
+}
+
+// names returns a name for each submission, which is the last part of its path.
+func names(paths []string) ([]string, error) {
+	var names []string
+	seen := make(map[string]string)
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return nil, err
+		}
+		name := filepath.Base(abs)
+		if info, err := os.Stat(abs); err == nil && !info.IsDir() {
+			for _, ext := range []string{".gz", ".bz2", ".tgz", ".tbz2", ".tar", ".zip"} {
+				name = strings.TrimSuffix(name, ext)
+			}
+		}
+		if other, taken := seen[name]; taken {
+			return nil, fmt.Errorf("%w: %s and %s have the name %s", ErrConfig, other, p, name)
+		}
+		seen[name] = p
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%w: no submissions", ErrConfig)
+	}
+	return names, nil
+}
+
+func newGrader(cfg Config) (*grader, error) {
+	g := &grader{Config: cfg, table: cfg.Table, level: jail.Probe()}
+	if g.Log == nil {
+		g.Log = io.Discard
+	}
+	if missing := g.level.Missing(); missing != "" {
+		if g.RequireJail {
+			return nil, fmt.Errorf("%w: this machine lacks %s", ErrConfig, missing)
+		}
+		fmt.Fprintf(g.Log, "WARNING: this machine lacks %s.\nWARNING: Grade strangers' code in a container or a virtual machine of its own.\n", missing)
+	}
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w: the go command is needed: %w", ErrConfig, err)
+	}
+	src := filepath.Join(strings.TrimSpace(string(root)), "src")
+	g.std = func(name string) bool {
+		if first, _, _ := strings.Cut(name, "/"); strings.Contains(first, ".") || name == "C" || name == "unsafe" {
+			return name == "C" || name == "unsafe"
+		}
+		info, err := os.Stat(filepath.Join(src, filepath.FromSlash(name)))
+		return err == nil && info.IsDir()
+	}
+	if g.harness, err = harnessDigest(); err != nil {
+		return nil, err
+	}
+	if g.Jobs <= 0 {
+		g.Jobs = runtime.NumCPU()
+	}
+	g.tokens = make(chan struct{}, g.Jobs)
+	if g.temp, err = os.MkdirTemp("", "raftlab-grade-"); err != nil {
+		return nil, err
+	}
+	if g.Out != "" {
+		g.journal, err = openJournal(g.Out, g.Resume)
+	}
+	if err != nil {
+		os.RemoveAll(g.temp)
+	}
+	return g, err
+}
+
+// harnessDigest identifies the suites and the packages below them.
+var harnessDigest = sync.OnceValues(func() (string, error) {
+	h := sha256.New()
+	err := fs.WalkDir(raftlab.Sources, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := raftlab.Sources.ReadFile(name)
+		fmt.Fprintf(h, "%q %d\n", name, len(data))
+		h.Write(data)
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil))[:16], err
+})
+
+// all grades the submissions. One more submission than processes is under way, so
+// that a build of one overlaps with tests of others.
+func (g *grader) all(ctx context.Context, names, paths []string, report *Report) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	open := make(chan struct{}, g.Jobs+1)
+	var wg sync.WaitGroup
+	for i := range paths {
+		select {
+		case open <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-open }()
+			one, err := g.grade(ctx, names[i], paths[i])
+			if err != nil {
+				cancel(fmt.Errorf("%s: %w", names[i], err))
+				return
+			}
+			report.Submissions[i] = one
+			g.progress(one, len(paths))
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+func (g *grader) progress(one *Grade, total int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.done++
+	fmt.Fprintf(g.Log, "%d/%d %s\n", g.done, total, one.summary())
+}
+
+// take waits for permission to run a process.
+func (g *grader) take(ctx context.Context) error {
+	select {
+	case g.tokens <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *grader) give() { <-g.tokens }
+
+// grade grades one submission. An error means that nobody can be graded. A fault of
+// the submission is a part of its grade.
+func (g *grader) grade(ctx context.Context, name, path string) (*Grade, error) {
+	one := &Grade{Name: name, table: g.table}
+	defer one.finish()
+	src, err := readSubmission(path)
+	var lay *layout
+	if err == nil {
+		one.Notes, one.Digest = src.notes, src.digest()
+		lay, err = newLayout(src, &classic, g.std)
+	}
+	if errors.Is(err, ErrSubmission) {
+		one.refuse(Broken, strings.TrimPrefix(err.Error(), ErrSubmission.Error()+": "))
+		return one, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(g.temp, name)
+	if g.Keep != "" {
+		dir = filepath.Join(g.Keep, name)
+	} else {
+		defer os.RemoveAll(dir)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	tree, err := assemble(lay, dir)
+	if err != nil {
+		return nil, err
+	}
+	one.Notes = lay.notes
+	if one.judgeFindings(tree.findings) {
+		one.refuse(Refused, "the submission breaks rules for its source; see the findings")
+		return one, nil
+	}
+	return one, g.tests(ctx, one, tree)
+}
+
+// tests builds the packages and runs the tests.
+func (g *grader) tests(ctx context.Context, one *Grade, tree *copyTree) error {
+	byPackage := make(map[string][]Test)
+	for _, test := range g.table.graded() {
+		if g.Run == nil || g.Run.MatchString(test.Name) {
+			byPackage[test.Package] = append(byPackage[test.Package], test)
+		}
+	}
+	key := one.Digest + "-" + g.harness + "-" + g.table.digest()
+	built := make(programs)
+	defer built.close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	failed := make(chan error, 1)
+	for _, lab := range tree.edition.labs {
+		tests := byPackage[lab.name]
+		if len(tests) == 0 {
+			continue
+		}
+		if _, ok := tree.labs[lab.name]; !ok {
+			one.set(tests, Missing, "package "+lab.name+" is not submitted")
+			continue
+		}
+		if !g.allKnown(key, tests) {
+			err := g.buildInto(ctx, built, tree.dir, lab.name)
+			if errors.Is(err, sim.ErrBroken) {
+				one.set(tests, Broken, compilerText(err))
+				continue
+			}
+			if err != nil {
+				return err
+			}
+		}
+		program := built[lab.name] // nil if the journal has all runs
+		for _, test := range tests {
+			wg.Go(func() {
+				if err := g.test(ctx, one, program, key, test); err != nil {
+					select {
+					case failed <- err:
+					default:
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+	}
+	if g.journal != nil {
+		return g.journal.sync()
+	}
+	return nil
+}
+
+func (g *grader) buildInto(ctx context.Context, built programs, dir, pkg string) error {
+	if err := g.take(ctx); err != nil {
+		return err
+	}
+	defer g.give()
+	p, err := g.build(ctx, dir, pkg)
+	if err == nil {
+		built[pkg] = p
+	}
+	return err
+}
+
+// seeds returns the seeds of a test in order.
+func (g *grader) seeds(test string) []uint64 {
+	if g.Seed != nil {
+		return []uint64{*g.Seed}
+	}
+	seeds := make([]uint64, g.table.Runs)
+	for i := range seeds {
+		seeds[i] = g.table.seed(test, i)
+	}
+	return seeds
+}
+
+// allKnown reports whether the journal has every run of the tests.
+func (g *grader) allKnown(key string, tests []Test) bool {
+	if g.journal == nil {
+		return false
+	}
+	for _, test := range tests {
+		for _, seed := range g.seeds(test.Name) {
+			r, ok := g.journal.find(key, test.Name, seed)
+			if !ok {
+				return false
+			}
+			if r.State != Passed {
+				break
+			}
+		}
+	}
+	return true
+}
+
+// test runs a test with one seed after another, until a run does not pass.
+func (g *grader) test(ctx context.Context, one *Grade, p sim.Program, key string, test Test) error {
+	var last run
+	for _, seed := range g.seeds(test.Name) {
+		r, err := g.once(ctx, one, p, key, test, seed)
+		if err != nil {
+			return err
+		}
+		r.CPU += last.CPU
+		last = r
+		if r.State != Passed {
+			break
+		}
+	}
+	one.record(test, last)
+	return nil
+}
+
+// once returns the result of a run, from the journal if the journal has it.
+func (g *grader) once(ctx context.Context, one *Grade, p sim.Program, key string, test Test, seed uint64) (run, error) {
+	if g.journal != nil {
+		if r, ok := g.journal.find(key, test.Name, seed); ok {
+			return r, nil
+		}
+	}
+	if err := g.take(ctx); err != nil {
+		return run{}, err
+	}
+	defer g.give()
+	r, output, err := g.runTest(ctx, p, test.Name, seed)
+	if err != nil {
+		return run{}, fmt.Errorf("%s: %w", test.Name, err)
+	}
+	r.Key = key
+	g.mu.Lock()
+	g.cpu += cpuTime(r.CPU)
+	g.mu.Unlock()
+	if g.Out != "" && r.State == Failed {
+		if err := writeOutput(g.Out, one.Name, test.Name, output); err != nil {
+			return run{}, err
+		}
+	}
+	if g.journal != nil {
+		return r, g.journal.add(r)
+	}
+	return r, nil
+}

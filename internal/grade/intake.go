@@ -1,0 +1,233 @@
+package grade
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/bzip2"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Limits of a submission.
+const (
+	maxEntries   = 50_000   // files of a directory or an archive
+	maxGoFiles   = 2_000    // files kept
+	maxGoFile    = 2 << 20  // bytes of a file
+	maxGoBytes   = 32 << 20 // bytes of all files
+	maxArchive   = 1 << 30  // bytes of an archive after decompression
+	maxPathBytes = 500
+)
+
+// ErrSubmission is returned for a submission that cannot be read or exceeds a limit.
+var ErrSubmission = errors.New("grade: the submission cannot be read")
+
+func badSubmission(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrSubmission, fmt.Errorf(format, args...))
+}
+
+// A source is a submission as it was handed in.
+type source struct {
+	files map[string][]byte // Go files and go.mod files, by slash-separated path
+	other []string          // paths of other files that the go command would use
+	notes []string          // decisions
+	bytes int
+	seen  int
+}
+
+// compiled are extensions of files that the go command compiles or links with Go.
+var compiled = []string{".s", ".S", ".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".m", ".f", ".F", ".for", ".f90", ".swig", ".swigcxx", ".syso"}
+
+// readSubmission reads a directory or an archive. Only Go files and go.mod files are
+// kept. Links, devices and paths that leave the submission are left out.
+func readSubmission(name string) (*source, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, badSubmission("%w", err)
+	}
+	s := &source{files: make(map[string][]byte)}
+	if info.IsDir() {
+		err = s.readDir(name)
+	} else {
+		err = s.readArchive(name)
+	}
+	if err != nil && !errors.Is(err, ErrSubmission) {
+		err = badSubmission("%s: %w", name, err)
+	}
+	if err == nil && len(s.files) == 0 {
+		err = badSubmission("%s has no Go file", name)
+	}
+	slices.Sort(s.other)
+	return s, err
+}
+
+func (s *source) readDir(root string) error {
+	return filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		if d.IsDir() {
+			if rel != "." && hidden(d.Name()) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		return s.add(rel, d.Type(), func() (io.ReadCloser, error) { return os.Open(name) })
+	})
+}
+
+// hidden reports whether the go command ignores a directory.
+func hidden(dir string) bool {
+	return strings.HasPrefix(dir, ".") || strings.HasPrefix(dir, "_") || dir == "testdata" || dir == "vendor"
+}
+
+// add keeps a file if the grader needs the file.
+func (s *source) add(name string, mode fs.FileMode, open func() (io.ReadCloser, error)) error {
+	if s.seen++; s.seen > maxEntries {
+		return badSubmission("more than %d files", maxEntries)
+	}
+	clean := path.Clean(strings.ReplaceAll(name, `\`, "/"))
+	keep := path.Ext(clean) == ".go" || path.Base(clean) == "go.mod"
+	if !keep {
+		if slices.Contains(compiled, path.Ext(clean)) {
+			s.other = append(s.other, clean)
+		}
+		return nil
+	}
+	switch {
+	case !mode.IsRegular():
+		s.note("%s is not a regular file, and is left out", clean)
+		return nil
+	case !fs.ValidPath(clean) || len(clean) > maxPathBytes:
+		s.note("%.100q is not a path within the submission, and is left out", name)
+		return nil
+	}
+	for dir := range strings.SplitSeq(path.Dir(clean), "/") {
+		if dir != "." && hidden(dir) {
+			return nil
+		}
+	}
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(io.LimitReader(r, maxGoFile+1))
+	if err != nil {
+		return err
+	}
+	s.bytes += len(data)
+	s.files[clean] = data
+	switch {
+	case len(data) > maxGoFile:
+		return badSubmission("%s has more than %d bytes", clean, maxGoFile)
+	case s.bytes > maxGoBytes:
+		return badSubmission("the Go files have more than %d bytes", maxGoBytes)
+	case len(s.files) > maxGoFiles:
+		return badSubmission("more than %d Go files", maxGoFiles)
+	}
+	return nil
+}
+
+func (s *source) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// readArchive reads a zip or tar file, the latter perhaps with gzip or bzip2.
+func (s *source) readArchive(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, 4)
+	n, _ := io.ReadFull(f, head)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	switch head = head[:n]; {
+	case bytes.HasPrefix(head, []byte("PK")):
+		return s.readZip(f)
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		r, err := gzip.NewReader(f)
+		if err != nil {
+			return err
+		}
+		return s.readTar(r)
+	case bytes.HasPrefix(head, []byte("BZh")):
+		return s.readTar(bzip2.NewReader(f))
+	}
+	return s.readTar(f)
+}
+
+func (s *source) readZip(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	z, err := zip.NewReader(f, info.Size())
+	if err != nil {
+		return err
+	}
+	for _, entry := range z.File {
+		if entry.FileInfo().IsDir() {
+			continue
+		}
+		if err := s.add(entry.Name, entry.Mode(), entry.Open); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *source) readTar(r io.Reader) error {
+	limited := &io.LimitedReader{R: r, N: maxArchive}
+	for t := tar.NewReader(limited); ; {
+		h, err := t.Next()
+		switch {
+		case limited.N <= 0:
+			return badSubmission("the archive has more than %d bytes", int64(maxArchive))
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		if h.Typeflag == tar.TypeDir {
+			continue
+		}
+		mode := h.FileInfo().Mode()
+		if h.Typeflag == tar.TypeLink {
+			mode |= fs.ModeSymlink // a hard link has no content of its own
+		}
+		if err := s.add(h.Name, mode, func() (io.ReadCloser, error) { return io.NopCloser(t), nil }); err != nil {
+			return err
+		}
+	}
+}
+
+// digest identifies the content of a submission.
+func (s *source) digest() string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+		fmt.Fprintf(h, "%q %d\n", name, len(s.files[name]))
+		h.Write(s.files[name])
+	}
+	fmt.Fprintf(h, "%q\n", s.other)
+	return hex.EncodeToString(h.Sum(nil))[:16]
+}

@@ -1,0 +1,233 @@
+package grade
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"raftlab"
+)
+
+// module is the path of the module in which submissions are built.
+const module = "raftlab"
+
+// A layout tells which directories of a submission hold the lab packages, and where
+// each import leads.
+type layout struct {
+	*source
+	edition *edition
+	fset    *token.FileSet
+	dirs    map[string][]*unit // by directory
+	labs    map[string]string  // directory of a lab package, by name
+	root    string             // the directory with the lab packages
+	modules map[string]string  // directory of a module, by the module's path
+	std     func(string) bool  // whether a path is of the standard library
+	told    map[string]bool    // notes that were taken
+}
+
+// A unit is a Go file of a submission.
+type unit struct {
+	name string // slash-separated path in the submission
+	src  []byte
+	file *ast.File
+	err  error // of the parser
+}
+
+var moduleLine = regexp.MustCompile(`(?m)^\s*module\s+"?([^\s"]+)"?`)
+
+// newLayout finds the lab packages.
+func newLayout(s *source, e *edition, std func(string) bool) (*layout, error) {
+	l := &layout{source: s, edition: e, fset: token.NewFileSet(), dirs: make(map[string][]*unit), labs: make(map[string]string),
+		modules: make(map[string]string), std: std, told: make(map[string]bool)}
+	for name, src := range s.files {
+		if path.Base(name) == "go.mod" {
+			if m := moduleLine.FindSubmatch(src); m != nil {
+				l.modules[string(m[1])] = path.Dir(name)
+			}
+			continue
+		}
+		file, err := parser.ParseFile(l.fset, name, src, parser.ParseComments|parser.SkipObjectResolution)
+		l.dirs[path.Dir(name)] = append(l.dirs[path.Dir(name)], &unit{name, src, file, err})
+	}
+	for _, units := range l.dirs {
+		slices.SortFunc(units, func(a, b *unit) int { return strings.Compare(a.name, b.name) })
+	}
+	for _, lab := range e.labs {
+		l.find(lab.name)
+	}
+	if len(l.labs) == 0 {
+		return nil, badSubmission("no directory holds one of the packages %s", strings.Join(e.names(), ", "))
+	}
+	for _, lab := range e.labs {
+		if dir, ok := l.labs[lab.name]; ok {
+			l.root = path.Dir(dir)
+			break
+		}
+	}
+	return l, nil
+}
+
+func (e *edition) names() []string {
+	var names []string
+	for _, lab := range e.labs {
+		names = append(names, lab.name)
+	}
+	return names
+}
+
+// find chooses the directory of a lab package, which has files of the package. A
+// directory with the name of the package comes first, then the one nearest to the top.
+func (l *layout) find(name string) {
+	var found []string
+	for dir, units := range l.dirs {
+		if slices.ContainsFunc(units, func(u *unit) bool {
+			return !strings.HasSuffix(u.name, "_test.go") && u.file != nil && u.file.Name != nil && u.file.Name.Name == name
+		}) {
+			found = append(found, dir)
+		}
+	}
+	if len(found) == 0 {
+		return
+	}
+	rank := func(dir string) string {
+		named := 1
+		if path.Base(dir) == name || dir == "." {
+			named = 0
+		}
+		return fmt.Sprintf("%d %4d %s", named, strings.Count(dir, "/"), dir)
+	}
+	slices.SortFunc(found, func(a, b string) int { return strings.Compare(rank(a), rank(b)) })
+	l.labs[name] = found[0]
+	l.once("package %s is in directory %s", name, found[0])
+	for _, other := range found[1:] {
+		l.once("package %s is in directory %s too, which is left out", name, other)
+	}
+}
+
+// once takes a note unless there is an equal one.
+func (l *layout) once(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !l.told[text] {
+		l.told[text] = true
+		l.notes = append(l.notes, text)
+	}
+}
+
+// A target is the meaning of an import path in a submission.
+type target struct {
+	path string // the import path in the work copy
+	dir  string // the directory in the submission, or ""
+}
+
+// resolve finds the target of an import in directory from. The course's module has
+// many names, so the longest end of the path with a meaning counts.
+func (l *layout) resolve(from, name string) (target, bool) {
+	switch {
+	case strings.HasPrefix(name, "./") || strings.HasPrefix(name, "../"):
+		return l.meaning(path.Join(from, name))
+	case l.std(name):
+		return target{path: name}, false
+	}
+	for mod, dir := range l.modules {
+		if rel, ok := strings.CutPrefix(name, mod+"/"); ok {
+			if t, ok := l.meaning(path.Join(dir, rel)); ok {
+				return t, true
+			}
+		}
+	}
+	for rest := name; ; {
+		if t, ok := l.meaning(path.Join(l.root, rest)); ok {
+			return t, true
+		}
+		_, after, more := strings.Cut(rest, "/")
+		if !more {
+			return target{path: name}, false
+		}
+		rest = after
+	}
+}
+
+// meaning interprets a directory of the submission.
+func (l *layout) meaning(dir string) (target, bool) {
+	base := path.Base(dir)
+	if l.edition.lab(base) != nil {
+		return target{path: module + "/" + base, dir: l.labs[base]}, true
+	}
+	if slices.Contains(l.edition.harness, base) {
+		if base == "models" {
+			base = "porcupine/models"
+		}
+		return target{path: module + "/" + base}, true
+	}
+	if _, ok := l.dirs[dir]; ok {
+		return target{path: module + "/" + l.place(dir), dir: dir}, true
+	}
+	return target{}, false
+}
+
+// place returns the directory of a helper package in the work copy.
+func (l *layout) place(dir string) string {
+	for name, labDir := range l.labs {
+		if rel, ok := strings.CutPrefix(dir, labDir+"/"); ok && labDir != "." {
+			dir = name + "/" + rel
+			return away(dir)
+		}
+	}
+	if rel, ok := strings.CutPrefix(dir, l.root+"/"); ok {
+		dir = rel
+	}
+	return away(dir)
+}
+
+// away moves a directory that would collide with one of this project.
+func away(dir string) string {
+	if _, err := fs.Stat(raftlab.Sources, dir); err == nil || dir == "." {
+		return "submitted/" + dir
+	}
+	return dir
+}
+
+// persisterDecl reports whether a declaration belongs to the course's stable storage.
+func persisterDecl(decl ast.Decl) bool {
+	switch d := decl.(type) {
+	case *ast.GenDecl:
+		if d.Tok != token.TYPE || len(d.Specs) != 1 {
+			return false
+		}
+		return d.Specs[0].(*ast.TypeSpec).Name.Name == "Persister"
+	case *ast.FuncDecl:
+		if d.Recv == nil {
+			return d.Name.Name == "MakePersister"
+		}
+		x := d.Recv.List[0].Type
+		if star, ok := x.(*ast.StarExpr); ok {
+			x = star.X
+		}
+		id, ok := x.(*ast.Ident)
+		return ok && id.Name == "Persister"
+	}
+	return false
+}
+
+// left tells why a file is left out, or returns "".
+func (u *unit) left() string {
+	if strings.HasSuffix(u.name, "_test.go") {
+		return "a test"
+	}
+	if u.file == nil {
+		return ""
+	}
+	for _, spec := range u.file.Imports {
+		if p, _ := strconv.Unquote(spec.Path.Value); p == "testing" {
+			return "part of a harness, because the file imports package testing"
+		}
+	}
+	return ""
+}

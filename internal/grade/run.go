@@ -1,0 +1,232 @@
+package grade
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"raftlab/internal/jail"
+	"raftlab/internal/verdict"
+	"raftlab/sim"
+)
+
+// A State is the state of a test in a grade.
+type State string
+
+// The states. Only Passed earns points.
+const (
+	Passed  State = "pass"
+	Failed  State = "fail"
+	Skipped State = "skip"  // the test cannot reach its case with this implementation
+	Broken  State = "build" // the package does not build
+	Missing State = "none"  // the package is not submitted
+	Refused State = "refused"
+)
+
+// Limits of a build, besides the table's time.
+const (
+	buildMemory = 4 << 30
+	buildFile   = 1 << 30
+	openFiles   = 256
+	maxExcerpt  = 4 << 10 // bytes of output kept in a result
+	maxNotes    = 8
+)
+
+// programs are the test binaries of a submission.
+type programs map[string]sim.Program
+
+func (p programs) close() {
+	for _, one := range p {
+		one.Close()
+	}
+}
+
+// tool limits a go command, and keeps the command off the network.
+func (g *grader) tool(cmd *exec.Cmd) {
+	cmd.Env = append(cmd.Environ(), "GOFLAGS=-trimpath -mod=readonly -ldflags=-s", "GOPROXY=off", "GOWORK=off", "GOTOOLCHAIN=local")
+	if g.level.Limits {
+		// An error shows when the command starts.
+		cmd.Err = errors.Join(cmd.Err, jail.Limit(cmd, jail.Limits{CPU: g.table.Limits.Build, Memory: buildMemory, File: buildFile}))
+	}
+}
+
+// build builds the suite of a package in a work copy.
+func (g *grader) build(ctx context.Context, dir, pkg string) (sim.Program, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.table.Limits.Build)
+	defer cancel()
+	built, err := sim.Build(ctx, sim.Options{Engine: sim.Native, Dir: dir, Tool: g.tool}, "./"+pkg)
+	if ctx.Err() == context.DeadlineExceeded {
+		return nil, fmt.Errorf("%w: not built within %v", sim.ErrBroken, g.table.Limits.Build)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return built[0], nil
+}
+
+// compilerText removes the lines of the go command around the compiler's messages.
+func compilerText(err error) string {
+	var lines []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "sim: ") && !strings.HasPrefix(line, "FAIL") {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) > 20 {
+		lines = append(lines[:20], "...")
+	}
+	return clip(strings.Join(lines, "\n"), maxExcerpt)
+}
+
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}
+
+// A channel is the grader's end of a verdict channel.
+type channel struct {
+	key          []byte
+	ours, theirs *os.File
+}
+
+func newChannel() (*channel, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("grade: no channel for the verdict: %w", err)
+	}
+	c := &channel{key: verdict.NewKey(), ours: os.NewFile(uintptr(fds[0]), "verdict"), theirs: os.NewFile(uintptr(fds[1]), "verdict")}
+	_, err = c.ours.Write(c.key)
+	return c, err
+}
+
+func (c *channel) close() {
+	c.ours.Close()
+	c.theirs.Close()
+}
+
+// result reads the message of a process that has ended. No message is no error.
+func (c *channel) result() (*verdict.Result, error) {
+	c.theirs.Close()
+	message, err := io.ReadAll(io.LimitReader(c.ours, 1<<16))
+	// A process that has not read the secret resets the connection.
+	if len(message) == 0 || errors.Is(err, syscall.ECONNRESET) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := verdict.Open(c.key, message)
+	if err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+// repeatText is the command that repeats a run, for the owner of the submission.
+func repeatText(test string, seed uint64) string {
+	return fmt.Sprintf("raftlab grade --run '^%s$' --seed %d DIRECTORY", test, seed)
+}
+
+// runTest runs a test once, with the process confined. An error means that there was
+// no run.
+func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed uint64) (run, []byte, error) {
+	ch, err := newChannel()
+	if err != nil {
+		return run{}, nil, err
+	}
+	defer ch.close()
+	lim := g.table.Limits
+	c := sim.Case{Test: test, Seed: seed, Limits: sim.Limits{Wall: lim.Wall, Memory: lim.Memory << 20 / 2}}
+	c.Prepare = func(cmd *exec.Cmd) error {
+		fd := 3 + len(cmd.ExtraFiles)
+		cmd.ExtraFiles = append(cmd.ExtraFiles, ch.theirs)
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", verdict.Env, fd), sim.RepeatEnv+"="+repeatText(test, seed))
+		if !g.level.Limits {
+			return nil
+		}
+		return g.level.Confine(cmd, jail.Limits{CPU: lim.CPU, Memory: 2 * lim.Memory << 20, File: lim.File << 20, Files: openFiles})
+	}
+	out, err := p.Run(ctx, c)
+	if err != nil {
+		return run{}, nil, err
+	}
+	r := run{Test: test, Seed: seed, Kind: string(out.Verdict), Detail: out.Detail, CPU: out.CPU.Seconds(), Virtual: out.Virtual.Seconds(), Hash: out.Hash}
+	r.Notes = notesOf(out.Output)
+	sent, err := ch.result()
+	r.State, r.Detail = judge(out, sent, err)
+	if r.State != Passed {
+		r.Excerpt = excerpt(out.Output)
+	}
+	return r, out.Output, nil
+}
+
+// judge joins the outcome of a process with the message of the harness. A pass needs
+// both.
+func judge(out sim.Outcome, sent *verdict.Result, err error) (State, string) {
+	switch {
+	case err != nil:
+		return Failed, "the verdict did not come from the harness: " + err.Error()
+	case out.Verdict != sim.Pass:
+		return Failed, out.Detail
+	case sent == nil:
+		return Failed, "the process ended with exit code 0 before the test had a result, as after a call of os.Exit"
+	case sent.State == verdict.Pass:
+		return Passed, ""
+	case sent.State == verdict.Skip:
+		return Skipped, skipText(out.Output)
+	}
+	return Failed, "the harness reports a failure, and the exit code of the process is 0"
+}
+
+var (
+	noteLine = regexp.MustCompile(`(?m)^\s+[\w.-]+\.go:\d+: note: (.*)`)
+	skipLine = regexp.MustCompile(`(?m)^\s+[\w.-]+\.go:\d+: (.*)\n(?:.*\n)*?\s*--- SKIP`)
+	skipTail = regexp.MustCompile(`(?m)^\s*--- SKIP.*\n\s+[\w.-]+\.go:\d+: (.*)`)
+)
+
+// notesOf returns the notes of the harness in an output. Tested code could write such
+// lines, so a note never decides about points.
+func notesOf(output []byte) []string {
+	var notes []string
+	for _, m := range noteLine.FindAllSubmatch(output, -1) {
+		if note := clip(string(m[1]), 300); !slices.Contains(notes, note) && len(notes) < maxNotes {
+			notes = append(notes, note)
+		}
+	}
+	return notes
+}
+
+func skipText(output []byte) string {
+	for _, re := range []*regexp.Regexp{skipLine, skipTail} {
+		if m := re.FindSubmatch(output); m != nil {
+			return clip(string(m[1]), 300)
+		}
+	}
+	return "the test cannot reach its case"
+}
+
+// excerpt returns the part of an output with the failure, which is mostly the end.
+func excerpt(output []byte) string {
+	if i := bytes.Index(output, []byte("--- FAIL")); i >= 0 && len(output)-i <= maxExcerpt {
+		start := max(0, i-maxExcerpt/2)
+		output = output[start:]
+	}
+	if cut := len(output) - maxExcerpt; cut > 0 {
+		output = output[cut:]
+	}
+	return strings.ToValidUTF8(string(output), "?")
+}
+
+// cpuTime is a number of seconds as a duration.
+func cpuTime(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
