@@ -109,7 +109,7 @@ func TestPartitionedLeaderRestarts2C(t *testing.T) {
 	})
 }
 
-// TestCommittedBeforeRestartIsApplied2C restarts one server of a log that was
+// TestLogIsAppliedAgain2C restarts one server of a log that was
 // committed: it applies all of it again, from the start.
 func TestLogIsAppliedAgain2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {

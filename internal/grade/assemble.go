@@ -52,13 +52,11 @@ func assemble(l *layout, dir string) (*copyTree, error) {
 			if err := c.student(dir, lab.name); err != nil {
 				return nil, err
 			}
-			if err := c.support(lab); err != nil {
-				return nil, err
-			}
 		}
 	}
 	for _, name := range c.submitted {
-		if err := c.suite(*l.edition.lab(name)); err != nil {
+		lab := *l.edition.lab(name)
+		if err := errors.Join(c.support(lab), c.suite(lab)); err != nil {
 			return nil, err
 		}
 	}
@@ -292,7 +290,11 @@ const raftOf = "RaftOf"
 
 func (c *copyTree) raftOf() string {
 	name := raftOf
-	for slices.ContainsFunc(c.decls(), func(d ast.Decl) bool {
+	var decls []ast.Decl
+	for _, lab := range c.submitted {
+		decls = append(decls, c.decls(lab)...)
+	}
+	for slices.ContainsFunc(decls, func(d ast.Decl) bool {
 		fn, ok := d.(*ast.FuncDecl)
 		return ok && fn.Recv == nil && fn.Name.Name == name
 	}) {
@@ -301,14 +303,12 @@ func (c *copyTree) raftOf() string {
 	return name
 }
 
-// decls are the declarations of all submitted lab packages.
-func (c *copyTree) decls() []ast.Decl {
+// decls are the declarations of a submitted lab package.
+func (c *copyTree) decls(lab string) []ast.Decl {
 	var all []ast.Decl
-	for _, dir := range c.labs {
-		for _, u := range c.dirs[dir] {
-			if u.file != nil && u.left() == "" {
-				all = append(all, u.file.Decls...)
-			}
+	for _, u := range c.dirs[c.labs[lab]] {
+		if u.file != nil && u.left() == "" {
+			all = append(all, u.file.Decls...)
 		}
 	}
 	return all
@@ -318,22 +318,22 @@ func (c *copyTree) decls() []ast.Decl {
 // the Raft server.
 func (c *copyTree) server(l lab) (name, field string) {
 	name, field = map[string]string{"kvraft": "KVServer", "shardkv": "ShardKV"}[l.name], "rf"
-	for _, u := range c.dirs[c.labs[l.name]] {
-		if u.file == nil || u.left() != "" {
+	decls := c.decls(l.name)
+	for _, d := range decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || fn.Recv != nil || fn.Name.Name != l.start || fn.Type.Results == nil {
 			continue
 		}
-		ast.Inspect(u.file, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.FuncDecl:
-				if n.Name.Name == l.start && n.Recv == nil && n.Type.Results != nil {
-					if star, ok := n.Type.Results.List[0].Type.(*ast.StarExpr); ok {
-						if id, ok := star.X.(*ast.Ident); ok {
-							name = id.Name
-						}
-					}
-				}
-			case *ast.TypeSpec:
-				if s, ok := n.Type.(*ast.StructType); ok && n.Name.Name == name {
+		if star, ok := fn.Type.Results.List[0].Type.(*ast.StarExpr); ok {
+			if id, ok := star.X.(*ast.Ident); ok {
+				name = id.Name
+			}
+		}
+	}
+	for _, d := range decls {
+		ast.Inspect(d, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.Name == name {
+				if s, ok := spec.Type.(*ast.StructType); ok {
 					field = raftField(s, field)
 				}
 			}

@@ -74,7 +74,7 @@ type Test struct {
 	Doc     string // what the test checks, one or more sentences
 }
 
-var suiteFile = regexp.MustCompile(`^(suite_|adversary_|random_).*_test\.go$`)
+var suiteFile = regexp.MustCompile(`^(suite|adversary|random)_(.*_)?test\.go$`)
 
 // suiteFiles lists the files of the suites of a package.
 func suiteFiles(pkg string) ([]string, error) {

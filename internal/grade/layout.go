@@ -186,12 +186,17 @@ func (l *layout) place(dir string) string {
 	return away(dir)
 }
 
-// away moves a directory that would collide with one of this project.
+// away moves a directory that would collide with one of this project. A directory
+// below one called internal stays below, for its importers.
 func away(dir string) string {
-	if _, err := fs.Stat(raftlab.Sources, dir); err == nil || dir == "." {
-		return "submitted/" + dir
+	if _, err := fs.Stat(raftlab.Sources, dir); err != nil && dir != "." {
+		return dir
 	}
-	return dir
+	if i := strings.LastIndex("/"+dir, "/internal/"); i >= 0 {
+		i += len("internal/")
+		return dir[:i] + "submitted/" + dir[i:]
+	}
+	return "submitted/" + dir
 }
 
 // persisterDecl reports whether a declaration belongs to the course's stable storage.

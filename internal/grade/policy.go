@@ -69,15 +69,17 @@ type inspector struct {
 	info  *types.Info
 	scope *types.Scope // of the package
 	local func(path string) bool
+	names map[string]string // paths of the present file's imports, by name
 	found []Finding
 }
 
 // inspect checks the files of a package. local reports whether an import path leads
 // to a package of the submission or of the course.
 func inspect(fset *token.FileSet, files []*ast.File, local func(string) bool) []Finding {
-	in := &inspector{fset: fset, local: local, info: &types.Info{Uses: make(map[*ast.Ident]types.Object)}}
+	in := &inspector{fset: fset, local: local, info: &types.Info{Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object)}}
 	in.resolve(files)
 	for _, file := range files {
+		in.names = make(map[string]string)
 		for _, spec := range file.Imports {
 			in.imported(spec)
 		}
@@ -109,13 +111,17 @@ func (emptyImporter) Import(name string) (*types.Package, error) {
 	if name == "unsafe" {
 		return nil, errors.New("not permitted")
 	}
-	base := path.Base(name)
-	if base == "v2" {
-		base = path.Base(path.Dir(name))
-	}
-	pkg := types.NewPackage(name, base)
+	pkg := types.NewPackage(name, baseName(name))
 	pkg.MarkComplete()
 	return pkg, nil
+}
+
+// baseName is the name of a package of the standard library.
+func baseName(name string) string {
+	if base := path.Base(name); base != "v2" {
+		return base
+	}
+	return path.Base(path.Dir(name))
 }
 
 func (in *inspector) add(pos token.Pos, rule, format string, args ...any) {
@@ -125,6 +131,11 @@ func (in *inspector) add(pos token.Pos, rule, format string, args ...any) {
 
 func (in *inspector) imported(spec *ast.ImportSpec) {
 	name, err := strconv.Unquote(spec.Path.Value)
+	if spec.Name != nil {
+		in.names[spec.Name.Name] = name
+	} else {
+		in.names[baseName(name)] = name
+	}
 	if err != nil || in.local(name) || slices.Contains(permittedPackages, name) {
 		return
 	}
@@ -152,12 +163,19 @@ func (in *inspector) directives(file *ast.File) {
 	}
 }
 
-// imports returns the path of the package that x names, or "".
+// imports returns the path of the package that x names, or "". The type checker gives
+// up on an expression with an unknown type, and then the name of an import counts.
 func (in *inspector) imports(x ast.Expr) string {
-	if id, ok := x.(*ast.Ident); ok {
-		if name, ok := in.info.Uses[id].(*types.PkgName); ok {
-			return name.Imported().Path()
-		}
+	id, ok := x.(*ast.Ident)
+	if !ok {
+		return ""
+	}
+	obj, known := in.info.Uses[id]
+	if !known {
+		return in.names[id.Name]
+	}
+	if name, ok := obj.(*types.PkgName); ok {
+		return name.Imported().Path()
 	}
 	return ""
 }
@@ -281,11 +299,11 @@ func (in *inspector) global(x ast.Expr) *types.Var {
 		case *ast.StarExpr:
 			x = y.X
 		case *ast.Ident:
-			v, _ := in.info.Uses[y].(*types.Var)
-			if v == nil || in.scope.Lookup(v.Name()) != v {
+			outer, _ := in.scope.Lookup(y.Name).(*types.Var)
+			if obj, known := in.info.Uses[y]; known && obj != outer || in.info.Defs[y] != nil {
 				return nil
 			}
-			return v
+			return outer
 		default:
 			return nil
 		}

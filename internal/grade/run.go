@@ -32,6 +32,10 @@ const (
 	Refused State = "refused"
 )
 
+// Unproven is the kind of a failure where the process ended well and the harness did
+// not confirm a result.
+const Unproven = "unproven"
+
 // Limits of a build, besides the table's time.
 const (
 	buildMemory = 4 << 30
@@ -39,6 +43,8 @@ const (
 	openFiles   = 256
 	maxExcerpt  = 4 << 10 // bytes of output kept in a result
 	maxNotes    = 8
+
+	maxExcerptLines = 40
 )
 
 // programs are the test binaries of a submission.
@@ -147,7 +153,7 @@ func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed u
 	}
 	defer ch.close()
 	lim := g.table.Limits
-	c := sim.Case{Test: test, Seed: seed, Limits: sim.Limits{Wall: lim.Wall, Memory: lim.Memory << 20 / 2}}
+	c := sim.Case{Test: test, Seed: seed, Limits: sim.Limits{Wall: lim.Wall, Memory: lim.Memory << 20}}
 	c.Prepare = func(cmd *exec.Cmd) error {
 		fd := 3 + len(cmd.ExtraFiles)
 		cmd.ExtraFiles = append(cmd.ExtraFiles, ch.theirs)
@@ -155,7 +161,7 @@ func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed u
 		if !g.level.Limits {
 			return nil
 		}
-		return g.level.Confine(cmd, jail.Limits{CPU: lim.CPU, Memory: 2 * lim.Memory << 20, File: lim.File << 20, Files: openFiles})
+		return g.level.Confine(cmd, jail.Limits{CPU: lim.CPU, Memory: 4 * lim.Memory << 20, File: lim.File << 20, Files: openFiles})
 	}
 	out, err := p.Run(ctx, c)
 	if err != nil {
@@ -165,6 +171,9 @@ func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed u
 	r.Notes = notesOf(out.Output)
 	sent, err := ch.result()
 	r.State, r.Detail = judge(out, sent, err)
+	if r.State == Failed && out.Verdict == sim.Pass {
+		r.Kind = Unproven
+	}
 	if r.State != Passed {
 		r.Excerpt = excerpt(out.Output)
 	}
@@ -225,7 +234,8 @@ func excerpt(output []byte) string {
 	if cut := len(output) - maxExcerpt; cut > 0 {
 		output = output[cut:]
 	}
-	return strings.ToValidUTF8(string(output), "?")
+	lines := strings.Split(strings.ToValidUTF8(string(output), "?"), "\n")
+	return strings.Join(lines[max(0, len(lines)-maxExcerptLines):], "\n")
 }
 
 // cpuTime is a number of seconds as a duration.

@@ -74,14 +74,14 @@ const (
 type TableLimits struct {
 	CPU    time.Duration `yaml:"cpu"`
 	Wall   time.Duration `yaml:"wall"`
-	Memory int64         `yaml:"memory_mib"`
-	File   int64         `yaml:"scratch_mib"`
-	Build  time.Duration `yaml:"build"`
+	Memory int64         `yaml:"memory_mib"`  // garbage is collected from here on; twice as much ends the run
+	File   int64         `yaml:"scratch_mib"` // files of a run, which are in memory
+	Build  time.Duration `yaml:"build"`       // of a package
 }
 
 // defaultLimits hold where the table has none. The largest test of a plain
 // implementation takes a few seconds of CPU time.
-var defaultLimits = TableLimits{CPU: 2 * time.Minute, Wall: 10 * time.Minute, Memory: 1024, File: 64, Build: 5 * time.Minute}
+var defaultLimits = TableLimits{CPU: 2 * time.Minute, Wall: 10 * time.Minute, Memory: 512, File: 64, Build: 5 * time.Minute}
 
 // DefaultTable returns the table that grades every test of every part, with 100
 // points a part.

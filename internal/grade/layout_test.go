@@ -1,0 +1,154 @@
+package grade
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// testStd stands for the look into the Go tree.
+func testStd(name string) bool {
+	return slices.Contains(append(permittedPackages, "os", "testing", "unsafe"), name)
+}
+
+// assembled puts a submission into a work copy, and returns the copy's files.
+func assembled(t *testing.T, files map[string]string) (*copyTree, map[string]string) {
+	t.Helper()
+	s := &source{files: make(map[string][]byte)}
+	for name, src := range files {
+		s.files[name] = []byte(src)
+	}
+	l, err := newLayout(s, &classic, testStd)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	c, err := assemble(l, dir)
+	require.NoError(t, err)
+	got := make(map[string]string)
+	require.NoError(t, filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		require.NoError(t, err)
+		if !d.IsDir() {
+			data, err := os.ReadFile(name)
+			require.NoError(t, err)
+			rel, err := filepath.Rel(dir, name)
+			require.NoError(t, err)
+			got[filepath.ToSlash(rel)] = string(data)
+		}
+		return nil
+	}))
+	return c, got
+}
+
+// A submission keeps its own files, and its imports lead to the copy's packages.
+func TestAssemble(t *testing.T) {
+	c, got := assembled(t, map[string]string{
+		"hw/src/go.mod":                   "module 6.5840\n\ngo 1.22\n",
+		"hw/src/raft/raft.go":             "package raft\n\nimport (\n\t\"6.5840/labrpc\"\n\t\"6.5840/util\"\n\tx \"6.5840/raft/logs\"\n)\n\nvar _ = util.X\nvar _ = x.Y\nvar _ labrpc.Network\n",
+		"hw/src/raft/persister.go":        "package raft\n\nimport \"sync\"\n\n// Of the course.\ntype Persister struct{ mu sync.Mutex }\n\nfunc MakePersister() *Persister { return &Persister{} }\nfunc (ps *Persister) Copy() *Persister { return nil }\nfunc clone(b []byte) []byte { return b }\n",
+		"hw/src/raft/config.go":           "package raft\n\nimport \"testing\"\n\ntype config struct{ t *testing.T }\n",
+		"hw/src/raft/test_test.go":        "package raft\n",
+		"hw/src/raft/zz_raftlab_guard.go": "package raft\n\nvar RaftOf = 1\n",
+		"hw/src/raft/logs/logs.go":        "package logs\n\nvar Y int\n",
+		"hw/src/util/util.go":             "package util\n\nimport _ \"6.5840/internal/testkit\"\n\nvar X int\n",
+		"hw/src/internal/testkit/own.go":  "package testkit\n",
+		"hw/src/labrpc/labrpc.go":         "package labrpc\n\nvar evil int\n",
+		"hw/src/old/raft/raft.go":         "package raft\n\nvar old int\n",
+		"hw/src/kvraft/server.go":         "package kvraft\n\nimport \"6.824/raft\"\n\ntype Server struct{ node *raft.Raft }\n\nfunc StartKVServer() *Server { return nil }\nfunc RaftOf() {}\n",
+	})
+	require.Equal(t, []string{"raft", "kvraft"}, c.submitted)
+	raft := got["raft/raft.go"]
+	for _, want := range []string{`"raftlab/labrpc"`, `"raftlab/util"`, `x "raftlab/raft/logs"`} {
+		require.Contains(t, raft, want)
+	}
+	require.Contains(t, got["util/util.go"], `"raftlab/internal/submitted/testkit"`)
+	require.Equal(t, "package testkit\n", got["internal/submitted/testkit/own.go"])
+	require.NotContains(t, got["labrpc/network.go"], "evil")
+	require.NotContains(t, got, "labrpc/labrpc.go")
+	for _, left := range []string{"raft/config.go", "raft/test_test.go", "old/raft/raft.go"} {
+		require.NotContains(t, got, left)
+	}
+	// The course's Persister is blank, and the rest of the file stays on its lines.
+	own := got["raft/persister.go"]
+	require.NotContains(t, own, "MakePersister")
+	require.Equal(t, 10, strings.Count(own, "\n"))
+	require.Contains(t, own, "func clone")
+	require.Contains(t, got["raft/"+storeFile], "type Persister = ")
+	require.Contains(t, got["internal/persister/persister.go"], "package persister")
+	// Each submitted package imports the guard, and cannot replace it.
+	for _, dir := range []string{"raft", "kvraft", "util", "raft/logs", "internal/submitted/testkit"} {
+		require.Contains(t, got[dir+"/"+guardFile], `import _ "raftlab/internal/verdict"`, dir)
+	}
+	require.Contains(t, got["raft/submitted_zz_raftlab_guard.go"], "RaftOf = 1")
+	// The suites watch each test, and reach the Raft of a server of any shape.
+	require.Contains(t, got["raft/suite_2a_test.go"], "func TestInitialElection2A(t *testing.T) { raftlabWatch(t);")
+	require.Contains(t, got["kvraft/"+exportFile], "func RaftOf_(kv *Server) *raftlabRaft.Raft { return kv.node }")
+	require.Contains(t, got["kvraft/suite_test.go"], "kvraft.RaftOf_(kv)")
+	for _, want := range []string{
+		"package raft is in directory hw/src/old/raft too, which is left out",
+		"hw/src/raft/config.go is left out (part of a harness, because the file imports package testing)",
+		"hw/src/raft/persister.go: the Persister of the laboratory takes the place of the submitted one",
+		`import "6.824/raft" is raftlab/raft`,
+	} {
+		require.Contains(t, c.notes, want)
+	}
+}
+
+// A package that is not submitted is the laboratory's, with everything that it imports.
+func TestAssembleMissingPackage(t *testing.T) {
+	c, got := assembled(t, map[string]string{"server.go": "package shardkv\n\nimport _ \"../shardctrler\"\n"})
+	require.Equal(t, []string{"shardkv"}, c.submitted)
+	require.Contains(t, c.notes, "package shardctrler is not submitted, and is the laboratory's")
+	for _, dir := range []string{"rsm/", "raft/core/", "shardctrler/"} {
+		require.True(t, slices.ContainsFunc(slices.Collect(maps.Keys(got)), func(name string) bool { return strings.HasPrefix(name, dir) }), dir)
+	}
+}
+
+func TestNoLabPackage(t *testing.T) {
+	_, err := newLayout(&source{files: map[string][]byte{"main.go": []byte("package main\n")}}, &classic, testStd)
+	require.ErrorIs(t, err, ErrSubmission)
+}
+
+// The copies of the sources hold all that the suites and the lab packages import.
+func TestSourcesAreComplete(t *testing.T) {
+	files := make(map[string]string)
+	for _, l := range classic.labs {
+		src := "package " + l.name + "\n"
+		files[l.name+"/x.go"] = src
+	}
+	_, got := assembled(t, files)
+	for name, src := range got {
+		for line := range strings.SplitSeq(src, "\n") {
+			if _, after, ok := strings.Cut(line, `"raftlab/`); ok && strings.HasSuffix(name, ".go") && !strings.HasSuffix(after, "(") {
+				pkg, _, ok := strings.Cut(after, `"`)
+				if !ok || strings.ContainsAny(pkg, " %\\") || !strings.HasPrefix(strings.TrimSpace(line), `"raftlab/`) {
+					continue
+				}
+				found := false
+				for other := range got {
+					found = found || strings.HasPrefix(other, pkg+"/")
+				}
+				require.True(t, found, "%s imports raftlab/%s, which is not in the copy", name, pkg)
+			}
+		}
+	}
+}
+
+// Each test of the suites says what it checks, for docs and feedback.
+func TestCatalogue(t *testing.T) {
+	tests, err := Catalogue()
+	require.NoError(t, err)
+	parts := make(map[string]int)
+	for _, test := range tests {
+		parts[test.Part]++
+		require.NotEmpty(t, test.Doc, "%s has no doc comment", test.Name)
+		require.False(t, strings.HasPrefix(test.Doc, "Test"), "%s: %s", test.Name, test.Doc)
+	}
+	for _, part := range Parts() {
+		require.Positive(t, parts[part], "part %s has no tests", part)
+	}
+}

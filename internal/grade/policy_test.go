@@ -1,0 +1,71 @@
+package grade
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// check returns the findings in a file, as "rule line what".
+func check(t *testing.T, src string) []string {
+	t.Helper()
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, "x.go", "package raft\n"+src, parser.ParseComments|parser.SkipObjectResolution)
+	require.NoError(t, err)
+	var lines []string
+	for _, f := range inspect(fset, []*ast.File{file}, func(name string) bool { return strings.HasPrefix(name, "6.5840/") }) {
+		lines = append(lines, f.Rule+": "+f.What)
+	}
+	return lines
+}
+
+func TestFindings(t *testing.T) {
+	for name, tt := range map[string]struct {
+		src  string
+		want []string
+	}{
+		"unsafe":            {`import "unsafe"; var n = unsafe.Sizeof(1)`, []string{"import: imports package unsafe"}},
+		"another name":      {`import x "os/exec"; func f() { x.Command("sh") }`, []string{"import: imports package os/exec"}},
+		"cgo":               {"import \"C\"", []string{"link: uses cgo"}},
+		"third party":       {`import _ "github.com/a/b"`, []string{"import: imports package github.com/a/b"}},
+		"the harness":       {`import _ "raftlab/internal/verdict"`, []string{"import: imports package raftlab/internal/verdict"}},
+		"dot import":        {`import . "os"; func f() { Remove("x") }`, []string{"import: imports package os without a name"}},
+		"files":             {`import "os"; func f() { os.Remove("x") }`, []string{"symbol: uses os.Remove"}},
+		"files, renamed":    {`import o "os"; var f = o.OpenFile`, []string{"symbol: uses os.OpenFile"}},
+		"type assertion":    {`import ("log"; "os"); func f() { log.Writer().(*os.File).Close() }`, []string{"symbol: uses os.File"}},
+		"unknown callee":    {`import ("log"; "os"); func f() { log.Writer().(interface{ Do(any) }).Do(os.Remove) }`, []string{"symbol: uses os.Remove"}},
+		"unknown receiver":  {`import ("log"; "os"); func f() { log.Nothing(func() { os.Remove("x") }) }`, []string{"symbol: uses os.Remove"}},
+		"unknown global":    {`import "log"; var disks = map[int]int{}; func f() { log.Nothing(func() { disks[1] = 2 }) }`, []string{"global: changes the package-level variable disks"}},
+		"method by name":    {`func f(x any) { x.(interface{ Fd() uintptr }).Fd() }`, []string{"symbol: uses method Fd"}},
+		"raw address":       {`import "reflect"; func f(x any) { reflect.ValueOf(x).UnsafePointer() }`, []string{"symbol: uses method UnsafePointer"}},
+		"new at an address": {`import "reflect"; var f = reflect.NewAt`, []string{"symbol: uses reflect.NewAt"}},
+		"linkname":          {"//go:linkname f runtime.exit\nfunc f(int)", []string{"link: the directive go:linkname", "link: function f has no body"}},
+		"other's variable":  {`import "io"; func f() { io.EOF = nil }`, []string{"assign: changes the variable io.EOF"}},
+		"other's address":   {`import "crypto/rand"; var p = &rand.Reader`, []string{"assign: changes the variable crypto/rand.Reader"}},
+		"exit":              {`import "os"; func init() { os.Exit(0) }`, []string{"exit: uses os.Exit"}},
+		"fatal":             {`import "log"; func f() { log.Fatal(1) }`, []string{"exit: uses log.Fatal"}},
+		"environment":       {`import "os"; func f() { os.Getenv("X") }`, []string{"inspect: uses os.Getenv"}},
+		"stack":             {`import "runtime"; func f() { runtime.Caller(0) }`, []string{"inspect: uses runtime.Caller"}},
+		"shared map":        {`var disks = map[int]int{}; func f() { disks[1] = 2 }`, []string{"global: changes the package-level variable disks"}},
+		"shared lock":       {`import "sync"; var mu sync.Mutex; func f() { mu.Lock() }`, []string{"global: calls method Lock of the package-level variable mu"}},
+		"shared channel":    {`var c = make(chan int); func f() { c <- 1 }`, []string{"global: sends on the package-level variable c"}},
+		"a harmless file": {`
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"sync"
+	"6.5840/labrpc"
+)
+type disk struct { sync.Mutex; peers []*labrpc.ClientEnd; os int }
+const debug = false
+var limit = 3
+func (d *disk) f(disks map[int]int) { d.Lock(); defer d.Unlock(); disks[1] = limit; d.os++; fmt.Fprintln(os.Stderr, bytes.MinRead); b := &bytes.Buffer{}; _ = b; limit := 4; limit++ }`, nil},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, tt.want, check(t, tt.src)) })
+	}
+}
