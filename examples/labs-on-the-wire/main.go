@@ -2,22 +2,23 @@
 
 // Command labs-on-the-wire runs the labs' services in processes of their own, which
 // talk over TCP on the loopback interface. The services are those of packages kvraft,
-// shardctrler and shardkv, or a student's in their place, without changes. In three
-// terminals run one of:
+// shardctrler and shardkv, or a student's in their place, without changes. Run one
+// server in each of three terminals.
 //
 //	go run ./examples/labs-on-the-wire server 0
 //	go run ./examples/labs-on-the-wire server 1
 //	go run ./examples/labs-on-the-wire server 2
 //
-// and in a fourth:
+// Run clerks in a fourth terminal.
 //
 //	go run ./examples/labs-on-the-wire append greeting hello
 //	go run ./examples/labs-on-the-wire get greeting
 //
 // Kill a server with SIGKILL and start the server again. Every append happens once.
+//
 // With -shards the processes serve a sharded store. Each process then runs a server of
 // the controllers and a server of each group. The commands join, leave and query
-// change and show the configuration:
+// change and show the configuration.
 //
 //	go run ./examples/labs-on-the-wire -shards join 1
 //	go run ./examples/labs-on-the-wire -shards join 2

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 
+	"raftlab/examples/labs-on-the-wire/disk"
 	"raftlab/kvraft"
 	"raftlab/labrpc"
 	"raftlab/raft"
@@ -59,13 +60,13 @@ func (c config) start(group, me int, services func(place) []any) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return err
 	}
-	d, err := openDisk(filepath.Join(c.dir, fmt.Sprintf("group-%d-server-%d", group, me)))
+	d, err := disk.Open(filepath.Join(c.dir, fmt.Sprintf("group-%d-server-%d", group, me)))
 	if err != nil {
 		return err
 	}
-	tn := labrpc.MakeTCPNetwork(labrpc.TCPOptions{BeforeSend: d.flush})
+	tn := labrpc.MakeTCPNetwork(labrpc.TCPOptions{BeforeSend: d.Flush})
 	rs := labrpc.MakeServer()
-	for _, s := range services(place{tn, c.ends(tn, group), d.persister}) {
+	for _, s := range services(place{tn, c.ends(tn, group), d.Persister()}) {
 		rs.AddService(labrpc.MakeService(s))
 	}
 	_, err = tn.Serve(listener, rs)

@@ -1,6 +1,15 @@
-//go:build !wasip1
-
-package main
+// Package disk makes the lab's Persister durable. The Persister is in memory, and the
+// harness of the labs passes the Persister on to the next server. A killed process takes
+// the Persister along. A new process with the same number and an empty Persister would
+// vote a second time in a term, and would lack entries that the leader counts on.
+//
+// A Persister announces no saves, so a Disk does not wait for saves. A Disk writes the
+// Persister to a file before each batch of messages leaves the process
+// (labrpc.TCPOptions.BeforeSend). Raft saves before Raft sends. The file therefore holds
+// everything that another process can know of this server, and a kill loses only saves
+// without a witness. The name of this rule is output commit (Elnozahy and others, "A
+// Survey of Rollback-Recovery Protocols in Message-Passing Systems").
+package disk
 
 import (
 	"bytes"
@@ -15,18 +24,8 @@ import (
 	"raftlab/raft"
 )
 
-// A disk makes the lab's Persister durable. The Persister is in memory, and the harness
-// of the labs passes the Persister on to the next server. A killed process takes the
-// Persister along. A new process with the same number and an empty Persister would vote
-// a second time in a term, and would lack entries that the leader counts on.
-//
-// A Persister announces no saves, so a disk does not wait for saves. A disk writes the
-// Persister to a file before each batch of messages leaves the process
-// (labrpc.TCPOptions.BeforeSend). Raft saves before Raft sends. The file therefore holds
-// everything that another process can know of this server, and a kill loses only saves
-// without a witness. The name of this rule is output commit (Elnozahy and others, "A
-// Survey of Rollback-Recovery Protocols in Message-Passing Systems").
-type disk struct {
+// A Disk is a Persister and its file. Any goroutine may call the methods.
+type Disk struct {
 	path      string
 	persister *raft.Persister
 
@@ -38,10 +37,13 @@ type disk struct {
 // contents are a Persister's state and snapshot of one moment.
 type contents struct{ State, Snapshot []byte }
 
-// openDisk makes a Persister with the contents of a file. Without a file, the Persister
+// Persister returns the Persister for the server.
+func (d *Disk) Persister() *raft.Persister { return d.persister }
+
+// Open makes a Persister with the contents of a file. Without a file, the Persister
 // is empty.
-func openDisk(path string) (*disk, error) {
-	d := &disk{path: path, persister: raft.MakePersister()}
+func Open(path string) (*Disk, error) {
+	d := &Disk{path: path, persister: raft.MakePersister()}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
@@ -70,11 +72,11 @@ func save(persister any, c contents) {
 	}
 }
 
-// flush writes the Persister to the file if the Persister has changed. Several
+// Flush writes the Persister to the file if the Persister has changed. Several
 // connections flush at the same time. The mutex makes them wait for the write, which
 // mostly serves all of them. A failed write leaves unknown contents in the file, so every
-// later flush fails, too.
-func (d *disk) flush() error {
+// later Flush fails, too.
+func (d *Disk) Flush() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.err != nil {
