@@ -11,6 +11,9 @@
 //
 // A bug is a replacement of text in one file, built with go test's -overlay, so the
 // source tree is unchanged. Run the command from the module's root.
+//
+// With -table the command judges whole implementations in many styles
+// (mutants/styles/README.md).
 package main
 
 import (
@@ -63,8 +66,20 @@ const tries = 3
 func main() {
 	pattern := flag.String("run", "", "only mutants whose `name` matches this regular expression")
 	jobs := flag.Int("j", runtime.GOMAXPROCS(0), "number of mutants to run at a time")
+	asTable := flag.Bool("table", false, "judge whole implementations, and write a table: simulated worlds without accusations, mistakes found in one run")
+	seeds := flag.String("seeds", "1..5", "with -table: seeds of the worlds, `A..B`, or nothing for no worlds")
+	mistakes := flag.Bool("mistakes", true, "with -table: plant each implementation's mistakes")
 	flag.Parse()
-	if err := run(*pattern, *jobs); err != nil {
+	re, err := regexp.Compile(*pattern)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("-run: %w", err)
+	case *asTable:
+		err = table(os.Stdout, re, *seeds, *mistakes)
+	default:
+		err = run(re, *jobs)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
@@ -92,14 +107,10 @@ func trials(re *regexp.Regexp) (found []trial) {
 	return found
 }
 
-func run(pattern string, jobs int) error {
-	re, err := regexp.Compile(pattern)
-	if err != nil {
-		return fmt.Errorf("-run: %w", err)
-	}
+func run(re *regexp.Regexp, jobs int) error {
 	found := trials(re)
 	if len(found) == 0 {
-		return fmt.Errorf("no mutant's name matches %q", pattern)
+		return fmt.Errorf("no mutant's name matches %q", re)
 	}
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {

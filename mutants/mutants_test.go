@@ -36,3 +36,43 @@ func TestControlsApply(t *testing.T) {
 		}
 	}
 }
+
+// TestStylesApply checks that each implementation has its files, and that its mistakes
+// fit.
+func TestStylesApply(t *testing.T) {
+	all, err := implementations("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, impl := range all {
+		if impl.about == "" {
+			t.Errorf("%s: the package comment does not say what the style is", impl.name)
+		}
+		for _, m := range impl.mistakes {
+			if _, err := m.plant("..", t.TempDir()); err != nil {
+				t.Errorf("%s: %s: %v", impl.name, m.name, err)
+			}
+		}
+	}
+}
+
+func TestParseMistakes(t *testing.T) {
+	found, err := parseMistakes("# a comment\n\nmistake one: why it is wrong\n<<<\na\n\tb\n===\n>>>\n<<<\nc\n===\nd\n>>>\n" +
+		"mistake two: another\nfile kvraft/server.go\n<<<\nx\n===\ny\n>>>\n")
+	if err != nil || len(found) != 2 {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	one, two := found[0], found[1]
+	if one.name != "one" || one.why != "why it is wrong" || one.pkg != "raft" || one.file != "raft.go" ||
+		len(one.edits) != 2 || one.edits[0] != (edit{old: "a\n\tb"}) || one.edits[1] != (edit{old: "c", new: "d"}) {
+		t.Errorf("%+v", one)
+	}
+	if two.pkg != "kvraft" || two.file != "kvraft/server.go" {
+		t.Errorf("%+v", two)
+	}
+	for _, bad := range []string{"mistake one: why\n", "mistake one: why\n<<<\na\n", "what\n"} {
+		if _, err := parseMistakes(bad); err == nil {
+			t.Errorf("no error for %q", bad)
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// stylesDir holds a directory for each implementation in another style.
+const stylesDir = "mutants/styles"
+
+// labPackages are the packages of the labs, each with its tests.
+var labPackages = []struct{ name, parts string }{
+	{"raft", allParts}, {"kvraft", "3A|3B"}, {"shardctrler", "4A"}, {"shardkv", "4B"},
+}
+
+func partsOf(pkg string) string {
+	for _, p := range labPackages {
+		if p.name == pkg {
+			return p.parts
+		}
+	}
+	return allParts
+}
+
+// An implementation is a correct implementation of lab 2, and perhaps of later labs.
+type implementation struct {
+	name, about string
+	// files are the Go files of each replaced package. An implementation without files
+	// is the project's own.
+	files    map[string][]string
+	mistakes []mistake
+}
+
+// A mistake is a bug of an implementation.
+type mistake struct {
+	name, why string
+	pkg       string
+	file      string // slash-separated, from the implementation's directory
+	edits     []edit
+	plant     func(root, dir string) (overlay string, err error)
+}
+
+// implementations returns the project's own Raft, the plain Raft, and those in other
+// styles below root.
+func implementations(root string) ([]implementation, error) {
+	all := []implementation{
+		{name: "raftlab", about: "the project's own: a state machine without locks", mistakes: planted(raftMutants)},
+		{
+			name: "student", about: "one mutex, one ticker, a goroutine for each RPC", mistakes: planted(studentMutants),
+			files: map[string][]string{"raft": {filepath.Join(root, filepath.FromSlash(student))}},
+		},
+	}
+	dirs, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(stylesDir)))
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		if !dir.IsDir() {
+			continue
+		}
+		impl, err := readStyle(filepath.Join(root, filepath.FromSlash(stylesDir), dir.Name()))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, impl)
+	}
+	return all, nil
+}
+
+// planted makes mistakes of mutants.
+func planted(mutants []mutant) (all []mistake) {
+	for _, m := range mutants {
+		all = append(all, mistake{name: m.name, why: m.why, pkg: "raft", plant: m.plant})
+	}
+	return all
+}
+
+// readStyle reads the implementation in a directory.
+func readStyle(dir string) (implementation, error) {
+	impl := implementation{name: filepath.Base(dir), files: make(map[string][]string)}
+	for _, p := range labPackages {
+		sub := filepath.Join(dir, p.name)
+		if p.name == "raft" {
+			sub = dir
+		}
+		files, err := filepath.Glob(filepath.Join(sub, "*.go"))
+		if err != nil {
+			return impl, err
+		}
+		files = slices.DeleteFunc(files, func(f string) bool {
+			return filepath.Base(f) == "persister.go" || strings.HasSuffix(f, "_test.go")
+		})
+		if len(files) > 0 {
+			impl.files[p.name] = files
+		}
+	}
+	if len(impl.files["raft"]) == 0 {
+		return impl, fmt.Errorf("%s has no package raft", dir)
+	}
+	impl.about = packageComment(impl.files["raft"])
+	text, err := os.ReadFile(filepath.Join(dir, "mistakes.txt"))
+	if err != nil && !os.IsNotExist(err) {
+		return impl, err
+	}
+	impl.mistakes, err = parseMistakes(string(text))
+	if err != nil {
+		return impl, fmt.Errorf("%s: %w", filepath.Join(dir, "mistakes.txt"), err)
+	}
+	for i := range impl.mistakes {
+		m := &impl.mistakes[i]
+		m.plant = func(root, to string) (string, error) { return impl.plantEdits(root, dir, to, *m) }
+	}
+	return impl, nil
+}
+
+// packageComment returns the first sentence of a package's comment.
+func packageComment(files []string) string {
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil || f.Doc == nil {
+			continue
+		}
+		sentence, _, _ := strings.Cut(strings.ReplaceAll(f.Doc.Text(), "\n", " "), ". ")
+		return strings.TrimSuffix(strings.TrimSpace(sentence), ".")
+	}
+	return ""
+}
+
+// parseMistakes reads the format of mistakes.txt (see the README of the styles).
+func parseMistakes(text string) (all []mistake, err error) {
+	var current *mistake
+	var block *strings.Builder
+	var e edit
+	for i, line := range strings.Split(text, "\n") {
+		switch name, why, _ := strings.Cut(strings.TrimPrefix(line, "mistake "), ": "); {
+		case block != nil && line == "===":
+			e.old = strings.TrimSuffix(block.String(), "\n")
+			block = &strings.Builder{}
+		case block != nil && line == ">>>":
+			e.new = strings.TrimSuffix(block.String(), "\n")
+			current.edits, block, e = append(current.edits, e), nil, edit{}
+		case block != nil:
+			block.WriteString(line + "\n")
+		case strings.HasPrefix(line, "mistake "):
+			all = append(all, mistake{name: name, why: why, file: "raft.go", pkg: "raft"})
+			current = &all[len(all)-1]
+		case current != nil && strings.HasPrefix(line, "file "):
+			current.file = strings.TrimSpace(strings.TrimPrefix(line, "file "))
+			if dir, _, nested := strings.Cut(current.file, "/"); nested {
+				current.pkg = dir
+			}
+		case current != nil && line == "<<<":
+			block = &strings.Builder{}
+		case strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#"):
+		default:
+			return nil, fmt.Errorf("line %d: unexpected %q", i+1, line)
+		}
+	}
+	for _, m := range all {
+		if len(m.edits) == 0 || m.why == "" || block != nil {
+			return nil, fmt.Errorf("mistake %q is incomplete", m.name)
+		}
+	}
+	return all, nil
+}
+
+// plantEdits writes the file with a mistake into to, and returns an overlay for the
+// whole implementation.
+func (impl implementation) plantEdits(root, dir, to string, m mistake) (string, error) {
+	original := filepath.Join(dir, filepath.FromSlash(m.file))
+	text, err := os.ReadFile(original)
+	if err != nil {
+		return "", err
+	}
+	mutated, err := applyEdits(string(text), m.edits)
+	if err != nil {
+		return "", fmt.Errorf("%w of %s", err, original)
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return "", err
+	}
+	wrong, err := filepath.Abs(filepath.Join(to, filepath.Base(m.file)))
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(wrong, []byte(mutated), 0o644); err != nil {
+		return "", err
+	}
+	replace, err := impl.inPlace(root)
+	if err != nil {
+		return "", err
+	}
+	full, err := filepath.Abs(original)
+	if err != nil {
+		return "", err
+	}
+	for path, by := range replace {
+		if by == full {
+			replace[path] = wrong
+		}
+	}
+	return writeOverlay(to, replace)
+}
+
+// inPlace returns the replacement of each file below root that puts the implementation
+// in the place of the project's packages.
+func (impl implementation) inPlace(root string) (map[string]string, error) {
+	replace := make(map[string]string)
+	for pkg, files := range impl.files {
+		dir, err := filepath.Abs(filepath.Join(root, pkg))
+		if err != nil {
+			return nil, err
+		}
+		have, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range have {
+			if !ofSuites(filepath.Base(file)) {
+				replace[file] = "" // removed
+			}
+		}
+		for _, file := range files {
+			full, err := filepath.Abs(file)
+			if err != nil {
+				return nil, err
+			}
+			replace[filepath.Join(dir, filepath.Base(file))] = full
+		}
+	}
+	return replace, nil
+}
+
+// packages returns the labs' packages of an implementation, in the order of the labs.
+func (impl implementation) packages() []string {
+	if len(impl.files) == 0 {
+		return []string{"raft"}
+	}
+	order := func(pkg string) int {
+		return slices.IndexFunc(labPackages, func(p struct{ name, parts string }) bool { return p.name == pkg })
+	}
+	return slices.SortedFunc(maps.Keys(impl.files), func(a, b string) int { return cmp.Compare(order(a), order(b)) })
+}

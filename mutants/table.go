@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// mistakeLimit bounds the one run of the suites that must find a mistake.
+const mistakeLimit = 60 * time.Second
+
+// A row is the result of one implementation.
+type row struct {
+	impl                 implementation
+	worlds, accusations  int
+	mistakes, killed     int
+	slowest              time.Duration // of the runs that killed a mistake
+	survivors, accusedBy []string
+}
+
+// table judges implementations, and writes a table: simulated worlds of the correct
+// implementation, none of which may fail, and its mistakes, of which each should fail
+// in one run of the suites. seeds is empty for no worlds.
+func table(out io.Writer, re *regexp.Regexp, seeds string, withMistakes bool) error {
+	all, err := implementations(".")
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	var rows []row
+	for _, impl := range all {
+		if !re.MatchString(impl.name) {
+			continue
+		}
+		r := row{impl: impl}
+		if seeds != "" {
+			if err := r.simulate(filepath.Join(dir, impl.name), seeds); err != nil {
+				return fmt.Errorf("%s: %w", impl.name, err)
+			}
+		}
+		if withMistakes {
+			r.kill(filepath.Join(dir, impl.name+"-mistakes"))
+		}
+		rows = append(rows, r)
+	}
+	return writeTable(out, rows, seeds)
+}
+
+// simulate runs each test of the implementation in a world for each seed.
+func (r *row) simulate(dir, seeds string) error {
+	copied, raftlab := filepath.Join(dir, "copy"), filepath.Join(dir, "raftlab")
+	replace, err := r.impl.inPlace(".")
+	if err != nil {
+		return err
+	}
+	if err := materialize(".", copied, replace); err != nil {
+		return err
+	}
+	if out, err := exec.Command("go", "build", "-o", raftlab, "./cmd/raftlab").CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	for _, pkg := range r.impl.packages() {
+		cmd := exec.Command(raftlab, "sim", "./"+pkg, "--run", partsOf(pkg), "--seeds", seeds, "--json")
+		cmd.Dir = copied
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		var exit *exec.ExitError
+		if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
+			return fmt.Errorf("raftlab sim: %w", err)
+		}
+		if err := r.count(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count adds the results of raftlab sim --json.
+func (r *row) count(lines []byte) error {
+	scan := bufio.NewScanner(bytes.NewReader(lines))
+	scan.Buffer(nil, 64<<20)
+	for scan.Scan() {
+		var result struct{ Test, Verdict, Detail, Replay string }
+		if err := json.Unmarshal(scan.Bytes(), &result); err != nil {
+			return err
+		}
+		r.worlds++
+		if result.Verdict != "pass" {
+			r.accusations++
+			r.accusedBy = append(r.accusedBy, fmt.Sprintf("%s: %s (%s)", result.Test, result.Detail, result.Replay))
+		}
+	}
+	return scan.Err()
+}
+
+// kill runs the suites once with each mistake.
+func (r *row) kill(dir string) {
+	for _, m := range r.impl.mistakes {
+		r.mistakes++
+		start := time.Now()
+		by, took, err := killOnce(filepath.Join(dir, m.name), m)
+		switch {
+		case err != nil:
+			r.survivors = append(r.survivors, fmt.Sprintf("%s: %v", m.name, err))
+		case by == "":
+			r.survivors = append(r.survivors, fmt.Sprintf("%s: %s", m.name, m.why))
+		default:
+			r.killed++
+			r.slowest = max(r.slowest, took)
+		}
+		fmt.Fprintf(os.Stderr, "%-12s %-36s %-40s %4.1fs of %.1fs\n", r.impl.name, m.name, by, took.Seconds(), time.Since(start).Seconds())
+	}
+}
+
+// killOnce runs all tests of the mistake's package once, and returns the first failure
+// and the time of the run. by is empty if the mistake survives.
+func killOnce(dir string, m mistake) (by string, took time.Duration, err error) {
+	overlay, err := m.plant(".", dir)
+	if err != nil {
+		return "", 0, err
+	}
+	binary, err := filepath.Abs(filepath.Join(dir, "suite.test"))
+	if err != nil {
+		return "", 0, err
+	}
+	if out, err := exec.Command("go", "test", "-c", "-overlay", overlay, "-vet=off", "-o", binary, "./"+m.pkg).CombinedOutput(); err != nil {
+		return "", 0, fmt.Errorf("does not build: %w\n%s", err, out)
+	}
+	defer os.Remove(binary)
+	ctx, cancel := context.WithTimeout(context.Background(), mistakeLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "-test.run="+partsOf(m.pkg), "-test.failfast")
+	cmd.Dir, cmd.Env = m.pkg, append(os.Environ(), "RAFTLAB_REPEATS=0")
+	cmd.WaitDelay = time.Second
+	start := time.Now()
+	out, _ := cmd.CombinedOutput()
+	if found := failure.FindSubmatch(out); found != nil {
+		by = string(found[1]) + string(found[2])
+	}
+	return by, time.Since(start), nil
+}
+
+// apart are the directories and files that no test of a lab needs.
+var apart = map[string]bool{".git": true, "bench": true, "docs": true, "deploy": true, "mutants": true, "bin": true}
+
+// materialize copies the module at root, and puts an implementation in the place of
+// the project's packages as an overlay does.
+func materialize(root, to string, replace map[string]string) error {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return err
+	}
+	copyAll := func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		switch _, replaced := replace[path]; {
+		case err != nil:
+			return err
+		case apart[rel] && d.IsDir():
+			return filepath.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		case apart[rel] || replaced || !d.Type().IsRegular():
+			return nil
+		}
+		return copyFile(path, filepath.Join(to, rel))
+	}
+	if err := filepath.WalkDir(root, copyAll); err != nil {
+		return err
+	}
+	for path, by := range replace {
+		rel, err := filepath.Rel(root, path)
+		if err == nil && by != "" {
+			err = copyFile(by, filepath.Join(to, rel))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o644)
+}
+
+// writeTable writes the rows as Markdown, with everything that is not right below. The
+// error says whether that is too much.
+func writeTable(out io.Writer, rows []row, seeds string) error {
+	fmt.Fprintf(out, "| implementation | style | packages | worlds | accusations | mistakes | killed in one run | slowest |\n|---|---|---|---|---|---|---|---|\n")
+	var sum row
+	for _, r := range rows {
+		fmt.Fprintf(out, "| %s | %s | %s | %d | %d | %d | %d | %.0f s |\n", r.impl.name, r.impl.about, strings.Join(r.impl.packages(), ", "),
+			r.worlds, r.accusations, r.mistakes, r.killed, r.slowest.Seconds())
+		sum.worlds, sum.accusations = sum.worlds+r.worlds, sum.accusations+r.accusations
+		sum.mistakes, sum.killed = sum.mistakes+r.mistakes, sum.killed+r.killed
+		sum.slowest = max(sum.slowest, r.slowest)
+	}
+	fmt.Fprintf(out, "| all %d | | | %d | %d | %d | %d | %.0f s |\n", len(rows), sum.worlds, sum.accusations, sum.mistakes, sum.killed, sum.slowest.Seconds())
+	fmt.Fprintf(out, "\nA world is a test with one seed of %s, run by raftlab sim.\n", seeds)
+	for _, r := range rows {
+		for _, s := range r.accusedBy {
+			fmt.Fprintf(out, "\nACCUSED %s by %s\n", r.impl.name, s)
+		}
+		for _, s := range r.survivors {
+			fmt.Fprintf(out, "\nSURVIVED %s %s\n", r.impl.name, s)
+		}
+	}
+	switch {
+	case len(rows) == 0:
+		return errors.New("-run matches no implementation")
+	case sum.accusations > 0:
+		return fmt.Errorf("%d accusations of correct implementations", sum.accusations)
+	case sum.killed*100 < sum.mistakes*minKilled:
+		return fmt.Errorf("%d of %d mistakes were killed in one run; want %d %%", sum.killed, sum.mistakes, minKilled)
+	}
+	return nil
+}
+
+// minKilled is the share of mistakes, in percent, that one run must find.
+const minKilled = 95
