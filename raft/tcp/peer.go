@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -256,6 +257,9 @@ func (p *peer) sendAll(conn net.Conn, limit int) error {
 	for {
 		select {
 		case <-p.wake:
+			if w.last > 1 {
+				runtime.Gosched() // for the messages that follow, since a frame costs more than a message
+			}
 			if err := w.sendQueued(); err != nil {
 				return err
 			}
@@ -290,6 +294,7 @@ type sender struct {
 	pinged time.Time // when the last ping was written
 	frame  frameWriter
 	spare  []node.Message
+	last   int // messages that were queued last time
 	pieces [][]byte
 }
 
@@ -304,6 +309,7 @@ func (w *sender) ping() error {
 // sendQueued sends all that is queued, in as few frames as the limit allows.
 func (w *sender) sendQueued() error {
 	messages := w.peer.take(w.spare)
+	w.last = len(messages)
 	defer func() { clear(messages); w.spare = messages }()
 	// A frame ends before the message that may pass the limit; the margin holds
 	// a message's overhead.
