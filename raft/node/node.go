@@ -61,6 +61,7 @@ type Node struct {
 	batches      batcher
 	pending      queue[*proposal] // those with a place in the log
 	saving       *save            // under way: &save, or nil
+	held         bool             // new commands wait for company, see handleReady
 	save         save
 	applies      bool            // the applier has been given work and no goroutine
 	snapshotMark *SnapshotHeader // a snapshot of its own, to be named in the log

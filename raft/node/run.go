@@ -32,6 +32,12 @@ func (in *inbox) empty() bool {
 		in.ticks == 0 && in.saved == nil && !in.wake
 }
 
+// onlyProposals reports whether there is nothing but proposals.
+func (in *inbox) onlyProposals() bool {
+	return len(in.proposals) > 0 && len(in.messages) == 0 && len(in.reads) == 0 && len(in.calls) == 0 &&
+		in.ticks == 0 && in.saved == nil && !in.wake
+}
+
 // reset empties the inbox and keeps its memory.
 func (in *inbox) reset() {
 	clear(in.proposals)
@@ -189,6 +195,7 @@ func (n *Node) process(in *inbox) {
 	for _, f := range in.calls {
 		f()
 	}
+	n.held = in.onlyProposals()
 	n.advance()
 	n.loadEntries()
 	n.settleReads()
@@ -280,10 +287,13 @@ func (n *Node) advance() {
 
 // handleReady carries out one Ready. While a save is under way, only messages that
 // do not depend on the save go out. So a leader replicates beside its own disk
-// (thesis 10.2.1).
+// (thesis 10.2.1). Commands that come during a save wait for the next answer of a
+// follower or for the end of the save, and then share a message.
 func (n *Node) handleReady() bool {
 	if n.saving != nil {
-		n.send(n.core.Outgoing())
+		if !n.held {
+			n.send(n.core.Outgoing())
+		}
 		return false
 	}
 	rd := n.core.Ready()
