@@ -109,7 +109,8 @@ func (s *KVServer) Kill() { s.replica.Kill() }
 func (s *KVServer) Wait() { s.replica.Wait() }
 
 // Do executes an operation and returns the result when the operation is committed
-// and applied here. A problem with the operation itself is in the result's Code. An
+// and applied here. Reads go through the log too, unless the log is an
+// [rsm.ReadIndexer], and then any server answers them. A problem with the operation itself is in the result's Code. An
 // error means that there is no result:
 //
 //   - after rsm.ErrNotLeader, rsm.ErrBusy, rsm.ErrSessionExpired and rsm.ErrStale this
@@ -123,7 +124,7 @@ func (s *KVServer) Wait() { s.replica.Wait() }
 // each time. Reads need no session and ignore client and seq.
 func (s *KVServer) Do(ctx context.Context, client, seq uint64, op kv.Op) (kv.Result, error) {
 	if op.ReadOnly() {
-		client, seq = 0, 0
+		return s.replica.Query(ctx, op)
 	}
 	return s.replica.Submit(ctx, client, seq, op)
 }

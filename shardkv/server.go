@@ -229,6 +229,10 @@ func (s *ShardKV) try(ctx context.Context, client, seq uint64, c Command) (resul
 	if !fresh {
 		return result, nil, nil
 	}
+	if _, confirms := s.raftLog.(rsm.ReadIndexer); confirms && c.Kind == KindOp && c.Op.ReadOnly() {
+		result, err = s.replica.Query(ctx, c)
+		return result, nil, err
+	}
 	id, once := c.submission(client, seq)
 	if !once {
 		result, err = s.replica.Submit(ctx, client, seq, c)

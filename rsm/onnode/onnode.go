@@ -27,7 +27,6 @@ type Log struct {
 	member     *node.Node
 	deliveries chan delivery // from the member to Deliver
 	delivered  chan struct{} // Deliver has passed a delivery on
-	ended      chan struct{} // closed when Deliver returns
 
 	stopping sync.Once
 	stopped  chan struct{} // closed by Stop
@@ -39,7 +38,10 @@ type Log struct {
 	snapshot   []byte // the state before Deliver
 }
 
-var _ rsm.Log = (*Log)(nil)
+var (
+	_ rsm.Log         = (*Log)(nil)
+	_ rsm.ReadIndexer = (*Log)(nil)
+)
 
 // delivery is what Deliver passes on at one time: commands, or a snapshot.
 type delivery struct {
@@ -58,7 +60,6 @@ func Start(host *node.Host, cfg node.Config) (*Log, error) {
 	l := &Log{
 		deliveries: make(chan delivery),
 		delivered:  make(chan struct{}),
-		ended:      make(chan struct{}),
 		stopped:    make(chan struct{}),
 		closed:     make(chan struct{}),
 	}
@@ -114,9 +115,17 @@ func (l *Log) Leadership() rsm.Leadership {
 // Changed implements [rsm.Log].
 func (l *Log) Changed() <-chan struct{} { return l.member.Changed() }
 
+// ReadIndex implements [rsm.ReadIndexer].
+func (l *Log) ReadIndex(ctx context.Context) error {
+	_, err := l.member.ReadIndex(ctx)
+	if errors.Is(err, node.ErrStopped) {
+		return fmt.Errorf("%w: %w", rsm.ErrStopped, err)
+	}
+	return err
+}
+
 // Deliver implements [rsm.Log].
 func (l *Log) Deliver(r rsm.Receiver, stop <-chan struct{}) error {
-	defer close(l.ended)
 	l.mu.Lock()
 	l.delivering = true
 	snapshot := l.snapshot // unless the replica has begun with it
@@ -132,10 +141,12 @@ func (l *Log) Deliver(r rsm.Receiver, stop <-chan struct{}) error {
 		case <-stop:
 			return nil
 		case d := <-l.deliveries:
-			err := d.to(r)
-			l.delivered <- struct{}{} // the member waits
-			if err != nil {
-				return err
+			if err := d.to(r); err != nil {
+				return err // and the member waits for Stop
+			}
+			select {
+			case l.delivered <- struct{}{}:
+			case <-l.stopped: // the member does not wait any more
 			}
 		}
 	}
@@ -226,11 +237,17 @@ type machine Log
 // Apply has Deliver pass the commands on, and waits for Deliver.
 func (m *machine) Apply(commands []node.Command) { m.hand(delivery{commands: commands}) }
 
+// hand returns when the replica has what it is given. The member counts it as
+// applied then, and reads rely on that. A replica that was killed, or has failed,
+// takes nothing more and stops the log.
 func (m *machine) hand(d delivery) {
 	select {
 	case m.deliveries <- d:
-		<-m.delivered
-	case <-m.ended: // the replica was killed, or has failed
+	case <-m.stopped:
+		return
+	}
+	select {
+	case <-m.delivered:
 	case <-m.stopped:
 	}
 }
