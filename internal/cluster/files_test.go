@@ -276,15 +276,21 @@ func TestCompact(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := open(t, dir, cluster.Options{SnapshotBytes: 1 << 20})
+	put := func(key, value string) {
+		do(t, c, "", kv.Put(key, value))
+		for number := range 3 { // a replica that gets the leader's snapshot has a small file
+			waitApplied(t, c, number+1)
+		}
+	}
 	large := strings.Repeat("x", 1<<20)
 	for n := range 12 {
-		do(t, c, "", kv.Put("k", large[n:]))
+		put("k", large[n:])
 	}
-	do(t, c, "", kv.Put("k", "small"))
+	put("k", "small")
 	for n := range 12 { // the log, and so the next snapshot
-		do(t, c, "", kv.Put("other", large[n:]))
+		put("other", large[n:])
 	}
-	do(t, c, "", kv.Put("other", "small"))
+	put("other", "small")
 	require.NoError(t, c.Stop(3))
 	for number := 1; number <= 3; number++ {
 		before := c.Status()[number-1].FileBytes

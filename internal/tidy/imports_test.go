@@ -40,6 +40,27 @@ var reaches = []struct {
 	{[]string{"raft", "labrpc", "rsm", "kv", "kvraft", "shardctrler", "shardkv", "internal", "examples", "sim", "porcupine"}, []string{"cmd"}},
 }
 
+// labPackages import package raft, the labs' face. The services have the labs'
+// starters, and rsm/labraft adapts. The others are harnesses, students' packages and
+// examples of labs. raft/storagetest and raft/boltstore/old belong to the former
+// storages of package raft.
+var labPackages = []string{
+	"kvraft", "shardctrler", "shardkv", "rsm/labraft",
+	"internal/labtest", "internal/shardlab", "mutants", "examples/labs-on-the-wire",
+	"raft/storagetest", "raft/boltstore/old",
+}
+
+// labImporters returns the packages that import package raft and are not of the labs.
+func labImporters(imports map[string][]string) (others []string) {
+	for _, pkg := range slices.Sorted(maps.Keys(imports)) {
+		ofLabs := slices.ContainsFunc(labPackages, func(name string) bool { return within(pkg, name) })
+		if slices.Contains(imports[pkg], "raft") && !ofLabs {
+			others = append(others, pkg)
+		}
+	}
+	return others
+}
+
 // within reports whether a package is name, or lies below. A name that begins with =
 // stands for the package alone.
 func within(pkg, name string) bool {
@@ -119,6 +140,7 @@ func TestImports(t *testing.T) {
 	for _, problem := range broken(imports) {
 		t.Error(problem)
 	}
+	require.Empty(t, labImporters(imports), "only the labs' packages import package raft")
 }
 
 // The rules are seen to say no.
@@ -141,4 +163,7 @@ func TestImportsFindsProblems(t *testing.T) {
 	} {
 		require.Equal(t, tt.want, broken(tt.imports))
 	}
+	require.Equal(t, []string{"internal/cluster"}, labImporters(map[string][]string{
+		"internal/cluster": {"raft", "raft/node"}, "kvraft": {"raft"}, "raft/wal": {"raft/node"},
+	}))
 }

@@ -43,7 +43,7 @@ var (
 	_ rsm.ReadIndexer = (*Log)(nil)
 )
 
-// delivery is what Deliver passes on at one time: commands, or a snapshot.
+// delivery is a batch of commands, or a snapshot, for the receiver.
 type delivery struct {
 	commands []node.Command
 	snapshot []byte
@@ -142,7 +142,7 @@ func (l *Log) Deliver(r rsm.Receiver, stop <-chan struct{}) error {
 			return nil
 		case d := <-l.deliveries:
 			if err := d.to(r); err != nil {
-				return err // and the member waits for Stop
+				return err // the member waits for Stop
 			}
 			select {
 			case l.delivered <- struct{}{}:
@@ -152,8 +152,8 @@ func (l *Log) Deliver(r rsm.Receiver, stop <-chan struct{}) error {
 	}
 }
 
-// to passes a delivery on. A panic of the state machine becomes an error, which
-// stops the replica and not the process.
+// to passes a delivery on. A panic of the state machine becomes an error and stops
+// the replica, not the process.
 func (d delivery) to(r rsm.Receiver) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -171,8 +171,8 @@ func (d delivery) to(r rsm.Receiver) (err error) {
 	return nil
 }
 
-// SaveSnapshot implements [rsm.Log]. If the member has received a newer snapshot
-// from the leader, the replica's is of no use any more, and is dropped.
+// SaveSnapshot implements [rsm.Log]. A snapshot older than the last one of the leader
+// is dropped.
 func (l *Log) SaveSnapshot(s rsm.Snapshot) (size int, err error) {
 	body := &snapshotBody{write: s.Write, size: s.Expected}
 	// The member stops if the storage fails, and Node.Err has the cause.
@@ -180,7 +180,7 @@ func (l *Log) SaveSnapshot(s rsm.Snapshot) (size int, err error) {
 	return body.size, body.err
 }
 
-// snapshotBody is a snapshot as an [io.WriterTo]. It keeps the error of the state
+// snapshotBody is a snapshot as an [io.WriterTo]. The error of the state is kept
 // apart from errors of the storage.
 type snapshotBody struct {
 	write func(io.Writer) error
@@ -237,9 +237,9 @@ type machine Log
 // Apply has Deliver pass the commands on, and waits for Deliver.
 func (m *machine) Apply(commands []node.Command) { m.hand(delivery{commands: commands}) }
 
-// hand returns when the replica has what it is given. The member counts it as
-// applied then, and reads rely on that. A replica that was killed, or has failed,
-// takes nothing more and stops the log.
+// hand returns when the replica has executed a delivery. The member then counts the
+// commands as applied, and reads rely on the count. After Kill or a failure the
+// replica executes nothing more and stops the log.
 func (m *machine) hand(d delivery) {
 	select {
 	case m.deliveries <- d:
