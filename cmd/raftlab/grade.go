@@ -71,7 +71,7 @@ func newGradeCommand() *cobra.Command {
 	fl.BoolVar(&f.json, "json", false, "write the report as JSON to standard output, instead of feedback")
 	fl.StringVar(&f.keep, "keep", "", "directory in which the work copies stay")
 	fl.BoolVar(&f.requireJail, "require-jail", false, "refuse to grade on a machine that cannot isolate the tests in full")
-	cmd.AddCommand(newGradeTableCommand())
+	cmd.AddCommand(newGradeTableCommand(), newGradeTestsCommand())
 	return cmd
 }
 
@@ -92,6 +92,17 @@ func newGradeTableCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&class, "class", "", "name of the class")
 	return cmd
+}
+
+func newGradeTestsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "tests",
+		Short: "List the tests of the suites, with the reason for each, in Markdown",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return gradeError(grade.WriteTests(cmd.OutOrStdout()))
+		},
+	}
 }
 
 // gradeError gives an error of package grade its exit code.

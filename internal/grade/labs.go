@@ -13,6 +13,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"io/fs"
 	"path"
 	"regexp"
@@ -151,4 +152,29 @@ func sentences(fn *ast.FuncDecl) string {
 		return ""
 	}
 	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// partNames say what a part is about.
+var partNames = map[string]string{
+	"2A": "elections", "2B": "the log", "2C": "persistence", "2D": "snapshots",
+	"3A": "the key/value service", "3B": "the service with snapshots",
+	"4A": "the shard controller", "4B": "the sharded service",
+}
+
+// WriteTests writes a list of all tests in Markdown, with the reason for each.
+func WriteTests(w io.Writer) error {
+	tests, err := Catalogue()
+	if err != nil {
+		return err
+	}
+	for _, part := range Parts() {
+		fmt.Fprintf(w, "## %s: %s\n\n", part, partNames[part])
+		for _, t := range tests {
+			if t.Part == part {
+				fmt.Fprintf(w, "- **%s**. %s\n", t.Name, t.Doc)
+			}
+		}
+		fmt.Fprintln(w)
+	}
+	return nil
 }
