@@ -144,8 +144,8 @@ func TestLinearizable3A(t *testing.T) {
 	load{servers: 7, clerks: 15, crash: true, partition: true, unreliable: true, shared: true}.run(t)
 }
 
-// TestUnreliableOneKey3A lets clerks append to one key at the same time: each
-// value is there once, and a clerk's in its order.
+// TestUnreliableOneKey3A lets clerks append to one key at the same time. Each value
+// is there once, and the values of each clerk are in order.
 func TestUnreliableOneKey3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, -1)
@@ -183,8 +183,8 @@ func TestUnreliableOneKey3A(t *testing.T) {
 	})
 }
 
-// TestOnePartition3A: a majority goes on, a minority does nothing, and what was
-// asked of it is done when it is back.
+// TestOnePartition3A splits the servers. The majority serves, the minority does not,
+// and waiting requests to the minority end after the partition.
 func TestOnePartition3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 5, -1)
@@ -214,8 +214,8 @@ func TestOnePartition3A(t *testing.T) {
 	})
 }
 
-// TestStaleReadAtDeposedLeader3A: a leader that does not know yet that others
-// have elected another must not answer from what it has.
+// TestStaleReadAtDeposedLeader3A asks a leader that does not know its successor yet.
+// The old leader must not answer from its own state.
 func TestStaleReadAtDeposedLeader3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		for range 5 {
@@ -268,15 +268,16 @@ func answersNothing(t *testing.T, n int, broken func(c *cluster, leader int)) {
 	})
 }
 
-// TestNothingWithoutQuorum3A: a leader that reaches no majority answers nothing,
-// in the moment when it is cut off as well as later.
+// TestNothingWithoutQuorum3A cuts a leader off from the majority. The leader must
+// answer nothing, neither at once nor later.
 func TestNothingWithoutQuorum3A(t *testing.T) {
 	answersNothing(t, 5, func(c *cluster, leader int) {
 		c.Partition([]int{leader, c.Others(leader)[0]})
 	})
 }
 
-// TestLeaderHearsNobody3A: what the leader sends arrives, and nothing comes back.
+// TestLeaderHearsNobody3A lets the messages of a leader arrive, and drops all
+// replies to the leader. The leader must answer nothing.
 func TestLeaderHearsNobody3A(t *testing.T) {
 	answersNothing(t, 3, func(c *cluster, leader int) {
 		for _, i := range c.Others(leader) {
@@ -285,7 +286,7 @@ func TestLeaderHearsNobody3A(t *testing.T) {
 	})
 }
 
-// TestLeaderFails3A measures how long the clerk is without service.
+// TestLeaderFails3A crashes leaders and measures how long the clerk waits.
 func TestLeaderFails3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, -1)
@@ -308,8 +309,8 @@ func TestLeaderFails3A(t *testing.T) {
 	})
 }
 
-// TestRestartWithNothingToSay3A: what was acknowledged is there after all have
-// crashed, again and again with nothing written between.
+// TestRestartWithNothingToSay3A restarts all servers several times without a write
+// between the restarts. Acknowledged values must be readable each time.
 func TestRestartWithNothingToSay3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, -1)
@@ -335,8 +336,8 @@ func lostReplies(lose func() bool) func(labrpc.Message) labrpc.Decision {
 	}
 }
 
-// TestRetriesTakeEffectOnce3A loses two replies in three, of a clerk whose
-// requests all arrive.
+// TestRetriesTakeEffectOnce3A loses two of three replies to a clerk. Each request
+// arrives, and each retry must have no second effect.
 func TestRetriesTakeEffectOnce3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, -1)
@@ -354,8 +355,8 @@ func TestRetriesTakeEffectOnce3A(t *testing.T) {
 	})
 }
 
-// TestDuplicatedRequests3A delivers every request of a clerk twice, the second
-// time at once or after the reply.
+// TestDuplicatedRequests3A delivers each request of a clerk twice, at once or after
+// the reply. The second delivery must have no effect.
 func TestDuplicatedRequests3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, -1)
@@ -399,8 +400,8 @@ func unanswered(c *cluster, k *clerk, key, piece string) (done chan struct{}, an
 	return done, func() { lose.Store(false) }
 }
 
-// TestRetryAtAnotherLeader3A: the reply is lost, and the next leader is asked
-// again.
+// TestRetryAtAnotherLeader3A loses a reply, and lets the clerk retry at the next
+// leader. The command takes effect once.
 func TestRetryAtAnotherLeader3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, -1)
@@ -417,8 +418,8 @@ func TestRetryAtAnotherLeader3A(t *testing.T) {
 	})
 }
 
-// TestRetryAfterRestart3A: the reply is lost, all servers crash, and after their
-// restart the clerk asks again.
+// TestRetryAfterRestart3A loses a reply and restarts all servers before the retry.
+// The command takes effect once.
 func TestRetryAfterRestart3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) { retryAfterRestart(t, -1) })
 }
@@ -440,9 +441,9 @@ func retryAfterRestart(t *testing.T, maxraftstate int) {
 	c.check()
 }
 
-// TestRetryBeforeTheFirstCommits3A: a command is in the log of the next leader,
-// not committed, when the clerk asks that leader too: it is there twice, and
-// must take effect once.
+// TestRetryBeforeTheFirstCommits3A lets the clerk retry while the first copy of the
+// command is in the log without a commit. The log then has the command twice, and
+// the command takes effect once.
 func TestRetryBeforeTheFirstCommits3A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, -1)

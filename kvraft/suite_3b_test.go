@@ -9,7 +9,8 @@ import (
 	"raftlab/internal/labtest"
 )
 
-// TestSnapshotRPC3B leaves a server behind until the log that it lacks is gone.
+// TestSnapshotRPC3B leaves a server behind until the missing log is gone. The server
+// catches up with a snapshot.
 func TestSnapshotRPC3B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		const maxraftstate = 1000
@@ -44,7 +45,8 @@ func TestSnapshotRPC3B(t *testing.T) {
 	})
 }
 
-// TestSnapshotSize3B: a snapshot holds what is needed and no more.
+// TestSnapshotSize3B bounds the size of snapshots. A snapshot of one small key and
+// one client stays small.
 func TestSnapshotSize3B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		const maxraftstate, maxsnapshot = 1000, 500
@@ -66,8 +68,8 @@ func TestSnapshotSize3B(t *testing.T) {
 	})
 }
 
-// TestSnapshotHoldsOneRecordAClient3B: what a client leaves in a snapshot does not
-// grow with what it did.
+// TestSnapshotHoldsOneRecordAClient3B bounds the part of a client in a snapshot,
+// whatever the number of its operations was.
 func TestSnapshotHoldsOneRecordAClient3B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, 1000)
@@ -142,15 +144,14 @@ func TestReordered3B(t *testing.T) {
 	load{servers: 5, clerks: 5, maxraftstate: 1000, crash: true, unreliable: true, reordering: true, shared: true}.run(t)
 }
 
-// TestLogBound3B: with clerks that never pause, and crashes and restarts of all
-// servers, the Raft state is within a course's bound when every operation is
-// done, however the servers are scheduled.
+// TestLogBound3B runs clerks without pauses, and crashes and restarts all servers.
+// After the last operation the Raft state is within the bound of the course.
 func TestLogBound3B(t *testing.T) {
 	load{servers: 5, clerks: 20, maxraftstate: 1000, crash: true, busy: true}.run(t)
 }
 
-// TestEagerSnapshots3B: with a bound that is always passed, a snapshot is taken
-// at every occasion, and everything works as ever.
+// TestEagerSnapshots3B sets bounds that each state exceeds, so that a service takes
+// a snapshot at every chance. The service stays correct.
 func TestEagerSnapshots3B(t *testing.T) {
 	for _, maxraftstate := range []int{1, 100, 300} {
 		t.Run(fmt.Sprint(maxraftstate), func(t *testing.T) {
@@ -177,8 +178,8 @@ func TestEagerSnapshots3B(t *testing.T) {
 	}
 }
 
-// TestRetryAfterRestoredSnapshot3B: the only trace of a command is in a
-// snapshot, and after a restart of all the clerk asks for it again.
+// TestRetryAfterRestoredSnapshot3B restarts all servers when the only record of a
+// command is in a snapshot, and lets the clerk retry. The command takes effect once.
 func TestRetryAfterRestoredSnapshot3B(t *testing.T) {
 	for _, maxraftstate := range []int{1, 300} {
 		t.Run(fmt.Sprint(maxraftstate), func(t *testing.T) {
@@ -187,8 +188,9 @@ func TestRetryAfterRestoredSnapshot3B(t *testing.T) {
 	}
 }
 
-// TestRetryAfterInstalledSnapshot3B: a server that knows of a command by a
-// leader's snapshot alone becomes the leader and is asked for it again.
+// TestRetryAfterInstalledSnapshot3B makes a server the leader that knows a command
+// only from an installed snapshot, and lets the clerk retry there. The command takes
+// effect once.
 func TestRetryAfterInstalledSnapshot3B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := newCluster(t, 3, 300)

@@ -76,8 +76,8 @@ func (r *rivals) ask(m labtest.Message) *poll {
 }
 
 // TestOneVoteATerm2A lets two candidates of one term ask for votes at the same
-// moment. Whoever votes for both makes two leaders (section 5.2), and so does
-// whoever counts an answer that is none to this poll.
+// moment. A server that votes for both makes two leaders (section 5.2). A candidate
+// that counts replies to other requests as votes does the same.
 func TestOneVoteATerm2A(t *testing.T) {
 	labtest.Cases(t, "servers=%d", []int{3, 5}, func(t *testing.T, n int) {
 		play(t, 40, 8, func(round int) bool { return contest(t, round, n) })
@@ -118,8 +118,9 @@ func contest(t *testing.T, round int, n int) bool {
 	return true
 }
 
-// TestVotesOfAnOldTerm2A keeps back the vote that a candidate got, and delivers
-// it when the candidate stands again, in a later term that another has won.
+// TestVotesOfAnOldTerm2A holds back a vote for a candidate until the candidate
+// stands again in a later term that another server has won. The old vote must not
+// count.
 func TestVotesOfAnOldTerm2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 60, 4, func(round int) bool { return lateVote(t, round) })
@@ -167,10 +168,10 @@ func lateVote(t *testing.T, round int) bool {
 	return came
 }
 
-// TestGrantingAVoteRestartsTheTimer2A elects leaders that then cannot be heard
-// of. A server that has voted must wait a full election timeout before it stands
-// itself (Figure 2, rules for followers); what a full one is at least, is taken
-// from how long servers wait at first.
+// TestGrantingAVoteRestartsTheTimer2A elects leaders and cuts them off at once. A
+// server that has voted must wait a full election timeout before it stands for
+// election (Figure 2, rules for followers). The shortest full timeout is taken from
+// the first elections of the servers.
 func TestGrantingAVoteRestartsTheTimer2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		shortest := time.Hour
@@ -229,8 +230,8 @@ func voteAndWait(t *testing.T, round int) (first time.Duration, waits []time.Dur
 	return first, waits
 }
 
-// TestLeaderLearnsOfItsSuccessor2A lets a leader that was cut off speak again,
-// and hear nothing but answers: their term tells it that its time is over
+// TestLeaderLearnsOfItsSuccessor2A lets a leader that was cut off send requests
+// again and receive only replies. The term in a reply must end the old leadership
 // (section 5.1).
 func TestLeaderLearnsOfItsSuccessor2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
@@ -264,8 +265,9 @@ func succession(t *testing.T, round int) bool {
 	return true
 }
 
-// TestVoteOutlivesTheElection2A delivers a candidate's request for a vote when its
-// rival has been elected, and heard of: the vote of that term is given.
+// TestVoteOutlivesTheElection2A delivers a request for a vote after the rival
+// candidate of the same term was elected and has sent heartbeats. The vote of the
+// term is already given.
 func TestVoteOutlivesTheElection2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 40, 6, func(round int) bool { return tooLate(t, round) })
@@ -299,9 +301,9 @@ func tooLate(t *testing.T, round int) bool {
 	return came
 }
 
-// TestCandidateLearnsOfANewerTerm2A starts a server when the others have had several
-// elections, and lets it hear nothing but answers: the first refusal tells it the
-// term (section 5.1).
+// TestCandidateLearnsOfANewerTerm2A starts a server after several elections of the
+// others, and lets the server receive only replies. The first refusal must bring the
+// server to the newer term (section 5.1).
 func TestCandidateLearnsOfANewerTerm2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 3, 2, func(round int) bool { return latecomer(t, round) })

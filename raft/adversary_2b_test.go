@@ -16,10 +16,9 @@ func between[T any](c *labtest.Cluster, f func() T) (v T) {
 	return v
 }
 
-// TestDelayedAppendRemovesNothing2B keeps back an AppendEntries, with an entry or
-// as a heartbeat, while later ones bring more. When it arrives at last, the
-// entries that came meanwhile must stay (Figure 2: an entry is removed only where
-// it conflicts): they are committed.
+// TestDelayedAppendRemovesNothing2B delays an AppendEntries, with an entry or as a
+// heartbeat, until later entries are committed. The late message must not remove
+// these entries. Figure 2 removes an entry only at a conflict.
 func TestDelayedAppendRemovesNothing2B(t *testing.T) {
 	labtest.Cases(t, "heartbeat=%t", []bool{false, true}, func(t *testing.T, heartbeat bool) {
 		play(t, 10, 4, func(round int) bool { return delayedAppend(t, round, heartbeat) })
@@ -72,8 +71,9 @@ func delayedAppend(t *testing.T, round int, heartbeat bool) bool {
 	return true
 }
 
-// TestOldLeaderIsRefused2B delivers an AppendEntries of a leader to a follower
-// that has committed another entry in a later term (Figure 2, AppendEntries 1).
+// TestOldLeaderIsRefused2B delivers an AppendEntries of an old leader to a follower
+// that has committed another entry in a later term. The follower must refuse (Figure
+// 2, AppendEntries 1).
 func TestOldLeaderIsRefused2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -106,18 +106,18 @@ func TestOldLeaderIsRefused2B(t *testing.T) {
 	})
 }
 
-// TestRepliesOfAnOldTerm2B keeps back what a follower answers to a leader, and
-// delivers it when that leader leads again, in a later term, and the follower's
-// log has lost what it had. Who counts it commits what no majority has.
+// TestRepliesOfAnOldTerm2B holds back the replies of a follower until the same
+// leader leads a later term and the follower has lost the entries. A leader that
+// counts the old replies commits entries without a majority.
 func TestRepliesOfAnOldTerm2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 4, 1, func(round int) bool { return oldReplies(t, round, true) })
 	})
 }
 
-// TestMatchIndexStartsAgain2B delivers such replies at once: what a follower had
-// in one leadership counts for nothing in the next (Figure 2: matchIndex[] is
-// reinitialized after election).
+// TestMatchIndexStartsAgain2B delivers replies of an earlier leadership directly
+// after an election. They must not count, because matchIndex starts again after an
+// election (Figure 2).
 func TestMatchIndexStartsAgain2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 4, 1, func(round int) bool { return oldReplies(t, round, false) })
@@ -200,8 +200,8 @@ func leadAgain(c *labtest.Cluster, leader int, cut map[int]bool) bool {
 	return false
 }
 
-// TestOnlyUpToDateLogsWin2B leaves a server that lacks a committed command, or
-// has other, older ones in its place, with one that has it: only that one
+// TestOnlyUpToDateLogsWin2B leaves a server without a committed command, or with
+// older ones in its place, alone with a server that has the command. Only the latter
 // may lead (section 5.4.1).
 func TestOnlyUpToDateLogsWin2B(t *testing.T) {
 	for _, longer := range []bool{false, true} {
@@ -238,9 +238,9 @@ func TestOnlyUpToDateLogsWin2B(t *testing.T) {
 	}
 }
 
-// TestCommitStopsAtLastNewEntry2B brings a server back whose log has entries of
-// an old term where others are committed: its leader's first word, which may say
-// how far is committed, commits none of them (Figure 2, AppendEntries 5).
+// TestCommitStopsAtLastNewEntry2B brings back a server that has entries of an old
+// term at committed indexes. The first message of the leader, perhaps with a high
+// leaderCommit, must not commit the old entries (Figure 2, AppendEntries 5).
 func TestCommitStopsAtLastNewEntry2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -262,9 +262,9 @@ func TestCommitStopsAtLastNewEntry2B(t *testing.T) {
 	})
 }
 
-// TestOnlyWhatWasSentCounts2B keeps back what followers answer to heartbeats, and
-// delivers it when the leader has a command that nobody was sent: an answer says
-// that logs are alike up to what the request held, and not further.
+// TestOnlyWhatWasSentCounts2B holds back replies to heartbeats until the leader has
+// a command that no follower received. A reply confirms the log only up to the end
+// of the request, so the command must not commit.
 func TestOnlyWhatWasSentCounts2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 5, 3, func(round int) bool { return unsent(t, round) })
@@ -303,8 +303,8 @@ func unsent(t *testing.T, round int) bool {
 	return isLeader
 }
 
-// TestLateRefusals2B keeps back a follower's refusals, and delivers them all at
-// once: they tell of the same gap in its log, and not of one each.
+// TestLateRefusals2B delivers many refusals of a follower at once. All of them
+// report the same gap in the log, and the leader must step back once.
 func TestLateRefusals2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 3, 2, func(round int) bool { return lateRefusals(t, round) })
@@ -344,10 +344,9 @@ func lateRefusals(t *testing.T, round int) bool {
 	return came
 }
 
-// TestSlowFollowers2B delays all that a leader sends to two followers of four, and
-// what they answer, by seconds, as a call to a server that is away may take. The other
-// two make a majority with the leader, which must not wait for the slow (section 5.3:
-// the leader issues AppendEntries in parallel).
+// TestSlowFollowers2B delays messages to and from two of four followers by seconds.
+// The leader must commit with the other two and not wait for the slow ones, because
+// it sends AppendEntries in parallel (section 5.3).
 func TestSlowFollowers2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		const delay = 4 * time.Second

@@ -11,16 +11,17 @@ import (
 	"raftlab/raft"
 )
 
-// TestVoteIsKept2C restarts a server that has voted, and lets another candidate of
-// the same term ask it for its vote then. Who forgets the vote, or the
-// term, makes two leaders (Figure 2: votedFor is persistent).
+// TestVoteIsKept2C restarts a server after its vote, and lets another candidate of
+// the same term ask for the vote. A server that forgot the vote or the term makes
+// two leaders (Figure 2, persistent state).
 func TestVoteIsKept2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 60, 4, func(round int) bool { return restartedVoter(t, round, round%2 == 0, false) })
 	})
 }
 
-// TestOwnVoteIsKept2C does the same with a candidate, which has voted for itself.
+// TestOwnVoteIsKept2C is TestVoteIsKept2C for a candidate, which has voted for
+// itself.
 func TestOwnVoteIsKept2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 20, 4, func(round int) bool { return restartedVoter(t, round, false, true) })
@@ -84,9 +85,9 @@ func restartedVoter(t *testing.T, round int, before, self bool) bool {
 	return between(c, func() bool { return asked })
 }
 
-// TestOldEntriesAreNotCommittedByCounting2C is Figure 8 of the paper, step by
-// step: an entry of an older term that a majority holds can still be overwritten,
-// so it must not be applied (section 5.4.2).
+// TestOldEntriesAreNotCommittedByCounting2C is Figure 8 of the paper. An entry of an
+// older term on a majority can still be overwritten, so the entry must not be
+// applied (section 5.4.2).
 func TestOldEntriesAreNotCommittedByCounting2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 10, 3, func(round int) bool { return figure8(t, round) })
@@ -146,9 +147,9 @@ func pick(ids []int, but int) int {
 	return -1
 }
 
-// TestNewerTermShorterLog2C leaves two servers of three: one with the newer
-// term, one with the better log. The better log must win, which takes a
-// candidate that learns the newer term from being refused.
+// TestNewerTermShorterLog2C leaves two servers, one with the newer term and one with
+// the better log. The better log must win, so the candidate must learn the newer
+// term from a refusal.
 func TestNewerTermShorterLog2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -169,10 +170,9 @@ func TestNewerTermShorterLog2C(t *testing.T) {
 	})
 }
 
-// TestAcknowledgedIsSaved2C looks at a follower's persister at the moment at
-// which it acknowledges a command: there it must be (Figure 2: persistent state is
-// updated before responding). The commands are long, so that saving takes a
-// while.
+// TestAcknowledgedIsSaved2C reads the persister of a follower at the moment of an
+// acknowledgement. The command must be there (Figure 2, persistent state is updated
+// before the response). Long commands make a save take time.
 func TestAcknowledgedIsSaved2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -206,8 +206,9 @@ func TestAcknowledgedIsSaved2C(t *testing.T) {
 	})
 }
 
-// TestOverwrittenStaysOverwritten2C restarts a server whose log was partly
-// overwritten, among too few others to be told again.
+// TestOverwrittenStaysOverwritten2C restarts a server after a part of its log was
+// overwritten, without a majority that could overwrite the log again. The old
+// entries must not return.
 func TestOverwrittenStaysOverwritten2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -232,7 +233,7 @@ func TestOverwrittenStaysOverwritten2C(t *testing.T) {
 }
 
 // TestEarlierCopiesStay2C keeps copies of persisters while logs grow and are
-// overwritten: a copy is what the disk held then.
+// overwritten. A copy must keep its contents.
 func TestEarlierCopiesStay2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -266,9 +267,9 @@ func TestEarlierCopiesStay2C(t *testing.T) {
 	})
 }
 
-// TestLeaderSavesFirst2C loses power when a command is committed by the leader and
-// one of two followers, and brings back the leader and the other one: what the
-// leader counted as its own copy must be on its disk.
+// TestLeaderSavesFirst2C stops all servers at a commit by the leader and one of two
+// followers, and restarts the leader and the other follower. The copy that the
+// leader counted for itself must be on its disk.
 func TestLeaderSavesFirst2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 6, 4, func(round int) bool { return leaderSaves(t, round) })

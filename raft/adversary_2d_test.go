@@ -9,8 +9,8 @@ import (
 	"raftlab/labrpc"
 )
 
-// TestStaleSnapshot2D delivers an InstallSnapshot twice, or keeps it back until
-// its receiver has gone far beyond it: the service is not set back.
+// TestStaleSnapshot2D delivers an InstallSnapshot twice, or after its receiver is
+// far ahead. The service must not go back.
 func TestStaleSnapshot2D(t *testing.T) {
 	labtest.Cases(t, "twice=%t", []bool{true, false}, func(t *testing.T, twice bool) {
 		play(t, 6, 3, func(round int) bool { return staleSnapshot(t, round, twice) })
@@ -57,11 +57,10 @@ func staleSnapshot(t *testing.T, round int, twice bool) bool {
 	return true
 }
 
-// TestSnapshotOfWhatIsApplied2D has a leader that hears nothing from a follower
-// send it a snapshot of what it has applied by itself, and has taken no snapshot
-// of: services decide alone when they take one. The follower's is not set back.
-// A leader that tells followers of commits only as far as it knows their logs
-// does not get into this.
+// TestSnapshotOfWhatIsApplied2D lets a leader without replies from a follower send a
+// snapshot of state that the follower has already applied. The follower must not go
+// back. A leader that reports commits only as far as it knows the follower never
+// sends such a snapshot, and the test is skipped.
 func TestSnapshotOfWhatIsApplied2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 6, 2, func(round int) bool { return snapshotOfApplied(t, round) })
@@ -101,9 +100,9 @@ func snapshotOfApplied(t *testing.T, round int) bool {
 	return came
 }
 
-// TestSnapshotKeepsLaterEntries2D sends a snapshot to a follower whose log
-// reaches beyond it: the rest of the log stays (Figure 13, step 6). The follower
-// has acknowledged it, and the leader commits it on the strength of that.
+// TestSnapshotKeepsLaterEntries2D sends a snapshot to a follower with a longer log.
+// The rest of the log must stay (Figure 13, step 6), because the leader has counted
+// the entries.
 func TestSnapshotKeepsLaterEntries2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 12, 2, func(round int) bool { return laterEntries(t, round) })
@@ -205,9 +204,9 @@ func laterEntries(t *testing.T, round int) bool {
 	return done
 }
 
-// TestCrashAfterSnapshot2D crashes a follower at the moment at which it
-// acknowledges a snapshot. The follower goes on from that snapshot or from an earlier
-// one: the entries that the snapshot stands for are committed elsewhere.
+// TestCrashAfterSnapshot2D crashes a follower at the moment of its reply to a
+// snapshot. The follower must go on from this snapshot or from an earlier one,
+// without a gap.
 func TestCrashAfterSnapshot2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))
@@ -242,9 +241,9 @@ func TestCrashAfterSnapshot2D(t *testing.T) {
 	})
 }
 
-// TestTermOfSnapshotIsKept2D restarts a server whose log is nothing but a
-// snapshot, beside one that has missed all of it: only the snapshot's term tells
-// which of them is up to date (section 5.4.1).
+// TestTermOfSnapshotIsKept2D restarts a server that has only a snapshot, beside a
+// server without the snapshot. Only the term of the snapshot shows the better log
+// (section 5.4.1).
 func TestTermOfSnapshotIsKept2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 6, 3, func(round int) bool { return nothingButSnapshot(t, round) })
@@ -275,9 +274,9 @@ func nothingButSnapshot(t *testing.T, round int) bool {
 	return true
 }
 
-// TestSnapshotBesideCommands2D sends a snapshot to a follower whose service is
-// slow and has not taken all commands yet: it gets them in order, and nothing
-// after the snapshot that this includes.
+// TestSnapshotBesideCommands2D sends a snapshot to a follower while its slow service
+// still has commands to take. The service gets the commands in order, and after the
+// snapshot no command from within the snapshot.
 func TestSnapshotBesideCommands2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 6, 3, func(round int) bool { return slowService(t, round) })

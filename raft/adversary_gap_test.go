@@ -14,9 +14,9 @@ import (
 // before may not hold any more when it has the lock again. They judge by what
 // labtest checks at all times: who speaks as leader of a term, and who votes.
 
-// TestBroadcastInTheGap2A lets a leader hear of its successor at the moment at
-// which the first request of a broadcast leaves. The others must not follow in
-// its successor's term.
+// TestBroadcastInTheGap2A lets a leader learn of its successor at the moment when
+// the first request of a broadcast leaves. The other requests of the broadcast must
+// not carry the term of the successor.
 func TestBroadcastInTheGap2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 20, 10, func(round int) bool { return brokenBroadcast(t, round) })
@@ -85,9 +85,9 @@ func (r *rumours) tell(to, term int, after time.Duration) {
 	delete(r.kept, to)
 }
 
-// TestAskingInTheGap2A lets a candidate hear of a newer term at the moment at
-// which its first request for a vote leaves. The others must not ask for votes in
-// that term, in which it has voted for somebody else.
+// TestAskingInTheGap2A lets a candidate learn of a newer term at the moment when its
+// first request for a vote leaves. The other requests must not ask for votes in the
+// newer term, where the server has voted for another server.
 func TestAskingInTheGap2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 12, 6, func(round int) bool {
@@ -100,8 +100,8 @@ func TestAskingInTheGap2A(t *testing.T) {
 	})
 }
 
-// TestElectionLostInTheGap2A lets a candidate hear of a newer term just after it
-// got its votes: the election is over then, and not won.
+// TestElectionLostInTheGap2A lets a candidate learn of a newer term directly after
+// its votes have arrived. The election is over and not won.
 func TestElectionLostInTheGap2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		play(t, 12, 6, func(round int) bool {

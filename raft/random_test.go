@@ -10,9 +10,9 @@ import (
 	"raftlab/labrpc"
 )
 
-// TestRandomFaults2C lets chance do all that can happen to a cluster, and then
-// asks for agreement within the limit, on a network that is still bad. Under
-// RAFTLAB_SOAK=1 it does so ten times as often.
+// TestRandomFaults2C runs random faults of all kinds, and then requires agreement
+// within the limit on a network that is still bad. RAFTLAB_SOAK=1 makes the test ten
+// times longer.
 func TestRandomFaults2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) { randomFaults(t) })
 }

@@ -98,8 +98,8 @@ func TestManyElections2A(t *testing.T) {
 	})
 }
 
-// TestSplitPartition2A lets a minority keep its old leader: there may be two
-// leaders, in different terms, which the watcher of the cluster tells apart.
+// TestSplitPartition2A leaves the old leader with a minority. Two leaders may exist,
+// but only in different terms.
 func TestSplitPartition2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5)
@@ -119,8 +119,8 @@ func TestSplitPartition2A(t *testing.T) {
 	})
 }
 
-// TestElectionUnderLoss2A has leaders fail one by one on a network that loses
-// and delays messages.
+// TestElectionUnderLoss2A lets leaders fail one by one on a network that loses and
+// delays messages. The others elect a new leader each time.
 func TestElectionUnderLoss2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5, labtest.Unreliable())
@@ -133,7 +133,8 @@ func TestElectionUnderLoss2A(t *testing.T) {
 	})
 }
 
-// TestNoElectionWithoutMajority2A cuts all links and mends them.
+// TestNoElectionWithoutMajority2A cuts all links between the servers and restores
+// them. Nobody leads without a majority.
 func TestNoElectionWithoutMajority2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5)
@@ -160,8 +161,8 @@ func TestNoElectionWithoutMajority2A(t *testing.T) {
 	})
 }
 
-// TestKilledServersAreSilent2A kills servers. A killed server may go on for seconds,
-// until its goroutines notice, and not for ever.
+// TestKilledServersAreSilent2A kills servers. A killed server may send messages for
+// some seconds, until its goroutines notice the kill, but not forever.
 func TestKilledServersAreSilent2A(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5)
@@ -182,9 +183,8 @@ func TestKilledServersAreSilent2A(t *testing.T) {
 	})
 }
 
-// TestKillWithBlockedApply2B kills servers while they wait for somebody to take
-// a command from applyCh, which nobody ever does. Goroutines that are left behind
-// are a note.
+// TestKillWithBlockedApply2B kills servers that wait for a reader of applyCh, which
+// never comes. Goroutines that stay behind are a note.
 func TestKillWithBlockedApply2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		net := labrpc.MakeNetworkSeed(testkit.Seed(t))

@@ -31,8 +31,8 @@ func TestBasicAgreement2B(t *testing.T) {
 	})
 }
 
-// TestCommandTypes2B sends commands of several types through the log: what is
-// applied is what was proposed.
+// TestCommandTypes2B proposes commands of several types. Each is applied as
+// proposed.
 func TestCommandTypes2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -42,7 +42,7 @@ func TestCommandTypes2B(t *testing.T) {
 	})
 }
 
-// TestCommandBytes2B counts what replication costs: a command goes to each
+// TestCommandBytes2B counts the bytes of replication. Each command goes to each
 // follower once.
 func TestCommandBytes2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
@@ -63,9 +63,10 @@ func TestCommandBytes2B(t *testing.T) {
 	})
 }
 
-// TestCommitsAtOnce2B: a leader that sends a command at once, and not with its next
-// heartbeat, commits it within milliseconds. Waiting for heartbeats is slow and right,
-// so it is a note. The bound of part 3A would fail the service.
+// TestCommitsAtOnce2B measures the time to a commit. A leader that sends a command
+// at once commits the command within milliseconds. A wait for the next heartbeat is
+// correct and slow, so the wait is a note. The limit of part 3A would fail the
+// service.
 func TestCommitsAtOnce2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -88,7 +89,8 @@ func TestCommitsAtOnce2B(t *testing.T) {
 	})
 }
 
-// TestFollowersFail2B disconnects one follower, then the other.
+// TestFollowersFail2B disconnects one follower and then the other. The leader
+// commits with one follower and commits nothing alone.
 func TestFollowersFail2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -109,7 +111,8 @@ func TestFollowersFail2B(t *testing.T) {
 	})
 }
 
-// TestLeadersFail2B disconnects one leader, then the next.
+// TestLeadersFail2B disconnects one leader and then the next. The majority goes on,
+// and a single server commits nothing.
 func TestLeadersFail2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -183,7 +186,8 @@ func TestNoAgreementWithoutMajority2B(t *testing.T) {
 	})
 }
 
-// TestConcurrentStarts2B proposes from many goroutines at once.
+// TestConcurrentStarts2B proposes commands from many goroutines at once. All are
+// committed at the promised indexes.
 func TestConcurrentStarts2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -222,8 +226,8 @@ func TestConcurrentStarts2B(t *testing.T) {
 	})
 }
 
-// TestStaleLeaderReturns2B lets a cut-off leader collect commands of its own,
-// which must give way, twice.
+// TestStaleLeaderReturns2B lets a leader that is cut off collect commands, twice.
+// These commands give way to the committed ones.
 func TestStaleLeaderReturns2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -247,8 +251,8 @@ func TestStaleLeaderReturns2B(t *testing.T) {
 // differ over 50 entries of one term. One request per entry would be more.
 const maxBackupRPCs = 45
 
-// TestFastBackup2B makes logs diverge over long stretches (section 5.3: the
-// leader backs up by terms, not by entries).
+// TestFastBackup2B makes logs diverge over long stretches. The leader must step back
+// by whole terms to be in time (section 5.3).
 func TestFastBackup2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		for round := range 5 {
@@ -306,7 +310,8 @@ func divergeAndJoin(t *testing.T, round int) (counted bool) {
 	return counted
 }
 
-// TestFastBackupOverManyTerms2B gives a follower a log full of short terms.
+// TestFastBackupOverManyTerms2B gives a follower a log with many short terms. The
+// leader must still find the common part in time.
 func TestFastBackupOverManyTerms2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -331,7 +336,7 @@ func TestFastBackupOverManyTerms2B(t *testing.T) {
 	})
 }
 
-// TestRPCCounts2B limits the messages that agreement takes.
+// TestRPCCounts2B limits the number of messages for an agreement.
 func TestRPCCounts2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -360,9 +365,9 @@ func TestRPCCounts2B(t *testing.T) {
 	})
 }
 
-// TestManyCommands2B keeps many commands under way at once, without loss and
-// with it. More would keep those busy for long that send, with each command, all
-// that are not acknowledged yet.
+// TestManyCommands2B keeps many commands under way at once, with and without loss. A
+// leader that sends all commands without acknowledgement again for each new command
+// becomes too slow.
 func TestManyCommands2B(t *testing.T) {
 	for _, unreliable := range []bool{false, true} {
 		t.Run(fmt.Sprintf("unreliable=%t", unreliable), func(t *testing.T) {

@@ -11,7 +11,8 @@ import (
 	"raftlab/internal/testkit"
 )
 
-// TestRestartOfAll2C restarts all servers at once, and each in turn.
+// TestRestartOfAll2C restarts all servers at once, and then each in turn. The log
+// survives.
 func TestRestartOfAll2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -39,8 +40,8 @@ func TestRestartOfAll2C(t *testing.T) {
 	})
 }
 
-// TestNothingIsLostWithoutPower2C crashes all servers the moment a command is
-// committed: it must be there when a majority is back, whichever that is.
+// TestNothingIsLostWithoutPower2C crashes all servers at the moment of a commit. Any
+// majority that returns must have the command.
 func TestNothingIsLostWithoutPower2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5)
@@ -66,7 +67,8 @@ func TestNothingIsLostWithoutPower2C(t *testing.T) {
 	})
 }
 
-// TestRestartsInTurn2C keeps a majority of changing members alive.
+// TestRestartsInTurn2C restarts servers in turn, so that a majority of changing
+// members stays alive. Agreement goes on.
 func TestRestartsInTurn2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5)
@@ -90,8 +92,8 @@ func TestRestartsInTurn2C(t *testing.T) {
 	})
 }
 
-// TestPartitionedLeaderRestarts2C crashes leader and follower together and
-// brings them back one by one.
+// TestPartitionedLeaderRestarts2C crashes the leader and a follower together, and
+// restarts one after the other. Agreement goes on.
 func TestPartitionedLeaderRestarts2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -109,8 +111,8 @@ func TestPartitionedLeaderRestarts2C(t *testing.T) {
 	})
 }
 
-// TestLogIsAppliedAgain2C restarts one server of a log that was
-// committed: it applies all of it again, from the start.
+// TestLogIsAppliedAgain2C restarts one server with a committed log. The server
+// applies the log again from the start.
 func TestLogIsAppliedAgain2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3)
@@ -128,9 +130,9 @@ func TestLogIsAppliedAgain2C(t *testing.T) {
 	})
 }
 
-// TestFigure8AtRandom2C keeps crashing leaders soon after they took a command in,
-// so that entries of older terms are replicated again and again (section
-// 5.4.2).
+// TestFigure8AtRandom2C crashes leaders soon after they accept commands. Entries of
+// older terms are replicated again and again, and no applied entry may change
+// (section 5.4.2).
 func TestFigure8AtRandom2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5)
@@ -184,9 +186,9 @@ func TestUnreliableAgreement2C(t *testing.T) {
 	})
 }
 
-// TestFigure8UnderReordering2C is Figure 8 by partitions, with messages lost and
-// replies up to 2.2 s late; in the end the cluster is healed, and the
-// network still is as it was.
+// TestFigure8UnderReordering2C is Figure 8 with partitions, loss, and replies that
+// are up to 2.2 s late. After the partitions heal, the cluster must agree on the
+// same bad network.
 func TestFigure8UnderReordering2C(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5, labtest.Unreliable())
@@ -218,8 +220,8 @@ func TestFigure8UnderReordering2C(t *testing.T) {
 	})
 }
 
-// TestChurn2C has clients propose all the time while servers crash, restart and
-// lose their connections; each value that a client saw applied must be in the log.
+// TestChurn2C lets clients propose while servers crash, restart and lose
+// connections. Each value that a client saw applied must be in the log.
 func TestChurn2C(t *testing.T) {
 	for _, unreliable := range []bool{false, true} {
 		t.Run(fmt.Sprintf("unreliable=%t", unreliable), func(t *testing.T) {

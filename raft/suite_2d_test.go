@@ -51,8 +51,8 @@ type structCommand struct {
 	Value int
 }
 
-// TestLaggingFollowers2D lets a follower, or the leader, miss more than the log
-// keeps, by a cut or by a crash, on a good network and on a bad one.
+// TestLaggingFollowers2D lets a follower, or the leader, miss more commands than the
+// log keeps, by a cut or by a crash, on a good and on a bad network.
 func TestLaggingFollowers2D(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		for _, unreliable := range []bool{false, true} {
@@ -104,8 +104,8 @@ func lag(t *testing.T, crash, unreliable bool) {
 	}
 }
 
-// TestRestartFromSnapshots2D crashes all servers: they go on from their
-// snapshots, and apply nothing again that those include.
+// TestRestartFromSnapshots2D crashes all servers. They go on from their snapshots
+// and apply no command from within a snapshot.
 func TestRestartFromSnapshots2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 5, labtest.SnapshotEvery(snapshotEvery))
@@ -128,9 +128,9 @@ func TestRestartFromSnapshots2D(t *testing.T) {
 	})
 }
 
-// TestStateSurvivesCommands2D makes saves of the Raft state follow a snapshot,
-// which has to stay: everyone restarts in turn, and nobody could send the
-// commands that it includes.
+// TestStateSurvivesCommands2D makes saves of the Raft state follow a snapshot. The
+// snapshot must survive these saves, because nobody can send its commands after
+// restarts.
 func TestStateSurvivesCommands2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))
@@ -148,7 +148,7 @@ func TestStateSurvivesCommands2D(t *testing.T) {
 }
 
 // TestSnapshotAfterRestart2D sends a snapshot to a follower whose whole log is
-// behind it, after the leader itself was restarted from it.
+// older, after the leader has restarted from the same snapshot.
 func TestSnapshotAfterRestart2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))
@@ -168,8 +168,8 @@ func TestSnapshotAfterRestart2D(t *testing.T) {
 	})
 }
 
-// TestSnapshotUnderLoad2D takes snapshots while commands keep coming: nobody is
-// blocked by them, and all is applied in order.
+// TestSnapshotUnderLoad2D takes snapshots while commands keep coming. Snapshots
+// block nobody, and all commands are applied in order.
 func TestSnapshotUnderLoad2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))
@@ -185,8 +185,8 @@ func TestSnapshotUnderLoad2D(t *testing.T) {
 	})
 }
 
-// TestOldSnapshotsAreIgnored2D calls Snapshot with indexes that make no sense:
-// what is older than a snapshot or beyond what was applied changes nothing.
+// TestOldSnapshotsAreIgnored2D calls Snapshot with an index below the newest
+// snapshot and with an index beyond the applied state. Nothing changes.
 func TestOldSnapshotsAreIgnored2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))
@@ -205,8 +205,8 @@ func TestOldSnapshotsAreIgnored2D(t *testing.T) {
 	})
 }
 
-// TestStructCommandsStayCompact2D looks at the state for commands of a struct
-// type. A description of the type with each command is a note.
+// TestStructCommandsStayCompact2D looks at the size of the state for commands of a
+// struct type. A description of the type with each command is a note.
 func TestStructCommandsStayCompact2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3, labtest.SnapshotEvery(25))
@@ -223,8 +223,8 @@ func TestStructCommandsStayCompact2D(t *testing.T) {
 	})
 }
 
-// TestSnapshotReplacesLog2D brings a follower back that is far behind: it gets a
-// snapshot, and not the commands that this stands for.
+// TestSnapshotReplacesLog2D brings back a follower that is far behind. The follower
+// gets a snapshot instead of the commands in the snapshot.
 func TestSnapshotReplacesLog2D(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		c := labtest.New(t, 3, labtest.SnapshotEvery(snapshotEvery))

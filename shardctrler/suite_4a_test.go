@@ -172,7 +172,8 @@ func TestMove4A(t *testing.T) {
 	})
 }
 
-// As few shards move as can, and none between groups that stay.
+// TestMinimalMoves4A lets groups join and leave at random. As few shards move as
+// possible, and none moves between groups that stay.
 func TestMinimalMoves4A(t *testing.T) {
 	run(t, func(t *testing.T, s *service) {
 		rng := testkit.Rand(t)
@@ -205,8 +206,8 @@ func (s *service) changeTo(from, to []int) {
 	}
 }
 
-// Clerks that change things at the same time: each change makes one
-// configuration, whatever is lost, and a server that crashes forgets none.
+// TestConcurrentUnreliable4A lets clerks change the configuration at the same time,
+// under loss and crashes. Each change makes exactly one configuration.
 func TestConcurrentUnreliable4A(t *testing.T) {
 	for _, fault := range []string{"none", "loss", "crashes", "partitions", "all"} {
 		t.Run(fault, func(t *testing.T) { run(t, func(t *testing.T, s *service) { s.concurrent(fault) }) })
@@ -289,8 +290,8 @@ func (s *service) trouble(fault string, stop <-chan struct{}) {
 	}
 }
 
-// A long history stays whole over restarts, and the log short: there are
-// snapshots.
+// TestSnapshot4A makes a long history of configurations. The history survives
+// restarts, and snapshots keep the log short.
 func TestSnapshot4A(t *testing.T) {
 	run(t, func(t *testing.T, s *service) {
 		const n = 300
@@ -315,8 +316,8 @@ func TestSnapshot4A(t *testing.T) {
 	})
 }
 
-// A duplicate of a change, however late, changes nothing: here one replays what
-// a clerk sent, through the network's own duplication.
+// TestExactlyOnceUnderDuplication4A delivers requests again, however late. A
+// duplicate must change nothing.
 func TestExactlyOnceUnderDuplication4A(t *testing.T) {
 	run(t, func(t *testing.T, s *service) {
 		s.net.SetFaults(labrpc.Faults{Duplicate: 0.5})

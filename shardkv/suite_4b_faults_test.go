@@ -32,10 +32,9 @@ func (s *store) crashLeader(g int) {
 	}
 }
 
-// A move is a sequence of messages: the configuration on its way to both groups
-// and through their logs, the shards on theirs, the answers, the deletion. At each
-// of these messages something crashes, and comes back. In a plain run every
-// thirtieth message has its turn, another one each time.
+// TestMoveInterruptedAtEveryStep4B crashes and restarts servers, groups or
+// controllers at each message of a move of shards. Nothing is lost. A plain run
+// interrupts at some of the messages, which the seed chooses.
 func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
 	stride := 30
 	if testkit.Soak() {
@@ -60,8 +59,8 @@ func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
 	}
 }
 
-// A shard that is too large for one message is moved in several, of which each may
-// be the last for a while.
+// TestLargeMoveInterruptedAtEveryStep4B is TestMoveInterruptedAtEveryStep4B with a
+// shard that is too large for one message.
 func TestLargeMoveInterruptedAtEveryStep4B(t *testing.T) {
 	stride := 60
 	if testkit.Soak() {
@@ -135,9 +134,9 @@ func (s *store) crashAt(step int, crash, do func()) {
 	<-done
 }
 
-// Random configurations under everything at once: servers, groups and
-// controllers crash and come back, the network loses messages and is partitioned,
-// while clients go on. When the faults end, everything that was written is there.
+// TestRandomConfigurations4B makes random configurations under crashes of servers,
+// groups and controllers, loss and partitions. Everything that was written is there
+// after the faults end.
 func TestRandomConfigurations4B(t *testing.T) {
 	for _, fault := range []string{"none", "loss", "crashes", "groups", "partitions", "controller", "all"} {
 		t.Run(fault, func(t *testing.T) {
@@ -219,8 +218,8 @@ func (s *store) breakThings(fault string, halt <-chan struct{}) {
 	}
 }
 
-// A group that leaves and comes back has what was written meanwhile; and when all
-// groups have left, what they had is kept for those who come.
+// TestLeaveAndComeBack4B lets a group leave and come back. The group has the writes
+// from between. After all groups have left, the data waits for the next group.
 func TestLeaveAndComeBack4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.join(0, 1)
@@ -242,8 +241,8 @@ func TestLeaveAndComeBack4B(t *testing.T) {
 	})
 }
 
-// Shards go from group to group as fast as the configuration changes, and some
-// have to pass through groups that lose them before they have them.
+// TestShardsPassThrough4B changes configurations faster than shards can move. A
+// group must pass a shard on that it lost before the shard arrived.
 func TestShardsPassThrough4B(t *testing.T) {
 	run(t, 4, 100, func(t *testing.T, s *store) {
 		s.join(0, 1, 2, 3)
@@ -261,8 +260,8 @@ func TestShardsPassThrough4B(t *testing.T) {
 	})
 }
 
-// A group that is dead holds up the shards that come from it and no others, not
-// even those that change hands later: the groups go on with the configurations.
+// TestDeadGroupHoldsUpItsOwn4B kills a group. Only its shards wait, and the other
+// groups go on with later configurations.
 func TestDeadGroupHoldsUpItsOwn4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.join(0, 1, 2)
@@ -300,7 +299,8 @@ func TestDeadGroupHoldsUpItsOwn4B(t *testing.T) {
 	})
 }
 
-// Everything restarts in the middle of moves, again and again.
+// TestWholeGroupsRestartMidMove4B restarts everything in the middle of moves, again
+// and again.
 func TestWholeGroupsRestartMidMove4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.join(0)
@@ -333,8 +333,8 @@ func (s *store) toggleAny(rng *rand.Rand) {
 	}
 }
 
-// A request that the network delivers twice, to whichever group, takes effect
-// once: the session moves with the shard.
+// TestSessionsMoveWithShards4B delivers requests twice, to any group. Each takes
+// effect once, because the session moves with the shard.
 func TestSessionsMoveWithShards4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.Net.SetFaults(labrpc.Faults{Duplicate: 0.5, ReplyLoss: 0.3, MaxDelay: 60 * time.Millisecond})
@@ -350,8 +350,8 @@ func TestSessionsMoveWithShards4B(t *testing.T) {
 	})
 }
 
-// However many changes there are or are not, a group asks the controller at most
-// ten times a second; and when it is unreachable, less.
+// TestControllerIsNotPolledBusily4B counts requests to the controller. A group asks
+// at most ten times a second, and less often while the controller does not answer.
 func TestControllerIsNotPolledBusily4B(t *testing.T) {
 	run(t, 2, -1, func(t *testing.T, s *store) {
 		s.join(0, 1)
@@ -397,8 +397,9 @@ func TestControllerIsNotPolledBusily4B(t *testing.T) {
 	})
 }
 
-// After a change the shards have moved, and are served where they are, within a
-// second; on a network that loses messages too, unless an election falls into it.
+// TestMovesWithinASecond4B measures moves. Within a second after a change the shards
+// are served at the new group, with loss of messages too, unless an election falls
+// into the second.
 func TestMovesWithinASecond4B(t *testing.T) {
 	for name, limits := range map[string]struct {
 		reliable   bool

@@ -10,8 +10,8 @@ import (
 	"raftlab/shardctrler"
 )
 
-// Two groups serve what is theirs; when one is down, its shards and no others
-// are not served.
+// TestStaticShards4B stops one of two groups. The shards of the stopped group are
+// not served, and the others are.
 func TestStaticShards4B(t *testing.T) {
 	run(t, 2, -1, func(t *testing.T, s *store) {
 		s.join(0)
@@ -41,8 +41,8 @@ func TestStaticShards4B(t *testing.T) {
 	})
 }
 
-// A clerk that follows another controller, which gives every shard to the wrong
-// group, gets no answer, and its writes change nothing.
+// TestWrongGroup4B gives a clerk a controller that names the wrong group for each
+// shard. The clerk gets no answer, and its writes change nothing.
 func TestWrongGroup4B(t *testing.T) {
 	run(t, 2, -1, func(t *testing.T, s *store) {
 		s.join(0, 1)
@@ -98,7 +98,7 @@ func TestJoinLeave4B(t *testing.T) {
 	})
 }
 
-// Shards and sessions survive snapshots and restarts, in every group.
+// TestSnapshot4B restarts groups with snapshots. Shards and sessions survive.
 func TestSnapshot4B(t *testing.T) {
 	run(t, 3, 1000, func(t *testing.T, s *store) {
 		c := s.client()
@@ -125,7 +125,8 @@ func TestSnapshot4B(t *testing.T) {
 	})
 }
 
-// Servers that miss changes catch up with them, one after the other.
+// TestMissChange4B lets servers miss changes of the configuration. The servers catch
+// up with one change after the other.
 func TestMissChange4B(t *testing.T) {
 	run(t, 3, 1000, func(t *testing.T, s *store) {
 		c := s.client()
@@ -159,12 +160,12 @@ func TestMissChange4B(t *testing.T) {
 	})
 }
 
-// Groups come and go under load.
+// TestConcurrent1_4B lets groups come and go under load.
 func TestConcurrent1_4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) { s.comeAndGo(30*time.Millisecond, s.restartAll) })
 }
 
-// Groups come and go while others are down.
+// TestConcurrent2_4B lets groups come and go while other groups are down.
 func TestConcurrent2_4B(t *testing.T) {
 	run(t, 3, -1, func(t *testing.T, s *store) {
 		s.join(1, 0, 2)
@@ -187,7 +188,7 @@ func TestConcurrent2_4B(t *testing.T) {
 	})
 }
 
-// Shards move while every server restarts.
+// TestConcurrent3_4B moves shards while every server restarts.
 func TestConcurrent3_4B(t *testing.T) {
 	run(t, 3, 300, func(t *testing.T, s *store) {
 		s.join(0)
@@ -261,7 +262,8 @@ func TestUnreliable2_4B(t *testing.T) {
 	})
 }
 
-// Many clients at a few keys, loss, and changes.
+// TestUnreliable3_4B runs many clients on few keys, under loss and changes of the
+// configuration.
 func TestUnreliable3_4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.Net.Reliable(false)
@@ -278,7 +280,7 @@ func TestUnreliable3_4B(t *testing.T) {
 	})
 }
 
-// Challenge 1: a shard that has moved is deleted where it was.
+// TestChallenge1Delete4B is challenge 1. A moved shard is deleted at its old group.
 func TestChallenge1Delete4B(t *testing.T) {
 	run(t, 3, 1, func(t *testing.T, s *store) {
 		s.join(0)
@@ -311,8 +313,8 @@ func TestChallenge1Delete4B(t *testing.T) {
 	})
 }
 
-// Challenge 2: shards that no change touches are served all the time, though the
-// group that others should come from is dead.
+// TestChallenge2Unaffected4B is challenge 2. Shards without a change are served all
+// the time, although the source of other shards is dead.
 func TestChallenge2Unaffected4B(t *testing.T) {
 	run(t, 2, 100, func(t *testing.T, s *store) {
 		s.join(0)
@@ -338,7 +340,8 @@ func TestChallenge2Unaffected4B(t *testing.T) {
 	})
 }
 
-// Challenge 2: shards that have arrived are served before others have.
+// TestChallenge2Partial4B is challenge 2. Shards that have arrived are served before
+// the others arrive.
 func TestChallenge2Partial4B(t *testing.T) {
 	run(t, 3, 100, func(t *testing.T, s *store) {
 		s.join(0, 1, 2)

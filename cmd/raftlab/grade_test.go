@@ -178,6 +178,20 @@ func TestGradeTable(t *testing.T) {
 	}
 }
 
+// The page of tests is the output of the command, so the page cannot differ from the
+// comments of the suites.
+func TestGradeTestsPage(t *testing.T) {
+	t.Parallel()
+	c := &class{t, t.TempDir()}
+	code, text, _ := c.grade("tests")
+	require.Equal(t, exitOK, code)
+	page, err := os.ReadFile(filepath.Join(root, "docs", "grading-tests.md"))
+	require.NoError(t, err)
+	_, list, found := strings.Cut(string(page), "\n## ")
+	require.True(t, found)
+	require.Equal(t, strings.TrimSpace(text), strings.TrimSpace("## "+list), "the list in docs/grading-tests.md is not the output of: raftlab grade tests")
+}
+
 // hostile are submissions that attack the grader or the machine. The policy only
 // reports here, so that the code runs and the jail has to hold.
 var hostile = map[string]struct{ extra, want string }{
