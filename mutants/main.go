@@ -9,6 +9,9 @@
 // student's Raft is the control and must pass the suites of all labs. A suite that
 // accuses a correct implementation is worse than a suite that misses a bug.
 //
+// With -schedules, the simulator of package core alone has to find the bugs of package
+// core, but for those with a reason to stay unseen.
+//
 // A bug is a replacement of text in one file, built with go test's -overlay, so the
 // source tree is unchanged. Run the command from the module's root.
 //
@@ -44,6 +47,8 @@ type mutant struct {
 	also []edit // further edits of the same file
 	pkg  string // package of the test; default ./raft
 	test string // names of tests, separated by |; one of them must fail
+	// unseen is why the simulator of package core does not find the bug. See -schedules.
+	unseen string
 }
 
 // An edit replaces old by new. The file contains old exactly once, unless all
@@ -59,12 +64,19 @@ var controls = slices.Concat(studentControls, innocents, partials)
 // all are the bugs of all packages.
 var all = slices.Concat(raftMutants, coreMutants, studentMutants, kvraftMutants, shardMutants)
 
+// schedules replaces the tests of package core by the simulator, if it is not 0.
+var schedules int64
+
+// simulated reports whether the simulator of package core must find the bug.
+func (m mutant) simulated() bool { return m.pkg == "./raft/core" && m.unseen == "" }
+
 // tries bounds the runs of a test. A mutant survives if all runs pass. Each run
 // makes other random choices.
 const tries = 3
 
 func main() {
 	pattern := flag.String("run", "", "only mutants whose `name` matches this regular expression")
+	flag.Int64Var(&schedules, "schedules", 0, "plant the bugs of package core alone, and require TestSimulation to find each bug within this `number` of schedules")
 	jobs := flag.Int("j", runtime.GOMAXPROCS(0), "number of mutants to run at a time")
 	asTable := flag.Bool("table", false, "judge whole implementations, and write a table: simulated worlds without accusations, mistakes found in one run")
 	seeds := flag.String("seeds", "1..5", "with -table: seeds of the worlds, `A..B`, or nothing for no worlds")
@@ -95,12 +107,16 @@ type trial struct {
 // trials returns the controls and the mutants with a name that matches re.
 func trials(re *regexp.Regexp) (found []trial) {
 	for _, c := range controls {
-		if re.MatchString(c.name) {
+		if schedules == 0 && re.MatchString(c.name) {
 			found = append(found, trial{c.name, c.pass})
 		}
 	}
 	for _, m := range all {
-		if re.MatchString(m.name) {
+		switch {
+		case !re.MatchString(m.name) || schedules > 0 && !m.simulated():
+		case schedules > 0:
+			found = append(found, trial{m.name, m.simulate})
+		default:
 			found = append(found, trial{m.name, m.kill})
 		}
 	}
@@ -163,6 +179,19 @@ func (m mutant) kill(dir string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%w %s\n%37s%s", errSurvived, m.test, "", m.why)
+}
+
+// simulate runs the simulator with the bug planted. Its schedules are always the same.
+func (m mutant) simulate(dir string) (string, error) {
+	overlay, err := m.plant(".", dir)
+	if err != nil {
+		return "", err
+	}
+	by, err := try(overlay, m.pkg, "^TestSimulation$", "-failfast", "-timeout=1h", fmt.Sprint("-schedules=", schedules))
+	if errors.Is(err, errSurvived) {
+		return "", fmt.Errorf("%w %d schedules\n%37s%s", errSurvived, schedules, "", m.why)
+	}
+	return "found by " + by, err
 }
 
 // plant writes the file with the bug into dir. The overlay replaces the original

@@ -5,6 +5,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // TestMutantsApply checks cheaply that each bug still fits the source. The command
@@ -41,9 +43,7 @@ func TestControlsApply(t *testing.T) {
 // fit.
 func TestStylesApply(t *testing.T) {
 	all, err := implementations("..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, impl := range all {
 		if impl.about == "" {
 			t.Errorf("%s: the package comment does not say what the style is", impl.name)

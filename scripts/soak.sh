@@ -52,6 +52,7 @@ if [ "$busy" -gt 0 ]; then
 fi
 
 if [ -n "${LONG=./...}" ]; then
+	go run ./mutants -schedules 10000 # the simulator alone finds the bugs of the core
 	RAFTLAB_SOAK=1 go test -count=1 -timeout 3h "$LONG"
 	echo "soak: every long test passed"
 fi

@@ -332,8 +332,11 @@ func (k *checker) sent(s *server, m core.Message) {
 		if !b.PreVote {
 			k.voted(s, b.Term, s.id)
 		}
+	case *core.TimeoutNow:
+		k.succeeds(s, m.To)
 	case *core.RequestVoteReply:
 		k.speak(s, b.Term, m)
+		k.granted(s, m, b.VoteGranted)
 		if b.VoteGranted && !b.PreVote {
 			k.voted(s, b.RequestTerm, m.To)
 		}
@@ -381,13 +384,18 @@ func (k *checker) voted(s *server, term uint64, candidate core.NodeID) {
 
 // promised checks that an acknowledged index is on disk.
 func (k *checker) promised(s *server, index uint64, m core.Message) {
-	last := s.disk.Snapshot.LastIncludedIndex
-	if n := len(s.disk.Entries); n > 0 {
-		last = max(last, s.disk.Entries[n-1].Index)
-	}
-	if index > last {
+	if last := lastOnDisk(&s.disk); index > last {
 		k.fail("server %d acknowledges %d while its disk ends at %d: %v", s.id, index, last, m)
 	}
+}
+
+// lastOnDisk returns the index of the last entry on a disk.
+func lastOnDisk(d *core.Persistent) uint64 {
+	last := d.Snapshot.LastIncludedIndex
+	if n := len(d.Entries); n > 0 {
+		last = max(last, d.Entries[n-1].Index)
+	}
+	return last
 }
 
 // Converged returns nil if the leader's configuration is committed and not joint,

@@ -41,6 +41,7 @@ type Cluster struct {
 	ids     []core.NodeID
 	servers map[core.NodeID]*server
 	pool    []envelope
+	held    []envelope // late messages, see Hold
 	blocked map[link]bool
 	calls   map[uint64]*call // requests that were sent, by number
 	nextNum uint64
@@ -61,6 +62,7 @@ type envelope struct {
 type call struct {
 	from, to           core.NodeID
 	delivered, replied int
+	refused, granted   int // of the deliveries of a request for a vote, see checker.hears
 }
 
 // New starts a cluster. Options without a possible cluster cause a panic.
@@ -138,8 +140,12 @@ func (c *Cluster) Leader() core.NodeID {
 // Tick lets one tick pass on a server.
 func (c *Cluster) Tick(id core.NodeID) {
 	if s := c.servers[id]; s.core != nil {
+		counts := !s.core.Quiescent()
 		s.core.Tick()
 		c.checker.observe(s)
+		if counts {
+			c.checker.tick(s)
+		}
 	}
 }
 
@@ -149,7 +155,9 @@ func (c *Cluster) Propose(id core.NodeID, data string) error {
 	if s.core == nil {
 		return fmt.Errorf("server %d is down", id)
 	}
+	before := s.core.Status()
 	index, term, err := s.core.Propose([]byte(data))
+	c.checker.checkCommand(before, err)
 	if err == nil && c.tracing() {
 		c.trace("%d takes %q as %d/%d", id, data, index, term)
 	}

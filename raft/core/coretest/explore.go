@@ -65,6 +65,8 @@ var steps = []step{
 	{12, func(x *explorer) { x.propose() }},
 	{4, func(x *explorer) { x.message(x.Drop) }},
 	{4, func(x *explorer) { x.message(x.Duplicate) }},
+	{3, func(x *explorer) { x.Hold(x.server()) }},
+	{3, func(x *explorer) { x.Release() }},
 	{2, func(x *explorer) { x.Crash(x.server()) }},
 	{4, func(x *explorer) { x.Restart(x.server()) }},
 	{1, func(x *explorer) { x.crashAll() }},
@@ -75,6 +77,12 @@ var steps = []step{
 	{8, func(x *explorer) { x.read(x.server()) }},
 	{6, func(x *explorer) { x.reconfigure() }},
 	{2, func(x *explorer) { x.transfer() }},
+	{1, func(x *explorer) { x.transferInVain() }},
+	{1, func(x *explorer) { x.readByOldAnswers() }},
+	{1, func(x *explorer) { x.readAcrossRestart(x.server()) }},
+	{1, func(x *explorer) { x.readUnderLease(x.server()) }},
+	{1, func(x *explorer) { x.readInTransfer(x.server()) }},
+	{1, func(x *explorer) { x.lateSnapshot(x.server()) }},
 	{3, func(x *explorer) { x.calm() }},
 	{2, func(x *explorer) { x.fallBehind(x.server()) }},
 	{1, func(x *explorer) { x.StepDown(x.server()) }},
@@ -267,6 +275,21 @@ func (x *explorer) transfer() {
 	}
 }
 
+// transferInVain cuts a successor off once it has begun its election. The others go on in
+// the old term.
+func (x *explorer) transferInVain() {
+	from, to := x.leader(), x.server()
+	if from == core.None || x.Transfer(from, to) != nil {
+		return
+	}
+	x.FinishAll()
+	x.DeliverAll()
+	x.isolate(to)
+	x.FinishAll()
+	x.calm()
+	x.Heal()
+}
+
 // reconfigure proposes another membership, with a new role for every server or for
 // one server alone. The core refuses unsafe ones.
 func (x *explorer) reconfigure() {
@@ -308,11 +331,12 @@ func (x *explorer) reconfigure() {
 
 // recover ends all faults and waits for progress, for 200 election timeouts at
 // most. Messages arrive in the order of sending, each once. Within that time a
-// leader commits a command and answers a read, no configuration stays joint, and
-// all members have the same log.
+// leader commits a command and answers a read, no configuration stays joint, all
+// members have the same log, and former members know of their removal.
 func (x *explorer) recover() error {
 	x.trace("the faults end")
 	x.Heal()
+	x.Release()
 	for _, id := range x.ids {
 		x.Stall(id, false)
 		x.Restart(id)
@@ -339,7 +363,7 @@ func (x *explorer) recover() error {
 			x.read(leader)
 			continue
 		}
-		if now, _ := x.Reads(); now > answered && x.Converged() == nil {
+		if now, _ := x.Reads(); now > answered && x.Converged() == nil && x.Outsiders() == nil {
 			return nil
 		}
 	}
@@ -349,5 +373,5 @@ func (x *explorer) recover() error {
 	if now, _ := x.Reads(); now == answered {
 		return fmt.Errorf("no read was answered long after the faults ended")
 	}
-	return fmt.Errorf("no agreement long after the faults ended: %w", x.Converged())
+	return fmt.Errorf("no agreement long after the faults ended: %w", errors.Join(x.Converged(), x.Outsiders()))
 }

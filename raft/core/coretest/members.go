@@ -1,6 +1,7 @@
 package coretest
 
 import (
+	"fmt"
 	"slices"
 
 	"raftlab/raft/core"
@@ -141,4 +142,106 @@ func (k *checker) read(s *server, r core.ReadState) {
 	}
 	k.answered++
 	k.cluster.trace("%d may serve read %d at %d", s.id, r.ID, r.Index)
+}
+
+// tick notes a tick that a server's core has counted. A leader's first length is the one
+// at its election.
+func (k *checker) tick(s *server) {
+	st := k.views[s.id].status
+	s.silence++
+	if st.State != core.Leader {
+		s.lengths = nil
+		return
+	}
+	if s.leads != st.CurrentTerm {
+		elected := k.leaders[st.CurrentTerm]
+		s.leads, s.lengths = st.CurrentTerm, []uint64{elected.snapshotIndex + uint64(len(elected.entries))}
+	}
+	s.lengths = append(s.lengths, st.LastIndex)
+	if window := 2*k.cluster.opt.Config.ElectionTicks + 1; len(s.lengths) > window {
+		s.lengths = s.lengths[1:]
+	}
+}
+
+// heard notes word from the leader.
+func (k *checker) heard(s *server, m core.Message) {
+	term := uint64(0)
+	switch b := m.Body.(type) {
+	case *core.AppendEntries:
+		term = b.Term
+	case *core.InstallSnapshot:
+		term = b.Term
+	case *core.Quiesce:
+		term = b.Term
+	}
+	if st := k.views[s.id].status; st.State == core.Follower && st.Leader == m.From && st.CurrentTerm == term {
+		s.silence = 0
+	}
+}
+
+// hears notes the delivery of a request for a vote to a server that has heard its leader
+// within the minimum election timeout. The server must refuse (thesis 4.2.3), unless the
+// leader itself has asked the candidate to take over (thesis 3.10).
+func (k *checker) hears(s *server, m core.Message) {
+	req, ok := m.Body.(*core.RequestVote)
+	call := k.cluster.calls[m.Call]
+	st := k.views[s.id].status
+	if ok && call != nil && !req.Transfer && st.State == core.Follower && st.Leader != core.None &&
+		s.silence < k.cluster.opt.Config.ElectionTicks {
+		call.refused++
+	}
+}
+
+// granted checks an answer to a request for a vote. A request may have been delivered
+// more than once.
+func (k *checker) granted(s *server, m core.Message, granted bool) {
+	call := k.cluster.calls[m.Call]
+	if call == nil || !granted {
+		return
+	}
+	if call.granted++; call.granted > call.delivered-call.refused {
+		k.fail("server %d votes for %d beside a leader that it hears (thesis 4.2.3)", s.id, m.To)
+	}
+}
+
+// checkProposal checks a leader's change of membership. The leader has committed an entry
+// of its term (thesis 4.1, as corrected in 2015). Each new voter has what the leader's log
+// had two election timeouts ago, so that commitment need not wait (thesis 4.2.1).
+func (k *checker) checkProposal(s *server, before view, next core.Configuration) {
+	st := before.status
+	if st.CommitIndex == 0 || k.committed[st.CommitIndex-1].term != st.CurrentTerm {
+		k.fail("leader %d of term %d changes the membership before a commit in its term", s.id, st.CurrentTerm)
+	}
+	if s.leads != st.CurrentTerm || len(s.lengths) == 0 {
+		return // the term has just begun
+	}
+	for _, id := range next.Voters {
+		d := &k.cluster.servers[id].disk
+		if id == s.id || before.config.IsVoter(id) || d.HardState.CurrentTerm != st.CurrentTerm {
+			continue
+		}
+		if last := lastOnDisk(d); last < s.lengths[0] {
+			k.fail("leader %d makes %d a voter with %d entries; the leader's log had %d long ago", s.id, id, last, s.lengths[0])
+		}
+	}
+}
+
+// Outsiders returns nil if every former voter knows that it was removed. A former voter
+// whose configuration is newer than the leader's cannot know.
+func (c *Cluster) Outsiders() error {
+	leader := c.Leader()
+	if leader == core.None {
+		return nil
+	}
+	cfg, index := c.Core(leader).Configuration()
+	if cfg.IsZero() || index == 0 {
+		return nil
+	}
+	for _, id := range c.ids {
+		v := c.checker.views[id]
+		if c.Up(id) && !cfg.Contains(id) && v.config.IsVoter(id) && v.status.ConfigurationIndex <= index && !v.status.Removed {
+			return fmt.Errorf("server %d does not know that it is removed at %d; its configuration at %d is %v", id, index, v.status.ConfigurationIndex, v.config)
+		}
+	}
+	return nil
 }

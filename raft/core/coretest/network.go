@@ -102,10 +102,13 @@ func (c *Cluster) Deliver(i int) {
 		c.trace("%v", m)
 	}
 	before := c.checker.views[s.id]
+	c.checker.hears(s, m)
 	if err := s.core.Step(m); err != nil {
 		c.checker.fail("server %d drops %v: %v", s.id, m, err)
 	}
 	c.checker.observe(s)
+	c.checker.heard(s, m)
+	c.checker.checkCampaign(before, s, m)
 	c.traceChange(before, c.checker.views[s.id])
 }
 
@@ -135,6 +138,26 @@ func (c *Cluster) Drop(i int) {
 
 // Duplicate puts a copy of the i-th message at the end of the pool.
 func (c *Cluster) Duplicate(i int) { c.pool = append(c.pool, c.pool[i]) }
+
+// Hold delays the messages on their way to a server until Release.
+func (c *Cluster) Hold(to core.NodeID) {
+	c.pool = slices.DeleteFunc(c.pool, func(e envelope) bool {
+		late := e.msg.To == to && len(c.held) < maxHeld
+		if late {
+			c.held = append(c.held, e)
+		}
+		return late
+	})
+}
+
+// maxHeld bounds the held messages.
+const maxHeld = 200
+
+// Release puts the held messages before those on their way.
+func (c *Cluster) Release() {
+	c.pool = append(c.held, c.pool...)
+	c.held = nil
+}
 
 // Partition cuts every link between servers of different groups, both ways, in
 // place of earlier cuts. A server in no group is alone.

@@ -1,6 +1,7 @@
 package coretest
 
 import (
+	"errors"
 	"fmt"
 
 	"raftlab/raft/core"
@@ -31,6 +32,9 @@ func (c *Cluster) Reconfigure(id core.NodeID, next core.Configuration) error {
 	}
 	before := c.checker.views[id]
 	_, _, err := s.core.ProposeConfiguration(next)
+	if err == nil {
+		c.checker.checkProposal(s, before, next)
+	}
 	c.checker.observe(s)
 	c.traceChange(before, c.checker.views[id])
 	return err
@@ -48,6 +52,34 @@ func (c *Cluster) Transfer(from, to core.NodeID) error {
 	}
 	c.checker.observe(s)
 	return err
+}
+
+// checkCommand checks that a leader refuses commands during a transfer (thesis 3.10),
+// and takes a command of any size when no other waits.
+func (k *checker) checkCommand(before core.Status, err error) {
+	switch {
+	case err == nil && before.Transferee != core.None:
+		k.fail("leader %d takes a command while it transfers its leadership to %d", before.ID, before.Transferee)
+	case errors.Is(err, core.ErrTooMuchUncommitted) && before.UncommittedBytes == 0:
+		k.fail("leader %d refuses a command although no other waits: %v", before.ID, err)
+	}
+}
+
+// succeeds checks that a successor has the leader's log before the TimeoutNow. Only the
+// configuration that ends a change may be missing.
+func (k *checker) succeeds(leader *server, to core.NodeID) {
+	st, d := leader.core.Status(), &k.cluster.servers[to].disk
+	if st.Transferee == to && d.HardState.CurrentTerm == st.CurrentTerm && lastOnDisk(d)+1 < st.LastIndex {
+		k.fail("leader %d tells %d to campaign with %d of %d entries", st.ID, to, lastOnDisk(d), st.LastIndex)
+	}
+}
+
+// checkCampaign checks that a TimeoutNow of an older term begins no election.
+func (k *checker) checkCampaign(before view, s *server, m core.Message) {
+	b, ok := m.Body.(*core.TimeoutNow)
+	if now := k.views[s.id].status; ok && b.Term < before.status.CurrentTerm && now.CurrentTerm > before.status.CurrentTerm {
+		k.fail("server %d of term %d begins an election for a leader of term %d", s.id, before.status.CurrentTerm, b.Term)
+	}
 }
 
 // StepDown ends the leadership of a server.

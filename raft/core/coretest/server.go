@@ -39,6 +39,10 @@ type server struct {
 	corrupt  bool           // the next chunk is written down wrongly
 	reads    map[uint64]int // committed entries at the start of each read, by id
 	lastID   uint64
+
+	silence int      // ticks since the leader was heard
+	lengths []uint64 // a leader's log at its last ticks, oldest first
+	leads   uint64   // the term of these
 }
 
 func (s *server) start(cfg core.Config) error {

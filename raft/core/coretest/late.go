@@ -1,0 +1,167 @@
+package coretest
+
+import "raftlab/raft/core"
+
+// The events of this file are sequences that chance alone rarely finds. A read depends on
+// a late message, or on a promise that a restarted server has to keep.
+
+// readByOldAnswers lets the answers to a leader's old heartbeats arrive when another
+// server leads, and the old leader has begun a read (thesis 6.4).
+func (x *explorer) readByOldAnswers() {
+	old := x.leader()
+	if old == core.None || len(x.opt.Clocks) > 0 {
+		return
+	}
+	for range x.opt.Config.HeartbeatTicks {
+		x.Tick(old)
+	}
+	x.FinishAll()
+	x.DeliverAll()
+	x.FinishAll()
+	x.Hold(old)
+	x.isolate(old)
+	for range 4 * x.opt.Config.ElectionTicks {
+		for _, id := range x.ids {
+			if id != old {
+				x.Tick(id)
+			}
+		}
+		x.settleOnce()
+	}
+	x.propose()
+	x.settleOnce()
+	x.settleOnce()
+	x.read(old)
+	x.Finish(old)
+	x.Heal()
+	x.deliverHeld()
+	x.Finish(old)
+}
+
+// readAcrossRestart lets the answer to a server's read arrive after a restart of the
+// server, which has begun another read.
+func (x *explorer) readAcrossRestart(id core.NodeID) {
+	if !x.Up(id) || x.Core(id).Status().State == core.Leader {
+		return
+	}
+	x.read(id)
+	x.settleOnce()
+	x.settleOnce()
+	x.settleOnce()
+	x.Hold(id)
+	x.Crash(id)
+	x.Restart(id)
+	x.propose()
+	for range 1 + x.opt.Config.HeartbeatTicks {
+		x.tickAll()
+		x.settleOnce()
+	}
+	x.settleOnce()
+	x.read(id)
+	x.Finish(id)
+	x.deliverHeld()
+	x.Finish(id)
+}
+
+// readUnderLease cuts a candidate off from the leader alone, and then the leader from all
+// others, which forget the leader in a restart. Meanwhile the leader serves reads under
+// its lease (thesis 6.4.1).
+func (x *explorer) readUnderLease(candidate core.NodeID) {
+	leader := x.leader()
+	if x.opt.Config.LeaseTicks == 0 || leader == core.None || leader == candidate {
+		return
+	}
+	x.Cut(leader, candidate)
+	x.Cut(candidate, leader)
+	for range 2 + x.next(3*x.opt.Config.ElectionTicks) {
+		x.tickAll()
+		x.settleOnce()
+	}
+	x.isolate(leader)
+	for _, id := range x.ids {
+		if id != leader && id != candidate {
+			x.Crash(id)
+			x.Restart(id)
+		}
+	}
+	x.readBehind(leader)
+}
+
+// readInTransfer cuts a leader off that has just told a successor to take over. The
+// leader serves reads meanwhile.
+func (x *explorer) readInTransfer(to core.NodeID) {
+	leader := x.leader()
+	if x.opt.Config.LeaseTicks == 0 || leader == core.None || x.Transfer(leader, to) != nil {
+		return
+	}
+	x.FinishAll()
+	x.DeliverAll()
+	x.isolate(leader)
+	x.readBehind(leader)
+}
+
+// readBehind lets a leader that is cut off read, while the others elect another leader and
+// commit.
+func (x *explorer) readBehind(leader core.NodeID) {
+	for range 4 {
+		x.tickSlowly()
+		x.settleOnce()
+		x.settleOnce()
+		x.propose()
+		x.settleOnce()
+		x.read(leader)
+		x.Finish(leader)
+	}
+	x.Heal()
+}
+
+// lateSnapshot lets copies of the messages with a snapshot arrive when the server has gone
+// on (section 7).
+func (x *explorer) lateSnapshot(id core.NodeID) {
+	x.fallBehind(id)
+	var copies []envelope
+	for range 4 * x.opt.Config.HeartbeatTicks {
+		x.tickAll()
+		x.FinishAll()
+		for _, e := range x.pool {
+			if _, ok := e.msg.Body.(*core.InstallSnapshot); ok && e.msg.To == id {
+				copies = append(copies, e)
+			}
+		}
+		x.DeliverAll()
+	}
+	for range 3 {
+		x.propose()
+		x.settleOnce()
+	}
+	x.Snapshot(id, false) // the log no longer shows that the late one is old
+	x.held = append(x.held, copies...)
+	x.deliverHeld()
+	x.Finish(id)
+}
+
+// isolate cuts all links of a server.
+func (x *explorer) isolate(id core.NodeID) {
+	for _, other := range x.ids {
+		x.Cut(id, other)
+		x.Cut(other, id)
+	}
+}
+
+// settleOnce lets the servers work, and the messages arrive.
+func (x *explorer) settleOnce() {
+	x.FinishAll()
+	x.DeliverAll()
+	x.FinishAll()
+}
+
+// deliverHeld delivers the held messages before all others.
+func (x *explorer) deliverHeld() {
+	late := len(x.held)
+	x.Release()
+	for range late {
+		if x.Err() == nil {
+			x.Deliver(0)
+		}
+	}
+}
