@@ -67,12 +67,17 @@ func (l Leadership) over(p Place) bool {
 }
 
 // AwaitLeadership waits until the leadership of a log is as wanted, or ctx ends.
-// It returns the leadership that wanted accepted, or else the error of ctx.
+// It returns the leadership that wanted accepted, or else the error of ctx. If ctx has
+// ended before the call, AwaitLeadership returns the error of ctx in any case.
 func AwaitLeadership(ctx context.Context, log interface {
 	Leadership() Leadership
 	Changed() <-chan struct{}
 }, wanted func(Leadership) bool) (Leadership, error) {
 	for {
+		// A killed Raft may claim to lead for ever, so an ended ctx comes first.
+		if err := ctx.Err(); err != nil {
+			return Leadership{}, err
+		}
 		changed := log.Changed() // before Leadership, so that no change is missed
 		if now := log.Leadership(); wanted(now) {
 			return now, nil
