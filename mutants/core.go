@@ -277,4 +277,32 @@ var coreMutants = []mutant{
 		test: "TestUncommittedBytesAreBounded",
 		why:  "a command larger than the bound is refused for ever",
 	},
+	{
+		name: "reads-without-quorum", file: "raft/core/reads.go", pkg: "./raft/core",
+		old:  "\tcase c.hasLease():\n",
+		new:  "\tcase true:\n",
+		test: "TestThesis6_4_.*|TestSimulation",
+		why:  "a leader answers reads from its own state, without asking whether it still leads (etcd 0.4 and Consul 0.3, Jepsen 2014)",
+	},
+	{
+		name: "transfer-without-end", file: "raft/core/transfer.go", pkg: "./raft/core",
+		old:  "if c.transferElapsed++; c.transferElapsed >= c.cfg.ElectionTicks {",
+		new:  "if c.transferElapsed++; false {",
+		test: "TestThesis3_10_TransferIsGivenUp|TestSimulation",
+		why:  "a leader refuses commands for ever because its successor is down (etcd raft, TestLeaderTransferTimeout)",
+	},
+	{
+		name: "lost-snapshot-not-sent-again", file: "raft/core/replication.go", pkg: "./raft/core",
+		old:  "if p.state == SendSnapshot && p.snapshotTicks >= 2*c.cfg.ElectionTicks {",
+		new:  "if false {",
+		test: "Test7_SnapshotIsSentAgain|TestSimulation",
+		why:  "a leader waits for ever for the answer to a lost snapshot (etcd raft, a follower stuck in StateSnapshot)",
+	},
+	{
+		name: "successor-asks-for-pre-votes", file: "raft/core/transfer.go", pkg: "./raft/core",
+		old:  "\tc.campaign(true)\n",
+		new:  "\tc.preCampaign()\n",
+		test: "TestThesis3_10_SuccessorCampaignsAtOnce|TestThesis3_10_Transfer",
+		why:  "a successor asks for pre-votes, which followers of the leader refuse, so that no transfer succeeds (etcd raft, transfer with PreVote and CheckQuorum)",
+	},
 }

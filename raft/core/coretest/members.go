@@ -150,12 +150,18 @@ func (k *checker) tick(s *server) {
 	st := k.views[s.id].status
 	s.silence++
 	if st.State != core.Leader {
-		s.lengths = nil
+		s.lengths, s.transfers = nil, 0
 		return
 	}
 	if s.leads != st.CurrentTerm {
 		elected := k.leaders[st.CurrentTerm]
 		s.leads, s.lengths = st.CurrentTerm, []uint64{elected.snapshotIndex + uint64(len(elected.entries))}
+	}
+	if s.transfers++; st.Transferee == core.None {
+		s.transfers = 0
+	}
+	if s.transfers > k.cluster.opt.Config.ElectionTicks {
+		k.fail("leader %d waits for its successor %d for %d ticks", s.id, st.Transferee, s.transfers)
 	}
 	s.lengths = append(s.lengths, st.LastIndex)
 	if window := 2*k.cluster.opt.Config.ElectionTicks + 1; len(s.lengths) > window {

@@ -74,11 +74,19 @@ func (k *checker) succeeds(leader *server, to core.NodeID) {
 	}
 }
 
-// checkCampaign checks that a TimeoutNow of an older term begins no election.
+// checkCampaign checks that a TimeoutNow of the present term begins an election at a voter
+// (thesis 3.10), and that one of an older term begins none.
 func (k *checker) checkCampaign(before view, s *server, m core.Message) {
 	b, ok := m.Body.(*core.TimeoutNow)
-	if now := k.views[s.id].status; ok && b.Term < before.status.CurrentTerm && now.CurrentTerm > before.status.CurrentTerm {
-		k.fail("server %d of term %d begins an election for a leader of term %d", s.id, before.status.CurrentTerm, b.Term)
+	if !ok {
+		return
+	}
+	was, now := before.status, k.views[s.id].status
+	switch campaigns := now.CurrentTerm > was.CurrentTerm; {
+	case b.Term < was.CurrentTerm && campaigns:
+		k.fail("server %d of term %d begins an election for a leader of term %d", s.id, was.CurrentTerm, b.Term)
+	case b.Term == was.CurrentTerm && was.State == core.Follower && before.config.IsVoter(s.id) && !was.Removed && !campaigns:
+		k.fail("server %d of term %d begins no election although the leader asks for one", s.id, was.CurrentTerm)
 	}
 }
 

@@ -40,9 +40,10 @@ type server struct {
 	reads    map[uint64]int // committed entries at the start of each read, by id
 	lastID   uint64
 
-	silence int      // ticks since the leader was heard
-	lengths []uint64 // a leader's log at its last ticks, oldest first
-	leads   uint64   // the term of these
+	silence   int      // ticks since the leader was heard
+	transfers int      // ticks since the begin of a transfer
+	lengths   []uint64 // a leader's log at its last ticks, oldest first
+	leads     uint64   // the term of these
 }
 
 func (s *server) start(cfg core.Config) error {
