@@ -292,6 +292,7 @@ func (n *Node) advance() {
 func (n *Node) handleReady() bool {
 	if n.saving != nil {
 		if !n.held {
+			n.send(n.host.saver.claim(n.saving))
 			n.send(n.core.Outgoing())
 		}
 		return false
@@ -301,21 +302,23 @@ func (n *Node) handleReady() bool {
 	if rd.Empty() && mark == nil {
 		return false
 	}
-	n.send(rd.Messages)
 	if !rd.NeedsSave() && mark == nil {
+		n.send(rd.Messages)
 		n.send(rd.AfterSave)
 		return true
 	}
 	n.saving = &n.save // free, since no save is under way
 	*n.saving = save{node: n, ready: rd, mark: mark}
 	n.savingFrom.Store(firstIndex(rd.Entries))
+	if len(rd.Chunks) == 0 && !n.host.saver.volatile {
+		n.send(n.host.saver.add(n.saving, rd.Messages))
+		return false
+	}
+	n.send(rd.Messages)
 	switch {
 	case len(rd.Chunks) > 0:
 		n.storing.Add(1)
 		n.host.chunks.add((*chunkTask)(n.saving))
-		return false
-	case !n.host.saver.volatile:
-		n.host.saver.add(n.saving)
 		return false
 	case !n.host.saver.saveNow(n.saving):
 		return false
@@ -343,33 +346,52 @@ func (n *Node) completeSave(s *save) {
 }
 
 // send hands messages to the transport.
-func (n *Node) send(messages []core.Message) { n.batches.send(n, messages) }
+func (n *Node) send(messages []core.Message) {
+	if len(messages) > 0 {
+		n.batches.add(n, messages)
+		n.batches.send(n.host.transport)
+	}
+}
 
 // batcher hands messages to a transport, those for one peer together. One
 // goroutine at a time uses it.
-type batcher struct{ batch []Message }
+type batcher struct{ peers []peerBatch }
 
-func (b *batcher) send(n *Node, messages []core.Message) {
+type peerBatch struct {
+	to       core.NodeID
+	messages []Message
+}
+
+// add adds messages of a group.
+func (b *batcher) add(n *Node, messages []core.Message) {
 	for i := range messages {
-		to := messages[i].To
-		if to == core.None {
-			continue // already in a batch
+		m := &messages[i]
+		if n.completesLater(*m) {
+			continue
 		}
-		for j := i; j < len(messages); j++ {
-			m := &messages[j]
-			if m.To != to {
-				continue
-			}
-			if !n.completesLater(*m) {
-				n.traceSent(to, m.Body)
-				b.batch = append(b.batch, Message{Group: n.cfg.Group, Call: m.Call, Body: m.Body})
-			}
-			m.To = core.None
+		n.traceSent(m.To, m.Body)
+		batch := b.peer(m.To)
+		batch.messages = append(batch.messages, Message{Group: n.cfg.Group, Call: m.Call, Body: m.Body})
+	}
+}
+
+func (b *batcher) peer(to core.NodeID) *peerBatch {
+	for i := range b.peers {
+		if b.peers[i].to == to {
+			return &b.peers[i]
 		}
-		if len(b.batch) > 0 {
-			n.host.transport.Send(to, b.batch)
-			clear(b.batch)
-			b.batch = b.batch[:0]
+	}
+	b.peers = append(b.peers, peerBatch{to: to})
+	return &b.peers[len(b.peers)-1]
+}
+
+// send sends what was added.
+func (b *batcher) send(transport Transport) {
+	for i := range b.peers {
+		if batch := &b.peers[i]; len(batch.messages) > 0 {
+			transport.Send(batch.to, batch.messages)
+			clear(batch.messages)
+			batch.messages = keep(batch.messages)
 		}
 	}
 }

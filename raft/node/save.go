@@ -16,6 +16,9 @@ type save struct {
 	mark   *SnapshotHeader // a snapshot of the member's own, to be named in the log
 	update Update
 	alone  [1]Update // the update as a slice
+	// later are messages that the saver sends when the save begins. They are
+	// protected by saver.mu.
+	later []core.Message
 	// damaged: the checksum of the snapshot that the leader's chunks make is wrong.
 	damaged bool
 }
@@ -53,9 +56,12 @@ type saver struct {
 	mu     sync.Mutex
 	waits  sync.Cond // on mu: a save has come, or the saver is closed
 	queue  []*save
+	active bool // a save is under way
 	closed bool
 
-	batches batcher // for the goroutine
+	// Only the goroutine touches these.
+	batches batcher
+	later   [][]core.Message // by item of the save that begins
 }
 
 // Volatile is a [Storage] that loses all when the process ends. Its Save does
@@ -72,15 +78,43 @@ func newSaver(h *Host) *saver {
 	return s
 }
 
-func (s *saver) add(item *save) {
+// add queues a save. messages may go out beside the save, and add returns those that
+// the caller sends at once. If another group's save is under way, the requests to the
+// followers wait for the beginning of this save. All groups that share a sync then
+// share a frame to each follower too.
+func (s *saver) add(item *save, messages []core.Message) []core.Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return
+		return nil
 	}
 	item.node.storing.Add(1)
+	if (s.active || len(s.queue) > 0) && areAppends(messages) {
+		item.later, messages = messages, nil
+	}
 	s.queue = append(s.queue, item)
 	s.waits.Signal()
+	return messages
+}
+
+// areAppends reports whether all messages are AppendEntries.
+func areAppends(messages []core.Message) bool {
+	for i := range messages {
+		if _, ok := messages[i].Body.(*core.AppendEntries); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// claim returns the messages that still wait for the beginning of a save. The caller
+// sends them, because later messages are due and should not overtake.
+func (s *saver) claim(item *save) []core.Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	messages := item.later
+	item.later = nil
+	return messages
 }
 
 func (s *saver) saveAll() {
@@ -91,6 +125,7 @@ func (s *saver) saveAll() {
 		if items = s.next(items[:0]); len(items) == 0 {
 			return
 		}
+		s.sendLater(items)
 		updates = updates[:0]
 		s.bytes.Store(savedBytes(items))
 		s.since.Store(int64(time.Since(s.start)) + 1)
@@ -110,6 +145,16 @@ func (s *saver) saveAll() {
 	}
 }
 
+// sendLater sends the messages that waited for the beginning of the save.
+func (s *saver) sendLater(items []*save) {
+	for i, messages := range s.later {
+		s.batches.add(items[i].node, messages)
+	}
+	clear(s.later)
+	s.later = keep(s.later)
+	s.batches.send(s.host.transport)
+}
+
 func (s *saver) saveItems(items []*save, updates *[]Update) error {
 	for _, item := range items {
 		item.prepare()
@@ -121,8 +166,9 @@ func (s *saver) saveItems(items []*save, updates *[]Update) error {
 // complete sends the messages that promise the save, and tells the cores.
 func (s *saver) complete(items []*save) {
 	for _, item := range items {
-		s.batches.send(item.node, item.ready.AfterSave)
+		s.batches.add(item.node, item.ready.AfterSave)
 	}
+	s.batches.send(s.host.transport)
 	for _, item := range items {
 		n := item.node // the core uses the item again
 		item.done(len(items) <= inlineRounds)
@@ -143,19 +189,26 @@ func (s *save) done(inline bool) {
 	}
 }
 
-// next waits for saves and takes all. It returns none when the saver is closed.
+// next waits for saves and takes all, with the messages that waited for them. It
+// returns none when the saver is closed.
 func (s *saver) next(items []*save) []*save {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.active = false
 	for len(s.queue) == 0 && !s.closed {
 		s.waits.Wait()
 	}
 	if s.closed {
 		return nil
 	}
+	s.active = true
 	items = append(items, s.queue...)
 	clear(s.queue)
 	s.queue = s.queue[:0]
+	for _, item := range items {
+		s.later = append(s.later, item.later)
+		item.later = nil
+	}
 	return items
 }
 

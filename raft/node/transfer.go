@@ -31,11 +31,12 @@ func (t *chunkTask) run() {
 		}
 	}
 	if !s.empty() {
-		n.host.saver.add(s)
+		n.host.saver.add(s, nil)
 		return
 	}
 	var b batcher
-	b.send(n, s.ready.AfterSave)
+	b.add(n, s.ready.AfterSave)
+	b.send(n.host.transport)
 	s.done(true)
 }
 
