@@ -4,6 +4,7 @@ package cluster_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -20,6 +21,21 @@ import (
 	"raftlab/kv"
 	"raftlab/rsm"
 )
+
+// The tests wait for disks and for elections and use little processor time. So more
+// of them run beside one another than there are processors, unless -parallel says
+// otherwise.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			panic(err)
+		}
+	}
+	m.Run()
+}
 
 func open(t *testing.T, dir string, opts cluster.Options) *cluster.Cluster {
 	t.Helper()
@@ -278,7 +294,7 @@ func TestOutcomeUnknown(t *testing.T) {
 	for _, s := range followers {
 		require.NoError(t, c.Stop(s.Number))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	require.ErrorIs(t, failure(c.Do(ctx, "key", kv.Append("k", "x"))), cluster.ErrUnknown)
 	require.NoError(t, c.Start(followers[0].Number))

@@ -55,8 +55,7 @@ func writeFile(t *testing.T, path string, content []byte) {
 func TestUnusableFile(t *testing.T) {
 	t.Parallel()
 	dir := filled(t, cluster.Options{})
-	path := filepath.Join(dir, "replica-2.bolt")
-	healthy := readFile(t, path)
+	healthy := readFile(t, filepath.Join(dir, "replica-2.bolt"))
 	c := open(t, dir, cluster.Options{}) // after this run healthy is an older copy
 	do(t, c, "", kv.Put("later", "value"))
 	require.NoError(t, c.Close())
@@ -74,35 +73,47 @@ func TestUnusableFile(t *testing.T) {
 		{"of a store of another size", readFile(t, filepath.Join(filled(t, cluster.Options{Replicas: 5}), "replica-2.bolt")), node.ErrStranger},
 		{"older", healthy, cluster.ErrRolledBack},
 	} {
-		require.NoError(t, os.Remove(path))
-		if tt.file != nil {
-			writeFile(t, path, tt.file)
-		}
-		c := open(t, dir, cluster.Options{})
-		do(t, c, "", kv.Append("later", "+"))
-		st := c.Status()[1]
-		require.Equal(t, "failed", st.State, tt.name)
-		require.Contains(t, st.Error, path, tt.name)
-		require.Contains(t, st.Error, "raftlab replica repair 2", tt.name)
-		err := c.Start(2)
-		require.ErrorIs(t, err, tt.want, tt.name)
-		require.ErrorContains(t, err, "repair 2", tt.name)
-		if tt.file != nil {
-			require.True(t, bytes.Equal(readFile(t, path), tt.file), "%s: the file was changed", tt.name)
-		}
-		require.NoError(t, c.Repair(2), tt.name)
-		waitApplied(t, c, 2)
-		if tt.file != nil {
-			require.True(t, bytes.Equal(readFile(t, path+".old"), tt.file), "%s: the old file is not kept", tt.name)
-		}
-		require.NoError(t, c.Stop(1), "%s: now the repaired replica is needed", tt.name)
-		do(t, c, "", kv.Append("later", "+"))
-		require.NoError(t, c.Close(), tt.name)
-		// The repaired file is one like any other.
-		c = open(t, dir, cluster.Options{})
-		require.Equal(t, "running", c.Status()[1].State, "%s: %s", tt.name, c.Status()[1].Error)
-		require.NoError(t, c.Close(), tt.name)
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			own := t.TempDir()
+			require.NoError(t, os.CopyFS(own, os.DirFS(dir)))
+			repairUnusable(t, own, tt.file, tt.want)
+		})
 	}
+}
+
+// repairUnusable gives replica 2 an unusable file, none if file is nil, and has the
+// file repaired.
+func repairUnusable(t *testing.T, dir string, file []byte, want error) {
+	path := filepath.Join(dir, "replica-2.bolt")
+	require.NoError(t, os.Remove(path))
+	if file != nil {
+		writeFile(t, path, file)
+	}
+	c := open(t, dir, cluster.Options{})
+	do(t, c, "", kv.Append("later", "+"))
+	st := c.Status()[1]
+	require.Equal(t, "failed", st.State)
+	require.Contains(t, st.Error, path)
+	require.Contains(t, st.Error, "raftlab replica repair 2")
+	err := c.Start(2)
+	require.ErrorIs(t, err, want)
+	require.ErrorContains(t, err, "repair 2")
+	if file != nil {
+		require.True(t, bytes.Equal(readFile(t, path), file), "the file was changed")
+	}
+	require.NoError(t, c.Repair(2))
+	waitApplied(t, c, 2)
+	if file != nil {
+		require.True(t, bytes.Equal(readFile(t, path+".old"), file), "the old file is not kept")
+	}
+	require.NoError(t, c.Stop(1), "now the repaired replica is needed")
+	do(t, c, "", kv.Append("later", "+"))
+	require.NoError(t, c.Close())
+	// The repaired file is one like any other.
+	c = open(t, dir, cluster.Options{})
+	require.Equal(t, "running", c.Status()[1].State, c.Status()[1].Error)
+	require.NoError(t, c.Close())
 }
 
 // waitApplied waits until a replica has applied as much as the leader.

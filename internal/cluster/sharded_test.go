@@ -77,6 +77,7 @@ func TestShardedUnderLoad(t *testing.T) {
 
 // An idempotency key makes writes one; scans join the shards.
 func TestShardedOnceAndScan(t *testing.T) {
+	t.Parallel()
 	c := openSharded(t, t.TempDir(), cluster.Options{Groups: 2, Replicas: 1})
 	for range 3 {
 		do(t, c, "the key", kv.Append("k", "once"))
@@ -96,6 +97,7 @@ func TestShardedOnceAndScan(t *testing.T) {
 
 // What cannot be is refused, and changes nothing.
 func TestShardedErrors(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := openSharded(t, dir, cluster.Options{Groups: 2, Replicas: 1})
 	before := settle(t, c)
@@ -129,6 +131,7 @@ func TestShardedErrors(t *testing.T) {
 // All groups leave, and one comes back: nothing is lost, and nothing served
 // meanwhile.
 func TestShardedWithoutGroups(t *testing.T) {
+	t.Parallel()
 	c := openSharded(t, t.TempDir(), cluster.Options{Groups: 2, Replicas: 1})
 	do(t, c, "", kv.Put("k", "v"))
 	require.NoError(t, failure(c.Leave(within(t), []int{1, 2})))

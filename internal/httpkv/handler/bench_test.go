@@ -23,10 +23,27 @@ import (
 // disk. Each client waits for its answer before the next write. The latency of a
 // write is in ms.
 func BenchmarkWrites(b *testing.B) {
+	value := string(make([]byte, 100))
+	benchmarkClients(b, "writes/s", func(client *httpkv.Client, n int) error {
+		_, err := client.Do(b.Context(), httpkv.Write{Op: kv.Put(fmt.Sprintf("key %d", n%10000), value)})
+		return err
+	})
+}
+
+// BenchmarkReads gets a value through HTTP, as BenchmarkWrites puts values.
+func BenchmarkReads(b *testing.B) {
+	benchmarkClients(b, "reads/s", func(client *httpkv.Client, _ int) error {
+		_, err := client.Get(b.Context(), "first")
+		return err
+	})
+}
+
+// benchmarkClients has some clients make requests, and reports their rate and their
+// latency.
+func benchmarkClients(b *testing.B, rate string, request func(client *httpkv.Client, n int) error) {
 	for _, clients := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			client := serveCluster(b, clients)
-			value := string(make([]byte, 100))
 			var mu sync.Mutex
 			var latencies []time.Duration
 			work := make(chan int)
@@ -35,7 +52,7 @@ func BenchmarkWrites(b *testing.B) {
 				running.Go(func() {
 					for n := range work {
 						start := time.Now()
-						if _, err := client.Do(b.Context(), httpkv.Write{Op: kv.Put(fmt.Sprintf("key %d", n%10000), value)}); err != nil {
+						if err := request(client, n); err != nil {
 							b.Error(err)
 						}
 						took := time.Since(start)
@@ -56,7 +73,7 @@ func BenchmarkWrites(b *testing.B) {
 			ms := func(q float64) float64 {
 				return float64(latencies[int(q*float64(len(latencies)-1))].Microseconds()) / 1000
 			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), rate)
 			b.ReportMetric(ms(0.5), "p50-ms")
 			b.ReportMetric(ms(0.99), "p99-ms")
 		})
