@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"raftlab/raft/boltstore"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 	"raftlab/raft/wal"
@@ -39,6 +40,7 @@ var kinds = []struct {
 	open func(dir string) (saver, error)
 }{
 	{"raftlab/raft/wal", openOurs},
+	{"raftlab/raft/boltstore", openBolt},
 	{"hashicorp/raft-wal", openHashicorp},
 	{"etcd wal", openEtcd},
 	{"pebble", openPebble},
@@ -51,6 +53,14 @@ func openOurs(dir string) (saver, error) {
 		return nil, err
 	}
 	return wal.Open(dir, opts)
+}
+
+func openBolt(path string) (saver, error) {
+	opts := boltstore.Options{Identity: node.Identity{Cluster: "bench", Host: 1}}
+	if err := boltstore.Create(path, opts); err != nil {
+		return nil, err
+	}
+	return boltstore.Open(path, opts)
 }
 
 // hashicorp/raft-wal and etcd's wal hold one log, so the groups' entries go into
@@ -222,7 +232,7 @@ func TestLogs(t *testing.T) {
 		}
 		for i, kind := range kinds {
 			slices.Sort(results[i])
-			t.Logf("C=%-3d %4d B  %-20s %s", shape.updates, shape.bytes, kind.name, describe(results[i], cpu[i]/time.Duration(rounds*saves)))
+			t.Logf("C=%-3d %4d B  %-22s %s", shape.updates, shape.bytes, kind.name, describe(results[i], cpu[i]/time.Duration(rounds*saves)))
 		}
 	}
 }
