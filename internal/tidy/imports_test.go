@@ -30,7 +30,7 @@ var reaches = []struct {
 	{[]string{"raft/core", "labgob", "porcupine", "sim"}, []string{
 		"raft", "labrpc", "rsm", "kv", "kvraft", "shardctrler", "shardkv", "internal", "cmd"}},
 	// An importer of the library gets neither the labs' network nor gob.
-	{[]string{"raft/node", "raft/wal", "raft/memstore", "raft/tcp", "raft/memnet", "=rsm", "rsm/onnode"}, []string{
+	{[]string{"raft/node", "raft/wal", "raft/memstore", "raft/tcp", "raft/memnet", "raft/transporttest", "=rsm", "rsm/onnode"}, []string{
 		"labrpc", "labgob", "encoding/gob", "=raft", bbolt}},
 	{[]string{"=raft/boltstore"}, []string{"labrpc", "labgob", "encoding/gob", "=raft"}},
 	// A client of the store links no storage.
