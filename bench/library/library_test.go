@@ -59,10 +59,12 @@ func (s system) String() string {
 // systems are the libraries in the order in which each round measures them.
 var systems = []system{
 	{"raftlab", false, startOursInMemory},
+	{"raftlab, the labs' raft", false, startLab},
 	{"etcd-io/raft, drained queues", false, startEtcdInMemory},
 	{"etcd-io/raft, its Node", false, startEtcdNodes},
 	{"hashicorp/raft", false, startHashicorpInMemory},
 	{"raftlab", true, startOurs},
+	{"raftlab, boltstore", true, startOursOnBolt},
 	{"etcd-io/raft, etcd's WAL", true, startEtcd(false)},
 	{"etcd-io/raft, etcd's WAL, async", true, startEtcd(true)},
 	{"dragonboat", true, startDragonboat(false)},

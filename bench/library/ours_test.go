@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 
+	"raftlab/raft/boltstore"
 	"raftlab/raft/core"
 	"raftlab/raft/memnet"
 	"raftlab/raft/memstore"
@@ -37,6 +39,7 @@ func (volatile) Volatile() bool { return true }
 // ours are hosts of raft/node with the members of some groups.
 type ours struct {
 	dir       string // of the logs, "" in memory
+	bolt      bool   // the storage is a bbolt file
 	network   *memnet.Network
 	config    node.Config
 	groups    int
@@ -48,10 +51,14 @@ type ours struct {
 
 func startOursInMemory(string) (cluster, error) { return newOurs("", 3, 1, node.Config{}) }
 func startOurs(dir string) (cluster, error)     { return newOurs(dir, 3, 1, node.Config{}) }
+func startOursOnBolt(dir string) (cluster, error) {
+	return newOurs(filepath.Join(dir, "bolt"), 3, 1, node.Config{})
+}
 
-// newOurs starts members on as many hosts, durable over TCP with a directory.
+// newOurs starts members on as many hosts, durable over TCP with a directory. In a
+// directory named bolt the storages are bbolt files.
 func newOurs(dir string, members, groups int, config node.Config) (*ours, error) {
-	o := &ours{dir: dir, network: memnet.New(memnet.Options{}), config: config, groups: groups, hosts: make([]*node.Host, members), leaders: make([]*node.Node, groups)}
+	o := &ours{dir: dir, bolt: filepath.Base(dir) == "bolt", network: memnet.New(memnet.Options{}), config: config, groups: groups, hosts: make([]*node.Host, members), leaders: make([]*node.Node, groups)}
 	transports := make([]node.Transport, members)
 	for i := range members {
 		id := core.NodeID(i + 1)
@@ -62,10 +69,8 @@ func newOurs(dir string, members, groups int, config node.Config) (*ours, error)
 		transports[i] = tr
 		o.addresses = append(o.addresses, tr.Address())
 		o.config.Members = append(o.config.Members, node.Member{ID: id, Address: tr.Address()})
-		if dir != "" {
-			if err := wal.Create(o.path(id), walOptions(id)); err != nil {
-				return nil, err
-			}
+		if err := o.createStorage(id); err != nil {
+			return nil, err
 		}
 	}
 	for i, tr := range transports {
@@ -86,16 +91,38 @@ func (o *ours) transport(id core.NodeID, address string) (node.Transport, error)
 func (o *ours) path(id core.NodeID) string { return filepath.Join(o.dir, fmt.Sprint(id)) }
 
 func walOptions(id core.NodeID) wal.Options {
-	return wal.Options{Identity: node.Identity{Cluster: "bench", Host: id}}
+	return wal.Options{Identity: identity(id)}
 }
 
-func (o *ours) startHost(id core.NodeID, tr node.Transport) error {
-	var storage node.Storage = volatile{memstore.New(node.Identity{Cluster: "bench", Host: id})}
-	if o.dir != "" {
-		var err error
-		if storage, err = wal.Open(o.path(id), walOptions(id)); err != nil {
+func (o *ours) createStorage(id core.NodeID) error {
+	switch {
+	case o.bolt:
+		if err := os.MkdirAll(o.dir, 0o755); err != nil {
 			return err
 		}
+		return boltstore.Create(o.path(id), boltstore.Options{Identity: identity(id)})
+	case o.dir != "":
+		return wal.Create(o.path(id), walOptions(id))
+	}
+	return nil
+}
+
+func (o *ours) openStorage(id core.NodeID) (node.Storage, error) {
+	switch {
+	case o.bolt:
+		return boltstore.Open(o.path(id), boltstore.Options{Identity: identity(id)})
+	case o.dir != "":
+		return wal.Open(o.path(id), walOptions(id))
+	}
+	return volatile{memstore.New(identity(id))}, nil
+}
+
+func identity(id core.NodeID) node.Identity { return node.Identity{Cluster: "bench", Host: id} }
+
+func (o *ours) startHost(id core.NodeID, tr node.Transport) error {
+	storage, err := o.openStorage(id)
+	if err != nil {
+		return err
 	}
 	h, err := node.NewHost(node.HostConfig{Storage: storage, Transport: tr})
 	if err != nil {
