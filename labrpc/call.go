@@ -234,8 +234,9 @@ func (x *exchange) answer(a answer) {
 	}
 }
 
-// deliver hands a request to the server. The handler runs in a new goroutine, which
-// ends with the handler. A blocked handler delays only its own caller.
+// deliver hands a request to the server. The handler runs in a goroutine of its own,
+// so a blocked handler delays only its own caller. In a bubble the goroutine is new
+// and ends with the handler, because a bubble ends only after all its goroutines.
 func (x *exchange) deliver(d *delivery) {
 	m := x.request
 	m.Copy = d.copy
@@ -251,7 +252,11 @@ func (x *exchange) deliver(d *delivery) {
 		return
 	}
 	d.exchange, d.handler = x, h
-	go d.serve()
+	if x.net.workers != nil {
+		x.net.workers.run(d)
+	} else {
+		go d.serve()
+	}
 }
 
 func (d *delivery) serve() {

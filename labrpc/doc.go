@@ -96,12 +96,13 @@
 //
 // # Goroutines
 //
-// A call runs in the goroutine of its caller. Each delivery of a request has one
-// more goroutine, which runs the handler and ends with the handler. A blocked
-// handler therefore delays only its own caller. A copy of a request waits for its
-// time in a third goroutine, which Cleanup ends.
+// A call runs in the goroutine of its caller. Each delivery of a request runs its
+// handler in one more goroutine, so a blocked handler delays only its own caller.
+// In a testing/synctest bubble the goroutine ends with the handler. Elsewhere the
+// goroutine serves further requests, and Cleanup ends idle ones. A copy of a request
+// waits for its time in a third goroutine, which Cleanup ends.
 //
 // On a TCPNetwork a connection has three goroutines at its end and two at its
-// listener, and Close waits for them. Handlers run in workers of the connection,
-// which serve one request after the other and end after the connection.
+// listener, and Close waits for them. The goroutines of handlers serve further
+// requests of the connection, and end after the connection.
 package labrpc

@@ -2,6 +2,7 @@ package labrpc_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -293,4 +294,28 @@ func checkTrace(t *testing.T, events []labrpc.Event) {
 	if len(sent) != len(ended) || len(sent) == 0 {
 		t.Errorf("%d messages sent, %d delivered or dropped", len(sent), len(ended))
 	}
+}
+
+// Outside of a bubble idle workers serve later requests, beside blocked handlers,
+// and Cleanup ends the workers.
+func TestWorkers(t *testing.T) {
+	before := runtime.NumGoroutine()
+	rn := labrpc.MakeNetwork()
+	js, ends := connect(rn, 1, 2)
+	var blocked sync.WaitGroup
+	for range 100 {
+		blocked.Go(func() {
+			reply := 0
+			ends[1].Call("JunkServer.Block", 5, &reply)
+		})
+	}
+	for i := range 100 {
+		require.True(t, echo(ends[0], i))
+	}
+	require.Less(t, runtime.NumGoroutine(), before+300, "each call has left a goroutine")
+	close(js.gate)
+	blocked.Wait()
+	require.True(t, echo(ends[0], 1))
+	rn.Cleanup()
+	testkit.WaitFor(t, 10*time.Second, "the end of the workers", func() bool { return runtime.NumGoroutine() <= before })
 }

@@ -16,12 +16,13 @@ const DefaultLatency = 200 * time.Microsecond
 // them. All methods may be called concurrently, also by handlers, schedulers
 // and taps.
 type Network struct {
-	seed  int64
-	done  chan struct{} // closed by Cleanup
-	count atomic.Int64
-	bytes atomic.Int64
-	taps  atomic.Pointer[[]*tap]
-	sched atomic.Pointer[Scheduler]
+	seed    int64
+	done    chan struct{}       // closed by Cleanup
+	workers *workers[*delivery] // nil in a bubble
+	count   atomic.Int64
+	bytes   atomic.Int64
+	taps    atomic.Pointer[[]*tap]
+	sched   atomic.Pointer[Scheduler]
 
 	mu         sync.RWMutex // guards what follows, and the state of links
 	closed     bool
@@ -63,6 +64,8 @@ func MakeNetworkSeed(seed int64) *Network {
 	}
 	if inBubble() {
 		rn.latency = DefaultLatency
+	} else {
+		rn.workers = newWorkers(rn.done, (*delivery).serve)
 	}
 	return rn
 }

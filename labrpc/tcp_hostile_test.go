@@ -64,9 +64,9 @@ var hostile = map[string]struct {
 // A server ends the connections of hostile clients in time, takes no memory for
 // bytes that have not arrived, and goes on to serve.
 func TestTCPHostileClients(t *testing.T) {
+	testkit.VirtualOnly(t)
 	for name, c := range hostile {
 		t.Run(name, func(t *testing.T) {
-			testkit.VirtualOnly(t)
 			testkit.Run(t, func(t *testing.T) {
 				w := newWire(t, labrpc.TCPOptions{})
 				defer w.net.Close()
@@ -181,9 +181,9 @@ var hostileServers = map[string]struct {
 }
 
 func TestTCPHostileServers(t *testing.T) {
+	testkit.VirtualOnly(t)
 	for name, c := range hostileServers {
 		t.Run(name, func(t *testing.T) {
-			testkit.VirtualOnly(t)
 			testkit.Run(t, func(t *testing.T) {
 				w := newWire(t, labrpc.TCPOptions{})
 				defer w.net.Close()
@@ -216,6 +216,7 @@ func TestTCPHostileServers(t *testing.T) {
 
 // FuzzTCPServer sends bytes to a server, which must survive and go on to serve.
 func FuzzTCPServer(f *testing.F) {
+	testkit.VirtualOnly(f)
 	for _, c := range hostile {
 		f.Add([]byte(c.sends))
 	}
@@ -238,6 +239,7 @@ func FuzzTCPServer(f *testing.F) {
 
 // FuzzTCPEnd sends bytes to an end, whose call must return and must not panic.
 func FuzzTCPEnd(f *testing.F) {
+	testkit.VirtualOnly(f)
 	for _, c := range hostileServers {
 		f.Add([]byte(c.sends))
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 )
 
 // A TCPListener accepts connections to one server.
@@ -138,10 +137,10 @@ func (l *TCPListener) serve(conn net.Conn) {
 		server: l.server,
 		opts:   o,
 		in:     newFrameReader(conn, o, 2*o.IdleTimeout),
-		work:   make(chan request),
 		done:   make(chan struct{}),
 	}
 	c.budget.max = load{o.MaxCalls, o.MaxCallBytes}
+	c.workers = newWorkers(c.done, c.serve)
 	c.out = newOutbox(conn, o, c.budget.release)
 	if err := c.greet(conn); err != nil {
 		o.Logger.Warn("labrpc: connection refused", "from", conn.RemoteAddr(), "error", err)
@@ -163,14 +162,13 @@ func (l *TCPListener) serve(conn net.Conn) {
 
 // A serverConn is a connection from an end.
 type serverConn struct {
-	server *Server
-	opts   *TCPOptions
-	in     *frameReader
-	out    *outbox
-	budget budget
-	work   chan request
-	done   chan struct{}
-	idle   atomic.Int64 // workers
+	server  *Server
+	opts    *TCPOptions
+	in      *frameReader
+	out     *outbox
+	budget  budget
+	done    chan struct{}
+	workers *workers[request]
 }
 
 // A request is a call that was taken.
@@ -210,7 +208,7 @@ func (c *serverConn) receive() error {
 				return err
 			}
 			if c.budget.take(len(svcMeth) + len(args)) {
-				c.hand(request{f.call, svcMeth, args})
+				c.workers.run(request{f.call, svcMeth, args})
 			} else if err := c.out.control(frameRefused, f.call, c.opts.MaxCalls); err != nil {
 				return err
 			}
@@ -220,36 +218,6 @@ func (c *serverConn) receive() error {
 			}
 		default:
 			return fmt.Errorf("%w: an end sent kind %d", errFrame, f.kind)
-		}
-	}
-}
-
-// maxIdle bounds the workers of a connection that wait for a request.
-const maxIdle = 64
-
-// hand gives a request to an idle worker, or to a new one.
-func (c *serverConn) hand(r request) {
-	select {
-	case c.work <- r:
-	default:
-		go c.worker(r)
-	}
-}
-
-// worker is a goroutine that runs handlers. It ends after the connection, when
-// its handler has ended.
-func (c *serverConn) worker(r request) {
-	for {
-		c.serve(r)
-		if c.idle.Add(1) > maxIdle {
-			c.idle.Add(-1)
-			return
-		}
-		select {
-		case r = <-c.work:
-			c.idle.Add(-1)
-		case <-c.done:
-			return
 		}
 	}
 }

@@ -154,6 +154,7 @@ func TestTCP(t *testing.T) {
 // A handler that blocks delays neither other calls on the connection nor the end
 // of its own call.
 func TestTCPBlockedHandler(t *testing.T) {
+	testkit.VirtualOnly(t)
 	testkit.Run(t, func(t *testing.T) {
 		w := newWire(t, labrpc.TCPOptions{CallTimeout: 30 * time.Second})
 		defer w.net.Close()
@@ -172,6 +173,7 @@ func TestTCPBlockedHandler(t *testing.T) {
 
 // Calls to nowhere return false soon, and do not spin.
 func TestTCPNobody(t *testing.T) {
+	testkit.VirtualOnly(t)
 	testkit.Run(t, func(t *testing.T) {
 		w := newWire(t, labrpc.TCPOptions{})
 		end := w.net.MakeEnd("nobody:1")
@@ -195,6 +197,7 @@ func TestTCPNobody(t *testing.T) {
 // A call under way when its connection breaks returns false at once. Its handler
 // runs once, although the end connects again.
 func TestTCPBrokenConnection(t *testing.T) {
+	testkit.VirtualOnly(t)
 	for name, breaks := range map[string]func(*testing.T, *wire, *labrpc.TCPListener){
 		"listener": func(t *testing.T, w *wire, l *labrpc.TCPListener) { l.Close() },
 		"network":  func(t *testing.T, w *wire, l *labrpc.TCPListener) { w.net.Close() },
@@ -260,6 +263,7 @@ func (*Grower) Grow(n int, reply *string) { *reply = strings.Repeat("x", n) }
 // The bounds of calls under way hold on both sides. Ends wait for room, and a
 // server whose handlers block refuses.
 func TestTCPCallsUnderWay(t *testing.T) {
+	testkit.VirtualOnly(t)
 	for name, opts := range map[string]labrpc.TCPOptions{
 		"calls": {MaxCalls: 2},
 		"bytes": {MaxCallBytes: 50, MaxCalls: 9},
@@ -288,6 +292,7 @@ func TestTCPCallsUnderWay(t *testing.T) {
 
 // A connection without calls is closed, and the next call connects again.
 func TestTCPIdle(t *testing.T) {
+	testkit.VirtualOnly(t)
 	testkit.Run(t, func(t *testing.T) {
 		w := newWire(t, labrpc.TCPOptions{CallTimeout: time.Hour, IdleTimeout: time.Minute})
 		defer w.net.Close()
@@ -306,6 +311,7 @@ func TestTCPIdle(t *testing.T) {
 // BeforeSend is called before a message leaves, and an error keeps the message
 // here.
 func TestTCPBeforeSend(t *testing.T) {
+	testkit.VirtualOnly(t)
 	testkit.Run(t, func(t *testing.T) {
 		var flushed, failing atomic.Int64
 		opts := labrpc.TCPOptions{BeforeSend: func() error {
