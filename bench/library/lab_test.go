@@ -2,58 +2,142 @@ package library
 
 import (
 	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
 	"sync"
+	"time"
 
+	"raftlab/examples/labs-on-the-wire/disk"
 	"raftlab/labrpc"
 	"raftlab/raft"
 )
 
-// lab is three servers of package raft, the labs' face, on the labs' network.
-type lab struct {
-	network *labrpc.Network
-	servers []*labServer
-	leader  *labServer
-	stop    chan struct{}
-	running sync.WaitGroup
+// The lab's face is measured beside the libraries. Alone:
+//
+//	go test ./library -run Libraries -v -full -only 'lab face'
+func init() {
+	systems = append(systems,
+		system{"lab face, labrpc", false, func(string) (cluster, error) { return newLab("", false) }},
+		system{"lab face, labrpc over TCP", false, func(string) (cluster, error) { return newLab("", true) }},
+		system{"lab face, labrpc over TCP", true, func(dir string) (cluster, error) { return newLab(dir, true) }},
+	)
 }
 
-// labServer applies commands and wakes their proposers.
+// lab is three servers of package raft, through the names of the labs alone. The
+// durable ones write their Persisters to files before messages leave.
+type lab struct {
+	servers []*labServer
+	close   []func()
+	mu      sync.Mutex // guards leader
+	leader  *labServer
+}
+
+// labServer is a server whose service answers a command when the command is
+// applied.
 type labServer struct {
-	rf      *raft.Raft
-	applyCh chan raft.ApplyMsg
+	rf        *raft.Raft
+	persister *raft.Persister
+	applyCh   chan raft.ApplyMsg
+	compact   bool
+	stop      chan struct{}
 
 	mu      sync.Mutex
 	applied int
-	waiting map[int]chan struct{} // by index
+	waiting map[int]chan struct{}
 }
 
-func startLab(string) (cluster, error) {
-	l := &lab{network: labrpc.MakeNetwork(), stop: make(chan struct{})}
-	for i := range 3 {
-		ends := make([]*labrpc.ClientEnd, 3)
-		for j := range ends {
-			name := [2]int{i, j}
-			ends[j] = l.network.MakeEnd(name)
-			l.network.Connect(name, j)
-			l.network.Enable(name, true)
+// labLogBytes bounds the log of a durable server, which writes its whole log with
+// each batch of messages.
+const labLogBytes = 64 << 10
+
+func newLab(dir string, tcp bool) (_ *lab, err error) {
+	l := &lab{}
+	defer func() {
+		if err != nil {
+			l.Close()
 		}
-		s := &labServer{applyCh: make(chan raft.ApplyMsg), waiting: make(map[int]chan struct{})}
-		s.rf = raft.Make(ends, i, raft.MakePersister(), s.applyCh)
-		server := labrpc.MakeServer()
-		server.AddService(labrpc.MakeService(s.rf))
-		l.network.AddServer(i, server)
+	}()
+	connect := l.simulated()
+	if tcp {
+		if connect, err = l.overTCP(); err != nil {
+			return nil, err
+		}
+	}
+	for i := range 3 {
+		s := &labServer{
+			persister: raft.MakePersister(), applyCh: make(chan raft.ApplyMsg), compact: dir != "",
+			stop: make(chan struct{}), waiting: make(map[int]chan struct{}),
+		}
+		var flush func() error
+		if dir != "" {
+			d, err := disk.Open(filepath.Join(dir, fmt.Sprint(i)))
+			if err != nil {
+				return nil, err
+			}
+			s.persister, flush = d.Persister(), d.Flush
+		}
+		ends, serve := connect(i, flush)
+		s.rf = raft.Make(ends, i, s.persister, s.applyCh)
+		rs := labrpc.MakeServer()
+		rs.AddService(labrpc.MakeService(s.rf))
+		if err := serve(rs); err != nil {
+			return nil, err
+		}
 		l.servers = append(l.servers, s)
-		l.running.Go(func() { s.applyAll(l.stop) })
+		go s.apply()
 	}
 	return l, nil
 }
 
-func (s *labServer) applyAll(stop chan struct{}) {
+// A connector makes the ends of a server, and the function that starts to serve.
+type connector func(i int, flush func() error) ([]*labrpc.ClientEnd, func(*labrpc.Server) error)
+
+// simulated connects servers on the simulated network.
+func (l *lab) simulated() connector {
+	network := labrpc.MakeNetwork()
+	l.close = append(l.close, network.Cleanup)
+	return func(i int, _ func() error) ([]*labrpc.ClientEnd, func(*labrpc.Server) error) {
+		ends := make([]*labrpc.ClientEnd, 3)
+		for j := range ends {
+			name := [2]int{i, j}
+			ends[j] = network.MakeEnd(name)
+			network.Connect(name, j)
+			network.Enable(name, true)
+		}
+		return ends, func(rs *labrpc.Server) error { network.AddServer(i, rs); return nil }
+	}
+}
+
+// overTCP connects servers over loopback connections, as in processes of their own.
+func (l *lab) overTCP() (connector, error) {
+	listeners := make([]net.Listener, 3)
+	for i := range listeners {
+		var err error
+		if listeners[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return nil, err
+		}
+		l.close = append(l.close, func() { _ = listeners[i].Close() })
+	}
+	return func(i int, flush func() error) ([]*labrpc.ClientEnd, func(*labrpc.Server) error) {
+		tn := labrpc.MakeTCPNetwork(labrpc.TCPOptions{BeforeSend: flush})
+		l.close = append(l.close, tn.Close)
+		ends := make([]*labrpc.ClientEnd, 3)
+		for j := range ends {
+			ends[j] = tn.MakeEnd(listeners[j].Addr().String())
+		}
+		return ends, func(rs *labrpc.Server) error { _, err := tn.Serve(listeners[i], rs); return err }
+	}, nil
+}
+
+// apply is the goroutine of the service.
+func (s *labServer) apply() {
 	for {
 		select {
-		case <-stop:
-			return
 		case m := <-s.applyCh:
+			if !m.CommandValid {
+				continue
+			}
 			s.mu.Lock()
 			s.applied = m.CommandIndex
 			if done := s.waiting[m.CommandIndex]; done != nil {
@@ -61,43 +145,73 @@ func (s *labServer) applyAll(stop chan struct{}) {
 				delete(s.waiting, m.CommandIndex)
 			}
 			s.mu.Unlock()
+			if s.compact && s.persister.RaftStateSize() > labLogBytes {
+				s.rf.Snapshot(m.CommandIndex, []byte("nothing"))
+			}
+		case <-s.stop:
+			return
 		}
 	}
 }
 
+var errLabLeader = errors.New("the server lost its leadership, or the command waits for too long")
+
+// propose starts a command and waits until the command is applied here.
+func (s *labServer) propose(command []byte) error {
+	index, term, isLeader := s.rf.Start(command)
+	if !isLeader {
+		return errLabLeader
+	}
+	done := make(chan struct{})
+	s.mu.Lock()
+	if s.applied >= index {
+		close(done)
+	} else {
+		s.waiting[index] = done
+	}
+	s.mu.Unlock()
+	timeout := time.NewTimer(10 * time.Second)
+	defer timeout.Stop()
+	select {
+	case <-done:
+	case <-timeout.C:
+		return errLabLeader
+	}
+	if now, isLeader := s.rf.GetState(); !isLeader || now != term {
+		return errLabLeader // another command may have taken the index
+	}
+	return nil
+}
+
 func (l *lab) Propose(command []byte) error {
+	s := l.leading()
+	if s == nil {
+		return errors.New("no leader")
+	}
+	return s.propose(command)
+}
+
+func (l *lab) leading() *labServer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.leader == nil {
 		for _, s := range l.servers {
-			if _, leads := s.rf.GetState(); leads {
+			if _, isLeader := s.rf.GetState(); isLeader {
 				l.leader = s
 			}
 		}
-		if l.leader == nil {
-			return errors.New("no leader")
-		}
 	}
-	s := l.leader
-	index, _, leads := s.rf.Start(command)
-	if !leads {
-		return errors.New("the leader changed")
-	}
-	s.mu.Lock()
-	if s.applied >= index {
-		s.mu.Unlock()
-		return nil
-	}
-	done := make(chan struct{})
-	s.waiting[index] = done
-	s.mu.Unlock()
-	<-done
-	return nil
+	return l.leader
 }
 
 func (l *lab) Close() {
 	for _, s := range l.servers {
 		s.rf.Kill()
 	}
-	l.network.Cleanup()
-	close(l.stop)
-	l.running.Wait()
+	for _, f := range l.close {
+		f()
+	}
+	for _, s := range l.servers {
+		close(s.stop)
+	}
 }

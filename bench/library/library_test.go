@@ -59,7 +59,6 @@ func (s system) String() string {
 // systems are the libraries in the order in which each round measures them.
 var systems = []system{
 	{"raftlab", false, startOursInMemory},
-	{"raftlab, the labs' raft", false, startLab},
 	{"etcd-io/raft, drained queues", false, startEtcdInMemory},
 	{"etcd-io/raft, its Node", false, startEtcdNodes},
 	{"hashicorp/raft", false, startHashicorpInMemory},
