@@ -12,6 +12,7 @@
 package memnet
 
 import (
+	"cmp"
 	"container/heap"
 	"errors"
 	"fmt"
@@ -30,6 +31,10 @@ type Options struct {
 	Seed uint64
 	// Faults are those of every link; see [Network.SetFaults].
 	Faults Faults
+	// PeerTimeout is the time after which two hosts with a cut link between them are
+	// told that the peer is down. The default is 3 s. A host that leaves is down at
+	// once.
+	PeerTimeout time.Duration
 }
 
 // Faults are what happens to the messages of a link, in one direction.
@@ -59,6 +64,11 @@ type Network struct {
 	order      uint64
 	wake       chan struct{} // capacity 1: the first delivery has changed
 	running    bool          // the delivering goroutine runs
+
+	timeout time.Duration
+	up      map[link]bool // the peers that hosts were told to be up
+	cuts    map[link]*cut // of which the hosts do not know yet
+	telling sync.Mutex    // held to tell hosts of peers, so that they are told in order
 }
 
 // New makes a network without hosts.
@@ -69,53 +79,54 @@ func New(opts Options) *Network {
 		links:      make(map[link]Faults),
 		transports: make(map[core.NodeID]*Transport),
 		wake:       make(chan struct{}, 1),
+		timeout:    cmp.Or(opts.PeerTimeout, 3*time.Second),
+		up:         make(map[link]bool),
+		cuts:       make(map[link]*cut),
 	}
 }
 
 // SetFaults sets the faults of all links.
 func (nw *Network) SetFaults(f Faults) {
-	nw.mu.Lock()
-	defer nw.mu.Unlock()
-	nw.faults = f
-	clear(nw.links)
+	nw.change(func() {
+		nw.faults = f
+		clear(nw.links)
+	})
 }
 
 // SetLink sets the faults of the link from one host to another.
 func (nw *Network) SetLink(from, to core.NodeID, f Faults) {
-	nw.mu.Lock()
-	defer nw.mu.Unlock()
-	nw.links[link{from, to}] = f
+	nw.change(func() { nw.links[link{from, to}] = f })
 }
 
 // Partition cuts the links between hosts that are not in the same part. Hosts
 // that no part names are in a part of their own, together. The other faults of
 // these links stay.
 func (nw *Network) Partition(parts ...[]core.NodeID) {
-	nw.mu.Lock()
-	defer nw.mu.Unlock()
 	part := make(map[core.NodeID]int)
 	for i, ids := range parts {
 		for _, id := range ids {
 			part[id] = i + 1
 		}
 	}
-	for from := range nw.transports {
-		for to := range nw.transports {
-			f := nw.faultsOf(link{from, to})
-			f.Cut = part[from] != part[to]
-			nw.links[link{from, to}] = f
+	nw.change(func() {
+		for from := range nw.transports {
+			for to := range nw.transports {
+				f := nw.faultsOf(link{from, to})
+				f.Cut = part[from] != part[to]
+				nw.links[link{from, to}] = f
+			}
 		}
-	}
+	})
 }
 
 // Heal mends every cut link.
 func (nw *Network) Heal() {
-	nw.mu.Lock()
-	defer nw.mu.Unlock()
-	for l, f := range nw.links {
-		f.Cut = false
-		nw.links[l] = f
-	}
+	nw.change(func() {
+		for l, f := range nw.links {
+			f.Cut = false
+			nw.links[l] = f
+		}
+	})
 }
 
 func (nw *Network) faultsOf(l link) Faults {
@@ -147,18 +158,20 @@ func (t *Transport) Start(self node.Identity, receiver node.Receiver) error {
 	if self.Host != t.id {
 		return fmt.Errorf("memnet: host %d starts the transport of host %d", self.Host, t.id)
 	}
+	var err error
 	nw := t.network
-	nw.mu.Lock()
-	defer nw.mu.Unlock()
-	switch {
-	case t.closed:
-		return errors.New("memnet: the transport is closed")
-	case nw.transports[t.id] != nil:
-		return fmt.Errorf("memnet: host %d is on the network already", t.id)
-	}
-	t.receiver = receiver
-	nw.transports[t.id] = t
-	return nil
+	nw.change(func() {
+		switch {
+		case t.closed:
+			err = errors.New("memnet: the transport is closed")
+		case nw.transports[t.id] != nil:
+			err = fmt.Errorf("memnet: host %d is on the network already", t.id)
+		default:
+			t.receiver = receiver
+			nw.transports[t.id] = t
+		}
+	})
+	return err
 }
 
 // SetPeer does nothing: hosts find one another by their ids.
@@ -269,12 +282,12 @@ func (nw *Network) deliverDue() (time.Duration, bool) {
 // Close takes the host off the network.
 func (t *Transport) Close() error {
 	nw := t.network
-	nw.mu.Lock()
-	t.closed = true
-	if nw.transports[t.id] == t {
-		delete(nw.transports, t.id)
-	}
-	nw.mu.Unlock()
+	nw.change(func() {
+		t.closed = true
+		if nw.transports[t.id] == t {
+			delete(nw.transports, t.id)
+		}
+	})
 	select {
 	case nw.wake <- struct{}{}:
 	default:

@@ -7,7 +7,8 @@ import "raftlab/raft/core"
 // authenticates the sender. A [Receiver] trusts the transport's word about the
 // sender, and nothing in the message.
 //
-// Methods may be called from any goroutine.
+// Methods may be called from any goroutine. Package transporttest is the conformance test
+// of implementations.
 type Transport interface {
 	// Start begins to receive. It is called once, before Send. The transport
 	// calls the receiver until Close returns.
