@@ -42,12 +42,11 @@ var reaches = []struct {
 
 // labPackages import package raft, the labs' face. The services have the labs'
 // starters, and rsm/labraft adapts. The others are harnesses, students' packages and
-// examples of labs. raft/storagetest and raft/boltstore/old belong to the former
-// storages of package raft.
+// examples of labs. raft/storagetest belongs to the former storages of package raft.
 var labPackages = []string{
 	"kvraft", "shardctrler", "shardkv", "rsm/labraft",
 	"internal/labtest", "internal/shardlab", "mutants", "examples/labs-on-the-wire",
-	"raft/storagetest", "raft/boltstore/old",
+	"raft/storagetest",
 }
 
 // labImporters returns the packages that import package raft and are not of the labs.

@@ -3,6 +3,10 @@
 package boltstore_test
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,9 +14,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/bbolt"
 
 	"raftlab/raft/boltstore"
-	old "raftlab/raft/boltstore/old"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 )
@@ -56,19 +60,34 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// A file of the format before is refused by name, and stays as it is.
-func TestOlderFormat(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "replica.bolt")
-	require.NoError(t, old.Create(path, old.Identity{Cluster: "test", Replica: 2, Replicas: 3}))
-	before := readFile(t, path)
-	_, err := boltstore.Open(path, ownOptions())
-	require.ErrorIs(t, err, boltstore.ErrVersion)
-	require.NotErrorIs(t, err, node.ErrDamaged)
-	require.ErrorContains(t, err, path)
-	require.ErrorContains(t, err, "earlier raftlab")
-	_, _, err = boltstore.Identify(path)
-	require.ErrorIs(t, err, boltstore.ErrVersion)
-	require.Equal(t, before, readFile(t, path))
+// A file of format 2, and one of a format to come, are refused by name and stay as
+// they are.
+func TestOtherFormats(t *testing.T) {
+	for version, advice := range map[byte]string{2: "the earlier raftlab", 4: "the later raftlab"} {
+		path := filepath.Join(t.TempDir(), "replica.bolt")
+		db, err := bbolt.Open(path, 0o600, nil)
+		require.NoError(t, err)
+		err = db.Update(func(tx *bbolt.Tx) error {
+			for _, name := range []string{"chunks", "log", "state"} { // of format 2
+				if _, err := tx.CreateBucket([]byte(name)); err != nil {
+					return err
+				}
+			}
+			key, record := []byte("head"), []byte{version, 0x90}
+			sum := crc32.Checksum(append(bytes.Clone(key), record...), crc32.MakeTable(crc32.Castagnoli))
+			return tx.Bucket([]byte("state")).Put(key, binary.BigEndian.AppendUint32(record, sum))
+		})
+		require.NoError(t, errors.Join(err, db.Close()))
+		before := readFile(t, path)
+		_, err = boltstore.Open(path, ownOptions())
+		require.ErrorIs(t, err, boltstore.ErrVersion)
+		require.NotErrorIs(t, err, node.ErrDamaged)
+		require.ErrorContains(t, err, path)
+		require.ErrorContains(t, err, advice)
+		_, _, err = boltstore.Identify(path)
+		require.ErrorIs(t, err, boltstore.ErrVersion)
+		require.Equal(t, before, readFile(t, path))
+	}
 }
 
 // An older copy of a file has a lower Sequence, whatever was saved since.
