@@ -42,7 +42,7 @@ func TestControlsApply(t *testing.T) {
 // TestStylesApply checks that each implementation has its files, and that its mistakes
 // fit.
 func TestStylesApply(t *testing.T) {
-	all, err := implementations("..")
+	all, err := implementations("..", t.TempDir())
 	require.NoError(t, err)
 	for _, impl := range all {
 		if impl.about == "" {

@@ -47,15 +47,21 @@ type mistake struct {
 	plant     func(root, dir string) (overlay string, err error)
 }
 
-// implementations returns the project's own Raft, the plain Raft, and those in other
-// styles below root.
-func implementations(root string) ([]implementation, error) {
+// implementations returns the project's own Raft, the plain Raft and its innocent
+// variants, written below dir, and those in other styles below root.
+func implementations(root, dir string) ([]implementation, error) {
 	all := []implementation{
 		{name: "raftlab", about: "the project's own: a state machine without locks", mistakes: planted(raftMutants)},
 		{
 			name: "student", about: "one mutex, one ticker, a goroutine for each RPC", mistakes: planted(studentMutants),
 			files: map[string][]string{"raft": {filepath.Join(root, filepath.FromSlash(student))}},
 		},
+	}
+	for _, c := range innocents {
+		if _, err := c.plant(root, filepath.Join(dir, c.name)); err != nil {
+			return nil, err
+		}
+		all = append(all, implementation{name: c.name, about: c.why, files: map[string][]string{"raft": {filepath.Join(dir, c.name, "raft.go")}}})
 	}
 	dirs, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(stylesDir)))
 	if err != nil {

@@ -33,15 +33,15 @@ type row struct {
 // implementation, none of which may fail, and its mistakes, of which each should fail
 // in one run of the suites. seeds is empty for no worlds.
 func table(out io.Writer, re *regexp.Regexp, seeds string, withMistakes bool) error {
-	all, err := implementations(".")
-	if err != nil {
-		return err
-	}
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	all, err := implementations(".", dir)
+	if err != nil {
+		return err
+	}
 	var rows []row
 	for _, impl := range all {
 		if !re.MatchString(impl.name) {
