@@ -79,6 +79,7 @@ func main() {
 	flag.Int64Var(&schedules, "schedules", 0, "plant the bugs of package core alone, and require TestSimulation to find each bug within this `number` of schedules")
 	jobs := flag.Int("j", runtime.GOMAXPROCS(0), "number of mutants to run at a time")
 	asTable := flag.Bool("table", false, "judge whole implementations, and write a table: simulated worlds without accusations, mistakes found in one run")
+	times := flag.Int("rate", 0, "run the test of each mutant so many `times`, and show the mutants that are not always killed")
 	seeds := flag.String("seeds", "1..5", "with -table: seeds of the worlds, `A..B`, or nothing for no worlds")
 	mistakes := flag.Bool("mistakes", true, "with -table: plant each implementation's mistakes")
 	flag.Parse()
@@ -88,6 +89,8 @@ func main() {
 		err = fmt.Errorf("-run: %w", err)
 	case *asTable:
 		err = table(os.Stdout, re, *seeds, *mistakes)
+	case *times > 0:
+		err = rate(os.Stdout, re, *times)
 	default:
 		err = run(re, *jobs)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -130,29 +131,75 @@ func (r *row) kill(dir string) {
 // killOnce runs all tests of the mistake's package once, and returns the first failure
 // and the time of the run. by is empty if the mistake survives.
 func killOnce(dir string, m mistake) (by string, took time.Duration, err error) {
-	overlay, err := m.plant(".", dir)
+	binary, err := buildSuite(dir, m.pkg, m.plant)
 	if err != nil {
 		return "", 0, err
-	}
-	binary, err := filepath.Abs(filepath.Join(dir, "suite.test"))
-	if err != nil {
-		return "", 0, err
-	}
-	if out, err := exec.Command("go", "test", "-c", "-overlay", overlay, "-vet=off", "-o", binary, "./"+m.pkg).CombinedOutput(); err != nil {
-		return "", 0, fmt.Errorf("does not build: %w\n%s", err, out)
 	}
 	defer os.Remove(binary)
+	start := time.Now()
+	by = runSuite(binary, m.pkg, partsOf(m.pkg))
+	return by, time.Since(start), nil
+}
+
+// buildSuite builds the tests of a package with a bug planted.
+func buildSuite(dir, pkg string, plant func(root, dir string) (string, error)) (binary string, err error) {
+	overlay, err := plant(".", dir)
+	if err != nil {
+		return "", err
+	}
+	if binary, err = filepath.Abs(filepath.Join(dir, "suite.test")); err != nil {
+		return "", err
+	}
+	out, err := exec.Command("go", "test", "-c", "-overlay", overlay, "-vet=off", "-o", binary, "./"+pkg).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("DOES NOT BUILD: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// runSuite runs tests once, for mistakeLimit at most, and returns the first failure.
+func runSuite(binary, pkg, tests string) (by string) {
 	ctx, cancel := context.WithTimeout(context.Background(), mistakeLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "-test.run="+partsOf(m.pkg), "-test.failfast")
-	cmd.Dir, cmd.Env = m.pkg, append(os.Environ(), "RAFTLAB_REPEATS=0")
+	cmd := exec.CommandContext(ctx, binary, "-test.run="+tests, "-test.failfast")
+	cmd.Dir, cmd.Env = pkg, append(os.Environ(), "RAFTLAB_REPEATS=0")
 	cmd.WaitDelay = time.Second
-	start := time.Now()
 	out, _ := cmd.CombinedOutput()
 	if found := failure.FindSubmatch(out); found != nil {
-		by = string(found[1]) + string(found[2])
+		return string(found[1]) + string(found[2])
 	}
-	return by, time.Since(start), nil
+	return ""
+}
+
+// rate runs the test of each mutant many times, and writes the mutants that some runs
+// miss. Their tests need more rounds.
+func rate(out io.Writer, re *regexp.Regexp, times int) error {
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	for _, m := range all {
+		if !re.MatchString(m.name) {
+			continue
+		}
+		pkg := strings.TrimPrefix(cmp.Or(m.pkg, "./raft"), "./")
+		binary, err := buildSuite(filepath.Join(dir, m.name), pkg, m.plant)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		missed := 0
+		for range times {
+			if runSuite(binary, pkg, "^("+m.test+")$") == "" {
+				missed++
+			}
+		}
+		os.Remove(binary)
+		if missed > 0 {
+			fmt.Fprintf(out, "%-36s missed in %d of %d runs by %s\n", m.name, missed, times, m.test)
+		}
+	}
+	return nil
 }
 
 // apart are the directories and files that no test of a lab needs.
