@@ -171,6 +171,10 @@ var partials = []control{
 	{name: "partial-2B", why: "no persistence and no snapshots", edits: join(noPersistence, noSnapshots), test: "2A|2B"},
 	{name: "partial-2C", why: "no snapshots", edits: noSnapshots, test: "2A|2B|2C"},
 	{name: "partial-3A", why: "a Raft without snapshots below the key/value service", edits: noSnapshots, pkg: "./kvraft", test: "3A"},
+	{
+		name: "partial-4A", why: "a Raft without snapshots below the shard controller", edits: noSnapshots, pkg: "./shardctrler",
+		test: "^(TestBasic4A|TestMove4A|TestMinimalMoves4A|TestConcurrentUnreliable4A|TestExactlyOnceUnderDuplication4A)$",
+	},
 	{name: "skeleton", why: "nothing is implemented", source: "mutants/skeleton/raft.go", nothing: true},
 }
 

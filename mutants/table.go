@@ -49,6 +49,9 @@ func table(out io.Writer, re *regexp.Regexp, seeds string, withMistakes bool) er
 			continue
 		}
 		r := row{impl: impl}
+		if err := r.plain(filepath.Join(dir, impl.name+"-plain")); err != nil {
+			return fmt.Errorf("%s: %w", impl.name, err)
+		}
 		if seeds != "" {
 			if err := r.simulate(filepath.Join(dir, impl.name), seeds); err != nil {
 				return fmt.Errorf("%s: %w", impl.name, err)
@@ -60,6 +63,31 @@ func table(out io.Writer, re *regexp.Regexp, seeds string, withMistakes bool) er
 		rows = append(rows, r)
 	}
 	return writeTable(out, rows, seeds)
+}
+
+// plain runs each test once as go test does, in virtual time or on the real clock.
+func (r *row) plain(dir string) error {
+	for _, pkg := range r.impl.packages() {
+		binary, err := buildSuite(filepath.Join(dir, pkg), pkg, func(root, dir string) (string, error) {
+			replace, err := r.impl.inPlace(root)
+			if err != nil {
+				return "", err
+			}
+			return writeOverlay(dir, replace)
+		})
+		if err != nil {
+			return err
+		}
+		cmd := exec.Command(binary, "-test.run="+partsOf(pkg), "-test.timeout=30m")
+		cmd.Dir = pkg
+		out, _ := cmd.CombinedOutput()
+		os.Remove(binary)
+		for _, m := range failure.FindAllSubmatch(out, -1) {
+			r.accusations++
+			r.accusedBy = append(r.accusedBy, fmt.Sprintf("%s%s in a plain run\n%s", m[1], m[2], out))
+		}
+	}
+	return nil
 }
 
 // simulate runs each test of the implementation in a world for each seed.
@@ -78,11 +106,10 @@ func (r *row) simulate(dir, seeds string) error {
 	for _, pkg := range r.impl.packages() {
 		cmd := exec.Command(raftlab, "sim", "./"+pkg, "--run", partsOf(pkg), "--seeds", seeds, "--json")
 		cmd.Dir = copied
-		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()
 		var exit *exec.ExitError
-		if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
-			return fmt.Errorf("raftlab sim: %w", err)
+		if errors.As(err, &exit) && exit.ExitCode() != 1 { // 1 means that a run failed
+			return fmt.Errorf("raftlab sim: %w\n%s", err, exit.Stderr)
 		}
 		if err := r.count(out); err != nil {
 			return err
@@ -265,7 +292,7 @@ func writeTable(out io.Writer, rows []row, seeds string) error {
 		sum.slowest = max(sum.slowest, r.slowest)
 	}
 	fmt.Fprintf(out, "| all %d | | | %d | %d | %d | %d | %.0f s |\n", len(rows), sum.worlds, sum.accusations, sum.mistakes, sum.killed, sum.slowest.Seconds())
-	fmt.Fprintf(out, "\nA world is a test with one seed of %s, run by raftlab sim.\n", seeds)
+	fmt.Fprintf(out, "\nA world is a test with one seed of %s, run by raftlab sim. Accusations in one plain run of the suites count, too.\n", seeds)
 	for _, r := range rows {
 		for _, s := range r.accusedBy {
 			fmt.Fprintf(out, "\nACCUSED %s by %s\n", r.impl.name, s)
