@@ -82,7 +82,7 @@ func (c *Cluster) load(s *server) {
 		return
 	}
 	c.mu.Lock()
-	s.applied = snap.Index
+	s.applied, s.restored = snap.Index, true
 	right := snap.Sum == c.ledger.sum(snap.Index)
 	c.mu.Unlock()
 	if !right {
@@ -143,7 +143,7 @@ func (c *Cluster) applyCommand(s *server, m raft.ApplyMsg) error {
 		c.mu.Unlock()
 		return fmt.Errorf("applied index %d after index %d", m.CommandIndex, s.applied)
 	}
-	s.applied = m.CommandIndex
+	s.applied, s.restored = m.CommandIndex, false
 	err := c.ledger.agree(m.CommandIndex, m.Command)
 	snap := snapshot{m.CommandIndex, c.ledger.sum(m.CommandIndex)}
 	c.mu.Unlock()
@@ -173,12 +173,12 @@ func (c *Cluster) applySnapshot(s *server, m raft.ApplyMsg) error {
 		return nil
 	case snap.Index != m.SnapshotIndex:
 		return fmt.Errorf("installed a snapshot of index %d with SnapshotIndex %d", snap.Index, m.SnapshotIndex)
-	case snap.Index < s.applied: // an equal one changes nothing, as after a restart
+	case snap.Index < s.applied || snap.Index == s.applied && !s.restored: // the first message after a restart may be that snapshot
 		return fmt.Errorf("installed a snapshot of index %d after applying index %d", snap.Index, s.applied)
 	case snap.Sum != c.ledger.sum(snap.Index):
 		return fmt.Errorf("installed a snapshot that differs from the state at index %d", snap.Index)
 	}
-	s.applied = snap.Index
+	s.applied, s.restored = snap.Index, false
 	return nil
 }
 

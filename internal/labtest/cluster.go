@@ -88,6 +88,7 @@ type server struct {
 	down     bool
 	paused   chan struct{} // closed when its service resumes; nil if not paused
 	applied  int           // last index
+	restored bool          // nothing was applied after the snapshot of the start
 	lastTerm int           // from the latest call of GetState
 }
 
