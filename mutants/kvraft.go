@@ -26,7 +26,7 @@ var kvraftMutants = []mutant{
 	{
 		name: "leader-reads-its-own-state", file: "kvraft/server.go", pkg: "./kvraft",
 		old:  "\tif op.ReadOnly() {\n\t\tclient, seq = 0, 0",
-		new:  "\tif op.ReadOnly() {\n\t\tif s.node.Leadership().Leads {\n\t\t\treturn s.store.Apply(op), nil\n\t\t}\n\t\tclient, seq = 0, 0",
+		new:  "\tif op.ReadOnly() {\n\t\tif _, leads := s.rf.GetState(); leads {\n\t\t\treturn s.store.Apply(op), nil\n\t\t}\n\t\tclient, seq = 0, 0",
 		test: "TestStaleReadAtDeposedLeader3A|TestNothingWithoutQuorum3A|TestLeaderHearsNobody3A",
 		why:  "a server that believes itself the leader answers reads from its own state",
 	},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,8 +23,12 @@ import (
 const (
 	stillEvery   = 250 * time.Millisecond // of real time, between two looks
 	stillSamples = 4                      // looks at which no goroutine may have moved
-	spinSamples  = 12                     // looks without a beat of the bubble's clock
-	beatEvery    = 100 * time.Millisecond // of virtual time
+	beatEvery    = 10 * time.Millisecond  // of virtual time
+	// spinCPU is CPU time of the process without a beat of the bubble's clock. A busy
+	// machine lets real time pass, and no CPU time.
+	spinCPU = 4 * time.Second
+	// outsideSamples are looks without a beat and without a goroutine that could run.
+	outsideSamples = 20
 )
 
 const (
@@ -121,7 +126,8 @@ func (r *bubbleRun) watch(t *testing.T) Outcome {
 	look := time.NewTicker(stillEvery)
 	defer look.Stop()
 	var id string
-	var locks, spins stillness
+	var locks, outside stillness
+	spins := spinning{cpu: cpuTime()}
 	for {
 		select {
 		case id = <-r.number:
@@ -134,7 +140,8 @@ func (r *bubbleRun) watch(t *testing.T) Outcome {
 			if locks.lasts(lockStill(all), stillSamples) {
 				return Outcome{Still: lockReport + "\n\n" + lockedFirst(all)}
 			}
-			if r.Beats && spins.lasts(r.beatStill(all), spinSamples) {
+			beats := r.beats.Load()
+			if r.Beats && (spins.lasts(beats, checks(all)) || outside.lasts(outsideStill(all, beats), outsideSamples)) {
 				return Outcome{Still: spinReport + "\n\n" + movingFirst(all)}
 			}
 		}
@@ -188,15 +195,42 @@ func (s *stillness) lasts(picture string, times int) bool {
 	return s.times >= times
 }
 
-// beatStill is the count of beats, or empty while the checker of histories
-// computes, which takes as long as it takes.
-func (r *bubbleRun) beatStill(all []string) string {
+// spinning measures the CPU time since the last beat.
+type spinning struct {
+	beats int64
+	cpu   time.Duration // at the last beat
+}
+
+// lasts notes the number of beats, and reports whether the process has computed for
+// too long since the last beat. excused starts the time again.
+func (s *spinning) lasts(beats int64, excused bool) bool {
+	now := cpuTime()
+	if beats != s.beats || excused {
+		s.beats, s.cpu = beats, now
+	}
+	return now-s.cpu > spinCPU
+}
+
+// checks reports whether the checker of histories computes, which takes as long as it
+// takes.
+func checks(all []string) bool {
+	return slices.ContainsFunc(all, func(s string) bool { return !durable(s) && strings.Contains(s, "raftlab/porcupine.") })
+}
+
+// outsideStill is a picture of goroutines that all wait, and not all of them for the
+// bubble. It is empty if a goroutine can run.
+func outsideStill(all []string, beats int64) string {
+	outside := false
 	for _, s := range all {
-		if !durable(s) && strings.Contains(s, "raftlab/porcupine.") {
+		if strings.HasPrefix(state(s), "run") { // running or runnable
 			return ""
 		}
+		outside = outside || !durable(s)
 	}
-	return fmt.Sprint(r.beats.Load())
+	if !outside {
+		return ""
+	}
+	return fmt.Sprint(beats)
 }
 
 var bubbleHeader = regexp.MustCompile(`^goroutine \d+ \[(.*)synctest bubble (\d+)`)
