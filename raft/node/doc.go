@@ -25,7 +25,7 @@
 // Every error of a proposal matches ErrRefused or ErrUnknown. A refused command
 // has no effect now or later. A command with an unknown outcome may have an
 // effect. A client that proposes such a command again needs a state machine with client
-// sessions. Package rsm has client sessions.
+// sessions. Package rsm has client sessions, and rsm/onnode runs rsm on a member.
 //
 // # Membership
 //
