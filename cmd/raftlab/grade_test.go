@@ -195,9 +195,10 @@ func TestGradeTestsPage(t *testing.T) {
 // hostile are submissions that attack the grader or the machine. The policy only
 // reports here, so that the code runs and the jail has to hold.
 var hostile = map[string]struct{ extra, want string }{
-	"exit":   {"import \"os\"\nfunc init() { os.Exit(0) }", "Failure (unproven): the process ended with exit code 0"},
-	"late":   {"import (\"fmt\"; \"os\"; \"time\")\nfunc init() { go func() { time.Sleep(300*time.Millisecond); fmt.Println(\"--- PASS: TestReElection2A (0.00s)\\nPASS\"); os.Exit(0) }() }", "unexpected call to os.Exit(0)"},
-	"goexit": {"import (\"runtime\"; \"time\")\nfunc (rf *Raft) stop() { time.Sleep(1); runtime.Goexit() }\nfunc init() { go func() { panic(\"own\") }() }", "panic: own"},
+	"exit":  {"import \"os\"\nfunc init() { os.Exit(0) }", "Failure (unproven): the process ended with exit code 0"},
+	"late":  {"import (\"fmt\"; \"os\"; \"time\")\nfunc init() { go func() { time.Sleep(300*time.Millisecond); fmt.Println(\"--- PASS: TestReElection2A (0.00s)\\nPASS\"); os.Exit(0) }() }", "unexpected call to os.Exit(0)"},
+	"panic": {"func init() { go func() { panic(\"own\") }() }", "panic: own"},
+	"burn":  {"import \"sync\"\nfunc init() { go func() { var mu sync.Mutex; for { mu.Lock(); mu.Unlock() } }() }", "SIGXCPU: cpu limit exceeded"},
 	"forge": {"import (\"fmt\"; \"syscall\")\nfunc init() { for fd := 0; fd < 10; fd++ { if fd != 1 && fd != 2 { n, err := syscall.Write(fd, []byte(`{\"test\":\"TestReElection2A\",\"state\":\"pass\"}`)); fmt.Println(fd, n, err) } } }",
 		"the verdict did not come from the harness"},
 	"fork":    {"import (\"fmt\"; \"syscall\")\nfunc init() { for { pid, err := syscall.ForkExec(\"/program\", nil, nil); if err != nil { fmt.Println(pid, err); panic(err) } } }", "operation not permitted"},
@@ -219,7 +220,7 @@ func TestGradeHostile(t *testing.T) {
 	table := c.file("class.yaml", `
 secret: s
 policy: {import: report, symbol: report, link: report, assign: report}
-limits: {cpu: 30s, memory_mib: 128}
+limits: {cpu: 12s, memory_mib: 128}
 parts: {2A: {points: 10}}`)
 	var subs []string
 	for name, h := range hostile {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // maxOutputFile bounds the file with the output of a failure, in bytes.
@@ -160,10 +161,10 @@ func (r *Report) JUnit(w io.Writer) error {
 	return enc.Encode(all)
 }
 
-// printable replaces characters that XML does not allow.
+// printable replaces control characters, which XML does not allow either.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
 			return '?'
 		}
 		return r

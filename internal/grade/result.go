@@ -99,8 +99,23 @@ func (one *Grade) judgeFindings(found []Finding) (refused bool) {
 	return refused
 }
 
-// finish computes the points. The order of the tests is the table's.
+// finish computes the points. The order of the tests is the table's. Texts from the
+// submission lose control characters, which could command a terminal.
 func (one *Grade) finish() {
+	one.Problem = printable(one.Problem)
+	for i, n := range one.Notes {
+		one.Notes[i] = printable(n)
+	}
+	for i := range one.Findings {
+		one.Findings[i].Place, one.Findings[i].What = printable(one.Findings[i].Place), printable(one.Findings[i].What)
+	}
+	for i := range one.Tests {
+		t := &one.Tests[i]
+		t.Detail, t.Excerpt = printable(t.Detail), printable(t.Excerpt)
+		for k, n := range t.Notes {
+			t.Notes[k] = printable(n)
+		}
+	}
 	order := make(map[string]int)
 	for i, t := range one.table.tests {
 		order[t.Name] = i

@@ -109,7 +109,11 @@ func (o *order) newRoot() error {
 // set applies the limits to this process. The program cannot raise the limits.
 func (l Limits) set() error {
 	limit := func(name string, resource int, value uint64) error {
-		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
+		most := value
+		if resource == unix.RLIMIT_CPU {
+			most += 5 // first a signal that shows the stacks, and then the end
+		}
+		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: most}); err != nil {
 			return fmt.Errorf("limit %s to %d: %w", name, value, err)
 		}
 		return nil
