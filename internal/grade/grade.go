@@ -397,7 +397,7 @@ func (g *grader) once(ctx context.Context, one *Grade, p sim.Program, key string
 		return run{}, err
 	}
 	defer g.give()
-	r, output, err := g.runTest(ctx, p, test.Name, seed)
+	r, left, err := g.runTest(ctx, p, test.Name, seed)
 	if err != nil {
 		return run{}, fmt.Errorf("%s: %w", test.Name, err)
 	}
@@ -406,7 +406,7 @@ func (g *grader) once(ctx context.Context, one *Grade, p sim.Program, key string
 	g.cpu += cpuTime(r.CPU)
 	g.mu.Unlock()
 	if g.Out != "" && r.State == Failed {
-		if err := writeOutput(g.Out, one.Name, test.Name, output); err != nil {
+		if err := left.write(g.Out, one.Name, test.Name); err != nil {
 			return run{}, err
 		}
 	}

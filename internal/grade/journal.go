@@ -32,6 +32,7 @@ type run struct {
 	Virtual float64  `json:"virtual_s"`
 	Hash    string   `json:"hash"` // of the output
 	Excerpt string   `json:"excerpt,omitempty"`
+	Picture bool     `json:"picture,omitempty"` // there is one in the output directory
 }
 
 type runID struct {

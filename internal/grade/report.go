@@ -17,14 +17,24 @@ import (
 // maxOutputFile bounds the file with the output of a failure, in bytes.
 const maxOutputFile = 256 << 10
 
-// writeOutput keeps the output of a failed run, the begin and the end of a long one.
-func writeOutput(dir, name, test string, output []byte) error {
+// write keeps the output of a failed run, the begin and the end of a long one, and the
+// picture.
+func (e evidence) write(dir, name, test string) error {
+	if len(e.picture) > 0 {
+		if err := writeFile(filepath.Join(dir, name, picturePath(test)), e.picture); err != nil {
+			return err
+		}
+	}
+	output := e.output
 	if over := len(output) - maxOutputFile; over > 0 {
 		head, tail := output[:maxOutputFile/2], output[len(output)-maxOutputFile/2:]
 		output = bytes.Join([][]byte{head, fmt.Appendf(nil, "\n... %d bytes ...\n", over), tail}, nil)
 	}
 	return writeFile(filepath.Join(dir, name, "output", test+".txt"), output)
 }
+
+// picturePath is the path of a test's picture in the directory of a submission.
+func picturePath(test string) string { return filepath.Join("output", test+".html") }
 
 // writeFile replaces a file as a whole.
 func writeFile(name string, data []byte) error {
@@ -250,6 +260,9 @@ func (t *TestResult) describe(w io.Writer) {
 	}
 	if t.Seed != nil {
 		fmt.Fprintf(w, "Seed: %d\nRepeat with: %s\n", *t.Seed, t.Repeat)
+	}
+	if t.Picture != "" {
+		fmt.Fprintf(w, "Picture of the history: %s\n", t.Picture)
 	}
 	if t.Excerpt != "" {
 		fmt.Fprintf(w, "From the output:\n%s\n", indent(t.Excerpt))

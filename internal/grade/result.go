@@ -50,6 +50,7 @@ type TestResult struct {
 	Seed    *uint64  `json:"seed,omitempty"` // of a failure, if the table shows seeds
 	Repeat  string   `json:"repeat,omitempty"`
 	Excerpt string   `json:"excerpt,omitempty"`
+	Picture string   `json:"picture,omitempty"` // path of the page below the submission's directory
 	CPU     float64  `json:"cpu_s,omitempty"`
 	Virtual float64  `json:"virtual_s,omitempty"`
 }
@@ -74,6 +75,9 @@ func (one *Grade) record(t Test, r run) {
 	res := TestResult{Test: t.Name, Part: t.Part, Package: t.Package, Checks: t.Doc, State: r.State, Detail: r.Detail, Notes: r.Notes, CPU: r.CPU, Virtual: r.Virtual}
 	if r.State == Failed {
 		res.Kind = r.Kind
+		if r.Picture {
+			res.Picture = picturePath(t.Name)
+		}
 		if one.table.ShowSeeds {
 			seed := r.Seed
 			res.Seed, res.Repeat, res.Excerpt = &seed, repeatText(t.Name, seed), r.Excerpt

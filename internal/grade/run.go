@@ -104,6 +104,12 @@ func clip(s string, most int) string {
 type channel struct {
 	key          []byte
 	ours, theirs *os.File
+	message      chan message // what the process has sent, at its end
+}
+
+type message struct {
+	data []byte
+	err  error
 }
 
 func newChannel() (*channel, error) {
@@ -111,9 +117,18 @@ func newChannel() (*channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("grade: no channel for the verdict: %w", err)
 	}
-	c := &channel{key: verdict.NewKey(), ours: os.NewFile(uintptr(fds[0]), "verdict"), theirs: os.NewFile(uintptr(fds[1]), "verdict")}
-	_, err = c.ours.Write(c.key)
-	return c, err
+	c := &channel{key: verdict.NewKey(), ours: os.NewFile(uintptr(fds[0]), "verdict"), theirs: os.NewFile(uintptr(fds[1]), "verdict"),
+		message: make(chan message, 1)}
+	if _, err = c.ours.Write(c.key); err != nil {
+		c.close()
+		return nil, err
+	}
+	// The reader ends when all ends of the other side are closed, or with close.
+	go func() {
+		data, err := io.ReadAll(io.LimitReader(c.ours, verdict.MaxMessage+1))
+		c.message <- message{data, err}
+	}()
+	return c, nil
 }
 
 func (c *channel) close() {
@@ -124,15 +139,15 @@ func (c *channel) close() {
 // result reads the message of a process that has ended. No message is no error.
 func (c *channel) result() (*verdict.Result, error) {
 	c.theirs.Close()
-	message, err := io.ReadAll(io.LimitReader(c.ours, 1<<16))
+	got := <-c.message
 	// A process that has not read the secret resets the connection.
-	if len(message) == 0 || errors.Is(err, syscall.ECONNRESET) {
+	if len(got.data) == 0 || errors.Is(got.err, syscall.ECONNRESET) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
+	if got.err != nil {
+		return nil, got.err
 	}
-	r, err := verdict.Open(c.key, message)
+	r, err := verdict.Open(c.key, got.data)
 	if err != nil {
 		return nil, err
 	}
@@ -146,10 +161,10 @@ func repeatText(test string, seed uint64) string {
 
 // runTest runs a test once, with the process confined. An error means that there was
 // no run.
-func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed uint64) (run, []byte, error) {
+func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed uint64) (run, evidence, error) {
 	ch, err := newChannel()
 	if err != nil {
-		return run{}, nil, err
+		return run{}, evidence{}, err
 	}
 	defer ch.close()
 	lim := g.table.Limits
@@ -165,7 +180,7 @@ func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed u
 	}
 	out, err := p.Run(ctx, c)
 	if err != nil {
-		return run{}, nil, err
+		return run{}, evidence{}, err
 	}
 	r := run{Test: test, Seed: seed, Kind: string(out.Verdict), Detail: out.Detail, CPU: out.CPU.Seconds(), Virtual: out.Virtual.Seconds(), Hash: out.Hash}
 	r.Notes = notesOf(out.Output)
@@ -177,7 +192,18 @@ func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed u
 	if r.State != Passed {
 		r.Excerpt = excerpt(out.Output)
 	}
-	return r, out.Output, nil
+	ev := evidence{output: out.Output}
+	if sent != nil && r.State == Failed {
+		ev.picture = sent.Picture
+		r.Picture = len(sent.Picture) > 0
+	}
+	return r, ev, nil
+}
+
+// evidence is what a run leaves beside its result.
+type evidence struct {
+	output  []byte
+	picture []byte // an HTML page
 }
 
 // judge joins the outcome of a process with the message of the harness. A pass needs

@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -35,8 +36,14 @@ const Env = "RAFTLAB_VERDICT"
 // KeySize is the length of a secret in bytes.
 const KeySize = 32
 
-// maxResult bounds an encoded result in bytes.
-const maxResult = 4096
+// Bounds in bytes.
+const (
+	maxPicture = 2 << 20 // a larger picture is left out
+	maxResult  = 4 << 20 // an encoded result
+
+	// MaxMessage bounds a message.
+	MaxMessage = sha256.Size + maxResult
+)
 
 // ErrForged is returned for a message that does not carry the code of the secret.
 var ErrForged = errors.New("verdict: the message was not sent by the harness")
@@ -55,6 +62,8 @@ const (
 type Result struct {
 	Test  string `json:"test"`
 	State State  `json:"state"`
+	// Picture is an HTML page with the history that a failed test found wrong.
+	Picture []byte `json:"picture,omitempty"`
 }
 
 // NewKey returns a new secret.
@@ -83,7 +92,7 @@ func code(key, body []byte) []byte {
 // the secret.
 func Open(key, message []byte) (Result, error) {
 	var r Result
-	if len(message) < sha256.Size || len(message) > sha256.Size+maxResult {
+	if len(message) < sha256.Size || len(message) > MaxMessage {
 		return r, fmt.Errorf("%w: %d bytes", ErrForged, len(message))
 	}
 	body := message[sha256.Size:]
@@ -143,9 +152,25 @@ func Main(m *testing.M) {
 		if code != 0 {
 			sent.State = Fail
 		}
+		if sent.State == Fail {
+			sent.Picture = picture()
+		}
 		channel.send(sent)
 	}
 	os.Exit(code)
+}
+
+// picture returns the first page in the directory for temporary files, where the
+// suites draw histories.
+func picture() []byte {
+	pages, _ := filepath.Glob(filepath.Join(os.TempDir(), "*.html"))
+	for _, page := range pages {
+		if info, err := os.Stat(page); err == nil && info.Size() <= maxPicture {
+			data, _ := os.ReadFile(page)
+			return data
+		}
+	}
+	return nil
 }
 
 func (c *connection) send(r Result) {
