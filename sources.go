@@ -1,10 +1,10 @@
-// Package raftlab holds the sources of the laboratory, so that the command raftlab
-// can build the suites around a submission without a checkout.
+// Package raftlab embeds the sources of the laboratory. The command raftlab builds the
+// suites around a submission from these sources, without a checkout.
 package raftlab
 
 import "embed"
 
-// Sources are the module's files that the suites and the lab packages need.
+// Sources are the files of the suites, the lab packages, and the packages below.
 //
 //go:embed go.mod go.sum labgob labrpc porcupine raft rsm kv kvraft shardctrler shardkv internal
 var Sources embed.FS

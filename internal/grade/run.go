@@ -5,13 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"raftlab/internal/jail"
@@ -98,60 +95,6 @@ func clip(s string, most int) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "..."
-}
-
-// A channel is the grader's end of a verdict channel.
-type channel struct {
-	key          []byte
-	ours, theirs *os.File
-	message      chan message // what the process has sent, at its end
-}
-
-type message struct {
-	data []byte
-	err  error
-}
-
-func newChannel() (*channel, error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("grade: no channel for the verdict: %w", err)
-	}
-	c := &channel{key: verdict.NewKey(), ours: os.NewFile(uintptr(fds[0]), "verdict"), theirs: os.NewFile(uintptr(fds[1]), "verdict"),
-		message: make(chan message, 1)}
-	if _, err = c.ours.Write(c.key); err != nil {
-		c.close()
-		return nil, err
-	}
-	// The reader ends when all ends of the other side are closed, or with close.
-	go func() {
-		data, err := io.ReadAll(io.LimitReader(c.ours, verdict.MaxMessage+1))
-		c.message <- message{data, err}
-	}()
-	return c, nil
-}
-
-func (c *channel) close() {
-	c.ours.Close()
-	c.theirs.Close()
-}
-
-// result reads the message of a process that has ended. No message is no error.
-func (c *channel) result() (*verdict.Result, error) {
-	c.theirs.Close()
-	got := <-c.message
-	// A process that has not read the secret resets the connection.
-	if len(got.data) == 0 || errors.Is(got.err, syscall.ECONNRESET) {
-		return nil, nil
-	}
-	if got.err != nil {
-		return nil, got.err
-	}
-	r, err := verdict.Open(c.key, got.data)
-	if err != nil {
-		return nil, err
-	}
-	return &r, nil
 }
 
 // repeatText is the command that repeats a run, for the owner of the submission.
