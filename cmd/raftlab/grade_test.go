@@ -198,7 +198,7 @@ var hostile = map[string]struct{ extra, want string }{
 	"exit":  {"import \"os\"\nfunc init() { os.Exit(0) }", "Failure (unproven): the process ended with exit code 0"},
 	"late":  {"import (\"fmt\"; \"os\"; \"time\")\nfunc init() { go func() { time.Sleep(300*time.Millisecond); fmt.Println(\"--- PASS: TestReElection2A (0.00s)\\nPASS\"); os.Exit(0) }() }", "unexpected call to os.Exit(0)"},
 	"panic": {"func init() { go func() { panic(\"own\") }() }", "panic: own"},
-	"burn":  {"import \"sync\"\nfunc init() { go func() { var mu sync.Mutex; for { mu.Lock(); mu.Unlock() } }() }", "SIGXCPU: cpu limit exceeded"},
+	"burn":  {"import \"sync\"\nfunc init() { var mu sync.Mutex; for { mu.Lock(); mu.Unlock() } }", "more than 12s of CPU time"},
 	"forge": {"import (\"fmt\"; \"syscall\")\nfunc init() { for fd := 0; fd < 10; fd++ { if fd != 1 && fd != 2 { n, err := syscall.Write(fd, []byte(`{\"test\":\"TestReElection2A\",\"state\":\"pass\"}`)); fmt.Println(fd, n, err) } } }",
 		"the verdict did not come from the harness"},
 	"fork":    {"import (\"fmt\"; \"syscall\")\nfunc init() { for { pid, err := syscall.ForkExec(\"/program\", nil, nil); if err != nil { fmt.Println(pid, err); panic(err) } } }", "operation not permitted"},

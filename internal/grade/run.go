@@ -132,6 +132,9 @@ func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed u
 	if r.State == Failed && out.Verdict == sim.Pass {
 		r.Kind = Unproven
 	}
+	if r.State == Failed && out.CPU >= lim.CPU {
+		r.Detail = fmt.Sprintf("more than %v of CPU time", lim.CPU)
+	}
 	if r.State != Passed {
 		r.Excerpt = excerpt(out.Output)
 	}
