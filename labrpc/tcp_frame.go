@@ -136,9 +136,6 @@ func (r *frameReader) next() (frame, error) {
 		return frame{}, fmt.Errorf("%w: %d bytes of content; want 0 to %d", errFrame, n, r.max)
 	}
 	f := frame{kind: frameKind(header[lengthBytes]), call: binary.BigEndian.Uint64(header[lengthBytes+1:])}
-	if f.kind < frameRequest || f.kind > framePong {
-		return frame{}, fmt.Errorf("%w: kind %d", errFrame, f.kind)
-	}
 	_, _ = r.buffered.Discard(len(header)) // just peeked
 	for left := int(n); left > 0; {
 		part := min(left, chunkBytes)

@@ -258,7 +258,8 @@ func TestTCPMistakes(t *testing.T) {
 // A Grower answers with a text of a given length.
 type Grower struct{}
 
-func (*Grower) Grow(n int, reply *string) { *reply = strings.Repeat("x", n) }
+func (*Grower) Grow(n int, reply *string)   { *reply = strings.Repeat("x", n) }
+func (*Grower) Length(s string, reply *int) { *reply = len(s) }
 
 // The bounds of calls under way hold on both sides. Ends wait for room, and a
 // server whose handlers block refuses.
@@ -308,6 +309,37 @@ func TestTCPIdle(t *testing.T) {
 	})
 }
 
+// A call that has timed out takes nothing of its connection, which becomes idle.
+func TestTCPTimedOutCall(t *testing.T) {
+	testkit.VirtualOnly(t)
+	testkit.Run(t, func(t *testing.T) {
+		w := newWire(t, labrpc.TCPOptions{IdleTimeout: time.Minute})
+		require.False(t, <-w.call(1))
+		time.Sleep(62 * time.Second)
+		require.True(t, echo(w.end, 1))
+		require.EqualValues(t, 2, w.dialed.Load())
+		close(w.js.gate)
+		w.net.Close()
+	})
+}
+
+// The bytes of requests are free again after their handlers, although another
+// handler blocks.
+func TestTCPBytesOfServedCalls(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		w := newWire(t, labrpc.TCPOptions{MaxCallBytes: 4 << 10})
+		w.rs.AddService(labrpc.MakeService(&Grower{}))
+		blocked := w.call(1)
+		for range 20 {
+			length := 0
+			require.True(t, w.end.Call("Grower.Length", strings.Repeat("x", 1<<10), &length))
+		}
+		close(w.js.gate)
+		require.True(t, <-blocked)
+		w.net.Close()
+	})
+}
+
 // BeforeSend is called before a message leaves, and an error keeps the message
 // here.
 func TestTCPBeforeSend(t *testing.T) {
@@ -332,6 +364,25 @@ func TestTCPBeforeSend(t *testing.T) {
 		require.Equal(t, 1, w.rs.GetCount())
 		w.net.Close()
 		require.Contains(t, w.log.String(), "disk full")
+	})
+}
+
+// Nothing runs after Close but handlers. A BeforeSend that has begun ends before.
+func TestTCPCloseWaits(t *testing.T) {
+	testkit.VirtualOnly(t)
+	testkit.Run(t, func(t *testing.T) {
+		var flushed atomic.Int64
+		w := newWire(t, labrpc.TCPOptions{BeforeSend: func() error {
+			time.Sleep(500 * time.Millisecond)
+			flushed.Add(1)
+			return nil
+		}})
+		done := w.call(1)
+		time.Sleep(100 * time.Millisecond)
+		w.net.Close()
+		require.EqualValues(t, 1, flushed.Load())
+		require.False(t, <-done)
+		close(w.js.gate)
 	})
 }
 
@@ -360,7 +411,7 @@ func TestTCPLoopback(t *testing.T) {
 
 func TestTCPOptions(t *testing.T) {
 	for _, o := range []labrpc.TCPOptions{
-		{CallTimeout: -1}, {SilenceTimeout: 1}, {MaxCalls: -1}, {MaxFrameBytes: 10}, {MaxFrameBytes: 2 << 30}, {MaxConnections: -2},
+		{CallTimeout: -1}, {SilenceTimeout: 1}, {MaxCalls: -1}, {MaxFrameBytes: 10}, {MaxFrameBytes: 1<<30 + 1}, {MaxConnections: -2},
 	} {
 		require.Panics(t, func() { labrpc.MakeTCPNetwork(o) }, fmt.Sprint(o))
 	}
