@@ -3,7 +3,7 @@ GO     ?= go
 TOOL    = $(GO) run -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help build test race lint vuln cross bench bench-compare bench-module cover fuzz soak sim mutants wasm ci
+.PHONY: help build test race lint vuln cross bench bench-compare bench-module cover fuzz soak sim mutants wasm student ci
 
 help:    ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ cross:   ## compile and vet every package and test for other systems
 wasm:    ## compile every test binary for GOOS=wasip1 GOARCH=wasm
 	scripts/wasm-tests.sh
 
+student: ## compile and vet everything with a student's Raft in the place of package raft
+	scripts/student-build.sh
+
 bench:   ## every benchmark, once through (BENCH=regexp COUNT=n to choose)
 	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count $(or $(COUNT),1) ./...
 
@@ -59,4 +62,4 @@ sim:     ## each lab test in some simulated worlds (SEEDS=A..B)
 mutants: ## plant each known bug and see the lab suites fail on it
 	$(GO) run ./mutants
 
-ci: lint test race wasm cross bench-module vuln ## what CI runs
+ci: lint test race student wasm cross bench-module vuln ## what CI runs

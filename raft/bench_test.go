@@ -193,7 +193,8 @@ func BenchmarkSnapshot(b *testing.B) {
 	}
 }
 
-// BenchmarkRestart is the time that Make takes to read a log from a persister.
+// BenchmarkRestart is the time that Make takes to read a log from a persister, with
+// the end of the server.
 func BenchmarkRestart(b *testing.B) {
 	for _, length := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprintf("log=%d", length), func(b *testing.B) {
@@ -203,10 +204,9 @@ func BenchmarkRestart(b *testing.B) {
 			x.fill(b, 0, length)
 			state := ps[0].Copy()
 			b.ReportAllocs()
+			ends := []*labrpc.ClientEnd{x.net.MakeEnd("restarted")}
 			for b.Loop() {
-				if _, err := raft.OpenPersister(state.Copy()); err != nil {
-					b.Fatal(err)
-				}
+				raft.Make(ends, 0, state.Copy(), make(chan raft.ApplyMsg)).Kill()
 			}
 		})
 	}

@@ -1,37 +1,40 @@
-// Package raft replicates a log of commands over servers of which a minority
-// may fail (Ongaro and Ousterhout, "In Search of an Understandable Consensus
-// Algorithm", extended version). It has the interface of the courses' labs. A
-// service of your own imports package raft/node instead, which has members, TLS,
-// linearizable reads and a log on disk.
+// Package raft is the interface of the courses' labs. A service of your own imports
+// package raft/node instead. Package raft/node has members, TLS, linearizable reads and
+// a log on disk.
 //
-// The pure state machine of package raft/core is the protocol. This package adds a
-// clock, a network, a disk, and the interface of the courses: [Make],
-// [Raft.Start], [Raft.GetState], [Raft.Snapshot], [ApplyMsg] and [Persister], over
-// the ends of package labrpc.
+// Package raft replicates a log of commands over servers. A minority of the servers may
+// fail (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm",
+// extended version). A service starts a server with [Make], proposes commands with
+// [Raft.Start], and applies the messages of applyCh in order. Every server applies
+// the same commands. Index 1 is the first command, and every index holds a command.
 //
-//	Start, Snapshot                          applyCh
-//	      |                                     ^
-//	      v                                     |
-//	+-----------+  Ready   +--------+   +--------------+
-//	| raft/core | -------> | driver |   | applier      |
-//	|  (lock)   | <------- | saver  |   | (own routine)|
-//	+-----------+  Saved   +--------+   +--------------+
-//	  ^  Step              |        |
-//	  |                    v        v
-//	RPC handlers       Storage    RPC calls, a goroutine each
+// # How a server is made
 //
-// A service starts a server with [Make], proposes commands with [Raft.Start], and
-// applies the messages of applyCh in order. Every server applies the same
-// commands. Index 1 is the first command, and every index holds a command. [Open]
-// starts a server on any [Storage], such as the bbolt file of package
-// raft/boltstore.
+// Package raft/core is the protocol, and package raft/node gives the protocol its
+// time, its disk and its network. This package adapts raft/node to the labs:
+//
+//	  Start, GetState, Snapshot      applyCh
+//	            |                       ^
+//	            v                       |
+//	+--------- Raft ----------------- service ---------+
+//	|                 raft/node.Node                   |
+//	+---- storage ------------------ transport --------+
+//	         |                         |    ^
+//	         v                         v    |
+//	     Persister              labrpc ends  RPC handlers
+//
+//   - service.go is the state machine. It decodes commands with labgob and puts them
+//     on applyCh.
+//   - transport.go sends each message as an RPC of Figure 2. A reply travels in the
+//     reply of its RPC.
+//   - storage.go keeps the log, the term and the vote in a [Persister], in the compact
+//     form of encodedlog.go.
 //
 // # Goroutines and locks
 //
-// Make starts the driver, the saver and the applier, and [Raft.Kill] ends them. The
-// driver sends while the saver waits for the disk, so a slow disk costs a leader
-// neither its followers nor their work. RPC handlers belong to the network, and
-// return with the reply or after Kill. Each outgoing call has its own goroutine
-// and ends with the answer of the network. One mutex guards the core. No goroutine
-// holds the mutex while it waits for the disk, the network or applyCh.
+// [Raft.Kill] ends the goroutines of the node. An RPC handler belongs to the network,
+// runs the protocol itself, and returns with the reply or after Kill. Each outgoing
+// call has a goroutine of its own. The goroutine ends with the answer of the network.
+// No goroutine holds a lock while waiting for the network or for the reader of applyCh,
+// so the reader may call any method.
 package raft

@@ -87,6 +87,35 @@ func (l *encodedLog) before(index uint64) int {
 	return int(min(index-l.entries[0].Index, uint64(len(l.entries))))
 }
 
+// matches reports whether the log has an entry of this index and term.
+func (l *encodedLog) matches(index, term uint64) bool {
+	n := l.before(index)
+	return n < len(l.entries) && l.entries[n].Index == index && l.entries[n].Term == term
+}
+
+// terms returns the runs of entries with the same term.
+func (l *encodedLog) terms() (runs []core.TermRun) {
+	for i, e := range l.entries {
+		if i == 0 || e.Term != l.entries[i-1].Term {
+			runs = append(runs, core.TermRun{First: e.Index, Term: e.Term})
+		}
+	}
+	return runs
+}
+
+// slice returns the entries from lo to hi, which the log has, at most about maxBytes
+// of data, but at least one.
+func (l *encodedLog) slice(lo, hi uint64, maxBytes int) []core.Entry {
+	part := l.entries[l.before(lo):l.before(hi+1)]
+	for i := range part {
+		if maxBytes -= len(part[i].Data); maxBytes < 0 && i > 0 {
+			part = part[:i]
+			break
+		}
+	}
+	return slices.Clip(part)
+}
+
 // decode reads the log of a state from data, and returns the bytes after the log.
 func (l *encodedLog) decode(data []byte, head stateHead) (rest []byte, err error) {
 	for n := range head.Entries {

@@ -3,6 +3,7 @@ package raft_test
 import (
 	"bytes"
 	"fmt"
+	"hash/crc64"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"raftlab/labrpc"
 	"raftlab/raft"
 	"raftlab/raft/core"
+	"raftlab/raft/node"
 )
 
 func TestPersisterKeepsBothBlobs(t *testing.T) {
@@ -63,7 +65,7 @@ func TestPersisterSharesNothing(t *testing.T) {
 type storedLog struct {
 	t    *testing.T
 	ps   *raft.Persister
-	st   raft.Storage
+	st   node.Storage
 	want core.Persistent
 	term uint64
 }
@@ -89,7 +91,7 @@ func (l *storedLog) save(index uint64, commands ...any) {
 		entries = append(entries, core.Entry{Index: index + uint64(i), Term: l.term, Data: data})
 	}
 	hs := core.HardState{CurrentTerm: l.term, VotedFor: core.NodeID(l.term % 3)}
-	require.NoError(l.t, l.st.Save(raft.Update{HardState: &hs, Entries: entries}))
+	require.NoError(l.t, l.st.Save([]node.Update{{Group: 1, HardState: &hs, Entries: entries}}))
 	keep := index - l.want.Snapshot.LastIncludedIndex - 1
 	l.want.HardState = hs
 	l.want.Entries = append(slices.Clone(l.want.Entries[:keep]), entries...)
@@ -99,8 +101,29 @@ func (l *storedLog) compact(index uint64) {
 	l.t.Helper()
 	n := index - l.want.Snapshot.LastIncludedIndex
 	snap := core.Snapshot{LastIncludedIndex: index, LastIncludedTerm: l.want.Entries[n-1].Term, Data: fmt.Append(nil, "snapshot ", index)}
-	require.NoError(l.t, l.st.SaveSnapshot(snap))
+	l.saveSnapshot(snap, index)
 	l.want.Snapshot, l.want.Entries = snap, l.want.Entries[n:]
+}
+
+// saveSnapshot writes a snapshot and makes it the newest one.
+func (l *storedLog) saveSnapshot(snap core.Snapshot, compactTo uint64) {
+	l.t.Helper()
+	w, err := l.st.CreateSnapshot(1, node.SnapshotHeader{Index: snap.LastIncludedIndex, Term: snap.LastIncludedTerm})
+	require.NoError(l.t, err)
+	_, err = w.Write(snap.Data)
+	require.NoError(l.t, err)
+	header, err := w.Commit()
+	require.NoError(l.t, err)
+	require.NoError(l.t, l.st.Save([]node.Update{{Group: 1, Snapshot: &header, CompactTo: compactTo}}))
+}
+
+// install replaces the whole log by a leader's snapshot.
+func (l *storedLog) install() {
+	l.t.Helper()
+	l.term++
+	snap := core.Snapshot{LastIncludedIndex: l.last() + 5, LastIncludedTerm: l.term, Data: []byte("the leader's")}
+	l.saveSnapshot(snap, 0)
+	l.want.Snapshot, l.want.Entries = snap, nil
 }
 
 // check reads a persister anew and compares.
@@ -108,10 +131,7 @@ func (l *storedLog) check(ps *raft.Persister, want core.Persistent) {
 	l.t.Helper()
 	st, err := raft.OpenPersister(ps)
 	require.NoError(l.t, err)
-	got, err := st.Load()
-	require.NoError(l.t, err)
-	snap, err := st.ReadSnapshot()
-	require.NoError(l.t, err)
+	got, snap := load(l.t, st)
 	if got.HardState != want.HardState {
 		l.t.Fatalf("hard state %+v; want %+v", got.HardState, want.HardState)
 	}
@@ -123,6 +143,40 @@ func (l *storedLog) check(ps *raft.Persister, want core.Persistent) {
 	}) {
 		l.t.Fatalf("%d entries %v\nwant %d %v", len(got.Entries), got.Entries, len(want.Entries), want.Entries)
 	}
+}
+
+// load reads all that a storage has.
+func load(t *testing.T, st node.Storage) (got core.Persistent, snap core.Snapshot) {
+	t.Helper()
+	state, err := st.Load(1)
+	require.NoError(t, err)
+	got.HardState = state.HardState
+	require.Equal(t, state.Snapshot.Index, state.CompactedIndex)
+	require.Equal(t, state.Snapshot.Term, state.CompactedTerm)
+	for next := state.CompactedIndex + 1; next <= state.LastIndex; {
+		entries, err := st.Entries(1, next, state.LastIndex, 100)
+		require.NoError(t, err)
+		require.NotEmpty(t, entries)
+		for _, e := range entries {
+			term, ok := state.Term(e.Index)
+			require.True(t, ok && term == e.Term, "the state has term %d at %d", term, e.Index)
+		}
+		got.Entries = append(got.Entries, entries...)
+		next += uint64(len(entries))
+	}
+	r, err := st.OpenSnapshot(1)
+	if state.Snapshot.Index == 0 {
+		require.ErrorIs(t, err, node.ErrNoSnapshot)
+		return got, snap
+	}
+	require.NoError(t, err)
+	header := r.Header()
+	require.Equal(t, state.Snapshot, header)
+	snap = core.Snapshot{LastIncludedIndex: header.Index, LastIncludedTerm: header.Term, Data: make([]byte, header.Size)}
+	_, err = r.ReadAt(snap.Data, 0)
+	require.NoError(t, err)
+	require.Equal(t, header.Checksum, crc64.Checksum(snap.Data, crc64.MakeTable(crc64.ECMA)))
+	return got, snap
 }
 
 // TestStoredLogAtRandom appends, overwrites and compacts at random, and compares
@@ -138,6 +192,8 @@ func TestStoredLogAtRandom(t *testing.T) {
 		var copies []moment
 		for range 60 {
 			switch base := l.want.Snapshot.LastIncludedIndex; {
+			case r.IntN(10) == 0:
+				l.install()
 			case r.IntN(3) == 0 && len(l.want.Entries) > 0:
 				l.compact(base + 1 + r.Uint64N(uint64(len(l.want.Entries))))
 			default:
@@ -187,8 +243,8 @@ func TestStateIsCompact(t *testing.T) {
 				l.save(l.last()+1, command(k))
 			}
 			l.compact(10)
-			if n := l.ps.RaftStateSize(); n >= maxStateBytes || n != l.st.StateSize() {
-				t.Errorf("25 commands take %d bytes, %d by StateSize; want less than %d", n, l.st.StateSize(), maxStateBytes)
+			if n := l.ps.RaftStateSize(); n >= maxStateBytes || n != int(l.st.Usage().Log) {
+				t.Errorf("25 commands take %d bytes, %d by Usage; want less than %d", n, l.st.Usage().Log, maxStateBytes)
 			}
 		})
 	}
@@ -207,8 +263,8 @@ func TestDamagedState(t *testing.T) {
 		ps := raft.MakePersister()
 		ps.Save(state[:n], l.ps.ReadSnapshot())
 		if st, err := raft.OpenPersister(ps); err == nil {
-			got, _ := st.Load()
-			t.Fatalf("the first %d of %d bytes are taken for a state with %d entries", n, len(state), len(got.Entries))
+			got, _ := st.Load(1)
+			t.Fatalf("the first %d of %d bytes are taken for a state that ends at %d", n, len(state), got.LastIndex)
 		}
 	}
 	for _, garbage := range []string{"\x90", "\xc0", "garbage", "\x95\x01", string(state) + "\x00", strings.Repeat("\xff", 100)} {
@@ -247,10 +303,9 @@ func FuzzOpenPersister(f *testing.F) {
 		if err != nil {
 			return
 		}
-		saved, err := st.Load()
+		saved, err := st.Load(1)
 		require.NoError(t, err)
-		last := saved.Snapshot.LastIncludedIndex + uint64(len(saved.Entries))
-		require.NoError(t, st.Save(raft.Update{Entries: []core.Entry{{Index: last + 1, Term: 1}}}))
+		require.NoError(t, st.Save([]node.Update{{Group: 1, Entries: []core.Entry{{Index: saved.LastIndex + 1, Term: 1}}}}))
 		if _, err := raft.OpenPersister(ps); err != nil {
 			t.Fatalf("a state that was read and added to cannot be read: %v", err)
 		}

@@ -16,7 +16,7 @@ func TestPaperMapNamesWhatExists(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "paper-map.md"))
 	require.NoError(t, err)
 	var code strings.Builder
-	for _, dir := range []string{"raft/core", "raft", "rsm"} {
+	for _, dir := range []string{"raft/core", "raft/node", "rsm"} {
 		files, _ := filepath.Glob(filepath.Join("..", "..", dir, "*.go"))
 		for _, file := range files {
 			src, err := os.ReadFile(file)

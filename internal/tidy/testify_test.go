@@ -24,7 +24,7 @@ const (
 // where require would end the goroutine and leave its waiter hanging, or in an
 // importer's package.
 var (
-	withoutTestify      = []string{"internal/labtest", "internal/shardlab", "internal/testkit", "raft/core", "raft/storagetest"}
+	withoutTestify      = []string{"internal/labtest", "internal/shardlab", "internal/testkit", "raft/core", "raft/node/storagetest"}
 	withoutTestifyFiles = []string{"suite_", "adversary_"}
 )
 

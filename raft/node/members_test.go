@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -257,8 +258,10 @@ func TestChangeThatEndsWithItsContextIsUnknown(t *testing.T) {
 		cancel()
 		for i := range 20 {
 			err := leader.ChangeMembers(ended, node.SetAddress(2, fmt.Sprint(i)))
-			require.ErrorIs(c, err, context.Canceled)
-			require.ErrorIs(c, err, node.ErrUnknown)
+			if !errors.Is(err, core.ErrChangePending) { // the answer may come before ctx's end is seen
+				require.ErrorIs(c, err, context.Canceled)
+				require.ErrorIs(c, err, node.ErrUnknown)
+			}
 			_, err = leader.Status(ended)
 			if err != nil {
 				require.ErrorIs(c, err, context.Canceled)

@@ -107,7 +107,8 @@ func (n *Node) unlockAndSchedule() {
 	}
 }
 
-// call runs f with the core, soon. It reports false if the member is closed.
+// call runs f with the core, at once if the baton is free. It reports false if the
+// member is closed.
 func (n *Node) call(f func()) bool {
 	n.mu.Lock()
 	if n.closed {
@@ -115,7 +116,7 @@ func (n *Node) call(f func()) bool {
 		return false
 	}
 	n.inbox.calls = append(n.inbox.calls, f)
-	n.unlockAndSchedule()
+	n.unlockAndRun(inlineRounds)
 	return true
 }
 
@@ -188,7 +189,7 @@ func (n *Node) process(in *inbox) {
 		}
 	}
 	if len(in.messages) > 0 {
-		n.publish() // before the replies, so that who sees a reply finds its effect
+		n.publish() // before the replies leave, so that readers of a reply find the effect
 	}
 	n.proposeAll(in.proposals)
 	n.beginReads(in.reads)
@@ -256,9 +257,9 @@ func (n *Node) proposeAll(all []*proposal) {
 	}
 }
 
-// propose appends one command to the log. A command may have its place already. No
-// other command must get a place of the same term that was handed out, so a leader
-// that has to refuse the command steps down.
+// propose appends one command to the log. The place of the command may be handed out
+// already. No other command may then get the place in the same term, so a leader that
+// has to refuse the command steps down.
 func (n *Node) propose(p *proposal, current uint64) error {
 	if p.term != 0 && p.term != current {
 		return errLeadershipLost
