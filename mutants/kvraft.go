@@ -11,8 +11,8 @@ var kvraftMutants = []mutant{
 	},
 	{
 		name: "writes-without-session", file: "kvraft/server.go", pkg: "./kvraft",
-		old:  "\tif op.ReadOnly() {\n\t\tclient, seq = 0, 0",
-		new:  "\tif true {\n\t\tclient, seq = 0, 0",
+		old:  "\treturn s.replica.Submit(ctx, client, seq, op)\n",
+		new:  "\treturn s.replica.Submit(ctx, 0, 0, op)\n",
 		test: "TestRetriesTakeEffectOnce3A|TestRetryAtAnotherLeader3A|TestRetryAfterRestart3A",
 		why:  "a retried write is executed again",
 	},
@@ -25,8 +25,8 @@ var kvraftMutants = []mutant{
 	},
 	{
 		name: "leader-reads-its-own-state", file: "kvraft/server.go", pkg: "./kvraft",
-		old:  "\tif op.ReadOnly() {\n\t\tclient, seq = 0, 0",
-		new:  "\tif op.ReadOnly() {\n\t\tif _, leads := s.rf.GetState(); leads {\n\t\t\treturn s.store.Apply(op), nil\n\t\t}\n\t\tclient, seq = 0, 0",
+		old:  "\t\treturn s.replica.Query(ctx, op)\n",
+		new:  "\t\tif s.raftLog.Leadership().Leads {\n\t\t\treturn s.store.Apply(op), nil\n\t\t}\n\t\treturn s.replica.Query(ctx, op)\n",
 		test: "TestStaleReadAtDeposedLeader3A|TestNothingWithoutQuorum3A|TestLeaderHearsNobody3A",
 		why:  "a server that believes itself the leader answers reads from its own state",
 	},

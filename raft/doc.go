@@ -13,22 +13,22 @@
 // Package raft/core is the protocol, and package raft/node gives the protocol its
 // time, its disk and its network. This package adapts raft/node to the labs:
 //
-//	  Start, GetState, Snapshot      applyCh
-//	            |                       ^
-//	            v                       |
-//	+--------- Raft ----------------- service ---------+
-//	|                 raft/node.Node                   |
-//	+---- storage ------------------ transport --------+
-//	         |                         |    ^
-//	         v                         v    |
-//	     Persister              labrpc ends  RPC handlers
+//		  Start, GetState, Snapshot      applyCh
+//		            |                       ^
+//		            v                       |
+//		+--------- Raft ----------------- service ---------+
+//		|                 raft/node.Node                   |
+//		+---- storage ------------------ transport --------+
+//		         |                         |    ^
+//		         v                         v    |
+//		     Persister              labrpc ends  RPC handlers
 //
-//   - service.go is the state machine. It decodes commands with labgob and puts them
-//     on applyCh.
-//   - transport.go sends each message as an RPC of Figure 2. A reply travels in the
-//     reply of its RPC.
-//   - storage.go keeps the log, the term and the vote in a [Persister], in the compact
-//     form of encodedlog.go.
+//	  - service.go is the state machine. It decodes commands with labgob and puts them
+//	    on applyCh.
+//	  - transport.go sends each message as an RPC of Figure 2. A reply travels in the
+//	    reply of its RPC.
+//	  - storage.go keeps the log, the term and the vote in a [Persister], in the compact
+//	    form of encodedlog.go.
 //
 // # Goroutines and locks
 //
