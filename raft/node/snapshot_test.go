@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -203,5 +204,38 @@ func TestSlowViewDoesNotDelayTransfers(t *testing.T) {
 		c.network.Heal()
 		testkit.WaitFor(c, 5*time.Second, "the snapshot", func() bool { return len(c.states[follower.ID()].all()) == 51 })
 		close(gate)
+	})
+}
+
+// A transfer goes on from its last chunk after a broken connection.
+func TestTransferIsResumed(t *testing.T) {
+	var mu sync.Mutex
+	var offsets []uint64 // of the chunks that were sent
+	run(t, 3, node.Config{TrailingEntries: 1, SnapshotChunkBytes: 10, SnapshotRate: 100}, func(c *cluster) {
+		c.host.Trace = &node.Trace{Sent: func(m node.TraceMessage) {
+			if b, ok := m.Body.(*core.InstallSnapshot); ok {
+				mu.Lock()
+				defer mu.Unlock()
+				offsets = append(offsets, b.Offset)
+			}
+		}}
+		for id := core.NodeID(1); id <= 3; id++ {
+			c.restartWith(id, &journal{})
+		}
+		leader, follower := c.behind(50)
+		sent := func() []uint64 {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(offsets)
+		}
+		c.network.Heal()
+		testkit.WaitFor(c, time.Minute, "some chunks", func() bool { return slices.Contains(sent(), 100) })
+		c.network.Partition([]core.NodeID{follower.ID()})
+		time.Sleep(time.Minute)
+		before := len(sent())
+		c.network.Heal()
+		testkit.WaitFor(c, time.Minute, "the snapshot", func() bool { return len(c.states[follower.ID()].all()) == 50 })
+		require.Equal(c, leader.ID(), c.leader().ID())
+		require.GreaterOrEqual(c, slices.Min(sent()[before:]), uint64(90), "offsets after the broken connection: %v", sent()[before:])
 	})
 }
