@@ -111,7 +111,7 @@ func TestOldLeaderIsRefused2B(t *testing.T) {
 // counts the old replies commits entries without a majority.
 func TestRepliesOfAnOldTerm2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 4, 1, func(round int) bool { return oldReplies(t, round, true) })
+		play(t, 12, 6, func(round int) bool { return oldReplies(t, round, true) })
 	})
 }
 
@@ -120,7 +120,7 @@ func TestRepliesOfAnOldTerm2B(t *testing.T) {
 // election (Figure 2).
 func TestMatchIndexStartsAgain2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		play(t, 4, 1, func(round int) bool { return oldReplies(t, round, false) })
+		play(t, 12, 6, func(round int) bool { return oldReplies(t, round, false) })
 	})
 }
 
