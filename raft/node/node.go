@@ -242,7 +242,7 @@ func (n *Node) receive(from core.NodeID, messages []Message) {
 		}
 		n.inbox.messages = append(n.inbox.messages, core.Message{From: from, To: n.id, Call: m.Call, Body: m.Body})
 	}
-	n.unlockAndRun(inlineRounds)
+	n.unlockAndRun()
 }
 
 // bodySize is about what a message occupies.

@@ -67,7 +67,7 @@ func (n *Node) readIndex(ctx context.Context) (uint64, error) {
 		return 0, ErrStopped
 	}
 	n.inbox.reads = append(n.inbox.reads, r)
-	n.unlockAndRun(inlineRounds)
+	n.unlockAndRun()
 	select {
 	case <-r.done:
 		return r.index, r.err

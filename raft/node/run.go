@@ -56,11 +56,11 @@ func (in *inbox) reset() {
 // proposers run, so that one round of the core serves them all.
 
 // unlockAndRun releases n.mu and runs the core if the baton is free.
-func (n *Node) unlockAndRun(rounds int) {
+func (n *Node) unlockAndRun() {
 	free := !n.running
 	n.running = true
 	n.mu.Unlock()
-	if free && n.work(rounds) {
+	if free && n.work(inlineRounds) {
 		n.host.appliers.add((*applyTask)(n))
 	}
 }
@@ -116,7 +116,7 @@ func (n *Node) call(f func()) bool {
 		return false
 	}
 	n.inbox.calls = append(n.inbox.calls, f)
-	n.unlockAndRun(inlineRounds)
+	n.unlockAndRun()
 	return true
 }
 

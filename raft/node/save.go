@@ -183,7 +183,7 @@ func (s *save) done(inline bool) {
 	n.mu.Lock()
 	n.inbox.saved = s
 	if inline {
-		n.unlockAndRun(inlineRounds)
+		n.unlockAndRun()
 	} else {
 		n.unlockAndSchedule()
 	}
