@@ -32,6 +32,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 
 	"raftlab/kvraft"
 	"raftlab/labrpc"
@@ -43,13 +44,13 @@ const usage = `usage: labs-on-the-wire [flags] COMMAND
   server N                     run server N, from 0
   get KEY, put KEY VALUE, append KEY VALUE
   join GROUP, leave GROUP, query     with -shards, for groups from 1
-flags:
+  -help                        show the flags
 `
 
 func main() {
 	var c config
 	flags := flag.NewFlagSet("labs-on-the-wire", flag.ExitOnError)
-	flags.Usage = func() { fmt.Fprint(flags.Output(), usage); flags.PrintDefaults() }
+	flags.Usage = func() { fmt.Fprint(flags.Output(), usage, "flags:\n"); flags.PrintDefaults() }
 	flags.IntVar(&c.port, "port", 7100, "first port; server N of Raft group G listens on port + 10*G + N")
 	flags.IntVar(&c.servers, "servers", 3, "number of servers of each Raft group, at most 10")
 	flags.StringVar(&c.dir, "dir", "wire-data", "directory of the servers' files")
@@ -98,7 +99,7 @@ func (c config) run(out io.Writer, args []string) error {
 	}
 	wanted := map[string]int{"server": 2, "get": 2, "put": 3, "append": 3, "join": 2, "leave": 2, "query": 1}
 	if len(args) == 0 || len(args) != wanted[args[0]] {
-		return fmt.Errorf("%q is no command\n%s", args, usage)
+		return fmt.Errorf("%q is no command with its arguments\n%s", strings.Join(args, " "), usage)
 	}
 	switch command := args[0]; command {
 	case "server":

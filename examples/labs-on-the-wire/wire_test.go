@@ -281,7 +281,7 @@ func TestWrongCommands(t *testing.T) {
 		args   string
 		want   string
 	}{
-		{c, "", "is no command"},
+		{c, "", "-help"},
 		{c, "get", "is no command"},
 		{c, "put x", "is no command"},
 		{c, "fetch x", "is no command"},
