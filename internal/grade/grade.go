@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -105,6 +106,9 @@ func names(paths []string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		if _, err := os.Lstat(abs); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
 		name := filepath.Base(abs)
 		if info, err := os.Stat(abs); err == nil && !info.IsDir() {
 			for _, ext := range []string{".gz", ".bz2", ".tgz", ".tbz2", ".tar", ".zip"} {
@@ -125,6 +129,9 @@ func names(paths []string) ([]string, error) {
 
 func newGrader(cfg Config) (*grader, error) {
 	g := &grader{Config: cfg, table: cfg.Table, level: jail.Probe()}
+	if g.Run != nil && !slices.ContainsFunc(g.table.graded(), g.wanted) {
+		return nil, fmt.Errorf("%w: no test of the table matches %v; raftlab grade tests lists the tests", ErrConfig, g.Run)
+	}
 	if g.Log == nil {
 		g.Log = io.Discard
 	}
@@ -163,6 +170,11 @@ func newGrader(cfg Config) (*grader, error) {
 		os.RemoveAll(g.temp)
 	}
 	return g, err
+}
+
+// wanted reports whether Config.Run selects a test.
+func (g *grader) wanted(test Test) bool {
+	return g.Run == nil || g.Run.MatchString(test.Name)
 }
 
 // harnessDigest identifies the suites and the packages below them.
@@ -272,7 +284,7 @@ func (g *grader) grade(ctx context.Context, name, path string) (*Grade, error) {
 func (g *grader) tests(ctx context.Context, one *Grade, tree *copyTree) error {
 	byPackage := make(map[string][]Test)
 	for _, test := range g.table.graded() {
-		if g.Run == nil || g.Run.MatchString(test.Name) {
+		if g.wanted(test) {
 			byPackage[test.Package] = append(byPackage[test.Package], test)
 		}
 	}
