@@ -118,7 +118,7 @@ func newReplicaCommand() *cobra.Command {
 		Short: "Stop, start, repair, recover and compact replicas",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError("replica needs a command: stop N, start N, repair N or compact N")
+			return usageError("replica needs a command: stop N, start N, repair N, compact N or recover N")
 		},
 	}
 	conn.addFlags(cmd)

@@ -89,7 +89,7 @@ func newRootCommand() *cobra.Command {
 // comes from cobra or pflag and concerns the command line.
 func run(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
@@ -102,7 +102,10 @@ func run(ctx context.Context, root *cobra.Command, args []string) int {
 		fmt.Fprintf(root.ErrOrStderr(), "raftlab: %s\n", why)
 	}
 	if code == exitUsage {
-		fmt.Fprintln(root.ErrOrStderr(), "raftlab help, or --help after a command, shows the usage")
+		if !cmd.HasSubCommands() {
+			fmt.Fprintf(root.ErrOrStderr(), "usage: %s\n", cmd.UseLine())
+		}
+		fmt.Fprintf(root.ErrOrStderr(), "%s --help shows more\n", cmd.CommandPath())
 	}
 	return code
 }

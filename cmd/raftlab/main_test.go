@@ -177,7 +177,7 @@ func TestCommands(t *testing.T) {
 		{"largest value", []string{"kv", "put", "v"}, strings.Repeat("v", 1<<20), outcome{out: "12\n"}},
 		{"append over the limit", []string{"kv", "append", "v", "w"}, "", outcome{code: exitRefused, err: "1048576 bytes"}},
 		{"empty key", []string{"kv", "get", ""}, "", outcome{code: exitRefused, err: "empty"}},
-		{"no key", []string{"kv", "get"}, "", outcome{code: exitUsage, err: "arg"}},
+		{"no key", []string{"kv", "get"}, "", outcome{code: exitUsage, err: "usage: raftlab kv get KEY"}},
 		{"no command", []string{"kv"}, "", outcome{code: exitUsage, err: "kv needs a command"}},
 		{"unknown flag", []string{"kv", "get", "a", "--colour"}, "", outcome{code: exitUsage, err: "--colour"}},
 		{"bad version", []string{"kv", "cas", "a", "x", "1"}, "", outcome{code: exitUsage, err: `"x"`}},

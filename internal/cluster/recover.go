@@ -36,7 +36,7 @@ func Recover(dir string, number int, opts Options) (err error) {
 func (g *group) recover(peer int, opts Options) error {
 	source, err := g.open(peer, opts)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; choose a replica with a usable file", err)
 	}
 	term, sequences, err := g.highest(opts)
 	for i := range g.files {

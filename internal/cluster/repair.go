@@ -143,5 +143,9 @@ func Maintain(dir string, opts Options, do func(Store) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(s), s.Close())
+	err = do(s)
+	if errors.Is(err, ErrRunning) { // the replica of this process, on a file without a fault
+		err = ErrHealthy
+	}
+	return errors.Join(err, s.Close())
 }
