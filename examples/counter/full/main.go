@@ -189,8 +189,8 @@ func (s *service) read(ctx context.Context) (string, error) {
 
 func (s *service) add(ctx context.Context, id, address string) error {
 	number, err := strconv.ParseUint(id, 10, 64)
-	if err != nil {
-		return err
+	if err != nil || address == "" {
+		return errors.New("want add ID ADDRESS, for instance add 4 127.0.0.1:7004")
 	}
 	return s.n.ChangeMembers(ctx, node.AddVoter(core.NodeID(number), address))
 }
@@ -198,7 +198,7 @@ func (s *service) add(ctx context.Context, id, address string) error {
 func (s *service) remove(ctx context.Context, id string) error {
 	number, err := strconv.ParseUint(id, 10, 64)
 	if err != nil {
-		return err
+		return errors.New("want remove ID, for instance remove 4")
 	}
 	return s.n.ChangeMembers(ctx, node.Remove(core.NodeID(number)))
 }
