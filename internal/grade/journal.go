@@ -55,7 +55,7 @@ func openJournal(dir string, resume bool) (*journal, error) {
 	name := filepath.Join(dir, journalName)
 	j := &journal{runs: make(map[runID]run)}
 	if _, err := os.Stat(name); err == nil && !resume {
-		return nil, fmt.Errorf("%w: %s. Resume, or choose another directory", ErrJournal, name)
+		return nil, fmt.Errorf("%w: %s; continue with --resume, or choose another directory", ErrJournal, name)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
