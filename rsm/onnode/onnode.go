@@ -27,6 +27,7 @@ type Log struct {
 	member     *node.Node
 	deliveries chan delivery // from the member to Deliver
 	delivered  chan struct{} // Deliver has passed a delivery on
+	begun      chan struct{} // closed when the receiver has the state before Deliver
 
 	stopping sync.Once
 	stopped  chan struct{} // closed by Stop
@@ -60,6 +61,7 @@ func Start(host *node.Host, cfg node.Config) (*Log, error) {
 	l := &Log{
 		deliveries: make(chan delivery),
 		delivered:  make(chan struct{}),
+		begun:      make(chan struct{}),
 		stopped:    make(chan struct{}),
 		closed:     make(chan struct{}),
 	}
@@ -121,7 +123,18 @@ func (l *Log) ReadIndex(ctx context.Context) error {
 	if errors.Is(err, node.ErrStopped) {
 		return fmt.Errorf("%w: %w", rsm.ErrStopped, err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// The member has restored the first snapshot before Deliver, and counts it as applied.
+	select {
+	case <-l.begun:
+		return nil
+	case <-l.stopped:
+		return rsm.ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Deliver implements [rsm.Log].
@@ -136,6 +149,7 @@ func (l *Log) Deliver(r rsm.Receiver, stop <-chan struct{}) error {
 			return err
 		}
 	}
+	close(l.begun)
 	for {
 		select {
 		case <-stop:
