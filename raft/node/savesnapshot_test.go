@@ -64,3 +64,31 @@ func TestSaveSnapshotBesideAPolicyIsRefused(t *testing.T) {
 		require.ErrorIs(c, c.leader().SaveSnapshot(context.Background(), index, journalView{}), node.ErrConfig)
 	})
 }
+
+// A snapshot within the newest one is not written, also after a restart and with
+// trailing entries that the log still has.
+func TestSaveSnapshotWithinTheNewest(t *testing.T) {
+	cfg := own
+	cfg.TrailingEntries = 100
+	run(t, 1, cfg, func(c *cluster) {
+		leader := c.leader()
+		var places []uint64
+		for i := range 10 {
+			places = append(places, c.propose(fmt.Sprint(i)).Index)
+		}
+		commands := c.states[1].all()
+		require.NoError(c, leader.SaveSnapshot(ctx, places[6], journalView{commands: commands[:7]}))
+		before := c.stores[1].Usage()
+		require.NoError(c, leader.SaveSnapshot(ctx, places[6], journalView{commands: commands[:7]}))
+		require.NoError(c, leader.SaveSnapshot(ctx, places[3], journalView{commands: commands[:4]}))
+		require.Equal(c, before, c.stores[1].Usage())
+		c.stop(1)
+		c.start(1)
+		leader = c.leader()
+		require.NoError(c, leader.SaveSnapshot(ctx, places[3], journalView{commands: commands[:4]}))
+		require.NoError(c, leader.Err())
+		saved, err := c.stores[1].Load(1)
+		require.NoError(c, err)
+		require.Equal(c, places[6], saved.Snapshot.Index)
+	})
+}

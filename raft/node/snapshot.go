@@ -79,9 +79,10 @@ func (n *Node) Snapshot(ctx context.Context) error {
 // SaveSnapshot saves the state after the command at index, which the service has
 // written into body, as the newest snapshot, and drops the log as
 // [Config.TrailingEntries] says. SaveSnapshot returns when the log names the
-// snapshot. SaveSnapshot is for services that choose the moments themselves, with
-// [Config.SnapshotEntries] and [Config.SnapshotBytes] at -1. Any goroutine may call
-// SaveSnapshot, also while the state machine is in Apply.
+// snapshot or a later one. If the log already names such a snapshot, SaveSnapshot
+// writes nothing. SaveSnapshot is for services that choose the moments themselves,
+// with [Config.SnapshotEntries] and [Config.SnapshotBytes] at -1. Any goroutine may
+// call SaveSnapshot, also while the state machine is in Apply.
 //
 // The error matches core.ErrCompacted if the log begins behind index already,
 // core.ErrNotApplied if the state machine has not been given the command yet, ctx's
@@ -91,14 +92,19 @@ func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo)
 		return fmt.Errorf("%w: SaveSnapshot with Config.SnapshotEntries %d and SnapshotBytes %d; want -1", ErrConfig, n.cfg.SnapshotEntries, n.cfg.SnapshotBytes)
 	}
 	var header core.Snapshot
+	named := false // otherwise the storage would keep a snapshot that nothing names
 	err := n.await(context.Background(), func(c *core.Core) (_ bool, err error) { // takes no time
-		if header, err = c.SnapshotHeader(index); err == nil {
+		header, err = c.SnapshotHeader(index)
+		if named = n.named >= index; err == nil && !named {
 			n.storing.Add(1)
 		}
 		return true, err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("raft: saving a snapshot at index %d: %w", index, err)
+	case named:
+		return nil
 	}
 	saved, err := (&snapshotTask{node: n, view: body, header: ownHeader(header)}).write()
 	n.storing.Done()
