@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -218,6 +220,35 @@ func TestDamagedLastTransaction(t *testing.T) {
 		require.Equal(t, broken, readFile(t, other), "the file was changed")
 	}
 	require.Positive(t, damaged)
+}
+
+// A page that the disk does not return says nothing of the transaction, which may be
+// acknowledged. Open leaves the file alone, and a later Open finds everything.
+func TestUnreadablePageIsNoInterruption(t *testing.T) {
+	path := create(t)
+	store := open(t, path)
+	save(t, store, node.Update{Group: 1, HardState: &core.HardState{CurrentTerm: 1}})
+	save(t, store, node.Update{Group: 1, HardState: &core.HardState{CurrentTerm: 2, VotedFor: 3}})
+	want := digest(t, store)
+	file := readFile(t, path)
+	for slot := range 2 { // the loss of power came before the marks were durable
+		clear(file[slot*os.Getpagesize()+512:][:16])
+	}
+	other := filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, os.WriteFile(other, file, 0o600))
+	failed := false
+	undo := boltstore.OnRead(func(path string) error {
+		if failed || path != other {
+			return nil
+		}
+		failed = true
+		return &fs.PathError{Op: "read", Path: path, Err: syscall.EIO}
+	})
+	_, err := boltstore.Open(other, ownOptions())
+	undo()
+	require.ErrorIs(t, err, syscall.EIO)
+	require.Equal(t, file, readFile(t, other), "the file was changed")
+	require.Equal(t, want, digest(t, open(t, other)))
 }
 
 func copyOf(t *testing.T, path string) string {

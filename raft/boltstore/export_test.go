@@ -40,6 +40,19 @@ func OnSync(f func(path string) error) (undo func()) {
 	return func() { syncData = before }
 }
 
+// OnRead makes the check of Open call f before each read of a page of the file at
+// path, until undo. An error of f is the error of the read.
+func OnRead(f func(path string) error) (undo func()) {
+	before := readAt
+	readAt = func(file *os.File, b []byte, at int64) (int, error) {
+		if err := f(file.Name()); err != nil {
+			return 0, err
+		}
+		return before(file, b, at)
+	}
+	return func() { readAt = before }
+}
+
 // OnStage makes Compact and Copy call f after each of their stages, until undo.
 func OnStage(f func(stage string)) (undo func()) {
 	stage = f

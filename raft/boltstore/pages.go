@@ -22,6 +22,9 @@ type pageFile struct {
 	before   meta // of the transaction before the newest one
 }
 
+// readAt reads the pages of a tree. Tests replace it.
+var readAt = (*os.File).ReadAt
+
 // openPages opens the file at path and reads the meta pages. openPages returns an
 // error unless both are whole. If the newer meta page is damaged, bbolt would use
 // the older one, without the last, acknowledged, transaction. A meta page is
@@ -257,7 +260,7 @@ func (t *pageTree) read(id uint64) (page, error) {
 		return page{}, fmt.Errorf("there is no page %d among %d", id, len(t.seen))
 	}
 	header := make([]byte, pageHeaderSize)
-	if _, err := t.file.ReadAt(header, int64(id*t.pageSize)); err != nil {
+	if _, err := readAt(t.file, header, int64(id*t.pageSize)); err != nil {
 		return page{}, fmt.Errorf("page %d: %w", id, err)
 	}
 	overflow := uint64(order.Uint32(header[12:]))
@@ -271,7 +274,7 @@ func (t *pageTree) read(id uint64) (page, error) {
 		t.seen[i] = true
 	}
 	data := make([]byte, (overflow+1)*t.pageSize)
-	if _, err := t.file.ReadAt(data, int64(id*t.pageSize)); err != nil {
+	if _, err := readAt(t.file, data, int64(id*t.pageSize)); err != nil {
 		return page{}, fmt.Errorf("page %d: %w", id, err)
 	}
 	return parsePage(fmt.Sprintf("page %d (offset %d)", id, id*t.pageSize), data)

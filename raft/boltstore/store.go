@@ -5,6 +5,7 @@ package boltstore
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -183,7 +184,7 @@ func withPages(path string, opts Options, read func(*pageFile) error) (err error
 func (s *Store) check() error {
 	return withPages(s.path, s.opts, func(f *pageFile) error {
 		found, err := f.readContent(f.newest)
-		if err != nil && !f.newest.marked && !errors.Is(err, ErrVersion) {
+		if err != nil && f.isInterrupted(err) {
 			interrupted := err
 			if found, err = f.readContent(f.before); err != nil {
 				return fmt.Errorf("%w: %w", node.ErrDamaged, errors.Join(interrupted, err))
@@ -202,6 +203,14 @@ func (s *Store) check() error {
 		s.content = found
 		return nil
 	})
+}
+
+// isInterrupted reports whether the error of reading the newest transaction shows
+// that the transaction was interrupted. A page that the disk does not return, perhaps
+// for a moment only, may belong to an acknowledged transaction.
+func (f *pageFile) isInterrupted(err error) bool {
+	var unreadable *fs.PathError
+	return !f.newest.marked && !errors.Is(err, ErrVersion) && !errors.As(err, &unreadable)
 }
 
 // openChecked opens the file for writing, makes what the check has read durable,

@@ -45,7 +45,7 @@ import (
 // to an acknowledged one. So after the sync update writes a mark beside the meta
 // page. The next sync, or Close, makes the mark durable, and so does the kernel by
 // itself within seconds. Open does not go back from a marked transaction: damage
-// there is an error.
+// there is an error. A failed read of a page is an error in any case.
 
 // database is an open bbolt file.
 type database struct {

@@ -91,8 +91,9 @@ func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo)
 	if n.cfg.SnapshotEntries != -1 || n.cfg.SnapshotBytes != -1 {
 		return fmt.Errorf("%w: SaveSnapshot with Config.SnapshotEntries %d and SnapshotBytes %d; want -1", ErrConfig, n.cfg.SnapshotEntries, n.cfg.SnapshotBytes)
 	}
+	// Without named the storage would keep a snapshot that the log never names.
 	var header core.Snapshot
-	named := false // otherwise the storage would keep a snapshot that nothing names
+	var named bool
 	err := n.await(context.Background(), func(c *core.Core) (_ bool, err error) { // takes no time
 		header, err = c.SnapshotHeader(index)
 		if named = n.named >= index; err == nil && !named {
