@@ -251,6 +251,30 @@ func TestUnreadablePageIsNoInterruption(t *testing.T) {
 	require.Equal(t, want, digest(t, open(t, other)))
 }
 
+// Identify reads the file of a host that lost power, as Open does.
+func TestIdentifyAfterACrash(t *testing.T) {
+	path := create(t)
+	store := open(t, path)
+	save(t, store, node.Update{Group: 1, HardState: &core.HardState{CurrentTerm: 1}})
+	before := readFile(t, path)
+	save(t, store, node.Update{Group: 1, HardState: &core.HardState{CurrentTerm: 2}})
+	file := readFile(t, path)
+	page := os.Getpagesize()
+	for slot := range 2 {
+		clear(file[slot*page+512:][:16])
+	}
+	for at := 2 * page; at < len(before); at += page {
+		crashed := bytes.Clone(file)
+		copy(crashed[at:], before[at:at+page])
+		other := filepath.Join(t.TempDir(), "copy")
+		require.NoError(t, os.WriteFile(other, crashed, 0o600))
+		id, _, err := boltstore.Identify(other)
+		require.NoError(t, err, "page %d is lost", at/page)
+		require.Equal(t, ownOptions().Identity, id)
+		require.Equal(t, crashed, readFile(t, other), "the file was changed")
+	}
+}
+
 func copyOf(t *testing.T, path string) string {
 	other := filepath.Join(t.TempDir(), "copy")
 	require.NoError(t, os.WriteFile(other, readFile(t, path), 0o600))

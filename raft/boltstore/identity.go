@@ -54,15 +54,23 @@ func Identify(path string) (id node.Identity, part string, err error) {
 	opts.setDefaults()
 	var found identityRecord
 	err = withPages(path, opts, func(f *pageFile) error {
-		r := contentReader{content: newContent()}
-		err := f.walkBuckets(f.newest, false, visitor{stateBucket, r.readState, nil})
-		found = r.identity
+		found, err = f.readIdentity(f.newest)
+		if err != nil && f.isInterrupted(err) {
+			found, err = f.readIdentity(f.before)
+		}
 		return damaged(err)
 	})
 	if err != nil {
 		return node.Identity{}, "", fmt.Errorf("boltstore: opening %s: %w", path, err)
 	}
 	return node.Identity{Cluster: found.Cluster, Host: core.NodeID(found.Host)}, found.Part, nil
+}
+
+// readIdentity reads the identity in the tree of a meta page.
+func (f *pageFile) readIdentity(m meta) (identityRecord, error) {
+	r := contentReader{content: newContent()}
+	err := f.walkBuckets(m, false, visitor{stateBucket, r.readState, nil})
+	return r.identity, err
 }
 
 func putState(tx *bbolt.Tx, key []byte, v any) error {
