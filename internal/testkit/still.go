@@ -26,7 +26,7 @@ const (
 	beatEvery    = 10 * time.Millisecond  // of virtual time
 	// spinCPU is CPU time of the process without a beat of the bubble's clock. A busy
 	// machine lets real time pass, and no CPU time.
-	spinCPU = 4 * time.Second
+	spinCPU = 4 * time.Second * raceCost
 	// outsideSamples are looks without a beat and without a goroutine that could run.
 	outsideSamples = 20
 )
