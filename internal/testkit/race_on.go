@@ -3,4 +3,4 @@
 package testkit
 
 // raceCost is about how many times slower code runs under the race detector.
-const raceCost = 10
+const raceCost = 5
