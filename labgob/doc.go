@@ -30,6 +30,12 @@
 // was registered with encoding/gob alone. Encoding a pointer to a nil pointer is
 // an error where gob writes a message that no decoder can read.
 //
+// Labgob shares one fault of gob's decoder. If a target struct has one type for
+// two fields, and the sender's types for the two fields differ, then gob decodes
+// both fields with the definition of the first. The decoder fails, or mixes up
+// the contents of the second field. A receiver avoids this with a type of its
+// own for each of the sender's types.
+//
 // [Marshal] and [Unmarshal] convert one value of any registered type to one
 // self-contained message and back. Replicated logs need such messages for their
 // commands.

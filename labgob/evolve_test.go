@@ -191,10 +191,51 @@ func project(to, from reflect.Value) {
 	}
 }
 
+// confusesGob reports whether gob decodes a value of type wide into a narrow
+// wrongly because of a fault of encoding/gob. Gob compiles all fields of a
+// target struct with one table from local types to decoding operations
+// (inProgress in decOpFor). If two fields of the target contain the same type,
+// and the sender's types for the two differ, then gob decodes the second with
+// the operation for the first. See TestOneTypeForTwo.
+func confusesGob(narrow, wide reflect.Type) bool {
+	if narrow == wide {
+		return false
+	}
+	sources := make(map[reflect.Type]reflect.Type)
+	for i := range narrow.NumField() {
+		f := narrow.Field(i)
+		from, _ := wide.FieldByName(f.Name)
+		if confusesTable(sources, f.Type, from.Type) {
+			return true
+		}
+	}
+	return false
+}
+
+// confusesTable is confusesGob for a part of a field. The map sources holds the
+// sender's type for each local type in gob's table.
+func confusesTable(sources map[reflect.Type]reflect.Type, to, from reflect.Type) bool {
+	local := to
+	for to.Kind() == reflect.Pointer {
+		to, from = to.Elem(), from.Elem()
+	}
+	if old, ok := sources[local]; ok {
+		return old != from
+	}
+	sources[local] = from
+	switch to.Kind() {
+	case reflect.Map, reflect.Slice, reflect.Array: // all keys are basic types
+		return confusesTable(sources, to.Elem(), from.Elem())
+	case reflect.Struct:
+		return confusesGob(to, from)
+	}
+	return false
+}
+
 // FuzzEvolve sends a value of a chosen type to a receiver whose type lacks some
 // fields. The receiver must see the result of gob for a value without these
 // fields. Gob cannot decode the original value, because gob cannot skip nil
-// interfaces.
+// interfaces. A narrower type that confuses gob is not tried.
 func FuzzEvolve(f *testing.F) {
 	for _, seed := range []string{"", "\x03\x00\x00\x00\x01\x00\x02\x00\x01\x00\x01\x03\x00\x01\x03", "\x03\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x03\x02\x01", "\x02\x03\x01\x00\x00\x00\x01\x05\x00\x01\x01\x03\x03\x03\x00\x02\x03\x00"} {
 		f.Add([]byte(seed))
@@ -218,6 +259,9 @@ func testEvolve(t *testing.T, data []byte) {
 	c := &chooser{data}
 	wide := c.newType(0)
 	narrow := c.narrow(wide)
+	if confusesGob(narrow, wide) {
+		narrow = wide
+	}
 	sent := reflect.New(wide).Elem()
 	c.fill(sent, 0)
 	projected := reflect.New(narrow).Elem()

@@ -150,6 +150,50 @@ func TestSkipFieldsInsideInterfaces(t *testing.T) {
 	}
 }
 
+// TestOneTypeForTwo decodes into a struct with one type for two fields. At the
+// sender, the two fields have different types. Gob decodes the second field as
+// if the sender had used the type of the first, and either fails or mixes up the
+// fields. Labgob passes the value to gob, and so has the same result. A release
+// of Go without the fault passes as well.
+func TestOneTypeForTwo(t *testing.T) {
+	type xy struct{ X, Y string }
+	type yx struct{ Y, X string }
+	type nxy struct {
+		N    int
+		X, Y string
+	}
+	type fields struct{ First, Second xy }
+	type inMaps struct{ First, Second map[string]xy }
+	for _, c := range []struct{ sent, target any }{
+		{struct{ First, Second xy }{xy{"a", "b"}, xy{"c", "d"}}, fields{}},
+		{struct {
+			First  xy
+			Second yx
+		}{xy{"a", "b"}, yx{"c", "d"}}, fields{}},
+		{struct {
+			First  nxy
+			Second xy
+		}{nxy{1, "a", "b"}, xy{"c", "d"}}, fields{}},
+		{struct {
+			First  map[string]nxy
+			Second map[string]xy
+		}{map[string]nxy{"k": {1, "a", "b"}}, map[string]xy{"k": {"c", "d"}}}, inMaps{}},
+	} {
+		data := encoded(t, c.sent)
+		theirs, ours := reflect.New(reflect.TypeOf(c.target)), reflect.New(reflect.TypeOf(c.target))
+		errTheirs := gob.NewDecoder(bytes.NewReader(data)).DecodeValue(theirs)
+		errOurs := labgob.Decode(data, ours.Interface())
+		require.Equal(t, errTheirs == nil, errOurs == nil, "%#v: %v by gob, %v by labgob", c.sent, errTheirs, errOurs)
+		require.Equal(t, theirs.Elem().Interface(), ours.Elem().Interface(), "%#v", c.sent)
+		if !confusesGob(reflect.TypeOf(c.target), reflect.TypeOf(c.sent)) {
+			right := reflect.New(reflect.TypeOf(c.target)).Elem()
+			project(right, reflect.ValueOf(c.sent))
+			require.NoError(t, errOurs)
+			require.Equal(t, right.Interface(), ours.Elem().Interface())
+		}
+	}
+}
+
 // TestDecodeOneGobValue decodes streams with one value of gob. Type definitions
 // stand in the middle of the value, and the value takes several messages.
 func TestDecodeOneGobValue(t *testing.T) {
