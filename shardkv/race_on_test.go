@@ -1,0 +1,5 @@
+//go:build race
+
+package shardkv_test
+
+const raceDetector = true
