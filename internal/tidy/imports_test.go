@@ -42,11 +42,10 @@ var reaches = []struct {
 
 // labPackages import package raft, the labs' face. The services have the labs'
 // starters, and rsm/labraft adapts. The others are harnesses, students' packages and
-// examples of labs. raft/storagetest belongs to the former storages of package raft.
+// examples of labs.
 var labPackages = []string{
 	"kvraft", "shardctrler", "shardkv", "rsm/labraft",
 	"internal/labtest", "internal/shardlab", "mutants", "examples/labs-on-the-wire",
-	"raft/storagetest",
 }
 
 // labImporters returns the packages that import package raft and are not of the labs.

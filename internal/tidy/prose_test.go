@@ -1,7 +1,6 @@
 package tidy
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -98,17 +97,8 @@ func TestProse(t *testing.T) {
 			add(filepath.ToSlash(filepath.Dir(path)), comments(string(src)))
 		}
 	})
-	root := filepath.Join("..", "..")
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md"} {
-		pages, err := filepath.Glob(filepath.Join(root, pattern))
-		require.NoError(t, err)
-		for _, path := range pages {
-			src, err := os.ReadFile(path)
-			require.NoError(t, err)
-			name, err := filepath.Rel(root, path)
-			require.NoError(t, err)
-			add(filepath.ToSlash(name), page(string(src)))
-		}
+	for name, src := range pages(t) {
+		add(name, page(src))
 	}
 	require.Greater(t, len(texts), 40, "packages and pages")
 	for name, p := range texts {
