@@ -243,7 +243,12 @@ func printable(n float64) string {
 	case n >= 1000:
 		n = float64(int(n/10+0.5)) * 10
 	}
-	s := strconv.Itoa(int(n + 0.5))
+	return grouped(int(n + 0.5))
+}
+
+// grouped is a number with a comma before each three digits.
+func grouped(n int) string {
+	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}

@@ -40,7 +40,7 @@ func (p *picture) table() string {
 		if p.timeline && i%10 != 4 {
 			continue
 		}
-		fmt.Fprintf(&b, "| %s |", figure(at.x))
+		fmt.Fprintf(&b, "| %s |", grouped(int(math.Round(at.x))))
 		for _, s := range p.series {
 			fmt.Fprintf(&b, " %s |", figure(s.points[i].y))
 		}
@@ -62,8 +62,8 @@ func figure(v float64) string {
 
 // The chart's size, and its margins.
 const (
-	chartWidth, chartHeight = 640.0, 320.0
-	left, right             = 70.0, 20.0
+	chartWidth, chartHeight = 660.0, 320.0
+	left, right             = 70.0, 40.0 // the last label of the x axis stands half in the margin
 	top, bottom             = 50.0, 50.0
 )
 
