@@ -44,6 +44,34 @@ func readFile(t *testing.T, path string) []byte {
 	return b
 }
 
+// copyInUse copies the data directory of a running store. A file that changes while
+// the copying goes on may get pages of different transactions. So a copy counts when
+// the next one equals it.
+func copyInUse(t *testing.T, dir string) string {
+	t.Helper()
+	before, now := t.TempDir(), t.TempDir()
+	require.NoError(t, os.CopyFS(before, os.DirFS(dir)))
+	for {
+		require.NoError(t, os.CopyFS(now, os.DirFS(dir)))
+		if contents(t, before) == contents(t, now) {
+			return before
+		}
+		before, now = now, t.TempDir()
+	}
+}
+
+// contents returns the names and the contents of the files in a directory.
+func contents(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	var all strings.Builder
+	for _, e := range entries {
+		fmt.Fprintf(&all, "%s %q\n", e.Name(), readFile(t, filepath.Join(dir, e.Name())))
+	}
+	return all.String()
+}
+
 func writeFile(t *testing.T, path string, content []byte) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path, content, 0o600))
@@ -240,8 +268,7 @@ func TestRolledBackFile(t *testing.T) {
 	require.ErrorIs(t, c.Start(2), cluster.ErrRolledBack)
 
 	// The files as a kill leaves them.
-	killed := t.TempDir()
-	require.NoError(t, os.CopyFS(killed, os.DirFS(dir)))
+	killed := copyInUse(t, dir)
 	c2 := open(t, killed, cluster.Options{})
 	require.Contains(t, c2.Status()[1].Error, "older copy")
 	require.Equal(t, "122222", do(t, c2, "", kv.Get("k")).Value)

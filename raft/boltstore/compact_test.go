@@ -163,7 +163,7 @@ func TestChangesWhileCompacting(t *testing.T) {
 	check := func() {
 		want := digest(t, store)
 		require.Contains(t, want, fmt.Sprintf("LastIndex:%d", index))
-		again, err := boltstore.Open(copyOf(t, path), ownOptions())
+		again, err := boltstore.Open(copyOf(t, store, path), ownOptions())
 		require.NoError(t, err)
 		require.Equal(t, want, digest(t, again))
 		require.NoError(t, again.Close())
@@ -315,9 +315,56 @@ func TestCopy(t *testing.T) {
 		state, err := copied.Load(id)
 		require.NoError(t, err)
 		require.Equal(t, want, state.HardState)
-		before, err := store.Load(id)
-		require.NoError(t, err)
-		save(t, copied, node.Update{Group: id, HardState: &before.HardState})
 	}
+	restoreVotes(t, store, copied)
 	require.Equal(t, digest(t, store), digest(t, copied))
+}
+
+// A file that is copied with plain reads, while the cleaner works, has pages of
+// many transactions. Open refuses such a copy, or finds the whole content. A copy
+// between two transactions of the cleaner is whole, and so is a copy by the store.
+func TestPlainCopyOfFileInUse(t *testing.T) {
+	defer boltstore.SmallTransactions()()
+	path, store := wasteful(t)
+	require.NoError(t, store.Compact()) // few free pages, so that transactions reuse them
+	refused := 0
+	for i := uint64(1); i <= 3; i++ {
+		resume := store.PauseCleaner()
+		snapshot(t, store, 1, 200*i, 3, bytes.Repeat([]byte{byte(i)}, 40_000))
+		save(t, store, node.Update{Group: 1, CompactTo: 200 * i})
+		want, file := digest(t, store), readFile(t, path)
+		resume()
+		again := open(t, copyOf(t, store, path))
+		require.Equal(t, want, digest(t, again))
+		store.Settle()
+		require.Equal(t, want, digest(t, store))
+
+		mixed := filepath.Join(t.TempDir(), "mixed")
+		metas := 2 * os.Getpagesize()
+		require.NoError(t, os.WriteFile(mixed, append(file[:metas:metas], readFile(t, path)[metas:]...), 0o600))
+		if again, err := boltstore.Open(mixed, ownOptions()); err != nil {
+			require.ErrorIs(t, err, node.ErrDamaged)
+			refused++
+		} else {
+			require.Equal(t, want, digest(t, again))
+			require.NoError(t, again.Close())
+		}
+
+		whole := filepath.Join(t.TempDir(), "whole")
+		require.NoError(t, store.Copy(whole, boltstore.CopyOptions{Identity: own, Part: store.Part(), Sequence: store.Sequence()}))
+		again = open(t, whole)
+		restoreVotes(t, store, again)
+		require.Equal(t, want, digest(t, again))
+	}
+	require.Positive(t, refused)
+}
+
+// restoreVotes gives the groups of a copy the hard states of the store.
+func restoreVotes(t *testing.T, store, copied *boltstore.Store) {
+	t.Helper()
+	for _, id := range []node.GroupID{1, 2} {
+		state, err := store.Load(id)
+		require.NoError(t, err)
+		save(t, copied, node.Update{Group: id, HardState: &state.HardState})
+	}
 }

@@ -190,7 +190,7 @@ func TestCrashWithoutClose(t *testing.T) {
 	path := create(t)
 	store := open(t, path)
 	save(t, store, node.Update{Group: 1, Entries: run(1, 10, 1)})
-	copied := copyOf(t, path)
+	copied := copyOf(t, store, path)
 	again := open(t, copied)
 	require.Equal(t, digest(t, store), digest(t, again))
 }
@@ -275,7 +275,11 @@ func TestIdentifyAfterACrash(t *testing.T) {
 	}
 }
 
-func copyOf(t *testing.T, path string) string {
+// copyOf copies the file of a store between two transactions of the cleaner, whose
+// pages would otherwise get mixed. The caller makes no transaction meanwhile.
+func copyOf(t *testing.T, store *boltstore.Store, path string) string {
+	t.Helper()
+	defer store.PauseCleaner()()
 	other := filepath.Join(t.TempDir(), "copy")
 	require.NoError(t, os.WriteFile(other, readFile(t, path), 0o600))
 	return other

@@ -1,6 +1,6 @@
 // Package boltstore keeps the Raft groups of a host in one bbolt file. A [Store] is a
 // [node.Storage], as the logs of raft/wal are. The package suits a host whose state
-// should be a single file: easy to copy, check, repair and move.
+// should be a single file: easy to check, repair and move.
 //
 //	opts := boltstore.Options{Identity: node.Identity{Cluster: "4d1c", Host: 1}}
 //	err := boltstore.Create("host-1.bolt", opts) // once
@@ -59,6 +59,22 @@
 // A file that is cut, removed, replaced or unreadable ends the use of the store
 // with an error, and never the process. One race remains: a file that is cut
 // within the milliseconds of Open, after Open has read the whole file.
+//
+// # Copies and backups
+//
+// [Store.Copy] copies the file while the store is in use. The copy has the content of
+// one transaction. Options that name the store's own identity, part and sequence make a
+// backup:
+//
+//	err := store.Copy("backup.bolt", boltstore.CopyOptions{
+//		Identity: store.Identity(), Part: store.Part(), Sequence: store.Sequence(),
+//	})
+//
+// A program such as cp may copy a file only while no store has the file open. The
+// cleaner writes to the file of an idle store too. A copy that is made meanwhile has
+// pages of different transactions, and Open refuses the copy as damaged. A snapshot
+// of the file system is no such copy. Open treats the snapshot as a file after a loss
+// of power.
 //
 // # The size of the file
 //

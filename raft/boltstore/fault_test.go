@@ -72,16 +72,16 @@ func TestFailureIsFinal(t *testing.T) {
 }
 
 func TestReplacedWhileInUse(t *testing.T) {
-	for name, replace := range map[string]func(path string) error{
-		"removed":           os.Remove,
-		"directory removed": func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
-		"replaced by a copy": func(path string) error {
-			return os.Rename(copyOf(t, path), path)
+	for name, replace := range map[string]func(store *boltstore.Store, path string) error{
+		"removed":           func(_ *boltstore.Store, path string) error { return os.Remove(path) },
+		"directory removed": func(_ *boltstore.Store, path string) error { return os.RemoveAll(filepath.Dir(path)) },
+		"replaced by a copy": func(store *boltstore.Store, path string) error {
+			return os.Rename(copyOf(t, store, path), path)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path, store := full(t)
-			require.NoError(t, replace(path))
+			require.NoError(t, replace(store, path))
 			unusable(t, store, boltstore.ErrReplaced)
 		})
 	}
