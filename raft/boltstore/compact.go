@@ -20,7 +20,7 @@ import (
 
 const compactSuffix = ".compact"
 
-// stage, if set, is called after each stage of a rewriting. For tests.
+// stage, if set, is called after each stage of an opening or a rewriting. For tests.
 var stage func(name string)
 
 func reached(name string) {
@@ -220,6 +220,9 @@ func (r *rewriter) begin() error {
 	s := r.store
 	s.writer.Lock()
 	defer s.writer.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
 	s.rewriting.active = true
 	logs, bodies := s.rewriting.take()
 	clear(logs)
@@ -332,6 +335,9 @@ func (r *rewriter) copyRecords(view viewer, bucket, first, end []byte) (copied i
 // holds all locks but mu.
 func (r *rewriter) last(id identityRecord) error {
 	s := r.store
+	if err := s.usable(); err != nil {
+		return err
+	}
 	logs, bodies := s.rewriting.take()
 	if err := r.copyChanged(s.db.view, logs, bodies); err != nil {
 		return err

@@ -85,8 +85,9 @@ func TestCrashWhileCompacting(t *testing.T) {
 		stages[name]++
 		images = append(images, copyDir(t, filepath.Dir(path)))
 	}
-	defer boltstore.OnStage(cut)()
+	undo := boltstore.OnStage(cut)
 	require.NoError(t, store.Compact())
+	undo()
 	for _, name := range []string{"copied", "synced", "renamed", "replaced"} {
 		require.Equal(t, 1, stages[name], name)
 	}

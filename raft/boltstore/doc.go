@@ -34,6 +34,12 @@
 // within seconds. Until then damage to exactly the last transaction, together with a
 // loss of power, looks like an interrupted transaction.
 //
+// A failed write or sync ends the writing for good, and [Store.Copy] and [Store.Compact]
+// fail too. After a failed sync the kernel may keep the unwritten pages in memory and
+// call them clean. A later sync would then succeed without writing the pages. Open
+// therefore writes the pages of a transaction without a mark again, before Open syncs
+// and marks the transaction. The pages of the transaction before stay as they are.
+//
 // A body takes one transaction for each MiB, so Save waits for one MiB at most. Old
 // entries and bodies are removed by a goroutine of the store, the cleaner, in
 // transactions of bounded size.

@@ -53,7 +53,18 @@ func OnRead(f func(path string) error) (undo func()) {
 	return func() { readAt = before }
 }
 
-// OnStage makes Compact and Copy call f after each of their stages, until undo.
+// OnRewrite makes Open call f for each part of a file that Open writes again, until
+// undo.
+func OnRewrite(f func(path string, b []byte, at int64)) (undo func()) {
+	before := writeAt
+	writeAt = func(file *os.File, b []byte, at int64) (int, error) {
+		f(file.Name(), b, at)
+		return before(file, b, at)
+	}
+	return func() { writeAt = before }
+}
+
+// OnStage makes Open, Compact and Copy call f after each of their stages, until undo.
 func OnStage(f func(stage string)) (undo func()) {
 	stage = f
 	return func() { stage = nil }

@@ -153,3 +153,90 @@ func TestFailedSync(t *testing.T) {
 	after := digest(t, open(t, path))
 	require.NotEqual(t, before, after, "the kernel has all that was written")
 }
+
+// unsynced makes a store whose last update has failed at the sync, and returns the
+// file that is on the disk if the kernel has written nothing of the update.
+func unsynced(t *testing.T, updates []node.Update) (path, before, after string, disk []byte) {
+	t.Helper()
+	path, store := full(t)
+	store.Settle()
+	before, disk = digest(t, store), readFile(t, path)
+	broken := errors.New("the disk is gone")
+	undo := boltstore.OnSync(func(string) error { return broken })
+	require.ErrorIs(t, store.Save(updates), broken)
+	undo()
+	require.NoError(t, store.Close())
+	again := open(t, copyOf(t, store, path))
+	return path, before, digest(t, again), disk
+}
+
+// failing are updates whose sync fails: of one page, of a part of a large tree, and
+// of more pages than the file has.
+var failing = map[string][]node.Update{
+	"a vote":         vote,
+	"an entry":       update(5001, 1),
+	"a large change": {{Group: 1, Entries: run(2000, 30_000, 2)}, {Group: 2, Entries: run(1, 5, 1)}},
+}
+
+// After a failed sync the kernel may keep unwritten pages in memory and call them
+// clean. A later sync succeeds without writing them. So the next Open has to write
+// them again before the store relies on them.
+func TestOpenAfterFailedSync(t *testing.T) {
+	for name, updates := range failing {
+		t.Run(name, func(t *testing.T) {
+			path, before, after, disk := unsynced(t, updates)
+			require.NotEqual(t, before, after)
+			undo := boltstore.OnRewrite(func(to string, b []byte, at int64) {
+				require.Equal(t, path, to)
+				disk = append(disk, make([]byte, max(0, int(at)+len(b)-len(disk)))...)
+				require.NotEqual(t, b, disk[at:][:len(b)], "the page at %d belongs to the transaction before", at)
+				copy(disk[at:], b)
+			})
+			store := open(t, path)
+			undo()
+			require.Equal(t, after, digest(t, store))
+			crashed := filepath.Join(t.TempDir(), "crashed")
+			require.NoError(t, os.WriteFile(crashed, disk, 0o600))
+			require.Equal(t, after, digest(t, open(t, crashed)))
+		})
+	}
+}
+
+// The kernel forgets the unwritten pages while Open checks the file. Open then goes
+// back to the transaction before, which has not been overwritten.
+func TestForgottenWhileOpening(t *testing.T) {
+	for name, updates := range failing {
+		t.Run(name, func(t *testing.T) {
+			path, before, _, disk := unsynced(t, updates)
+			file := readFile(t, path)
+			metas := 2 * os.Getpagesize()
+			copy(file[metas:], disk[metas:]) // the meta page is written, and the rest is not
+			times := 0
+			defer boltstore.OnStage(func(stage string) {
+				require.Equal(t, "checked", stage)
+				if times++; times == 1 {
+					require.NoError(t, os.WriteFile(path, file, 0o600))
+				}
+			})()
+			require.Equal(t, before, digest(t, open(t, path)))
+			require.Equal(t, 1, times)
+		})
+	}
+}
+
+// A store whose write has failed does not know its file's content. The store must
+// neither replace the file nor copy it.
+func TestNoCopyAfterFailure(t *testing.T) {
+	path, store := full(t)
+	store.Settle()
+	broken := errors.New("the disk is gone")
+	undo := boltstore.OnSync(func(string) error { return broken })
+	require.ErrorIs(t, store.Save([]node.Update{{Group: 2, Entries: run(1, 5, 1)}}), broken)
+	undo()
+	require.ErrorIs(t, store.Compact(), broken)
+	copied := filepath.Join(t.TempDir(), "copy")
+	require.ErrorIs(t, store.Copy(copied, boltstore.CopyOptions{Identity: own}), broken)
+	require.NoFileExists(t, copied)
+	require.NoError(t, store.Close())
+	open(t, path)
+}

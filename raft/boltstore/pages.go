@@ -19,11 +19,16 @@ type pageFile struct {
 	file     *os.File
 	pageSize uint64
 	newest   meta
-	before   meta // of the transaction before the newest one
+	before   meta      // of the transaction before the newest one
+	walked   *pageTree // the last tree that walkBuckets has read
 }
 
-// readAt reads the pages of a tree. Tests replace it.
-var readAt = (*os.File).ReadAt
+// readAt reads the pages of a tree, and writeAt writes them again. Tests replace
+// both.
+var (
+	readAt  = (*os.File).ReadAt
+	writeAt = (*os.File).WriteAt
+)
 
 // openPages opens the file at path and reads the meta pages. openPages returns an
 // error unless both are whole. If the newer meta page is damaged, bbolt would use
@@ -63,7 +68,8 @@ func (f *pageFile) walkBuckets(m meta, all bool, visitors ...visitor) error {
 	if m.pages > uint64(info.Size())/f.pageSize {
 		return fmt.Errorf("the file is cut short: %d bytes; want at least %d pages of %d", info.Size(), m.pages, f.pageSize)
 	}
-	t := &pageTree{pageFile: f, seen: make([]bool, m.pages)}
+	t := f.tree(m)
+	f.walked = t
 	found := make(map[string][]byte)
 	t.visit = func(name, bucket []byte) error {
 		found[string(name)] = bucket
@@ -124,13 +130,19 @@ type meta struct {
 	pages    uint64 // one more than the highest page id
 	sequence uint64 // number of the transaction
 	marked   bool   // the transaction was synced
+	sum      uint32 // of the read part of the page
 }
 
 // pageTree is the state of a walk over a tree.
 type pageTree struct {
 	*pageFile
-	seen  []bool // by page id
+	seen  []bool   // by page id
+	sums  []uint32 // of the pages with their overflow pages, by page id
 	visit func(key, value []byte) error
+}
+
+func (f *pageFile) tree(m meta) *pageTree {
+	return &pageTree{pageFile: f, seen: make([]bool, m.pages), sums: make([]uint32, m.pages)}
 }
 
 func (f *pageFile) readMetas() error {
@@ -156,6 +168,7 @@ func (f *pageFile) readMetas() error {
 	}
 	a.marked = bytes.Equal(first[markPlace:][:markSize], mark(a.sequence))
 	b.marked = bytes.Equal(second[markPlace:][:markSize], mark(b.sequence))
+	a.sum, b.sum = crc32.Checksum(first, castagnoli), crc32.Checksum(second, castagnoli)
 	// The transactions write the two pages in turn.
 	switch {
 	case a.sequence%2 != 0 || b.sequence%2 != 1:
@@ -277,6 +290,7 @@ func (t *pageTree) read(id uint64) (page, error) {
 	if _, err := readAt(t.file, data, int64(id*t.pageSize)); err != nil {
 		return page{}, fmt.Errorf("page %d: %w", id, err)
 	}
+	t.sums[id] = crc32.Checksum(data, castagnoli)
 	return parsePage(fmt.Sprintf("page %d (offset %d)", id, id*t.pageSize), data)
 }
 

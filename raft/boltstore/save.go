@@ -47,8 +47,8 @@ func (s *Store) commit(do func(*transaction) error) (err error) {
 	s.replacing.RLock()
 	defer s.replacing.RUnlock()
 	err = s.db.update(func(tx *bbolt.Tx) error {
-		if failed := s.failure.Load(); failed != nil {
-			return fmt.Errorf("an earlier write failed: %w", *failed)
+		if err := s.usable(); err != nil {
+			return err
 		}
 		t.tx = tx
 		if err := do(t); err != nil {
@@ -61,6 +61,15 @@ func (s *Store) commit(do func(*transaction) error) (err error) {
 		return err
 	}
 	s.noteCommit(t)
+	return nil
+}
+
+// usable returns an error after a failed write, because the content of the file is
+// unknown then. The caller holds writer.
+func (s *Store) usable() error {
+	if failed := s.failure.Load(); failed != nil {
+		return fmt.Errorf("an earlier write failed: %w", *failed)
+	}
 	return nil
 }
 

@@ -143,10 +143,15 @@ func Open(path string, opts Options) (*Store, error) {
 }
 
 // open checks the file and opens the file for writing. Between the two the file is
-// not locked. If another process has written meanwhile, open begins anew.
+// not locked. If another process has written meanwhile, or if the kernel has
+// forgotten an unwritten page, open begins anew.
 func (s *Store) open() error {
 	for range 3 {
-		if err := s.check(); err != nil {
+		err := s.check()
+		if errors.Is(err, errForgotten) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		same, err := s.openChecked()
@@ -154,7 +159,7 @@ func (s *Store) open() error {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: another process writes the file time and again", node.ErrInUse)
+	return fmt.Errorf("%w: the file changes time and again", node.ErrInUse)
 }
 
 // withPages reads the pages of the file at path under a lock that excludes writers.
@@ -180,11 +185,16 @@ func withPages(path string, opts Options, read func(*pageFile) error) (err error
 	return read(pages)
 }
 
-// check reads the whole file, and drops an interrupted transaction.
+// check reads the whole file, drops an interrupted transaction, and makes the newest
+// one durable.
 func (s *Store) check() error {
 	return withPages(s.path, s.opts, func(f *pageFile) error {
 		found, err := f.readContent(f.newest)
-		if err != nil && f.isInterrupted(err) {
+		var unsettled []span
+		switch {
+		case err == nil && !found.marked:
+			unsettled, err = f.unsettled()
+		case err != nil && f.isInterrupted(err):
 			interrupted := err
 			if found, err = f.readContent(f.before); err != nil {
 				return fmt.Errorf("%w: %w", node.ErrDamaged, errors.Join(interrupted, err))
@@ -201,7 +211,11 @@ func (s *Store) check() error {
 			return fmt.Errorf("%w: the file of %v, and not of %v", node.ErrStranger, found.identity, own)
 		}
 		s.content = found
-		return nil
+		if found.marked {
+			return nil
+		}
+		reached("checked")
+		return f.settle(found.state.Transaction, unsettled)
 	})
 }
 
@@ -213,9 +227,8 @@ func (f *pageFile) isInterrupted(err error) bool {
 	return !f.newest.marked && !errors.Is(err, ErrVersion) && !errors.As(err, &unreadable)
 }
 
-// openChecked opens the file for writing, makes what the check has read durable,
-// and removes the remains of an interrupted Compact. openChecked reports false if
-// the file is not the checked one.
+// openChecked opens the file for writing, and removes the remains of an interrupted
+// Compact. openChecked reports false if the file is not the checked one.
 func (s *Store) openChecked() (same bool, err error) {
 	defer contain(&err)()
 	if s.db, err = openDatabase(s.path, s.opts.bolt(false)); err != nil {
@@ -223,10 +236,8 @@ func (s *Store) openChecked() (same bool, err error) {
 	}
 	number, err := s.db.newest()
 	if same = err == nil && uint64(number) == s.state.Transaction; same {
-		if !s.marked {
-			err = s.db.syncAndMark(number)
-		}
-		err = errors.Join(err, removeIfExists(s.path+compactSuffix))
+		s.db.marking = !s.marked
+		err = removeIfExists(s.path + compactSuffix)
 	}
 	if err != nil || !same {
 		return false, errors.Join(err, s.db.close())
