@@ -12,6 +12,25 @@ import (
 // maxIdleBuffer bounds the idle buffer between writes, in bytes.
 const maxIdleBuffer = 4 << 20
 
+// marksBytes bounds the bytes that appendMarks adds.
+const marksBytes = 2 * (9 + 9)
+
+// appendMarks ends the batch at offset with a mark. The mark and the padding lie
+// in one sector, and do not end with the sector. A disk writes whole sectors, and
+// the salt is new for each use of a file. So a whole batch proves that the zeros
+// behind the batch in the last sector were written, too (see [replayer.isTorn]).
+func appendMarks(batch []byte, offset int64, salt uint64) []byte {
+	mark := record{kind: markRecord, first: salt}
+	for {
+		begin := offset + int64(len(batch))
+		batch = mark.append(batch)
+		end := alignUp(offset+int64(len(batch)), batchAlign)
+		if begin/sectorBytes == end/sectorBytes {
+			return batch
+		}
+	}
+}
+
 // errNoRoom marks an error before the first write. The log is unchanged.
 var errNoRoom = errors.New("no segment for more records")
 
@@ -38,16 +57,17 @@ func (s *Store) commit() error {
 	if size > maxBatchBytes {
 		return fmt.Errorf("%w: the updates occupy %d bytes; the limit is %d", node.ErrUpdate, size, maxBatchBytes)
 	}
-	buf := slices.Grow(t.buf[:0], int(alignUp(size+batchHeaderBytes+pageBytes, pageBytes)))[:batchHeaderBytes]
+	buf := slices.Grow(t.buf[:0], int(alignUp(size+batchHeaderBytes+marksBytes+pageBytes, pageBytes)))[:batchHeaderBytes]
 	for i := range t.records {
 		buf = t.records[i].append(buf)
 	}
 	if t.buf = buf; cap(buf) > maxIdleBuffer {
 		t.buf = nil
 	}
-	if err := s.makeRoom(span(int64(len(buf) - batchHeaderBytes))); err != nil {
+	if err := s.makeRoom(span(int64(len(buf) - batchHeaderBytes + marksBytes))); err != nil {
 		return err
 	}
+	buf = appendMarks(buf, t.offset, t.seg.salt)
 	offset, oldest, err := s.write(buf)
 	if err != nil {
 		return s.fail(err)

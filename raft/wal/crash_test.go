@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -322,4 +323,55 @@ func checkGoesOn(t *testing.T, disk *simdisk.Disk, store node.Storage, loss simd
 		t.Errorf("the second recovery has\n%s\nwant\n%s", got, want)
 	}
 	require.NoError(t, again.Close())
+}
+
+// A batch may be whole though its write was interrupted: the disk lost only the
+// zeros behind the batch. In a reused file the sectors behind have old content
+// then. Such a log is not damaged, wherever in a sector the batch ends.
+func TestWholeBatchOfAnInterruptedWrite(t *testing.T) {
+	r := testkit.Rand(t)
+	disk := simdisk.New()
+	disk.Record()
+	require.NoError(t, wal.CreateIn(disk, smallSegments))
+	store := reopen(t, disk)
+	for i := range 250 {
+		journal := disk.Journal()
+		last := journal[len(journal)-2] // the write before the last sync
+		end := int(last.Offset) + len(bytes.TrimRight(last.Data, "\x00"))
+		const overhead = 80 // of a batch with one entry, about
+		require.NoError(t, put(store, 1, 1024-end%512-overhead+r.IntN(48)))
+		if i%16 == 0 {
+			compact(t, store, 1)
+			testkit.WaitFor(t, 10*time.Second, "old segments to be free", func() bool {
+				require.NoError(t, put(store, 1, 100)) // says what the log still needs
+				return len(segmentsOf(t, disk)) <= 6
+			})
+		}
+	}
+	require.NoError(t, store.Close())
+	var writes []simdisk.Op
+	for _, op := range disk.Journal() {
+		if op.Kind == simdisk.WriteFile {
+			writes = append(writes, op)
+		}
+	}
+	again := simdisk.New()
+	tried := 0
+	for _, op := range disk.Journal() {
+		again.Apply(op)
+		if op.Kind != simdisk.WriteFile {
+			continue
+		}
+		writes = writes[1:]
+		if len(writes) == 0 || writes[0].Name != op.Name || !strings.HasSuffix(op.Name, ".wal") || writes[0].Offset%512 > 48 {
+			continue // the batch does not end near the beginning of a sector
+		}
+		tried++
+		for range 12 {
+			store, err := openIn(again.Clone(simdisk.Loss{Writes: simdisk.Scatter, Rand: r}), smallSegments)
+			require.NoError(t, err, "after %v", op)
+			require.NoError(t, store.Close())
+		}
+	}
+	require.Positive(t, tried)
 }

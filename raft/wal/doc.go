@@ -38,9 +38,10 @@
 // [Open] refuses the log with [node.ErrDamaged] and names the file and the
 // offset. A broken batch without a successor is an interrupted write. Save had
 // not returned, so Open ignores the batch. Open and [Store.Close] append a
-// mark, so a durable batch before a mark never counts as an interrupted write.
-// A disk writes whole sectors, and each write fills the last page with zeros. So
-// Open also refuses a broken last batch if no lost sector explains the damage.
+// batch of their own, so a durable batch before never counts as an interrupted
+// write. A disk writes whole sectors. Each batch ends with a mark that has the
+// salt, and each write fills the last page with zeros. So Open also refuses a
+// broken last batch if no lost sector explains the damage.
 // One ambiguity remains. If the process is killed, and the very last batch is
 // damaged before the next Open in a page other than the batch's first one, Open
 // takes the damage for an interrupted write.

@@ -168,7 +168,7 @@ func TestForgedBatch(t *testing.T) {
 	disk.Record()
 	state, err := store.Load(1)
 	require.NoError(t, err)
-	e := core.Entry{Index: state.LastIndex + 1, Term: 1, Data: bytes.Repeat(batches, 4)}
+	e := core.Entry{Index: state.LastIndex + 1, Term: 1, Data: bytes.Repeat(batches, 3)}
 	require.NoError(t, store.Save([]node.Update{{Group: 1, Entries: []core.Entry{e}}}))
 	journal := disk.Journal() // the janitor's too
 	written := journal[slices.IndexFunc(journal, func(op simdisk.Op) bool { return bytes.Contains(op.Data, batches) })]

@@ -96,7 +96,7 @@ func refer(from **segment, to *segment) {
 // has holes.
 func (x *index) apply(r *record, seg *segment, offset int64) {
 	switch r.kind {
-	case openRecord, closeRecord:
+	case markRecord, closeRecord:
 		return
 	case removeRecord:
 		x.remove(r.group)

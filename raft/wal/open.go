@@ -362,11 +362,13 @@ func (p *replayer) follows(sequence uint64) bool {
 }
 
 // isTorn checks that an interrupted write explains the broken batch at the log's
-// end. Each write fills the last page with zeros, so the rest of the page behind
-// the last batch had zeros before the broken write. A disk writes whole sectors,
-// so the part of the batch in each sector of the page is either as written or
-// zero. Anything else is damage to a batch that may have been acknowledged. The
-// pages behind are not checked, since the content of a reused file is unknown.
+// end. The sector at the log's end was written with the last batch (see
+// appendMarks), and had zeros behind that batch. If the sector now has anything
+// else, the broken batch was written, and the last batch was durable before. Each
+// write fills its last page with zeros, so then the part of the broken batch in
+// each sector of the page is either as written or zero. Anything else is damage
+// to a batch that may have been acknowledged. The pages behind are not checked,
+// since the content of a reused file is unknown.
 func (p *replayer) isTorn() error {
 	if !p.began || p.end%pageBytes == 0 {
 		return nil
@@ -523,13 +525,13 @@ func (s *Store) findSnapshots(numbers []uint64) error {
 	return nil
 }
 
-// resume makes the log ready for writing. A mark is appended, which proves to a
-// later Open that the batch before was durable.
+// resume makes the log ready for writing. A batch without updates is appended,
+// which proves to a later Open that the batch before was durable.
 func (s *Store) resume() error {
 	if err := s.dir.Sync(); err != nil {
 		return err
 	}
-	s.tail.records = append(s.tail.records[:0], record{kind: openRecord})
+	s.tail.records = append(s.tail.records[:0], record{kind: markRecord})
 	err := s.commit()
 	if errors.Is(err, errNoRoom) {
 		return nil // reads go on, and writes as soon as there is room

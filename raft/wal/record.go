@@ -21,8 +21,10 @@ const (
 	moveRecord
 	// removeRecord ends a group.
 	removeRecord
-	// openRecord is appended by Open. The batch before is durable.
-	openRecord
+	// markRecord changes nothing. The field first holds the segment's salt. Each
+	// batch ends with a mark (see appendMarks). Open appends a batch with a mark
+	// alone, which proves that the batch before is durable.
+	markRecord
 	// closeRecord is appended by Close.
 	closeRecord
 )
