@@ -37,9 +37,9 @@ type Config struct {
 	// MaxUncommittedBytes bounds the commands that a leader has accepted and not committed.
 	// Propose then returns ErrTooMuchUncommitted. 0 means no bound.
 	MaxUncommittedBytes int
-	// MaxCachedBytes bounds the saved entries that stay in memory. The host reads older
-	// entries from storage, see Core.Loads and Core.LoadToApply. 0 keeps the whole log in
-	// memory.
+	// MaxCachedBytes bounds the committed entries that stay in memory once they are saved.
+	// The host reads older ones from storage, see Core.Loads and Core.LoadToApply. 0 keeps
+	// the whole log in memory.
 	MaxCachedBytes int
 	// SnapshotChunkBytes is the size of the pieces in which a snapshot is sent (Figure 13).
 	// 0 sends a snapshot whole.

@@ -327,6 +327,7 @@ func (c *Core) NextToApply(maxBytes int) (*Snapshot, []Entry) {
 	}
 	entries := c.log.slice(c.lastApplied+1, min(c.commitIndex, c.log.stableIndex), maxBytes)
 	c.lastApplied += uint64(len(entries))
+	c.log.evict()
 	return nil, entries
 }
 
@@ -395,6 +396,7 @@ func (c *Core) commitTo(index uint64) {
 		panic(fmt.Sprintf("core: server %d: commitIndex %d would pass the log's end at %d", c.id, index, c.log.lastIndex()))
 	}
 	c.commitIndex = index
+	c.log.settle(index)
 	c.noteMembership()
 }
 

@@ -22,8 +22,9 @@ type raftLog struct {
 	first         uint64    // index of entries[0]
 	entries       []Entry
 	stableIndex   uint64 // entries up to here are saved
-	maxCached     int    // bound on cached, for saved entries, 0 for no bound
-	cached        int    // size of entries, if maxCached is set
+	committed     uint64 // entries up to here are counted in cached
+	maxCached     int // bound on cached, 0 for no bound
+	cached        int // size of the committed entries in memory, if maxCached is set
 }
 
 func newLog(saved Persistent, maxCached int) (*raftLog, error) {
@@ -47,7 +48,6 @@ func newLog(saved Persistent, maxCached int) (*raftLog, error) {
 	}
 	l.append(slices.Clip(saved.Entries)...)
 	l.stableIndex = l.lastIndex()
-	l.evict()
 	return l, nil
 }
 
@@ -134,9 +134,14 @@ func (l *raftLog) append(entries ...Entry) {
 		}
 	}
 	l.entries = append(l.entries, entries...)
-	if l.maxCached > 0 {
-		l.cached += sizeOf(entries)
+}
+
+// settle counts the entries up to index as committed.
+func (l *raftLog) settle(index uint64) {
+	if l.maxCached > 0 && index >= l.first {
+		l.cached += sizeOf(l.entries[max(l.committed+1, l.first)-l.first : index+1-l.first])
 	}
+	l.committed = index
 }
 
 // merge adds entries behind an index at which the logs agree. Known entries stay, and only
@@ -163,15 +168,8 @@ func (l *raftLog) truncate(index uint64) {
 	for n := len(l.runs); n > 0 && l.runs[n-1].First >= index; n-- {
 		l.runs = l.runs[:n-1]
 	}
-	if index <= l.first {
-		l.first, l.entries, l.cached = index, nil, 0
-	} else {
-		kept := int(index - l.first)
-		if l.maxCached > 0 {
-			l.cached -= sizeOf(l.entries[kept:])
-		}
-		l.entries = slices.Clip(l.entries[:kept])
-	}
+	l.entries = slices.Clip(l.entries[:max(index, l.first)-l.first])
+	l.first = min(l.first, index)
 	l.stableIndex = min(l.stableIndex, index-1)
 }
 
@@ -189,20 +187,20 @@ func (l *raftLog) savedTo(index, term uint64) {
 	}
 }
 
-// evict drops saved entries from memory beyond the bound, oldest first, down to half of the
-// bound. The copy of the rest frees the memory of dropped entries, and costs a constant
-// amount for each of them.
+// evict drops committed entries from memory beyond the bound, oldest first, down to half of
+// the bound. An uncommitted entry stays, since followers and the service still need it. The
+// copy of the rest frees memory, at a constant cost for each dropped entry.
 func (l *raftLog) evict() {
-	if l.maxCached == 0 || l.cached <= l.maxCached {
+	if l.cached <= l.maxCached {
 		return
 	}
 	n, size := 0, l.cached
-	for uint64(n) < l.stableIndex+1-l.first && size > l.maxCached/2 {
+	for l.first+uint64(n) <= min(l.stableIndex, l.committed) && size > l.maxCached/2 {
 		size -= l.entries[n].size()
 		n++
 	}
 	if n == 0 || n < len(l.entries)/4 {
-		return // the disk is behind, so most entries have to stay anyway
+		return // most entries have to stay anyway
 	}
 	l.entries = append(make([]Entry, 0, len(l.entries)+n), l.entries[n:]...) // with room up to the next call
 	l.first, l.cached = l.first+uint64(n), size
@@ -271,5 +269,5 @@ func (l *raftLog) compact(index uint64) {
 // restore replaces the whole log by a snapshot.
 func (l *raftLog) restore(snap *Snapshot) {
 	index, term := snap.LastIncludedIndex, snap.LastIncludedTerm
-	*l = raftLog{snapshotIndex: index, snapshotTerm: term, first: index + 1, stableIndex: index, maxCached: l.maxCached}
+	*l = raftLog{snapshotIndex: index, snapshotTerm: term, first: index + 1, stableIndex: index, committed: index, maxCached: l.maxCached}
 }

@@ -233,15 +233,15 @@ func TestCachedLogIsTheLog(t *testing.T) {
 		term := uint64(1)
 		both := func(do func(l *raftLog)) { do(whole); do(cached) }
 		for range 60 {
-			last, stable := whole.lastIndex(), whole.stableIndex
-			switch r.IntN(5) {
+			last, stable, committed := whole.lastIndex(), whole.stableIndex, whole.committed
+			switch r.IntN(6) {
 			case 0, 1:
 				term += uint64(r.IntN(2))
 				e := Entry{Index: last + 1, Term: term, Data: make([]byte, r.IntN(60))}
 				both(func(l *raftLog) { l.append(e) })
 			case 2:
-				if last > whole.snapshotIndex {
-					at := whole.snapshotIndex + 1 + uint64(r.IntN(int(last-whole.snapshotIndex)))
+				if last > committed {
+					at := committed + 1 + uint64(r.IntN(int(last-committed)))
 					term++
 					news := []Entry{{Index: at, Term: term}}
 					both(func(l *raftLog) { l.merge(news) })
@@ -251,10 +251,14 @@ func TestCachedLogIsTheLog(t *testing.T) {
 				t, _ := whole.term(to)
 				both(func(l *raftLog) { l.savedTo(to, t) })
 			case 4:
-				if stable > whole.snapshotIndex && r.IntN(3) == 0 {
-					to := whole.snapshotIndex + 1 + uint64(r.IntN(int(stable-whole.snapshotIndex)))
+				if end := min(stable, committed); end > whole.snapshotIndex && r.IntN(3) == 0 {
+					to := whole.snapshotIndex + 1 + uint64(r.IntN(int(end-whole.snapshotIndex)))
 					both(func(l *raftLog) { l.compact(to) })
 				}
+			case 5:
+				to := committed + uint64(r.IntN(int(last-committed)+1))
+				both(func(l *raftLog) { l.settle(to) })
+				both(func(l *raftLog) { l.evict() })
 			}
 			if !sameLogs(whole, cached) {
 				return false
@@ -278,12 +282,13 @@ func sameLogs(whole, cached *raftLog) bool {
 			return false
 		}
 	}
-	if cached.first > cached.stableIndex+1 || cached.cached != sizeOf(cached.entries) {
-		return false // what is not saved is in memory
+	kept := min(cached.stableIndex, cached.committed) + 1
+	if cached.first > kept || cached.cached != sizeOf(cached.entries[:max(cached.committed+1, cached.first)-cached.first]) {
+		return false // unsaved and uncommitted entries are in memory
 	}
-	// The bound may be passed by what is not saved, and by a quarter of the entries.
-	saved := cached.entries[:cached.stableIndex+1-cached.first]
-	if sizeOf(saved) > cached.maxCached && len(saved) > 2+len(cached.entries)/4 && cached.stableIndex == cached.lastIndex() {
+	// The bound may be passed by unsaved entries, and by a quarter of the entries.
+	settled := cached.entries[:kept-cached.first]
+	if sizeOf(settled) > cached.maxCached && len(settled) > 2+len(cached.entries)/4 && cached.stableIndex == cached.lastIndex() {
 		return false
 	}
 	tail := whole.slice(cached.first, whole.lastIndex(), 1<<30)
