@@ -208,37 +208,54 @@ func readControl(conn net.Conn, frameType byte, v any) error {
 	return nil
 }
 
-// firstRead is how much of a long frame is read into memory before the rest has
-// a place: a header alone costs the receiver nothing.
+// firstRead bounds the memory that the header of a connection's first frame makes
+// the receiver reserve. The rest follows as the payload arrives.
 const firstRead = 64 << 10
 
-// readFrame reads a frame of at most limit bytes, into buf if there is room.
+// frameReader reads the frames of a connection.
+type frameReader struct {
+	r       io.Reader
+	limit   int // for the payload of a frame
+	largest int // payload so far
+}
+
+// readFrame reads the first frame of a connection, of at most limit bytes, into buf if
+// there is room.
 func readFrame(r io.Reader, limit int, buf []byte) (frameType byte, payload []byte, err error) {
+	return (&frameReader{r: r, limit: limit}).next(buf)
+}
+
+// next reads a frame, into buf if there is room.
+func (f *frameReader) next(buf []byte) (frameType byte, payload []byte, err error) {
 	var header [headerBytes]byte
-	if _, err := io.ReadFull(r, header[:]); err != nil {
+	if _, err := io.ReadFull(f.r, header[:]); err != nil {
 		return 0, nil, err
 	}
 	frameType, length, sum := decodeHeader(header[:])
-	if uint64(length) > uint64(limit) {
-		return 0, nil, fmt.Errorf("%w: %d bytes; the limit is %d", errFrame, length, limit)
+	if uint64(length) > uint64(f.limit) {
+		return 0, nil, fmt.Errorf("%w: %d bytes; the limit is %d", errFrame, length, f.limit)
 	}
-	if payload, err = readPayload(r, int(length), buf); err != nil {
+	if payload, err = f.payload(int(length), buf); err != nil {
 		return 0, nil, err
 	}
 	if got := checksum(frameType, payload); got != sum {
 		return 0, nil, fmt.Errorf("%w: checksum %08x; want %08x", errFrame, got, sum)
 	}
+	f.largest = max(f.largest, len(payload))
 	return frameType, payload, nil
 }
 
-func readPayload(r io.Reader, length int, buf []byte) ([]byte, error) {
+// payload reads a payload. The reader reserves memory for twice the largest frame of
+// the connection so far, and for more as the payload arrives. A false length is
+// therefore of no use to an attacker, and large frames are not copied.
+func (f *frameReader) payload(length int, buf []byte) ([]byte, error) {
 	if cap(buf) >= length {
-		_, err := io.ReadFull(r, buf[:length])
+		_, err := io.ReadFull(f.r, buf[:length])
 		return buf[:length], noEOF(err)
 	}
-	payload := make([]byte, min(length, firstRead))
+	payload := make([]byte, min(length, max(firstRead, 2*f.largest)))
 	for read := 0; ; {
-		n, err := io.ReadFull(r, payload[read:])
+		n, err := io.ReadFull(f.r, payload[read:])
 		if err != nil {
 			return nil, noEOF(err)
 		}

@@ -143,7 +143,7 @@ const maxReusedBuffer = 64 << 10
 
 // receiveAll passes the frames of a connection to the receiver.
 func (t *Transport) receiveAll(conn net.Conn, from core.NodeID) error {
-	in := bufio.NewReaderSize(conn, 64<<10)
+	in := frameReader{r: bufio.NewReaderSize(conn, 64<<10), limit: t.opts.MaxFrameBytes}
 	var buf []byte
 	var messages []node.Message
 	var extended time.Time // when the deadline was last set
@@ -155,7 +155,7 @@ func (t *Transport) receiveAll(conn net.Conn, from core.NodeID) error {
 				return err
 			}
 		}
-		frameType, payload, err := readFrame(in, t.opts.MaxFrameBytes, buf)
+		frameType, payload, err := in.next(buf)
 		if err != nil {
 			return err
 		}
