@@ -9,7 +9,8 @@ import (
 	"raftlab/raft/node"
 )
 
-// maxIdleBuffer bounds the idle buffer between writes, in bytes.
+// maxIdleBuffer bounds the buffer between writes, in bytes, once a batch fills less
+// than a quarter of the buffer. A series of large batches keeps a larger buffer.
 const maxIdleBuffer = 4 << 20
 
 // marksBytes bounds the bytes that appendMarks adds.
@@ -61,7 +62,7 @@ func (s *Store) commit() error {
 	for i := range t.records {
 		buf = t.records[i].append(buf)
 	}
-	if t.buf = buf; cap(buf) > maxIdleBuffer {
+	if t.buf = buf; cap(buf) > maxIdleBuffer && len(buf) < cap(buf)/4 {
 		t.buf = nil
 	}
 	if err := s.makeRoom(span(int64(len(buf) - batchHeaderBytes + marksBytes))); err != nil {

@@ -7,7 +7,7 @@ import (
 	"raftlab/raft/node"
 )
 
-// keepFree is how many segments wait to be used again.
+// keepFree is how many segments wait to be used again, at least.
 const keepFree = 2
 
 // slackSegments is the number of segments that a log may have beyond twice the
@@ -110,11 +110,16 @@ func (s *Store) freeSegments() error {
 	for len(s.dropped) > 0 && s.removable(s.dropped[0]) {
 		seg := s.dropped[0]
 		s.dropped = s.dropped[1:]
-		if len(s.free) < keepFree && seg.size == s.opts.SegmentBytes {
+		if seg.size == s.opts.SegmentBytes {
 			s.free = append(s.free, seg)
 		} else {
 			remove = append(remove, seg)
 		}
+	}
+	for s.hasSpare() {
+		last := len(s.free) - 1
+		remove = append(remove, s.free[last])
+		s.free = s.free[:last]
 	}
 	s.mu.Unlock()
 	var err error
@@ -122,6 +127,14 @@ func (s *Store) freeSegments() error {
 		err = errors.Join(err, s.dir.Remove(seg.name))
 	}
 	return err
+}
+
+// hasSpare reports whether more segments wait than a log of twice the live records
+// needs. A log that shrinks with each snapshot and grows again needs no new segments,
+// which cost a second write of each byte. The caller holds s.mu.
+func (s *Store) hasSpare() bool {
+	files := int64(len(s.segments) + len(s.free))
+	return len(s.free) > keepFree && files*s.opts.SegmentBytes > 2*s.index.live+(slackSegments+keepFree)*s.opts.SegmentBytes
 }
 
 // removeGarbage removes replaced and discarded snapshot files.

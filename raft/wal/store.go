@@ -23,7 +23,7 @@ type Options struct {
 	// SegmentBytes is the size of the log's files, in bytes, from 16 KiB to 1
 	// GiB. The default is [DefaultSegmentBytes]. The store reserves and frees
 	// space a segment at a time. A log occupies at least two segments, and at
-	// most about twice the size of the live records plus two segments. With
+	// most about twice the size of the live records plus four segments. With
 	// small segments a busy host changes files often, and each change costs a
 	// sync of the directory in the background. A log may be opened with another
 	// size than before. Existing files keep their size.
