@@ -313,7 +313,7 @@ func TestFileCutUnderLoad(t *testing.T) {
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	c := open(t, dir, cluster.Options{SnapshotBytes: 1 << 20})
+	c := open(t, dir, cluster.Options{SnapshotBytes: 4 << 20})
 	put := func(key, value string) {
 		do(t, c, "", kv.Put(key, value))
 		for number := range 3 { // a replica that gets the leader's snapshot has a small file

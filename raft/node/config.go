@@ -142,9 +142,10 @@ type Config struct {
 	// MaxBatchBytes bounds the entries of one message, and the commands of one
 	// call of Apply. The default is 1 MiB. A larger command goes alone.
 	MaxBatchBytes int
-	// MaxCacheBytes bounds the stored entries in memory. The default is 16 MiB.
+	// MaxCacheBytes bounds the committed entries in memory. The default is 16 MiB.
 	// Older entries are read from the storage for members and state machines that
-	// need them.
+	// need them. Uncommitted entries stay in memory beside them, at most
+	// MaxPendingBytes of the leader's.
 	MaxCacheBytes int
 	// MaxInflight bounds the unanswered messages with entries to one member, and
 	// MaxInflightBytes bounds their entries. The defaults are 64 and 4 MiB. Long
@@ -167,7 +168,9 @@ type Config struct {
 	SnapshotRate int
 	// TrailingEntries is the number of entries before a snapshot that stay in the
 	// log. The default is 10,000, and -1 means none. The entries serve members that
-	// are a little behind, which need no snapshot then.
+	// are a little behind, which need no snapshot then. A snapshot by SnapshotBytes
+	// keeps no entry from before the last snapshot, so large entries do not fill the
+	// disk.
 	TrailingEntries int
 }
 

@@ -135,7 +135,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		outgoing:  make(map[core.NodeID]*outgoingSnapshot),
 		overrides: true,
 		named:     header.Index,
-		snapshots: snapshotState{busy: new(atomic.Bool), saved: new(atomic.Uint64), size: new(atomic.Int64)},
+		snapshots: snapshotState{busy: new(atomic.Bool), saved: new(atomic.Uint64), size: new(atomic.Int64), before: new(atomic.Uint64)},
 	}
 	n.savingFrom.Store(nothingSaved)
 	n.standing.Store(&standing{term: saved.HardState.CurrentTerm, changed: make(chan struct{})})

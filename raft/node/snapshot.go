@@ -22,6 +22,9 @@ type snapshotState struct {
 	busy    *atomic.Bool   // from the capture until the snapshot is saved
 	saved   *atomic.Uint64 // index of the last snapshot
 	size    *atomic.Int64  // of that snapshot
+	// before is the index up to which the log goes with the snapshot under way, whatever
+	// Config.TrailingEntries says: the entries behind fill SnapshotBytes. 0: none.
+	before *atomic.Uint64
 }
 
 // startMachine restores the newest snapshot, unless the state machine has the
@@ -145,6 +148,11 @@ func (n *Node) beginSnapshot(index uint64) {
 		n.stop(fmt.Errorf("raft: capturing the state at index %d: %w", index, err))
 		return
 	}
+	before := uint64(0)
+	if n.cfg.SnapshotBytes > 0 && n.snapshots.bytes >= n.cfg.SnapshotBytes {
+		before = n.snapshots.saved.Load()
+	}
+	n.snapshots.before.Store(before)
 	n.snapshots.entries, n.snapshots.bytes = 0, 0
 	t := &snapshotTask{node: n, view: view}
 	if !n.call(func() { t.begin(index) }) {
@@ -230,7 +238,8 @@ func (w stoppableWriter) Write(p []byte) (int, error) {
 
 // compactionTarget is the index up to which the log can go once a snapshot is saved.
 func (n *Node) compactionTarget(header *SnapshotHeader) uint64 {
-	return header.Index - min(header.Index, uint64(max(n.cfg.TrailingEntries, 0)))
+	target := header.Index - min(header.Index, uint64(max(n.cfg.TrailingEntries, 0)))
+	return min(max(target, n.snapshots.before.Load()), header.Index)
 }
 
 // offerMark has the next save name a snapshot of the member's own, if no newer one

@@ -239,3 +239,21 @@ func TestTransferIsResumed(t *testing.T) {
 		require.GreaterOrEqual(c, slices.Min(sent()[before:]), uint64(90), "offsets after the broken connection: %v", sent()[before:])
 	})
 }
+
+// Large entries from before the last snapshot do not stay in the log, however many
+// entries may trail.
+func TestLargeEntriesDoNotTrail(t *testing.T) {
+	run(t, 3, node.Config{SnapshotEntries: -1, SnapshotBytes: 10_000, TrailingEntries: 1000}, func(c *cluster) {
+		for i := range 60 {
+			c.propose(fmt.Sprintf("%d %1000s", i, ""))
+		}
+		for id := range c.nodes {
+			n := c.nodes[id]
+			testkit.WaitFor(c, 30*time.Second, "a log without the first entries", func() bool {
+				st, err := n.Status(ctx)
+				require.NoError(c, err)
+				return st.SnapshotIndex >= 20
+			})
+		}
+	})
+}
