@@ -23,8 +23,8 @@ type raftLog struct {
 	entries       []Entry
 	stableIndex   uint64 // entries up to here are saved
 	committed     uint64 // entries up to here are counted in cached
-	maxCached     int // bound on cached, 0 for no bound
-	cached        int // size of the committed entries in memory, if maxCached is set
+	maxCached     int    // bound on cached, 0 for no bound
+	cached        int    // size of the committed entries in memory, if maxCached is set
 }
 
 func newLog(saved Persistent, maxCached int) (*raftLog, error) {
