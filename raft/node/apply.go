@@ -199,7 +199,7 @@ func (n *Node) applyStored(job applyJob) error {
 	for next := job.load.First; next <= job.load.Last; {
 		entries, err := n.host.storage.Entries(n.cfg.Group, next, job.load.Last, n.cfg.MaxBatchBytes)
 		if err != nil {
-			return fmt.Errorf("raft: reading committed entries: %w", err)
+			return while(err, "reading committed entries")
 		}
 		part := applyJob{entries: entries, proposals: job.proposals, bytes: entriesSize(entries)}
 		if job.proposals != nil {
@@ -316,16 +316,16 @@ func (n *Node) closeApplier() {
 func (n *Node) restore() (SnapshotHeader, error) {
 	r, err := n.host.storage.OpenSnapshot(n.cfg.Group)
 	if err != nil {
-		return SnapshotHeader{}, fmt.Errorf("raft: opening the newest snapshot: %w", err)
+		return SnapshotHeader{}, while(err, "opening the newest snapshot")
 	}
 	defer r.Close()
 	header := r.Header()
 	body := newCheckedReader(r)
 	if err := guard("Restore", func() error { return n.machine.Restore(body) }); err != nil {
-		return header, fmt.Errorf("raft: restoring the snapshot at index %d: %w", header.Index, err)
+		return header, while(err, "restoring the snapshot at index %d", header.Index)
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil { // the state machine may leave a rest
-		return header, fmt.Errorf("raft: reading the snapshot at index %d: %w", header.Index, err)
+		return header, while(err, "reading the snapshot at index %d", header.Index)
 	}
 	return header, nil
 }

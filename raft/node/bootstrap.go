@@ -37,7 +37,7 @@ const bootstrapIndex, bootstrapTerm = 1, 1
 func Bootstrap(storage Storage, group GroupID, members []Member) error {
 	err := bootstrap(storage, group, members)
 	if err != nil {
-		err = fmt.Errorf("raft: bootstrapping group %d on host %d: %w", group, storage.Identity().Host, err)
+		err = while(err, "bootstrapping group %d on host %d", group, storage.Identity().Host)
 	}
 	return err
 }

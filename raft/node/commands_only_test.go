@@ -95,17 +95,49 @@ func TestCommandsOnlyHaveConsecutiveIndexes(t *testing.T) {
 	})
 }
 
-// A leader that cannot keep a place that was handed out steps down, so that no other
-// command gets the place in the same term.
-func TestPlaceBelongsToOneCommand(t *testing.T) {
+// A transfer under load is one election, which the chosen member wins. The commands
+// whose places were handed out meanwhile wait for the end of the transfer.
+func TestTransferUnderAppends(t *testing.T) {
+	run(t, 3, node.Config{CommandsOnly: true}, func(c *cluster) {
+		keepPlaces(c)
+		leader, _, term := appendTo(c, "first")
+		stop := make(chan struct{})
+		var load sync.WaitGroup
+		defer load.Wait()
+		defer close(stop)
+		for _, n := range c.nodes {
+			load.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(20 * time.Microsecond):
+						_, _, _ = n.Append([]byte("load"))
+					}
+				}
+			})
+		}
+		for range 10 {
+			to := leader.ID()%3 + 1
+			require.NoError(c, leader.TransferLeadership(ctx, to))
+			testkit.WaitFor(c, time.Second, "the successor", func() bool { return c.nodes[to].IsLeader() })
+			leader = c.nodes[to]
+			st, err := leader.Status(ctx)
+			require.NoError(c, err)
+			term++
+			require.Equal(c, term, st.CurrentTerm, "another election")
+		}
+	})
+}
+
+// A transfer that fails loses no command. The leader appends the commands that have
+// come meanwhile at their places.
+func TestFailedTransferKeepsPlaces(t *testing.T) {
 	run(t, 3, node.Config{CommandsOnly: true}, func(c *cluster) {
 		l := keepPlaces(c)
 		leader, _, _ := appendTo(c, "first")
 		c.agree(1)
-		to := core.NodeID(1)
-		if to == leader.ID() {
-			to = 2
-		}
+		to := leader.ID()%3 + 1
 		c.network.Partition([]core.NodeID{to})
 		transferred := make(chan error, 1)
 		go func() { transferred <- leader.TransferLeadership(ctx, to) }()
@@ -114,16 +146,18 @@ func TestPlaceBelongsToOneCommand(t *testing.T) {
 			require.NoError(c, err)
 			return st.Transferee == to
 		})
-		index, term, err := leader.Append([]byte("refused by the core"))
-		require.NoError(c, err)
-		<-transferred
-		require.False(c, leader.IsLeader())
-		c.network.Heal()
-		_, next, nextTerm := appendTo(c, "next")
-		require.Equal(c, index, next)
-		require.Greater(c, nextTerm, term)
-		testkit.WaitFor(c, time.Second, "the command", func() bool { return l.at(next) != "" })
-		require.Equal(c, fmt.Sprintf("%d next", nextTerm), l.at(next))
+		want := make(map[uint64]string)
+		for i := range 5 {
+			command := fmt.Sprint("meanwhile ", i)
+			index, term, err := leader.Append([]byte(command))
+			require.NoError(c, err)
+			want[index] = fmt.Sprintf("%d %s", term, command)
+		}
+		require.ErrorIs(c, <-transferred, node.ErrNotTransferred)
+		for index, entry := range want {
+			testkit.WaitFor(c, time.Second, "the command", func() bool { return l.at(index) == entry })
+		}
+		require.True(c, leader.IsLeader())
 	})
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"raftlab/raft/core"
 )
@@ -33,7 +34,9 @@ var (
 	// failed. [Node.Err] has the cause.
 	ErrStopped = errors.New("the member is stopped")
 	// ErrLeadershipLost is matched by the error of a command in the log of a
-	// leader that lost the leadership.
+	// leader that lost the leadership. With [Config.CommandsOnly], ErrLeadershipLost
+	// is also the cause of a refusal: the leadership was lost before the command came
+	// to its place in the log.
 	ErrLeadershipLost = errors.New("the leadership was lost before the command committed")
 )
 
@@ -108,12 +111,30 @@ func (e *PanicError) Error() string {
 
 // outcome is an error with the kind of outcome that the caller tests for.
 type outcome struct {
-	kind  error // ErrRefused or ErrUnknown
+	kind  error // ErrRefused, ErrUnknown or ErrStopped
 	cause error
 }
 
-func (e *outcome) Error() string   { return fmt.Sprintf("raft: %v: %v", e.kind, e.cause) }
+func (e *outcome) Error() string   { return fmt.Sprintf("raft: %v: %v", e.kind, bare(e.cause)) }
 func (e *outcome) Unwrap() []error { return []error{e.kind, e.cause} }
+
+// activity is an error with what the package was doing.
+type activity struct {
+	doing string
+	cause error
+}
+
+// while returns an error that says what the package was doing.
+func while(cause error, format string, args ...any) error {
+	return &activity{fmt.Sprintf(format, args...), cause}
+}
+
+func (e *activity) Error() string { return fmt.Sprintf("raft: %s: %s", e.doing, bare(e.cause)) }
+func (e *activity) Unwrap() error { return e.cause }
+
+// bare returns the text of an error without the name of the package, which stands
+// before the whole text.
+func bare(err error) string { return strings.TrimPrefix(err.Error(), "raft: ") }
 
 func refused(cause error) error { return &outcome{ErrRefused, cause} }
 func unknown(cause error) error { return &outcome{ErrUnknown, cause} }
@@ -124,4 +145,5 @@ var (
 	errRefusedStopped = refused(ErrStopped)
 	errUnknownStopped = unknown(ErrStopped)
 	errLeadershipLost = unknown(ErrLeadershipLost)
+	errPlaceLost      = refused(ErrLeadershipLost)
 )

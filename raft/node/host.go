@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -43,8 +42,10 @@ type Host struct {
 	peers    peerTable
 	closed   bool
 	failure  error
-	closing  sync.Once
-	closeErr error
+	closeErr error // of transport and storage, until Close returns it
+
+	closing sync.Once
+	ending  *stages // set by closing
 }
 
 // groupSet are the running groups of a host.
@@ -76,7 +77,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	h.groups.Store(&groupSet{})
 	h.saver = newSaver(h)
 	if err := h.transport.Start(h.identity, (*receiver)(h)); err != nil {
-		return nil, errors.Join(fmt.Errorf("raft: starting the transport: %w", err), h.Close())
+		return nil, errors.Join(while(err, "starting the transport"), h.Close())
 	}
 	h.ticking.Go(h.tickAll)
 	return h, nil
@@ -103,10 +104,10 @@ func (h *Host) Start(cfg Config) (*Node, error) {
 	case h.closed:
 		err = ErrStopped
 	case h.failure != nil:
-		err = fmt.Errorf("%w: %w", ErrStopped, h.failure)
+		err = &outcome{ErrStopped, h.failure}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("raft: starting group %d on host %d: %w", cfg.Group, h.identity.Host, err)
+		return nil, while(err, "starting group %d on host %d", cfg.Group, h.identity.Host)
 	}
 	h.replaceGroups(func(groups map[GroupID]*Node) { groups[cfg.Group] = n })
 	n.poke()
@@ -119,11 +120,11 @@ func (h *Host) reserve(group GroupID) error {
 	defer h.mu.Unlock()
 	switch {
 	case h.closed:
-		return fmt.Errorf("raft: host %d: %w", h.identity.Host, ErrStopped)
+		return while(ErrStopped, "host %d", h.identity.Host)
 	case h.failure != nil:
-		return fmt.Errorf("raft: host %d: %w: %w", h.identity.Host, ErrStopped, h.failure)
+		return while(&outcome{ErrStopped, h.failure}, "host %d", h.identity.Host)
 	case h.starting[group] || h.groups.Load().byID[group] != nil:
-		return fmt.Errorf("raft: host %d: group %d: %w", h.identity.Host, group, ErrStarted)
+		return while(ErrStarted, "host %d: group %d", h.identity.Host, group)
 	}
 	h.starting[group] = true
 	return nil
@@ -171,7 +172,7 @@ func (h *Host) Remove(group GroupID) error {
 	defer h.mu.Unlock()
 	delete(h.starting, group)
 	if err != nil {
-		return fmt.Errorf("raft: removing group %d from host %d: %w", group, h.identity.Host, err)
+		return while(err, "removing group %d from host %d", group, h.identity.Host)
 	}
 	return nil
 }
@@ -258,19 +259,32 @@ func (h *Host) Err() error {
 }
 
 // Close stops all groups and the host, closes transport and storage, and returns
-// when the host's goroutines have ended. Close may be called at any time and
-// more than once, but not by a state machine or by [HostConfig.Observe].
+// when the host's goroutines have ended. Close may be called at any time, but not by
+// a state machine or by [HostConfig.Observe].
 //
 // Close returns after [HostConfig.CloseTimeout] if something hangs. The error then
 // matches [ErrBlocked] if a state machine or Observe does not return, and [ErrStalled]
 // if the storage does not answer or a view does not return from WriteTo. The waiting
 // goroutines end when the hanging call returns. The storage is closed then.
+//
+// Close may be called more than once. Each call waits for the end, and returns nil if
+// everything has ended. A failure to close the transport or the storage is returned
+// by one call, the first to see the failure.
 func (h *Host) Close() error {
-	h.closing.Do(func() { h.closeErr = h.close() })
-	return h.closeErr
+	h.closing.Do(h.beginClose)
+	hangs := h.ending.wait(h.cfg.CloseTimeout)
+	h.mu.Lock()
+	err := h.closeErr
+	h.closeErr = nil
+	h.mu.Unlock()
+	if hangs != nil {
+		err = errors.Join(err, while(hangs, "closing host %d", h.identity.Host))
+	}
+	return err
 }
 
-func (h *Host) close() error {
+// beginClose stops everything, and does not wait for what may hang.
+func (h *Host) beginClose() {
 	h.mu.Lock()
 	h.closed = true
 	groups := h.groups.Load().all
@@ -280,10 +294,9 @@ func (h *Host) close() error {
 	for _, n := range groups {
 		n.stop(nil)
 	}
-	err := h.transport.Close()
+	h.noteCloseError(h.transport.Close(), "closing the transport")
 	h.saver.close()
-	var closeErr error
-	hangs := h.within(
+	h.ending = runStages(
 		stage{ErrBlocked, func() {
 			for _, n := range groups {
 				n.ended.Wait()
@@ -299,14 +312,20 @@ func (h *Host) close() error {
 			h.chunks.close()
 			h.loaders.close()
 			h.saver.running.Wait()
-			closeErr = h.storage.Close()
+			h.noteCloseError(h.storage.Close(), "closing the storage")
 		}},
 		stage{ErrBlocked, h.events.close},
 	)
-	if hangs != nil {
-		return errors.Join(err, fmt.Errorf("raft: closing host %d: %w", h.identity.Host, hangs))
+}
+
+// noteCloseError keeps an error for the next return of Close.
+func (h *Host) noteCloseError(err error, doing string) {
+	if err == nil {
+		return
 	}
-	return errors.Join(err, closeErr)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closeErr = errors.Join(h.closeErr, while(err, "%s", doing))
 }
 
 // stage is a part of closing that may hang, with the error of a stage that hangs.
@@ -315,24 +334,35 @@ type stage struct {
 	run   func()
 }
 
-// within runs the stages, one after the other, on a goroutine that ends with the last
-// one. It returns the error of the stage under way at the end of the CloseTimeout.
-func (h *Host) within(stages ...stage) error {
-	ended := make(chan struct{})
-	var now atomic.Int64
+// stages are parts of closing under way, one after the other.
+type stages struct {
+	all   []stage
+	now   atomic.Int64
+	ended chan struct{}
+}
+
+// runStages runs the stages on a goroutine that ends with the last one.
+func runStages(all ...stage) *stages {
+	s := &stages{all: all, ended: make(chan struct{})}
 	go func() {
-		defer close(ended)
-		for i, s := range stages {
-			now.Store(int64(i))
-			s.run()
+		defer close(s.ended)
+		for i, stage := range all {
+			s.now.Store(int64(i))
+			stage.run()
 		}
 	}()
-	timeout := time.NewTimer(h.cfg.CloseTimeout)
-	defer timeout.Stop()
+	return s
+}
+
+// wait returns nil at the end of the last stage. After the timeout wait returns the
+// error of the stage under way.
+func (s *stages) wait(timeout time.Duration) error {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
 	select {
-	case <-ended:
+	case <-s.ended:
 		return nil
-	case <-timeout.C:
-		return stages[now.Load()].hangs
+	case <-timer.C:
+		return s.all[s.now.Load()].hangs
 	}
 }

@@ -111,7 +111,7 @@ func (c Change) apply(members []Member) ([]Member, error) {
 // [Config.CommandsOnly] never change.
 func (n *Node) ChangeMembers(ctx context.Context, changes ...Change) error {
 	if n.cfg.CommandsOnly {
-		return fmt.Errorf("raft: changing the membership: %w: Config.CommandsOnly is set", ErrConfig)
+		return while(fmt.Errorf("%w: Config.CommandsOnly is set", ErrConfig), "changing the membership")
 	}
 	for {
 		learners, err := n.changeOnce(ctx, changes)
@@ -119,7 +119,7 @@ func (n *Node) ChangeMembers(ctx context.Context, changes ...Change) error {
 			return err
 		}
 		if err := n.awaitCaughtUp(ctx, learners); err != nil {
-			return fmt.Errorf("raft: waiting until hosts %v have caught up: %w", learners, err)
+			return while(err, "waiting until hosts %v have caught up", learners)
 		}
 	}
 }
@@ -151,11 +151,11 @@ func (n *Node) changeOnce(ctx context.Context, changes []Change) (learners []cor
 		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 			err = unknown(err) // the core may have proposed the change already
 		}
-		return nil, fmt.Errorf("raft: changing the membership: %w", err)
+		return nil, while(err, "changing the membership")
 	}
 	n.poke() // the entry has to leave
 	if err := n.awaitConfiguration(ctx, index, term); err != nil {
-		return nil, fmt.Errorf("raft: changing the membership: %w", err)
+		return nil, while(err, "changing the membership")
 	}
 	return learners, nil
 }
@@ -232,6 +232,11 @@ func (n *Node) awaitCaughtUp(ctx context.Context, learners []core.NodeID) error 
 // longer leads. Meanwhile the member refuses commands. If the other voter does
 // not take over within an election timeout, the error matches
 // [ErrNotTransferred] and the member leads on.
+//
+// With [Config.CommandsOnly], commands wait for the end of the transfer instead,
+// because their places may be handed out already. The places are kept if the member
+// leads on. Otherwise the commands are refused with [ErrLeadershipLost], and those of
+// [Node.Append] are lost.
 func (n *Node) TransferLeadership(ctx context.Context, to core.NodeID) error {
 	var term uint64
 	begun := false
@@ -256,7 +261,7 @@ func (n *Node) TransferLeadership(ctx context.Context, to core.NodeID) error {
 		return false, nil
 	})
 	if err != nil {
-		return fmt.Errorf("raft: transferring the leadership: %w", err)
+		return while(err, "transferring the leadership")
 	}
 	return nil
 }

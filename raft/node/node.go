@@ -60,6 +60,7 @@ type Node struct {
 	alone        int // rounds with a single proposal since the last round with more, see gather
 	batches      batcher
 	pending      queue[*proposal] // those with a place in the log
+	postponed    []*proposal      // those whose handed out places are not in the log, see postpone
 	saving       *save            // under way: &save, or nil
 	held         bool             // new commands wait for company, see handleReady
 	save         save
@@ -383,9 +384,10 @@ func (n *Node) clean() {
 	n.inbox = inbox{}
 	n.mu.Unlock()
 	n.closeApplier() // the calls in the inbox must not add jobs
-	for _, p := range left.proposals {
+	for _, p := range append(n.postponed, left.proposals...) {
 		n.settle(p, Result{}, errRefusedStopped)
 	}
+	n.postponed = nil
 	n.failPending(errUnknownStopped)
 	for _, r := range left.reads {
 		r.settle(0, ErrStopped)
@@ -427,8 +429,9 @@ func (n *Node) Err() error {
 
 // Close stops the member and returns when its goroutines have ended. Pending
 // commands end with [ErrUnknown] or [ErrRefused].
-// Close may be called at any time and more than once, but not by the state
-// machine or by [HostConfig.Observe].
+// Close may be called at any time, but not by the state machine or by
+// [HostConfig.Observe]. Close may be called more than once. Each call waits for the
+// end, and returns nil if everything has ended.
 //
 // If something hangs, Close returns after [HostConfig.CloseTimeout] with an error
 // that matches [ErrBlocked] for the state machine, or [ErrStalled] for the storage. The
@@ -445,9 +448,9 @@ func (n *Node) Close() error {
 // member that started on the storage before would not know of the last save.
 func (n *Node) end() error {
 	n.stop(nil)
-	hangs := n.host.within(stage{ErrBlocked, n.ended.Wait}, stage{ErrStalled, n.awaitStorage})
-	if hangs != nil {
-		return fmt.Errorf("raft: closing group %d on host %d: %w", n.cfg.Group, n.id, hangs)
+	ending := runStages(stage{ErrBlocked, n.ended.Wait}, stage{ErrStalled, n.awaitStorage})
+	if hangs := ending.wait(n.host.cfg.CloseTimeout); hangs != nil {
+		return while(hangs, "closing group %d on host %d", n.cfg.Group, n.id)
 	}
 	n.host.forget(n)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -255,10 +256,80 @@ func TestCloseDoesNotWaitForAStalledStorage(t *testing.T) {
 		_, err = f.Result()
 		require.ErrorIs(c, err, node.ErrUnknown)
 		require.ErrorIs(c, err, node.ErrStopped)
-		delete(c.nodes, 1)
+		require.ErrorIs(c, n.Close(), node.ErrStalled, "the storage still hangs")
 		close(release)
+		require.NoError(c, n.Close(), "the storage has answered")
 	})
 }
+
+// unclosable is a storage that fails to close.
+type unclosable struct{ *memstore.Store }
+
+var errUnclosable = errors.New("the disk is gone")
+
+func (s unclosable) Close() error { return errors.Join(s.Store.Close(), errUnclosable) }
+
+// One call of Close reports a failure to close the storage.
+func TestFailureToCloseIsReportedOnce(t *testing.T) {
+	run(t, 1, node.Config{}, func(c *cluster) {
+		c.stop(1)
+		config := c.config
+		config.StateMachine = &journal{}
+		n, err := node.Start(node.HostConfig{Storage: unclosable{c.stores[1].Reopen()}, Transport: c.network.Join(1)}, config)
+		require.NoError(c, err)
+		require.ErrorIs(c, n.Close(), errUnclosable)
+		require.NoError(c, n.Close())
+		require.NoError(c, n.Host().Close())
+	})
+}
+
+// The name of the package stands once in an error, before the whole text.
+func TestErrorsNameThePackageOnce(t *testing.T) {
+	once := func(c *cluster, err error) {
+		c.Helper()
+		require.Error(c, err)
+		require.Regexp(c, "^raft: ", err.Error())
+		require.Equal(c, 1, strings.Count(err.Error(), "raft: "), "%v", err)
+	}
+	run(t, 3, node.Config{}, func(c *cluster) {
+		follower, leader := c.follower(), c.leader()
+		once(c, follower.TransferLeadership(ctx, core.None))
+		once(c, follower.ChangeMembers(ctx, node.Remove(1)))
+		once(c, leader.ChangeMembers(ctx, node.Remove(9)))
+		_, err := follower.Propose(ctx, nil)
+		once(c, err)
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		once(c, leader.ChangeMembers(ended, node.Demote(follower.ID())))
+		full := errors.New("no space left on device")
+		c.stores[leader.ID()].BeforeSave(func([]node.Update) error { return full })
+		_, err = leader.Propose(ctx, []byte("x"))
+		once(c, err)
+		once(c, leader.Err())
+		config := c.config
+		config.StateMachine = &journal{}
+		_, err = leader.Host().Start(config)
+		require.ErrorIs(c, err, node.ErrStopped)
+		require.ErrorIs(c, err, full)
+		once(c, err)
+	})
+	run(t, 1, node.Config{}, func(c *cluster) {
+		c.propose("x")
+		require.NoError(c, c.leader().Snapshot(ctx))
+		c.stop(1)
+		config := c.config
+		config.StateMachine = panics{}
+		_, err := node.Start(node.HostConfig{Storage: c.stores[1].Reopen(), Transport: c.network.Join(1)}, config)
+		var panicked *node.PanicError
+		require.ErrorAs(c, err, &panicked)
+		once(c, errors.New(strings.SplitN(err.Error(), "\n", 2)[0])) // without the stack
+	})
+}
+
+// panics is a state machine that cannot restore a snapshot.
+type panics struct{ node.StateMachine }
+
+func (panics) Restore(io.Reader) error { panic("a bad snapshot") }
 
 // A state machine that does not return from Apply keeps Close for no longer than the
 // CloseTimeout. A group that it belongs to does not start again before the return.
@@ -288,7 +359,7 @@ func TestCloseDoesNotWaitForABlockedStateMachine(t *testing.T) {
 			if alone {
 				require.NoError(c, n.Host().Remove(1))
 			} else {
-				delete(c.nodes, 1)
+				require.NoError(c, n.Close())
 			}
 		})
 	}
@@ -302,8 +373,8 @@ func TestCloseDoesNotWaitForABlockedObserver(t *testing.T) {
 		n := c.restartWith(1, &journal{})
 		c.leader()
 		require.ErrorIs(c, n.Close(), node.ErrBlocked)
-		delete(c.nodes, 1)
 		close(release)
+		require.NoError(c, n.Close())
 	})
 }
 

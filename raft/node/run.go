@@ -242,7 +242,9 @@ func (n *Node) proposeAll(all []*proposal) {
 	}
 	var current uint64
 	if n.cfg.CommandsOnly {
-		current = n.core.Status().CurrentTerm
+		st := n.core.Status()
+		current = st.CurrentTerm
+		all = n.postpone(all, st.Transferee != core.None)
 	}
 	for _, p := range all {
 		if err := n.propose(p, current); err != nil {
@@ -257,18 +259,31 @@ func (n *Node) proposeAll(all []*proposal) {
 	}
 }
 
-// propose appends one command to the log. The place of the command may be handed out
-// already. No other command may then get the place in the same term, so a leader that
-// has to refuse the command steps down.
+// postpone keeps back commands whose places were handed out while the leader
+// transfers the leadership, because the core refuses commands then. If the transfer
+// fails, the commands get their places. Otherwise they are lost with the leadership.
+func (n *Node) postpone(all []*proposal, transfers bool) []*proposal {
+	switch {
+	case transfers:
+		n.postponed = append(n.postponed, all...)
+		return nil
+	case len(n.postponed) > 0:
+		all = append(n.postponed, all...)
+		n.postponed = nil
+	}
+	return all
+}
+
+// propose appends one command to the log. The command may have a place already,
+// and is lost with the leadership then.
 func (n *Node) propose(p *proposal, current uint64) error {
 	if p.term != 0 && p.term != current {
-		return errLeadershipLost
+		return errPlaceLost
 	}
 	index, term, err := n.core.Propose(p.data)
 	switch {
 	case err != nil && p.term != 0:
-		n.core.StepDown()
-		return errLeadershipLost
+		return errPlaceLost
 	case err != nil:
 		return n.refusal(err)
 	case p.term != 0 && p.index != index:

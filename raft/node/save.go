@@ -1,7 +1,6 @@
 package node
 
 import (
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,7 +132,7 @@ func (s *saver) saveAll() {
 		took := time.Duration(int64(time.Since(s.start)) - s.since.Swap(0))
 		clear(updates)
 		if err != nil {
-			s.host.fail(fmt.Errorf("raft: saving: %w", err))
+			s.host.fail(while(err, "saving"))
 			for _, item := range items {
 				item.node.storing.Done()
 			}
@@ -217,7 +216,7 @@ func (s *saver) saveNow(item *save) bool {
 	item.prepare()
 	item.alone[0] = item.update
 	if err := s.host.storage.Save(item.alone[:]); err != nil {
-		s.host.fail(fmt.Errorf("raft: saving: %w", err))
+		s.host.fail(while(err, "saving"))
 		return false
 	}
 	return true

@@ -33,7 +33,7 @@ func (n *Node) startMachine(newest SnapshotHeader) error {
 	if d, ok := n.machine.(Durable); ok {
 		err := guard("Applied", func() (err error) { n.included, err = d.Applied(); return err })
 		if err != nil {
-			return fmt.Errorf("reading the applied index of the state machine: %w", err)
+			return while(err, "reading the applied index of the state machine")
 		}
 	}
 	n.snapshots.size.Store(int64(newest.Size))
@@ -106,14 +106,14 @@ func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo)
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("raft: saving a snapshot at index %d: %w", index, err)
+		return while(err, "saving a snapshot at index %d", index)
 	case named:
 		return nil
 	}
 	saved, err := (&snapshotTask{node: n, view: body, header: ownHeader(header)}).write()
 	n.storing.Done()
 	if err != nil {
-		err = fmt.Errorf("raft: writing the snapshot at index %d: %w", index, err)
+		err = while(err, "writing the snapshot at index %d", index)
 		n.stop(err)
 		return err
 	}
@@ -145,7 +145,7 @@ func (n *Node) beginSnapshot(index uint64) {
 	err := guard("Snapshot", func() (err error) { view, err = n.machine.Snapshot(); return err })
 	if err != nil {
 		n.snapshots.busy.Store(false)
-		n.stop(fmt.Errorf("raft: capturing the state at index %d: %w", index, err))
+		n.stop(while(err, "capturing the state at index %d", index))
 		return
 	}
 	before := uint64(0)
@@ -189,7 +189,7 @@ func (t *snapshotTask) run() {
 	defer n.storing.Done()
 	header, err := t.write()
 	if err != nil {
-		n.stop(fmt.Errorf("raft: writing the snapshot at index %d: %w", t.header.Index, err))
+		n.stop(while(err, "writing the snapshot at index %d", t.header.Index))
 	}
 	// The member is busy with the snapshot until the log names it.
 	if err != nil || !n.call(func() { n.offerMark(&header) }) {

@@ -26,7 +26,7 @@ func (t *chunkTask) run() {
 	defer n.storing.Done()
 	for i := range s.ready.Chunks {
 		if err := s.writeChunk(&s.ready.Chunks[i]); err != nil {
-			n.stop(fmt.Errorf("raft: writing the leader's snapshot: %w", err))
+			n.stop(while(err, "writing the leader's snapshot"))
 			return
 		}
 	}
@@ -161,7 +161,7 @@ func (t *sendChunkTask) run() {
 	n.mu.Unlock()
 	switch {
 	case errors.Is(err, ErrDamaged):
-		n.stop(fmt.Errorf("raft: reading the snapshot to send: %w", err))
+		n.stop(while(err, "reading the snapshot to send"))
 	case err != nil:
 		n.log.Warn("sending a snapshot", "to", uint64(t.to), "error", err)
 	}
@@ -266,7 +266,7 @@ func (t *loadTask) run() {
 	entries, err := n.host.storage.Entries(n.cfg.Group, t.load.First, t.load.Last, t.load.MaxBytes)
 	switch {
 	case errors.Is(err, ErrDamaged):
-		n.stop(fmt.Errorf("raft: reading the log: %w", err))
+		n.stop(while(err, "reading the log"))
 		return
 	case err != nil && !errors.Is(err, ErrCompacted):
 		n.log.Warn("reading the log", "first", t.load.First, "last", t.load.Last, "error", err)
