@@ -10,6 +10,7 @@
 //	raftlab check h.jsonl  check a recorded history for linearizability
 //	raftlab sim ./raft     run Go tests in virtual time, each seed a repeatable world
 //	raftlab grade DIR      grade submissions of the labs
+//	raftlab cert           certificates for a test cluster
 //	raftlab version        the version and the build
 //
 // See docs/serve.md, or raftlab help.
@@ -77,6 +78,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newCheckCommand())
 	root.AddCommand(newShardsCommand())
 	root.AddCommand(newSimCommand())
+	root.AddCommand(newCertCommand())
 	root.AddCommand(newGradeCommand())
 	root.AddCommand(newVersionCommand())
 	root.Version = readBuildInfo().String()

@@ -5,20 +5,12 @@ package node_test
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	crand "crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/big"
 	"math/rand/v2"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +22,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftlab/internal/pki"
 	"raftlab/internal/testkit"
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
@@ -351,32 +344,13 @@ func freeAddress(t *testing.T) string {
 
 // makeCertificates writes an authority and the certificates of three hosts.
 func makeCertificates(t *testing.T, dir string) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	ca, err := pki.NewAuthority("test", time.Hour)
 	require.NoError(t, err)
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	write := func(name, kind string, der []byte) {
-		block := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), block, 0o600))
-	}
-	der, err := x509.CreateCertificate(crand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	require.NoError(t, err)
-	write("ca.pem", "CERTIFICATE", der)
+	require.NoError(t, ca.Write(filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca.key")))
 	for id := core.NodeID(1); id <= 3; id++ {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+		name := fmt.Sprint("host", id)
+		pair, err := ca.Issue(pki.Request{Name: name, URI: tcp.HostURI(node.Identity{Cluster: "processes", Host: id}), Lifetime: time.Hour})
 		require.NoError(t, err)
-		cert := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(id) + 1), Subject: pkix.Name{CommonName: fmt.Sprint("host ", id)},
-			NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-			URIs: []*url.URL{tcp.HostURI(node.Identity{Cluster: "processes", Host: id})},
-		}
-		der, err := x509.CreateCertificate(crand.Reader, cert, ca, &key.PublicKey, caKey)
-		require.NoError(t, err)
-		write(fmt.Sprintf("host%d.pem", id), "CERTIFICATE", der)
-		keyDER, err := x509.MarshalECPrivateKey(key)
-		require.NoError(t, err)
-		write(fmt.Sprintf("host%d.key", id), "EC PRIVATE KEY", keyDER)
+		require.NoError(t, pair.Write(filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")))
 	}
 }
