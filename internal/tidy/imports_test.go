@@ -29,6 +29,10 @@ var reaches = []struct {
 	// The core, the checker and the simulator stand alone.
 	{[]string{"raft/core", "labgob", "porcupine", "sim"}, []string{
 		"raft", "labrpc", "rsm", "kv", "kvraft", "shardctrler", "shardkv", "internal", "cmd"}},
+	// The store is a pure function of its commands.
+	{[]string{"mvcc"}, []string{
+		"raft", "labrpc", "labgob", "rsm", "kv", "kvraft", "shardctrler", "shardkv", "internal", "cmd",
+		"time", "sync", "os", "net", "log", "context", "math/rand", "crypto"}},
 	// An importer of the library gets neither the labs' network nor gob.
 	{[]string{"raft/node", "raft/wal", "raft/memstore", "raft/tcp", "raft/memnet", "raft/transporttest", "=rsm", "rsm/onnode"}, []string{
 		"labrpc", "labgob", "encoding/gob", "=raft", bbolt}},

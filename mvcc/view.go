@@ -1,0 +1,44 @@
+package mvcc
+
+// versionBytes is what a version takes in memory beside its key and value.
+const versionBytes = 160
+
+// View is the immutable state of a store as of one moment. Any goroutine may use a
+// View.
+type View struct{ state state }
+
+// Revision returns the current revision of the view.
+func (v *View) Revision() int64 { return v.state.revision }
+
+// Compacted returns the revision of the last compaction, -1 before the first one.
+// Revisions from there on are readable.
+func (v *View) Compacted() int64 { return v.state.compacted }
+
+// Keys returns the number of keys that exist.
+func (v *View) Keys() int { return v.state.live }
+
+// Versions returns the number of versions and tombstones in memory.
+func (v *View) Versions() int { return v.state.versions }
+
+// Size returns the accounted memory in bytes: keys and values, and 160 bytes for each
+// version. Compacted versions count until they are released.
+func (v *View) Size() int64 { return v.state.size() }
+
+func (s *state) size() int64 { return s.bytes + int64(s.versions)*versionBytes }
+
+// Range reads the keys of a range.
+func (v *View) Range(r RangeRequest) (RangeResult, error) {
+	if err := r.validate(); err != nil {
+		return RangeResult{}, err
+	}
+	return v.state.find(&r)
+}
+
+// Lease returns a granted lease.
+func (v *View) Lease(id int64) (Lease, bool) { return v.state.leases.Get(id) }
+
+// LeaseKeys returns the keys that are attached to a lease, in order.
+func (v *View) LeaseKeys(id int64) []string { return v.state.attachedKeys(id) }
+
+// Leases returns all leases in the order of their ids.
+func (v *View) Leases() []Lease { return v.state.leases.Values() }
