@@ -20,6 +20,14 @@
 // (Options.Plaintext) the hosts believe one another, so anybody with access to the
 // port can pose as any host of the cluster.
 //
+// # Streams
+//
+// A service has messages of its own as a rule: a member forwards a client's request
+// to the leader, and a new host asks to be added. [Transport.DialStream] opens a
+// connection for such a protocol on the same port, with the same authentication.
+// [Transport.Streams] is the net.Listener at the other end, for instance of a gRPC
+// server.
+//
 // # Limits
 //
 // A host that sends garbage, a frame above [Options.MaxFrameBytes] or nothing at

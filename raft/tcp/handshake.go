@@ -26,7 +26,11 @@ const (
 )
 
 // magic begins each connection, so that another protocol's client is told apart.
-const magic = "raftlab raft\n"
+// magicStream begins a [Stream], and is as long.
+const (
+	magic       = "raftlab raft\n"
+	magicStream = "raftlab open\n"
+)
 
 // maxHelloBytes bounds the first frame of a peer, before authentication.
 const maxHelloBytes = 4 << 10
@@ -90,18 +94,21 @@ func (t *Transport) greet(conn net.Conn, to core.NodeID) (limit int, err error) 
 	return int(min(uint32(limit), w.MaxFrameBytes)), nil
 }
 
-// admit begins a connection that another host has dialled. certified is the
-// identity in the other host's certificate, nil without TLS.
-func (t *Transport) admit(conn net.Conn, certified *node.Identity) (h hello, err error) {
+// admit begins a connection that another host has dialled, for messages or as a
+// stream. certified is the identity in the other host's certificate, nil without TLS.
+func (t *Transport) admit(conn net.Conn, certified *node.Identity) (h hello, stream bool, err error) {
 	begin := make([]byte, len(magic))
 	if _, err := io.ReadFull(conn, begin); err != nil {
-		return h, err
+		return h, false, err
 	}
-	if string(begin) != magic {
-		return h, fmt.Errorf("%w: it begins with %q", errFrame, begin)
+	if stream = string(begin) == magicStream; !stream && string(begin) != magic {
+		return h, false, fmt.Errorf("%w: it begins with %q", errFrame, begin)
 	}
 	if err := readControl(conn, frameHello, &h); err != nil {
-		return h, err
+		return h, stream, err
+	}
+	if stream {
+		return h, true, t.admitStream(conn, h, certified)
 	}
 	version := min(newestVersion, h.NewestVersion)
 	reason := t.objection(h, version, certified)
@@ -114,9 +121,9 @@ func (t *Transport) admit(conn net.Conn, certified *node.Identity) (h hello, err
 	}
 	err = writeControl(conn, frameWelcome, answer)
 	if reason != "" {
-		return h, fmt.Errorf("%w: %s", ErrPeer, reason)
+		return h, false, fmt.Errorf("%w: %s", ErrPeer, reason)
 	}
-	return h, err
+	return h, false, err
 }
 
 // objection is why a host is refused, "" if it is not.
@@ -128,7 +135,7 @@ func (t *Transport) objection(h hello, version uint8, certified *node.Identity) 
 		return fmt.Sprintf("it is of cluster %q, and host %d of %q", h.Cluster, t.self.Host, t.self.Cluster)
 	case h.To != uint64(t.self.Host):
 		return fmt.Sprintf("it looks for host %d; this is host %d", h.To, t.self.Host)
-	case h.From == 0 || h.From == h.To:
+	case h.From == 0 || h.From == uint64(t.self.Host):
 		return fmt.Sprintf("it says that it is host %d", h.From)
 	case certified != nil && (certified.Cluster != h.Cluster || uint64(certified.Host) != h.From):
 		return fmt.Sprintf("it says that it is host %d, and its certificate is of host %d of cluster %q", h.From, certified.Host, certified.Cluster)

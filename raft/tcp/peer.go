@@ -232,14 +232,25 @@ func (p *peer) begin(raw net.Conn) (conn net.Conn, limit int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	want := node.Identity{Cluster: t.self.Cluster, Host: p.id}
-	if certified != nil && *certified != want {
-		return nil, 0, fmt.Errorf("%w: its certificate is of host %d of cluster %q; want host %d of %q", ErrPeer, certified.Host, certified.Cluster, want.Host, want.Cluster)
+	if err := t.checkCertified(certified, p.id); err != nil {
+		return nil, 0, err
 	}
 	if limit, err = t.greet(conn, p.id); err != nil {
 		return nil, 0, err
 	}
 	return conn, limit, conn.SetDeadline(time.Time{})
+}
+
+// checkCertified refuses a host that was dialled with another host's certificate.
+// Without TLS there is no certificate.
+func (t *Transport) checkCertified(certified *node.Identity, want core.NodeID) error {
+	if certified == nil || certified.Cluster == t.self.Cluster && (want == core.None || certified.Host == want) {
+		return nil
+	}
+	if want == core.None {
+		return fmt.Errorf("%w: its certificate is of cluster %q; want %q", ErrPeer, certified.Cluster, t.self.Cluster)
+	}
+	return fmt.Errorf("%w: its certificate is of host %d of cluster %q; want host %d of %q", ErrPeer, certified.Host, certified.Cluster, want, t.self.Cluster)
 }
 
 // sendAll sends what is queued, and pings, until the connection fails. limit bounds the

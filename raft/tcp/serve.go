@@ -2,7 +2,6 @@ package tcp
 
 import (
 	"bufio"
-	"errors"
 	"net"
 	"time"
 
@@ -106,11 +105,15 @@ func (t *Transport) leave(conn net.Conn) {
 func (t *Transport) serve(raw net.Conn) {
 	defer raw.Close()
 	defer t.leave(raw)
-	from, conn, err := t.handshake(raw)
+	from, conn, stream, err := t.handshake(raw)
 	if err != nil {
 		t.stats.refused.Add(1)
 		t.log.Warn("connection refused", "address", raw.RemoteAddr().String(), "error", err)
 		linger(raw)
+		return
+	}
+	if stream {
+		t.hand(newStream(conn, from, func() {}))
 		return
 	}
 	t.log.Info("connection accepted", "from", uint64(from), "address", raw.RemoteAddr().String())
@@ -120,22 +123,23 @@ func (t *Transport) serve(raw net.Conn) {
 	}
 }
 
-func (t *Transport) handshake(raw net.Conn) (core.NodeID, net.Conn, error) {
+func (t *Transport) handshake(raw net.Conn) (from core.NodeID, conn net.Conn, stream bool, err error) {
 	if err := deadline(raw, t.opts.HandshakeTimeout); err != nil {
-		return 0, nil, err
+		return 0, nil, false, err
 	}
 	conn, certified, err := t.secure(raw, true)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, false, err
 	}
-	h, err := t.admit(conn, certified)
-	if err != nil {
-		return 0, nil, err
+	h, stream, err := t.admit(conn, certified)
+	switch {
+	case err != nil:
+	case stream:
+		err = conn.SetDeadline(time.Time{})
+	case !t.identify(raw, h):
+		err = errTransportClosed
 	}
-	if !t.identify(raw, h) {
-		return 0, nil, errors.New("the transport is closed")
-	}
-	return core.NodeID(h.From), conn, nil
+	return core.NodeID(h.From), conn, stream, err
 }
 
 // maxReusedBuffer bounds the buffer for frames whose content is not kept.

@@ -29,7 +29,9 @@ type Transport struct {
 	receiver node.Receiver // nil before Start
 	closed   bool
 	peers    map[core.NodeID]*peer
-	incoming map[net.Conn]core.NodeID // 0 before the handshake
+	incoming map[net.Conn]core.NodeID // 0 before the handshake, and for a stream
+	dialled  map[net.Conn]struct{} // for streams
+	backlog  *backlog // of streams, nil before Streams
 }
 
 var _ node.Transport = (*Transport)(nil)
@@ -84,6 +86,7 @@ func Listen(opts Options) (*Transport, error) {
 		stop:     make(chan struct{}),
 		peers:    make(map[core.NodeID]*peer),
 		incoming: make(map[net.Conn]core.NodeID),
+		dialled:  make(map[net.Conn]struct{}),
 	}, nil
 }
 
@@ -191,6 +194,9 @@ func (t *Transport) Close() error {
 		close(t.stop)
 		err = t.listener.Close()
 		for conn := range t.incoming {
+			conn.Close()
+		}
+		for conn := range t.dialled {
 			conn.Close()
 		}
 		peers := t.peers
