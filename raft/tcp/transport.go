@@ -30,8 +30,8 @@ type Transport struct {
 	closed   bool
 	peers    map[core.NodeID]*peer
 	incoming map[net.Conn]core.NodeID // 0 before the handshake, and for a stream
-	dialled  map[net.Conn]struct{} // for streams
-	backlog  *backlog // of streams, nil before Streams
+	dialled  map[net.Conn]struct{}    // for streams
+	backlog  *backlog                 // of streams, nil before Streams
 }
 
 var _ node.Transport = (*Transport)(nil)
