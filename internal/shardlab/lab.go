@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -45,15 +46,16 @@ type server struct {
 
 // link connects a server or a client to a server.
 type link struct {
-	from *server // nil for a client
-	to   *server
+	from   *server // nil for a client
+	client *Client // nil for a server, and for a client that no test cuts off
+	to     *server
 }
 
 // open reports whether no partition cuts the link.
 func (l *link) open() bool {
 	switch {
 	case l.from == nil:
-		return l.to.side == 0
+		return l.to.side == 0 && (l.client == nil || !l.client.cut)
 	case l.from.group == l.to.group:
 		return l.from.side == l.to.side
 	}
@@ -108,25 +110,67 @@ func (lab *Lab) Close() {
 func (lab *Lab) End(name string) *labrpc.ClientEnd {
 	lab.mu.Lock()
 	defer lab.mu.Unlock()
-	return lab.end(nil, name)
+	return lab.end(nil, nil, name)
 }
 
-// end makes an end for a server, or for a client if from is nil. The caller holds the
-// lock.
-func (lab *Lab) end(from *server, name string) *labrpc.ClientEnd {
+// Client is a client whose connections a test can cut.
+type Client struct {
+	lab *Lab
+	id  int
+	cut bool
+}
+
+// Client returns a new client.
+func (lab *Lab) Client() *Client {
+	lab.mu.Lock()
+	defer lab.mu.Unlock()
+	lab.made++
+	return &Client{lab: lab, id: lab.made}
+}
+
+// End makes an end for the client to a server.
+func (c *Client) End(name string) *labrpc.ClientEnd {
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	return c.lab.end(nil, c, name)
+}
+
+// Cut cuts the client off, or lets the client reach the servers again. Calls in
+// progress fail.
+func (c *Client) Cut(cut bool) {
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	c.cut = cut
+	c.lab.connect()
+}
+
+// Sent reports whether a message belongs to a call of the client.
+func (c *Client) Sent(m labrpc.Message) bool {
+	id, ok := m.End.(string)
+	return ok && strings.HasPrefix(id, c.name()+">")
+}
+
+func (c *Client) name() string { return fmt.Sprintf("client-%d", c.id) }
+
+// end makes an end for a server or a client. Without both the end belongs to a client
+// that no test cuts off. The caller holds the lock.
+func (lab *Lab) end(from *server, client *Client, name string) *labrpc.ClientEnd {
 	to := lab.servers[name]
 	if to == nil {
 		panic(fmt.Sprintf("shardlab: there is no server %q", name))
 	}
 	lab.made++
 	source := "client"
-	if from != nil {
+	switch {
+	case from != nil:
 		source = from.name
+	case client != nil:
+		source = client.name()
 	}
 	id := fmt.Sprintf("%s>%s#%d", source, name, lab.made)
 	end := lab.Net.MakeEnd(id)
 	lab.Net.Connect(id, name)
-	lab.links[id] = &link{from: from, to: to}
+	lab.links[id] = &link{from: from, client: client, to: to}
 	lab.Net.Enable(id, lab.links[id].open())
 	return end
 }
@@ -198,12 +242,12 @@ func (g *Group) Start(i int) {
 	}
 	peers := make([]*labrpc.ClientEnd, len(g.servers))
 	for j, peer := range g.servers {
-		peers[j] = g.lab.end(s, peer.name)
+		peers[j] = g.lab.end(s, nil, peer.name)
 	}
 	end := func(name string) *labrpc.ClientEnd {
 		g.lab.mu.Lock()
 		defer g.lab.mu.Unlock()
-		return g.lab.end(s, name)
+		return g.lab.end(s, nil, name)
 	}
 	g.lab.mu.Unlock()
 	run := g.start(i, peers, end, s.disk)
