@@ -45,12 +45,14 @@ func (l *Lab) Start(load Load) *Working {
 	return w
 }
 
-// Stop ends the load when each clerk has ended the current operation, and reads each key
-// with one writer through a new clerk.
+// Stop ends the load when each clerk has ended the current operation. Then Stop makes
+// the network reliable, and reads each key with one writer through a new clerk.
 func (w *Working) Stop() {
 	w.lab.T.Helper()
 	close(w.stop)
 	w.lab.Await("an operation of a clerk", OperationLimit, w.ended...)
+	w.lab.Net.Reliable(true)
+	w.lab.Net.LongReordering(false)
 	check := Go(func() {
 		ck := w.lab.Clerk(w.load.Clerk())
 		for key, version := range w.written {
@@ -60,8 +62,8 @@ func (w *Working) Stop() {
 		}
 	})
 	w.lab.Await("a Get after the load", OperationLimit, check)
-	if w.outcomes[rpc.OK] < w.load.Clerks {
-		w.lab.T.Fatalf("%d clerks made only %d successful Puts", w.load.Clerks, w.outcomes[rpc.OK])
+	if w.outcomes[rpc.OK] == 0 {
+		w.lab.T.Fatal("no Put succeeded")
 	}
 }
 
