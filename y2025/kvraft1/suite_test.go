@@ -70,19 +70,19 @@ func TestVersions4B(t *testing.T) {
 			}
 		}
 		refused(3, rpc.ErrNoKey)
-		k.WantPut("a", "x", 0, rpc.OK)
+		k.Write("a", "x", 0)
 		other.Want("a", "x", 1)
 		refused(0, rpc.ErrVersion)
 		refused(2, rpc.ErrVersion)
 		k.Want("a", "x", 1)
-		other.WantPut("a", "y", 1, rpc.OK)
+		other.Write("a", "y", 1)
 		k.Want("a", "y", 2)
-		k.WantPut("a", "", 2, rpc.OK)
+		k.Write("a", "", 2)
 		other.Want("a", "", 3)
-		k.WantPut("", "the empty key", 0, rpc.OK)
+		k.Write("", "the empty key", 0)
 		other.Want("", "the empty key", 1)
 		long := strings.Repeat("0123456789", 10_000)
-		k.WantPut("long", long, 0, rpc.OK)
+		k.Write("long", long, 0)
 		other.Want("long", long, 1)
 	})
 }
@@ -96,7 +96,7 @@ func speed(t *testing.T, maxraftstate int) {
 		const operations = 300
 		start := time.Now()
 		for version := range rpc.Tversion(operations) {
-			k.WantPut("x", fmt.Sprint(version), version, rpc.OK)
+			k.Write("x", fmt.Sprint(version), version)
 		}
 		if took := time.Since(start); took > operations*33*time.Millisecond {
 			t.Fatalf("%d operations took %v; want at most 33 ms each", operations, took)
@@ -223,7 +223,7 @@ func TestLostReply4B(t *testing.T) {
 	run(t, 3, -1, func(t *testing.T, c *cluster) {
 		k, client := c.clerk()
 		witness, _ := c.clerk()
-		k.WantPut("k", "a", 0, rpc.OK)
+		k.Write("k", "a", 0)
 		var lose atomic.Bool
 		lose.Store(true)
 		c.l.Direct(client, lost(lose.Load))
@@ -232,7 +232,7 @@ func TestLostReply4B(t *testing.T) {
 		lose.Store(false)
 		c.l.Await("the Put", lab.OperationLimit, put)
 		k.Want("k", "b", 2)
-		k.WantPut("k", "c", 2, rpc.OK)
+		k.Write("k", "c", 2)
 	})
 }
 
@@ -257,7 +257,7 @@ func TestRetryAtTheNextLeader4B(t *testing.T) {
 	run(t, 3, -1, func(t *testing.T, c *cluster) {
 		k, client := c.clerk()
 		witness, _ := c.clerk()
-		k.WantPut("k", "a", 0, rpc.OK)
+		k.Write("k", "a", 0)
 		var lose atomic.Bool
 		lose.Store(true)
 		c.l.Direct(client, lost(lose.Load))
@@ -278,7 +278,7 @@ func TestRetryAfterARestart4C(t *testing.T) {
 	run(t, 3, 500, func(t *testing.T, c *cluster) {
 		k, client := c.clerk()
 		witness, _ := c.clerk()
-		k.WantPut("k", "a", 0, rpc.OK)
+		k.Write("k", "a", 0)
 		var lose atomic.Bool
 		lose.Store(true)
 		c.l.Direct(client, lost(lose.Load))
@@ -305,7 +305,7 @@ func TestRetryAfterARestart4C(t *testing.T) {
 func TestNothingWithoutAMajority4B(t *testing.T) {
 	run(t, 5, -1, func(t *testing.T, c *cluster) {
 		k, _ := c.clerk()
-		k.WantPut("k", "a", 0, rpc.OK)
+		k.Write("k", "a", 0)
 		leader, term := c.l.AwaitLeader(c.Group), c.Term()
 		friend := c.others(leader)[0]
 		minority, _ := c.clerk()
@@ -329,7 +329,7 @@ func TestNothingWithoutAMajority4B(t *testing.T) {
 func TestNoStaleRead4B(t *testing.T) {
 	run(t, 3, -1, func(t *testing.T, c *cluster) {
 		k, _ := c.clerk()
-		k.WantPut("k", "old", 0, rpc.OK)
+		k.Write("k", "old", 0)
 		leader, term := c.l.AwaitLeader(c.Group), c.Term()
 		stale, _ := c.clerk()
 		lab.Isolate(c.Group, leader)
@@ -365,7 +365,7 @@ func TestSnapshotSize4C(t *testing.T) {
 func TestSnapshotOfTheLeader4C(t *testing.T) {
 	run(t, 3, 1000, func(t *testing.T, c *cluster) {
 		k, _ := c.clerk()
-		k.WantPut("k", "a", 0, rpc.OK)
+		k.Write("k", "a", 0)
 		leader := c.l.AwaitLeader(c.Group)
 		slow := c.others(leader)[0]
 		lab.Isolate(c.Group, slow)
@@ -381,7 +381,7 @@ func TestSnapshotOfTheLeader4C(t *testing.T) {
 				lab.Isolate(c.Group, i) // the majority needs the slow server
 			}
 		}
-		get := lab.Go(func() { k.Want("x", "59", 60); k.WantPut("x", "60", 60, rpc.OK) })
+		get := lab.Go(func() { k.Want("x", "59", 60); k.Write("x", "60", 60) })
 		c.l.Await("operations with the slow server", lab.OperationLimit, get)
 		c.CrashAll()
 		c.Heal()

@@ -52,11 +52,7 @@ func run(t *testing.T, more, maxraftstate int, body func(t *testing.T, s *store)
 		s.sck = shardctrler.MakeShardCtrler(l.NewClient().Clnt)
 		first := shardcfg.MakeShardConfig()
 		first.JoinBalance(s.servers(shardcfg.Gid1))
-		started := lab.Go(func() {
-			s.sck.InitController()
-			s.sck.InitConfig(first)
-		})
-		l.Await("InitConfig", lab.ChangeLimit, started)
+		l.Await("InitConfig", lab.ChangeLimit, lab.Go(func() { s.sck.InitConfig(first) }))
 		body(t, s)
 	})
 }
@@ -152,7 +148,7 @@ func (s *store) fill(k *lab.Clerk, n, bytes int) data {
 		for i := range n {
 			key := fmt.Sprintf("%s/%d", keys()[i%shardcfg.NShards], i)
 			v := value{tester.Randstring(bytes), 1}
-			k.WantPut(key, v.value, 0, rpc.OK)
+			k.Write(key, v.value, 0)
 			d[key] = v
 		}
 	}))
@@ -166,7 +162,7 @@ func (s *store) grow(k *lab.Clerk, d data) {
 		for _, key := range slices.Sorted(maps.Keys(d)) {
 			k.Want(key, d[key].value, d[key].version)
 			v := value{tester.Randstring(10), d[key].version + 1}
-			k.WantPut(key, v.value, d[key].version, rpc.OK)
+			k.Write(key, v.value, d[key].version)
 			d[key] = v
 		}
 	}))

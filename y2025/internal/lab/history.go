@@ -65,6 +65,26 @@ func (k *Clerk) WantPut(key, value string, version rpc.Tversion, want rpc.Err) {
 	}
 }
 
+// Write makes a Put of a key that nobody else writes meanwhile, whose version the caller
+// knows. A leader may change at any time, so Write resolves the outcome rpc.ErrMaybe. The
+// test ends if the Put does not succeed.
+func (k *Clerk) Write(key, value string, version rpc.Tversion) {
+	k.lab.T.Helper()
+	for {
+		err := k.Put(key, value, version)
+		if err == rpc.OK {
+			return
+		}
+		got, v, _ := k.Get(key)
+		switch {
+		case err == rpc.ErrMaybe && got == value && v == version+1:
+			return
+		case err != rpc.ErrMaybe || v != version:
+			k.lab.T.Fatalf("Put(%q, %.40q, %d) is %q, and the key is %.40q with version %d", key, value, version, err, got, v)
+		}
+	}
+}
+
 // begin records an operation. The returned function records the outcome. An operation
 // without an outcome is pending.
 func (k *Clerk) begin(in input) (ended func(output)) {

@@ -34,6 +34,7 @@ type Note struct {
 type Noted struct{ ID, Before int }
 
 func init() {
+	labgob.Register(rsm.Op{}) // a student's command in the log
 	labgob.Register(Note{})
 	labgob.Register(Noted{})
 }
@@ -217,10 +218,10 @@ func (c *cluster) others(but ...int) []int {
 func TestSubmit4A(t *testing.T) {
 	run(t, 3, -1, func(t *testing.T, c *cluster) {
 		first := c.one()
-		leader := c.l.AwaitLeader(c.Group)
+		leader, term := c.l.AwaitLeader(c.Group), c.Term()
 		for _, i := range c.others(leader) {
 			start := time.Now()
-			if _, err := c.submit(i, c.note()); err == rpc.OK {
+			if _, err := c.submit(i, c.note()); err == rpc.OK && c.Term() == term {
 				t.Fatalf("Submit succeeded on follower %d", i)
 			}
 			if took := time.Since(start); took > time.Second {
@@ -232,7 +233,7 @@ func TestSubmit4A(t *testing.T) {
 			last = c.one()
 		}
 		c.agree(c.everyone(), first, last)
-		if n := len(c.journal(leader).all()); n != 11 {
+		if n := len(c.journal(leader).all()); n != 11 && c.Term() == term {
 			t.Fatalf("%d requests were applied; want the 11 that succeeded", n)
 		}
 	})

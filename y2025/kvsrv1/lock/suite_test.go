@@ -53,6 +53,10 @@ func contend(t *testing.T, clients, turns int, unreliable bool) {
 			}))
 		}
 		l.Await("the turns of all clients", 10*time.Minute, done...)
+		last, _ := handle(l, "l")
+		l.Await("Acquire of a lock that is free", time.Minute, lab.Go(last.Acquire))
+		next, _ := handle(l, "l")
+		l.Pending("Acquire returned while another client held the lock", 2*time.Second, lab.Go(next.Acquire))
 	})
 }
 
