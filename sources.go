@@ -6,5 +6,5 @@ import "embed"
 
 // Sources are the files of the suites, the lab packages, and the packages below.
 //
-//go:embed go.mod go.sum labgob labrpc porcupine raft rsm kv kvraft shardctrler shardkv internal
+//go:embed go.mod go.sum labgob labrpc porcupine raft rsm kv kvraft shardctrler shardkv y2025 internal
 var Sources embed.FS

@@ -206,7 +206,7 @@ func TestKillWithBlockedApply2B(t *testing.T) {
 		})
 		time.Sleep(2 * time.Second) // blocked by now; they go on without their services
 		testkit.WaitFor(t, labtest.ElectionLimit, "a leader", func() bool {
-			return slices.ContainsFunc(servers, func(rf *raft.Raft) bool {
+			return slices.ContainsFunc(servers, func(rf labtest.Server) bool {
 				_, isLeader := rf.GetState()
 				return isLeader
 			})
@@ -219,7 +219,7 @@ func TestKillWithBlockedApply2B(t *testing.T) {
 }
 
 // unread starts n servers, and returns their channels, which nobody reads.
-func unread(net *labrpc.Network, n int) (servers []*raft.Raft, applied []chan raft.ApplyMsg) {
+func unread(net *labrpc.Network, n int) (servers []labtest.Server, applied []chan raft.ApplyMsg) {
 	for i := range n {
 		ends := make([]*labrpc.ClientEnd, n)
 		for j := range ends {
@@ -229,7 +229,7 @@ func unread(net *labrpc.Network, n int) (servers []*raft.Raft, applied []chan ra
 			net.Enable(name, true)
 		}
 		applyCh := make(chan raft.ApplyMsg)
-		rf := raft.Make(ends, i, raft.MakePersister(), applyCh)
+		rf := labtest.MakeServer(ends, i, raft.MakePersister(), applyCh)
 		server := labrpc.MakeServer()
 		server.AddService(labrpc.MakeService(rf))
 		net.AddServer(i, server)

@@ -153,8 +153,12 @@ func (p *parent) repeat(a attempt) string {
 		return line
 	}
 	test, _, _ := strings.Cut(p.t.Name(), "/")
+	tags := ""
+	if testkit.Tags != "" {
+		tags = " --tags " + testkit.Tags
+	}
 	return fmt.Sprintf("%s -count=50 -failfast\nThis seed failed in %d of %d runs, because it does not fix the order of goroutines. "+
-		"A run that repeats exactly: raftlab sim %s --run '^%s$' --seeds 1..200", line, failed+1, repeats+1, testkit.PackageDir(), test)
+		"A run that repeats exactly: raftlab sim %s --run '^%s$' --seeds 1..200%s", line, failed+1, repeats+1, testkit.PackageDir(), test, tags)
 }
 
 // repeats returns how often a failed test is repeated.

@@ -77,10 +77,36 @@ type Cluster struct {
 // mainGroup is the group of the connected servers.
 const mainGroup = 0
 
+// A Server is a Raft server with the methods that all editions of the course have.
+type Server interface {
+	Start(command any) (index int, term int, isLeader bool)
+	GetState() (term int, isLeader bool)
+	Snapshot(index int, snapshot []byte)
+	Kill()
+}
+
+// Make starts a server. The network calls the methods of the value behind the interface.
+type Make func(peers []*labrpc.ClientEnd, me int, persister *raft.Persister, applyCh chan raft.ApplyMsg) Server
+
+// MakeServer starts a server of package raft, or of the package under test instead.
+var MakeServer Make = func(peers []*labrpc.ClientEnd, me int, persister *raft.Persister, applyCh chan raft.ApplyMsg) Server {
+	return raft.Make(peers, me, persister, applyCh)
+}
+
+// Use puts the servers of make under test, in the place of those of package raft. A
+// package variable of a suite has the result, so that Use runs before the functions init.
+func Use(make Make) (used bool) {
+	MakeServer, otherRaft = make, true
+	return true
+}
+
+// otherRaft is set by Use.
+var otherRaft bool
+
 // A server is one incarnation of a server, from its start to its crash.
 type server struct {
 	id        int
-	rf        *raft.Raft
+	rf        Server
 	persister *raft.Persister
 	ends      []endName
 
@@ -226,7 +252,7 @@ func (c *Cluster) Restart(ids ...int) {
 			c.Net.Connect(s.ends[j], j)
 		}
 		applyCh := make(chan raft.ApplyMsg)
-		s.rf = raft.Make(ends, i, s.persister, applyCh)
+		s.rf = MakeServer(ends, i, s.persister, applyCh)
 		c.mu.Lock()
 		c.servers[i] = s
 		c.mu.Unlock()

@@ -89,6 +89,10 @@ const simRepeat = "RAFTLAB_SIM_REPEAT"
 // Simulated reports whether raftlab sim runs this process.
 func Simulated() bool { return os.Getenv(simRepeat) != "" }
 
+// Tags are the build tags of the test binary, separated by commas, that a repetition of a
+// test needs.
+var Tags string
+
 // RepeatLine returns the line with the command that runs one test with one seed, on
 // the real clock or in virtual time.
 func RepeatLine(test string, seed int64, clock bool) string {
@@ -99,7 +103,11 @@ func RepeatLine(test string, seed int64, clock bool) string {
 	if clock {
 		env = "RAFTLAB_REALTIME=1 "
 	}
-	return fmt.Sprintf("repeat with: %sgo test %s -run '%s' -seed=%d", env, PackageDir(), RunPattern(test), seed)
+	tags := ""
+	if Tags != "" {
+		tags = "-tags=" + Tags + " "
+	}
+	return fmt.Sprintf("repeat with: %sgo test %s%s -run '%s' -seed=%d", env, tags, PackageDir(), RunPattern(test), seed)
 }
 
 // RunPattern returns the -run pattern of one test.

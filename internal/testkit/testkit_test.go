@@ -16,6 +16,16 @@ func TestRunIsInVirtualTime(t *testing.T) {
 	}
 }
 
+func TestRepeatLineHasTags(t *testing.T) {
+	before := testkit.Tags
+	defer func() { testkit.Tags = before }()
+	t.Setenv("RAFTLAB_SIM_REPEAT", "")
+	testkit.Tags = "blue"
+	if got, want := testkit.RepeatLine("TestX", 7, false), "repeat with: go test -tags=blue ./internal/testkit -run '^TestX$' -seed=7"; got != want {
+		t.Errorf("%q; want %q", got, want)
+	}
+}
+
 func TestSeedStaysTheSame(t *testing.T) {
 	seed := testkit.Seed(t)
 	testkit.Run(t, func(t *testing.T) {

@@ -41,14 +41,14 @@ var reaches = []struct {
 	{[]string{"=internal/httpkv"}, []string{"internal/cluster", "raft", "labrpc", bbolt}},
 	{[]string{"examples/wordcount", "examples/rebalance"}, []string{"internal/cluster", "raft", "labrpc", bbolt}},
 	// Nothing imports the command.
-	{[]string{"raft", "labrpc", "rsm", "kv", "kvraft", "shardctrler", "shardkv", "internal", "examples", "sim", "porcupine"}, []string{"cmd"}},
+	{[]string{"raft", "labrpc", "rsm", "kv", "kvraft", "shardctrler", "shardkv", "y2025", "internal", "examples", "sim", "porcupine"}, []string{"cmd"}},
 }
 
 // labPackages import package raft, the labs' face. The services have the labs'
 // starters, and rsm/labraft adapts. The others are harnesses, students' packages and
 // examples of labs.
 var labPackages = []string{
-	"kvraft", "shardctrler", "shardkv", "rsm/labraft",
+	"kvraft", "shardctrler", "shardkv", "rsm/labraft", "y2025",
 	"internal/labtest", "internal/shardlab", "mutants", "examples/labs-on-the-wire",
 }
 
