@@ -38,13 +38,14 @@ func newCertCommand() *cobra.Command {
 		Long: `Make an authority and certificates for a test cluster.
 
   raftlab cert ca
-  raftlab cert member 1 2 3 --cluster orders --host 10.0.0.1 --host db.example
+  raftlab cert member n1 n2 n3 --cluster orders --host 10.0.0.1 --host db.example
   raftlab cert client alice
 
 The files are NAME.pem and NAME.key in the directory --dir. No file is replaced. A
-member's certificate names the cluster and the member by the URI
-raftlab://CLUSTER/N, and serves other members and clients. A client's certificate
-names the user.
+member's certificate names the cluster by the URI raftlab://CLUSTER/*, and serves
+other members and clients. For a program on the library the name may be a host's id,
+such as 1. The URI then is raftlab://CLUSTER/1, and the certificate is good for this
+host alone. A client's certificate names the user.
 
 Who has ca.key can pose as any member. Keep the key away from the members. Service
 in production has an authority of its own as a rule.`,
@@ -136,28 +137,25 @@ func newCertMemberCommand() *cobra.Command {
 	var cluster string
 	var hosts []string
 	cmd := &cobra.Command{
-		Use:               "member N... --cluster NAME",
-		Short:             "Make the certificates of members, member-N.pem and member-N.key",
+		Use:               "member NAME... --cluster CLUSTER",
+		Short:             "Make the certificates of members, member-NAME.pem and member-NAME.key",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cluster == "" {
 				return usageError("cert member needs --cluster, the cluster's name")
 			}
-			var ids []core.NodeID
-			for _, arg := range args {
-				id, err := strconv.ParseUint(arg, 10, 64)
-				if err != nil || id == 0 {
-					return usageError("%q is not a member's number; want 1 or more", arg)
+			for _, name := range args {
+				if err := checkFileName("member", name); err != nil {
+					return err
 				}
-				ids = append(ids, core.NodeID(id))
 			}
-			for _, id := range ids {
-				file := fmt.Sprintf("member-%d", id)
-				err := c.issue(cmd, file, pki.Request{
-					Name: file, Hosts: hosts, URI: tcp.HostURI(node.Identity{Cluster: cluster, Host: id}),
-				})
-				if err != nil {
+			for _, name := range args {
+				uri := tcp.ClusterURI(cluster)
+				if id, err := strconv.ParseUint(name, 10, 64); err == nil && id > 0 {
+					uri = tcp.HostURI(node.Identity{Cluster: cluster, Host: core.NodeID(id)})
+				}
+				if err := c.issue(cmd, "member-"+name, pki.Request{Name: name, Hosts: hosts, URI: uri}); err != nil {
 					return err
 				}
 			}
@@ -178,12 +176,20 @@ func newCertClientCommand() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] != filepath.Base(args[0]) {
-				return usageError("the user %q is not a name for a file", args[0])
+			if err := checkFileName("user", args[0]); err != nil {
+				return err
 			}
 			return c.issue(cmd, "client-"+args[0], pki.Request{Name: args[0]})
 		},
 	}
 	c.addFlags(cmd, 365)
 	return cmd
+}
+
+// checkFileName refuses a name that cannot be a part of a file's name.
+func checkFileName(what, name string) error {
+	if name == "" || name != filepath.Base(name) {
+		return usageError("the %s %q is not a name for a file", what, name)
+	}
+	return nil
 }

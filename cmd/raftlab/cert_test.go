@@ -42,12 +42,12 @@ func TestCert(t *testing.T) {
 	code, out, errOut := runHere("cert", "ca", "--dir", dir)
 	require.Equal(t, exitOK, code, errOut)
 	require.Equal(t, path("ca.pem")+"\n"+path("ca.key")+"\n", out)
-	code, _, errOut = runHere("cert", "member", "1", "2", "--cluster", "two words", "--dir", dir, "--host", "127.0.0.1")
+	code, _, errOut = runHere("cert", "member", "1", "n2", "--cluster", "two words", "--dir", dir, "--host", "127.0.0.1")
 	require.Equal(t, exitOK, code, errOut)
 
 	up := make(peers, 10)
 	var transports []*tcp.Transport
-	for _, name := range []string{"member-1", "member-2"} {
+	for _, name := range []string{"member-1", "member-n2"} {
 		transport, err := tcp.Listen(tcp.Options{Listen: "127.0.0.1:0", TLS: &tcp.TLS{
 			CertFile: path(name + ".pem"), KeyFile: path(name + ".key"), CAFile: path("ca.pem"),
 		}})
@@ -95,7 +95,7 @@ func TestCertRefusals(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 	refused(exitUsage, "needs --cluster", "member", "1", "--dir", dir)
-	refused(exitUsage, `"0" is not a member's number`, "member", "1", "0", "--cluster", "c", "--dir", dir)
+	refused(exitUsage, `the member "a/b" is not a name for a file`, "member", "n1", "a/b", "--cluster", "c", "--dir", dir)
 	refused(exitUsage, "host", "member", "1", "--cluster", "c", "--dir", dir, "--host", "")
 	refused(exitUsage, `"../x" is not a name for a file`, "client", "../x", "--dir", dir)
 	files, err := os.ReadDir(dir)

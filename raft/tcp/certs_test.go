@@ -69,6 +69,12 @@ func (a *authority) host(name string, id node.Identity) *tcp.TLS {
 	return a.files(name)
 }
 
+// anyHost makes a certificate for every host of a cluster.
+func (a *authority) anyHost(name, cluster string) *tcp.TLS {
+	a.sign(name, &x509.Certificate{URIs: []*url.URL{tcp.ClusterURI(cluster)}})
+	return a.files(name)
+}
+
 func (a *authority) files(name string) *tcp.TLS {
 	return &tcp.TLS{
 		CertFile: filepath.Join(a.dir, name+".pem"),

@@ -7,18 +7,18 @@
 //	})
 //
 // Every host dials every other host, and sends on that connection. A pair of hosts
-// therefore has two connections, one for each direction. A
-// connection begins with a handshake that compares cluster, hosts and protocol
-// version. The dialling host sends pings on an idle connection, and closes a
-// connection on which no pong comes back.
+// therefore has two connections, one for each direction. A connection begins with a
+// handshake that compares cluster, hosts and protocol version. The dialling host
+// sends pings on an idle connection, and closes a connection on which no pong comes
+// back.
 //
 // # Authentication
 //
 // With TLS, a certificate names its host by a URI among the subject's alternative
-// names, see [HostURI]. Both sides present a certificate of the CA. A host that
-// claims another id than the certificate's is refused. Without TLS
-// (Options.Plaintext) the hosts believe one another, so anybody with access to the
-// port can pose as any host of the cluster.
+// names, see [HostURI], or all hosts of a cluster, see [ClusterURI]. Both sides
+// present a certificate of the CA. A host that claims another id than the
+// certificate's is refused. Without TLS (Options.Plaintext) the hosts believe one
+// another, so anybody with access to the port can pose as any host of the cluster.
 //
 // # Streams
 //

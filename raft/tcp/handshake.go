@@ -137,7 +137,7 @@ func (t *Transport) objection(h hello, version uint8, certified *node.Identity) 
 		return fmt.Sprintf("it looks for host %d; this is host %d", h.To, t.self.Host)
 	case h.From == 0 || h.From == uint64(t.self.Host):
 		return fmt.Sprintf("it says that it is host %d", h.From)
-	case certified != nil && (certified.Cluster != h.Cluster || uint64(certified.Host) != h.From):
+	case certified != nil && !covers(*certified, node.Identity{Cluster: h.Cluster, Host: core.NodeID(h.From)}):
 		return fmt.Sprintf("it says that it is host %d, and its certificate is of host %d of cluster %q", h.From, certified.Host, certified.Cluster)
 	}
 	return ""

@@ -244,7 +244,8 @@ func (p *peer) begin(raw net.Conn) (conn net.Conn, limit int, err error) {
 // checkCertified refuses a host that was dialled with another host's certificate.
 // Without TLS there is no certificate.
 func (t *Transport) checkCertified(certified *node.Identity, want core.NodeID) error {
-	if certified == nil || certified.Cluster == t.self.Cluster && (want == core.None || certified.Host == want) {
+	if certified == nil || covers(*certified, node.Identity{Cluster: t.self.Cluster, Host: want}) ||
+		want == core.None && certified.Cluster == t.self.Cluster {
 		return nil
 	}
 	if want == core.None {

@@ -23,7 +23,7 @@ import (
 type TLS struct {
 	// CertFile and KeyFile hold the host's certificate, with the chain to the CA,
 	// and its key, in PEM. The certificate is good for clients and servers and
-	// names the host by its [HostURI].
+	// names the host by its [HostURI], or the cluster by its [ClusterURI].
 	CertFile, KeyFile string
 	// CAFile holds the certificates in PEM that sign those of all hosts.
 	CAFile string
@@ -57,7 +57,21 @@ func HostURI(id node.Identity) *url.URL {
 	return &url.URL{Scheme: uriScheme, Host: host, Path: "/" + strconv.FormatUint(uint64(id.Host), 10)}
 }
 
-// identityOf returns the host that a certificate names.
+// anyHost is the path of a URI for all hosts of a cluster.
+const anyHost = "/*"
+
+// ClusterURI returns the URI of all hosts of a cluster, raftlab://CLUSTER/*. A
+// certificate with the URI is good for every host. Its holder may pose as any host of
+// the cluster, so HostURI is the better choice where the ids of hosts are known
+// before the certificates are made. The cluster's name is escaped as by [HostURI].
+func ClusterURI(cluster string) *url.URL {
+	u := HostURI(node.Identity{Cluster: cluster})
+	u.Path = anyHost
+	return u
+}
+
+// identityOf returns the host that a certificate names. The host is core.None if the
+// certificate is good for every host of the cluster.
 func identityOf(cert *x509.Certificate) (node.Identity, error) {
 	var found []node.Identity
 	for _, u := range cert.URIs {
@@ -66,7 +80,12 @@ func identityOf(cert *x509.Certificate) (node.Identity, error) {
 		}
 		cluster, err := url.QueryUnescape(u.Host)
 		host, errHost := strconv.ParseUint(strings.TrimPrefix(u.Path, "/"), 10, 64)
-		if err != nil || errHost != nil || host == 0 {
+		if u.Path == anyHost {
+			host, errHost = uint64(core.None), nil
+		} else if host == 0 {
+			errHost = errors.New("no host")
+		}
+		if err != nil || errHost != nil {
 			return node.Identity{}, fmt.Errorf("%w: its certificate names %q, which is no host", ErrPeer, u)
 		}
 		found = append(found, node.Identity{Cluster: cluster, Host: core.NodeID(host)})
@@ -75,6 +94,11 @@ func identityOf(cert *x509.Certificate) (node.Identity, error) {
 		return node.Identity{}, fmt.Errorf("%w: its certificate %q names %d hosts by a URI %s://CLUSTER/HOST; want 1", ErrPeer, cert.Subject, len(found), uriScheme)
 	}
 	return found[0], nil
+}
+
+// covers reports whether a certificate that names certified is good for a host.
+func covers(certified, host node.Identity) bool {
+	return certified.Cluster == host.Cluster && (certified.Host == core.None || certified.Host == host.Host)
 }
 
 // load reads the files, unless they are what they were.
@@ -132,7 +156,7 @@ func (t *TLS) checkOwn(self node.Identity) error {
 		return err
 	}
 	id, err := identityOf(c.cert.Leaf)
-	if err == nil && id != self {
+	if err == nil && !covers(id, self) {
 		err = fmt.Errorf("%w: %s is the certificate of host %d of cluster %q; this is host %d of %q", ErrPeer, t.CertFile, id.Host, id.Cluster, self.Host, self.Cluster)
 	}
 	return err

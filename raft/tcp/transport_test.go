@@ -297,6 +297,34 @@ func TestHostURIOfAnyCluster(t *testing.T) {
 	require.Equal(t, "raftlab://a%252Fb/1", tcp.HostURI(node.Identity{Cluster: "a/b", Host: 1}).String())
 }
 
+// A certificate of the cluster is good for every host of this cluster, and for no
+// other.
+func TestCertificateOfTheCluster(t *testing.T) {
+	ca := newAuthority(t)
+	every := ca.anyHost("every", "test")
+	a, b := listen(t, identity(1), tcp.Options{TLS: every}), listen(t, identity(2), tcp.Options{TLS: every})
+	connectedTo(t, a, 2, b)
+	c := listen(t, identity(3), tcp.Options{TLS: ca.host("h3", identity(3))})
+	connectedTo(t, a, 3, c)
+	connectedTo(t, c, 1, a)
+	echo(t, a)
+	ctx := within(t, 10*time.Second)
+	s, err := c.DialStreamAddress(ctx, a.Address())
+	require.NoError(t, err)
+	checkEcho(t, s, 3)
+	s, err = b.DialStreamAddress(ctx, a.Address())
+	require.NoError(t, err)
+	checkEcho(t, s, 2)
+
+	transport, err := tcp.Listen(tcp.Options{Listen: "127.0.0.1:0", TLS: ca.anyHost("other", "other")})
+	require.NoError(t, err)
+	require.ErrorIs(t, transport.Start(identity(4), newRecorder()), tcp.ErrPeer)
+	require.NoError(t, transport.Close())
+	stranger := listen(t, node.Identity{Cluster: "other", Host: 4}, tcp.Options{TLS: ca.files("other")})
+	_, err = stranger.DialStreamAddress(ctx, a.Address())
+	require.ErrorIs(t, err, tcp.ErrPeer)
+}
+
 // Without TLS anybody can claim any id. A claim costs the host as much as the
 // connection, and no more when the connection has ended.
 func TestClaimedIdsAreBounded(t *testing.T) {
