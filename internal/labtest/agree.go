@@ -3,6 +3,8 @@ package labtest
 import (
 	"reflect"
 	"time"
+
+	"raftlab/internal/labrun"
 )
 
 // Time limits for a lab's Raft.
@@ -12,6 +14,10 @@ const (
 	// AgreementLimit bounds the time a command may take to commit while a majority is
 	// connected, regardless of earlier events.
 	AgreementLimit = 10 * time.Second
+	// restlessLimit bounds that time instead while leaders keep changing. A legal
+	// implementation may send its first heartbeat so late that a follower of five
+	// already stands for election. Agreement then depends on chance.
+	restlessLimit = 4 * AgreementLimit
 	// retryAfter is the time an accepted command has to commit before One gives the
 	// command to a leader again.
 	retryAfter = 2 * time.Second
@@ -235,7 +241,8 @@ func (c *Cluster) Once(command any, servers int) int {
 
 func (c *Cluster) one(among func() []int, command any, servers int, retry bool) int {
 	c.t.Helper()
-	for start := time.Now(); time.Since(start) < AgreementLimit; {
+	var calm restlessness
+	for start := time.Now(); c.patient(&calm, start, among()); {
 		index := c.propose(among(), command)
 		if index < 0 {
 			c.Sleep(20 * time.Millisecond)
@@ -269,4 +276,36 @@ func (c *Cluster) propose(ids []int, command any) int {
 	}
 	c.next++
 	return -1
+}
+
+// restlessness is the history of terms while One waits.
+type restlessness struct {
+	term  int // the newest
+	since time.Time
+	noted bool
+}
+
+// patient reports whether One goes on. The limit is longer while terms change more often
+// than a command may take, because no leader then has the time to commit the command.
+func (c *Cluster) patient(r *restlessness, start time.Time, ids []int) bool {
+	waited := time.Since(start)
+	if waited < AgreementLimit/2 {
+		return true
+	}
+	term := 0
+	for _, i := range ids {
+		t, _ := c.State(i)
+		term = max(term, t)
+	}
+	if term != r.term {
+		r.term, r.since = term, time.Now()
+	}
+	if waited < AgreementLimit || waited >= restlessLimit || time.Since(r.since) > retryAfter {
+		return waited < AgreementLimit
+	}
+	if !r.noted {
+		r.noted = true
+		labrun.Note(c.t, "leaders change so often that a command takes more than %v", AgreementLimit)
+	}
+	return true
 }
