@@ -4,7 +4,8 @@ package raftlab
 
 import "embed"
 
-// Sources are the files of the suites, the lab packages, and the packages below.
+// Sources are the files of the suites, the lab packages, the packages below, and the plain
+// implementation from which a course's handout is made.
 //
-//go:embed go.mod go.sum labgob labrpc porcupine raft rsm kv kvraft shardctrler shardkv y2025 internal
+//go:embed go.mod go.sum labgob labrpc porcupine raft rsm kv kvraft shardctrler shardkv y2025 internal mutants/student
 var Sources embed.FS

@@ -97,7 +97,7 @@ var innocents = []control{
 	{
 		name:  "innocent-tickers",
 		why:   "a time.Ticker drives the server",
-		edits: []edit{{old: "\tfor !rf.killed() {\n\t\trf.mu.Lock()\n\t\tnow := time.Now()", new: "\ttick := time.NewTicker(tickInterval)\n\tdefer tick.Stop()\n\tfor !rf.killed() {\n\t\trf.mu.Lock()\n\t\tnow := time.Now()"}, {old: "\t\ttime.Sleep(tickInterval)\n", new: "\t\t<-tick.C\n"}},
+		edits: []edit{{old: "\tfor !rf.killed() {\n\t\trf.mu.Lock()\n\t\tnow := time.Now()", new: "\ttick := time.NewTicker(tickInterval)\n\tdefer tick.Stop()\n\tfor !rf.killed() {\n\t\trf.mu.Lock()\n\t\tnow := time.Now()"}, {old: "\t\trf.mu.Unlock()\n\t\ttime.Sleep(tickInterval)\n", new: "\t\trf.mu.Unlock()\n\t\t<-tick.C\n"}},
 	},
 	{
 		name:  "innocent-lock-across-sleep",

@@ -14,7 +14,6 @@ import (
 	"raftlab/internal/labrun"
 	"raftlab/internal/shardlab"
 	"raftlab/internal/testkit"
-	"raftlab/kv"
 	"raftlab/labrpc"
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
@@ -156,47 +155,49 @@ func (s *store) clerk(ctrl *shardlab.Group) *shardkv.Clerk {
 }
 
 func (c *client) Get(key string) string {
-	return c.log.note(c.id, models.KVInput{Op: models.KVGet, Key: key}, func() string {
-		return c.do(kv.Get(key), func() string { return c.Clerk.Get(key) })
-	})
+	return c.carryOut(models.KVInput{Op: models.KVGet, Key: key}, func() string { return c.Clerk.Get(key) })
 }
 
 func (c *client) Put(key, value string) {
-	c.log.note(c.id, models.KVInput{Op: models.KVPut, Key: key, Value: value}, func() string {
-		return c.do(kv.Put(key, value), func() string { c.Clerk.Put(key, value); return "" })
-	})
+	c.carryOut(models.KVInput{Op: models.KVPut, Key: key, Value: value}, func() string { c.Clerk.Put(key, value); return "" })
 }
 
 func (c *client) Append(key, value string) {
-	c.log.note(c.id, models.KVInput{Op: models.KVAppend, Key: key, Value: value}, func() string {
-		return c.do(kv.Append(key, value), func() string { c.Clerk.Append(key, value); return "" })
+	c.carryOut(models.KVInput{Op: models.KVAppend, Key: key, Value: value}, func() string { c.Clerk.Append(key, value); return "" })
+}
+
+// withContext carries out an operation that ends with its context, for a clerk that can.
+// An ordinary test of this project sets the variable.
+var withContext func(ctx context.Context, ck *shardkv.Clerk, in models.KVInput) (value string, err error)
+
+// carryOut carries out an operation and notes it.
+func (c *client) carryOut(in models.KVInput, asTheLab func() string) string {
+	return c.log.note(c.id, in, func() string {
+		if withContext == nil {
+			return asTheLab()
+		}
+		return c.bounded(func(ctx context.Context) (string, error) { return withContext(ctx, c.Clerk, in) })
 	})
 }
 
-// do carries out an operation. The lab's clerk tries for ever, also when the test
-// has failed and is over. One that takes a context ends then, and its goroutine
-// with it.
-func (c *client) do(op kv.Op, asTheLab func() string) string {
-	contextual, ok := any(c.Clerk).(interface {
-		Do(ctx context.Context, op kv.Op) (kv.Result, error)
-	})
-	if !ok {
-		return asTheLab()
-	}
+// bounded carries out an operation that ends with its context. The lab's clerk tries for
+// ever, also when the test has failed and is over. An operation with a context ends then,
+// and its goroutine with it.
+func (c *client) bounded(operation func(ctx context.Context) (string, error)) string {
 	limit := operationLimit
 	if c.t.Failed() {
 		limit = time.Second // so that it comes to an end
 	}
 	ctx, cancel := context.WithTimeout(c.open, limit)
 	defer cancel()
-	r, err := contextual.Do(ctx, op)
+	value, err := operation(ctx)
 	if c.open.Err() != nil {
 		runtime.Goexit()
 	}
 	if err != nil {
-		c.t.Errorf("%v of %q, in %v: %v", op.Kind, op.Key, limit, err)
+		c.t.Errorf("an operation, in %v: %v", limit, err)
 	}
-	return r.Value
+	return value
 }
 
 // shardOf is the lab's rule.

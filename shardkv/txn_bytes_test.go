@@ -56,7 +56,7 @@ func TestTransactionReadsStayOutOfTheLog4B(t *testing.T) {
 		c := s.client()
 		value := strings.Repeat("v", 100<<10)
 		for _, key := range []string{near, far, nextTo} {
-			c.do(kv.Put(key, value), nil)
+			c.do(kv.Put(key, value))
 		}
 		for _, other := range []string{far, nextTo} {
 			for _, write := range []kv.Op{kv.Get("0-small"), kv.Put("0-small", "x")} {
@@ -80,8 +80,8 @@ func TestTransactionSendsAValueOnce4B(t *testing.T) {
 		s.join(0, 1)
 		c := s.client()
 		value := strings.Repeat("v", 15<<10)
-		c.do(kv.Put(near, value), nil)
-		c.do(kv.Put(far, "small"), nil)
+		c.do(kv.Put(near, value))
+		c.do(kv.Put(far, "small"))
 		for _, other := range []string{nextTo, far} {
 			before := s.Net.GetTotalBytes()
 			r := c.txn(t, shardkv.Txn{Then: repeated(shardkv.MaxTxnSize, kv.Get(near), kv.Get(other))})
@@ -99,9 +99,9 @@ func TestTransactionLimits4B(t *testing.T) {
 		c := s.client()
 		large := strings.Repeat("v", 1<<20)
 		for _, key := range []string{near, far} {
-			c.do(kv.Put(key, large), nil)
+			c.do(kv.Put(key, large))
 		}
-		c.do(kv.Put("0-new", ""), nil)
+		c.do(kv.Put("0-new", ""))
 		before := s.bytes()
 		for what, x := range map[string]shardkv.Txn{
 			"the values that the transaction reads have 5242880 bytes; the limit is 4194304":   {Then: append(repeated(5, kv.Get(near)), kv.Put("0-new", "x"))},
@@ -116,7 +116,7 @@ func TestTransactionLimits4B(t *testing.T) {
 			require.ErrorIs(t, err, shardkv.ErrTxnLimit)
 			require.ErrorContains(t, err, what)
 		}
-		require.Equal(t, "", c.do(kv.Get("0-new"), nil))
+		require.Equal(t, "", c.do(kv.Get("0-new")))
 		require.Less(t, s.bytes()-before, 500<<10, "growth of all logs")
 		r := c.txn(t, shardkv.Txn{Then: gets(near, far, near, far)})
 		require.Equal(t, large, r.Results[3].Value)
@@ -147,7 +147,7 @@ func TestTransactionValuesAreKept4B(t *testing.T) {
 				s.join(0, 1)
 				c, other := s.client(), s.client()
 				for _, key := range []string{near, far} {
-					c.do(kv.Put(key, "old"), nil)
+					c.do(kv.Put(key, "old"))
 				}
 				hold := labrpc.NewHold()
 				s.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
@@ -169,8 +169,8 @@ func TestTransactionValuesAreKept4B(t *testing.T) {
 					got <- r
 				}()
 				time.Sleep(time.Second)
-				other.do(kv.Put(near, "new"), nil)
-				other.do(kv.Put(far, "new"), nil)
+				other.do(kv.Put(near, "new"))
+				other.do(kv.Put(far, "new"))
 				s.crash(0, 1)
 				s.restart(0, 1)
 				s.Net.SetScheduler(nil)
@@ -196,7 +196,7 @@ func TestTransactionValuesAreDisplaced4B(t *testing.T) {
 		c, other := s.client(), s.client()
 		value := strings.Repeat("v", 1<<20)
 		for _, key := range []string{near, far} {
-			c.do(kv.Put(key, value), nil)
+			c.do(kv.Put(key, value))
 		}
 		for _, write := range []kv.Op{kv.Put("0-count", "1"), kv.Get("0-count")} {
 			hold := labrpc.NewHold()
@@ -224,7 +224,7 @@ func TestTransactionValuesAreDisplaced4B(t *testing.T) {
 				require.NoError(t, err)
 			} else {
 				require.ErrorIs(t, err, shardkv.ErrTxnResultsLost)
-				require.Equal(t, "1", c.do(kv.Get("0-count"), nil))
+				require.Equal(t, "1", c.do(kv.Get("0-count")))
 			}
 		}
 	})
@@ -335,7 +335,7 @@ func TestLargeCommandIsLoggedOnce4B(t *testing.T) {
 	run(t, 2, -1, func(t *testing.T, s *store) {
 		s.join(0, 1)
 		c := s.client()
-		c.do(kv.Put(near, ""), nil)
+		c.do(kv.Put(near, ""))
 		value := strings.Repeat("v", 50<<10) // small enough to be sent again soon
 		before := s.bytes()
 		hold := labrpc.NewHold()
@@ -347,7 +347,7 @@ func TestLargeCommandIsLoggedOnce4B(t *testing.T) {
 		})
 		done := make(chan struct{})
 		go func() {
-			c.do(kv.Put(near, value), nil)
+			c.do(kv.Put(near, value))
 			close(done)
 		}()
 		time.Sleep(3 * time.Second)
@@ -366,7 +366,7 @@ func TestLargeCommandsWait4B(t *testing.T) {
 		s.join(0)
 		c := s.client()
 		value := strings.Repeat("v", 1<<20)
-		c.do(kv.Put(near, value), nil)
+		c.do(kv.Put(near, value))
 		s.crash(0)
 		var working sync.WaitGroup
 		var mu sync.Mutex
@@ -399,7 +399,7 @@ func TestLargeCommandsWait4B(t *testing.T) {
 		working.Wait()
 		require.Equal(t, []int{43, 7}, []int{busy, open}, "busy, and sent without an answer")
 		s.restart(0)
-		require.Equal(t, value, c.do(kv.Get(near), nil))
+		require.Equal(t, value, c.do(kv.Get(near)))
 		c.txn(t, shardkv.Txn{Then: []kv.Op{kv.Put(far, value)}})
 	})
 }

@@ -76,7 +76,7 @@ func TestTransactionSameKeyTwice4B(t *testing.T) {
 				Then: []kv.Op{kv.Put("0a", "1"), kv.Append("0a", "2"), kv.Get("0a"), kv.Delete("0a"), kv.Put(other, "x"), kv.Get("0a"), kv.Put("0a", "3")},
 			})
 			require.Equal(t, `then ok "", ok "", ok "12", ok "", ok "", not found "", ok ""`, results(r))
-			require.Equal(t, "3", c.do(kv.Get("0a"), nil))
+			require.Equal(t, "3", c.do(kv.Get("0a")))
 		}
 	})
 }
@@ -97,8 +97,8 @@ func TestCoordinatorGroupAway4B(t *testing.T) {
 			}
 		}
 		near, locked, free := keyIn(0), keyIn(far), keyIn(far)+"-free"
-		c.do(kv.Put(locked, "old"), nil)
-		c.do(kv.Put(free, "old"), nil)
+		c.do(kv.Put(locked, "old"))
+		c.do(kv.Put(free, "old"))
 		hold := labrpc.NewHold()
 		s.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
 			if !m.Reply && m.Method == "ShardKV.Execute" && isOutcome(m) {
@@ -111,8 +111,8 @@ func TestCoordinatorGroupAway4B(t *testing.T) {
 		s.Net.SetScheduler(nil)
 		hold.Drop()
 		s.within(time.Second, "a key beside the locked one is served", func() {
-			c.do(kv.Append(free, "+"), nil)
-			require.Equal(t, "old+", c.do(kv.Get(free), nil))
+			c.do(kv.Append(free, "+"))
+			require.Equal(t, "old+", c.do(kv.Get(free)))
 		})
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
@@ -120,7 +120,7 @@ func TestCoordinatorGroupAway4B(t *testing.T) {
 		require.Error(t, err, "read of a locked key")
 		s.restart(coordinator - 100)
 		for _, key := range []string{near, locked} {
-			require.Equal(t, "new", c.do(kv.Get(key), nil), key)
+			require.Equal(t, "new", c.do(kv.Get(key)), key)
 		}
 	})
 }

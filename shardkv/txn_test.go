@@ -153,7 +153,7 @@ func (c *client) audit(t *testing.T) {
 
 func (c *client) openAccounts() {
 	for i := range accounts {
-		c.do(kv.Put(account(i), strconv.Itoa(deposit)), nil)
+		c.do(kv.Put(account(i), strconv.Itoa(deposit)))
 	}
 }
 
@@ -260,7 +260,7 @@ func TestTransactionInterruptedAtEveryStep4B(t *testing.T) {
 func (s *store) expectWhole(c *client, value string, must bool) {
 	s.t.Helper()
 	for _, key := range []string{"0-k", "3-k", "6-k", "9-k"} {
-		c.do(kv.Append(key, ""), nil) // waits for the locks
+		c.do(kv.Append(key, "")) // waits for the locks
 	}
 	found, err := c.Read(context.Background(), "0-k", "3-k", "6-k", "9-k")
 	require.NoError(s.t, err)
@@ -285,8 +285,8 @@ func TestLocksMoveWithShards4B(t *testing.T) {
 		s.ctl.Move(shard[gid(0)], gid(0))
 		s.ctl.Move(shard[gid(1)], gid(1))
 		near, far := keyIn(min(shard[100], shard[101])), keyIn(max(shard[100], shard[101]))
-		c.do(kv.Put(near, "old"), nil)
-		c.do(kv.Put(far, "old"), nil)
+		c.do(kv.Put(near, "old"))
+		c.do(kv.Put(far, "old"))
 		hold := labrpc.NewHold()
 		s.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
 			if !m.Reply && m.Method == "ShardKV.Execute" && isOutcome(m) {
@@ -304,7 +304,7 @@ func TestLocksMoveWithShards4B(t *testing.T) {
 		s.Net.SetScheduler(nil)
 		hold.Drop()
 		for _, key := range []string{near, far} {
-			require.Equal(t, "new", c.do(kv.Get(key), nil), key)
+			require.Equal(t, "new", c.do(kv.Get(key)), key)
 		}
 	})
 }
@@ -346,7 +346,7 @@ func TestTransactionWithDeadGroup4B(t *testing.T) {
 			s.within(10*time.Second, "keys of the live group are free from time to time", func() {
 				for key, value := range d {
 					if owners[shardOf(key)] == gid(0) {
-						require.Equal(t, value, c.do(kv.Get(key), nil), key)
+						require.Equal(t, value, c.do(kv.Get(key)), key)
 					}
 				}
 			})
@@ -354,7 +354,7 @@ func TestTransactionWithDeadGroup4B(t *testing.T) {
 		s.restart(1)
 		require.NoError(t, <-finished)
 		for key, value := range d {
-			require.Equal(t, value+"!", c.do(kv.Get(key), nil), key)
+			require.Equal(t, value+"!", c.do(kv.Get(key)), key)
 		}
 	})
 }
@@ -383,7 +383,7 @@ func TestTransactionsContend4B(t *testing.T) {
 		working.Wait()
 		c, sum := s.client(), 0
 		for i := range 10 {
-			sum += len(c.do(kv.Get(fmt.Sprintf("%d-hot", i)), nil))
+			sum += len(c.do(kv.Get(fmt.Sprintf("%d-hot", i))))
 		}
 		require.Equal(t, clients*each*4, sum, "appends")
 	})
@@ -473,7 +473,7 @@ func (h *transactions) client(c *client, seed int, stop <-chan struct{}) {
 		cancel()
 		for i := range known {
 			if rng.IntN(3) == 0 {
-				known[i] = c.do(kv.Get(cell(i)), nil) // for later comparisons, not in the history
+				known[i] = c.do(kv.Get(cell(i))) // for later comparisons, not in the history
 			}
 		}
 	}

@@ -63,11 +63,13 @@ type Raft struct {
 	stop      chan struct{} // closed by Kill
 	kill      sync.Once
 
-	mu          sync.Mutex
+	mu        sync.Mutex
+	committed *sync.Cond // the applier waits for a commit, or for Kill
+	//lab:begin 2A Add the state of Figure 2.
+
 	role        role
 	electionDue time.Time // a follower or candidate stands for election then
 	sendDue     time.Time // a leader sends its next AppendEntries then
-	committed   *sync.Cond
 
 	// Persistent (Figure 2). log[0] represents the last entry in the snapshot. log[i]
 	// has index firstIndex+i.
@@ -82,6 +84,7 @@ type Raft struct {
 	lastApplied int
 	nextIndex   []int // of the leader
 	matchIndex  []int // of the leader
+	//lab:end
 }
 
 const nobody = -1
@@ -98,8 +101,10 @@ func Make(peers []*labrpc.ClientEnd, me int, persister *Persister, applyCh chan 
 	}
 	rf.committed = sync.NewCond(&rf.mu)
 	rf.readPersist()
+	//lab:begin 2A Begin as a follower with a random election timeout.
 	rf.commitIndex, rf.lastApplied = rf.firstIndex, rf.firstIndex
 	rf.resetElectionTimer()
+	//lab:end
 	go rf.ticker()
 	go rf.applier()
 	return rf
@@ -125,13 +130,18 @@ func (rf *Raft) killed() bool {
 // GetState returns the current term, and whether this server believes itself the
 // term's leader.
 func (rf *Raft) GetState() (term int, isLeader bool) {
+	//lab:begin 2A
+	//lab:stub return 0, false
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
 	return rf.currentTerm, rf.role == leader
+	//lab:end
 }
 
 // Start begins agreement on a command, if this server leads.
 func (rf *Raft) Start(command any) (index int, term int, isLeader bool) {
+	//lab:begin 2B Append the command to the log of the leader, and return its index at once.
+	//lab:stub return -1, -1, false
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
 	if rf.role != leader || rf.killed() {
@@ -141,7 +151,10 @@ func (rf *Raft) Start(command any) (index int, term int, isLeader bool) {
 	rf.persist()
 	rf.sendDue = time.Now() // with whatever else comes until the next tick
 	return rf.lastIndex(), rf.currentTerm, true
+	//lab:end
 }
+
+//lab:begin 2B Helpers for indexes and terms of the log. In 2D the log no longer begins at index 1.
 
 // The log.
 
@@ -159,9 +172,12 @@ func (rf *Raft) compact(index, term int, snapshot []byte) {
 	rf.firstIndex, rf.snapshot = index, snapshot
 }
 
+//lab:end
+
 // persist saves the state that must survive a crash. Callers persist a change before
 // any other server can learn of the change.
 func (rf *Raft) persist() {
+	//lab:begin 2C Encode the persistent state of Figure 2 with labgob, and save it.
 	var state bytes.Buffer
 	e := labgob.NewEncoder(&state)
 	for _, v := range []any{rf.currentTerm, rf.votedFor, rf.firstIndex, rf.log} {
@@ -170,9 +186,13 @@ func (rf *Raft) persist() {
 		}
 	}
 	rf.persister.Save(state.Bytes(), rf.snapshot)
+	//lab:end
 }
 
+// readPersist loads the state that persist saved before a crash. After the first start
+// there is none.
 func (rf *Raft) readPersist() {
+	//lab:begin 2C
 	state := rf.persister.ReadRaftState()
 	if len(state) == 0 { // the first start
 		rf.votedFor, rf.log = nobody, make([]Entry, 1)
@@ -185,9 +205,19 @@ func (rf *Raft) readPersist() {
 		}
 	}
 	rf.snapshot = rf.persister.ReadSnapshot()
+	//lab:end
 }
 
 // Elections (section 5.2).
+
+//lab:begin 2A
+//lab:stub // ticker wakes at each tickInterval.
+//lab:stub func (rf *Raft) ticker() {
+//lab:stub 	for !rf.killed() {
+//lab:stub 		// Your code here (2A): begin an election, or send heartbeats, when it is time.
+//lab:stub 		time.Sleep(tickInterval)
+//lab:stub 	}
+//lab:stub }
 
 // ticker wakes at each tickInterval, and sends a due broadcast or begins a due
 // election.
@@ -263,6 +293,9 @@ func (rf *Raft) lead() {
 	rf.broadcast()
 }
 
+//lab:end
+
+// RequestVoteArgs asks for a vote (Figure 2).
 type RequestVoteArgs struct {
 	Term         int
 	CandidateID  int
@@ -270,10 +303,17 @@ type RequestVoteArgs struct {
 	LastLogTerm  int
 }
 
+// RequestVoteReply is the answer.
 type RequestVoteReply struct {
 	Term        int
 	VoteGranted bool
 }
+
+//lab:begin 2A
+//lab:stub // RequestVote answers a candidate (Figure 2).
+//lab:stub func (rf *Raft) RequestVote(args RequestVoteArgs, reply *RequestVoteReply) {
+//lab:stub 	// Your code here (2A, 2B): compare the terms, and from 2B on the logs.
+//lab:stub }
 
 // RequestVote answers a candidate (Figure 2).
 func (rf *Raft) RequestVote(args RequestVoteArgs, reply *RequestVoteReply) {
@@ -300,7 +340,11 @@ func (rf *Raft) upToDate(lastIndex, lastTerm int) bool {
 	return lastTerm > mine || lastTerm == mine && lastIndex >= rf.lastIndex()
 }
 
+//lab:end
+
 // Replication (section 5.3).
+
+//lab:begin 2B Send each peer its missing entries. Commit what a majority has.
 
 // broadcast sends each peer its missing entries, or a heartbeat.
 func (rf *Raft) broadcast() {
@@ -393,6 +437,9 @@ func (rf *Raft) backUp(prev int, reply AppendEntriesReply) int {
 	return reply.ConflictIndex
 }
 
+//lab:end
+
+// AppendEntriesArgs carries entries or a heartbeat (Figure 2).
 type AppendEntriesArgs struct {
 	Term         int
 	LeaderID     int
@@ -402,15 +449,25 @@ type AppendEntriesArgs struct {
 	LeaderCommit int
 }
 
+// AppendEntriesReply is the answer.
 type AppendEntriesReply struct {
 	Term    int
 	Success bool
+	//lab:begin 2C The leader must find the conflict in few steps.
+
 	// A refusal carries the term of the follower's entry at PrevLogIndex, and the
 	// first index of that term. Without such an entry the term is 0, and the index is
 	// the end of the follower's log.
 	ConflictTerm  int
 	ConflictIndex int
+	//lab:end
 }
+
+//lab:begin 2A
+//lab:stub // AppendEntries handles a leader's entries or heartbeat (Figure 2).
+//lab:stub func (rf *Raft) AppendEntries(args AppendEntriesArgs, reply *AppendEntriesReply) {
+//lab:stub 	// Your code here (2A, 2B): a heartbeat first, then the entries.
+//lab:stub }
 
 // AppendEntries handles a leader's entries or heartbeat (Figure 2).
 func (rf *Raft) AppendEntries(args AppendEntriesArgs, reply *AppendEntriesReply) {
@@ -460,11 +517,14 @@ func (rf *Raft) merge(prev int, entries []Entry) {
 	}
 }
 
+//lab:end
+
 // Snapshots (section 7, Figure 13).
 
 // Snapshot saves the service's snapshot of all commands up to index. The log no
 // longer needs these entries.
 func (rf *Raft) Snapshot(index int, snapshot []byte) {
+	//lab:begin 2D
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
 	if index <= rf.firstIndex || index > rf.lastApplied {
@@ -472,8 +532,10 @@ func (rf *Raft) Snapshot(index int, snapshot []byte) {
 	}
 	rf.compact(index, rf.termAt(index), snapshot)
 	rf.persist()
+	//lab:end
 }
 
+// InstallSnapshotArgs carries a whole snapshot (Figure 13, without offset and done).
 type InstallSnapshotArgs struct {
 	Term              int
 	LeaderID          int
@@ -482,7 +544,14 @@ type InstallSnapshotArgs struct {
 	Data              []byte
 }
 
+// InstallSnapshotReply is the answer.
 type InstallSnapshotReply struct{ Term int }
+
+//lab:begin 2D
+//lab:stub // InstallSnapshot handles a leader's snapshot.
+//lab:stub func (rf *Raft) InstallSnapshot(args InstallSnapshotArgs, reply *InstallSnapshotReply) {
+//lab:stub 	// Your code here (2D): refuse what is old, and send the snapshot to applyCh.
+//lab:stub }
 
 // InstallSnapshot handles a leader's snapshot. The applier sends the snapshot to the
 // service.
@@ -520,7 +589,15 @@ func (rf *Raft) sendSnapshot(peer int, args InstallSnapshotArgs) (again bool) {
 	return true
 }
 
+//lab:end
+
 // Applying.
+
+//lab:begin 2B
+//lab:stub // applier is the only goroutine to write to applyCh. It holds no lock meanwhile.
+//lab:stub func (rf *Raft) applier() {
+//lab:stub 	// Your code here (2B): send committed commands in order, each once.
+//lab:stub }
 
 func (rf *Raft) commit(index int) {
 	if index > rf.commitIndex {
@@ -560,3 +637,5 @@ func (rf *Raft) nextToApply() (msg ApplyMsg, ok bool) {
 	}
 	return msg, !rf.killed()
 }
+
+//lab:end

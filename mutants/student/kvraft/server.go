@@ -60,10 +60,11 @@ func (kv *KVServer) Do(args *OpArgs, reply *OpReply) {
 // Apply applies an operation.
 func (kv *KVServer) Apply(command any) any {
 	op := command.(OpArgs)
+	if op.Kind == "Get" {
+		return kv.data[op.Key] // a session would keep the value
+	}
 	return kv.sessions.Once(op.Client, op.Seq, func() string {
 		switch op.Kind {
-		case "Get":
-			return kv.data[op.Key]
 		case "Put":
 			kv.data[op.Key] = op.Value
 		case "Append":

@@ -1,3 +1,5 @@
+//lab:solution
+
 // Package replica runs the services of the plain Raft. A service is a state machine, and
 // package replica submits commands, applies commands and takes snapshots for the service.
 package replica

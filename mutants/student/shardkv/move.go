@@ -1,3 +1,5 @@
+//lab:solution
+
 package shardkv
 
 import (

@@ -143,10 +143,11 @@ func (kv *ShardKV) operate(op OpArgs) OpReply {
 		return OpReply{Err: err}
 	}
 	shard := kv.shards[key2shard(op.Key)]
+	if op.Kind == "Get" {
+		return OpReply{OK, shard.Data[op.Key]} // a session would keep the value
+	}
 	return OpReply{OK, shard.Sessions.Once(op.Client, op.Seq, func() string {
 		switch op.Kind {
-		case "Get":
-			return shard.Data[op.Key]
 		case "Put":
 			shard.Data[op.Key] = op.Value
 		case "Append":
