@@ -6,7 +6,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -83,12 +82,7 @@ func (c *class) archive(name string) string {
 
 // grade runs the command, and returns its exit code, output and messages.
 func (c *class) grade(args ...string) (code int, out, errOut string) {
-	cmd := newRootCommand()
-	var o, e bytes.Buffer
-	cmd.SetOut(&o)
-	cmd.SetErr(&e)
-	code = run(context.Background(), cmd, append([]string{"grade"}, args...))
-	return code, o.String(), e.String()
+	return runRaftlab(append([]string{"grade"}, args...)...)
 }
 
 // A class has a right submission, one that ends the process with success, and one that

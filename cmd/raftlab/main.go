@@ -80,6 +80,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newSimCommand())
 	root.AddCommand(newCertCommand())
 	root.AddCommand(newGradeCommand())
+	root.AddCommand(newCourseCommand())
 	root.AddCommand(newVersionCommand())
 	root.Version = readBuildInfo().String()
 	root.SetVersionTemplate("{{.Version}}\n")

@@ -109,12 +109,7 @@ func names(paths []string) ([]string, error) {
 		if _, err := os.Lstat(abs); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 		}
-		name := filepath.Base(abs)
-		if info, err := os.Stat(abs); err == nil && !info.IsDir() {
-			for _, ext := range []string{".gz", ".bz2", ".tgz", ".tbz2", ".tar", ".zip"} {
-				name = strings.TrimSuffix(name, ext)
-			}
-		}
+		name := SubmissionName(abs)
 		if other, taken := seen[name]; taken {
 			return nil, fmt.Errorf("%w: %s and %s have the name %s", ErrConfig, other, p, name)
 		}

@@ -231,3 +231,24 @@ func (s *source) digest() string {
 	fmt.Fprintf(h, "%q\n", s.other)
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
+
+// SubmissionName returns the name of a submission, which is the last part of its path
+// without the extension of an archive.
+func SubmissionName(name string) string {
+	base := filepath.Base(name)
+	if info, err := os.Stat(name); err == nil && !info.IsDir() {
+		for _, ext := range []string{".gz", ".bz2", ".tgz", ".tbz2", ".tar", ".zip"} {
+			base = strings.TrimSuffix(base, ext)
+		}
+	}
+	return base
+}
+
+// Sources returns the Go files of a submission, by path.
+func Sources(name string) (map[string][]byte, error) {
+	s, err := readSubmission(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.files, nil
+}

@@ -77,6 +77,9 @@ type Test struct {
 
 var suiteFile = regexp.MustCompile(`^(suite|adversary|random)_(.*_)?test\.go$`)
 
+// IsSuite reports whether a file of a lab package belongs to the suites.
+func IsSuite(name string) bool { return suiteFile.MatchString(name) }
+
 // suiteFiles lists the files of the suites of a package.
 func suiteFiles(pkg string) ([]string, error) {
 	entries, err := fs.ReadDir(raftlab.Sources, pkg)
@@ -85,7 +88,7 @@ func suiteFiles(pkg string) ([]string, error) {
 	}
 	var files []string
 	for _, e := range entries {
-		if suiteFile.MatchString(e.Name()) {
+		if IsSuite(e.Name()) {
 			files = append(files, path.Join(pkg, e.Name()))
 		}
 	}

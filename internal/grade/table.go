@@ -231,9 +231,9 @@ func (t *Table) digest() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// NewTableFile returns the text of a table for a new class, with a secret of its own
-// and a comment for each test.
-func NewTableFile(class string) ([]byte, error) {
+// NewTableFile returns the text of a table for a new class, with a secret of its own. The
+// table has the given parts, or all without any.
+func NewTableFile(class string, parts ...string) ([]byte, error) {
 	t, err := DefaultTable()
 	if err != nil {
 		return nil, err
@@ -251,6 +251,9 @@ func NewTableFile(class string) ([]byte, error) {
 	}
 	fmt.Fprintf(&b, "# The tests of a part share its points by weight. Weight 0 leaves a test out.\nparts:\n")
 	for _, part := range Parts() {
+		if len(parts) > 0 && !slices.Contains(parts, part) {
+			continue
+		}
 		fmt.Fprintf(&b, "  %s:\n    points: %v\n    skipped: neutral\n    tests:\n", part, t.Parts[part].Points)
 		for _, test := range t.tests {
 			if test.Part == part {

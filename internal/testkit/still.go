@@ -214,7 +214,7 @@ func (s *spinning) lasts(beats int64, excused bool) bool {
 // checks reports whether the checker of histories computes, which takes as long as it
 // takes.
 func checks(all []string) bool {
-	return slices.ContainsFunc(all, func(s string) bool { return !durable(s) && strings.Contains(s, "raftlab/porcupine.") })
+	return slices.ContainsFunc(all, func(s string) bool { return !durable(s) && strings.Contains(s, "/porcupine.") })
 }
 
 // outsideStill is a picture of goroutines that all wait, and not all of them for the

@@ -130,7 +130,7 @@ func (rf *Raft) killed() bool {
 // GetState returns the current term, and whether this server believes itself the
 // term's leader.
 func (rf *Raft) GetState() (term int, isLeader bool) {
-	//lab:begin 2A
+	//lab:begin 2A Return the term and the role.
 	//lab:stub return 0, false
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
@@ -192,7 +192,7 @@ func (rf *Raft) persist() {
 // readPersist loads the state that persist saved before a crash. After the first start
 // there is none.
 func (rf *Raft) readPersist() {
-	//lab:begin 2C
+	//lab:begin 2C Decode what persist has encoded.
 	state := rf.persister.ReadRaftState()
 	if len(state) == 0 { // the first start
 		rf.votedFor, rf.log = nobody, make([]Entry, 1)
@@ -524,7 +524,7 @@ func (rf *Raft) merge(prev int, entries []Entry) {
 // Snapshot saves the service's snapshot of all commands up to index. The log no
 // longer needs these entries.
 func (rf *Raft) Snapshot(index int, snapshot []byte) {
-	//lab:begin 2D
+	//lab:begin 2D Discard the log up to index, and save the snapshot.
 	rf.mu.Lock()
 	defer rf.mu.Unlock()
 	if index <= rf.firstIndex || index > rf.lastApplied {
