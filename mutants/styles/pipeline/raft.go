@@ -1,5 +1,5 @@
-// Package raft pipelines: a leader sends entries before earlier ones are acknowledged,
-// numbers its requests, and takes the answers in any order.
+// Package raft pipelines its requests. A leader sends entries before the peer has
+// acknowledged earlier entries, numbers the requests, and takes the answers in any order.
 package raft
 
 import (

@@ -16,8 +16,8 @@ type EntriesArgs struct {
 	Commit    int
 }
 
-// EntriesReply has the indexes between which the leader continues: the follower's log is
-// surely different at Retry and behind.
+// EntriesReply refuses with Retry. The follower's log differs from the leader's log at
+// index Retry and behind.
 type EntriesReply struct {
 	Term    int
 	Success bool
@@ -38,9 +38,9 @@ type SnapshotReply struct {
 	Term int
 }
 
-// stream is what a leader knows about the requests to a peer. A stream probes with one
-// request at a time until the peer has agreed to one. From then on it is open: next
-// moves with each sending, and up to window requests are in flight.
+// stream holds a leader's requests to one peer. A stream probes with one request at a
+// time until the peer agrees. Then the stream is open. An open stream moves next with
+// each sending, and has up to window requests in flight.
 type stream struct {
 	peer  int
 	next  int // the first index not sent
@@ -113,7 +113,7 @@ func (rf *Raft) beat() {
 	}
 }
 
-// heartbeat sends no entries, and starts from what the peer surely has.
+// heartbeat sends no entries. An open stream compares at match, where the logs agree.
 func (rf *Raft) heartbeat(s *stream) {
 	prev := max(s.match, rf.log.offset)
 	if !s.open {
@@ -188,8 +188,8 @@ func (rf *Raft) sendSnapshot(s *stream) {
 	}()
 }
 
-// confirmed takes an agreement. It holds for the whole log up to match, whatever answers
-// are missing, so the order of the answers does not matter.
+// confirmed takes an agreement. The peer agrees with the whole log up to match, so the
+// order of the answers does not matter.
 func (rf *Raft) confirmed(s *stream, seq, match int) {
 	delete(s.flight, seq)
 	s.match = max(s.match, match)
@@ -201,8 +201,8 @@ func (rf *Raft) confirmed(s *stream, seq, match int) {
 	rf.pump(s)
 }
 
-// refused goes back. Of the requests in flight the first refusal counts, and restart
-// makes the others answers of the past.
+// refused goes back. Only the first refusal counts, because restart invalidates all
+// requests in flight.
 func (rf *Raft) refused(s *stream, seq, retry int) {
 	if seq != 0 && seq < s.valid {
 		return
@@ -227,8 +227,8 @@ func (rf *Raft) probe(s *stream) {
 	}
 }
 
-// settle commits the index that a majority has reached, if it is of this term
-// (section 5.4.2): the element of the sorted matches which most are not below.
+// settle sorts the matches, and finds the index that a majority has reached. The leader
+// commits this index if the entry is of the present term (section 5.4.2).
 func (rf *Raft) settle() {
 	matches := make([]int, 0, len(rf.streams))
 	for _, s := range rf.streams {
