@@ -159,7 +159,7 @@ func (f *gradeFlags) main(ctx context.Context, cfg grade.Config, args []string, 
 	case f.json:
 		err = report.JSON(out)
 	case len(args) == 1:
-		report.Submissions[0].Feedback(out)
+		report.Graded()[0].Feedback(out)
 	}
 	if err != nil {
 		return err

@@ -117,7 +117,7 @@ func TestGrade(t *testing.T) {
 	require.Equal(t, 10.0, scope.Score)
 	require.Len(t, scope.Tests, 2)
 	require.Equal(t, "passed", scope.Tests[0].Status)
-	require.Contains(t, c.read("out/junit.xml"), `<testsuite name="exit" tests="2" failures="2" skipped="0">`)
+	require.Contains(t, c.read("out/junit.xml"), `<testsuite name="exit" tests="2" failures="2" errors="0" skipped="0">`)
 
 	code, _, errOut = c.grade(args...)
 	require.Equal(t, exitUsage, code)
@@ -128,6 +128,16 @@ func TestGrade(t *testing.T) {
 	require.Equal(t, exitGradeFailed, code, errOut)
 	require.Equal(t, journal, c.read("out/journal.jsonl"), "a run was repeated")
 	require.Equal(t, grades, c.read("out/grades.csv"))
+	// One submission again leaves the others in the table.
+	code, _, errOut = c.grade("--resume", "--table", table, "--out", out, "--run", "^(TestInitialElection2A|TestReElection2A)$", filepath.Join(c.dir, "exit"))
+	require.Equal(t, exitGradeFailed, code, errOut)
+	require.Contains(t, errOut, "2 submissions keep their results from before")
+	require.Equal(t, grades, c.read("out/grades.csv"))
+	var report struct {
+		Submissions []struct{ Tests []any }
+	}
+	require.NoError(t, json.Unmarshal([]byte(c.read("out/grades.json")), &report))
+	require.Len(t, report.Submissions[2].Tests, 2, "--run lists the chosen tests of a refused submission")
 }
 
 func TestGradeRefusesBadInput(t *testing.T) {

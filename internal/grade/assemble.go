@@ -115,6 +115,10 @@ func (c *copyTree) student(dir, place string) error {
 	}
 	c.findings = append(c.findings, inspect(c.fset, files, func(name string) bool {
 		_, local := c.resolve(dir, name)
+		if !local && c.absent(name) {
+			c.once("import %q leads nowhere: the submission has no such package", name)
+			return true
+		}
 		return local
 	})...)
 	guard := fmt.Sprintf("package %s\n\nimport _ %q\n", clause, module+"/internal/verdict")

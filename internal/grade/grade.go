@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,11 +44,15 @@ var ErrConfig = errors.New("grade: cannot grade")
 
 // A Report holds the grades of a class.
 type Report struct {
-	Class       string       `json:"class,omitempty"`
+	Class string `json:"class,omitempty"`
+	// Table identifies what decides the runs: the secret, their number, limits and policy.
+	Table       string       `json:"table"`
 	Jail        jail.Level   `json:"jail"`
 	Submissions []*Grade     `json:"submissions"`
 	Took        jsonDuration `json:"took_s"`
 	CPU         jsonDuration `json:"cpu_s"` // of the tests
+
+	graded []*Grade // by this Run, and not before
 }
 
 // jsonDuration is a duration that JSON shows in seconds.
@@ -89,12 +94,60 @@ func Run(ctx context.Context, cfg Config, paths []string) (*Report, error) {
 		defer g.journal.close()
 	}
 	began := time.Now()
-	report := &Report{Class: g.table.Class, Jail: g.level, Submissions: make([]*Grade, len(paths))}
+	report := &Report{Class: g.table.Class, Table: g.table.digest(), Jail: g.level, Submissions: make([]*Grade, len(paths))}
 	if err := g.all(ctx, names, paths, report); err != nil {
 		return nil, err
 	}
+	report.graded = report.Submissions
+	if g.Resume {
+		if err := g.merge(report); err != nil {
+			return nil, err
+		}
+	}
 	report.Took, report.CPU = jsonDuration(time.Since(began)), jsonDuration(g.cpu)
 	return report, nil
+}
+
+// merge adds the submissions of the last report in the output directory that this Run did
+// not grade. The points follow from the present table.
+func (g *grader) merge(report *Report) error {
+	name := filepath.Join(g.Out, gradesName)
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var last struct {
+		Table       string
+		Submissions []*Grade
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &last)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrJournal, name, err)
+	}
+	var all []*Grade
+	left := slices.Clone(report.Submissions)
+	kept := 0
+	for _, one := range last.Submissions {
+		if i := slices.IndexFunc(left, func(now *Grade) bool { return now.Name == one.Name }); i >= 0 {
+			all = append(all, left[i])
+			left = slices.Delete(left, i, i+1)
+			continue
+		}
+		one.table = g.table
+		one.finish()
+		all = append(all, one)
+		kept++
+	}
+	report.Submissions = append(all, left...)
+	if kept > 0 {
+		fmt.Fprintf(g.Log, "%d submissions keep their results from before\n", kept)
+	}
+	if kept > 0 && last.Table != report.Table {
+		fmt.Fprintf(g.Log, "WARNING: the secret, the runs, the limits or the policy of the table have changed since. Name these submissions too, or points do not compare.\n")
+	}
+	return nil
 }
 
 // names returns a name for each submission, which is the last part of its path.
@@ -170,6 +223,11 @@ func newGrader(cfg Config) (*grader, error) {
 // wanted reports whether Config.Run selects a test.
 func (g *grader) wanted(test Test) bool {
 	return g.Run == nil || g.Run.MatchString(test.Name)
+}
+
+// chosen returns the tests of the table that Config.Run selects.
+func (g *grader) chosen() []Test {
+	return slices.DeleteFunc(g.table.graded(), func(t Test) bool { return !g.wanted(t) })
 }
 
 // harnessDigest identifies the suites and the packages below them.
@@ -248,7 +306,7 @@ func (g *grader) grade(ctx context.Context, name, path string) (*Grade, error) {
 		lay, err = newLayout(src, &classic, g.std)
 	}
 	if errors.Is(err, ErrSubmission) {
-		one.refuse(Broken, strings.TrimPrefix(err.Error(), ErrSubmission.Error()+": "))
+		one.refuse(g.chosen(), Broken, strings.TrimPrefix(err.Error(), ErrSubmission.Error()+": "))
 		return one, nil
 	}
 	if err != nil {
@@ -269,7 +327,7 @@ func (g *grader) grade(ctx context.Context, name, path string) (*Grade, error) {
 	}
 	one.Notes = lay.notes
 	if one.judgeFindings(tree.findings) {
-		one.refuse(Refused, "the submission breaks rules for its source; see the findings")
+		one.refuse(g.chosen(), Refused, "the submission breaks rules for its source; see the findings")
 		return one, nil
 	}
 	return one, g.tests(ctx, one, tree)
@@ -278,10 +336,8 @@ func (g *grader) grade(ctx context.Context, name, path string) (*Grade, error) {
 // tests builds the packages and runs the tests.
 func (g *grader) tests(ctx context.Context, one *Grade, tree *copyTree) error {
 	byPackage := make(map[string][]Test)
-	for _, test := range g.table.graded() {
-		if g.wanted(test) {
-			byPackage[test.Package] = append(byPackage[test.Package], test)
-		}
+	for _, test := range g.chosen() {
+		byPackage[test.Package] = append(byPackage[test.Package], test)
 	}
 	key := one.Digest + "-" + g.harness + "-" + g.table.digest()
 	built := make(programs)

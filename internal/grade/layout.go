@@ -154,6 +154,28 @@ func (l *layout) resolve(from, name string) (target, bool) {
 	}
 }
 
+// domain is the first part of an import path that leads to a third party.
+var domain = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{2,}$`)
+
+// absentPath begins the import paths of packages that were not handed in. The work copy has
+// no such directory.
+const absentPath = module + "/not-submitted/"
+
+// absent reports whether an import that is not local means a package of the student's own
+// that was not handed in. The build then fails. That is a mistake and breaks no rule.
+func (l *layout) absent(name string) bool {
+	first, _, _ := strings.Cut(name, "/")
+	if l.std(name) || first == module {
+		return false
+	}
+	for mod := range l.modules {
+		if strings.HasPrefix(name+"/", mod+"/") {
+			return true
+		}
+	}
+	return !domain.MatchString(first)
+}
+
 // meaning interprets a directory of the submission.
 func (l *layout) meaning(dir string) (target, bool) {
 	base := path.Base(dir)

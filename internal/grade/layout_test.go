@@ -152,3 +152,21 @@ func TestCatalogue(t *testing.T) {
 		require.Positive(t, parts[part], "part %s has no tests", part)
 	}
 }
+
+// A helper package that is missing is a mistake, which the compiler reports, and breaks no
+// rule. A third party's package does, even if the student's module claims its name.
+func TestMissingHelper(t *testing.T) {
+	c, got := assembled(t, map[string]string{
+		"src/go.mod":       "module golang.org\n",
+		"src/raft/raft.go": "package raft\n\nimport (\n\t\"6.5840/util\"\n\t\"helpers\"\n\t\"github.com/a/b\"\n\t\"raftlab/internal/verdict\"\n\t\"golang.org/x/sys/unix\"\n)\n",
+	})
+	var found []string
+	for _, f := range c.findings {
+		found = append(found, f.What)
+	}
+	require.Equal(t, []string{"imports package github.com/a/b", "imports package raftlab/internal/verdict"}, found)
+	require.Contains(t, c.notes, `import "6.5840/util" leads nowhere: the submission has no such package`)
+	for _, absent := range []string{"6.5840/util", "helpers", "golang.org/x/sys/unix"} {
+		require.Contains(t, got["raft/raft.go"], `"raftlab/not-submitted/`+absent+`"`)
+	}
+}

@@ -14,6 +14,9 @@ import (
 	"unicode"
 )
 
+// gradesName is the file with the whole report.
+const gradesName = "grades.json"
+
 // maxOutputFile bounds the file with the output of a failure, in bytes.
 const maxOutputFile = 256 << 10
 
@@ -51,7 +54,7 @@ func writeFile(name string, data []byte) error {
 // grades.csv and junit.xml. A submission has a directory with feedback.txt and
 // results.json, in the format of Gradescope.
 func (r *Report) Write(dir string) error {
-	for name, encode := range map[string]func(io.Writer) error{"grades.json": r.JSON, "grades.csv": r.CSV, "junit.xml": r.JUnit} {
+	for name, encode := range map[string]func(io.Writer) error{gradesName: r.JSON, "grades.csv": r.CSV, "junit.xml": r.JUnit} {
 		var b bytes.Buffer
 		if err := encode(&b); err != nil {
 			return err
@@ -110,7 +113,7 @@ func (r *Report) CSV(w io.Writer) error {
 			}
 			line = append(line, points)
 		}
-		c.Write(append(line, one.Problem, strconv.Itoa(len(one.Findings))))
+		c.Write(append(line, one.problem(), strconv.Itoa(len(one.Findings))))
 	}
 	c.Flush()
 	return c.Error()
@@ -127,6 +130,7 @@ type junitSuite struct {
 	Name     string      `xml:"name,attr"`
 	Tests    int         `xml:"tests,attr"`
 	Failures int         `xml:"failures,attr"`
+	Errors   int         `xml:"errors,attr"`
 	Skipped  int         `xml:"skipped,attr"`
 	Cases    []junitCase `xml:"testcase"`
 }
@@ -136,6 +140,7 @@ type junitCase struct {
 	Class   string        `xml:"classname,attr"`
 	Time    string        `xml:"time,attr"`
 	Failure *junitMessage `xml:"failure,omitempty"`
+	Error   *junitMessage `xml:"error,omitempty"` // the test was not run
 	Skipped *junitMessage `xml:"skipped,omitempty"`
 }
 
@@ -157,6 +162,9 @@ func (r *Report) JUnit(w io.Writer) error {
 			case Skipped:
 				suite.Skipped++
 				c.Skipped = &junitMessage{Message: printable(t.Detail)}
+			case Broken, Missing, Refused:
+				suite.Errors++
+				c.Error = &junitMessage{Message: printable(t.Detail), Type: string(t.State)}
 			default:
 				suite.Failures++
 				c.Failure = &junitMessage{Message: printable(t.Detail), Type: string(t.State), Text: printable(t.Repeat + "\n" + t.Excerpt)}
@@ -277,7 +285,7 @@ func indent(s string) string {
 func (one *Grade) Feedback(w io.Writer) {
 	fmt.Fprintf(w, "%s\n\n", one.summary())
 	for _, p := range one.Parts {
-		fmt.Fprintf(w, "%s: %v of %v points; %d passed, %d failed, %d skipped\n", p.Part, p.Points, p.Max, p.Passed, p.Failed, p.Skipped)
+		fmt.Fprintf(w, "%s: %v of %v points; %d passed, %d failed, %d skipped, %d not run\n", p.Part, p.Points, p.Max, p.Passed, p.Failed, p.Skipped, p.NotRun)
 	}
 	fmt.Fprintln(w)
 	one.head(w)

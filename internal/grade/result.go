@@ -33,6 +33,7 @@ type PartGrade struct {
 	Passed  int     `json:"passed"`
 	Failed  int     `json:"failed"`
 	Skipped int     `json:"skipped"`
+	NotRun  int     `json:"not_run"` // for want of a package that builds
 }
 
 // A TestResult is the result of a test.
@@ -55,10 +56,31 @@ type TestResult struct {
 	Virtual float64  `json:"virtual_s,omitempty"`
 }
 
-// refuse gives no points, for a reason that concerns the whole submission.
-func (one *Grade) refuse(state State, why string) {
+// refuse gives no points for the tests, for a reason that concerns the whole submission.
+func (one *Grade) refuse(tests []Test, state State, why string) {
 	one.Problem = why
-	one.set(one.table.graded(), state, why)
+	one.set(tests, state, why)
+}
+
+// unbuilt describes the packages that do not build, in a line, or returns "".
+func (one *Grade) unbuilt() string {
+	var all []string
+	for _, t := range one.Tests {
+		first, _, _ := strings.Cut(t.Detail, "\n")
+		text := fmt.Sprintf("package %s does not build: %s", t.Package, first)
+		if t.State == Broken && !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// problem describes in a line why tests were not run, or returns "".
+func (one *Grade) problem() string {
+	if one.Problem != "" {
+		return one.Problem
+	}
+	return one.unbuilt()
 }
 
 // set gives tests a state without a run.
@@ -154,11 +176,13 @@ func (one *Grade) part(name string, rule Part) {
 			earned += w
 		case Skipped:
 			p.Skipped++
-		default:
+		case Failed:
 			p.Failed++
+		default:
+			p.NotRun++
 		}
 	}
-	if p.Passed+p.Failed+p.Skipped == 0 {
+	if p.Passed+p.Failed+p.Skipped+p.NotRun == 0 {
 		return // no test was chosen
 	}
 	if all > 0 {
@@ -185,17 +209,25 @@ func (one *Grade) summary() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %v of %v points", one.Name, one.Points, one.Max)
 	for _, p := range one.Parts {
-		fmt.Fprintf(&b, ", %s %d/%d", p.Part, p.Passed, p.Passed+p.Failed)
+		if p.Passed+p.Failed+p.Skipped == 0 {
+			fmt.Fprintf(&b, ", %s not run", p.Part)
+		} else {
+			fmt.Fprintf(&b, ", %s %d/%d", p.Part, p.Passed, p.Passed+p.Failed)
+		}
 	}
-	if one.Problem != "" {
-		fmt.Fprintf(&b, " (%s)", one.Problem)
+	if problem := one.problem(); problem != "" {
+		fmt.Fprintf(&b, " (%s)", problem)
 	}
 	return b.String()
 }
 
-// Passed reports whether no test of any submission failed.
+// Graded returns the submissions that the Run graded. A report of a resumed grading may
+// have others, too.
+func (r *Report) Graded() []*Grade { return r.graded }
+
+// Passed reports whether no test of any graded submission failed.
 func (r *Report) Passed() bool {
-	for _, one := range r.Submissions {
+	for _, one := range r.graded {
 		for _, t := range one.Tests {
 			if t.State != Passed && t.State != Skipped {
 				return false

@@ -65,6 +65,27 @@ func TestPoints(t *testing.T) {
 	}
 }
 
+// Tests that were not run are neither passed nor failed, and the table says why.
+func TestNotRun(t *testing.T) {
+	table := smallTable(t, Part{Points: 10})
+	one := &Grade{Name: "s", table: table}
+	one.set(table.tests, Broken, "raft/raft.go:1:1: syntax error\nand more")
+	one.finish()
+	require.Equal(t, PartGrade{Part: "2A", Max: 10, NotRun: 3}, one.Parts[0])
+	require.Equal(t, "s: 0 of 10 points, 2A not run (package raft does not build: raft/raft.go:1:1: syntax error)", one.summary())
+	report := &Report{Submissions: []*Grade{one}, graded: []*Grade{one}}
+	var b bytes.Buffer
+	require.NoError(t, report.CSV(&b))
+	require.Contains(t, b.String(), "s,0,10,0,package raft does not build: raft/raft.go:1:1: syntax error,0\n")
+	b.Reset()
+	require.NoError(t, report.JUnit(&b))
+	require.Contains(t, b.String(), `<testsuite name="s" tests="3" failures="0" errors="3" skipped="0">`)
+	b.Reset()
+	one.Feedback(&b)
+	require.Contains(t, b.String(), "2A: 0 of 10 points; 0 passed, 0 failed, 0 skipped, 3 not run")
+	require.False(t, report.Passed())
+}
+
 // Seeds follow from the secret, the test and the number of the run alone.
 func TestSeeds(t *testing.T) {
 	table := smallTable(t, Part{Points: 1})
@@ -161,4 +182,42 @@ func TestJournal(t *testing.T) {
 	require.NoError(t, j.close())
 	_, err = openJournal(dir, true)
 	require.ErrorContains(t, err, "line 3")
+}
+
+// A resumed grading of one submission keeps the others in the tables, with the points of the
+// present table.
+func TestMerge(t *testing.T) {
+	table := smallTable(t, Part{Points: 10})
+	grades := func(names ...string) (all []*Grade) {
+		for _, name := range names {
+			one := graded(table, Passed, Failed, Passed)
+			one.Name = name
+			all = append(all, one)
+		}
+		return all
+	}
+	dir := t.TempDir()
+	require.NoError(t, (&Report{Table: table.digest(), Submissions: grades("a", "b", "c")}).Write(dir))
+	table.Parts["2A"] = Part{Points: 20, Tests: map[string]float64{"TestY2A": 0}}
+	now := grades("b", "d")
+	now[0].Points = 7
+	report := &Report{Table: table.digest(), Submissions: now}
+	var log bytes.Buffer
+	g := &grader{Config: Config{Out: dir, Log: &log}, table: table}
+	require.NoError(t, g.merge(report))
+	var names []string
+	for _, one := range report.Submissions {
+		names = append(names, one.Name)
+	}
+	require.Equal(t, []string{"a", "b", "c", "d"}, names)
+	require.Equal(t, 7.0, report.Submissions[1].Points)
+	require.Equal(t, 20.0, report.Submissions[0].Points)
+	require.Equal(t, 20.0, report.Submissions[0].Max)
+	require.NotContains(t, log.String(), "WARNING")
+	table.Secret = "another"
+	report = &Report{Table: table.digest(), Submissions: grades("b")}
+	require.NoError(t, g.merge(report))
+	require.Contains(t, log.String(), "WARNING: the secret, the runs")
+	require.NoError(t, writeFile(filepath.Join(dir, gradesName), []byte("{")))
+	require.ErrorIs(t, g.merge(report), ErrJournal)
 }
