@@ -1,0 +1,117 @@
+package etcdapi
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"raftlab/raft/core"
+)
+
+// needsLeader reports whether the client wants an error rather than a wait while the
+// member has no leader.
+func needsLeader(ctx context.Context) bool {
+	md, _ := metadata.FromIncomingContext(ctx)
+	values := md.Get(rpctypes.MetadataRequireLeaderKey)
+	return len(values) > 0 && values[0] == rpctypes.MetadataHasLeader
+}
+
+// checkUnary refuses what no service can answer now.
+func (s *Server) checkUnary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if needsLeader(ctx) && s.leader() == core.None {
+		return nil, rpctypes.ErrGRPCNoLeader
+	}
+	return handler(ctx, request)
+}
+
+// ledStream is a stream that ends when the member has no leader for an election
+// timeout.
+type ledStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (l ledStream) Context() context.Context { return l.ctx }
+
+// checkStream ends a stream of a client that needs a leader when the member loses
+// contact.
+func (s *Server) checkStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if !needsLeader(stream.Context()) {
+		return handler(srv, stream)
+	}
+	if s.leader() == core.None {
+		return rpctypes.ErrGRPCNoLeader
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	watched := make(chan struct{})
+	go func() { // ends with the stream
+		defer close(watched)
+		if s.awaitLoss(ctx) {
+			cancel(rpctypes.ErrGRPCNoLeader)
+		}
+	}()
+	err := handler(srv, ledStream{stream, ctx})
+	if context.Cause(ctx) == rpctypes.ErrGRPCNoLeader {
+		err = rpctypes.ErrGRPCNoLeader
+	}
+	cancel(nil)
+	<-watched
+	return err
+}
+
+// awaitLoss waits until the member has had no leader for three election timeouts, and
+// reports false if ctx ends first.
+func (s *Server) awaitLoss(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		changed := s.node.Changed()
+		if s.leader() != core.None {
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return false
+			}
+		}
+		if s.stillLeaderless(ctx) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) stillLeaderless(ctx context.Context) bool {
+	limited, cancel := context.WithTimeout(ctx, 3*s.cfg.Node.ElectionTimeout)
+	defer cancel()
+	for {
+		changed := s.node.Changed()
+		if s.leader() != core.None {
+			return false
+		}
+		select {
+		case <-changed:
+		case <-limited.Done():
+			return ctx.Err() == nil
+		}
+	}
+}
+
+// checkQuota raises the alarm NOSPACE when the store has outgrown the quota.
+func (s *Server) checkQuota(ctx context.Context) error {
+	p := s.picture()
+	switch {
+	case raised(p.alarms, pb.AlarmType_NOSPACE):
+		return rpctypes.ErrGRPCNoSpace
+	case p.view.Size() < s.cfg.Quota:
+		return nil
+	}
+	own := alarm{s.node.ID(), pb.AlarmType_NOSPACE}
+	if _, err := s.propose(ctx, &entry{alarm: &alarmChange{own, true}}); err != nil {
+		return err
+	}
+	s.log.Warn("the alarm NOSPACE is raised", "size", p.view.Size(), "quota", s.cfg.Quota)
+	return rpctypes.ErrGRPCNoSpace
+}

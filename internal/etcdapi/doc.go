@@ -1,0 +1,31 @@
+// Package etcdapi serves etcd's v3 API on a group of package raft/node, with package
+// mvcc as the state machine. Clients of etcd (clientv3, etcdctl) work against a [Server]
+// unchanged.
+//
+//	s, err := etcdapi.Start(etcdapi.Config{Host: host, Node: node.Config{Members: members},
+//		Name: "n1", ClientURLs: []string{"http://10.0.0.1:2379"}})
+//	g := grpc.NewServer(s.Options()...)
+//	s.Register(g)
+//	err = g.Serve(listener)
+//
+// # Writes
+//
+// Any member takes writes. A member that does not lead forwards the log entry to the
+// leader, over the leader's client address. The leader proposes the entry, and each
+// member applies the entry to its own store. The member that took the request answers
+// from its own store. An entry is never proposed again after an unknown outcome, so a
+// write takes effect at most once. The client gets one of etcd's timeout errors then.
+//
+// # Reads
+//
+// A linearizable read asks the leader for its commit index and waits until the own
+// store includes that index (ReadIndex, thesis 6.4). Nothing is written to the log. A
+// serializable read is answered from the own store at once. All reads run on an
+// immutable view, beside writes.
+//
+// # Members
+//
+// Members publish their names and client addresses through the log. The published
+// addresses serve MemberList, and the members find the leader by them. A member's id
+// is the id of its host.
+package etcdapi

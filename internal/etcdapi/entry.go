@@ -1,0 +1,160 @@
+package etcdapi
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"raftlab/mvcc"
+	"raftlab/raft/core"
+)
+
+// entryFormat is the version of the encoding of log entries.
+const entryFormat = 1
+
+// entry is a decoded log entry: who proposed it, and one of three requests.
+type entry struct {
+	origin core.NodeID // the member that took the request
+	serial uint64      // the request among those of the member
+
+	command *mvcc.Command
+	alarm   *alarmChange
+	publish *attributes
+}
+
+// Kinds of entries. The values never change.
+const (
+	entryCommand = iota + 1
+	entryAlarm
+	entryPublish
+)
+
+// alarm is one member's alarm of one type.
+type alarm struct {
+	member core.NodeID
+	kind   pb.AlarmType
+}
+
+// alarmChange raises an alarm, or ends it.
+type alarmChange struct {
+	alarm
+	raised bool
+}
+
+// attributes are what a member publishes about itself.
+type attributes struct {
+	member     core.NodeID
+	name       string
+	clientURLs []string
+}
+
+func (a *attributes) equal(b attributes) bool {
+	return a.member == b.member && a.name == b.name && slices.Equal(a.clientURLs, b.clientURLs)
+}
+
+var errEntry = errors.New("etcdapi: the log entry is damaged")
+
+// encode returns the log entry.
+func (e *entry) encode() ([]byte, error) {
+	to := append(make([]byte, 0, 256), entryFormat)
+	to = binary.AppendUvarint(to, uint64(e.origin))
+	to = binary.BigEndian.AppendUint64(to, e.serial)
+	switch {
+	case e.command != nil:
+		return e.command.Append(append(to, entryCommand))
+	case e.alarm != nil:
+		to = append(to, entryAlarm, 0)
+		if e.alarm.raised {
+			to[len(to)-1] = 1
+		}
+		to = binary.AppendUvarint(to, uint64(e.alarm.member))
+		return binary.AppendUvarint(to, uint64(e.alarm.kind)), nil
+	}
+	return e.publish.append(append(to, entryPublish)), nil
+}
+
+func (a *attributes) append(to []byte) []byte {
+	to = binary.AppendUvarint(to, uint64(a.member))
+	to = binary.AppendUvarint(to, uint64(len(a.clientURLs)))
+	for _, s := range append([]string{a.name}, a.clientURLs...) {
+		to = binary.AppendUvarint(to, uint64(len(s)))
+		to = append(to, s...)
+	}
+	return to
+}
+
+// decodeEntry decodes a log entry.
+func decodeEntry(data []byte) (entry, error) {
+	p := fields{data: data}
+	if format := p.byte(); format != entryFormat {
+		return entry{}, fmt.Errorf("%w: format %d; this version reads format %d", errEntry, format, entryFormat)
+	}
+	e := entry{origin: core.NodeID(p.uvarint()), serial: binary.BigEndian.Uint64(append(p.bytes(8), make([]byte, 8)...))}
+	switch kind := p.byte(); {
+	case p.failed:
+	case kind == entryCommand:
+		c, err := mvcc.Decode(p.data)
+		if err != nil {
+			return entry{}, fmt.Errorf("%w: %w", errEntry, err)
+		}
+		e.command, p.data = &c, nil
+	case kind == entryAlarm:
+		raised := p.byte() == 1
+		e.alarm = &alarmChange{alarm{core.NodeID(p.uvarint()), pb.AlarmType(p.uvarint())}, raised}
+	case kind == entryPublish:
+		a := p.attributes()
+		e.publish = &a
+	default:
+		return entry{}, fmt.Errorf("%w: kind %d", errEntry, kind)
+	}
+	if p.failed || len(p.data) > 0 {
+		return entry{}, fmt.Errorf("%w: %d bytes, of which %d are left", errEntry, len(data), len(p.data))
+	}
+	return e, nil
+}
+
+// fields reads encoded fields. After the end of the data it returns zero values.
+type fields struct {
+	data   []byte
+	failed bool
+}
+
+func (p *fields) byte() byte {
+	if b := p.bytes(1); len(b) == 1 {
+		return b[0]
+	}
+	return 0
+}
+
+func (p *fields) bytes(n uint64) []byte {
+	if p.failed = p.failed || n > uint64(len(p.data)); p.failed {
+		return nil
+	}
+	b := p.data[:n:n]
+	p.data = p.data[n:]
+	return b
+}
+
+func (p *fields) uvarint() uint64 {
+	n, size := binary.Uvarint(p.data)
+	if p.failed = p.failed || size <= 0; p.failed {
+		return 0
+	}
+	p.data = p.data[size:]
+	return n
+}
+
+func (p *fields) string() string { return string(p.bytes(p.uvarint())) }
+
+func (p *fields) attributes() attributes {
+	a := attributes{member: core.NodeID(p.uvarint())}
+	urls := p.uvarint()
+	a.name = p.string()
+	for i := uint64(0); i < urls && !p.failed; i++ {
+		a.clientURLs = append(a.clientURLs, p.string())
+	}
+	return a
+}

@@ -1,0 +1,61 @@
+package etcdapi
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"raftlab/mvcc"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// answers are the errors that clients know. The first match counts.
+var answers = []struct{ err, answer error }{
+	{mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted},
+	{mvcc.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
+	{mvcc.ErrEmptyKey, rpctypes.ErrGRPCEmptyKey},
+	{mvcc.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
+	{mvcc.ErrValueProvided, rpctypes.ErrGRPCValueProvided},
+	{mvcc.ErrLeaseProvided, rpctypes.ErrGRPCLeaseProvided},
+	{mvcc.ErrDuplicateKey, rpctypes.ErrGRPCDuplicateKey},
+	{mvcc.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{mvcc.ErrLeaseExists, rpctypes.ErrGRPCLeaseExist},
+	{mvcc.ErrLeaseTTL, rpctypes.ErrGRPCLeaseTTLTooLarge},
+	{errNoSpace, rpctypes.ErrGRPCNoSpace},
+	{errCorrupt, rpctypes.ErrGRPCCorrupt},
+	{errMissed, rpctypes.ErrGRPCTimeout},
+	{node.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{node.ErrQueueFull, rpctypes.ErrGRPCRequestTooManyRequests},
+	{node.ErrLeadershipLost, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+	{node.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
+	{node.ErrStopped, rpctypes.ErrGRPCStopped},
+	{node.ErrNoMember, rpctypes.ErrGRPCMemberNotFound},
+	{core.ErrChangePending, rpctypes.ErrGRPCUnhealthy},
+	{node.ErrNotTransferred, rpctypes.ErrGRPCTimeout},
+}
+
+// answer returns the error that a client gets.
+func answer(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := status.FromError(err); ok {
+		return err // an answer already
+	}
+	for _, a := range answers {
+		if errors.Is(err, a.err) {
+			return a.answer
+		}
+	}
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	case errors.Is(err, mvcc.ErrInvalid):
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	return status.Error(codes.Unknown, err.Error())
+}

@@ -1,0 +1,162 @@
+package etcdapi
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"raftlab/mvcc"
+)
+
+// kvService is the service KV.
+type kvService struct {
+	pb.UnimplementedKVServer
+	server *Server
+}
+
+// view returns the state for a read.
+func (s *Server) view(ctx context.Context, serializable bool) (*mvcc.View, error) {
+	if !serializable {
+		if err := s.linearize(ctx); err != nil {
+			return nil, err
+		}
+	}
+	p := s.picture()
+	if raised(p.alarms, pb.AlarmType_CORRUPT) {
+		return nil, answer(errCorrupt)
+	}
+	return p.view, nil
+}
+
+func (k *kvService) find(ctx context.Context, r *pb.RangeRequest) (*mvcc.RangeResult, error) {
+	request, err := fromRange(r)
+	if err != nil {
+		return nil, err
+	}
+	view, err := k.server.view(ctx, r.Serializable)
+	if err != nil {
+		return nil, err
+	}
+	result, err := view.Range(*request)
+	return &result, answer(err)
+}
+
+// Range implements pb.KVServer.
+func (k *kvService) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	result, err := k.find(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	response := toRange(result)
+	response.Header = k.server.header(result.Revision)
+	return response, nil
+}
+
+// streamChunk is the size of keys and values in a message of RangeStream.
+const streamChunk = 1 << 20
+
+// RangeStream implements pb.KVServer. All messages show one view.
+func (k *kvService) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServer) error {
+	switch {
+	case r.SortOrder != pb.RangeRequest_NONE && (r.SortOrder != pb.RangeRequest_ASCEND || r.SortTarget != pb.RangeRequest_KEY):
+		return status.Error(codes.Unimplemented, "RangeStream does not support custom sort orders")
+	case r.MinModRevision|r.MaxModRevision|r.MinCreateRevision|r.MaxCreateRevision != 0:
+		return status.Error(codes.Unimplemented, "RangeStream does not support revision filters")
+	}
+	result, err := k.find(stream.Context(), r)
+	if err != nil {
+		return err
+	}
+	for rest := result.KVs; ; {
+		n, size := 0, 0
+		for n < len(rest) && size < streamChunk {
+			size += len(rest[n].Key) + len(rest[n].Value)
+			n++
+		}
+		part := &pb.RangeResponse{Kvs: toKVs(rest[:n])}
+		rest = rest[n:]
+		if len(rest) == 0 {
+			part.Header, part.More, part.Count = k.server.header(result.Revision), result.More, result.Count
+		}
+		if err := stream.Send(&pb.RangeStreamResponse{RangeResponse: part}); err != nil || len(rest) == 0 {
+			return err
+		}
+	}
+}
+
+// Put implements pb.KVServer.
+func (k *kvService) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
+	o, err := k.server.command(ctx, mvcc.Command{Put: fromPut(r)})
+	if err != nil {
+		return nil, err
+	}
+	response := toPut(o.result.Put)
+	response.Header = k.server.header(o.result.Put.Revision)
+	return response, nil
+}
+
+// DeleteRange implements pb.KVServer.
+func (k *kvService) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
+	o, err := k.server.command(ctx, mvcc.Command{Delete: fromDelete(r)})
+	if err != nil {
+		return nil, err
+	}
+	response := toDelete(o.result.Delete)
+	response.Header = k.server.header(o.result.Delete.Revision)
+	return response, nil
+}
+
+// Txn implements pb.KVServer. A transaction that only reads is a read.
+func (k *kvService) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	request, err := fromTxn(r, k.server.cfg.MaxTxnOps)
+	if err != nil {
+		return nil, answer(err)
+	}
+	if err := request.Validate(); err != nil {
+		return nil, answer(err)
+	}
+	result, err := k.txn(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	response := toTxn(result)
+	response.Header = k.server.header(result.Revision)
+	return response, nil
+}
+
+func (k *kvService) txn(ctx context.Context, r *mvcc.TxnRequest) (*mvcc.TxnResult, error) {
+	if !r.ReadOnly() {
+		o, err := k.server.command(ctx, mvcc.Command{Txn: r})
+		return o.result.Txn, err
+	}
+	view, err := k.server.view(ctx, serializable(r))
+	if err != nil {
+		return nil, err
+	}
+	result, err := view.Txn(*r)
+	return &result, answer(err)
+}
+
+// serializable reports whether all reads of a transaction are.
+func serializable(r *mvcc.TxnRequest) bool {
+	for _, ops := range [][]mvcc.Op{r.Then, r.Else} {
+		for _, op := range ops {
+			if op.Range == nil || !op.Range.Serializable {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Compact implements pb.KVServer. The memory of the compacted versions is released in
+// the background, whether or not the client asks to wait (physical).
+func (k *kvService) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	o, err := k.server.command(ctx, mvcc.Command{Compact: &mvcc.CompactCommand{Revision: r.Revision}})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.CompactionResponse{Header: k.server.header(o.result.Revision)}, nil
+}

@@ -1,0 +1,240 @@
+package etcdapi_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"raftlab/internal/etcdapi"
+	"raftlab/raft/core"
+)
+
+func requirePB(t *testing.T, want, got proto.Message) {
+	t.Helper()
+	if !proto.Equal(want, got) {
+		require.Equal(t, fmt.Sprint(want), fmt.Sprint(got))
+	}
+}
+
+// Every member takes writes and reads, and each sees the others' writes at once.
+func TestEveryMemberServes(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		revision := int64(1)
+		for round := range 3 {
+			for id := core.NodeID(1); id <= 3; id++ {
+				value := fmt.Sprintf("%d-%d", round, id)
+				r := c.members[id].put(t, "k", value)
+				revision++
+				require.Equal(t, revision, r.Header.Revision)
+				require.EqualValues(t, id, r.Header.MemberId)
+				for reader := core.NodeID(1); reader <= 3; reader++ {
+					got := c.members[reader].get(t, "k")
+					require.Len(t, got.Kvs, 1)
+					require.Equal(t, value, string(got.Kvs[0].Value), "round %d, written by %d, read by %d", round, id, reader)
+					require.NotZero(t, got.Header.RaftTerm)
+					require.Equal(t, r.Header.ClusterId, got.Header.ClusterId)
+				}
+			}
+		}
+	})
+}
+
+// A follower's write takes about as long as the leader's.
+func TestForwardedWriteIsPrompt(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		f := c.follower()
+		f.put(t, "k", "v")
+		begun := time.Now()
+		f.put(t, "k", "v")
+		require.Less(t, time.Since(begun), 50*time.Millisecond)
+	})
+}
+
+func TestTxnThroughTheLog(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		f := c.follower()
+		f.put(t, "a", "1")
+		txn := &pb.TxnRequest{
+			Compare: []*pb.Compare{{Key: []byte("a"), Target: pb.Compare_VALUE, TargetUnion: &pb.Compare_Value{Value: []byte("1")}}},
+			Success: []*pb.RequestOp{
+				{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("b"), Value: []byte("2"), PrevKv: true}}},
+				{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte("a"), PrevKv: true}}},
+				{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, KeysOnly: true}}},
+				{Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{}}},
+			},
+		}
+		r, err := f.kv.Txn(context.Background(), txn)
+		require.NoError(t, err)
+		require.True(t, r.Succeeded)
+		require.EqualValues(t, 3, r.Header.Revision)
+		require.EqualValues(t, 3, r.Responses[0].GetResponsePut().Header.Revision)
+		require.EqualValues(t, 1, r.Responses[1].GetResponseDeleteRange().Deleted)
+		require.Equal(t, "1", string(r.Responses[1].GetResponseDeleteRange().PrevKvs[0].Value))
+		require.Len(t, r.Responses[2].GetResponseRange().Kvs, 1)
+		require.Empty(t, r.Responses[2].GetResponseRange().Kvs[0].Value)
+		require.True(t, r.Responses[3].GetResponseTxn().Succeeded)
+		r, err = f.kv.Txn(context.Background(), &pb.TxnRequest{Success: []*pb.RequestOp{
+			{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte("b"), Serializable: true}}},
+		}})
+		require.NoError(t, err)
+		require.Equal(t, "2", string(r.Responses[0].GetResponseRange().Kvs[0].Value))
+	})
+}
+
+// Clients match on codes and messages.
+func TestErrorsThatClientsKnow(t *testing.T) {
+	run(t, etcdapi.Config{MaxTxnOps: 2}, func(c *cluster) {
+		f := c.follower()
+		f.put(t, "a", "1")
+		f.put(t, "a", "2")
+		ctx := context.Background()
+		_, err := f.kv.Compact(ctx, &pb.CompactionRequest{Revision: 3})
+		require.NoError(t, err)
+		find := func(r *pb.RangeRequest) error { _, err := f.kv.Range(ctx, r); return err }
+		put := func(r *pb.PutRequest) error { _, err := f.kv.Put(ctx, r); return err }
+		txn := func(r *pb.TxnRequest) error { _, err := f.kv.Txn(ctx, r); return err }
+		op := &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("a")}}}
+		a := []byte("a")
+		for name, e := range map[string]struct{ got, want error }{
+			"compacted":        {find(&pb.RangeRequest{Key: a, Revision: 2}), rpctypes.ErrGRPCCompacted},
+			"future":           {find(&pb.RangeRequest{Key: a, Revision: 4}), rpctypes.ErrGRPCFutureRev},
+			"range empty key":  {find(&pb.RangeRequest{}), rpctypes.ErrGRPCEmptyKey},
+			"sort":             {find(&pb.RangeRequest{Key: a, SortTarget: 7}), rpctypes.ErrGRPCInvalidSortOption},
+			"order":            {find(&pb.RangeRequest{Key: a, SortOrder: -1}), rpctypes.ErrGRPCInvalidSortOption},
+			"put empty key":    {put(&pb.PutRequest{}), rpctypes.ErrGRPCEmptyKey},
+			"key not found":    {put(&pb.PutRequest{Key: []byte("x"), IgnoreValue: true}), rpctypes.ErrGRPCKeyNotFound},
+			"value provided":   {put(&pb.PutRequest{Key: a, Value: a, IgnoreValue: true}), rpctypes.ErrGRPCValueProvided},
+			"lease provided":   {put(&pb.PutRequest{Key: a, Lease: 1, IgnoreLease: true}), rpctypes.ErrGRPCLeaseProvided},
+			"lease not found":  {put(&pb.PutRequest{Key: a, Lease: 1}), rpctypes.ErrGRPCLeaseNotFound},
+			"too large":        {put(&pb.PutRequest{Key: a, Value: bytes.Repeat(a, 3<<19)}), rpctypes.ErrGRPCRequestTooLarge},
+			"too many ops":     {txn(&pb.TxnRequest{Success: []*pb.RequestOp{op, op, op}}), rpctypes.ErrGRPCTooManyOps},
+			"duplicate key":    {txn(&pb.TxnRequest{Success: []*pb.RequestOp{op, op}}), rpctypes.ErrGRPCDuplicateKey},
+			"empty op":         {txn(&pb.TxnRequest{Success: []*pb.RequestOp{{}}}), rpctypes.ErrGRPCKeyNotFound},
+			"compare key":      {txn(&pb.TxnRequest{Compare: []*pb.Compare{{}}}), rpctypes.ErrGRPCEmptyKey},
+			"compact again":    {func() error { _, err := f.kv.Compact(ctx, &pb.CompactionRequest{Revision: 3}); return err }(), rpctypes.ErrGRPCCompacted},
+			"compact future":   {func() error { _, err := f.kv.Compact(ctx, &pb.CompactionRequest{Revision: 9}); return err }(), rpctypes.ErrGRPCFutureRev},
+			"delete empty key": {func() error { _, err := f.kv.DeleteRange(ctx, &pb.DeleteRangeRequest{}); return err }(), rpctypes.ErrGRPCEmptyKey},
+		} {
+			require.Equal(t, status.Convert(e.want).Proto().String(), status.Convert(e.got).Proto().String(), name)
+		}
+		require.EqualValues(t, 3, f.get(t, "a").Header.Revision, "nothing changed")
+	})
+}
+
+// A member without a majority answers with errors, and serializable reads go on.
+func TestMemberWithoutMajority(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		lone := c.follower()
+		lone.put(t, "a", "1")
+		c.network.Partition([]core.NodeID{lone.id})
+		time.Sleep(5 * time.Second)
+		ctx := context.Background()
+		begun := time.Now()
+		_, err := lone.kv.Put(ctx, &pb.PutRequest{Key: []byte("a")})
+		require.ErrorIs(t, err, rpctypes.ErrGRPCNoLeader)
+		require.LessOrEqual(t, time.Since(begun), 8*time.Second)
+		_, err = lone.kv.Range(ctx, &pb.RangeRequest{Key: []byte("a")})
+		require.ErrorIs(t, err, rpctypes.ErrGRPCNoLeader)
+		begun = time.Now()
+		led := metadata.AppendToOutgoingContext(ctx, rpctypes.MetadataRequireLeaderKey, rpctypes.MetadataHasLeader)
+		_, err = lone.kv.Put(led, &pb.PutRequest{Key: []byte("a")})
+		require.ErrorIs(t, err, rpctypes.ErrGRPCNoLeader)
+		require.Less(t, time.Since(begun), time.Second, "the client does not want to wait")
+		r, err := lone.kv.Range(ctx, &pb.RangeRequest{Key: []byte("a"), Serializable: true})
+		require.NoError(t, err)
+		require.Equal(t, "1", string(r.Kvs[0].Value))
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err = lone.kv.Range(short, &pb.RangeRequest{Key: []byte("a")})
+		require.Equal(t, "DeadlineExceeded", status.Code(err).String())
+		c.network.Heal()
+		settle()
+		require.Len(t, lone.get(t, "a").Kvs, 1)
+	})
+}
+
+// Acknowledged writes survive the loss of the leader, and a restart of all members from
+// their snapshots and logs.
+func TestRestart(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		for i := range 20 {
+			c.follower().put(t, fmt.Sprint(i), "v")
+		}
+		old := c.leader()
+		c.stop(old.id)
+		c.leader().put(t, "new", "v")
+		require.NoError(t, c.leader().server.Node().Snapshot(context.Background()))
+		for id := range c.members {
+			c.stop(id)
+		}
+		for id := core.NodeID(1); id <= 3; id++ {
+			c.start(id)
+		}
+		c.leader()
+		for id := core.NodeID(1); id <= 3; id++ {
+			r, err := c.members[id].kv.Range(context.Background(), &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}})
+			require.NoError(t, err)
+			require.EqualValues(t, 21, r.Count)
+			require.EqualValues(t, 22, r.Header.Revision)
+		}
+	})
+}
+
+// The messages of RangeStream merge to the answer of Range.
+func TestRangeStream(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		m := c.leader()
+		for i := range 5 {
+			m.put(t, fmt.Sprint(i), string(bytes.Repeat([]byte("v"), 700<<10)))
+		}
+		request := &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Limit: 4}
+		want, err := m.kv.Range(context.Background(), request)
+		require.NoError(t, err)
+		stream, err := m.kv.RangeStream(context.Background(), request)
+		require.NoError(t, err)
+		got := &pb.RangeResponse{}
+		messages := 0
+		for {
+			r, err := stream.Recv()
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err)
+			proto.Merge(got, r.RangeResponse)
+			messages++
+		}
+		requirePB(t, want, got)
+		require.Equal(t, 2, messages)
+	})
+}
+
+// Beyond the quota only what frees space goes on.
+func TestQuota(t *testing.T) {
+	run(t, etcdapi.Config{Quota: 4 << 10}, func(c *cluster) {
+		f := c.follower()
+		ctx := context.Background()
+		var err error
+		for i := 0; err == nil && i < 100; i++ {
+			_, err = f.kv.Put(ctx, &pb.PutRequest{Key: []byte(fmt.Sprint(i)), Value: bytes.Repeat([]byte("v"), 100)})
+		}
+		require.ErrorIs(t, err, rpctypes.ErrGRPCNoSpace)
+		put := &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("a")}}}
+		_, err = c.leader().kv.Txn(ctx, &pb.TxnRequest{Failure: []*pb.RequestOp{put}})
+		require.ErrorIs(t, err, rpctypes.ErrGRPCNoSpace)
+		require.Len(t, f.get(t, "0").Kvs, 1)
+		r, err := f.kv.DeleteRange(ctx, &pb.DeleteRangeRequest{Key: []byte{0}, RangeEnd: []byte{0}})
+		require.NoError(t, err)
+		_, err = f.kv.Compact(ctx, &pb.CompactionRequest{Revision: r.Header.Revision})
+		require.NoError(t, err)
+	})
+}

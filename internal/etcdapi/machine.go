@@ -1,0 +1,286 @@
+package etcdapi
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"raftlab/mvcc"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// Errors that an applied command has beside those of package mvcc. They follow from the
+// state, as all results do.
+var (
+	errNoSpace = errors.New("etcdapi: an alarm refuses writes: the database space is exceeded")
+	errCorrupt = errors.New("etcdapi: an alarm refuses requests: the cluster is corrupt")
+	// errMissed is the outcome of a request whose entry a snapshot has jumped over.
+	errMissed = errors.New("etcdapi: the entry was applied within a snapshot")
+)
+
+// scavengeBatch is how many compacted changes each call of Apply releases.
+const scavengeBatch = 1000
+
+// picture is the immutable state after a call of Apply.
+type picture struct {
+	view    *mvcc.View
+	alarms  []alarm // sorted
+	members map[core.NodeID]attributes
+}
+
+// outcome is what a request gets from the state machine.
+type outcome struct {
+	result  mvcc.Result
+	err     error
+	picture *picture // after the batch of the request
+}
+
+// machine is the replicated state: the store, the alarms, and what members have
+// published. The machine is a node.StateMachine. Only the goroutine of Apply uses the
+// state. Others read the picture.
+type machine struct {
+	id      core.NodeID
+	store   *mvcc.Store
+	alarms  []alarm
+	members map[core.NodeID]attributes
+	current atomic.Pointer[picture]
+	changed func() // called after each picture; does not block
+
+	mu      sync.Mutex
+	serial  uint64 // of the last request
+	waiters map[uint64]chan outcome
+}
+
+func newMachine(id core.NodeID) *machine {
+	// Requests of an earlier run of this member are in the log. The serial numbers of
+	// this run begin at random, so an old entry ends no new request.
+	m := &machine{id: id, store: mvcc.New(), serial: rand.Uint64(), waiters: make(map[uint64]chan outcome), changed: func() {}}
+	m.publish()
+	return m
+}
+
+// publish makes the state readable.
+func (m *machine) publish() *picture {
+	p := &picture{view: m.store.View(), alarms: m.alarms, members: m.members}
+	m.current.Store(p)
+	m.changed()
+	return p
+}
+
+// await begins a request of this member.
+func (m *machine) await() (serial uint64, done chan outcome) {
+	done = make(chan outcome, 1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.serial++
+	m.waiters[m.serial] = done
+	return m.serial, done
+}
+
+// forget ends a request.
+func (m *machine) forget(serial uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.waiters, serial)
+}
+
+// settled is the outcome of one of this member's requests.
+type settled struct {
+	serial uint64
+	outcome
+}
+
+// Apply implements node.StateMachine.
+func (m *machine) Apply(commands []node.Command) {
+	var own []settled
+	for _, c := range commands {
+		e, err := decodeEntry(c.Data)
+		if err != nil { // every member refuses the entry
+			continue
+		}
+		result, err := m.apply(&e)
+		if e.origin == m.id {
+			own = append(own, settled{e.serial, outcome{result: result, err: err}})
+		}
+	}
+	m.store.Scavenge(scavengeBatch)
+	p := m.publish()
+	if len(own) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range own {
+		if w := m.waiters[s.serial]; w != nil {
+			delete(m.waiters, s.serial)
+			s.picture = p
+			w <- s.outcome
+		}
+	}
+}
+
+func (m *machine) apply(e *entry) (mvcc.Result, error) {
+	switch {
+	case e.alarm != nil:
+		m.setAlarm(*e.alarm)
+	case e.publish != nil:
+		m.members = maps.Clone(m.members)
+		if m.members == nil {
+			m.members = make(map[core.NodeID]attributes)
+		}
+		m.members[e.publish.member] = *e.publish
+	case m.raised(pb.AlarmType_CORRUPT):
+		return mvcc.Result{Revision: m.store.Revision()}, errCorrupt
+	case m.raised(pb.AlarmType_NOSPACE) && grows(e.command):
+		return mvcc.Result{Revision: m.store.Revision()}, errNoSpace
+	default:
+		return m.store.Apply(*e.command)
+	}
+	return mvcc.Result{Revision: m.store.Revision()}, nil
+}
+
+func (m *machine) setAlarm(c alarmChange) {
+	at := slices.Index(m.alarms, c.alarm)
+	switch {
+	case c.raised && at < 0:
+		m.alarms = append(slices.Clip(m.alarms), c.alarm)
+		slices.SortFunc(m.alarms, compareAlarms)
+	case !c.raised && at >= 0:
+		m.alarms = slices.Delete(slices.Clone(m.alarms), at, at+1)
+	}
+}
+
+func compareAlarms(a, b alarm) int {
+	if a.member != b.member {
+		if a.member < b.member {
+			return -1
+		}
+		return 1
+	}
+	return int(a.kind) - int(b.kind)
+}
+
+func (m *machine) raised(kind pb.AlarmType) bool { return raised(m.alarms, kind) }
+
+func raised(all []alarm, kind pb.AlarmType) bool {
+	return slices.ContainsFunc(all, func(a alarm) bool { return a.kind == kind })
+}
+
+// grows reports whether a command may take more space: puts, also those of
+// transactions, and grants of leases.
+func grows(c *mvcc.Command) bool {
+	return c.Put != nil || c.Grant != nil || c.Txn != nil && puts(c.Txn)
+}
+
+func puts(r *mvcc.TxnRequest) bool {
+	for _, ops := range [][]mvcc.Op{r.Then, r.Else} {
+		for _, op := range ops {
+			if op.Put != nil || op.Txn != nil && puts(op.Txn) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Snapshot implements node.StateMachine.
+func (m *machine) Snapshot() (io.WriterTo, error) { return m.current.Load(), nil }
+
+// pictureMagic begins a snapshot. The last byte is the version of the format. The alarms
+// and the members follow, with their length and CRC-32C, and then the snapshot of the
+// store.
+const pictureMagic = "raftlab etcd\x01"
+
+// maxPictureHead bounds the alarms and members of a snapshot.
+const maxPictureHead = 64 << 20
+
+var errSnapshot = errors.New("etcdapi: the snapshot is damaged")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// WriteTo writes the picture as a snapshot.
+func (p *picture) WriteTo(w io.Writer) (int64, error) {
+	head := binary.AppendUvarint(nil, uint64(len(p.alarms)))
+	for _, a := range p.alarms {
+		head = binary.AppendUvarint(head, uint64(a.member))
+		head = binary.AppendUvarint(head, uint64(a.kind))
+	}
+	head = binary.AppendUvarint(head, uint64(len(p.members)))
+	for _, id := range slices.Sorted(maps.Keys(p.members)) {
+		a := p.members[id]
+		head = a.append(head)
+	}
+	out := append([]byte(pictureMagic), 0, 0, 0, 0, 0, 0, 0, 0)
+	binary.LittleEndian.PutUint32(out[len(pictureMagic):], uint32(len(head)))
+	binary.LittleEndian.PutUint32(out[len(pictureMagic)+4:], crc32.Checksum(head, castagnoli))
+	n, err := w.Write(append(out, head...))
+	if err != nil {
+		return int64(n), err
+	}
+	rest, err := p.view.WriteTo(w)
+	return int64(n) + rest, err
+}
+
+// readPicture reads a snapshot.
+func readPicture(r io.Reader) (*mvcc.Store, *picture, error) {
+	head := make([]byte, len(pictureMagic)+8)
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errSnapshot, err)
+	}
+	if string(head[:len(pictureMagic)]) != pictureMagic {
+		return nil, nil, fmt.Errorf("%w: it begins with %q; want %q", errSnapshot, head[:len(pictureMagic)], pictureMagic)
+	}
+	size := binary.LittleEndian.Uint32(head[len(pictureMagic):])
+	if size > maxPictureHead {
+		return nil, nil, fmt.Errorf("%w: %d bytes of alarms and members; the limit is %d", errSnapshot, size, maxPictureHead)
+	}
+	var body bytes.Buffer // grows with what is there
+	if _, err := io.CopyN(&body, r, int64(size)); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errSnapshot, err)
+	}
+	if sum := crc32.Checksum(body.Bytes(), castagnoli); sum != binary.LittleEndian.Uint32(head[len(pictureMagic)+4:]) {
+		return nil, nil, fmt.Errorf("%w: checksum %08x of the alarms and members", errSnapshot, sum)
+	}
+	p := &picture{members: make(map[core.NodeID]attributes)}
+	f := fields{data: body.Bytes()}
+	for n := f.uvarint(); n > 0 && !f.failed; n-- {
+		p.alarms = append(p.alarms, alarm{core.NodeID(f.uvarint()), pb.AlarmType(f.uvarint())})
+	}
+	for n := f.uvarint(); n > 0 && !f.failed; n-- {
+		a := f.attributes()
+		p.members[a.member] = a
+	}
+	if f.failed || len(f.data) > 0 {
+		return nil, nil, fmt.Errorf("%w: the alarms and members", errSnapshot)
+	}
+	store, err := mvcc.Restore(r)
+	return store, p, err
+}
+
+// Restore implements node.StateMachine.
+func (m *machine) Restore(body io.Reader) error {
+	store, p, err := readPicture(body)
+	if err != nil {
+		return err
+	}
+	m.store, m.alarms, m.members = store, p.alarms, p.members
+	m.publish()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for serial, w := range m.waiters {
+		delete(m.waiters, serial)
+		w <- outcome{err: errMissed}
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package etcdapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// Config has the settings of a Server. Host is required. The zero value of each other
+// field means its default.
+type Config struct {
+	// Host runs the member. The owner of the host closes the host after the server.
+	Host *node.Host
+	// Node has the settings of the group. Start sets StateMachine.
+	Node node.Config
+	// Name is the member's name in MemberList.
+	Name string
+	// ClientURLs are the addresses at which clients and the other members reach this
+	// server, as http://host:port or https://host:port. Without one, no member can
+	// forward requests to this one.
+	ClientURLs []string
+	// Dial has the options with which the members dial each other's ClientURLs. The
+	// default has no TLS.
+	Dial []grpc.DialOption
+	// MaxRequestBytes bounds a write. The default is 1.5 MiB, as etcd's.
+	MaxRequestBytes int
+	// MaxTxnOps bounds the comparisons, and the operations of each branch, of a
+	// transaction. The default is 128, as etcd's.
+	MaxTxnOps int
+	// Quota bounds the accounted size of the store, in bytes. Beyond the quota the
+	// server raises the alarm NOSPACE. The default is 2 GiB.
+	Quota int64
+	// RequestTimeout bounds the wait for a leader and for the log. The default is 5 s
+	// and two election timeouts, as etcd's.
+	RequestTimeout time.Duration
+	// ProgressInterval is the interval of progress notifications of idle watches. The
+	// default is 10 minutes, as etcd's.
+	ProgressInterval time.Duration
+	// CheckpointInterval is the interval in which the leader records the remaining time
+	// of long leases. The default is 5 minutes, as etcd's.
+	CheckpointInterval time.Duration
+	// Logger receives what operators should know. The default is silent.
+	Logger *slog.Logger
+}
+
+// ErrConfig is matched by the error of a setting out of range.
+var ErrConfig = errors.New("etcdapi: wrong configuration")
+
+func (c *Config) setDefaults() error {
+	c.Node.ElectionTimeout = cmp.Or(c.Node.ElectionTimeout, time.Second)
+	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
+	c.MaxTxnOps = cmp.Or(c.MaxTxnOps, 128)
+	c.Quota = cmp.Or(c.Quota, 2<<30)
+	c.RequestTimeout = cmp.Or(c.RequestTimeout, 5*time.Second+2*c.Node.ElectionTimeout)
+	c.ProgressInterval = cmp.Or(c.ProgressInterval, 10*time.Minute)
+	c.CheckpointInterval = cmp.Or(c.CheckpointInterval, 5*time.Minute)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Dial == nil {
+		c.Dial = []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	}
+	// A log entry has a little more than the request.
+	c.Node.MaxCommandBytes = cmp.Or(c.Node.MaxCommandBytes, max(4<<20, c.MaxRequestBytes+1<<10))
+	switch {
+	case c.Host == nil:
+		return fmt.Errorf("%w: Config.Host is nil", ErrConfig)
+	case c.MaxRequestBytes < 1:
+		return fmt.Errorf("%w: Config.MaxRequestBytes is %d; want at least 1", ErrConfig, c.MaxRequestBytes)
+	case c.MaxTxnOps < 1:
+		return fmt.Errorf("%w: Config.MaxTxnOps is %d; want at least 1", ErrConfig, c.MaxTxnOps)
+	case c.Quota < 0:
+		return fmt.Errorf("%w: Config.Quota is %d; want more than 0", ErrConfig, c.Quota)
+	case c.RequestTimeout < 0 || c.ProgressInterval < 0 || c.CheckpointInterval < 0:
+		return fmt.Errorf("%w: Config.RequestTimeout, ProgressInterval or CheckpointInterval is negative", ErrConfig)
+	}
+	return nil
+}
+
+// Server is one member of a cluster. Its methods may be called from any goroutine.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	node    *node.Node
+	machine *machine
+	peers   *peers
+	cluster uint64 // the cluster's id in headers
+
+	done   context.Context // ends with Close
+	cancel context.CancelFunc
+	loops  sync.WaitGroup
+}
+
+// Start starts the host's member of the group. Close ends the member. Close does not end
+// the gRPC servers with which the server was registered.
+func Start(cfg Config) (*Server, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	identity := cfg.Host.Identity()
+	name := fnv.New64a()
+	name.Write([]byte(identity.Cluster))
+	s := &Server{cfg: cfg, log: cfg.Logger, machine: newMachine(identity.Host), peers: newPeers(cfg.Dial), cluster: name.Sum64()}
+	s.done, s.cancel = context.WithCancel(context.Background())
+	cfg.Node.StateMachine = s.machine
+	member, err := cfg.Host.Start(cfg.Node)
+	if err != nil {
+		s.cancel()
+		return nil, err
+	}
+	s.node = member
+	s.loops.Go(s.publishAttributes)
+	return s, nil
+}
+
+// Close ends the member and the server's goroutines. Requests under way end with
+// errors.
+func (s *Server) Close() error {
+	s.cancel()
+	err := s.node.Close()
+	s.loops.Wait()
+	return errors.Join(err, s.peers.close())
+}
+
+// Node returns the member.
+func (s *Server) Node() *node.Node { return s.node }
+
+// Options returns the options for the gRPC server: limits of messages, and the checks
+// that belong to all services.
+func (s *Server) Options() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + 512<<10),
+		grpc.MaxConcurrentStreams(1 << 20),
+		grpc.ChainUnaryInterceptor(s.checkUnary),
+		grpc.ChainStreamInterceptor(s.checkStream),
+	}
+}
+
+// Register registers all services.
+func (s *Server) Register(g grpc.ServiceRegistrar) {
+	pb.RegisterKVServer(g, &kvService{server: s})
+	g.RegisterService(&peerService, s)
+}
+
+// picture returns the current state.
+func (s *Server) picture() *picture { return s.machine.current.Load() }
+
+// header returns the header of an answer with a revision.
+func (s *Server) header(revision int64) *pb.ResponseHeader {
+	return &pb.ResponseHeader{ClusterId: s.cluster, MemberId: uint64(s.node.ID()), Revision: revision, RaftTerm: s.node.Term()}
+}
+
+// publishAttributes publishes the member's name and addresses, if the published ones
+// differ.
+func (s *Server) publishAttributes() {
+	own := attributes{member: s.node.ID(), name: s.cfg.Name, clientURLs: s.cfg.ClientURLs}
+	for s.done.Err() == nil {
+		if a := s.picture().members[own.member]; own.equal(a) {
+			if s.readable() == nil && own.equal(s.picture().members[own.member]) {
+				return
+			}
+		}
+		ctx, cancel := context.WithTimeout(s.done, s.cfg.RequestTimeout)
+		_, err := s.propose(ctx, &entry{publish: &own})
+		cancel()
+		if err == nil {
+			return
+		}
+		s.log.Debug("publishing the member's attributes", "error", err)
+		s.pause(s.cfg.Node.ElectionTimeout / 4)
+	}
+}
+
+// readable waits until the state is current.
+func (s *Server) readable() error {
+	ctx, cancel := context.WithTimeout(s.done, s.cfg.RequestTimeout)
+	defer cancel()
+	return s.linearize(ctx)
+}
+
+// pause waits, or returns earlier if the server ends.
+func (s *Server) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.done.Done():
+	}
+}
+
+// leader returns the leader, core.None if unknown.
+func (s *Server) leader() core.NodeID {
+	id, _ := s.node.Leader()
+	return id
+}
