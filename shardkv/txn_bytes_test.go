@@ -233,9 +233,6 @@ func TestTransactionValuesAreDisplaced4B(t *testing.T) {
 // Transactions that together exceed the bound of a coordinator or a participant
 // wait for each other, and all take effect.
 func TestManyLargeTransactions4B(t *testing.T) {
-	if raceDetector {
-		t.Skip("encoding so many bytes at one moment of virtual time takes the race detector longer than the watch for spinning goroutines allows")
-	}
 	run(t, 2, 1<<20, func(t *testing.T, s *store) {
 		s.join(0, 1)
 		value := strings.Repeat("v", 700<<10)

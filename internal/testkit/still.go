@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,9 +23,6 @@ const (
 	stillEvery   = 250 * time.Millisecond // of real time, between two looks
 	stillSamples = 4                      // looks at which no goroutine may have moved
 	beatEvery    = 10 * time.Millisecond  // of virtual time
-	// spinCPU is CPU time of the process without a beat of the bubble's clock. A busy
-	// machine lets real time pass, and no CPU time.
-	spinCPU = 4 * time.Second * raceCost
 	// outsideSamples are looks without a beat and without a goroutine that could run.
 	outsideSamples = 20
 )
@@ -123,11 +119,12 @@ func (r *bubbleRun) beat(stop chan struct{}) {
 // watch waits for the end of the bubble.
 func (r *bubbleRun) watch(t *testing.T) Outcome {
 	t.Helper()
-	look := time.NewTicker(stillEvery)
-	defer look.Stop()
+	tick := time.NewTicker(stillEvery)
+	defer tick.Stop()
 	var id string
 	var locks, outside stillness
-	spins := spinning{cpu: cpuTime()}
+	var spins spinning
+	var own uint64 // bytes that the looks have allocated
 	for {
 		select {
 		case id = <-r.number:
@@ -135,15 +132,17 @@ func (r *bubbleRun) watch(t *testing.T) Outcome {
 			return r.over(t, end)
 		case <-r.late:
 			return Outcome{Stuck: fmt.Sprintf("%v within %v of virtual time\n\n%s", errLimit, r.Limit, lockedFirst(ofBubble(id)))}
-		case <-look.C:
+		case <-tick.C:
+			before := allocatedBytes()
 			all := ofBubble(id)
 			if locks.lasts(lockStill(all), stillSamples) {
 				return Outcome{Still: lockReport + "\n\n" + lockedFirst(all)}
 			}
 			beats := r.beats.Load()
-			if r.Beats && (spins.lasts(beats, checks(all)) || outside.lasts(outsideStill(all, beats), outsideSamples)) {
+			if r.Beats && (spins.lasts(look{beats, cpuTime(), before - own, all}, checks(all)) || outside.lasts(outsideStill(all, beats), outsideSamples)) {
 				return Outcome{Still: spinReport + "\n\n" + movingFirst(all)}
 			}
+			own += allocatedBytes() - before
 		}
 	}
 }
@@ -193,28 +192,6 @@ func (s *stillness) lasts(picture string, times int) bool {
 	}
 	s.times++
 	return s.times >= times
-}
-
-// spinning measures the CPU time since the last beat.
-type spinning struct {
-	beats int64
-	cpu   time.Duration // at the last beat
-}
-
-// lasts notes the number of beats, and reports whether the process has computed for
-// too long since the last beat. excused starts the time again.
-func (s *spinning) lasts(beats int64, excused bool) bool {
-	now := cpuTime()
-	if beats != s.beats || excused {
-		s.beats, s.cpu = beats, now
-	}
-	return now-s.cpu > spinCPU
-}
-
-// checks reports whether the checker of histories computes, which takes as long as it
-// takes.
-func checks(all []string) bool {
-	return slices.ContainsFunc(all, func(s string) bool { return !durable(s) && strings.Contains(s, "/porcupine.") })
 }
 
 // outsideStill is a picture of goroutines that all wait, and not all of them for the

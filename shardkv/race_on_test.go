@@ -1,5 +1,0 @@
-//go:build race
-
-package shardkv_test
-
-const raceDetector = true
