@@ -204,6 +204,18 @@ func (c *Core) Tick() {
 	}
 }
 
+// QuietTicks returns how many of the next ticks only move timers, as long as there is no
+// other input. The host may hand them in late, before that input or the tick behind them.
+func (c *Core) QuietTicks() int {
+	if c.state == Follower && len(c.forwarded) == 0 {
+		return max(c.electionTimeout-c.electionElapsed-1, 0)
+	}
+	if c.state != Leader || c.transferee != None || slices.ContainsFunc(c.progress, c.owesCommit) {
+		return 0
+	}
+	return max(min(c.cfg.HeartbeatTicks-c.heartbeatElapsed, c.cfg.ElectionTicks-c.electionElapsed)-1, 0)
+}
+
 // Propose appends a command to the leader's log (§5.3) and returns its index and term. The
 // command has committed when an entry of that term is applied at that index. If the entry
 // there has another term, the command was lost.
@@ -258,12 +270,7 @@ func (rd Ready) NeedsSave() bool {
 // Ready returns the work since the last call. Each Ready is followed by Saved before the
 // next one.
 func (c *Core) Ready() Ready {
-	rd := Ready{
-		Messages:  c.Outgoing(),
-		Entries:   c.log.unstable(),
-		Chunks:    c.chunks,
-		AfterSave: c.afterSave,
-	}
+	rd := Ready{Messages: c.Outgoing(), Entries: c.log.unstable(), Chunks: c.chunks, AfterSave: c.afterSave}
 	if (HardState{c.currentTerm, c.votedFor}) != c.savedState {
 		rd.HardState = &HardState{c.currentTerm, c.votedFor} // allocated only here
 		c.savedState = *rd.HardState

@@ -166,10 +166,8 @@ func (c *Core) wouldVote(req *RequestVote) bool {
 // that may be committed (§5.2, §5.4.1). A granted vote restarts the election timer (Figure
 // 2, rules for followers).
 func (c *Core) vote(req *RequestVote) bool {
-	if req.Term < c.currentTerm || c.votedFor != None && c.votedFor != req.CandidateID {
-		return false
-	}
-	if !c.log.upToDate(req.LastLogIndex, req.LastLogTerm) {
+	voted := c.votedFor != None && c.votedFor != req.CandidateID
+	if req.Term < c.currentTerm || voted || !c.log.upToDate(req.LastLogIndex, req.LastLogTerm) {
 		return false
 	}
 	if c.state == PreCandidate {
@@ -240,9 +238,6 @@ func (c *Core) becomeLeader() {
 }
 
 func (c *Core) newProgress(id NodeID) *progress {
-	return &progress{
-		id:        id,
-		nextIndex: c.log.lastIndex() + 1,
-		inflight:  window{maxCount: c.cfg.MaxInflight, maxBytes: c.cfg.MaxInflightBytes, adaptive: c.cfg.AdaptiveWindow},
-	}
+	w := window{maxCount: c.cfg.MaxInflight, maxBytes: c.cfg.MaxInflightBytes, adaptive: c.cfg.AdaptiveWindow}
+	return &progress{id: id, nextIndex: c.log.lastIndex() + 1, inflight: w}
 }

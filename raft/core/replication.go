@@ -30,10 +30,15 @@ func (c *Core) tickLeader() {
 	// Followers learn of a commit within a tick, not only with the next heartbeat, and a
 	// burst of commits costs one request.
 	for _, p := range c.progress {
-		if p.state == Replicate && p.sentCommit < min(c.commitIndex, p.matchIndex) {
+		if c.owesCommit(p) {
 			c.sendAppend(p, nil)
 		}
 	}
+}
+
+// owesCommit reports whether the follower has entries and does not know of their commit.
+func (c *Core) owesCommit(p *progress) bool {
+	return p.state == Replicate && p.sentCommit < min(c.commitIndex, p.matchIndex)
 }
 
 // checkQuorum makes a leader step down after an election timeout without word from a

@@ -77,12 +77,8 @@ func (c *Core) Members() []MemberStatus {
 	cfg, last := c.newest(), c.log.lastIndex()
 	var all []MemberStatus
 	for _, id := range cfg.IDs() {
-		m := MemberStatus{
-			ID:       id,
-			Voter:    majority(cfg.Voters).has(id),
-			Outgoing: majority(cfg.Outgoing).has(id),
-			Learner:  c.isLearner(id),
-		}
+		voter, outgoing := majority(cfg.Voters).has(id), majority(cfg.Outgoing).has(id)
+		m := MemberStatus{ID: id, Voter: voter, Outgoing: outgoing, Learner: c.isLearner(id)}
 		if id == c.id {
 			m.MatchIndex, m.NextIndex, m.Active = c.log.stableIndex, last+1, true
 			m.Lag = last - m.MatchIndex
