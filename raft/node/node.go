@@ -45,6 +45,8 @@ type Node struct {
 	inbox   inbox
 	next    place // of the next command, in a log of commands only
 	running bool  // the baton is taken, see run.go
+	waits   bool  // the saver runs the core before the next save
+	due     int   // ticks for which the core runs without other input
 	closed  bool
 	cleaned bool // the inbox of the closed member was emptied
 	failure error
@@ -63,6 +65,7 @@ type Node struct {
 	postponed    []*proposal      // those whose handed out places are not in the log, see postpone
 	saving       *save            // under way: &save, or nil
 	held         bool             // new commands wait for company, see handleReady
+	beginning    bool             // the saver runs the core, and takes the save
 	save         save
 	applies      bool            // the applier has been given work and no goroutine
 	snapshotMark *SnapshotHeader // a snapshot of its own, to be named in the log
@@ -131,6 +134,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		room:      room{maxCount: cfg.MaxPending, maxBytes: cfg.MaxPendingBytes},
 		begun:     time.Now(),
 		alone:     company,
+		due:       1,
 		done:      make(chan struct{}),
 		reads:     make(map[uint64]*read),
 		outgoing:  make(map[core.NodeID]*outgoingSnapshot),
@@ -197,10 +201,11 @@ func (n *Node) tick(busy time.Duration, bytes int64) {
 	}
 	// A process that was suspended does not make up for the time: the leader
 	// may be fine.
-	if n.inbox.ticks < 2 && !stalls && !n.silent.Load() {
+	if n.inbox.ticks <= n.due && !stalls && !n.silent.Load() {
 		n.inbox.ticks++
 	}
-	if n.inbox.empty() {
+	n.inbox.wake = n.inbox.wake || n.waits // input waits for a save, but not longer than a tick
+	if n.inbox.empty(n.due) {
 		n.mu.Unlock()
 		return
 	}
@@ -241,7 +246,7 @@ func (n *Node) receive(from core.NodeID, messages []Message) {
 		if m.Body != nil {
 			n.traceReceived(from, m.Body)
 		}
-		n.inbox.messages = append(n.inbox.messages, core.Message{From: from, To: n.id, Call: m.Call, Body: m.Body})
+		n.inbox.add(core.Message{From: from, To: n.id, Call: m.Call, Body: m.Body})
 	}
 	n.unlockAndRun()
 }

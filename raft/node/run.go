@@ -20,6 +20,8 @@ type inbox struct {
 	proposals []*proposal
 	messages  []core.Message
 	bytes     int // of the messages' entries
+	appends   int // messages that append entries
+	replies   int // messages that are a follower's answers to appends
 	reads     []*read
 	calls     []func() // run with the core
 	ticks     int
@@ -27,15 +29,45 @@ type inbox struct {
 	wake      bool  // there is something to do without input
 }
 
-func (in *inbox) empty() bool {
-	return len(in.proposals) == 0 && len(in.messages) == 0 && len(in.reads) == 0 && len(in.calls) == 0 &&
-		in.ticks == 0 && in.saved == nil && !in.wake
+// quiet reports whether there is nothing but proposals, messages, and fewer ticks than
+// due. The core runs for due ticks.
+func (in *inbox) quiet(due int) bool {
+	return len(in.reads) == 0 && len(in.calls) == 0 && in.ticks < due && in.saved == nil && !in.wake
 }
 
-// onlyProposals reports whether there is nothing but proposals.
-func (in *inbox) onlyProposals() bool {
-	return len(in.proposals) > 0 && len(in.messages) == 0 && len(in.reads) == 0 && len(in.calls) == 0 &&
-		in.ticks == 0 && in.saved == nil && !in.wake
+// empty reports whether there is nothing to run the core for.
+func (in *inbox) empty(due int) bool {
+	return len(in.proposals) == 0 && len(in.messages) == 0 && in.quiet(due)
+}
+
+// onlyProposals reports whether there is nothing but proposals to run the core for.
+func (in *inbox) onlyProposals(due int) bool {
+	return len(in.proposals) > 0 && len(in.messages) == 0 && in.quiet(due)
+}
+
+// needsSave reports whether all input is of the kinds that need a save.
+func (in *inbox) needsSave(due int) bool { return len(in.messages) == in.appends && in.quiet(due) }
+
+// onlyReplies reports whether there is nothing but proposals and followers' answers.
+func (in *inbox) onlyReplies(due int) bool { return len(in.messages) == in.replies && in.quiet(due) }
+
+// takeReplies moves the messages to an empty inbox.
+func (in *inbox) takeReplies(to *inbox) {
+	in.messages, to.messages = to.messages, in.messages
+	in.bytes, in.replies = 0, 0
+}
+
+// add counts a message.
+func (in *inbox) add(m core.Message) {
+	switch b := m.Body.(type) {
+	case *core.AppendEntries:
+		if len(b.Entries) > 0 {
+			in.appends++
+		}
+	case *core.AppendEntriesReply:
+		in.replies++
+	}
+	in.messages = append(in.messages, m)
 }
 
 // reset empties the inbox and keeps its memory.
@@ -55,8 +87,32 @@ func (in *inbox) reset() {
 // another goroutine. Under load a proposer with the baton first lets the other
 // proposers run, so that one round of the core serves them all.
 
+// With many groups, most passes of a core end with input for the next save. While a
+// save of many groups is under way, such input therefore stays in the inbox. The saver
+// then takes the baton of each group and runs each core once for all input. One message
+// to each follower has all commands that came during the last save.
+
+// leaveToSaver releases n.mu and reports true if the input waits for the next save.
+// Otherwise n.mu stays held.
+func (n *Node) leaveToSaver() bool {
+	s := n.host.saver
+	if !s.crowded() || !n.inbox.needsSave(n.due) {
+		return false
+	}
+	known := n.waits
+	n.waits = true
+	n.mu.Unlock()
+	if !known {
+		s.await(n)
+	}
+	return true
+}
+
 // unlockAndRun releases n.mu and runs the core if the baton is free.
 func (n *Node) unlockAndRun() {
+	if n.leaveToSaver() {
+		return
+	}
 	free := !n.running
 	n.running = true
 	n.mu.Unlock()
@@ -68,6 +124,9 @@ func (n *Node) unlockAndRun() {
 // unlockAndRunAll is unlockAndRun for a proposer. The proposer also runs a quick
 // state machine, since the proposer has to wait for the result anyway.
 func (n *Node) unlockAndRunAll() {
+	if n.leaveToSaver() {
+		return
+	}
 	free := !n.running
 	n.running = true
 	n.mu.Unlock()
@@ -99,6 +158,9 @@ const company = 4
 
 // unlockAndSchedule releases n.mu and has a worker run the core.
 func (n *Node) unlockAndSchedule() {
+	if n.leaveToSaver() {
+		return
+	}
 	free := !n.running
 	n.running = true
 	n.mu.Unlock()
@@ -156,12 +218,15 @@ func (n *Node) work(rounds int) (applies bool) {
 			n.mu.Unlock()
 			return applies
 		}
-		if n.inbox.empty() {
-			n.running = false
-			n.mu.Unlock()
+		if n.release() {
 			return applies
 		}
-		n.inbox, n.current = n.current, n.inbox
+		if n.waits && n.inbox.onlyReplies(n.due) {
+			n.inbox.takeReplies(&n.current)
+		} else {
+			n.inbox, n.current = n.current, n.inbox
+		}
+		n.held = n.current.onlyProposals(n.due)
 		n.mu.Unlock()
 		n.process(&n.current)
 		n.current.reset()
@@ -172,6 +237,61 @@ func (n *Node) work(rounds int) (applies bool) {
 	}
 	n.host.workers.add((*coreTask)(n))
 	return applies
+}
+
+// beginSave runs the core once for the saver, and returns what the group has to save,
+// nil for nothing. If another goroutine has the baton, that goroutine runs the core
+// again and queues a save as usual. If a save of the group is under way, the end of
+// that save runs the core.
+func (n *Node) beginSave() (item *save, applies bool) {
+	n.mu.Lock()
+	n.waits = false
+	switch {
+	case n.closed || n.inbox.empty(n.due):
+		n.mu.Unlock()
+		return nil, false
+	case n.running:
+		n.inbox.wake = true
+		n.mu.Unlock()
+		return nil, false
+	case n.saving != nil && n.inbox.saved == nil: // with the baton free, this goroutine may look
+		n.mu.Unlock()
+		return nil, false
+	}
+	n.running = true
+	n.inbox, n.current = n.current, n.inbox
+	n.held = false
+	n.mu.Unlock()
+	n.beginning = true
+	n.process(&n.current)
+	n.beginning = false
+	n.current.reset()
+	if n.saving != nil && n.saving.begun {
+		item = n.saving
+	}
+	applies, n.applies = n.applies, false
+	n.mu.Lock()
+	if !n.closed && n.release() {
+		return item, applies
+	}
+	n.mu.Unlock()
+	n.host.workers.add((*coreTask)(n))
+	return item, applies
+}
+
+// release hands the baton back, releases n.mu and reports true if there is nothing to
+// run the core for. Input that waits for the saver does not count.
+func (n *Node) release() bool {
+	n.due = n.core.QuietTicks() + 1
+	if n.saving != nil {
+		n.due = 1 // messages wait for the beginning of a save, but not longer than a tick
+	}
+	if !n.inbox.empty(n.due) && !(n.waits && n.inbox.needsSave(n.due)) {
+		return false
+	}
+	n.running = false
+	n.mu.Unlock()
+	return true
 }
 
 // process gives the core its input and carries out the core's output.
@@ -196,7 +316,6 @@ func (n *Node) process(in *inbox) {
 	for _, f := range in.calls {
 		f()
 	}
-	n.held = in.onlyProposals()
 	n.advance()
 	n.loadEntries()
 	n.settleReads()
@@ -326,6 +445,11 @@ func (n *Node) handleReady() bool {
 	n.saving = &n.save // free, since no save is under way
 	*n.saving = save{node: n, ready: rd, mark: mark}
 	n.savingFrom.Store(firstIndex(rd.Entries))
+	if len(rd.Chunks) == 0 && n.beginning {
+		n.saving.begun, n.saving.later = true, rd.Messages
+		n.storing.Add(1)
+		return false
+	}
 	if len(rd.Chunks) == 0 && !n.host.saver.volatile {
 		n.send(n.host.saver.add(n.saving, rd.Messages))
 		return false

@@ -18,6 +18,7 @@ type save struct {
 	// later are messages that the saver sends when the save begins. They are
 	// protected by saver.mu.
 	later []core.Message
+	begun bool // the saver has run the core for this save
 	// damaged: the checksum of the snapshot that the leader's chunks make is wrong.
 	damaged bool
 }
@@ -55,8 +56,11 @@ type saver struct {
 	mu     sync.Mutex
 	waits  sync.Cond // on mu: a save has come, or the saver is closed
 	queue  []*save
-	active bool // a save is under way
+	nodes  []*Node // whose cores run before the next save
+	active bool    // a save is under way
 	closed bool
+
+	crowd atomic.Bool // the save under way is of many groups
 
 	// Only the goroutine touches these.
 	batches batcher
@@ -116,14 +120,32 @@ func (s *saver) claim(item *save) []core.Message {
 	return messages
 }
 
+// crowded reports whether a save of many groups is under way.
+func (s *saver) crowded() bool { return s.crowd.Load() }
+
+// await has the saver run the core of a group before the next save.
+func (s *saver) await(n *Node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes = append(s.nodes, n)
+	s.waits.Signal()
+}
+
 func (s *saver) saveAll() {
 	var items []*save
+	var nodes []*Node
 	var updates []Update
 	for {
 		clear(items)
-		if items = s.next(items[:0]); len(items) == 0 {
+		clear(nodes)
+		var ok bool
+		if items, nodes, ok = s.next(items[:0], nodes[:0]); !ok {
 			return
 		}
+		if items = s.begin(nodes, items); len(items) == 0 {
+			continue
+		}
+		s.crowd.Store(len(items) > inlineRounds)
 		s.sendLater(items)
 		updates = updates[:0]
 		s.bytes.Store(savedBytes(items))
@@ -142,6 +164,26 @@ func (s *saver) saveAll() {
 		s.host.stats.observeSave(took, len(items))
 		s.complete(items)
 	}
+}
+
+// begin runs the cores that wait for a save, and adds their saves to items.
+func (s *saver) begin(nodes []*Node, items []*save) []*save {
+	for _, n := range nodes {
+		item, applies := n.beginSave()
+		if item != nil {
+			items = append(items, item)
+		}
+		if applies {
+			s.host.appliers.add((*applyTask)(n))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, item := range items[len(s.later):] {
+		s.later = append(s.later, item.later)
+		item.later = nil
+	}
+	return items
 }
 
 // sendLater sends the messages that waited for the beginning of the save.
@@ -170,45 +212,59 @@ func (s *saver) complete(items []*save) {
 	s.batches.send(s.host.transport)
 	for _, item := range items {
 		n := item.node // the core uses the item again
-		item.done(len(items) <= inlineRounds)
+		if len(items) <= inlineRounds {
+			item.done()
+		} else {
+			item.doneLater()
+		}
 		n.storing.Done()
 	}
 }
 
-// done tells the core that everything is durable. If inline is set, the core may
-// run on the caller's goroutine.
-func (s *save) done(inline bool) {
+// done tells the core that everything is durable.
+func (s *save) done() {
 	n := s.node
 	n.mu.Lock()
 	n.inbox.saved = s
-	if inline {
-		n.unlockAndRun()
-	} else {
-		n.unlockAndSchedule()
+	n.unlockAndRun()
+}
+
+// doneLater is done for a saver that runs the core before the next save anyway.
+func (s *save) doneLater() {
+	n := s.node
+	n.mu.Lock()
+	n.inbox.saved = s
+	known := n.waits
+	n.waits = true
+	n.mu.Unlock()
+	if !known {
+		n.host.saver.await(n)
 	}
 }
 
-// next waits for saves and takes all, with the messages that waited for them. It
-// returns none when the saver is closed.
-func (s *saver) next(items []*save) []*save {
+// next waits for saves and for cores to run, and takes all, with the messages that
+// waited for the saves. It returns false when the saver is closed.
+func (s *saver) next(items []*save, nodes []*Node) ([]*save, []*Node, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active = false
-	for len(s.queue) == 0 && !s.closed {
+	for len(s.queue)+len(s.nodes) == 0 && !s.closed {
+		s.crowd.Store(false)
 		s.waits.Wait()
 	}
 	if s.closed {
-		return nil
+		return nil, nil, false
 	}
 	s.active = true
-	items = append(items, s.queue...)
+	items, nodes = append(items, s.queue...), append(nodes, s.nodes...)
 	clear(s.queue)
-	s.queue = s.queue[:0]
+	clear(s.nodes)
+	s.queue, s.nodes = s.queue[:0], s.nodes[:0]
 	for _, item := range items {
 		s.later = append(s.later, item.later)
 		item.later = nil
 	}
-	return items
+	return items, nodes, true
 }
 
 // saveNow saves to a volatile storage. It reports false if the host has failed.

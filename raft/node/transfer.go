@@ -37,7 +37,7 @@ func (t *chunkTask) run() {
 	var b batcher
 	b.add(n, s.ready.AfterSave)
 	b.send(n.host.transport)
-	s.done(true)
+	s.done()
 }
 
 // writeChunk writes one piece to the snapshot's file.
