@@ -49,9 +49,7 @@ func runCrowd(t *testing.T, groups int, save func(), body func(c *crowd)) {
 		}
 		defer func() {
 			for _, h := range c.hosts {
-				if err := h.Close(); err != nil {
-					t.Error(err)
-				}
+				require.NoError(t, h.Close())
 			}
 		}()
 		body(c)
