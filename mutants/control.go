@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,8 @@ type control struct {
 	// plain Raft of mutants/student.
 	source string
 	edits  []edit // of the source
+	in     string // directory of the replaced package; default raft
+	tags   string // build tags
 	pkg    string // default ./raft
 	test   string // a regular expression; default 2A to 2D
 	// notes are regular expressions, of which each must match one note of the run. No
@@ -37,7 +40,7 @@ func (c control) pass(dir string) (string, error) {
 		return "", err
 	}
 	pkg, tests := c.tests()
-	out, err := goTest(overlay, pkg, tests, "-v", "-timeout=30m")
+	out, err := goTest(overlay, pkg, tests, "-v", "-timeout=30m", "-tags="+c.tags)
 	switch failed := failure.FindStringSubmatch(out); {
 	case unbuilt(out):
 		return "", fmt.Errorf("DOES NOT BUILD:\n%s", out)
@@ -102,8 +105,8 @@ func (c control) checkNotes(out string) error {
 	return nil
 }
 
-// plant writes the control's package raft into dir, and returns an overlay of the
-// module at root with that package in the place of package raft.
+// plant writes the control's package into dir, and returns an overlay of the module at
+// root with that package in the place of the replaced one.
 func (c control) plant(root, dir string) (overlay string, err error) {
 	source := c.source
 	if source == "" {
@@ -120,14 +123,15 @@ func (c control) plant(root, dir string) (overlay string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	planted, err := filepath.Abs(filepath.Join(dir, "raft.go"))
+	name := filepath.Base(source)
+	planted, err := filepath.Abs(filepath.Join(dir, name))
 	if err != nil {
 		return "", err
 	}
 	if err := os.WriteFile(planted, []byte(text), 0o644); err != nil {
 		return "", err
 	}
-	replace, err := inPlaceOfRaft(root, planted)
+	replace, err := inPlaceOf(root, cmp.Or(c.in, "raft"), map[string]string{name: planted})
 	if err != nil {
 		return "", err
 	}

@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -59,10 +60,10 @@ type edit struct {
 }
 
 // controls are the correct implementations.
-var controls = slices.Concat(studentControls, innocents, partials)
+var controls = slices.Concat(studentControls, innocents, partials, y2025Controls)
 
 // all are the bugs of all packages.
-var all = slices.Concat(raftMutants, coreMutants, studentMutants, kvraftMutants, shardMutants)
+var all = slices.Concat(raftMutants, coreMutants, studentMutants, kvraftMutants, shardMutants, y2025Mutants)
 
 // schedules replaces the tests of package core by the simulator, if it is not 0.
 var schedules int64
@@ -200,11 +201,11 @@ func (m mutant) simulate(dir string) (string, error) {
 // plant writes the file with the bug into dir. The overlay replaces the original
 // file below root.
 func (m mutant) plant(root, dir string) (overlay string, err error) {
-	path, err := filepath.Abs(filepath.Join(root, filepath.FromSlash(m.file)))
+	original, err := filepath.Abs(filepath.Join(root, filepath.FromSlash(m.file)))
 	if err != nil {
 		return "", err
 	}
-	source, err := os.ReadFile(path)
+	source, err := os.ReadFile(original)
 	if err != nil {
 		return "", err
 	}
@@ -216,15 +217,19 @@ func (m mutant) plant(root, dir string) (overlay string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	planted := filepath.Join(dir, filepath.Base(path))
+	planted := filepath.Join(dir, filepath.Base(original))
 	if err := os.WriteFile(planted, []byte(mutated), 0o644); err != nil {
 		return "", err
 	}
-	replace := map[string]string{path: planted}
-	if m.file == student {
-		if replace, err = inPlaceOfRaft(root, planted); err != nil {
-			return "", err
-		}
+	replace := map[string]string{original: planted}
+	switch pkg, plain := strings.CutPrefix(path.Dir(m.file), "mutants/y2025/"); {
+	case m.file == student:
+		replace, err = inPlaceOfRaft(root, planted)
+	case plain:
+		replace, err = inPlaceOf(root, "y2025/"+pkg, map[string]string{path.Base(m.file): planted})
+	}
+	if err != nil {
+		return "", err
 	}
 	return writeOverlay(dir, replace)
 }

@@ -24,7 +24,13 @@ var ofTheSuites = []string{"suite_", "adversary_", "random_", "persister.go"}
 // inPlaceOfRaft returns the replacement of each file below root that turns source
 // into package raft, with the suites.
 func inPlaceOfRaft(root, source string) (map[string]string, error) {
-	dir, err := filepath.Abs(filepath.Join(root, "raft"))
+	return inPlaceOf(root, "raft", map[string]string{"raft.go": source})
+}
+
+// inPlaceOf returns the replacement of each file below root that turns sources, by their
+// names in the package, into the package in directory pkg, with the suites.
+func inPlaceOf(root, pkg string, sources map[string]string) (map[string]string, error) {
+	dir, err := filepath.Abs(filepath.Join(root, filepath.FromSlash(pkg)))
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +44,9 @@ func inPlaceOfRaft(root, source string) (map[string]string, error) {
 			replace[file] = "" // removed
 		}
 	}
-	replace[filepath.Join(dir, "raft.go")] = source
+	for name, source := range sources {
+		replace[filepath.Join(dir, name)] = source
+	}
 	return replace, nil
 }
 

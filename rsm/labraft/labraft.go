@@ -86,11 +86,25 @@ func (l *Log) Deliver(r rsm.Receiver, stop <-chan struct{}) error {
 		select {
 		case <-stop:
 			return nil
-		case msg := <-l.applyCh:
+		case msg, open := <-l.applyCh:
+			if !open {
+				return l.closed(stop)
+			}
 			if err := l.deliver(r, msg); err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// closed returns the error of Deliver after the Raft server has closed applyCh. Some lab
+// servers do so in Kill, which may come before the end of the replica.
+func (l *Log) closed(stop <-chan struct{}) error {
+	select {
+	case <-stop:
+		return nil
+	default:
+		return fmt.Errorf("labraft: the Raft server closed applyCh: %w", rsm.ErrStopped)
 	}
 }
 

@@ -47,21 +47,23 @@ func (ck *Clerk) Get(key string) (string, rpc.Tversion, rpc.Err) {
 
 // Put sets a key's value if the key has this version. Put retries for ever. If an
 // earlier attempt is open when a group refuses a later one, the error is
-// [rpc.ErrMaybe].
+// [rpc.ErrMaybe]. A Put that was open may be tried again, because the version lets the
+// Put take effect once.
 func (ck *Clerk) Put(key string, value string, version rpc.Tversion) rpc.Err {
-	for open := false; ; {
-		if group := ck.group(key); group != nil {
-			err, maybe := group.TryPut(key, value, version)
-			open = open || maybe
-			switch {
-			case err == rpc.ErrWrongGroup:
-			case open && err != rpc.OK:
-				return rpc.ErrMaybe
-			default:
-				return err
-			}
+	for open := false; ; ck.refresh() {
+		group := ck.group(key)
+		if group == nil {
+			continue
 		}
-		ck.refresh()
+		switch err := group.Put(key, value, version); {
+		case err == rpc.ErrWrongGroup:
+		case err == rpc.ErrMaybe:
+			open = true
+		case open && err != rpc.OK:
+			return rpc.ErrMaybe
+		default:
+			return err
+		}
 	}
 }
 

@@ -1,13 +1,16 @@
 package shardkv_test
 
 import (
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"raftlab/labrpc"
 	"raftlab/y2025/internal/lab"
 	"raftlab/y2025/kvsrv1/lock"
 	"raftlab/y2025/kvsrv1/rpc"
+	shardkv "raftlab/y2025/shardkv1"
 	"raftlab/y2025/shardkv1/shardcfg"
 	"raftlab/y2025/shardkv1/shardctrler"
 	"raftlab/y2025/shardkv1/shardgrp"
@@ -153,7 +156,8 @@ func moves(t *testing.T, maxraftstate int, between func(s *store)) {
 	run(t, 1, maxraftstate, func(t *testing.T, s *store) {
 		key := keys()[0]
 		m := &mover{s, key, shardcfg.Key2Shard(key), s.groupClerk(1), s.groupClerk(2)}
-		m.must("Put", func() rpc.Err { return m.one.Put(key, "a", 0) })
+		k := s.clerk()
+		s.Await("Put", lab.OperationLimit, lab.Go(func() { k.Write(key, "a", 0) }))
 		var first, second []byte
 		for range 2 {
 			m.must("FreezeShard", func() (err rpc.Err) { first, err = m.one.FreezeShard(m.shard, 2); return err })
@@ -203,6 +207,41 @@ func TestRepeatedMovesAfterRestarts5A(t *testing.T) {
 	}
 	t.Run("log", func(t *testing.T) { moves(t, -1, restart) })
 	t.Run("snapshot", func(t *testing.T) { moves(t, 1, restart) })
+}
+
+// TestLostReplyBeforeAMove5A loses the replies to a Put until the shard has moved. The
+// new group has the value of the Put, and the clerk cannot know, so the outcome is
+// ErrMaybe.
+func TestLostReplyBeforeAMove5A(t *testing.T) {
+	run(t, 1, -1, func(t *testing.T, s *store) {
+		client := s.NewClient()
+		k := s.Clerk(shardkv.MakeClerk(client.Clnt, shardctrler.MakeShardCtrler(client.Clnt)))
+		next := s.toggled(s.query(), 2)
+		key := keys()[slices.Index(next.Shards[:], 2)]
+		k.Write(key, "a", 0)
+		var lose atomic.Bool
+		lose.Store(true)
+		s.Direct(client, func(m labrpc.Message) labrpc.Decision {
+			if m.Reply && lose.Load() {
+				return labrpc.Never()
+			}
+			return labrpc.Usual()
+		})
+		put := lab.Go(func() { k.WantPut(key, "b", 1, rpc.ErrMaybe) })
+		witness := s.clerk()
+		s.Await("the effect of the Put", lab.OperationLimit, lab.Go(func() {
+			for {
+				if value, _, _ := witness.Get(key); value == "b" {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}))
+		s.change(next)
+		lose.Store(false)
+		s.Await("the Put", lab.OperationLimit, put)
+		witness.Want(key, "b", 2)
+	})
 }
 
 // TestMovedShardsAreDeleted5A moves most shards away from a group with large values. The

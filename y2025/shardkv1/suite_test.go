@@ -53,6 +53,9 @@ func run(t *testing.T, more, maxraftstate int, body func(t *testing.T, s *store)
 		first := shardcfg.MakeShardConfig()
 		first.JoinBalance(s.servers(shardcfg.Gid1))
 		l.Await("InitConfig", lab.ChangeLimit, lab.Go(func() { s.sck.InitConfig(first) }))
+		if config := s.query(); config == nil || config.String() != first.String() {
+			t.Fatalf("after InitConfig the configuration is %v; want %v", config, first)
+		}
 		body(t, s)
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"raftlab/internal/labrun"
+	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/y2025/internal/lab"
 	kvsrv "raftlab/y2025/kvsrv1"
@@ -113,6 +114,31 @@ func TestAcquireWithALostReply2(t *testing.T) {
 		l.Pending("Acquire returned while another client held the lock", 2*time.Second, second)
 		l.Await("Release", lab.OperationLimit, lab.Go(lk.Release))
 		l.Await("Acquire after the Release", lab.OperationLimit, second)
+	})
+}
+
+// TestLostRace2 loses the request of the Put of an Acquire while another client takes the
+// lock. The retry of the Put has the outcome ErrMaybe, and the client does not hold the
+// lock.
+func TestLostRace2(t *testing.T) {
+	run(t, func(t *testing.T, l *lab.Lab) {
+		lk, client := handle(l, "l")
+		other, _ := handle(l, "l")
+		hold := labrpc.NewHold()
+		var held atomic.Bool
+		l.Direct(client, func(m labrpc.Message) labrpc.Decision {
+			if !m.Reply && strings.HasSuffix(m.Method, ".Put") && held.CompareAndSwap(false, true) {
+				return labrpc.HeldBy(hold)
+			}
+			return labrpc.Usual()
+		})
+		first := lab.Go(lk.Acquire)
+		testkit.WaitFor(t, lab.OperationLimit, "the Put of an Acquire", held.Load)
+		l.Await("Acquire of another client", lab.OperationLimit, lab.Go(other.Acquire))
+		hold.Drop()
+		l.Pending("two clients hold the lock", 2*time.Second, first)
+		l.Await("Release", lab.OperationLimit, lab.Go(other.Release))
+		l.Await("Acquire after the Release", lab.OperationLimit, first)
 	})
 }
 

@@ -33,29 +33,25 @@ func (ck *Clerk) Get(key string) (string, rpc.Tversion, rpc.Err) {
 }
 
 // Put sets a key's value if the key has this version. The error is [rpc.ErrWrongGroup]
-// if the group does not serve the key, and [rpc.ErrMaybe] if the Put may have taken
-// effect.
+// if the group does not serve the key or is down, and [rpc.ErrMaybe] if an earlier attempt
+// may have taken effect, or may yet.
 func (ck *Clerk) Put(key string, value string, version rpc.Tversion) rpc.Err {
-	err, open := ck.TryPut(key, value, version)
-	if open && err != rpc.OK {
-		return rpc.ErrMaybe
-	}
-	return err
-}
-
-// TryPut is Put for a caller that may try again. open reports whether an earlier attempt
-// may have taken effect, or may yet. The error is [rpc.ErrWrongGroup] if the group is
-// down.
-func (ck *Clerk) TryPut(key string, value string, version rpc.Tversion) (err rpc.Err, open bool) {
 	args := &rpc.PutArgs{Key: key, Value: value, Version: version}
+	open := false
 	for range maxRounds {
 		a := ck.servers.Put(args)
 		open = open || a.Open
-		if a.Answered {
-			return a.Reply.Err, open
+		switch {
+		case a.Answered && open && a.Reply.Err != rpc.OK:
+			return rpc.ErrMaybe
+		case a.Answered:
+			return a.Reply.Err
 		}
 	}
-	return rpc.ErrWrongGroup, open
+	if open {
+		return rpc.ErrMaybe
+	}
+	return rpc.ErrWrongGroup
 }
 
 // FreezeShard makes the group refuse the keys of a shard, and returns the state. num is
