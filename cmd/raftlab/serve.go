@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv/handler"
+	"raftlab/internal/member"
 )
 
 const defaultAddress = "127.0.0.1:8400"
@@ -45,6 +47,8 @@ type serveOptions struct {
 	allowHosts          []string
 	inFlightBytes       int
 	inFlight            int
+	config              string
+	member              member.Options
 }
 
 func newServeCommand() *cobra.Command {
@@ -65,6 +69,12 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
+			if err := applySettings(cmd.Flags(), o.config, os.Environ()); err != nil {
+				return &exitError{exitUsage, err}
+			}
+			if o.member.Name != "" {
+				return o.serveMember(ctx, cmd.Flags(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			}
 			if err := o.validate(cmd.Flags().Changed); err != nil {
 				return err
 			}
@@ -83,6 +93,9 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "a name of this server in URLs, beside localhost and its addresses (repeat for more; * allows all)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&o.config, "config", "", "YAML file with values for flags that are not on the command line")
+	addMemberFlags(f, &o.member)
+	f.SetNormalizeFunc(etcdName)
 	return cmd
 }
 

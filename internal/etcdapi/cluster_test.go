@@ -43,10 +43,8 @@ type cluster struct {
 	members map[core.NodeID]*member
 
 	mu        sync.Mutex
-	listeners map[string]*bufconn.Listener
+	listeners map[core.NodeID]*bufconn.Listener
 }
-
-func url(id core.NodeID) string { return fmt.Sprintf("passthrough:///n%d", id) }
 
 // run runs a test of a cluster of three in virtual time.
 func run(t *testing.T, config etcdapi.Config, body func(c *cluster)) {
@@ -56,7 +54,7 @@ func run(t *testing.T, config etcdapi.Config, body func(c *cluster)) {
 			network:   memnet.New(memnet.Options{Seed: uint64(testkit.Seed(t)), Faults: memnet.Faults{Latency: 200 * time.Microsecond}}),
 			stores:    make(map[core.NodeID]*memstore.Store),
 			members:   make(map[core.NodeID]*member),
-			listeners: make(map[string]*bufconn.Listener),
+			listeners: make(map[core.NodeID]*bufconn.Listener),
 		}
 		for id := core.NodeID(1); id <= 3; id++ {
 			c.config.Node.Members = append(c.config.Node.Members, node.Member{ID: id, Address: fmt.Sprintf("peer%d", id)})
@@ -75,19 +73,15 @@ func run(t *testing.T, config etcdapi.Config, body func(c *cluster)) {
 	})
 }
 
-// dial connects to a member's client URL.
-func (c *cluster) dial(ctx context.Context, target string) (net.Conn, error) {
+// dial connects to a member.
+func (c *cluster) dial(ctx context.Context, id core.NodeID) (net.Conn, error) {
 	c.mu.Lock()
-	l := c.listeners[target]
+	l := c.listeners[id]
 	c.mu.Unlock()
 	if l == nil {
-		return nil, fmt.Errorf("nothing listens on %s", target)
+		return nil, fmt.Errorf("member %d does not listen", id)
 	}
 	return l.DialContext(ctx)
-}
-
-func (c *cluster) dialOptions() []grpc.DialOption {
-	return []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(c.dial)}
 }
 
 func (c *cluster) start(id core.NodeID) *member {
@@ -97,17 +91,18 @@ func (c *cluster) start(id core.NodeID) *member {
 	m.host, err = node.NewHost(node.HostConfig{Storage: c.stores[id], Transport: c.network.Join(id)})
 	require.NoError(c, err)
 	config := c.config
-	config.Host, config.Name, config.ClientURLs, config.Dial = m.host, fmt.Sprintf("n%d", id), []string{url(id)}, c.dialOptions()
+	config.Host, config.Name, config.ClientURLs, config.DialMember = m.host, fmt.Sprintf("n%d", id), []string{fmt.Sprintf("http://n%d", id)}, c.dial
 	m.server, err = etcdapi.Start(config)
 	require.NoError(c, err)
 	m.grpc = grpc.NewServer(m.server.Options()...)
-	m.server.Register(m.grpc)
+	m.server.RegisterPeers(m.grpc)
 	l := bufconn.Listen(1 << 20)
 	c.mu.Lock()
-	c.listeners[fmt.Sprintf("n%d", id)] = l
+	c.listeners[id] = l
 	c.mu.Unlock()
 	m.served.Go(func() { _ = m.grpc.Serve(l) })
-	m.conn, err = grpc.NewClient(url(id), c.dialOptions()...)
+	m.conn, err = grpc.NewClient(fmt.Sprintf("passthrough:///n%d", id), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return c.dial(ctx, id) }))
 	require.NoError(c, err)
 	m.kv = pb.NewKVClient(m.conn)
 	c.members[id] = m

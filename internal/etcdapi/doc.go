@@ -3,7 +3,7 @@
 // unchanged.
 //
 //	s, err := etcdapi.Start(etcdapi.Config{Host: host, Node: node.Config{Members: members},
-//		Name: "n1", ClientURLs: []string{"http://10.0.0.1:2379"}})
+//		Name: "n1", ClientURLs: []string{"http://10.0.0.1:2379"}, DialMember: dial})
 //	g := grpc.NewServer(s.Options()...)
 //	s.Register(g)
 //	err = g.Serve(listener)
@@ -11,7 +11,7 @@
 // # Writes
 //
 // Any member takes writes. A member that does not lead forwards the log entry to the
-// leader, over the leader's client address. The leader proposes the entry, and each
+// leader, over a connection of Config.DialMember. The leader proposes the entry, and each
 // member applies the entry to its own store. The member that took the request answers
 // from its own store. An entry is never proposed again after an unknown outcome, so a
 // write takes effect at most once. The client gets one of etcd's timeout errors then.
@@ -26,6 +26,5 @@
 // # Members
 //
 // Members publish their names and client addresses through the log. The published
-// addresses serve MemberList, and the members find the leader by them. A member's id
-// is the id of its host.
+// addresses serve MemberList. A member's id is the id of its host.
 package etcdapi

@@ -4,51 +4,59 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"math"
+	"net"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"raftlab/raft/core"
 )
 
-// peers are the connections to the other members' client addresses.
+// peers are the connections to the other members.
 type peers struct {
-	dial []grpc.DialOption
+	dial func(ctx context.Context, member core.NodeID) (net.Conn, error)
 
 	mu     sync.Mutex
-	conns  map[string]*grpc.ClientConn // by target
+	conns  map[core.NodeID]*grpc.ClientConn
 	closed bool
 }
 
-func newPeers(dial []grpc.DialOption) *peers {
-	return &peers{dial: dial, conns: make(map[string]*grpc.ClientConn)}
+func newPeers(dial func(context.Context, core.NodeID) (net.Conn, error)) *peers {
+	return &peers{dial: dial, conns: make(map[core.NodeID]*grpc.ClientConn)}
 }
 
-// connection returns the connection to a client URL.
-func (p *peers) connection(url string) (*grpc.ClientConn, error) {
-	target := url
-	if _, rest, ok := strings.Cut(url, "://"); ok && !strings.HasPrefix(url, "passthrough:") {
-		target = rest
-	}
+// connection returns the connection to a member. The connection is dialled when it is
+// used, and again after a failure.
+func (p *peers) connection(member core.NodeID) (*grpc.ClientConn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, rpctypes.ErrGRPCStopped
 	}
-	if c := p.conns[target]; c != nil {
+	if c := p.conns[member]; c != nil {
 		return c, nil
 	}
-	c, err := grpc.NewClient(target, p.dial...)
+	c, err := grpc.NewClient(fmt.Sprintf("passthrough:///%x", uint64(member)),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return p.dial(ctx, member) }),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: peerBackoff, MinConnectTimeout: time.Second}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
 	if err != nil {
-		return nil, fmt.Errorf("etcdapi: the client URL %q: %w", url, err)
+		return nil, fmt.Errorf("etcdapi: the connection to member %x: %w", uint64(member), err)
 	}
-	p.conns[target] = c
+	p.conns[member] = c
 	return c, nil
 }
+
+// peerBackoff bounds the pauses between attempts to reach a member.
+var peerBackoff = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
 
 func (p *peers) close() error {
 	p.mu.Lock()
@@ -63,11 +71,7 @@ func (p *peers) close() error {
 
 // invoke calls a method of another member.
 func (s *Server) invoke(ctx context.Context, member core.NodeID, method string, request, reply any) error {
-	urls := s.picture().members[member].clientURLs
-	if len(urls) == 0 {
-		return errNoLeader // the leader publishes its URLs first of all
-	}
-	c, err := s.peers.connection(urls[0])
+	c, err := s.peers.connection(member)
 	if err != nil {
 		return err
 	}

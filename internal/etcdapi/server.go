@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"raftlab/raft/core"
 	"raftlab/raft/node"
@@ -27,13 +27,12 @@ type Config struct {
 	Node node.Config
 	// Name is the member's name in MemberList.
 	Name string
-	// ClientURLs are the addresses at which clients and the other members reach this
-	// server, as http://host:port or https://host:port. Without one, no member can
-	// forward requests to this one.
+	// ClientURLs are the addresses at which clients reach this server, as
+	// http://host:port or https://host:port.
 	ClientURLs []string
-	// Dial has the options with which the members dial each other's ClientURLs. The
-	// default has no TLS.
-	Dial []grpc.DialOption
+	// DialMember opens a connection to the server of RegisterPeers on another member.
+	// The connection is encrypted and authenticated already, if at all.
+	DialMember func(ctx context.Context, member core.NodeID) (net.Conn, error)
 	// MaxRequestBytes bounds a write. The default is 1.5 MiB, as etcd's.
 	MaxRequestBytes int
 	// MaxTxnOps bounds the comparisons, and the operations of each branch, of a
@@ -69,14 +68,11 @@ func (c *Config) setDefaults() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Dial == nil {
-		c.Dial = []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
-	}
 	// A log entry has a little more than the request.
 	c.Node.MaxCommandBytes = cmp.Or(c.Node.MaxCommandBytes, max(4<<20, c.MaxRequestBytes+1<<10))
 	switch {
-	case c.Host == nil:
-		return fmt.Errorf("%w: Config.Host is nil", ErrConfig)
+	case c.Host == nil || c.DialMember == nil:
+		return fmt.Errorf("%w: Config.Host or Config.DialMember is nil", ErrConfig)
 	case c.MaxRequestBytes < 1:
 		return fmt.Errorf("%w: Config.MaxRequestBytes is %d; want at least 1", ErrConfig, c.MaxRequestBytes)
 	case c.MaxTxnOps < 1:
@@ -112,7 +108,7 @@ func Start(cfg Config) (*Server, error) {
 	identity := cfg.Host.Identity()
 	name := fnv.New64a()
 	name.Write([]byte(identity.Cluster))
-	s := &Server{cfg: cfg, log: cfg.Logger, machine: newMachine(identity.Host), peers: newPeers(cfg.Dial), cluster: name.Sum64()}
+	s := &Server{cfg: cfg, log: cfg.Logger, machine: newMachine(identity.Host), peers: newPeers(cfg.DialMember), cluster: name.Sum64()}
 	s.done, s.cancel = context.WithCancel(context.Background())
 	cfg.Node.StateMachine = s.machine
 	member, err := cfg.Host.Start(cfg.Node)
@@ -148,9 +144,15 @@ func (s *Server) Options() []grpc.ServerOption {
 	}
 }
 
-// Register registers all services.
+// Register registers the services for clients.
 func (s *Server) Register(g grpc.ServiceRegistrar) {
 	pb.RegisterKVServer(g, &kvService{server: s})
+}
+
+// RegisterPeers registers the services for the other members. The server has to
+// authenticate its callers.
+func (s *Server) RegisterPeers(g grpc.ServiceRegistrar) {
+	s.Register(g)
 	g.RegisterService(&peerService, s)
 }
 

@@ -1,0 +1,218 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"raftlab/internal/member"
+)
+
+// addMemberFlags adds the flags of a process that runs one member of a cluster.
+func addMemberFlags(f *pflag.FlagSet, o *member.Options) {
+	f.StringVar(&o.Name, "name", "", "run one member of a cluster, under this name, in place of replicas in one process")
+	f.StringVar(&o.ClusterName, "cluster-name", member.DefaultCluster, "name of the cluster, which keeps clusters apart")
+	f.StringToStringVar(&o.Cluster, "cluster", nil, "first members of the cluster: n1=host:port,n2=host:port")
+	f.StringSliceVar(&o.Join, "join", nil, "client URLs of a running cluster that this member asks for its addition")
+	f.StringVar(&o.ListenPeer, "listen-peer", "127.0.0.1:2380", "address for the other members")
+	f.StringVar(&o.AdvertisePeer, "advertise-peer", "", "address that the other members dial (default: that in --cluster, or --listen-peer)")
+	f.StringSliceVar(&o.Advertise, "advertise", nil, "URLs that clients learn (default: --listen)")
+	f.StringVar(&o.PeerTLS.Cert, "peer-cert", "", "file of the certificate for the other members")
+	f.StringVar(&o.PeerTLS.Key, "peer-key", "", "file of the certificate's key")
+	f.StringVar(&o.PeerTLS.CA, "peer-ca", "", "file of the authority that signs the certificates of members")
+	f.StringVar(&o.TLS.Cert, "cert", "", "file of the certificate for clients")
+	f.StringVar(&o.TLS.Key, "key", "", "file of the certificate's key")
+	f.StringVar(&o.TLS.CA, "client-ca", "", "file of the authority that signs the certificates of clients; clients need a certificate then")
+	f.BoolVar(&o.Insecure, "insecure", false, "allow ports without TLS on addresses that other machines can reach")
+	f.Int64Var(&o.Quota, "quota", 2<<30, "size of the store in bytes, beyond which writes are refused")
+	f.IntVar(&o.MaxRequestBytes, "max-request-bytes", 3<<19, "largest write in bytes")
+	f.IntVar(&o.MaxTxnOps, "max-txn-ops", 128, "largest number of operations in a transaction")
+	f.IntVar(&o.SnapshotEntries, "snapshot-entries", 100_000, "number of log entries between two snapshots")
+	f.DurationVar(&o.HeartbeatInterval, "heartbeat", 0, "interval of a leader's messages (default 100ms)")
+	f.DurationVar(&o.ElectionTimeout, "election-timeout", 0, "time without a leader before an election (default 1s)")
+}
+
+// etcdFlags are the names of etcd for flags of raftlab serve.
+var etcdFlags = map[string]string{
+	"data-dir":                    "data",
+	"listen-client-urls":          "listen",
+	"advertise-client-urls":       "advertise",
+	"listen-peer-urls":            "listen-peer",
+	"initial-advertise-peer-urls": "advertise-peer",
+	"initial-cluster":             "cluster",
+	"initial-cluster-token":       "cluster-name",
+	"cert-file":                   "cert",
+	"key-file":                    "key",
+	"trusted-ca-file":             "client-ca",
+	"peer-cert-file":              "peer-cert",
+	"peer-key-file":               "peer-key",
+	"peer-trusted-ca-file":        "peer-ca",
+	"quota-backend-bytes":         "quota",
+	"snapshot-count":              "snapshot-entries",
+}
+
+// etcdName returns the flag of raftlab serve for a name of etcd.
+func etcdName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if own, ok := etcdFlags[name]; ok {
+		name = own
+	}
+	return pflag.NormalizedName(name)
+}
+
+// settingPrefix begins the names of environment variables for flags.
+const settingPrefix = "RAFTLAB_"
+
+// applySettings gives the flags that are not on the command line their values from the
+// environment, and then from a YAML file. A variable is RAFTLAB_ and the flag's name in
+// capitals, with underscores. A key of the file is the flag's name.
+func applySettings(f *pflag.FlagSet, file string, environ []string) error {
+	var all []error
+	set := func(name, source string, values []string) {
+		if f.Changed(name) {
+			return
+		}
+		for _, v := range values {
+			if err := f.Set(name, v); err != nil {
+				all = append(all, fmt.Errorf("%s: %w", source, err))
+			}
+		}
+	}
+	for _, kv := range environ {
+		key, value, _ := strings.Cut(kv, "=")
+		name, ok := strings.CutPrefix(key, settingPrefix)
+		if name = strings.ToLower(strings.ReplaceAll(name, "_", "-")); ok && f.Lookup(name) != nil {
+			set(name, key, []string{value})
+		}
+	}
+	if file == "" {
+		return errors.Join(all...)
+	}
+	settings, err := readSettings(file)
+	if err != nil {
+		return err
+	}
+	for _, s := range settings {
+		if f.Lookup(s.name) == nil || s.name == "config" {
+			all = append(all, fmt.Errorf("%s, line %d: there is no setting %q", file, s.line, s.name))
+			continue
+		}
+		set(s.name, fmt.Sprintf("%s, line %d", file, s.line), s.values)
+	}
+	return errors.Join(all...)
+}
+
+// setting is an entry of a settings file.
+type setting struct {
+	name   string
+	line   int
+	values []string
+}
+
+// readSettings reads a YAML file with a mapping of names to scalars, to lists of scalars,
+// or to mappings of scalars.
+func readSettings(file string) ([]setting, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil, nil // an empty file
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s, line %d: want a mapping of settings to values", file, root.Line)
+	}
+	var all []setting
+	for i := 0; i < len(root.Content); i += 2 {
+		key, value := root.Content[i], root.Content[i+1]
+		s := setting{name: key.Value, line: key.Line}
+		switch value.Kind {
+		case yaml.ScalarNode:
+			s.values = []string{value.Value}
+		case yaml.SequenceNode, yaml.MappingNode:
+			var parts []string
+			for _, part := range value.Content {
+				if part.Kind != yaml.ScalarNode {
+					return nil, fmt.Errorf("%s, line %d: want a plain value", file, part.Line)
+				}
+				parts = append(parts, part.Value)
+			}
+			if value.Kind == yaml.MappingNode {
+				for j := 0; j < len(parts); j += 2 {
+					s.values = append(s.values, parts[j]+"="+parts[j+1])
+				}
+			} else {
+				s.values = parts
+			}
+		default:
+			return nil, fmt.Errorf("%s, line %d: want a plain value, a list or a mapping", file, value.Line)
+		}
+		if slices.ContainsFunc(all, func(other setting) bool { return other.name == s.name }) {
+			return nil, fmt.Errorf("%s, line %d: %s stands twice", file, s.line, s.name)
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// embeddedOnly are the flags of replicas in one process.
+var embeddedOnly = []string{"replicas", "groups", "snapshot-bytes", "patience", "in-flight", "in-flight-bytes"}
+
+// serveMember runs one member until ctx ends.
+func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, logs io.Writer) error {
+	for _, name := range embeddedOnly {
+		if f.Changed(name) {
+			return usageError("--%s is for replicas in one process, and --name for one member of a cluster; both are given", name)
+		}
+	}
+	log, err := o.logger(logs)
+	if err != nil {
+		return err
+	}
+	settings := o.member
+	settings.Data, settings.Listen, settings.Hosts, settings.Logger = o.data, o.listen, o.allowHosts, log
+	if !f.Changed("data") {
+		settings.Data = settings.Name + ".raftlab"
+	}
+	if !f.Changed("listen") {
+		settings.Listen = defaultMemberAddress
+	}
+	m, err := member.Start(settings)
+	if err != nil {
+		code := exitFailure
+		if errors.Is(err, member.ErrOptions) {
+			code = exitUsage
+		}
+		return &exitError{code, err}
+	}
+	fmt.Fprintf(out, "raftlab: member %s of %s serves clients on %s and members on %s, data in %s\n",
+		settings.Name, settings.ClusterName, m.Address(), m.PeerAddress(), settings.Data)
+	ended := make(chan error, 1)
+	go func() { ended <- m.Wait() }()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		log.Info("stopping")
+	}
+	if err := errors.Join(err, m.Close()); err != nil {
+		return &exitError{exitFailure, err}
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// defaultMemberAddress is the address for clients of a member, etcd's.
+const defaultMemberAddress = "127.0.0.1:2379"

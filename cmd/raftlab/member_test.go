@@ -1,0 +1,81 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"raftlab/internal/member"
+)
+
+// settings parses a command line, an environment and a file of settings.
+func settings(t *testing.T, args, environ []string, file string) (member.Options, error) {
+	var o member.Options
+	f := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	f.String("config", "", "")
+	addMemberFlags(f, &o)
+	f.SetNormalizeFunc(etcdName)
+	require.NoError(t, f.Parse(args))
+	path := ""
+	if file != "" {
+		path = filepath.Join(t.TempDir(), "settings.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(file), 0o600))
+	}
+	return o, applySettings(f, path, environ)
+}
+
+// The command line counts before the environment, and the environment before the file.
+func TestSettings(t *testing.T) {
+	const file = `
+# a comment
+name: from the file
+listen-peer: 10.0.0.1:1
+quota: 3
+cluster:
+  n1: a:1
+  n2: b:2
+join: [http://a:1, http://b:1]
+insecure: true
+`
+	o, err := settings(t, []string{"--name=from the line"}, []string{"RAFTLAB_NAME=x", "RAFTLAB_QUOTA=2", "RAFTLAB_SOAK=1", "OTHER=1", "RAFTLAB_MAX_TXN_OPS=7"}, file)
+	require.NoError(t, err)
+	require.Equal(t, "from the line", o.Name)
+	require.Equal(t, int64(2), o.Quota)
+	require.Equal(t, 7, o.MaxTxnOps)
+	require.Equal(t, "10.0.0.1:1", o.ListenPeer)
+	require.Equal(t, map[string]string{"n1": "a:1", "n2": "b:2"}, o.Cluster)
+	require.Equal(t, []string{"http://a:1", "http://b:1"}, o.Join)
+	require.True(t, o.Insecure)
+
+	o, err = settings(t, []string{"--initial-cluster", "n1=a:1,n2=b:2", "--initial-cluster-token=c", "--peer-trusted-ca-file=f"}, []string{"RAFTLAB_JOIN=http://a:1,http://b:1"}, "initial-advertise-peer-urls: http://a:1\n")
+	require.NoError(t, err, "etcd's names")
+	require.Equal(t, map[string]string{"n1": "a:1", "n2": "b:2"}, o.Cluster)
+	require.Equal(t, "c", o.ClusterName)
+	require.Equal(t, "f", o.PeerTLS.CA)
+	require.Equal(t, "http://a:1", o.AdvertisePeer)
+	require.Len(t, o.Join, 2)
+
+	_, err = settings(t, nil, nil, " \n")
+	require.NoError(t, err, "an empty file")
+	for file, says := range map[string]string{
+		"name: n1\nnmae: n2\n":   `line 2: there is no setting "nmae"`,
+		"config: other\n":        `no setting "config"`,
+		"quota: many\n":          `line 1: invalid argument "many"`,
+		"quota: 1\nquota: 2\n":   "quota",
+		"- name\n":               "want a mapping",
+		"name: {a: {b: c}}\n":    "want a plain value",
+		"name: [\n":              "settings.yaml",
+		"listen-peer: &a [*a]\n": "settings.yaml",
+		"name: n1\n\tquota: 1\n": "settings.yaml",
+	} {
+		_, err := settings(t, nil, nil, file)
+		require.ErrorContains(t, err, says, "%q", file)
+	}
+	_, err = settings(t, nil, []string{"RAFTLAB_QUOTA=many"}, "")
+	require.ErrorContains(t, err, `RAFTLAB_QUOTA: invalid argument "many"`)
+}

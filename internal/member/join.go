@@ -1,0 +1,179 @@
+package member
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"raftlab/raft/core"
+)
+
+// joinTimeout bounds the conversation with one address of a cluster.
+const joinTimeout = 30 * time.Second
+
+// newID returns the id of a new member. A first member computes its id. A later member
+// asks the cluster.
+func (m *Member) newID() (core.NodeID, error) {
+	o := &m.opts
+	switch {
+	case len(o.Cluster) > 0:
+		return FirstID(o.ClusterName, o.Name), nil
+	case len(o.Join) == 0:
+		return 0, fmt.Errorf("%s: %w; name the first members with --cluster, or a running cluster with --join", o.Data, ErrNoData)
+	}
+	var all []error
+	for _, address := range o.Join {
+		id, err := m.join(address)
+		if err == nil {
+			return id, nil
+		}
+		all = append(all, fmt.Errorf("joining through %s: %w", address, err))
+	}
+	return 0, errors.Join(all...)
+}
+
+// join finds this member among the members of a cluster, by the peer address, or has the
+// cluster add the member.
+func (m *Member) join(address string) (core.NodeID, error) {
+	conn, err := m.dial(address)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), joinTimeout)
+	defer cancel()
+	cluster := pb.NewClusterClient(conn)
+	list, err := cluster.MemberList(ctx, &pb.MemberListRequest{Linearizable: true})
+	if err != nil {
+		return 0, err
+	}
+	if id, err := m.find(list.Members); id != 0 || err != nil {
+		return id, err
+	}
+	scheme := "http://"
+	if !m.opts.PeerTLS.empty() {
+		scheme = "https://"
+	}
+	added, err := cluster.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{scheme + m.opts.AdvertisePeer}})
+	if err != nil {
+		return 0, err
+	}
+	return core.NodeID(added.Member.ID), nil
+}
+
+// find returns the id of the member with this one's peer address, 0 for none.
+func (m *Member) find(members []*pb.Member) (core.NodeID, error) {
+	for _, other := range members {
+		here := slices.ContainsFunc(other.PeerURLs, func(u string) bool { return withoutScheme(u) == m.opts.AdvertisePeer })
+		switch {
+		case here && other.Name == "":
+			return core.NodeID(other.ID), nil // added by an operator, or by an interrupted start
+		case here:
+			return 0, fmt.Errorf("the member %s (%x) has the address %s already; if its data is lost, remove the member first", other.Name, other.ID, m.opts.AdvertisePeer)
+		case other.Name == m.opts.Name:
+			return 0, fmt.Errorf("the cluster has another member of the name %s (%x)", other.Name, other.ID)
+		}
+	}
+	return 0, nil
+}
+
+// dial connects to a client URL of another member, with the certificate of the client
+// port.
+func (m *Member) dial(address string) (*grpc.ClientConn, error) {
+	secure := insecure.NewCredentials()
+	if strings.HasPrefix(address, "https://") {
+		config, err := m.clientTLS()
+		if err != nil {
+			return nil, err
+		}
+		secure = credentials.NewTLS(config)
+	}
+	return grpc.NewClient(withoutScheme(address), grpc.WithTransportCredentials(secure))
+}
+
+// checkFirstStart refuses a first member without data whose cluster runs already. Such a
+// member has forgotten its votes and acknowledged entries.
+func (m *Member) checkFirstStart() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	self := FirstID(m.opts.ClusterName, m.opts.Name)
+	answers := make(chan error)
+	asked := 0
+	for _, other := range m.opts.members() {
+		if other.ID == self {
+			continue
+		}
+		asked++
+		go func() { answers <- m.isKnown(ctx, other.Address, self) }()
+	}
+	var known error
+	for range asked {
+		if err := <-answers; err != nil {
+			known = err
+		}
+	}
+	return known
+}
+
+// isKnown returns an error if the member at a peer address knows this member as one that
+// has run before. A member that does not answer knows nothing.
+func (m *Member) isKnown(ctx context.Context, address string, self core.NodeID) error {
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // the stream has TLS
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return m.transport.DialStreamAddress(ctx, address)
+		}))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	list, err := pb.NewClusterClient(conn).MemberList(ctx, &pb.MemberListRequest{})
+	if err != nil {
+		return nil
+	}
+	for _, other := range list.Members {
+		if core.NodeID(other.ID) == self && other.Name != "" {
+			return fmt.Errorf("%w: the member %s (%x) has run before, and its data is not in %s; remove the member from the cluster and add it anew with --join", ErrNoData, other.Name, other.ID, m.opts.Data)
+		}
+	}
+	return nil
+}
+
+// clientTLS returns the configuration for dialling client ports.
+func (m *Member) clientTLS() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	var err error
+	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+		config.RootCAs = x509.NewCertPool()
+	}
+	for _, name := range []string{m.opts.TLS.CA, m.opts.PeerTLS.CA} {
+		if name == "" {
+			continue
+		}
+		pem, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs.AppendCertsFromPEM(pem)
+	}
+	if m.opts.TLS.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(m.opts.TLS.Cert, m.opts.TLS.Key)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{cert}
+	}
+	return config, nil
+}

@@ -1,0 +1,193 @@
+package member
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"raftlab/internal/etcdapi"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+	"raftlab/raft/tcp"
+)
+
+// Member is a running member. Its methods may be called from any goroutine.
+type Member struct {
+	opts      Options
+	log       *slog.Logger
+	transport *tcp.Transport
+	host      *node.Host
+	server    *etcdapi.Server
+	peers     *grpc.Server // on the streams of the other members
+	port      *port
+
+	running sync.WaitGroup
+	failed  chan error // capacity 1: the port's failure
+	done    chan struct{}
+	closing sync.Once
+	err     error // of Close
+}
+
+// Start starts a member. Start returns when the ports are open, and does not wait for a
+// leader.
+func Start(o Options) (*Member, error) {
+	m, err := start(o)
+	if err != nil {
+		return nil, fmt.Errorf("member %s: %w", o.Name, err)
+	}
+	return m, nil
+}
+
+func start(o Options) (*Member, error) {
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	var clientTLS *tls.Config
+	if !o.TLS.empty() {
+		r, err := newReloader(o.TLS)
+		if err != nil {
+			return nil, err
+		}
+		clientTLS = r.server()
+	}
+	// The ports come first. If another process on the same data holds them, the error
+	// names the address.
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("the port for clients: %w", err)
+	}
+	m := &Member{opts: o, log: o.Logger, failed: make(chan error, 1), done: make(chan struct{})}
+	if err := m.open(); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	g := grpc.NewServer(m.server.Options()...)
+	m.server.Register(g)
+	m.port = newPort(listener, clientTLS, g, m.pages(), o.Logger)
+	m.running.Go(func() { m.failed <- m.port.serve() })
+	return m, nil
+}
+
+// open starts everything below the client port.
+func (m *Member) open() error {
+	o := &m.opts
+	opts := tcp.Options{Listen: o.ListenPeer, Advertise: o.AdvertisePeer, Plaintext: o.PeerTLS.empty(), Logger: o.Logger}
+	if !opts.Plaintext {
+		opts.TLS = &tcp.TLS{CertFile: o.PeerTLS.Cert, KeyFile: o.PeerTLS.Key, CAFile: o.PeerTLS.CA}
+	}
+	transport, err := tcp.Listen(opts)
+	if err != nil {
+		return err
+	}
+	dir, err := openDirectory(o, m.newID)
+	if err != nil {
+		return errors.Join(err, transport.Close())
+	}
+	m.transport = transport
+	streams := transport.Streams()
+	m.host, err = node.NewHost(node.HostConfig{Storage: dir.storage, Transport: transport, Logger: o.Logger})
+	if err != nil {
+		return err // NewHost has closed both
+	}
+	if dir.fresh && !dir.joined {
+		if err := m.checkFirstStart(); err != nil {
+			return errors.Join(err, m.host.Close())
+		}
+	}
+	m.server, err = etcdapi.Start(etcdapi.Config{
+		Host: m.host,
+		Node: node.Config{
+			Members: o.members(), Join: dir.joined,
+			HeartbeatInterval: o.HeartbeatInterval, ElectionTimeout: o.ElectionTimeout,
+			SnapshotEntries: o.SnapshotEntries,
+		},
+		Name: o.Name, ClientURLs: o.Advertise,
+		DialMember:      func(ctx context.Context, id core.NodeID) (net.Conn, error) { return transport.DialStream(ctx, id) },
+		MaxRequestBytes: o.MaxRequestBytes, MaxTxnOps: o.MaxTxnOps, Quota: o.Quota,
+		Logger: o.Logger,
+	})
+	if err != nil {
+		return errors.Join(err, m.host.Close())
+	}
+	m.peers = grpc.NewServer(m.server.Options()...)
+	m.server.RegisterPeers(m.peers)
+	m.running.Go(func() { _ = m.peers.Serve(streams) })
+	return nil
+}
+
+// Address returns the address of the client port.
+func (m *Member) Address() net.Addr { return m.port.listener.Addr() }
+
+// PeerAddress returns the address that the other members dial.
+func (m *Member) PeerAddress() string { return m.transport.Address() }
+
+// Server returns the member's services.
+func (m *Member) Server() *etcdapi.Server { return m.server }
+
+// Wait waits until the member ends, by Close or by a failure, and returns the failure. A
+// failed member has to be closed.
+func (m *Member) Wait() error {
+	select {
+	case err := <-m.failed:
+		return err
+	case <-m.server.Node().Done():
+		return m.server.Node().Err()
+	case <-m.done:
+		return nil
+	}
+}
+
+// Close ends the member in order: a leader hands the leadership over, and requests under
+// way are answered. Close may be called more than once.
+func (m *Member) Close() error {
+	m.closing.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+		defer cancel()
+		m.handOver(ctx)
+		m.err = m.server.Close()
+		m.port.close(ctx)
+		m.peers.Stop()
+		m.err = errors.Join(m.err, m.host.Close())
+		close(m.done)
+		m.running.Wait()
+	})
+	return m.err
+}
+
+// handOver gives the leadership to another member.
+func (m *Member) handOver(ctx context.Context) {
+	if !m.server.Node().IsLeader() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*m.opts.ElectionTimeout)
+	defer cancel()
+	if err := m.server.Node().TransferLeadership(ctx, core.None); err != nil {
+		m.log.Info("the leadership was not handed over", "error", err)
+	}
+}
+
+// pages serves HTTP on the client port.
+func (m *Member) pages() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", m.health)
+	return mux
+}
+
+func (m *Member) health(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	w.Header().Set("Content-Type", "application/json")
+	if _, err := m.server.Node().ReadIndex(ctx); err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintf(w, `{"health":"false","reason":%q}`, "RAFT NO LEADER")
+		return
+	}
+	fmt.Fprint(w, `{"health":"true","reason":""}`)
+}

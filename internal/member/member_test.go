@@ -1,0 +1,267 @@
+package member_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"raftlab/internal/member"
+	"raftlab/internal/pki"
+	"raftlab/internal/testkit"
+	"raftlab/raft/tcp"
+)
+
+// cluster is a cluster of members on loopback.
+type cluster struct {
+	*testing.T
+	dir     string
+	secure  bool
+	options map[string]member.Options
+	members map[string]*member.Member
+}
+
+func freeAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// newCluster starts three members.
+func newCluster(t *testing.T, secure bool) *cluster {
+	c := &cluster{T: t, dir: t.TempDir(), secure: secure, options: make(map[string]member.Options), members: make(map[string]*member.Member)}
+	if secure {
+		c.makeCertificates()
+	}
+	first := make(map[string]string)
+	for i := 1; i <= 3; i++ {
+		first[fmt.Sprint("n", i)] = freeAddress(t)
+	}
+	for name, address := range first {
+		o := c.common(name)
+		o.ListenPeer, o.Cluster = address, first
+		c.options[name] = o
+		c.start(name)
+	}
+	t.Cleanup(func() {
+		for name := range c.members {
+			c.stop(name)
+		}
+	})
+	return c
+}
+
+// common returns the options that do not depend on the kind of the start.
+func (c *cluster) common(name string) member.Options {
+	o := member.Options{
+		Name: name, Data: filepath.Join(c.dir, name), ClusterName: "test", Listen: "127.0.0.1:0", Advertise: []string{"http://" + name},
+		HeartbeatInterval: 10 * time.Millisecond, ElectionTimeout: 200 * time.Millisecond,
+	}
+	if c.secure {
+		o.PeerTLS = member.Files{Cert: c.path("member.pem"), Key: c.path("member.key"), CA: c.path("ca.pem")}
+		o.TLS = o.PeerTLS
+	}
+	return o
+}
+
+func (c *cluster) path(name string) string { return filepath.Join(c.dir, name) }
+
+func (c *cluster) makeCertificates() {
+	ca, err := pki.NewAuthority("test", time.Hour)
+	require.NoError(c, err)
+	require.NoError(c, ca.Write(c.path("ca.pem"), c.path("ca.key")))
+	pair, err := ca.Issue(pki.Request{Name: "member", Hosts: []string{"127.0.0.1"}, URI: tcp.ClusterURI("test"), Lifetime: time.Hour})
+	require.NoError(c, err)
+	require.NoError(c, pair.Write(c.path("member.pem"), c.path("member.key")))
+}
+
+func (c *cluster) start(name string) {
+	c.Helper()
+	m, err := member.Start(c.options[name])
+	require.NoError(c, err)
+	c.members[name] = m
+}
+
+func (c *cluster) stop(name string) {
+	c.Helper()
+	m := c.members[name]
+	delete(c.members, name)
+	require.NoError(c, m.Close())
+	require.NoError(c, m.Close(), "the second time")
+	require.NoError(c, m.Wait())
+}
+
+func (c *cluster) tls() *tls.Config {
+	pem, err := os.ReadFile(c.path("ca.pem"))
+	require.NoError(c, err)
+	pool := x509.NewCertPool()
+	require.True(c, pool.AppendCertsFromPEM(pem))
+	pair, err := tls.LoadX509KeyPair(c.path("member.pem"), c.path("member.key"))
+	require.NoError(c, err)
+	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}
+}
+
+// kv returns a client of a member.
+func (c *cluster) kv(name string) pb.KVClient {
+	c.Helper()
+	secure := insecure.NewCredentials()
+	if c.secure {
+		secure = credentials.NewTLS(c.tls())
+	}
+	conn, err := grpc.NewClient(c.members[name].Address().String(), grpc.WithTransportCredentials(secure))
+	require.NoError(c, err)
+	c.Cleanup(func() { conn.Close() })
+	return pb.NewKVClient(conn)
+}
+
+// put writes a key. A leader may change on a busy machine, so a put is repeated.
+func (c *cluster) put(name, key string) {
+	c.Helper()
+	kv := c.kv(name)
+	testkit.WaitFor(c, 20*time.Second, "a put of "+key+" on "+name, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_, err := kv.Put(ctx, &pb.PutRequest{Key: []byte(key), Value: []byte(name)}, grpc.WaitForReady(true))
+		return err == nil
+	})
+}
+
+func (c *cluster) has(name string, keys ...string) {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r, err := c.kv(name).Range(ctx, &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}, grpc.WaitForReady(true))
+	require.NoError(c, err)
+	var found []string
+	for _, kv := range r.Kvs {
+		found = append(found, string(kv.Key))
+	}
+	require.Equal(c, keys, found)
+}
+
+func (c *cluster) get(name, path string) (int, string) {
+	c.Helper()
+	scheme, client := "http", &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
+	if c.secure {
+		scheme, client.Transport = "https", &http.Transport{TLSClientConfig: c.tls(), ForceAttemptHTTP2: true}
+	}
+	defer client.CloseIdleConnections()
+	r, err := client.Get(scheme + "://" + c.members[name].Address().String() + path)
+	require.NoError(c, err)
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	require.NoError(c, err)
+	return r.StatusCode, string(body)
+}
+
+// Every member takes writes, whichever leads, and has them after a restart.
+func TestCluster(t *testing.T) {
+	for name, secure := range map[string]bool{"plaintext": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, secure)
+			for _, name := range []string{"n1", "n2", "n3"} {
+				c.put(name, "by "+name)
+			}
+			for _, name := range []string{"n1", "n2", "n3"} {
+				c.has(name, "by n1", "by n2", "by n3")
+				testkit.WaitFor(t, 10*time.Second, "a healthy member", func() bool {
+					code, _ := c.get(name, "/health")
+					return code == http.StatusOK
+				})
+			}
+			for _, name := range []string{"n1", "n2", "n3"} {
+				c.stop(name)
+				for other := range c.members {
+					c.put(other, "z"+name)
+				}
+				c.start(name)
+			}
+			c.has("n2", "by n1", "by n2", "by n3", "zn1", "zn2", "zn3")
+		})
+	}
+}
+
+// The client port bears clients that say nothing, and those of another protocol.
+func TestPort(t *testing.T) {
+	c := newCluster(t, false)
+	address := c.members["n1"].Address().String()
+	silent, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer silent.Close()
+	half, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer half.Close()
+	_, err = half.Write([]byte("PR"))
+	require.NoError(t, err)
+	garbage, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer garbage.Close()
+	_, err = garbage.Write([]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"))
+	require.NoError(t, err)
+	c.put("n1", "k")
+	code, _ := c.get("n1", "/nothing")
+	require.Equal(t, http.StatusNotFound, code)
+	require.NoError(t, garbage.SetReadDeadline(time.Now().Add(10*time.Second)))
+	_, err = io.ReadAll(garbage)
+	require.NoError(t, err, "the port answers, and ends the connection")
+}
+
+// A certificate in new files serves new connections.
+func TestCertificatesAreReplaced(t *testing.T) {
+	c := newCluster(t, true)
+	c.put("n1", "before")
+	serial := func() string {
+		conn, err := tls.Dial("tcp", c.members["n1"].Address().String(), c.tls())
+		require.NoError(t, err)
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	}
+	old := serial()
+	ca, err := pki.LoadAuthority(c.path("ca.pem"), c.path("ca.key"))
+	require.NoError(t, err)
+	pair, err := ca.Issue(pki.Request{Name: "member", Hosts: []string{"127.0.0.1"}, URI: tcp.ClusterURI("test"), Lifetime: time.Hour})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(c.path("member.pem"), []byte("half"), 0o600))
+	require.NoError(t, os.Chtimes(c.path("member.pem"), time.Time{}, time.Now().Add(time.Second)))
+	config := c.tlsOf(pair)
+	conn, err := tls.Dial("tcp", c.members["n1"].Address().String(), config)
+	require.NoError(t, err, "a file that was half written")
+	require.NoError(t, conn.Close())
+	require.NoError(t, os.WriteFile(c.path("member.key"), pair.Key, 0o600))
+	require.NoError(t, os.WriteFile(c.path("member.pem"), pair.Cert, 0o600))
+	require.NoError(t, os.Chtimes(c.path("member.pem"), time.Time{}, time.Now().Add(2*time.Second)))
+	require.NotEqual(t, old, serial())
+	c.put("n2", "after")
+
+	config.Certificates = nil
+	conn, err = tls.Dial("tcp", c.members["n1"].Address().String(), config)
+	if err == nil { // TLS 1.3 refuses after the handshake
+		_, err = conn.Read(make([]byte, 1))
+	}
+	require.ErrorContains(t, err, "certificate required")
+}
+
+// tlsOf returns a client's configuration with a certificate.
+func (c *cluster) tlsOf(pair pki.Pair) *tls.Config {
+	pem, err := os.ReadFile(c.path("ca.pem"))
+	require.NoError(c, err)
+	pool := x509.NewCertPool()
+	require.True(c, pool.AppendCertsFromPEM(pem))
+	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
+	require.NoError(c, err)
+	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}
+}

@@ -1,0 +1,210 @@
+package member
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// Options are the settings of a member. Name, Data, ListenPeer and Listen are required,
+// and Cluster or Join for a new data directory. The zero value of each other field means
+// its default.
+type Options struct {
+	// Name is the member's name, unique in the cluster.
+	Name string
+	// Data is the data directory. Start makes a missing directory.
+	Data string
+	// ClusterName keeps clusters apart. Default [DefaultCluster].
+	ClusterName string
+
+	// ListenPeer is the address for the other members, and AdvertisePeer the address
+	// that they dial. The default of AdvertisePeer is ListenPeer.
+	ListenPeer, AdvertisePeer string
+	// Listen is the address for clients, and Advertise the URLs that clients learn. The
+	// default of Advertise is Listen.
+	Listen    string
+	Advertise []string
+
+	// Cluster are the first members with their peer addresses, the same on all of them.
+	// With data, the addresses replace the known ones.
+	Cluster map[string]string
+	// Join are client URLs of a running cluster. A new member asks the cluster for its
+	// addition.
+	Join []string
+
+	// PeerTLS protects the port for members, and requires certificates of them.
+	PeerTLS Files
+	// TLS protects the port for clients. With CA, clients need certificates.
+	TLS Files
+	// Insecure allows ports without TLS on addresses beyond this machine.
+	Insecure bool
+	// Hosts are names of this server in URLs of browsers, beside localhost and the
+	// server's addresses.
+	Hosts []string
+
+	// Quota bounds the size of the store in bytes. Default 2 GiB.
+	Quota int64
+	// MaxRequestBytes bounds a write. Default 1.5 MiB.
+	MaxRequestBytes int
+	// MaxTxnOps bounds the operations of a transaction. Default 128.
+	MaxTxnOps int
+	// SnapshotEntries is the number of entries between two snapshots. Default 100,000.
+	SnapshotEntries int
+	// HeartbeatInterval and ElectionTimeout are Raft's. Defaults 100 ms and 1 s.
+	HeartbeatInterval, ElectionTimeout time.Duration
+
+	// Logger receives what operators should know. Default: silent.
+	Logger *slog.Logger
+}
+
+// DefaultCluster is the default of Options.ClusterName.
+const DefaultCluster = "raftlab"
+
+// Files are the files of a port's certificate, in PEM. Changed files are read again.
+type Files struct{ Cert, Key, CA string }
+
+func (f Files) empty() bool { return f == Files{} }
+
+// ErrOptions is matched by the error of a setting that is missing or out of range.
+var ErrOptions = errors.New("wrong options")
+
+func wrong(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrOptions, fmt.Sprintf(format, args...))
+}
+
+func (o *Options) setDefaults() error {
+	o.ClusterName = cmp.Or(o.ClusterName, DefaultCluster)
+	o.AdvertisePeer = withoutScheme(cmp.Or(o.AdvertisePeer, o.Cluster[o.Name], o.ListenPeer))
+	o.ListenPeer, o.Listen = withoutScheme(o.ListenPeer), withoutScheme(o.Listen)
+	o.Quota = cmp.Or(o.Quota, 2<<30)
+	o.MaxRequestBytes = cmp.Or(o.MaxRequestBytes, 3<<19)
+	o.MaxTxnOps = cmp.Or(o.MaxTxnOps, 128)
+	o.SnapshotEntries = cmp.Or(o.SnapshotEntries, 100_000)
+	o.HeartbeatInterval = cmp.Or(o.HeartbeatInterval, 100*time.Millisecond)
+	o.ElectionTimeout = cmp.Or(o.ElectionTimeout, time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(o.Advertise) == 0 && o.Listen != "" {
+		o.Advertise = []string{o.scheme() + "://" + o.Listen}
+	}
+	return errors.Join(o.checkNames(), o.checkAddresses(), o.checkTLS(), o.checkLimits())
+}
+
+// scheme returns the scheme of the client port's URLs.
+func (o *Options) scheme() string {
+	if o.TLS.empty() {
+		return "http"
+	}
+	return "https"
+}
+
+func (o *Options) checkNames() error {
+	switch {
+	case o.Name == "":
+		return wrong("the member has no name (--name)")
+	case strings.ContainsAny(o.Name, "=,\n"):
+		return wrong("the name %q has one of the characters = , and newline", o.Name)
+	case o.Data == "":
+		return wrong("there is no data directory (--data)")
+	case len(o.Cluster) > 0 && o.Cluster[o.Name] == "":
+		return wrong("--cluster names %s, and not this member, %s", strings.Join(slices.Sorted(maps.Keys(o.Cluster)), ", "), o.Name)
+	case len(o.Cluster) > 0 && len(o.Join) > 0:
+		return wrong("--cluster is for the first members, and --join for a later one; both are given")
+	}
+	for name, address := range o.Cluster {
+		if _, _, err := net.SplitHostPort(withoutScheme(address)); err != nil {
+			return wrong("the address of %s in --cluster is %q; want host:port", name, address)
+		}
+	}
+	for _, u := range slices.Concat(o.Join, o.Advertise) {
+		if parsed, err := url.Parse(u); err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+			return wrong("%q is not the URL of a client port; want http://host:port or https://host:port", u)
+		}
+	}
+	return nil
+}
+
+func (o *Options) checkAddresses() error {
+	for _, port := range []struct {
+		flag, address string
+		files         Files
+	}{{"--listen-peer", o.ListenPeer, o.PeerTLS}, {"--listen", o.Listen, o.TLS}} {
+		host, _, err := net.SplitHostPort(port.address)
+		if err != nil {
+			return wrong("%s is %q; want host:port", port.flag, port.address)
+		}
+		if port.files.empty() && !o.Insecure && !isLoopback(host) {
+			return wrong("%s is %s, which other machines can reach; give the port a certificate, or allow this with --insecure", port.flag, port.address)
+		}
+	}
+	if host, port, err := net.SplitHostPort(o.AdvertisePeer); err != nil || port == "0" || host == "" || net.ParseIP(host).IsUnspecified() {
+		return wrong("other members cannot dial %q; name an address for them with --advertise-peer", o.AdvertisePeer)
+	}
+	return nil
+}
+
+func (o *Options) checkTLS() error {
+	switch p, c := o.PeerTLS, o.TLS; {
+	case !p.empty() && (p.Cert == "" || p.Key == "" || p.CA == ""):
+		return wrong("the port for members needs all of --peer-cert, --peer-key and --peer-ca")
+	case (c.Cert == "") != (c.Key == "") || c.CA != "" && c.Cert == "":
+		return wrong("the port for clients needs both of --cert and --key")
+	}
+	return nil
+}
+
+func (o *Options) checkLimits() error {
+	switch {
+	case o.Quota < 0:
+		return wrong("--quota is %d; want at least 1", o.Quota)
+	case o.MaxRequestBytes < 1 || o.MaxRequestBytes > 64<<20:
+		return wrong("--max-request-bytes is %d; want 1 to %d", o.MaxRequestBytes, 64<<20)
+	case o.MaxTxnOps < 1:
+		return wrong("--max-txn-ops is %d; want at least 1", o.MaxTxnOps)
+	case o.SnapshotEntries < 1:
+		return wrong("--snapshot-entries is %d; want at least 1", o.SnapshotEntries)
+	case o.HeartbeatInterval < 10*time.Millisecond || o.ElectionTimeout < 5*o.HeartbeatInterval || o.ElectionTimeout > 50*time.Second:
+		return wrong("--heartbeat is %v and --election-timeout %v; want at least 10ms, and 5 heartbeats to 50s", o.HeartbeatInterval, o.ElectionTimeout)
+	}
+	return nil
+}
+
+// withoutScheme returns host:port of an address, which may be a URL as etcd takes it.
+func withoutScheme(address string) string {
+	if _, rest, ok := strings.Cut(address, "://"); ok {
+		return strings.TrimSuffix(rest, "/")
+	}
+	return address
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// FirstID returns the id of a first member of a cluster.
+func FirstID(cluster, name string) core.NodeID {
+	sum := sha256.Sum256([]byte(cluster + "\x00" + name))
+	return core.NodeID(max(binary.BigEndian.Uint64(sum[:8])>>1, 1)) // a number that every client's int64 holds
+}
+
+// members returns the first members.
+func (o *Options) members() []node.Member {
+	var all []node.Member
+	for _, name := range slices.Sorted(maps.Keys(o.Cluster)) {
+		all = append(all, node.Member{ID: FirstID(o.ClusterName, name), Address: withoutScheme(o.Cluster[name])})
+	}
+	return all
+}

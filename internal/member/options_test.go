@@ -1,0 +1,135 @@
+package member
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+	"raftlab/raft/wal"
+)
+
+func good() Options {
+	return Options{
+		Name: "n1", Data: "data", ListenPeer: "127.0.0.1:2380", Listen: "127.0.0.1:2379",
+		Cluster: map[string]string{"n1": "http://127.0.0.1:2380", "n2": "127.0.0.1:2381"},
+	}
+}
+
+func TestOptions(t *testing.T) {
+	o := good()
+	require.NoError(t, o.setDefaults())
+	require.Equal(t, "127.0.0.1:2380", o.AdvertisePeer)
+	require.Equal(t, []string{"http://127.0.0.1:2379"}, o.Advertise)
+	require.Len(t, o.members(), 2)
+	require.Equal(t, FirstID(DefaultCluster, "n1"), o.members()[0].ID)
+	require.NotEqual(t, FirstID("a", "bc"), FirstID("ab", "c"))
+
+	files := Files{Cert: "c", Key: "k", CA: "a"}
+	secured := good()
+	secured.ListenPeer, secured.Listen, secured.AdvertisePeer = "10.0.0.1:2380", ":2379", "10.0.0.1:2380"
+	secured.PeerTLS, secured.TLS = files, files
+	require.NoError(t, secured.setDefaults())
+	require.Equal(t, []string{"https://:2379"}, secured.Advertise)
+
+	for name, c := range map[string]struct {
+		change func(o *Options)
+		says   string
+	}{
+		"no name":             {func(o *Options) { o.Name = "" }, "no name"},
+		"a name with =":       {func(o *Options) { o.Name = "a=b" }, `"a=b"`},
+		"no data":             {func(o *Options) { o.Data = "" }, "--data"},
+		"not in the cluster":  {func(o *Options) { o.Name = "n9" }, "n1, n2, and not this member, n9"},
+		"cluster and join":    {func(o *Options) { o.Join = []string{"http://a:1"} }, "both are given"},
+		"a wrong peer":        {func(o *Options) { o.Cluster["n2"] = "nowhere" }, `address of n2 in --cluster is "nowhere"`},
+		"a wrong join":        {func(o *Options) { o.Cluster, o.Join = nil, []string{"a:1"} }, `"a:1" is not the URL`},
+		"a wrong listen":      {func(o *Options) { o.Listen = "x" }, `--listen is "x"`},
+		"clients in plain":    {func(o *Options) { o.Listen = "10.0.0.1:2379" }, "--insecure"},
+		"members in plain":    {func(o *Options) { o.ListenPeer = ":2380" }, "--insecure"},
+		"no address to dial":  {func(o *Options) { o.Insecure, o.AdvertisePeer = true, "0.0.0.0:2380" }, "--advertise-peer"},
+		"half a certificate":  {func(o *Options) { o.TLS.Cert = "c" }, "--key"},
+		"members without CA":  {func(o *Options) { o.PeerTLS = Files{Cert: "c", Key: "k"} }, "--peer-ca"},
+		"a negative quota":    {func(o *Options) { o.Quota = -1 }, "--quota is -1"},
+		"large requests":      {func(o *Options) { o.MaxRequestBytes = 1 << 30 }, "1 to 67108864"},
+		"a short election":    {func(o *Options) { o.ElectionTimeout = 200 * time.Millisecond }, "--election-timeout 200ms"},
+		"negative operations": {func(o *Options) { o.MaxTxnOps = -1 }, "--max-txn-ops is -1"},
+	} {
+		o := good()
+		c.change(&o)
+		err := o.setDefaults()
+		require.ErrorIs(t, err, ErrOptions, name)
+		require.ErrorContains(t, err, c.says, name)
+	}
+}
+
+// A data directory belongs to one member, and a lost log is not made anew.
+func TestDirectory(t *testing.T) {
+	o := good()
+	o.Data = filepath.Join(t.TempDir(), "data")
+	require.NoError(t, o.setDefaults())
+	id := func() (core.NodeID, error) { return 0xabc, nil }
+	d, err := openDirectory(&o, id)
+	require.NoError(t, err)
+	require.True(t, d.fresh)
+	require.Equal(t, node.Identity{Cluster: DefaultCluster, Host: 0xabc}, d.storage.Identity())
+	_, err = openDirectory(&o, id)
+	require.ErrorIs(t, err, node.ErrInUse)
+	require.NoError(t, d.storage.Close())
+
+	none := func() (core.NodeID, error) { require.Fail(t, "the member has an id"); return 0, nil }
+	d, err = openDirectory(&o, none)
+	require.NoError(t, err)
+	require.False(t, d.fresh)
+	require.NoError(t, d.storage.Close())
+
+	other := o
+	other.Name = "n2"
+	_, err = openDirectory(&other, none)
+	require.ErrorIs(t, err, ErrOwner)
+	require.ErrorContains(t, err, `to member "n1"`)
+	other = o
+	other.ClusterName = "other"
+	_, err = openDirectory(&other, none)
+	require.ErrorIs(t, err, ErrOwner)
+
+	require.NoError(t, os.RemoveAll(filepath.Join(o.Data, logName)))
+	_, err = openDirectory(&o, none)
+	require.ErrorIs(t, err, node.ErrDamaged)
+	require.ErrorContains(t, err, "the log is lost")
+
+	path := filepath.Join(o.Data, manifestName)
+	require.NoError(t, os.WriteFile(path, []byte("format: 9\n"), 0o600))
+	_, err = openDirectory(&o, none)
+	require.ErrorIs(t, err, ErrFormat)
+	require.NoError(t, os.WriteFile(path, []byte("format: 1\nid: 0\n"), 0o600))
+	_, err = openDirectory(&o, none)
+	require.ErrorContains(t, err, `the id "0"`)
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.WriteFile(filepath.Join(o.Data, "something"), nil, 0o600))
+	_, err = openDirectory(&o, none)
+	require.ErrorIs(t, err, ErrOwner, "the directory has other things")
+}
+
+// An interrupted first start is repeated, with the same id.
+func TestInterruptedFirstStart(t *testing.T) {
+	o := good()
+	o.Data = t.TempDir()
+	require.NoError(t, o.setDefaults())
+	m, err := makeManifest(&o, func() (core.NodeID, error) { return 7, nil })
+	require.NoError(t, err)
+	identity, err := m.identity()
+	require.NoError(t, err)
+	require.NoError(t, wal.Create(filepath.Join(o.Data, logName), wal.Options{Identity: identity}))
+	d, err := openDirectory(&o, nil)
+	require.NoError(t, err)
+	require.True(t, d.fresh)
+	require.Equal(t, core.NodeID(7), d.storage.Identity().Host)
+	require.NoError(t, d.storage.Close())
+	_, err = readManifest(t.TempDir())
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
