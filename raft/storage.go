@@ -227,7 +227,9 @@ func (w *snapshotWriter) Commit() (node.SnapshotHeader, error) {
 		return s.header, err
 	}
 	defer w.storage.mu.Unlock()
-	w.storage.complete = append(w.storage.complete, s)
+	if s.header.Index > w.storage.head.LastIncludedIndex { // otherwise no update can name the snapshot
+		w.storage.complete = append(w.storage.complete, s)
+	}
 	return s.header, nil
 }
 

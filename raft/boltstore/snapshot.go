@@ -122,6 +122,10 @@ func (w *writer) commit() (header node.SnapshotHeader, err error) {
 	if s.closed {
 		return header, s.wrap("writing to", node.ErrStorageClosed)
 	}
+	if g := s.groups[w.group]; g != nil && header.Index <= g.Snapshot.Index {
+		s.dropBody(w.body) // no update can name the snapshot any more
+		return storekit.CloneHeader(header), nil
+	}
 	s.ready[w.group] = append(s.ready[w.group], snapshot{header: header, body: w.body})
 	return storekit.CloneHeader(header), nil
 }

@@ -81,6 +81,20 @@ func (l *entryList) piece(lo, hi int) []core.Entry {
 	return l.pieces[n][lo-n*pieceEntries : min(hi-n*pieceEntries, pieceEntries)]
 }
 
+// slice returns the entries from place lo up to hi. A slice of one piece is a part of
+// the piece, and a longer one is a copy.
+func (l *entryList) slice(lo, hi int) []core.Entry {
+	part := l.piece(lo, hi)
+	if len(part) == hi-lo {
+		return part[:len(part):len(part)]
+	}
+	joined := make([]core.Entry, 0, hi-lo)
+	for e := range l.all(lo, hi) {
+		joined = append(joined, *e)
+	}
+	return joined
+}
+
 // all are the entries from place lo up to hi.
 func (l *entryList) all(lo, hi int) iter.Seq[*core.Entry] {
 	return func(yield func(*core.Entry) bool) {

@@ -242,8 +242,7 @@ func (g *group) append(entries []core.Entry) {
 }
 
 // Entries implements [node.Storage]. The result is a part of the store's log.
-// Later changes of the log leave the result alone. The result ends with a piece of
-// the log.
+// Later changes of the log leave the result alone.
 func (s *Store) Entries(id node.GroupID, lo, hi uint64, maxBytes int) ([]core.Entry, error) {
 	if err := s.lock(); err != nil {
 		return nil, err
@@ -253,16 +252,15 @@ func (s *Store) Entries(id node.GroupID, lo, hi uint64, maxBytes int) ([]core.En
 	if err := g.CheckRange(id, lo, hi); err != nil {
 		return nil, wrap(err)
 	}
-	part := g.entries.piece(int(lo-g.CompactedIndex-1), int(hi-g.CompactedIndex))
-	bytes := 0
-	for i := range part {
-		bytes += len(part[i].Data)
-		if bytes > maxBytes && i > 0 {
-			part = part[:i]
+	first, end := int(lo-g.CompactedIndex-1), int(hi-g.CompactedIndex)
+	count, bytes := 0, 0
+	for e := range g.entries.all(first, end) {
+		if bytes += len(e.Data); bytes > maxBytes && count > 0 {
 			break
 		}
+		count++
 	}
-	return part[:len(part):len(part)], nil
+	return g.entries.slice(first, first+count), nil
 }
 
 // Remove implements [node.Storage].

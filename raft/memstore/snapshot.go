@@ -57,6 +57,9 @@ func (w *writer) Commit() (node.SnapshotHeader, error) {
 		return node.SnapshotHeader{}, err
 	}
 	defer s.mu.Unlock()
+	if header.Index <= s.group(w.group).Snapshot.Index {
+		return storekit.CloneHeader(header), nil // no update can name the snapshot any more
+	}
 	if s.ready == nil {
 		s.ready = make(map[node.GroupID][]snapshot)
 	}

@@ -317,6 +317,7 @@ func (n *Node) process(in *inbox) {
 		f()
 	}
 	n.advance()
+	n.dropOvertaken()
 	n.loadEntries()
 	n.settleReads()
 	n.publish()
@@ -445,20 +446,21 @@ func (n *Node) handleReady() bool {
 	n.saving = &n.save // free, since no save is under way
 	*n.saving = save{node: n, ready: rd, mark: mark}
 	n.savingFrom.Store(firstIndex(rd.Entries))
-	if len(rd.Chunks) == 0 && n.beginning {
+	files := len(rd.Chunks) > 0 || rd.Snapshot != nil
+	if !files && n.beginning {
 		n.saving.begun, n.saving.later = true, rd.Messages
 		n.storing.Add(1)
 		return false
 	}
-	if len(rd.Chunks) == 0 && !n.host.saver.volatile {
+	if !files && !n.host.saver.volatile {
 		n.send(n.host.saver.add(n.saving, rd.Messages))
 		return false
 	}
 	n.send(rd.Messages)
 	switch {
-	case len(rd.Chunks) > 0:
+	case files:
 		n.storing.Add(1)
-		n.host.chunks.add((*chunkTask)(n.saving))
+		n.host.chunks.add((*fileTask)(n.saving))
 		return false
 	case !n.host.saver.saveNow(n.saving):
 		return false

@@ -17,8 +17,9 @@ type save struct {
 	alone  [1]Update // the update as a slice
 	// later are messages that the saver sends when the save begins. They are
 	// protected by saver.mu.
-	later []core.Message
-	begun bool // the saver has run the core for this save
+	later   []core.Message
+	begun   bool            // the saver has run the core for this save
+	leaders *SnapshotHeader // the leader's snapshot, which ready names, once committed
 	// damaged: the checksum of the snapshot that the leader's chunks make is wrong.
 	damaged bool
 }
@@ -29,7 +30,7 @@ func (s *save) prepare() {
 	s.update = Update{Group: n.cfg.Group, HardState: s.ready.HardState, Entries: s.ready.Entries}
 	switch {
 	case s.ready.Snapshot != nil:
-		s.update.Snapshot = &n.incoming.committed
+		s.update.Snapshot = s.leaders
 	case s.mark != nil:
 		s.update.Snapshot = s.mark
 		s.update.CompactTo = n.compactionTarget(s.mark)

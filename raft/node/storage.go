@@ -143,7 +143,9 @@ type SnapshotWriter interface {
 	// Commit makes the body durable and returns the completed header, which is
 	// then handed to [Storage.Save]. If the header given to CreateSnapshot had a
 	// Size or a Checksum, a body that differs is refused with an error that
-	// matches [ErrDamaged]. Size and Checksum 0 are not compared.
+	// matches [ErrDamaged]. Size and Checksum 0 are not compared. A snapshot that
+	// is not newer than the group's newest cannot be named by an [Update] any more,
+	// and Commit discards its body.
 	Commit() (SnapshotHeader, error)
 	// Abort discards the snapshot. After Commit, Abort does nothing.
 	Abort()

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"hash/crc64"
 	"io"
 	"time"
 
@@ -10,25 +11,26 @@ import (
 )
 
 // incomingSnapshot is a snapshot that the leader is sending. Only the goroutine of
-// the member's save under way touches the fields, and awaitStorage after all saves.
+// the member's save under way touches the fields, between saves the goroutine with
+// the baton, and awaitStorage after all saves.
 type incomingSnapshot struct {
-	writer    SnapshotWriter // nil: none is under way
-	committed SnapshotHeader // of the last one that is complete
+	writer   SnapshotWriter // nil: none is under way
+	header   SnapshotHeader // of the snapshot that writer writes
+	size     uint64         // written so far
+	checksum uint64         // of that part
 }
 
-// chunkTask is a save with chunks. The chunks are written before the rest of the save
-// is handed to the saver.
-type chunkTask save
+// fileTask is a save with a file of the leader's snapshot. Chunks are written, and a
+// complete snapshot is committed, before the rest of the save is handed to the saver.
+type fileTask save
 
-func (t *chunkTask) run() {
+func (t *fileTask) run() {
 	s := (*save)(t)
 	n := s.node
 	defer n.storing.Done()
-	for i := range s.ready.Chunks {
-		if err := s.writeChunk(&s.ready.Chunks[i]); err != nil {
-			n.stop(while(err, "writing the leader's snapshot"))
-			return
-		}
+	if err := s.writeFiles(); err != nil {
+		n.stop(while(err, "writing the leader's snapshot"))
+		return
 	}
 	if !s.empty() {
 		n.host.saver.add(s, nil)
@@ -40,7 +42,26 @@ func (t *chunkTask) run() {
 	s.done()
 }
 
-// writeChunk writes one piece to the snapshot's file.
+// writeFiles commits the complete snapshot that the save names, and writes the chunks.
+func (s *save) writeFiles() error {
+	in := &s.node.incoming
+	if s.ready.Snapshot != nil {
+		header, err := in.writer.Commit()
+		if err != nil {
+			return err
+		}
+		in.writer, s.leaders = nil, &header
+	}
+	for i := range s.ready.Chunks {
+		if err := s.writeChunk(&s.ready.Chunks[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeChunk writes one piece to the snapshot's file. The last piece does not commit
+// the file, because the core may have the entries up to the snapshot's end by now.
 func (s *save) writeChunk(c *core.SnapshotChunk) error {
 	n := s.node
 	in := &n.incoming
@@ -51,10 +72,11 @@ func (s *save) writeChunk(c *core.SnapshotChunk) error {
 			Configuration: c.Snapshot.Configuration.Encode(),
 			Size:          c.Size, Checksum: c.Checksum,
 		}
-		var err error
-		if in.writer, err = n.host.storage.CreateSnapshot(n.cfg.Group, header); err != nil {
+		w, err := n.host.storage.CreateSnapshot(n.cfg.Group, header)
+		if err != nil {
 			return err
 		}
+		*in = incomingSnapshot{writer: w, header: header}
 	}
 	if in.writer == nil {
 		return fmt.Errorf("a chunk at %d follows no beginning", c.Offset)
@@ -62,20 +84,14 @@ func (s *save) writeChunk(c *core.SnapshotChunk) error {
 	if _, err := in.writer.Write(c.Data); err != nil {
 		return err
 	}
-	if !c.Done {
-		return nil
-	}
-	header, err := in.writer.Commit()
-	switch {
-	case errors.Is(err, ErrDamaged):
-		n.log.Warn("the leader's snapshot was damaged on its way", "index", c.Snapshot.LastIncludedIndex, "error", err)
+	in.size += uint64(len(c.Data))
+	in.checksum = crc64.Update(in.checksum, crcTable, c.Data)
+	if c.Done && (in.size != c.Size || in.checksum != c.Checksum) {
+		n.log.Warn("the leader's snapshot was damaged on its way", "index", in.header.Index,
+			"bytes", in.size, "want", c.Size, "checksum", in.checksum, "wanted", c.Checksum)
 		s.damaged = true
 		in.abort()
-		return nil
-	case err != nil:
-		return err
 	}
-	in.writer, in.committed = nil, header
 	return nil
 }
 
@@ -84,6 +100,30 @@ func (in *incomingSnapshot) abort() {
 		in.writer.Abort()
 		in.writer = nil
 	}
+}
+
+// abortTask discards a snapshot that the leader has sent in vain.
+type abortTask struct {
+	node   *Node
+	writer SnapshotWriter
+}
+
+func (t *abortTask) run() {
+	defer t.node.storing.Done()
+	t.writer.Abort()
+}
+
+// dropOvertaken discards what the leader has sent of a snapshot if the member has
+// meanwhile committed the entries up to the snapshot's end. The caller has the baton.
+func (n *Node) dropOvertaken() {
+	in := &n.incoming
+	if n.saving != nil || in.writer == nil || in.header.Index > n.core.Status().CommitIndex {
+		return
+	}
+	n.log.Info("the log has overtaken the leader's snapshot", "index", in.header.Index)
+	n.storing.Add(1)
+	n.host.chunks.add(&abortTask{n, in.writer})
+	in.writer = nil
 }
 
 // outgoingSnapshot is a snapshot on its way to one member. The snapshot stays open

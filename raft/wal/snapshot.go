@@ -153,6 +153,11 @@ func (w *snapshotWriter) commit() (node.SnapshotHeader, error) {
 		return header, node.ErrStorageClosed
 	}
 	w.file = nil
+	if g := s.index.groups[w.group]; g != nil && header.Index <= g.Snapshot.Index {
+		s.retire(w.number) // no update can name the snapshot any more
+		s.poke()
+		return header, nil
+	}
 	s.ready[w.group] = append(s.ready[w.group], readySnapshot{header: storekit.CloneHeader(header), file: w.number})
 	s.bodies[w.number] = w.offset
 	return header, nil

@@ -68,6 +68,8 @@ func testReceivedSnapshot(s *subject) {
 }
 
 func testCompaction(s *subject) {
+	s.save(node.Update{Group: 2, Entries: entries(1, 1, 1100)})
+	s.check() // reads all at once
 	s.save(node.Update{Group: 1, Entries: entries(1, 1, 40)})
 	config := core.Entry{Index: 41, Term: 2, Type: core.ConfigurationEntry, Data: []byte("members")}
 	s.save(node.Update{Group: 1, Entries: append([]core.Entry{config}, entries(42, 2, 40)...)})
@@ -226,6 +228,12 @@ func testUsage(s *subject) {
 	s.save(node.Update{Group: 1, Snapshot: &header, CompactTo: 1})
 	if u := s.Usage(); u.Snapshots < 1<<20 || u.Snapshots > 2<<20 {
 		s.Fatalf("Usage is %+v with a snapshot of 1 MiB", u)
+	}
+	// No update can name a snapshot that is not newer. Its body does not stay.
+	s.write(1, header.Index, 1, s.body(1<<20))
+	s.write(1, header.Index, 1, s.body(1<<20))
+	if u := s.Usage(); u.Snapshots > 2<<20 {
+		s.Fatalf("Usage is %+v with a snapshot of 1 MiB, and after the commit of two that are not newer", u)
 	}
 	s.ok(s.Remove(1))
 	delete(s.want, 1)
