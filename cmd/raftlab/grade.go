@@ -40,6 +40,7 @@ type gradeFlags struct {
 	table, out, run, keep     string
 	seed                      uint64
 	resume, json, requireJail bool
+	noJail                    bool
 	jobs                      int
 }
 
@@ -71,6 +72,8 @@ func newGradeCommand() *cobra.Command {
 	fl.BoolVar(&f.json, "json", false, "write the report as JSON to standard output, instead of feedback")
 	fl.StringVar(&f.keep, "keep", "", "directory in which the work copies stay")
 	fl.BoolVar(&f.requireJail, "require-jail", false, "refuse to grade on a machine that cannot isolate the tests in full")
+	fl.BoolVar(&f.noJail, "no-jail", false, "run the tests without isolation, on a machine of their own")
+	cmd.MarkFlagsMutuallyExclusive("no-jail", "require-jail")
 	cmd.AddCommand(newGradeTableCommand(), newGradeTestsCommand())
 	return cmd
 }
@@ -118,7 +121,7 @@ func gradeError(err error) error {
 }
 
 func (f *gradeFlags) config(cmd *cobra.Command) (grade.Config, error) {
-	cfg := grade.Config{Out: f.out, Resume: f.resume, Jobs: f.jobs, Keep: f.keep, RequireJail: f.requireJail, Log: cmd.ErrOrStderr()}
+	cfg := grade.Config{Out: f.out, Resume: f.resume, Jobs: f.jobs, Keep: f.keep, RequireJail: f.requireJail, NoJail: f.noJail, Log: cmd.ErrOrStderr()}
 	var err error
 	if f.table != "" {
 		cfg.Table, err = grade.LoadTable(f.table)

@@ -158,6 +158,7 @@ func TestGradeRefusesBadInput(t *testing.T) {
 		"--run: error parsing":            {"--run", "(", sub},
 		"--jobs -1 is below 0":            {"--jobs", "-1", sub},
 		"requires at least 1 arg":         {},
+		"none of the others can be":       {"--no-jail", "--require-jail", sub},
 		"elsewhere: no such file":         {filepath.Join(c.dir, "elsewhere")},
 		"no test of the table matches 9Z": {"--run", "9Z", sub},
 		"have the name s":                 {sub, c.submit("more/s", "")},

@@ -35,6 +35,8 @@ type Config struct {
 	Keep   string         // directory in which the work copies stay; "" removes them
 	// RequireJail makes Grade fail where a part of the jail is missing.
 	RequireJail bool
+	// NoJail runs the tests without a jail. Only the limits of the engine hold.
+	NoJail bool
 	// Log receives warnings and progress, and may be nil.
 	Log io.Writer
 }
@@ -176,7 +178,13 @@ func names(paths []string) ([]string, error) {
 }
 
 func newGrader(cfg Config) (*grader, error) {
-	g := &grader{Config: cfg, table: cfg.Table, level: jail.Probe()}
+	if err := supported(runtime.GOOS, runtime.GOARCH); err != nil {
+		return nil, err
+	}
+	g := &grader{Config: cfg, table: cfg.Table, level: jail.Level{Reason: "the grader was told so"}}
+	if !g.NoJail {
+		g.level = jail.Probe()
+	}
 	if g.Run != nil && !slices.ContainsFunc(g.table.graded(), g.wanted) {
 		return nil, fmt.Errorf("%w: no test of the table matches %v; raftlab grade tests lists the tests", ErrConfig, g.Run)
 	}
@@ -218,6 +226,14 @@ func newGrader(cfg Config) (*grader, error) {
 		os.RemoveAll(g.temp)
 	}
 	return g, err
+}
+
+// supported returns an error for a system on which the engine of the grader does not run.
+func supported(system, arch string) error {
+	if system == "linux" && arch == "amd64" {
+		return nil
+	}
+	return fmt.Errorf("%w: the grader runs on linux/amd64, as the native engine of raftlab sim does, and this is %s/%s; use a container or a virtual machine", ErrConfig, system, arch)
 }
 
 // wanted reports whether Config.Run selects a test.

@@ -221,3 +221,13 @@ func TestMerge(t *testing.T) {
 	require.NoError(t, writeFile(filepath.Join(dir, gradesName), []byte("{")))
 	require.ErrorIs(t, g.merge(report), ErrJournal)
 }
+
+// Other systems get a clear error before anything is built.
+func TestSupported(t *testing.T) {
+	require.NoError(t, supported("linux", "amd64"))
+	for _, other := range [][2]string{{"darwin", "arm64"}, {"linux", "arm64"}, {"windows", "amd64"}} {
+		err := supported(other[0], other[1])
+		require.ErrorIs(t, err, ErrConfig)
+		require.ErrorContains(t, err, "this is "+other[0]+"/"+other[1])
+	}
+}

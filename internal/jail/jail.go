@@ -22,7 +22,7 @@ import (
 const env = "RAFTLAB_JAIL"
 
 // ErrUnsupported is returned on systems without a jail.
-var ErrUnsupported = errors.New("jail: confinement needs linux/amd64")
+var ErrUnsupported = errors.New("jail: confinement needs Linux on amd64 or arm64")
 
 // Limits bound a process. A field of zero does not limit.
 type Limits struct {

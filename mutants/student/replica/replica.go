@@ -18,6 +18,9 @@ import (
 // never commits the command.
 const patience = 500 * time.Millisecond
 
+// leadEvery is the pause between two looks at the role.
+const leadEvery = 50 * time.Millisecond
+
 // A Service is a state machine. The server calls the methods one at a time.
 type Service interface {
 	Apply(command any) (result any)
@@ -58,6 +61,7 @@ func New(rf *raft.Raft, applyCh chan raft.ApplyMsg, persister *raft.Persister, l
 	s := &Server{rf: rf, persister: persister, limit: limit, stop: make(chan struct{}), service: service, waiting: make(map[int]waiter)}
 	s.restore(persister.ReadSnapshot())
 	go s.run(applyCh)
+	go s.lead()
 	return s
 }
 
@@ -121,6 +125,23 @@ func (s *Server) run(applyCh chan raft.ApplyMsg) {
 	}
 }
 
+// lead submits an empty command in each term that this server leads. A leader commits
+// entries of older terms only together with one of its own (section 5.4.2), and a service
+// that waits for the effect of an older entry may submit nothing.
+func (s *Server) lead() {
+	for latest := 0; ; {
+		if term, leads := s.rf.GetState(); leads && term > latest {
+			latest = term
+			s.rf.Start(Op{})
+		}
+		select {
+		case <-time.After(leadEvery):
+		case <-s.stop:
+			return
+		}
+	}
+}
+
 func (s *Server) handle(msg raft.ApplyMsg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +159,10 @@ func (s *Server) handle(msg raft.ApplyMsg) {
 	if !ours {
 		return
 	}
-	result := s.service.Apply(op.Command)
+	var result any
+	if op.Command != nil {
+		result = s.service.Apply(op.Command)
+	}
 	if w, waits := s.waiting[s.applied]; waits {
 		delete(s.waiting, s.applied)
 		if w.id == op.ID {

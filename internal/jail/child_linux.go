@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package jail
 
 import (
@@ -169,22 +171,21 @@ var permitted = []uint32{
 	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_TGKILL,
 	unix.SYS_FUTEX, unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP,
 	unix.SYS_CLOCK_GETTIME, unix.SYS_CLOCK_GETRES, unix.SYS_GETTIMEOFDAY, unix.SYS_TIMES, unix.SYS_GETRUSAGE,
-	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_WAIT, unix.SYS_EVENTFD2, unix.SYS_PIPE2, unix.SYS_PPOLL,
+	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EVENTFD2, unix.SYS_PIPE2, unix.SYS_PPOLL,
 	unix.SYS_TIMER_CREATE, unix.SYS_TIMER_SETTIME, unix.SYS_TIMER_DELETE, unix.SYS_SETITIMER,
 	unix.SYS_GETPID, unix.SYS_GETTID, unix.SYS_GETPPID, unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID,
-	unix.SYS_UNAME, unix.SYS_GETRANDOM, unix.SYS_ARCH_PRCTL, unix.SYS_PRLIMIT64, unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_SET_TID_ADDRESS,
+	unix.SYS_UNAME, unix.SYS_GETRANDOM, unix.SYS_PRLIMIT64, unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_SET_TID_ADDRESS,
 	unix.SYS_EXECVE, unix.SYS_EXIT, unix.SYS_EXIT_GROUP,
 }
 
 const (
-	archAMD64  = 0xc000003e // AUDIT_ARCH_X86_64
 	retAllow   = 0x7fff0000
 	retErrno   = 0x00050000
 	retKill    = 0x80000000
-	offCall    = 0  // of the number in struct seccomp_data
-	offArch    = 4  // of the architecture
-	offArg0    = 16 // of the first argument
-	x32Syscall = 0x40000000
+	offCall    = 0          // of the number in struct seccomp_data
+	offArch    = 4          // of the architecture
+	offArg0    = 16         // of the first argument
+	x32Syscall = 0x40000000 // and above: the numbers of another system call table, on amd64
 )
 
 // permitCalls installs the filter on this thread. A call that is not permitted
@@ -198,13 +199,13 @@ func permitCalls() error {
 	}
 	ret := func(k uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: k} }
 	filter := []unix.SockFilter{
-		load(offArch), jump(unix.BPF_JEQ, archAMD64, 1, 0), ret(retKill),
+		load(offArch), jump(unix.BPF_JEQ, arch, 1, 0), ret(retKill),
 		load(offCall), jump(unix.BPF_JGE, x32Syscall, 0, 1), ret(retKill),
 		jump(unix.BPF_JEQ, unix.SYS_CLONE3, 0, 1), ret(retErrno | uint32(unix.ENOSYS)),
 		jump(unix.BPF_JEQ, unix.SYS_CLONE, 0, 4), load(offArg0),
 		jump(unix.BPF_JSET, unix.CLONE_THREAD, 0, 1), ret(retAllow), ret(retErrno | uint32(unix.EPERM)),
 	}
-	for _, call := range permitted {
+	for _, call := range append(permitted, permittedHere...) {
 		filter = append(filter, jump(unix.BPF_JEQ, call, 0, 1), ret(retAllow))
 	}
 	filter = append(filter, ret(retErrno|uint32(unix.EPERM)))
