@@ -217,6 +217,38 @@ func definitions(stream []byte) ([]typeDef, error) {
 type dynamics struct {
 	found []dynamic // inner ones before those that hold them
 	err   error
+
+	// recent remembers some types, because the entries of a log alternate between few.
+	recent [4]recentType
+	next   int // the place in recent to overwrite next
+}
+
+type recentType struct {
+	*shape
+	number   uint32 // if numbered
+	numbered bool
+}
+
+// typeOf returns the entry of a type in recent.
+func (d *dynamics) typeOf(t reflect.Type) *recentType {
+	for i := range d.recent {
+		if r := &d.recent[i]; r.shape != nil && r.t == t {
+			return r
+		}
+	}
+	r := &d.recent[d.next%len(d.recent)]
+	d.next++
+	*r = recentType{shape: shapeOf(t)}
+	return r
+}
+
+// numberOf is the function numberOf, without its lock for a recent type.
+func (d *dynamics) numberOf(t reflect.Type) uint32 {
+	r := d.typeOf(t)
+	if !r.numbered {
+		r.number, r.numbered = numberOf(t), true
+	}
+	return r.number
 }
 
 type dynamic struct {
@@ -230,7 +262,11 @@ func (d *dynamics) collect(v reflect.Value, depth int) {
 	if depth > MaxDepth {
 		d.err = ErrTooDeep
 	}
-	if d.err != nil || !needsWalk(v.Type()) {
+	if d.err != nil {
+		return
+	}
+	s := d.typeOf(v.Type()).shape
+	if !s.walk {
 		return
 	}
 	switch v.Kind() {
@@ -241,10 +277,11 @@ func (d *dynamics) collect(v reflect.Value, depth int) {
 	case reflect.Interface:
 		d.collectDynamic(v.Elem(), depth)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() {
-				d.collect(v.Field(i), depth+1)
-			}
+		if s.exported && depth+1 > MaxDepth {
+			d.err = ErrTooDeep
+		}
+		for _, i := range s.fields {
+			d.collect(v.Field(i), depth+1)
 		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
@@ -268,7 +305,7 @@ func (d *dynamics) collectDynamic(v reflect.Value, depth int) {
 		return
 	}
 	d.collect(v, depth+1)
-	number := numberOf(v.Type())
+	number := d.numberOf(v.Type())
 	for _, have := range d.found {
 		if have.number == number {
 			return
@@ -322,18 +359,37 @@ func numberOf(t reflect.Type) uint32 {
 	return n
 }
 
-var walkedTypes sync.Map // reflect.Type -> bool
+// A shape is what collect needs to know of a type.
+type shape struct {
+	t        reflect.Type
+	walk     bool  // as needsWalk
+	fields   []int // of a struct that need a walk
+	exported bool  // a struct has exported fields
+}
+
+var shapes sync.Map // reflect.Type -> *shape
+
+func shapeOf(t reflect.Type) *shape {
+	if s, ok := shapes.Load(t); ok {
+		return s.(*shape)
+	}
+	s := &shape{t: t, walk: openEnded(t, nil)}
+	if s.walk && t.Kind() == reflect.Struct {
+		for i := range t.NumField() {
+			f := t.Field(i)
+			s.exported = s.exported || f.IsExported()
+			if f.IsExported() && openEnded(f.Type, nil) {
+				s.fields = append(s.fields, i)
+			}
+		}
+	}
+	shapes.Store(t, s)
+	return s
+}
 
 // needsWalk reports whether a value of type t may hold interface values that
 // gob encodes, or may be nested without bound.
-func needsWalk(t reflect.Type) bool {
-	if walk, ok := walkedTypes.Load(t); ok {
-		return walk.(bool)
-	}
-	walk := openEnded(t, nil)
-	walkedTypes.Store(t, walk)
-	return walk
-}
+func needsWalk(t reflect.Type) bool { return shapeOf(t).walk }
 
 // openEnded reports whether t holds an interface, or a type on the path from t
 // holds itself.
