@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -28,6 +26,7 @@ type Member struct {
 	server    *etcdapi.Server
 	peers     *grpc.Server // on the streams of the other members
 	port      *port
+	gateway   *grpc.ClientConn // of the JSON gateway to the own gRPC server
 
 	running sync.WaitGroup
 	failed  chan error // capacity 1: the port's failure
@@ -70,7 +69,11 @@ func start(o Options) (*Member, error) {
 	}
 	g := grpc.NewServer(m.server.Options()...)
 	m.server.Register(g)
-	m.port = newPort(listener, clientTLS, g, m.pages(), o.Logger)
+	if m.port, err = newPort(listener, clientTLS, g, m.newPages, o.Logger); err != nil {
+		err = errors.Join(err, m.server.Close(), listener.Close())
+		m.peers.Stop()
+		return nil, errors.Join(err, m.host.Close())
+	}
 	m.running.Go(func() { m.failed <- m.port.serve() })
 	return m, nil
 }
@@ -153,6 +156,7 @@ func (m *Member) Close() error {
 		m.handOver(ctx)
 		m.err = m.server.Close()
 		m.port.close(ctx)
+		m.err = errors.Join(m.err, m.gateway.Close())
 		m.peers.Stop()
 		m.err = errors.Join(m.err, m.host.Close())
 		close(m.done)
@@ -171,23 +175,4 @@ func (m *Member) handOver(ctx context.Context) {
 	if err := m.server.Node().TransferLeadership(ctx, core.None); err != nil {
 		m.log.Info("the leadership was not handed over", "error", err)
 	}
-}
-
-// pages serves HTTP on the client port.
-func (m *Member) pages() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health", m.health)
-	return mux
-}
-
-func (m *Member) health(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-	defer cancel()
-	w.Header().Set("Content-Type", "application/json")
-	if _, err := m.server.Node().ReadIndex(ctx); err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintf(w, `{"health":"false","reason":%q}`, "RAFT NO LEADER")
-		return
-	}
-	fmt.Fprint(w, `{"health":"true","reason":""}`)
 }

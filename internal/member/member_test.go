@@ -6,10 +6,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,16 +155,34 @@ func (c *cluster) has(name string, keys ...string) {
 	require.Equal(c, keys, found)
 }
 
+// request asks a member over HTTP.
+func (c *cluster) request(method, name, path, body string, header http.Header) *http.Response {
+	c.Helper()
+	scheme, transport := "http", &http.Transport{}
+	if c.secure {
+		scheme, transport = "https", &http.Transport{TLSClientConfig: c.tls(), ForceAttemptHTTP2: true}
+	}
+	r, err := http.NewRequest(method, scheme+"://"+c.members[name].Address().String()+path, strings.NewReader(body))
+	require.NoError(c, err)
+	maps.Copy(r.Header, header)
+	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	answer, err := client.Do(r)
+	require.NoError(c, err)
+	c.Cleanup(func() {
+		answer.Body.Close()
+		client.CloseIdleConnections()
+	})
+	return answer
+}
+
+func (c *cluster) post(name, path, body string, header http.Header) *http.Response {
+	c.Helper()
+	return c.request(http.MethodPost, name, path, body, header)
+}
+
 func (c *cluster) get(name, path string) (int, string) {
 	c.Helper()
-	scheme, client := "http", &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
-	if c.secure {
-		scheme, client.Transport = "https", &http.Transport{TLSClientConfig: c.tls(), ForceAttemptHTTP2: true}
-	}
-	defer client.CloseIdleConnections()
-	r, err := client.Get(scheme + "://" + c.members[name].Address().String() + path)
-	require.NoError(c, err)
-	defer r.Body.Close()
+	r := c.request(http.MethodGet, name, path, "", nil)
 	body, err := io.ReadAll(r.Body)
 	require.NoError(c, err)
 	return r.StatusCode, string(body)
@@ -191,6 +211,50 @@ func TestCluster(t *testing.T) {
 				c.start(name)
 			}
 			c.has("n2", "by n1", "by n2", "by n3", "zn1", "zn2", "zn3")
+		})
+	}
+}
+
+// HTTP has probes, the version, figures for Prometheus, and etcd's API as JSON.
+func TestPages(t *testing.T) {
+	for name, secure := range map[string]bool{"plaintext": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, secure)
+			c.put("n1", "k")
+			for path, says := range map[string]string{
+				"/health":  `{"health":"true","reason":""}`,
+				"/livez":   "ok",
+				"/readyz":  "ok",
+				"/version": `"etcdserver":"3.`,
+				"/metrics": "etcd_server_has_leader 1\n",
+			} {
+				code, body := c.get("n1", path)
+				require.Equal(t, http.StatusOK, code, path)
+				require.Contains(t, body, says, path)
+			}
+			_, body := c.get("n1", "/metrics")
+			require.Contains(t, body, "etcd_disk_wal_fsync_duration_seconds_count")
+			require.Contains(t, body, "go_goroutines")
+
+			r := c.post("n2", "/v3/kv/put", `{"key":"aw==","value":"dg=="}`, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}) // as curl -d sends it
+			require.Equal(t, http.StatusOK, r.StatusCode)
+			r = c.post("n3", "/v3/kv/range", `{"key":"aw=="}`, nil)
+			data, err := io.ReadAll(r.Body)
+			require.NoError(t, err)
+			require.Contains(t, string(data), `"value":"dg=="`)
+			require.Contains(t, string(data), `"cluster_id"`)
+			r = c.post("n3", "/v3/kv/put", `{"key":"aw==","value":"eA=="}`, http.Header{"Origin": {"http://evil.example"}})
+			require.Equal(t, http.StatusForbidden, r.StatusCode, "a page of another origin")
+			if secure {
+				return
+			}
+			c.stop("n2")
+			c.stop("n3")
+			code, body := c.get("n1", "/readyz")
+			require.Equal(t, http.StatusServiceUnavailable, code, body)
+			code, body = c.get("n1", "/livez")
+			require.Equal(t, http.StatusOK, code, body)
+			c.start("n2")
 		})
 	}
 }

@@ -45,8 +45,14 @@ type port struct {
 }
 
 // newPort makes a port. tls is nil for a port without TLS.
-func newPort(listener net.Listener, secure *tls.Config, g *grpc.Server, pages http.Handler, log *slog.Logger) *port {
+// newPages makes the handler of HTTP, which reaches the gRPC server by a listener.
+func newPort(listener net.Listener, secure *tls.Config, g *grpc.Server, newPages func(*handedOver) (http.Handler, error), log *slog.Logger) (*port, error) {
 	p := &port{listener: listener, grpc: g, secure: secure != nil, log: log, stop: make(chan struct{})}
+	p.calls, p.pages = newHandedOver(listener.Addr()), newHandedOver(listener.Addr())
+	pages, err := newPages(p.calls)
+	if err != nil {
+		return nil, err
+	}
 	handler := pages
 	if p.secure {
 		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -65,12 +71,12 @@ func newPort(listener net.Listener, secure *tls.Config, g *grpc.Server, pages ht
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	p.calls, p.pages = newHandedOver(listener.Addr()), newHandedOver(listener.Addr())
-	return p
+	return p, nil
 }
 
 // serve serves until close, or until the listener fails.
 func (p *port) serve() error {
+	p.running.Go(func() { _ = p.grpc.Serve(p.calls) })
 	if p.secure {
 		err := p.http.ServeTLS(p.listener, "", "")
 		if p.stopped() {
@@ -78,7 +84,6 @@ func (p *port) serve() error {
 		}
 		return err
 	}
-	p.running.Go(func() { _ = p.grpc.Serve(p.calls) })
 	p.running.Go(func() { _ = p.http.Serve(p.pages) })
 	for {
 		conn, err := p.listener.Accept()

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/httpkv/handler"
+	"raftlab/internal/webguard"
 )
 
 // A web page reaches the server through the browser of somebody on the server's
@@ -94,7 +95,7 @@ func TestWebPagesAreRefused(t *testing.T) {
 }
 
 func TestAnyHost(t *testing.T) {
-	h := handler.New(newStub(), handler.Options{Hosts: []string{handler.AnyHost}})
+	h := handler.New(newStub(), handler.Options{Hosts: []string{webguard.AnyHost}})
 	r := httptest.NewRequest("GET", "/v1/status", http.NoBody)
 	r.Host = "evil.example"
 	w := httptest.NewRecorder()

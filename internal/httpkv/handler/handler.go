@@ -19,6 +19,7 @@ import (
 	"raftlab/internal/admission"
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
+	"raftlab/internal/webguard"
 	"raftlab/kv"
 	"raftlab/shardctrler"
 	"raftlab/shardkv"
@@ -52,7 +53,7 @@ type Options struct {
 	// admission, for as long as Patience. Default: [DefaultMaxInFlight].
 	MaxInFlight int
 	// Hosts are the names of this server in Host headers, beside the loopback names and
-	// the address of the connection. [AnyHost] allows all names.
+	// the address of the connection. [webguard.AnyHost] allows all names.
 	Hosts []string
 	// Logger logs each request at the debug level, and errors of the server's own.
 	// Default: silent.
@@ -63,7 +64,7 @@ type Options struct {
 type handler struct {
 	cluster Cluster
 	opts    Options
-	guard   guard
+	guard   *webguard.Guard
 	gate    *admission.Gate
 	mux     *http.ServeMux
 }
@@ -82,7 +83,7 @@ func New(c Cluster, opts Options) http.Handler {
 	if opts.MaxInFlight == 0 {
 		opts.MaxInFlight = DefaultMaxInFlight
 	}
-	h := &handler{cluster: c, opts: opts, guard: newGuard(opts.Hosts), mux: http.NewServeMux()}
+	h := &handler{cluster: c, opts: opts, guard: webguard.New(opts.Hosts), mux: http.NewServeMux()}
 	h.gate = admission.NewGate(admission.Limits{
 		Bytes:    opts.MaxInFlightBytes,
 		Requests: opts.MaxInFlight,
@@ -179,7 +180,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
 	path := r.URL.EscapedPath()
-	if refused := h.guard.check(r); refused != nil {
+	if refused := h.refuses(r); refused != nil {
 		h.fail(w, r, refused)
 		return
 	}
@@ -190,6 +191,25 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.mux.ServeHTTP(w, r)
+}
+
+// refusals are the codes of the guard's reasons.
+var refusals = map[webguard.Reason]httpkv.Code{
+	webguard.ForeignHost:   httpkv.ForeignHost,
+	webguard.ForeignOrigin: httpkv.ForeignOrigin,
+	webguard.FormRequest:   httpkv.FormRequest,
+}
+
+// refuses returns the error for a request of a foreign web page, nil for others.
+func (h *handler) refuses(r *http.Request) *httpkv.Error {
+	refusal := h.guard.Check(r)
+	if refusal == nil {
+		refusal = h.guard.CheckForm(r)
+	}
+	if refusal == nil {
+		return nil
+	}
+	return failure(http.StatusForbidden, refusals[refusal.Reason], "%v", refusal)
 }
 
 // ambiguous reports whether software on the way could change a path.

@@ -1,58 +1,88 @@
-//go:build !wasip1
-
-package handler
-
-import (
-	"net"
-	"net/http"
-	"net/netip"
-	"net/url"
-	"slices"
-	"strings"
-
-	"raftlab/internal/httpkv"
-)
-
-// AnyHost in [Options].Hosts allows every name in Host headers.
-const AnyHost = "*"
-
-// A guard refuses requests of foreign web pages, sent through the browser of somebody
-// near the server. The server has no passwords, so such a page could otherwise read and
-// write everything.
+// Package webguard refuses requests of foreign web pages, sent through the browser of
+// somebody near the server. A server without passwords answers everybody who reaches
+// the server, so such a page could otherwise read and write everything.
 //
 //   - A page whose name was rebound to the server's address (DNS rebinding) sends
 //     its own name in the Host header.
 //   - A page of another origin sends an Origin header, and in browsers since 2023
 //     Sec-Fetch-Site.
 //   - A form can only POST, with one of three content types.
-type guard struct{ hosts []string }
+package webguard
 
-func newGuard(hosts []string) guard {
-	var g guard
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// AnyHost as a name of the server allows every name in Host headers.
+const AnyHost = "*"
+
+// Reason is why a request is refused.
+type Reason int
+
+// The reasons.
+const (
+	ForeignHost   Reason = iota + 1 // the Host header names another server
+	ForeignOrigin                   // a page of another origin has sent the request
+	FormRequest                     // a page's form could have sent the request
+)
+
+// Refusal is the error of a refused request.
+type Refusal struct {
+	Reason Reason
+	text   string
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return r.text }
+
+func refuse(reason Reason, format string, args ...any) *Refusal {
+	return &Refusal{reason, fmt.Sprintf(format, args...)}
+}
+
+// Guard knows the names of a server. Any goroutine may call the methods.
+type Guard struct{ hosts []string }
+
+// New returns the guard of a server. hosts are names of the server in URLs, beside
+// localhost and the server's addresses.
+func New(hosts []string) *Guard {
+	g := &Guard{}
 	for _, host := range hosts {
 		g.hosts = append(g.hosts, normalize(host))
 	}
 	return g
 }
 
-func (g guard) check(r *http.Request) *httpkv.Error {
+// Check returns why a request is refused, nil if the request may come from a program, or
+// from a page of this server.
+func (g *Guard) Check(r *http.Request) *Refusal {
 	if !g.allows(r) {
-		return failure(http.StatusForbidden, httpkv.ForeignHost,
-			"the Host header names %q, which is not a name of this server; raftlab serve --allow-host NAME adds a name", r.Host)
+		return refuse(ForeignHost, "the Host header names %q, which is not a name of this server; raftlab serve --allow-host NAME adds a name", r.Host)
 	}
 	if origin, foreign := foreignOrigin(r); foreign {
-		return failure(http.StatusForbidden, httpkv.ForeignOrigin, "a web page of another origin (%s) sent this request", origin)
+		return refuse(ForeignOrigin, "a web page of another origin (%s) sent this request", origin)
 	}
+	return nil
+}
+
+// CheckForm returns why a request is refused, nil if no form can have sent the request.
+// Browsers without Origin headers are older than 2020. So a server for programs that send
+// a form's content type, such as curl -d, leaves this check out.
+func (g *Guard) CheckForm(r *http.Request) *Refusal {
 	if form, is := formType(r); is {
-		return failure(http.StatusForbidden, httpkv.FormRequest,
-			"a web page's form could have sent this POST (Content-Type: %s); send a type that no form has, such as application/octet-stream or application/json, or an Idempotency-Key", form)
+		return refuse(FormRequest, "a web page's form could have sent this POST (Content-Type: %s); send a type that no form has, such as application/octet-stream or application/json, or an Idempotency-Key", form)
 	}
 	return nil
 }
 
 // allows reports whether the Host header names this server. Browsers send the header
 // with each request, so a client without the header is no browser.
-func (g guard) allows(r *http.Request) bool {
+func (g *Guard) allows(r *http.Request) bool {
 	host := normalize(r.Host)
 	switch {
 	case r.Host == "", slices.Contains(g.hosts, AnyHost), slices.Contains(g.hosts, host):

@@ -1,0 +1,98 @@
+package member
+
+import (
+	"math"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// metrics collects a member's figures. Figures with the meaning of one of etcd's have
+// etcd's name, so that dashboards for etcd show them.
+type metrics struct{ member *Member }
+
+// newMetrics returns the member's figures, and those of the process.
+func (m *Member) newMetrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(metrics{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+var (
+	descVersion   = describe("etcd_server_version", "The server: 1, with its version as a label.", "server_version", "server_go_version")
+	descHasLeader = describe("etcd_server_has_leader", "1 if the member knows a leader, else 0.")
+	descIsLeader  = describe("etcd_server_is_leader", "1 if the member leads, else 0.")
+	descID        = describe("etcd_server_id", "The member: 1, with its id as a label.", "server_id")
+	descCommitted = describe("etcd_server_proposals_committed_total", "Index of the last committed entry.")
+	descApplied   = describe("etcd_server_proposals_applied_total", "Index of the last applied entry.")
+	descProposals = describe("raftlab_proposal_duration_seconds", "Time of the commands that were proposed on this member, from the proposal to the result.")
+	descApplies   = describe("etcd_disk_backend_commit_duration_seconds", "Time of the calls that apply committed entries.")
+	descSaves     = describe("etcd_disk_wal_fsync_duration_seconds", "Time of the writes to the log on disk, each with one sync.")
+	descLog       = describe("raftlab_disk_log_bytes", "Size of the log's files.")
+	descSnapshots = describe("raftlab_disk_snapshot_bytes", "Size of the snapshots' files.")
+	descSent      = describe("raftlab_peer_sent_bytes_total", "Bytes of Raft messages to other members.")
+	descReceived  = describe("raftlab_peer_received_bytes_total", "Bytes of Raft messages from other members.")
+	descDropped   = describe("raftlab_peer_dropped_messages_total", "Messages without room in a queue, or without a connection.")
+	descTerm      = describe("raftlab_raft_term", "The member's term.")
+)
+
+// Describe implements prometheus.Collector.
+func (c metrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
+
+// Collect implements prometheus.Collector.
+func (c metrics) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v float64) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
+	}
+	n := c.member.server.Node()
+	leader, _ := n.Leader()
+	gauge(descVersion, 1, apiVersion, runtime.Version())
+	gauge(descID, 1, strconv.FormatUint(uint64(n.ID()), 16))
+	gauge(descHasLeader, truth(leader != core.None))
+	gauge(descIsLeader, truth(n.IsLeader()))
+	gauge(descTerm, float64(n.Term()))
+	gauge(descCommitted, float64(n.Committed()))
+	gauge(descApplied, float64(n.Applied()))
+	stats, host, net := n.Stats(), c.member.host.Stats(), c.member.transport.Stats()
+	out <- histogram(descProposals, &stats.Proposals)
+	out <- histogram(descApplies, &stats.Applies)
+	out <- histogram(descSaves, &host.Saves)
+	gauge(descLog, float64(host.Storage.Log))
+	gauge(descSnapshots, float64(host.Storage.Snapshots))
+	counter(descSent, float64(net.SentBytes))
+	counter(descReceived, float64(net.ReceivedBytes))
+	counter(descDropped, float64(net.Dropped))
+}
+
+func truth(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// histogram returns the figures of the library in Prometheus's form.
+func histogram(d *prometheus.Desc, h *node.Histogram) prometheus.Metric {
+	buckets := make(map[float64]uint64)
+	count := uint64(0)
+	for i, n := range h.Buckets {
+		count += uint64(n)
+		if i < len(h.Buckets)-1 {
+			buckets[math.Ldexp(1e-6, i)] = count // below 2^i microseconds
+		}
+	}
+	return prometheus.MustNewConstHistogram(d, count, time.Duration(h.Sum).Seconds(), buckets)
+}
