@@ -63,14 +63,14 @@ var y2025Mutants = []mutant{
 	{
 		name: "25-never-maybe", file: "y2025/kvsrv1/client.go", pkg: "./y2025/kvsrv1",
 		old:  "if retry && reply.Err == rpc.ErrVersion {",
-		new:  "if false {",
+		new:  "if retry && false {",
 		test: "TestLostReply2",
 		why:  "a clerk calls a Put that took effect a failure",
 	},
 	{
 		name: "25-always-maybe", file: "y2025/kvsrv1/client.go", pkg: "./y2025/kvsrv1",
 		old:  "if retry && reply.Err == rpc.ErrVersion {",
-		new:  "if reply.Err == rpc.ErrVersion {",
+		new:  "if (retry || true) && reply.Err == rpc.ErrVersion {",
 		test: "TestVersions2|TestEachPutBeginsAnew2",
 		why:  "a clerk returns ErrMaybe without a retry",
 	},
@@ -234,7 +234,7 @@ var y2025Mutants = []mutant{
 	{
 		name: "25-rsm-killed-submit-waits", file: plainRSM, pkg: "./y2025/kvraft1/rsm",
 		old:  "return w.term < term || !isLeader && w.term <= term",
-		new:  "return w.term < term",
+		new:  "return w.term < term && (isLeader || true)",
 		test: "TestShutdown4A",
 		why:  "a Submit waits on when the server is killed",
 	},

@@ -74,4 +74,4 @@ func (kv *KVServer) Restore(data []byte) {
 }
 
 // Kill stops the server, and returns without waiting.
-func (kv *KVServer) Kill() { kv.rsm.Raft().Kill() }
+func (kv *KVServer) Kill() { group.Kill(kv.rsm) }

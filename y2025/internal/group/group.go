@@ -28,6 +28,15 @@ func Submit(r *rsm.RSM, req any) (any, rpc.Err) {
 	return result, rpc.OK
 }
 
+// Kill stops the state machine and the Raft server of a server. A student's RSM has no
+// method Kill, and ends with the Raft server.
+func Kill(r *rsm.RSM) {
+	if killer, ok := any(r).(interface{ Kill() }); ok {
+		killer.Kill()
+	}
+	r.Raft().Kill()
+}
+
 // Servers are the servers of a group, with the last known leader. Any goroutine may
 // call the methods.
 type Servers struct {

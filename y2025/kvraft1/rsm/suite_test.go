@@ -81,7 +81,13 @@ func (j *journal) Restore(data []byte) {
 	j.restored++
 }
 
-func (j *journal) Kill() {}
+// Kill kills an RSM that has a method Kill. The course's interface has none, and there the
+// RSM ends with the Raft server.
+func (j *journal) Kill() {
+	if killer, ok := any(j.RSM).(interface{ Kill() }); ok {
+		killer.Kill()
+	}
+}
 
 // all returns the notes so far.
 func (j *journal) all() []int {
@@ -282,6 +288,9 @@ func TestLeaderIsCutOff4A(t *testing.T) {
 	run(t, 3, -1, func(t *testing.T, c *cluster) {
 		c.one()
 		leader, term := c.l.AwaitLeader(c.Group), c.Term()
+		for _, i := range c.others(leader) { // each server has now numbered one request
+			c.submit(i, c.note())
+		}
 		lab.Isolate(c.Group, leader)
 		var lost []<-chan struct{}
 		for range 5 {

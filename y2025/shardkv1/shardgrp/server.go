@@ -129,4 +129,4 @@ func (kv *KVServer) DeleteShard(args *shardrpc.DeleteShardArgs, reply *shardrpc.
 }
 
 // Kill stops the server, and returns without waiting.
-func (kv *KVServer) Kill() { kv.rsm.Raft().Kill() }
+func (kv *KVServer) Kill() { group.Kill(kv.rsm) }

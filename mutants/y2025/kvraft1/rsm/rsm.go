@@ -58,8 +58,6 @@ type RSM struct {
 	lastID  int64
 	applied int
 	waiters map[int]waiting // by index
-	dead    bool
-	ended   chan struct{}
 }
 
 // MakeRSM starts a server.
@@ -71,7 +69,6 @@ func MakeRSM(servers []*labrpc.ClientEnd, me int, persister *tester.Persister, m
 		applyCh:      make(chan raftapi.ApplyMsg),
 		sm:           sm,
 		waiters:      make(map[int]waiting),
-		ended:        make(chan struct{}),
 		lastID:       time.Now().UnixNano(),
 	}
 	if snapshot := persister.ReadSnapshot(); len(snapshot) > 0 {
@@ -85,17 +82,6 @@ func MakeRSM(servers []*labrpc.ClientEnd, me int, persister *tester.Persister, m
 
 // Raft returns the Raft server.
 func (rsm *RSM) Raft() raftapi.Raft { return rsm.rf }
-
-// Kill ends the goroutines.
-func (rsm *RSM) Kill() {
-	rsm.mu.Lock()
-	defer rsm.mu.Unlock()
-	if !rsm.dead {
-		rsm.dead = true
-		close(rsm.ended)
-		rsm.rf.Kill()
-	}
-}
 
 // Submit proposes a request and waits for the result.
 func (rsm *RSM) Submit(req any) (rpc.Err, any) {
@@ -119,24 +105,16 @@ func (rsm *RSM) Submit(req any) (rpc.Err, any) {
 	return rpc.ErrWrongLeader, nil
 }
 
-// reader applies what Raft delivers.
+// reader applies what Raft delivers, until Raft closes applyCh or for ever.
 func (rsm *RSM) reader() {
-	for {
-		select {
-		case msg, open := <-rsm.applyCh:
-			if !open {
-				return
-			}
-			rsm.mu.Lock()
-			if msg.CommandValid {
-				rsm.apply(msg.CommandIndex, msg.Command.(Op))
-			} else if msg.SnapshotValid && msg.SnapshotIndex > rsm.applied {
-				rsm.restore(msg.Snapshot)
-			}
-			rsm.mu.Unlock()
-		case <-rsm.ended:
-			return
+	for msg := range rsm.applyCh {
+		rsm.mu.Lock()
+		if msg.CommandValid {
+			rsm.apply(msg.CommandIndex, msg.Command.(Op))
+		} else if msg.SnapshotValid && msg.SnapshotIndex > rsm.applied {
+			rsm.restore(msg.Snapshot)
 		}
+		rsm.mu.Unlock()
 	}
 }
 
@@ -158,18 +136,9 @@ func (rsm *RSM) apply(index int, op Op) {
 
 // looker notices a new term, and a kill of Raft, which tell no Submit.
 func (rsm *RSM) looker() {
-	tick := time.NewTicker(lookInterval)
-	defer tick.Stop()
 	for {
-		select {
-		case <-tick.C:
-			rsm.look()
-		case <-rsm.ended:
-			rsm.mu.Lock()
-			rsm.release(func(waiting) bool { return true })
-			rsm.mu.Unlock()
-			return
-		}
+		time.Sleep(lookInterval)
+		rsm.look()
 	}
 }
 
