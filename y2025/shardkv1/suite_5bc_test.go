@@ -84,6 +84,18 @@ func (s *store) recovered(before, next *shardcfg.ShardConfig) *shardcfg.ShardCon
 	return now
 }
 
+// afterCrash lets a new controller recover, and ends the test unless every key is served
+// then. If the change was not completed, afterCrash makes it.
+func (s *store) afterCrash(k *lab.Clerk, d data, before, next *shardcfg.ShardConfig) {
+	s.t.Helper()
+	now := s.recovered(before, next)
+	s.grow(k, d)
+	if now.Num == before.Num {
+		s.change(next)
+		s.grow(k, d)
+	}
+}
+
 // TestControllerCrashes5B cuts a controller off in the middle of a change, at many
 // moments. The next controller completes the change, or nothing of the change is seen.
 // Every key is there, and the next change works.
@@ -97,10 +109,7 @@ func TestControllerCrashes5B(t *testing.T) {
 			next := s.toggled(before, tester.Tgid(2+i%2))
 			c := s.controller()
 			s.interrupted(c, messages(rng), func() { c.ChangeConfigTo(next) })
-			if now := s.recovered(before, next); now.Num == before.Num {
-				s.change(next)
-			}
-			s.grow(k, d)
+			s.afterCrash(k, d, before, next)
 		}
 	})
 }
@@ -116,10 +125,7 @@ func TestEachMomentOfACrash5B(t *testing.T) {
 			next := s.toggled(before, 2)
 			c := s.controller()
 			s.interrupted(c, moment+1, func() { c.ChangeConfigTo(next) })
-			if s.recovered(before, next).Num == before.Num {
-				s.change(next)
-			}
-			s.grow(k, d)
+			s.afterCrash(k, d, before, next)
 		}
 	})
 }
@@ -140,10 +146,7 @@ func TestRecoveryIsInterrupted5B(t *testing.T) {
 				c := s.fresh()
 				s.interrupted(c, messages(rng), c.InitController)
 			}
-			if s.recovered(before, next).Num == before.Num {
-				s.change(next)
-			}
-			s.grow(k, d)
+			s.afterCrash(k, d, before, next)
 		}
 	})
 }
