@@ -73,7 +73,8 @@ type Node struct {
 	incoming     incomingSnapshot
 	outgoing     map[core.NodeID]*outgoingSnapshot
 	readID       uint64
-	reads        map[uint64]*read // that wait, by id
+	reads        map[uint64][]*read // that wait for their index, by id of the core's read
+	newReads     []*read            // that wait for the end of these reads
 	waiters      []*waiter
 	members      map[core.NodeID]string // addresses in the newest configuration
 	membership   place                  // of that configuration
@@ -136,7 +137,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		alone:     company,
 		due:       1,
 		done:      make(chan struct{}),
-		reads:     make(map[uint64]*read),
+		reads:     make(map[uint64][]*read),
 		outgoing:  make(map[core.NodeID]*outgoingSnapshot),
 		overrides: true,
 		named:     header.Index,
@@ -394,11 +395,10 @@ func (n *Node) clean() {
 	}
 	n.postponed = nil
 	n.failPending(errUnknownStopped)
-	for _, r := range left.reads {
-		r.settle(0, ErrStopped)
-	}
-	for _, r := range n.reads {
-		r.settle(0, ErrStopped)
+	settleReads(left.reads, 0, ErrStopped)
+	settleReads(n.newReads, 0, ErrStopped)
+	for _, batch := range n.reads {
+		settleReads(batch, 0, ErrStopped)
 	}
 	for _, f := range left.calls {
 		f() // may add waiters
@@ -407,7 +407,7 @@ func (n *Node) clean() {
 		w.err = ErrStopped
 		close(w.done)
 	}
-	n.reads, n.waiters = nil, nil
+	n.reads, n.newReads, n.waiters = nil, nil, nil
 	if n.core.Quiescent() {
 		// The others count no ticks while they believe in this leader.
 		n.core.Wake()

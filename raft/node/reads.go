@@ -76,31 +76,40 @@ func (n *Node) readIndex(ctx context.Context) (uint64, error) {
 	}
 }
 
-// beginReads hands new reads to the core.
-func (n *Node) beginReads(all []*read) {
-	for _, r := range all {
-		n.readID++
-		if err := n.core.ReadIndex(n.readID); err != nil {
-			r.settle(0, errReadAgain)
-			continue
+// beginReads hands new reads to the core, as one read. While earlier reads wait for
+// their index, new ones gather and share the next round of messages. They wait for a
+// tick at most, since the earlier messages may be lost.
+func (n *Node) beginReads(all []*read, ticked bool) {
+	n.newReads = append(n.newReads, all...)
+	if len(n.newReads) == 0 || len(n.reads) > 0 && !ticked {
+		return
+	}
+	batch := n.newReads
+	n.newReads = nil
+	n.readID++
+	if err := n.core.ReadIndex(n.readID); err != nil {
+		settleReads(batch, 0, errReadAgain)
+		return
+	}
+	n.reads[n.readID] = batch
+}
+
+// endReads ends the reads whose index is known.
+func (n *Node) endReads() {
+	for _, s := range n.core.Reads() {
+		batch := n.reads[s.ID]
+		delete(n.reads, s.ID)
+		if s.Failed {
+			settleReads(batch, 0, errReadAgain)
+		} else {
+			settleReads(batch, s.Index, nil)
 		}
-		n.reads[n.readID] = r
 	}
 }
 
-// settleReads ends the reads whose index is known.
-func (n *Node) settleReads() {
-	for _, s := range n.core.Reads() {
-		r := n.reads[s.ID]
-		if r == nil {
-			continue
-		}
-		delete(n.reads, s.ID)
-		if s.Failed {
-			r.settle(0, errReadAgain)
-		} else {
-			r.settle(s.Index, nil)
-		}
+func settleReads(reads []*read, index uint64, err error) {
+	for _, r := range reads {
+		r.settle(index, err)
 	}
 }
 

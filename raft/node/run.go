@@ -283,8 +283,8 @@ func (n *Node) beginSave() (item *save, applies bool) {
 // run the core for. Input that waits for the saver does not count.
 func (n *Node) release() bool {
 	n.due = n.core.QuietTicks() + 1
-	if n.saving != nil {
-		n.due = 1 // messages wait for the beginning of a save, but not longer than a tick
+	if n.saving != nil || len(n.newReads) > 0 {
+		n.due = 1 // messages wait for a save, and reads for others, not longer than a tick
 	}
 	if !n.inbox.empty(n.due) && !(n.waits && n.inbox.needsSave(n.due)) {
 		return false
@@ -312,14 +312,15 @@ func (n *Node) process(in *inbox) {
 		n.publish() // before the replies leave, so that readers of a reply find the effect
 	}
 	n.proposeAll(in.proposals)
-	n.beginReads(in.reads)
+	n.endReads()
+	n.beginReads(in.reads, in.ticks > 0)
 	for _, f := range in.calls {
 		f()
 	}
 	n.advance()
 	n.dropOvertaken()
 	n.loadEntries()
-	n.settleReads()
+	n.endReads()
 	n.publish()
 	if len(n.waiters) > 0 {
 		n.notifyWaiters()
