@@ -193,6 +193,16 @@ func TestCommandsGatherForTheNextSave(t *testing.T) {
 	})
 }
 
+// With hundreds of groups in a save, several goroutines run the cores.
+func TestHundredsOfGroups(t *testing.T) {
+	const groups, clients, commands = 200, 2, 3
+	runCrowd(t, groups, func() { time.Sleep(2 * time.Millisecond) }, func(c *crowd) {
+		c.load(1, 1, func() {}) // leaders
+		c.load(clients, commands, func() {})
+		c.verify(clients, commands)
+	})
+}
+
 // Many groups keep their promises while messages are lost, repeated and reordered, a
 // host is cut off, and a host restarts.
 func TestManyGroupsUnderFaults(t *testing.T) {

@@ -64,8 +64,9 @@ type saver struct {
 	crowd atomic.Bool // the save under way is of many groups
 
 	// Only the goroutine touches these.
-	batches batcher
-	later   [][]core.Message // by item of the save that begins
+	beginner *beginner
+	batches  batcher
+	later    [][]core.Message // by item of the save that begins
 }
 
 // Volatile is a [Storage] that loses all when the process ends. Its Save does
@@ -73,7 +74,7 @@ type saver struct {
 type Volatile interface{ Volatile() bool }
 
 func newSaver(h *Host) *saver {
-	s := &saver{host: h, start: time.Now()}
+	s := &saver{host: h, start: time.Now(), beginner: newBeginner(h)}
 	s.waits.L = &s.mu
 	if v, ok := h.storage.(Volatile); ok {
 		s.volatile = v.Volatile()
@@ -144,6 +145,7 @@ func (s *saver) saveAll() {
 			return
 		}
 		if items = s.begin(nodes, items); len(items) == 0 {
+			s.batches.send(s.host.transport)
 			continue
 		}
 		s.crowd.Store(len(items) > inlineRounds)
@@ -167,17 +169,13 @@ func (s *saver) saveAll() {
 	}
 }
 
-// begin runs the cores that wait for a save, and adds their saves to items.
+// begin runs the cores that wait for a save, and adds their saves to items. The answers
+// to the last save share a frame with the requests of this one, unless that takes long.
 func (s *saver) begin(nodes []*Node, items []*save) []*save {
-	for _, n := range nodes {
-		item, applies := n.beginSave()
-		if item != nil {
-			items = append(items, item)
-		}
-		if applies {
-			s.host.appliers.add((*applyTask)(n))
-		}
+	if len(nodes) == 0 {
+		return items
 	}
+	items = s.beginner.run(nodes, items, func() { s.batches.send(s.host.transport) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, item := range items[len(s.later):] {
@@ -210,10 +208,13 @@ func (s *saver) complete(items []*save) {
 	for _, item := range items {
 		s.batches.add(item.node, item.ready.AfterSave)
 	}
-	s.batches.send(s.host.transport)
+	few := len(items) <= inlineRounds
+	if few {
+		s.batches.send(s.host.transport)
+	}
 	for _, item := range items {
 		n := item.node // the core uses the item again
-		if len(items) <= inlineRounds {
+		if few {
 			item.done()
 		} else {
 			item.doneLater()
