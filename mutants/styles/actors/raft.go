@@ -86,14 +86,12 @@ func (rf *Raft) Kill() {
 	rf.kill.Do(func() { close(rf.done) })
 }
 
-// ask lets the actor run f, and waits for the end of f. It reports false after Kill.
-func (rf *Raft) ask(f func()) bool {
+// ask lets the actor run f, and waits for the end of f. After Kill ask does nothing.
+func (rf *Raft) ask(f func()) {
 	ran := make(chan struct{})
-	if !rf.tell(func() { f(); close(ran) }) {
-		return false
+	if rf.tell(func() { f(); close(ran) }) {
+		<-ran
 	}
-	<-ran
-	return true
 }
 
 // tell lets the actor run f.
