@@ -54,28 +54,37 @@ func (kv *ShardKV) reconfigure(next shardctrler.Config) {
 	kv.st.Config = next
 	for shard := range shardctrler.NShards {
 		from, to := last.Shards[shard], next.Shards[shard]
-		switch {
-		case from == to:
-		case to == kv.gid && from == 0:
-			kv.st.Shards[shard] = Shard{}.clone()
-		case to == kv.gid:
-			kv.st.Incoming[shard] = last.Groups[from]
-		case from == kv.gid:
-			if to != 0 {
-				kv.st.Outgoing[Ticket{next.Num, shard}] = kv.st.Shards[shard]
-			}
+		if from == to {
+			continue
+		}
+		source, parked := kv.st.Parked[shard]
+		delete(kv.st.Parked, shard)
+		if from != 0 {
+			source = Source{Ticket{next.Num, shard}, last.Groups[from]}
+		}
+		if from == kv.gid {
+			kv.st.Outgoing[source.Ticket] = kv.st.Shards[shard]
 			delete(kv.st.Shards, shard)
+		}
+		switch {
+		case to == 0:
+			kv.st.Parked[shard] = source
+		case to != kv.gid:
+		case from == 0 && !parked:
+			kv.st.Shards[shard] = Shard{}.clone()
+		default:
+			kv.st.Incoming[shard] = source
 		}
 	}
 }
 
 // insert begins to serve a shard that has been pulled.
 func (kv *ShardKV) insert(ticket Ticket, content Shard) {
-	servers, ok := kv.st.Incoming[ticket.Shard]
-	if !ok || ticket.Config != kv.st.Config.Num {
+	source, ok := kv.st.Incoming[ticket.Shard]
+	if !ok || ticket != source.Ticket {
 		return
 	}
 	delete(kv.st.Incoming, ticket.Shard)
 	kv.st.Shards[ticket.Shard] = content.clone()
-	kv.st.Obsolete[ticket] = servers
+	kv.st.Obsolete[ticket] = source.Servers
 }

@@ -40,9 +40,8 @@ func (kv *ShardKV) moveLoop() {
 			kv.noopTerm = term
 			kv.rf.Start(Op{Kind: opNoop})
 		}
-		for shard, servers := range kv.st.Incoming {
-			ticket := Ticket{kv.st.Config.Num, shard}
-			kv.task("pull", ticket, func() { kv.pull(ticket, servers) })
+		for _, source := range kv.st.Incoming {
+			kv.task("pull", source.Ticket, func() { kv.pull(source.Ticket, source.Servers) })
 		}
 		for ticket, servers := range kv.st.Obsolete {
 			kv.task("clean", ticket, func() { kv.clean(ticket, servers) })

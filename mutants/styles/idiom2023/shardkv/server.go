@@ -45,9 +45,16 @@ const (
 type state struct {
 	Config   shardctrler.Config
 	Shards   map[int]Shard       // those that are served
-	Incoming map[int][]string    // shards to pull, and the servers of the old owner
+	Incoming map[int]Source      // shards to pull
+	Parked   map[int]Source      // shards that belong to nobody, and where they are
 	Outgoing map[Ticket]Shard    // shards that left, until the new owner has them
 	Obsolete map[Ticket][]string // pulled shards that the old owner still has
+}
+
+// Source says where a shard waits for its next owner.
+type Source struct {
+	Ticket  Ticket
+	Servers []string
 }
 
 type waiter struct {
@@ -79,7 +86,8 @@ func newState() state {
 	return state{
 		Config:   shardctrler.Config{Groups: map[int][]string{}},
 		Shards:   map[int]Shard{},
-		Incoming: map[int][]string{},
+		Incoming: map[int]Source{},
+		Parked:   map[int]Source{},
 		Outgoing: map[Ticket]Shard{},
 		Obsolete: map[Ticket][]string{},
 	}
@@ -181,8 +189,11 @@ func (kv *ShardKV) restore(snapshot []byte) {
 	for shard, content := range st.Shards {
 		fresh.Shards[shard] = content.clone()
 	}
-	for shard, servers := range st.Incoming {
-		fresh.Incoming[shard] = servers
+	for shard, source := range st.Incoming {
+		fresh.Incoming[shard] = source
+	}
+	for shard, source := range st.Parked {
+		fresh.Parked[shard] = source
 	}
 	for ticket, content := range st.Outgoing {
 		fresh.Outgoing[ticket] = content.clone()
