@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftlab/internal/testkit"
 	"raftlab/kv"
 	"raftlab/labrpc"
 	"raftlab/rsm"
@@ -235,11 +236,15 @@ func TestTransactionValuesAreDisplaced4B(t *testing.T) {
 // Transactions that together exceed the bound of a coordinator or a participant
 // wait for each other, and all take effect.
 func TestManyLargeTransactions4B(t *testing.T) {
+	clients := 6
+	if testkit.Soak() {
+		clients = 12
+	}
 	run(t, 2, 1<<20, func(t *testing.T, s *store) {
 		s.join(0, 1)
 		value := strings.Repeat("v", 700<<10)
 		var working sync.WaitGroup
-		for i := range 12 {
+		for i := range clients {
 			c := s.client()
 			working.Go(func() {
 				near, far := fmt.Sprintf("0-%d", i), fmt.Sprintf("5-%d", i)

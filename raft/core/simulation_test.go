@@ -13,7 +13,7 @@ import (
 
 var (
 	schedule  = flag.Uint64("schedule", 0, "run the one schedule of TestSimulation with this `number`, and show its trace")
-	schedules = flag.Uint64("schedules", 800, "how `many` schedules TestSimulation runs")
+	schedules = flag.Uint64("schedules", 400, "how `many` schedules TestSimulation runs")
 	from      = flag.Uint64("from", 1, "the `number` of the first schedule of TestSimulation")
 )
 

@@ -213,9 +213,13 @@ func writeSnapshot(s node.Storage, id node.GroupID, header node.SnapshotHeader, 
 // Then the log is right or refused.
 func TestEveryCrashRecovers(t *testing.T) {
 	r := testkit.Rand(t)
+	steps := 50
+	if testkit.Soak() {
+		steps = 150
+	}
 	for range testkit.SoakFactor() {
 		w := startWorkload(t, r)
-		w.run(150)
+		w.run(steps)
 		testkit.WaitFor(t, 10*time.Second, "the idle group's first segments to go", func() bool {
 			w.run(5)
 			return segmentsOf(t, w.disk)[0] > "0000000000000002.wal"
