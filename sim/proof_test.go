@@ -10,12 +10,13 @@ import (
 	"raftlab/sim"
 )
 
-// proofRuns is the number of repeated runs for each engine.
-func proofRuns() int {
+// proofSize returns the number of runs for an engine, and the number of seeds. Each case
+// runs at least twice.
+func proofSize(cases int) (runs, seeds int) {
 	if os.Getenv("RAFTLAB_SOAK") != "" {
-		return 1000
+		return 1000, 3
 	}
-	return 60
+	return 2 * cases, 1
 }
 
 // TestSameSeedSameBytes repeats mixed tests with few seeds and compares the
@@ -23,7 +24,11 @@ func proofRuns() int {
 // different outer GOMAXPROCS.
 func TestSameSeedSameBytes(t *testing.T) {
 	t.Run("native", func(t *testing.T) {
-		proof(t, program(t, sim.Native, false), []sim.Explore{{}, {Yields: 0.1}, {Sleeps: 0.02}, {Yields: 0.05, Sleeps: 0.01}},
+		explores := []sim.Explore{{}, {Yields: 0.05, Sleeps: 0.01}}
+		if os.Getenv("RAFTLAB_SOAK") != "" {
+			explores = append(explores, sim.Explore{Yields: 0.1}, sim.Explore{Sleeps: 0.02})
+		}
+		proof(t, program(t, sim.Native, false), explores,
 			"TestMixed", "TestParallel", "TestGarbage", "TestForever", "TestDeadlock", "TestPanic", "TestBubble", "TestFiles", "TestTCP", "TestGap")
 	})
 	t.Run("wasm", func(t *testing.T) {
@@ -33,14 +38,14 @@ func TestSameSeedSameBytes(t *testing.T) {
 }
 
 func proof(t *testing.T, p sim.Program, explores []sim.Explore, tests ...string) {
-	const seeds = 3
+	runs, seeds := proofSize(len(explores) * len(tests))
 	var (
 		mu     sync.Mutex
 		hashes = map[string]string{}
 		wg     sync.WaitGroup
 		slots  = make(chan int, 6)
 	)
-	for i := range proofRuns() {
+	for i := range runs {
 		slots <- i
 		wg.Go(func() {
 			defer func() { <-slots }()
@@ -59,11 +64,14 @@ func proof(t *testing.T, p sim.Program, explores []sim.Explore, tests ...string)
 			}
 			hashes[key] = out.Hash
 		})
-		if i%50 == 25 {
+		if i%20 == 10 {
 			t.Setenv("GOMAXPROCS", fmt.Sprint(1+i%7)) // of the processes that run the runs
 		}
 	}
 	wg.Wait()
+	if len(hashes) > runs/2 {
+		t.Errorf("%d runs of %d cases repeat too little", runs, len(hashes))
+	}
 }
 
 // TestOtherSeedOtherWorld expects other schedules, maps, random numbers and

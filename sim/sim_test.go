@@ -63,7 +63,7 @@ func run(t testing.TB, p sim.Program, c sim.Case) sim.Outcome {
 }
 
 // quick are short limits for endless tests.
-var quick = sim.Limits{Virtual: 30 * time.Second, SpinCPU: time.Second, Memory: 64 << 20}
+var quick = sim.Limits{Virtual: 30 * time.Second, SpinCPU: 500 * time.Millisecond, Memory: 64 << 20}
 
 // expectation is the expected outcome of a test of mini with any seed.
 type expectation struct {
