@@ -35,6 +35,10 @@ type Options struct {
 	// told that the peer is down. The default is 3 s. A host that leaves is down at
 	// once.
 	PeerTimeout time.Duration
+	// MaxQueueBytes bounds the messages under way on a link with latency, in bytes.
+	// Messages beyond the bound are dropped, as a network drops them. The default is
+	// 64 MiB.
+	MaxQueueBytes int
 }
 
 // Faults are what happens to the messages of a link, in one direction.
@@ -61,6 +65,8 @@ type Network struct {
 	links      map[link]Faults
 	transports map[core.NodeID]*Transport
 	deliveries deliveries
+	maxQueued  int          // bytes of a link in deliveries
+	queued     map[link]int // bytes in deliveries
 	order      uint64
 	wake       chan struct{} // capacity 1: the first delivery has changed
 	running    bool          // the delivering goroutine runs
@@ -80,6 +86,8 @@ func New(opts Options) *Network {
 		transports: make(map[core.NodeID]*Transport),
 		wake:       make(chan struct{}, 1),
 		timeout:    cmp.Or(opts.PeerTimeout, 3*time.Second),
+		maxQueued:  cmp.Or(opts.MaxQueueBytes, 64<<20),
+		queued:     make(map[link]int),
 		up:         make(map[link]bool),
 		cuts:       make(map[link]*cut),
 	}
@@ -219,13 +227,18 @@ func (nw *Network) schedule(l link, m node.Message, f Faults) {
 	if nw.rand.Float64() < f.Duplicate {
 		copies++
 	}
+	size := m.Size()
 	for range copies {
+		if nw.queued[l] > 0 && nw.queued[l]+size > nw.maxQueued {
+			break
+		}
+		nw.queued[l] += size
 		delay := f.Latency
 		if f.Jitter > 0 {
 			delay += time.Duration(nw.rand.Int64N(int64(f.Jitter)))
 		}
 		nw.order++
-		heap.Push(&nw.deliveries, delivery{time.Now().Add(delay), nw.order, l, m})
+		heap.Push(&nw.deliveries, delivery{time.Now().Add(delay), nw.order, l, m, size})
 	}
 	if !nw.running && len(nw.deliveries) > 0 {
 		nw.running = true
@@ -258,6 +271,7 @@ func (nw *Network) deliverDue() (time.Duration, bool) {
 	for {
 		if len(nw.transports) == 0 {
 			nw.deliveries, nw.running = nil, false
+			clear(nw.queued)
 			return 0, false
 		}
 		if len(nw.deliveries) == 0 {
@@ -267,6 +281,7 @@ func (nw *Network) deliverDue() (time.Duration, bool) {
 			return wait, true
 		}
 		d := heap.Pop(&nw.deliveries).(delivery)
+		nw.queued[d.link] -= d.size
 		peer := nw.transports[d.link.to]
 		if peer == nil || nw.faultsOf(d.link).Cut {
 			continue
@@ -302,6 +317,7 @@ type delivery struct {
 	order   uint64
 	link    link
 	message node.Message
+	size    int // of the message, in bytes
 }
 
 // deliveries is a heap of messages by time, and by order of sending.

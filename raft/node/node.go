@@ -235,7 +235,7 @@ func (n *Node) receive(from core.NodeID, messages []Message) {
 	}
 	for i := range messages {
 		m := &messages[i]
-		size := bodySize(m.Body)
+		size := m.Size()
 		if n.inbox.bytes > 0 && n.inbox.bytes+size > n.cfg.MaxReceiveBytes {
 			if m.Call == 0 {
 				n.stats.dropped.Add(1)
@@ -250,18 +250,6 @@ func (n *Node) receive(from core.NodeID, messages []Message) {
 		n.inbox.add(core.Message{From: from, To: n.id, Call: m.Call, Body: m.Body})
 	}
 	n.unlockAndRun()
-}
-
-// bodySize is about what a message occupies.
-func bodySize(b core.Body) int {
-	size := 64
-	switch b := b.(type) {
-	case *core.AppendEntries:
-		size += entriesSize(b.Entries)
-	case *core.InstallSnapshot:
-		size += len(b.Data)
-	}
-	return size
 }
 
 // entryOverhead is about what an entry without data occupies, in bytes.

@@ -55,3 +55,16 @@ type Message struct {
 	// that has stopped replies to no call.
 	Body core.Body
 }
+
+// Size is about what the message occupies in memory, in bytes. Bounds on queues count
+// this size.
+func (m *Message) Size() int {
+	size := 128
+	switch b := m.Body.(type) {
+	case *core.AppendEntries:
+		size += entriesSize(b.Entries)
+	case *core.InstallSnapshot:
+		size += len(b.Data)
+	}
+	return size
+}

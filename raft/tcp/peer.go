@@ -84,26 +84,12 @@ func (p *peer) unreachable(address string) {
 	}
 }
 
-// messageBytes is about what a message occupies.
-func messageBytes(m *node.Message) int {
-	size := 128
-	switch b := m.Body.(type) {
-	case *core.AppendEntries:
-		for i := range b.Entries {
-			size += 24 + len(b.Entries[i].Data)
-		}
-	case *core.InstallSnapshot:
-		size += len(b.Data)
-	}
-	return size
-}
-
 // send queues messages, if the peer is connected and there is room.
 func (p *peer) send(messages []node.Message) {
 	p.mu.Lock()
 	dropped := 0
 	for i := range messages {
-		size := messageBytes(&messages[i])
+		size := messages[i].Size()
 		if !p.connected || p.bytes > 0 && p.bytes+size > p.transport.opts.MaxQueueBytes {
 			dropped++
 			continue
@@ -328,7 +314,7 @@ func (w *sender) sendQueued() error {
 	w.frame.reset()
 	count := 0
 	for i := range messages {
-		if count > 0 && w.frame.size+messageBytes(&messages[i]) > min(w.limit, frameTarget) {
+		if count > 0 && w.frame.size+messages[i].Size() > min(w.limit, frameTarget) {
 			if err := w.flush(count); err != nil {
 				return err
 			}
