@@ -60,7 +60,7 @@ soak:    ## the long version: 200 plain, 20 race and 20 busy-core runs of the su
 	scripts/soak.sh
 
 sim:     ## each lab test in some simulated worlds (SEEDS=A..B)
-	$(GO) run ./cmd/raftlab sim ./raft ./kvraft ./shardctrler ./shardkv --seeds $(or $(SEEDS),1..20)
+	$(GO) run ./cmd/raftlab sim ./raft ./kvraft ./shardctrler ./shardkv ./y2025/kvsrv1 ./y2025/kvsrv1/lock ./y2025/kvraft1/rsm ./y2025/kvraft1 ./y2025/shardkv1 --seeds $(or $(SEEDS),1..20)
 
 mutants: ## plant each known bug and see the lab suites fail on it
 	$(GO) run ./mutants
