@@ -3,7 +3,7 @@ GO     ?= go
 TOOL    = $(GO) run -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help build test race lint vuln cross bench bench-compare bench-module cover fuzz soak sim mutants wasm student course ci
+.PHONY: help build test race lint vuln cross bench bench-compare bench-module etcd-client cover fuzz soak sim mutants wasm student course ci
 
 help:    ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench-compare: ## benchmarks beside those of BASE (BASE=main PKG=./raft BENCH=re
 bench-module: ## the nested module bench: the checker beside the original
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
+etcd-client: ## the nested module bench/etcd: the server with etcd's own client
+	cd bench/etcd && $(GO) vet ./... && $(GO) test ./...
+
 cover:   ## statement coverage by package and in all
 	$(GO) test -coverprofile=cover.out -coverpkg=./... ./... && $(GO) tool cover -func=cover.out | tail -1
 
@@ -65,4 +68,4 @@ sim:     ## each lab test in some simulated worlds (SEEDS=A..B)
 mutants: ## plant each known bug and see the lab suites fail on it
 	$(GO) run ./mutants
 
-ci: lint test race student wasm cross bench-module vuln ## what CI runs
+ci: lint test race student wasm cross bench-module etcd-client vuln ## what CI runs

@@ -27,11 +27,14 @@ import (
 type member struct {
 	id     core.NodeID
 	host   *node.Host
+	node   *node.Node
 	server *etcdapi.Server
 	grpc   *grpc.Server
 	served sync.WaitGroup
 	conn   *grpc.ClientConn
 	kv     pb.KVClient
+	lease  pb.LeaseClient
+	watch  pb.WatchClient
 }
 
 // cluster is a group on networks in memory.
@@ -43,8 +46,10 @@ type cluster struct {
 	members map[core.NodeID]*member
 
 	mu        sync.Mutex
-	listeners map[core.NodeID]*bufconn.Listener
+	listeners map[string]*bufconn.Listener
 }
+
+func url(id core.NodeID) string { return fmt.Sprintf("passthrough:///n%d", id) }
 
 // run runs a test of a cluster of three in virtual time.
 func run(t *testing.T, config etcdapi.Config, body func(c *cluster)) {
@@ -54,7 +59,7 @@ func run(t *testing.T, config etcdapi.Config, body func(c *cluster)) {
 			network:   memnet.New(memnet.Options{Seed: uint64(testkit.Seed(t)), Faults: memnet.Faults{Latency: 200 * time.Microsecond}}),
 			stores:    make(map[core.NodeID]*memstore.Store),
 			members:   make(map[core.NodeID]*member),
-			listeners: make(map[core.NodeID]*bufconn.Listener),
+			listeners: make(map[string]*bufconn.Listener),
 		}
 		for id := core.NodeID(1); id <= 3; id++ {
 			c.config.Node.Members = append(c.config.Node.Members, node.Member{ID: id, Address: fmt.Sprintf("peer%d", id)})
@@ -73,15 +78,23 @@ func run(t *testing.T, config etcdapi.Config, body func(c *cluster)) {
 	})
 }
 
-// dial connects to a member.
-func (c *cluster) dial(ctx context.Context, id core.NodeID) (net.Conn, error) {
+// dial connects to a member's client URL.
+func (c *cluster) dial(ctx context.Context, target string) (net.Conn, error) {
 	c.mu.Lock()
-	l := c.listeners[id]
+	l := c.listeners[target]
 	c.mu.Unlock()
 	if l == nil {
-		return nil, fmt.Errorf("member %d does not listen", id)
+		return nil, fmt.Errorf("nothing listens on %s", target)
 	}
 	return l.DialContext(ctx)
+}
+
+func (c *cluster) dialMember(ctx context.Context, id core.NodeID) (net.Conn, error) {
+	return c.dial(ctx, fmt.Sprintf("n%d", id))
+}
+
+func (c *cluster) dialOptions() []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(c.dial)}
 }
 
 func (c *cluster) start(id core.NodeID) *member {
@@ -91,20 +104,20 @@ func (c *cluster) start(id core.NodeID) *member {
 	m.host, err = node.NewHost(node.HostConfig{Storage: c.stores[id], Transport: c.network.Join(id)})
 	require.NoError(c, err)
 	config := c.config
-	config.Host, config.Name, config.ClientURLs, config.DialMember = m.host, fmt.Sprintf("n%d", id), []string{fmt.Sprintf("http://n%d", id)}, c.dial
+	config.Host, config.Name, config.ClientURLs, config.DialMember = m.host, fmt.Sprintf("n%d", id), []string{url(id)}, c.dialMember
 	m.server, err = etcdapi.Start(config)
 	require.NoError(c, err)
+	m.node = m.server.Node()
 	m.grpc = grpc.NewServer(m.server.Options()...)
 	m.server.RegisterPeers(m.grpc)
 	l := bufconn.Listen(1 << 20)
 	c.mu.Lock()
-	c.listeners[id] = l
+	c.listeners[fmt.Sprintf("n%d", id)] = l
 	c.mu.Unlock()
 	m.served.Go(func() { _ = m.grpc.Serve(l) })
-	m.conn, err = grpc.NewClient(fmt.Sprintf("passthrough:///n%d", id), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return c.dial(ctx, id) }))
+	m.conn, err = grpc.NewClient(url(id), c.dialOptions()...)
 	require.NoError(c, err)
-	m.kv = pb.NewKVClient(m.conn)
+	m.kv, m.lease, m.watch = pb.NewKVClient(m.conn), pb.NewLeaseClient(m.conn), pb.NewWatchClient(m.conn)
 	c.members[id] = m
 	return m
 }
@@ -126,9 +139,9 @@ func (c *cluster) leader() *member {
 	c.Helper()
 	for range 100 {
 		for _, m := range c.members {
-			if m.server.Node().IsLeader() {
+			if m.node.IsLeader() {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-				_, err := m.server.Node().ReadIndex(ctx)
+				_, err := m.node.ReadIndex(ctx)
 				cancel()
 				if err == nil {
 					return m

@@ -11,7 +11,7 @@
 // # Writes
 //
 // Any member takes writes. A member that does not lead forwards the log entry to the
-// leader, over a connection of Config.DialMember. The leader proposes the entry, and each
+// leader over a connection of Config.DialMember. The leader proposes the entry, and each
 // member applies the entry to its own store. The member that took the request answers
 // from its own store. An entry is never proposed again after an unknown outcome, so a
 // write takes effect at most once. The client gets one of etcd's timeout errors then.
@@ -23,8 +23,22 @@
 // serializable read is answered from the own store at once. All reads run on an
 // immutable view, beside writes.
 //
+// # Watches
+//
+// A watch reads its events from the history of the store, from the revision where the
+// watch stands. A hub marks the watches for which new events are of interest. A slow
+// watch costs a mark and no queue, and misses nothing, until a compaction overtakes the
+// watch. The watch is then canceled with the compacted revision.
+//
+// # Leases
+//
+// The leader keeps the deadlines of the leases and revokes expired leases through the
+// log. A new leader gives each lease its whole time again, or the time of the last
+// checkpoint. A keep-alive counts only after a majority has confirmed the leadership,
+// so a former leader extends nothing.
+//
 // # Members
 //
-// Members publish their names and client addresses through the log. The published
-// addresses serve MemberList. A member's id is the id of its host.
+// Members publish their names and client addresses through the log, for MemberList. A
+// member's id is the id of its host.
 package etcdapi

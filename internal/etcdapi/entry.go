@@ -23,6 +23,8 @@ type entry struct {
 	command *mvcc.Command
 	alarm   *alarmChange
 	publish *attributes
+
+	promotion *promotion
 }
 
 // Kinds of entries. The values never change.
@@ -30,6 +32,7 @@ const (
 	entryCommand = iota + 1
 	entryAlarm
 	entryPublish
+	entryPromotion
 )
 
 // alarm is one member's alarm of one type.
@@ -42,6 +45,12 @@ type alarm struct {
 type alarmChange struct {
 	alarm
 	raised bool
+}
+
+// promotion says that a learner is to become a voter, or no longer.
+type promotion struct {
+	member core.NodeID
+	wanted bool
 }
 
 // attributes are what a member publishes about itself.
@@ -66,14 +75,22 @@ func (e *entry) encode() ([]byte, error) {
 	case e.command != nil:
 		return e.command.Append(append(to, entryCommand))
 	case e.alarm != nil:
-		to = append(to, entryAlarm, 0)
-		if e.alarm.raised {
-			to[len(to)-1] = 1
-		}
+		to = append(to, entryAlarm, flag(e.alarm.raised))
 		to = binary.AppendUvarint(to, uint64(e.alarm.member))
 		return binary.AppendUvarint(to, uint64(e.alarm.kind)), nil
 	}
+	if e.promotion != nil {
+		to = append(to, entryPromotion, flag(e.promotion.wanted))
+		return binary.AppendUvarint(to, uint64(e.promotion.member)), nil
+	}
 	return e.publish.append(append(to, entryPublish)), nil
+}
+
+func flag(is bool) byte {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func (a *attributes) append(to []byte) []byte {
@@ -107,6 +124,9 @@ func decodeEntry(data []byte) (entry, error) {
 	case kind == entryPublish:
 		a := p.attributes()
 		e.publish = &a
+	case kind == entryPromotion:
+		wanted := p.byte() == 1
+		e.promotion = &promotion{core.NodeID(p.uvarint()), wanted}
 	default:
 		return entry{}, fmt.Errorf("%w: kind %d", errEntry, kind)
 	}

@@ -34,6 +34,9 @@ var answers = []struct{ err, answer error }{
 	{node.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
 	{node.ErrStopped, rpctypes.ErrGRPCStopped},
 	{node.ErrNoMember, rpctypes.ErrGRPCMemberNotFound},
+	{core.ErrTransferring, rpctypes.ErrGRPCNotLeader},
+	{core.ErrTooMuchUncommitted, rpctypes.ErrGRPCRequestTooManyRequests},
+	{core.ErrBadConfiguration, rpctypes.ErrGRPCMemberNotEnoughStarted},
 	{core.ErrChangePending, rpctypes.ErrGRPCUnhealthy},
 	{node.ErrNotTransferred, rpctypes.ErrGRPCTimeout},
 }

@@ -16,12 +16,18 @@ type kvService struct {
 	server *Server
 }
 
-// view returns the state for a read.
-func (s *Server) view(ctx context.Context, serializable bool) (*mvcc.View, error) {
+// view returns the state for a read of a revision. A client may have the revision from
+// another member, which is ahead of this one. So a serializable read of a revision that
+// this member lacks waits for the leader's state, if there is a leader.
+func (s *Server) view(ctx context.Context, serializable bool, revision int64) (*mvcc.View, error) {
 	if !serializable {
 		if err := s.linearize(ctx); err != nil {
 			return nil, err
 		}
+	} else if revision > s.picture().view.Revision() {
+		limited, cancel := context.WithTimeout(ctx, s.cfg.Node.ElectionTimeout)
+		_, _ = s.node.ReadIndex(limited) // without a leader the revision stays a future one
+		cancel()
 	}
 	p := s.picture()
 	if raised(p.alarms, pb.AlarmType_CORRUPT) {
@@ -35,7 +41,7 @@ func (k *kvService) find(ctx context.Context, r *pb.RangeRequest) (*mvcc.RangeRe
 	if err != nil {
 		return nil, err
 	}
-	view, err := k.server.view(ctx, r.Serializable)
+	view, err := k.server.view(ctx, r.Serializable, r.Revision)
 	if err != nil {
 		return nil, err
 	}
@@ -132,12 +138,24 @@ func (k *kvService) txn(ctx context.Context, r *mvcc.TxnRequest) (*mvcc.TxnResul
 		o, err := k.server.command(ctx, mvcc.Command{Txn: r})
 		return o.result.Txn, err
 	}
-	view, err := k.server.view(ctx, serializable(r))
+	view, err := k.server.view(ctx, serializable(r), newest(r))
 	if err != nil {
 		return nil, err
 	}
 	result, err := view.Txn(*r)
 	return &result, answer(err)
+}
+
+// newest returns the newest revision that a transaction's ranges name.
+func newest(r *mvcc.TxnRequest) (revision int64) {
+	for _, ops := range [][]mvcc.Op{r.Then, r.Else} {
+		for _, op := range ops {
+			if op.Range != nil {
+				revision = max(revision, op.Range.Revision)
+			}
+		}
+	}
+	return revision
 }
 
 // serializable reports whether all reads of a transaction are.

@@ -17,6 +17,7 @@ import (
 
 	"raftlab/internal/etcdapi"
 	"raftlab/raft/core"
+	"raftlab/raft/memnet"
 )
 
 func requirePB(t *testing.T, want, got proto.Message) {
@@ -173,7 +174,7 @@ func TestRestart(t *testing.T) {
 		old := c.leader()
 		c.stop(old.id)
 		c.leader().put(t, "new", "v")
-		require.NoError(t, c.leader().server.Node().Snapshot(context.Background()))
+		require.NoError(t, c.leader().node.Snapshot(context.Background()))
 		for id := range c.members {
 			c.stop(id)
 		}
@@ -186,6 +187,30 @@ func TestRestart(t *testing.T) {
 			require.NoError(t, err)
 			require.EqualValues(t, 21, r.Count)
 			require.EqualValues(t, 22, r.Header.Revision)
+		}
+	})
+}
+
+// A serializable read of a revision that the member does not have yet waits for the
+// revision.
+func TestSerializableReadOfANewRevision(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		f := c.follower()
+		f.put(t, "a", "1")
+		behind := memnet.Faults{Latency: 300 * time.Millisecond}
+		for id := range c.members {
+			c.network.SetLink(id, f.id, behind)
+		}
+		for i := range 20 {
+			r := c.leader().put(t, "a", fmt.Sprint(i))
+			old, err := f.kv.Range(context.Background(), &pb.RangeRequest{Key: []byte("a"), Serializable: true})
+			require.NoError(t, err)
+			require.Less(t, old.Header.Revision, r.Header.Revision, "the member is behind")
+			got, err := f.kv.Range(context.Background(), &pb.RangeRequest{Key: []byte("a"), Serializable: true, Revision: r.Header.Revision})
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprint(i), string(got.Kvs[0].Value))
+			_, err = f.kv.Range(context.Background(), &pb.RangeRequest{Key: []byte("a"), Serializable: true, Revision: r.Header.Revision + 1})
+			require.ErrorIs(t, err, rpctypes.ErrGRPCFutureRev)
 		}
 	})
 }

@@ -37,6 +37,8 @@ type picture struct {
 	view    *mvcc.View
 	alarms  []alarm // sorted
 	members map[core.NodeID]attributes
+
+	promotions []core.NodeID // learners that are to become voters
 }
 
 // outcome is what a request gets from the state machine.
@@ -46,40 +48,47 @@ type outcome struct {
 	picture *picture // after the batch of the request
 }
 
-// machine is the replicated state: the store, the alarms, and what members have
-// published. The machine is a node.StateMachine. Only the goroutine of Apply uses the
+// Machine is the replicated state: the store, the alarms, and what members have
+// published. A Machine is a [node.StateMachine]. Only the goroutine of Apply uses the
 // state. Others read the picture.
-type machine struct {
+type Machine struct {
 	id      core.NodeID
 	store   *mvcc.Store
 	alarms  []alarm
 	members map[core.NodeID]attributes
+
+	promotions []core.NodeID // sorted, as alarms are
+
 	current atomic.Pointer[picture]
-	changed func() // called after each picture; does not block
+	changed chan struct{} // has a token after a new picture
 
 	mu      sync.Mutex
 	serial  uint64 // of the last request
 	waiters map[uint64]chan outcome
 }
 
-func newMachine(id core.NodeID) *machine {
+// NewMachine returns an empty state for a member.
+func NewMachine(id core.NodeID) *Machine {
 	// Requests of an earlier run of this member are in the log. The serial numbers of
 	// this run begin at random, so an old entry ends no new request.
-	m := &machine{id: id, store: mvcc.New(), serial: rand.Uint64(), waiters: make(map[uint64]chan outcome), changed: func() {}}
+	m := &Machine{id: id, store: mvcc.New(), serial: rand.Uint64(), waiters: make(map[uint64]chan outcome), changed: make(chan struct{}, 1)}
 	m.publish()
 	return m
 }
 
 // publish makes the state readable.
-func (m *machine) publish() *picture {
-	p := &picture{view: m.store.View(), alarms: m.alarms, members: m.members}
+func (m *Machine) publish() *picture {
+	p := &picture{view: m.store.View(), alarms: m.alarms, members: m.members, promotions: m.promotions}
 	m.current.Store(p)
-	m.changed()
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
 	return p
 }
 
 // await begins a request of this member.
-func (m *machine) await() (serial uint64, done chan outcome) {
+func (m *Machine) await() (serial uint64, done chan outcome) {
 	done = make(chan outcome, 1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -89,7 +98,7 @@ func (m *machine) await() (serial uint64, done chan outcome) {
 }
 
 // forget ends a request.
-func (m *machine) forget(serial uint64) {
+func (m *Machine) forget(serial uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.waiters, serial)
@@ -102,7 +111,7 @@ type settled struct {
 }
 
 // Apply implements node.StateMachine.
-func (m *machine) Apply(commands []node.Command) {
+func (m *Machine) Apply(commands []node.Command) {
 	var own []settled
 	for _, c := range commands {
 		e, err := decodeEntry(c.Data)
@@ -130,16 +139,18 @@ func (m *machine) Apply(commands []node.Command) {
 	}
 }
 
-func (m *machine) apply(e *entry) (mvcc.Result, error) {
+func (m *Machine) apply(e *entry) (mvcc.Result, error) {
 	switch {
 	case e.alarm != nil:
 		m.setAlarm(*e.alarm)
 	case e.publish != nil:
-		m.members = maps.Clone(m.members)
-		if m.members == nil {
-			m.members = make(map[core.NodeID]attributes)
+		m.setAttributes(*e.publish)
+	case e.promotion != nil:
+		m.promotions = slices.DeleteFunc(slices.Clone(m.promotions), func(id core.NodeID) bool { return id == e.promotion.member })
+		if e.promotion.wanted {
+			m.promotions = append(m.promotions, e.promotion.member)
+			slices.Sort(m.promotions)
 		}
-		m.members[e.publish.member] = *e.publish
 	case m.raised(pb.AlarmType_CORRUPT):
 		return mvcc.Result{Revision: m.store.Revision()}, errCorrupt
 	case m.raised(pb.AlarmType_NOSPACE) && grows(e.command):
@@ -150,7 +161,19 @@ func (m *machine) apply(e *entry) (mvcc.Result, error) {
 	return mvcc.Result{Revision: m.store.Revision()}, nil
 }
 
-func (m *machine) setAlarm(c alarmChange) {
+// setAttributes records what a member has published. Attributes without a name and
+// addresses remove those of the member.
+func (m *Machine) setAttributes(a attributes) {
+	m.members = maps.Clone(m.members)
+	if m.members == nil {
+		m.members = make(map[core.NodeID]attributes)
+	}
+	if m.members[a.member] = a; a.name == "" && len(a.clientURLs) == 0 {
+		delete(m.members, a.member)
+	}
+}
+
+func (m *Machine) setAlarm(c alarmChange) {
 	at := slices.Index(m.alarms, c.alarm)
 	switch {
 	case c.raised && at < 0:
@@ -171,7 +194,7 @@ func compareAlarms(a, b alarm) int {
 	return int(a.kind) - int(b.kind)
 }
 
-func (m *machine) raised(kind pb.AlarmType) bool { return raised(m.alarms, kind) }
+func (m *Machine) raised(kind pb.AlarmType) bool { return raised(m.alarms, kind) }
 
 func raised(all []alarm, kind pb.AlarmType) bool {
 	return slices.ContainsFunc(all, func(a alarm) bool { return a.kind == kind })
@@ -195,7 +218,7 @@ func puts(r *mvcc.TxnRequest) bool {
 }
 
 // Snapshot implements node.StateMachine.
-func (m *machine) Snapshot() (io.WriterTo, error) { return m.current.Load(), nil }
+func (m *Machine) Snapshot() (io.WriterTo, error) { return m.current.Load(), nil }
 
 // pictureMagic begins a snapshot. The last byte is the version of the format. The alarms
 // and the members follow, with their length and CRC-32C, and then the snapshot of the
@@ -220,6 +243,10 @@ func (p *picture) WriteTo(w io.Writer) (int64, error) {
 	for _, id := range slices.Sorted(maps.Keys(p.members)) {
 		a := p.members[id]
 		head = a.append(head)
+	}
+	head = binary.AppendUvarint(head, uint64(len(p.promotions)))
+	for _, id := range p.promotions {
+		head = binary.AppendUvarint(head, uint64(id))
 	}
 	out := append([]byte(pictureMagic), 0, 0, 0, 0, 0, 0, 0, 0)
 	binary.LittleEndian.PutUint32(out[len(pictureMagic):], uint32(len(head)))
@@ -261,6 +288,9 @@ func readPicture(r io.Reader) (*mvcc.Store, *picture, error) {
 		a := f.attributes()
 		p.members[a.member] = a
 	}
+	for n := f.uvarint(); n > 0 && !f.failed; n-- {
+		p.promotions = append(p.promotions, core.NodeID(f.uvarint()))
+	}
 	if f.failed || len(f.data) > 0 {
 		return nil, nil, fmt.Errorf("%w: the alarms and members", errSnapshot)
 	}
@@ -269,12 +299,12 @@ func readPicture(r io.Reader) (*mvcc.Store, *picture, error) {
 }
 
 // Restore implements node.StateMachine.
-func (m *machine) Restore(body io.Reader) error {
+func (m *Machine) Restore(body io.Reader) error {
 	store, p, err := readPicture(body)
 	if err != nil {
 		return err
 	}
-	m.store, m.alarms, m.members = store, p.alarms, p.members
+	m.store, m.alarms, m.members, m.promotions = store, p.alarms, p.members, p.promotions
 	m.publish()
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -78,7 +78,18 @@ func (s *Server) invoke(ctx context.Context, member core.NodeID, method string, 
 	return c.Invoke(ctx, method, request, reply)
 }
 
-const methodPropose = "/raftlab.etcdapi.Peer/Propose"
+// Methods of the service for members.
+const (
+	methodPropose    = "/raftlab.etcdapi.Peer/Propose"
+	methodRenew      = "/raftlab.etcdapi.Peer/Renew"
+	methodTimeToLive = "/raftlab.etcdapi.Peer/TimeToLive"
+	methodHash       = "/raftlab.etcdapi.Peer/Hash"
+
+	methodMemberAdd     = "/raftlab.etcdapi.Peer/MemberAdd"
+	methodMemberRemove  = "/raftlab.etcdapi.Peer/MemberRemove"
+	methodMemberUpdate  = "/raftlab.etcdapi.Peer/MemberUpdate"
+	methodMemberPromote = "/raftlab.etcdapi.Peer/MemberPromote"
+)
 
 // forward has another member propose an entry.
 func (s *Server) forward(ctx context.Context, to core.NodeID, data []byte) error {
@@ -91,6 +102,13 @@ var peerService = grpc.ServiceDesc{
 	HandlerType: (*any)(nil),
 	Methods: []grpc.MethodDesc{
 		{MethodName: "Propose", Handler: unary((*Server).handlePropose)},
+		{MethodName: "Renew", Handler: unary((*Server).handleRenew)},
+		{MethodName: "TimeToLive", Handler: unary((*Server).handleTimeToLive)},
+		{MethodName: "Hash", Handler: unary((*Server).handleHash)},
+		{MethodName: "MemberAdd", Handler: change((*Server).addMember)},
+		{MethodName: "MemberRemove", Handler: change((*Server).removeMember)},
+		{MethodName: "MemberUpdate", Handler: change((*Server).updateMember)},
+		{MethodName: "MemberPromote", Handler: change((*Server).promoteMember)},
 	},
 }
 
@@ -104,6 +122,14 @@ func unary[In any, Out any](do func(*Server, context.Context, *In) (*Out, error)
 		out, err := do(srv.(*Server), ctx, in)
 		return out, answer(err)
 	}
+}
+
+// change returns the handler of a change of members.
+func change[In any, Out any](do func(*Server, context.Context, *In, *Out) error) grpc.MethodHandler {
+	return unary(func(s *Server, ctx context.Context, in *In) (*Out, error) {
+		out := new(Out)
+		return out, do(s, ctx, in, out)
+	})
 }
 
 // handlePropose proposes an entry of another member.

@@ -67,22 +67,28 @@ func (s *Server) late(ctx context.Context, err error) error {
 	return rpctypes.ErrGRPCTimeout
 }
 
-// send has the leader append an entry, and returns when the leader has applied it. A
-// refused entry is sent again, to the next leader. An entry with an unknown outcome is
-// not.
+// send has the leader append an entry, and returns when the leader has applied it.
 func (s *Server) send(ctx context.Context, data []byte) error {
+	return s.untilAccepted(ctx, retryable, func(leader core.NodeID) error {
+		if leader == s.node.ID() {
+			_, err := s.node.Propose(ctx, data)
+			return err
+		}
+		return s.forward(ctx, leader, data)
+	})
+}
+
+// untilAccepted calls do with the leader, until do returns no error that is to be
+// retried. A refused request is sent again, to the next leader. A request with an unknown
+// outcome is not, unless the request may happen twice.
+func (s *Server) untilAccepted(ctx context.Context, again func(error) bool, do func(leader core.NodeID) error) error {
 	for {
 		changed := s.node.Changed()
-		var err error
-		switch leader := s.leader(); leader {
-		case s.node.ID():
-			_, err = s.node.Propose(ctx, data)
-		case core.None:
-			err = errNoLeader
-		default:
-			err = s.forward(ctx, leader, data)
+		err := errNoLeader
+		if leader := s.leader(); leader != core.None {
+			err = do(leader)
 		}
-		if err == nil || !retryable(err) {
+		if err == nil || !again(err) {
 			return err
 		}
 		if err := s.awaitChange(ctx, changed); err != nil {
@@ -96,7 +102,12 @@ var errNoLeader = errors.New("etcdapi: no leader is known")
 // retryable reports whether an entry certainly has no effect, and another member may
 // take the entry.
 func retryable(err error) bool {
-	return errors.Is(err, errNoLeader) || errors.Is(err, node.ErrNotLeader) || errors.Is(err, rpctypes.ErrGRPCNotLeader)
+	for _, one := range []error{errNoLeader, node.ErrNotLeader, core.ErrTransferring, rpctypes.ErrGRPCNotLeader} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
 }
 
 // awaitChange waits for another leader, or for a moment: the members may disagree about

@@ -18,21 +18,26 @@ import (
 	"raftlab/raft/node"
 )
 
-// Config has the settings of a Server. Host is required. The zero value of each other
-// field means its default.
+// Config has the settings of a Server. Host and DialMember are required. The zero value
+// of each other field means its default.
 type Config struct {
 	// Host runs the member. The owner of the host closes the host after the server.
 	Host *node.Host
 	// Node has the settings of the group. Start sets StateMachine.
 	Node node.Config
+	// DialMember opens a connection to the server of RegisterPeers on another member.
+	// The connection is encrypted and authenticated already, if at all.
+	DialMember func(ctx context.Context, member core.NodeID) (net.Conn, error)
+	// ClusterID is the cluster's id in headers. The default is a hash of the cluster's
+	// name.
+	ClusterID uint64
 	// Name is the member's name in MemberList.
 	Name string
 	// ClientURLs are the addresses at which clients reach this server, as
 	// http://host:port or https://host:port.
 	ClientURLs []string
-	// DialMember opens a connection to the server of RegisterPeers on another member.
-	// The connection is encrypted and authenticated already, if at all.
-	DialMember func(ctx context.Context, member core.NodeID) (net.Conn, error)
+	// PeerScheme begins the peer URLs of MemberList. The default is http.
+	PeerScheme string
 	// MaxRequestBytes bounds a write. The default is 1.5 MiB, as etcd's.
 	MaxRequestBytes int
 	// MaxTxnOps bounds the comparisons, and the operations of each branch, of a
@@ -50,6 +55,9 @@ type Config struct {
 	// CheckpointInterval is the interval in which the leader records the remaining time
 	// of long leases. The default is 5 minutes, as etcd's.
 	CheckpointInterval time.Duration
+	// CompareInterval is the interval in which the leader compares the members' hashes.
+	// The default is 10 minutes.
+	CompareInterval time.Duration
 	// Logger receives what operators should know. The default is silent.
 	Logger *slog.Logger
 }
@@ -58,29 +66,38 @@ type Config struct {
 var ErrConfig = errors.New("etcdapi: wrong configuration")
 
 func (c *Config) setDefaults() error {
+	if c.Host == nil || c.DialMember == nil {
+		return fmt.Errorf("%w: Config.Host or Config.DialMember is nil", ErrConfig)
+	}
+	name := fnv.New64a()
+	name.Write([]byte(c.Host.Identity().Cluster))
+	c.ClusterID = cmp.Or(c.ClusterID, name.Sum64())
 	c.Node.ElectionTimeout = cmp.Or(c.Node.ElectionTimeout, time.Second)
+	c.PeerScheme = cmp.Or(c.PeerScheme, "http")
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
 	c.MaxTxnOps = cmp.Or(c.MaxTxnOps, 128)
 	c.Quota = cmp.Or(c.Quota, 2<<30)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, 5*time.Second+2*c.Node.ElectionTimeout)
 	c.ProgressInterval = cmp.Or(c.ProgressInterval, 10*time.Minute)
 	c.CheckpointInterval = cmp.Or(c.CheckpointInterval, 5*time.Minute)
+	c.CompareInterval = cmp.Or(c.CompareInterval, 10*time.Minute)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	// A log entry has a little more than the request.
 	c.Node.MaxCommandBytes = cmp.Or(c.Node.MaxCommandBytes, max(4<<20, c.MaxRequestBytes+1<<10))
-	switch {
-	case c.Host == nil || c.DialMember == nil:
-		return fmt.Errorf("%w: Config.Host or Config.DialMember is nil", ErrConfig)
-	case c.MaxRequestBytes < 1:
-		return fmt.Errorf("%w: Config.MaxRequestBytes is %d; want at least 1", ErrConfig, c.MaxRequestBytes)
-	case c.MaxTxnOps < 1:
-		return fmt.Errorf("%w: Config.MaxTxnOps is %d; want at least 1", ErrConfig, c.MaxTxnOps)
-	case c.Quota < 0:
-		return fmt.Errorf("%w: Config.Quota is %d; want more than 0", ErrConfig, c.Quota)
-	case c.RequestTimeout < 0 || c.ProgressInterval < 0 || c.CheckpointInterval < 0:
-		return fmt.Errorf("%w: Config.RequestTimeout, ProgressInterval or CheckpointInterval is negative", ErrConfig)
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxRequestBytes", int64(c.MaxRequestBytes)}, {"MaxTxnOps", int64(c.MaxTxnOps)}, {"Quota", c.Quota},
+		{"RequestTimeout", int64(c.RequestTimeout)},
+		{"ProgressInterval", int64(c.ProgressInterval)}, {"CheckpointInterval", int64(c.CheckpointInterval)},
+		{"CompareInterval", int64(c.CompareInterval)},
+	} {
+		if f.value < 0 {
+			return fmt.Errorf("%w: Config.%s is %d; want more than 0", ErrConfig, f.name, f.value)
+		}
 	}
 	return nil
 }
@@ -90,9 +107,10 @@ type Server struct {
 	cfg     Config
 	log     *slog.Logger
 	node    *node.Node
-	machine *machine
+	machine *Machine
 	peers   *peers
-	cluster uint64 // the cluster's id in headers
+	lessor  *lessor
+	hub     *hub
 
 	done   context.Context // ends with Close
 	cancel context.CancelFunc
@@ -105,10 +123,7 @@ func Start(cfg Config) (*Server, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	identity := cfg.Host.Identity()
-	name := fnv.New64a()
-	name.Write([]byte(identity.Cluster))
-	s := &Server{cfg: cfg, log: cfg.Logger, machine: newMachine(identity.Host), peers: newPeers(cfg.DialMember), cluster: name.Sum64()}
+	s := &Server{cfg: cfg, log: cfg.Logger, machine: NewMachine(cfg.Host.Identity().Host), peers: newPeers(cfg.DialMember)}
 	s.done, s.cancel = context.WithCancel(context.Background())
 	cfg.Node.StateMachine = s.machine
 	member, err := cfg.Host.Start(cfg.Node)
@@ -117,12 +132,17 @@ func Start(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.node = member
+	s.hub = newHub(s.machine)
+	s.lessor = newLessor(s)
 	s.loops.Go(s.publishAttributes)
+	s.loops.Go(func() { s.hub.run(s.done) })
+	s.loops.Go(func() { s.lessor.run(s.done) })
+	s.loops.Go(func() { s.steward(s.done) })
 	return s, nil
 }
 
-// Close ends the member and the server's goroutines. Requests under way end with
-// errors.
+// Close ends the member and the server's goroutines. Requests and streams under way end
+// with errors.
 func (s *Server) Close() error {
 	s.cancel()
 	err := s.node.Close()
@@ -133,12 +153,11 @@ func (s *Server) Close() error {
 // Node returns the member.
 func (s *Server) Node() *node.Node { return s.node }
 
-// Options returns the options for the gRPC server: limits of messages, and the checks
-// that belong to all services.
+// Options returns the options for the gRPC server of clients: limits of messages, and
+// the checks that belong to all services.
 func (s *Server) Options() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + 512<<10),
-		grpc.MaxConcurrentStreams(1 << 20),
 		grpc.ChainUnaryInterceptor(s.checkUnary),
 		grpc.ChainStreamInterceptor(s.checkStream),
 	}
@@ -147,6 +166,10 @@ func (s *Server) Options() []grpc.ServerOption {
 // Register registers the services for clients.
 func (s *Server) Register(g grpc.ServiceRegistrar) {
 	pb.RegisterKVServer(g, &kvService{server: s})
+	pb.RegisterLeaseServer(g, &leaseService{server: s})
+	pb.RegisterWatchServer(g, &watchService{server: s})
+	pb.RegisterClusterServer(g, &clusterService{server: s})
+	pb.RegisterMaintenanceServer(g, &maintenanceService{server: s})
 }
 
 // RegisterPeers registers the services for the other members. The server has to
@@ -161,7 +184,7 @@ func (s *Server) picture() *picture { return s.machine.current.Load() }
 
 // header returns the header of an answer with a revision.
 func (s *Server) header(revision int64) *pb.ResponseHeader {
-	return &pb.ResponseHeader{ClusterId: s.cluster, MemberId: uint64(s.node.ID()), Revision: revision, RaftTerm: s.node.Term()}
+	return &pb.ResponseHeader{ClusterId: s.cfg.ClusterID, MemberId: uint64(s.node.ID()), Revision: revision, RaftTerm: s.node.Term()}
 }
 
 // publishAttributes publishes the member's name and addresses, if the published ones

@@ -1,0 +1,183 @@
+package etcdapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"raftlab/mvcc"
+	"raftlab/raft/core"
+)
+
+// leaseService is the service Lease.
+type leaseService struct {
+	pb.UnimplementedLeaseServer
+	server *Server
+}
+
+// LeaseGrant implements pb.LeaseServer. A time to live below one and a half election
+// timeouts is raised to that time, because no leader could keep the lease through an
+// election.
+func (l *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	ttl := max(r.TTL, l.server.lessor.shortest())
+	for {
+		id := r.ID
+		for id == 0 {
+			id = rand.Int64()
+		}
+		o, err := l.server.command(ctx, mvcc.Command{Grant: &mvcc.Lease{ID: id, TTL: ttl}})
+		if errors.Is(err, rpctypes.ErrGRPCLeaseExist) && r.ID == 0 {
+			continue // another draw
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &pb.LeaseGrantResponse{Header: l.server.header(o.result.Revision), ID: id, TTL: ttl}, nil
+	}
+}
+
+// LeaseRevoke implements pb.LeaseServer.
+func (l *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	o, err := l.server.command(ctx, mvcc.Command{Revoke: &mvcc.RevokeCommand{Lease: r.ID}})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.LeaseRevokeResponse{Header: l.server.header(o.result.Revision)}, nil
+}
+
+// LeaseKeepAlive implements pb.LeaseServer. A TTL of 0 in a response says that the lease
+// does not exist.
+func (l *leaseService) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error {
+	for {
+		r, err := stream.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		// The revision is that before the renewal, so it is never above that of a
+		// revocation behind the renewal.
+		header := l.server.header(l.server.picture().view.Revision())
+		renewed, err := l.server.atLeader(stream.Context(), methodRenew, r, (*Server).handleRenew)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&pb.LeaseKeepAliveResponse{Header: header, ID: r.ID, TTL: renewed.TTL}); err != nil {
+			return err
+		}
+	}
+}
+
+// LeaseTimeToLive implements pb.LeaseServer. A TTL of -1 says that the lease does not
+// exist.
+func (l *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	left, err := l.server.atLeader(ctx, methodTimeToLive, &pb.LeaseKeepAliveRequest{ID: r.ID}, (*Server).handleTimeToLive)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.server.linearize(ctx); err != nil {
+		return nil, err
+	}
+	view := l.server.picture().view
+	response := &pb.LeaseTimeToLiveResponse{Header: l.server.header(view.Revision()), ID: r.ID, TTL: -1}
+	lease, ok := view.Lease(r.ID)
+	if !ok {
+		return response, nil
+	}
+	response.TTL, response.GrantedTTL = left.TTL, lease.TTL
+	if r.Keys {
+		for _, key := range view.LeaseKeys(r.ID) {
+			response.Keys = append(response.Keys, raw(key))
+		}
+	}
+	return response, nil
+}
+
+// LeaseLeases implements pb.LeaseServer.
+func (l *leaseService) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+	if err := l.server.linearize(ctx); err != nil {
+		return nil, err
+	}
+	view := l.server.picture().view
+	response := &pb.LeaseLeasesResponse{Header: l.server.header(view.Revision())}
+	for _, lease := range view.Leases() {
+		response.Leases = append(response.Leases, &pb.LeaseStatus{ID: lease.ID})
+	}
+	return response, nil
+}
+
+// atLeader has the leader answer a request about a lease. The request is repeated, until
+// a leader answers or the time is over, because the request has no effect that must not
+// happen twice.
+func (s *Server) atLeader(ctx context.Context, method string, in *pb.LeaseKeepAliveRequest,
+	do func(*Server, context.Context, *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error)) (*pb.LeaseKeepAliveResponse, error) {
+	limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	out := &pb.LeaseKeepAliveResponse{}
+	always := func(error) bool { return true }
+	err := s.untilAccepted(limited, always, func(leader core.NodeID) (err error) {
+		if leader == s.node.ID() {
+			out, err = do(s, limited, in)
+			return err
+		}
+		out = &pb.LeaseKeepAliveResponse{}
+		return s.invoke(limited, leader, method, in, out)
+	})
+	if err != nil {
+		return nil, s.late(ctx, err)
+	}
+	return out, nil
+}
+
+// handleRenew renews a lease, on the leader.
+func (s *Server) handleRenew(ctx context.Context, r *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
+	// Without a majority the next leader may expire the lease already.
+	if err := s.leads(ctx); err != nil {
+		return nil, err
+	}
+	lease, ok := s.lessor.renew(r.ID)
+	if !ok {
+		return &pb.LeaseKeepAliveResponse{}, nil
+	}
+	if lease.Remaining > 0 { // the next leader must not use the checkpoint
+		if err := s.checkpoint(ctx, []mvcc.LeaseCheckpoint{{Lease: r.ID}}); err != nil {
+			return nil, err
+		}
+	}
+	return &pb.LeaseKeepAliveResponse{TTL: lease.TTL}, nil
+}
+
+// handleTimeToLive returns the time left of a lease, on the leader.
+func (s *Server) handleTimeToLive(ctx context.Context, r *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
+	if err := s.leads(ctx); err != nil {
+		return nil, err
+	}
+	return &pb.LeaseKeepAliveResponse{TTL: int64(s.lessor.left(r.ID) / time.Second)}, nil
+}
+
+// leads returns an error if this member is not the leader that keeps the deadlines. The
+// state includes all writes before the call.
+func (s *Server) leads(ctx context.Context) error {
+	term, leads := s.node.Leadership()
+	if !leads {
+		return rpctypes.ErrGRPCNotLeader
+	}
+	if _, err := s.node.ReadIndex(ctx); err != nil {
+		return err
+	}
+	if now, leads := s.node.Leadership(); !leads || now != term || !s.lessor.keeps(term) {
+		return rpctypes.ErrGRPCNotLeader
+	}
+	return nil
+}
+
+func (s *Server) checkpoint(ctx context.Context, all []mvcc.LeaseCheckpoint) error {
+	_, err := s.propose(ctx, &entry{command: &mvcc.Command{Checkpoint: all}})
+	return err
+}

@@ -1,0 +1,249 @@
+package etcdapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"raftlab/raft/core"
+)
+
+// The versions of etcd whose API the server has, as clients ask for them.
+const (
+	apiVersion     = "3.7.3"
+	storageVersion = "3.7.0"
+)
+
+// maintenanceService is the service Maintenance, without Downgrade.
+type maintenanceService struct {
+	pb.UnimplementedMaintenanceServer
+	server *Server
+}
+
+// Alarm implements pb.MaintenanceServer.
+func (m *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	s := m.server
+	response := &pb.AlarmResponse{}
+	own := alarm{core.NodeID(r.MemberID), r.Alarm}
+	switch r.Action {
+	case pb.AlarmRequest_GET:
+		if err := s.linearize(ctx); err != nil {
+			return nil, err
+		}
+		for _, a := range s.picture().alarms {
+			if r.Alarm == pb.AlarmType_NONE || r.Alarm == a.kind {
+				response.Alarms = append(response.Alarms, toAlarm(a))
+			}
+		}
+	default:
+		change := &alarmChange{own, r.Action == pb.AlarmRequest_ACTIVATE}
+		if r.Alarm != pb.AlarmType_NONE {
+			if _, err := s.propose(ctx, &entry{alarm: change}); err != nil {
+				return nil, err
+			}
+			response.Alarms = append(response.Alarms, toAlarm(own))
+		}
+	}
+	response.Header = s.header(s.picture().view.Revision())
+	return response, nil
+}
+
+func toAlarm(a alarm) *pb.AlarmMember {
+	return &pb.AlarmMember{MemberID: uint64(a.member), Alarm: a.kind}
+}
+
+// Status implements pb.MaintenanceServer.
+func (m *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	s := m.server
+	st, err := s.node.Status(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	p := s.picture()
+	response := &pb.StatusResponse{
+		Header: s.header(p.view.Revision()), Version: apiVersion, StorageVersion: storageVersion,
+		DbSize: p.view.Size(), DbSizeInUse: p.view.Size(), DbSizeQuota: s.cfg.Quota,
+		Leader: uint64(st.Leader), RaftTerm: st.CurrentTerm, RaftIndex: st.CommitIndex, RaftAppliedIndex: st.LastApplied,
+		IsLearner: st.Learner, DowngradeInfo: &pb.DowngradeInfo{},
+	}
+	if st.Leader == core.None {
+		response.Errors = append(response.Errors, "etcdserver: no leader")
+	}
+	for _, a := range p.alarms {
+		response.Errors = append(response.Errors, toAlarm(a).String())
+	}
+	return response, nil
+}
+
+// Defragment implements pb.MaintenanceServer. The store has no file to defragment, so
+// Defragment does nothing.
+func (m *maintenanceService) Defragment(context.Context, *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	m.server.log.Info("a client asked for a defragmentation, which this store does not need")
+	return &pb.DefragmentResponse{Header: m.server.header(m.server.picture().view.Revision())}, nil
+}
+
+// Hash implements pb.MaintenanceServer. The hash is that of HashKV.
+func (m *maintenanceService) Hash(context.Context, *pb.HashRequest) (*pb.HashResponse, error) {
+	view := m.server.picture().view
+	h, err := view.HashKV(0)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return &pb.HashResponse{Header: m.server.header(view.Revision()), Hash: h.Sum}, nil
+}
+
+// HashKV implements pb.MaintenanceServer.
+func (m *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	response, err := m.server.handleHash(ctx, r)
+	return response, answer(err)
+}
+
+// handleHash hashes the own store up to a revision.
+func (s *Server) handleHash(_ context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	view := s.picture().view
+	h, err := view.HashKV(r.Revision)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.HashKVResponse{
+		Header: s.header(view.Revision()), Hash: h.Sum, CompactRevision: h.Compacted, HashRevision: h.Revision,
+	}, nil
+}
+
+// snapshotChunk is the size of the pieces of a snapshot.
+const snapshotChunk = 256 << 10
+
+// snapshotPage divides the size of a snapshot without the checksum. etcdctl looks for
+// the checksum by the rest of the whole size.
+const snapshotPage = 512
+
+// Snapshot implements pb.MaintenanceServer. The snapshot is what [Machine.Restore] reads,
+// filled with zeros to whole pages. The SHA-256 of both is the last piece.
+func (m *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenance_SnapshotServer) error {
+	p := m.server.picture()
+	size, err := p.WriteTo(io.Discard) // clients want to know how much is to come
+	if err != nil {
+		return answer(err)
+	}
+	padding := make([]byte, (snapshotPage-size%snapshotPage)%snapshotPage)
+	size += int64(len(padding)) + sha256.Size
+	header := m.server.header(p.view.Revision())
+	send := func(piece []byte) error {
+		size -= int64(len(piece))
+		return stream.Send(&pb.SnapshotResponse{
+			Header: header, Blob: piece, RemainingBytes: uint64(max(size, 0)), Version: apiVersion,
+		})
+	}
+	sum := sha256.New()
+	out := &pieces{send: send}
+	to := io.MultiWriter(sum, out)
+	if _, err := p.WriteTo(to); err != nil {
+		return answer(err)
+	}
+	if _, err := to.Write(padding); err != nil {
+		return answer(err)
+	}
+	if err := out.flush(); err != nil {
+		return answer(err)
+	}
+	return answer(send(sum.Sum(nil)))
+}
+
+// pieces cuts what is written into pieces, each with memory of its own, because gRPC
+// sends later.
+type pieces struct {
+	send  func([]byte) error
+	piece []byte
+}
+
+func (p *pieces) Write(data []byte) (int, error) {
+	written := len(data)
+	for len(data) > 0 {
+		if p.piece == nil {
+			p.piece = make([]byte, 0, snapshotChunk)
+		}
+		n := min(len(data), snapshotChunk-len(p.piece))
+		p.piece = append(p.piece, data[:n]...)
+		data = data[n:]
+		if len(p.piece) == snapshotChunk {
+			if err := p.flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return written, nil
+}
+
+func (p *pieces) flush() error {
+	if len(p.piece) == 0 {
+		return nil
+	}
+	err := p.send(p.piece)
+	p.piece = nil
+	return err
+}
+
+// MoveLeader implements pb.MaintenanceServer, on the leader.
+func (m *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	s := m.server
+	if !s.node.IsLeader() {
+		return nil, rpctypes.ErrGRPCNotLeader
+	}
+	st, err := s.node.Status(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	voter := false
+	for _, one := range st.Members {
+		voter = voter || one.Voter && one.ID == core.NodeID(r.TargetID)
+	}
+	if !voter {
+		return nil, rpctypes.ErrGRPCBadLeaderTransferee
+	}
+	limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	if err := s.node.TransferLeadership(limited, core.NodeID(r.TargetID)); err != nil {
+		return nil, s.late(ctx, err)
+	}
+	return &pb.MoveLeaderResponse{Header: s.header(s.picture().view.Revision())}, nil
+}
+
+// compareHashes has the leader compare its hash with those of the other members, and
+// raise the alarm CORRUPT for a member whose hash differs. A member that is behind, or
+// does not answer, is compared the next time.
+func (s *Server) compareHashes(ctx context.Context) error {
+	if err := s.leads(ctx); err != nil {
+		return err
+	}
+	own, err := s.handleHash(ctx, &pb.HashKVRequest{})
+	if err != nil {
+		return err
+	}
+	st, err := s.node.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, one := range st.Members {
+		if one.ID == s.node.ID() {
+			continue
+		}
+		theirs := &pb.HashKVResponse{}
+		if err := s.invoke(ctx, one.ID, methodHash, &pb.HashKVRequest{Revision: own.HashRevision}, theirs); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		if theirs.CompactRevision != own.CompactRevision || theirs.Hash == own.Hash {
+			continue
+		}
+		s.log.Error("the states of two members differ", "member", one.ID, "revision", own.HashRevision, "hash", theirs.Hash, "leader's hash", own.Hash)
+		if _, err := s.propose(ctx, &entry{alarm: &alarmChange{alarm{one.ID, pb.AlarmType_CORRUPT}, true}}); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}

@@ -1,0 +1,362 @@
+package etcdapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/protobuf/proto"
+
+	"raftlab/mvcc"
+)
+
+// invalidWatch is the id of a watch that was not created, and of a progress notification
+// for all watches of a stream.
+const invalidWatch = -1
+
+// watchBatch is the size of the events from which on a response is closed, at the end of
+// a transaction.
+const watchBatch = 1 << 20
+
+// maxWatches bounds the watches of a stream.
+const maxWatches = 1 << 20
+
+// watch is one watch of a stream. Only the stream's sender touches what is not marked.
+type watch struct {
+	stream   *watchStream
+	id       int64
+	key, end string // as in mvcc.RangeRequest
+
+	noPut, noDelete, prevKV bool
+	fragment, progress      bool
+
+	next int64 // first revision that was not looked at; set once by the hub
+	idle bool  // nothing was sent since the last progress notification
+	from int64 // first revision of interest, 0 for none; stream.mu guards it
+}
+
+// watchStream is the watches of one client's stream. One goroutine receives requests,
+// and one sends, so that a slow client holds up nobody else.
+type watchStream struct {
+	server   *Server
+	stream   pb.Watch_WatchServer
+	requests chan *pb.WatchRequest // from the receiver to the sender
+	watches  map[int64]*watch
+	nextID   int64
+	progress bool // the client has asked for the progress of all watches
+
+	mu     sync.Mutex
+	marked []*watch      // with events of interest
+	wake   chan struct{} // has a token after a mark
+}
+
+// watchService is the service Watch.
+type watchService struct {
+	pb.UnimplementedWatchServer
+	server *Server
+}
+
+// Watch implements pb.WatchServer.
+func (ws *watchService) Watch(stream pb.Watch_WatchServer) error {
+	w := &watchStream{
+		server: ws.server, stream: stream, requests: make(chan *pb.WatchRequest),
+		watches: make(map[int64]*watch), wake: make(chan struct{}, 1),
+	}
+	received := make(chan error, 1)
+	ctx, cancel := context.WithCancel(stream.Context())
+	go func() { received <- w.receive(ctx) }() // ends with the stream's context
+	err := w.send(ctx, received)
+	cancel()
+	for _, one := range w.watches {
+		ws.server.hub.remove(one)
+	}
+	if errors.Is(err, context.Canceled) {
+		return rpctypes.ErrGRPCWatchCanceled
+	}
+	return err
+}
+
+// receive hands the client's requests to the sender.
+func (w *watchStream) receive(ctx context.Context) error {
+	for {
+		r, err := w.stream.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case w.requests <- r:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// mark notes that events from a revision on are of interest to a watch.
+func (w *watchStream) mark(one *watch, revision int64) {
+	w.mu.Lock()
+	if one.from == 0 {
+		one.from = revision
+		w.marked = append(w.marked, one)
+	}
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// send answers requests and sends events until the stream ends.
+func (w *watchStream) send(ctx context.Context, received <-chan error) error {
+	interval := w.server.cfg.ProgressInterval
+	// Clients that came back at the same time get their notifications at other times.
+	ticks := time.NewTicker(interval + rand.N(interval/10+1))
+	defer ticks.Stop()
+	for {
+		var err error
+		select {
+		case r := <-w.requests:
+			err = w.handle(r)
+		case <-w.wake:
+			err = w.deliver()
+		case <-ticks.C:
+			err = w.notifyIdle()
+		case err := <-received:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.server.done.Done():
+			return rpctypes.ErrGRPCStopped
+		}
+		if err == nil && w.progress {
+			err = w.notifyAll()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (w *watchStream) handle(r *pb.WatchRequest) error {
+	switch {
+	case r.GetCreateRequest() != nil:
+		return w.create(r.GetCreateRequest())
+	case r.GetCancelRequest() != nil:
+		return w.cancel(r.GetCancelRequest().WatchId)
+	case r.GetProgressRequest() != nil:
+		w.progress = true
+	}
+	return nil
+}
+
+// refusal returns why a watch is not created, "" if it is.
+func (w *watchStream) refusal(r *pb.WatchCreateRequest) string {
+	end := text(r.RangeEnd)
+	switch {
+	case r.StartRevision < 0:
+		return rpctypes.ErrCompacted.Error()
+	case end != "" && end != mvcc.FromKey && text(r.Key) >= end:
+		return "mvcc: watcher range is empty"
+	case r.WatchId != 0 && w.watches[r.WatchId] != nil:
+		return "mvcc: watcher duplicate ID provided"
+	case len(w.watches) >= maxWatches:
+		return "etcdserver: too many watches on a stream"
+	}
+	return ""
+}
+
+func (w *watchStream) create(r *pb.WatchCreateRequest) error {
+	if len(r.Key) == 0 {
+		r.Key = []byte{0}
+	}
+	if reason := w.refusal(r); reason != "" {
+		return w.stream.Send(&pb.WatchResponse{
+			Header: w.header(), WatchId: invalidWatch, Created: true, Canceled: true, CancelReason: reason,
+		})
+	}
+	one := &watch{
+		stream: w, id: r.WatchId, key: string(r.Key), end: string(r.RangeEnd),
+		prevKV: r.PrevKv, fragment: r.Fragment, progress: r.ProgressNotify, idle: true,
+		noPut:    slices.Contains(r.Filters, pb.WatchCreateRequest_NOPUT),
+		noDelete: slices.Contains(r.Filters, pb.WatchCreateRequest_NODELETE),
+		next:     r.StartRevision,
+	}
+	if one.id == 0 {
+		for w.watches[w.nextID] != nil {
+			w.nextID++
+		}
+		one.id = w.nextID
+		w.nextID++
+	}
+	w.watches[one.id] = one
+	revision := w.server.hub.add(one)
+	return w.stream.Send(&pb.WatchResponse{Header: w.server.header(revision), WatchId: one.id, Created: true})
+}
+
+func (w *watchStream) header() *pb.ResponseHeader {
+	return w.server.header(w.server.picture().view.Revision())
+}
+
+// drop ends a watch. No response for the watch follows.
+func (w *watchStream) drop(one *watch) {
+	w.server.hub.remove(one)
+	delete(w.watches, one.id)
+}
+
+func (w *watchStream) cancel(id int64) error {
+	one := w.watches[id]
+	if one == nil {
+		return nil
+	}
+	w.drop(one)
+	return w.stream.Send(&pb.WatchResponse{Header: w.header(), WatchId: id, Canceled: true})
+}
+
+// deliver sends each marked watch one response. Watches with more events are marked
+// again, so that one watch does not hold up the others and the requests.
+func (w *watchStream) deliver() error {
+	w.mu.Lock()
+	marked := w.marked
+	w.marked = nil
+	from := make([]int64, len(marked))
+	for i, one := range marked {
+		from[i], one.from = one.from, 0
+	}
+	w.mu.Unlock()
+	for i, one := range marked {
+		if w.watches[one.id] != one { // canceled
+			continue
+		}
+		if err := w.deliverTo(one, max(from[i], one.next)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliverTo sends the events of a watch from a revision on.
+func (w *watchStream) deliverTo(one *watch, from int64) error {
+	view := w.server.picture().view
+	events, through, err := one.collect(view, from)
+	if err != nil {
+		w.drop(one)
+		return w.stream.Send(&pb.WatchResponse{
+			Header: w.header(), WatchId: one.id, Canceled: true, CompactRevision: view.Compacted(),
+		})
+	}
+	one.next = max(one.next, through+1)
+	if through < view.Revision() {
+		w.mark(one, one.next)
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	one.idle = false
+	return w.sendEvents(one, &pb.WatchResponse{Header: w.server.header(through), WatchId: one.id, Events: events})
+}
+
+// collect returns the events of a watch from a revision on, and the revision through
+// which the events are complete.
+func (one *watch) collect(view *mvcc.View, from int64) (events []*mvccpb.Event, through int64, err error) {
+	all, err := view.Events(from, view.Revision())
+	if err != nil {
+		return nil, 0, err
+	}
+	through = max(view.Revision(), from-1)
+	size := 0
+	var last int64 // revision of the last event
+	for e := range all {
+		if size >= watchBatch && e.KV.ModRevision != last {
+			return events, e.KV.ModRevision - 1, nil
+		}
+		if one.end == "" && e.KV.Key != one.key || one.end != "" && !one.covers(e.KV.Key) {
+			continue
+		}
+		if e.Deleted && one.noDelete || !e.Deleted && one.noPut {
+			continue
+		}
+		to := toEvent(e)
+		if one.prevKV {
+			to.PrevKv = toKV(view.Prev(e))
+			size += proto.Size(to.PrevKv)
+		}
+		last = e.KV.ModRevision
+		size += len(e.KV.Key) + len(e.KV.Value) + 32
+		events = append(events, to)
+	}
+	return events, through, nil
+}
+
+func toEvent(e mvcc.Event) *mvccpb.Event {
+	to := &mvccpb.Event{Kv: toKV(e.KV)}
+	if e.Deleted {
+		to.Type = mvccpb.Event_DELETE
+	}
+	return to
+}
+
+// sendEvents sends a response, in fragments if the response is large and the client has
+// asked for fragments.
+func (w *watchStream) sendEvents(one *watch, r *pb.WatchResponse) error {
+	limit := w.server.cfg.MaxRequestBytes + 512<<10
+	if !one.fragment || proto.Size(r) < limit {
+		return w.stream.Send(r)
+	}
+	for rest := r.Events; len(rest) > 0; {
+		n, size := 0, 256
+		for n < len(rest) && (n == 0 || size+proto.Size(rest[n])+16 < limit) {
+			size += proto.Size(rest[n]) + 16
+			n++
+		}
+		part := &pb.WatchResponse{Header: r.Header, WatchId: r.WatchId, Events: rest[:n]}
+		rest = rest[n:]
+		part.Fragment = len(rest) > 0
+		if err := w.stream.Send(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// synced returns the revision through which all watches have their events, and whether
+// there is such a revision now.
+func (w *watchStream) synced() (revision int64, ok bool) {
+	revision = w.server.hub.match()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return revision, len(w.marked) == 0
+}
+
+// notifyAll answers a request for progress as soon as all watches are synced.
+func (w *watchStream) notifyAll() error {
+	revision, ok := w.synced()
+	if !ok {
+		return nil // after the next delivery
+	}
+	w.progress = false
+	return w.stream.Send(&pb.WatchResponse{Header: w.server.header(revision), WatchId: invalidWatch})
+}
+
+// notifyIdle sends the progress of the watches that have asked for notifications and had
+// no event since the last tick.
+func (w *watchStream) notifyIdle() error {
+	revision, ok := w.synced()
+	for _, one := range w.watches {
+		if one.progress && one.idle && ok && one.next <= revision+1 {
+			if err := w.stream.Send(&pb.WatchResponse{Header: w.server.header(revision), WatchId: one.id}); err != nil {
+				return err
+			}
+		}
+		one.idle = true
+	}
+	return nil
+}
