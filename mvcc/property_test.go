@@ -188,6 +188,7 @@ func sameContent(t *testing.T, m *model, v *mvcc.View) {
 		}
 	}
 	require.Equal(t, leases, v.Leases())
+	require.Equal(t, len(leases), v.LeaseCount())
 	first := max(m.compacted, 0)
 	var events []event
 	all, err := v.Events(first, math.MaxInt64)

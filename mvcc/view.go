@@ -40,5 +40,8 @@ func (v *View) Lease(id int64) (Lease, bool) { return v.state.leases.Get(id) }
 // LeaseKeys returns the keys that are attached to a lease, in order.
 func (v *View) LeaseKeys(id int64) []string { return v.state.attachedKeys(id) }
 
+// LeaseCount returns the number of granted leases.
+func (v *View) LeaseCount() int { return v.state.leases.Len() }
+
 // Leases returns all leases in the order of their ids.
 func (v *View) Leases() []Lease { return v.state.leases.Values() }

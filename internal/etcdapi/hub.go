@@ -16,7 +16,7 @@ type hub struct {
 	matched int64                      // revision up to which events were matched
 	keys    map[string]map[*watch]bool // watches of single keys
 	ranges  map[*watch]bool            // of ranges
-	running int                        // watches, for status
+	running int                        // watches
 }
 
 func newHub(m *Machine) *hub {

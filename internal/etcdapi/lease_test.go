@@ -68,6 +68,7 @@ func TestLeaseExpires(t *testing.T) {
 		require.EqualValues(t, 4, got.Header.Revision, "one transaction has deleted both keys")
 		require.EqualValues(t, -1, m.timeToLive(t, id).TTL)
 		require.EqualValues(t, 0, m.keepAlive(t, id), "the lease does not exist")
+		require.EqualValues(t, 1, c.leader().server.Stats().LeasesExpired)
 	})
 }
 

@@ -143,7 +143,9 @@ func (l *lessor) expire(ctx context.Context) {
 			_, err := l.server.propose(ctx, &entry{command: &mvcc.Command{Revoke: &mvcc.RevokeCommand{Lease: id}}})
 			if err != nil {
 				l.server.log.Debug("revoking an expired lease", "lease", id, "error", err)
+				return
 			}
+			l.server.counters.expired.Add(1)
 		})
 	}
 	revocations.Wait()

@@ -28,6 +28,13 @@ func TestStatusAndMembers(t *testing.T) {
 		leader.put(t, "a", "1")
 		settle()
 		ctx := context.Background()
+		c.watches(leader).create(&pb.WatchCreateRequest{Key: []byte("a"), StartRevision: 2})
+		leader.grant(t, 100)
+		settle()
+		require.Equal(t, etcdapi.Stats{
+			Revision: 2, Compacted: -1, Keys: 1, Versions: 1, Bytes: 162, QuotaBytes: 1 << 20, Leases: 1,
+			Watches: 1, WatchStreams: 1, EventsSent: 1,
+		}, leader.server.Stats())
 		for id, m := range c.members {
 			st, err := m.maintenance().Status(ctx, &pb.StatusRequest{})
 			require.NoError(t, err)

@@ -112,6 +112,8 @@ type Server struct {
 	lessor  *lessor
 	hub     *hub
 
+	counters counters
+
 	done   context.Context // ends with Close
 	cancel context.CancelFunc
 	loops  sync.WaitGroup

@@ -70,6 +70,8 @@ func (ws *watchService) Watch(stream pb.Watch_WatchServer) error {
 		watches: make(map[int64]*watch), wake: make(chan struct{}, 1),
 	}
 	received := make(chan error, 1)
+	ws.server.counters.streams.Add(1)
+	defer ws.server.counters.streams.Add(-1)
 	ctx, cancel := context.WithCancel(stream.Context())
 	go func() { received <- w.receive(ctx) }() // ends with the stream's context
 	err := w.send(ctx, received)
@@ -261,6 +263,7 @@ func (w *watchStream) deliverTo(one *watch, from int64) error {
 		return nil
 	}
 	one.idle = false
+	w.server.counters.events.Add(int64(len(events)))
 	return w.sendEvents(one, &pb.WatchResponse{Header: w.server.header(through), WatchId: one.id, Events: events})
 }
 
