@@ -164,6 +164,34 @@ func TestMemberWithoutMajority(t *testing.T) {
 	})
 }
 
+// A write whose leader fails has an unknown outcome, and the client of another member gets
+// an error that says so.
+func TestLeaderFailsUnderAForwardedWrite(t *testing.T) {
+	for name, fail := range map[string]struct {
+		fail func(c *cluster, leader *member)
+		want error
+	}{
+		"cut off":                 {func(*cluster, *member) {}, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+		"stopped":                 {func(c *cluster, leader *member) { c.stop(leader.id) }, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
+		"without its connections": {func(_ *cluster, leader *member) { leader.grpc.Stop() }, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
+	} {
+		run(t, etcdapi.Config{}, func(c *cluster) {
+			leader, f := c.leader(), c.follower()
+			f.put(t, "a", "1")
+			c.network.Partition([]core.NodeID{leader.id})
+			got := make(chan error, 1)
+			go func() {
+				_, err := f.kv.Put(context.Background(), &pb.PutRequest{Key: []byte("a"), Value: []byte("2")})
+				got <- err
+			}()
+			time.Sleep(50 * time.Millisecond)
+			fail.fail(c, leader)
+			require.ErrorIs(t, <-got, fail.want, name)
+			c.network.Heal()
+		})
+	}
+}
+
 // Acknowledged writes survive the loss of the leader, and a restart of all members from
 // their snapshots and logs.
 func TestRestart(t *testing.T) {

@@ -12,7 +12,9 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -75,7 +77,7 @@ func (s *Server) invoke(ctx context.Context, member core.NodeID, method string, 
 	if err != nil {
 		return err
 	}
-	return c.Invoke(ctx, method, request, reply)
+	return lost(ctx, c.Invoke(ctx, method, request, reply))
 }
 
 // Methods of the service for members.
@@ -90,6 +92,22 @@ const (
 	methodMemberUpdate  = "/raftlab.etcdapi.Peer/MemberUpdate"
 	methodMemberPromote = "/raftlab.etcdapi.Peer/MemberPromote"
 )
+
+// lost returns the error of a call to another member, for a client of this member. If the
+// other member has ended, or the connection, the outcome is unknown.
+func lost(ctx context.Context, err error) error {
+	known := rpctypes.Error(err)
+	_, etcds := known.(rpctypes.EtcdError)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case known == rpctypes.ErrStopped, status.Code(err) == codes.Unavailable && !etcds:
+		return rpctypes.ErrGRPCTimeoutDueToConnectionLost
+	}
+	return err
+}
 
 // forward has another member propose an entry.
 func (s *Server) forward(ctx context.Context, to core.NodeID, data []byte) error {
