@@ -53,11 +53,11 @@ func Check(dir string, submissions []string) (*Comparison, error) {
 		all.Findings = append(all.Findings, c.finding(name, sources))
 		names, prints = append(names, name), append(prints, fingerprints(sources))
 	}
-	handout, err := c.files("")
+	handout, err := c.skeletons("")
 	if err != nil {
 		return nil, err
 	}
-	all.Similar = similar(names, prints, fingerprints(handout))
+	all.Similar = similar(names, prints, fingerprints(handout.files))
 	return &all, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,12 +20,20 @@ import (
 	"raftlab/internal/grade"
 )
 
-// newConfig returns a class of three students.
+// class makes a class of three students. Its harness is made once for all tests.
+var class = sync.OnceValues(func() (*config, error) {
+	c, err := Options{Class: "6.5840", Students: []string{"alice", "bob", "carol"}}.config()
+	if err == nil {
+		c.Secret = "s"
+		_, err = c.files("")
+	}
+	return c, err
+})
+
 func newConfig(t *testing.T) *config {
 	t.Helper()
-	c, err := Options{Class: "6.5840", Students: []string{"alice", "bob", "carol"}}.config()
+	c, err := class()
 	require.NoError(t, err)
-	c.Secret = "s"
 	return c
 }
 
@@ -153,18 +162,18 @@ func TestTextsFitTheCode(t *testing.T) {
 // Each mark takes effect in the skeletons, and is read back.
 func TestMarks(t *testing.T) {
 	c := newConfig(t)
-	plain, err := c.files("")
+	plain, err := c.skeletons("")
 	require.NoError(t, err)
-	whole := parsed(plain)
+	whole := parsed(plain.files)
 	for _, k := range marks {
 		choice, ok := k.find(whole[k.pkg()])
 		require.True(t, ok, "%s: %s is not in the skeleton", k.pkg(), k.name())
 		require.Zero(t, choice, "%s: %s", k.pkg(), k.name())
 	}
 	for _, student := range c.Students {
-		files, err := c.files(student)
+		b, err := c.skeletons(student)
 		require.NoError(t, err)
-		r := read(parsed(files), files)
+		r := read(parsed(b.files), b.files)
 		require.Zero(t, r.lost, student)
 		require.Len(t, r.choices, len(marks))
 		for _, other := range c.Students {
@@ -197,9 +206,9 @@ func TestOrders(t *testing.T) {
 // submit writes the handout of a student with changes, as a submission of a name.
 func submit(t *testing.T, c *config, dir, name, student string, change func(string) string) string {
 	t.Helper()
-	files, err := c.files(student)
+	b, err := c.skeletons(student)
 	require.NoError(t, err)
-	for path, src := range files {
+	for path, src := range b.files {
 		if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
 			require.NoError(t, write(filepath.Join(dir, name, path), []byte(change(string(src)))))
 		}

@@ -94,11 +94,20 @@ func (c *config) files(student string) (map[string][]byte, error) {
 		b.files["go.mod"] = fmt.Appendf(nil, "module %s\n\ngo %s\n", c.Module, goVersion())
 		c.same = b.files
 	}
-	b, err := c.builder(student)
+	b, err := c.skeletons(student)
 	if err != nil {
 		return nil, err
 	}
 	maps.Copy(b.files, c.same)
+	return b.files, b.pages()
+}
+
+// skeletons returns a builder with the skeletons of a student.
+func (c *config) skeletons(student string) (*builder, error) {
+	b, err := c.builder(student)
+	if err != nil {
+		return nil, err
+	}
 	for _, lab := range labs {
 		if slices.Contains(c.packages(), lab.name) {
 			if err := b.lab(lab.name, lab.from, lab.doc); err != nil {
@@ -106,7 +115,7 @@ func (c *config) files(student string) (map[string][]byte, error) {
 			}
 		}
 	}
-	return b.files, b.pages()
+	return b, nil
 }
 
 // catalogue is the list of all tests.
