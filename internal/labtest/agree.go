@@ -297,11 +297,12 @@ func (c *Cluster) patient(r *restlessness, start time.Time, ids []int) bool {
 		t, _ := c.State(i)
 		term = max(term, t)
 	}
-	if term != r.term {
-		r.term, r.since = term, time.Now()
+	r.see(term, time.Now())
+	if waited < AgreementLimit {
+		return true
 	}
-	if waited < AgreementLimit || waited >= restlessLimit || time.Since(r.since) > retryAfter {
-		return waited < AgreementLimit
+	if waited >= restlessLimit || !r.restless(time.Now()) {
+		return false
 	}
 	if !r.noted {
 		r.noted = true
@@ -309,3 +310,13 @@ func (c *Cluster) patient(r *restlessness, start time.Time, ids []int) bool {
 	}
 	return true
 }
+
+// see records the newest term.
+func (r *restlessness) see(term int, now time.Time) {
+	if term != r.term {
+		r.term, r.since = term, now
+	}
+}
+
+// restless reports whether the newest term is younger than the time of an attempt.
+func (r *restlessness) restless(now time.Time) bool { return now.Sub(r.since) <= retryAfter }

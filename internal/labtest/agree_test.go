@@ -1,0 +1,28 @@
+package labtest
+
+import (
+	"testing"
+	"time"
+)
+
+// A cluster is restless while a term lasts no longer than an attempt, and calm with a term
+// that stays. Only a restless cluster gets more time for agreement.
+func TestRestlessness(t *testing.T) {
+	var r restlessness
+	now := time.Unix(1000, 0)
+	want := func(restless bool, at time.Time) {
+		t.Helper()
+		if got := r.restless(at); got != restless {
+			t.Fatalf("term %d is restless: %v; want %v", r.term, got, restless)
+		}
+	}
+	for term := range 20 {
+		r.see(term+1, now)
+		now = now.Add(retryAfter)
+		want(true, now)
+	}
+	r.see(20, now)
+	want(false, now.Add(time.Millisecond))
+	r.see(21, now)
+	want(true, now)
+}
