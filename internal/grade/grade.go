@@ -469,6 +469,9 @@ func (g *grader) test(ctx context.Context, one *Grade, p sim.Program, key string
 func (g *grader) once(ctx context.Context, one *Grade, p sim.Program, key string, test Test, seed uint64) (run, error) {
 	if g.journal != nil {
 		if r, ok := g.journal.find(key, test.Name, seed); ok {
+			if r.endless(g.table.Limits) {
+				one.endless.Add(1)
+			}
 			return r, nil
 		}
 	}
@@ -476,7 +479,7 @@ func (g *grader) once(ctx context.Context, one *Grade, p sim.Program, key string
 		return run{}, err
 	}
 	defer g.give()
-	r, left, err := g.runTest(ctx, p, test.Name, seed)
+	r, left, err := g.runTest(ctx, one, p, test.Name, seed)
 	if err != nil {
 		return run{}, fmt.Errorf("%s: %w", test.Name, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // A Grade is the result of one submission.
@@ -21,8 +22,9 @@ type Grade struct {
 	Findings []Finding    `json:"findings,omitempty"`
 	Notes    []string     `json:"notes,omitempty"` // decisions on the layout
 
-	table *Table
-	mu    sync.Mutex
+	table   *Table
+	mu      sync.Mutex
+	endless atomic.Int32 // runs that did not end by themselves
 }
 
 // A PartGrade is the result of a part.

@@ -102,16 +102,41 @@ func repeatText(test string, seed uint64) string {
 	return fmt.Sprintf("raftlab grade --run '^%s$' --seed %d DIRECTORY", test, seed)
 }
 
-// runTest runs a test once, with the process confined. An error means that there was
-// no run.
-func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed uint64) (run, evidence, error) {
+// Limits of a run after endlessRuns runs of the submission that did not end by themselves.
+// Otherwise a submission that never ends would cost the time of many others. The largest
+// test of a plain implementation stays below these limits on a quiet machine.
+const (
+	endlessRuns = 3
+	shortCPU    = 5 * time.Second
+	shortSpin   = 2 * time.Second
+	shortWall   = time.Minute
+)
+
+// limits returns the limits of the next run of a submission.
+func (t *Table) limits(endless int) (lim TableLimits, spin time.Duration) {
+	lim = t.Limits
+	if endless < endlessRuns {
+		return lim, 0 // the engine's default
+	}
+	lim.CPU, lim.Wall = min(lim.CPU, shortCPU), min(lim.Wall, shortWall)
+	return lim, shortSpin
+}
+
+// endless reports whether a run did not end by itself.
+func (r run) endless(lim TableLimits) bool {
+	return r.State == Failed && (r.Kind == string(sim.Spin) || r.Kind == string(sim.Stuck) || cpuTime(r.CPU) >= lim.CPU)
+}
+
+// runTest runs a test of a submission once, with the process confined. An error means that
+// there was no run.
+func (g *grader) runTest(ctx context.Context, one *Grade, p sim.Program, test string, seed uint64) (run, evidence, error) {
 	ch, err := newChannel()
 	if err != nil {
 		return run{}, evidence{}, err
 	}
 	defer ch.close()
-	lim := g.table.Limits
-	c := sim.Case{Test: test, Seed: seed, Limits: sim.Limits{Wall: lim.Wall, Memory: lim.Memory << 20}}
+	lim, spin := g.table.limits(int(one.endless.Load()))
+	c := sim.Case{Test: test, Seed: seed, Limits: sim.Limits{SpinCPU: spin, Wall: lim.Wall, Memory: lim.Memory << 20}}
 	c.Prepare = func(cmd *exec.Cmd) error {
 		fd := 3 + len(cmd.ExtraFiles)
 		cmd.ExtraFiles = append(cmd.ExtraFiles, ch.theirs)
@@ -137,6 +162,9 @@ func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed u
 	}
 	if r.State != Passed {
 		r.Excerpt = excerpt(out.Output)
+	}
+	if r.endless(lim) {
+		one.endless.Add(1)
 	}
 	ev := evidence{output: out.Output}
 	if sent != nil && r.State == Failed {
