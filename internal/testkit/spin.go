@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// A goroutine spins if it computes and the bubble's clock stands still until the
-// goroutine sees the clock move, or a variable change. Long work keeps the clock from
-// moving as well, and ends. CPU time alone cannot tell them apart, so the watch looks
-// at what the goroutines do. CPU time counts because real time passes on a busy
+// A spinning goroutine computes until the bubble's clock moves or a variable changes,
+// and the computation keeps the clock still. Long work keeps the clock still as well,
+// and ends. CPU time alone does not distinguish the two, so the watch looks at the
+// functions of the goroutines. CPU time counts because real time passes on a busy
 // machine without work.
 const (
-	// quietCPU is CPU time without a beat, without a goroutine or function that an
-	// earlier look has not shown, and almost without allocations. Code that encodes,
+	// quietCPU is CPU time without a beat, without a goroutine or function new to the
+	// looks, and almost without allocations. Code that encodes,
 	// copies or builds a value allocates.
 	quietCPU   = 2 * time.Second * raceCost
 	quietLooks = 6
 	quietBytes = 1 << 20 // in a second of CPU time
-	// clockCPU is CPU time without a beat in which a quarter of the looks show one
-	// goroutine inside package time or runtime.Gosched, as no computation is.
+	// clockCPU is CPU time without a beat. A quarter of the looks show one goroutine
+	// inside package time or runtime.Gosched, unlike any computation.
 	clockCPU   = 3 * time.Second * raceCost
 	clockLooks = 8
-	// anyCPU is CPU time without a beat in which every look shows the same goroutine.
-	// Work that many goroutines share in turns starts the time again.
+	// anyCPU is CPU time without a beat. Every look shows the same goroutine. Work of
+	// many goroutines in turn starts the time again.
 	anyCPU = 20 * time.Second * raceCost
 	// floodCPU and flood find a goroutine that starts others without a sleep, before
-	// they fill the memory.
+	// the memory is full.
 	floodCPU = time.Second * raceCost
 	flood    = 50_000
 )
@@ -44,12 +44,12 @@ type look struct {
 type spinning struct {
 	first look
 	seen  map[string]bool // goroutines that were not blocked, with their functions
-	known look            // the last look that showed something new
+	known look            // the last look with something new
 	looks int             // since known
 
-	always  map[string]bool // goroutines that every look has shown
-	count   int             // looks, of which always is the intersection
-	clocked map[string]int  // looks that showed the goroutine at the clock
+	always  map[string]bool // goroutines of every look
+	count   int             // looks in the intersection always
+	clocked map[string]int  // looks with the goroutine at the clock
 }
 
 // lasts notes a look, and reports whether a goroutine spins. excused starts the
@@ -141,8 +141,8 @@ func allocatedBytes() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// checks reports whether the checker of histories computes, which takes as long as it
-// takes.
+// checks reports whether the checker of histories computes. The checker has no limit of
+// time.
 func checks(all []string) bool {
 	return slices.ContainsFunc(all, func(s string) bool { return !durable(s) && strings.Contains(s, "/porcupine.") })
 }
