@@ -19,7 +19,8 @@
 //     snapshot is encoded and saved while the service runs. It is restored after a
 //     restart, or when the leader sends it.
 //   - A new leader proposes a no-op, so that the entries of earlier terms commit
-//     without a client's command (section 8 of the paper).
+//     without a client's command (section 8 of the paper). A log with a no-op of its
+//     own needs none, see [OwnNoOps].
 //
 // The package imports no Raft. Package onnode adapts a member of package node to
 // [Log], and package labraft any lab's Raft. A service starts the log, restores the

@@ -32,6 +32,10 @@ type Log interface {
 	Stop()
 }
 
+// OwnNoOps is a [Log] that may commit a no-op of its own at the beginning of each
+// term. A [Replica] then proposes none.
+type OwnNoOps interface{ OwnNoOps() bool }
+
 // Receiver is the state machine's side of [Log.Deliver].
 type Receiver interface {
 	// Apply applies the committed command at index. Indexes rise and may have gaps,

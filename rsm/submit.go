@@ -138,13 +138,15 @@ func (r *Replica[C, R]) proposed(s *submission[R], place Place) {
 // lead, watch proposes the no-op of the term.
 func (r *Replica[C, R]) watch() {
 	led := uint64(0) // last term with a no-op from here
+	own, ok := r.log.(OwnNoOps)
+	noOps := !ok || !own.OwnNoOps()
 	for {
 		changed := r.log.Changed()
 		now := r.log.Leadership()
 		r.mu.Lock()
 		r.submissions.settleAll(ErrLost, now.over)
 		r.mu.Unlock()
-		if now.Leads && now.Term > led {
+		if noOps && now.Leads && now.Term > led {
 			led = now.Term
 			// After an error this server no longer leads, and a later term has its own.
 			_, _ = r.log.Propose((&request[C]{Kind: noOp}).encode())

@@ -46,7 +46,6 @@ type running struct {
 	log    *onnode.Log
 	server service
 
-	stalled   atomic.Bool   // the disk does not answer
 	released  chan struct{} // closed when the host has closed its storage
 	stop      chan struct{} // closed when the replica is stopped
 	watching  sync.WaitGroup
@@ -124,20 +123,10 @@ func (run *running) failure() error {
 		return *lost
 	}
 	err := errors.Join(run.log.Node().Err(), run.server.health().err)
-	if err == nil && run.stalled.Load() {
+	if err == nil && run.log.Node().Stalled() {
 		return node.ErrStalled
 	}
 	return err
-}
-
-// observe takes the events of the host.
-func (run *running) observe(e node.Event) {
-	switch e.Kind {
-	case node.StorageStalled:
-		run.stalled.Store(true)
-	case node.StorageRecovered:
-		run.stalled.Store(false)
-	}
 }
 
 // runs reports whether the server has not stopped by itself.
@@ -306,7 +295,6 @@ func (r *replica) begin(store *boltstore.Store) (*running, error) {
 		StorageTimeout: opts.StorageTimeout,
 		CloseTimeout:   closePatience,
 		Logger:         opts.Logger,
-		Observe:        run.observe,
 	})
 	if err != nil {
 		return nil, err
@@ -349,7 +337,7 @@ func (r *replica) end(run *running) error {
 // halt ends the server like a crash. One of the server's goroutines may wait for the
 // disk, so another goroutine waits for them.
 func (r *replica) halt(run *running) {
-	run.impatient = run.stalled.Load()
+	run.impatient = run.log.Node().Stalled()
 	r.net.DeleteServer(r.number)
 	close(run.stop)
 	run.server.Kill()

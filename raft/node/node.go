@@ -51,9 +51,7 @@ type Node struct {
 	cleaned bool // the inbox of the closed member was emptied
 	failure error
 
-	// stalled: the storage has not answered for an election timeout. Only the
-	// ticking goroutine touches it.
-	stalled bool
+	stalled atomic.Bool // the storage does not answer, see setStalled
 
 	// Only the goroutine with the baton touches these.
 	core         *core.Core
@@ -188,7 +186,7 @@ func (n *Node) coreConfig() core.Config {
 // at work on one save.
 func (n *Node) tick(busy time.Duration, bytes int64) {
 	stalls := busy > 0 && busy > n.stallLimit(bytes)
-	if n.silent.Load() && stalls == n.stalled {
+	if n.silent.Load() && stalls == n.stalled.Load() {
 		return
 	}
 	n.mu.Lock()
@@ -196,8 +194,8 @@ func (n *Node) tick(busy time.Duration, bytes int64) {
 		n.mu.Unlock()
 		return
 	}
-	if stalls != n.stalled {
-		n.stalled = stalls
+	if stalls != n.stalled.Load() {
+		n.stalled.Store(stalls)
 		n.inbox.calls = append(n.inbox.calls, func() { n.setStalled(stalls, busy) })
 	}
 	// A process that was suspended does not make up for the time: the leader

@@ -230,6 +230,9 @@ func TestStalledStorageEndsTheLeadership(t *testing.T) {
 		_, err := old.Propose(ctx, []byte("stalled"))
 		require.ErrorIs(c, err, node.ErrUnknown)
 		require.LessOrEqual(c, time.Since(begun), 2*time.Second, "more than two election timeouts")
+		st, err := old.Status(ctx)
+		require.NoError(c, err)
+		require.True(c, st.Stalled)
 		testkit.WaitFor(c, 10*time.Second, "another leader", func() bool {
 			for _, n := range c.nodes {
 				if n != old && n.IsLeader() {
@@ -241,6 +244,7 @@ func TestStalledStorageEndsTheLeadership(t *testing.T) {
 		})
 		close(release)
 		c.agree(2)
+		testkit.WaitFor(c, time.Second, "the storage", func() bool { return !old.Stalled() })
 	})
 }
 

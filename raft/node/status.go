@@ -17,6 +17,8 @@ type Status struct {
 	// ApplyQueue is the number of entries in the state machine's queue, which
 	// [Config.MaxApplyBytes] bounds.
 	ApplyQueue uint64
+	// Stalled is the result of [Node.Stalled].
+	Stalled bool
 	// Members has the id, role, address and priority of each member. The progress
 	// of the other members is set on the leader only.
 	Members []MemberStatus
@@ -35,7 +37,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	var st Status
 	err := n.await(ctx, func(c *core.Core) (bool, error) {
 		cfg, _ := c.Configuration()
-		st = Status{Status: c.Status(), Group: n.cfg.Group}
+		st = Status{Status: c.Status(), Group: n.cfg.Group, Stalled: n.Stalled()}
 		handedOut := st.LastApplied
 		st.LastApplied = n.applied.index.Load()
 		st.ApplyQueue = handedOut - min(handedOut, st.LastApplied)
@@ -74,6 +76,11 @@ func (n *Node) Leadership() (term uint64, leads bool) {
 	s := n.standing.Load()
 	return s.term, s.leads(n.id)
 }
+
+// Stalled reports whether the storage has not answered for longer than
+// [HostConfig.StorageTimeout]. The events StorageStalled and StorageRecovered tell the
+// same, but an event may be dropped.
+func (n *Node) Stalled() bool { return n.stalled.Load() }
 
 // Term returns the member's current term.
 func (n *Node) Term() uint64 { return n.standing.Load().term }

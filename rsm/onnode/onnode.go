@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"raftlab/raft/core"
 	"raftlab/raft/node"
 	"raftlab/rsm"
 )
@@ -25,6 +26,7 @@ import (
 // Log is an [rsm.Log] on a member of a group.
 type Log struct {
 	member     *node.Node
+	noOps      bool          // the member begins its terms with a no-op
 	deliveries chan delivery // from the member to Deliver
 	delivered  chan struct{} // Deliver has passed a delivery on
 	begun      chan struct{} // closed when the receiver has the state before Deliver
@@ -42,6 +44,7 @@ type Log struct {
 var (
 	_ rsm.Log         = (*Log)(nil)
 	_ rsm.ReadIndexer = (*Log)(nil)
+	_ rsm.OwnNoOps    = (*Log)(nil)
 )
 
 // delivery is a batch of commands, or a snapshot, for the receiver.
@@ -64,6 +67,7 @@ func Start(host *node.Host, cfg node.Config) (*Log, error) {
 		begun:      make(chan struct{}),
 		stopped:    make(chan struct{}),
 		closed:     make(chan struct{}),
+		noOps:      !cfg.CommandsOnly,
 	}
 	cfg.StateMachine = (*machine)(l)
 	cfg.SnapshotEntries, cfg.SnapshotBytes = -1, -1
@@ -98,7 +102,7 @@ func (l *Log) Propose(command []byte) (rsm.Place, error) {
 	switch {
 	case err == nil:
 		return rsm.Place{Index: index, Term: term}, nil
-	case errors.Is(err, node.ErrNotLeader):
+	case errors.Is(err, node.ErrNotLeader), errors.Is(err, core.ErrTransferring):
 		return rsm.Place{}, rsm.ErrNotLeader
 	case errors.Is(err, node.ErrQueueFull):
 		return rsm.Place{}, fmt.Errorf("%w: %w", rsm.ErrBusy, err)
@@ -107,6 +111,10 @@ func (l *Log) Propose(command []byte) (rsm.Place, error) {
 	}
 	return rsm.Place{}, fmt.Errorf("%w: %w", rsm.ErrStopped, err)
 }
+
+// OwnNoOps implements [rsm.OwnNoOps]. A member without node.Config.CommandsOnly has
+// no-ops of its own.
+func (l *Log) OwnNoOps() bool { return l.noOps }
 
 // Leadership implements [rsm.Log].
 func (l *Log) Leadership() rsm.Leadership {

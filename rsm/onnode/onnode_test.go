@@ -100,6 +100,42 @@ func TestOwnEntriesAreNoCommands(t *testing.T) {
 	})
 }
 
+// The member begins its terms with a no-op, so the replica adds none to the log.
+func TestOneNoOpForATerm(t *testing.T) {
+	run(t, rsm.Options{}, func(c *cluster) {
+		for range 3 {
+			_, s := c.leader()
+			require.NoError(c, s.log.Node().TransferLeadership(c.Context(), core.None))
+		}
+		_, s := c.leader()
+		require.NoError(c, s.log.Node().Barrier(c.Context()))
+		st, err := s.log.Node().Status(c.Context())
+		require.NoError(c, err)
+		terms := st.CurrentTerm - 1 // the first configuration has a term of its own
+		require.LessOrEqual(c, st.LastIndex, 1+2*terms, "a configuration, and for each term a no-op and the command of c.leader")
+	})
+}
+
+// During a transfer of the leadership a submission is refused as by a follower, and
+// the client tries another server.
+func TestSubmissionsDuringATransfer(t *testing.T) {
+	run(t, rsm.Options{}, func(c *cluster) {
+		id, s := c.leader()
+		to := id%3 + 1
+		c.network.Partition([]core.NodeID{to})
+		transferred := make(chan error, 1)
+		go func() { transferred <- s.log.Node().TransferLeadership(c.Context(), to) }()
+		testkit.WaitFor(c, time.Second, "the transfer", func() bool {
+			st, err := s.log.Node().Status(c.Context())
+			require.NoError(c, err)
+			return st.Transferee == to
+		})
+		_, err := s.replica.Submit(c.Context(), 1, 1, 1)
+		require.ErrorIs(c, err, rsm.ErrNotLeader)
+		require.ErrorIs(c, <-transferred, node.ErrNotTransferred)
+	})
+}
+
 // Snapshots replace the log, and a restart begins with the last one: state, sessions
 // and place in the log.
 func TestRestartFromASnapshot(t *testing.T) {

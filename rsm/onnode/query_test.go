@@ -56,10 +56,19 @@ func TestQueryOfAFailedReplica(t *testing.T) {
 		_, s := c.leader()
 		_, err := s.replica.Submit(c.Context(), 1, 1, poison)
 		require.ErrorIs(c, err, rsm.ErrStopped)
+		failed := 0
 		for _, s := range c.servers {
-			_, err := s.replica.Query(c.Context(), 0)
+			short, cancel := context.WithTimeout(c.Context(), 10*time.Second)
+			_, err := s.replica.Query(short, 0)
+			cancel()
+			if s.replica.Err() == nil { // the two others have failed before it knew of the commit
+				require.ErrorIs(c, err, context.DeadlineExceeded)
+				continue
+			}
 			require.ErrorIs(c, err, rsm.ErrStopped)
+			failed++
 		}
+		require.GreaterOrEqual(c, failed, 2)
 	})
 }
 
