@@ -138,6 +138,7 @@ func (tn *TCPNetwork) connect(r *remote) (*clientConn, error) {
 		waiting: make(map[uint64]chan frame),
 	}
 	c.budget.max = load{tn.opts.MaxCalls, tn.opts.MaxCallBytes}
+	c.out.sent = c.budget.release
 	c.in = newFrameReader(heardConn{conn, &c.heard}, &tn.opts, 0)
 	expire := context.AfterFunc(ctx, func() { conn.Close() })
 	if _, err = conn.Write(hello()); err == nil {
@@ -204,20 +205,22 @@ func (c *clientConn) call(svcMeth string, args []byte, timeout <-chan time.Time)
 			return frame{}, errNoReply
 		}
 	}
-	defer c.budget.release(part)
 	answer := make(chan frame, 1)
 	number, err := c.enter(answer)
 	if err != nil {
+		c.budget.release(part)
 		return frame{}, err
 	}
 	c.out.put(frameRequest, number, methodHead(svcMeth), args, load{})
 	select {
 	case a := <-answer:
+		c.budget.release(part)
 		return a, nil
 	case <-c.broken:
 	case <-timeout:
 		c.take(number)
 	}
+	c.out.free(part) // the request may still wait for a server that does not read
 	select {
 	case a := <-answer:
 		return a, nil

@@ -226,6 +226,18 @@ func (o *outbox) put(kind frameKind, call uint64, head string, body []byte, free
 	}
 }
 
+// free has a part of the budget released once everything in the queue has left.
+func (o *outbox) free(part load) {
+	o.mu.Lock()
+	o.load.calls += part.calls
+	o.load.bytes += part.bytes
+	o.mu.Unlock()
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
 // control is put for a frame without a budget. It returns an error if the peer
 // causes such frames and does not read them.
 func (o *outbox) control(kind frameKind, call uint64, max int) error {

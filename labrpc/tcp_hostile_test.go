@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -280,4 +281,43 @@ func allocated(f func()) uint64 {
 	f()
 	runtime.ReadMemStats(&after)
 	return after.TotalAlloc - before.TotalAlloc
+}
+
+// Calls that time out while the server does not read keep their part of the budget
+// until their requests have left. The memory for requests is bounded.
+func TestTimedOutRequestsCount(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		var p pipes
+		l := p.listen("s:1")
+		opened := make(chan net.Conn, 1)
+		go func() {
+			conn := <-l.in
+			hello := make([]byte, 1<<10)
+			n, _ := conn.Read(hello)
+			_, _ = conn.Write(hello[:n]) // both sides say the same
+			opened <- conn
+		}()
+		tn := labrpc.MakeTCPNetwork(labrpc.TCPOptions{
+			Dial: p.dial, CallTimeout: 10 * time.Millisecond, SilenceTimeout: time.Hour, FrameTimeout: time.Hour, MaxCallBytes: 250 << 10,
+		})
+		defer tn.Close()
+		end, text := tn.MakeEnd("s:1"), strings.Repeat("x", 100<<10)
+		for range 20 {
+			var reply string
+			require.False(t, end.Call("JunkServer.Block", text, &reply))
+		}
+		conn := <-opened
+		received := 0
+		for buf := make([]byte, 64<<10); ; {
+			require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Second)))
+			n, err := conn.Read(buf)
+			received += n
+			if err != nil {
+				break
+			}
+		}
+		require.Less(t, received, 350<<10)
+		require.Greater(t, received, 100<<10)
+		conn.Close()
+	})
 }
