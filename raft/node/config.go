@@ -161,7 +161,7 @@ type Config struct {
 	// disk bandwidth than the log.
 	SnapshotBytes int64
 	// SnapshotChunkBytes is the size of the pieces of a snapshot on the network.
-	// The default is 1 MiB.
+	// The default is 1 MiB. A transport that is [Limited] makes the pieces smaller.
 	SnapshotChunkBytes int
 	// SnapshotRate bounds the rate at which the host sends a snapshot of this
 	// group to one member, in bytes a second. The default is no bound.

@@ -216,7 +216,7 @@ func (t *sendChunkTask) send() error {
 	}
 	size := out.header.Size
 	body.Offset = min(body.Offset, size)
-	length := min(uint64(n.cfg.SnapshotChunkBytes), size-body.Offset)
+	length := min(t.chunkBytes(), size-body.Offset)
 	body.Data = make([]byte, length)
 	if _, err := out.reader.ReadAt(body.Data, int64(body.Offset)); err != nil && err != io.EOF {
 		return err
@@ -235,6 +235,23 @@ func (t *sendChunkTask) send() error {
 	n.traceSent(t.to, body)
 	n.host.transport.Send(t.to, []Message{{Group: n.cfg.Group, Body: body}})
 	return nil
+}
+
+// chunkOverhead is more than a chunk's message occupies beside the data and the
+// configuration.
+const chunkOverhead = 512
+
+// chunkBytes returns the size of a chunk for which the transport to the member has
+// room. A message with a configuration too large for the transport has one byte of
+// data, and the transport reports the message.
+func (t *sendChunkTask) chunkBytes() uint64 {
+	size := t.node.cfg.SnapshotChunkBytes
+	if l, ok := t.node.host.transport.(Limited); ok {
+		if limit := l.MaxMessageBytes(t.to); limit > 0 {
+			size = min(size, max(limit-chunkOverhead-2*len(t.out.header.Configuration), 1))
+		}
+	}
+	return uint64(size)
 }
 
 // open opens the newest snapshot. If the member has the beginning of another

@@ -30,6 +30,14 @@ type Transport interface {
 	Close() error
 }
 
+// Limited is a [Transport] with a bound on the size of a message to a peer. A leader
+// sends a snapshot in chunks that fit, even if [Config.SnapshotChunkBytes] is larger.
+type Limited interface {
+	// MaxMessageBytes returns the size of the largest message to a peer, 0 if the size
+	// is not known, for example because there is no connection.
+	MaxMessageBytes(to core.NodeID) int
+}
+
 // Receiver takes messages from a [Transport]. Its methods return soon and do
 // not block on the network.
 type Receiver interface {

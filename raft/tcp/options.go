@@ -24,10 +24,10 @@ type Options struct {
 	// is set.
 	Plaintext bool
 	// MaxFrameBytes bounds the payload of a frame in both directions. The default is
-	// 16 MiB. The largest command, a batch of MaxBatchBytes and a chunk of a
-	// snapshot each have to fit a frame with some hundred bytes to spare, on all
-	// hosts. Larger messages are logged as errors and dropped. The lower limit of two
-	// hosts counts.
+	// 16 MiB. The largest command and a batch of MaxBatchBytes have to fit a frame
+	// with some hundred bytes to spare, on all hosts. The chunks of a snapshot are made
+	// to fit. Larger messages are dropped, and the first one of each connection is
+	// logged as an error. The lower limit of two hosts counts.
 	MaxFrameBytes int
 	// MaxQueueBytes bounds the queue of messages to one peer. The default is
 	// 64 MiB. Messages beyond the bound are dropped.

@@ -28,6 +28,7 @@ type peer struct {
 	address    string        // one of the two, to be dialled next
 	moved      chan struct{} // closed when there is a new address
 	connected  bool
+	limit      int // for the payload of a frame, while connected
 	queue      []node.Message
 	bytes      int // of queue
 }
@@ -118,10 +119,10 @@ func (p *peer) take(spare []node.Message) []node.Message {
 	return taken
 }
 
-func (p *peer) setConnected(yes bool) {
+func (p *peer) setConnected(yes bool, limit int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.connected = yes
+	p.connected, p.limit = yes, limit
 	p.queue, p.bytes = nil, 0
 }
 
@@ -181,11 +182,11 @@ func (p *peer) connect(address string, moved <-chan struct{}) (bool, error) {
 		}
 		conn.Close()
 	})
-	p.setConnected(true)
+	p.setConnected(true, limit)
 	t.log.Info("connected", "to", uint64(p.id), "address", address)
 	t.receiver.PeerUp(p.id)
 	err = p.sendAll(conn, limit)
-	p.setConnected(false)
+	p.setConnected(false, 0)
 	t.receiver.PeerDown(p.id, err)
 	return true, err
 }
@@ -294,6 +295,7 @@ type sender struct {
 	spare  []node.Message
 	last   int // messages that were queued last time
 	pieces [][]byte
+	warned bool // of a message above the limit
 }
 
 func (w *sender) ping() error {
@@ -340,7 +342,10 @@ const frameTarget = 1 << 20
 func (w *sender) flush(messages int) error {
 	t := w.peer.transport
 	if size := w.frame.size - headerBytes; size > w.limit {
-		t.log.Error("message not sent", "to", uint64(w.peer.id), "bytes", size, "limit", w.limit)
+		if !w.warned { // Raft sends the message again and again
+			w.warned = true
+			t.log.Error("message not sent", "to", uint64(w.peer.id), "bytes", size, "limit", w.limit)
+		}
 		t.stats.dropped.Add(int64(messages))
 		w.frame.reset()
 		return nil

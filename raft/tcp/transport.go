@@ -34,7 +34,10 @@ type Transport struct {
 	backlog  *backlog                 // of streams, nil before Streams
 }
 
-var _ node.Transport = (*Transport)(nil)
+var (
+	_ node.Transport = (*Transport)(nil)
+	_ node.Limited   = (*Transport)(nil)
+)
 
 // Stats are a transport's counters since its start.
 type Stats struct {
@@ -171,6 +174,20 @@ func (t *Transport) RemovePeer(id core.NodeID) {
 	if p != nil {
 		p.close()
 	}
+}
+
+// MaxMessageBytes implements [node.Limited]. The bound is the lower MaxFrameBytes of
+// the two hosts.
+func (t *Transport) MaxMessageBytes(to core.NodeID) int {
+	t.mu.Lock()
+	p := t.peers[to]
+	t.mu.Unlock()
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.limit
 }
 
 // Send queues messages for a peer.

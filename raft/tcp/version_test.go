@@ -141,5 +141,7 @@ func TestPeerWithASmallerFrameLimit(t *testing.T) {
 	a.Send(2, []node.Message{large(40 << 10), large(40 << 10), large(100 << 10), large(63 << 10), vote(1)})
 	waitFor(t, "the messages that fit", func() bool { return len(b.from(1)) == 4 })
 	require.Equal(t, 1, a.ups(2), "one connection")
+	require.Equal(t, 64<<10, a.MaxMessageBytes(2))
+	require.Zero(t, a.MaxMessageBytes(3), "no connection")
 	require.True(t, a.logged("limit=65536"))
 }
