@@ -122,3 +122,23 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 	require.Greater(t, checked, 30, "links")
 }
+
+// Packages, scripts and files that pages name exist. The changelog also names what is
+// gone.
+func TestNamedPathsExist(t *testing.T) {
+	named := regexp.MustCompile("(?m)(?:^|[\\s`(])(?:\\./)?((?:scripts|internal|cmd|raft|rsm|docs|examples|bench|mutants|deploy|sim|tools)/[\\w./-]*\\w)")
+	member := regexp.MustCompile(`\.[A-Z]\w*$`) // of a package, as in raft/node.Host
+	checked := 0
+	for name, page := range pages(t) {
+		if name == "CHANGELOG.md" {
+			continue
+		}
+		for _, m := range named.FindAllStringSubmatch(page, -1) {
+			checked++
+			path := strings.TrimSuffix(member.ReplaceAllString(m[1], ""), "/...")
+			_, err := os.Stat(filepath.Join("..", "..", filepath.FromSlash(path)))
+			require.NoError(t, err, "%s names %s", name, m[1])
+		}
+	}
+	require.Greater(t, checked, 100, "paths")
+}
