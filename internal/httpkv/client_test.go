@@ -87,6 +87,7 @@ var (
 // A write is repeated after a lost answer, after 503 and after the errors of a
 // proxy, with the same Idempotency-Key.
 func TestWritesAreRepeated(t *testing.T) {
+	t.Parallel()
 	s := play(t, lost, noLeader, reply{status: 502, body: "<html>"}, reply{status: 429, body: "{}"}, written)
 	version, err := s.client().Do(t.Context(), put)
 	require.NoError(t, err)
@@ -103,6 +104,7 @@ func TestWritesAreRepeated(t *testing.T) {
 
 // The error of a write tells an open outcome from a write that did nothing.
 func TestOpenOutcomes(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		replies []reply
@@ -132,6 +134,7 @@ func TestOpenOutcomes(t *testing.T) {
 
 // Nothing listens: no request was sent, so nothing can have happened.
 func TestNothingWasSent(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
@@ -263,6 +266,7 @@ func TestForeignAnswers(t *testing.T) {
 
 // A client waits as long as a Retry-After asks.
 func TestRetryAfter(t *testing.T) {
+	t.Parallel()
 	later := noLeader
 	later.header = []string{"Retry-After: 1"}
 	start := time.Now()

@@ -25,6 +25,7 @@ func TestSuitesNeedOnlyTheLabAPI(t *testing.T) {
 		"shardkv":     {"./shardkv"},
 	} {
 		t.Run(pkg, func(t *testing.T) {
+			t.Parallel()
 			overlay := filepath.Join(t.TempDir(), "overlay.json")
 			data, err := json.Marshal(map[string]any{"Replace": withLabAPI(t, pkg)})
 			if err != nil {
