@@ -28,6 +28,7 @@
 //
 //	RAFTLAB_ISOLATE=0    tests run in the process of go test, for a debugger
 //	RAFTLAB_REPEATS=N    repetitions of a failed test (default 3)
+//	GOGC                 when a child collects garbage (default 400)
 //	RAFTLAB_LAB_RESULT   the file for the child's [Result], set by the parent
 //
 // Tests also run in the process of go test under raftlab sim, with coverage, with
