@@ -596,7 +596,7 @@ func cases() int {
 	if os.Getenv("RAFTLAB_SOAK") == "1" {
 		return 1_000_000
 	}
-	return 15_000
+	return 8_000
 }
 
 // TestAgainstOracle compares the checker with the oracle on small random histories.
