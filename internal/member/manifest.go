@@ -33,7 +33,8 @@ type manifest struct {
 	ID      string `yaml:"id"` // hexadecimal, as clients of etcd write ids
 	// Joined is set for a member that was added to a running cluster.
 	Joined bool `yaml:"joined"`
-	// Ready is set when the log has been made. A log that is missing later is lost.
+	// Ready is set before the member runs for the first time. A log that is missing
+	// later is lost.
 	Ready bool `yaml:"ready"`
 }
 
@@ -124,14 +125,17 @@ func openDirectory(o *Options, newID func() (core.NodeID, error)) (*directory, e
 		}
 		return nil, err
 	}
-	fresh := !m.Ready
-	if fresh {
-		m.Ready = true
-		if err := m.write(o.Data); err != nil {
-			return nil, errors.Join(err, storage.Close())
-		}
+	return &directory{storage, m.Joined, !m.Ready}, nil
+}
+
+// begin notes that the member of a fresh directory runs from now on.
+func begin(dir string) error {
+	m, err := readManifest(dir)
+	if err != nil {
+		return err
 	}
-	return &directory{storage, m.Joined, fresh}, nil
+	m.Ready = true
+	return m.write(dir)
 }
 
 // makeManifest begins a new data directory.

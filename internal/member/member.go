@@ -99,8 +99,14 @@ func (m *Member) open() error {
 	if err != nil {
 		return err // NewHost has closed both
 	}
-	if dir.fresh && !dir.joined {
-		if err := m.checkFirstStart(); err != nil {
+	if dir.fresh {
+		if !dir.joined {
+			err = m.checkFirstStart()
+		}
+		if err == nil {
+			err = begin(o.Data)
+		}
+		if err != nil {
 			return errors.Join(err, m.host.Close())
 		}
 	}

@@ -117,8 +117,8 @@ func (c *cluster) tls() *tls.Config {
 	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}
 }
 
-// kv returns a client of a member.
-func (c *cluster) kv(name string) pb.KVClient {
+// conn returns a client's connection to a member.
+func (c *cluster) conn(name string) *grpc.ClientConn {
 	c.Helper()
 	secure := insecure.NewCredentials()
 	if c.secure {
@@ -127,7 +127,12 @@ func (c *cluster) kv(name string) pb.KVClient {
 	conn, err := grpc.NewClient(c.members[name].Address().String(), grpc.WithTransportCredentials(secure))
 	require.NoError(c, err)
 	c.Cleanup(func() { conn.Close() })
-	return pb.NewKVClient(conn)
+	return conn
+}
+
+func (c *cluster) kv(name string) pb.KVClient {
+	c.Helper()
+	return pb.NewKVClient(c.conn(name))
 }
 
 // put writes a key. A leader may change on a busy machine, so a put is repeated.
@@ -190,6 +195,7 @@ func (c *cluster) get(name, path string) (int, string) {
 
 // Every member takes writes, whichever leads, and has them after a restart.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	for name, secure := range map[string]bool{"plaintext": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, secure)
@@ -215,8 +221,48 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// A member without its data does not start under its name. After its removal a new one
+// joins under the same name, at the same address.
+func TestLostData(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, true)
+	c.put("n1", "k")
+	c.put("n3", "k") // n3 has published its name
+	id := c.members["n3"].Server().Node().ID()
+	c.stop("n3")
+	o := c.options["n3"]
+	require.NoError(t, os.RemoveAll(o.Data))
+	for range 2 {
+		_, err := member.Start(o)
+		require.ErrorIs(t, err, member.ErrNoData)
+		require.ErrorContains(t, err, "has run before")
+	}
+	o.Cluster, o.Join = nil, []string{"https://" + c.members["n1"].Address().String()}
+	o.Data += ".new"
+	_, err := member.Start(o)
+	require.ErrorContains(t, err, "remove the member first")
+
+	members := pb.NewClusterClient(c.conn("n1"))
+	testkit.WaitFor(t, 20*time.Second, "the removal", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_, err := members.MemberRemove(ctx, &pb.MemberRemoveRequest{ID: uint64(id)})
+		return err == nil
+	})
+	c.options["n3"] = o
+	c.start("n3")
+	c.has("n3", "k")
+	require.NotEqual(t, id, c.members["n3"].Server().Node().ID())
+	o.Join = nil // a restart needs no cluster to join
+	c.options["n3"] = o
+	c.stop("n3")
+	c.start("n3")
+	c.put("n3", "l")
+}
+
 // HTTP has probes, the version, figures for Prometheus, and etcd's API as JSON.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	for name, secure := range map[string]bool{"plaintext": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, secure)
@@ -261,6 +307,7 @@ func TestPages(t *testing.T) {
 
 // The client port bears clients that say nothing, and those of another protocol.
 func TestPort(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, false)
 	address := c.members["n1"].Address().String()
 	silent, err := net.Dial("tcp", address)
@@ -286,6 +333,7 @@ func TestPort(t *testing.T) {
 
 // A certificate in new files serves new connections.
 func TestCertificatesAreReplaced(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, true)
 	c.put("n1", "before")
 	serial := func() string {

@@ -80,6 +80,7 @@ func TestDirectory(t *testing.T) {
 	_, err = openDirectory(&o, id)
 	require.ErrorIs(t, err, node.ErrInUse)
 	require.NoError(t, d.storage.Close())
+	require.NoError(t, begin(o.Data))
 
 	none := func() (core.NodeID, error) { require.Fail(t, "the member has an id"); return 0, nil }
 	d, err = openDirectory(&o, none)
