@@ -81,8 +81,8 @@ var kvraftMutants = []mutant{
 	},
 	{
 		name: "term-not-begun", file: "rsm/submit.go", pkg: "./rsm",
-		old:  "if now.Leads && now.Term > led {",
-		new:  "if now.Leads && now.Term > led && led > 0 {",
+		old:  "now.Leads && now.Term > led {",
+		new:  "now.Leads && now.Term > led && led > 0 {",
 		test: "TestEachTermBeginsWithACommand",
 		why:  "a new leader proposes nothing of its own (section 8)",
 	},

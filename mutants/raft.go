@@ -33,8 +33,8 @@ var raftMutants = []mutant{
 	},
 	{
 		name: "double-vote", file: "raft/core/election.go",
-		old:  "if req.Term < c.currentTerm || c.votedFor != None && c.votedFor != req.CandidateID {",
-		new:  "if req.Term < c.currentTerm {",
+		old:  "if req.Term < c.currentTerm || voted || !c.log.upToDate(",
+		new:  "if voted = false; req.Term < c.currentTerm || voted || !c.log.upToDate(",
 		test: "TestOneVoteATerm2A",
 		why:  "a server votes for every candidate of a term",
 	},
@@ -278,11 +278,11 @@ var raftMutants = []mutant{
 		why:  "a new leader's no-op takes the index of a command",
 	},
 	{
-		name: "place-given-twice", file: "raft/node/run.go", pkg: "./raft/node",
-		old:  "\t\tn.core.StepDown()\n\t\treturn errLeadershipLost\n",
-		new:  "\t\treturn errLeadershipLost\n",
-		test: "TestPlaceBelongsToOneCommand",
-		why:  "a leader refuses a command after handing out its place, and goes on in the same term",
+		name: "place-not-kept", file: "raft/node/run.go", pkg: "./raft/node",
+		old:  "\tcase transfers:\n\t\tn.postponed = append(n.postponed, all...)\n",
+		new:  "\tcase transfers:\n",
+		test: "TestTransferUnderAppends|TestFailedTransferKeepsPlaces",
+		why:  "a leader that transfers the leadership drops commands after handing out their places",
 	},
 	{
 		name: "no-batching", file: "raft/core/replication.go",
