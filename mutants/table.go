@@ -28,6 +28,7 @@ type row struct {
 	mistakes, killed     int
 	slowest              time.Duration // of the runs that killed a mistake
 	survivors, accusedBy []string
+	endless              []string // mistakes without a verdict in mistakeLimit
 }
 
 // table judges implementations, and writes a table: simulated worlds of the correct
@@ -145,6 +146,8 @@ func (r *row) kill(dir string) {
 		switch {
 		case err != nil:
 			r.survivors = append(r.survivors, fmt.Sprintf("%s: %v", m.name, err))
+		case by == endless:
+			r.endless = append(r.endless, fmt.Sprintf("%s: %s", m.name, m.why))
 		case by == "":
 			r.survivors = append(r.survivors, fmt.Sprintf("%s: %s", m.name, m.why))
 		default:
@@ -184,6 +187,10 @@ func buildSuite(dir, pkg string, plant func(root, dir string) (string, error)) (
 	return binary, nil
 }
 
+// endless is the result of a run beyond mistakeLimit. A mistake may make a test hang, or
+// the machine may be busy, so the run proves nothing.
+const endless = "no verdict in time"
+
 // runSuite runs tests once, for mistakeLimit at most, and returns the first failure.
 func runSuite(binary, pkg, tests string) (by string) {
 	ctx, cancel := context.WithTimeout(context.Background(), mistakeLimit)
@@ -191,9 +198,13 @@ func runSuite(binary, pkg, tests string) (by string) {
 	cmd := exec.CommandContext(ctx, binary, "-test.run="+tests, "-test.failfast")
 	cmd.Dir, cmd.Env = pkg, append(os.Environ(), "RAFTLAB_REPEATS=0")
 	cmd.WaitDelay = time.Second
+	killGroup(cmd)
 	out, _ := cmd.CombinedOutput()
 	if found := failure.FindSubmatch(out); found != nil {
 		return string(found[1]) + string(found[2])
+	}
+	if ctx.Err() != nil {
+		return endless
 	}
 	return ""
 }
@@ -217,7 +228,7 @@ func rate(out io.Writer, re *regexp.Regexp, times int) error {
 		}
 		missed := 0
 		for range times {
-			if runSuite(binary, pkg, "^("+m.test+")$") == "" {
+			if by := runSuite(binary, pkg, "^("+m.test+")$"); by == "" || by == endless {
 				missed++
 			}
 		}
@@ -299,6 +310,9 @@ func writeTable(out io.Writer, rows []row, seeds string) error {
 		}
 		for _, s := range r.survivors {
 			fmt.Fprintf(out, "\nSURVIVED %s %s\n", r.impl.name, s)
+		}
+		for _, s := range r.endless {
+			fmt.Fprintf(out, "\nNO VERDICT in %v: %s %s\n", mistakeLimit, r.impl.name, s)
 		}
 	}
 	switch {
