@@ -29,13 +29,15 @@ func untilSignal(parent context.Context, signals ...os.Signal) (ctx context.Cont
 	go func() { // ends with ctx
 		select {
 		case s := <-got:
-			number, _ := s.(syscall.Signal)
-			cancel(interrupted{number})
+			// The reset comes first. Otherwise a second signal right behind the message
+			// about the first one would have no effect.
 			for _, s := range signals {
 				if s != syscall.SIGPIPE {
 					signal.Reset(s)
 				}
 			}
+			number, _ := s.(syscall.Signal)
+			cancel(interrupted{number})
 		case <-ctx.Done():
 		}
 	}()
