@@ -3,8 +3,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"crypto/tls"
 	"os"
 	"path/filepath"
@@ -18,16 +16,6 @@ import (
 	"raftlab/raft/tcp"
 )
 
-// runHere runs raftlab in this process.
-func runHere(args ...string) (code int, stdout, stderr string) {
-	root := newRootCommand()
-	var out, err bytes.Buffer
-	root.SetOut(&out)
-	root.SetErr(&err)
-	code = run(context.Background(), root, args)
-	return code, out.String(), err.String()
-}
-
 // peers reports the peers that a host reaches.
 type peers chan core.NodeID
 
@@ -39,10 +27,10 @@ func (p peers) PeerDown(core.NodeID, error)         {}
 func TestCert(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certs")
 	path := func(name string) string { return filepath.Join(dir, name) }
-	code, out, errOut := runHere("cert", "ca", "--dir", dir)
+	code, out, errOut := runRaftlab("cert", "ca", "--dir", dir)
 	require.Equal(t, exitOK, code, errOut)
 	require.Equal(t, path("ca.pem")+"\n"+path("ca.key")+"\n", out)
-	code, _, errOut = runHere("cert", "member", "1", "n2", "--cluster", "two words", "--dir", dir, "--host", "127.0.0.1")
+	code, _, errOut = runRaftlab("cert", "member", "1", "n2", "--cluster", "two words", "--dir", dir, "--host", "127.0.0.1")
 	require.Equal(t, exitOK, code, errOut)
 
 	up := make(peers, 10)
@@ -67,7 +55,7 @@ func TestCert(t *testing.T) {
 		}
 	}
 
-	code, _, errOut = runHere("cert", "client", "alice", "--dir", dir)
+	code, _, errOut = runRaftlab("cert", "client", "alice", "--dir", dir)
 	require.Equal(t, exitOK, code, errOut)
 	pair, err := tls.LoadX509KeyPair(path("client-alice.pem"), path("client-alice.key"))
 	require.NoError(t, err)
@@ -78,7 +66,7 @@ func TestCertRefusals(t *testing.T) {
 	dir := t.TempDir()
 	refused := func(want int, say string, args ...string) {
 		t.Helper()
-		code, out, errOut := runHere(append([]string{"cert"}, args...)...)
+		code, out, errOut := runRaftlab(append([]string{"cert"}, args...)...)
 		require.Equal(t, want, code, errOut)
 		require.Contains(t, errOut, say)
 		require.Empty(t, out)
@@ -86,7 +74,7 @@ func TestCertRefusals(t *testing.T) {
 	refused(exitFailure, "raftlab cert ca --dir "+dir, "member", "1", "--cluster", "c", "--dir", dir)
 	refused(exitUsage, "--days 0; want 1", "ca", "--dir", dir, "--days", "0")
 	refused(exitUsage, "name is empty", "ca", "--dir", dir, "--name", "")
-	code, _, errOut := runHere("cert", "ca", "--dir", dir)
+	code, _, errOut := runRaftlab("cert", "ca", "--dir", dir)
 	require.Equal(t, exitOK, code, errOut)
 	before, err := os.ReadFile(filepath.Join(dir, "ca.key"))
 	require.NoError(t, err)
