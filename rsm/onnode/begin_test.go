@@ -74,3 +74,44 @@ func TestReadIndexWaitsForTheFirstSnapshot(t *testing.T) {
 		require.NoError(t, host.Close())
 	})
 }
+
+// slowApplier takes its time for each command, and keeps what it has seen before and
+// after.
+type slowApplier struct{ before, after atomic.Int64 }
+
+func (r *slowApplier) Apply(uint64, []byte) error {
+	r.before.Add(1)
+	time.Sleep(time.Minute)
+	r.after.Add(1)
+	return nil
+}
+
+func (r *slowApplier) Install([]byte) error { return nil }
+
+// The commands of a delivery belong to the member again when Apply returns. So a
+// stopped log does not end while the receiver reads them.
+func TestStopWaitsForTheReceiver(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		host, err := node.NewHost(node.HostConfig{
+			Storage: memstore.New(node.Identity{Cluster: "test", Host: 1}), Transport: memnet.New(memnet.Options{}).Join(1), CloseTimeout: time.Hour,
+		})
+		require.NoError(t, err)
+		log, err := onnode.Start(host, node.Config{Members: []node.Member{{ID: core.NodeID(1)}}})
+		require.NoError(t, err)
+		testkit.WaitFor(t, time.Minute, "a leader", func() bool { return log.Leadership().Leads })
+		for range 3 { // the first delivery has one command or more
+			_, err := log.Propose([]byte("x"))
+			require.NoError(t, err)
+		}
+		var receiver slowApplier
+		stop, ended := make(chan struct{}), make(chan error, 1)
+		go func() { ended <- log.Deliver(&receiver, stop) }()
+		time.Sleep(time.Second)
+		require.Equal(t, int64(1), receiver.before.Load())
+		close(stop)
+		require.NoError(t, log.Close())
+		require.Equal(t, receiver.before.Load(), receiver.after.Load(), "the receiver is in the middle of a command")
+		require.NoError(t, <-ended)
+		require.NoError(t, host.Close())
+	})
+}

@@ -29,6 +29,7 @@ type Log struct {
 	noOps      bool          // the member begins its terms with a no-op
 	deliveries chan delivery // from the member to Deliver
 	delivered  chan struct{} // Deliver has passed a delivery on
+	ended      chan struct{} // closed when Deliver has returned
 	begun      chan struct{} // closed when the receiver has the state before Deliver
 
 	stopping sync.Once
@@ -64,6 +65,7 @@ func Start(host *node.Host, cfg node.Config) (*Log, error) {
 	l := &Log{
 		deliveries: make(chan delivery),
 		delivered:  make(chan struct{}),
+		ended:      make(chan struct{}),
 		begun:      make(chan struct{}),
 		stopped:    make(chan struct{}),
 		closed:     make(chan struct{}),
@@ -147,6 +149,7 @@ func (l *Log) ReadIndex(ctx context.Context) error {
 
 // Deliver implements [rsm.Log].
 func (l *Log) Deliver(r rsm.Receiver, stop <-chan struct{}) error {
+	defer close(l.ended)
 	l.mu.Lock()
 	l.delivering = true
 	snapshot := l.snapshot // unless the replica has begun with it
@@ -166,10 +169,7 @@ func (l *Log) Deliver(r rsm.Receiver, stop <-chan struct{}) error {
 			if err := d.to(r); err != nil {
 				return err // the member waits for Stop
 			}
-			select {
-			case l.delivered <- struct{}{}:
-			case <-l.stopped: // the member does not wait any more
-			}
+			l.delivered <- struct{}{}
 		}
 	}
 }
@@ -270,7 +270,13 @@ func (m *machine) hand(d delivery) {
 	}
 	select {
 	case <-m.delivered:
+		return
 	case <-m.stopped:
+	}
+	// Deliver may be reading the commands, which the member uses again after Apply.
+	select {
+	case <-m.delivered:
+	case <-m.ended:
 	}
 }
 
