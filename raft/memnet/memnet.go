@@ -209,7 +209,7 @@ func (t *Transport) Send(to core.NodeID, messages []node.Message) {
 		return
 	}
 	for _, m := range messages {
-		nw.schedule(link{t.id, to}, m, f)
+		nw.schedule(link{t.id, to}, peer, m, f)
 	}
 	nw.mu.Unlock()
 	select {
@@ -219,7 +219,7 @@ func (t *Transport) Send(to core.NodeID, messages []node.Message) {
 }
 
 // schedule decides a message's fate. nw.mu is held.
-func (nw *Network) schedule(l link, m node.Message, f Faults) {
+func (nw *Network) schedule(l link, to *Transport, m node.Message, f Faults) {
 	copies := 1
 	if nw.rand.Float64() < f.Drop {
 		copies--
@@ -238,7 +238,7 @@ func (nw *Network) schedule(l link, m node.Message, f Faults) {
 			delay += time.Duration(nw.rand.Int64N(int64(f.Jitter)))
 		}
 		nw.order++
-		heap.Push(&nw.deliveries, delivery{time.Now().Add(delay), nw.order, l, m, size})
+		heap.Push(&nw.deliveries, delivery{time.Now().Add(delay), nw.order, l, to, m, size})
 	}
 	if !nw.running && len(nw.deliveries) > 0 {
 		nw.running = true
@@ -283,7 +283,7 @@ func (nw *Network) deliverDue() (time.Duration, bool) {
 		d := heap.Pop(&nw.deliveries).(delivery)
 		nw.queued[d.link] -= d.size
 		peer := nw.transports[d.link.to]
-		if peer == nil || nw.faultsOf(d.link).Cut {
+		if peer != d.to || nw.faultsOf(d.link).Cut { // a host that has joined again has new connections
 			continue
 		}
 		peer.delivers.Add(1)
@@ -316,6 +316,7 @@ type delivery struct {
 	due     time.Time
 	order   uint64
 	link    link
+	to      *Transport
 	message node.Message
 	size    int // of the message, in bytes
 }

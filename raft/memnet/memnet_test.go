@@ -69,3 +69,25 @@ func TestQueuesAreBounded(t *testing.T) {
 		require.NoError(t, to.Close())
 	})
 }
+
+// A message on its way to a host that has left does not reach the host that has joined
+// in its place, as a message on a connection would not.
+func TestMessagesEndWithTheirReceiver(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		network := memnet.New(memnet.Options{Faults: memnet.Faults{Latency: time.Second}})
+		from, to := network.Join(1), network.Join(2)
+		require.NoError(t, from.Start(node.Identity{Cluster: "test", Host: 1}, new(counter)))
+		require.NoError(t, to.Start(node.Identity{Cluster: "test", Host: 2}, new(counter)))
+		vote := []node.Message{{Group: 1, Body: &core.RequestVote{Term: 1, CandidateID: 1}}}
+		from.Send(2, vote)
+		require.NoError(t, to.Close())
+		var receiver counter
+		again := network.Join(2)
+		require.NoError(t, again.Start(node.Identity{Cluster: "test", Host: 2}, &receiver))
+		from.Send(2, vote)
+		time.Sleep(time.Minute)
+		require.Equal(t, int64(1), receiver.arrived.Load())
+		require.NoError(t, again.Close())
+		require.NoError(t, from.Close())
+	})
+}
