@@ -153,8 +153,9 @@ func (m *Member) Wait() error {
 	}
 }
 
-// Close ends the member in order: a leader hands the leadership over, and requests under
-// way are answered. Close may be called more than once.
+// Close ends the member in order. A leader hands the leadership over first. Requests
+// under way then end with errors of etcd that clients know. Close may be called more
+// than once.
 func (m *Member) Close() error {
 	m.closing.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)

@@ -44,8 +44,8 @@ type port struct {
 	pages   *handedOver // connections of HTTP
 }
 
-// newPort makes a port. tls is nil for a port without TLS.
-// newPages makes the handler of HTTP, which reaches the gRPC server by a listener.
+// newPort makes a port. secure is nil for a port without TLS. newPages makes the handler
+// of HTTP, which reaches the gRPC server by a listener.
 func newPort(listener net.Listener, secure *tls.Config, g *grpc.Server, newPages func(*handedOver) (http.Handler, error), log *slog.Logger) (*port, error) {
 	p := &port{listener: listener, grpc: g, secure: secure != nil, log: log, stop: make(chan struct{})}
 	p.calls, p.pages = newHandedOver(listener.Addr()), newHandedOver(listener.Addr())
@@ -150,7 +150,7 @@ func (p *port) sort(conn net.Conn) {
 	server.give(&begunConn{conn, begin[:n]}, p.stop)
 }
 
-// close ends the port. Requests under way have until ctx ends.
+// close ends the port. Requests of HTTP have until ctx ends. Those of gRPC are cut off.
 func (p *port) close(ctx context.Context) {
 	p.closing.Do(func() {
 		close(p.stop)
