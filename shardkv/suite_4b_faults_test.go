@@ -231,19 +231,25 @@ func TestLeaveAndComeBack4B(t *testing.T) {
 			func() { s.join(0) },
 			func() { s.leave(0); s.join(0) },
 			func() { s.leave(1); s.join(2); s.leave(0); s.join(0); s.leave(2) },
-			func() { s.leave(0); s.join(2) },
 		} {
 			step()
 			c.grow(t, d)
 		}
 		for _, step := range []func(){ // without a group for a while
+			func() { s.leave(0); s.join(2) },
 			func() { s.leave(2); time.Sleep(time.Second); s.restartAll(); s.join(2) },
 			func() { s.leave(2); time.Sleep(time.Second); s.join(0, 1, 2) },
 			func() { s.leave(0, 1, 2); s.join(1); s.leave(1); s.join(0) },
 		} {
 			step()
 			clerk := s.clerk(s.ctrl)
-			for key := range d { // each shard has a fate of its own
+			for key, want := range d {
+				if got := clerk.Get(key); got != "" && got != want {
+					t.Fatalf("key %q is %q; want %q, or nothing if the data is lost", key, got, want)
+				}
+			}
+			time.Sleep(5 * time.Second) // the former owners have heard of their loss
+			for key := range d {        // each shard has a fate of its own
 				if clerk.Get(key) == "" {
 					labrun.Note(t, "the data is lost when all groups have left, of which the lab's text says nothing")
 					return
