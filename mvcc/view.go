@@ -34,6 +34,35 @@ func (v *View) Range(r RangeRequest) (RangeResult, error) {
 	return v.state.find(&r)
 }
 
+// Get returns a key as of now, nil for a missing key.
+func (v *View) Get(key string) *KeyValue { return v.state.get(key) }
+
+// Get returns a key as of now, nil for a missing key.
+func (s *Store) Get(key string) *KeyValue { return s.state.get(key) }
+
+func (s *state) get(key string) *KeyValue {
+	v := s.visible(key, newest)
+	if v == nil {
+		return nil
+	}
+	return &v.KeyValue
+}
+
+// Ascend passes the keys from start on and below end to do, in their order, while do
+// returns true. An empty start stands for the first key, and an empty end for no end.
+func (v *View) Ascend(start, end string, do func(*KeyValue) bool) {
+	switch end {
+	case "":
+		end = FromKey
+	case FromKey:
+		return // no key is below
+	}
+	if start == "" {
+		start = FromKey
+	}
+	v.state.ascend(start, end, newest, func(one *version) bool { return do(&one.KeyValue) })
+}
+
 // Lease returns a granted lease.
 func (v *View) Lease(id int64) (Lease, bool) { return v.state.leases.Get(id) }
 

@@ -25,6 +25,7 @@ type entry struct {
 	publish *attributes
 
 	promotion *promotion
+	write     *Write
 }
 
 // Kinds of entries. The values never change.
@@ -34,6 +35,9 @@ const (
 	entryPublish
 	entryPromotion
 )
+
+// entryWrite is the kind of a [Write].
+const entryWrite = 16
 
 // alarm is one member's alarm of one type.
 type alarm struct {
@@ -83,6 +87,9 @@ func (e *entry) encode() ([]byte, error) {
 		to = append(to, entryPromotion, flag(e.promotion.wanted))
 		return binary.AppendUvarint(to, uint64(e.promotion.member)), nil
 	}
+	if e.write != nil {
+		return e.write.append(append(to, entryWrite)), nil
+	}
 	return e.publish.append(append(to, entryPublish)), nil
 }
 
@@ -127,6 +134,8 @@ func decodeEntry(data []byte) (entry, error) {
 	case kind == entryPromotion:
 		wanted := p.byte() == 1
 		e.promotion = &promotion{core.NodeID(p.uvarint()), wanted}
+	case kind == entryWrite:
+		e.write = p.write()
 	default:
 		return entry{}, fmt.Errorf("%w: kind %d", errEntry, kind)
 	}

@@ -7,12 +7,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/etcdapi"
+	"raftlab/kv"
 	"raftlab/raft/node"
 )
 
 // No log entry stops a member, and the state after an entry has a snapshot.
 func FuzzApply(f *testing.F) {
 	f.Add(etcdapi.PutEntry("a", "1"))
+	f.Add(etcdapi.WriteEntry(etcdapi.Write{Client: 1, Seq: 1, Op: kv.Append("a", "2").IfVersion(1)}))
 	for kind := byte(1); kind <= 5; kind++ {
 		f.Add([]byte{1, 3, 0, 0, 0, 0, 0, 0, 0, 1, kind, 1, 1, 1, 'a'})
 	}

@@ -15,9 +15,11 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"raftlab/kv"
 	"raftlab/mvcc"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
+	"raftlab/rsm"
 )
 
 // Errors that an applied command has beside those of package mvcc. They follow from the
@@ -39,11 +41,14 @@ type picture struct {
 	members map[core.NodeID]attributes
 
 	promotions []core.NodeID // learners that are to become voters
+
+	sessions *rsm.Sessions[sessionResult] // a copy, in snapshots of the group alone
 }
 
 // outcome is what a request gets from the state machine.
 type outcome struct {
 	result  mvcc.Result
+	written kv.Result // of a Write
 	err     error
 	picture *picture // after the batch of the request
 }
@@ -58,6 +63,7 @@ type Machine struct {
 	members map[core.NodeID]attributes
 
 	promotions []core.NodeID // sorted, as alarms are
+	sessions   *rsm.Sessions[sessionResult]
 
 	current atomic.Pointer[picture]
 	changed chan struct{} // has a token after a new picture
@@ -71,7 +77,10 @@ type Machine struct {
 func NewMachine(id core.NodeID) *Machine {
 	// Requests of an earlier run of this member are in the log. The serial numbers of
 	// this run begin at random, so an old entry ends no new request.
-	m := &Machine{id: id, store: mvcc.New(), serial: rand.Uint64(), waiters: make(map[uint64]chan outcome), changed: make(chan struct{}, 1)}
+	m := &Machine{
+		id: id, store: mvcc.New(), sessions: rsm.NewSessions[sessionResult](MaxSessions),
+		serial: rand.Uint64(), waiters: make(map[uint64]chan outcome), changed: make(chan struct{}, 1),
+	}
 	m.publish()
 	return m
 }
@@ -118,9 +127,14 @@ func (m *Machine) Apply(commands []node.Command) {
 		if err != nil { // every member refuses the entry
 			continue
 		}
-		result, err := m.apply(&e)
+		var o outcome
+		if e.write != nil {
+			o.written, o.err = m.execute(e.write)
+		} else {
+			o.result, o.err = m.apply(&e)
+		}
 		if e.origin == m.id {
-			own = append(own, settled{e.serial, outcome{result: result, err: err}})
+			own = append(own, settled{e.serial, o})
 		}
 	}
 	m.store.Scavenge(scavengeBatch)
@@ -151,11 +165,10 @@ func (m *Machine) apply(e *entry) (mvcc.Result, error) {
 			m.promotions = append(m.promotions, e.promotion.member)
 			slices.Sort(m.promotions)
 		}
-	case m.raised(pb.AlarmType_CORRUPT):
-		return mvcc.Result{Revision: m.store.Revision()}, errCorrupt
-	case m.raised(pb.AlarmType_NOSPACE) && grows(e.command):
-		return mvcc.Result{Revision: m.store.Revision()}, errNoSpace
 	default:
+		if err := m.refusal(grows(e.command)); err != nil {
+			return mvcc.Result{Revision: m.store.Revision()}, err
+		}
 		return m.store.Apply(*e.command)
 	}
 	return mvcc.Result{Revision: m.store.Revision()}, nil
@@ -194,6 +207,17 @@ func compareAlarms(a, b alarm) int {
 	return int(a.kind) - int(b.kind)
 }
 
+// refusal returns the alarm that refuses a command, which may take more space or not.
+func (m *Machine) refusal(grows bool) error {
+	switch {
+	case m.raised(pb.AlarmType_CORRUPT):
+		return errCorrupt
+	case m.raised(pb.AlarmType_NOSPACE) && grows:
+		return errNoSpace
+	}
+	return nil
+}
+
 func (m *Machine) raised(kind pb.AlarmType) bool { return raised(m.alarms, kind) }
 
 func raised(all []alarm, kind pb.AlarmType) bool {
@@ -218,12 +242,23 @@ func puts(r *mvcc.TxnRequest) bool {
 }
 
 // Snapshot implements node.StateMachine.
-func (m *Machine) Snapshot() (io.WriterTo, error) { return m.current.Load(), nil }
+func (m *Machine) Snapshot() (io.WriterTo, error) {
+	p := *m.current.Load()
+	p.sessions = m.sessions.Copy()
+	return &p, nil
+}
 
-// pictureMagic begins a snapshot. The last byte is the version of the format. The alarms
-// and the members follow, with their length and CRC-32C, and then the snapshot of the
-// store.
-const pictureMagic = "raftlab etcd\x01"
+// pictureMagic begins a snapshot. The last byte is the version of the format. The head
+// follows, with its length and CRC-32C, and then the snapshot of the store. The head has
+// the alarms, the members and the promotions. Since format 2 sections follow in the head.
+// A section has a number, its length and its content.
+const (
+	pictureMagic  = "raftlab etcd"
+	pictureFormat = 2
+)
+
+// Sections of a snapshot's head. The numbers never change.
+const sectionSessions = 1
 
 // maxPictureHead bounds the alarms and members of a snapshot.
 const maxPictureHead = 64 << 20
@@ -248,9 +283,12 @@ func (p *picture) WriteTo(w io.Writer) (int64, error) {
 	for _, id := range p.promotions {
 		head = binary.AppendUvarint(head, uint64(id))
 	}
-	out := append([]byte(pictureMagic), 0, 0, 0, 0, 0, 0, 0, 0)
-	binary.LittleEndian.PutUint32(out[len(pictureMagic):], uint32(len(head)))
-	binary.LittleEndian.PutUint32(out[len(pictureMagic)+4:], crc32.Checksum(head, castagnoli))
+	if p.sessions != nil {
+		head = appendSection(head, sectionSessions, appendSessions(nil, p.sessions))
+	}
+	out := append([]byte(pictureMagic), pictureFormat)
+	out = binary.LittleEndian.AppendUint32(out, uint32(len(head)))
+	out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(head, castagnoli))
 	n, err := w.Write(append(out, head...))
 	if err != nil {
 		return int64(n), err
@@ -259,28 +297,20 @@ func (p *picture) WriteTo(w io.Writer) (int64, error) {
 	return int64(n) + rest, err
 }
 
+func appendSection(to []byte, number uint64, content []byte) []byte {
+	to = binary.AppendUvarint(to, number)
+	to = binary.AppendUvarint(to, uint64(len(content)))
+	return append(to, content...)
+}
+
 // readPicture reads a snapshot.
 func readPicture(r io.Reader) (*mvcc.Store, *picture, error) {
-	head := make([]byte, len(pictureMagic)+8)
-	if _, err := io.ReadFull(r, head); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errSnapshot, err)
-	}
-	if string(head[:len(pictureMagic)]) != pictureMagic {
-		return nil, nil, fmt.Errorf("%w: it begins with %q; want %q", errSnapshot, head[:len(pictureMagic)], pictureMagic)
-	}
-	size := binary.LittleEndian.Uint32(head[len(pictureMagic):])
-	if size > maxPictureHead {
-		return nil, nil, fmt.Errorf("%w: %d bytes of alarms and members; the limit is %d", errSnapshot, size, maxPictureHead)
-	}
-	var body bytes.Buffer // grows with what is there
-	if _, err := io.CopyN(&body, r, int64(size)); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errSnapshot, err)
-	}
-	if sum := crc32.Checksum(body.Bytes(), castagnoli); sum != binary.LittleEndian.Uint32(head[len(pictureMagic)+4:]) {
-		return nil, nil, fmt.Errorf("%w: checksum %08x of the alarms and members", errSnapshot, sum)
+	body, format, err := readHead(r)
+	if err != nil {
+		return nil, nil, err
 	}
 	p := &picture{members: make(map[core.NodeID]attributes)}
-	f := fields{data: body.Bytes()}
+	f := fields{data: body}
 	for n := f.uvarint(); n > 0 && !f.failed; n-- {
 		p.alarms = append(p.alarms, alarm{core.NodeID(f.uvarint()), pb.AlarmType(f.uvarint())})
 	}
@@ -291,11 +321,46 @@ func readPicture(r io.Reader) (*mvcc.Store, *picture, error) {
 	for n := f.uvarint(); n > 0 && !f.failed; n-- {
 		p.promotions = append(p.promotions, core.NodeID(f.uvarint()))
 	}
+	for format > 1 && len(f.data) > 0 && !f.failed {
+		number, content := f.uvarint(), fields{data: f.bytes(f.uvarint())}
+		if number != sectionSessions {
+			return nil, nil, fmt.Errorf("%w: section %d", errSnapshot, number)
+		}
+		p.sessions = content.sessions()
+		f.failed = f.failed || content.failed
+	}
 	if f.failed || len(f.data) > 0 {
 		return nil, nil, fmt.Errorf("%w: the alarms and members", errSnapshot)
 	}
 	store, err := mvcc.Restore(r)
 	return store, p, err
+}
+
+// readHead reads the head of a snapshot, and returns the version of the format.
+func readHead(r io.Reader) (body []byte, format byte, err error) {
+	start := make([]byte, len(pictureMagic)+9)
+	if _, err := io.ReadFull(r, start); err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", errSnapshot, err)
+	}
+	rest, ok := bytes.CutPrefix(start, []byte(pictureMagic))
+	if !ok {
+		return nil, 0, fmt.Errorf("%w: it begins with %q; want %q", errSnapshot, start[:len(pictureMagic)], pictureMagic)
+	}
+	if format = rest[0]; format < 1 || format > pictureFormat {
+		return nil, 0, fmt.Errorf("%w: format %d; this version reads formats 1 to %d", errSnapshot, format, pictureFormat)
+	}
+	size := binary.LittleEndian.Uint32(rest[1:])
+	if size > maxPictureHead {
+		return nil, 0, fmt.Errorf("%w: %d bytes of alarms and members; the limit is %d", errSnapshot, size, maxPictureHead)
+	}
+	var head bytes.Buffer // grows with what is there
+	if _, err := io.CopyN(&head, r, int64(size)); err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", errSnapshot, err)
+	}
+	if sum := crc32.Checksum(head.Bytes(), castagnoli); sum != binary.LittleEndian.Uint32(rest[5:]) {
+		return nil, 0, fmt.Errorf("%w: checksum %08x of the alarms and members", errSnapshot, sum)
+	}
+	return head.Bytes(), format, nil
 }
 
 // Restore implements node.StateMachine.
@@ -304,7 +369,10 @@ func (m *Machine) Restore(body io.Reader) error {
 	if err != nil {
 		return err
 	}
-	m.store, m.alarms, m.members, m.promotions = store, p.alarms, p.members, p.promotions
+	m.store, m.alarms, m.members, m.promotions, m.sessions = store, p.alarms, p.members, p.promotions, p.sessions
+	if m.sessions == nil { // a snapshot of format 1, or one for clients
+		m.sessions = rsm.NewSessions[sessionResult](MaxSessions)
+	}
 	m.publish()
 	m.mu.Lock()
 	defer m.mu.Unlock()
