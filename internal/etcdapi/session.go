@@ -25,20 +25,20 @@ var (
 	// ErrNotAccepted is matched by the error of an operation without any effect. There
 	// was no leader, or no majority confirmed the leader in time.
 	ErrNotAccepted = errors.New("no leader has accepted the operation")
-	// ErrOutcome is matched by the error of a write that may have taken effect, or may
-	// take effect yet.
+	// ErrOutcome is matched by the error of a write with an open outcome. The write may
+	// have taken effect, or may take effect yet.
 	ErrOutcome = errors.New("the outcome of the write is unknown")
 	// ErrTooMany is matched by the error of an operation without any effect, because too
 	// many commands are pending.
 	ErrTooMany = errors.New("too many commands are pending")
-	// ErrNoSpace is matched by the error of a write that the alarm NOSPACE refuses.
+	// ErrNoSpace is matched by the error of a write under the alarm NOSPACE.
 	ErrNoSpace = errNoSpace
-	// ErrCorrupt is matched by the error of an operation that the alarm CORRUPT refuses.
+	// ErrCorrupt is matched by the error of an operation under the alarm CORRUPT.
 	ErrCorrupt = errCorrupt
 )
 
-// Write is a write of one key in a client's session. However often the write is
-// proposed, it takes effect once. Client 0 has no session.
+// Write is a write of one key in a client's session. However often a member proposes
+// the write, the write takes effect once. Client 0 has no session.
 //
 // A session has the number and the result of the client's last write, and is a part of
 // the replicated state and of snapshots (see [rsm.Sessions]).
@@ -82,14 +82,14 @@ func versionOf(pair *mvcc.KeyValue) uint64 {
 	return uint64(pair.ModRevision - 1)
 }
 
-// sessionResult is what a session remembers of the last write.
+// sessionResult is the result of a session's last write.
 type sessionResult struct {
 	code         kv.Code
 	version, tag uint64
 }
 
-// execute executes a write of a session. A write that took effect before an alarm keeps
-// its result.
+// execute executes a write of a session. A repeated write from before an alarm keeps the
+// result.
 func (m *Machine) execute(w *Write) (kv.Result, error) {
 	old, done := sessionResult{}, false
 	if w.Client != 0 {
@@ -154,8 +154,8 @@ func (m *Machine) write(w *Write) sessionResult {
 
 // Execute executes an operation of package kv: a read on the current state, or a write
 // in its session. Execute makes one attempt. After ErrNotAccepted and ErrOutcome a caller
-// may execute the same write again, on any member. An error of package rsm tells that
-// the session has ended.
+// may execute the same write again, on any member. An error of package rsm means an
+// ended session.
 func (s *Server) Execute(ctx context.Context, w Write) (kv.Result, error) {
 	if w.Op.ReadOnly() {
 		return s.read(ctx, &w.Op)
@@ -201,7 +201,7 @@ func (s *Server) sendOnce(ctx context.Context, data []byte) error {
 	}
 }
 
-// attempted returns the error of a write that was sent to the leader.
+// attempted returns the error of a write after its way to the leader.
 func attempted(err error) error {
 	switch {
 	case errors.Is(err, node.ErrQueueFull), errors.Is(err, core.ErrTooMuchUncommitted), errors.Is(err, rpctypes.ErrGRPCRequestTooManyRequests):
