@@ -25,8 +25,7 @@ type Config struct {
 	// MaxRequestBytes bounds the entries of one AppendEntries. A larger entry goes alone. 0
 	// means 1 MiB.
 	MaxRequestBytes int
-	// MaxInflight bounds the unanswered AppendEntries with entries to one follower. 0 means
-	// 64.
+	// MaxInflight bounds a follower's unanswered AppendEntries with entries. 0 means 64.
 	MaxInflight int
 	// MaxInflightBytes bounds the entries in unanswered AppendEntries to one follower. At
 	// the bound, the next request waits for an answer. 0 means 4 MiB.
@@ -48,6 +47,8 @@ type Config struct {
 	// entries of its predecessors without waiting for a command (§8). Reads and
 	// configuration changes need the no-op.
 	LeaderNoOp bool
+	// NoPreVote begins elections without a pre-vote, as in §5.2.
+	NoPreVote bool
 	// LeaseTicks lets a leader answer reads without messages for LeaseTicks ticks after a
 	// heartbeat that a quorum has answered (thesis 6.4.1). All servers of a cluster set the
 	// same value. No read is stale as long as no server's clock runs more than

@@ -51,8 +51,7 @@ func (c *Core) preCampaign() {
 		c.resetElectionTimer()
 		return
 	}
-	c.startPoll(PreCandidate)
-	if c.pollWon() {
+	if c.cfg.NoPreVote || c.startPoll(PreCandidate) {
 		c.campaign(false)
 	}
 }
@@ -85,13 +84,14 @@ func (c *Core) voteSaved() {
 	}
 }
 
-// startPoll becomes a candidate of either kind, with its own vote, and asks the others.
-func (c *Core) startPoll(as State) {
+// startPoll becomes a candidate of either kind with its own vote, which may win the poll.
+func (c *Core) startPoll(as State) bool {
 	c.state = as
 	c.votes = map[NodeID]bool{c.id: true}
 	c.heartbeatElapsed = 0
 	c.resetElectionTimer()
 	c.requestVotes()
+	return c.pollWon()
 }
 
 // requestVotes asks the voters without an answer so far. Servers retry (§5.1). The requests

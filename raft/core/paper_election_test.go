@@ -65,6 +65,31 @@ func Test5_1_RequestsOfOldTermsAreRefused(t *testing.T) {
 	}
 }
 
+// §5.2: without pre-vote, a follower that hears no leader begins a term at once, and the
+// next one if the election brings no leader.
+func Test5_2_CampaignWithoutPreVote(t *testing.T) {
+	s := start(t, 5, disk(3, 1, 3), func(cfg *core.Config) { cfg.NoPreVote = true })
+	for term := uint64(4); term < 6; term++ {
+		for range 2*electionTicks + 1 {
+			if s.Tick(); s.Status().CurrentTerm == term {
+				break
+			}
+		}
+		s.wantState(core.Candidate, term)
+		requests := sent[*core.RequestVote](s.work(), 5)
+		if len(requests) == 0 || *requests[len(requests)-1] != (core.RequestVote{Term: term, CandidateID: 1, LastLogIndex: 2, LastLogTerm: 3}) {
+			t.Fatalf("term %d: server 5 was asked %v", term, requests)
+		}
+		if s.disk.HardState != (core.HardState{CurrentTerm: term, VotedFor: 1}) {
+			t.Fatalf("saved %+v; want its own vote in term %d", s.disk.HardState, term)
+		}
+	}
+	for id := range core.NodeID(2) {
+		s.step(2+id, &core.RequestVoteReply{Term: 5, RequestTerm: 5, VoteGranted: true})
+	}
+	s.wantState(core.Leader, 5)
+}
+
 // §5.2: a leader of an old term is not word from the leader.
 func Test5_2_OldLeaderDoesNotResetTimer(t *testing.T) {
 	s := start(t, 3, disk(3, 1, 2))

@@ -29,6 +29,7 @@ func shape(seed uint64, choices coretest.Choices) coretest.Options {
 			ElectionTicks:  4 + next(8),
 			HeartbeatTicks: 1 + next(3),
 			LeaderNoOp:     next(2) == 0,
+			NoPreVote:      seed%8 == 7,
 		},
 	}
 	if next(2) == 0 {

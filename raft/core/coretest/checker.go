@@ -1,8 +1,10 @@
 package coretest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"raftlab/raft/core"
 )
@@ -13,6 +15,8 @@ import (
 type checker struct {
 	cluster *Cluster
 	err     error // the first violation
+
+	violations []error // with KeepGoing
 
 	leaders   map[uint64]leaderRecord // by term
 	entries   map[entryID]entryRecord // all entries of all logs so far
@@ -79,9 +83,18 @@ func newChecker(c *Cluster) *checker {
 	}
 }
 
+// maxViolations bounds the recorded violations.
+const maxViolations = 100
+
 func (k *checker) fail(format string, args ...any) {
-	if k.err == nil {
-		k.err = fmt.Errorf(format, args...)
+	err := fmt.Errorf(format, args...)
+	if !k.cluster.opt.KeepGoing {
+		k.err = cmp.Or(k.err, err)
+		return
+	}
+	known := slices.ContainsFunc(k.violations, func(v error) bool { return v.Error() == err.Error() })
+	if !known && len(k.violations) < maxViolations {
+		k.violations = append(k.violations, err)
 	}
 }
 

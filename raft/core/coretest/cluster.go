@@ -32,6 +32,12 @@ type Options struct {
 	Silent bool
 	// Trace gets a line for each event. nil means no trace.
 	Trace func(line string)
+	// Stepped gets each delivered message, with the receiver before and after, behind the
+	// message's line of the trace. nil means no calls.
+	Stepped func(m core.Message, before, after core.Status)
+	// KeepGoing makes the checker record violations, while the cluster goes on. Err
+	// stays nil, and Violations returns the recorded ones.
+	KeepGoing bool
 }
 
 // Cluster is a number of servers and the network between them. Use [New].
@@ -104,6 +110,9 @@ func New(opt Options) *Cluster {
 
 // Err returns the first violation of a property, or nil.
 func (c *Cluster) Err() error { return c.checker.err }
+
+// Violations returns the violations of a cluster with KeepGoing, in order, each text once.
+func (c *Cluster) Violations() []error { return c.checker.violations }
 
 // IDs returns all servers.
 func (c *Cluster) IDs() []core.NodeID { return c.ids }

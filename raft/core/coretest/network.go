@@ -75,9 +75,11 @@ func isRequest(m core.Message) bool {
 }
 
 // InFlight returns the messages on their way, oldest first.
-func (c *Cluster) InFlight() []core.Message {
-	ms := make([]core.Message, len(c.pool))
-	for i, e := range c.pool {
+func (c *Cluster) InFlight() []core.Message { return messagesOf(c.pool) }
+
+func messagesOf(envelopes []envelope) []core.Message {
+	ms := make([]core.Message, len(envelopes))
+	for i, e := range envelopes {
 		ms[i] = e.msg
 	}
 	return ms
@@ -109,6 +111,9 @@ func (c *Cluster) Deliver(i int) {
 	c.checker.observe(s)
 	c.checker.heard(s, m)
 	c.checker.checkCampaign(before, s, m)
+	if c.opt.Stepped != nil {
+		c.opt.Stepped(m, before.status, s.core.Status())
+	}
 	c.traceChange(before, c.checker.views[s.id])
 }
 
@@ -138,6 +143,27 @@ func (c *Cluster) Drop(i int) {
 
 // Duplicate puts a copy of the i-th message at the end of the pool.
 func (c *Cluster) Duplicate(i int) { c.pool = append(c.pool, c.pool[i]) }
+
+// Requeue puts the i-th message behind all others.
+func (c *Cluster) Requeue(i int) {
+	e := c.pool[i]
+	c.pool = append(slices.Delete(c.pool, i, i+1), e)
+}
+
+// Delay holds the i-th message back until Resend or Release.
+func (c *Cluster) Delay(i int) {
+	c.held = append(c.held, c.pool[i])
+	c.pool = slices.Delete(c.pool, i, i+1)
+}
+
+// Delayed returns the messages that Delay and Hold have held back, oldest first.
+func (c *Cluster) Delayed() []core.Message { return messagesOf(c.held) }
+
+// Resend puts the i-th delayed message behind the messages on their way.
+func (c *Cluster) Resend(i int) {
+	c.pool = append(c.pool, c.held[i])
+	c.held = slices.Delete(c.held, i, i+1)
+}
 
 // Hold delays the messages on their way to a server until Release.
 func (c *Cluster) Hold(to core.NodeID) {
@@ -180,6 +206,9 @@ func (c *Cluster) Cut(from, to core.NodeID) { c.blocked[link{from, to}] = true }
 
 // Heal restores all links.
 func (c *Cluster) Heal() { clear(c.blocked) }
+
+// Blocked reports whether the link from one server to another is cut.
+func (c *Cluster) Blocked(from, to core.NodeID) bool { return c.blocked[link{from, to}] }
 
 // DeliverAll delivers the present messages in order, and none of the messages that
 // they cause.
