@@ -42,7 +42,9 @@ func newPeer(t *Transport, id core.NodeID) *peer {
 func (p *peer) close() { p.cancel() }
 
 // setAddress takes over a new address, by the configuration or told by the peer. A
-// repeated address is no news, and does not replace a newer one of the other kind.
+// repeated address is no news, and does not replace a newer one of the other kind. A
+// working connection outlives the peer's first word, because the peer has not moved
+// meanwhile.
 func (p *peer) setAddress(address string, told bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,8 +57,11 @@ func (p *peer) setAddress(address string, told bool) {
 	}
 	first := *known == ""
 	*known = address
-	if !told && first && p.told != "" {
-		return // the peer has come before the configuration
+	switch {
+	case !told && first && p.told != "": // the peer has come before the configuration
+		return
+	case told && first && p.connected:
+		return
 	}
 	if address != p.address {
 		p.address = address
@@ -119,10 +124,26 @@ func (p *peer) take(spare []node.Message) []node.Message {
 	return taken
 }
 
-func (p *peer) setConnected(yes bool, limit int) {
+// reached begins to queue messages, for a connection to address. It returns the channel
+// that ends the connection. The peer is at address, so an address that the peer has told
+// during the handshake has to wait. An address that nobody names any more is left.
+func (p *peer) reached(address string, limit int, moved chan struct{}) chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.connected, p.limit = yes, limit
+	p.connected, p.limit = true, limit
+	p.queue, p.bytes = nil, 0
+	if address != p.configured && address != p.told {
+		return moved
+	}
+	p.address = address
+	return p.moved
+}
+
+// lost ends the queue.
+func (p *peer) lost() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.connected, p.limit = false, 0
 	p.queue, p.bytes = nil, 0
 }
 
@@ -163,7 +184,7 @@ func (p *peer) run() {
 
 // connect dials the peer and sends until the connection ends. It reports whether
 // there was one.
-func (p *peer) connect(address string, moved <-chan struct{}) (bool, error) {
+func (p *peer) connect(address string, moved chan struct{}) (bool, error) {
 	t := p.transport
 	if address == "" {
 		return false, errors.New("the address is unknown")
@@ -172,6 +193,7 @@ func (p *peer) connect(address string, moved <-chan struct{}) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	moved = p.reached(address, limit, moved)
 	ended := make(chan struct{})
 	defer close(ended)
 	t.running.Go(func() { // closes the connection, which ends the two goroutines that use it
@@ -182,11 +204,10 @@ func (p *peer) connect(address string, moved <-chan struct{}) (bool, error) {
 		}
 		conn.Close()
 	})
-	p.setConnected(true, limit)
 	t.log.Info("connected", "to", uint64(p.id), "address", address)
 	t.receiver.PeerUp(p.id)
 	err = p.sendAll(conn, limit)
-	p.setConnected(false, 0)
+	p.lost()
 	t.receiver.PeerDown(p.id, err)
 	return true, err
 }

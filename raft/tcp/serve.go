@@ -3,6 +3,7 @@ package tcp
 import (
 	"bufio"
 	"net"
+	"net/netip"
 	"time"
 
 	"raftlab/raft/core"
@@ -76,10 +77,27 @@ func (t *Transport) identify(conn net.Conn, h hello) bool {
 		}
 	}
 	t.incoming[conn] = from
-	if h.Address != "" {
-		t.setPeer(from, h.Address, true)
+	if address := toldAddress(h.Address, conn.RemoteAddr()); address != "" {
+		t.setPeer(from, address, true)
 	}
 	return true
+}
+
+// toldAddress returns where a peer is reached that has told its address in the hello. A
+// peer that listens on all of its addresses tells its port alone. The address of its
+// connection then completes the port.
+func toldAddress(told string, remote net.Addr) string {
+	host, port, err := net.SplitHostPort(told)
+	if err != nil {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(host); host != "" && (err != nil || !ip.IsUnspecified()) {
+		return told
+	}
+	if remote, ok := remote.(*net.TCPAddr); ok {
+		return net.JoinHostPort(remote.IP.String(), port)
+	}
+	return ""
 }
 
 // leave forgets a connection that has ended. A peer that has come by itself is

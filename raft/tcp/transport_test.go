@@ -219,6 +219,31 @@ func TestPeerIsReachedAtEitherAddress(t *testing.T) {
 	waitFor(t, "a message", func() bool { return len(b.from(1)) == 1 })
 }
 
+// A host that listens on all addresses does not know its own. Its peers must not dial
+// themselves.
+func TestHostOnAllAddressesIsDialledWhereItComesFrom(t *testing.T) {
+	for _, all := range []string{":0", "0.0.0.0:0"} {
+		a, b := listen(t, identity(1), tcp.Options{Listen: all}), listen(t, identity(2), tcp.Options{})
+		a.SetPeer(2, b.Address())
+		waitFor(t, "the way back", func() bool { return b.ups(1) == 1 })
+		_, port, err := net.SplitHostPort(a.Address())
+		require.NoError(t, err)
+		require.True(t, b.logged("msg=connected host=2 to=1 address=127.0.0.1:"+port), b.log)
+	}
+}
+
+func TestFirstWordOfAPeerDoesNotEndAConnection(t *testing.T) {
+	a, b := listen(t, identity(1), tcp.Options{}), listen(t, identity(2), tcp.Options{})
+	_, port, err := net.SplitHostPort(b.Address())
+	require.NoError(t, err)
+	a.SetPeer(2, "localhost:"+port)
+	waitFor(t, "the way back", func() bool { return b.ups(1) == 1 }) // and b has told its address
+	b.Send(1, []node.Message{vote(1)})
+	waitFor(t, "a message", func() bool { return len(a.from(2)) == 1 })
+	require.NoError(t, a.reason(2))
+	require.Equal(t, 1, a.ups(2))
+}
+
 func TestStrangersAreRefused(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	good := ca.host("h2", identity(2))
