@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
+	"raftlab/internal/clientport"
 	"raftlab/internal/etcdapi"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
@@ -25,8 +27,7 @@ type Member struct {
 	host      *node.Host
 	server    *etcdapi.Server
 	peers     *grpc.Server // on the streams of the other members
-	port      *port
-	gateway   *grpc.ClientConn // of the JSON gateway to the own gRPC server
+	port      *clientport.Port
 
 	running sync.WaitGroup
 	failed  chan error // capacity 1: the port's failure
@@ -34,6 +35,9 @@ type Member struct {
 	closing sync.Once
 	err     error // of Close
 }
+
+// shutdownTimeout bounds the end of a member in order.
+const shutdownTimeout = 5 * time.Second
 
 // Start starts a member. Start returns when the ports are open, and does not wait for a
 // leader.
@@ -69,12 +73,20 @@ func start(o Options) (*Member, error) {
 	}
 	g := grpc.NewServer(m.server.Options()...)
 	m.server.Register(g)
-	if m.port, err = newPort(listener, clientTLS, g, m.newPages, o.Logger); err != nil {
+	m.port, err = clientport.New(clientport.Options{
+		Listener: listener, TLS: clientTLS, GRPC: g, Logger: o.Logger,
+		Pages: clientport.Pages{
+			Ready:   func(ctx context.Context) error { _, err := m.server.Node().ReadIndex(ctx); return err },
+			Live:    func() error { return m.server.Node().Err() },
+			Metrics: clientport.NewMetrics(m), Hosts: o.Hosts,
+		},
+	})
+	if err != nil {
 		err = errors.Join(err, m.server.Close(), listener.Close())
 		m.peers.Stop()
 		return nil, errors.Join(err, m.host.Close())
 	}
-	m.running.Go(func() { m.failed <- m.port.serve() })
+	m.running.Go(func() { m.failed <- m.port.Serve() })
 	return m, nil
 }
 
@@ -132,10 +144,16 @@ func (m *Member) open() error {
 }
 
 // Address returns the address of the client port.
-func (m *Member) Address() net.Addr { return m.port.listener.Addr() }
+func (m *Member) Address() net.Addr { return m.port.Address() }
 
 // PeerAddress returns the address that the other members dial.
 func (m *Member) PeerAddress() string { return m.transport.Address() }
+
+// Figures implements clientport.Source.
+func (m *Member) Figures() *clientport.Figures {
+	net := m.transport.Stats()
+	return &clientport.Figures{Server: m.server, Host: m.host.Stats(), Net: &net}
+}
 
 // Server returns the member's services.
 func (m *Member) Server() *etcdapi.Server { return m.server }
@@ -162,8 +180,7 @@ func (m *Member) Close() error {
 		defer cancel()
 		m.handOver(ctx)
 		m.err = m.server.Close()
-		m.port.close(ctx)
-		m.err = errors.Join(m.err, m.gateway.Close())
+		m.err = errors.Join(m.err, m.port.Close(ctx))
 		m.peers.Stop()
 		m.err = errors.Join(m.err, m.host.Close())
 		close(m.done)

@@ -1,4 +1,4 @@
-package member
+package clientport
 
 import (
 	"bytes"
@@ -14,23 +14,36 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // Limits of an HTTP client's time.
 const (
-	headerTimeout   = 5 * time.Second
-	idleTimeout     = 2 * time.Minute
-	shutdownTimeout = 5 * time.Second
-	maxHeader       = 16 << 10
+	headerTimeout = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 16 << 10 // a key of 1 KiB, percent-encoded, has 3
 )
 
-// port serves gRPC and HTTP on one listener.
+// Options are the settings of a Port.
+type Options struct {
+	Listener net.Listener
+	// TLS is nil for a port without TLS.
+	TLS *tls.Config
+	// GRPC has the services for clients.
+	GRPC *grpc.Server
+	// Pages are the contents of the HTTP side.
+	Pages Pages
+	// Logger receives failures of connections. Required.
+	Logger *slog.Logger
+}
+
+// Port serves gRPC and HTTP on one listener.
 //
 // Without TLS the first bytes of a connection tell the protocol: clients of gRPC begin
 // with the preface of HTTP/2, and other clients with a method of HTTP/1. The gRPC server
 // then has the connection for itself. With TLS a browser may speak HTTP/2 as well, so
 // the HTTP server has all connections, and hands on requests with gRPC's content type.
-type port struct {
+type Port struct {
 	listener net.Listener
 	grpc     *grpc.Server
 	http     *http.Server
@@ -40,24 +53,32 @@ type port struct {
 	running sync.WaitGroup
 	stop    chan struct{}
 	closing sync.Once
-	calls   *handedOver // connections of gRPC
-	pages   *handedOver // connections of HTTP
+	calls   *Handover // connections of gRPC
+	pages   *Handover // connections of HTTP
+	gateway *grpc.ClientConn
+	err     error // of Close
 }
 
-// newPort makes a port. secure is nil for a port without TLS. newPages makes the handler
-// of HTTP, which reaches the gRPC server by a listener.
-func newPort(listener net.Listener, secure *tls.Config, g *grpc.Server, newPages func(*handedOver) (http.Handler, error), log *slog.Logger) (*port, error) {
-	p := &port{listener: listener, grpc: g, secure: secure != nil, log: log, stop: make(chan struct{})}
-	p.calls, p.pages = newHandedOver(listener.Addr()), newHandedOver(listener.Addr())
-	pages, err := newPages(p.calls)
-	if err != nil {
+// New makes a port. The port serves from [Port.Serve] on. Close closes the listener.
+func New(o Options) (*Port, error) {
+	p := &Port{listener: o.Listener, grpc: o.GRPC, secure: o.TLS != nil, log: o.Logger, stop: make(chan struct{})}
+	p.calls, p.pages = NewHandover(o.Listener.Addr()), NewHandover(o.Listener.Addr())
+	var err error
+	if p.gateway, err = grpc.NewClient("passthrough:///self",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<31-1)),
+		grpc.WithContextDialer(p.calls.Dial)); err != nil {
 		return nil, err
+	}
+	pages, err := o.Pages.handler(p.gateway)
+	if err != nil {
+		return nil, errors.Join(err, p.gateway.Close())
 	}
 	handler := pages
 	if p.secure {
 		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
-				g.ServeHTTP(w, r)
+				p.grpc.ServeHTTP(w, r)
 				return
 			}
 			pages.ServeHTTP(w, r)
@@ -65,17 +86,17 @@ func newPort(listener net.Listener, secure *tls.Config, g *grpc.Server, newPages
 	}
 	p.http = &http.Server{
 		Handler:           handler,
-		TLSConfig:         secure,
+		TLSConfig:         o.TLS,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
 	return p, nil
 }
 
-// serve serves until close, or until the listener fails.
-func (p *port) serve() error {
+// Serve serves until Close, or until the listener fails.
+func (p *Port) Serve() error {
 	p.running.Go(func() { _ = p.grpc.Serve(p.calls) })
 	if p.secure {
 		err := p.http.ServeTLS(p.listener, "", "")
@@ -106,7 +127,10 @@ func (p *port) serve() error {
 	}
 }
 
-func (p *port) stopped() bool {
+// Address returns the address of the port.
+func (p *Port) Address() net.Addr { return p.listener.Addr() }
+
+func (p *Port) stopped() bool {
 	select {
 	case <-p.stop:
 		return true
@@ -120,7 +144,7 @@ func (p *port) stopped() bool {
 var preface = []byte("PRI ")
 
 // sort hands a connection to the server of its protocol.
-func (p *port) sort(conn net.Conn) {
+func (p *Port) sort(conn net.Conn) {
 	begin := make([]byte, len(preface))
 	if err := conn.SetReadDeadline(time.Now().Add(headerTimeout)); err != nil {
 		conn.Close()
@@ -147,21 +171,25 @@ func (p *port) sort(conn net.Conn) {
 	if bytes.Equal(begin, preface) {
 		server = p.calls
 	}
-	server.give(&begunConn{conn, begin[:n]}, p.stop)
+	server.Give(&begunConn{conn, begin[:n]}, p.stop)
 }
 
-// close ends the port. Requests of HTTP have until ctx ends. Those of gRPC are cut off.
-func (p *port) close(ctx context.Context) {
+// Close ends the port, and may be called more than once. Requests of HTTP have until ctx
+// ends. Those of gRPC are cut off.
+func (p *Port) Close(ctx context.Context) error {
 	p.closing.Do(func() {
 		close(p.stop)
 		p.listener.Close()
 		p.calls.Close()
 		if err := p.http.Shutdown(ctx); err != nil {
+			p.log.Warn("requests were cut off", "error", err)
 			p.http.Close()
 		}
 		p.grpc.Stop()
+		p.err = p.gateway.Close()
 	})
 	p.running.Wait()
+	return p.err
 }
 
 // begunConn is a connection from which the first bytes were read.
@@ -180,20 +208,23 @@ func (c *begunConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// handedOver is a listener of connections that another listener has accepted.
-type handedOver struct {
+// Handover is a listener of connections from elsewhere: from another listener, or from
+// this process.
+type Handover struct {
 	address net.Addr
 	conns   chan net.Conn
 	done    chan struct{}
 	closing sync.Once
 }
 
-func newHandedOver(address net.Addr) *handedOver {
-	return &handedOver{address: address, conns: make(chan net.Conn), done: make(chan struct{})}
+// NewHandover makes a Handover with an address for Addr.
+func NewHandover(address net.Addr) *Handover {
+	return &Handover{address: address, conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
-// give passes a connection to Accept, unless stop or Close comes first.
-func (h *handedOver) give(conn net.Conn, stop <-chan struct{}) {
+// Give passes a connection to Accept. If stop or Close comes first, Give closes the
+// connection.
+func (h *Handover) Give(conn net.Conn, stop <-chan struct{}) {
 	select {
 	case h.conns <- conn:
 		return
@@ -203,8 +234,15 @@ func (h *handedOver) give(conn net.Conn, stop <-chan struct{}) {
 	conn.Close()
 }
 
+// Dial connects to the listener within the process.
+func (h *Handover) Dial(ctx context.Context, _ string) (net.Conn, error) {
+	here, there := net.Pipe()
+	h.Give(there, ctx.Done())
+	return here, nil
+}
+
 // Accept implements net.Listener.
-func (h *handedOver) Accept() (net.Conn, error) {
+func (h *Handover) Accept() (net.Conn, error) {
 	select {
 	case conn := <-h.conns:
 		return conn, nil
@@ -214,10 +252,10 @@ func (h *handedOver) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (h *handedOver) Close() error {
+func (h *Handover) Close() error {
 	h.closing.Do(func() { close(h.done) })
 	return nil
 }
 
 // Addr implements net.Listener.
-func (h *handedOver) Addr() net.Addr { return h.address }
+func (h *Handover) Addr() net.Addr { return h.address }

@@ -1,51 +1,72 @@
-package member
+package clientport
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
 	gateway "github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
-	"go.etcd.io/etcd/api/v3/version"
+	etcdversion "go.etcd.io/etcd/api/v3/version"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"raftlab/internal/webguard"
 )
 
 // apiVersion is the version of etcd's API that the server speaks.
-var apiVersion = version.Version
+var apiVersion = etcdversion.Version
 
 // probeTimeout bounds the check of a probe.
 const probeTimeout = 5 * time.Second
 
-// newPages returns the HTTP side of the client port. Requests of the JSON gateway go to
-// the member's own gRPC server over calls.
+// Pages are the contents of the HTTP side of a port.
 //
 //	GET  /health, /livez, /readyz   probes
 //	GET  /version                   versions, as etcd gives them
 //	GET  /metrics                   Prometheus
 //	POST /v3/...                    etcd's API as JSON
-func (m *Member) newPages(calls *handedOver) (http.Handler, error) {
+//
+// Requests of the JSON gateway go to the gRPC server of the port.
+type Pages struct {
+	// Ready reports why the server serves no linearizable reads.
+	Ready func(context.Context) error
+	// Live reports why the process has to be restarted. A process without a leader does
+	// not have to be restarted.
+	Live func() error
+	// Metrics has the figures.
+	Metrics prometheus.Gatherer
+	// Hosts are names of this server in URLs of browsers, beside localhost and the
+	// server's addresses.
+	Hosts []string
+	// Others answers requests for all other paths, and checks their senders. The default
+	// is 404.
+	Others http.Handler
+}
+
+// handler returns the HTTP side. Requests of the JSON gateway go to conn.
+func (p Pages) handler(conn *grpc.ClientConn) (http.Handler, error) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health", m.health)
-	mux.HandleFunc("GET /livez", m.live)
-	mux.HandleFunc("GET /readyz", m.ready)
-	mux.HandleFunc("GET /version", m.version)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.newMetrics(), promhttp.HandlerOpts{}))
-	api, err := m.newGateway(calls)
+	mux.HandleFunc("GET /health", p.health)
+	mux.HandleFunc("GET /livez", p.live)
+	mux.HandleFunc("GET /readyz", p.ready)
+	mux.HandleFunc("GET /version", version)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{}))
+	api, err := newGateway(conn)
 	if err != nil {
 		return nil, err
 	}
 	mux.Handle("/v3/", api)
-	guard := webguard.New(m.opts.Hosts)
+	guard := webguard.New(p.Hosts)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" && p.Others != nil {
+			p.Others.ServeHTTP(w, r)
+			return
+		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
 		if refusal := guard.Check(r); refusal != nil {
@@ -58,19 +79,7 @@ func (m *Member) newPages(calls *handedOver) (http.Handler, error) {
 
 // newGateway returns the JSON gateway. JSON has the field names of the API's protocol
 // buffers, as etcd's gateway has.
-func (m *Member) newGateway(calls *handedOver) (http.Handler, error) {
-	conn, err := grpc.NewClient("passthrough:///self",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<31-1)),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			here, there := net.Pipe()
-			calls.give(there, ctx.Done())
-			return here, nil
-		}))
-	if err != nil {
-		return nil, err
-	}
-	m.gateway = conn
+func newGateway(conn *grpc.ClientConn) (http.Handler, error) {
 	mux := gateway.NewServeMux(gateway.WithMarshalerOption(gateway.MIMEWildcard, &gateway.HTTPBodyMarshaler{
 		Marshaler: &gateway.JSONPb{
 			MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
@@ -88,31 +97,30 @@ func (m *Member) newGateway(calls *handedOver) (http.Handler, error) {
 	return mux, nil
 }
 
-// health says whether the member serves linearizable reads, in etcd's words.
-func (m *Member) health(w http.ResponseWriter, r *http.Request) {
+// health says whether the server serves linearizable reads, in etcd's words.
+func (p Pages) health(w http.ResponseWriter, r *http.Request) {
 	answer := struct {
 		Health string `json:"health"`
 		Reason string `json:"reason"`
 	}{"true", ""}
 	code := http.StatusOK
-	if err := m.reads(r.Context()); err != nil {
+	if err := p.serves(r.Context()); err != nil {
 		answer.Health, answer.Reason, code = "false", err.Error(), http.StatusServiceUnavailable
 	}
 	writeJSON(w, code, answer)
 }
 
-// reads reports why the member serves no linearizable reads.
-func (m *Member) reads(ctx context.Context) error {
+// serves is Ready within the time for a probe.
+func (p Pages) serves(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	_, err := m.server.Node().ReadIndex(ctx)
-	return err
+	return p.Ready(ctx)
 }
 
 // live says that the process runs, and that its member has not failed. A process that
 // has no leader should not be restarted for that.
-func (m *Member) live(w http.ResponseWriter, _ *http.Request) {
-	if err := m.server.Node().Err(); err != nil {
+func (p Pages) live(w http.ResponseWriter, _ *http.Request) {
+	if err := p.Live(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
@@ -120,8 +128,8 @@ func (m *Member) live(w http.ResponseWriter, _ *http.Request) {
 }
 
 // ready says whether clients should be sent here.
-func (m *Member) ready(w http.ResponseWriter, r *http.Request) {
-	if err := m.reads(r.Context()); err != nil {
+func (p Pages) ready(w http.ResponseWriter, r *http.Request) {
+	if err := p.serves(r.Context()); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
@@ -129,7 +137,7 @@ func (m *Member) ready(w http.ResponseWriter, r *http.Request) {
 }
 
 // version gives the version of etcd's API that the server speaks.
-func (m *Member) version(w http.ResponseWriter, _ *http.Request) {
+func version(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"etcdserver": apiVersion, "etcdcluster": apiVersion})
 }
 

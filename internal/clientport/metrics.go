@@ -1,4 +1,4 @@
-package member
+package clientport
 
 import (
 	"math"
@@ -9,18 +9,42 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"raftlab/internal/etcdapi"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
+	"raftlab/raft/tcp"
 )
+
+// Source is a member with figures.
+type Source interface {
+	// Figures returns the member's figures, nil while the member does not run.
+	Figures() *Figures
+}
+
+// Figures are the sources of a member's figures.
+type Figures struct {
+	Server *etcdapi.Server
+	Host   node.HostStats
+	// Net is nil for a member without a network of its own.
+	Net *tcp.Stats
+}
 
 // metrics collects a member's figures. Figures with the meaning of one of etcd's have
 // etcd's name, so that dashboards for etcd show them.
-type metrics struct{ member *Member }
+type metrics struct{ source Source }
 
-// newMetrics returns the member's figures, and those of the process.
-func (m *Member) newMetrics() *prometheus.Registry {
+// NewMetrics returns the figures of the process, and those of its members. Several
+// members of one process are told apart by the label replica, from 1.
+func NewMetrics(members ...Source) *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(metrics{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for i, one := range members {
+		to := prometheus.Registerer(r)
+		if len(members) > 1 {
+			to = prometheus.WrapRegistererWith(prometheus.Labels{"replica": strconv.Itoa(i + 1)}, r)
+		}
+		to.MustRegister(metrics{one})
+	}
 	return r
 }
 
@@ -57,8 +81,19 @@ var (
 	descTerm      = describe("raftlab_raft_term", "The member's term.")
 )
 
+// descriptions are all of them.
+var descriptions = []*prometheus.Desc{
+	descVersion, descHasLeader, descIsLeader, descID, descCommitted, descApplied, descProposals, descApplies, descSaves, descLog,
+	descSnapshots, descSent, descReceived, descDropped, descBytes, descQuota, descKeys, descRevision, descCompacted, descWatches,
+	descStreams, descEvents, descExpired, descLeases, descAlarms, descTerm,
+}
+
 // Describe implements prometheus.Collector.
-func (c metrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
+func (c metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range descriptions {
+		out <- d
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (c metrics) Collect(out chan<- prometheus.Metric) {
@@ -68,7 +103,11 @@ func (c metrics) Collect(out chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v float64) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
 	}
-	n := c.member.server.Node()
+	figures := c.source.Figures()
+	if figures == nil {
+		return
+	}
+	n := figures.Server.Node()
 	leader, _ := n.Leader()
 	gauge(descVersion, 1, apiVersion, runtime.Version())
 	gauge(descID, 1, strconv.FormatUint(uint64(n.ID()), 16))
@@ -77,16 +116,18 @@ func (c metrics) Collect(out chan<- prometheus.Metric) {
 	gauge(descTerm, float64(n.Term()))
 	gauge(descCommitted, float64(n.Committed()))
 	gauge(descApplied, float64(n.Applied()))
-	stats, host, net := n.Stats(), c.member.host.Stats(), c.member.transport.Stats()
+	stats, host := n.Stats(), figures.Host
 	out <- histogram(descProposals, &stats.Proposals)
 	out <- histogram(descApplies, &stats.Applies)
 	out <- histogram(descSaves, &host.Saves)
 	gauge(descLog, float64(host.Storage.Log))
 	gauge(descSnapshots, float64(host.Storage.Snapshots))
-	counter(descSent, float64(net.SentBytes))
-	counter(descReceived, float64(net.ReceivedBytes))
-	counter(descDropped, float64(net.Dropped))
-	store := c.member.server.Stats()
+	if net := figures.Net; net != nil {
+		counter(descSent, float64(net.SentBytes))
+		counter(descReceived, float64(net.ReceivedBytes))
+		counter(descDropped, float64(net.Dropped))
+	}
+	store := figures.Server.Stats()
 	gauge(descBytes, float64(store.Bytes))
 	gauge(descQuota, float64(store.QuotaBytes))
 	gauge(descKeys, float64(store.Keys))
