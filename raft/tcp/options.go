@@ -15,11 +15,11 @@ type Options struct {
 	// Listen is the address to listen on, as net.Listen takes it. Port 0 chooses
 	// a port.
 	Listen string
-	// Advertise is the address that other hosts dial if they do not reach the host at
-	// the address in the membership, for example because the host has moved. The
-	// default is the address of the listener. If the listener takes connections at all
-	// addresses of the machine, other hosts dial its port at the address that this
-	// host's connections come from.
+	// Advertise is the address for other hosts without a connection at the address in
+	// the membership, for example after a move of this host. The default is the address
+	// of the listener. If the listener takes connections at all addresses of the
+	// machine, other hosts dial its port at the source address of this host's
+	// connections.
 	Advertise string
 	// TLS authenticates and encrypts connections.
 	TLS *TLS

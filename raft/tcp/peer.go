@@ -124,9 +124,10 @@ func (p *peer) take(spare []node.Message) []node.Message {
 	return taken
 }
 
-// reached begins to queue messages, for a connection to address. It returns the channel
-// that ends the connection. The peer is at address, so an address that the peer has told
-// during the handshake has to wait. An address that nobody names any more is left.
+// reached begins to queue messages, for a connection to address, and returns the channel
+// for the end of the connection. The peer is at address, so another address, told during
+// the handshake, has to wait. An address that neither the membership nor
+// the peer names is left.
 func (p *peer) reached(address string, limit int, moved chan struct{}) chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -83,8 +83,8 @@ func (t *Transport) identify(conn net.Conn, h hello) bool {
 	return true
 }
 
-// toldAddress returns where a peer is reached that has told its address in the hello. A
-// peer that listens on all of its addresses tells its port alone. The address of its
+// toldAddress returns the peer's address by the peer's own word in the hello. A peer that
+// listens on all addresses of its machine tells its port alone. The other end of the
 // connection then completes the port.
 func toldAddress(told string, remote net.Addr) string {
 	host, port, err := net.SplitHostPort(told)
