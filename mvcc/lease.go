@@ -40,3 +40,6 @@ func (s *Store) CheckpointLease(id, remaining int64) {
 		s.state.leases.Set(id, l)
 	}
 }
+
+// LeaseKeys returns the keys that are attached to a lease, in order.
+func (s *Store) LeaseKeys(id int64) []string { return s.state.attachedKeys(id) }

@@ -8,6 +8,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"raftlab/internal/auth"
 	"raftlab/mvcc"
 	"raftlab/raft/core"
 )
@@ -15,10 +16,11 @@ import (
 // entryFormat is the version of the encoding of log entries.
 const entryFormat = 1
 
-// entry is a decoded log entry: who proposed it, and one of three requests.
+// entry is a decoded log entry: who proposed it, and one of several requests.
 type entry struct {
 	origin core.NodeID // the member that took the request
 	serial uint64      // the request among those of the member
+	caller caller      // of a command or a change of users
 
 	command *mvcc.Command
 	alarm   *alarmChange
@@ -26,14 +28,26 @@ type entry struct {
 
 	promotion *promotion
 	write     *Write
+	auth      *auth.Change
 }
 
-// Kinds of entries. The values never change.
+// caller is who asked for a command or a change of users.
+type caller struct {
+	auth.Identity
+	own bool // a member of the cluster, which may do everything
+}
+
+// Kinds of entries. The values never change. The kinds of a command differ in the caller:
+// a client without a name, a user, or a member. The command of a user, and a change of
+// users, follow the user's name and revision.
 const (
 	entryCommand = iota + 1
 	entryAlarm
 	entryPublish
 	entryPromotion
+	entryUserCommand
+	entryOwnCommand
+	entryAuth
 )
 
 // entryWrite is the kind of a [Write].
@@ -76,8 +90,15 @@ func (e *entry) encode() ([]byte, error) {
 	to = binary.AppendUvarint(to, uint64(e.origin))
 	to = binary.BigEndian.AppendUint64(to, e.serial)
 	switch {
+	case e.command != nil && e.caller.own:
+		return e.command.Append(append(to, entryOwnCommand))
+	case e.command != nil && e.caller.User != "":
+		return e.command.Append(appendIdentity(append(to, entryUserCommand), e.caller.Identity))
 	case e.command != nil:
 		return e.command.Append(append(to, entryCommand))
+	case e.auth != nil:
+		change, err := e.auth.Encode()
+		return append(appendIdentity(append(to, entryAuth), e.caller.Identity), change...), err
 	case e.alarm != nil:
 		to = append(to, entryAlarm, flag(e.alarm.raised))
 		to = binary.AppendUvarint(to, uint64(e.alarm.member))
@@ -91,6 +112,11 @@ func (e *entry) encode() ([]byte, error) {
 		return e.write.append(append(to, entryWrite)), nil
 	}
 	return e.publish.append(append(to, entryPublish)), nil
+}
+
+func appendIdentity(to []byte, who auth.Identity) []byte {
+	to = binary.AppendUvarint(to, uint64(len(who.User)))
+	return binary.AppendUvarint(append(to, who.User...), who.Revision)
 }
 
 func flag(is bool) byte {
@@ -119,12 +145,23 @@ func decodeEntry(data []byte) (entry, error) {
 	e := entry{origin: core.NodeID(p.uvarint()), serial: binary.BigEndian.Uint64(append(p.bytes(8), make([]byte, 8)...))}
 	switch kind := p.byte(); {
 	case p.failed:
-	case kind == entryCommand:
+	case kind == entryCommand, kind == entryUserCommand, kind == entryOwnCommand:
+		e.caller.own = kind == entryOwnCommand
+		if kind == entryUserCommand {
+			e.caller.Identity = p.identity()
+		}
 		c, err := mvcc.Decode(p.data)
 		if err != nil {
 			return entry{}, fmt.Errorf("%w: %w", errEntry, err)
 		}
 		e.command, p.data = &c, nil
+	case kind == entryAuth:
+		e.caller.Identity = p.identity()
+		c, err := auth.DecodeChange(p.data)
+		if err != nil {
+			return entry{}, fmt.Errorf("%w: %w", errEntry, err)
+		}
+		e.auth, p.data = &c, nil
 	case kind == entryAlarm:
 		raised := p.byte() == 1
 		e.alarm = &alarmChange{alarm{core.NodeID(p.uvarint()), pb.AlarmType(p.uvarint())}, raised}
@@ -177,6 +214,11 @@ func (p *fields) uvarint() uint64 {
 }
 
 func (p *fields) string() string { return string(p.bytes(p.uvarint())) }
+
+func (p *fields) identity() auth.Identity {
+	user := p.string()
+	return auth.Identity{User: user, Revision: p.uvarint()}
+}
 
 func (p *fields) attributes() attributes {
 	a := attributes{member: core.NodeID(p.uvarint())}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"raftlab/internal/auth"
 	"raftlab/mvcc"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
@@ -28,6 +29,24 @@ var answers = []struct{ err, answer error }{
 	{errNoSpace, rpctypes.ErrGRPCNoSpace},
 	{errCorrupt, rpctypes.ErrGRPCCorrupt},
 	{errMissed, rpctypes.ErrGRPCTimeout},
+	{auth.ErrTooLarge, rpctypes.ErrGRPCNoSpace},
+	{auth.ErrRootUserMissing, rpctypes.ErrGRPCRootUserNotExist},
+	{auth.ErrRootRoleMissing, rpctypes.ErrGRPCRootRoleNotExist},
+	{auth.ErrUserExists, rpctypes.ErrGRPCUserAlreadyExist},
+	{auth.ErrUserEmpty, rpctypes.ErrGRPCUserEmpty},
+	{auth.ErrUserNotFound, rpctypes.ErrGRPCUserNotFound},
+	{auth.ErrRoleExists, rpctypes.ErrGRPCRoleAlreadyExist},
+	{auth.ErrRoleEmpty, rpctypes.ErrGRPCRoleEmpty},
+	{auth.ErrRoleNotFound, rpctypes.ErrGRPCRoleNotFound},
+	{auth.ErrRoleNotGranted, rpctypes.ErrGRPCRoleNotGranted},
+	{auth.ErrNotGranted, rpctypes.ErrGRPCPermissionNotGranted},
+	{auth.ErrNoPermission, rpctypes.ErrGRPCPermissionNotGiven},
+	{auth.ErrManagement, rpctypes.ErrGRPCInvalidAuthMgmt},
+	{auth.ErrNotEnabled, rpctypes.ErrGRPCAuthNotEnabled},
+	{auth.ErrPermissionDenied, rpctypes.ErrGRPCPermissionDenied},
+	{auth.ErrOldRevision, rpctypes.ErrGRPCAuthOldRevision},
+	{auth.ErrFailed, rpctypes.ErrGRPCAuthFailed},
+	{auth.ErrToken, rpctypes.ErrGRPCInvalidAuthToken},
 	{node.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{node.ErrQueueFull, rpctypes.ErrGRPCRequestTooManyRequests},
 	{node.ErrLeadershipLost, rpctypes.ErrGRPCTimeoutDueToLeaderFail},

@@ -16,10 +16,10 @@ type kvService struct {
 	server *Server
 }
 
-// view returns the state for a read of a revision. A client may have the revision from
+// stateFor returns the state for a read of a revision. A client may have the revision from
 // another member, which is ahead of this one. So a serializable read of a revision that
 // this member lacks waits for the leader's state, if there is a leader.
-func (s *Server) view(ctx context.Context, serializable bool, revision int64) (*mvcc.View, error) {
+func (s *Server) stateFor(ctx context.Context, serializable bool, revision int64) (*picture, error) {
 	if !serializable {
 		if err := s.linearize(ctx); err != nil {
 			return nil, err
@@ -33,7 +33,7 @@ func (s *Server) view(ctx context.Context, serializable bool, revision int64) (*
 	if raised(p.alarms, pb.AlarmType_CORRUPT) {
 		return nil, answer(errCorrupt)
 	}
-	return p.view, nil
+	return p, nil
 }
 
 func (k *kvService) find(ctx context.Context, r *pb.RangeRequest) (*mvcc.RangeResult, error) {
@@ -41,11 +41,18 @@ func (k *kvService) find(ctx context.Context, r *pb.RangeRequest) (*mvcc.RangeRe
 	if err != nil {
 		return nil, err
 	}
-	view, err := k.server.view(ctx, r.Serializable, r.Revision)
+	p, err := k.server.stateFor(ctx, r.Serializable, r.Revision)
 	if err != nil {
 		return nil, err
 	}
-	result, err := view.Range(*request)
+	allowed, err := k.server.permissions(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := allowed.read(request.Key, request.End); err != nil {
+		return nil, answer(err)
+	}
+	result, err := p.view.Range(*request)
 	return &result, answer(err)
 }
 
@@ -138,11 +145,18 @@ func (k *kvService) txn(ctx context.Context, r *mvcc.TxnRequest) (*mvcc.TxnResul
 		o, err := k.server.command(ctx, mvcc.Command{Txn: r})
 		return o.result.Txn, err
 	}
-	view, err := k.server.view(ctx, serializable(r), newest(r))
+	p, err := k.server.stateFor(ctx, serializable(r), newest(r))
 	if err != nil {
 		return nil, err
 	}
-	result, err := view.Txn(*r)
+	allowed, err := k.server.permissions(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := allowed.txn(r); err != nil {
+		return nil, answer(err)
+	}
+	result, err := p.view.Txn(*r)
 	return &result, answer(err)
 }
 

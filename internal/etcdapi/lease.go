@@ -10,6 +10,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"raftlab/internal/auth"
 	"raftlab/mvcc"
 	"raftlab/raft/core"
 )
@@ -25,6 +26,9 @@ type leaseService struct {
 // election.
 func (l *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
 	ttl := max(r.TTL, l.server.lessor.shortest())
+	if err := l.server.known(ctx); err != nil {
+		return nil, err
+	}
 	for {
 		id := r.ID
 		for id == 0 {
@@ -43,6 +47,9 @@ func (l *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) 
 
 // LeaseRevoke implements pb.LeaseServer.
 func (l *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	if err := l.server.known(ctx); err != nil {
+		return nil, err
+	}
 	o, err := l.server.command(ctx, mvcc.Command{Revoke: &mvcc.RevokeCommand{Lease: r.ID}})
 	if err != nil {
 		return nil, err
@@ -63,7 +70,11 @@ func (l *leaseService) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) erro
 		}
 		// The revision is that before the renewal, so it is never above that of a
 		// revocation behind the renewal.
-		header := l.server.header(l.server.picture().view.Revision())
+		p := l.server.picture()
+		header := l.server.header(p.view.Revision())
+		if err := l.permit(stream.Context(), p, r.ID, auth.Write); err != nil {
+			return err
+		}
 		renewed, err := l.server.atLeader(stream.Context(), methodRenew, r, (*Server).handleRenew)
 		if err != nil {
 			return err
@@ -77,6 +88,9 @@ func (l *leaseService) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) erro
 // LeaseTimeToLive implements pb.LeaseServer. A TTL of -1 says that the lease does not
 // exist.
 func (l *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	if err := l.server.known(ctx); err != nil {
+		return nil, err
+	}
 	left, err := l.server.atLeader(ctx, methodTimeToLive, &pb.LeaseKeepAliveRequest{ID: r.ID}, (*Server).handleTimeToLive)
 	if err != nil {
 		return nil, err
@@ -84,7 +98,8 @@ func (l *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiv
 	if err := l.server.linearize(ctx); err != nil {
 		return nil, err
 	}
-	view := l.server.picture().view
+	p := l.server.picture()
+	view := p.view
 	response := &pb.LeaseTimeToLiveResponse{Header: l.server.header(view.Revision()), ID: r.ID, TTL: -1}
 	lease, ok := view.Lease(r.ID)
 	if !ok {
@@ -92,6 +107,9 @@ func (l *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiv
 	}
 	response.TTL, response.GrantedTTL = left.TTL, lease.TTL
 	if r.Keys {
+		if err := l.permit(ctx, p, r.ID, auth.Read); err != nil {
+			return nil, err
+		}
 		for _, key := range view.LeaseKeys(r.ID) {
 			response.Keys = append(response.Keys, raw(key))
 		}
@@ -104,12 +122,31 @@ func (l *leaseService) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest
 	if err := l.server.linearize(ctx); err != nil {
 		return nil, err
 	}
-	view := l.server.picture().view
-	response := &pb.LeaseLeasesResponse{Header: l.server.header(view.Revision())}
-	for _, lease := range view.Leases() {
+	p := l.server.picture()
+	allowed, err := l.server.permissions(ctx, p)
+	if err == nil {
+		err = allowed.state.Known(allowed.who)
+	}
+	if err != nil {
+		return nil, answer(err)
+	}
+	response := &pb.LeaseLeasesResponse{Header: l.server.header(p.view.Revision())}
+	for _, lease := range p.view.Leases() {
+		if err := allowed.leaseKeys(lease.ID, auth.Read); err != nil {
+			return nil, answer(err)
+		}
 		response.Leases = append(response.Leases, &pb.LeaseStatus{ID: lease.ID})
 	}
 	return response, nil
+}
+
+// permit checks the caller's access to the keys of a lease.
+func (l *leaseService) permit(ctx context.Context, p *picture, lease int64, access auth.Access) error {
+	allowed, err := l.server.permissions(ctx, p)
+	if err != nil {
+		return err
+	}
+	return answer(allowed.leaseKeys(lease, access))
 }
 
 // atLeader has the leader answer a request about a lease. The request is repeated, until
@@ -178,6 +215,6 @@ func (s *Server) leads(ctx context.Context) error {
 }
 
 func (s *Server) checkpoint(ctx context.Context, all []mvcc.LeaseCheckpoint) error {
-	_, err := s.propose(ctx, &entry{command: &mvcc.Command{Checkpoint: all}})
+	_, err := s.propose(ctx, &entry{caller: caller{own: true}, command: &mvcc.Command{Checkpoint: all}})
 	return err
 }

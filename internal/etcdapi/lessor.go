@@ -140,7 +140,7 @@ func (l *lessor) expire(ctx context.Context) {
 	var revocations sync.WaitGroup
 	for _, id := range l.expired() {
 		revocations.Go(func() {
-			_, err := l.server.propose(ctx, &entry{command: &mvcc.Command{Revoke: &mvcc.RevokeCommand{Lease: id}}})
+			_, err := l.server.propose(ctx, &entry{caller: caller{own: true}, command: &mvcc.Command{Revoke: &mvcc.RevokeCommand{Lease: id}}})
 			if err != nil {
 				l.server.log.Debug("revoking an expired lease", "lease", id, "error", err)
 				return

@@ -15,6 +15,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"raftlab/internal/auth"
 	"raftlab/kv"
 	"raftlab/mvcc"
 	"raftlab/raft/core"
@@ -37,6 +38,7 @@ const scavengeBatch = 1000
 // picture is the immutable state after a call of Apply.
 type picture struct {
 	view    *mvcc.View
+	auth    *auth.State
 	alarms  []alarm // sorted
 	members map[core.NodeID]attributes
 
@@ -53,12 +55,13 @@ type outcome struct {
 	picture *picture // after the batch of the request
 }
 
-// Machine is the replicated state: the store, the alarms, and what members have
-// published. A Machine is a [node.StateMachine]. Only the goroutine of Apply uses the
+// Machine is the replicated state: the store, the users, the alarms, and what members
+// have published. A Machine is a [node.StateMachine]. Only the goroutine of Apply uses the
 // state. Others read the picture.
 type Machine struct {
 	id      core.NodeID
 	store   *mvcc.Store
+	auth    *auth.State
 	alarms  []alarm
 	members map[core.NodeID]attributes
 
@@ -78,7 +81,7 @@ func NewMachine(id core.NodeID) *Machine {
 	// Requests of an earlier run of this member are in the log. The serial numbers of
 	// this run begin at random, so an old entry ends no new request.
 	m := &Machine{
-		id: id, store: mvcc.New(), sessions: rsm.NewSessions[sessionResult](MaxSessions),
+		id: id, store: mvcc.New(), auth: auth.New(), sessions: rsm.NewSessions[sessionResult](MaxSessions),
 		serial: rand.Uint64(), waiters: make(map[uint64]chan outcome), changed: make(chan struct{}, 1),
 	}
 	m.publish()
@@ -87,7 +90,7 @@ func NewMachine(id core.NodeID) *Machine {
 
 // publish makes the state readable.
 func (m *Machine) publish() *picture {
-	p := &picture{view: m.store.View(), alarms: m.alarms, members: m.members, promotions: m.promotions}
+	p := &picture{view: m.store.View(), auth: m.auth, alarms: m.alarms, members: m.members, promotions: m.promotions}
 	m.current.Store(p)
 	select {
 	case m.changed <- struct{}{}:
@@ -165,13 +168,41 @@ func (m *Machine) apply(e *entry) (mvcc.Result, error) {
 			m.promotions = append(m.promotions, e.promotion.member)
 			slices.Sort(m.promotions)
 		}
+	case e.auth != nil:
+		return mvcc.Result{Revision: m.store.Revision()}, m.changeAuth(e)
 	default:
-		if err := m.refusal(grows(e.command)); err != nil {
+		err := m.refusal(grows(e.command))
+		if err == nil {
+			err = m.permit(e)
+		}
+		if err != nil {
 			return mvcc.Result{Revision: m.store.Revision()}, err
 		}
 		return m.store.Apply(*e.command)
 	}
 	return mvcc.Result{Revision: m.store.Revision()}, nil
+}
+
+// changeAuth changes the users and roles, if the caller may.
+func (m *Machine) changeAuth(e *entry) error {
+	if err := m.refusal(false); err != nil {
+		return err
+	}
+	if err := m.auth.Administer(e.caller.Identity); err != nil {
+		return err
+	}
+	next, err := m.auth.Apply(*e.auth)
+	m.auth = next
+	return err
+}
+
+// permit checks the permissions of a command again. The members agree on the state of the
+// users here, so a permission that was revoked before the command no longer counts.
+func (m *Machine) permit(e *entry) error {
+	if e.caller.own || !m.auth.Enabled() {
+		return nil
+	}
+	return (&permissions{state: m.auth, who: e.caller.Identity, leases: m.store}).command(e.command)
 }
 
 // setAttributes records what a member has published. Attributes without a name and
@@ -258,9 +289,12 @@ const (
 )
 
 // Sections of a snapshot's head. The numbers never change.
-const sectionSessions = 1
+const (
+	sectionSessions = 1
+	sectionAuth     = 2 // users and roles
+)
 
-// maxPictureHead bounds the alarms and members of a snapshot.
+// maxPictureHead bounds the head of a snapshot.
 const maxPictureHead = 64 << 20
 
 var errSnapshot = errors.New("etcdapi: the snapshot is damaged")
@@ -286,6 +320,11 @@ func (p *picture) WriteTo(w io.Writer) (int64, error) {
 	if p.sessions != nil {
 		head = appendSection(head, sectionSessions, appendSessions(nil, p.sessions))
 	}
+	users, err := p.auth.Encode()
+	if err != nil {
+		return 0, err
+	}
+	head = appendSection(head, sectionAuth, users)
 	out := append([]byte(pictureMagic), pictureFormat)
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(head)))
 	out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(head, castagnoli))
@@ -309,7 +348,17 @@ func readPicture(r io.Reader) (*mvcc.Store, *picture, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &picture{members: make(map[core.NodeID]attributes)}
+	p, err := parseHead(body, format)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := mvcc.Restore(r)
+	return store, p, err
+}
+
+// parseHead parses the head of a snapshot.
+func parseHead(body []byte, format byte) (*picture, error) {
+	p := &picture{members: make(map[core.NodeID]attributes), auth: auth.New()}
 	f := fields{data: body}
 	for n := f.uvarint(); n > 0 && !f.failed; n-- {
 		p.alarms = append(p.alarms, alarm{core.NodeID(f.uvarint()), pb.AlarmType(f.uvarint())})
@@ -322,18 +371,33 @@ func readPicture(r io.Reader) (*mvcc.Store, *picture, error) {
 		p.promotions = append(p.promotions, core.NodeID(f.uvarint()))
 	}
 	for format > 1 && len(f.data) > 0 && !f.failed {
-		number, content := f.uvarint(), fields{data: f.bytes(f.uvarint())}
-		if number != sectionSessions {
-			return nil, nil, fmt.Errorf("%w: section %d", errSnapshot, number)
+		number, content := f.uvarint(), f.bytes(f.uvarint())
+		if f.failed {
+			break
 		}
-		p.sessions = content.sessions()
-		f.failed = f.failed || content.failed
+		if err := p.parseSection(number, content); err != nil {
+			return nil, fmt.Errorf("%w: %w", errSnapshot, err)
+		}
 	}
 	if f.failed || len(f.data) > 0 {
-		return nil, nil, fmt.Errorf("%w: the alarms and members", errSnapshot)
+		return nil, fmt.Errorf("%w: the head", errSnapshot)
 	}
-	store, err := mvcc.Restore(r)
-	return store, p, err
+	return p, nil
+}
+
+func (p *picture) parseSection(number uint64, content []byte) (err error) {
+	switch number {
+	case sectionSessions:
+		f := fields{data: content}
+		if p.sessions = f.sessions(); f.failed {
+			err = errors.New("the sessions")
+		}
+	case sectionAuth:
+		p.auth, err = auth.DecodeState(content)
+	default:
+		err = fmt.Errorf("section %d, which this version does not know", number)
+	}
+	return err
 }
 
 // readHead reads the head of a snapshot, and returns the version of the format.
@@ -369,7 +433,7 @@ func (m *Machine) Restore(body io.Reader) error {
 	if err != nil {
 		return err
 	}
-	m.store, m.alarms, m.members, m.promotions, m.sessions = store, p.alarms, p.members, p.promotions, p.sessions
+	m.store, m.auth, m.alarms, m.members, m.promotions, m.sessions = store, p.auth, p.alarms, p.members, p.promotions, p.sessions
 	if m.sessions == nil { // a snapshot of format 1, or one for clients
 		m.sessions = rsm.NewSessions[sessionResult](MaxSessions)
 	}

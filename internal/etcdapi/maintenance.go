@@ -27,6 +27,13 @@ type maintenanceService struct {
 // Alarm implements pb.MaintenanceServer.
 func (m *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
 	s := m.server
+	check := s.administer
+	if r.Action == pb.AlarmRequest_GET {
+		check = s.known
+	}
+	if err := check(ctx); err != nil {
+		return nil, err
+	}
 	response := &pb.AlarmResponse{}
 	own := alarm{core.NodeID(r.MemberID), r.Alarm}
 	switch r.Action {
@@ -59,6 +66,9 @@ func toAlarm(a alarm) *pb.AlarmMember {
 // Status implements pb.MaintenanceServer.
 func (m *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
 	s := m.server
+	if err := s.known(ctx); err != nil {
+		return nil, err
+	}
 	st, err := s.node.Status(ctx)
 	if err != nil {
 		return nil, answer(err)
@@ -81,13 +91,19 @@ func (m *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*
 
 // Defragment implements pb.MaintenanceServer. The store has no file to defragment, so
 // Defragment does nothing.
-func (m *maintenanceService) Defragment(context.Context, *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+func (m *maintenanceService) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	if err := m.server.administer(ctx); err != nil {
+		return nil, err
+	}
 	m.server.log.Info("a client asked for a defragmentation, which this store does not need")
 	return &pb.DefragmentResponse{Header: m.server.header(m.server.picture().view.Revision())}, nil
 }
 
 // Hash implements pb.MaintenanceServer. The hash is that of HashKV.
-func (m *maintenanceService) Hash(context.Context, *pb.HashRequest) (*pb.HashResponse, error) {
+func (m *maintenanceService) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
+	if err := m.server.administer(ctx); err != nil {
+		return nil, err
+	}
 	view := m.server.picture().view
 	h, err := view.HashKV(0)
 	if err != nil {
@@ -98,6 +114,9 @@ func (m *maintenanceService) Hash(context.Context, *pb.HashRequest) (*pb.HashRes
 
 // HashKV implements pb.MaintenanceServer.
 func (m *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	if err := m.server.administer(ctx); err != nil {
+		return nil, err
+	}
 	response, err := m.server.handleHash(ctx, r)
 	return response, answer(err)
 }
@@ -124,6 +143,9 @@ const snapshotPage = 512
 // Snapshot implements pb.MaintenanceServer. The snapshot is what [Machine.Restore] reads,
 // filled with zeros to whole pages. The SHA-256 of both is the last piece.
 func (m *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenance_SnapshotServer) error {
+	if err := m.server.administer(stream.Context()); err != nil {
+		return err
+	}
 	p := m.server.picture()
 	size, err := p.WriteTo(io.Discard) // clients want to know how much is to come
 	if err != nil {
@@ -190,6 +212,9 @@ func (p *pieces) flush() error {
 // MoveLeader implements pb.MaintenanceServer, on the leader.
 func (m *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
 	s := m.server
+	if err := s.administer(ctx); err != nil {
+		return nil, err
+	}
 	if !s.node.IsLeader() {
 		return nil, rpctypes.ErrGRPCNotLeader
 	}

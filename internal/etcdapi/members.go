@@ -72,6 +72,9 @@ func (s *Server) memberHeader() *pb.ResponseHeader { return s.header(0) }
 
 // MemberList implements pb.ClusterServer.
 func (c *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest) (*pb.MemberListResponse, error) {
+	if err := c.server.known(ctx); err != nil {
+		return nil, err
+	}
 	if r.Linearizable {
 		if err := c.server.linearize(ctx); err != nil {
 			return nil, err
@@ -85,6 +88,9 @@ func (c *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest
 // as one, too. The leader promotes such a member as soon as the member has the log, so a
 // member that never starts takes no majority away.
 func (c *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
+	if err := c.server.administer(ctx); err != nil {
+		return nil, err
+	}
 	if _, err := address(r.PeerURLs); err != nil {
 		return nil, err
 	}
@@ -98,6 +104,9 @@ func (c *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) 
 
 // MemberRemove implements pb.ClusterServer.
 func (c *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
+	if err := c.server.administer(ctx); err != nil {
+		return nil, err
+	}
 	response := &pb.MemberRemoveResponse{}
 	if err := onLeader(ctx, c.server, methodMemberRemove, r, response, (*Server).removeMember); err != nil {
 		return nil, err
@@ -108,6 +117,9 @@ func (c *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveReq
 
 // MemberUpdate implements pb.ClusterServer.
 func (c *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
+	if err := c.server.administer(ctx); err != nil {
+		return nil, err
+	}
 	response := &pb.MemberUpdateResponse{}
 	if err := onLeader(ctx, c.server, methodMemberUpdate, r, response, (*Server).updateMember); err != nil {
 		return nil, err
@@ -118,6 +130,9 @@ func (c *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateReq
 
 // MemberPromote implements pb.ClusterServer.
 func (c *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
+	if err := c.server.administer(ctx); err != nil {
+		return nil, err
+	}
 	response := &pb.MemberPromoteResponse{}
 	if err := onLeader(ctx, c.server, methodMemberPromote, r, response, (*Server).promoteMember); err != nil {
 		return nil, err

@@ -40,14 +40,18 @@ func (s *Server) propose(ctx context.Context, e *entry) (outcome, error) {
 	}
 }
 
-// command proposes a command of the store. The error is an answer for the client.
+// command proposes a command of a client. The error is an answer for the client.
 func (s *Server) command(ctx context.Context, c mvcc.Command) (outcome, error) {
+	who, err := s.caller(ctx, s.picture())
+	if err != nil {
+		return outcome{}, answer(err)
+	}
 	if grows(&c) {
 		if err := s.checkQuota(ctx); err != nil {
 			return outcome{}, err
 		}
 	}
-	o, err := s.propose(ctx, &entry{command: &c})
+	o, err := s.propose(ctx, &entry{caller: who, command: &c})
 	if err != nil {
 		return outcome{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 
+	"raftlab/internal/auth"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 )
@@ -58,6 +59,12 @@ type Config struct {
 	// CompareInterval is the interval in which the leader compares the members' hashes.
 	// The default is 10 minutes.
 	CompareInterval time.Duration
+	// Tokens issues and verifies the tokens of users. All members have the same kind of
+	// tokens, and the same keys of JWT. The default is simple tokens.
+	Tokens *auth.Tokens
+	// CertificateUsers takes the common name of a verified certificate as the user of a
+	// request without a token.
+	CertificateUsers bool
 	// Logger receives what operators should know. The default is silent.
 	Logger *slog.Logger
 }
@@ -81,6 +88,12 @@ func (c *Config) setDefaults() error {
 	c.ProgressInterval = cmp.Or(c.ProgressInterval, 10*time.Minute)
 	c.CheckpointInterval = cmp.Or(c.CheckpointInterval, 5*time.Minute)
 	c.CompareInterval = cmp.Or(c.CompareInterval, 10*time.Minute)
+	if c.Tokens == nil {
+		var err error
+		if c.Tokens, err = auth.NewTokens("", 0, 0); err != nil {
+			return err
+		}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -165,6 +178,12 @@ func (s *Server) Options() []grpc.ServerOption {
 	}
 }
 
+// PeerOptions returns the options for the gRPC server of RegisterPeers. Requests from other
+// members have all permissions.
+func (s *Server) PeerOptions() []grpc.ServerOption {
+	return append(s.Options(), grpc.ChainUnaryInterceptor(fromMember))
+}
+
 // Register registers the services for clients.
 func (s *Server) Register(g grpc.ServiceRegistrar) {
 	pb.RegisterKVServer(g, &kvService{server: s})
@@ -172,6 +191,7 @@ func (s *Server) Register(g grpc.ServiceRegistrar) {
 	pb.RegisterWatchServer(g, &watchService{server: s})
 	pb.RegisterClusterServer(g, &clusterService{server: s})
 	pb.RegisterMaintenanceServer(g, &maintenanceService{server: s})
+	pb.RegisterAuthServer(g, &authService{server: s})
 }
 
 // RegisterPeers registers the services for the other members. The server has to

@@ -9,6 +9,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"raftlab/internal/auth"
 	"raftlab/kv"
 	"raftlab/mvcc"
 	"raftlab/raft/core"
@@ -35,6 +36,9 @@ var (
 	ErrNoSpace = errNoSpace
 	// ErrCorrupt is matched by the error of an operation under the alarm CORRUPT.
 	ErrCorrupt = errCorrupt
+	// ErrNoUser is matched by the error of an operation while access control is enabled.
+	// Sessions have no users.
+	ErrNoUser = auth.ErrUserEmpty
 )
 
 // Write is a write of one key in a client's session. However often a member proposes
@@ -97,6 +101,9 @@ func (m *Machine) execute(w *Write) (kv.Result, error) {
 		if old, done, err = m.sessions.Lookup(w.Client, w.Seq); err != nil {
 			return kv.Result{}, err
 		}
+	}
+	if err := m.auth.Known(auth.Identity{}); err != nil {
+		return kv.Result{}, err
 	}
 	if !done {
 		if err := m.refusal(w.Op.Kind != kv.KindDelete); err != nil {
@@ -222,6 +229,9 @@ func (s *Server) read(ctx context.Context, op *kv.Op) (kv.Result, error) {
 	p := s.picture()
 	if raised(p.alarms, pb.AlarmType_CORRUPT) {
 		return kv.Result{}, ErrCorrupt
+	}
+	if p.auth.Enabled() {
+		return kv.Result{}, ErrNoUser
 	}
 	if op.Kind == kv.KindScan {
 		return scan(p.view, op), nil

@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/protobuf/proto"
 
+	"raftlab/internal/auth"
 	"raftlab/mvcc"
 )
 
@@ -34,6 +35,8 @@ type watch struct {
 	id       int64
 	key, end string // as in mvcc.RangeRequest
 
+	who caller // who created the watch
+
 	noPut, noDelete, prevKV bool
 	fragment, progress      bool
 
@@ -50,7 +53,8 @@ type watchStream struct {
 	requests chan *pb.WatchRequest // from the receiver to the sender
 	watches  map[int64]*watch
 	nextID   int64
-	progress bool // the client has asked for the progress of all watches
+	progress bool        // the client has asked for the progress of all watches
+	users    *auth.State // with which the watches were checked last
 
 	mu     sync.Mutex
 	marked []*watch      // with events of interest
@@ -176,11 +180,49 @@ func (w *watchStream) refusal(r *pb.WatchCreateRequest) string {
 	return ""
 }
 
+// permit returns the caller of a new watch, if the caller may read the range.
+func (w *watchStream) permit(key, end string) (caller, error) {
+	p := w.server.picture()
+	who, err := w.server.caller(w.stream.Context(), p)
+	if err == nil && !who.own {
+		err = p.auth.Permit(who.Identity, key, end, auth.Read)
+	}
+	return who, answer(err)
+}
+
+// recheck ends the watches whose callers may no longer read them, after a change of the
+// users. A token that has expired ends no watch.
+func (w *watchStream) recheck(users *auth.State) error {
+	if w.users == users {
+		return nil
+	}
+	w.users = users
+	for _, one := range w.watches {
+		now := auth.Identity{User: one.who.User, Revision: users.Revision()}
+		if one.who.own || users.Permit(now, one.key, one.end, auth.Read) == nil {
+			continue
+		}
+		w.drop(one)
+		err := w.stream.Send(&pb.WatchResponse{
+			Header: w.header(), WatchId: one.id, Canceled: true, CancelReason: rpctypes.ErrGRPCPermissionDenied.Error(),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (w *watchStream) create(r *pb.WatchCreateRequest) error {
 	if len(r.Key) == 0 {
 		r.Key = []byte{0}
 	}
-	if reason := w.refusal(r); reason != "" {
+	reason := w.refusal(r)
+	who, err := w.permit(text(r.Key), text(r.RangeEnd))
+	if err != nil && reason == "" {
+		reason = err.Error() // with the code, as etcd answers
+	}
+	if reason != "" {
 		return w.stream.Send(&pb.WatchResponse{
 			Header: w.header(), WatchId: invalidWatch, Created: true, Canceled: true, CancelReason: reason,
 		})
@@ -191,6 +233,7 @@ func (w *watchStream) create(r *pb.WatchCreateRequest) error {
 		noPut:    slices.Contains(r.Filters, pb.WatchCreateRequest_NOPUT),
 		noDelete: slices.Contains(r.Filters, pb.WatchCreateRequest_NODELETE),
 		next:     r.StartRevision,
+		who:      who,
 	}
 	if one.id == 0 {
 		for w.watches[w.nextID] != nil {
@@ -234,11 +277,15 @@ func (w *watchStream) deliver() error {
 		from[i], one.from = one.from, 0
 	}
 	w.mu.Unlock()
+	p := w.server.picture()
+	if err := w.recheck(p.auth); err != nil {
+		return err
+	}
 	for i, one := range marked {
 		if w.watches[one.id] != one { // canceled
 			continue
 		}
-		if err := w.deliverTo(one, max(from[i], one.next)); err != nil {
+		if err := w.deliverTo(one, p.view, max(from[i], one.next)); err != nil {
 			return err
 		}
 	}
@@ -246,8 +293,7 @@ func (w *watchStream) deliver() error {
 }
 
 // deliverTo sends the events of a watch from a revision on.
-func (w *watchStream) deliverTo(one *watch, from int64) error {
-	view := w.server.picture().view
+func (w *watchStream) deliverTo(one *watch, view *mvcc.View, from int64) error {
 	events, through, err := one.collect(view, from)
 	if err != nil {
 		w.drop(one)

@@ -137,7 +137,7 @@ func (m *Member) open() error {
 	if err != nil {
 		return errors.Join(err, m.host.Close())
 	}
-	m.peers = grpc.NewServer(m.server.Options()...)
+	m.peers = grpc.NewServer(m.server.PeerOptions()...)
 	m.server.RegisterPeers(m.peers)
 	m.running.Go(func() { _ = m.peers.Serve(streams) })
 	return nil
