@@ -1,6 +1,7 @@
 package etcdapi
 
 import (
+	"raftlab/internal/auth"
 	"raftlab/kv"
 	"raftlab/mvcc"
 )
@@ -15,6 +16,28 @@ func PutEntry(key, value string) []byte {
 	}
 	return data
 }
+
+// UserPutEntry returns the log entry of a user's put.
+func UserPutEntry(user string, revision uint64, key string) []byte {
+	e := entry{origin: 9, caller: caller{Identity: auth.Identity{User: user, Revision: revision}}, command: &mvcc.Command{Put: &mvcc.PutRequest{Key: key}}}
+	data, err := e.encode()
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// AuthEntry returns the log entry of a change of users.
+func AuthEntry(c auth.Change) []byte {
+	data, err := (&entry{origin: 9, auth: &c}).encode()
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// AuthRevision returns the revision of the users.
+func (s *Server) AuthRevision() uint64 { return s.picture().auth.Revision() }
 
 // Machine returns the state machine, for a test that applies what the log does not have.
 func (s *Server) Machine() *Machine { return s.machine }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftlab/internal/auth"
 	"raftlab/internal/etcdapi"
 	"raftlab/kv"
 	"raftlab/raft/node"
@@ -15,7 +16,9 @@ import (
 func FuzzApply(f *testing.F) {
 	f.Add(etcdapi.PutEntry("a", "1"))
 	f.Add(etcdapi.WriteEntry(etcdapi.Write{Client: 1, Seq: 1, Op: kv.Append("a", "2").IfVersion(1)}))
-	for kind := byte(1); kind <= 5; kind++ {
+	f.Add(etcdapi.UserPutEntry("u", 3, "a"))
+	f.Add(etcdapi.AuthEntry(auth.Change{Kind: auth.AddUser, User: "u"}))
+	for kind := byte(1); kind <= 8; kind++ {
 		f.Add([]byte{1, 3, 0, 0, 0, 0, 0, 0, 0, 1, kind, 1, 1, 1, 'a'})
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
