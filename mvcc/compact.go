@@ -23,6 +23,12 @@ func (s *Store) Compact(revision int64) error {
 	return nil
 }
 
+// Advance raises the revision without a change. A store that was restored from an older
+// snapshot advances beyond the revisions that clients have seen since the snapshot, so
+// that no revision gets a second meaning. A revision up to the current one changes
+// nothing.
+func (s *Store) Advance(revision int64) { s.state.revision = max(s.state.revision, revision) }
+
 // Scavenge releases the memory of compacted versions, of at most max changes of keys,
 // and reports whether more is left. No result of the store or of its views depends on
 // the time of Scavenge, except for sizes and numbers of versions. A View keeps what it

@@ -434,3 +434,42 @@ func TestMemoryOfAVersion(t *testing.T) {
 	require.InEpsilon(t, used, s.Size(), 0.25, "the accounted size is near the heap's")
 	require.Equal(t, versions, s.View().Keys())
 }
+
+// A store that has advanced has a revision without a change. Snapshots, hashes,
+// compactions and later writes go on from there.
+func TestAdvance(t *testing.T) {
+	s := mvcc.New()
+	for i := range 5 {
+		_, err := s.Put(mvcc.PutRequest{Key: fmt.Sprint("k", i%2), Value: fmt.Sprint(i)})
+		require.NoError(t, err)
+	}
+	_, err := s.Delete(mvcc.DeleteRequest{Key: "k1"})
+	require.NoError(t, err)
+	s.Advance(3)
+	require.Equal(t, int64(7), s.Revision(), "a revision of the past changes nothing")
+	s.Advance(1000)
+	require.Equal(t, int64(1000), s.Revision())
+	require.NoError(t, s.Compact(1000))
+	for s.Scavenge(1) {
+	}
+	var file bytes.Buffer
+	_, err = s.View().WriteTo(&file)
+	require.NoError(t, err)
+	restored, err := mvcc.Restore(&file)
+	require.NoError(t, err)
+	want, err := s.View().HashKV(0)
+	require.NoError(t, err)
+	for name, s := range map[string]*mvcc.Store{"as it was": s, "restored": restored} {
+		got, err := s.View().HashKV(0)
+		require.NoError(t, err, name)
+		require.Equal(t, want, got, name)
+		_, err = s.View().Events(999, 1000)
+		require.ErrorIs(t, err, mvcc.ErrCompacted, name)
+		r, err := s.View().Range(mvcc.RangeRequest{Key: "k0", Revision: 1000})
+		require.NoError(t, err, name)
+		require.Equal(t, int64(6), r.KVs[0].ModRevision, name)
+		put, err := s.Put(mvcc.PutRequest{Key: "k1", Value: "new"})
+		require.NoError(t, err, name)
+		require.Equal(t, int64(1001), put.Revision, name)
+	}
+}

@@ -180,7 +180,7 @@ func (t *Transport) secure(conn net.Conn, server bool) (net.Conn, *node.Identity
 	if err := secured.Handshake(); err != nil {
 		return conn, nil, err
 	}
-	id, err := identityOf(secured.ConnectionState().PeerCertificates[0])
+	id, err := t.opts.TLS.identityOf(secured.ConnectionState().PeerCertificates[0], t.self)
 	return secured, &id, err
 }
 

@@ -27,6 +27,11 @@ type TLS struct {
 	CertFile, KeyFile string
 	// CAFile holds the certificates in PEM that sign those of all hosts.
 	CAFile string
+	// Cluster is the cluster's name in the certificates, if the name differs from that
+	// of the host's identity. A cluster that was restored from a backup has an identity
+	// of its own, and keeps its certificates. The handshake then keeps the clusters
+	// apart, and the certificates do not. The default is the name of the identity.
+	Cluster string
 
 	mu     sync.Mutex
 	loaded *credentials
@@ -96,6 +101,16 @@ func identityOf(cert *x509.Certificate) (node.Identity, error) {
 	return found[0], nil
 }
 
+// identityOf returns the host that a certificate names. TLS.Cluster stands for the
+// cluster of self.
+func (t *TLS) identityOf(cert *x509.Certificate, self node.Identity) (node.Identity, error) {
+	id, err := identityOf(cert)
+	if t.Cluster != "" && id.Cluster == t.Cluster {
+		id.Cluster = self.Cluster
+	}
+	return id, err
+}
+
 // covers reports whether a certificate that names certified is good for a host.
 func covers(certified, host node.Identity) bool {
 	return certified.Cluster == host.Cluster && (certified.Host == core.None || certified.Host == host.Host)
@@ -155,7 +170,7 @@ func (t *TLS) checkOwn(self node.Identity) error {
 	if err != nil {
 		return err
 	}
-	id, err := identityOf(c.cert.Leaf)
+	id, err := t.identityOf(c.cert.Leaf, self)
 	if err == nil && !covers(id, self) {
 		err = fmt.Errorf("%w: %s is the certificate of host %d of cluster %q; this is host %d of %q", ErrPeer, t.CertFile, id.Host, id.Cluster, self.Host, self.Cluster)
 	}

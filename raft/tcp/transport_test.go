@@ -542,3 +542,34 @@ func TestOptionsAreChecked(t *testing.T) {
 	_, err := tcp.Listen(tcp.Options{TLS: &tcp.TLS{CertFile: "nowhere.pem"}})
 	require.True(t, errors.Is(err, os.ErrNotExist), "%v", err)
 }
+
+// Certificates may name a cluster whose hosts have another identity. The handshake
+// still keeps the identities apart.
+func TestCertificateOfARestoredCluster(t *testing.T) {
+	ca := newAuthority(t)
+	every := ca.anyHost("every", "test")
+	restored := func() *tcp.TLS {
+		files := ca.files("every")
+		files.Cluster = "test"
+		return files
+	}
+	as := func(host core.NodeID) node.Identity { return node.Identity{Cluster: "test#2", Host: host} }
+	a, b := listen(t, as(1), tcp.Options{TLS: restored()}), listen(t, as(2), tcp.Options{TLS: restored()})
+	connectedTo(t, a, 2, b)
+	echo(t, a)
+	ctx := within(t, 10*time.Second)
+	s, err := b.DialStreamAddress(ctx, a.Address())
+	require.NoError(t, err)
+	checkEcho(t, s, 2)
+
+	former := listen(t, identity(3), tcp.Options{TLS: every})
+	_, err = former.DialStreamAddress(ctx, a.Address())
+	require.ErrorIs(t, err, tcp.ErrRefused)
+	require.ErrorContains(t, err, `it is of cluster "test", and host 1 of "test#2"`)
+	other := restored()
+	other.Cluster = "other"
+	transport, err := tcp.Listen(tcp.Options{Listen: "127.0.0.1:0", TLS: other})
+	require.NoError(t, err)
+	require.ErrorIs(t, transport.Start(as(4), newRecorder()), tcp.ErrPeer)
+	require.NoError(t, transport.Close())
+}

@@ -3,7 +3,9 @@
 package wal_test
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -132,4 +134,23 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// A log of another version is refused by both versions, and is not called damaged.
+func TestOtherVersions(t *testing.T) {
+	for _, name := range []string{"LOCK", "0000000000000001.wal"} {
+		dir := filepath.Join(t.TempDir(), "log")
+		require.NoError(t, wal.Create(dir, smallSegments))
+		path := filepath.Join(dir, name)
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		length := binary.LittleEndian.Uint32(data)
+		data[9] = 7 // the version, behind the length, the checksum and the array's byte
+		binary.LittleEndian.PutUint32(data[4:], crc32.Checksum(data[8:8+length], crc32.MakeTable(crc32.Castagnoli)))
+		require.NoError(t, os.WriteFile(path, data, 0o600))
+		_, err = wal.Open(dir, smallSegments)
+		require.ErrorIs(t, err, wal.ErrFormat, name)
+		require.NotErrorIs(t, err, node.ErrDamaged, name)
+		require.ErrorContains(t, err, "version 7; this version of raftlab reads version 1", name)
+	}
 }

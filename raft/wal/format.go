@@ -136,6 +136,20 @@ func alignUp(n, align int64) int64 { return (n + align - 1) &^ (align - 1) }
 // span returns the bytes of a batch with the padding.
 func span(length int64) int64 { return alignUp(batchHeaderBytes+length, batchAlign) }
 
+// ErrFormat is matched by the error of a log in another version of the format. The
+// error names both versions.
+var ErrFormat = errors.New("the log has another format")
+
+// broken returns the error of a header that cannot be decoded: damage, or another
+// version of the format.
+func broken(path, name string, offset int64, err error) error {
+	var version *msgpack.VersionError
+	if errors.As(err, &version) {
+		return fmt.Errorf("%s/%s: %w: version %d; this version of raftlab reads version %d", path, name, ErrFormat, version.Found, version.Want)
+	}
+	return damage(path, name, offset, "%v", err)
+}
+
 // damage returns an error that names the place and matches [node.ErrDamaged].
 func damage(path, name string, offset int64, format string, args ...any) error {
 	return fmt.Errorf("%s/%s, offset %d: %w: %s", path, name, offset, node.ErrDamaged, fmt.Sprintf(format, args...))

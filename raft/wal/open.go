@@ -18,7 +18,8 @@ import (
 // has no log, the error matches fs.ErrNotExist. If another process or this one
 // has the log open, the error matches [node.ErrInUse]. If the log belongs to
 // another host, the error matches [node.ErrStranger]. If a durable part of the
-// log has changed, the error matches [node.ErrDamaged].
+// log has changed, the error matches [node.ErrDamaged]. If another version of this
+// package has written the log, the error matches [ErrFormat].
 func Open(path string, opts Options) (*Store, error) {
 	dir, err := openDirectory(path, false)
 	if err != nil {
@@ -112,7 +113,7 @@ func (s *Store) checkLock(lock File) error {
 		}
 	}
 	if err != nil {
-		return damage(s.dir.Path(), lockName, 0, "%v", err)
+		return broken(s.dir.Path(), lockName, 0, err)
 	}
 	return s.checkStranger(lockName, h.Cluster, h.Host)
 }
@@ -202,7 +203,7 @@ func (s *Store) openSegment(number uint64) (*segment, error) {
 	defer file.Close()
 	var h segmentHeader
 	if err := readHeader(file, &h); err != nil {
-		return nil, damage(s.dir.Path(), name, 0, "%v", err)
+		return nil, broken(s.dir.Path(), name, 0, err)
 	}
 	if err := s.checkStranger(name, h.Cluster, h.Host); err != nil {
 		return nil, err

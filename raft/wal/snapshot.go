@@ -361,7 +361,7 @@ func (s *Store) readFooter(name string, file File) (*snapshotFooter, error) {
 	}
 	var footer snapshotFooter
 	if err := unseal(sealed, &footer); err != nil {
-		return nil, damage(s.dir.Path(), name, end-n, "%v", err)
+		return nil, broken(s.dir.Path(), name, end-n, err)
 	}
 	blocks := (int64(footer.Size) + snapshotBlock - 1) / snapshotBlock
 	if want := int64(footer.Size) + blocks*blockChecksumBytes; want != end-n {
