@@ -342,6 +342,22 @@ func appendSection(to []byte, number uint64, content []byte) []byte {
 	return append(to, content...)
 }
 
+// ErrFormat is matched by the error of a snapshot in another version of the format. The
+// error names both versions.
+var ErrFormat = errors.New("etcdapi: the snapshot has another format")
+
+// checkPictureMagic checks the first bytes of a snapshot.
+func checkPictureMagic(begin []byte) error {
+	rest, ok := bytes.CutPrefix(begin, []byte(pictureMagic))
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: it begins with %q; want %q", errSnapshot, begin[:len(pictureMagic)], pictureMagic)
+	case rest[0] < 1 || rest[0] > pictureFormat:
+		return fmt.Errorf("%w: version %d; this version of raftlab reads versions 1 to %d", ErrFormat, rest[0], pictureFormat)
+	}
+	return nil
+}
+
 // readPicture reads a snapshot.
 func readPicture(r io.Reader) (*mvcc.Store, *picture, error) {
 	body, format, err := readHead(r)
@@ -406,13 +422,11 @@ func readHead(r io.Reader) (body []byte, format byte, err error) {
 	if _, err := io.ReadFull(r, start); err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", errSnapshot, err)
 	}
-	rest, ok := bytes.CutPrefix(start, []byte(pictureMagic))
-	if !ok {
-		return nil, 0, fmt.Errorf("%w: it begins with %q; want %q", errSnapshot, start[:len(pictureMagic)], pictureMagic)
+	if err := checkPictureMagic(start); err != nil {
+		return nil, 0, err
 	}
-	if format = rest[0]; format < 1 || format > pictureFormat {
-		return nil, 0, fmt.Errorf("%w: format %d; this version reads formats 1 to %d", errSnapshot, format, pictureFormat)
-	}
+	rest := start[len(pictureMagic):]
+	format = rest[0]
 	size := binary.LittleEndian.Uint32(rest[1:])
 	if size > maxPictureHead {
 		return nil, 0, fmt.Errorf("%w: %d bytes of alarms and members; the limit is %d", errSnapshot, size, maxPictureHead)

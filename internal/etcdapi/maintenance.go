@@ -151,28 +151,18 @@ func (m *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenan
 	if err != nil {
 		return answer(err)
 	}
-	padding := make([]byte, (snapshotPage-size%snapshotPage)%snapshotPage)
-	size += int64(len(padding)) + sha256.Size
+	size += int64(len(padding(size))) + sha256.Size
 	header := m.server.header(p.view.Revision())
-	send := func(piece []byte) error {
+	out := &pieces{send: func(piece []byte) error {
 		size -= int64(len(piece))
 		return stream.Send(&pb.SnapshotResponse{
 			Header: header, Blob: piece, RemainingBytes: uint64(max(size, 0)), Version: apiVersion,
 		})
-	}
-	sum := sha256.New()
-	out := &pieces{send: send}
-	to := io.MultiWriter(sum, out)
-	if _, err := p.WriteTo(to); err != nil {
+	}}
+	if err := p.writeBackup(out, out.flush); err != nil {
 		return answer(err)
 	}
-	if _, err := to.Write(padding); err != nil {
-		return answer(err)
-	}
-	if err := out.flush(); err != nil {
-		return answer(err)
-	}
-	return answer(send(sum.Sum(nil)))
+	return answer(out.flush())
 }
 
 // pieces cuts what is written into pieces, each with memory of its own, because gRPC

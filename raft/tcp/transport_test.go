@@ -565,7 +565,7 @@ func TestCertificateOfARestoredCluster(t *testing.T) {
 	former := listen(t, identity(3), tcp.Options{TLS: every})
 	_, err = former.DialStreamAddress(ctx, a.Address())
 	require.ErrorIs(t, err, tcp.ErrRefused)
-	require.ErrorContains(t, err, `it is of cluster "test", and host 1 of "test#2"`)
+	require.ErrorContains(t, err, `and host 1 of \"test#2\"`)
 	other := restored()
 	other.Cluster = "other"
 	transport, err := tcp.Listen(tcp.Options{Listen: "127.0.0.1:0", TLS: other})

@@ -1,0 +1,137 @@
+package etcdapi
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"raftlab/mvcc"
+	"raftlab/raft/core"
+)
+
+// ErrBackup is matched by the error of a file that is not a whole backup.
+var ErrBackup = errors.New("the backup is damaged")
+
+// View returns the store as of the last applied entry.
+func (m *Machine) View() *mvcc.View { return m.current.Load().view }
+
+// Alarms returns the raised alarms.
+func (m *Machine) Alarms() []*pb.AlarmMember {
+	var all []*pb.AlarmMember
+	for _, a := range m.current.Load().alarms {
+		all = append(all, toAlarm(a))
+	}
+	return all
+}
+
+// Published returns the name and the client URLs that a member has published, "" and
+// nil if the member has not.
+func (m *Machine) Published(id core.NodeID) (name string, clientURLs []string) {
+	a := m.current.Load().members[id]
+	return a.name, a.clientURLs
+}
+
+// CheckEntry returns the reason why this version cannot apply a log entry.
+func CheckEntry(data []byte) error {
+	_, err := decodeEntry(data)
+	return err
+}
+
+// Renew makes the state that of a new cluster. The keys, the leases and the users stay.
+// What the members of the old cluster have published, their alarms and their promotions
+// go. Renew raises the revision by advance, and then compacts all earlier revisions if
+// compact is set. Watchers of the old cluster learn from the compaction that they have
+// missed events. Nobody else uses the machine.
+func (m *Machine) Renew(advance int64, compact bool) error {
+	m.alarms, m.members, m.promotions = nil, nil, nil
+	m.store.Advance(m.store.Revision() + advance)
+	if compact {
+		if err := m.store.Compact(m.store.Revision()); err != nil && !errors.Is(err, mvcc.ErrCompacted) {
+			return err
+		}
+		for m.store.Scavenge(scavengeBatch) {
+		}
+	}
+	m.publish()
+	return nil
+}
+
+// WriteBackup writes the state as a backup, in the form that Maintenance.Snapshot streams
+// and etcdctl snapshot save writes to a file: a snapshot, zeros up to a whole page of 512
+// bytes, and the SHA-256 of both.
+func (m *Machine) WriteBackup(w io.Writer) error {
+	return m.current.Load().writeBackup(w, func() error { return nil })
+}
+
+// writeBackup calls flush before the checksum, which is a message of its own in a stream.
+func (p *picture) writeBackup(w io.Writer, flush func() error) error {
+	sum := sha256.New()
+	to := io.MultiWriter(sum, w)
+	size, err := p.WriteTo(to)
+	if err != nil {
+		return err
+	}
+	if _, err := to.Write(padding(size)); err != nil {
+		return err
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	_, err = w.Write(sum.Sum(nil))
+	return err
+}
+
+// padding returns the zeros that fill a snapshot up to a whole page.
+func padding(size int64) []byte { return make([]byte, (snapshotPage-size%snapshotPage)%snapshotPage) }
+
+// Digest is the SHA-256 at the end of a backup, which names the backup's content.
+type Digest [sha256.Size]byte
+
+// ReadBackup reads a backup from a file, and returns the state and the digest. ReadBackup
+// compares the checksums of the whole file before the content is used.
+func ReadBackup(file *os.File) (*Machine, Digest, error) {
+	var stored Digest
+	info, err := file.Stat()
+	if err != nil {
+		return nil, stored, err
+	}
+	body := info.Size() - sha256.Size
+	if body < snapshotPage || body%snapshotPage != 0 {
+		return nil, stored, fmt.Errorf("%w: the file has %d bytes; want pages of %d bytes and a checksum of %d", ErrBackup, info.Size(), snapshotPage, sha256.Size)
+	}
+	if err := checkMagic(file); err != nil {
+		return nil, stored, err
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(file, 0, body)); err != nil {
+		return nil, stored, err
+	}
+	if _, err := file.ReadAt(stored[:], body); err != nil {
+		return nil, stored, err
+	}
+	if found := Digest(sum.Sum(nil)); found != stored {
+		return nil, stored, fmt.Errorf("%w: the SHA-256 of the content is %x; want %x", ErrBackup, found, stored)
+	}
+	m := NewMachine(core.None)
+	if err := m.Restore(io.NewSectionReader(file, 0, body)); err != nil {
+		return nil, stored, fmt.Errorf("%w: %w", ErrBackup, err)
+	}
+	return m, stored, nil
+}
+
+// checkMagic refuses files of other programs and of other versions by name.
+func checkMagic(file io.ReaderAt) error {
+	begin := make([]byte, 64)
+	if _, err := file.ReadAt(begin, 0); err != nil {
+		return err
+	}
+	const bolt = "\xed\xda\x0c\xed" // in the header of the first page, behind 16 bytes
+	if string(begin[16:20]) == bolt {
+		return fmt.Errorf("%w: the file is a database of etcd (bbolt); this program restores backups of raftlab", ErrBackup)
+	}
+	return checkPictureMagic(begin)
+}
