@@ -11,6 +11,11 @@
 //	raftlab sim ./raft     run Go tests in virtual time, each seed a repeatable world
 //	raftlab grade DIR      grade submissions of the labs
 //	raftlab cert           certificates for a test cluster
+//	raftlab backup FILE    the state of a cluster of processes in a file
+//	raftlab restore FILE   a new cluster from a backup
+//	raftlab recover        a new cluster from the survivor of a lost majority
+//	raftlab inspect DIR    what a member's data directory holds
+//	raftlab verify DIR     whether all of it is whole
 //	raftlab version        the version and the build
 //
 // See docs/serve.md, or raftlab help.
@@ -33,6 +38,7 @@ const (
 	exitMismatch    = 2  // kv: the key has another version
 	exitUnavailable = 3  // kv, replica, status, shards: no answer, or no leader, in time
 	exitRefused     = 4  // kv, replica, shards: the server refuses the request
+	exitDamaged     = 5  // backup, restore, recover, inspect, verify: the data is damaged
 	exitUsage       = 64 // the command line is wrong
 	exitFailure     = 70 // any other failure
 )
@@ -79,6 +85,8 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newShardsCommand())
 	root.AddCommand(newSimCommand())
 	root.AddCommand(newCertCommand())
+	root.AddCommand(newBackupCommand(), newRestoreCommand(), newRecoverMemberCommand())
+	root.AddCommand(newInspectCommand(), newVerifyCommand())
 	root.AddCommand(newGradeCommand())
 	root.AddCommand(newCourseCommand())
 	root.AddCommand(newVersionCommand())

@@ -133,5 +133,9 @@ func checkMagic(file io.ReaderAt) error {
 	if string(begin[16:20]) == bolt {
 		return fmt.Errorf("%w: the file is a database of etcd (bbolt); this program restores backups of raftlab", ErrBackup)
 	}
-	return checkPictureMagic(begin)
+	err := checkPictureMagic(begin)
+	if err != nil && !errors.Is(err, ErrFormat) {
+		err = fmt.Errorf("%w: %w", ErrBackup, err)
+	}
+	return err
 }

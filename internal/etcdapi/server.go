@@ -69,6 +69,13 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// ClusterID returns the default of Config.ClusterID for the name of a cluster.
+func ClusterID(cluster string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(cluster))
+	return h.Sum64()
+}
+
 // ErrConfig is matched by the error of a setting out of range.
 var ErrConfig = errors.New("etcdapi: wrong configuration")
 
@@ -76,9 +83,7 @@ func (c *Config) setDefaults() error {
 	if c.Host == nil || c.DialMember == nil {
 		return fmt.Errorf("%w: Config.Host or Config.DialMember is nil", ErrConfig)
 	}
-	name := fnv.New64a()
-	name.Write([]byte(c.Host.Identity().Cluster))
-	c.ClusterID = cmp.Or(c.ClusterID, name.Sum64())
+	c.ClusterID = cmp.Or(c.ClusterID, ClusterID(c.Host.Identity().Cluster))
 	c.Node.ElectionTimeout = cmp.Or(c.Node.ElectionTimeout, time.Second)
 	c.PeerScheme = cmp.Or(c.PeerScheme, "http")
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -17,39 +18,42 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"raftlab/internal/datadir"
+	"raftlab/internal/etcdapi"
 	"raftlab/raft/core"
+	"raftlab/raft/tcp"
 )
 
 // joinTimeout bounds the conversation with one address of a cluster.
 const joinTimeout = 30 * time.Second
 
-// newID returns the id of a new member. A first member computes its id. A later member
-// asks the cluster.
-func (m *Member) newID() (core.NodeID, error) {
+// newcomer returns who this member becomes without data. A first member computes its id.
+// A later member asks the cluster.
+func (m *Member) newcomer() (newcomer, error) {
 	o := &m.opts
 	switch {
 	case len(o.Cluster) > 0:
-		return FirstID(o.ClusterName, o.Name), nil
+		return newcomer{id: datadir.FirstID(o.ClusterName, o.Name)}, nil
 	case len(o.Join) == 0:
-		return 0, fmt.Errorf("%s: %w; name the first members with --cluster, or a running cluster with --join", o.Data, ErrNoData)
+		return newcomer{}, fmt.Errorf("%s: %w; name the first members with --cluster, or a running cluster with --join", o.Data, ErrNoData)
 	}
 	var all []error
 	for _, address := range o.Join {
-		id, err := m.join(address)
+		n, err := m.join(address)
 		if err == nil {
-			return id, nil
+			return n, nil
 		}
 		all = append(all, fmt.Errorf("joining through %s: %w", address, err))
 	}
-	return 0, errors.Join(all...)
+	return newcomer{}, errors.Join(all...)
 }
 
 // join finds this member among the members of a cluster, by the peer address, or has the
 // cluster add the member.
-func (m *Member) join(address string) (core.NodeID, error) {
+func (m *Member) join(address string) (newcomer, error) {
 	conn, err := m.dial(address)
 	if err != nil {
-		return 0, err
+		return newcomer{}, err
 	}
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), joinTimeout)
@@ -57,10 +61,11 @@ func (m *Member) join(address string) (core.NodeID, error) {
 	cluster := pb.NewClusterClient(conn)
 	list, err := cluster.MemberList(ctx, &pb.MemberListRequest{Linearizable: true})
 	if err != nil {
-		return 0, err
+		return newcomer{}, err
 	}
-	if id, err := m.find(list.Members); id != 0 || err != nil {
-		return id, err
+	n := newcomer{number: m.clusterNumber(list.Header)}
+	if n.id, err = m.find(list.Members); n.id != 0 || err != nil {
+		return n, err
 	}
 	scheme := "http://"
 	if !m.opts.PeerTLS.empty() {
@@ -68,9 +73,19 @@ func (m *Member) join(address string) (core.NodeID, error) {
 	}
 	added, err := cluster.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{scheme + m.opts.AdvertisePeer}})
 	if err != nil {
-		return 0, err
+		return newcomer{}, err
 	}
-	return core.NodeID(added.Member.ID), nil
+	n.id = core.NodeID(added.Member.ID)
+	return n, nil
+}
+
+// clusterNumber returns the number of a restored or recovered cluster. Other clusters
+// have an id that follows from the name alone.
+func (m *Member) clusterNumber(header *pb.ResponseHeader) datadir.Number {
+	if header.GetClusterId() == etcdapi.ClusterID(m.opts.ClusterName) {
+		return 0
+	}
+	return datadir.Number(header.GetClusterId())
 }
 
 // find returns the id of the member with this one's peer address, 0 for none.
@@ -108,10 +123,10 @@ func (m *Member) dial(address string) (*grpc.ClientConn, error) {
 func (m *Member) checkFirstStart() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	self := FirstID(m.opts.ClusterName, m.opts.Name)
+	self := datadir.FirstID(m.opts.ClusterName, m.opts.Name)
 	answers := make(chan error)
 	asked := 0
-	for _, other := range m.opts.members() {
+	for _, other := range m.opts.members(m.opts.ClusterName) {
 		if other.ID == self {
 			continue
 		}
@@ -128,12 +143,18 @@ func (m *Member) checkFirstStart() error {
 }
 
 // isKnown returns an error if the member at a peer address knows this member as one that
-// has run before. A member that does not answer knows nothing.
+// has run before, or belongs to a cluster that was restored or recovered. A member that
+// does not answer knows nothing.
 func (m *Member) isKnown(ctx context.Context, address string, self core.NodeID) error {
+	var stranger atomic.Pointer[error]
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the stream has TLS
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return m.transport.DialStreamAddress(ctx, address)
+			conn, err := m.transport.DialStreamAddress(ctx, address)
+			if errors.Is(err, tcp.ErrCluster) {
+				stranger.Store(&err)
+			}
+			return conn, err
 		}))
 	if err != nil {
 		return err
@@ -141,6 +162,9 @@ func (m *Member) isKnown(ctx context.Context, address string, self core.NodeID) 
 	defer conn.Close()
 	list, err := pb.NewClusterClient(conn).MemberList(ctx, &pb.MemberListRequest{})
 	if err != nil {
+		if why := stranger.Load(); why != nil {
+			return fmt.Errorf("%w: %s is not of this cluster; if the cluster was restored or recovered, restore this member, too, or add it anew with --join: %w", ErrNoData, address, *why)
+		}
 		return nil
 	}
 	for _, other := range list.Members {

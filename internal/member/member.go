@@ -95,13 +95,13 @@ func (m *Member) open() error {
 	o := &m.opts
 	opts := tcp.Options{Listen: o.ListenPeer, Advertise: o.AdvertisePeer, Plaintext: o.PeerTLS.empty(), Logger: o.Logger}
 	if !opts.Plaintext {
-		opts.TLS = &tcp.TLS{CertFile: o.PeerTLS.Cert, KeyFile: o.PeerTLS.Key, CAFile: o.PeerTLS.CA}
+		opts.TLS = &tcp.TLS{CertFile: o.PeerTLS.Cert, KeyFile: o.PeerTLS.Key, CAFile: o.PeerTLS.CA, Cluster: o.ClusterName}
 	}
 	transport, err := tcp.Listen(opts)
 	if err != nil {
 		return err
 	}
-	dir, err := openDirectory(o, m.newID)
+	dir, err := openDirectory(o, m.newcomer)
 	if err != nil {
 		return errors.Join(err, transport.Close())
 	}
@@ -112,11 +112,11 @@ func (m *Member) open() error {
 		return err // NewHost has closed both
 	}
 	if dir.fresh {
-		if !dir.joined {
+		if !dir.Joined {
 			err = m.checkFirstStart()
 		}
 		if err == nil {
-			err = begin(o.Data)
+			err = dir.run(o.Data)
 		}
 		if err != nil {
 			return errors.Join(err, m.host.Close())
@@ -125,11 +125,11 @@ func (m *Member) open() error {
 	m.server, err = etcdapi.Start(etcdapi.Config{
 		Host: m.host,
 		Node: node.Config{
-			Members: o.members(), Join: dir.joined,
+			Members: o.members(dir.Identity().Cluster), Join: dir.Joined,
 			HeartbeatInterval: o.HeartbeatInterval, ElectionTimeout: o.ElectionTimeout,
 			SnapshotEntries: o.SnapshotEntries,
 		},
-		Name: o.Name, ClientURLs: o.Advertise,
+		ClusterID: uint64(dir.ClusterNumber), Name: o.Name, ClientURLs: o.Advertise,
 		DialMember:      func(ctx context.Context, id core.NodeID) (net.Conn, error) { return transport.DialStream(ctx, id) },
 		MaxRequestBytes: o.MaxRequestBytes, MaxTxnOps: o.MaxTxnOps, Quota: o.Quota,
 		Logger: o.Logger,

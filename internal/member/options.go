@@ -2,8 +2,6 @@ package member
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"raftlab/raft/core"
+	"raftlab/internal/datadir"
 	"raftlab/raft/node"
 )
 
@@ -194,17 +192,11 @@ func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// FirstID returns the id of a first member of a cluster.
-func FirstID(cluster, name string) core.NodeID {
-	sum := sha256.Sum256([]byte(cluster + "\x00" + name))
-	return core.NodeID(max(binary.BigEndian.Uint64(sum[:8])>>1, 1)) // a number that every client's int64 holds
-}
-
-// members returns the first members.
-func (o *Options) members() []node.Member {
+// members returns the first members of a cluster's identity.
+func (o *Options) members(identity string) []node.Member {
 	var all []node.Member
 	for _, name := range slices.Sorted(maps.Keys(o.Cluster)) {
-		all = append(all, node.Member{ID: FirstID(o.ClusterName, name), Address: withoutScheme(o.Cluster[name])})
+		all = append(all, node.Member{ID: datadir.FirstID(identity, name), Address: withoutScheme(o.Cluster[name])})
 	}
 	return all
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"raftlab/raft/core"
+	"raftlab/internal/datadir"
 	"raftlab/raft/node"
 	"raftlab/raft/wal"
 )
@@ -26,9 +26,9 @@ func TestOptions(t *testing.T) {
 	require.NoError(t, o.setDefaults())
 	require.Equal(t, "127.0.0.1:2380", o.AdvertisePeer)
 	require.Equal(t, []string{"http://127.0.0.1:2379"}, o.Advertise)
-	require.Len(t, o.members(), 2)
-	require.Equal(t, FirstID(DefaultCluster, "n1"), o.members()[0].ID)
-	require.NotEqual(t, FirstID("a", "bc"), FirstID("ab", "c"))
+	require.Len(t, o.members("a"), 2)
+	require.Equal(t, datadir.FirstID("a", "n1"), o.members("a")[0].ID)
+	require.NotEqual(t, datadir.FirstID("a", "bc"), datadir.FirstID("ab", "c"))
 
 	files := Files{Cert: "c", Key: "k", CA: "a"}
 	secured := good()
@@ -72,7 +72,7 @@ func TestDirectory(t *testing.T) {
 	o := good()
 	o.Data = filepath.Join(t.TempDir(), "data")
 	require.NoError(t, o.setDefaults())
-	id := func() (core.NodeID, error) { return 0xabc, nil }
+	id := func() (newcomer, error) { return newcomer{id: 0xabc}, nil }
 	d, err := openDirectory(&o, id)
 	require.NoError(t, err)
 	require.True(t, d.fresh)
@@ -80,9 +80,9 @@ func TestDirectory(t *testing.T) {
 	_, err = openDirectory(&o, id)
 	require.ErrorIs(t, err, node.ErrInUse)
 	require.NoError(t, d.storage.Close())
-	require.NoError(t, begin(o.Data))
+	require.NoError(t, d.run(o.Data))
 
-	none := func() (core.NodeID, error) { require.Fail(t, "the member has an id"); return 0, nil }
+	none := func() (newcomer, error) { require.Fail(t, "the member has an id"); return newcomer{}, nil }
 	d, err = openDirectory(&o, none)
 	require.NoError(t, err)
 	require.False(t, d.fresh)
@@ -98,18 +98,18 @@ func TestDirectory(t *testing.T) {
 	_, err = openDirectory(&other, none)
 	require.ErrorIs(t, err, ErrOwner)
 
-	require.NoError(t, os.RemoveAll(filepath.Join(o.Data, logName)))
+	require.NoError(t, os.RemoveAll(filepath.Join(o.Data, "log")))
 	_, err = openDirectory(&o, none)
 	require.ErrorIs(t, err, node.ErrDamaged)
 	require.ErrorContains(t, err, "the log is lost")
 
-	path := filepath.Join(o.Data, manifestName)
+	path := filepath.Join(o.Data, datadir.ManifestName)
 	require.NoError(t, os.WriteFile(path, []byte("format: 9\n"), 0o600))
 	_, err = openDirectory(&o, none)
-	require.ErrorIs(t, err, ErrFormat)
+	require.ErrorIs(t, err, datadir.ErrFormat)
 	require.NoError(t, os.WriteFile(path, []byte("format: 1\nid: 0\n"), 0o600))
 	_, err = openDirectory(&o, none)
-	require.ErrorContains(t, err, `the id "0"`)
+	require.ErrorIs(t, err, datadir.ErrManifest)
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, os.WriteFile(filepath.Join(o.Data, "something"), nil, 0o600))
 	_, err = openDirectory(&o, none)
@@ -121,16 +121,14 @@ func TestInterruptedFirstStart(t *testing.T) {
 	o := good()
 	o.Data = t.TempDir()
 	require.NoError(t, o.setDefaults())
-	m, err := makeManifest(&o, func() (core.NodeID, error) { return 7, nil })
+	m, err := makeManifest(&o, func() (newcomer, error) { return newcomer{id: 7, number: 9}, nil })
 	require.NoError(t, err)
-	identity, err := m.identity()
-	require.NoError(t, err)
-	require.NoError(t, wal.Create(filepath.Join(o.Data, logName), wal.Options{Identity: identity}))
+	require.NoError(t, wal.Create(m.LogPath(o.Data), wal.Options{Identity: m.Identity()}))
 	d, err := openDirectory(&o, nil)
 	require.NoError(t, err)
 	require.True(t, d.fresh)
-	require.Equal(t, core.NodeID(7), d.storage.Identity().Host)
+	require.Equal(t, node.Identity{Cluster: DefaultCluster + "#9", Host: 7}, d.storage.Identity())
 	require.NoError(t, d.storage.Close())
-	_, err = readManifest(t.TempDir())
+	_, err = datadir.Read(t.TempDir())
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -60,6 +61,9 @@ type welcome struct {
 var (
 	// ErrRefused is matched by the error of a connection that the peer refuses.
 	ErrRefused = errors.New("the peer refuses the connection")
+	// ErrCluster is matched by the error of a connection that the peer refuses because
+	// the peer belongs to another cluster. The error also matches ErrRefused.
+	ErrCluster = errors.New("the peer belongs to another cluster")
 	// ErrPeer is matched by the error of a connection to the wrong host.
 	ErrPeer = errors.New("wrong peer")
 )
@@ -83,7 +87,7 @@ func (t *Transport) greet(conn net.Conn, to core.NodeID) (limit int, err error) 
 	case err != nil:
 		return 0, err
 	case w.Version == 0:
-		return 0, fmt.Errorf("%w: %q", ErrRefused, w.Reason)
+		return 0, refused(w.Reason)
 	case w.Version < oldestVersion || w.Version > newestVersion:
 		return 0, fmt.Errorf("%w: it chose version %d of %d to %d", ErrPeer, w.Version, oldestVersion, newestVersion)
 	case w.Version == 1:
@@ -126,13 +130,24 @@ func (t *Transport) admit(conn net.Conn, certified *node.Identity) (h hello, str
 	return h, false, err
 }
 
+// otherCluster begins the reason for the refusal of a host of another cluster.
+const otherCluster = "it is of cluster"
+
+// refused returns the error for the reason that a peer has sent.
+func refused(reason string) error {
+	if strings.HasPrefix(reason, otherCluster) {
+		return fmt.Errorf("%w: %w: %q", ErrRefused, ErrCluster, reason)
+	}
+	return fmt.Errorf("%w: %q", ErrRefused, reason)
+}
+
 // objection is why a host is refused, "" if it is not.
 func (t *Transport) objection(h hello, version uint8, certified *node.Identity) string {
 	switch {
 	case version < oldestVersion || version < h.OldestVersion:
 		return fmt.Sprintf("it speaks versions %d to %d, and host %d speaks %d to %d", h.OldestVersion, h.NewestVersion, t.self.Host, oldestVersion, newestVersion)
 	case h.Cluster != t.self.Cluster:
-		return fmt.Sprintf("it is of cluster %q, and host %d of %q", h.Cluster, t.self.Host, t.self.Cluster)
+		return fmt.Sprintf(otherCluster+" %q, and host %d of %q", h.Cluster, t.self.Host, t.self.Cluster)
 	case h.To != uint64(t.self.Host):
 		return fmt.Sprintf("it looks for host %d; this is host %d", h.To, t.self.Host)
 	case h.From == 0 || h.From == uint64(t.self.Host):

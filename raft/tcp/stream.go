@@ -144,7 +144,7 @@ func (t *Transport) beginStream(raw net.Conn, to core.NodeID) (net.Conn, core.No
 	switch {
 	case err != nil:
 	case w.Reason != "":
-		err = fmt.Errorf("%w: %q", ErrRefused, w.Reason)
+		err = refused(w.Reason)
 	case to != core.None && host != to || certified != nil && !covers(*certified, node.Identity{Cluster: t.self.Cluster, Host: host}):
 		err = fmt.Errorf("%w: host %d answers", ErrPeer, host)
 	default:

@@ -565,6 +565,7 @@ func TestCertificateOfARestoredCluster(t *testing.T) {
 	former := listen(t, identity(3), tcp.Options{TLS: every})
 	_, err = former.DialStreamAddress(ctx, a.Address())
 	require.ErrorIs(t, err, tcp.ErrRefused)
+	require.ErrorIs(t, err, tcp.ErrCluster)
 	require.ErrorContains(t, err, `and host 1 of \"test#2\"`)
 	other := restored()
 	other.Cluster = "other"

@@ -1,0 +1,174 @@
+package datadir
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"raftlab/internal/durable"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// Names in a data directory.
+const (
+	ManifestName = "member.yaml"
+	defaultLog   = "log"
+)
+
+// Formats of a data directory. Format 2 adds ClusterNumber and Log. A directory has the
+// oldest format that can express the content, so that an older version can open what it
+// understands.
+const (
+	oldestFormat = 1
+	newestFormat = 2
+)
+
+// Manifest names the owner of a data directory.
+type Manifest struct {
+	Format  int    `yaml:"format"`
+	Cluster string `yaml:"cluster"`
+	// ClusterNumber is 0 for a cluster that began without data.
+	ClusterNumber Number `yaml:"cluster-number,omitempty"`
+	Name          string `yaml:"name"`
+	ID            Number `yaml:"id"`
+	// Joined is set for a member that was added to a running cluster.
+	Joined bool `yaml:"joined"`
+	// Ready is set before the member runs for the first time. A log that is missing
+	// later is lost.
+	Ready bool `yaml:"ready"`
+	// Log is the name of the log's directory, "log" if empty.
+	Log string `yaml:"log,omitempty"`
+}
+
+// Number is a number in hexadecimal. Clients of etcd write ids in this form.
+type Number uint64
+
+// String returns the number in hexadecimal.
+func (n Number) String() string { return strconv.FormatUint(uint64(n), 16) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (n Number) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *Number) UnmarshalText(text []byte) error {
+	v, err := strconv.ParseUint(string(text), 16, 64)
+	if err != nil || v == 0 {
+		return fmt.Errorf("%q is not a hexadecimal number above 0", text)
+	}
+	*n = Number(v)
+	return nil
+}
+
+// Errors of a data directory.
+var (
+	// ErrFormat is matched by the error of a data directory of another version.
+	ErrFormat = errors.New("the data directory has another format")
+	// ErrManifest is matched by the error of a manifest that cannot be read.
+	ErrManifest = errors.New("the manifest is damaged")
+)
+
+// Identity returns the owner of the log.
+func (m *Manifest) Identity() node.Identity {
+	return node.Identity{Cluster: ClusterIdentity(m.Cluster, m.ClusterNumber), Host: core.NodeID(m.ID)}
+}
+
+// ClusterIdentity returns the name of a cluster, with the number of a restored or
+// recovered cluster. Logs and members compare identities.
+func ClusterIdentity(name string, number Number) string {
+	if number == 0 {
+		return name
+	}
+	return name + "#" + number.String()
+}
+
+// FirstID returns the id of a first member of a cluster.
+func FirstID(identity, name string) core.NodeID {
+	sum := sha256.Sum256([]byte(identity + "\x00" + name))
+	return core.NodeID(max(binary.BigEndian.Uint64(sum[:8])>>1, 1)) // a number that every client's int64 holds
+}
+
+// LogPath returns the path of the log in the data directory dir.
+func (m *Manifest) LogPath(dir string) string {
+	name := m.Log
+	if name == "" {
+		name = defaultLog
+	}
+	return filepath.Join(dir, name)
+}
+
+// Read returns the manifest of a data directory. Without a manifest the error matches
+// fs.ErrNotExist.
+func Read(dir string) (Manifest, error) {
+	path := filepath.Join(dir, ManifestName)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Manifest{}, err
+	}
+	m, err := decode(data)
+	if err != nil {
+		return m, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
+}
+
+func decode(data []byte) (Manifest, error) {
+	var version struct {
+		Format int `yaml:"format"`
+	}
+	var m Manifest
+	if err := yaml.Unmarshal(data, &version); err != nil {
+		return m, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	if version.Format < oldestFormat || version.Format > newestFormat {
+		return m, fmt.Errorf("%w: format %d; this version of raftlab reads formats %d to %d", ErrFormat, version.Format, oldestFormat, newestFormat)
+	}
+	if err := yaml.Unmarshal(data, &m); err != nil {
+		return m, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	switch {
+	case m.Cluster == "" || m.Name == "":
+		return m, fmt.Errorf("%w: it names member %q of cluster %q", ErrManifest, m.Name, m.Cluster)
+	case m.ID == 0:
+		return m, fmt.Errorf("%w: the member has no id", ErrManifest)
+	case strings.ContainsAny(m.Log, `/\`) || strings.HasPrefix(m.Log, "."):
+		return m, fmt.Errorf("%w: the log's directory is %q; want a name", ErrManifest, m.Log)
+	}
+	return m, nil
+}
+
+// Write replaces the manifest of a data directory.
+func (m *Manifest) Write(dir string) error {
+	m.Format = oldestFormat
+	if m.ClusterNumber != 0 || m.Log != "" {
+		m.Format = newestFormat
+	}
+	data, err := yaml.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(filepath.Join(dir, ManifestName), data, 0o600)
+}
+
+// Foreign returns the name of a file in a directory that has no manifest, "" for an
+// empty directory. A temporary manifest, which an interrupted start leaves, does not
+// count. The directory lost+found of a file system does not, either.
+func Foreign(dir string) (string, error) {
+	found, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	for _, entry := range found {
+		if name := entry.Name(); name != ManifestName+".new" && name != "lost+found" {
+			return name, nil
+		}
+	}
+	return "", nil
+}

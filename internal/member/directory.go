@@ -1,0 +1,92 @@
+package member
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"raftlab/internal/datadir"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+	"raftlab/raft/wal"
+)
+
+// Errors of a data directory.
+var (
+	// ErrOwner is matched by the error of a data directory of another member or cluster.
+	ErrOwner = errors.New("the data directory belongs to another member")
+	// ErrNoData is matched by the error of a member without data, and without the first
+	// members or a cluster to join.
+	ErrNoData = errors.New("the data directory is empty")
+)
+
+// directory is a data directory in use.
+type directory struct {
+	datadir.Manifest
+	storage *wal.Store
+	fresh   bool // no member has run on the directory before
+}
+
+// newcomer is who a member without data becomes.
+type newcomer struct {
+	id core.NodeID
+	// number is that of the cluster which the member joins.
+	number datadir.Number
+}
+
+// openDirectory opens the data directory, and makes a new one. begin returns who a new
+// member becomes.
+func openDirectory(o *Options, begin func() (newcomer, error)) (*directory, error) {
+	m, err := datadir.Read(o.Data)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if m, err = makeManifest(o, begin); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	case m.Cluster != o.ClusterName || m.Name != o.Name:
+		return nil, fmt.Errorf("%s: %w: to member %q of cluster %q; this is %q of %q", o.Data, ErrOwner, m.Name, m.Cluster, o.Name, o.ClusterName)
+	}
+	opts := wal.Options{Identity: m.Identity(), Logger: o.Logger}
+	path := m.LogPath(o.Data)
+	if !m.Ready {
+		if err := wal.Create(path, opts); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	storage, err := wal.Open(path, opts)
+	if err != nil {
+		if m.Ready && errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: the log is lost; remove the member from the cluster and add a new one: %w", node.ErrDamaged, err)
+		}
+		return nil, err
+	}
+	return &directory{m, storage, !m.Ready}, nil
+}
+
+// run notes that the member of a fresh directory runs from now on.
+func (d *directory) run(dir string) error {
+	d.Ready = true
+	return d.Write(dir)
+}
+
+// makeManifest begins a new data directory.
+func makeManifest(o *Options, begin func() (newcomer, error)) (datadir.Manifest, error) {
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return datadir.Manifest{}, err
+	}
+	if found, err := datadir.Foreign(o.Data); err != nil || found != "" {
+		if found != "" {
+			err = fmt.Errorf("%s: %w: it has %s and no %s", o.Data, ErrOwner, found, datadir.ManifestName)
+		}
+		return datadir.Manifest{}, err
+	}
+	n, err := begin()
+	if err != nil {
+		return datadir.Manifest{}, err
+	}
+	m := datadir.Manifest{Cluster: o.ClusterName, ClusterNumber: n.number, Name: o.Name, Joined: len(o.Join) > 0, ID: datadir.Number(n.id)}
+	return m, m.Write(o.Data)
+}
