@@ -83,13 +83,14 @@ func main() {
 	times := flag.Int("rate", 0, "run the test of each mutant so many `times`, and show the mutants that are not always killed")
 	seeds := flag.String("seeds", "1..5", "with -table: seeds of the worlds, `A..B`, or nothing for no worlds")
 	mistakes := flag.Bool("mistakes", true, "with -table: plant each implementation's mistakes")
+	only := flag.String("only", "", "with -table: plant only mistakes whose `name` matches this regular expression, and judge no correct implementation")
 	flag.Parse()
 	re, err := regexp.Compile(*pattern)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("-run: %w", err)
 	case *asTable:
-		err = table(os.Stdout, re, *seeds, *mistakes)
+		err = table(os.Stdout, re, *only, *seeds, *mistakes)
 	case *times > 0:
 		err = rate(os.Stdout, re, *times)
 	default:

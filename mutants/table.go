@@ -33,8 +33,13 @@ type row struct {
 
 // table judges implementations, and writes a table: simulated worlds of the correct
 // implementation, none of which may fail, and its mistakes, of which each should fail
-// in one run of the suites. seeds is empty for no worlds.
-func table(out io.Writer, re *regexp.Regexp, seeds string, withMistakes bool) error {
+// in one run of the suites. seeds is empty for no worlds. With a pattern in only, table
+// plants the mistakes with a matching name and judges nothing else.
+func table(out io.Writer, re *regexp.Regexp, only, seeds string, withMistakes bool) error {
+	wanted, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return err
@@ -50,6 +55,11 @@ func table(out io.Writer, re *regexp.Regexp, seeds string, withMistakes bool) er
 			continue
 		}
 		r := row{impl: impl}
+		if only != "" {
+			r.kill(filepath.Join(dir, impl.name+"-mistakes"), wanted)
+			rows = append(rows, r)
+			continue
+		}
 		if err := r.plain(filepath.Join(dir, impl.name+"-plain")); err != nil {
 			return fmt.Errorf("%s: %w", impl.name, err)
 		}
@@ -59,7 +69,7 @@ func table(out io.Writer, re *regexp.Regexp, seeds string, withMistakes bool) er
 			}
 		}
 		if withMistakes {
-			r.kill(filepath.Join(dir, impl.name+"-mistakes"))
+			r.kill(filepath.Join(dir, impl.name+"-mistakes"), wanted)
 		}
 		rows = append(rows, r)
 	}
@@ -137,9 +147,12 @@ func (r *row) count(lines []byte) error {
 	return scan.Err()
 }
 
-// kill runs the suites once with each mistake.
-func (r *row) kill(dir string) {
+// kill runs the suites once with each wanted mistake.
+func (r *row) kill(dir string, wanted *regexp.Regexp) {
 	for _, m := range r.impl.mistakes {
+		if !wanted.MatchString(m.name) {
+			continue
+		}
 		r.mistakes++
 		start := time.Now()
 		by, took, err := killOnce(filepath.Join(dir, m.name), m)
@@ -180,7 +193,7 @@ func buildSuite(dir, pkg string, plant func(root, dir string) (string, error)) (
 	if binary, err = filepath.Abs(filepath.Join(dir, "suite.test")); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "test", "-c", "-overlay", overlay, "-vet=off", "-o", binary, "./"+pkg).CombinedOutput()
+	out, err := exec.Command("go", "test", "-c", "-overlay", overlay, "-vet=off", "-ldflags=-s -w", "-o", binary, "./"+pkg).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("DOES NOT BUILD: %w\n%s", err, out)
 	}

@@ -148,7 +148,7 @@ func (c *Cluster) applyCommand(s *server, m raft.ApplyMsg) error {
 	snap := snapshot{m.CommandIndex, c.ledger.sum(m.CommandIndex)}
 	c.mu.Unlock()
 	if err == nil && c.snapshotEvery > 0 && m.CommandIndex%c.snapshotEvery == 0 {
-		s.rf.Snapshot(m.CommandIndex, snap.encode())
+		c.snapshotOf(s, snap)
 	}
 	return err
 }
@@ -256,6 +256,13 @@ func (c *Cluster) TakeSnapshot(i int) int {
 	s := c.servers[i]
 	snap := snapshot{s.applied, c.ledger.sum(s.applied)}
 	c.mu.Unlock()
-	s.rf.Snapshot(snap.Index, snap.encode())
+	c.snapshotOf(s, snap)
 	return snap.Index
+}
+
+// snapshotOf gives a snapshot of the service to a server.
+func (c *Cluster) snapshotOf(s *server, snap snapshot) {
+	data := snap.encode()
+	c.kinds.taken(data)
+	s.rf.Snapshot(snap.Index, data)
 }

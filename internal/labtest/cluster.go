@@ -58,6 +58,7 @@ type Cluster struct {
 	done          chan struct{}
 	running       sync.WaitGroup
 	next          int // the server at which One begins its search for a leader
+	kinds         *kinds
 	wire          *wire
 	untap         func() // takes the wire off the network
 
@@ -148,6 +149,11 @@ func Round(k int) Option {
 // hold from the first message on.
 func New(t testing.TB, n int, options ...Option) *Cluster {
 	t.Helper()
+	return newCluster(t, n, kindsFor(t), options...)
+}
+
+func newCluster(t testing.TB, n int, k *kinds, options ...Option) *Cluster {
+	t.Helper()
 	c := &Cluster{
 		N:       n,
 		Net:     labrpc.MakeNetworkSeed(testkit.Seed(t)),
@@ -157,7 +163,8 @@ func New(t testing.TB, n int, options ...Option) *Cluster {
 		servers: make([]*server, n),
 		group:   make([]int, n),
 		leaders: make(map[int]int),
-		wire:    newWire(),
+		kinds:   k,
+		wire:    newWire(k),
 	}
 	for _, option := range options {
 		option(c)
@@ -275,6 +282,7 @@ func (c *Cluster) Persister(i int) *raft.Persister { return c.server(i).persiste
 
 // Start proposes a command at server i.
 func (c *Cluster) Start(i int, command any) (index, term int, isLeader bool) {
+	c.kinds.proposed(command)
 	return c.server(i).rf.Start(command)
 }
 
@@ -405,7 +413,10 @@ func (c *Cluster) IsConnected(i int) bool {
 }
 
 // Snapshot calls server i's Snapshot method in place of the service.
-func (c *Cluster) Snapshot(i, index int, data []byte) { c.server(i).rf.Snapshot(index, data) }
+func (c *Cluster) Snapshot(i, index int, data []byte) {
+	c.kinds.taken(data)
+	c.server(i).rf.Snapshot(index, data)
+}
 
 // CutRequests drops the requests of server from to server to, or lets the requests
 // through again. The cut ends at the next restart of server from.

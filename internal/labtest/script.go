@@ -2,9 +2,7 @@ package labtest
 
 import (
 	"bytes"
-	"strings"
 
-	"raftlab/labgob"
 	"raftlab/labrpc"
 )
 
@@ -27,8 +25,9 @@ type Message struct {
 	// Term is the message's field Term, or -1 if the message has no such number.
 	Term int
 	// Call is shared by a request and its reply, and by no other message.
-	Call Call
-	data []byte
+	Call  Call
+	data  []byte
+	kinds *kinds
 }
 
 // A Call identifies an RPC in its cluster.
@@ -49,11 +48,9 @@ func (m Message) Involves(id int) bool { return m.From == id || m.To == id }
 // Asks reports whether the message is a request for a vote or pre-vote.
 func (m Message) Asks() bool { return !m.Reply && (m.Kind == Vote || m.Kind == PreVote) }
 
-// Success returns the field Success of a reply, or false without such a field.
-func (m Message) Success() bool {
-	var reply struct{ Success bool }
-	return labgob.NewDecoder(bytes.NewReader(m.data)).Decode(&reply) == nil && reply.Success
-}
+// Success returns the field Success of a reply, or the field that has its meaning. Without
+// such a field Success returns false.
+func (m Message) Success() bool { return m.kinds.accepted(m.data) }
 
 // Direct makes rule decide the fate of every deliverable message. The rule holds
 // until the next call of Direct. A nil rule leaves the decisions to the network.
@@ -65,7 +62,8 @@ func (c *Cluster) Direct(rule func(Message) labrpc.Decision) {
 		return
 	}
 	c.Net.SetScheduler(func(raw labrpc.Message) labrpc.Decision {
-		m := message(raw)
+		m := message(raw, c.kinds.of(raw))
+		m.kinds = c.kinds
 		c.script.Lock()
 		defer c.script.Unlock()
 		return rule(m)
@@ -79,13 +77,14 @@ func (c *Cluster) Scripted(f func()) {
 	f()
 }
 
-func message(raw labrpc.Message) Message {
+// message makes a Message of a kind. With a true field PreVote a Vote is a PreVote.
+func message(raw labrpc.Message, kind Kind) Message {
 	end := raw.End.(endName)
 	m := Message{From: end.From, To: end.To, Reply: raw.Reply, Term: -1, Call: Call{raw.Link, raw.Number}, data: raw.Bytes()}
 	if raw.Reply {
 		m.From, m.To = m.To, m.From
 	}
-	m.Kind = kindOf(raw)
+	m.Kind = kind
 	var signed struct {
 		Term    int
 		PreVote bool
@@ -103,18 +102,4 @@ func message(raw labrpc.Message) Message {
 		m.Kind = PreVote
 	}
 	return m
-}
-
-// kindOf derives the kind from the method alone. A pre-vote counts as a Vote.
-func kindOf(raw labrpc.Message) Kind {
-	_, method, _ := strings.Cut(raw.Method, ".")
-	switch method {
-	case "RequestVote":
-		return Vote
-	case "AppendEntries":
-		return Append
-	case "InstallSnapshot":
-		return Snapshot
-	}
-	return Other
 }

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"sync"
 
-	"raftlab/labgob"
 	"raftlab/labrpc"
 )
 
@@ -18,10 +17,13 @@ import (
 //   - A server has at most one vote in a term. A candidate votes for itself.
 //
 // The wire reads the fields Term, VoteGranted and PreVote, and skips messages
-// without the fields. A vote counts on delivery. A server may send a vote at the
+// without the fields. Methods and the field of a granted vote may have other names
+// ([kinds]). A vote counts on delivery. A server may send a vote at the
 // moment of its crash, and if the message is lost, neither the server's next
 // incarnation nor any other server knows of the vote.
 type wire struct {
+	kinds *kinds
+
 	mu     sync.Mutex
 	leader map[int]int    // by term
 	asked  map[vote]bool  // candidates by term
@@ -33,8 +35,9 @@ type wire struct {
 // A vote identifies the single vote of a server in a term.
 type vote struct{ term, of int }
 
-func newWire() *wire {
+func newWire(k *kinds) *wire {
 	return &wire{
+		kinds:  k,
 		leader: make(map[int]int),
 		asked:  make(map[vote]bool),
 		votes:  make(map[vote]int),
@@ -48,17 +51,17 @@ func newWire() *wire {
 func (w *wire) listen(e labrpc.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch kind := kindOf(e.Message); {
+	switch kind := w.kinds.of(e.Message); {
 	case e.Kind == labrpc.Sent && (kind == Append || kind == Snapshot) && !e.Message.Reply:
 		if bytes.Equal(w.last[e.Message.Link], e.Message.Bytes()) {
 			return nil
 		}
 		w.last[e.Message.Link] = e.Message.Bytes()
-		return w.leads(message(e.Message))
+		return w.leads(message(e.Message, kind))
 	case kind == Vote && e.Message.Reply && e.Kind == labrpc.Delivered:
-		return w.granted(message(e.Message))
+		return w.granted(message(e.Message, kind))
 	case kind == Vote && !e.Message.Reply:
-		return w.asks(message(e.Message), e.Kind == labrpc.Delivered)
+		return w.asks(message(e.Message, kind), e.Kind == labrpc.Delivered)
 	}
 	return nil
 }
@@ -102,8 +105,7 @@ func (w *wire) asks(m Message, arrived bool) error {
 func (w *wire) granted(m Message) error {
 	term, known := w.polls[m.Call]
 	delete(w.polls, m.Call)
-	var reply struct{ VoteGranted bool }
-	if !known || labgob.Decode(m.data, &reply) != nil || !reply.VoteGranted {
+	if !known || !w.kinds.granted(m.data) {
 		return nil
 	}
 	return w.voted(vote{term, m.From}, m.To)

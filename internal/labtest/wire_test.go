@@ -69,7 +69,7 @@ func TestWire(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			net := labrpc.MakeNetwork()
 			defer net.Cleanup()
-			w, got := newWire(), ""
+			w, got := newWire(newKinds()), ""
 			net.AddTap(func(e labrpc.Event) {
 				if err := w.listen(e); err != nil && got == "" {
 					got = err.Error()
