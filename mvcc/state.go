@@ -112,6 +112,7 @@ type state struct {
 	live     int   // keys that exist
 	versions int   // all versions and tombstones
 	bytes    int64 // of all keys and values
+	current  int64 // of the keys that exist and their values
 }
 
 func newState() state {
@@ -152,12 +153,14 @@ func (s *state) add(v *version) {
 func (s *state) track(from, to *version) {
 	if from != nil && !from.deleted {
 		s.live--
+		s.current -= int64(len(from.Key) + len(from.Value))
 		if from.Lease != 0 && (to.deleted || to.Lease != from.Lease) {
 			s.attached.Delete(attachment{from.Lease, to.Key})
 		}
 	}
 	if !to.deleted {
 		s.live++
+		s.current += int64(len(to.Key) + len(to.Value))
 		if to.Lease != 0 {
 			s.attached.Set(attachment{to.Lease, to.Key})
 		}

@@ -473,3 +473,32 @@ func TestAdvance(t *testing.T) {
 		require.Equal(t, int64(1001), put.Revision, name)
 	}
 }
+
+// The size of the existing keys leaves the history out, also after a snapshot.
+func TestKeysSize(t *testing.T) {
+	s := mvcc.New()
+	require.Zero(t, s.View().KeysSize())
+	for n := range 100 {
+		_, err := s.Put(mvcc.PutRequest{Key: fmt.Sprint(n % 10), Value: strings.Repeat("v", n)})
+		require.NoError(t, err)
+	}
+	_, err := s.Delete(mvcc.DeleteRequest{Key: "5"})
+	require.NoError(t, err)
+	want := int64(0)
+	s.View().Ascend("", "", func(pair *mvcc.KeyValue) bool {
+		want += int64(len(pair.Key)+len(pair.Value)) + 160
+		return true
+	})
+	require.Equal(t, want, s.View().KeysSize())
+	require.Greater(t, s.View().Size(), 5*want)
+	var b bytes.Buffer
+	_, err = s.View().WriteTo(&b)
+	require.NoError(t, err)
+	restored, err := mvcc.Restore(&b)
+	require.NoError(t, err)
+	require.Equal(t, want, restored.View().KeysSize())
+	require.NoError(t, s.Compact(s.Revision()))
+	for s.Scavenge(1000) {
+	}
+	require.Less(t, s.View().Size(), want+500)
+}

@@ -24,6 +24,10 @@ func (v *View) Versions() int { return v.state.versions }
 // version. Compacted versions count until they are released.
 func (v *View) Size() int64 { return v.state.size() }
 
+// KeysSize returns the part of Size that the existing keys and their values take. The
+// rest is history.
+func (v *View) KeysSize() int64 { return v.state.current + int64(v.state.live)*versionBytes }
+
 func (s *state) size() int64 { return s.bytes + int64(s.versions)*versionBytes }
 
 // Range reads the keys of a range.

@@ -13,6 +13,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"raftlab/raft/core"
 	"raftlab/raft/node"
@@ -141,8 +143,14 @@ func (c *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteR
 	return response, nil
 }
 
+// errFixedMembers is the answer to a change of members under Config.FixedMembers.
+var errFixedMembers = status.Error(codes.FailedPrecondition, "raftlab: the members of a store in one process are fixed; raftlab serve --name runs members as processes of their own")
+
 // onLeader has the leader execute a change of members.
 func onLeader[In any, Out any](ctx context.Context, s *Server, method string, in *In, out *Out, do func(*Server, context.Context, *In, *Out) error) error {
+	if s.cfg.FixedMembers {
+		return errFixedMembers
+	}
 	limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
 	err := s.untilAccepted(limited, retryable, func(leader core.NodeID) error {

@@ -65,6 +65,12 @@ type Config struct {
 	// CertificateUsers takes the common name of a verified certificate as the user of a
 	// request without a token.
 	CertificateUsers bool
+	// BoundHistory has the leader compact the history when the history has outgrown the
+	// keys and 32 MiB. The changes of the last 5 s stay for slow watches, unless the
+	// history has four times that size. Without BoundHistory only clients compact.
+	BoundHistory bool
+	// FixedMembers has the server refuse changes of members.
+	FixedMembers bool
 	// Logger receives what operators should know. The default is silent.
 	Logger *slog.Logger
 }
@@ -130,7 +136,8 @@ type Server struct {
 	lessor  *lessor
 	hub     *hub
 
-	counters counters
+	counters   counters
+	registered registered
 
 	done   context.Context // ends with Close
 	cancel context.CancelFunc
@@ -158,6 +165,9 @@ func Start(cfg Config) (*Server, error) {
 	s.loops.Go(func() { s.hub.run(s.done) })
 	s.loops.Go(func() { s.lessor.run(s.done) })
 	s.loops.Go(func() { s.steward(s.done) })
+	if cfg.BoundHistory {
+		s.loops.Go(func() { s.boundHistory(s.done) })
+	}
 	return s, nil
 }
 
