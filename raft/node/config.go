@@ -123,7 +123,8 @@ type Config struct {
 	ElectionTimeout time.Duration
 
 	// MaxCommandBytes bounds one command. The default is 4 MiB. Larger commands
-	// are refused with [ErrTooLarge].
+	// are refused with [ErrTooLarge]. The messages of a transport that is [Limited]
+	// have room for the largest command.
 	MaxCommandBytes int
 	// MaxPending bounds the commands of this member between proposal and result.
 	// The default is 65,536. Beyond MaxPending, Propose waits and ProposeAsync
@@ -140,7 +141,8 @@ type Config struct {
 	// The default is 16 MiB. Further commands wait in the log.
 	MaxApplyBytes int
 	// MaxBatchBytes bounds the entries of one message, and the commands of one
-	// call of Apply. The default is 1 MiB. A larger command goes alone.
+	// call of Apply. The default is 1 MiB. A larger command goes alone. A transport
+	// that is [Limited] makes the messages smaller.
 	MaxBatchBytes int
 	// MaxCacheBytes bounds the committed entries in memory. The default is 16 MiB.
 	// Older entries are read from the storage for members and state machines that

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -21,6 +22,7 @@ type Host struct {
 	identity  Identity
 	storage   Storage
 	transport Transport
+	limited   Limited // the transport, nil if its messages have no bound
 	log       *slog.Logger
 
 	workers    *pool // run the cores
@@ -74,6 +76,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 		stop:       make(chan struct{}),
 		starting:   make(map[GroupID]bool),
 	}
+	h.limited, _ = h.transport.(Limited)
 	h.groups.Store(&groupSet{})
 	h.saver = newSaver(h)
 	if err := h.transport.Start(h.identity, (*receiver)(h)); err != nil {
@@ -91,6 +94,9 @@ func (h *Host) Start(cfg Config) (*Node, error) {
 	cfg.setDefaults()
 	if err := cfg.validate(h.cfg.TickInterval); err != nil {
 		return nil, err
+	}
+	if limit := h.maxMessageBytes(core.None); limit > 0 && cfg.MaxCommandBytes > limit-commandOverhead {
+		return nil, fmt.Errorf("%w: Config.MaxCommandBytes is %d; the transport has room for commands of %d bytes", ErrConfig, cfg.MaxCommandBytes, limit-commandOverhead)
 	}
 	if err := h.reserve(cfg.Group); err != nil {
 		return nil, err
@@ -225,7 +231,26 @@ func (r *receiver) Receive(from core.NodeID, messages []Message) {
 }
 
 func (r *receiver) PeerUp(id core.NodeID) {
-	(*Host)(r).events.add(Event{Kind: PeerUp, Peer: id})
+	h := (*Host)(r)
+	h.events.add(Event{Kind: PeerUp, Peer: id})
+	limit := h.maxMessageBytes(id)
+	for _, n := range h.groups.Load().all {
+		if limit > 0 && n.cfg.MaxCommandBytes > limit-commandOverhead {
+			n.log.Warn("the largest commands do not reach the peer", "peer", uint64(id), "Config.MaxCommandBytes", n.cfg.MaxCommandBytes, "limit", limit-commandOverhead)
+		}
+	}
+}
+
+// commandOverhead is more than a message with one command occupies beside the command.
+const commandOverhead = appendOverhead + entryOverhead
+
+// maxMessageBytes returns the bound of the transport on a message to a host, 0 if there is
+// no bound.
+func (h *Host) maxMessageBytes(to core.NodeID) int {
+	if h.limited == nil {
+		return 0
+	}
+	return h.limited.MaxMessageBytes(to)
 }
 
 func (r *receiver) PeerDown(id core.NodeID, reason error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -256,42 +255,5 @@ func TestLargeEntriesDoNotTrail(t *testing.T) {
 				return st.SnapshotIndex >= 20
 			})
 		}
-	})
-}
-
-// narrow is a transport that drops messages above a limit.
-type narrow struct{ node.Transport }
-
-const narrowBytes = 2 << 10
-
-func (narrow) MaxMessageBytes(core.NodeID) int { return narrowBytes }
-
-func (t narrow) Send(to core.NodeID, messages []node.Message) {
-	for _, m := range messages {
-		if chunk, ok := m.Body.(*core.InstallSnapshot); !ok || len(chunk.Data) < narrowBytes {
-			t.Transport.Send(to, []node.Message{m})
-		}
-	}
-}
-
-// The chunks of a snapshot fit the peer's limit, whatever SnapshotChunkBytes is.
-func TestChunksFitTheTransport(t *testing.T) {
-	run(t, 3, node.Config{SnapshotEntries: 20, TrailingEntries: -1}, func(c *cluster) {
-		for id := range c.nodes {
-			c.stop(id)
-			config := c.config
-			c.states[id] = &journal{}
-			config.StateMachine = c.states[id]
-			c.stores[id] = c.stores[id].Reopen()
-			n, err := node.Start(node.HostConfig{Storage: c.stores[id], Transport: narrow{c.network.Join(id)}}, config)
-			require.NoError(c, err)
-			c.nodes[id] = n
-		}
-		c.network.Partition([]core.NodeID{c.follower().ID()})
-		for i := range 40 {
-			c.propose(fmt.Sprint(i, strings.Repeat("x", 300)))
-		}
-		c.network.Heal()
-		c.agree(40)
 	})
 }

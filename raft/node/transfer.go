@@ -246,10 +246,8 @@ const chunkOverhead = 512
 // data, and the transport reports the message.
 func (t *sendChunkTask) chunkBytes() uint64 {
 	size := t.node.cfg.SnapshotChunkBytes
-	if l, ok := t.node.host.transport.(Limited); ok {
-		if limit := l.MaxMessageBytes(t.to); limit > 0 {
-			size = min(size, max(limit-chunkOverhead-2*len(t.out.header.Configuration), 1))
-		}
+	if limit := t.node.host.maxMessageBytes(t.to); limit > 0 {
+		size = min(size, max(limit-chunkOverhead-2*len(t.out.header.Configuration), 1))
 	}
 	return uint64(size)
 }

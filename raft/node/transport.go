@@ -31,10 +31,14 @@ type Transport interface {
 }
 
 // Limited is a [Transport] with a bound on the size of a message to a peer. A leader
-// sends a snapshot in chunks that fit, even if [Config.SnapshotChunkBytes] is larger.
+// makes the chunks of a snapshot and the batches of entries fit, even if
+// [Config.SnapshotChunkBytes] or [Config.MaxBatchBytes] is larger. A single command has to
+// fit by itself.
 type Limited interface {
 	// MaxMessageBytes returns the size of the largest message to a peer, 0 if the size
-	// is not known, for example because there is no connection.
+	// is not known, for example because there is no connection. For core.None the
+	// result is this host's own bound for all peers, which [Config.MaxCommandBytes] has
+	// to keep.
 	MaxMessageBytes(to core.NodeID) int
 }
 

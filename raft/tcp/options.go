@@ -27,10 +27,10 @@ type Options struct {
 	// is set.
 	Plaintext bool
 	// MaxFrameBytes bounds the payload of a frame in both directions. The default is
-	// 16 MiB. The largest command and a batch of MaxBatchBytes have to fit a frame
-	// with some hundred bytes to spare, on all hosts. The chunks of a snapshot are made
-	// to fit. Larger messages are dropped, and the first one of each connection is
-	// logged as an error. The lower limit of two hosts counts.
+	// 16 MiB. The lower limit of two hosts counts. The largest command has to fit a
+	// frame with some hundred bytes to spare, on all hosts. The batches of entries and
+	// the chunks of a snapshot are made to fit. Larger messages are dropped, and the
+	// first one of each connection is logged as an error.
 	MaxFrameBytes int
 	// MaxQueueBytes bounds the queue of messages to one peer. The default is
 	// 64 MiB. Messages beyond the bound are dropped.

@@ -177,8 +177,11 @@ func (t *Transport) RemovePeer(id core.NodeID) {
 }
 
 // MaxMessageBytes implements [node.Limited]. The bound is the lower MaxFrameBytes of
-// the two hosts.
+// the two hosts, and this host's own MaxFrameBytes for core.None.
 func (t *Transport) MaxMessageBytes(to core.NodeID) int {
+	if to == core.None {
+		return t.opts.MaxFrameBytes
+	}
 	t.mu.Lock()
 	p := t.peers[to]
 	t.mu.Unlock()
