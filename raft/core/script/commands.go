@@ -145,7 +145,7 @@ func (w *World) each(words []string, do func(core.NodeID) error) error {
 // log ID term=T TERM...: a server's disk when the cluster starts.
 func (w *World) log(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("%w: log has %d arguments; want ID term=T TERM...", ErrCommand, len(args))
+		return fmt.Errorf("%w: log has %d arguments; want ID term=T TERM and more", ErrCommand, len(args))
 	}
 	if len(args) > maxLog {
 		return fmt.Errorf("%w: a log of %d entries; at most %d are allowed", ErrLimit, len(args)-2, maxLog-2)
