@@ -17,8 +17,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
+	"raftlab/internal/clientport"
 	"raftlab/internal/cluster"
+	"raftlab/internal/etcdapi"
 	"raftlab/internal/httpkv/handler"
 	"raftlab/internal/member"
 )
@@ -160,7 +163,10 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 		return &exitError{exitFailure, fmt.Errorf("cannot serve on %s: %w (choose another with --listen)", o.listen, err)}
 	}
 	defer listener.Close()
-	c, err := cluster.OpenAny(o.data, cluster.Options{Replicas: o.replicas, Groups: o.groups, SnapshotBytes: o.snapshotBytes, Logger: log})
+	c, err := cluster.OpenAny(o.data, cluster.Options{
+		Replicas: o.replicas, Groups: o.groups, SnapshotBytes: o.snapshotBytes, Logger: log,
+		Quota: o.member.Quota, ClientURL: "http://" + listener.Addr().String(),
+	})
 	if err != nil {
 		return &exitError{exitFailure, err}
 	}
@@ -172,12 +178,42 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 		Hosts:            o.hosts(),
 		Logger:           log,
 	})
-	err = errors.Join(serveHTTP(ctx, listener, answers, o.patience, log), c.Close())
+	if store, ok := c.(*cluster.Cluster); ok {
+		err = o.servePort(ctx, listener, store, answers, log)
+	} else {
+		err = serveHTTP(ctx, listener, answers, o.patience, log)
+	}
+	err = errors.Join(err, c.Close())
 	if err != nil {
 		return &exitError{exitFailure, err}
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// servePort serves etcd's API and the interface /v1 until ctx ends, and then answers the
+// requests under way.
+func (o serveOptions) servePort(ctx context.Context, listener net.Listener, c *cluster.Cluster, v1 http.Handler, log *slog.Logger) error {
+	router := &etcdapi.Router{Pick: c.Serving}
+	g := grpc.NewServer(router.Options()...)
+	router.Register(g)
+	port, err := clientport.New(clientport.Options{
+		Listener: listener, GRPC: g, Logger: log,
+		Pages: clientport.Pages{Ready: c.Ready, Live: c.Live, Metrics: clientport.NewMetrics(c.Sources()...), Hosts: o.hosts(), Others: v1},
+	})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- port.Serve() }()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		log.Info("stopping")
+	}
+	timeout, cancel := context.WithTimeout(context.Background(), o.patience+shutdownTimeout)
+	defer cancel()
+	return errors.Join(err, port.Close(timeout))
 }
 
 // inWords describes the store for the greeting.

@@ -65,6 +65,11 @@ type Options struct {
 	// others have saved the same entries, see node.HostConfig. Default
 	// [DefaultStorageTimeout].
 	StorageTimeout time.Duration
+	// Quota bounds the accounted size of a store without groups, in bytes. Default 2 GiB,
+	// see etcdapi.Config.
+	Quota int64
+	// ClientURL is the address at which clients reach the store, for MemberList.
+	ClientURL string
 	// CompactBytes is the least size for the automatic compaction of a data file, see
 	// boltstore.Options.
 	CompactBytes int64
@@ -94,36 +99,13 @@ func (o *Options) setDefaults() error {
 	if o.SnapshotBytes < 0 {
 		return fmt.Errorf("a snapshot at %d bytes of log; want at least 1", o.SnapshotBytes)
 	}
+	if o.Quota < 0 {
+		return fmt.Errorf("a quota of %d bytes; want at least 1", o.Quota)
+	}
 	if o.StorageTimeout < 0 {
 		return fmt.Errorf("a storage timeout of %v; want more than 0", o.StorageTimeout)
 	}
 	return nil
-}
-
-// Cluster is a running cluster of replicas of one store. Any goroutine may call the
-// methods.
-type Cluster struct {
-	*servers
-	sessions sessions
-}
-
-// Open starts a cluster on a data directory, and makes a missing directory. A
-// replica with an unusable data file does not start, and its Status has the error.
-// Repair rebuilds the file. If the usable files are no majority of their group, Open
-// fails. The error then matches fs.ErrNotExist, node.ErrDamaged, node.ErrStranger or
-// [ErrRolledBack].
-func Open(dir string, opts Options) (*Cluster, error) {
-	s, m, err := prepareServers(dir, opts)
-	if err != nil {
-		return nil, err
-	}
-	if m.Groups != 0 {
-		return nil, errors.Join(fmt.Errorf("%w: the data directory %s was made for %s", ErrGroups, dir, groupsInWords(m.Groups)), s.Close())
-	}
-	if err := s.start(m, dir, func(string, int) launcher { return startKV }); err != nil {
-		return nil, err
-	}
-	return &Cluster{servers: s}, nil
 }
 
 // all runs do for each of n replicas at the same time.

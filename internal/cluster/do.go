@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"raftlab/internal/etcdapi"
 	"raftlab/kv"
-	"raftlab/kvraft"
 	"raftlab/rsm"
 )
 
@@ -73,14 +73,37 @@ type executor func(ctx context.Context, s session, op kv.Op) (kv.Result, error)
 // leaderPoll is the interval of a request's looks for a leader.
 const leaderPoll = 5 * time.Millisecond
 
+// Keys executes operations of package kv on members with etcd's API, for the interface
+// /v1. Any goroutine may call the methods.
+type Keys struct {
+	// pick waits for a member that takes operations, preferably the leader, and returns
+	// nil if ctx ends first.
+	pick     func(ctx context.Context) *etcdapi.Server
+	noLeader func() error
+	sessions sessions
+}
+
+// KeysOf returns the Keys of one member of a cluster.
+func KeysOf(member *etcdapi.Server) *Keys {
+	return &Keys{
+		pick: func(ctx context.Context) *etcdapi.Server {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return member
+		},
+		noLeader: func() error { return ErrNoLeader },
+	}
+}
+
 // Do executes an operation on the leader, and waits for a leader until ctx ends. A
 // write takes effect once, however often Do tries. All writes of op.Key under one
 // idempotency key, if not empty, are one write. The first takes effect, and the
 // others return the first one's result. A different write of op.Key under the key is
 // refused with ErrKeyReused. The store remembers an idempotency key until
 // rsm.DefaultMaxSessions later ones.
-func (c *Cluster) Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error) {
-	return do(ctx, idempotencyKey, op, &c.sessions, c.execute)
+func (k *Keys) Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error) {
+	return do(ctx, idempotencyKey, op, &k.sessions, k.execute)
 }
 
 func do(ctx context.Context, idempotencyKey string, op kv.Op, own *sessions, execute executor) (kv.Result, error) {
@@ -131,26 +154,24 @@ func (own *sessions) once(ctx context.Context, op kv.Op, execute executor) (kv.R
 func newSession() session { return session{client: max(rand.Uint64(), 1)} }
 
 // execute tries leader after leader until one returns a result.
-func (c *Cluster) execute(ctx context.Context, s session, op kv.Op) (kv.Result, error) {
+func (k *Keys) execute(ctx context.Context, s session, op kv.Op) (kv.Result, error) {
 	unsure := false // an earlier try may still take effect
 	for {
-		leader := c.leader(ctx)
-		if leader == nil && !unsure {
-			return kv.Result{}, c.noLeader()
-		} else if leader == nil {
+		member := k.pick(ctx)
+		if member == nil && !unsure {
+			return kv.Result{}, k.noLeader()
+		} else if member == nil {
 			return kv.Result{}, ErrUnknown
 		}
-		result, err := leader.Do(ctx, s.client, s.seq, op)
+		result, err := member.Execute(ctx, etcdapi.Write{Client: s.client, Seq: s.seq, Op: op, Limits: Limits})
 		switch {
 		case err == nil:
 			return result, nil
-		case errors.Is(err, rsm.ErrNotLeader):
-		case errors.Is(err, rsm.ErrBusy) && !unsure:
+		case errors.Is(err, etcdapi.ErrNotAccepted):
+		case errors.Is(err, etcdapi.ErrTooMany) && !unsure:
 			return kv.Result{}, fmt.Errorf("%w: %w", ErrBusy, err)
-		case errors.Is(err, rsm.ErrBusy):
-			return kv.Result{}, ErrUnknown
-		case errors.Is(err, rsm.ErrLost), errors.Is(err, rsm.ErrStopped), ctx.Err() != nil:
-			unsure = unsure || !op.ReadOnly()
+		case errors.Is(err, etcdapi.ErrOutcome):
+			unsure = true
 		case unsure:
 			return kv.Result{}, fmt.Errorf("%w: %w", ErrUnknown, err)
 		default:
@@ -158,41 +179,6 @@ func (c *Cluster) execute(ctx context.Context, s session, op kv.Op) (kv.Result, 
 		}
 		pause(ctx)
 	}
-}
-
-// noLeader is ErrNoLeader with the number of running replicas.
-func (c *Cluster) noLeader() error {
-	run := 0
-	for _, r := range c.replicas {
-		if now := r.current(); now != nil && now.failure() == nil {
-			run++
-		}
-	}
-	return fmt.Errorf("%w: %d of %d replicas run", ErrNoLeader, run, len(c.replicas))
-}
-
-// leader waits for a replica that believes to lead, and returns nil if ctx ends
-// first.
-func (c *Cluster) leader(ctx context.Context) *kvraft.KVServer {
-	for ctx.Err() == nil {
-		var newest *kvraft.KVServer
-		term := uint64(0)
-		for _, r := range c.replicas {
-			run := r.current()
-			if run == nil {
-				continue
-			}
-			// A deposed leader without word of its successor has an older term.
-			if now := run.log.Leadership(); now.Leads && now.Term > term {
-				newest, term = run.server.(kvService).KVServer, now.Term
-			}
-		}
-		if newest != nil {
-			return newest
-		}
-		pause(ctx)
-	}
-	return nil
 }
 
 // pause waits for leaderPoll, or until ctx ends.

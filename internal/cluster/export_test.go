@@ -26,7 +26,11 @@ func WithStorage(opts Options, wrap func(replica int, s node.Storage) node.Stora
 
 // FileOptions names the data file of a replica, from 1, of a group.
 func FileOptions(store, group string, replica, replicas int) boltstore.Options {
-	return manifest{Cluster: store, Replicas: replicas}.fileOptions(group, replica-1)
+	format := storeFormat
+	if group != "" {
+		format = groupsFormat
+	}
+	return manifest{Format: format, Cluster: store, Replicas: replicas}.fileOptions(group, replica-1)
 }
 
 // Ends returns the number of ends on a store's network.

@@ -423,7 +423,7 @@ func TestChangedManifest(t *testing.T) {
 func TestUnfinishedDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "raftlab.json"), []byte(`{"format":3,"cluster":"c","replicas":3}`))
+	writeFile(t, filepath.Join(dir, "raftlab.json"), []byte(`{"format":4,"cluster":"c","replicas":3}`))
 	require.NoError(t, boltstore.Create(filepath.Join(dir, "replica-2.bolt"), cluster.FileOptions("c", "", 2, 3)))
 	c := open(t, dir, cluster.Options{})
 	do(t, c, "", kv.Put("k", "v"))

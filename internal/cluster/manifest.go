@@ -32,9 +32,25 @@ type manifest struct {
 }
 
 const (
-	manifestFormat = 3
-	manifestName   = "raftlab.json"
+	// groupsFormat is the format of a store with groups, and formerFormat that of a store
+	// without groups before the API of etcd. The two are the same number.
+	groupsFormat = 3
+	formerFormat = 3
+	// storeFormat is the format of a store without groups.
+	storeFormat  = 4
+	manifestName = "raftlab.json"
 )
+
+// formatOf returns the format of a store.
+func formatOf(groups int) int {
+	if groups == 0 {
+		return storeFormat
+	}
+	return groupsFormat
+}
+
+// former reports whether the store has to be converted before it opens.
+func (m manifest) former() bool { return m.Format == formerFormat && m.Groups == 0 }
 
 // readManifest reads and checks the manifest. Without a manifest the error matches
 // fs.ErrNotExist.
@@ -48,8 +64,8 @@ func readManifest(dir string) (manifest, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, fmt.Errorf("the manifest %s cannot be read: %w%s", path, err, restoreAdvice(dir))
 	}
-	if m.Format != manifestFormat {
-		return m, fmt.Errorf("the manifest %s has format %d; this program reads format %d", path, m.Format, manifestFormat)
+	if m.Format != formatOf(m.Groups) && !m.former() {
+		return m, fmt.Errorf("the manifest %s has format %d; this program reads formats %d and %d", path, m.Format, groupsFormat, storeFormat)
 	}
 	if m.Cluster == "" || m.Replicas < 1 || m.Replicas > MaxReplicas || m.Groups < 0 || m.Groups > MaxGroups {
 		return m, fmt.Errorf("the manifest %s names cluster %q with %d replicas and %d groups; want a name, 1 to %d replicas and up to %d groups%s",
@@ -74,15 +90,15 @@ func restoreAdvice(dir string) string {
 	if err != nil || len(files) == 0 {
 		return ""
 	}
-	m := manifest{Format: manifestFormat, Complete: true}
+	m := manifest{Complete: true}
 	groups := map[string]bool{}
 	for _, name := range files {
 		id, part, err := boltstore.Identify(filepath.Join(dir, name))
-		group, replicas, ok := parsePart(part)
-		if err != nil || !ok || m.Cluster != "" && (m.Cluster != id.Cluster || m.Replicas != replicas) {
+		format, group, replicas, ok := parsePart(part)
+		if err != nil || !ok || m.Cluster != "" && (m.Cluster != id.Cluster || m.Replicas != replicas || m.Format != format) {
 			return ""
 		}
-		m.Cluster, m.Replicas = id.Cluster, replicas
+		m.Format, m.Cluster, m.Replicas = format, id.Cluster, replicas
 		groups[group] = true
 	}
 	if !groups[""] {
@@ -155,19 +171,27 @@ func hostID(peer int) core.NodeID { return core.NodeID(peer + 1) }
 func (m manifest) fileOptions(group string, peer int) boltstore.Options {
 	return boltstore.Options{
 		Identity: node.Identity{Cluster: m.Cluster, Host: hostID(peer)},
-		Part:     partOf(group, m.Replicas),
+		Part:     partOf(m.Format, group, m.Replicas),
 	}
 }
 
 // partOf is the part of the store that a data file holds.
-func partOf(group string, replicas int) string {
+func partOf(format int, group string, replicas int) string {
+	if format == storeFormat {
+		return fmt.Sprintf("store of %d replicas", replicas)
+	}
 	return fmt.Sprintf("group %q of %d replicas", group, replicas)
 }
 
 // parsePart is the inverse of partOf.
-func parsePart(part string) (group string, replicas int, ok bool) {
-	n, _ := fmt.Sscanf(part, "group %q of %d replicas", &group, &replicas)
-	return group, replicas, n == 2 && part == partOf(group, replicas)
+func parsePart(part string) (format int, group string, replicas int, ok bool) {
+	if n, _ := fmt.Sscanf(part, "store of %d replicas", &replicas); n == 1 {
+		format = storeFormat
+	} else {
+		_, _ = fmt.Sscanf(part, "group %q of %d replicas", &group, &replicas)
+		format = groupsFormat
+	}
+	return format, group, replicas, part == partOf(format, group, replicas)
 }
 
 // checkStrays refuses data files without a place in the manifest, because nobody
@@ -237,7 +261,7 @@ func begin(dir string, replicas, groups int) (manifest, error) {
 	if _, err := rand.Read(name); err != nil {
 		return manifest{}, err
 	}
-	m := manifest{Format: manifestFormat, Cluster: hex.EncodeToString(name), Replicas: replicas, Groups: groups}
+	m := manifest{Format: formatOf(groups), Cluster: hex.EncodeToString(name), Replicas: replicas, Groups: groups}
 	return m, m.write(dir)
 }
 

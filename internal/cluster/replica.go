@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"raftlab/kvraft"
 	"raftlab/labrpc"
 	"raftlab/raft/boltstore"
 	"raftlab/raft/core"
@@ -43,7 +42,6 @@ type replica struct {
 type running struct {
 	store  *boltstore.Store
 	host   *node.Host
-	log    *onnode.Log
 	server service
 
 	released  chan struct{} // closed when the host has closed its storage
@@ -58,39 +56,62 @@ type running struct {
 	result    error         // of closing the server, before halted
 }
 
-// service is the service on a replica's log.
+// service is a replica's member of its group, with the state machine.
 type service interface {
-	Kill()
-	Wait()
+	member() *node.Node
+	// kill begins the end of the service, and does not wait.
+	kill()
+	// wait waits for the end, after kill and after the end of the host.
+	wait()
 	health() health
 }
 
 // health is the part of Status from the service.
 type health struct {
-	applied, keys, sessions int
-	err                     error
+	keys, sessions int
+	err            error
 }
 
-// launcher starts a service on a log, from a snapshot.
-type launcher func(log rsm.Log, snapshot []byte, opts Options) (service, error)
+// launcher starts a replica's service on a host. After an error nothing of the service
+// runs.
+type launcher func(host *node.Host, cfg node.Config, opts Options) (service, error)
 
-// kvService is the store of a cluster without groups.
-type kvService struct{ *kvraft.KVServer }
-
-func (s kvService) health() health {
-	st := s.Status()
-	return health{applied: st.Applied, keys: st.Keys, sessions: st.Sessions, err: st.Err}
+// logService is a service of package rsm.
+type logService struct {
+	rsmService
+	log *onnode.Log
 }
 
-func startKV(log rsm.Log, snapshot []byte, opts Options) (service, error) {
-	server, err := kvraft.Open(log, kvraft.Options{
-		Snapshot:       snapshot,
-		MaxRaftState:   opts.SnapshotBytes,
-		SnapshotGrowth: snapshotGrowth,
-		Limits:         Limits,
-		Logger:         opts.Logger,
-	})
-	return kvService{server}, err
+// rsmService is a replica of package rsm.
+type rsmService interface {
+	Kill()
+	Wait()
+	health() health
+	rpc() any // for package labrpc
+}
+
+// onLog returns the launcher of a service of package rsm.
+func onLog(start func(log rsm.Log, snapshot []byte, opts Options) (rsmService, error)) launcher {
+	return func(host *node.Host, cfg node.Config, opts Options) (service, error) {
+		log, err := onnode.Start(host, cfg)
+		if err != nil {
+			return nil, err
+		}
+		server, err := start(log, log.Snapshot(), opts)
+		if err != nil {
+			return nil, errors.Join(err, log.Close())
+		}
+		return logService{server, log}, nil
+	}
+}
+
+func (s logService) member() *node.Node { return s.log.Node() }
+
+func (s logService) kill() { s.Kill() }
+
+func (s logService) wait() {
+	s.Wait()
+	_ = s.log.Close() // the host has closed the member
 }
 
 // Errors of starting and stopping.
@@ -101,6 +122,8 @@ var (
 	ErrRunning = errors.New("the replica is running")
 	// ErrStopped reports a stop of a stopped replica.
 	ErrStopped = errors.New("the replica is stopped")
+	// ErrProcess reports a change of a member that is a process of its own.
+	ErrProcess = errors.New("each member of this store is a process of its own")
 )
 
 // current returns the running server, or nil.
@@ -122,8 +145,8 @@ func (run *running) failure() error {
 	if lost := run.lost.Load(); lost != nil {
 		return *lost
 	}
-	err := errors.Join(run.log.Node().Err(), run.server.health().err)
-	if err == nil && run.log.Node().Stalled() {
+	err := errors.Join(run.server.member().Err(), run.server.health().err)
+	if err == nil && run.server.member().Stalled() {
 		return node.ErrStalled
 	}
 	return err
@@ -203,7 +226,7 @@ func (r *replica) startOn(store *boltstore.Store) error {
 	if err != nil {
 		return errors.Join(err, r.group.release(r.peer, store))
 	}
-	if s, ok := run.server.(interface{ rpc() any }); ok {
+	if s, ok := run.server.(rsmService); ok {
 		server := labrpc.MakeServer()
 		server.AddService(labrpc.MakeService(s.rpc()))
 		r.net.AddServer(r.number, server)
@@ -224,9 +247,9 @@ func (r *replica) watch(run *running) {
 	defer ticker.Stop()
 	led := uint64(0)
 	for {
-		changed := run.log.Changed()
-		if now := run.log.Leadership(); now.Leads && now.Term != led {
-			led = now.Term
+		changed := run.server.member().Changed()
+		if term, leads := run.server.member().Leadership(); leads && term != led {
+			led = term
 			r.opts.Logger.Info("replica leads", "replica", r.number, "term", led)
 		}
 		if !run.runs() {
@@ -249,7 +272,7 @@ func (r *replica) watch(run *running) {
 func (r *replica) fail(run *running, err error) {
 	run.lost.CompareAndSwap(nil, &err)
 	r.net.DeleteServer(r.number)
-	run.server.Kill()
+	run.server.kill()
 }
 
 // record records the sequences of the other replicas in the time after the last
@@ -299,11 +322,8 @@ func (r *replica) begin(store *boltstore.Store) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	if run.log, err = onnode.Start(run.host, r.group.config()); err != nil {
+	if run.server, err = r.launch(run.host, r.group.config(), opts); err != nil {
 		return nil, errors.Join(err, run.host.Close())
-	}
-	if run.server, err = r.launch(run.log, run.log.Snapshot(), opts); err != nil {
-		return nil, errors.Join(err, run.log.Close(), run.host.Close())
 	}
 	return run, nil
 }
@@ -337,10 +357,10 @@ func (r *replica) end(run *running) error {
 // halt ends the server like a crash. One of the server's goroutines may wait for the
 // disk, so another goroutine waits for them.
 func (r *replica) halt(run *running) {
-	run.impatient = run.log.Node().Stalled()
+	run.impatient = run.server.member().Stalled()
 	r.net.DeleteServer(r.number)
 	close(run.stop)
-	run.server.Kill()
+	run.server.kill()
 	run.watching.Wait()
 	go func() {
 		run.result = run.finish()
@@ -360,8 +380,7 @@ func (run *running) finish() error {
 		err = nil // the disk has answered since
 	}
 	run.recording.Wait()
-	run.server.Wait()
-	_ = run.log.Close() // the host has closed the member
+	run.server.wait()
 	return err
 }
 
@@ -477,7 +496,10 @@ type Status struct {
 	FileBytes     int64  `json:"fileBytes"`
 	Keys          int    `json:"keys"`
 	Sessions      int    `json:"sessions"`
-	Error         string `json:"error,omitempty"`
+	// Disconnected is set for a replica without connections to the others, see
+	// [Cluster.Disconnect].
+	Disconnected bool   `json:"disconnected,omitempty"`
+	Error        string `json:"error,omitempty"`
 }
 
 func (r *replica) status() Status {
@@ -499,7 +521,7 @@ func (r *replica) status() Status {
 		return s
 	}
 	run.describe(&s)
-	if leader, _ := run.log.Node().Leader(); leader != core.None {
+	if leader, _ := run.server.member().Leader(); leader != core.None {
 		s.Leader = r.number - r.peer - 1 + int(leader)
 	}
 	switch err := run.failure(); {
@@ -518,7 +540,7 @@ func (run *running) describe(s *Status) {
 	defer cancel()
 	server := run.server.health()
 	s.State, s.Keys, s.Sessions, s.LogBytes = "running", server.keys, server.sessions, int(run.store.LogBytes())
-	st, err := run.log.Node().Status(ctx)
+	st, err := run.server.member().Status(ctx)
 	if err != nil {
 		return
 	}

@@ -87,14 +87,14 @@ type Store interface {
 func (s *servers) shardLauncher(m manifest) func(group string, peer int) launcher {
 	return func(group string, peer int) launcher {
 		if group == controllers {
-			return startController
+			return onLog(startController)
 		}
 		gid, err := strconv.Atoi(group)
 		if err != nil {
 			panic(fmt.Sprintf("cluster: group %q of a manifest that was read", group))
 		}
 		me := (gid-1)*m.Replicas + peer + 1
-		return func(log rsm.Log, snapshot []byte, opts Options) (service, error) {
+		return onLog(func(log rsm.Log, snapshot []byte, opts Options) (rsmService, error) {
 			server, err := shardkv.Open(log, shardkv.Options{
 				GID:            gid,
 				Controllers:    s.ends(me, m.controllerNumbers()),
@@ -106,11 +106,11 @@ func (s *servers) shardLauncher(m manifest) func(group string, peer int) launche
 				Logger:         opts.Logger,
 			})
 			return shardService{server}, err
-		}
+		})
 	}
 }
 
-func startController(log rsm.Log, snapshot []byte, opts Options) (service, error) {
+func startController(log rsm.Log, snapshot []byte, opts Options) (rsmService, error) {
 	server, err := shardctrler.Open(log, shardctrler.Options{
 		Snapshot:     snapshot,
 		MaxRaftState: opts.SnapshotBytes,
@@ -168,7 +168,7 @@ func (s shardService) rpc() any { return s.ShardKV }
 
 func (s shardService) health() health {
 	st := s.Status()
-	h := health{applied: st.Applied, err: st.Err}
+	h := health{err: st.Err}
 	for _, shard := range st.Shards {
 		h.keys += shard.Keys
 		h.sessions += shard.Sessions
@@ -182,7 +182,7 @@ func (s controllerService) rpc() any { return s.ShardCtrler }
 
 func (s controllerService) health() health {
 	st := s.Status()
-	return health{applied: st.Applied, sessions: st.Sessions, err: st.Err}
+	return health{sessions: st.Sessions, err: st.Err}
 }
 
 // joinFirst makes all groups members of the first configuration, if there is none.
@@ -325,7 +325,7 @@ func (c *Sharded) describe(g *GroupStatus, l *Layout) {
 			continue
 		}
 		running = true
-		st := run.server.(shardService).ShardKV.Status()
+		st := run.server.(logService).rsmService.(shardService).ShardKV.Status()
 		if st.IsLeader {
 			g.Leader = number
 		}

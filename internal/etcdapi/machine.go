@@ -44,6 +44,7 @@ type picture struct {
 
 	promotions []core.NodeID // learners that are to become voters
 
+	known    int                          // number of sessions
 	sessions *rsm.Sessions[sessionResult] // a copy, in snapshots of the group alone
 }
 
@@ -90,7 +91,7 @@ func NewMachine(id core.NodeID) *Machine {
 
 // publish makes the state readable.
 func (m *Machine) publish() *picture {
-	p := &picture{view: m.store.View(), auth: m.auth, alarms: m.alarms, members: m.members, promotions: m.promotions}
+	p := &picture{view: m.store.View(), known: m.sessions.Len(), auth: m.auth, alarms: m.alarms, members: m.members, promotions: m.promotions}
 	m.current.Store(p)
 	select {
 	case m.changed <- struct{}{}:

@@ -12,6 +12,7 @@ type Stats struct {
 	QuotaBytes int64
 	Leases     int
 	Alarms     int
+	Sessions   int // of writes, see Write
 
 	Watches       int   // of this member's clients
 	WatchStreams  int64 // that carry the watches
@@ -29,7 +30,7 @@ func (s *Server) Stats() Stats {
 	p := s.picture()
 	return Stats{
 		Revision: p.view.Revision(), Compacted: p.view.Compacted(), Keys: p.view.Keys(), Versions: p.view.Versions(),
-		Bytes: p.view.Size(), QuotaBytes: s.cfg.Quota, Leases: p.view.LeaseCount(), Alarms: len(p.alarms),
+		Bytes: p.view.Size(), QuotaBytes: s.cfg.Quota, Leases: p.view.LeaseCount(), Alarms: len(p.alarms), Sessions: p.known,
 		Watches: s.hub.count(), WatchStreams: s.counters.streams.Load(), EventsSent: s.counters.events.Load(),
 		LeasesExpired: s.counters.expired.Load(),
 	}

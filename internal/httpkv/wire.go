@@ -28,28 +28,31 @@ const (
 type Code string
 
 const (
-	NotFound        Code = "not_found"        // 404: the store does not hold the key
-	NoRoute         Code = "no_route"         // 404: the server has no such path
-	NoReplica       Code = "no_replica"       // 404: no replica has this number
-	NoGroup         Code = "no_group"         // 404: no group has this number
-	NoMethod        Code = "no_method"        // 405: the path takes other methods
-	BadRequest      Code = "bad_request"      // 400: the message names the part at fault
-	EmptyKey        Code = "empty_key"        // 400: a key has at least one byte
-	ForeignHost     Code = "foreign_host"     // 403: the Host header names another server
-	ForeignOrigin   Code = "foreign_origin"   // 403: a web page of another origin sent the request
-	FormRequest     Code = "form_request"     // 403: the POST could come from a web page's form
-	ReplicaState    Code = "replica_state"    // 409: the replica is in no state for the request
-	InvalidLayout   Code = "invalid_layout"   // 409: the message names the obstacle
-	VersionMismatch Code = "version_mismatch" // 412: the key has another version
-	KeyTooLarge     Code = "key_too_large"    // 413: see Limits
-	ValueTooLarge   Code = "value_too_large"  // 413: see Limits; nothing changed
-	TxnTooLarge     Code = "txn_too_large"    // 413: the request or the values in the results have too many bytes; nothing changed
-	KeyReused       Code = "key_reused"       // 422: the Idempotency-Key belongs to another write of the key
-	NoLeader        Code = "no_leader"        // 503: nothing changed; try again
-	Busy            Code = "busy"             // 503: too many requests are in flight; nothing changed; try again
-	OutcomeUnknown  Code = "outcome_unknown"  // 503: the change is made, or may yet be, or is lost
-	Internal        Code = "internal"         // 500
-	NeedsGroups     Code = "needs_groups"     // 501: a store without groups has no transactions
+	NotFound        Code = "not_found"         // 404: the store does not hold the key
+	NoRoute         Code = "no_route"          // 404: the server has no such path
+	NoReplica       Code = "no_replica"        // 404: no replica has this number
+	NoGroup         Code = "no_group"          // 404: no group has this number
+	NoMethod        Code = "no_method"         // 405: the path takes other methods
+	BadRequest      Code = "bad_request"       // 400: the message names the part at fault
+	EmptyKey        Code = "empty_key"         // 400: a key has at least one byte
+	ForeignHost     Code = "foreign_host"      // 403: the Host header names another server
+	ForeignOrigin   Code = "foreign_origin"    // 403: a web page of another origin sent the request
+	FormRequest     Code = "form_request"      // 403: the POST could come from a web page's form
+	ReplicaState    Code = "replica_state"     // 409: the replica is in no state for the request
+	InvalidLayout   Code = "invalid_layout"    // 409: the message names the obstacle
+	VersionMismatch Code = "version_mismatch"  // 412: the key has another version
+	KeyTooLarge     Code = "key_too_large"     // 413: see Limits
+	ValueTooLarge   Code = "value_too_large"   // 413: see Limits; nothing changed
+	TxnTooLarge     Code = "txn_too_large"     // 413: the request or the values in the results have too many bytes; nothing changed
+	KeyReused       Code = "key_reused"        // 422: the Idempotency-Key belongs to another write of the key
+	NoLeader        Code = "no_leader"         // 503: nothing changed; try again
+	Busy            Code = "busy"              // 503: too many requests are in flight; nothing changed; try again
+	OutcomeUnknown  Code = "outcome_unknown"   // 503: the change is made, or may yet be, or is lost
+	Internal        Code = "internal"          // 500
+	NeedsGroups     Code = "needs_groups"      // 501: a store without groups has no transactions
+	NeedsOneProcess Code = "needs_one_process" // 501: each member of the store is a process of its own
+	UsersOnly       Code = "users_only"        // 403: access control is enabled, and /v1 has no users
+	NoSpace         Code = "no_space"          // 507: the store has reached its quota; nothing changed
 )
 
 // Error is the body of a response with a status from 400 on, under "error".
@@ -199,7 +202,9 @@ type ReplicaStatus struct {
 	FileBytes     int64  `json:"fileBytes"`
 	Keys          int    `json:"keys"`
 	Sessions      int    `json:"sessions"`
-	Error         string `json:"error,omitempty"`
+	// Disconnected is set for a replica that is cut off from the others.
+	Disconnected bool   `json:"disconnected,omitempty"`
+	Error        string `json:"error,omitempty"`
 }
 
 // Layout is the answer to GET /v1/shards, with the owner of each shard.

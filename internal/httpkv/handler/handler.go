@@ -18,6 +18,7 @@ import (
 
 	"raftlab/internal/admission"
 	"raftlab/internal/cluster"
+	"raftlab/internal/etcdapi"
 	"raftlab/internal/httpkv"
 	"raftlab/internal/webguard"
 	"raftlab/kv"
@@ -33,6 +34,13 @@ type Cluster interface {
 	Stop(replica int) error
 	Repair(replica int) error
 	Compact(replica int) error
+}
+
+// Connector is the part of a store whose replicas can be cut off, such as a
+// *cluster.Cluster.
+type Connector interface {
+	Disconnect(replica int) error
+	Connect(replica int) error
 }
 
 // DefaultPatience is the default of [Options].Patience.
@@ -103,6 +111,10 @@ func New(c Cluster, opts Options) http.Handler {
 	h.route("/v1/replicas/{number}/start", methods{"POST": h.replica(c.Start)})
 	h.route("/v1/replicas/{number}/repair", methods{"POST": h.replica(c.Repair)})
 	h.route("/v1/replicas/{number}/compact", methods{"POST": h.replica(c.Compact)})
+	if connector, ok := c.(Connector); ok {
+		h.route("/v1/replicas/{number}/disconnect", methods{"POST": h.replica(connector.Disconnect)})
+		h.route("/v1/replicas/{number}/connect", methods{"POST": h.replica(connector.Connect)})
+	}
 	shards, _ := c.(Shards)
 	h.routeShards(shards)
 	return h
@@ -152,9 +164,19 @@ func (m methods) answer(w http.ResponseWriter, r *http.Request) error {
 	return failure(http.StatusMethodNotAllowed, httpkv.NoMethod, "%s takes %s, not %s", r.URL.EscapedPath(), m.allow(), r.Method)
 }
 
+// Limits of a client's time, beside Options.Patience.
+const (
+	bodyTimeout   = 30 * time.Second
+	answerTimeout = 30 * time.Second
+)
+
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	// A connection without deadlines, such as a test's, has no limits of time.
+	times := http.NewResponseController(w)
+	_ = times.SetReadDeadline(start.Add(bodyTimeout))
+	_ = times.SetWriteDeadline(start.Add(bodyTimeout + h.opts.Patience + answerTimeout))
 	logged := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	h.serve(logged, r)
 	h.opts.Logger.Debug("request", "method", r.Method, "path", r.URL.EscapedPath(), "status", logged.status,
@@ -277,7 +299,16 @@ func asError(err error, r *http.Request) *httpkv.Error {
 		status, code = http.StatusRequestEntityTooLarge, httpkv.TxnTooLarge
 	case errors.Is(err, shardctrler.ErrInvalid):
 		status, code = http.StatusConflict, httpkv.InvalidLayout
+	case errors.Is(err, cluster.ErrProcess):
+		status, code = http.StatusNotImplemented, httpkv.NeedsOneProcess
+	case errors.Is(err, etcdapi.ErrNoSpace):
+		status, code = http.StatusInsufficientStorage, httpkv.NoSpace
+		err = errors.New("the store has reached its quota (raftlab serve --quota); delete keys, and end the alarm NOSPACE; this request changed nothing")
+	case errors.Is(err, etcdapi.ErrNoUser):
+		status, code = http.StatusForbidden, httpkv.UsersOnly
+		err = errors.New("access control is enabled, and requests under /v1 have no user; use the API of etcd")
 	case errors.Is(err, cluster.ErrRunning), errors.Is(err, cluster.ErrStopped),
+		errors.Is(err, cluster.ErrConnected), errors.Is(err, cluster.ErrDisconnected),
 		errors.Is(err, cluster.ErrHealthy), errors.Is(err, cluster.ErrNoMajority):
 		status, code = http.StatusConflict, httpkv.ReplicaState
 	}
