@@ -141,7 +141,8 @@ type Case struct {
 	Explore Explore `json:"explore,omitzero"`
 	Limits  Limits  `json:"limits,omitzero"`
 	Faults  Faults  `json:"faults,omitzero"`
-	Explain bool    `json:"-"` // print the stack at each injected point
+	Net     Net     `json:"net,omitzero"` // native engine only
+	Explain bool    `json:"-"`            // print the stack at each injected point
 	// Prepare, if not nil, may change the process of a run before its start, in
 	// order to confine the process or to pass files. Native engine only.
 	Prepare func(*exec.Cmd) error `json:"-"`
@@ -152,6 +153,9 @@ type Case struct {
 // Validate reports a value out of range as ErrInvalid.
 func (c Case) Validate() error {
 	if err := c.Explore.Validate(); err != nil {
+		return err
+	}
+	if err := c.Net.Validate(); err != nil {
 		return err
 	}
 	return c.Limits.Validate()

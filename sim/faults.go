@@ -48,6 +48,9 @@ func (f Faults) prepare(tmp string) error {
 	}
 	var list bytes.Buffer
 	for _, c := range f.Calm {
+		if c.Network == NetNetwork {
+			continue // in the page
+		}
 		fmt.Fprintf(&list, "%d %d %d %s\n", c.Network, c.Link, c.Number, direction(c.Reply))
 	}
 	return os.WriteFile(filepath.Join(faultsDir(tmp), "calm"), list.Bytes(), 0o600)

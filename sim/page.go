@@ -13,8 +13,9 @@ import (
 // files must change together.
 const (
 	pageMagic   = 0x314d4953544641
-	pageWords   = 64
+	pageWords   = 128
 	recordWords = 4
+	faultWords  = 8
 
 	verdictLimit    = 1
 	verdictDeadlock = 2
@@ -41,11 +42,15 @@ const (
 	wordListed
 	wordTraceCap
 	wordVerbose
+
+	wordNet    = 32 // and the next eleven
+	wordCalm   = 44
+	wordMetCap = 45
 )
 
 // Words of the lower half, the reports of the run.
 const (
-	wordBegan = 32 + iota
+	wordBegan = pageWords/2 + iota
 	wordNow
 	wordSchedules
 	wordReads
@@ -54,6 +59,7 @@ const (
 	wordInjected
 	wordVerdict
 	wordForced
+	wordMet
 )
 
 // The charges of the clock. A read of the clock or a switch of goroutines costs
@@ -73,6 +79,7 @@ const (
 type page struct {
 	f      *os.File
 	listed int
+	calm   int
 }
 
 // newPage writes a case into an unnamed file, in memory where possible.
@@ -87,10 +94,20 @@ func newPage(c Case) (*page, error) {
 	os.Remove(f.Name())
 	points := slices.Clone(c.Explore.Points)
 	slices.SortFunc(points, comparePoints)
-	p := &page{f: f, listed: len(points)}
+	calm := c.Faults.netCalm()
+	p := &page{f: f, listed: len(points), calm: len(calm)}
 	buf := p.encode(c, points)
 	if err = f.Truncate(int64(p.size())); err == nil {
 		_, err = f.WriteAt(buf, 0)
+	}
+	if err == nil && len(calm) > 0 {
+		var list []byte
+		for _, fault := range calm {
+			for _, w := range fault {
+				list = binary.LittleEndian.AppendUint64(list, w)
+			}
+		}
+		_, err = f.WriteAt(list, int64(p.faultsAt()))
 	}
 	if err != nil {
 		f.Close()
@@ -99,7 +116,10 @@ func newPage(c Case) (*page, error) {
 	return p, nil
 }
 
-func (p *page) size() int { return 8 * (pageWords + recordWords*(p.listed+MaxTrace)) }
+// faultsAt is the place of the faults, behind the points.
+func (p *page) faultsAt() int { return 8 * (pageWords + recordWords*(p.listed+MaxTrace)) }
+
+func (p *page) size() int { return p.faultsAt() + 8*faultWords*(p.calm+MaxFaults) }
 
 func (p *page) encode(c Case, points []Point) []byte {
 	words := make([]uint64, pageWords, pageWords+recordWords*len(points))
@@ -113,6 +133,10 @@ func (p *page) encode(c Case, points []Point) []byte {
 		wordSleepOdds: uint64(c.Explore.Sleeps * (1 << 32)),
 		wordMaxSleep:  uint64(c.Explore.longest()),
 		wordListed:    uint64(len(points)), wordTraceCap: MaxTrace,
+		wordCalm: uint64(p.calm), wordMetCap: MaxFaults,
+	}
+	for i, w := range c.Net.words() {
+		set[wordNet+i] = w
 	}
 	switch {
 	case c.Explore.Listed:

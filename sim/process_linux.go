@@ -179,6 +179,13 @@ func (r *process) result(w watch) (result, error) {
 	if res.faults, err = r.faults.met(r.tmp); err != nil {
 		return res, err
 	}
+	if r.faults.Record {
+		met, err := r.page.netFaults(res.report)
+		if err != nil {
+			return res, err
+		}
+		res.faults = append(res.faults, met...)
+	}
 	raw := r.out.buf.Bytes()
 	if w.end.spin || w.end.stuck {
 		res.stack = runningStack(raw[w.mark:])

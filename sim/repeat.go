@@ -22,7 +22,7 @@ func (p *program) ready(c Case) Case {
 	} else {
 		opt := p.opt
 		opt.Liveness = nil // how a failure is called does not change the run
-		c.repeat = repeatLine(Result{Package: p.Package(), Engine: p.Engine(), Test: c.Test, Seed: c.Seed, Explore: c.Explore, Race: opt.Race}, c.Limits, opt)
+		c.repeat = repeatLine(Result{Package: p.Package(), Engine: p.Engine(), Test: c.Test, Seed: c.Seed, Explore: c.Explore, Net: c.Net, Race: opt.Race}, c.Limits, opt)
 	}
 	c.Limits = c.Limits.orDefault()
 	return c
@@ -39,6 +39,7 @@ func repeatLine(r Result, lim Limits, opt Options) string {
 	add(r.Explore.Yields > 0, "--yields", r.Explore.Yields)
 	add(r.Explore.Sleeps > 0, "--sleeps", r.Explore.Sleeps)
 	add(r.Explore.Sleeps > 0, "--max-sleep", r.Explore.longest())
+	add(r.Net != Net{}, "--net", r.Net)
 	add(lim.Virtual > 0, "--virtual", lim.Virtual)
 	add(lim.SpinCPU > 0, "--spin", lim.SpinCPU)
 	add(lim.Wall > 0, "--wall", lim.Wall)

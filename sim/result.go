@@ -17,6 +17,7 @@ type Result struct {
 	Engine  string        `json:"engine"`
 	Race    bool          `json:"race,omitempty"`
 	Explore Explore       `json:"explore,omitzero"`
+	Net     Net           `json:"net,omitzero"`
 	Verdict Verdict       `json:"verdict"`
 	Detail  string        `json:"detail,omitempty"`
 	Hash    string        `json:"hash"`
@@ -32,7 +33,7 @@ func (r Result) Failed() bool { return r.Verdict != Pass }
 
 // key names the case of a result.
 func (r Result) key() string {
-	return fmt.Sprintf("%s %s %d %s %v %s", r.Package, r.Test, r.Seed, r.Engine, r.Race, r.Explore)
+	return fmt.Sprintf("%s %s %d %s %v %s %s", r.Package, r.Test, r.Seed, r.Engine, r.Race, r.Explore, r.Net)
 }
 
 // WriteResult writes r as one line of JSON.

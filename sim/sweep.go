@@ -24,6 +24,7 @@ type Sweep struct {
 	For      time.Duration // seeds from Seeds.First on until so much real time has passed
 	Shard    Shard
 	Explore  Explore // if not the base, each world runs twice: base, as the control, and explored
+	Net      Net     // faults of the worlds' networks, in both; native engine only
 	Limits   Limits
 	Jobs     int // runs at once; 0 is the number of CPUs
 
@@ -87,7 +88,7 @@ func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
 // Validate returns ErrInvalid for a value out of range, and ErrUnsupported for
 // programs that lack a requested feature. Run validates too.
 func (s *Sweep) Validate() error {
-	if err := (Case{Explore: s.Explore, Limits: s.Limits}).Validate(); err != nil {
+	if err := (Case{Explore: s.Explore, Net: s.Net, Limits: s.Limits}).Validate(); err != nil {
 		return err
 	}
 	top, _, _ := strings.Cut(s.Pattern, "/")
@@ -100,7 +101,7 @@ func (s *Sweep) Validate() error {
 	if s.Jobs < 0 {
 		return fmt.Errorf("%w: number of runs at once %d is negative", ErrInvalid, s.Jobs)
 	}
-	if !s.Explore.Base() && slices.ContainsFunc(s.Programs, func(p Program) bool { return p.Engine() == WASM }) {
+	if (!s.Explore.Base() || s.Net != Net{}) && slices.ContainsFunc(s.Programs, func(p Program) bool { return p.Engine() == WASM }) {
 		return errUnpatched
 	}
 	return nil
@@ -132,7 +133,7 @@ func (s *sweepRun) tests(ctx context.Context) ([]job, error) {
 				name += "/" + sub
 			}
 			for _, e := range explores {
-				jobs = append(jobs, job{p, Case{Test: name, Explore: e, Limits: s.Limits}})
+				jobs = append(jobs, job{p, Case{Test: name, Explore: e, Net: s.Net, Limits: s.Limits}})
 			}
 		}
 	}
@@ -276,7 +277,7 @@ func Check(ctx context.Context, p Program, c Case) (Result, Outcome, error) {
 		return Result{}, out, err
 	}
 	res := Result{
-		Package: p.Package(), Test: c.Test, Seed: c.Seed, Engine: p.Engine(), Explore: c.Explore,
+		Package: p.Package(), Test: c.Test, Seed: c.Seed, Engine: p.Engine(), Explore: c.Explore, Net: c.Net,
 		Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
 		Virtual: out.Virtual, CPU: out.CPU, Wall: out.Wall,
 	}

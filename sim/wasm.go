@@ -70,7 +70,7 @@ func (p *wasmProgram) Run(ctx context.Context, c Case) (Outcome, error) {
 	if err := c.Validate(); err != nil {
 		return Outcome{}, err
 	}
-	if !c.Explore.Base() || c.Explore.Listed {
+	if !c.Explore.Base() || c.Explore.Listed || c.Net != (Net{}) {
 		return Outcome{}, errUnpatched
 	}
 	c = p.ready(c)

@@ -39,14 +39,14 @@ func simError(err error) error {
 
 // simFlags are the flags of raftlab sim as given.
 type simFlags struct {
-	run, seeds, engine, shard, liveness, tags, save string
-	replay, merge, env, args                        []string
-	race, json, shrink, explain, verbose            bool
-	forTime                                         time.Duration
-	jobs, shrinkRuns                                int
-	explore                                         sim.Explore
-	limits                                          sim.Limits
-	memory                                          int64
+	run, seeds, engine, shard, liveness, tags, save, net string
+	replay, merge, env, args                             []string
+	race, json, shrink, explain, verbose                 bool
+	forTime                                              time.Duration
+	jobs, shrinkRuns                                     int
+	explore                                              sim.Explore
+	limits                                               sim.Limits
+	memory                                               int64
 }
 
 const simLong = `Run the tests of packages in many simulated worlds. Each seed is a world: the
@@ -95,6 +95,7 @@ func newSimCommand() *cobra.Command {
 	fl.Float64Var(&f.explore.Yields, "yields", 0, "share of synchronization points that yield, 0 to 1")
 	fl.Float64Var(&f.explore.Sleeps, "sleeps", 0, "share of synchronization points that sleep for a while in virtual time, 0 to 0.05")
 	fl.DurationVar(&f.explore.MaxSleep, "max-sleep", 20*time.Millisecond, "longest of these sleeps, at most 200ms")
+	fl.StringVar(&f.net, "net", "", "faults and properties of the world's network, as in cut=0.01,reset=0.001,latency=2ms; docs/sim.md lists them")
 	fl.DurationVar(&f.limits.Virtual, "virtual", 0, "limit of virtual time for a run (default 1h)")
 	fl.DurationVar(&f.limits.SpinCPU, "spin", 0, "CPU time without progress after which a run spins (default 10s)")
 	fl.DurationVar(&f.limits.Wall, "wall", 0, "limit of real time for a run (default 10m)")
@@ -188,6 +189,9 @@ func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (
 	s := &sim.Sweep{Pattern: f.run, For: f.forTime, Explore: f.explore, Limits: f.limits, Jobs: f.jobs}
 	var err error
 	if s.Seeds, err = sim.ParseSeeds(f.seeds); err != nil {
+		return nil, err
+	}
+	if s.Net, err = sim.ParseNet(f.net); err != nil {
 		return nil, err
 	}
 	if f.shard != "" {

@@ -50,6 +50,9 @@ func (f simFailure) smaller(g simFailure) bool {
 // simLongest bounds the length of a file's name. Most systems allow 255 bytes.
 const simLongest = 200
 
+// simShownFaults is how many faults of a shrunk failure are printed.
+const simShownFaults = 5
+
 // simShown is how many failures of a kind are printed.
 const simShown = 5
 
@@ -65,7 +68,7 @@ func (r *simReport) result(res sim.Result, out sim.Outcome) {
 	if !res.Failed() {
 		return
 	}
-	f := simFailure{res, sim.Case{Test: res.Test, Seed: res.Seed, Explore: res.Explore, Limits: r.flags.limits}, out}
+	f := simFailure{res, sim.Case{Test: res.Test, Seed: res.Seed, Explore: res.Explore, Net: res.Net, Limits: r.flags.limits}, out}
 	kind, first := r.kind(f)
 	if kind.count > simShown {
 		return
@@ -127,6 +130,9 @@ func (r *simReport) finish() error {
 		}
 		fmt.Fprintf(r.errOut, "%s seed %d: shrunk from %d injected points to %d%s\n",
 			k.res.Test, k.res.Seed, len(k.out.Injected), len(small.Explore.Points), faultsLeft(small, out))
+		for _, f := range out.Faults[:min(len(out.Faults), simShownFaults)] {
+			fmt.Fprintf(r.errOut, "         %s\n", f.What)
+		}
 		r.note(r.save(k.res, small, out))
 	}
 	return r.err

@@ -19,6 +19,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"raftlab/sim/internal/kernel"
 )
 
 // ErrMismatch is returned if the source of a Go tree lacks the anchor of an
@@ -96,7 +98,25 @@ func apply(goroot string) (map[string]string, error) {
 		}
 		files[path] = string(src)
 	}
-	return files, nil
+	return files, addKernel(files)
+}
+
+// addKernel adds package kernel to the Go tree. The race detector does not
+// watch the package, because the package runs beside all goroutines.
+func addKernel(files map[string]string) error {
+	entries, err := kernel.Source.ReadDir(".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		src, err := kernel.Source.ReadFile(e.Name())
+		if err != nil {
+			return err
+		}
+		text := strings.Replace("\n"+string(src), "\npackage kernel\n", "\npackage simkernel\n", 1)
+		files["internal/simkernel/"+e.Name()] = strings.ReplaceAll(text, "\nfunc ", "\n//go:norace\n//go:nocheckptr\nfunc ")
+	}
+	return nil
 }
 
 func digest(goroot string, files map[string]string) string {

@@ -1,0 +1,105 @@
+package kernel
+
+// bufferSize is what SO_SNDBUF and SO_RCVBUF are unless set, and the number of
+// bytes under way in one direction of a connection.
+const bufferSize = 256 << 10
+
+func (k *kernel) setOption(s *sock, c *Call) uintptr {
+	level, name, size := c.Args[1], c.Args[2], c.Args[4]
+	value := uint32(0)
+	switch {
+	case size >= 4:
+		value = *word32(c.Args[3])
+	case size > 0:
+		value = uint32(bytesAt(c.Args[3], 1)[0])
+	}
+	on := value != 0
+	switch {
+	case level == solSOCKET && name == soREUSEADDR:
+		s.reuseAddr = on
+	case level == solSOCKET && name == soREUSEPORT:
+		s.reusePort = on
+	case level == solSOCKET && name == soKEEPALIVE:
+		s.alive = on
+	case level == solSOCKET && name == soLINGER && size >= 8:
+		s.linger0 = on && *word32(c.Args[3] + 4) == 0
+	case level == ipprotoIPV6 && name == ipv6V6ONLY:
+		if s.family != afINET6 {
+			return eNOPROTOOPT
+		}
+		s.v6only = on
+	case level == ipprotoTCP && !(s.inet() && s.kind == sockSTREAM):
+		return eNOPROTOOPT
+	case level == ipprotoTCP && name == tcpKEEPIDLE:
+		s.keepIdle = int64(value) * second
+	case level == ipprotoTCP && name == tcpKEEPINTV:
+		s.keepEvery = int64(value) * second
+	case level == ipprotoTCP && name == tcpKEEPCNT:
+		s.keepCount = int64(value)
+	case level == ipprotoTCP && name == tcpUSERTIME:
+		s.userTimeout = int64(value) * milli
+	}
+	for i := range s.options {
+		if o := &s.options[i]; o.level == level && o.name == name {
+			o.value = value
+			return 0
+		}
+	}
+	if len(s.options) >= 64 {
+		return eNOBUFS
+	}
+	s.options = append(s.options, option{level, name, value})
+	return 0
+}
+
+func (k *kernel) getOption(s *sock, c *Call) uintptr {
+	level, name := c.Args[1], c.Args[2]
+	if level == ipprotoTCP && name == tcpINFO {
+		return eNOPROTOOPT
+	}
+	value := uint32(0)
+	for _, o := range s.options {
+		if o.level == level && o.name == name {
+			value = o.value
+		}
+	}
+	if level == solSOCKET {
+		switch name {
+		case soERROR:
+			value = uint32(s.takeErr())
+		case soTYPE:
+			value = uint32(s.kind)
+		case soDOMAIN:
+			value = uint32(s.family)
+		case soPROTOCOL:
+			value = protocol(s)
+		case soACCEPTCON:
+			value = 0
+			if s.state == listening {
+				value = 1
+			}
+		case soSNDBUF, soRCVBUF:
+			if value == 0 {
+				value = bufferSize
+			}
+		}
+	}
+	if size := *word32(c.Args[4]); size >= 4 {
+		clear(bytesAt(c.Args[3], uintptr(size)))
+		*word32(c.Args[3]) = value
+		*word32(c.Args[4]) = 4
+	} else if size > 0 {
+		bytesAt(c.Args[3], 1)[0] = byte(value)
+	}
+	return 0
+}
+
+func protocol(s *sock) uint32 {
+	switch {
+	case !s.inet():
+		return 0
+	case s.kind == sockSTREAM:
+		return ipprotoTCP
+	}
+	return ipprotoUDP
+}

@@ -1,0 +1,8 @@
+package kernel
+
+import "embed"
+
+// Source holds the files of this package for the overlay.
+//
+//go:embed addr.go consts.go control.go dgram.go event.go fault.go io.go kernel.go option.go sock.go stream.go unix.go world.go
+var Source embed.FS
