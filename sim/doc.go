@@ -47,10 +47,16 @@
 // the gap between an unlock and the next lock. A sweep also runs the base of each
 // explored case, as the control.
 //
+// # Network
+//
+// Under Native, a world has a network of its own, simulated below package syscall.
+// [Net] makes the network fail, and the faults are recorded and shrunk. A test
+// directs the network with package sim/world.
+//
 // # What is not covered
 //
 // One goroutine runs at a time. Preemption inside code without calls or
 // synchronization does not occur, and neither do the reorderings of weak memory.
-// The seed does not decide the file system, outside sockets, subprocesses, the
-// process id and other input from outside.
+// The seed does not decide the file system, subprocesses, the process id and
+// other input from outside.
 package sim

@@ -11,9 +11,10 @@ import (
 	"strings"
 )
 
-// A Fault is a message that a simulated network inside the test loses,
-// duplicates or reorders. Package labrpc names faults in this way. Other
-// networks may take part through the protocol of Faults.
+// A Fault is a fault of the world's own network (Network is NetNetwork), or a
+// message that a simulated network inside the test loses, duplicates or
+// reorders. Package labrpc names faults in this way. Other networks may take
+// part through the protocol of Faults.
 type Fault struct {
 	Network uint64 `json:"net"`    // the network's seed
 	Link    int    `json:"link"`   // in the order in which ends were made

@@ -46,6 +46,7 @@ func TestNativeVerdicts(t *testing.T) {
 	only := []expectation{
 		{"TestPolling", sim.Pass, ""},
 		{"TestTCP", sim.Pass, ""},
+		{"TestHTTP", sim.Pass, ""},
 		{"TestSubprocess", sim.Pass, ""},
 		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
 		{"TestBusyForever", sim.Liveness, "virtual time limit"},
@@ -218,7 +219,9 @@ func TestRaceDetector(t *testing.T) {
 		t.Errorf("two reports of one race:\n%s\n%s", out.Output, again.Output)
 	}
 	expectation{"TestMixed", sim.Pass, ""}.check(t, run(t, p, sim.Case{Test: "TestMixed"}))
-	expectation{"TestPorts", sim.Pass, ""}.check(t, run(t, p, sim.Case{Test: "TestPorts"}))
+	for _, test := range []string{"TestPorts", "TestHTTP", "TestStreams", "TestUnix"} {
+		expectation{test, sim.Pass, ""}.check(t, run(t, p, sim.Case{Test: test}))
+	}
 }
 
 // TestBadOptions expects an error that names the wrong option.

@@ -3,6 +3,7 @@ package sim_test
 import (
 	"bytes"
 	"context"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -114,5 +115,21 @@ func TestWorldIsDirected(t *testing.T) {
 		require.Equal(t, sim.Pass, out.Verdict, "%s", out.Output)
 		require.False(t, skipped.Match(out.Output), "%s", bytes.TrimSpace(out.Output))
 		require.Equal(t, out.Hash, run(t, programs[0], sim.Case{Test: test, Seed: 5}).Hash)
+	}
+}
+
+// TestGRPCInAWorld runs gRPC over a network that is cut and reset.
+func TestGRPCInAWorld(t *testing.T) {
+	if os.Getenv("RAFTLAB_SOAK") == "" {
+		t.Skip("builds gRPC: set RAFTLAB_SOAK=1")
+	}
+	requireNative(t)
+	programs, err := sim.Build(t.Context(), sim.Options{Engine: sim.Native}, "./testdata/stack")
+	require.NoError(t, err)
+	defer programs[0].Close()
+	for seed := range uint64(20) {
+		out := run(t, programs[0], sim.Case{Test: "TestGRPC", Seed: seed})
+		require.Equal(t, sim.Pass, out.Verdict, "%s", out.Output)
+		require.Equal(t, out.Hash, run(t, programs[0], sim.Case{Test: "TestGRPC", Seed: seed}).Hash)
 	}
 }

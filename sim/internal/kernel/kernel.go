@@ -1,6 +1,6 @@
 // Package kernel is the part of an operating system that a simulated world has
 // of its own. The native engine copies this package into the Go tree of the
-// test binary, as internal/simkernel, and package syscall asks it before the
+// test binary, as internal/obscuretestdata, and package syscall asks it before the
 // real kernel.
 //
 // Sockets live here in full, and no packet leaves the process. All methods run

@@ -31,14 +31,14 @@ type sock struct {
 	userTimeout                         int64
 
 	// Streams.
-	in, out        *flow // nil unless connected
-	readShut       bool
-	writeShut      bool
-	backlog        []*sock
-	maxBacklog     int
-	gone           bool // all descriptors are closed
-	acceptor       *sock
-	dialTries, gen int
+	in, out    *flow // nil unless connected
+	readShut   bool
+	writeShut  bool
+	backlog    []*sock
+	maxBacklog int
+	gone       bool // all descriptors are closed
+	acceptor   *sock
+	gen        int // changes when a dial is over
 
 	// Datagrams.
 	queue []dgram

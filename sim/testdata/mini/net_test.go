@@ -42,7 +42,7 @@ func pair(t *testing.T, network, address string) (*net.TCPConn, *net.TCPConn) {
 func TestHTTP(t *testing.T) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		time.Sleep(time.Duration(len(body)) * time.Millisecond)
+		time.Sleep(time.Duration(len(body)) * 100 * time.Microsecond)
 		fmt.Fprintf(w, "%s %s %d", r.Method, r.Proto, len(body))
 	})
 	secure := httptest.NewUnstartedServer(handler)
