@@ -46,7 +46,7 @@ func (k *kernel) sendDatagram(s *sock, to addr, p []byte) (int, uintptr) {
 	}
 	from.port = s.local.port
 	if isMulticast(to.ip) {
-		k.multicast(s, from, to, p)
+		k.multicast(from, to, p)
 		return len(p), 0
 	}
 	k.datagram(s, from, to, p, k.machineOf(s.home, to.ip))
@@ -114,7 +114,7 @@ func (k *kernel) push(s *sock, d dgram) {
 }
 
 // multicast sends to every socket with the port.
-func (k *kernel) multicast(s *sock, from, to addr, p []byte) {
+func (k *kernel) multicast(from, to addr, p []byte) {
 	data := append([]byte(nil), p...)
 	for _, m := range k.hosts {
 		at := k.host.Now() + k.net.LatencyMax
