@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -37,35 +39,10 @@ func addMemberFlags(f *pflag.FlagSet, o *member.Options) {
 	f.IntVar(&o.MaxRequestBytes, "max-request-bytes", 3<<19, "largest write in bytes")
 	f.IntVar(&o.MaxTxnOps, "max-txn-ops", 128, "largest number of operations in a transaction")
 	f.IntVar(&o.SnapshotEntries, "snapshot-entries", 100_000, "number of log entries between two snapshots")
-	f.DurationVar(&o.HeartbeatInterval, "heartbeat", 0, "interval of a leader's messages (default 100ms)")
-	f.DurationVar(&o.ElectionTimeout, "election-timeout", 0, "time without a leader before an election (default 1s)")
-}
-
-// etcdFlags are the names of etcd for flags of raftlab serve.
-var etcdFlags = map[string]string{
-	"data-dir":                    "data",
-	"listen-client-urls":          "listen",
-	"advertise-client-urls":       "advertise",
-	"listen-peer-urls":            "listen-peer",
-	"initial-advertise-peer-urls": "advertise-peer",
-	"initial-cluster":             "cluster",
-	"initial-cluster-token":       "cluster-name",
-	"cert-file":                   "cert",
-	"key-file":                    "key",
-	"trusted-ca-file":             "client-ca",
-	"peer-cert-file":              "peer-cert",
-	"peer-key-file":               "peer-key",
-	"peer-trusted-ca-file":        "peer-ca",
-	"quota-backend-bytes":         "quota",
-	"snapshot-count":              "snapshot-entries",
-}
-
-// etcdName returns the flag of raftlab serve for a name of etcd.
-func etcdName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-	if own, ok := etcdFlags[name]; ok {
-		name = own
-	}
-	return pflag.NormalizedName(name)
+	f.Var(durationValue{&o.HeartbeatInterval, time.Millisecond}, "heartbeat", "interval of a leader's messages (default 100ms)")
+	f.Var(durationValue{&o.ElectionTimeout, time.Millisecond}, "election-timeout", "time without a leader before an election (default 1s)")
+	addServiceFlags(f, o)
+	addEtcdFlags(f)
 }
 
 // settingPrefix begins the names of environment variables for flags.
@@ -182,6 +159,9 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	if err != nil {
 		return err
 	}
+	if err := checkEtcdFlags(f, log); err != nil {
+		return err
+	}
 	settings := o.member
 	settings.Data, settings.Listen, settings.Hosts, settings.Logger = o.data, o.listen, o.allowHosts, log
 	if !f.Changed("data") {
@@ -190,6 +170,7 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	if !f.Changed("listen") {
 		settings.Listen = defaultMemberAddress
 	}
+	settings.Listen, settings.ListenMore = splitListen(settings.Listen)
 	m, err := member.Start(settings)
 	if err != nil {
 		code := exitFailure
@@ -200,18 +181,29 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	}
 	fmt.Fprintf(out, "raftlab: member %s of %s serves clients on %s and members on %s, data in %s\n",
 		settings.Name, settings.ClusterName, m.Address(), m.PeerAddress(), settings.Data)
-	ended := make(chan error, 1)
-	go func() { ended <- m.Wait() }()
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-		log.Info("stopping")
-	}
-	if err := errors.Join(err, m.Close()); err != nil {
+	if err := errors.Join(await(ctx, m, log), m.Close()); err != nil {
 		return &exitError{exitFailure, err}
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// await waits until ctx ends, or the member, and returns the member's failure.
+func await(ctx context.Context, m *member.Member, log *slog.Logger) error {
+	ended := make(chan error, 1)
+	go func() { ended <- m.Wait() }()
+	for ready := m.Server().Ready(); ; {
+		select {
+		case <-ready:
+			log.Info("ready to serve client requests", "address", m.Address()) // etcd's words
+			ready = nil
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			log.Info("stopping")
+			return nil
+		}
+	}
 }
 
 // defaultMemberAddress is the address for clients of a member, etcd's.

@@ -33,8 +33,9 @@ const probeTimeout = 5 * time.Second
 //
 // Requests of the JSON gateway go to the gRPC server of the port.
 type Pages struct {
-	// Ready reports why the server serves no linearizable reads.
-	Ready func(context.Context) error
+	// Health reports why the server should get no requests: an alarm whose name is not
+	// excluded or, with linearizable, that there are no linearizable reads.
+	Health func(ctx context.Context, linearizable bool, excluded map[string]bool) error
 	// Live reports why the process has to be restarted. A process without a leader does
 	// not have to be restarted.
 	Live func() error
@@ -56,11 +57,13 @@ func (p Pages) handler(conn *grpc.ClientConn) (http.Handler, error) {
 	mux.HandleFunc("GET /readyz", p.ready)
 	mux.HandleFunc("GET /version", version)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{}))
-	api, err := newGateway(conn)
-	if err != nil {
-		return nil, err
+	if conn != nil {
+		api, err := newGateway(conn)
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle("/v3/", api)
 	}
-	mux.Handle("/v3/", api)
 	guard := webguard.New(p.Hosts)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern == "" && p.Others != nil {
@@ -97,24 +100,32 @@ func newGateway(conn *grpc.ClientConn) (http.Handler, error) {
 	return mux, nil
 }
 
-// health says whether the server serves linearizable reads, in etcd's words.
+// health says whether the server should get requests, in etcd's words. The query exclude
+// names alarms that do not count, and serializable=true asks for local reads alone.
 func (p Pages) health(w http.ResponseWriter, r *http.Request) {
 	answer := struct {
 		Health string `json:"health"`
 		Reason string `json:"reason"`
 	}{"true", ""}
 	code := http.StatusOK
-	if err := p.serves(r.Context()); err != nil {
+	if err := p.serves(r, true); err != nil {
 		answer.Health, answer.Reason, code = "false", err.Error(), http.StatusServiceUnavailable
 	}
 	writeJSON(w, code, answer)
 }
 
-// serves is Ready within the time for a probe.
-func (p Pages) serves(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+// serves is Health within the time for a probe. alarms says whether alarms count.
+func (p Pages) serves(r *http.Request, alarms bool) error {
+	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 	defer cancel()
-	return p.Ready(ctx)
+	excluded := make(map[string]bool)
+	for _, name := range r.URL.Query()["exclude"] {
+		excluded[name] = true
+	}
+	if !alarms {
+		excluded["NOSPACE"] = true // reads and deletions go on
+	}
+	return p.Health(ctx, r.URL.Query().Get("serializable") != "true", excluded)
 }
 
 // live says that the process runs, and that its member has not failed. A process that
@@ -129,7 +140,7 @@ func (p Pages) live(w http.ResponseWriter, _ *http.Request) {
 
 // ready says whether clients should be sent here.
 func (p Pages) ready(w http.ResponseWriter, r *http.Request) {
-	if err := p.serves(r.Context()); err != nil {
+	if err := p.serves(r, false); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}

@@ -29,7 +29,8 @@ type Options struct {
 	Listener net.Listener
 	// TLS is nil for a port without TLS.
 	TLS *tls.Config
-	// GRPC has the services for clients.
+	// GRPC has the services for clients. A port without services has the probes and the
+	// figures alone.
 	GRPC *grpc.Server
 	// Pages are the contents of the HTTP side.
 	Pages Pages
@@ -63,26 +64,9 @@ type Port struct {
 func New(o Options) (*Port, error) {
 	p := &Port{listener: o.Listener, grpc: o.GRPC, secure: o.TLS != nil, log: o.Logger, stop: make(chan struct{})}
 	p.calls, p.pages = NewHandover(o.Listener.Addr()), NewHandover(o.Listener.Addr())
-	var err error
-	if p.gateway, err = grpc.NewClient("passthrough:///self",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<31-1)),
-		grpc.WithContextDialer(p.calls.Dial)); err != nil {
-		return nil, err
-	}
-	pages, err := o.Pages.handler(p.gateway)
+	handler, err := p.handler(&o.Pages)
 	if err != nil {
-		return nil, errors.Join(err, p.gateway.Close())
-	}
-	handler := pages
-	if p.secure {
-		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
-				p.grpc.ServeHTTP(w, r)
-				return
-			}
-			pages.ServeHTTP(w, r)
-		})
+		return nil, err
 	}
 	p.http = &http.Server{
 		Handler:           handler,
@@ -95,8 +79,43 @@ func New(o Options) (*Port, error) {
 	return p, nil
 }
 
+// handler returns the handler of the HTTP server.
+func (p *Port) handler(contents *Pages) (http.Handler, error) {
+	if p.grpc == nil {
+		return contents.handler(nil)
+	}
+	var err error
+	if p.gateway, err = grpc.NewClient("passthrough:///self",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<31-1)),
+		grpc.WithContextDialer(p.calls.Dial)); err != nil {
+		return nil, err
+	}
+	pages, err := contents.handler(p.gateway)
+	if err != nil {
+		return nil, errors.Join(err, p.gateway.Close())
+	}
+	if !p.secure {
+		return pages, nil
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			p.grpc.ServeHTTP(w, r)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	}), nil
+}
+
 // Serve serves until Close, or until the listener fails.
 func (p *Port) Serve() error {
+	if p.grpc == nil {
+		err := p.http.Serve(p.listener)
+		if p.stopped() {
+			err = nil
+		}
+		return err
+	}
 	p.running.Go(func() { _ = p.grpc.Serve(p.calls) })
 	if p.secure {
 		err := p.http.ServeTLS(p.listener, "", "")
@@ -174,22 +193,43 @@ func (p *Port) sort(conn net.Conn) {
 	server.Give(&begunConn{conn, begin[:n]}, p.stop)
 }
 
-// Close ends the port, and may be called more than once. Requests of HTTP have until ctx
-// ends. Those of gRPC are cut off.
+// Close ends the port, and may be called more than once. Requests under way have until
+// ctx ends. The rest is cut off.
 func (p *Port) Close(ctx context.Context) error {
 	p.closing.Do(func() {
 		close(p.stop)
 		p.listener.Close()
-		p.calls.Close()
+		// The requests of the gateway end first, because they need the gRPC server. With
+		// TLS, Shutdown waits for the requests of gRPC, too.
 		if err := p.http.Shutdown(ctx); err != nil {
 			p.log.Warn("requests were cut off", "error", err)
 			p.http.Close()
 		}
-		p.grpc.Stop()
-		p.err = p.gateway.Close()
+		p.calls.Close()
+		if p.grpc != nil && !p.secure {
+			p.drain(ctx)
+		}
+		if p.grpc != nil {
+			p.grpc.Stop()
+			p.err = p.gateway.Close()
+		}
 	})
 	p.running.Wait()
 	return p.err
+}
+
+// drain waits for the requests of gRPC, until ctx ends.
+func (p *Port) drain(ctx context.Context) {
+	drained := make(chan struct{})
+	p.running.Go(func() { // Stop ends GracefulStop
+		p.grpc.GracefulStop()
+		close(drained)
+	})
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		p.log.Warn("requests of gRPC were cut off", "error", ctx.Err())
+	}
 }
 
 // begunConn is a connection from which the first bytes were read.

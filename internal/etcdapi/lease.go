@@ -3,7 +3,6 @@ package etcdapi
 import (
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"time"
 
@@ -60,29 +59,42 @@ func (l *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest
 // LeaseKeepAlive implements pb.LeaseServer. A TTL of 0 in a response says that the lease
 // does not exist.
 func (l *leaseService) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	requests, received := make(chan *pb.LeaseKeepAliveRequest), make(chan error, 1)
+	go func() { received <- receive(ctx, stream.Recv, requests) }() // ends with the stream's context
 	for {
-		r, err := stream.Recv()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
+		select {
+		case r := <-requests:
+			response, err := l.renew(ctx, r)
+			if err == nil {
+				err = stream.Send(response)
+			}
+			if err != nil {
+				return err
+			}
+		case err := <-received:
 			return err
-		}
-		// The revision is that before the renewal, so it is never above that of a
-		// revocation behind the renewal.
-		p := l.server.picture()
-		header := l.server.header(p.view.Revision())
-		if err := l.permit(stream.Context(), p, r.ID, auth.Write); err != nil {
-			return err
-		}
-		renewed, err := l.server.atLeader(stream.Context(), methodRenew, r, (*Server).handleRenew)
-		if err != nil {
-			return err
-		}
-		if err := stream.Send(&pb.LeaseKeepAliveResponse{Header: header, ID: r.ID, TTL: renewed.TTL}); err != nil {
-			return err
+		case <-l.server.serving.Done():
+			return rpctypes.ErrGRPCStopped
 		}
 	}
+}
+
+// renew has the leader renew a lease.
+func (l *leaseService) renew(ctx context.Context, r *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
+	// The revision is that before the renewal, so it is never above that of a
+	// revocation behind the renewal.
+	p := l.server.picture()
+	header := l.server.header(p.view.Revision())
+	if err := l.permit(ctx, p, r.ID, auth.Write); err != nil {
+		return nil, err
+	}
+	renewed, err := l.server.atLeader(ctx, methodRenew, r, (*Server).handleRenew)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.LeaseKeepAliveResponse{Header: header, ID: r.ID, TTL: renewed.TTL}, nil
 }
 
 // LeaseTimeToLive implements pb.LeaseServer. A TTL of -1 says that the lease does not

@@ -73,7 +73,8 @@ type Machine struct {
 	changed chan struct{} // has a token after a new picture
 
 	mu      sync.Mutex
-	serial  uint64 // of the last request
+	alarmed chan struct{} // closed after a change of the alarms, nil without a reader
+	serial  uint64        // of the last request
 	waiters map[uint64]chan outcome
 }
 
@@ -92,12 +93,29 @@ func NewMachine(id core.NodeID) *Machine {
 // publish makes the state readable.
 func (m *Machine) publish() *picture {
 	p := &picture{view: m.store.View(), known: m.sessions.Len(), auth: m.auth, alarms: m.alarms, members: m.members, promotions: m.promotions}
-	m.current.Store(p)
+	if old := m.current.Swap(p); old != nil && !slices.Equal(old.alarms, p.alarms) {
+		m.mu.Lock()
+		if m.alarmed != nil {
+			close(m.alarmed)
+			m.alarmed = nil
+		}
+		m.mu.Unlock()
+	}
 	select {
 	case m.changed <- struct{}{}:
 	default:
 	}
 	return p
+}
+
+// alarmsChanged returns a channel that the next change of the alarms closes.
+func (m *Machine) alarmsChanged() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.alarmed == nil {
+		m.alarmed = make(chan struct{})
+	}
+	return m.alarmed
 }
 
 // await begins a request of this member.

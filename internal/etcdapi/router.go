@@ -20,7 +20,7 @@ type Router struct {
 // Options returns the options for the gRPC server. The limits of messages are those of
 // the members.
 func (r *Router) Options() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.MaxRecvMsgSize(math.MaxInt32)}
+	return []grpc.ServerOption{grpc.MaxRecvMsgSize(math.MaxInt32), pings}
 }
 
 // Register registers the services for clients.
@@ -30,6 +30,7 @@ func (r *Router) Register(g grpc.ServiceRegistrar) {
 	for _, one := range all {
 		g.RegisterService(r.route(one.desc), nil)
 	}
+	reflect(g)
 }
 
 // service is a service with its implementation.

@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/keepalive"
 
 	"raftlab/internal/auth"
 	"raftlab/raft/core"
@@ -71,6 +74,10 @@ type Config struct {
 	BoundHistory bool
 	// FixedMembers has the server refuse changes of members.
 	FixedMembers bool
+	// AutoCompaction compacts old revisions. The default is never.
+	AutoCompaction AutoCompaction
+	// MaxStreams bounds the requests and streams of a connection. The default is no bound.
+	MaxStreams uint32
 	// Logger receives what operators should know. The default is silent.
 	Logger *slog.Logger
 }
@@ -118,6 +125,7 @@ func (c *Config) setDefaults() error {
 		{"RequestTimeout", int64(c.RequestTimeout)},
 		{"ProgressInterval", int64(c.ProgressInterval)}, {"CheckpointInterval", int64(c.CheckpointInterval)},
 		{"CompareInterval", int64(c.CompareInterval)},
+		{"AutoCompaction.Age", int64(c.AutoCompaction.Age)}, {"AutoCompaction.Revisions", c.AutoCompaction.Revisions},
 	} {
 		if f.value < 0 {
 			return fmt.Errorf("%w: Config.%s is %d; want more than 0", ErrConfig, f.name, f.value)
@@ -138,10 +146,14 @@ type Server struct {
 
 	counters   counters
 	registered registered
+	health     *health.Server
+	ready      chan struct{} // closed by publishAttributes
 
-	done   context.Context // ends with Close
-	cancel context.CancelFunc
-	loops  sync.WaitGroup
+	done    context.Context // ends with Close
+	cancel  context.CancelFunc
+	serving context.Context // of streams, ends with Drain
+	drain   context.CancelFunc
+	loops   sync.WaitGroup
 }
 
 // Start starts the host's member of the group. Close ends the member. Close does not end
@@ -150,8 +162,9 @@ func Start(cfg Config) (*Server, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, machine: NewMachine(cfg.Host.Identity().Host), peers: newPeers(cfg.DialMember)}
+	s := &Server{cfg: cfg, log: cfg.Logger, machine: NewMachine(cfg.Host.Identity().Host), peers: newPeers(cfg.DialMember), health: newHealth(), ready: make(chan struct{})}
 	s.done, s.cancel = context.WithCancel(context.Background())
+	s.serving, s.drain = context.WithCancel(s.done)
 	cfg.Node.StateMachine = s.machine
 	member, err := cfg.Host.Start(cfg.Node)
 	if err != nil {
@@ -165,8 +178,12 @@ func Start(cfg Config) (*Server, error) {
 	s.loops.Go(func() { s.hub.run(s.done) })
 	s.loops.Go(func() { s.lessor.run(s.done) })
 	s.loops.Go(func() { s.steward(s.done) })
+	s.loops.Go(func() { s.followHealth(s.done) })
 	if cfg.BoundHistory {
 		s.loops.Go(func() { s.boundHistory(s.done) })
+	}
+	if cfg.AutoCompaction != (AutoCompaction{}) {
+		s.loops.Go(func() { (&compactor{server: s}).run(s.done) })
 	}
 	return s, nil
 }
@@ -180,14 +197,27 @@ func (s *Server) Close() error {
 	return errors.Join(err, s.peers.close())
 }
 
+// Drain ends the streams of clients, which go on at other members. Other requests are
+// served until Close.
+func (s *Server) Drain() { s.drain() }
+
 // Node returns the member.
 func (s *Server) Node() *node.Node { return s.node }
+
+// pings lets a client ping as often as etcd's servers do.
+var pings = grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second})
 
 // Options returns the options for the gRPC server of clients: limits of messages, and
 // the checks that belong to all services.
 func (s *Server) Options() []grpc.ServerOption {
+	streams := s.cfg.MaxStreams
+	if streams == 0 {
+		streams = math.MaxUint32
+	}
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + 512<<10),
+		grpc.MaxConcurrentStreams(streams),
+		pings,
 		grpc.ChainUnaryInterceptor(s.checkUnary),
 		grpc.ChainStreamInterceptor(s.checkStream),
 	}
@@ -207,6 +237,7 @@ func (s *Server) Register(g grpc.ServiceRegistrar) {
 	pb.RegisterClusterServer(g, &clusterService{server: s})
 	pb.RegisterMaintenanceServer(g, &maintenanceService{server: s})
 	pb.RegisterAuthServer(g, &authService{server: s})
+	s.registerProbes(g)
 }
 
 // RegisterPeers registers the services for the other members. The server has to
@@ -231,6 +262,7 @@ func (s *Server) publishAttributes() {
 	for s.done.Err() == nil {
 		if a := s.picture().members[own.member]; own.equal(a) {
 			if s.readable() == nil && own.equal(s.picture().members[own.member]) {
+				close(s.ready)
 				return
 			}
 		}
@@ -238,6 +270,7 @@ func (s *Server) publishAttributes() {
 		_, err := s.propose(ctx, &entry{publish: &own})
 		cancel()
 		if err == nil {
+			close(s.ready)
 			return
 		}
 		s.log.Debug("publishing the member's attributes", "error", err)

@@ -77,7 +77,7 @@ func (ws *watchService) Watch(stream pb.Watch_WatchServer) error {
 	ws.server.counters.streams.Add(1)
 	defer ws.server.counters.streams.Add(-1)
 	ctx, cancel := context.WithCancel(stream.Context())
-	go func() { received <- w.receive(ctx) }() // ends with the stream's context
+	go func() { received <- receive(ctx, stream.Recv, w.requests) }() // ends with the stream's context
 	err := w.send(ctx, received)
 	cancel()
 	for _, one := range w.watches {
@@ -89,10 +89,10 @@ func (ws *watchService) Watch(stream pb.Watch_WatchServer) error {
 	return err
 }
 
-// receive hands the client's requests to the sender.
-func (w *watchStream) receive(ctx context.Context) error {
+// receive hands the requests of a client's stream to the goroutine that answers.
+func receive[Request any](ctx context.Context, recv func() (Request, error), to chan<- Request) error {
 	for {
-		r, err := w.stream.Recv()
+		r, err := recv()
 		if err == io.EOF {
 			return nil
 		}
@@ -100,7 +100,7 @@ func (w *watchStream) receive(ctx context.Context) error {
 			return err
 		}
 		select {
-		case w.requests <- r:
+		case to <- r:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -140,7 +140,7 @@ func (w *watchStream) send(ctx context.Context, received <-chan error) error {
 			return err
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-w.server.done.Done():
+		case <-w.server.serving.Done():
 			return rpctypes.ErrGRPCStopped
 		}
 		if err == nil && w.progress {

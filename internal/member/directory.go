@@ -87,6 +87,6 @@ func makeManifest(o *Options, begin func() (newcomer, error)) (datadir.Manifest,
 	if err != nil {
 		return datadir.Manifest{}, err
 	}
-	m := datadir.Manifest{Cluster: o.ClusterName, ClusterNumber: n.number, Name: o.Name, Joined: len(o.Join) > 0, ID: datadir.Number(n.id)}
+	m := datadir.Manifest{Cluster: o.ClusterName, ClusterNumber: n.number, Name: o.Name, Joined: len(o.Join) > 0 || o.Existing, ID: datadir.Number(n.id)}
 	return m, m.Write(o.Data)
 }

@@ -32,6 +32,8 @@ const joinTimeout = 30 * time.Second
 func (m *Member) newcomer() (newcomer, error) {
 	o := &m.opts
 	switch {
+	case o.Existing:
+		return newcomer{id: etcdapi.MemberID([]string{m.peerURL()})}, nil
 	case len(o.Cluster) > 0:
 		return newcomer{id: datadir.FirstID(o.ClusterName, o.Name)}, nil
 	case len(o.Join) == 0:
@@ -67,11 +69,7 @@ func (m *Member) join(address string) (newcomer, error) {
 	if n.id, err = m.find(list.Members); n.id != 0 || err != nil {
 		return n, err
 	}
-	scheme := "http://"
-	if !m.opts.PeerTLS.empty() {
-		scheme = "https://"
-	}
-	added, err := cluster.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{scheme + m.opts.AdvertisePeer}})
+	added, err := cluster.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{m.peerURL()}})
 	if err != nil {
 		return newcomer{}, err
 	}
@@ -86,6 +84,14 @@ func (m *Member) clusterNumber(header *pb.ResponseHeader) datadir.Number {
 		return 0
 	}
 	return datadir.Number(header.GetClusterId())
+}
+
+// peerURL returns the URL under which the other members know this one.
+func (m *Member) peerURL() string {
+	if m.opts.PeerTLS.empty() {
+		return "http://" + m.opts.AdvertisePeer
+	}
+	return "https://" + m.opts.AdvertisePeer
 }
 
 // find returns the id of the member with this one's peer address, 0 for none.

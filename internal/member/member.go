@@ -27,10 +27,10 @@ type Member struct {
 	host      *node.Host
 	server    *etcdapi.Server
 	peers     *grpc.Server // on the streams of the other members
-	port      *clientport.Port
+	ports     []*clientport.Port
 
 	running sync.WaitGroup
-	failed  chan error // capacity 1: the port's failure
+	failed  chan error // has room for the failures of all ports
 	done    chan struct{}
 	closing sync.Once
 	err     error // of Close
@@ -63,30 +63,23 @@ func start(o Options) (*Member, error) {
 	}
 	// The ports come first. If another process on the same data holds them, the error
 	// names the address.
-	listener, err := net.Listen("tcp", o.Listen)
+	listeners, err := listen(&o)
 	if err != nil {
-		return nil, fmt.Errorf("the port for clients: %w", err)
+		return nil, err
 	}
-	m := &Member{opts: o, log: o.Logger, failed: make(chan error, 1), done: make(chan struct{})}
+	m := &Member{opts: o, log: o.Logger, done: make(chan struct{})}
 	if err := m.open(); err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return nil, errors.Join(err, closeAll(listeners))
 	}
-	g := grpc.NewServer(m.server.Options()...)
-	m.server.Register(g)
-	m.port, err = clientport.New(clientport.Options{
-		Listener: listener, TLS: clientTLS, GRPC: g, Logger: o.Logger,
-		Pages: clientport.Pages{
-			Ready:   func(ctx context.Context) error { _, err := m.server.Node().ReadIndex(ctx); return err },
-			Live:    func() error { return m.server.Node().Err() },
-			Metrics: clientport.NewMetrics(m), Hosts: o.Hosts,
-		},
-	})
-	if err != nil {
-		err = errors.Join(err, m.server.Close(), listener.Close())
+	if err := m.newPorts(listeners, clientTLS); err != nil {
+		err = errors.Join(err, m.server.Close(), closeAll(listeners))
 		m.peers.Stop()
 		return nil, errors.Join(err, m.host.Close())
 	}
-	m.running.Go(func() { m.failed <- m.port.Serve() })
+	m.failed = make(chan error, len(m.ports))
+	for _, p := range m.ports {
+		m.running.Go(func() { m.failed <- p.Serve() })
+	}
 	return m, nil
 }
 
@@ -95,7 +88,10 @@ func (m *Member) open() error {
 	o := &m.opts
 	opts := tcp.Options{Listen: o.ListenPeer, Advertise: o.AdvertisePeer, Plaintext: o.PeerTLS.empty(), Logger: o.Logger}
 	if !opts.Plaintext {
-		opts.TLS = &tcp.TLS{CertFile: o.PeerTLS.Cert, KeyFile: o.PeerTLS.Key, CAFile: o.PeerTLS.CA, Cluster: o.ClusterName}
+		opts.TLS = &tcp.TLS{
+			CertFile: o.PeerTLS.Cert, KeyFile: o.PeerTLS.Key, CAFile: o.PeerTLS.CA,
+			Cluster: o.ClusterName, AnyCertificate: o.PeerAnyCertificate,
+		}
 	}
 	transport, err := tcp.Listen(opts)
 	if err != nil {
@@ -122,15 +118,21 @@ func (m *Member) open() error {
 			return errors.Join(err, m.host.Close())
 		}
 	}
+	members := o.members(dir.Identity().Cluster)
+	if dir.Joined { // the leader tells a later member the others
+		members = nil
+	}
 	m.server, err = etcdapi.Start(etcdapi.Config{
 		Host: m.host,
 		Node: node.Config{
-			Members: o.members(dir.Identity().Cluster), Join: dir.Joined,
+			Members: members, Join: dir.Joined,
 			HeartbeatInterval: o.HeartbeatInterval, ElectionTimeout: o.ElectionTimeout,
 			SnapshotEntries: o.SnapshotEntries,
 		},
 		ClusterID: uint64(dir.ClusterNumber), Name: o.Name, ClientURLs: o.Advertise,
-		DialMember:      func(ctx context.Context, id core.NodeID) (net.Conn, error) { return transport.DialStream(ctx, id) },
+		DialMember: func(ctx context.Context, id core.NodeID) (net.Conn, error) { return transport.DialStream(ctx, id) },
+		Tokens:     o.tokens, CertificateUsers: o.CertificateUsers, AutoCompaction: o.compaction,
+		ProgressInterval: o.ProgressInterval, CompareInterval: o.CompareInterval, MaxStreams: o.MaxStreams,
 		MaxRequestBytes: o.MaxRequestBytes, MaxTxnOps: o.MaxTxnOps, Quota: o.Quota,
 		Logger: o.Logger,
 	})
@@ -144,7 +146,7 @@ func (m *Member) open() error {
 }
 
 // Address returns the address of the client port.
-func (m *Member) Address() net.Addr { return m.port.Address() }
+func (m *Member) Address() net.Addr { return m.ports[0].Address() }
 
 // PeerAddress returns the address that the other members dial.
 func (m *Member) PeerAddress() string { return m.transport.Address() }
@@ -171,16 +173,16 @@ func (m *Member) Wait() error {
 	}
 }
 
-// Close ends the member in order. A leader hands the leadership over first. Requests
-// under way then end with errors of etcd that clients know. Close may be called more
-// than once.
+// Close ends the member in order. A leader hands the leadership over first. Streams then
+// end, and requests under way are answered. After 5 s the rest is cut off, with errors of
+// etcd that clients know. Close may be called more than once.
 func (m *Member) Close() error {
 	m.closing.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		m.handOver(ctx)
-		m.err = m.server.Close()
-		m.err = errors.Join(m.err, m.port.Close(ctx))
+		m.server.Drain()
+		m.err = errors.Join(m.closePorts(ctx), m.server.Close())
 		m.peers.Stop()
 		m.err = errors.Join(m.err, m.host.Close())
 		close(m.done)

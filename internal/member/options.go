@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"raftlab/internal/auth"
 	"raftlab/internal/datadir"
+	"raftlab/internal/etcdapi"
 	"raftlab/raft/node"
 )
 
@@ -34,6 +38,9 @@ type Options struct {
 	// default of Advertise is Listen.
 	Listen    string
 	Advertise []string
+	// ListenMore are further addresses for clients, and ListenMetrics addresses for the
+	// probes and figures alone, without TLS.
+	ListenMore, ListenMetrics []string
 
 	// Cluster are the first members with their peer addresses, the same on all of them.
 	// With data, the addresses replace the known ones.
@@ -41,11 +48,25 @@ type Options struct {
 	// Join are client URLs of a running cluster. A new member asks the cluster for its
 	// addition.
 	Join []string
+	// Existing says that Cluster is a running cluster to which an operator has added this
+	// member, with AdvertisePeer as its peer URL. A data directory makes no use of
+	// Existing.
+	Existing bool
 
 	// PeerTLS protects the port for members, and requires certificates of them.
 	PeerTLS Files
+	// PeerAnyCertificate takes every certificate of the authority in PeerTLS for one of a
+	// member, as etcd does. Otherwise the certificates name the cluster.
+	PeerAnyCertificate bool
 	// TLS protects the port for clients. With CA, clients need certificates.
 	TLS Files
+	// CertificateUsers takes the common names of clients' certificates as users.
+	CertificateUsers bool
+	// AuthToken specifies the tokens of users, AuthTokenTTL their lifetime, and BcryptCost
+	// the cost of hashing a password (see [auth.NewTokens]).
+	AuthToken    string
+	AuthTokenTTL time.Duration
+	BcryptCost   int
 	// Insecure allows ports without TLS on addresses beyond this machine.
 	Insecure bool
 	// Hosts are names of this server in URLs of browsers, beside localhost and the
@@ -60,11 +81,25 @@ type Options struct {
 	MaxTxnOps int
 	// SnapshotEntries is the number of entries between two snapshots. Default 100,000.
 	SnapshotEntries int
+	// CompactionMode is "periodic" or "revision", and CompactionRetention the age or the
+	// number of revisions that stay, 0 for all. An age without a unit is in hours.
+	CompactionMode, CompactionRetention string
+	// ProgressInterval is the interval of progress notifications for idle watches.
+	// Default 10 minutes.
+	ProgressInterval time.Duration
+	// CompareInterval is the interval in which the leader compares the members' hashes.
+	// Default 10 minutes.
+	CompareInterval time.Duration
+	// MaxStreams bounds the requests and streams of a connection. Default no bound.
+	MaxStreams uint32
 	// HeartbeatInterval and ElectionTimeout are Raft's. Defaults 100 ms and 1 s.
 	HeartbeatInterval, ElectionTimeout time.Duration
 
 	// Logger receives what operators should know. Default: silent.
 	Logger *slog.Logger
+
+	tokens     *auth.Tokens
+	compaction etcdapi.AutoCompaction
 }
 
 // DefaultCluster is the default of Options.ClusterName.
@@ -79,7 +114,7 @@ func (f Files) empty() bool { return f == Files{} }
 var ErrOptions = errors.New("wrong options")
 
 func wrong(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrOptions, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %w", ErrOptions, fmt.Errorf(format, args...))
 }
 
 func (o *Options) setDefaults() error {
@@ -98,7 +133,7 @@ func (o *Options) setDefaults() error {
 	if len(o.Advertise) == 0 && o.Listen != "" {
 		o.Advertise = []string{o.scheme() + "://" + o.Listen}
 	}
-	return errors.Join(o.checkNames(), o.checkAddresses(), o.checkTLS(), o.checkLimits())
+	return errors.Join(o.checkNames(), o.checkAddresses(), o.checkTLS(), o.checkLimits(), o.checkServices())
 }
 
 // scheme returns the scheme of the client port's URLs.
@@ -119,6 +154,8 @@ func (o *Options) checkNames() error {
 		return wrong("there is no data directory (--data)")
 	case len(o.Cluster) > 0 && o.Cluster[o.Name] == "":
 		return wrong("--cluster names %s, and not this member, %s", strings.Join(slices.Sorted(maps.Keys(o.Cluster)), ", "), o.Name)
+	case o.Existing && len(o.Cluster) == 0:
+		return wrong("--initial-cluster-state existing needs --initial-cluster")
 	case len(o.Cluster) > 0 && len(o.Join) > 0:
 		return wrong("--cluster is for the first members, and --join for a later one; both are given")
 	}
@@ -136,10 +173,20 @@ func (o *Options) checkNames() error {
 }
 
 func (o *Options) checkAddresses() error {
-	for _, port := range []struct {
+	type port struct {
 		flag, address string
 		files         Files
-	}{{"--listen-peer", o.ListenPeer, o.PeerTLS}, {"--listen", o.Listen, o.TLS}} {
+	}
+	ports := []port{{"--listen-peer", o.ListenPeer, o.PeerTLS}, {"--listen", o.Listen, o.TLS}}
+	for i, address := range o.ListenMore {
+		o.ListenMore[i] = withoutScheme(address)
+		ports = append(ports, port{"--listen", o.ListenMore[i], o.TLS})
+	}
+	for i, address := range o.ListenMetrics {
+		o.ListenMetrics[i] = withoutScheme(address)
+		ports = append(ports, port{"--listen-metrics-urls", o.ListenMetrics[i], Files{}})
+	}
+	for _, port := range ports {
 		host, _, err := net.SplitHostPort(port.address)
 		if err != nil {
 			return wrong("%s is %q; want host:port", port.flag, port.address)
@@ -178,6 +225,41 @@ func (o *Options) checkLimits() error {
 		return wrong("--heartbeat is %v and --election-timeout %v; want at least 10ms, and 5 heartbeats to 50s", o.HeartbeatInterval, o.ElectionTimeout)
 	}
 	return nil
+}
+
+// checkServices reads the settings of tokens and compactions.
+func (o *Options) checkServices() error {
+	var err error
+	if o.tokens, err = auth.NewTokens(o.AuthToken, o.AuthTokenTTL, o.BcryptCost); err != nil {
+		return wrong("--auth-token, --auth-token-ttl or --bcrypt-cost: %w", err)
+	}
+	o.compaction, err = compaction(o.CompactionMode, o.CompactionRetention)
+	return err
+}
+
+// compaction returns the compactions of two settings.
+func compaction(mode, retention string) (etcdapi.AutoCompaction, error) {
+	if retention == "" || retention == "0" {
+		return etcdapi.AutoCompaction{}, nil
+	}
+	n, errNumber := strconv.ParseInt(retention, 10, 64)
+	switch mode {
+	case "", "periodic":
+		age, err := time.Duration(n)*time.Hour, errNumber
+		if err != nil {
+			age, err = time.ParseDuration(retention)
+		}
+		if err != nil || age <= 0 || n > math.MaxInt64/int64(time.Hour) {
+			return etcdapi.AutoCompaction{}, wrong("--auto-compaction-retention is %q; want a number of hours, or a time such as 30m", retention)
+		}
+		return etcdapi.AutoCompaction{Age: age}, nil
+	case "revision":
+		if errNumber != nil || n < 0 {
+			return etcdapi.AutoCompaction{}, wrong("--auto-compaction-retention is %q; want a number of revisions", retention)
+		}
+		return etcdapi.AutoCompaction{Revisions: n}, nil
+	}
+	return etcdapi.AutoCompaction{}, wrong("--auto-compaction-mode is %q; want periodic or revision", mode)
 }
 
 // withoutScheme returns host:port of an address, which may be a URL as etcd takes it.

@@ -32,6 +32,9 @@ type TLS struct {
 	// of its own, and keeps its certificates. The handshake then keeps the clusters
 	// apart, and the certificates do not. The default is the name of the identity.
 	Cluster string
+	// AnyCertificate takes a certificate without such a URI for one of every host of the
+	// cluster. The CA then signs certificates of this cluster's hosts alone.
+	AnyCertificate bool
 
 	mu     sync.Mutex
 	loaded *credentials
@@ -104,6 +107,9 @@ func identityOf(cert *x509.Certificate) (node.Identity, error) {
 // identityOf returns the host that a certificate names. TLS.Cluster stands for the
 // cluster of self.
 func (t *TLS) identityOf(cert *x509.Certificate, self node.Identity) (node.Identity, error) {
+	if t.AnyCertificate && !slices.ContainsFunc(cert.URIs, func(u *url.URL) bool { return u.Scheme == uriScheme }) {
+		return node.Identity{Cluster: self.Cluster}, nil
+	}
 	id, err := identityOf(cert)
 	if t.Cluster != "" && id.Cluster == t.Cluster {
 		id.Cluster = self.Cluster

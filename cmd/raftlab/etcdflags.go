@@ -1,0 +1,234 @@
+//go:build !wasip1
+
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"raftlab/internal/member"
+)
+
+// etcdFlags are the names of etcd for flags of raftlab serve.
+var etcdFlags = map[string]string{
+	"data-dir":                    "data",
+	"listen-client-urls":          "listen",
+	"advertise-client-urls":       "advertise",
+	"listen-peer-urls":            "listen-peer",
+	"initial-advertise-peer-urls": "advertise-peer",
+	"initial-cluster":             "cluster",
+	"initial-cluster-token":       "cluster-name",
+	"cert-file":                   "cert",
+	"key-file":                    "key",
+	"trusted-ca-file":             "client-ca",
+	"peer-cert-file":              "peer-cert",
+	"peer-key-file":               "peer-key",
+	"peer-trusted-ca-file":        "peer-ca",
+	"quota-backend-bytes":         "quota",
+	"snapshot-count":              "snapshot-entries",
+	"heartbeat-interval":          "heartbeat",
+	"host-whitelist":              "allow-host",
+	"config-file":                 "config",
+}
+
+// etcdName returns the flag of raftlab serve for a name of etcd.
+func etcdName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if own, ok := etcdFlags[name]; ok {
+		name = own
+	}
+	return pflag.NormalizedName(name)
+}
+
+// ignoredFlags are flags of etcd without an effect here, with the reason. A deployment of
+// etcd may pass them.
+var ignoredFlags = map[string]string{
+	"backend-batch-interval":               "the store is in memory, beside a log on disk",
+	"backend-batch-limit":                  "the store is in memory, beside a log on disk",
+	"backend-bbolt-freelist-type":          "the store is in memory, beside a log on disk",
+	"bootstrap-defrag-threshold-megabytes": "the store needs no defragmentation",
+	"compact-hash-check-time":              "--corrupt-check-time has the interval of all checks",
+	"compaction-batch-limit":               "a compaction takes effect at once",
+	"compaction-sleep-interval":            "a compaction takes effect at once",
+	"distributed-tracing-address":          "there is no tracing",
+	"distributed-tracing-instance-id":      "there is no tracing",
+	"distributed-tracing-sampling-rate":    "there is no tracing",
+	"distributed-tracing-service-name":     "there is no tracing",
+	"downgrade-check-time":                 "there are no downgrades",
+	"feature-gates":                        "the features have no gates",
+	"grpc-keepalive-interval":              "the server pings clients as gRPC does by default",
+	"grpc-keepalive-min-time":              "clients may ping every 5 s",
+	"grpc-keepalive-timeout":               "the server pings clients as gRPC does by default",
+	"log-outputs":                          "the log goes to standard error",
+	"log-rotation-config-json":             "the log goes to standard error",
+	"logger":                               "the log goes to standard error",
+	"max-learners":                         "the number of learners has no limit",
+	"max-snapshots":                        "a member keeps the snapshots that it needs",
+	"max-wals":                             "a member keeps the log that it needs",
+	"metrics":                              "all figures are exported",
+	"raft-read-timeout":                    "the transport has timeouts of its own",
+	"raft-write-timeout":                   "the transport has timeouts of its own",
+	"self-signed-cert-validity":            "raftlab cert makes certificates",
+	"snapshot-catchup-entries":             "the log keeps what learners and slow members need",
+	"v2-deprecation":                       "there is no v2 API",
+	"wal-dir":                              "the log is in the data directory",
+	"warning-apply-duration":               "the figures have the durations",
+	"warning-unary-request-duration":       "the figures have the durations",
+}
+
+// ignoredSwitches are flags without a value and without an effect.
+var ignoredSwitches = map[string]string{
+	"enable-distributed-tracing":        "there is no tracing",
+	"enable-grpc-gateway":               "the gateway is always there",
+	"enable-log-rotation":               "the log goes to standard error",
+	"enable-pprof":                      "profiles are not served",
+	"enable-v2":                         "there is no v2 API",
+	"initial-election-tick-advance":     "elections need no advance",
+	"memory-mlock":                      "the memory is not locked",
+	"peer-client-cert-auth":             "a port for members with certificates always asks for them",
+	"peer-skip-client-san-verification": "addresses in certificates of members do not count",
+	"pre-vote":                          "there is always a pre-vote",
+	"socket-reuse-address":              "ports are opened as usual",
+	"socket-reuse-port":                 "ports are opened as usual",
+	"strict-reconfig-check":             "changes of members are always checked",
+	"unsafe-no-fsync":                   "writes are always synced",
+}
+
+// refusedFlags are flags of etcd that a member cannot follow. Without them the member
+// would be less safe, or another member than the operator wants.
+var refusedFlags = map[string]string{
+	"cipher-suites":                "Go chooses the suites",
+	"client-cert-allowed-hostname": "names in certificates of clients are users",
+	"client-crl-file":              "lists of revoked certificates are not read; use certificates with short lives",
+	"peer-crl-file":                "lists of revoked certificates are not read; use certificates with short lives",
+	"peer-cert-allowed-cn":         "certificates of members name the cluster (raftlab cert)",
+	"peer-cert-allowed-hostname":   "certificates of members name the cluster (raftlab cert)",
+	"discovery-endpoints":          "name the first members with --cluster",
+	"discovery-srv":                "name the first members with --cluster",
+	"discovery-token":              "name the first members with --cluster",
+	"tls-max-version":              "TLS 1.2 and 1.3 are served",
+}
+
+// refusedSwitches are refused flags without a value.
+var refusedSwitches = map[string]string{
+	"force-new-cluster": "raftlab recover makes a new cluster of what is left of one",
+	"auto-tls":          "raftlab cert makes certificates for a test",
+	"peer-auto-tls":     "raftlab cert makes certificates for a test",
+}
+
+// addEtcdFlags adds flags of etcd that have no counterpart here.
+func addEtcdFlags(f *pflag.FlagSet) {
+	for _, all := range []map[string]string{ignoredFlags, refusedFlags} {
+		for name, reason := range all {
+			f.StringArray(name, nil, "etcd's; "+reason)
+			_ = f.MarkHidden(name) // no error for a flag that is there
+		}
+	}
+	for _, all := range []map[string]string{ignoredSwitches, refusedSwitches} {
+		for name, reason := range all {
+			f.Bool(name, false, "etcd's; "+reason)
+			_ = f.MarkHidden(name)
+		}
+	}
+}
+
+// checkEtcdFlags warns of the ignored flags that are given, and refuses others.
+func checkEtcdFlags(f *pflag.FlagSet, log *slog.Logger) error {
+	var err error
+	f.VisitAll(func(flag *pflag.Flag) {
+		if !flag.Changed || err != nil {
+			return
+		}
+		for _, all := range []map[string]string{ignoredFlags, ignoredSwitches} {
+			if reason, ok := all[flag.Name]; ok {
+				log.Warn("a flag of etcd has no effect", "flag", "--"+flag.Name, "reason", reason)
+			}
+		}
+		reason, refused := refusedFlags[flag.Name]
+		if !refused {
+			reason, refused = refusedSwitches[flag.Name]
+		}
+		if refused && flag.Value.String() != "false" {
+			err = usageError("--%s of etcd is not supported: %s", flag.Name, reason)
+		}
+	})
+	return err
+}
+
+// durationValue is a flag for a time, in Go's form or as a number of a unit.
+type durationValue struct {
+	to   *time.Duration
+	unit time.Duration
+}
+
+// Set implements pflag.Value.
+func (v durationValue) Set(s string) error {
+	if n, err := strconv.ParseInt(s, 10, 32); err == nil {
+		*v.to = time.Duration(n) * v.unit
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	*v.to = d
+	return err
+}
+
+// String implements pflag.Value.
+func (v durationValue) String() string {
+	if v.to == nil || *v.to == 0 {
+		return ""
+	}
+	return v.to.String()
+}
+
+// Type implements pflag.Value.
+func (v durationValue) Type() string { return "duration" }
+
+// clusterState is the flag --initial-cluster-state.
+type clusterState struct{ existing *bool }
+
+// Set implements pflag.Value.
+func (c clusterState) Set(s string) error {
+	if !slices.Contains([]string{"new", "existing"}, s) {
+		return fmt.Errorf("want new or existing")
+	}
+	*c.existing = s == "existing"
+	return nil
+}
+
+// String implements pflag.Value.
+func (c clusterState) String() string {
+	if c.existing != nil && *c.existing {
+		return "existing"
+	}
+	return "new"
+}
+
+// Type implements pflag.Value.
+func (c clusterState) Type() string { return "string" }
+
+// addServiceFlags adds the flags of what a member serves, with etcd's names.
+func addServiceFlags(f *pflag.FlagSet, o *member.Options) {
+	f.Var(clusterState{&o.Existing}, "initial-cluster-state", "new, or existing for a member that an operator has added to the cluster of --cluster")
+	f.BoolVar(&o.PeerAnyCertificate, "peer-any-cert", false, "take every certificate of --peer-ca for one of a member, as etcd does")
+	f.BoolVar(&o.CertificateUsers, "client-cert-auth", false, "take the common names of clients' certificates as users")
+	f.StringVar(&o.AuthToken, "auth-token", "simple", "tokens of users: simple, or jwt,sign-method=RS256,priv-key=file,pub-key=file,ttl=5m")
+	f.Var(durationValue{&o.AuthTokenTTL, time.Second}, "auth-token-ttl", "lifetime of simple tokens after their last use (default 5m)")
+	f.IntVar(&o.BcryptCost, "bcrypt-cost", 0, "cost of hashing a password, 4 to 31 (default 10)")
+	f.StringVar(&o.CompactionMode, "auto-compaction-mode", "periodic", "what --auto-compaction-retention is: periodic for an age, revision for a number of revisions")
+	f.StringVar(&o.CompactionRetention, "auto-compaction-retention", "0", "old revisions to keep: 72h or 72 for three days, or a number of revisions (default: all)")
+	f.DurationVar(&o.ProgressInterval, "watch-progress-notify-interval", 0, "interval of progress notifications for idle watches (default 10m)")
+	f.DurationVar(&o.CompareInterval, "corrupt-check-time", 0, "interval in which the leader compares the members' data (default 10m)")
+	f.Uint32Var(&o.MaxStreams, "max-concurrent-streams", 0, "number of requests and streams on one connection (default: no limit)")
+	f.StringSliceVar(&o.ListenMetrics, "listen-metrics-urls", nil, "further URLs for the probes and figures alone, as http://host:port")
+}
+
+// splitListen returns the addresses of --listen.
+func splitListen(listen string) (first string, more []string) {
+	all := strings.Split(listen, ",")
+	return all[0], all[1:]
+}
