@@ -199,7 +199,7 @@ func (o serveOptions) servePort(ctx context.Context, listener net.Listener, c *c
 	router.Register(g)
 	port, err := clientport.New(clientport.Options{
 		Listener: listener, GRPC: g, Logger: log,
-		Pages: clientport.Pages{Ready: c.Ready, Live: c.Live, Metrics: clientport.NewMetrics(c.Sources()...), Hosts: o.hosts(), Others: v1},
+		Pages: clientport.Pages{Health: c.Health, Live: c.Live, Metrics: clientport.NewMetrics(c.Sources()...), Hosts: o.hosts(), Others: v1},
 	})
 	if err != nil {
 		return err
@@ -211,6 +211,7 @@ func (o serveOptions) servePort(ctx context.Context, listener net.Listener, c *c
 	case <-ctx.Done():
 		log.Info("stopping")
 	}
+	c.Drain()
 	timeout, cancel := context.WithTimeout(context.Background(), o.patience+shutdownTimeout)
 	defer cancel()
 	return errors.Join(err, port.Close(timeout))

@@ -307,14 +307,28 @@ func (c *Cluster) Live() error {
 	return errors.Join(all...)
 }
 
-// Ready reports why the store serves no linearizable reads.
-func (c *Cluster) Ready(ctx context.Context) error {
+// Health reports why the store should get no requests (see [etcdapi.Server.Health]).
+func (c *Cluster) Health(ctx context.Context, linearizable bool, excluded map[string]bool) error {
+	if !linearizable {
+		if s := c.Serving(); s != nil {
+			return s.Health(ctx, false, excluded)
+		}
+		return c.noLeader()
+	}
 	leader := c.awaitLeader(ctx)
 	if leader == nil {
 		return c.noLeader()
 	}
-	_, err := leader.Node().ReadIndex(ctx)
-	return err
+	return leader.Health(ctx, true, excluded)
+}
+
+// Drain ends the streams of clients of etcd's API. Other requests are served until Close.
+func (c *Cluster) Drain() {
+	for _, r := range c.replicas {
+		if s := r.etcd(); s != nil {
+			s.server.Drain()
+		}
+	}
 }
 
 // Sources returns the sources of the figures of all replicas.
