@@ -4,6 +4,8 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"raftlab/kv"
 	"raftlab/raft/boltstore"
@@ -38,4 +40,34 @@ func Ends(c *Sharded) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.linked)
+}
+
+// WriteFormer makes a data directory of the former format, and executes operations.
+func WriteFormer(dir string, replicas int, ops ...kv.Op) error {
+	if err := (manifest{Format: formerFormat, Cluster: "former", Replicas: replicas}).write(dir); err != nil {
+		return err
+	}
+	s, m, err := prepareServers(dir, Options{})
+	if err != nil {
+		return err
+	}
+	if err := s.start(m, dir, func(string, int) launcher { return onLog(startFormer) }); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for i := 0; i < len(ops) && ctx.Err() == nil; {
+		err = ErrNoLeader
+		for _, r := range s.replicas {
+			if service := r.current().server.(logService); err != nil && service.member().IsLeader() {
+				_, err = service.rsmService.(formerService).Do(ctx, 1, uint64(i+1), ops[i])
+			}
+		}
+		if err == nil {
+			i++
+		} else {
+			pause(ctx)
+		}
+	}
+	return errors.Join(ctx.Err(), s.Close())
 }

@@ -226,7 +226,7 @@ func (r *replica) startOn(store *boltstore.Store) error {
 	if err != nil {
 		return errors.Join(err, r.group.release(r.peer, store))
 	}
-	if s, ok := run.server.(rsmService); ok {
+	if s, ok := run.server.(rsmService); ok && s.rpc() != nil {
 		server := labrpc.MakeServer()
 		server.AddService(labrpc.MakeService(s.rpc()))
 		r.net.AddServer(r.number, server)

@@ -18,6 +18,7 @@ type servers struct {
 	log      *slog.Logger
 	opts     Options
 	lock     *os.File
+	borrowed bool // the lock belongs to other servers
 	net      *labrpc.Network
 	replicas []*replica // in the order of their numbers
 
@@ -138,6 +139,9 @@ func (s *servers) Close() error {
 		}
 	}
 	s.net.Cleanup()
+	if s.borrowed {
+		return err
+	}
 	return errors.Join(err, s.lock.Close())
 }
 

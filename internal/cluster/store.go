@@ -38,9 +38,6 @@ type link struct {
 	cluster *Cluster
 }
 
-// ErrFormer reports a data directory of the format before the API of etcd.
-var ErrFormer = errors.New("the data directory has a former format")
-
 // Errors of connecting.
 var (
 	// ErrConnected reports a Connect of a connected replica.
@@ -49,7 +46,8 @@ var (
 	ErrDisconnected = errors.New("the replica is disconnected")
 )
 
-// Open starts a cluster on a data directory, and makes a missing directory. A
+// Open starts a cluster on a data directory, and makes a missing directory. Open
+// converts a directory of the former format, and keeps the former files. A
 // replica with an unusable data file does not start, and its Status has the error.
 // Repair rebuilds the file. If the usable files are no majority of their group, Open
 // fails. The error then matches fs.ErrNotExist, node.ErrDamaged, node.ErrStranger or
@@ -63,7 +61,9 @@ func Open(dir string, opts Options) (*Cluster, error) {
 		return nil, errors.Join(fmt.Errorf("%w: the data directory %s was made for %s", ErrGroups, dir, groupsInWords(m.Groups)), s.Close())
 	}
 	if m.former() {
-		return nil, errors.Join(fmt.Errorf("%w: %s", ErrFormer, dir), s.Close())
+		if m, err = s.convert(m, dir); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 	}
 	c := &Cluster{servers: s, cut: make(map[core.NodeID]bool), links: make(map[*link]bool)}
 	c.Keys = &Keys{pick: c.awaitLeader, noLeader: c.noLeader}

@@ -9,6 +9,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"raftlab/kv"
 	"raftlab/mvcc"
 	"raftlab/raft/core"
 )
@@ -138,4 +139,23 @@ func checkMagic(file io.ReaderAt) error {
 		err = fmt.Errorf("%w: %w", ErrBackup, err)
 	}
 	return err
+}
+
+// Import returns a state with keys of package kv, in the order of their versions. The
+// state keeps the versions, and gives later writes versions above last. Earlier revisions
+// are compacted.
+func Import(pairs []kv.Pair, last uint64) (*Machine, error) {
+	m := NewMachine(core.None)
+	for _, p := range pairs {
+		m.store.Advance(int64(p.Version))
+		done, err := m.store.Put(mvcc.PutRequest{Key: p.Key, Value: p.Value})
+		if err == nil && uint64(done.Revision-1) != p.Version {
+			err = fmt.Errorf("the version %d follows version %d", p.Version, done.Revision-2)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("importing the key %q: %w", p.Key, err)
+		}
+	}
+	m.store.Advance(int64(last) + 1)
+	return m, m.Renew(0, true)
 }
