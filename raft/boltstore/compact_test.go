@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -261,6 +262,7 @@ func TestCompactConcurrently(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				time.Sleep(time.Millisecond) // the saves wait for the disk, and more turns show nothing new
 			}
 		})
 	}

@@ -3,11 +3,11 @@
 package boltstore_test
 
 import (
-	"bytes"
 	"fmt"
 	"hash/crc64"
 	"io"
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,23 +23,31 @@ func digest(t testing.TB, s node.Storage) string {
 	t.Helper()
 	groups, err := s.Groups()
 	require.NoError(t, err)
-	var out bytes.Buffer
+	var out []byte
 	for _, id := range groups {
 		state, err := s.Load(id)
 		require.NoError(t, err)
-		fmt.Fprintf(&out, "group %d %+v\n", id, state)
+		out = fmt.Appendf(out, "group %d %+v\n", id, state)
 		if state.LastIndex > state.CompactedIndex {
 			entries, err := s.Entries(id, state.CompactedIndex+1, state.LastIndex, 1<<30)
 			require.NoError(t, err)
 			for _, e := range entries {
-				fmt.Fprintf(&out, "%d/%d/%d %x\n", e.Index, e.Term, e.Type, hash(e.Data))
+				out = appendNumbers(out, e.Index, e.Term, uint64(e.Type), hash(e.Data))
 			}
 		}
 		if state.Snapshot.Index > 0 {
-			fmt.Fprintf(&out, "body %x\n", hash(body(t, s, id)))
+			out = fmt.Appendf(out, "body %x\n", hash(body(t, s, id)))
 		}
 	}
-	return out.String()
+	return string(out)
+}
+
+// appendNumbers adds a line of numbers.
+func appendNumbers(out []byte, numbers ...uint64) []byte {
+	for _, n := range numbers {
+		out = append(strconv.AppendUint(out, n, 16), ' ')
+	}
+	return append(out, '\n')
 }
 
 func hash(data []byte) uint64 { return crc64.Checksum(data, crc64.MakeTable(crc64.ECMA)) }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -56,23 +57,31 @@ func digest(t *testing.T, s node.Storage) string {
 	t.Helper()
 	groups, err := s.Groups()
 	require.NoError(t, err)
-	var out bytes.Buffer
+	var out []byte
 	for _, id := range groups {
 		state, err := s.Load(id)
 		require.NoError(t, err)
-		fmt.Fprintf(&out, "group %d %+v\n", id, state)
+		out = fmt.Appendf(out, "group %d %+v\n", id, state)
 		if state.LastIndex > state.CompactedIndex {
 			entries, err := s.Entries(id, state.CompactedIndex+1, state.LastIndex, 1<<30)
 			require.NoError(t, err)
 			for _, e := range entries {
-				fmt.Fprintf(&out, "%d/%d/%d %x\n", e.Index, e.Term, e.Type, crc64.Checksum(e.Data, crc64.MakeTable(crc64.ECMA)))
+				out = appendNumbers(out, e.Index, e.Term, uint64(e.Type), crc64.Checksum(e.Data, crc64.MakeTable(crc64.ECMA)))
 			}
 		}
 		if state.Snapshot.Index > 0 {
-			fmt.Fprintf(&out, "body %x\n", body(t, s, id))
+			out = fmt.Appendf(out, "body %x\n", body(t, s, id))
 		}
 	}
-	return out.String()
+	return string(out)
+}
+
+// appendNumbers adds a line of numbers.
+func appendNumbers(out []byte, numbers ...uint64) []byte {
+	for _, n := range numbers {
+		out = append(strconv.AppendUint(out, n, 16), ' ')
+	}
+	return append(out, '\n')
 }
 
 func body(t *testing.T, s node.Storage, id node.GroupID) uint64 {
@@ -239,6 +248,9 @@ func TestEveryCrashRecovers(t *testing.T) {
 				}
 				if checkCrash(t, disk.Clone(loss), loss, n, w.acks) {
 					damaged++
+				}
+				if !disk.Unsynced() {
+					break // the other fates leave the same content
 				}
 			}
 			if n == len(journal) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc64"
 	"sync"
+	"time"
 
 	"raftlab/raft/core"
 	"raftlab/raft/node"
@@ -182,6 +183,7 @@ func (s *subject) concurrentReads(stop <-chan struct{}, groups node.GroupID) err
 				return fmt.Errorf("group %d: entry %d is %+v; want %+v", id, lo+uint64(i), e, want)
 			}
 		}
+		time.Sleep(100 * time.Microsecond) // the writers wait for the disk
 	}
 }
 

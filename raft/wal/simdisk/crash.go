@@ -62,6 +62,19 @@ func (d *Disk) Clone(loss Loss) *Disk {
 	return d.content.lose(loss)
 }
 
+// Unsynced reports whether the disk has unsynced changes. Otherwise each crash leaves the
+// same content.
+func (d *Disk) Unsynced() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.content.files {
+		if len(f.writes) > 0 {
+			return true
+		}
+	}
+	return len(d.content.changes) > 0
+}
+
 func (c *content) lose(loss Loss) *Disk {
 	next := New()
 	changes := c.changes

@@ -79,6 +79,17 @@ func TestFates(t *testing.T) {
 	}
 }
 
+func TestUnsynced(t *testing.T) {
+	d, f := newFile(t)
+	require.True(t, d.Unsynced(), "a write")
+	require.NoError(t, f.Sync())
+	require.False(t, d.Unsynced())
+	require.NoError(t, d.Rename("file", "other"))
+	require.True(t, d.Unsynced(), "a name")
+	require.NoError(t, d.Sync())
+	require.False(t, d.Unsynced())
+}
+
 func TestNames(t *testing.T) {
 	lose := simdisk.Loss{Names: simdisk.Lose}
 	d, f := newFile(t)
