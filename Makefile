@@ -3,7 +3,7 @@ GO     ?= go
 TOOL    = $(GO) run -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help build test race lint vuln cross bench bench-compare bench-module etcd-client cover fuzz soak sim mutants wasm student course ci
+.PHONY: help build test race lint vuln cross bench bench-compare bench-module etcd-client cover fuzz soak sim mutants wasm student course play ci
 
 help:    ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ student: ## compile and vet everything with a student's Raft in the place of pac
 
 course:  ## make a handout, see its skeletons fail and its solution pass
 	RAFTLAB_SOAK=1 $(GO) test -run TestHandoutWorksAlone -timeout 30m ./internal/course
+
+play:    ## the playground as a page without a server (docs/play/index.html)
+	$(GO) run ./cmd/raftlab play --out docs/play
 
 bench:   ## every benchmark, once through (BENCH=regexp COUNT=n to choose)
 	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count $(or $(COUNT),1) ./...

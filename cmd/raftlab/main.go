@@ -8,6 +8,7 @@
 //	raftlab status         look at it
 //	raftlab shards         which group has which shard (serve --groups)
 //	raftlab check h.jsonl  check a recorded history for linearizability
+//	raftlab play           step through Raft in a browser
 //	raftlab sim ./raft     run Go tests in virtual time, each seed a repeatable world
 //	raftlab grade DIR      grade submissions of the labs
 //	raftlab cert           certificates for a test cluster
@@ -83,6 +84,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newStatusCommand())
 	root.AddCommand(newCheckCommand())
 	root.AddCommand(newShardsCommand())
+	root.AddCommand(newPlayCommand())
 	root.AddCommand(newSimCommand())
 	root.AddCommand(newCertCommand())
 	root.AddCommand(newBackupCommand(), newRestoreCommand(), newRecoverMemberCommand())

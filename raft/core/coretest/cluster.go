@@ -342,15 +342,24 @@ func (c *Cluster) apply(s *server, snap *core.Snapshot, entries []core.Entry) {
 	c.checker.applied(s)
 }
 
-// Finish works through a server's duties until none is left.
+// maxDuties bounds the duties of Finish. A correct core stops asking far below.
+const maxDuties = 10_000
+
+// Finish works through a server's duties until none is left. Duties without an end are a
+// violation.
 func (c *Cluster) Finish(id core.NodeID) {
-	for idle := 0; idle <= int(load) && c.Up(id) && c.Err() == nil; {
+	idle := 0
+	for range maxDuties {
+		if idle > int(load) || !c.Up(id) || c.Err() != nil {
+			return
+		}
 		if c.Work(id) {
 			idle = 0
 		} else {
 			idle++
 		}
 	}
+	c.checker.fail("server %d: duties without end", id)
 }
 
 // FinishAll works through all servers' duties.

@@ -52,8 +52,8 @@ type verb struct {
 }
 
 // perServer is a verb for each of some servers.
-func perServer(usage string, do func(w *World, id core.NodeID)) verb {
-	return verb{usage, 1, func(w *World, args []string) error {
+func perServer(do func(w *World, id core.NodeID)) verb {
+	return verb{"ID...", 1, func(w *World, args []string) error {
 		return w.each(args, func(id core.NodeID) error { do(w, id); return nil })
 	}}
 }
@@ -75,13 +75,13 @@ var commands = map[string]verb{
 	"partition": {"ID... [| ID...]", 1, (*World).partition},
 	"cut":       {"ID->ID", 1, (*World).cut},
 	"heal":      {"", 0, func(w *World, _ []string) error { w.cluster.Heal(); return nil }},
-	"crash":     perServer("ID...", func(w *World, id core.NodeID) { w.cluster.Crash(id) }),
-	"restart":   perServer("ID...", func(w *World, id core.NodeID) { w.cluster.Restart(id) }),
-	"snapshot":  perServer("ID...", func(w *World, id core.NodeID) { w.cluster.Snapshot(id, false) }),
-	"stall":     perServer("ID...", func(w *World, id core.NodeID) { w.cluster.Stall(id, true) }),
-	"resume":    perServer("ID...", func(w *World, id core.NodeID) { w.cluster.Stall(id, false) }),
-	"wake":      perServer("ID...", func(w *World, id core.NodeID) { w.cluster.Wake(id) }),
-	"stepdown":  perServer("ID...", func(w *World, id core.NodeID) { w.cluster.StepDown(id) }),
+	"crash":     perServer(func(w *World, id core.NodeID) { w.cluster.Crash(id) }),
+	"restart":   perServer(func(w *World, id core.NodeID) { w.cluster.Restart(id) }),
+	"snapshot":  perServer(func(w *World, id core.NodeID) { w.cluster.Snapshot(id, false) }),
+	"stall":     perServer(func(w *World, id core.NodeID) { w.cluster.Stall(id, true) }),
+	"resume":    perServer(func(w *World, id core.NodeID) { w.cluster.Stall(id, false) }),
+	"wake":      perServer(func(w *World, id core.NodeID) { w.cluster.Wake(id) }),
+	"stepdown":  perServer(func(w *World, id core.NodeID) { w.cluster.StepDown(id) }),
 	"inflight":  {"", 0, (*World).inflight},
 	"status":    {"", 0, (*World).status},
 	"logs":      {"", 0, (*World).logs},
@@ -183,7 +183,7 @@ func (w *World) log(args []string) error {
 // start starts a cluster.
 func (w *World) start(args []string) error {
 	if len(args) < 1 {
-		return fmt.Errorf("%w: cluster has no arguments; want N [OPTION...]", ErrCommand)
+		return fmt.Errorf("%w: cluster wants N [OPTION...], and has no arguments", ErrCommand)
 	}
 	servers, err := number(args[0], maxServers)
 	if err != nil {

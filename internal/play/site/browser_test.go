@@ -1,0 +1,190 @@
+package site
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// browser returns the path of a Chromium. Without one, the test is skipped unless
+// RAFTLAB_BROWSER=1.
+func browser(t *testing.T) string {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	require.NotEqual(t, "1", os.Getenv("RAFTLAB_BROWSER"), "RAFTLAB_BROWSER=1 needs chromium on the PATH")
+	t.Skip("no chromium on the PATH to try the page in (an error with RAFTLAB_BROWSER=1)")
+	return ""
+}
+
+// visit opens the page from a file, as a visitor without a server does, and runs a script
+// in it. The script returns an object, which the page sends to the test.
+func visit(t *testing.T, script string) map[string]any {
+	chromium := browser(t)
+	page, err := Page(t.Context())
+	require.NoError(t, err)
+	outcome := make(chan []byte, 1)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if text, err := io.ReadAll(r.Body); err == nil && r.Method == http.MethodPost {
+			select {
+			case outcome <- text:
+			default: // the first one counts
+			}
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer receiver.Close()
+	text := strings.Replace(string(page), "</body>", `<script>
+		const outcome = (value) => fetch("`+receiver.URL+`", { method: "POST", mode: "no-cors", body: JSON.stringify(value) });
+		window.onerror = (message) => outcome({ error: message });
+		window.onunhandledrejection = (event) => outcome({ error: String(event.reason && event.reason.stack || event.reason) });
+		(async () => {
+			while (!document.body.dataset.ready && !document.body.dataset.failed) await new Promise((go) => setTimeout(go, 10));
+			if (document.body.dataset.failed) { outcome({ error: document.body.dataset.failed }); return; }
+			const press = (...keys) => { for (const key of keys) document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })); };
+			const text = (id) => byId(id).textContent;
+			outcome(await (async () => {`+script+`})());
+		})();
+		</script></body>`, 1)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "index.html")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, chromium, "--headless=new", "--remote-debugging-port=0", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+		"--user-data-dir="+filepath.Join(dir, "profile"), "--window-size=1600,900", "file://"+path)
+	cmd.WaitDelay = time.Second
+	require.NoError(t, cmd.Start(), chromium)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	var got map[string]any
+	select {
+	case text := <-outcome:
+		cancel()
+		<-ended
+		require.NoError(t, json.Unmarshal(text, &got), string(text))
+	case err := <-ended:
+		require.NoError(t, err, "the browser ended without an outcome")
+		t.Fatal("the browser ended without an outcome")
+	}
+	require.Nil(t, got["error"], "error in the page")
+	return got
+}
+
+// everyBug is a condition of the script.
+func everyBug() string {
+	if os.Getenv("RAFTLAB_SOAK") == "1" {
+		return "true"
+	}
+	return "false"
+}
+
+// A visitor plays through the page with the keyboard: lessons, branches, links, files, and
+// cores with bugs.
+func TestBrowser(t *testing.T) {
+	got := visit(t, `
+		const out = { ready: Number(document.body.dataset.ready), servers: document.querySelectorAll("#stage .server").length };
+		press("o");
+		out.envelopes = document.querySelectorAll("#stage .envelope").length;
+		press(" ", "a", "e");
+		out.leader = page.server(1).state;
+		out.notes = text("notes").includes("leads term 1");
+
+		// Time travel and branches.
+		press("ArrowLeft", "ArrowLeft");
+		const before = page.run.now.depth;
+		press("d", "x", "u", "y", "b");
+		press("End");
+		page.do("crash 1");
+		out.branches = page.run.branches().length;
+		out.forked = page.run.now.depth > before;
+		page.do("deliver 1->9");
+		out.refused = text("toast");
+		out.unchanged = page.run.lines().at(-1);
+
+		// A link has the whole run.
+		const lines = page.run.lines(page.run.tip).join(";");
+		const link = await page.run.share();
+		page.fresh(["cluster 3"]);
+		location.hash = "#run=" + link;
+		await page.openLink();
+		out.shared = page.run.lines(page.run.tip).join(";") === lines;
+
+		// A saved run is a script, and opens again.
+		const saved = page.engine.ask({ Op: "record", Lines: page.run.lines() }).text;
+		out.saved = saved.includes("\n----\n");
+		await page.openFile(new File([saved], "run.txt"));
+		out.opened = page.run.lines(page.run.tip).join(";") === lines;
+		await page.openFile(new File(["cluster 3\n\nfly 1\n"], "wrong.txt"));
+		out.wrong = text("toast");
+
+		// Every lesson runs to its end with the keyboard, and its question takes the answer.
+		out.lessons = 0; out.fallen = ""; out.solved = 0; out.stuck = [];
+		for (const lesson of DATA.lessons) {
+			page.openLesson(lesson.name, lesson.text);
+			let last = -1;
+			while (page.run.now.depth > last && page.card.position() < page.card.lesson.lines.length) { last = page.run.now.depth; press(last % 5 ? "Enter" : " "); }
+			if (page.card.position() !== page.card.lesson.lines.length) { out.stuck.push(lesson.name + " " + text("toast")); continue; }
+			out.lessons++;
+			if (page.card.lesson.core) out.fallen += page.card.lesson.core + ": " + page.run.violations().map((v) => v.name + " at " + v.node.depth + (v.name.startsWith("An inv") ? v.text : "")).join(", ") + "; ";
+			else if (page.run.violations().length) out.stuck.push(lesson.name + " falls");
+			const q = page.card.lesson.question;
+			if (q.choices) document.querySelectorAll("#card .choices button")[q.choices.findIndex((c) => c.right)].click();
+			if (q.answers) { byId("answer").value = q.answers[0]; document.querySelector("#card form button").click(); }
+			if (q.reach) { byId("check").click(); if (page.card.answer.right) out.stuck.push(lesson.name + " is answered early"); page.card.prove(); page.card.reach(true); }
+			if (page.card.answer?.right) out.solved++; else out.stuck.push(lesson.name + " " + JSON.stringify(page.card.answer));
+		}
+
+		// The same run with another core.
+		page.openLesson("x", DATA.lessons.find((l) => l.name.includes("restart")).text);
+		page.otherCore("vote-forgotten");
+		page.run.goTo(page.run.tip); page.draw();
+		out.otherCore = text("banner").includes("step 5") && text("banner").includes("Election Safety at step");
+
+		// The chosen bugs can be planted, and in the long test every bug.
+		const bugs = DATA.bugs.filter((b) => b.chosen || `+everyBug()+`);
+		out.planted = 0;
+		for (const bug of bugs) { page.choose(bug.name); page.fresh(["cluster 3 noop", "timeout 1", "settle", "propose 1 x", "settle"]); out.planted += page.run.lines().length > 0; }
+		page.choose("");
+		page.fresh(["cluster 3 noop", "timeout 1"]);
+		out.planted -= bugs.length;
+
+		// Every function that a note names has its code, and every control a name.
+		page.do("settle");
+		document.querySelector("#notes button.chip").click();
+		out.code = document.querySelector("#tab pre").textContent.includes("func (c *Core)");
+		out.nameless = [...document.querySelectorAll("button, input, select, [role=button]")].filter((e) => !(e.textContent.trim() || e.getAttribute("aria-label") || e.title || e.closest("label") || e.hidden)).length;
+		press("D"); out.theme = document.documentElement.dataset.theme; press("+");
+		out.scale = document.documentElement.style.getPropertyValue("--scale");
+		out.played = performance.now();
+		return out;`)
+	want := map[string]any{
+		"servers": 5.0, "envelopes": 4.0, "leader": "leader", "notes": true, "branches": 2.0, "forked": true, "unchanged": "crash 1",
+		"shared": true, "saved": true, "opened": true, "lessons": 14.0, "solved": 14.0, "stuck": []any{}, "planted": 0.0,
+		"code": true, "nameless": 0.0, "theme": "dark", "scale": "1.15", "otherCore": true,
+	}
+	for key, value := range want {
+		require.Equal(t, value, got[key], "%s: %v", key, got)
+	}
+	require.Contains(t, got["refused"], "there is no server 9")
+	require.Contains(t, got["wrong"], "wrong.txt:3: no such command: \"fly 1\"")
+	for _, name := range []string{"Commit rule at", "Leader Completeness at", "State Machine Safety at"} {
+		require.Contains(t, got["fallen"], name)
+	}
+	ready, _ := got["ready"].(float64)
+	require.Less(t, ready, 3000.0, "milliseconds until the page is ready")
+	t.Logf("ready in %.0f ms, played in %.0f ms", ready, got["played"])
+}

@@ -1,0 +1,3 @@
+package site
+
+import _ "raftlab/internal/testkit" // -seed is a flag of every test package
