@@ -341,3 +341,84 @@ func latecomer(t *testing.T, round int) bool {
 	})
 	return true
 }
+
+// TestHeartbeatBringsTheTerm2A elects a leader without the vote of one follower, which
+// hears of the election by the leader's heartbeats alone. The follower must be in the
+// leader's term then (Figure 2, rules for all servers).
+func TestHeartbeatBringsTheTerm2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 12, 4, func(round int) bool { return unasked(t, round) })
+	})
+}
+
+func unasked(t *testing.T, round int) bool {
+	c := labtest.New(t, 5, labtest.Round(round))
+	defer c.Shutdown()
+	old := c.Leader()
+	follower := c.Others(old)[0]
+	before, stood, heard := c.Term(), false, false
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case m.Involves(old):
+			return labrpc.Never()
+		case m.Kind == labtest.Append && m.From == follower && m.Reply:
+			heard = true
+		case (m.Kind == labtest.Vote || m.Kind == labtest.PreVote) && m.Involves(follower):
+			stood = stood || m.From == follower && m.Asks()
+			return labrpc.Never()
+		}
+		return labrpc.Usual()
+	})
+	leader := c.LeaderOf(c.Others(old)...)
+	term, _ := c.State(leader)
+	if !c.Eventually(time.Second, func() bool { return between(c, func() bool { return heard }) }) || term <= before {
+		return false
+	}
+	c.WaitFor(time.Second, "a follower to take over the term of the heartbeats that it answers", func() bool {
+		now, _ := c.State(follower)
+		return now >= term
+	})
+	return between(c, func() bool { return !stood })
+}
+
+// TestOldLeaderIsNoLeader2A lets a server hear from a deposed leader alone. Messages of an
+// old term must not keep the server from standing for election (Figure 2, rules for
+// followers: AppendEntries from the current leader).
+func TestOldLeaderIsNoLeader2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 12, 3, func(round int) bool { return oldHeartbeats(t, round) })
+	})
+}
+
+func oldHeartbeats(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	old := c.Leader()
+	left, asked, heard := -1, false, 0 // left is alone with the old leader
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case left < 0 && m.Involves(old):
+			return labrpc.Never()
+		case left < 0:
+			return labrpc.Usual()
+		case m.From == old && m.To == left && !m.Reply:
+			heard++
+			return labrpc.Usual()
+		}
+		asked = asked || m.From == left && m.Asks()
+		return labrpc.Never()
+	})
+	rest := c.Others(old)
+	next := c.LeaderOf(rest...)
+	c.Sleep(200 * time.Millisecond) // for the follower to hear of it
+	c.Scripted(func() { left = pick(rest, next) })
+	stands := c.Eventually(labtest.ElectionLimit, func() bool { return between(c, func() bool { return asked }) })
+	_, believes := c.State(old)
+	if !believes || between(c, func() int { return heard }) == 0 {
+		return false
+	}
+	if !stands {
+		t.Errorf("a server that hears from an old leader alone does not stand for election within %v", labtest.ElectionLimit)
+	}
+	return true
+}

@@ -372,3 +372,32 @@ func TestSlowFollowers2B(t *testing.T) {
 		c.One("last", 5)
 	})
 }
+
+// TestSlowReaderGetsEverything2B commits commands while the service of a server still
+// holds an earlier one. The service then gets all of them, although nothing new commits.
+// A server that misses a wakeup waits for the next commit.
+func TestSlowReaderGetsEverything2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		for slow := range c.N {
+			c.Steady(10, func() error { return slowReader(c, slow) })
+		}
+	})
+}
+
+func slowReader(c *labtest.Cluster, slow int) error {
+	c.One(fmt.Sprint("before ", slow), 3)
+	leader := c.Leader()
+	c.Pause(slow)
+	last := 0
+	for k := range 4 {
+		last, _, _ = c.Start(leader, fmt.Sprintf("while %d waits %d", slow, k))
+		c.Eventually(time.Second, func() bool { n, _ := c.Applied(last); return n >= 2 })
+		c.Sleep(300 * time.Millisecond) // for the slow server to hear of the commit
+	}
+	c.Resume(slow)
+	if !c.Eventually(labtest.ElectionLimit, func() bool { return c.AppliedBy(slow) >= last }) {
+		return fmt.Errorf("the service of server %d was slow, and has got %d of %d commands %v later", slow, c.AppliedBy(slow), last, labtest.ElectionLimit)
+	}
+	return nil
+}

@@ -295,3 +295,48 @@ func leaderSaves(t *testing.T, round int) bool {
 	c.One("last", 3)
 	return true
 }
+
+// TestTermIsKept2C restarts a server that has refused its vote in a newer term. The server
+// has answered in that term, so the term must be on its disk (Figure 2, currentTerm is
+// updated on stable storage before the response).
+func TestTermIsKept2C(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 8, 3, func(round int) bool { return refusalIsKept(t, round) })
+	})
+}
+
+func refusalIsKept(t *testing.T, round int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	c.One("first", 3)
+	leader := c.Leader()
+	rest := c.Others(leader)
+	behind, voter := rest[0], rest[1]
+	c.Disconnect(behind) // its log is too short for the votes of the others
+	c.One("second", 2)
+	c.Sleep(time.Second) // its term rises
+	before, _ := c.State(voter)
+	told := 0
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		switch {
+		case m.From == voter && !m.Reply || told > 0:
+			return labrpc.Never()
+		case m.From == voter && m.Kind == labtest.Vote && m.Term > before:
+			told = m.Term
+		}
+		return labrpc.Usual()
+	})
+	c.Partition([]int{behind, voter})
+	if !c.Eventually(2*time.Second, func() bool { return between(c, func() bool { return told > 0 }) }) {
+		return false
+	}
+	answered := between(c, func() int { return told })
+	if now, _ := c.State(voter); now < answered {
+		return false
+	}
+	c.Restart(voter)
+	if after, _ := c.State(voter); after < answered {
+		t.Errorf("a server answered in term %d, and is in term %d after its restart", answered, after)
+	}
+	return true
+}
