@@ -114,7 +114,7 @@ var y2025Mutants = []mutant{
 		name: "25-lock-maybe-is-success", file: "y2025/kvsrv1/lock/lock.go", pkg: "./y2025/kvsrv1/lock",
 		old:  "if lk.ck.Put(lk.key, lk.id, version) == rpc.OK {\n\t\t\t\treturn",
 		new:  "if err := lk.ck.Put(lk.key, lk.id, version); err == rpc.OK || err == rpc.ErrMaybe {\n\t\t\t\treturn",
-		test: "TestUnreliable2|TestLostRace2",
+		test: "TestUnreliableClients2|TestLostRace2",
 		why:  "a client takes ErrMaybe for the lock",
 	},
 	{
@@ -207,7 +207,7 @@ var y2025Mutants = []mutant{
 		name: "25-rsm-snapshot-not-installed", file: plainRSM, pkg: "./y2025/kvraft1/rsm",
 		old:  "} else if msg.SnapshotValid && msg.SnapshotIndex > rsm.applied {",
 		new:  "} else if msg.SnapshotValid && msg.SnapshotIndex < 0 {",
-		test: "TestSnapshotOfTheLeader4C",
+		test: "TestLeaderSendsItsSnapshot4C",
 		why:  "the leader's snapshot is dropped",
 	},
 	{

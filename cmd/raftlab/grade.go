@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,8 @@ import (
 const exitGradeFailed = 1
 
 const gradeLong = `Grade submissions of the labs. A submission is a directory, or a tar or zip file,
-with the packages raft, kvraft, shardctrler and shardkv, or some of them.
+with the packages raft, kvraft, shardctrler and shardkv, or some of them. With
+--edition 2025 the packages are kvsrv1, raft1, kvraft1, shardkv1 and those below.
 
   raftlab grade ~/6.5840/src
   raftlab grade table > class.yaml
@@ -35,9 +37,12 @@ submission feedback.txt and results.json (Gradescope). docs/grading.md is the gu
 Exit code: 0 if every test passed, 1 if one did not, 64 if the command line or the
 table is wrong, 70 if the grading failed.`
 
+var editionHelp = "edition of the labs, " + strings.Join(grade.Editions(), " or ") + "; the default is " + grade.Editions()[0]
+
 // gradeFlags are the flags of raftlab grade as given.
 type gradeFlags struct {
 	table, out, run, keep     string
+	edition                   string
 	seed                      uint64
 	resume, json, requireJail bool
 	noJail                    bool
@@ -64,6 +69,7 @@ func newGradeCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.table, "table", "", "YAML file with points, secret, policy and limits (raftlab grade table makes one)")
+	fl.StringVar(&f.edition, "edition", "", editionHelp+"; a table has an edition of its own")
 	fl.StringVar(&f.out, "out", "", "directory for the results")
 	fl.BoolVar(&f.resume, "resume", false, "continue a grading that ended early, with the results in --out")
 	fl.StringVar(&f.run, "run", "", "only tests whose name matches this regular expression")
@@ -74,18 +80,19 @@ func newGradeCommand() *cobra.Command {
 	fl.BoolVar(&f.requireJail, "require-jail", false, "refuse to grade on a machine that cannot isolate the tests in full")
 	fl.BoolVar(&f.noJail, "no-jail", false, "run the tests without isolation, on a machine of their own")
 	cmd.MarkFlagsMutuallyExclusive("no-jail", "require-jail")
+	cmd.MarkFlagsMutuallyExclusive("table", "edition")
 	cmd.AddCommand(newGradeTableCommand(), newGradeTestsCommand())
 	return cmd
 }
 
 func newGradeTableCommand() *cobra.Command {
-	var class string
+	var class, edition string
 	cmd := &cobra.Command{
 		Use:   "table",
 		Short: "Write a table of points to edit, with a new secret",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := grade.NewTableFile(class)
+			text, err := grade.NewTableFile(class, edition)
 			if err != nil {
 				return gradeError(err)
 			}
@@ -94,18 +101,22 @@ func newGradeTableCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&class, "class", "", "name of the class")
+	cmd.Flags().StringVar(&edition, "edition", "", editionHelp)
 	return cmd
 }
 
 func newGradeTestsCommand() *cobra.Command {
-	return &cobra.Command{
+	var edition string
+	cmd := &cobra.Command{
 		Use:   "tests",
 		Short: "List the tests of the suites, with the reason for each, in Markdown",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return gradeError(grade.WriteTests(cmd.OutOrStdout()))
+			return gradeError(grade.WriteTests(cmd.OutOrStdout(), edition))
 		},
 	}
+	cmd.Flags().StringVar(&edition, "edition", "", editionHelp)
+	return cmd
 }
 
 // gradeError gives an error of package grade its exit code.
@@ -126,7 +137,7 @@ func (f *gradeFlags) config(cmd *cobra.Command) (grade.Config, error) {
 	if f.table != "" {
 		cfg.Table, err = grade.LoadTable(f.table)
 	} else {
-		cfg.Table, err = grade.DefaultTable()
+		cfg.Table, err = grade.DefaultTable(f.edition)
 	}
 	if err != nil {
 		return cfg, err

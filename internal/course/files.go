@@ -372,7 +372,7 @@ func rendered(name string, p page) (string, error) {
 // instructor returns the instructor's files, with the solution.
 func (c *config) instructor() (map[string][]byte, error) {
 	files := make(map[string][]byte)
-	table, err := grade.NewTableFile(c.Class, c.Parts...)
+	table, err := grade.NewTableFile(c.Class, "", c.Parts...)
 	if err != nil {
 		return nil, err
 	}

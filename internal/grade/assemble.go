@@ -1,6 +1,7 @@
 package grade
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -49,18 +50,30 @@ func assemble(l *layout, dir string) (*copyTree, error) {
 	for _, lab := range l.edition.labs {
 		if dir, ok := l.labs[lab.name]; ok {
 			c.submitted = append(c.submitted, lab.name)
-			if err := c.student(dir, lab.name); err != nil {
+			if err := c.student(dir, l.edition.place(lab.name)); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for _, name := range c.submitted {
-		lab := *l.edition.lab(name)
-		if err := errors.Join(c.support(lab), c.suite(lab)); err != nil {
+		if err := c.support(*l.edition.lab(name)); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range l.edition.suites {
+		if !c.tested(s) {
+			continue
+		}
+		if err := c.suite(s); err != nil {
 			return nil, err
 		}
 	}
 	return c, c.need(module + "/internal/verdict")
+}
+
+// tested reports whether the submission has a package that a suite tests.
+func (c *copyTree) tested(s suite) bool {
+	return slices.ContainsFunc(s.labs, func(name string) bool { return c.labs[name] != "" })
 }
 
 // ours copies a file of this project, perhaps changed.
@@ -93,7 +106,11 @@ func (c *copyTree) student(dir, place string) error {
 	var imported []target
 	clause := path.Base(place)
 	for _, u := range c.dirs[dir] {
-		if why := u.left(); why != "" {
+		why := u.left()
+		if lab := c.edition.at(place); why == "" && lab != nil && slices.Contains(lab.theirs, path.Base(u.name)) {
+			why = "part of the course's harness"
+		}
+		if why != "" {
 			if why != "a test" {
 				c.once("%s is left out (%s)", u.name, why)
 			}
@@ -148,11 +165,11 @@ func (c *copyTree) need(name string) error {
 	if !local || c.done[pkg] {
 		return nil
 	}
-	if dir, ok := c.labs[pkg]; ok {
-		return c.student(dir, pkg)
-	}
-	if c.edition.lab(pkg) != nil {
-		c.once("package %s is not submitted, and is the laboratory's", pkg)
+	if lab := c.edition.at(pkg); lab != nil {
+		if dir, ok := c.labs[lab.name]; ok {
+			return c.student(dir, pkg)
+		}
+		c.once("package %s is not submitted, and is the laboratory's", lab.name)
 	}
 	c.done[pkg] = true
 	entries, err := fs.ReadDir(raftlab.Sources, pkg)
@@ -221,9 +238,9 @@ func (c *copyTree) embedded(pkg string) error {
 	})
 }
 
-// suite copies the tests of a lab. Each test begins with a call of verdict.Watch.
-func (c *copyTree) suite(l lab) error {
-	files, err := suiteFiles(l.name)
+// suite copies the tests of a suite. Each test begins with a call of verdict.Watch.
+func (c *copyTree) suite(s suite) error {
+	files, err := suiteFiles(s.dir)
 	if err != nil {
 		return err
 	}
@@ -236,8 +253,8 @@ func (c *copyTree) suite(l lab) error {
 		}
 	}
 	text := fmt.Sprintf("package %s_test\n\nimport (\n\t\"testing\"\n\n\t%q\n)\n\nfunc TestMain(m *testing.M) { verdict.Main(m) }\n\n"+
-		"func raftlabWatch(t *testing.T) { verdict.Watch(t) }\n", l.name, module+"/internal/verdict")
-	return c.write(path.Join(l.name, mainFile), []byte(text))
+		"func raftlabWatch(t *testing.T) { verdict.Watch(t) }\n", s.clause, module+"/internal/verdict")
+	return c.write(path.Join(s.dir, mainFile), []byte(text))
 }
 
 // watched adds the calls to the source of a suite.
@@ -248,6 +265,9 @@ func (c *copyTree) watched(name string, src []byte) []byte {
 		return src
 	}
 	var edits []edit
+	if line := []byte("//go:build " + c.edition.tag + "\n"); c.edition.tag != "" && bytes.HasPrefix(src, line) {
+		edits = append(edits, edit{0, len(line), []byte("\n")})
+	}
 	for _, decl := range file.Decls {
 		fn, ok := decl.(*ast.FuncDecl)
 		if !ok || fn.Body == nil {
@@ -268,7 +288,7 @@ func (c *copyTree) watched(name string, src []byte) []byte {
 // is the Persister, an alias of a type in a package of its own, so that submitted code
 // does not reach the fields. For a service that is access to the service's Raft.
 func (c *copyTree) support(l lab) error {
-	if l.name == "raft" {
+	if l.name == "raft" { // the Persister of other editions is in a package of its own
 		const store = "internal/persister"
 		err := c.ours("raft/persister.go", store+"/persister.go", func(src []byte) []byte {
 			return []byte(strings.Replace(string(src), "package raft\n", "package persister\n", 1))

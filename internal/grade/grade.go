@@ -319,7 +319,7 @@ func (g *grader) grade(ctx context.Context, name, path string) (*Grade, error) {
 	var lay *layout
 	if err == nil {
 		one.Notes, one.Digest = src.notes, src.digest()
-		lay, err = newLayout(src, &classic, g.std)
+		lay, err = newLayout(src, g.table.edition, g.std)
 	}
 	if errors.Is(err, ErrSubmission) {
 		one.refuse(g.chosen(), Broken, strings.TrimPrefix(err.Error(), ErrSubmission.Error()+": "))
@@ -361,17 +361,17 @@ func (g *grader) tests(ctx context.Context, one *Grade, tree *copyTree) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	failed := make(chan error, 1)
-	for _, lab := range tree.edition.labs {
-		tests := byPackage[lab.name]
+	for _, suite := range tree.edition.suites {
+		tests := byPackage[suite.dir]
 		if len(tests) == 0 {
 			continue
 		}
-		if _, ok := tree.labs[lab.name]; !ok {
-			one.set(tests, Missing, "package "+lab.name+" is not submitted")
+		if !tree.tested(suite) {
+			one.set(tests, Missing, "package "+strings.Join(suite.labs, " or ")+" is not submitted")
 			continue
 		}
 		if !g.allKnown(key, tests) {
-			err := g.buildInto(ctx, built, tree.dir, lab.name)
+			err := g.buildInto(ctx, built, tree.dir, suite.dir)
 			if errors.Is(err, sim.ErrBroken) {
 				one.set(tests, Broken, compilerText(err))
 				continue
@@ -380,7 +380,7 @@ func (g *grader) tests(ctx context.Context, one *Grade, tree *copyTree) error {
 				return err
 			}
 		}
-		program := built[lab.name] // nil if the journal has all runs
+		program := built[suite.dir] // nil if the journal has all runs
 		for _, test := range tests {
 			wg.Go(func() {
 				if err := g.test(ctx, one, program, key, test); err != nil {

@@ -1,11 +1,13 @@
 package grade
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -59,19 +61,75 @@ func newLayout(s *source, e *edition, std func(string) bool) (*layout, error) {
 	for _, units := range l.dirs {
 		slices.SortFunc(units, func(a, b *unit) int { return strings.Compare(a.name, b.name) })
 	}
+	if e.byPath {
+		l.findTree()
+	}
 	for _, lab := range e.labs {
-		l.find(lab.name)
+		if _, found := l.labs[lab.name]; !found && !(e.byPath && l.root != "") {
+			l.find(lab)
+		}
 	}
 	if len(l.labs) == 0 {
-		return nil, badSubmission("no directory holds one of the packages %s", strings.Join(e.names(), ", "))
+		return nil, badSubmission("no directory holds one of the packages %s%s", strings.Join(e.names(), ", "), l.hint())
 	}
 	for _, lab := range e.labs {
-		if dir, ok := l.labs[lab.name]; ok {
+		if dir, ok := l.labs[lab.name]; ok && l.root == "" {
 			l.root = path.Dir(dir)
 			break
 		}
 	}
 	return l, nil
+}
+
+// hint names another edition whose packages the submission has.
+func (l *layout) hint() string {
+	for _, other := range editions {
+		for _, lab := range other.labs {
+			for dir := range l.dirs {
+				if other != l.edition && path.Base(dir) == path.Base(lab.name) && l.holds(dir, lab.clause) {
+					return fmt.Sprintf("; the directory %s is of the edition %s", dir, other.name)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// holds reports whether a directory has a file of a package, beside tests.
+func (l *layout) holds(dir, clause string) bool {
+	return slices.ContainsFunc(l.dirs[dir], func(u *unit) bool {
+		return !strings.HasSuffix(u.name, "_test.go") && u.file != nil && u.file.Name != nil && u.file.Name.Name == clause
+	})
+}
+
+// findTree finds the packages of an edition with fixed directories. The root is the
+// directory with the most of them, and then the one nearest to the top.
+func (l *layout) findTree() {
+	roots := make(map[string]map[string]string) // directories of labs, by root and lab
+	for dir := range l.dirs {
+		for _, lab := range l.edition.labs {
+			root, ok := strings.CutSuffix("/"+dir, "/"+lab.name)
+			if !ok || !l.holds(dir, lab.clause) {
+				continue
+			}
+			root = cmp.Or(strings.TrimPrefix(root, "/"), ".")
+			if roots[root] == nil {
+				roots[root] = make(map[string]string)
+			}
+			roots[root][lab.name] = dir
+		}
+	}
+	best := slices.SortedFunc(maps.Keys(roots), func(a, b string) int {
+		return cmp.Or(len(roots[b])-len(roots[a]), strings.Count(a, "/")-strings.Count(b, "/"), strings.Compare(a, b))
+	})
+	if len(best) == 0 {
+		return
+	}
+	l.root, l.labs = best[0], roots[best[0]]
+	l.once("the packages are in directory %s", l.root)
+	for _, other := range best[1:] {
+		l.once("directory %s has packages of the labs too, which are left out", other)
+	}
 }
 
 func (e *edition) names() []string {
@@ -84,12 +142,11 @@ func (e *edition) names() []string {
 
 // find chooses the directory of a lab package, which has files of the package. A
 // directory with the name of the package comes first, then the one nearest to the top.
-func (l *layout) find(name string) {
+func (l *layout) find(lab lab) {
+	name := lab.name
 	var found []string
-	for dir, units := range l.dirs {
-		if slices.ContainsFunc(units, func(u *unit) bool {
-			return !strings.HasSuffix(u.name, "_test.go") && u.file != nil && u.file.Name != nil && u.file.Name.Name == name
-		}) {
+	for dir := range l.dirs {
+		if l.holds(dir, lab.clause) {
 			found = append(found, dir)
 		}
 	}
@@ -98,7 +155,7 @@ func (l *layout) find(name string) {
 	}
 	rank := func(dir string) string {
 		named := 1
-		if path.Base(dir) == name || dir == "." {
+		if path.Base(dir) == path.Base(name) || dir == "." {
 			named = 0
 		}
 		return fmt.Sprintf("%d %4d %s", named, strings.Count(dir, "/"), dir)
@@ -178,15 +235,12 @@ func (l *layout) absent(name string) bool {
 
 // meaning interprets a directory of the submission.
 func (l *layout) meaning(dir string) (target, bool) {
-	base := path.Base(dir)
-	if l.edition.lab(base) != nil {
-		return target{path: module + "/" + base, dir: l.labs[base]}, true
+	key := l.edition.key(l.root, dir)
+	if l.edition.lab(key) != nil {
+		return target{path: module + "/" + l.edition.place(key), dir: l.labs[key]}, true
 	}
-	if slices.Contains(l.edition.harness, base) {
-		if base == "models" {
-			base = "porcupine/models"
-		}
-		return target{path: module + "/" + base}, true
+	if ours, given := l.edition.given[key]; given {
+		return target{path: module + "/" + ours}, true
 	}
 	if _, ok := l.dirs[dir]; ok {
 		return target{path: module + "/" + l.place(dir), dir: dir}, true
@@ -194,18 +248,37 @@ func (l *layout) meaning(dir string) (target, bool) {
 	return target{}, false
 }
 
+// key returns the name by which an edition knows a directory of a submission.
+func (e *edition) key(root, dir string) string {
+	if !e.byPath {
+		return path.Base(dir)
+	}
+	return strings.TrimPrefix(dir, root+"/")
+}
+
+// place returns the directory of a lab package in the work copy.
+func (e *edition) place(name string) string { return e.prefix + name }
+
+// at returns the lab whose package is in a directory of the work copy, or nil.
+func (e *edition) at(place string) *lab {
+	name, ok := strings.CutPrefix(place, e.prefix)
+	if !ok {
+		return nil
+	}
+	return e.lab(name)
+}
+
 // place returns the directory of a helper package in the work copy.
 func (l *layout) place(dir string) string {
 	for name, labDir := range l.labs {
 		if rel, ok := strings.CutPrefix(dir, labDir+"/"); ok && labDir != "." {
-			dir = name + "/" + rel
-			return away(dir)
+			return away(l.edition.place(name) + "/" + rel)
 		}
 	}
 	if rel, ok := strings.CutPrefix(dir, l.root+"/"); ok {
 		dir = rel
 	}
-	return away(dir)
+	return away(l.edition.prefix + dir)
 }
 
 // away moves a directory that would collide with one of this project. A directory

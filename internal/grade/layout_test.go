@@ -20,11 +20,16 @@ func testStd(name string) bool {
 // assembled puts a submission into a work copy, and returns the copy's files.
 func assembled(t *testing.T, files map[string]string) (*copyTree, map[string]string) {
 	t.Helper()
+	return assembledFor(t, &classic, files)
+}
+
+func assembledFor(t *testing.T, e *edition, files map[string]string) (*copyTree, map[string]string) {
+	t.Helper()
 	s := &source{files: make(map[string][]byte)}
 	for name, src := range files {
 		s.files[name] = []byte(src)
 	}
-	l, err := newLayout(s, &classic, testStd)
+	l, err := newLayout(s, e, testStd)
 	require.NoError(t, err)
 	dir := t.TempDir()
 	c, err := assemble(l, dir)
@@ -113,14 +118,68 @@ func TestNoLabPackage(t *testing.T) {
 	require.ErrorIs(t, err, ErrSubmission)
 }
 
+// The packages of the 2025 edition have the directories of the course's tree. Files of the
+// course's harness are left out.
+func TestAssemble2025(t *testing.T) {
+	c, got := assembledFor(t, &of2025, map[string]string{
+		"hw/src/go.mod":                 "module 6.5840\n\ngo 1.24\n",
+		"hw/src/raft1/raft.go":          "package raft\n\nimport (\n\t\"6.5840/labrpc\"\n\t\"6.5840/raftapi\"\n\ttester \"6.5840/tester1\"\n\t\"6.5840/raft1/logs\"\n)\n\nvar _ = logs.Y\nvar _ tester.Persister\nvar _ labrpc.Network\nvar _ raftapi.Raft\n",
+		"hw/src/raft1/logs/logs.go":     "package logs\n\nvar Y int\n",
+		"hw/src/raft1/server.go":        "package raft\n\nvar evil int\n",
+		"hw/src/raft1/raft_test.go":     "package raft\n",
+		"hw/src/kvsrv1/server.go":       "package kvsrv\n\nimport \"6.5840/kvsrv1/rpc\"\n\nvar _ rpc.Err\n",
+		"hw/src/kvsrv1/rpc/rpc.go":      "package rpc\n\ntype Err string\n",
+		"hw/src/kvsrv1/lock/lock.go":    "package lock\n\nimport \"6.5840/kvtest1\"\n\nvar _ kvtest.IKVClerk\n",
+		"hw/src/tester1/persister.go":   "package tester\n\nvar evil int\n",
+		"hw/src/raft/raft.go":           "package raft\n\nvar old int\n",
+		"hw/old/raft1/raft.go":          "package raft\n\nvar older int\n",
+		"hw/src/shardkv1/shardgrp/a.go": "package shardgrp\n\nimport \"6.5840/shardkv1/shardgrp/shardrpc\"\n",
+	})
+	require.Equal(t, []string{"kvsrv1", "kvsrv1/lock", "kvsrv1/rpc", "raft1", "shardkv1/shardgrp"}, c.submitted)
+	for _, want := range []string{`"raftlab/labrpc"`, `"raftlab/y2025/raftapi"`, `tester "raftlab/y2025/tester1"`, `"raftlab/y2025/raft1/logs"`} {
+		require.Contains(t, got["y2025/raft1/raft.go"], want)
+	}
+	require.Contains(t, got["y2025/kvsrv1/server.go"], `"raftlab/y2025/kvsrv1/rpc"`)
+	require.Equal(t, "package rpc\n\ntype Err string\n", got["y2025/kvsrv1/rpc/rpc.go"])
+	require.Contains(t, got["y2025/kvsrv1/lock/lock.go"], `"raftlab/y2025/kvtest1"`)
+	require.Contains(t, got["y2025/shardkv1/shardgrp/shardrpc/shardrpc.go"], "package shardrpc")
+	for _, left := range []string{"y2025/raft1/server.go", "y2025/raft1/raft_test.go", "y2025/tester1/persister.go"} {
+		require.NotContains(t, got, left)
+	}
+	require.NotContains(t, got["raft/raft.go"], "old")
+	require.NotContains(t, got["y2025/raft1/raft.go"], "older")
+	for _, dir := range []string{"y2025/raft1", "y2025/raft1/logs", "y2025/kvsrv1", "y2025/kvsrv1/rpc", "y2025/shardkv1/shardgrp"} {
+		require.Contains(t, got[dir+"/"+guardFile], `import _ "raftlab/internal/verdict"`, dir)
+	}
+	// The suites of package raft judge raft1.
+	require.NotContains(t, got["raft/suite_edition2025_test.go"], "go:build")
+	require.Contains(t, got["raft/suite_2a_test.go"], "raftlabWatch(t);")
+	require.Contains(t, got["y2025/kvsrv1/lock/"+mainFile], "package lock_test")
+	require.NotContains(t, got, "y2025/kvraft1/"+mainFile)
+}
+
+// A submission of another edition is named as one.
+func TestOtherEdition(t *testing.T) {
+	s := &source{files: map[string][]byte{"src/raft1/raft.go": []byte("package raft1\n"), "src/kvsrv1/server.go": []byte("package kvsrv\n")}}
+	_, err := newLayout(s, &classic, testStd)
+	require.ErrorIs(t, err, ErrSubmission)
+	require.ErrorContains(t, err, "src/kvsrv1 is of the edition 2025")
+}
+
 // The copies of the sources hold all that the suites and the lab packages import.
 func TestSourcesAreComplete(t *testing.T) {
-	files := make(map[string]string)
-	for _, l := range classic.labs {
-		src := "package " + l.name + "\n"
-		files[l.name+"/x.go"] = src
+	for _, e := range editions {
+		files := make(map[string]string)
+		for _, l := range e.labs {
+			files[l.name+"/x.go"] = "package " + l.clause + "\n"
+		}
+		_, got := assembledFor(t, e, files)
+		complete(t, got)
 	}
-	_, got := assembled(t, files)
+}
+
+func complete(t *testing.T, got map[string]string) {
+	t.Helper()
 	for name, src := range got {
 		for line := range strings.SplitSeq(src, "\n") {
 			if _, after, ok := strings.Cut(line, `"raftlab/`); ok && strings.HasSuffix(name, ".go") && !strings.HasSuffix(after, "(") {
@@ -140,16 +199,27 @@ func TestSourcesAreComplete(t *testing.T) {
 
 // Each test of the suites says what it checks, for docs and feedback.
 func TestCatalogue(t *testing.T) {
-	tests, err := Catalogue()
+	for _, e := range editions {
+		catalogue(t, e)
+	}
+}
+
+func catalogue(t *testing.T, e *edition) {
+	t.Helper()
+	tests, err := e.catalogue()
 	require.NoError(t, err)
 	parts := make(map[string]int)
+	names := make(map[string]string)
 	for _, test := range tests {
 		parts[test.Part]++
+		require.Empty(t, names[test.Name], "%s is in two packages", test.Name)
+		names[test.Name] = test.Package
 		require.NotEmpty(t, test.Doc, "%s has no doc comment", test.Name)
 		require.False(t, strings.HasPrefix(test.Doc, "Test"), "%s: %s", test.Name, test.Doc)
 	}
-	for _, part := range Parts() {
+	for _, part := range e.parts() {
 		require.Positive(t, parts[part], "part %s has no tests", part)
+		require.NotEmpty(t, e.about[part])
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -95,12 +97,7 @@ func (r *Report) CSV(w io.Writer) error {
 			graded[p.Part] = true
 		}
 	}
-	var parts []string
-	for _, p := range Parts() {
-		if graded[p] {
-			parts = append(parts, p)
-		}
-	}
+	parts := slices.Sorted(maps.Keys(graded))
 	c.Write(append(append(header, parts...), "problem", "findings"))
 	for _, one := range r.Submissions {
 		line := []string{one.Name, number(one.Points), number(one.Max)}

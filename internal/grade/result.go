@@ -104,7 +104,7 @@ func (one *Grade) record(t Test, r run) {
 		}
 		if one.table.ShowSeeds {
 			seed := r.Seed
-			res.Seed, res.Repeat, res.Excerpt = &seed, repeatText(t.Name, seed), r.Excerpt
+			res.Seed, res.Repeat, res.Excerpt = &seed, one.table.repeatText(t.Name, seed), r.Excerpt
 		}
 	}
 	one.mu.Lock()
@@ -150,7 +150,7 @@ func (one *Grade) finish() {
 	}
 	slices.SortFunc(one.Tests, func(a, b TestResult) int { return cmp.Compare(order[a.Test], order[b.Test]) })
 	one.Parts, one.Points, one.Max = nil, 0, 0
-	for _, part := range Parts() {
+	for _, part := range one.table.edition.parts() {
 		if rule, graded := one.table.Parts[part]; graded {
 			one.part(part, rule)
 		}

@@ -18,7 +18,7 @@ import (
 // A small table with three tests of 2A and one of 2B.
 func smallTable(t *testing.T, part Part) *Table {
 	t.Helper()
-	table := &Table{Runs: 2, Secret: "s", ShowSeeds: true, Parts: map[string]Part{"2A": part}}
+	table := &Table{edition: &classic, Runs: 2, Secret: "s", ShowSeeds: true, Parts: map[string]Part{"2A": part}}
 	for _, name := range []string{"TestX2A", "TestY2A", "TestZ2A"} {
 		table.tests = append(table.tests, Test{Name: name, Part: "2A", Package: "raft", Doc: "Checks " + name + "."})
 	}

@@ -98,8 +98,12 @@ func clip(s string, most int) string {
 }
 
 // repeatText is the command that repeats a run, for the owner of the submission.
-func repeatText(test string, seed uint64) string {
-	return fmt.Sprintf("raftlab grade --run '^%s$' --seed %d DIRECTORY", test, seed)
+func (t *Table) repeatText(test string, seed uint64) string {
+	edition := ""
+	if t.edition != editions[0] {
+		edition = " --edition " + t.edition.name
+	}
+	return fmt.Sprintf("raftlab grade%s --run '^%s$' --seed %d DIRECTORY", edition, test, seed)
 }
 
 // Limits of a run after endlessRuns runs of the submission that did not end by themselves.
@@ -140,7 +144,7 @@ func (g *grader) runTest(ctx context.Context, one *Grade, p sim.Program, test st
 	c.Prepare = func(cmd *exec.Cmd) error {
 		fd := 3 + len(cmd.ExtraFiles)
 		cmd.ExtraFiles = append(cmd.ExtraFiles, ch.theirs)
-		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", verdict.Env, fd), sim.RepeatEnv+"="+repeatText(test, seed))
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", verdict.Env, fd), sim.RepeatEnv+"="+g.table.repeatText(test, seed))
 		if !g.level.Limits {
 			return nil
 		}

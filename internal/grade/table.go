@@ -36,6 +36,8 @@ const (
 // YAML file.
 type Table struct {
 	Class string `yaml:"class"` // for the outputs
+	// Edition is the year's set of labs, "2021-2024" or "2025". The default is "2021-2024".
+	Edition string `yaml:"edition,omitempty"`
 	// Secret decides the seeds. Two graders with one secret give equal points.
 	Secret string `yaml:"secret"`
 	// Runs is the number of seeds for each test. A test passes if all runs pass.
@@ -46,7 +48,8 @@ type Table struct {
 	// ShowSeeds puts the seed of a failure into the feedback.
 	ShowSeeds bool `yaml:"show_seeds"`
 
-	tests []Test
+	tests   []Test
+	edition *edition
 }
 
 // A Part is a part of a lab, such as 2A.
@@ -83,15 +86,19 @@ type TableLimits struct {
 // implementation takes a few seconds of CPU time.
 var defaultLimits = TableLimits{CPU: 2 * time.Minute, Wall: 10 * time.Minute, Memory: 512, File: 64, Build: 5 * time.Minute}
 
-// DefaultTable returns the table that grades every test of every part, with 100
-// points a part.
-func DefaultTable() (*Table, error) {
-	tests, err := Catalogue()
+// DefaultTable returns the table that grades every test of every part of an edition, with
+// 100 points a part. The name "" is the default edition.
+func DefaultTable(name string) (*Table, error) {
+	e, err := editionOf(name)
 	if err != nil {
 		return nil, err
 	}
-	t := &Table{Runs: 1, Parts: make(map[string]Part), Policy: make(map[string]Rule), Limits: defaultLimits, ShowSeeds: true, tests: tests}
-	for _, part := range Parts() {
+	tests, err := e.catalogue()
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{Edition: e.name, edition: e, Runs: 1, Parts: make(map[string]Part), Policy: make(map[string]Rule), Limits: defaultLimits, ShowSeeds: true, tests: tests}
+	for _, part := range e.parts() {
 		t.Parts[part] = Part{Points: 100}
 	}
 	for rule, refuses := range refusing {
@@ -118,7 +125,13 @@ func LoadTable(name string) (*Table, error) {
 }
 
 func parseTable(data []byte) (*Table, error) {
-	t, err := DefaultTable()
+	var year struct {
+		Edition string `yaml:"edition"`
+	}
+	if err := yaml.Unmarshal(data, &year); err != nil {
+		return nil, badTable("%w", err)
+	}
+	t, err := DefaultTable(year.Edition)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +153,7 @@ func (t *Table) validate() error {
 		return badTable("the secret has %d bytes; the limit is %d", len(t.Secret), maxSecret)
 	}
 	if len(t.Parts) == 0 {
-		return badTable("no part is graded; the parts are %s", strings.Join(Parts(), ", "))
+		return badTable("no part is graded; the parts are %s", strings.Join(t.edition.parts(), ", "))
 	}
 	for name, part := range t.Parts {
 		if err := t.validatePart(name, part); err != nil {
@@ -159,8 +172,8 @@ func (t *Table) validate() error {
 }
 
 func (t *Table) validatePart(name string, part Part) error {
-	if !slices.Contains(Parts(), name) {
-		return badTable("there is no part %q; the parts are %s", name, strings.Join(Parts(), ", "))
+	if !slices.Contains(t.edition.parts(), name) {
+		return badTable("there is no part %q; the parts are %s", name, strings.Join(t.edition.parts(), ", "))
 	}
 	if !(part.Points >= 0 && part.Points <= maxPoints) {
 		return badTable("part %s has %v points, and not within 0 and %v", name, part.Points, float64(maxPoints))
@@ -227,14 +240,14 @@ func (t *Table) seed(test string, run int) uint64 {
 
 // digest identifies everything that decides the runs.
 func (t *Table) digest() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %+v %v", t.Secret, t.Runs, t.Limits, t.Policy))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %d %+v %v", t.edition.name, t.Secret, t.Runs, t.Limits, t.Policy))
 	return hex.EncodeToString(sum[:8])
 }
 
 // NewTableFile returns the text of a table for a new class, with a secret of its own. The
-// table has the given parts, or all without any.
-func NewTableFile(class string, parts ...string) ([]byte, error) {
-	t, err := DefaultTable()
+// table has the given parts of an edition, or all without any.
+func NewTableFile(class, edition string, parts ...string) ([]byte, error) {
+	t, err := DefaultTable(edition)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +255,7 @@ func NewTableFile(class string, parts ...string) ([]byte, error) {
 	rand.Read(secret)
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# Points of a class, for raftlab grade --table. docs/grading.md explains each line.\n")
-	fmt.Fprintf(&b, "class: %q\n# The secret decides the seeds. Keep the secret from students, and keep it for regrading.\nsecret: %s\n", class, hex.EncodeToString(secret))
+	fmt.Fprintf(&b, "class: %q\nedition: %q\n# The secret decides the seeds. Keep the secret from students, and keep it for regrading.\nsecret: %s\n", class, t.Edition, hex.EncodeToString(secret))
 	fmt.Fprintf(&b, "# Seeds for each test. A test passes if it passes with all of them.\nruns: %d\nshow_seeds: true\n", t.Runs)
 	fmt.Fprintf(&b, "limits: {cpu: %v, wall: %v, memory_mib: %d, scratch_mib: %d, build: %v}\n", t.Limits.CPU, t.Limits.Wall, t.Limits.Memory, t.Limits.File, t.Limits.Build)
 	fmt.Fprintf(&b, "# refuse, report or allow\npolicy:\n")
@@ -250,7 +263,7 @@ func NewTableFile(class string, parts ...string) ([]byte, error) {
 		fmt.Fprintf(&b, "  %s: %s\n", rule, t.Policy[rule])
 	}
 	fmt.Fprintf(&b, "# The tests of a part share its points by weight. Weight 0 leaves a test out.\nparts:\n")
-	for _, part := range Parts() {
+	for _, part := range t.edition.parts() {
 		if len(parts) > 0 && !slices.Contains(parts, part) {
 			continue
 		}

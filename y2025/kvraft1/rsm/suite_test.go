@@ -531,9 +531,9 @@ func TestSnapshots4C(t *testing.T) {
 	})
 }
 
-// TestSnapshotOfTheLeader4C cuts a follower off until the log that the follower lacks is
+// TestLeaderSendsItsSnapshot4C cuts a follower off until the log that the follower lacks is
 // gone. The snapshot of the leader replaces the state.
-func TestSnapshotOfTheLeader4C(t *testing.T) {
+func TestLeaderSendsItsSnapshot4C(t *testing.T) {
 	const maxraftstate = 1000
 	run(t, 3, maxraftstate, func(t *testing.T, c *cluster) {
 		notes := []Note{c.one()}

@@ -67,8 +67,8 @@ func TestOneClient2(t *testing.T) { contend(t, 1, 20, false) }
 // TestManyClients2 lets clients compete for a lock. One client at a time holds the lock.
 func TestManyClients2(t *testing.T) { contend(t, 5, 8, false) }
 
-// TestUnreliable2 lets clients compete for a lock on a network that loses messages.
-func TestUnreliable2(t *testing.T) { contend(t, 4, 8, true) }
+// TestUnreliableClients2 lets clients compete for a lock on a network that loses messages.
+func TestUnreliableClients2(t *testing.T) { contend(t, 4, 8, true) }
 
 // TestOneUnreliableClient2 lets one client take a lock on a network that loses
 // messages. The client also finds out that a Put with the outcome ErrMaybe was its own.
