@@ -161,6 +161,9 @@ func TestGradeRefusesBadInput(t *testing.T) {
 		"none of the others can be":       {"--no-jail", "--require-jail", sub},
 		"elsewhere: no such file":         {filepath.Join(c.dir, "elsewhere")},
 		"no test of the table matches 9Z": {"--run", "9Z", sub},
+		"there is no edition \"2019\"":    {"--edition", "2019", sub},
+		"the parts are 2, 3A, 3B":         {"--table", c.file("i.yaml", "edition: \"2025\"\nparts: {2A: {points: 1}}"), sub},
+		"[edition table] were all set":    {"--edition", "2025", "--table", c.file("j.yaml", ""), sub},
 		"have the name s":                 {sub, c.submit("more/s", "")},
 	} {
 		code, _, errOut := c.grade(args...)
@@ -183,6 +186,68 @@ func TestGradeTable(t *testing.T) {
 	for _, test := range tests {
 		require.Equal(t, 1.0, table.Parts[test.Part].Tests[test.Name], test.Name)
 	}
+}
+
+// The table of the other edition has the parts and tests of that edition.
+func TestGradeTable2025(t *testing.T) {
+	t.Parallel()
+	c := &class{t, t.TempDir()}
+	code, text, _ := c.grade("table", "--edition", "2025")
+	require.Equal(t, exitOK, code)
+	table, err := grade.LoadTable(c.file("class.yaml", text))
+	require.NoError(t, err)
+	require.Equal(t, "2025", table.Edition)
+	require.Equal(t, 1.0, table.Parts["3A"].Tests["TestInitialElection2A"])
+	require.Equal(t, 1.0, table.Parts["2"].Tests["TestLostReply2"])
+	code, text, _ = c.grade("tests", "--edition", "2025")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, text, "## 5C: many controllers\n\n- **Test")
+}
+
+// tree hands in packages of this project as a student's tree of the 2025 edition.
+func (c *class) tree(name string, packages ...string) string {
+	c.Helper()
+	for _, pkg := range packages {
+		files, err := filepath.Glob(filepath.Join(root, "y2025", pkg, "*.go"))
+		require.NoError(c, err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			src, err := os.ReadFile(file)
+			require.NoError(c, err)
+			text := strings.NewReplacer(`"raftlab/y2025/`, `"6.5840/`, `"raftlab/`, `"6.5840/`).Replace(string(src))
+			c.file(filepath.Join(name, "src", pkg, filepath.Base(file)), text)
+		}
+	}
+	c.file(name+"/src/go.mod", "module 6.5840\n\ngo 1.24\n")
+	return filepath.Join(c.dir, name)
+}
+
+// A tree of the 2025 edition is graded with the course's own import paths. Package raft1
+// is judged by the suites of package raft.
+func TestGrade2025(t *testing.T) {
+	if !testkit.Soak() {
+		t.Skip("only with RAFTLAB_SOAK=1")
+	}
+	c := newClass(t)
+	right := c.tree("right", "kvsrv1", "kvsrv1/lock", "kvsrv1/rpc", "internal/versions")
+	wrong := c.tree("wrong", "kvsrv1", "kvsrv1/lock", "kvsrv1/rpc", "internal/versions")
+	c.file("wrong/src/raft1/raft.go", strings.NewReplacer(
+		"\t\"6.5840/labrpc\"\n)", "\t\"6.5840/labrpc\"\n\t\"6.5840/raftapi\"\n\ttester \"6.5840/tester1\"\n)\n\ntype Persister = tester.Persister\n\nvar _ raftapi.ApplyMsg",
+		"applyCh chan ApplyMsg) *Raft {", "applyCh chan raftapi.ApplyMsg) raftapi.Raft {",
+		"type ApplyMsg struct", "type ApplyMsg = raftapi.ApplyMsg\n\ntype oldMsg struct",
+		"func (rf *Raft) Kill() {", "func (rf *Raft) PersistBytes() int { return 0 }\n\nfunc (rf *Raft) Kill() {",
+		"rf.votedFor = args.CandidateID", "_ = args.CandidateID", // two votes in a term
+	).Replace(c.plainRaft()))
+	table := c.file("class.yaml", "edition: \"2025\"\nsecret: s\nparts: {\"2\": {points: 10}, 3A: {points: 10}}\n")
+	out := filepath.Join(c.dir, "out")
+	code, _, errOut := c.grade("--table", table, "--out", out, "--run", "^(TestLostReply2|TestLostRace2|TestOneVoteATerm2A)$", right, wrong)
+	require.Equal(t, exitGradeFailed, code, errOut)
+	require.Equal(t, "name,points,max,2,3A,problem,findings\nright,10,20,10,0,,0\nwrong,10,20,10,0,,0\n", c.read("out/grades.csv"))
+	feedback := c.read("out/wrong/feedback.txt")
+	require.Contains(t, feedback, "Repeat with: raftlab grade --edition 2025 --run '^TestOneVoteATerm2A$'")
+	require.Contains(t, feedback, "in term")
 }
 
 // The page of tests is the output of the command, so the page cannot differ from the
