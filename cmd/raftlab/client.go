@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,14 +116,14 @@ func newReplicaCommand() *cobra.Command {
 	var conn connection
 	cmd := &cobra.Command{
 		Use:   "replica",
-		Short: "Stop, start, repair, recover and compact replicas",
+		Short: "Stop, start, disconnect, connect, repair, recover and compact replicas",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError("replica needs a command: stop N, start N, repair N, compact N or recover N")
+			return usageError("replica needs a command: stop N, start N, disconnect N, connect N, repair N, compact N or recover N")
 		},
 	}
 	conn.addFlags(cmd)
-	for _, verb := range []string{"stop", "start"} {
+	for _, verb := range []string{"stop", "start", "disconnect", "connect"} {
 		cmd.AddCommand(&cobra.Command{
 			Use:   verb + " N",
 			Short: strings.ToUpper(verb[:1]) + verb[1:] + " replica N (from 1)",
@@ -244,7 +245,7 @@ func printStatus(out io.Writer, s httpkv.ClusterStatus) error {
 		if grouped {
 			return fmt.Sprintf("%d\t%s", r.Number, r.Group)
 		}
-		return strconv.Itoa(r.Number)
+		return cmp.Or(r.Name, strconv.Itoa(r.Number))
 	}
 	head := "REPLICA"
 	if grouped {
@@ -252,12 +253,16 @@ func printStatus(out io.Writer, s httpkv.ClusterStatus) error {
 	}
 	fmt.Fprintln(w, head+"\tSTATE\tROLE\tTERM\tCOMMIT\tAPPLIED\tLAST\tSNAPSHOT\tLOG BYTES\tKEYS")
 	for _, r := range s.Replicas {
-		if r.State == "stopped" {
+		if r.State == "stopped" || r.State == "unreachable" {
 			// A row of fewer cells would end the columns for the rows below.
 			fmt.Fprintf(w, "%s\t%s%s\n", name(r), r.State, strings.Repeat("\t-", 8))
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name(r), r.State, r.Role, r.Term,
+		state := r.State
+		if r.Disconnected {
+			state = "disconnected"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name(r), state, r.Role, r.Term,
 			r.CommitIndex, r.AppliedIndex, r.LastIndex, r.SnapshotIndex, r.LogBytes, r.Keys)
 	}
 	if err := w.Flush(); err != nil {

@@ -59,8 +59,8 @@ func (c *connection) keys() completer {
 	})
 }
 
-// replicas offers the running replicas for stop, the others for start and repair,
-// and all for compact.
+// replicas offers the running replicas for stop, the others for start and repair, the
+// connected ones for disconnect, the others for connect, and all for compact.
 func (c *connection) replicas(verb string) completer {
 	return c.fromServer(func(ctx context.Context, client *httpkv.Client, args []string, _ string) ([]string, error) {
 		if len(args) > 0 {
@@ -70,7 +70,14 @@ func (c *connection) replicas(verb string) completer {
 		var numbers []string
 		for _, r := range status.Replicas {
 			runs := r.State == "running" || r.State == "stalled"
-			if verb == "compact" || runs == (verb == "stop") {
+			offered := runs == (verb == "stop")
+			switch verb {
+			case "compact":
+				offered = true
+			case "connect", "disconnect":
+				offered = r.Disconnected == (verb == "connect")
+			}
+			if offered {
 				numbers = append(numbers, fmt.Sprintf("%d\t%s", r.Number, strings.TrimSpace(r.State+" "+r.Role)))
 			}
 		}

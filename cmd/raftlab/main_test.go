@@ -186,6 +186,10 @@ func TestCommands(t *testing.T) {
 		{"write without it", []string{"kv", "put", "z", "1"}, "", outcome{out: "13\n"}},
 		{"start", []string{"replica", "start", "2"}, "", outcome{}},
 		{"start again", []string{"replica", "start", "2"}, "", outcome{code: exitRefused, err: "running"}},
+		{"disconnect", []string{"replica", "disconnect", "2"}, "", outcome{}},
+		{"disconnect again", []string{"replica", "disconnect", "2"}, "", outcome{code: exitRefused, err: "disconnected"}},
+		{"write meanwhile", []string{"kv", "put", "z", "2"}, "", outcome{out: "14\n"}},
+		{"connect", []string{"replica", "connect", "2"}, "", outcome{}},
 		{"no such replica", []string{"replica", "stop", "4"}, "", outcome{code: exitRefused, err: "1 to 3"}},
 	} {
 		got := s.raftlab(strings.NewReader(step.stdin), step.args...)
@@ -197,6 +201,13 @@ func TestCommands(t *testing.T) {
 	got := s.raftlab(nil, "status")
 	require.Zero(t, got.code, got.err)
 	require.Contains(t, got.out, "leader")
+	// The API of etcd has the same keys.
+	r, err := http.Post(s.url+"/v3/kv/range", "application/json", strings.NewReader(`{"key":"eg=="}`))
+	require.NoError(t, err)
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(body), `"mod_revision":"15"`, "the version and one")
 	require.Equal(t, 3, strings.Count(got.out, "running"), got.out)
 	require.Zero(t, s.end(syscall.SIGTERM).ExitCode(), "after SIGTERM: %s", &s.logs)
 }

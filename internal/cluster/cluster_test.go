@@ -301,3 +301,36 @@ func TestOutcomeUnknown(t *testing.T) {
 	do(t, c, "key", kv.Append("k", "x"))
 	require.Equal(t, "x", do(t, c, "", kv.Get("k")).Value)
 }
+
+// A leader that is disconnected loses its place, and the others go on. The replica comes
+// back, also after a restart in between. A stream of a client of etcd's API ends with the
+// replica.
+func TestDisconnect(t *testing.T) {
+	testkit.NoLeaks(t)
+	c := open(t, t.TempDir(), cluster.Options{})
+	do(t, c, "", kv.Put("k", "1"))
+	leader := 0
+	for _, s := range c.Status() {
+		if s.Role == "leader" {
+			leader = s.Number
+		}
+	}
+	require.NoError(t, c.Disconnect(leader))
+	require.ErrorIs(t, c.Disconnect(leader), cluster.ErrDisconnected)
+	do(t, c, "key", kv.Append("k", "2"))
+	require.Equal(t, "12", do(t, c, "", kv.Get("k")).Value)
+	s := c.Status()[leader-1]
+	require.True(t, s.Disconnected)
+	require.NotEqual(t, leader, int(c.Serving().Node().ID()))
+	require.NoError(t, c.Stop(leader))
+	require.NoError(t, c.Start(leader))
+	do(t, c, "", kv.Append("k", "3"))
+	testkit.WaitFor(t, 10*time.Second, "the replica to stay behind", func() bool { return c.Status()[leader-1].State == "running" })
+	require.NoError(t, c.Connect(leader))
+	require.ErrorIs(t, c.Connect(leader), cluster.ErrConnected)
+	testkit.WaitFor(t, 10*time.Second, "the replica to catch up", func() bool {
+		all := c.Status()
+		return all[leader-1].AppliedIndex == all[leader%3].AppliedIndex
+	})
+	require.NoError(t, c.Close())
+}

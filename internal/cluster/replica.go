@@ -477,6 +477,8 @@ func demoted(level slog.Level) slog.Level {
 // Status is a picture of one replica.
 type Status struct {
 	Number int `json:"replica"`
+	// Name is set for a member that is a process of its own.
+	Name string `json:"name,omitempty"`
 	// Group is the gid of the replica's group, or "controller". In a store without
 	// groups Group is empty. Term, Leader and the indexes belong to the group.
 	Group string `json:"group,omitempty"`

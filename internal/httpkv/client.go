@@ -168,8 +168,8 @@ func (c *Client) Layout(ctx context.Context) (Layout, error) {
 	return l, err
 }
 
-// ChangeReplica changes a replica. The verb is "stop", "start", "repair" or
-// "compact".
+// ChangeReplica changes a replica. The verb is "stop", "start", "repair",
+// "compact", "disconnect" or "connect".
 func (c *Client) ChangeReplica(ctx context.Context, number int, verb string) error {
 	got, err := c.send(ctx, call{method: http.MethodPost, path: fmt.Sprintf("/v1/replicas/%d/%s", number, verb), writes: true})
 	var refused *Error

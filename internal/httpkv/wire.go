@@ -185,6 +185,8 @@ type LimitStatus struct {
 // ReplicaStatus is a picture of one replica.
 type ReplicaStatus struct {
 	Number int `json:"replica"`
+	// Name is set for a member that is a process of its own.
+	Name string `json:"name,omitempty"`
 	// Group is the number of the replica's group, or "controller". A store without
 	// groups has none. Term and Leader are those of the group.
 	Group string `json:"group,omitempty"`

@@ -21,9 +21,11 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"raftlab/internal/httpkv"
 	"raftlab/internal/member"
 	"raftlab/internal/pki"
 	"raftlab/internal/testkit"
+	"raftlab/kv"
 	"raftlab/raft/tcp"
 )
 
@@ -260,6 +262,20 @@ func TestLostData(t *testing.T) {
 	c.put("n3", "l")
 }
 
+func scheme(secure bool) string {
+	if secure {
+		return "https://"
+	}
+	return "http://"
+}
+
+func clientTLS(c *cluster) *tls.Config {
+	if !c.secure {
+		return nil
+	}
+	return c.tls()
+}
+
 // HTTP has probes, the version, figures for Prometheus, and etcd's API as JSON.
 func TestPages(t *testing.T) {
 	t.Parallel()
@@ -291,6 +307,21 @@ func TestPages(t *testing.T) {
 			require.Contains(t, string(data), `"cluster_id"`)
 			r = c.post("n3", "/v3/kv/put", `{"key":"aw==","value":"eA=="}`, http.Header{"Origin": {"http://evil.example"}})
 			require.Equal(t, http.StatusForbidden, r.StatusCode, "a page of another origin")
+			// The interface /v1 stands on the same keys, on every member.
+			v1 := &httpkv.Client{BaseURL: scheme(secure) + c.members["n3"].Address().String(), HTTP: &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS(c)}}}
+			version, err := v1.Do(c.Context(), httpkv.Write{Op: kv.Append("k", "w"), IdempotencyKey: "once"})
+			require.NoError(t, err)
+			again, err := v1.Do(c.Context(), httpkv.Write{Op: kv.Append("k", "w"), IdempotencyKey: "once"})
+			require.NoError(t, err)
+			require.Equal(t, version, again)
+			got, err := v1.Get(c.Context(), "k")
+			require.NoError(t, err)
+			require.Equal(t, "vw", got.Value)
+			status, err := v1.Status(c.Context())
+			require.NoError(t, err)
+			require.Len(t, status.Replicas, 3)
+			require.NotZero(t, status.Leader)
+			require.ErrorContains(t, v1.ChangeReplica(c.Context(), 1, "stop"), "a process of its own")
 			if secure {
 				return
 			}

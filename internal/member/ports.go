@@ -45,11 +45,12 @@ func (m *Member) newPorts(listeners []net.Listener, secure *tls.Config) error {
 	pages := clientport.Pages{
 		Health: m.server.Health, Live: func() error { return m.server.Node().Err() },
 		Metrics: clientport.NewMetrics(m), Hosts: m.opts.Hosts,
+		Others: m.newV1(),
 	}
 	for i, l := range listeners {
 		o := clientport.Options{Listener: l, TLS: secure, GRPC: g, Pages: pages, Logger: m.log}
 		if i > len(m.opts.ListenMore) {
-			o.TLS, o.GRPC = nil, nil
+			o.TLS, o.GRPC, o.Pages.Others = nil, nil, nil
 		}
 		port, err := clientport.New(o)
 		if err != nil {

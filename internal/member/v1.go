@@ -1,0 +1,70 @@
+package member
+
+import (
+	"context"
+	"net/http"
+
+	"raftlab/internal/cluster"
+	"raftlab/internal/httpkv/handler"
+	"raftlab/raft/core"
+)
+
+// newV1 returns the interface /v1 of the member.
+func (m *Member) newV1() http.Handler {
+	return handler.New(v1{cluster.KeysOf(m.server), m}, handler.Options{Hosts: m.opts.Hosts, Logger: m.log})
+}
+
+// v1 is a member of a cluster for the interface /v1. Members are numbered from 1 in the
+// order of their ids.
+type v1 struct {
+	*cluster.Keys
+	member *Member
+}
+
+// Status returns a picture of each member. A member knows the sizes of its own store and
+// log alone.
+func (v v1) Status() []cluster.Status {
+	members, err := v.member.server.Survey(context.Background())
+	if err != nil {
+		return []cluster.Status{{Number: 1, Name: v.member.opts.Name, State: "failed", Error: err.Error()}}
+	}
+	numbers := make(map[core.NodeID]int)
+	for i, one := range members {
+		numbers[one.ID] = i + 1
+	}
+	all := make([]cluster.Status, len(members))
+	for i, one := range members {
+		s := &all[i]
+		*s = cluster.Status{Number: i + 1, Name: one.Name, State: "unreachable", Leader: numbers[one.Leader]}
+		if one.Err != nil {
+			s.Error = one.Err.Error()
+			continue
+		}
+		s.State, s.Role = "running", "follower"
+		switch {
+		case one.Leader == one.ID:
+			s.Role = "leader"
+		case one.Learner:
+			s.Role = "learner"
+		}
+		s.Term, s.CommitIndex, s.AppliedIndex, s.LastIndex = one.Term, one.CommitIndex, one.AppliedIndex, one.CommitIndex
+		if one.Self {
+			stats := v.member.server.Stats()
+			s.Keys, s.Sessions = stats.Keys, stats.Sessions
+			s.LogBytes = int(v.member.host.Stats().Storage.Log)
+		}
+	}
+	return all
+}
+
+// Start implements handler.Cluster.
+func (v1) Start(int) error { return cluster.ErrProcess }
+
+// Stop implements handler.Cluster.
+func (v1) Stop(int) error { return cluster.ErrProcess }
+
+// Repair implements handler.Cluster.
+func (v1) Repair(int) error { return cluster.ErrProcess }
+
+// Compact implements handler.Cluster.
+func (v1) Compact(int) error { return cluster.ErrProcess }
