@@ -5,7 +5,7 @@ const keysHelp = [
   ["Space", "next step of the lesson, or deliver the oldest message"], ["Enter", "rest of the part of the lesson"],
   ["← →", "back and forward through the run"], ["Home End", "first and last step"], ["1 … 9", "choose a server"],
   ["t", "one tick on the chosen server"], ["T", "one tick on all servers"], ["o", "time out: the server calls an election"],
-  ["p", "propose a command"], ["c", "crash, or restart"], ["s", "snapshot"], ["r", "read (ReadIndex)"], ["l", "transfer leadership"],
+  ["p", "propose a command"], ["k", "partition the network"], ["c", "crash, or restart"], ["s", "snapshot"], ["r", "read (ReadIndex)"], ["l", "transfer leadership"],
   ["m", "change members"], ["i", "cut the server off, or heal"], ["a", "deliver all messages that are on their way now"],
   ["e", "deliver everything until nothing is left"], ["[ ]", "choose a message"],
   ["d x u y b", "the chosen message: deliver, drop, duplicate, delay or release, behind the others"],
@@ -117,10 +117,11 @@ class Page {
   messageList() {
     const all = this.allMessages();
     this.message = Math.min(this.message, Math.max(all.length - 1, 0));
-    if (!all.length) return [el("p", {}, "No message is on its way.")];
-    return all.map((m, i) => el("div", { class: `message${m.cut ? " lost" : ""}${i === this.message ? " selected" : ""}`, onclick: () => { this.message = i; } },
+    const rows = all.map((m, i) => el("div", { class: `message${m.cut ? " lost" : ""}${i === this.message ? " selected" : ""}`, onclick: () => { this.message = i; } },
       el("span", { class: "what mono" }, el("b", {}, `${m.from}→${m.to}`), (m.delayed ? "⏸ " : "") + m.text),
       ...this.fates(m).map(([name, key, command]) => el("button", { onclick: (event) => { event.stopPropagation(); this.do(command); } }, name))));
+    if (!rows.length) rows.push(el("p", {}, "No message is on its way."));
+    return [...rows, el("h3", {}, "State (Figure 2)"), ...this.stateTable()];
   }
 
   /** What a visitor may do with a message: name, key, command. */

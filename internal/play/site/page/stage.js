@@ -89,7 +89,9 @@ class Stage {
       const steep = Math.abs(q.y - p.y) > Math.abs(q.x - p.x);
       const gap = Math.min(0.17, 0.42 / Math.max(list.length - 1, 1));
       list.forEach((m, i) => {
-        const t = Math.max(0.66 - i * gap, 0.24), off = steep ? 30 : 21;
+        // The oldest envelope stops before the receiver's circle.
+        const reach = 70 + (steep ? 20 : this.width(m) / 2), head = Math.max(0.5, Math.min(0.66, 1 - reach / d));
+        const t = Math.max(head - i * gap, 0.24), off = steep ? 30 : 21;
         placed.push({ ...m, x: p.x + (q.x - p.x) * t + normal.x * off, y: p.y + (q.y - p.y) * t + normal.y * off });
       });
     }
@@ -150,7 +152,7 @@ class Stage {
     if (s.timeout > 0) g.append(this.timer(x, y, s.timeout));
     g.append(el("text", { x, y: y - 18, class: "name" }, `S${s.id}`), el("text", { x, y: y + 7, class: "role" }, roleName[s.state]),
       el("text", { x, y: y + 30, class: "term" }, `term ${s.currentTerm}`));
-    const below = s.votes ? `${s.votes.length} ${s.state === "candidate" ? "votes" : "pre-votes"}` : s.up && !voters.has(s.id) ? "no member" : s.up && s.learners?.includes(s.id) ? "learner" : s.removed ? "removed" : "";
+    const below = s.votes ? `${s.votes.length} of ${new Set([...(s.voters || []), ...(s.outgoing || [])]).size} votes` : s.up && !voters.has(s.id) ? "no member" : s.up && s.learners?.includes(s.id) ? "learner" : s.removed ? "removed" : "";
     if (below) g.append(el("text", { x, y: y + 48, class: "outside", style: "font-size:14px" }, below));
     return g;
   }
@@ -171,7 +173,8 @@ class Stage {
     for (let i = first; i <= last; i++) head.append(el("th", {}, String(i)));
     head.append(el("th", {}, ""));
     const rows = servers.map((s) => this.logRow(s, first, last, leader));
-    byId("logs").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+    const dense = last - first >= 9 || servers.length > 5;
+    byId("logs").replaceChildren(el("table", { class: dense ? "dense" : "" }, el("thead", {}, head), el("tbody", {}, ...rows)));
   }
 
   logRow(s, first, last, leader) {
@@ -187,7 +190,7 @@ class Stage {
         title: `index ${e.i}, term ${e.t}, ${e.k || "command"} ${e.d}${committed ? ", committed" : ""}`,
       }, el("b", {}, String(e.t)), el("small", {}, e.k === "configuration" ? "config" : e.k || e.d || " ")));
     }
-    const facts = [s.up ? `commitIndex ${s.commitIndex}` : "on disk"];
+    const facts = [s.up ? `commit ${s.commitIndex}` : "on disk"];
     if (leader && leader.id !== s.id && leader.matchIndex?.[s.id] !== undefined) facts.push(`next ${leader.nextIndex[s.id]}`, `match ${leader.matchIndex[s.id]}`);
     row.append(el("td", { class: "facts" }, facts.join(" · ")));
     return row;
