@@ -230,7 +230,7 @@ func TestCompletion(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"re", []string{"replica\tStop, start, repair, recover and compact replicas"}},
+		{"re", []string{"replica\tStop, start, disconnect, connect, repair, recover and compact replicas"}},
 		{"check --model ", []string{"kv", "register"}},
 		{"sim --engine ", []string{"native", "wasm"}},
 		{"serve --log-level ", []string{"debug", "info", "warn", "error"}},
