@@ -41,7 +41,7 @@ student: ## compile and vet everything with a student's Raft in the place of pac
 course:  ## make a handout, see its skeletons fail and its solution pass
 	RAFTLAB_SOAK=1 $(GO) test -run TestHandoutWorksAlone -timeout 30m ./internal/course
 
-play:    ## the playground as a page without a server (docs/play/index.html)
+play:    ## the playground as a page without a server, to docs/play
 	$(GO) run ./cmd/raftlab play --out docs/play
 
 bench:   ## every benchmark, once through (BENCH=regexp COUNT=n to choose)
