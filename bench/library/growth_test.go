@@ -37,6 +37,7 @@ func TestGrowth(t *testing.T) {
 	g := &growth{t: t}
 	t.Run("log", func(t *testing.T) { g.logs(t) })
 	t.Run("groups", func(t *testing.T) { g.groups(t) })
+	t.Run("clients", func(t *testing.T) { g.clients(t) })
 	t.Run("replicas", func(t *testing.T) { g.replicas(t) })
 	t.Run("values", func(t *testing.T) { g.values(t) })
 	t.Run("follower", func(t *testing.T) { g.follower(t) })
@@ -51,7 +52,7 @@ func TestGrowth(t *testing.T) {
 }
 
 func (g *growth) writeDocs(t *testing.T) {
-	if len(g.pictures) != 6 {
+	if len(g.pictures) != 7 {
 		t.Fatal("-write needs all parts of TestGrowth")
 	}
 	text := new(strings.Builder)
@@ -211,6 +212,33 @@ func (g *growth) groups(t *testing.T) {
 			t.Logf("%d groups, %s: %.0f ops/s, CPU %v", n, s.name, f.rate, f.cpu)
 		}
 	})
+	g.pictures = append(g.pictures, p)
+}
+
+// clients measures many groups with the same number of clients for each group, beside
+// groups without Raft.
+func (g *growth) clients(t *testing.T) {
+	const each = 64
+	p := picture{file: "growth-clients.svg", title: fmt.Sprintf("Proposals a second by the number of groups, %d clients for each group", each), x: "groups", y: "ops/s"}
+	run := func(s *series, n int, c manyGroups) {
+		f := measureClients(t, 128, each*n, func(client int, command []byte) error { return c.ProposeTo(client%n, command) })
+		s.add(float64(n), f.rate)
+		t.Logf("%d groups, %s: %.0f ops/s, CPU %v, %.0f B/op", n, s.name, f.rate, f.cpu, f.allocated)
+	}
+	counts := upTo(2, 1, 10, 100, 1000)
+	floor := series{name: "without Raft, in memory"}
+	bothKinds(&p, func(durable bool, s *series) {
+		for _, n := range counts {
+			o := g.start(t, durable, 3, n, node.Config{Quiesce: true})
+			fill(t, o, 2*n)
+			run(s, n, o)
+			o.Close()
+			if !durable {
+				run(&floor, n, newBareGroups(n))
+			}
+		}
+	})
+	p.series = append(p.series, floor)
 	g.pictures = append(g.pictures, p)
 }
 

@@ -42,6 +42,13 @@ type cluster interface {
 	Close()
 }
 
+// manyGroups is a cluster of many groups, each with clients of its own.
+type manyGroups interface {
+	cluster
+	// ProposeTo proposes to a group.
+	ProposeTo(group int, command []byte) error
+}
+
 // system is a library with a storage and a network.
 type system struct {
 	name    string
@@ -170,8 +177,13 @@ func awaitLeader(t *testing.T, name string, c cluster) {
 
 // measure lets clients propose for a while.
 func measure(t *testing.T, c cluster, size, clients int) figures {
-	for range 10 {
-		if err := c.Propose(make([]byte, size)); err != nil {
+	return measureClients(t, size, clients, func(_ int, command []byte) error { return c.Propose(command) })
+}
+
+// measureClients lets clients propose for a while. propose has the client's number.
+func measureClients(t *testing.T, size, clients int, propose func(client int, command []byte) error) figures {
+	for i := range 10 {
+		if err := propose(i%clients, make([]byte, size)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,7 +197,7 @@ func measure(t *testing.T, c cluster, size, clients int) figures {
 	for i := range clients {
 		running.Go(func() {
 			for last := begun; ; {
-				if err := c.Propose(make([]byte, size)); err != nil {
+				if err := propose(i, make([]byte, size)); err != nil {
 					t.Error(err)
 					return
 				}

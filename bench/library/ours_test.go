@@ -157,6 +157,11 @@ func (o *ours) Propose(command []byte) error {
 	if o.groups > 1 {
 		g = int(o.next.Add(1)) % o.groups
 	}
+	return o.ProposeTo(g, command)
+}
+
+// ProposeTo implements manyGroups.
+func (o *ours) ProposeTo(g int, command []byte) error {
 	if o.leaders[g] == nil {
 		if o.leaders[g] = o.leader(g); o.leaders[g] == nil {
 			return errors.New("no leader")
