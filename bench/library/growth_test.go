@@ -74,7 +74,7 @@ func upTo(few int, all ...int) []int {
 	if *full {
 		return all
 	}
-	return all[:few]
+	return all[:min(few, len(all))]
 }
 
 // start starts members in memory, or durable over TCP.
@@ -203,7 +203,7 @@ func (g *growth) restart(t *testing.T, length int) (open, apply time.Duration) {
 func (g *growth) groups(t *testing.T) {
 	p := picture{file: "growth-groups.svg", title: "Proposals a second by the number of groups, 256 clients over all groups", x: "groups", y: "ops/s"}
 	bothKinds(&p, func(durable bool, s *series) {
-		for _, n := range upTo(2, 1, 10, 100, 1000) {
+		for _, n := range upTo(2, numbers(t, *groups)...) {
 			o := g.start(t, durable, 3, n, node.Config{Quiesce: true})
 			fill(t, o, 2*n)
 			f := measure(t, o, 128, 256)
@@ -225,7 +225,7 @@ func (g *growth) clients(t *testing.T) {
 		s.add(float64(n), f.rate)
 		t.Logf("%d groups, %s: %.0f ops/s, CPU %v, %.0f B/op", n, s.name, f.rate, f.cpu, f.allocated)
 	}
-	counts := upTo(2, 1, 10, 100, 1000)
+	counts := upTo(2, numbers(t, *groups)...)
 	floor := series{name: "without Raft, in memory"}
 	bothKinds(&p, func(durable bool, s *series) {
 		for _, n := range counts {

@@ -31,6 +31,7 @@ var (
 	only    = flag.String("only", "", "part of the names of the libraries to measure")
 	sizes   = flag.String("sizes", "128,1024", "bytes of a command")
 	clients = flag.String("clients", "1,16,256", "numbers of clients")
+	groups  = flag.String("groups", "1,10,100,1000", "numbers of groups of TestGrowth")
 	procs   = flag.Int("procs", runtime.NumCPU()+3, "GOMAXPROCS of the durable measurements; see useProcs")
 	write   = flag.Bool("write", false, "write the tables into docs/library/speed.md and README.md")
 )
@@ -99,7 +100,7 @@ func numbers(t *testing.T, list string) []int {
 	for s := range strings.SplitSeq(list, ",") {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 8 && list == *sizes || n < 1 {
-			t.Fatalf("a number of -sizes or -clients is %q", s)
+			t.Fatalf("a number of -sizes, -clients or -groups is %q", s)
 		}
 		all = append(all, n)
 	}
