@@ -46,6 +46,18 @@ func BenchmarkPropose(b *testing.B) {
 	}
 }
 
+// BenchmarkTrace measures proposals without hooks and with them. Hooks that are not set
+// cost a comparison for each message.
+func BenchmarkTrace(b *testing.B) {
+	ignore := func(node.TraceMessage) {}
+	for name, trace := range map[string]*node.Trace{"unset": nil, "set": {Sent: ignore, Received: ignore}} {
+		b.Run(name, func(b *testing.B) {
+			n := leaderOf(b, tracedHosts(b, 1, node.Config{ElectionTimeout: 3 * time.Second}, trace), 1)
+			propose(b, 16, func(int) *node.Node { return n })
+		})
+	}
+}
+
 // BenchmarkDurable measures the same with logs on disk and loopback TCP between
 // the members. The disk's own time for a write and a sync comes first.
 func BenchmarkDurable(b *testing.B) {
@@ -178,6 +190,10 @@ func BenchmarkGroups(b *testing.B) {
 
 // benchHosts starts three hosts with members of all groups.
 func benchHosts(b *testing.B, groups int, config node.Config) []*node.Host {
+	return tracedHosts(b, groups, config, nil)
+}
+
+func tracedHosts(b *testing.B, groups int, config node.Config, trace *node.Trace) []*node.Host {
 	network := memnet.New(memnet.Options{})
 	for id := core.NodeID(1); id <= 3; id++ {
 		config.Members = append(config.Members, node.Member{ID: id})
@@ -188,6 +204,7 @@ func benchHosts(b *testing.B, groups int, config node.Config) []*node.Host {
 		h, err := node.NewHost(node.HostConfig{
 			Storage:   direct{memstore.New(node.Identity{Cluster: "bench", Host: id})},
 			Transport: network.Join(id),
+			Trace:     trace,
 		})
 		require.NoError(b, err)
 		b.Cleanup(func() { require.NoError(b, h.Close()) })

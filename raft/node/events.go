@@ -50,10 +50,11 @@ func (k EventKind) String() string {
 }
 
 // Event reports a change to operators and services. The comments of the kinds name
-// the fields that a kind sets beside Kind and Group. State, Term and Peer belong to
+// the fields that a kind sets beside Time, Kind and Group. State, Term and Peer belong to
 // RoleChanged, Peer to PeerUp and PeerDown, Index to MembershipChanged and the
 // snapshots, Err to PeerDown, StorageStalled and MemberStopped.
 type Event struct {
+	Time  time.Time // of the change, before the event waited for Observe
 	Kind  EventKind
 	Group GroupID
 	State core.State
@@ -64,8 +65,9 @@ type Event struct {
 }
 
 // Trace has functions that a host calls for each message. For each group, the
-// calls are in the order of sending and receiving. Messages and events together
-// are enough to draw a space-time diagram of a cluster. The functions may be called
+// calls are in the order of sending and receiving. Messages and events together, in
+// the order of their times, are enough to draw a space-time diagram of a cluster. A
+// message that was sent and not received is lost, or still on its way. The functions may be called
 // from several goroutines at a time and while locks are held. They return soon,
 // call nothing of this package and change nothing in the body.
 type Trace struct {
@@ -123,6 +125,7 @@ func (s *notifier) add(e Event) {
 	if s.observe == nil {
 		return
 	}
+	e.Time = time.Now()
 	select {
 	case s.queue <- e:
 	default:

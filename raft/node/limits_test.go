@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -83,5 +84,36 @@ func TestCommandsHaveToFitTheTransport(t *testing.T) {
 				require.NoError(c, n.Close())
 			}
 		}
+	})
+}
+
+// A follower that is down costs the leader nothing in memory, however long: the log goes
+// to the disk, and nothing waits for the follower.
+func TestFollowerThatIsDownCostsNoMemory(t *testing.T) {
+	const cache = 20_000
+	config := node.Config{MaxCacheBytes: cache, MaxBatchBytes: 5000, MaxInflightBytes: 10_000, SnapshotEntries: -1, SnapshotBytes: -1}
+	run(t, 3, config, func(c *cluster) {
+		leader, follower := c.leader(), c.follower()
+		down := follower.ID()
+		c.stop(down)
+		command := strings.Repeat("x", 1000)
+		const count = 120
+		for i := range count {
+			c.propose(fmt.Sprint(i, command))
+			time.Sleep(time.Second)
+		}
+		st, err := leader.Status(ctx)
+		require.NoError(c, err)
+		require.Equal(c, leader.ID(), st.Leader, "the leader all the time")
+		require.LessOrEqual(c, st.LastIndex-st.CachedIndex, uint64(cache/1000), "entries in memory")
+		for _, m := range st.Members {
+			if m.ID == down {
+				require.GreaterOrEqual(c, m.Lag, uint64(count))
+				require.LessOrEqual(c, m.InflightBytes, 10_000)
+				require.False(c, m.Active)
+			}
+		}
+		c.start(down)
+		c.agree(count)
 	})
 }
