@@ -149,7 +149,7 @@ var commandRules = []rule{
 	newRule(`partition .*`, "The network is cut between the groups. Messages across the cut will be lost.", "§5.5"),
 	newRule(`cut (\d+)->(\d+)`, "Messages from server $1 to server $2 will be lost.", "§5.5"),
 	newRule(`heal`, "All links work again.", "§5.5"),
-	newRule(`tick (\S+).*`, "Time passes on $1. A leader sends heartbeats when its heartbeat timer runs out.", "§5.2", "Tick", "tickLeader"),
+	newRule(`tick all.*`, "Time passes on all servers. A leader sends heartbeats when its heartbeat timer runs out.", "§5.2", "Tick", "tickLeader"),
 	newRule(`propose .*|read .*|deliver.*|settle`, "Nothing more happens.", ""),
 	newRule(`stall (\d+).*`, "The disk of server $1 is busy. Nothing is saved, so no promise leaves.", "Figure 2", "Outgoing"),
 	newRule(`resume (\d+).*`, "The disk of server $1 works again.", ""),
@@ -167,12 +167,40 @@ func (r *runner) notes(line string, effects []script.Effect) []Note {
 		r.follow(e)
 	}
 	r.look()
-	if len(notes) == 0 && line != "" {
-		if n, ok := explain(commandRules, line); ok {
-			notes = append(notes, n)
-		}
+	if len(notes) > 0 || line == "" {
+		return notes
+	}
+	if m := ticks.FindStringSubmatch(line); m != nil && r.world.Cluster() != nil {
+		return append(notes, r.passed(line, parseID(m[1])))
+	}
+	if n, ok := explain(commandRules, line); ok {
+		notes = append(notes, n)
 	}
 	return notes
+}
+
+var ticks = regexp.MustCompile(`^tick (\d+)`)
+
+// passed explains the time that has passed on a server without an effect.
+func (r *runner) passed(line string, id core.NodeID) Note {
+	c := r.world.Cluster()
+	n := Note{Trace: line, Paper: "§5.2", Code: []string{"Tick"}}
+	if !c.Up(id) {
+		n.Says = fmt.Sprintf("Server %d is down.", id)
+		return n
+	}
+	switch one := c.Core(id); one.Status().State {
+	case core.Leader:
+		n.Says = fmt.Sprintf("Time passes on leader %d. It sends heartbeats at a fixed interval, so that no follower's election timer runs out.", id)
+		n.Code = append(n.Code, "tickLeader", "broadcastHeartbeat")
+	case core.Follower:
+		n.Says = fmt.Sprintf("Time passes on server %d. Unless it hears a leader, it calls an election in %d ticks.", id, one.QuietTicks()+1)
+		n.Code = append(n.Code, "resetElectionTimer")
+	default:
+		n.Says = fmt.Sprintf("Time passes on server %d. It still waits for votes, and asks again those servers that have not answered.", id)
+		n.Code = append(n.Code, "requestVotes")
+	}
+	return n
 }
 
 // follow notes whether an effect begins or ends a leadership.

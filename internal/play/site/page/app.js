@@ -287,10 +287,9 @@ class Page {
 
   /** The same run with another core, as far as the run gets. */
   otherCore(bug) {
-    const lines = this.run.lines(this.run.tip), at = this.run.now.depth, { lesson } = this.card;
+    const lines = this.run.lines(this.run.tip), at = this.run.now.depth;
     this.choose(bug);
     this.run.load(lines, at);
-    if (lesson) this.card.lesson = lesson;
     if (this.run.failure) this.toast(`With this core the run ends earlier: ${this.run.failure}`);
     else if (bug) this.toast(`The same run with the bug ${bug}.`);
     if (bug) { this.tab = "code"; this.code = ""; }
@@ -329,8 +328,19 @@ class Page {
     }
   }
 
-  /** Opens what the fragment of the address names: a run, a lesson, a theme. */
+  /** Opens what the address names. A link with a mistake opens a new cluster. */
   async openLink() {
+    try {
+      await this.openFragment();
+    } catch (error) {
+      this.choose("");
+      this.fresh(["cluster 5 noop heartbeat=9"]);
+      this.toast(`The link cannot be opened: ${error.message}.`);
+    }
+  }
+
+  /** Opens what the fragment of the address names: a run, a lesson, a theme. */
+  async openFragment() {
     const fragment = new URLSearchParams(location.hash.slice(1));
     if (fragment.get("theme")) document.documentElement.dataset.theme = fragment.get("theme");
     if (fragment.get("run")) {
@@ -361,7 +371,8 @@ class Page {
   }
 
   listen() {
-    const on = (id, event, do_) => byId(id).addEventListener(event, do_);
+    // Keys go to the page again when a control has done its work.
+    const on = (id, event, do_) => byId(id).addEventListener(event, (e) => { if (/^(BUTTON|SELECT)$/.test(e.currentTarget.tagName)) e.currentTarget.blur(); do_(e); });
     on("new", "click", () => this.newCluster());
     on("share", "click", () => this.share());
     on("save", "click", () => this.save());
