@@ -190,6 +190,7 @@ func (n *Node) install(index uint64) error {
 	n.snapshots.entries, n.snapshots.bytes = 0, 0
 	n.snapshots.size.Store(int64(header.Size))
 	n.snapshots.saved.Store(header.Index)
+	n.stats.snapshotsInstalled.Add(1)
 	n.host.events.add(Event{Kind: SnapshotInstalled, Group: n.cfg.Group, Index: header.Index})
 	return nil
 }
@@ -284,6 +285,9 @@ func (n *Node) settleAll(commands []Command, owners []*proposal) {
 // settle ends one proposal.
 func (n *Node) settle(p *proposal, result Result, err error) {
 	size := len(p.data)
+	if !p.reused { // otherwise the proposer counts
+		_ = n.stats.count(err)
+	}
 	p.settle(result, err)
 	n.room.leave(1, size)
 }

@@ -297,6 +297,9 @@ func (n *Node) publish() {
 	if was.leads(n.id) && (!now.leads(n.id) || was.term != now.term) {
 		n.failPending(errLeadershipLost)
 	}
+	if now.leader != core.None {
+		n.stats.leaders.Add(1)
+	}
 	n.log.Info("role changed", "term", now.term, "state", now.state.String(), "leader", uint64(now.leader))
 	n.host.events.add(Event{Kind: RoleChanged, Group: n.cfg.Group, State: now.state, Term: now.term, Peer: now.leader})
 }

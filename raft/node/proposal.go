@@ -58,6 +58,11 @@ func (n *Node) recycle(p *proposal) {
 // [ErrUnknown]. If ctx ends first, the error matches ctx's cause and one of
 // these two.
 func (n *Node) Propose(ctx context.Context, command []byte) (Result, error) {
+	result, err := n.proposeAndWait(ctx, command)
+	return result, n.stats.count(err)
+}
+
+func (n *Node) proposeAndWait(ctx context.Context, command []byte) (Result, error) {
 	if err := n.admissible(command); err != nil {
 		return Result{}, err
 	}
@@ -103,15 +108,15 @@ func (f *Future) Result() (Result, error) {
 // Propose waits.
 func (n *Node) ProposeAsync(command []byte) (*Future, error) {
 	if err := n.admissible(command); err != nil {
-		return nil, err
+		return nil, n.stats.count(err)
 	}
 	if err := n.room.enter(len(command)); err != nil {
-		return nil, err
+		return nil, n.stats.count(err)
 	}
 	p := &proposal{data: command, begun: time.Now(), done: make(chan struct{})}
 	if err := n.enqueue(p); err != nil {
 		n.room.leave(1, len(command))
-		return nil, err
+		return nil, n.stats.count(err)
 	}
 	return &Future{p}, nil
 }
@@ -131,6 +136,11 @@ func (n *Node) ProposeAsync(command []byte) (*Future, error) {
 // then are for the commands that are not applied. If the leadership ends at the same
 // time, the command may be lost, as any command may whose leader fails.
 func (n *Node) Append(command []byte) (index, term uint64, err error) {
+	index, term, err = n.appendCommand(command)
+	return index, term, n.stats.count(err)
+}
+
+func (n *Node) appendCommand(command []byte) (index, term uint64, err error) {
 	if err := n.admissible(command); err != nil {
 		return 0, 0, err
 	}

@@ -33,11 +33,15 @@ var errReadAgain = errors.New("the leadership changed")
 // the log. ReadIndex waits for a leader as long as ctx allows. The error is ctx's
 // cause, or matches [ErrStopped].
 func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
+	begun := time.Now()
 	for {
 		index, err := n.readIndex(ctx)
 		switch {
 		case err == nil:
-			return index, n.applied.wait(ctx, index)
+			if err = n.applied.wait(ctx, index); err == nil {
+				n.stats.reads.observe(time.Since(begun))
+			}
+			return index, err
 		case !errors.Is(err, errReadAgain):
 			return 0, err
 		}

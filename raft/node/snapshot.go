@@ -273,6 +273,7 @@ func (n *Node) compactLog(header *SnapshotHeader) {
 			n.log.Warn("compaction", "index", target, "error", err)
 		}
 	}
+	n.stats.snapshotsSaved.Add(1)
 	n.log.Info("snapshot saved", "index", header.Index, "bytes", header.Size)
 	n.host.events.add(Event{Kind: SnapshotSaved, Group: n.cfg.Group, Index: header.Index})
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -100,6 +101,18 @@ type Stats struct {
 	// the calls of Apply.
 	Commands int64
 	Applies  Histogram
+	// Refused and Unknown are the numbers of commands that were proposed here and ended
+	// with an error that matches [ErrRefused] or [ErrUnknown].
+	Refused, Unknown int64
+	// Reads is how long the calls of ReadIndex and Barrier took that succeeded.
+	Reads Histogram
+	// Leaders counts how often the member has become the leader, or has come to know
+	// one.
+	Leaders int64
+	// SnapshotsSaved is the number of snapshots of the member's own,
+	// SnapshotsInstalled the number of the leader's snapshots, and SnapshotBytesSent the
+	// size of the chunks for other members.
+	SnapshotsSaved, SnapshotsInstalled, SnapshotBytesSent int64
 	// Dropped is the number of messages that were malformed, or beyond
 	// Config.MaxReceiveBytes.
 	Dropped int64
@@ -110,6 +123,24 @@ type nodeStats struct {
 	commands  atomic.Int64
 	applies   histogram
 	dropped   atomic.Int64
+	refused   atomic.Int64
+	unknown   atomic.Int64
+	reads     histogram
+	leaders   atomic.Int64
+
+	snapshotsSaved, snapshotsInstalled, snapshotBytesSent atomic.Int64
+}
+
+// count counts the outcome of a proposal and returns the outcome.
+func (s *nodeStats) count(err error) error {
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrRefused):
+		s.refused.Add(1)
+	default:
+		s.unknown.Add(1)
+	}
+	return err
 }
 
 // Stats returns the member's counters.
@@ -119,5 +150,13 @@ func (n *Node) Stats() Stats {
 		Commands:  n.stats.commands.Load(),
 		Applies:   n.stats.applies.picture(),
 		Dropped:   n.stats.dropped.Load(),
+		Refused:   n.stats.refused.Load(),
+		Unknown:   n.stats.unknown.Load(),
+		Reads:     n.stats.reads.picture(),
+		Leaders:   n.stats.leaders.Load(),
+
+		SnapshotsSaved:     n.stats.snapshotsSaved.Load(),
+		SnapshotsInstalled: n.stats.snapshotsInstalled.Load(),
+		SnapshotBytesSent:  n.stats.snapshotBytesSent.Load(),
 	}
 }

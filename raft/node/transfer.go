@@ -231,6 +231,7 @@ func (t *sendChunkTask) send() error {
 		}
 	}
 	out.used = time.Now()
+	n.stats.snapshotBytesSent.Add(int64(length))
 	out.charge(n.cfg.SnapshotRate, int(length))
 	n.traceSent(t.to, body)
 	n.host.transport.Send(t.to, []Message{{Group: n.cfg.Group, Body: body}})
