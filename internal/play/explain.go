@@ -10,7 +10,7 @@ import (
 	"raftlab/raft/core/script"
 )
 
-// Note is one effect of a command, with its rule.
+// Note is one effect of a command, with the rule at work.
 type Note struct {
 	Trace string   `json:"trace"`           // the line of the script
 	Says  string   `json:"says,omitempty"`  // the rule at work, in a sentence or two
@@ -18,7 +18,7 @@ type Note struct {
 	Code  []string `json:"code,omitempty"`  // functions of raft/core
 }
 
-// Violation is a property that fell.
+// Violation is a fallen property.
 type Violation struct {
 	Name  string `json:"name"`
 	Paper string `json:"paper"`
@@ -68,7 +68,7 @@ func violation(text string) Violation {
 	return Violation{"An invariant of the checker", "raft/core/coretest", text}
 }
 
-// A rule explains the effects that match its pattern. The pattern's groups fill the
+// A rule explains the effects of one pattern. The pattern's groups fill the
 // sentence in.
 type rule struct {
 	pattern *regexp.Regexp
@@ -181,7 +181,7 @@ func (r *runner) notes(line string, effects []script.Effect) []Note {
 
 var ticks = regexp.MustCompile(`^tick (\d+)`)
 
-// passed explains the time that has passed on a server without an effect.
+// passed explains a tick without an effect.
 func (r *runner) passed(line string, id core.NodeID) Note {
 	c := r.world.Cluster()
 	n := Note{Trace: line, Paper: "§5.2", Code: []string{"Tick"}}
@@ -246,7 +246,7 @@ func (r *runner) note(e script.Effect, later []script.Effect) Note {
 	return n
 }
 
-// explain returns the note of the first rule that matches.
+// explain returns the note of the first matching rule.
 func explain(rules []rule, text string) (Note, bool) {
 	for _, rule := range rules {
 		m := rule.pattern.FindStringSubmatchIndex(text)

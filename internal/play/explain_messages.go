@@ -82,7 +82,7 @@ func (r *runner) voteRequested(e script.Effect, req *core.RequestVote, later []s
 }
 
 // granted reports whether the answer to a request for a pre-vote is yes. The answer is
-// among the later effects, or on its way.
+// among the later effects, or among the messages of the network.
 func (r *runner) granted(e script.Effect, later []script.Effect) bool {
 	is := func(m core.Message) (granted, ok bool) {
 		rep, ok := m.Body.(*core.RequestVoteReply)

@@ -22,8 +22,8 @@ type Frame struct {
 	Error      string      `json:"error,omitempty"`
 }
 
-// Server is the state of one server in the words of Figure 2. The state of a server that
-// is down is that of its disk.
+// Server is the state of one server in the words of Figure 2. A stopped
+// server shows the state on the disk.
 type Server struct {
 	ID            uint64            `json:"id"`
 	Up            bool              `json:"up"`
@@ -38,7 +38,7 @@ type Server struct {
 	Log           []Entry           `json:"log"` // behind the snapshot
 	NextIndex     map[uint64]uint64 `json:"nextIndex,omitempty"`
 	MatchIndex    map[uint64]uint64 `json:"matchIndex,omitempty"`
-	Votes         []uint64          `json:"votes,omitempty"` // that a candidate has
+	Votes         []uint64          `json:"votes,omitempty"` // of a candidate, so far
 	// Timeout is the number of ticks until a follower calls an election, 0 if unknown.
 	Timeout    int      `json:"timeout"`
 	Voters     []uint64 `json:"voters"`
@@ -67,18 +67,18 @@ type Message struct {
 	// Ref selects the message in a command, as in "1->2#2".
 	Ref   string `json:"ref"`
 	Reply bool   `json:"reply"`
-	Cut   bool   `json:"cut"` // the message will be lost on a cut link, or at a server that is down
+	Cut   bool   `json:"cut"` // on a cut link or to a stopped server, so the message will be lost
 }
 
-// runner runs commands and follows what the cores do not show.
+// runner runs commands and keeps the history behind a frame.
 type runner struct {
 	world script.World
 	polls map[core.NodeID]poll
-	// leads says which servers led behind the last effect.
+	// leads are the leaders behind the last effect.
 	leads map[core.NodeID]bool
 }
 
-// poll is the answers that a candidate has counted.
+// poll is the votes of a candidate.
 type poll struct {
 	term  uint64
 	state core.State
@@ -231,7 +231,7 @@ func messages(c *coretest.Cluster, pool []core.Message) []Message {
 	return all
 }
 
-// describe returns the name of a message in the paper's words, and its term.
+// describe returns the name of a message in the paper's words, and the term.
 func describe(body core.Body) (kind string, term uint64, reply bool) {
 	switch b := body.(type) {
 	case *core.RequestVote:

@@ -7,10 +7,10 @@ import (
 	"raftlab/raft/core/script"
 )
 
-// Lesson is a script with words between its parts, and a question at the end.
+// Lesson is a script with words between the parts, and a question at the end.
 type Lesson struct {
 	Title string `json:"title"`
-	// Core is the bug that the cores have, empty for correct cores.
+	// Core is the bug of the cores, empty for correct cores.
 	Core     string   `json:"core,omitempty"`
 	Parts    []Part   `json:"parts"`
 	Question Question `json:"question"`
@@ -70,7 +70,7 @@ type lessonReader struct {
 //	words
 //	```script            commands of package script
 //	```question          the end; lines begin with ask:, choice:, right:, answer:,
-//	                     reach:, because: and proof:, behind which commands follow
+//	                     reach:, because: and proof:, with commands below
 //
 // The error names the file and the line.
 func ParseLesson(name, text string) (*Lesson, error) {
@@ -172,7 +172,7 @@ func (r *lessonReader) question(n int, line string) error {
 
 func join(a, b string) string { return strings.TrimSpace(a + " " + b) }
 
-// complete checks that the lesson has all its parts.
+// complete checks the lesson for missing parts.
 func (r *lessonReader) complete() error {
 	l := &r.lesson
 	if rest := r.takeWords(); rest != "" {

@@ -3,8 +3,8 @@
 // A run is a list of script commands (package script), so a run can be shared, saved,
 // replayed by go test, and taken back to any command. A [Session] runs commands and returns
 // a [Frame] for each of them. The frame has the state of every server in the words of
-// Figure 2, the messages on their way, and a note on each effect with its rule, its place
-// in the paper and its place in the code.
+// Figure 2, the messages on their way, and a note on each effect with the rule, the place
+// in the paper and the place in the code.
 //
 // [Session.Handle] is the boundary to a page: a request and a response in JSON. Package
 // wasm exports the boundary to JavaScript. [ParseLesson] reads the lessons of docs/lessons.
@@ -21,13 +21,13 @@ import (
 
 // Errors of a session.
 var (
-	// ErrRequest reports a request that is no JSON, or that asks for nothing known.
+	// ErrRequest reports a request without JSON, or with an unknown op or bug.
 	ErrRequest = errors.New("bad request")
-	// ErrLesson reports a lesson without its parts. The text has file and line.
+	// ErrLesson reports a lesson with missing parts. The text has file and line.
 	ErrLesson = errors.New("bad lesson")
 )
 
-// Request is what a page asks for. Op is one of
+// Request is a request of a page. Op is one of
 //
 //	run     the frames behind the first From of Lines
 //	check   whether Conditions hold behind Lines
@@ -36,8 +36,8 @@ var (
 //	lesson  the lesson Text
 type Request struct {
 	Op string
-	// Bug is the bug of the cores, empty for correct ones. Another bug than that of the last
-	// request begins a new run.
+	// Bug is the bug of the cores, empty for correct ones. A bug other than the last
+	// request's begins a new run.
 	Bug        string
 	Lines      []string
 	From       int
@@ -59,7 +59,7 @@ type Response struct {
 
 // Session is a visitor's run. A session belongs to one goroutine.
 type Session struct {
-	// Plant gives all cores of the process a bug. nil means that there are no bugs.
+	// Plant gives all cores of the process a bug. nil means no bugs.
 	Plant func(bug string) error
 
 	bug    string
@@ -143,8 +143,8 @@ func (s *Session) plant(bug string) error {
 	return nil
 }
 
-// Run returns the frames of a run, one more than lines, up to the first command that fails.
-// Frames of commands that the session has run already are kept.
+// Run returns the frames of a run, one more than lines, up to the first failed command.
+// The session keeps the frames of earlier commands.
 func (s *Session) Run(lines []string) ([]*Frame, error) {
 	if len(lines) > script.MaxLines {
 		return nil, fmt.Errorf("%w: %d commands; at most %d are allowed", script.ErrLimit, len(lines), script.MaxLines)
@@ -172,7 +172,7 @@ func (s *Session) Run(lines []string) ([]*Frame, error) {
 	return s.frames, nil
 }
 
-// Check returns the first condition that does not hold behind lines, empty if all hold. A
+// Check returns the first broken condition behind lines, empty if all hold. A
 // condition is the part of an expect command behind the word expect.
 func (s *Session) Check(lines, conditions []string) (why string, err error) {
 	r := newRunner()
@@ -193,7 +193,7 @@ func (s *Session) Check(lines, conditions []string) (why string, err error) {
 	return "", nil
 }
 
-// Record returns a run as a script with its effects, in the format of raft/core/testdata.
+// Record returns a run as a script with the effects, in the format of raft/core/testdata.
 // Commands without an effect share a block with the next one.
 func (s *Session) Record(lines []string) (string, error) {
 	var b strings.Builder
