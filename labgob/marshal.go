@@ -115,11 +115,10 @@ func Marshal(v any) ([]byte, error) {
 // does not keep data, and no part of the value aliases data. Errors match
 // ErrNotRegistered, ErrMalformed or ErrTrailingBytes, or are gob's own.
 func Unmarshal(data []byte) (any, error) {
-	length, n := uvarint(data)
-	if n == 0 || length > uint64(len(data)-n) || length > MaxName {
-		return nil, fmt.Errorf("%w: no type name", ErrMalformed)
+	name, rest, err := cutName(data)
+	if err != nil {
+		return nil, err
 	}
-	name, rest := data[n:n+int(length)], data[n+int(length):]
 	if len(name) == 0 {
 		if len(rest) > 0 {
 			return nil, fmt.Errorf("%w: %d after nil", ErrTrailingBytes, len(rest))
@@ -135,6 +134,15 @@ func Unmarshal(data []byte) (any, error) {
 		return nil, err
 	}
 	return target.Elem().Interface(), nil
+}
+
+// cutName divides a message of Marshal into the name of the type and the value.
+func cutName(data []byte) (name, rest []byte, err error) {
+	length, n := uvarint(data)
+	if n == 0 || length > uint64(len(data)-n) || length > MaxName {
+		return nil, nil, fmt.Errorf("%w: no type name", ErrMalformed)
+	}
+	return data[n : n+int(length)], data[n+int(length):], nil
 }
 
 // Encode encodes one value as a whole stream, like NewEncoder(w).Encode(v).

@@ -1,0 +1,272 @@
+// Package labtrace records the networks of the lab suites, and puts messages of unknown
+// programs into words.
+package labtrace
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"raftlab/labgob"
+	"raftlab/trace"
+)
+
+// Bounds of a description.
+const (
+	maxText    = 200 // bytes of the text of a message
+	maxCommand = 60  // bytes of the text of a command
+	maxEntries = 64  // entries of an AppendEntries
+	maxParts   = 8   // elements of a list in a text
+)
+
+// Describe puts the body of each message of a recording into words, and takes the body
+// out. A message that is no value of labgob has no text.
+func Describe(run *trace.Recording) {
+	requests := make(map[uint64]string)
+	texts := make(map[uint64]trace.Event) // by message; each has several events
+	for i := range run.Events {
+		e := &run.Events[i]
+		if e.Kind > trace.Lost || e.Kind == 0 {
+			continue
+		}
+		known, ok := texts[e.Message]
+		if !ok {
+			known = describe(e)
+			texts[e.Message] = known
+		}
+		if !e.Reply {
+			requests[e.Call] = known.Text
+		}
+		e.Fields, e.Entries, e.Data = known.Fields, known.Entries, nil
+		if e.Kind == trace.Lost && e.Text != "" {
+			e.Text += "; " + known.Text
+			continue
+		}
+		e.Text = known.Text
+	}
+}
+
+// describe returns the content of a message.
+func describe(e *trace.Event) trace.Event {
+	if len(e.Data) == 0 {
+		return trace.Event{}
+	}
+	v, err := labgob.View(e.Data)
+	if err != nil {
+		return trace.Event{Text: fmt.Sprintf("%d bytes", len(e.Data))}
+	}
+	body, ok := v.(labgob.Struct)
+	if !ok {
+		return trace.Event{Text: clip(words(v), maxText)}
+	}
+	d := describer{kind: kindOf(e.Name), out: trace.Event{Fields: make(map[trace.Field]int)}}
+	for _, f := range body {
+		d.field(f)
+	}
+	d.out.Text = clip(strings.Join(d.parts, ", "), maxText)
+	if len(d.out.Fields) == 0 {
+		d.out.Fields = nil
+	}
+	return d.out
+}
+
+// kindOf returns the method of the paper's RPCs, or the empty string.
+func kindOf(name string) string {
+	_, method, _ := strings.Cut(name, ".")
+	switch method {
+	case "RequestVote", "AppendEntries", "InstallSnapshot":
+		return method
+	}
+	return ""
+}
+
+// paperNames holds the numbers of the paper's RPCs by their names in small letters.
+var paperNames = map[string]map[string]trace.Field{
+	"RequestVote": {"term": trace.FieldTerm, "lastlogindex": trace.FieldLastLogIndex, "lastlogterm": trace.FieldLastLogTerm,
+		"votegranted": trace.FieldVoteGranted, "prevote": trace.FieldPreVote},
+	"AppendEntries": {"term": trace.FieldTerm, "prevlogindex": trace.FieldPrevLogIndex, "prevlogterm": trace.FieldPrevLogTerm,
+		"leadercommit": trace.FieldLeaderCommit, "leadercommitindex": trace.FieldLeaderCommit, "success": trace.FieldSuccess},
+	"InstallSnapshot": {"term": trace.FieldTerm, "lastincludedindex": trace.FieldLastIndex, "lastincludedterm": trace.FieldLastTerm},
+}
+
+// A describer collects the content of one message.
+type describer struct {
+	kind  string
+	out   trace.Event
+	parts []string
+}
+
+func (d *describer) field(f labgob.Field) {
+	lower := strings.ToLower(strings.ReplaceAll(f.Name, "_", ""))
+	if paper, ok := paperNames[d.kind][lower]; ok {
+		if n, ok := number(f.Value); ok {
+			d.out.Fields[paper] = n
+			if paper == trace.FieldTerm {
+				d.out.Term = n
+			}
+		}
+	}
+	if list, ok := f.Value.([]any); ok && d.kind == "AppendEntries" && (lower == "entries" || lower == "logentries" || lower == "log") {
+		d.entries(list)
+		return
+	}
+	if f.Value == nil && d.kind == "AppendEntries" && lower == "entries" {
+		d.out.Fields[trace.FieldEntries] = 0
+		return
+	}
+	d.parts = append(d.parts, f.Name+" "+words(f.Value))
+}
+
+// number converts a number or a bool.
+func number(v any) (int, bool) {
+	switch n := v.(type) {
+	case int64:
+		return int(n), true
+	case uint64:
+		return int(n), true
+	case bool:
+		if n {
+			return 1, true
+		}
+		return 0, true
+	}
+	return 0, false
+}
+
+// entries describes the entries of an AppendEntries.
+func (d *describer) entries(list []any) {
+	d.out.Fields[trace.FieldEntries] = len(list)
+	var shown []string
+	for _, v := range list[:min(len(list), maxEntries)] {
+		e := entry(v)
+		d.out.Entries = append(d.out.Entries, e)
+		if len(shown) < maxParts {
+			shown = append(shown, fmt.Sprintf("%s (term %d)", e.Command, e.Term))
+		}
+	}
+	if more := len(list) - len(shown); more > 0 {
+		shown = append(shown, fmt.Sprintf("and %d more", more))
+	}
+	if len(shown) > 0 {
+		d.parts = append(d.parts, "entries "+strings.Join(shown, ", "))
+	}
+}
+
+// entry describes an entry. The term has the name Term, and the command is the field with
+// the name of a command, or all other fields.
+func entry(v any) trace.Entry {
+	fields, ok := v.(labgob.Struct)
+	if !ok {
+		return trace.Entry{Command: clip(words(v), maxCommand)}
+	}
+	var e trace.Entry
+	var others []string
+	for _, f := range fields {
+		switch strings.ToLower(f.Name) {
+		case "term":
+			e.Term, _ = number(f.Value)
+		case "command", "cmd", "data", "op":
+			e.Command = Command(f.Value)
+		case "index":
+		default:
+			others = append(others, f.Name+" "+words(f.Value))
+		}
+	}
+	if e.Command == "" {
+		e.Command = clip(strings.Join(others, ", "), maxCommand)
+	}
+	return e
+}
+
+// Command describes a command of a log, which may be a value or the bytes of an encoded
+// value. The same command has the same words in a message and in [CommandOf].
+func Command(v any) string {
+	if data, ok := v.([]byte); ok {
+		if named, err := labgob.ViewMessage(data); err == nil {
+			v = named
+		} else if inner, err := labgob.View(data); err == nil {
+			v = inner
+		}
+	}
+	return clip(words(v), maxCommand)
+}
+
+// CommandOf describes a command in the memory of the program.
+func CommandOf(v any) string {
+	switch v := v.(type) {
+	case nil, string, bool, int, int64, uint64:
+		return clip(words(v), maxCommand)
+	}
+	data, err := labgob.Encode(v)
+	if err != nil {
+		return clip(fmt.Sprint(v), maxCommand)
+	}
+	viewed, err := labgob.View(data)
+	if err != nil {
+		return clip(fmt.Sprint(v), maxCommand)
+	}
+	return clip(words(viewed), maxCommand)
+}
+
+// words describes a value of labgob.View, or any other value, in short.
+func words(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "nil"
+	case string:
+		return quoted(v)
+	case []byte:
+		if len(v) > 0 && len(v) <= 24 && printable(string(v)) {
+			return quoted(string(v))
+		}
+		return fmt.Sprintf("%d bytes", len(v))
+	case labgob.Named:
+		return words(v.Value)
+	case labgob.Struct:
+		var parts []string
+		for _, f := range v {
+			parts = append(parts, f.Name+":"+words(f.Value))
+		}
+		return "{" + strings.Join(parts, " ") + "}"
+	case labgob.Map:
+		var parts []string
+		for _, p := range v[:min(len(v), maxParts)] {
+			parts = append(parts, words(p.Key)+":"+words(p.Value))
+		}
+		return "{" + strings.Join(parts, " ") + more(len(v)) + "}"
+	case []any:
+		var parts []string
+		for _, e := range v[:min(len(v), maxParts)] {
+			parts = append(parts, words(e))
+		}
+		return "[" + strings.Join(parts, " ") + more(len(v)) + "]"
+	}
+	return fmt.Sprint(v)
+}
+
+func more(n int) string {
+	if n > maxParts {
+		return fmt.Sprintf(" and %d more", n-maxParts)
+	}
+	return ""
+}
+
+func quoted(s string) string { return strconv.Quote(clip(s, maxCommand)) }
+
+func printable(s string) bool {
+	for _, c := range s {
+		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// clip shortens a text in the middle.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most*2/3], "") + "…" + strings.ToValidUTF8(s[len(s)-most/3+3:], "")
+}

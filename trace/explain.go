@@ -1,0 +1,430 @@
+package trace
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Finding is a broken rule with the events that prove it.
+type Finding struct {
+	Rule  Rule   `json:"rule"`
+	Title string `json:"title"`
+	// Words is the rule, and Place is its place in the paper.
+	Words string `json:"words"`
+	Place string `json:"place"`
+	// Text is what the check said, or what the messages show.
+	Text  string `json:"text"`
+	Steps []Step `json:"steps"`
+	// Seen marks a finding from the messages alone, before or beside what the checks found.
+	Seen       bool        `json:"seen,omitempty"`
+	Operations []Operation `json:"operations,omitempty"`
+}
+
+// A Step is an event of a proof, in words.
+type Step struct {
+	Event int    `json:"event"`
+	Text  string `json:"text"`
+}
+
+// maxSteps bounds the steps of a finding.
+const maxSteps = 12
+
+// Explain returns what broke in a run. First come the breaches that checks found, each with
+// the events that prove it. Then come rules that messages broke, in the order of time.
+// These are often the cause. Without a breach, the first finding is the message of the test.
+func Explain(run *Recording) []Finding {
+	var all []Finding
+	for _, b := range run.Breaches {
+		f := newFinding(b.Rule, b.Text)
+		f.Operations = b.Operations
+		x := explainer{run: run, b: b, f: &f}
+		x.explain()
+		f.Steps = inOrder(f.Steps)
+		all = append(all, f)
+	}
+	if len(all) == 0 {
+		if f, failed := testMessage(run); failed {
+			all = append(all, f)
+		}
+	}
+	return append(all, suspicions(run)...)
+}
+
+func newFinding(r Rule, text string) Finding {
+	return Finding{Rule: r, Title: r.Title(), Words: r.Words(), Place: r.Place(), Text: text, Steps: []Step{}}
+}
+
+// inOrder sorts steps by their events, and leaves out repetitions and the middle of a long
+// list.
+func inOrder(steps []Step) []Step {
+	slices.SortStableFunc(steps, func(a, b Step) int { return a.Event - b.Event })
+	steps = slices.CompactFunc(steps, func(a, b Step) bool { return a.Event == b.Event && a.Text == b.Text })
+	if len(steps) > maxSteps {
+		steps = append(steps[:maxSteps/2], steps[len(steps)-maxSteps/2:]...)
+	}
+	return steps
+}
+
+// testMessage is the message with which the test failed.
+func testMessage(run *Recording) (Finding, bool) {
+	f := newFinding(Other, "")
+	for i, e := range run.Events {
+		if e.Kind == Noted && e.Lane == NoLane {
+			f.Text = e.Text
+			f.Steps = append(f.Steps, Step{i, "The test says: " + e.Text})
+		}
+	}
+	if n := len(f.Steps); n > 3 {
+		f.Steps = f.Steps[n-3:]
+	}
+	return f, f.Text != ""
+}
+
+// An explainer finds the events of one breach.
+type explainer struct {
+	run *Recording
+	b   Breach
+	f   *Finding
+}
+
+func (x *explainer) explain() {
+	switch x.b.Rule {
+	case ElectionSafety, AskFirst:
+		x.leaders()
+	case OneVote:
+		x.votes()
+	case StateMachineSafety:
+		x.commands()
+	case ApplyInOrder, SnapshotState:
+		x.order()
+	case TermsGrow:
+		x.term()
+	case QuorumToLead:
+		x.leaders()
+	case LeaderInTime:
+		x.elections()
+	case AgreementInTime:
+		x.agreement()
+	case Linearizable:
+		x.operations()
+	}
+}
+
+func (x *explainer) step(event int, format string, args ...any) {
+	x.f.Steps = append(x.f.Steps, Step{event, fmt.Sprintf(format, args...)})
+}
+
+func (x *explainer) name(lane int) string { return x.run.lane(lane) }
+
+// asksForVote reports whether an event is a request for a vote in a term, and no pre-vote.
+func asksForVote(e *Event, term int) bool {
+	t, ok := e.field(FieldTerm)
+	_, asks := e.field(FieldLastLogIndex)
+	return ok && asks && !e.Reply && t == term && !e.is(FieldPreVote)
+}
+
+// leadsBy reports whether an event is a sent message that only a leader sends in a term.
+func leadsBy(e *Event, term int) bool {
+	t, ok := e.field(FieldTerm)
+	_, entries := e.field(FieldPrevLogIndex)
+	_, snapshot := e.field(FieldLastIndex)
+	return e.Kind == Sent && !e.Reply && ok && t == term && (entries || snapshot)
+}
+
+// A campaign is the election of a candidate in a term.
+type campaign struct {
+	term, candidate int
+	asked           int         // the first request
+	leads           int         // the first sign of leadership, or -1
+	sent            map[int]int // the voters that granted a vote, and the event
+	got             map[int]int // the votes that arrived, and the event
+	refused         map[int]int // the refusals that arrived
+	reached         map[int]bool
+}
+
+// campaigns returns the elections of a run by the time of the first request.
+func campaigns(run *Recording) []*campaign {
+	type key struct{ term, lane int }
+	found := make(map[key]*campaign)
+	byCall := make(map[uint64]*campaign)
+	var all []*campaign
+	for i := range run.Events {
+		e := &run.Events[i]
+		if term, ok := e.field(FieldTerm); ok && e.Kind == Sent && asksForVote(e, term) {
+			c := found[key{term, e.Lane}]
+			if c == nil {
+				c = &campaign{term: term, candidate: e.Lane, asked: i, leads: -1, sent: map[int]int{}, got: map[int]int{}, refused: map[int]int{}, reached: map[int]bool{}}
+				found[key{term, e.Lane}] = c
+				all = append(all, c)
+			}
+			byCall[e.Call] = c
+			continue
+		}
+		if c := byCall[e.Call]; c != nil && e.Call != 0 {
+			c.note(i, e)
+			continue
+		}
+		term, leads := e.Term, e.Kind == Role && e.Leads
+		if t, ok := e.field(FieldTerm); ok && leadsBy(e, t) {
+			term, leads = t, true
+		}
+		if leads {
+			if c := found[key{term, e.Lane}]; c != nil && c.leads < 0 {
+				c.leads = i
+			}
+		}
+	}
+	return all
+}
+
+// note records an event of a request for a vote or of the reply.
+func (c *campaign) note(i int, e *Event) {
+	switch {
+	case !e.Reply:
+		if e.Kind == Delivered {
+			c.reached[e.Lane] = true
+		}
+	case e.is(FieldVoteGranted) && e.Kind == Sent:
+		keepFirst(c.sent, e.Lane, i)
+	case e.is(FieldVoteGranted) && e.Kind == Delivered:
+		keepFirst(c.got, e.Peer, i)
+	case e.Kind == Delivered:
+		keepFirst(c.refused, e.Peer, i)
+	}
+}
+
+func keepFirst(m map[int]int, lane, event int) {
+	if _, known := m[lane]; !known {
+		m[lane] = event
+	}
+}
+
+// leaders shows how servers came to lead a term.
+func (x *explainer) leaders() {
+	needed := x.run.servers()/2 + 1
+	votersOf := make(map[int][]int) // candidates by voter
+	for _, lane := range x.b.Lanes {
+		first := -1
+		for i := range x.run.Events {
+			if e := &x.run.Events[i]; e.Lane == lane && (leadsBy(e, x.b.Term) || e.Kind == Role && e.Leads && e.Term == x.b.Term) {
+				first = i
+				break
+			}
+		}
+		var mine *campaign
+		for _, c := range campaigns(x.run) {
+			if c.term == x.b.Term && c.candidate == lane {
+				mine = c
+			}
+		}
+		if mine != nil {
+			x.votesOf(mine, needed, first, votersOf)
+		}
+		if first >= 0 {
+			why := ""
+			if mine == nil {
+				why = ", though it has not asked for votes in this term"
+			}
+			x.step(first, "%s acts as leader of term %d%s.", x.name(lane), x.b.Term, why)
+		}
+	}
+	for voter, candidates := range votersOf {
+		if len(candidates) > 1 {
+			x.f.Text += fmt.Sprintf(". %s voted for both", x.name(voter))
+			x.crashes(voter, x.f.Steps)
+		}
+	}
+}
+
+// votesOf adds the steps of a campaign up to the candidate's leadership.
+func (x *explainer) votesOf(c *campaign, needed, leads int, votersOf map[int][]int) {
+	x.step(c.asked, "%s asks for votes in term %d (its log ends at index %d of term %d).", x.name(c.candidate), c.term,
+		x.run.Events[c.asked].Fields[FieldLastLogIndex], x.run.Events[c.asked].Fields[FieldLastLogTerm])
+	votersOf[c.candidate] = append(votersOf[c.candidate], c.candidate)
+	votes := 1
+	events := make([]int, 0, len(c.got))
+	voter := make(map[int]int)
+	for lane, i := range c.got {
+		if leads < 0 || i <= leads {
+			events = append(events, i)
+			voter[i] = lane
+		}
+	}
+	slices.Sort(events)
+	for _, i := range events {
+		votes++
+		votersOf[voter[i]] = append(votersOf[voter[i]], c.candidate)
+		x.step(i, "The vote of %s reaches %s: %d of the %d votes needed.", x.name(voter[i]), x.name(c.candidate), votes, needed)
+	}
+	if votes < needed && leads >= 0 {
+		x.f.Text += fmt.Sprintf(". %s had %d of the %d votes needed", x.name(c.candidate), votes, needed)
+	}
+}
+
+// crashes adds the crashes and restarts of a server between the steps so far.
+func (x *explainer) crashes(lane int, steps []Step) {
+	if len(steps) == 0 {
+		return
+	}
+	from, to := steps[0].Event, steps[0].Event
+	for _, s := range steps {
+		from, to = min(from, s.Event), max(to, s.Event)
+	}
+	for i := from; i <= to; i++ {
+		if e := x.run.Events[i]; e.Lane == lane && (e.Kind == Crashed || e.Kind == Restarted) {
+			x.step(i, "%s %s in between. A server that forgets its term or vote over a crash votes twice.", x.name(lane),
+				map[Kind]string{Crashed: "crashes", Restarted: "starts again"}[e.Kind])
+		}
+	}
+}
+
+// votes shows the two votes of a server in a term.
+func (x *explainer) votes() {
+	if len(x.b.Lanes) == 0 {
+		return
+	}
+	voter := x.b.Lanes[0]
+	for _, c := range campaigns(x.run) {
+		if c.term != x.b.Term {
+			continue
+		}
+		if c.candidate == voter {
+			x.step(c.asked, "%s asks for votes in term %d, and so votes for itself.", x.name(voter), c.term)
+		}
+		if i, ok := c.sent[voter]; ok {
+			x.step(i, "%s votes for %s in term %d.", x.name(voter), x.name(c.candidate), c.term)
+		}
+	}
+	x.crashes(voter, slices.Clone(x.f.Steps))
+}
+
+// commands shows how two commands came to one index.
+func (x *explainer) commands() {
+	t := newTracker(x.run)
+	t.changed = func(lane, index int, before Entry) {
+		if index != x.b.Index || sameCommand(before.Command, x.b.After) {
+			return
+		}
+		e := &x.run.Events[t.event]
+		how := "with its crash"
+		if e.Kind != Crashed {
+			how = "on this message"
+			if at, ok := t.request[e.Call]; ok {
+				how = fmt.Sprintf("on the AppendEntries of %s", x.name(x.run.Events[at].Lane))
+			}
+		}
+		x.step(t.event, "%s removes %s (of term %d) from index %d of its log, %s.", x.name(lane), before.Command, before.Term, index, how)
+	}
+	firstApplied := map[string]bool{}
+	terms := map[int]bool{}
+	for i := range x.run.Events {
+		e := &x.run.Events[i]
+		switch {
+		case e.Kind == Applied && e.Index == x.b.Index:
+			if !firstApplied[e.Text] {
+				x.step(i, "%s applies %s at index %d: the entry is committed.", x.name(e.Lane), e.Text, e.Index)
+			}
+			firstApplied[e.Text] = true
+		case e.Kind == Proposed && e.Index == x.b.Index:
+			x.step(i, "%s, as leader of term %d, puts %s at index %d.", x.name(e.Lane), e.Term, e.Text, e.Index)
+			terms[e.Term] = true
+		}
+		t.next(i)
+	}
+	for _, c := range campaigns(x.run) {
+		if terms[c.term] && c.leads >= 0 {
+			last, lastTerm := x.run.Events[c.asked].Fields[FieldLastLogIndex], x.run.Events[c.asked].Fields[FieldLastLogTerm]
+			x.step(c.asked, "%s stands for term %d with a log that ends at index %d of term %d, and wins with the votes of %s.",
+				x.name(c.candidate), c.term, last, lastTerm, x.names(c.got))
+		}
+	}
+}
+
+func sameCommand(a, b string) bool { return a == b }
+
+// names lists lanes.
+func (x *explainer) names(lanes map[int]int) string {
+	var names []string
+	for lane := range lanes {
+		names = append(names, x.name(lane))
+	}
+	if len(names) == 0 {
+		return "nobody"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// order shows what a server applied before the wrong command.
+func (x *explainer) order() {
+	if len(x.b.Lanes) == 0 {
+		return
+	}
+	lane := x.b.Lanes[0]
+	var recent []Step
+	for i, e := range x.run.Events {
+		if e.Time > x.b.Time {
+			break
+		}
+		if e.Lane != lane {
+			continue
+		}
+		switch e.Kind {
+		case Applied, Snapshot, Crashed, Restarted:
+			recent = append(recent, Step{i, x.run.Words(i) + "."})
+		}
+	}
+	if n := len(recent); n > 5 {
+		recent = recent[n-5:]
+	}
+	x.f.Steps = append(x.f.Steps, recent...)
+}
+
+// term shows the two terms of a server, and what is between.
+func (x *explainer) term() {
+	if len(x.b.Lanes) == 0 {
+		return
+	}
+	lane, high, highAt := x.b.Lanes[0], -1, -1
+	for i := range x.run.Events {
+		e := &x.run.Events[i]
+		if e.Lane != lane || e.Time > x.b.Time {
+			continue
+		}
+		term, ok := e.field(FieldTerm)
+		if e.Kind == Role {
+			term, ok = e.Term, true
+		} else if e.Kind != Sent {
+			ok = false
+		}
+		if !ok {
+			continue
+		}
+		if term >= high {
+			high, highAt = term, i
+		} else if term <= x.b.Term {
+			x.step(highAt, "%s is in term %d.", x.name(lane), high)
+			x.step(i, "%s is in term %d.", x.name(lane), term)
+			x.crashes(lane, slices.Clone(x.f.Steps))
+			return
+		}
+	}
+}
+
+// operations shows the calls and returns of the operations that have no legal order.
+func (x *explainer) operations() {
+	for _, o := range x.b.Operations {
+		for i, e := range x.run.Events {
+			if e.Lane < 0 || x.run.Lanes[e.Lane].Name != o.Client {
+				continue
+			}
+			if e.Kind == Called && e.Time == o.Call {
+				x.step(i, "%s calls %s.", o.Client, o.Text)
+			}
+			if e.Kind == Returned && e.Time == o.Return {
+				x.step(i, "%s gets the result of %s.", o.Client, o.Text)
+			}
+		}
+	}
+}

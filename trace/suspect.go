@@ -1,0 +1,211 @@
+package trace
+
+import (
+	"fmt"
+	"slices"
+)
+
+// suspicions returns rules that messages broke, as far as the messages show the state of
+// servers. A run whose beginning was left out shows too little.
+func suspicions(run *Recording) []Finding {
+	if run.Omitted > 0 {
+		return nil
+	}
+	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, firstOf: map[int]int{}}
+	for i := range run.Events {
+		e := &run.Events[i]
+		if e.Lane != NoLane && run.Lanes[e.Lane].Kind == Server {
+			s.before(i, e)
+		}
+		s.t.next(i)
+		if e.Kind == Sent && e.Lane != NoLane {
+			s.committed = max(s.committed, e.Fields[FieldLeaderCommit])
+		}
+	}
+	slices.SortStableFunc(s.all, func(a, b Finding) int { return lastEvent(a) - lastEvent(b) })
+	return s.all
+}
+
+func lastEvent(f Finding) int {
+	if len(f.Steps) == 0 {
+		return 0
+	}
+	return f.Steps[len(f.Steps)-1].Event
+}
+
+type vote struct{ candidate, event int }
+
+// A suspect looks for broken rules while a tracker replays a run.
+type suspect struct {
+	run       *Recording
+	t         *tracker
+	all       []Finding
+	found     map[string]bool
+	votes     map[[2]int]vote // the vote of a server in a term that somebody else knows of
+	committed int             // the highest commitIndex that a leader has told
+	firstOf   map[int]int     // the first AppendEntries of a term
+	answers   bool            // a reply to AppendEntries has the field Success
+}
+
+// accuse adds the first finding of a kind.
+func (s *suspect) accuse(kind, title, words, place, text string, steps ...Step) {
+	if s.found[kind] {
+		return
+	}
+	s.found[kind] = true
+	s.all = append(s.all, Finding{Rule: Other, Title: title, Words: words, Place: place, Text: text, Steps: inOrder(steps), Seen: true})
+}
+
+func (s *suspect) name(lane int) string { return s.run.lane(lane) }
+
+// before looks at an event before the tracker does.
+func (s *suspect) before(i int, e *Event) {
+	term, ok := e.field(FieldTerm)
+	if !ok {
+		return
+	}
+	switch {
+	case e.Kind == Delivered && asksForVote(e, term):
+		s.voted(i, e.Peer, e.Peer, term) // a candidate votes for itself
+	case e.Reply && e.is(FieldVoteGranted):
+		s.granted(i, e)
+	case e.Kind == Sent && e.Reply && e.is(FieldSuccess):
+		s.accepted(i, e)
+	case leadsBy(e, term):
+		s.commits(i, e, term)
+	}
+}
+
+// granted looks at a granted vote.
+func (s *suspect) granted(i int, e *Event) {
+	at, ok := s.t.request[e.Call]
+	if !ok {
+		return
+	}
+	request := &s.run.Events[at]
+	asked, hasTerm := request.field(FieldTerm)
+	if !hasTerm || request.is(FieldPreVote) {
+		return
+	}
+	if e.Kind == Delivered {
+		s.voted(i, e.Peer, request.Lane, asked)
+		return
+	}
+	if e.Kind != Sent {
+		return
+	}
+	voter := s.t.servers[e.Lane]
+	last, lastTerm := request.Fields[FieldLastLogIndex], request.Fields[FieldLastLogTerm]
+	own, known := voter.log[voter.acked]
+	if !known || own.Term < lastTerm || own.Term == lastTerm && voter.acked <= last {
+		return
+	}
+	s.accuse("behind", "A vote for a candidate with an older log",
+		"A voter denies its vote if its own log is more up to date: a later term of the last entry, or the same term and a longer log.", "Section 5.4.1",
+		fmt.Sprintf("%s votes for %s, whose log ends at index %d of term %d. The log of %s ends at index %d of term %d or later",
+			s.name(e.Lane), s.name(request.Lane), last, lastTerm, s.name(e.Lane), voter.acked, own.Term),
+		Step{at, fmt.Sprintf("%s asks for votes: its log ends at index %d of term %d.", s.name(request.Lane), last, lastTerm)},
+		Step{i, fmt.Sprintf("%s grants the vote, though it holds index %d of term %d.", s.name(e.Lane), voter.acked, own.Term)},
+		s.stored(e.Lane, voter.acked, i))
+}
+
+// stored returns the step at which a server acknowledged an entry.
+func (s *suspect) stored(lane, index, before int) Step {
+	for i := before - 1; i >= 0; i-- {
+		e := &s.run.Events[i]
+		if e.Kind != Sent || !e.Reply || e.Lane != lane || !e.is(FieldSuccess) {
+			continue
+		}
+		at, ok := s.t.request[e.Call]
+		if !ok {
+			continue
+		}
+		r := &s.run.Events[at]
+		if prev := r.Fields[FieldPrevLogIndex]; prev < index && prev+r.Fields[FieldEntries] >= index {
+			return Step{i, fmt.Sprintf("%s has accepted index %d from %s.", s.name(lane), index, s.name(r.Lane))}
+		}
+	}
+	return Step{before, fmt.Sprintf("%s told of index %d itself.", s.name(lane), index)}
+}
+
+// voted notes a vote that another server knows of.
+func (s *suspect) voted(i, voter, candidate, term int) {
+	key := [2]int{voter, term}
+	first, known := s.votes[key]
+	if !known {
+		s.votes[key] = vote{candidate, i}
+		return
+	}
+	if first.candidate == candidate {
+		return
+	}
+	s.accuse("two votes", OneVote.Title(), OneVote.Words(), OneVote.Place(),
+		fmt.Sprintf("%s voted for %s and for %s in term %d", s.name(voter), s.name(first.candidate), s.name(candidate), term),
+		Step{first.event, fmt.Sprintf("The vote of %s for %s in term %d is known here.", s.name(voter), s.name(first.candidate), term)},
+		Step{i, fmt.Sprintf("The vote of %s for %s in term %d is known here.", s.name(voter), s.name(candidate), term)})
+}
+
+// accepted looks at an accepted AppendEntries.
+func (s *suspect) accepted(i int, e *Event) {
+	s.answers = true
+	at, ok := s.t.request[e.Call]
+	if !ok {
+		return
+	}
+	request, follower := &s.run.Events[at], s.t.servers[e.Lane]
+	prev, has := request.field(FieldPrevLogIndex)
+	if !has {
+		return
+	}
+	prevTerm := request.Fields[FieldPrevLogTerm]
+	own, known := follower.log[prev]
+	switch {
+	case prev > follower.last && follower.last >= 0 && prev > follower.snap:
+		s.accuse("gap", "A follower accepted entries behind a gap",
+			"A follower replies false if its log has no entry at prevLogIndex with prevLogTerm.", "Section 5.3; AppendEntries, receiver 2, Figure 2",
+			fmt.Sprintf("%s accepts an AppendEntries with prevLogIndex %d. No message has given it an entry beyond index %d", s.name(e.Lane), prev, follower.last),
+			Step{at, fmt.Sprintf("%s sends %s.", s.name(request.Lane), request.Text)},
+			Step{i, fmt.Sprintf("%s accepts, though its log ends at index %d.", s.name(e.Lane), follower.last)})
+	case known && prev <= follower.last && prev > follower.snap && own.Term != prevTerm:
+		s.accuse("mismatch", "A follower accepted entries that do not fit its log",
+			"A follower replies false if its log has no entry at prevLogIndex with prevLogTerm.", "Section 5.3; AppendEntries, receiver 2, Figure 2",
+			fmt.Sprintf("%s accepts an AppendEntries with prevLogIndex %d of term %d. Its own entry there is of term %d", s.name(e.Lane), prev, prevTerm, own.Term),
+			Step{at, fmt.Sprintf("%s sends %s.", s.name(request.Lane), request.Text)},
+			Step{i, fmt.Sprintf("%s accepts, though its entry at index %d is of term %d.", s.name(e.Lane), prev, own.Term)})
+	}
+}
+
+// commits looks at the commitIndex that a leader tells.
+func (s *suspect) commits(i int, e *Event, term int) {
+	commit, ok := e.field(FieldLeaderCommit)
+	leader := s.t.servers[e.Lane]
+	if !ok || commit <= s.committed || leader.term > term {
+		return
+	}
+	entry, known := leader.log[commit]
+	if !known {
+		return
+	}
+	if entry.Term < term {
+		s.accuse("old term", "A leader committed an entry of an older term by counting",
+			"Only log entries from the leader's current term are committed by counting replicas. Older ones are committed with them.", "Section 5.4.2, Figure 8",
+			fmt.Sprintf("%s, leader of term %d, commits index %d, an entry of term %d, and no entry of its own term", s.name(e.Lane), term, commit, entry.Term),
+			Step{i, fmt.Sprintf("%s tells commitIndex %d, whose entry (%s) is of term %d.", s.name(e.Lane), commit, entry.Command, entry.Term)})
+	}
+	holders := 0
+	for lane, l := range s.run.Lanes {
+		if l.Kind != Server {
+			continue
+		}
+		server := s.t.servers[lane]
+		if have, ok := server.log[commit]; ok && have.Term == entry.Term || server.snap >= commit || lane == e.Lane {
+			holders++
+		}
+	}
+	if needed := s.run.servers()/2 + 1; s.answers && holders < needed {
+		s.accuse("minority", "A leader committed an entry that a majority does not store",
+			"A leader commits an entry once it is stored on a majority of the servers.", "Section 5.3; Figure 2, Leaders",
+			fmt.Sprintf("%s tells commitIndex %d when %d of %d servers are known to store that entry", s.name(e.Lane), commit, holders, s.run.servers()),
+			Step{i, fmt.Sprintf("%s tells commitIndex %d to %s.", s.name(e.Lane), commit, s.name(e.Peer))})
+	}
+}
