@@ -37,6 +37,15 @@ type Possibility struct {
 	Answer string // Operation with an answer that the state allows, if one is known
 }
 
+// Operations returns the operations of the core. The info is the one that was explained.
+func (e Explanation) Operations(info LinearizationInfo) []Operation {
+	operations := make([]Operation, len(e.Core))
+	for i, id := range e.Core {
+		operations[i] = info.parts[e.Partition].ops[id].Operation
+	}
+	return operations
+}
+
 // String returns the reason and the core.
 func (e Explanation) String() string {
 	return e.Reason + "\n\nThese operations alone cannot be ordered:\n" + strings.Join(e.lines, "\n") + "\n"

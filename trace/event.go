@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -166,6 +167,31 @@ type Recording struct {
 	// Omitted counts older events that the bounds left out.
 	Omitted  int      `json:"omitted,omitempty"`
 	Breaches []Breach `json:"breaches,omitempty"`
+	RPCs     *RPCs    `json:"rpcs,omitempty"`
+	// Output is the length of the program's output before the recording.
+	Output int64 `json:"output,omitempty"`
+}
+
+// RPCs has the names of a program's messages, if they differ from those of the paper.
+type RPCs struct {
+	// Methods holds the paper's name of a method, such as AppendEntries.
+	Methods map[string]string `json:"methods,omitempty"`
+	// Granted and Success are the fields of replies with these meanings.
+	Granted string `json:"granted,omitempty"`
+	Success string `json:"success,omitempty"`
+}
+
+// RPC returns the paper's name of a message's method, or the empty string.
+func (r *Recording) RPC(name string) string {
+	method := name[strings.LastIndexByte(name, '.')+1:]
+	switch method {
+	case "RequestVote", "AppendEntries", "InstallSnapshot":
+		return method
+	}
+	if r.RPCs == nil {
+		return ""
+	}
+	return r.RPCs.Methods[method]
 }
 
 // lane returns the name of a lane.

@@ -48,7 +48,12 @@ func Explain(run *Recording) []Finding {
 			all = append(all, f)
 		}
 	}
-	return append(all, suspicions(run)...)
+	for _, f := range suspicions(run) {
+		if len(all) == 0 || f.Title != all[0].Title {
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 func newFinding(r Rule, text string) Finding {
@@ -273,8 +278,11 @@ func (x *explainer) crashes(lane int, steps []Step) {
 	}
 	for i := from; i <= to; i++ {
 		if e := x.run.Events[i]; e.Lane == lane && (e.Kind == Crashed || e.Kind == Restarted) {
-			x.step(i, "%s %s in between. A server that forgets its term or vote over a crash votes twice.", x.name(lane),
-				map[Kind]string{Crashed: "crashes", Restarted: "starts again"}[e.Kind])
+			text := "%s starts again. A server that does not read its term and vote from the persister votes twice."
+			if e.Kind == Crashed {
+				text = "%s crashes. A server that has not saved its term and vote forgets them here."
+			}
+			x.step(i, text, x.name(lane))
 		}
 	}
 }

@@ -38,6 +38,7 @@ type Options struct {
 type Recorder struct {
 	options Options
 	start   time.Time
+	output  int64 // the length of the output at the start
 
 	lock     atomic.Bool
 	stopped  bool
@@ -58,7 +59,11 @@ type chunk struct {
 
 // NewRecorder starts a recording.
 func NewRecorder(options Options) *Recorder {
-	return &Recorder{options: options, start: time.Now(), byName: make(map[string]int)}
+	r := &Recorder{options: options, start: time.Now(), byName: make(map[string]int)}
+	if options.Output != nil {
+		r.output = options.Output()
+	}
+	return r
 }
 
 // Start returns the time of the recording's start, from which events count.
@@ -110,6 +115,25 @@ func (r *Recorder) Add(e Event) {
 	c.bytes += len(e.Data)
 	r.events++
 	r.bytes += len(e.Data)
+}
+
+// Mark notes the length of the output so far. A program that writes lines without sending
+// messages calls Mark now and then, so that the lines get a time.
+func (r *Recorder) Mark() {
+	if r.options.Output == nil {
+		return
+	}
+	r.acquire()
+	newest := int64(0)
+	if n := len(r.chunks); n > 0 {
+		events := r.chunks[n-1].events
+		newest = events[len(events)-1].Output
+	}
+	stopped := r.stopped
+	r.release()
+	if now := r.options.Output(); now > newest && !stopped {
+		r.Add(Event{Time: r.Now(), Kind: Noted, Lane: NoLane})
+	}
 }
 
 // room returns the chunk for the next event, after leaving out the oldest ones that are
@@ -179,7 +203,7 @@ func (r *Recorder) Recording() *Recording {
 	r.Stop()
 	r.acquire()
 	defer r.release()
-	run := &Recording{Lanes: r.lanes, Omitted: r.omitted, Breaches: r.breaches}
+	run := &Recording{Lanes: r.lanes, Omitted: r.omitted, Breaches: r.breaches, Output: r.output}
 	for _, c := range r.chunks {
 		run.Events = append(run.Events, c.events...)
 	}

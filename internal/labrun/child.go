@@ -77,7 +77,10 @@ func inProcess(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	testkit.Seed(t)
 	if file := os.Getenv(resultVariable); file != "" {
-		t.Cleanup(func() { writeResult(file, Result{Verdict: verdictOf(t)}) }) // the last to run
+		t.Cleanup(func() { // the last to run
+			saveRecording(file, t.Failed())
+			writeResult(file, Result{Verdict: verdictOf(t)})
+		})
 		alarm := time.AfterFunc(time.Duration(testkit.SoakFactor())*realLimit, func() {
 			quit(file, fmt.Sprintf("the test did not end within %v of real time", realLimit))
 		})
@@ -100,6 +103,7 @@ func inProcess(t *testing.T, body func(t *testing.T)) {
 	case end.Left != "":
 		Note(t, "goroutines of the package stay blocked for good after Kill\n\n%s", end.Left)
 	case end.Still+end.Stuck != "":
+		stuck(t.Name(), end.Still+end.Stuck)
 		t.Error(end.Still + end.Stuck)
 	}
 }
@@ -117,6 +121,7 @@ func Quit(t testing.TB, why string) {
 // quit ends a child whose test has failed, with the stacks of all goroutines.
 func quit(file, why string) {
 	fmt.Printf("    %s\n\n%s\n", why, testkit.Stacks())
+	saveRecording(file, true)
 	writeResult(file, Result{Verdict: Fail})
 	os.Exit(1)
 }

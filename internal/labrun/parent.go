@@ -3,11 +3,13 @@
 package labrun
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"raftlab/internal/labtrace"
 	"raftlab/internal/testkit"
+	"raftlab/trace"
 )
 
 const (
@@ -90,6 +94,9 @@ func isolated() bool {
 type parent struct {
 	t    *testing.T
 	seed int64
+	// stream has a child write each event at once, because an attempt has ended without a
+	// recording.
+	stream bool
 }
 
 // An attempt is the run of one child.
@@ -98,6 +105,7 @@ type attempt struct {
 	output []byte
 	took   time.Duration
 	clock  bool // on the real clock
+	run    *trace.Recording
 }
 
 func (p *parent) run() {
@@ -123,7 +131,12 @@ func (p *parent) run() {
 	case Skip:
 		p.t.SkipNow()
 	default:
-		p.t.Log(p.repeat(a))
+		line := p.repeat(&a)
+		p.t.Log(line)
+		if a.run != nil {
+			a.run.Repeat, _, _ = strings.Cut(line, "\n")
+			p.t.Log(savePage(a.run, p.seed))
+		}
 		p.t.FailNow()
 	}
 }
@@ -138,15 +151,17 @@ func (p *parent) note(kind, text string) {
 
 // repeat repeats a failed test, and returns the line with the command that fails
 // again.
-func (p *parent) repeat(a attempt) string {
+func (p *parent) repeat(a *attempt) string {
 	line := testkit.RepeatLine(p.t.Name(), p.seed, a.clock)
 	if a.clock || a.took > repeatBelow {
 		return line
 	}
 	repeats, failed := repeats(), 0
 	for range repeats {
+		p.stream = a.run == nil
 		if again := p.attempt(false, false); again.Verdict == Fail {
 			failed++
+			a.run = cmp.Or(a.run, again.run)
 		}
 	}
 	if failed == repeats {
@@ -203,16 +218,23 @@ func (p *parent) child(file string, clock bool) attempt {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	var out clipped
+	out, err := newOutput(file + ".out")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer out.close()
 	cmd := exec.CommandContext(ctx, os.Args[0], p.arguments()...)
 	cmd.Env = append(os.Environ(), resultVariable+"="+file, "RAFTLAB_REALTIME=", "GOMAXPROCS="+strconv.Itoa(runtime.GOMAXPROCS(0)))
 	if clock {
 		cmd.Env = append(cmd.Env, "RAFTLAB_REALTIME=1")
 	}
-	cmd.Stdout, cmd.Stderr = &out, &out
+	if p.stream {
+		cmd.Env = append(cmd.Env, StreamVariable+"="+traceFile(file))
+	}
+	cmd.Stdout, cmd.Stderr = out.file, out.file
 	cmd.WaitDelay = time.Second // for processes that it started
 	start := time.Now()
-	err := cmd.Run()
+	err = cmd.Run()
 	a := attempt{clock: clock, took: time.Since(start)}
 	data, missing := os.ReadFile(file)
 	if missing == nil {
@@ -221,16 +243,35 @@ func (p *parent) child(file string, clock bool) attempt {
 	switch {
 	case ctx.Err() != nil:
 		a.Verdict = Fail
-		fmt.Fprintf(&out, "\n    the test did not end within %v of real time\n", limit.Round(time.Second))
+		fmt.Fprintf(out.file, "\n    the test did not end within %v of real time\n", limit.Round(time.Second))
 	case missing != nil:
 		a.Verdict = Fail
-		fmt.Fprintf(&out, "\n    the process of the test ended without a result: %v\n", exitOf(err))
+		fmt.Fprintf(out.file, "\n    the process of the test ended without a result: %v\n", exitOf(err))
 	case a.Verdict == Pass && err != nil: // an exit or a panic after the test's last check
 		a.Verdict = Fail
-		fmt.Fprintf(&out, "\n    the process of the test failed: %v\n", err)
+		fmt.Fprintf(out.file, "\n    the process of the test failed: %v\n", err)
 	}
-	a.output = out.Bytes()
+	a.output = out.bytes()
+	if a.Verdict == Fail {
+		a.run = p.recording(file, out)
+	}
 	return a
+}
+
+// recording reads the recording of a failed child, and adds the lines of the output.
+func (p *parent) recording(file string, out *output) *trace.Recording {
+	run, err := trace.ReadFile(traceFile(file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		p.t.Logf("the recording of the failure cannot be read: %v", err)
+		return nil
+	}
+	run.Test = p.t.Name()
+	labtrace.Describe(run)
+	run.AddOutput(out.whole())
+	return run
 }
 
 func exitOf(err error) error {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"raftlab/internal/labrun"
+	"raftlab/internal/labtrace"
+	"raftlab/trace"
 )
 
 // Time limits for a lab's Raft.
@@ -54,6 +56,9 @@ func (c *Cluster) Eventually(limit time.Duration, cond func() bool) bool {
 func (c *Cluster) WaitFor(limit time.Duration, what string, cond func() bool) {
 	c.t.Helper()
 	if !c.Eventually(limit, cond) {
+		if what == aLeader {
+			c.breaks(trace.Breach{Rule: trace.LeaderInTime}, "waited %v in vain for %s", limit, what)
+		}
 		c.t.Fatalf("waited %v in vain for %s", limit, what)
 	}
 }
@@ -72,12 +77,15 @@ func (c *Cluster) Leader() int {
 	return c.LeaderOf(c.Connected()...)
 }
 
+// aLeader is what LeaderOf waits for.
+const aLeader = "a leader"
+
 // LeaderOf waits for a leader among the servers ids, and returns the leader of the
 // highest term.
 func (c *Cluster) LeaderOf(ids ...int) int {
 	c.t.Helper()
 	leader := -1
-	c.WaitFor(ElectionLimit, "a leader", func() bool {
+	c.WaitFor(ElectionLimit, aLeader, func() bool {
 		leader = c.leaderNow(ids)
 		return leader >= 0
 	})
@@ -105,6 +113,7 @@ func (c *Cluster) NoLeader(ids ...int) {
 	c.t.Helper()
 	for _, i := range ids {
 		if term, isLeader := c.State(i); isLeader {
+			c.breaks(trace.Breach{Rule: trace.QuorumToLead, Lanes: []int{i}, Term: term}, "server %d leads term %d without a majority", i, term)
 			c.t.Fatalf("server %d leads term %d without a majority", i, term)
 		}
 	}
@@ -196,6 +205,7 @@ func (c *Cluster) WaitApplied(index, servers int, limit time.Duration) any {
 	c.t.Helper()
 	count, command := 0, any(nil)
 	if !c.Eventually(limit, func() bool { count, command = c.Applied(index); return count >= servers }) {
+		c.breaks(trace.Breach{Rule: trace.AgreementInTime, Index: index}, "index %d was applied by %d servers within %v; want %d", index, count, limit, servers)
 		c.t.Fatalf("index %d was applied by %d servers within %v; want %d", index, count, limit, servers)
 	}
 	return command
@@ -212,6 +222,7 @@ func (c *Cluster) AppliedIn(term, index, servers int) (command any, ok bool) {
 		return count >= servers || c.NewestTerm() > term
 	})
 	if !done {
+		c.breaks(trace.Breach{Rule: trace.AgreementInTime, Index: index}, "index %d was applied by %d servers within %v; want %d", index, count, AgreementLimit, servers)
 		c.t.Fatalf("index %d was applied by %d servers within %v; want %d", index, count, AgreementLimit, servers)
 	}
 	return command, count >= servers
@@ -260,6 +271,7 @@ func (c *Cluster) one(among func() []int, command any, servers int, retry bool) 
 		}
 	}
 	c.Check()
+	c.breaks(trace.Breach{Rule: trace.AgreementInTime, After: labtrace.CommandOf(command)}, "no agreement on %.40v among %d servers", command, servers)
 	c.t.Fatalf("no agreement on %.40v among %d servers", command, servers)
 	return 0
 }

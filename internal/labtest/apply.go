@@ -8,8 +8,10 @@ import (
 	"reflect"
 	"time"
 
+	"raftlab/internal/labtrace"
 	"raftlab/labgob"
 	"raftlab/raft"
+	"raftlab/trace"
 )
 
 // A ledger holds the command applied first at each index. Later servers must apply
@@ -25,13 +27,14 @@ func (l *ledger) agree(index int, command any) error {
 	switch {
 	case index <= len(l.commands):
 		if have := l.commands[index-1]; !reflect.DeepEqual(have, command) {
-			return fmt.Errorf("applied %.40v at index %d, where %.40v was applied before", command, index, have)
+			return violated(trace.Breach{Rule: trace.StateMachineSafety, Index: index, Before: labtrace.CommandOf(have), After: labtrace.CommandOf(command)},
+				"applied %.40v at index %d, where %.40v was applied before", command, index, have)
 		}
 	case index == len(l.commands)+1:
 		l.commands = append(l.commands, command)
 		l.chain = append(l.chain, link(l.sum(index-1), command))
 	default:
-		return fmt.Errorf("applied index %d before any server applied index %d", index, len(l.commands)+1)
+		return violated(trace.Breach{Rule: trace.ApplyInOrder, Index: index}, "applied index %d before any server applied index %d", index, len(l.commands)+1)
 	}
 	return nil
 }
@@ -78,7 +81,7 @@ func (c *Cluster) load(s *server) {
 	}
 	snap, err := decodeSnapshot(data)
 	if err != nil {
-		c.fail("server %d restarts with an unreadable snapshot: %v", s.id, err)
+		c.fail(violated(trace.Breach{Rule: trace.SnapshotState, Lanes: []int{s.id}}, "server %d restarts with an unreadable snapshot: %v", s.id, err))
 		return
 	}
 	c.mu.Lock()
@@ -86,7 +89,8 @@ func (c *Cluster) load(s *server) {
 	right := snap.Sum == c.ledger.sum(snap.Index)
 	c.mu.Unlock()
 	if !right {
-		c.fail("server %d restarts with a snapshot that differs from the state at index %d", s.id, snap.Index)
+		c.fail(violated(trace.Breach{Rule: trace.SnapshotState, Lanes: []int{s.id}, Index: snap.Index},
+			"server %d restarts with a snapshot that differs from the state at index %d", s.id, snap.Index))
 	}
 }
 
@@ -101,7 +105,7 @@ func (c *Cluster) serve(s *server, applyCh chan raft.ApplyMsg) {
 			}
 			c.awaitTurn(s)
 			if err := c.apply(s, m); err != nil {
-				c.fail("server %d %v", s.id, err)
+				c.fail(of(s.id, err))
 			}
 		case <-c.done:
 			return
@@ -139,9 +143,10 @@ func (c *Cluster) applyCommand(s *server, m raft.ApplyMsg) error {
 		c.mu.Unlock()
 		return nil // applied after the crash, and without effect
 	}
+	c.notes(trace.Applied, s.id, m.CommandIndex, 0, labtrace.CommandOf(m.Command))
 	if m.CommandIndex != s.applied+1 {
 		c.mu.Unlock()
-		return fmt.Errorf("applied index %d after index %d", m.CommandIndex, s.applied)
+		return violated(trace.Breach{Rule: trace.ApplyInOrder, Index: m.CommandIndex}, "applied index %d after index %d", m.CommandIndex, s.applied)
 	}
 	s.applied, s.restored = m.CommandIndex, false
 	err := c.ledger.agree(m.CommandIndex, m.Command)
@@ -164,19 +169,21 @@ func (c *Cluster) applySnapshot(s *server, m raft.ApplyMsg) error {
 	}
 	snap, err := decodeSnapshot(m.Snapshot)
 	if err != nil {
-		return fmt.Errorf("installed an unreadable snapshot: %w", err)
+		return violated(trace.Breach{Rule: trace.SnapshotState}, "installed an unreadable snapshot: %v", err)
 	}
+	c.notes(trace.Snapshot, s.id, m.SnapshotIndex, m.SnapshotTerm, "installs a snapshot")
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	wrong := trace.Breach{Rule: trace.SnapshotState, Index: snap.Index}
 	switch {
 	case s.down:
 		return nil
 	case snap.Index != m.SnapshotIndex:
-		return fmt.Errorf("installed a snapshot of index %d with SnapshotIndex %d", snap.Index, m.SnapshotIndex)
+		return violated(wrong, "installed a snapshot of index %d with SnapshotIndex %d", snap.Index, m.SnapshotIndex)
 	case snap.Index < s.applied || snap.Index == s.applied && !s.restored: // the first message after a restart may be that snapshot
-		return fmt.Errorf("installed a snapshot of index %d after applying index %d", snap.Index, s.applied)
+		return violated(wrong, "installed a snapshot of index %d after applying index %d", snap.Index, s.applied)
 	case snap.Sum != c.ledger.sum(snap.Index):
-		return fmt.Errorf("installed a snapshot that differs from the state at index %d", snap.Index)
+		return violated(wrong, "installed a snapshot that differs from the state at index %d", snap.Index)
 	}
 	s.applied, s.restored = snap.Index, false
 	return nil
@@ -208,12 +215,14 @@ func (c *Cluster) look() {
 		}
 	}
 	c.mu.Unlock()
+	c.rec.Mark()
 	for _, s := range up {
+		c.notesSave(s)
 		c.guard.asks(s.id)
 		term, isLeader := s.rf.GetState()
 		c.guard.answered()
 		if err := c.observe(s, term, isLeader); err != nil {
-			c.fail("%v", err)
+			c.fail(err)
 		}
 	}
 }
@@ -224,28 +233,33 @@ func (c *Cluster) observe(s *server, term int, isLeader bool) error {
 	if s.down {
 		return nil
 	}
+	if term != s.lastTerm || isLeader != s.led {
+		c.rec.Add(trace.Event{Time: c.rec.Now(), Kind: trace.Role, Lane: s.id, Term: term, Leads: isLeader})
+		s.led = isLeader
+	}
 	if term < s.lastTerm {
-		return fmt.Errorf("server %d went back from term %d to term %d", s.id, s.lastTerm, term)
+		return violated(trace.Breach{Rule: trace.TermsGrow, Lanes: []int{s.id}, Term: term}, "server %d went back from term %d to term %d", s.id, s.lastTerm, term)
 	}
 	s.lastTerm = term
 	if !isLeader {
 		return nil
 	}
 	if leader, known := c.leaders[term]; known && leader != s.id {
-		return fmt.Errorf("servers %d and %d both led term %d", leader, s.id, term)
+		return violated(trace.Breach{Rule: trace.ElectionSafety, Lanes: []int{leader, s.id}, Term: term}, "servers %d and %d both led term %d", leader, s.id, term)
 	}
 	c.leaders[term] = s.id
 	return nil
 }
 
 // fail fails the test once. The test's goroutine stops at its next call of Check.
-func (c *Cluster) fail(format string, args ...any) {
+func (c *Cluster) fail(err error) {
 	c.mu.Lock()
 	first := !c.failed
 	c.failed = true
 	c.mu.Unlock()
 	if first {
-		c.t.Errorf(format, args...)
+		c.rec.Break(breachOf(err))
+		c.t.Error(err)
 	}
 }
 

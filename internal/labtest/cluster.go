@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"raftlab/internal/labrun"
+	"raftlab/internal/labtrace"
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
+	"raftlab/trace"
 )
 
 // Run runs a test of a lab suite in parallel with others, as package labrun does: in
@@ -60,6 +62,7 @@ type Cluster struct {
 	next          int // the server at which One begins its search for a leader
 	kinds         *kinds
 	wire          *wire
+	rec           *labrun.Recording
 	untap         func() // takes the wire off the network
 
 	script sync.Mutex // held while a rule of Direct runs
@@ -70,6 +73,7 @@ type Cluster struct {
 	groups  int       // the highest group in use so far
 	// incarnations counts the starts of servers.
 	incarnations int
+	partition    string // as recorded last
 	ledger       ledger
 	leaders      map[int]int // the leader of each term
 	failed       bool
@@ -117,6 +121,8 @@ type server struct {
 	applied  int           // last index
 	restored bool          // nothing was applied after the snapshot of the start
 	lastTerm int           // from the latest call of GetState
+	led      bool          // in that call
+	saved    int           // the size of the persister's state, as recorded last
 }
 
 // An endName names the end for one server's calls to another server.
@@ -169,10 +175,10 @@ func newCluster(t testing.TB, n int, k *kinds, options ...Option) *Cluster {
 	for _, option := range options {
 		option(c)
 	}
-	Trace(t, c.Net)
+	c.record()
 	c.untap = c.Net.AddTap(func(e labrpc.Event) {
 		if err := c.wire.listen(e); err != nil {
-			c.fail("%v", err)
+			c.fail(err)
 		}
 	})
 	for i := range n {
@@ -206,6 +212,7 @@ func (c *Cluster) Shutdown() {
 		return
 	default:
 	}
+	c.rec.Stop()
 	for i := range c.N {
 		if c.Up(i) {
 			c.server(i).rf.Kill() // once a server; a second Kill may panic
@@ -237,6 +244,7 @@ func (c *Cluster) Crash(ids ...int) {
 		c.servers[i] = &server{id: i, rf: s.rf, persister: s.persister.Copy(), down: true}
 		s.down = true
 		c.mu.Unlock()
+		c.notes(trace.Crashed, i, 0, 0, "")
 		s.rf.Kill()
 	}
 }
@@ -258,6 +266,7 @@ func (c *Cluster) Restart(ids ...int) {
 			ends[j] = c.Net.MakeEnd(s.ends[j])
 			c.Net.Connect(s.ends[j], j)
 		}
+		c.notes(trace.Restarted, i, s.applied, 0, "")
 		applyCh := make(chan raft.ApplyMsg)
 		s.rf = MakeServer(ends, i, s.persister, applyCh)
 		c.mu.Lock()
@@ -283,7 +292,11 @@ func (c *Cluster) Persister(i int) *raft.Persister { return c.server(i).persiste
 // Start proposes a command at server i.
 func (c *Cluster) Start(i int, command any) (index, term int, isLeader bool) {
 	c.kinds.proposed(command)
-	return c.server(i).rf.Start(command)
+	index, term, isLeader = c.server(i).rf.Start(command)
+	if isLeader {
+		c.notes(trace.Proposed, i, index, term, labtrace.CommandOf(command))
+	}
+	return index, term, isLeader
 }
 
 // State returns server i's own view of its term and role. A server that is down has
@@ -359,6 +372,7 @@ func (c *Cluster) link() {
 			c.Net.Enable(end, c.group[i] == c.group[j])
 		}
 	}
+	c.notesLinks()
 }
 
 // Connected returns the running servers of the main group.

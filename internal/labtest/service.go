@@ -1,14 +1,17 @@
 package labtest
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
 
+	"raftlab/internal/labrun"
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
+	"raftlab/trace"
 )
 
 // A Host is one running server of a service built on Raft.
@@ -32,6 +35,7 @@ type Service struct {
 	Rand *rand.Rand
 
 	t      testing.TB
+	rec    *labrun.Recording
 	launch Launch
 	stop   sync.Once
 	done   chan struct{} // closed by Shutdown
@@ -71,7 +75,7 @@ func NewService(t testing.TB, n int, launch Launch) *Service {
 		hosts:  make([]*host, n),
 		group:  make([]int, n),
 	}
-	Trace(t, s.Net)
+	s.record()
 	for i := range n {
 		s.hosts[i] = &host{down: true, persister: raft.MakePersister()}
 	}
@@ -112,6 +116,7 @@ func (s *Service) watch(g *guard) {
 // Shutdown, and the test may do so before.
 func (s *Service) Shutdown() {
 	s.stop.Do(func() {
+		s.rec.Stop()
 		for i := range s.N {
 			s.Crash(i)
 		}
@@ -141,6 +146,7 @@ func (s *Service) Crash(ids ...int) {
 		// The new incarnation gets a copy, so late writes of the old one have no effect.
 		s.hosts[i] = &host{persister: h.persister.Copy(), down: true}
 		s.mu.Unlock()
+		s.notes(trace.Crashed, i, "")
 		h.Kill()
 	}
 }
@@ -160,6 +166,7 @@ func (s *Service) Restart(ids ...int) {
 			s.Net.Connect(h.ends[j], j)
 		}
 		s.mu.Unlock()
+		s.notes(trace.Restarted, i, "")
 		h.Host = s.launch(ends, i, h.persister)
 		server := labrpc.MakeServer()
 		for _, service := range h.Services {
@@ -185,6 +192,7 @@ func (s *Service) Partition(sets ...[]int) {
 			s.group[i] = mainGroup + k
 		}
 	}
+	s.notes(trace.Network, trace.NoLane, partition(s.group))
 	s.mu.Unlock()
 	s.link()
 }
@@ -195,6 +203,9 @@ func (s *Service) Partition(sets ...[]int) {
 func (s *Service) CutOneWay(from, to int, cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if cut {
+		s.notes(trace.Network, trace.NoLane, fmt.Sprintf("messages from S%d to S%d are cut", from, to))
+	}
 	if ends := s.hosts[from].ends; ends != nil {
 		s.Net.CutRequests(ends[to], cut)
 	}
@@ -309,6 +320,9 @@ type Client struct {
 	service *Service
 	names   []serviceEnd
 }
+
+// Lane is the name of the client in recordings.
+func (c *Client) Lane() string { return clientLane(c.names[0].From) }
 
 // Client makes the ends of a new client. The client reaches the servers ids, or all
 // servers without ids. Only the test's goroutine may call Client.

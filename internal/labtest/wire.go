@@ -2,11 +2,11 @@ package labtest
 
 import (
 	"bytes"
-	"fmt"
 	"regexp"
 	"sync"
 
 	"raftlab/labrpc"
+	"raftlab/trace"
 )
 
 // A wire observes the messages of the servers. Every correct implementation passes
@@ -77,9 +77,9 @@ func (w *wire) leads(m Message) error {
 	}
 	switch {
 	case leader != m.From:
-		return fmt.Errorf("servers %d and %d both sent AppendEntries or InstallSnapshot of term %d", leader, m.From, m.Term)
+		return violated(trace.Breach{Rule: trace.ElectionSafety, Lanes: []int{leader, m.From}, Term: m.Term}, "servers %d and %d both sent AppendEntries or InstallSnapshot of term %d", leader, m.From, m.Term)
 	case len(w.asked) > 0 && !w.asked[vote{m.Term, m.From}]:
-		return fmt.Errorf("server %d sent AppendEntries or InstallSnapshot of term %d, but has not asked for votes in that term", m.From, m.Term)
+		return violated(trace.Breach{Rule: trace.AskFirst, Lanes: []int{m.From}, Term: m.Term}, "server %d sent AppendEntries or InstallSnapshot of term %d, but has not asked for votes in that term", m.From, m.Term)
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func (w *wire) granted(m Message) error {
 func (w *wire) voted(v vote, candidate int) error {
 	before, known := w.votes[v]
 	if known && before != candidate {
-		return fmt.Errorf("server %d voted for servers %d and %d in term %d", v.of, before, candidate, v.term)
+		return violated(trace.Breach{Rule: trace.OneVote, Lanes: []int{v.of, before, candidate}, Term: v.term}, "server %d voted for servers %d and %d in term %d", v.of, before, candidate, v.term)
 	}
 	w.votes[v] = candidate
 	return nil

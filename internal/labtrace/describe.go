@@ -4,6 +4,7 @@ package labtrace
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -23,6 +24,9 @@ const (
 // Describe puts the body of each message of a recording into words, and takes the body
 // out. A message that is no value of labgob has no text.
 func Describe(run *trace.Recording) {
+	if !slices.ContainsFunc(run.Events, func(e trace.Event) bool { return len(e.Data) > 0 }) {
+		return // described already
+	}
 	requests := make(map[uint64]string)
 	texts := make(map[uint64]trace.Event) // by message; each has several events
 	for i := range run.Events {
@@ -32,7 +36,7 @@ func Describe(run *trace.Recording) {
 		}
 		known, ok := texts[e.Message]
 		if !ok {
-			known = describe(e)
+			known = describe(e, run)
 			texts[e.Message] = known
 		}
 		if !e.Reply {
@@ -48,7 +52,7 @@ func Describe(run *trace.Recording) {
 }
 
 // describe returns the content of a message.
-func describe(e *trace.Event) trace.Event {
+func describe(e *trace.Event, run *trace.Recording) trace.Event {
 	if len(e.Data) == 0 {
 		return trace.Event{}
 	}
@@ -60,7 +64,7 @@ func describe(e *trace.Event) trace.Event {
 	if !ok {
 		return trace.Event{Text: clip(words(v), maxText)}
 	}
-	d := describer{kind: kindOf(e.Name), out: trace.Event{Fields: make(map[trace.Field]int)}}
+	d := describer{kind: run.RPC(e.Name), rpcs: run.RPCs, out: trace.Event{Fields: make(map[trace.Field]int)}}
 	for _, f := range body {
 		d.field(f)
 	}
@@ -69,16 +73,6 @@ func describe(e *trace.Event) trace.Event {
 		d.out.Fields = nil
 	}
 	return d.out
-}
-
-// kindOf returns the method of the paper's RPCs, or the empty string.
-func kindOf(name string) string {
-	_, method, _ := strings.Cut(name, ".")
-	switch method {
-	case "RequestVote", "AppendEntries", "InstallSnapshot":
-		return method
-	}
-	return ""
 }
 
 // paperNames holds the numbers of the paper's RPCs by their names in small letters.
@@ -92,14 +86,15 @@ var paperNames = map[string]map[string]trace.Field{
 
 // A describer collects the content of one message.
 type describer struct {
-	kind  string
+	kind  string // the paper's name of the RPC
+	rpcs  *trace.RPCs
 	out   trace.Event
 	parts []string
 }
 
 func (d *describer) field(f labgob.Field) {
 	lower := strings.ToLower(strings.ReplaceAll(f.Name, "_", ""))
-	if paper, ok := paperNames[d.kind][lower]; ok {
+	if paper, ok := d.paper(f.Name, lower); ok {
 		if n, ok := number(f.Value); ok {
 			d.out.Fields[paper] = n
 			if paper == trace.FieldTerm {
@@ -116,6 +111,18 @@ func (d *describer) field(f labgob.Field) {
 		return
 	}
 	d.parts = append(d.parts, f.Name+" "+words(f.Value))
+}
+
+// paper returns the number of the paper that a field holds.
+func (d *describer) paper(name, lower string) (trace.Field, bool) {
+	if d.rpcs != nil && d.kind == "RequestVote" && name == d.rpcs.Granted {
+		return trace.FieldVoteGranted, true
+	}
+	if d.rpcs != nil && d.kind == "AppendEntries" && name == d.rpcs.Success {
+		return trace.FieldSuccess, true
+	}
+	paper, ok := paperNames[d.kind][lower]
+	return paper, ok
 }
 
 // number converts a number or a bool.

@@ -12,11 +12,14 @@ import (
 	"sync"
 	"testing"
 
+	"raftlab/internal/labrun"
 	"raftlab/internal/labtest"
+	"raftlab/internal/labtrace"
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
 	"raftlab/raft"
 	"raftlab/shardctrler"
+	"raftlab/trace"
 )
 
 // Lab is a network with groups of servers. Any goroutine may call the methods of a
@@ -26,6 +29,8 @@ type Lab struct {
 	Net *labrpc.Network
 	// Open ends when the lab is closed. Clients with this context end with the lab.
 	Open context.Context
+	// Recording records the network.
+	Recording *labrun.Recording
 
 	shut context.CancelFunc
 
@@ -84,12 +89,28 @@ func New(t testing.TB) *Lab {
 		servers: make(map[string]*server),
 		links:   make(map[string]*link),
 	}
-	labtest.Trace(t, lab.Net)
+	lab.Recording = labtest.Record(t, lab.Net, labtrace.Lanes{End: laneOf, Server: labtrace.ServerName})
 	return lab
+}
+
+// laneOf returns the lane of an end, the part of its name before the arrow.
+func laneOf(end any) (name string, server bool) {
+	name, _, _ = strings.Cut(end.(string), ">")
+	return name, !strings.HasPrefix(name, "client")
+}
+
+// note records an event of a server.
+func (lab *Lab) note(kind trace.Kind, s *server, text string) {
+	lane := trace.NoLane
+	if s != nil {
+		lane = lab.Recording.Lane(s.name, trace.Server)
+	}
+	lab.Recording.Add(trace.Event{Time: lab.Recording.Now(), Kind: kind, Lane: lane, Text: text})
 }
 
 // Close crashes every server and ends the network.
 func (lab *Lab) Close() {
+	lab.Recording.Stop()
 	lab.shut()
 	lab.mu.Lock()
 	var groups []*Group
@@ -250,6 +271,7 @@ func (g *Group) Start(i int) {
 		return g.lab.end(s, nil, name)
 	}
 	g.lab.mu.Unlock()
+	g.lab.note(trace.Restarted, s, "")
 	run := g.start(i, peers, end, s.disk)
 	g.lab.mu.Lock()
 	s.run = &run
@@ -277,6 +299,7 @@ func (g *Group) Crash(i int) {
 			}
 		}
 		s.disk = s.disk.Copy()
+		g.lab.note(trace.Crashed, s, "")
 	}
 	g.lab.mu.Unlock()
 	if run != nil {
@@ -306,6 +329,7 @@ func (g *Group) Partition(sides ...int) {
 	for i, side := range sides {
 		g.servers[i].side = side
 	}
+	g.lab.note(trace.Network, nil, fmt.Sprintf("sides of %s and the servers after it: %v", g.servers[0].name, sides))
 	g.lab.connect()
 }
 

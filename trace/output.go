@@ -1,0 +1,124 @@
+package trace
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// Bounds of the lines of a program's output in a recording.
+const (
+	maxOutputLines = 50_000
+	maxOutputLine  = 400 // bytes
+)
+
+var (
+	// testLine is a line that package testing wrote: file, line and message.
+	testLine = regexp.MustCompile(`^\s+([\w./-]+\.go:\d+): (.*)$`)
+	// crashLine begins the report of a crash.
+	crashLine = regexp.MustCompile(`^(panic: |fatal error: )`)
+	// runnerLine is a line of the test runner about itself.
+	runnerLine = regexp.MustCompile(`^\s*(=== |--- (PASS|FAIL|SKIP): |PASS$|FAIL$|ok\s)`)
+	// serverOf finds the number of a server in a line.
+	serverOf = regexp.MustCompile(`(?i)(?:^|[^a-z0-9])(?:s|server|peer|node|raft|rf|me|kv|id)[ .:=#\[(]*(\d{1,3})(?:[^\d.]|$)`)
+	bracket  = regexp.MustCompile(`^[^\[(]{0,24}[\[(](\d{1,3})[\])]`)
+	date     = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? `)
+)
+
+// AddOutput puts the lines of the program's output in their place among the events. The
+// events know the length of the output before them, from [Options.Output]. A line that names
+// a server is on the lane of the server.
+func (r *Recording) AddOutput(output []byte) {
+	var lines []Event
+	first := r.Output
+	if r.Omitted > 0 && len(r.Events) > 0 {
+		first = r.Events[0].Output
+	}
+	offset, crashed := int64(0), false
+	for line := range bytes.Lines(output) {
+		start := offset
+		offset += int64(len(line))
+		text := strings.TrimRight(string(line), "\r\n\t ")
+		if start < first || text == "" || runnerLine.MatchString(text) {
+			continue
+		}
+		e := r.outputLine(text, start)
+		if crashLine.MatchString(text) && !crashed {
+			crashed = true
+			e.Kind = Noted
+		}
+		lines = append(lines, e)
+	}
+	if more := len(lines) - maxOutputLines; more > 0 {
+		lines = lines[more:]
+	}
+	r.merge(lines)
+}
+
+// outputLine makes an event of a line of output.
+func (r *Recording) outputLine(text string, start int64) Event {
+	e := Event{Kind: Logged, Lane: NoLane, Text: date.ReplaceAllString(text, ""), Output: start}
+	if m := testLine.FindStringSubmatch(text); m != nil {
+		e.Kind, e.Text = Noted, m[1]+": "+m[2]
+	} else {
+		e.Lane = r.laneIn(e.Text)
+	}
+	if len(e.Text) > maxOutputLine {
+		e.Text = strings.ToValidUTF8(e.Text[:maxOutputLine], "") + "…"
+	}
+	return e
+}
+
+// laneIn returns the server that a line names, or NoLane.
+func (r *Recording) laneIn(line string) int {
+	for i, l := range r.Lanes {
+		if len(l.Name) > 3 && strings.Contains(line, l.Name) {
+			return i
+		}
+	}
+	for _, pattern := range []*regexp.Regexp{bracket, serverOf} {
+		if m := pattern.FindStringSubmatch(line); m != nil {
+			return r.numbered(m[1])
+		}
+	}
+	return NoLane
+}
+
+// numbered returns the lane of the server with a number, if the servers have numbers.
+func (r *Recording) numbered(number string) int {
+	n, _ := strconv.Atoi(number)
+	for i, l := range r.Lanes {
+		if l.Kind == Server && l.Name == "S"+strconv.Itoa(n) {
+			return i
+		}
+	}
+	return NoLane
+}
+
+// merge puts lines, in the order of their offsets, between events.
+func (r *Recording) merge(lines []Event) {
+	events := r.Events
+	merged := make([]Event, 0, len(events)+len(lines))
+	next := 0
+	for _, line := range lines {
+		// The events from at on saw the line.
+		at := next + sort.Search(len(events)-next, func(i int) bool { return events[next+i].Output > line.Output })
+		merged = append(merged, events[next:at]...)
+		next = at
+		switch {
+		case at < len(events) && (at == 0 || line.Lane != NoLane && events[at].Lane == line.Lane):
+			line.Time = events[at].Time
+		case at > 0:
+			line.Time = events[at-1].Time
+		}
+		line.Output = 0
+		merged = append(merged, line)
+	}
+	r.Events = slices.DeleteFunc(append(merged, events[next:]...), func(e Event) bool { return e.Kind == Noted && e.Text == "" })
+	for i := range r.Events {
+		r.Events[i].Output = 0
+	}
+}

@@ -1,0 +1,274 @@
+package trace
+
+import (
+	"bufio"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+)
+
+//go:embed page
+var pageFiles embed.FS
+
+// WritePage writes a recording as one HTML page, which needs no other file and no network.
+// The page shows what broke, a space-time diagram, the state of each server at any moment,
+// and what an event could have known. WritePage shortens long texts, so that the page stays
+// below 2 MB for each 10,000 messages.
+func WritePage(w io.Writer, r *Recording) error {
+	data, err := json.Marshal(newPage(r))
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	rest := pageFile("page.html")
+	for rest != "" {
+		text, after, found := strings.Cut(rest, "{{")
+		out.WriteString(text)
+		if !found {
+			break
+		}
+		name, tail, _ := strings.Cut(after, "}}")
+		if rest = tail; name == "data" {
+			out.Write(data) // json.Marshal escapes <, so no text can end the script
+		} else {
+			out.WriteString(pageFile(name))
+		}
+	}
+	return out.Flush()
+}
+
+func pageFile(name string) string {
+	content, err := pageFiles.ReadFile("page/" + name)
+	if err != nil {
+		panic(err) // the file is embedded
+	}
+	return string(content)
+}
+
+// WritePageFile writes the page of a recording to a file.
+func WritePageFile(path string, r *Recording) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := WritePage(f, r); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// pageData is the data of the page's scripts.
+type pageData struct {
+	Test     string      `json:"test"`
+	Repeat   string      `json:"repeat"`
+	Omitted  int         `json:"omitted"`
+	Lanes    []Lane      `json:"lanes"`
+	Texts    []string    `json:"texts"`
+	Names    [][2]string `json:"names"` // of messages, with their type
+	Events   [][]int64   `json:"events"`
+	States   [][]int     `json:"states"`
+	Findings []Finding   `json:"findings"`
+}
+
+// Flags of an event on the page.
+const (
+	flagReply = 1 << iota
+	flagCopy
+	flagLeads
+	flagQuiet // a heartbeat or its acceptance
+)
+
+// A pageBuilder stores each text once.
+type pageBuilder struct {
+	pageData
+	run      *Recording
+	texts    map[string]int
+	names    map[string]int
+	messages map[uint64]int64
+	quiet    map[uint64]bool // calls that are heartbeats
+	spare    int             // bytes left for texts
+}
+
+// Bounds of the page's texts, for each event, and for a small recording.
+const (
+	bytesPerEvent = 40
+	minTextBytes  = 400_000
+	shortText     = 60
+)
+
+func newPage(r *Recording) *pageData {
+	b := &pageBuilder{run: r, texts: map[string]int{"": 0}, names: map[string]int{}, messages: map[uint64]int64{}, quiet: map[uint64]bool{}}
+	b.Test, b.Repeat, b.Omitted, b.Lanes = r.Test, r.Repeat, r.Omitted, r.Lanes
+	b.Texts, b.Names, b.Events, b.States = []string{""}, [][2]string{}, make([][]int64, len(r.Events)), [][]int{}
+	b.spare = max(minTextBytes, bytesPerEvent*len(r.Events))
+	if b.Findings = Explain(r); b.Findings == nil {
+		b.Findings = []Finding{}
+	}
+	t := newTracker(r)
+	before := make([]state, len(r.Lanes))
+	for i := range r.Events {
+		t.next(i)
+		b.Events[i] = b.event(&r.Events[i])
+		for lane, s := range t.servers {
+			if r.Lanes[lane].Kind == Server && (s.state != before[lane] || i == 0) {
+				before[lane] = s.state
+				b.States = append(b.States, []int{i, lane, int(s.role), s.term, s.vote, s.last, s.lastTrm, s.commit, s.applied, s.snap})
+			}
+		}
+	}
+	return &b.pageData
+}
+
+// event returns the time in microseconds, the kind, the lane, the peer, the message, the
+// call, the name, the flags, the text, the label and the term.
+func (b *pageBuilder) event(e *Event) []int64 {
+	flags := int64(0)
+	for k, is := range []bool{e.Reply, e.Copy, e.Leads, b.isQuiet(e)} {
+		if is {
+			flags |= 1 << k
+		}
+	}
+	row := []int64{e.Time.Microseconds(), int64(e.Kind), int64(e.Lane), 0, 0, 0, 0, flags, 0, 0, int64(e.Term)}
+	text := e.Text
+	if e.Kind <= Lost {
+		row[3], row[4], row[5], row[6] = int64(e.Peer), b.number(e.Message), b.number(e.Call|1<<63), b.name(e.Name)
+		if term, ok := e.field(FieldTerm); ok {
+			row[10] = int64(term)
+		}
+		row[9] = b.text(b.label(e))
+		if e.Kind == Delivered {
+			text = "" // the same as that of the event Sent
+		}
+	}
+	if e.Index > 0 && e.Kind != Sent {
+		text = fmt.Sprintf("%d: %s", e.Index, text)
+	}
+	row[8] = b.text(text)
+	for len(row) > 8 && row[len(row)-1] == 0 {
+		row = row[:len(row)-1]
+	}
+	return row
+}
+
+// isQuiet reports whether a message is a heartbeat, or the acceptance of one.
+func (b *pageBuilder) isQuiet(e *Event) bool {
+	if e.Kind > Lost {
+		return false
+	}
+	if !e.Reply {
+		if _, ok := e.field(FieldPrevLogIndex); ok && e.Fields[FieldEntries] == 0 {
+			b.quiet[e.Call] = true
+		}
+		return b.quiet[e.Call]
+	}
+	return b.quiet[e.Call] && (e.is(FieldSuccess) || e.Kind == Lost)
+}
+
+// number renumbers messages and calls, to save digits.
+func (b *pageBuilder) number(id uint64) int64 {
+	n, ok := b.messages[id]
+	if !ok {
+		n = int64(len(b.messages)) + 1
+		b.messages[id] = n
+	}
+	return n
+}
+
+func (b *pageBuilder) name(name string) int64 {
+	i, ok := b.names[name]
+	if !ok {
+		kind := "other"
+		switch b.run.RPC(name) {
+		case "RequestVote":
+			kind = "vote"
+		case "AppendEntries":
+			kind = "append"
+		case "InstallSnapshot":
+			kind = "snapshot"
+		}
+		i = len(b.Names)
+		b.names[name] = i
+		b.Names = append(b.Names, [2]string{name, kind})
+	}
+	return int64(i)
+}
+
+// text returns the index of a text. Beyond the bound, texts are cut.
+func (b *pageBuilder) text(s string) int64 {
+	if b.spare < 0 && len(s) > shortText {
+		end := shortText
+		for !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = s[:end] + "…"
+	}
+	i, ok := b.texts[s]
+	if !ok {
+		i = len(b.Texts)
+		b.texts[s] = i
+		b.Texts = append(b.Texts, s)
+		b.spare -= len(s) + 3
+	}
+	return int64(i)
+}
+
+// label describes a message in a few letters for its arrow.
+func (b *pageBuilder) label(e *Event) string {
+	term := ""
+	if t, ok := e.field(FieldTerm); ok {
+		term = fmt.Sprintf(" T%d", t)
+	}
+	switch b.run.RPC(e.Name) {
+	case "RequestVote":
+		return b.voteLabel(e, term)
+	case "AppendEntries":
+		return appendLabel(e, term)
+	case "InstallSnapshot":
+		if last, ok := e.field(FieldLastIndex); ok && !e.Reply {
+			return fmt.Sprintf("snapshot%s ..%d", term, last)
+		}
+		return "snapshot" + term + " reply"
+	}
+	method := e.Name[strings.LastIndexByte(e.Name, '.')+1:]
+	if e.Reply {
+		method += " reply"
+	}
+	return method
+}
+
+func (b *pageBuilder) voteLabel(e *Event, term string) string {
+	what := "vote"
+	if e.is(FieldPreVote) {
+		what = "pre-vote"
+	}
+	if !e.Reply {
+		return fmt.Sprintf("%s?%s log %d/T%d", what, term, e.Fields[FieldLastLogIndex], e.Fields[FieldLastLogTerm])
+	}
+	if e.is(FieldVoteGranted) {
+		return "YES" + term
+	}
+	return "no" + term
+}
+
+func appendLabel(e *Event, term string) string {
+	if e.Reply {
+		if e.is(FieldSuccess) {
+			return "ok"
+		}
+		return "refused" + term
+	}
+	prev := e.Fields[FieldPrevLogIndex]
+	switch n := e.Fields[FieldEntries]; n {
+	case 0:
+		return "beat" + term
+	case 1:
+		return fmt.Sprintf("append%s [%d]", term, prev+1)
+	default:
+		return fmt.Sprintf("append%s [%d..%d]", term, prev+1, prev+n)
+	}
+}

@@ -1,0 +1,117 @@
+// The model: events, messages, states, clocks and filters.
+const Kind = { sent: 1, delivered: 2, lost: 3, crashed: 4, restarted: 5, network: 6, role: 7, proposed: 8, applied: 9, snapshot: 10, saved: 11, called: 12, returned: 13, logged: 14, noted: 15 };
+const Flag = { reply: 1, copy: 2, leads: 4, quiet: 8 };
+const roles = ["", "down", "follower", "candidate", "leader"];
+
+class Run {
+  constructor(data) {
+    this.data = data;
+    this.lanes = data.lanes.map((l, i) => ({ name: l.name, server: l.kind === "server", on: true, i }));
+    this.events = data.events.map(([t, kind, lane, peer, message, call, name, flags, text, label, term], i) =>
+      ({ i, t, kind, lane, peer: peer || 0, message: message || 0, call: call || 0, name: name || 0, flags: flags || 0, text: data.texts[text || 0], label: data.texts[label || 0], term: term || 0, match: null }));
+    this.pair();
+    this.states = this.lanes.map(() => []);
+    for (const s of data.states) this.states[s[1]].push(s);
+    const changes = new Set(data.states.map((s) => s[0] * 1000 + s[1]));
+    for (const e of this.events) e.topic = e.kind === Kind.role && !changes.has(e.i * 1000 + e.lane) ? "answers" : this.topicOf(e);
+    this.terms = [...new Set(this.events.map((e) => e.term).filter((t) => t > 0))].sort((a, b) => a - b);
+  }
+
+  // pair links the sending of each message with its end.
+  pair() {
+    const sent = new Map(), requests = new Map();
+    for (const e of this.events) {
+      if (e.kind > Kind.lost) continue;
+      if (e.kind === Kind.sent) {
+        sent.set(e.message, e);
+        if (!(e.flags & Flag.reply)) requests.set(e.call, e);
+      } else {
+        const from = sent.get(e.message);
+        if (from) { e.match = from; from.match = e; e.text = e.kind === Kind.lost ? e.text : from.text; }
+      }
+      e.request = e.flags & Flag.reply ? requests.get(e.call) : null;
+    }
+  }
+
+  typeOf(e) { return e.kind <= Kind.lost ? this.data.names[e.name][1] : ""; }
+
+  topicOf(e) {
+    if (e.kind <= Kind.lost) {
+      if (e.flags & Flag.quiet) return "heartbeats";
+      const type = this.typeOf(e);
+      if (type === "vote") return "votes";
+      if (type === "append") return "entries";
+      if (type === "snapshot") return "snapshots";
+      return this.clientEvent(e) ? "clients" : "other RPCs";
+    }
+    switch (e.kind) {
+      case Kind.crashed: case Kind.restarted: case Kind.network: return "faults";
+      case Kind.role: case Kind.proposed: case Kind.applied: return "servers";
+      case Kind.snapshot: return "snapshots";
+      case Kind.saved: return "saves";
+      case Kind.called: case Kind.returned: return "clients";
+      case Kind.logged: return "log";
+    }
+    return "test";
+  }
+
+  clientEvent(e) { return !this.lanes[e.lane].server || !this.lanes[e.peer].server; }
+
+  // stateAt returns the state of a server after event i, and whether the event changed it.
+  stateAt(lane, i) {
+    const all = this.states[lane];
+    let lo = 0, hi = all.length;
+    while (lo < hi) { const mid = (lo + hi) >> 1; if (all[mid][0] <= i) lo = mid + 1; else hi = mid; }
+    if (lo === 0) return null;
+    const [at, , role, term, vote, last, lastTerm, commit, applied, snap] = all[lo - 1];
+    return { changed: at === i, at, role: roles[role], term, vote, last, lastTerm, commit, applied, snap };
+  }
+
+  // clocks computes the vector clocks when they are first needed.
+  clocks() {
+    if (this.clock) return this.clock;
+    const n = this.lanes.length, clock = new Int32Array(this.events.length * n), now = new Int32Array(n * n);
+    for (const e of this.events) {
+      if (e.lane < 0 || e.kind === Kind.lost) continue;
+      if (e.kind === Kind.delivered && e.match) {
+        for (let k = 0; k < n; k++) now[e.lane * n + k] = Math.max(now[e.lane * n + k], clock[e.match.i * n + k]);
+      }
+      now[e.lane * n + e.lane]++;
+      for (let k = 0; k < n; k++) clock[e.i * n + k] = now[e.lane * n + k];
+    }
+    return (this.clock = clock);
+  }
+
+  clockOf(e) { const n = this.lanes.length; return [...this.clocks().subarray(e.i * n, e.i * n + n)]; }
+
+  // known reports whether event e could have been known at event at.
+  known(e, at) {
+    if (e === at) return true;
+    if (e.lane < 0 || at.lane < 0 || e.kind === Kind.lost) return false;
+    const n = this.lanes.length, clock = this.clocks();
+    const own = clock[e.i * n + e.lane];
+    return own > 0 && own <= clock[at.i * n + e.lane];
+  }
+
+  time(t) { return t >= 1e6 ? (t / 1e6).toFixed(4) + " s" : (t / 1e3).toFixed(1) + " ms"; }
+  lane(i) { return i < 0 ? "" : this.lanes[i].name; }
+
+  words(e) {
+    const at = this.lane(e.lane), name = e.kind <= Kind.lost ? this.data.names[e.name][0] + (e.flags & Flag.reply ? " reply" : "") : "";
+    const again = e.flags & Flag.copy ? " (a copy)" : "";
+    switch (e.kind) {
+      case Kind.sent: return `${at} sends ${name}${again} to ${this.lane(e.peer)}`;
+      case Kind.delivered: return `${at} receives ${name}${again} from ${this.lane(e.peer)}`;
+      case Kind.lost: return `${name}${again} from ${this.lane(e.peer)} does not arrive at ${at}`;
+      case Kind.crashed: return `${at} crashes`;
+      case Kind.restarted: return `${at} starts`;
+      case Kind.role: return `${at} ${e.flags & Flag.leads ? "leads" : "does not lead"} term ${e.term}`;
+      case Kind.proposed: return `${at} accepts command ${e.text} in term ${e.term}`;
+      case Kind.applied: return `${at} applies ${e.text}`;
+      case Kind.snapshot: return `${at}: snapshot ${e.text}`;
+      case Kind.called: return `${at} calls ${e.text}`;
+      case Kind.returned: return `${at} has the result of ${e.text}`;
+    }
+    return at ? `${at}: ${e.text}` : e.text;
+  }
+}

@@ -1,0 +1,91 @@
+// The panel: the story, the selected event and the state of each server.
+const byId = (id) => document.getElementById(id);
+function element(tag, attributes, ...children) {
+  const e = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name === "onclick") e.addEventListener("click", value); else e.setAttribute(name, value);
+  }
+  e.append(...children.filter((c) => c !== null && c !== undefined));
+  return e;
+}
+
+class Panel {
+  constructor(page) { this.page = page; }
+
+  story(index) {
+    const { run } = this.page, all = run.data.findings, f = all[index], box = byId("story");
+    box.replaceChildren();
+    if (!f) {
+      box.append(element("h1", {}, run.data.test || "A recorded run"), element("p", {}, "No check has found a broken rule in this recording."));
+      return;
+    }
+    box.append(element("h1", {}, f.title));
+    if (f.seen) box.append(element("p", {}, "Seen in the messages. No check of the test has said this."));
+    if (f.words) box.append(element("p", { class: "rule" }, f.words + " (" + f.place + ")"));
+    box.append(element("p", { class: "said" }, f.text + (/[.!?]$/.test(f.text) ? "" : ".")));
+    if (f.operations) box.append(this.operations(f.operations));
+    const list = element("ol", {});
+    f.steps.forEach((s, k) => list.append(element("li", { onclick: () => this.page.selectStep(k), "data-step": k },
+      element("span", {}, String(k + 1)), element("div", {}, s.text + " ", element("time", {}, run.time(run.events[s.event].t))))));
+    box.append(list);
+    this.others(box, all, index);
+    if (run.data.omitted) box.append(element("p", { class: "repeat" }, `${run.data.omitted} earlier events are left out.`));
+    if (run.data.repeat) box.append(element("p", { class: "repeat" }, run.data.repeat));
+  }
+
+  // others offers the other findings.
+  others(box, all, index) {
+    if (all.length < 2) return;
+    const more = element("div", { class: "more" }, element("h2", {}, index === 0 ? "Also broken, and perhaps the cause" : "Other findings"));
+    all.forEach((f, k) => {
+      if (k !== index) more.append(element("button", { onclick: () => this.page.choose(k) }, f.title + (f.place ? " — " + f.place : "")));
+    });
+    box.append(more);
+  }
+
+  // operations draws the operations that have no order, as bars in time.
+  operations(all) {
+    const box = element("div", { class: "operations" }, element("h2", {}, "These operations alone have no legal order"));
+    const times = [...new Set(all.flatMap((o) => [o.call, o.return]).filter((t) => t >= 0))].sort((a, b) => a - b);
+    const place = (t) => (t < 0 ? 100 : (100 * times.indexOf(t)) / Math.max(1, times.length - 1 + (all.some((o) => o.return < 0) ? 1 : 0)));
+    for (const o of all) {
+      box.append(element("div", { title: o.client + ": " + o.text },
+        element("i", { style: `left:${place(o.call)}%;width:${Math.max(1, place(o.return) - place(o.call))}%` }), element("em", {}, `${o.client}: ${o.text}`)));
+    }
+    return box;
+  }
+
+  select(e) {
+    const { run } = this.page, box = byId("details");
+    box.replaceChildren();
+    for (const li of document.querySelectorAll("#story li")) {
+      li.classList.toggle("here", !!e && this.page.diagram.steps[li.dataset.step].event === e.i);
+    }
+    if (!e) return;
+    box.append(element("h2", {}, `Event at ${run.time(e.t)}`), element("p", {}, run.words(e) + "."));
+    if (e.kind <= Kind.saved && e.text && e.kind <= Kind.lost) box.append(element("p", { class: "said" }, e.text));
+    if (e.match) {
+      const delay = Math.abs(e.match.t - e.t);
+      const fate = e.kind === Kind.sent ? (e.match.kind === Kind.lost ? "Lost: " + e.match.text.split(";")[0] : `Arrives ${run.time(delay)} later`) : `Sent ${run.time(delay)} before`;
+      box.append(element("p", {}, element("button", { onclick: () => this.page.select(e.match, true) }, fate)));
+    } else if (e.kind === Kind.sent) box.append(element("p", {}, "Still on its way at the end of the recording."));
+    if (e.lane >= 0) box.append(element("p", { class: "clock" }, "vector clock " + run.clockOf(e).map((n, i) => `${run.lane(i)}:${n}`).filter((s) => !s.endsWith(":0")).join(" ")));
+  }
+
+  states(e) {
+    const { run } = this.page, box = byId("states");
+    const at = e ? e.i : run.events.length - 1;
+    if (at < 0) return;
+    const number = (n) => (n < 0 ? "?" : String(n));
+    const table = element("table", {}, element("tr", {}, ...["", "role", "term", "vote", "log ends", "commit", "applied"].map((t) => element("th", {}, t))));
+    for (const l of run.lanes) {
+      if (!l.server) continue;
+      const s = run.stateAt(l.i, at);
+      if (!s) continue;
+      const log = s.last < 0 ? "?" : s.last === 0 ? "empty" : s.last + (s.lastTerm > 0 ? ` (T${s.lastTerm})` : "");
+      table.append(element("tr", { class: s.changed ? "changed" : "" }, element("td", {}, l.name), element("td", { class: s.role }, s.role || "?"),
+        element("td", {}, number(s.term)), element("td", {}, s.vote < 0 ? "" : run.lane(s.vote)), element("td", {}, log), element("td", {}, number(s.commit)), element("td", {}, number(s.applied))));
+    }
+    box.replaceChildren(element("h2", {}, e ? "The servers after this event, as far as others can see" : "The servers at the end, as far as others can see"), table);
+  }
+}
