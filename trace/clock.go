@@ -37,7 +37,7 @@ func (r *Recording) Clocks() [][]uint32 {
 	return clocks
 }
 
-// ShiVizPattern is the pattern for ShiViz to read what [WriteShiViz] writes.
+// ShiVizPattern lets ShiViz read the output of [WriteShiViz].
 const ShiVizPattern = `(?<host>\S*) (?<clock>{.*})\n(?<event>.*)`
 
 // WriteShiViz writes the recording for ShiViz (bestchai.bitbucket.io/shiviz). Each event

@@ -2,10 +2,10 @@
 // what was broken, the events that prove it, and a space-time diagram to look around in.
 //
 // A [Recorder] collects events: messages sent, delivered and lost, crashes, partitions,
-// commands, operations of clients, and lines of a log. Its memory is bounded, and a run
-// that passes costs little. A check that fails adds a [Breach]: the broken rule with the
+// commands, operations of clients, and lines of a log. Its memory is bounded, and a passing
+// run costs little. A failed check adds a [Breach]: the broken rule with the
 // servers, the term or the index. [Recorder.Recording] ends the run, and [Explain] finds
-// the events that prove the breach, and other rules that messages broke before.
+// the events behind the breach, and other rules broken by messages before.
 //
 //	rec := trace.NewRecorder(trace.Options{})
 //	a, b := rec.Lane("S0", trace.Server), rec.Lane("S1", trace.Server)

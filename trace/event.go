@@ -25,12 +25,11 @@ const (
 	Network
 	// Role is a server's answer about its Term, with Leads.
 	Role
-	// Proposed is a command that a server accepted at Index in Term. Text is the command.
+	// Proposed is a command accepted by a server at Index in Term. Text is the command.
 	Proposed
-	// Applied is a command that a server applied at Index. Text is the command.
+	// Applied is a command applied by a server at Index. Text is the command.
 	Applied
-	// Snapshot is a snapshot of a server up to Index, its own or one that was installed,
-	// as Text says.
+	// Snapshot is a snapshot of a server up to Index, taken or installed, as Text says.
 	Snapshot
 	// Saved is a server's change of its stable storage, described by Text.
 	Saved
@@ -43,7 +42,7 @@ const (
 	Noted
 )
 
-// NoLane is the lane of events that concern no single server or client.
+// NoLane is the lane of events without a server or client.
 const NoLane = -1
 
 var kindNames = [...]string{
@@ -85,7 +84,7 @@ type Event struct {
 	Lane int           `json:"l"` // where it happened; NoLane if nowhere in particular
 	// Peer is the lane at the other end of a message.
 	Peer int `json:"p,omitempty"`
-	// Message is shared by the events of a message, and by no other event. A request and its
+	// Message is shared by the events of one message alone. A request and its
 	// reply are two messages, and so are the copies of a duplicated message.
 	Message uint64 `json:"m,omitempty"`
 	// Call is shared by a request, its copies and its reply.
@@ -98,7 +97,7 @@ type Event struct {
 	Term  int    `json:"term,omitempty"`
 	Index int    `json:"index,omitempty"`
 	Leads bool   `json:"leads,omitempty"`
-	// Fields holds the numbers of a message that the paper names, by the names of Field.
+	// Fields holds the numbers of a message by the paper's names.
 	Fields map[Field]int `json:"f,omitempty"`
 	// Entries holds the entries of an AppendEntries.
 	Entries []Entry `json:"e,omitempty"`
@@ -164,7 +163,7 @@ type Recording struct {
 	Repeat string  `json:"repeat,omitempty"`
 	Lanes  []Lane  `json:"lanes"`
 	Events []Event `json:"-"`
-	// Omitted counts older events that the bounds left out.
+	// Omitted counts older events beyond the bounds.
 	Omitted  int      `json:"omitted,omitempty"`
 	Breaches []Breach `json:"breaches,omitempty"`
 	RPCs     *RPCs    `json:"rpcs,omitempty"`

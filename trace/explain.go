@@ -30,8 +30,8 @@ type Step struct {
 // maxSteps bounds the steps of a finding.
 const maxSteps = 12
 
-// Explain returns what broke in a run. First come the breaches that checks found, each with
-// the events that prove it. Then come rules that messages broke, in the order of time.
+// Explain returns what broke in a run. First come the breaches of the checks, each with
+// the events of the proof. Then come other rules broken by messages, in the order of time.
 // These are often the cause. Without a breach, the first finding is the message of the test.
 func Explain(run *Recording) []Finding {
 	var all []Finding
@@ -48,7 +48,11 @@ func Explain(run *Recording) []Finding {
 			all = append(all, f)
 		}
 	}
-	for _, f := range suspicions(run) {
+	seen := suspicions(run)
+	if len(all) == 1 && all[0].Rule == Other && len(seen) > 0 {
+		all[0].Steps = inOrder(append(all[0].Steps, seen[0].Steps...)) // the likely cause
+	}
+	for _, f := range seen {
 		if len(all) == 0 || f.Title != all[0].Title {
 			all = append(all, f)
 		}
@@ -315,12 +319,9 @@ func (x *explainer) commands() {
 			return
 		}
 		e := &x.run.Events[t.event]
-		how := "with its crash"
-		if e.Kind != Crashed {
-			how = "on this message"
-			if at, ok := t.request[e.Call]; ok {
-				how = fmt.Sprintf("on the AppendEntries of %s", x.name(x.run.Events[at].Lane))
-			}
+		how := "as this message shows"
+		if at, ok := t.request[e.Call]; ok && e.Reply {
+			how = fmt.Sprintf("on the AppendEntries of %s", x.name(x.run.Events[at].Lane))
 		}
 		x.step(t.event, "%s removes %s (of term %d) from index %d of its log, %s.", x.name(lane), before.Command, before.Term, index, how)
 	}

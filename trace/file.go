@@ -15,7 +15,7 @@ const Version = 1
 // formatName begins each file.
 const formatName = "raftlab trace"
 
-// ErrFormat is returned for a file that is no recording, or one of another version.
+// ErrFormat is returned for other files, and for other versions of the format.
 var ErrFormat = errors.New("trace: not a recording")
 
 // maxLine bounds a line of a file.

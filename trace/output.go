@@ -29,8 +29,8 @@ var (
 )
 
 // AddOutput puts the lines of the program's output in their place among the events. The
-// events know the length of the output before them, from [Options.Output]. A line that names
-// a server is on the lane of the server.
+// events know the length of the output before them, from [Options.Output]. A line with the number
+// of a server is on the lane of the server.
 func (r *Recording) AddOutput(output []byte) {
 	var lines []Event
 	first := r.Output
@@ -72,7 +72,7 @@ func (r *Recording) outputLine(text string, start int64) Event {
 	return e
 }
 
-// laneIn returns the server that a line names, or NoLane.
+// laneIn returns the server named in a line, or NoLane.
 func (r *Recording) laneIn(line string) int {
 	for i, l := range r.Lanes {
 		if len(l.Name) > 3 && strings.Contains(line, l.Name) {

@@ -92,11 +92,12 @@ type pageBuilder struct {
 	messages map[uint64]int64
 	quiet    map[uint64]bool // calls that are heartbeats
 	spare    int             // bytes left for texts
+	now      int64           // the time of the event before
 }
 
 // Bounds of the page's texts, for each event, and for a small recording.
 const (
-	bytesPerEvent = 40
+	bytesPerEvent = 30
 	minTextBytes  = 400_000
 	shortText     = 60
 )
@@ -114,18 +115,35 @@ func newPage(r *Recording) *pageData {
 	for i := range r.Events {
 		t.next(i)
 		b.Events[i] = b.event(&r.Events[i])
-		for lane, s := range t.servers {
+		for lane, s := range t.servers { // few, and most events change one
 			if r.Lanes[lane].Kind == Server && (s.state != before[lane] || i == 0) {
+				b.States = append(b.States, changes(i, lane, before[lane], s.state))
 				before[lane] = s.state
-				b.States = append(b.States, []int{i, lane, int(s.role), s.term, s.vote, s.last, s.lastTrm, s.commit, s.applied, s.snap})
 			}
 		}
 	}
 	return &b.pageData
 }
 
-// event returns the time in microseconds, the kind, the lane, the peer, the message, the
-// call, the name, the flags, the text, the label and the term.
+// changes returns an event, a server, and the numbers of the state that the event changes,
+// each with its place.
+func changes(event, lane int, before, after state) []int {
+	row := []int{event, lane}
+	was := before.numbers()
+	for k, n := range after.numbers() {
+		if n != was[k] {
+			row = append(row, k, n)
+		}
+	}
+	return row
+}
+
+func (s state) numbers() [8]int {
+	return [8]int{int(s.role), s.term, s.vote, s.last, s.lastTrm, s.commit, s.applied, s.snap}
+}
+
+// event returns the time in microseconds since the event before, the kind, the lane, the
+// peer, the message, the name, the flags, the text, the label and the term.
 func (b *pageBuilder) event(e *Event) []int64 {
 	flags := int64(0)
 	for k, is := range []bool{e.Reply, e.Copy, e.Leads, b.isQuiet(e)} {
@@ -133,14 +151,21 @@ func (b *pageBuilder) event(e *Event) []int64 {
 			flags |= 1 << k
 		}
 	}
-	row := []int64{e.Time.Microseconds(), int64(e.Kind), int64(e.Lane), 0, 0, 0, 0, flags, 0, 0, int64(e.Term)}
+	now := e.Time.Microseconds()
+	row := []int64{now - b.now, int64(e.Kind), int64(e.Lane), 0, 0, 0, flags, 0, 0, int64(e.Term)}
+	b.now = now
 	text := e.Text
 	if e.Kind <= Lost {
-		row[3], row[4], row[5], row[6] = int64(e.Peer), b.number(e.Message), b.number(e.Call|1<<63), b.name(e.Name)
+		_, sent := b.messages[e.Message]
+		row[3], row[4], row[5] = int64(e.Peer), b.number(e.Message), b.name(e.Name)
 		if term, ok := e.field(FieldTerm); ok {
-			row[10] = int64(term)
+			row[9] = int64(term)
 		}
-		row[9] = b.text(b.label(e))
+		if sent { // the page has the event Sent
+			row[9] = 0
+		} else {
+			row[8] = b.text(b.label(e))
+		}
 		if e.Kind == Delivered {
 			text = "" // the same as that of the event Sent
 		}
@@ -148,8 +173,8 @@ func (b *pageBuilder) event(e *Event) []int64 {
 	if e.Index > 0 && e.Kind != Sent {
 		text = fmt.Sprintf("%d: %s", e.Index, text)
 	}
-	row[8] = b.text(text)
-	for len(row) > 8 && row[len(row)-1] == 0 {
+	row[7] = b.text(text)
+	for len(row) > 5 && row[len(row)-1] == 0 {
 		row = row[:len(row)-1]
 	}
 	return row

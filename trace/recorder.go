@@ -22,10 +22,10 @@ const (
 
 // Options say what a Recorder does beside collecting events.
 type Options struct {
-	// Output returns the number of bytes that the program has written, and may be nil. With
+	// Output returns the number of bytes written by the program, and may be nil. With
 	// the numbers, [Recording.AddOutput] finds the place of each line.
 	Output func() int64
-	// Stream receives each event at once, and may be nil. A run that ends without warning
+	// Stream receives each event at once, and may be nil. A crashed run
 	// leaves its events there. [ReadFile] reads the stream. The stream changes neither the
 	// schedule of goroutines nor the clock of a simulated run.
 	Stream func(line []byte)
@@ -136,8 +136,8 @@ func (r *Recorder) Mark() {
 	}
 }
 
-// room returns the chunk for the next event, after leaving out the oldest ones that are
-// beyond the bounds.
+// room returns the chunk for the next event, after leaving out the oldest chunks beyond
+// the bounds.
 func (r *Recorder) room() *chunk {
 	for len(r.chunks) > 1 && (r.events >= MaxEvents || r.bytes >= MaxBytes) {
 		oldest := r.chunks[0]
@@ -177,7 +177,7 @@ func (r *Recorder) Break(b Breach) {
 	r.stream(line{Breach: &b})
 }
 
-// stream encodes a line, also without a stream, so that a run with a stream is the same.
+// stream encodes a line, also without a stream, so a stream does not change a simulated run.
 func (r *Recorder) stream(l line) {
 	if encoded := mustLine(l); r.options.Stream != nil {
 		r.options.Stream(encoded)

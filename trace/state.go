@@ -73,7 +73,8 @@ func (t *tracker) next(i int) {
 	s := t.servers[e.Lane]
 	switch e.Kind {
 	case Crashed:
-		t.crash(e.Lane, s)
+		// A leader may have lost entries of its own that it had not saved. Later messages show it.
+		s.role, s.commit, s.applied = roleDown, unknown, unknown
 	case Restarted:
 		s.role = roleFollower
 	case Role:
@@ -97,19 +98,6 @@ func (t *tracker) next(i int) {
 		s.last = max(s.last, e.Index)
 	case Sent:
 		t.sent(e, s)
-	}
-}
-
-// crash forgets what a server does not keep on its disk. A leader may not have saved its
-// own entries yet.
-func (t *tracker) crash(lane int, s *server) {
-	s.role, s.commit, s.applied = roleDown, unknown, unknown
-	if s.last > s.acked {
-		t.truncate(lane, s.acked)
-		s.lastTrm = s.log[s.last].Term
-		if s.last == 0 {
-			s.lastTrm = 0
-		}
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 // suspicions returns rules that messages broke, as far as the messages show the state of
-// servers. A run whose beginning was left out shows too little.
+// servers. A run without its beginning shows too little.
 func suspicions(run *Recording) []Finding {
 	if run.Omitted > 0 {
 		return nil
@@ -166,7 +166,7 @@ func (s *suspect) accepted(i int, e *Event) {
 			fmt.Sprintf("%s accepts an AppendEntries with prevLogIndex %d. No message has given it an entry beyond index %d", s.name(e.Lane), prev, follower.last),
 			Step{at, fmt.Sprintf("%s sends %s.", s.name(request.Lane), request.Text)},
 			Step{i, fmt.Sprintf("%s accepts, though its log ends at index %d.", s.name(e.Lane), follower.last)})
-	case known && prev <= follower.last && prev > follower.snap && own.Term != prevTerm:
+	case known && prev <= follower.acked && prev > follower.snap && own.Term != prevTerm:
 		s.accuse("mismatch", "A follower accepted entries that do not fit its log",
 			"A follower replies false if its log has no entry at prevLogIndex with prevLogTerm.", "Section 5.3; AppendEntries, receiver 2, Figure 2",
 			fmt.Sprintf("%s accepts an AppendEntries with prevLogIndex %d of term %d. Its own entry there is of term %d", s.name(e.Lane), prev, prevTerm, own.Term),

@@ -261,8 +261,8 @@ class Diagram {
     if (this.rowHeight < 12 || y1 < head || y1 > this.height) return;
     let text = e.label + (e.flags & Flag.copy ? " (copy)" : "");
     if (late) text += ` (${Math.round(late / 1000)} ms)`;
-    const right = x2 > x1, w = c.measureText(text).width + 4, x = right ? x1 + 8 : x1 - 8 - w;
-    const slope = (y2 - y1) / (x2 - x1), yl = y1 + slope * (right ? 8 + w / 2 : -8 - w / 2);
+    const right = x2 > x1, w = c.measureText(text).width + 4, near = !right && this.pinned.has(e.i) ? 26 : 8, x = right ? x1 + near : x1 - near - w;
+    const slope = (y2 - y1) / (x2 - x1), yl = y1 + slope * (right ? near + w / 2 : -near - w / 2);
     const y = Math.abs(yl - y1) < 14 ? yl : y1 + Math.sign(yl - y1) * 4;
     const ink = c.fillStyle, alpha = c.globalAlpha;
     c.globalAlpha = alpha * 0.85;

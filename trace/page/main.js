@@ -15,8 +15,8 @@ class Page {
   filters() {
     const count = new Map();
     for (const e of this.run.events) count.set(e.topic, (count.get(e.topic) || 0) + 1);
-    const quiet = { heartbeats: true, saves: true, answers: true };
-    const colors = { votes: "vote", entries: "append", heartbeats: "append", snapshots: "snapshot", "other RPCs": "other", clients: "other", faults: "bad", servers: "good", log: "log", test: "bad", saves: "faint", answers: "faint" };
+    const quiet = { heartbeats: true, details: true };
+    const colors = { votes: "vote", entries: "append", heartbeats: "append", snapshots: "snapshot", "other RPCs": "other", clients: "other", faults: "bad", servers: "good", log: "log", test: "bad", details: "faint" };
     for (const topic of Object.keys(colors)) {
       if (!count.has(topic)) continue;
       this.diagram.topics[topic] = !quiet[topic];

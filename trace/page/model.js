@@ -7,29 +7,33 @@ class Run {
   constructor(data) {
     this.data = data;
     this.lanes = data.lanes.map((l, i) => ({ name: l.name, server: l.kind === "server", on: true, i }));
-    this.events = data.events.map(([t, kind, lane, peer, message, call, name, flags, text, label, term], i) =>
-      ({ i, t, kind, lane, peer: peer || 0, message: message || 0, call: call || 0, name: name || 0, flags: flags || 0, text: data.texts[text || 0], label: data.texts[label || 0], term: term || 0, match: null }));
+    let now = 0;
+    this.events = data.events.map(([t, kind, lane, peer, message, name, flags, text, label, term], i) =>
+      ({ i, t: (now += t), kind, lane, peer: peer || 0, message: message || 0, name: name || 0, flags: flags || 0, text: data.texts[text || 0], label: data.texts[label || 0], term: term || 0, match: null }));
     this.pair();
     this.states = this.lanes.map(() => []);
-    for (const s of data.states) this.states[s[1]].push(s);
+    for (const [event, lane, ...changes] of data.states) {
+      const all = this.states[lane], state = all.length ? all.at(-1).slice() : [0, lane, 0, 0, 0, 0, 0, 0, 0, 0];
+      state[0] = event;
+      for (let k = 0; k < changes.length; k += 2) state[2 + changes[k]] = changes[k + 1];
+      all.push(state);
+    }
     const changes = new Set(data.states.map((s) => s[0] * 1000 + s[1]));
-    for (const e of this.events) e.topic = e.kind === Kind.role && !changes.has(e.i * 1000 + e.lane) ? "answers" : this.topicOf(e);
+    for (const e of this.events) e.topic = e.kind === Kind.role && !changes.has(e.i * 1000 + e.lane) ? "details" : this.topicOf(e);
     this.terms = [...new Set(this.events.map((e) => e.term).filter((t) => t > 0))].sort((a, b) => a - b);
   }
 
   // pair links the sending of each message with its end.
   pair() {
-    const sent = new Map(), requests = new Map();
+    const sent = new Map();
     for (const e of this.events) {
       if (e.kind > Kind.lost) continue;
       if (e.kind === Kind.sent) {
         sent.set(e.message, e);
-        if (!(e.flags & Flag.reply)) requests.set(e.call, e);
       } else {
         const from = sent.get(e.message);
-        if (from) { e.match = from; from.match = e; e.text = e.kind === Kind.lost ? e.text : from.text; }
+        if (from) { e.match = from; from.match = e; e.label = from.label; e.term = from.term; e.text = e.kind === Kind.lost ? e.text : from.text; }
       }
-      e.request = e.flags & Flag.reply ? requests.get(e.call) : null;
     }
   }
 
@@ -48,7 +52,7 @@ class Run {
       case Kind.crashed: case Kind.restarted: case Kind.network: return "faults";
       case Kind.role: case Kind.proposed: case Kind.applied: return "servers";
       case Kind.snapshot: return "snapshots";
-      case Kind.saved: return "saves";
+      case Kind.saved: return "details";
       case Kind.called: case Kind.returned: return "clients";
       case Kind.logged: return "log";
     }

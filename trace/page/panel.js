@@ -36,9 +36,9 @@ class Panel {
   // others offers the other findings.
   others(box, all, index) {
     if (all.length < 2) return;
-    const more = element("div", { class: "more" }, element("h2", {}, index === 0 ? "Also broken, and perhaps the cause" : "Other findings"));
+    const more = element("div", { class: "more" }, element("h2", {}, index === 0 ? "Seen in the messages, and perhaps the cause" : "Other findings"));
     all.forEach((f, k) => {
-      if (k !== index) more.append(element("button", { onclick: () => this.page.choose(k) }, f.title + (f.place ? " — " + f.place : "")));
+      if (k !== index) more.append(element("button", { onclick: () => this.page.choose(k) }, element("b", {}, f.title), element("br"), f.seen ? f.text + ". " : "", element("span", { class: "repeat" }, f.place)));
     });
     box.append(more);
   }

@@ -1,0 +1,136 @@
+package trace_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"html"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/trace"
+)
+
+// browser returns the path of a Chromium. Without one, the test is skipped unless
+// RAFTLAB_BROWSER=1.
+func browser(t *testing.T) string {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	require.NotEqual(t, "1", os.Getenv("RAFTLAB_BROWSER"), "RAFTLAB_BROWSER=1 needs chromium on the PATH")
+	t.Skip("no chromium on the PATH to try the page in (an error with RAFTLAB_BROWSER=1)")
+	return ""
+}
+
+// try runs a script in the page of a recording, and returns the result of the script.
+// RAFTLAB_SHOTS names a folder for pictures of the page.
+func try(t *testing.T, run *trace.Recording, name, script string) map[string]any {
+	chromium := browser(t)
+	var page bytes.Buffer
+	require.NoError(t, trace.WritePage(&page, run))
+	text := strings.Replace(page.String(), "</body>", `<pre id="outcome"></pre><script>
+		byId("outcome").textContent = JSON.stringify((() => { try { `+script+` } catch (e) { return { error: e.stack }; } })());
+		</script></body>`, 1)
+	path := filepath.Join(t.TempDir(), "page.html")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	chrome := func(extra ...string) []byte {
+		args := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+			"--disable-component-update", "--disable-sync", "--user-data-dir=" + t.TempDir(), "--window-size=1500,900", "--virtual-time-budget=1000"}, extra...)
+		cmd := exec.CommandContext(t.Context(), chromium, args...)
+		cmd.WaitDelay = time.Second
+		out, err := cmd.Output()
+		require.NoError(t, err, chromium)
+		return out
+	}
+	found := regexp.MustCompile(`(?s)<pre id="outcome">(.*?)</pre>`).FindSubmatch(chrome("--dump-dom", "file://"+path))
+	require.NotNil(t, found, "the page has no outcome")
+	var outcome map[string]any
+	require.NoError(t, json.Unmarshal([]byte(html.UnescapeString(string(found[1]))), &outcome))
+	require.Nil(t, outcome["error"], "error in the page")
+	if folder := os.Getenv("RAFTLAB_SHOTS"); folder != "" {
+		chrome("--screenshot="+filepath.Join(folder, name+"-light.png"), "file://"+path+"#light")
+		chrome("--screenshot="+filepath.Join(folder, name+"-dark.png"), "file://"+path+"#dark")
+	}
+	return outcome
+}
+
+// The page tells the story, and answers to keys and filters.
+func TestBrowser(t *testing.T) {
+	run := doubleVote()
+	run.Events = append(run.Events,
+		trace.Event{Time: time.Second, Kind: trace.Sent, Lane: 0, Peer: 1, Message: 900, Call: 900, Name: "KV.Get", Text: "</script><b id=hostile>"},
+		trace.Event{Time: time.Second, Kind: trace.Lost, Lane: 1, Peer: 0, Message: 900, Call: 900, Name: "KV.Get", Text: "lost"},
+		trace.Event{Time: 2 * time.Second, Kind: trace.Logged, Lane: 1, Text: "[1] needle"})
+	out := try(t, run, "story", `
+		const key = (key) => page.key({ key, target: document.body, preventDefault() {} });
+		const out = { title: document.title, heading: document.querySelector("h1").textContent, hostile: !!byId("hostile"),
+			steps: document.querySelectorAll("#story li").length, seen: document.querySelector(".more").textContent, drawn: page.diagram.to > page.diagram.from };
+		out.stepsOnScreen = page.diagram.steps.every((s) => { const y = page.diagram.y(page.diagram.rowOf[s.event]); return y > head && y < page.diagram.height; });
+		key("2"); out.step = page.selected.i === page.diagram.steps[1].event;
+		out.marked = document.querySelector("li.here").dataset.step;
+		const vote = page.run.events.find((e) => e.label === "YES T1" && e.kind === 1);
+		page.select(vote); key("ArrowRight"); out.across = page.selected === vote.match;
+		out.knowsAsk = page.run.known(page.run.events[0], vote); out.knowsLater = page.run.known(page.run.events.find((e) => e.kind === 3), vote);
+		key("c"); out.cone = page.diagram.cone; key("c");
+		out.state = [0, 1, 2].map((l) => page.run.stateAt(l, vote.i)).map((s) => [s.role, s.term, s.vote].join()).join(" ");
+		const before = page.diagram.rows; key("h"); out.heartbeats = page.diagram.rows > before; key("h");
+		byId("search").value = "needle"; page.search(); key("n"); out.found = byId("found").textContent + page.selected.text;
+		const high = page.diagram.rowHeight; key("+"); out.zoom = page.diagram.rowHeight > high;
+		key("t"); out.scale = page.diagram.scale; key("t");
+		key("Home"); out.home = page.selected.i; key("j"); out.next = page.selected.i > 0;
+		page.toggle("votes"); out.hidden = page.run.events.some((e) => e.topic === "votes" && page.diagram.rowOf[e.i] >= 0 && !page.diagram.pinned.has(e.i)); page.toggle("votes");
+		byId("term").value = "1"; byId("term").dispatchEvent(new Event("change")); out.term = page.diagram.term;
+		const theme = document.documentElement.dataset.theme; key("d"); out.theme = document.documentElement.dataset.theme !== theme;
+		byId("term").value = ""; byId("term").dispatchEvent(new Event("change"));
+		page.choose(1); out.second = document.querySelector("h1").textContent; page.choose(0);
+		page.diagram.draw();
+		const e = page.run.events[page.diagram.steps[0].event];
+		out.hit = page.diagram.at(page.diagram.laneX.get(e.lane), page.diagram.y(page.diagram.rowOf[e.i])) === e;
+		return out;`)
+	want := map[string]any{
+		"title": "TestScript: Two leaders in one term", "heading": "Two leaders in one term", "hostile": false, "steps": 8, "drawn": true, "stepsOnScreen": true,
+		"step": true, "marked": "1", "across": true, "knowsAsk": true, "knowsLater": false, "cone": true,
+		"heartbeats": true, "found": "1 found[1] needle", "zoom": true, "scale": "time", "home": 0, "next": true,
+		"hidden": false, "term": "1", "theme": true, "second": "Two votes of one server in a term", "hit": true,
+	}
+	for name, value := range want {
+		require.Equal(t, fmt.Sprint(value), fmt.Sprint(out[name]), name)
+	}
+	require.Contains(t, out["seen"], "voted for S0 and for S1")
+	require.Contains(t, out["state"], "candidate,1,0")
+	require.Contains(t, out["state"], "follower,1,0")
+}
+
+// A page of 100,000 events draws only what is on the screen, and each drawing is fast.
+func TestBrowserLarge(t *testing.T) {
+	events := 20_000
+	if os.Getenv("RAFTLAB_BROWSER") == "1" {
+		events = 100_000
+	}
+	browser(t)
+	s := newScript(5)
+	for i := 0; len(s.run.Events) < events; i++ {
+		s.append(0, 1+i%4, 1, i, 1, i, 1, trace.Entry{Term: 1, Command: "x"})
+	}
+	out := try(t, s.run, "large", `
+		let arrows = 0;
+		const draw = Diagram.prototype.drawArrow;
+		Diagram.prototype.drawArrow = function (...args) { arrows++; draw.apply(this, args); };
+		const d = page.diagram, began = performance.now();
+		for (let k = 0; k < 20; k++) { d.scroller.scrollTop = k * 50000; d.draw(); }
+		return { events: page.run.events.length, rows: d.rows, perDraw: (performance.now() - began) / 20, arrows: arrows / 20 };`)
+	require.EqualValues(t, events, out["events"])
+	require.Greater(t, out["rows"], float64(events/2))
+	require.Less(t, out["arrows"], 300.0)
+	require.Less(t, out["perDraw"], 50.0, "milliseconds")
+	t.Logf("%v", out)
+}

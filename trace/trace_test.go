@@ -1,0 +1,330 @@
+package trace_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/trace"
+)
+
+// A script makes recordings by hand.
+type script struct {
+	run  *trace.Recording
+	last uint64
+}
+
+func newScript(servers int) *script {
+	s := &script{run: &trace.Recording{Test: "TestScript"}}
+	for i := range servers {
+		s.run.Lanes = append(s.run.Lanes, trace.Lane{Name: fmt.Sprint("S", i), Kind: trace.Server})
+	}
+	return s
+}
+
+// add adds an event a millisecond after the one before, and returns the event's index.
+func (s *script) add(e trace.Event) int {
+	e.Time = time.Duration(len(s.run.Events)) * time.Millisecond
+	s.run.Events = append(s.run.Events, e)
+	return len(s.run.Events) - 1
+}
+
+type fields = map[trace.Field]int
+
+// call sends a request and delivers the request and its reply. It returns the event of the
+// delivered reply.
+func (s *script) call(from, to int, name string, request, reply fields, entries ...trace.Entry) int {
+	s.last += 2
+	m := s.last
+	ask := trace.Event{Kind: trace.Sent, Lane: from, Peer: to, Message: m, Call: m, Name: name, Fields: request, Entries: entries}
+	s.add(ask)
+	ask.Kind, ask.Lane, ask.Peer = trace.Delivered, to, from
+	s.add(ask)
+	answer := trace.Event{Kind: trace.Sent, Lane: to, Peer: from, Message: m + 1, Call: m, Name: name, Reply: true, Fields: reply}
+	s.add(answer)
+	answer.Kind, answer.Lane, answer.Peer = trace.Delivered, from, to
+	return s.add(answer)
+}
+
+func (s *script) vote(from, to, term, last, lastTerm, granted int) int {
+	return s.call(from, to, "Raft.RequestVote", fields{trace.FieldTerm: term, trace.FieldLastLogIndex: last, trace.FieldLastLogTerm: lastTerm},
+		fields{trace.FieldTerm: term, trace.FieldVoteGranted: granted})
+}
+
+func (s *script) append(from, to, term, prev, prevTerm, commit, success int, entries ...trace.Entry) int {
+	return s.call(from, to, "Raft.AppendEntries", fields{trace.FieldTerm: term, trace.FieldPrevLogIndex: prev, trace.FieldPrevLogTerm: prevTerm,
+		trace.FieldLeaderCommit: commit, trace.FieldEntries: len(entries)}, fields{trace.FieldTerm: term, trace.FieldSuccess: success}, entries...)
+}
+
+func (s *script) breaks(b trace.Breach) *trace.Recording {
+	b.Time = s.run.Events[len(s.run.Events)-1].Time
+	s.run.Breaches = append(s.run.Breaches, b)
+	return s.run
+}
+
+// texts joins what a finding says.
+func texts(f trace.Finding) string {
+	all := []string{f.Title, f.Text}
+	for _, s := range f.Steps {
+		all = append(all, s.Text)
+	}
+	return strings.Join(all, "\n")
+}
+
+// doubleVote is a run in which S2 votes for S0 and for S1, with a crash in between.
+func doubleVote() *trace.Recording {
+	s := newScript(3)
+	s.vote(0, 2, 1, 0, 0, 1)
+	s.append(0, 2, 1, 0, 0, 0, 1)
+	s.add(trace.Event{Kind: trace.Crashed, Lane: 2})
+	s.add(trace.Event{Kind: trace.Restarted, Lane: 2})
+	s.vote(1, 2, 1, 0, 0, 1)
+	s.append(1, 2, 1, 0, 0, 0, 1)
+	return s.breaks(trace.Breach{Rule: trace.ElectionSafety, Lanes: []int{0, 1}, Term: 1, Text: "two leaders"})
+}
+
+func TestTwoLeaders(t *testing.T) {
+	found := trace.Explain(doubleVote())
+	said := texts(found[0])
+	for _, want := range []string{"Two leaders in one term", "S2 voted for both", "The vote of S2 reaches S0: 2 of the 2 votes needed",
+		"The vote of S2 reaches S1: 2 of the 2 votes needed", "S2 crashes", "S0 acts as leader of term 1", "S1 acts as leader of term 1"} {
+		require.Contains(t, said, want)
+	}
+	require.Equal(t, trace.OneVote.Title(), found[1].Title, "the cause, seen in the messages")
+	require.True(t, found[1].Seen)
+}
+
+func TestLostEntry(t *testing.T) {
+	s := newScript(3)
+	x, y := trace.Entry{Term: 1, Command: "x"}, trace.Entry{Term: 2, Command: "y"}
+	s.vote(0, 1, 1, 0, 0, 1)
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 1, Term: 1, Text: "x"})
+	s.append(0, 1, 1, 0, 0, 0, 1, x)
+	applied := s.add(trace.Event{Kind: trace.Applied, Lane: 0, Index: 1, Text: "x"})
+	s.vote(2, 1, 2, 0, 0, 1) // S1 holds x and must not vote
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 2, Index: 1, Term: 2, Text: "y"})
+	s.append(2, 1, 2, 0, 0, 0, 1, y)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 1, Text: "y"})
+	found := trace.Explain(s.breaks(trace.Breach{Rule: trace.StateMachineSafety, Lanes: []int{1}, Index: 1, Before: "x", After: "y"}))
+	said := texts(found[0])
+	for _, want := range []string{"S0 applies x at index 1", "S1 removes x (of term 1) from index 1 of its log, on the AppendEntries of S2", "S2, as leader of term 2, puts y at index 1", "S1 applies y at index 1"} {
+		require.Contains(t, said, want)
+	}
+	require.Contains(t, found[0].Steps, trace.Step{Event: applied, Text: "S0 applies x at index 1: the entry is committed."})
+	require.Len(t, found, 2)
+	require.Contains(t, texts(found[1]), "S1 grants the vote, though it holds index 1 of term 1")
+}
+
+// Messages alone show these broken rules.
+func TestSeenInMessages(t *testing.T) {
+	e := func(term int) trace.Entry { return trace.Entry{Term: term, Command: fmt.Sprint("c", term)} }
+	cases := map[string]struct {
+		title string
+		play  func(s *script)
+	}{
+		"gap": {"A follower accepted entries behind a gap", func(s *script) { s.append(0, 1, 1, 3, 1, 0, 1, e(1)) }},
+		"mismatch": {"A follower accepted entries that do not fit its log", func(s *script) {
+			s.append(0, 1, 1, 0, 0, 0, 1, e(1))
+			s.append(2, 1, 2, 1, 2, 0, 1, e(2))
+		}},
+		"Figure 8": {"A leader committed an entry of an older term by counting", func(s *script) {
+			s.append(0, 1, 2, 0, 0, 0, 1, e(1))
+			s.append(0, 2, 2, 0, 0, 0, 1, e(1))
+			s.append(0, 1, 2, 1, 1, 1, 1)
+		}},
+		"minority": {"A leader committed an entry that a majority does not store", func(s *script) {
+			s.append(0, 1, 1, 0, 0, 0, 1)
+			s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 1, Term: 1, Text: "c1"})
+			s.append(0, 1, 1, 0, 0, 1, 1, e(1))
+		}},
+	}
+	for name, c := range cases {
+		s := newScript(3)
+		c.play(s)
+		found := trace.Explain(s.run)
+		require.Len(t, found, 1, name)
+		require.Equal(t, c.title, found[0].Title, name)
+	}
+}
+
+// A run of a correct cluster accuses nobody, also after crashes, truncated logs and
+// snapshots.
+func TestCorrectRun(t *testing.T) {
+	s := newScript(3)
+	a, b, c := trace.Entry{Term: 1, Command: "a"}, trace.Entry{Term: 1, Command: "b"}, trace.Entry{Term: 2, Command: "c"}
+	s.vote(0, 1, 1, 0, 0, 1)
+	s.vote(0, 2, 1, 0, 0, 1)
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 1, Term: 1, Text: "a"})
+	s.append(0, 1, 1, 0, 0, 0, 1, a)
+	s.append(0, 2, 1, 0, 0, 1, 1, a)
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 2, Term: 1, Text: "b"})
+	s.add(trace.Event{Kind: trace.Crashed, Lane: 0})
+	s.vote(1, 2, 2, 1, 1, 1)
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 1, Index: 2, Term: 2, Text: "c"})
+	s.append(1, 2, 2, 1, 1, 1, 1, c)
+	s.add(trace.Event{Kind: trace.Restarted, Lane: 0})
+	s.append(1, 0, 2, 2, 2, 2, 0)
+	s.append(1, 0, 2, 1, 1, 2, 1, c)
+	s.call(1, 0, "Raft.InstallSnapshot", fields{trace.FieldTerm: 2, trace.FieldLastIndex: 9, trace.FieldLastTerm: 2}, fields{trace.FieldTerm: 2})
+	s.append(1, 0, 2, 9, 2, 2, 1)
+	s.vote(0, 2, 3, 2, 2, 1)
+	_ = b
+	require.Empty(t, trace.Explain(s.run))
+}
+
+func TestFile(t *testing.T) {
+	rec := trace.NewRecorder(trace.Options{})
+	a, b := rec.Lane("S0", trace.Server), rec.Lane("client \"1\"", trace.Client)
+	require.Equal(t, a, rec.Lane("S0", trace.Server))
+	all := []trace.Event{
+		{Time: 5, Kind: trace.Sent, Lane: b, Peer: a, Message: 1 << 63, Call: 3, Name: "KV.Get", Copy: true, Data: []byte{0, 255}},
+		{Time: 6, Kind: trace.Delivered, Lane: a, Peer: b, Message: 7, Reply: true, Term: 2, Fields: fields{trace.FieldTerm: 2, trace.FieldSuccess: 0}, Entries: []trace.Entry{{Term: 1, Command: "a\"\\\n\x01\xffé"}, {Term: 2}}},
+		{Time: 7, Kind: trace.Role, Lane: a, Term: 4, Leads: true, Index: 3, Output: 10},
+		{Time: 8, Kind: trace.Network, Lane: trace.NoLane, Text: "partition"},
+	}
+	for _, e := range all {
+		rec.Add(e)
+	}
+	rec.Break(trace.Breach{Rule: trace.OneVote, Lanes: []int{a}, Text: "x"})
+	run := rec.Recording()
+	rec.Add(all[0])
+	require.Len(t, run.Events, 4)
+	path := filepath.Join(t.TempDir(), "run")
+	require.NoError(t, trace.WriteFile(path, run))
+	again, err := trace.ReadFile(path)
+	require.NoError(t, err)
+	run.Events[1].Entries[0].Command = "a\"\\\n\x01\uFFFDé" // no JSON holds other bytes
+	require.Equal(t, run, again)
+}
+
+func TestRefusedFiles(t *testing.T) {
+	header := `{"format":"raftlab trace","version":1,"lanes":[{"name":"S0","kind":"server"}]}` + "\n"
+	for text, want := range map[string]string{
+		"":     "the file is empty",
+		"{}\n": "does not name the format",
+		`{"format":"raftlab trace","version":2}` + "\n{}":   "line 1",
+		`{"format":"raftlab trace","version":2,"lanes":[]}`: "version 2",
+		header + `{"ev":{"k":"sent","l":1}}`:                "lane 1",
+		header + `{"ev":{"k":"flown"}}` + "\n{}\n":          `"flown" is unknown`,
+		header + "{\n{}\n":                                  "line 2",
+	} {
+		_, err := trace.Read(strings.NewReader(text))
+		require.ErrorIs(t, err, trace.ErrFormat, text)
+		require.ErrorContains(t, err, want)
+	}
+	run, err := trace.Read(strings.NewReader(header + `{"ev":{"k":"crashed","l":0}}` + "\n" + `{"ev":{"k":"resta`))
+	require.NoError(t, err, "a stream may end at any byte")
+	require.Len(t, run.Events, 1)
+}
+
+// A stream holds what a recording holds.
+func TestStream(t *testing.T) {
+	var stream bytes.Buffer
+	stream.Write(trace.Header("TestX", ""))
+	rec := trace.NewRecorder(trace.Options{Stream: func(line []byte) { stream.Write(line) }})
+	rec.Lane("S0", trace.Server)
+	rec.Add(trace.Event{Time: 1, Kind: trace.Crashed})
+	rec.Break(trace.Breach{Rule: trace.Other, Text: "x"})
+	want := rec.Recording()
+	want.Test = "TestX"
+	got, err := trace.Read(&stream)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	rec := trace.NewRecorder(trace.Options{})
+	lane := rec.Lane("S0", trace.Server)
+	for i := range trace.MaxEvents + 50_000 {
+		rec.Add(trace.Event{Kind: trace.Applied, Lane: lane, Index: i})
+	}
+	run := rec.Recording()
+	require.LessOrEqual(t, len(run.Events), trace.MaxEvents+1)
+	require.Greater(t, len(run.Events), trace.MaxEvents*9/10)
+	require.Equal(t, trace.MaxEvents+50_000, len(run.Events)+run.Omitted)
+	require.Equal(t, trace.MaxEvents+50_000-1, run.Events[len(run.Events)-1].Index, "the newest stay")
+
+	rec = trace.NewRecorder(trace.Options{})
+	body := make([]byte, 200<<10)
+	for range 400 {
+		rec.Add(trace.Event{Kind: trace.Sent, Data: body})
+	}
+	rec.Add(trace.Event{Kind: trace.Sent, Data: make([]byte, 1<<20)})
+	kept, events := 0, rec.Recording().Events
+	for _, e := range events {
+		kept += len(e.Data)
+	}
+	require.LessOrEqual(t, kept, trace.MaxBytes+len(body))
+	require.Greater(t, kept, trace.MaxBytes/2)
+	require.Empty(t, events[len(events)-1].Data, "a body of a megabyte is left out")
+}
+
+func TestClocksAndShiViz(t *testing.T) {
+	s := newScript(3)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 1})
+	s.vote(0, 1, 1, 0, 0, 1)
+	s.add(trace.Event{Kind: trace.Network, Lane: trace.NoLane, Text: "x"})
+	require.Equal(t, [][]uint32{{0, 1, 0}, {1, 0, 0}, {1, 2, 0}, {1, 3, 0}, {2, 3, 0}, nil}, s.run.Clocks())
+	var out bytes.Buffer
+	require.NoError(t, trace.WriteShiViz(&out, s.run))
+	entry := regexp.MustCompile(strings.ReplaceAll(trace.ShiVizPattern, "?<", "?P<"))
+	all := entry.FindAllStringSubmatch(out.String(), -1)
+	require.Len(t, all, 5)
+	var clock map[string]int
+	require.NoError(t, json.Unmarshal([]byte(all[4][2]), &clock))
+	require.Equal(t, map[string]int{"S0": 2, "S1": 3}, clock)
+	require.Contains(t, all[4][3], "S0 receives Raft.RequestVote reply of S1")
+}
+
+// Lines of the output stand between the events that were recorded around them.
+func TestOutput(t *testing.T) {
+	s := newScript(2)
+	output := "=== RUN   TestX\n[1] becomes candidate\nserver 0: votes\n    suite_test.go:7: no leader\nlost\n"
+	s.add(trace.Event{Kind: trace.Crashed, Output: 15})
+	s.add(trace.Event{Kind: trace.Restarted, Output: int64(strings.Index(output, "server"))})
+	s.add(trace.Event{Kind: trace.Noted, Output: int64(strings.Index(output, "    suite")), Lane: trace.NoLane})
+	s.run.AddOutput([]byte(output))
+	var got []string
+	for i, e := range s.run.Events {
+		got = append(got, fmt.Sprint(e.Kind, " ", s.run.Words(i)))
+	}
+	require.Equal(t, []string{"crashed S0 crashes", "logged S1: [1] becomes candidate", "restarted S0 starts", "logged S0: server 0: votes",
+		"noted suite_test.go:7: no leader", "logged lost"}, got)
+	require.Equal(t, trace.Other, trace.Explain(s.run)[0].Rule)
+}
+
+func TestPageNeedsADisk(t *testing.T) {
+	require.Error(t, trace.WritePageFile(filepath.Join(t.TempDir(), "no", "page.html"), doubleVote()))
+	full := errors.New("disk full")
+	require.ErrorIs(t, trace.WritePage(failing{full}, doubleVote()), full)
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// A page with 10,000 messages stays below 2 MB.
+func TestPageIsSmall(t *testing.T) {
+	s := newScript(5)
+	for i := range 5_000 { // a request and a reply each
+		s.append(0, 1+i%4, 1, i, 1, i, 1, trace.Entry{Term: 1, Command: fmt.Sprintf("%q", strings.Repeat("x", 40)+fmt.Sprint(i))})
+	}
+	for i := range s.run.Events {
+		if e := &s.run.Events[i]; e.Kind == trace.Sent {
+			e.Text = fmt.Sprintf("Term 1, LeaderId 0, PrevLogIndex %d, PrevLogTerm 1, entries %s, LeaderCommit 1", i, strings.Repeat("y", 120))
+		}
+	}
+	var page bytes.Buffer
+	require.NoError(t, trace.WritePage(&page, s.run))
+	require.Less(t, page.Len(), 2_000_000)
+	require.NotContains(t, page.String(), "http://", "the page needs no network")
+	require.NotContains(t, page.String(), "https://")
+}
