@@ -8,5 +8,5 @@ import "embed"
 // implementation from which a course's handout is made. The playground also takes its
 // lessons and its bugs from here.
 //
-//go:embed go.mod go.sum labgob labrpc porcupine raft rsm kv kvraft shardctrler shardkv y2025 internal mutants/student mutants/core.go mutants/raft.go docs/lessons
+//go:embed go.mod go.sum labgob labrpc porcupine trace raft rsm kv kvraft shardctrler shardkv y2025 internal mutants/student mutants/core.go mutants/raft.go docs/lessons
 var Sources embed.FS
