@@ -6,7 +6,9 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"raftlab/raft/core"
 )
@@ -24,7 +26,21 @@ func (s *Server) checkUnary(ctx context.Context, request any, _ *grpc.UnaryServe
 	if needsLeader(ctx) && s.leader() == core.None {
 		return nil, rpctypes.ErrGRPCNoLeader
 	}
-	return handler(ctx, request)
+	response, err := handler(ctx, request)
+	return response, definite(ctx, err)
+}
+
+// definite replaces the codes of contexts by etcd's timeout, unless the client has
+// canceled the request. clientv3 takes these codes for its own and sends the request
+// again, also a write that has taken effect.
+func definite(ctx context.Context, err error) error {
+	switch code := status.Code(err); {
+	case err == nil:
+		return nil
+	case code == codes.DeadlineExceeded, code == codes.Canceled && ctx.Err() == nil:
+		return rpctypes.ErrGRPCTimeout
+	}
+	return err
 }
 
 // ledStream is a stream that ends when the member has no leader for an election

@@ -1,0 +1,324 @@
+//go:build linux
+
+package histories
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// binary is the program under test.
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("RAFTLAB_BINARY"); path != "" {
+		return path, nil
+	}
+	dir, err := os.MkdirTemp("", "raftlab-histories")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "raftlab")
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/raftlab")
+	cmd.Dir = filepath.Join("..", "..", "..")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building raftlab: %w: %s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if os.Getenv("RAFTLAB_BINARY") == "" {
+		if path, err := binary(); err == nil {
+			os.RemoveAll(filepath.Dir(path))
+		}
+	}
+	os.Exit(code)
+}
+
+// process is one member, which runs or does not.
+type process struct {
+	name, peer, client string
+	dir                string // of the data directory, a file system of its own if permitted
+	binary             string
+	args               []string
+
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd has ended
+	// wanted says that the process should run.
+	wanted bool
+	shift  int // seconds by which the clock is ahead, in a time namespace
+}
+
+// cluster is the processes, with what the machine permits.
+type cluster struct {
+	*testing.T
+	dir     string
+	net     *network // nil without namespaces
+	disks   bool     // each member has a file system of its own
+	members []*process
+	log     *os.File
+	exits   []string // processes that ended by themselves
+	mu      sync.Mutex
+}
+
+// newCluster starts n processes.
+func newCluster(t *testing.T, n int, isolated bool) *cluster {
+	path, err := binary()
+	require.NoError(t, err)
+	c := &cluster{T: t, dir: t.TempDir()}
+	c.log, err = os.Create(filepath.Join(c.dir, "log"))
+	require.NoError(t, err)
+	if isolated {
+		c.net = newNetwork(t, n+1)
+		c.disks = true
+	}
+	var first []string
+	for i := 1; i <= n; i++ {
+		p := c.newProcess(i, path)
+		first = append(first, p.name+"="+p.peer)
+		c.members = append(c.members, p)
+	}
+	for _, p := range c.members {
+		p.args = append(p.args, "--cluster", strings.Join(first, ","))
+		require.NoError(t, c.start(p))
+	}
+	t.Cleanup(c.close)
+	return c
+}
+
+// newProcess returns member number i.
+func (c *cluster) newProcess(i int, path string) *process {
+	p := &process{name: fmt.Sprint("n", i), binary: path, dir: filepath.Join(c.dir, fmt.Sprint("n", i))}
+	if c.net != nil {
+		p.peer, p.client = c.net.address(i)+":2380", c.net.address(i)+":2379"
+	} else {
+		p.peer, p.client = freeAddress(c), freeAddress(c)
+	}
+	require.NoError(c, os.MkdirAll(p.dir, 0o755))
+	if c.disks {
+		c.disks = c.mount(p)
+	}
+	p.args = []string{
+		"serve", "--name", p.name, "--data", filepath.Join(p.dir, "data"), "--listen-peer", p.peer, "--listen", p.client,
+		"--heartbeat", "50ms", "--election-timeout", "500ms", "--snapshot-entries", "2000", "--insecure",
+	}
+	return p
+}
+
+func freeAddress(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// mount gives a member a file system in a file, which can be filled and frozen.
+func (c *cluster) mount(p *process) bool {
+	image := p.dir + ".img"
+	for _, command := range [][]string{
+		{"truncate", "-s", "160M", image}, {"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, p.dir},
+	} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			c.Logf("disks are not broken here: %v: %v %s", command, err, out)
+			return false
+		}
+	}
+	return true
+}
+
+// start starts a process, and watches for its end.
+func (c *cluster) start(p *process) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	command := append([]string{p.binary}, p.args...)
+	if p.shift != 0 {
+		s := fmt.Sprint(p.shift)
+		command = append([]string{"unshare", "--time", "--monotonic", s, "--boottime", s, "--fork", "--kill-child"}, command...)
+	}
+	if c.net != nil {
+		command = append([]string{"ip", "netns", "exec", c.net.of(p.name)}, command...)
+	}
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdout, cmd.Stderr = c.log, c.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.cmd, p.ended, p.wanted = cmd, make(chan struct{}), true
+	go func(ended chan struct{}) {
+		err := cmd.Wait()
+		p.mu.Lock()
+		if p.wanted && p.cmd == cmd {
+			c.mu.Lock()
+			c.exits = append(c.exits, fmt.Sprintf("%s: %v", p.name, err))
+			c.mu.Unlock()
+		}
+		p.mu.Unlock()
+		close(ended)
+	}(p.ended)
+	return nil
+}
+
+// signal sends a signal to a process and its children.
+func (p *process) signal(s syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		_ = syscall.Kill(-p.cmd.Process.Pid, s) // it may have ended
+	}
+}
+
+// end ends a process by a signal, and waits for the end.
+func (p *process) end(s syscall.Signal) {
+	p.mu.Lock()
+	p.wanted = false
+	ended := p.ended
+	p.mu.Unlock()
+	p.signal(s)
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		p.signal(syscall.SIGKILL)
+		<-ended
+	}
+}
+
+// running reports whether the process runs.
+func (p *process) running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// restart starts a process that does not run.
+func (c *cluster) restart(p *process) {
+	if !p.running() {
+		if err := c.start(p); err != nil {
+			c.Errorf("starting %s: %v", p.name, err)
+		}
+	}
+}
+
+// ready reports whether a member serves linearizable reads.
+func (p *process) ready() bool {
+	client := http.Client{Timeout: time.Second}
+	r, err := client.Get("http://" + p.client + "/readyz")
+	if err != nil {
+		return false
+	}
+	r.Body.Close()
+	return r.StatusCode == http.StatusOK
+}
+
+// settle ends all faults, and waits until all members are ready.
+func (c *cluster) settle() {
+	c.Helper()
+	if c.net != nil {
+		c.net.healAll()
+	}
+	deadline := time.Now().Add(60 * time.Second)
+	for _, p := range c.members {
+		p.signal(syscall.SIGCONT)
+		c.restart(p)
+		for !p.ready() {
+			c.restart(p) // the process may end by itself once more
+			if time.Now().After(deadline) {
+				c.dumpLog()
+				require.Fail(c, "a member is not ready", p.name)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
+func (c *cluster) dumpLog() {
+	data, err := os.ReadFile(c.log.Name())
+	if err == nil {
+		c.Logf("the end of the processes' log:\n%s", data[max(0, len(data)-20000):])
+	}
+}
+
+func (c *cluster) close() {
+	for _, p := range c.members {
+		p.signal(syscall.SIGCONT)
+		p.end(syscall.SIGKILL)
+		if c.disks {
+			_ = exec.Command("fsfreeze", "-u", p.dir).Run() // if it is frozen
+			_ = exec.Command("umount", p.dir).Run()
+		}
+	}
+	if c.Failed() {
+		c.dumpLog()
+		c.Logf("processes that ended by themselves: %v", c.exits)
+	}
+	c.log.Close()
+}
+
+// client returns a client of some members.
+func (c *cluster) client(members ...*process) *clientv3.Client {
+	var urls []string
+	for _, p := range members {
+		urls = append(urls, "http://"+p.client)
+	}
+	cli, err := clientv3.New(clientv3.Config{
+		Endpoints: urls, DialTimeout: 2 * time.Second, DialKeepAliveTime: time.Second, DialKeepAliveTimeout: time.Second,
+		Logger: quiet,
+	})
+	if err != nil {
+		c.Errorf("making a client: %v", err)
+	}
+	return cli
+}
+
+// panics returns the panics in the log of the processes.
+func (c *cluster) panics() error {
+	data, err := os.ReadFile(c.log.Name())
+	if err != nil {
+		return err
+	}
+	for _, mark := range []string{"panic:", "fatal error:", "DATA RACE"} {
+		if i := strings.Index(string(data), mark); i >= 0 {
+			return errors.New(string(data[max(0, i-500):min(len(data), i+3000)]))
+		}
+	}
+	return nil
+}
+
+// hashes compares the stores of all members at one revision.
+func (c *cluster) hashes(revision int64) {
+	c.Helper()
+	sums := make(map[string]bool)
+	var text []string
+	for _, p := range c.members {
+		cli := c.client(p)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		h, err := cli.HashKV(ctx, "http://"+p.client, revision)
+		cancel()
+		require.NoError(c, err, p.name)
+		require.NoError(c, cli.Close())
+		s := fmt.Sprintf("%08x of %d after %d", h.Hash, h.HashRevision, h.CompactRevision)
+		sums[s] = true
+		text = append(text, p.name+": "+s)
+	}
+	require.Len(c, sums, 1, "%v", text)
+}

@@ -1,0 +1,41 @@
+package etcdapi_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"raftlab/internal/etcdapi"
+	"raftlab/raft/core"
+)
+
+// A member that stops answers a forwarded write with a code that clientv3 does not send
+// again. The write may have taken effect.
+func TestStopAnswersForwardedWrites(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		leader, f := c.leader(), c.follower()
+		f.put(t, "a", "1")
+		c.network.Partition([]core.NodeID{leader.id}) // the write reaches the leader and stays there
+		done := make(chan error, 1)
+		go func() {
+			_, err := f.kv.Put(context.Background(), &pb.PutRequest{Key: []byte("a"), Value: []byte("2")})
+			done <- err
+		}()
+		time.Sleep(10 * time.Millisecond)
+		require.NoError(t, f.server.Close())
+		require.Equal(t, codes.Unavailable, status.Code(<-done))
+		delete(c.members, f.id)
+		require.NoError(t, f.conn.Close())
+		f.grpc.Stop()
+		f.served.Wait()
+		require.NoError(t, f.host.Close())
+		c.stores[f.id] = c.stores[f.id].Reopen()
+		c.network.Heal()
+		c.start(f.id)
+	})
+}
