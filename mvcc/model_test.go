@@ -91,11 +91,11 @@ func (m *model) find(r mvcc.RangeRequest) (mvcc.RangeResult, error) {
 			cmp.Compare(a.CreateRevision, b.CreateRevision), cmp.Compare(a.ModRevision, b.ModRevision),
 			strings.Compare(a.Value, b.Value),
 		}
-		c := cmp.Or(by[r.Target], by[0])
+		c := by[r.Target]
 		if r.Order == mvcc.Descending {
-			return -c
+			c = -c
 		}
-		return c
+		return cmp.Or(c, by[0])
 	})
 	if r.Limit > 0 && int64(len(result.KVs)) > r.Limit {
 		result.KVs, result.More = result.KVs[:r.Limit], true

@@ -101,10 +101,10 @@ func (s *state) countRange(key, end string, revision int64) (count int64) {
 
 // sort orders versions that are in the order of their keys.
 func (r *RangeRequest) sort(kvs []*KeyValue) {
-	if r.Order == Descending {
-		slices.Reverse(kvs) // equal fields stay in the reverse order of the keys
-	}
 	if r.Target == ByKey {
+		if r.Order == Descending {
+			slices.Reverse(kvs)
+		}
 		return
 	}
 	slices.SortStableFunc(kvs, func(a, b *KeyValue) int {

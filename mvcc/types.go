@@ -79,8 +79,8 @@ const (
 // Target is the field that a range orders by.
 type Target uint8
 
-// Targets of a range. Keys with equal fields are in the order of the keys, or in the
-// reverse order for Descending.
+// Targets of a range. Keys with equal fields are in the order of the keys, in both orders
+// of a range.
 const (
 	ByKey Target = iota
 	ByVersion

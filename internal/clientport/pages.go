@@ -7,13 +7,10 @@ import (
 	"net/http"
 	"time"
 
-	gateway "github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
 	etcdversion "go.etcd.io/etcd/api/v3/version"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"raftlab/internal/webguard"
 )
@@ -78,26 +75,6 @@ func (p Pages) handler(conn *grpc.ClientConn) (http.Handler, error) {
 		}
 		mux.ServeHTTP(w, r)
 	}), nil
-}
-
-// newGateway returns the JSON gateway. JSON has the field names of the API's protocol
-// buffers, as etcd's gateway has.
-func newGateway(conn *grpc.ClientConn) (http.Handler, error) {
-	mux := gateway.NewServeMux(gateway.WithMarshalerOption(gateway.MIMEWildcard, &gateway.HTTPBodyMarshaler{
-		Marshaler: &gateway.JSONPb{
-			MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
-			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
-		},
-	}))
-	for _, register := range []func(context.Context, *gateway.ServeMux, *grpc.ClientConn) error{
-		gw.RegisterKVHandler, gw.RegisterWatchHandler, gw.RegisterLeaseHandler,
-		gw.RegisterClusterHandler, gw.RegisterMaintenanceHandler, gw.RegisterAuthHandler,
-	} {
-		if err := register(context.Background(), mux, conn); err != nil {
-			return nil, err
-		}
-	}
-	return mux, nil
 }
 
 // health says whether the server should get requests, in etcd's words. The query exclude

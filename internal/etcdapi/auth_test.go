@@ -72,8 +72,8 @@ func (g *guarded) grant(key, end string, access authpb.Permission_Type) {
 // the permission.
 func (g *guarded) denied(request func(ctx context.Context) error) {
 	g.Helper()
-	require.Equal(g, rpctypes.ErrGRPCUserEmpty, request(context.Background()))
-	require.Equal(g, rpctypes.ErrGRPCPermissionDenied, request(g.as("alice")))
+	require.EqualError(g, request(context.Background()), rpctypes.ErrGRPCUserEmpty.Error())
+	require.EqualError(g, request(g.as("alice")), rpctypes.ErrGRPCPermissionDenied.Error())
 }
 
 // Every request for keys needs the permission for all keys that the request names.
@@ -118,7 +118,7 @@ func TestPermissionsOnKeys(t *testing.T) {
 		for name, request := range allowed {
 			require.NoError(t, request(g.as("alice")), name)
 			require.NoError(t, request(g.as("root")), name)
-			require.Equal(t, rpctypes.ErrGRPCUserEmpty, request(context.Background()), name)
+			require.EqualError(t, request(context.Background()), rpctypes.ErrGRPCUserEmpty.Error(), name)
 		}
 		nested := func(op *pb.RequestOp) *pb.TxnRequest {
 			return &pb.TxnRequest{Failure: []*pb.RequestOp{{Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{Success: []*pb.RequestOp{op}}}}}}
@@ -176,7 +176,7 @@ func TestRevokedPermission(t *testing.T) {
 		_, err = c.leader().node.Propose(context.Background(), stale)
 		require.NoError(t, err)
 		_, err = m.kv.Put(alice, &pb.PutRequest{Key: []byte("b3")})
-		require.Equal(t, rpctypes.ErrGRPCPermissionDenied, err)
+		require.EqualError(t, err, rpctypes.ErrGRPCPermissionDenied.Error())
 		_, err = m.kv.Put(root, &pb.PutRequest{Key: []byte("b4")})
 		require.NoError(t, err)
 		got, err := m.kv.Range(root, &pb.RangeRequest{Key: []byte("b"), RangeEnd: []byte("c")})
@@ -236,7 +236,7 @@ func TestPermissionsOnLeases(t *testing.T) {
 		}
 		require.NoError(t, revoke(root, 2))
 		require.NoError(t, leases(alice, 0))
-		require.Equal(t, rpctypes.ErrGRPCUserEmpty, grantAs(context.Background(), m))
+		require.EqualError(t, grantAs(context.Background(), m), rpctypes.ErrGRPCUserEmpty.Error())
 		require.NoError(t, grantAs(alice, m))
 		time.Sleep(5 * time.Second) // the members revoke expired leases in spite of access control
 		got, err := m.lease.LeaseLeases(root, &pb.LeaseLeasesRequest{})
@@ -319,8 +319,8 @@ func TestPermissionsOnTheCluster(t *testing.T) {
 			},
 		}
 		for name, request := range all {
-			require.Equal(t, rpctypes.ErrGRPCUserEmpty, request(context.Background()), name)
-			require.Equal(t, rpctypes.ErrGRPCPermissionDenied, request(g.as("alice")), name)
+			require.EqualError(t, request(context.Background()), rpctypes.ErrGRPCUserEmpty.Error(), name)
+			require.EqualError(t, request(g.as("alice")), rpctypes.ErrGRPCPermissionDenied.Error(), name)
 		}
 		for name, request := range map[string]func(ctx context.Context) error{
 			"list": func(ctx context.Context) error {
@@ -338,17 +338,17 @@ func TestPermissionsOnTheCluster(t *testing.T) {
 				return err
 			},
 		} {
-			require.Equal(t, rpctypes.ErrGRPCUserEmpty, request(context.Background()), name)
+			require.EqualError(t, request(context.Background()), rpctypes.ErrGRPCUserEmpty.Error(), name)
 			require.NoError(t, request(g.as("alice")), name)
 		}
 		st, err := g.auth.AuthStatus(context.Background(), &pb.AuthStatusRequest{})
 		require.NoError(t, err, "anybody may ask")
 		require.True(t, st.Enabled)
 		_, err = g.auth.Authenticate(context.Background(), &pb.AuthenticateRequest{Name: "alice", Password: "x"})
-		require.Equal(t, rpctypes.ErrGRPCAuthFailed, err)
+		require.EqualError(t, err, rpctypes.ErrGRPCAuthFailed.Error())
 		bad := metadata.AppendToOutgoingContext(context.Background(), rpctypes.TokenFieldNameSwagger, "Bearer x")
 		_, err = m.kv.Range(bad, &pb.RangeRequest{Key: []byte("a")})
-		require.Equal(t, rpctypes.ErrGRPCInvalidAuthToken, err)
+		require.EqualError(t, err, rpctypes.ErrGRPCInvalidAuthToken.Error())
 		_, err = g.auth.AuthDisable(g.as("root"), &pb.AuthDisableRequest{})
 		require.NoError(t, err)
 		settle()
@@ -377,7 +377,7 @@ func TestUsersAreDurable(t *testing.T) {
 			_, err := m.kv.Put(alice, &pb.PutRequest{Key: []byte("b1")})
 			require.NoError(t, err)
 			_, err = m.kv.Put(context.Background(), &pb.PutRequest{Key: []byte("b1")})
-			require.Equal(t, rpctypes.ErrGRPCUserEmpty, err)
+			require.EqualError(t, err, rpctypes.ErrGRPCUserEmpty.Error())
 		}
 	})
 }

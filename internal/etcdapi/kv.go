@@ -78,7 +78,6 @@ func (k *kvService) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServ
 	case r.MinModRevision|r.MaxModRevision|r.MinCreateRevision|r.MaxCreateRevision != 0:
 		return status.Error(codes.Unimplemented, "RangeStream does not support revision filters")
 	}
-	r.SortTarget = pb.RangeRequest_KEY
 	result, err := k.find(stream.Context(), r)
 	if err != nil {
 		return err

@@ -215,6 +215,11 @@ func (s *Server) removeMember(ctx context.Context, r *pb.MemberRemoveRequest, re
 	if _, err := s.status(ctx, id); err != nil {
 		return err
 	}
+	// A leader that removes itself ends before the answer. So the leader hands over, and
+	// the next leader removes the member.
+	if id == s.node.ID() && s.node.TransferLeadership(ctx, core.None) == nil {
+		return rpctypes.ErrGRPCNotLeader
+	}
 	if err := s.node.ChangeMembers(ctx, node.Remove(id)); err != nil {
 		return err
 	}

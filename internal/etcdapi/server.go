@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"raftlab/internal/auth"
+	"raftlab/internal/etcdapi/v3electionpb"
+	"raftlab/internal/etcdapi/v3lockpb"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 )
@@ -237,6 +239,8 @@ func (s *Server) Register(g grpc.ServiceRegistrar) {
 	pb.RegisterClusterServer(g, &clusterService{server: s})
 	pb.RegisterMaintenanceServer(g, &maintenanceService{server: s})
 	pb.RegisterAuthServer(g, &authService{server: s})
+	v3lockpb.RegisterLockServer(g, &lockService{kv: &kvService{server: s}})
+	v3electionpb.RegisterElectionServer(g, &electionService{kv: &kvService{server: s}})
 	s.registerProbes(g)
 }
 
