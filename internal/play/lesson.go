@@ -170,6 +170,44 @@ func (r *lessonReader) question(n int, line string) error {
 	return nil
 }
 
+// ParseStory reads a script of raft/core/testdata as a lesson without a question. The
+// remarks are the words, and each block is a part. Recorded effects are left out.
+func ParseStory(name, text string) (*Lesson, error) {
+	commands, err := script.Commands(text)
+	if err != nil {
+		return nil, &script.Error{File: name, Line: 1, Err: err}
+	}
+	l := &Lesson{Title: name}
+	lines := strings.Split(text, "\n")
+	part, from := Part{}, 0
+	add := func() {
+		if part.Words != "" || len(part.Commands) > 0 {
+			l.Parts = append(l.Parts, part)
+		}
+		part = Part{}
+	}
+	for _, c := range commands {
+		for _, line := range lines[from : c.Line-1] {
+			if remark, ok := strings.CutPrefix(line, "#"); ok {
+				if len(part.Commands) > 0 {
+					add()
+				}
+				part.Words = join(part.Words, strings.TrimSpace(remark))
+			} else if len(part.Commands) > 0 {
+				add() // an empty line, or recorded effects
+			}
+		}
+		from = c.Line
+		c.Text = strings.TrimPrefix(c.Text, "quiet ") // the page shows all effects
+		part.Commands = append(part.Commands, c)
+	}
+	add()
+	if len(l.Parts) == 0 {
+		return nil, &script.Error{File: name, Line: 1, Err: fmt.Errorf("%w: no commands", ErrLesson)}
+	}
+	return l, nil
+}
+
 func join(a, b string) string { return strings.TrimSpace(a + " " + b) }
 
 // complete checks the lesson for missing parts.

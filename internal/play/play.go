@@ -33,6 +33,7 @@ var (
 //	check   whether Conditions hold behind Lines
 //	record  Lines as a script of raft/core/testdata
 //	load    the commands of the script Text
+//	story   the script Text as a lesson without a question
 //	lesson  the lesson Text
 type Request struct {
 	Op string
@@ -120,6 +121,9 @@ func (s *Session) answer(req Request) (*Response, error) {
 	case "load":
 		lines, err := s.Load(req.Name, req.Text)
 		return &Response{Lines: lines}, err
+	case "story":
+		lesson, err := ParseStory(req.Name, req.Text)
+		return &Response{Lesson: lesson}, err
 	case "lesson":
 		lesson, err := ParseLesson(req.Name, req.Text)
 		return &Response{Lesson: lesson}, err

@@ -104,6 +104,19 @@ func TestCheck(t *testing.T) {
 	require.Contains(t, ask(t, s, play.Request{Op: "check", Lines: election, Conditions: []string{"1 colour = red"}}).Error, "colour")
 }
 
+// A script with remarks is a lesson without a question, and shows what is quiet in a test.
+func TestStory(t *testing.T) {
+	lesson, err := play.ParseStory("a.txt", "# One\n# two.\ncluster 3\ntimeout 1\n----\n1 times out\n\nquiet settle\n----\nnothing to see\n\n# Three.\npropose 1 x\n----\n")
+	require.NoError(t, err)
+	require.Equal(t, []play.Part{
+		{Words: "One two.", Commands: []script.Command{{Line: 3, Text: "cluster 3"}, {Line: 4, Text: "timeout 1"}}},
+		{Commands: []script.Command{{Line: 8, Text: "settle"}}},
+		{Words: "Three.", Commands: []script.Command{{Line: 13, Text: "propose 1 x"}}},
+	}, lesson.Parts)
+	_, err = play.ParseStory("a.txt", "# One\n")
+	require.ErrorIs(t, err, play.ErrLesson)
+}
+
 func TestBadRequests(t *testing.T) {
 	s := play.NewSession()
 	require.Contains(t, string(s.Handle([]byte("{"))), play.ErrRequest.Error())

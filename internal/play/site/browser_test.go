@@ -132,7 +132,7 @@ func TestBrowser(t *testing.T) {
 		const saved = page.engine.ask({ Op: "record", Lines: page.run.lines() }).text;
 		out.saved = saved.includes("\n----\n");
 		await page.openFile(new File([saved], "run.txt"));
-		out.opened = page.run.lines(page.run.tip).join(";") === lines;
+		out.opened = page.run.lines(page.run.tip).join(";") === lines && page.card.lesson.title === "run.txt";
 		await page.openFile(new File(["cluster 3\n\nfly 1\n"], "wrong.txt"));
 		out.wrong = text("toast");
 
@@ -153,8 +153,18 @@ func TestBrowser(t *testing.T) {
 			if (page.card.answer?.right) out.solved++; else out.stuck.push(lesson.name + " " + JSON.stringify(page.card.answer));
 		}
 
+		// Every story of the core opens, and runs to its end.
+		out.stories = 0;
+		page.choose("");
+		for (const story of DATA.stories) {
+			page.openLesson(story.name, story.text, 1e6);
+			if (page.run.failure || page.run.violations().length || page.card.position() !== page.card.lesson.lines.length) out.stuck.push(story.name + " " + page.run.failure);
+			else out.stories++;
+		}
+		out.stories -= DATA.stories.length;
+
 		// The same run with another core.
-		page.openLesson("x", DATA.lessons.find((l) => l.name.includes("restart")).text);
+		page.openLesson("10-restart", DATA.lessons.find((l) => l.name.includes("restart")).text);
 		page.otherCore("vote-forgotten");
 		page.run.goTo(page.run.tip); page.draw();
 		out.otherCore = text("banner").includes("step 5") && text("banner").includes("Election Safety at step");
@@ -178,7 +188,7 @@ func TestBrowser(t *testing.T) {
 		return out;`)
 	want := map[string]any{
 		"servers": 5.0, "envelopes": 4.0, "leader": "leader", "notes": true, "branches": 2.0, "forked": true, "unchanged": "crash 1",
-		"shared": true, "wrongLink": true, "saved": true, "opened": true, "lessons": 14.0, "solved": 14.0, "stuck": []any{}, "planted": 0.0,
+		"shared": true, "wrongLink": true, "saved": true, "opened": true, "lessons": 14.0, "solved": 14.0, "stuck": []any{}, "planted": 0.0, "stories": 0.0,
 		"code": true, "nameless": 0.0, "theme": "dark", "scale": "1.15", "otherCore": true,
 	}
 	for key, value := range want {

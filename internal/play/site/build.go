@@ -32,6 +32,7 @@ import (
 
 	"raftlab"
 	"raftlab/internal/durable"
+	"raftlab/raft/core/script"
 )
 
 //go:embed page
@@ -64,6 +65,7 @@ type Function struct {
 type data struct {
 	Wasm    string              `json:"wasm"` // gzip, base64
 	Lessons []Lesson            `json:"lessons"`
+	Stories []Lesson            `json:"stories"` // scripts of the core, without effects
 	Bugs    []Bug               `json:"bugs"`
 	Code    map[string]Function `json:"code"`
 }
@@ -82,6 +84,9 @@ func Page(ctx context.Context) ([]byte, error) {
 	}
 	d := data{Bugs: planted}
 	if d.Lessons, err = Lessons(sources); err != nil {
+		return nil, err
+	}
+	if d.Stories, err = stories(sources); err != nil {
 		return nil, err
 	}
 	if d.Code, err = code(sources); err != nil {
@@ -204,6 +209,32 @@ func Lessons(sources fs.FS) ([]Lesson, error) {
 		}
 		title, _, _ := strings.Cut(strings.TrimPrefix(string(text), "# "), "\n")
 		all = append(all, Lesson{strings.TrimSuffix(path.Base(name), ".md"), title, string(text)})
+	}
+	return all, nil
+}
+
+// stories returns the scripts of the core, without the recorded effects.
+func stories(sources fs.FS) ([]Lesson, error) {
+	names, err := fs.Glob(sources, coreDir+"/testdata/*.txt")
+	if err != nil {
+		return nil, err
+	}
+	var all []Lesson
+	for _, name := range names {
+		text, err := fs.ReadFile(sources, name)
+		if err != nil {
+			return nil, err
+		}
+		var kept []string
+		recorded := false
+		for line := range strings.Lines(string(text)) {
+			recorded = line != "\n" && (recorded || line == script.Separator+"\n")
+			if !recorded {
+				kept = append(kept, line)
+			}
+		}
+		title := strings.TrimSuffix(path.Base(name), ".txt")
+		all = append(all, Lesson{"story-" + title, strings.ReplaceAll(title, "_", " "), strings.Join(kept, "")})
 	}
 	return all, nil
 }

@@ -18,6 +18,7 @@ class Page {
     this.run = new Run(engine);
     this.stage = new Stage(this);
     this.card = new Card(this);
+    this.lessons = [...DATA.lessons, ...DATA.stories];
     this.selected = 1;
     this.message = 0; // the chosen message
     this.tab = "messages";
@@ -270,10 +271,11 @@ class Page {
   openLesson(name, text, at = 0) {
     try {
       const lesson = this.card.open(name, text);
-      this.choose(lesson.core || "");
+      this.choose(lesson.core || (lesson.question.ask ? "" : this.run.bug)); // a story runs with any core
       this.run.load(lesson.lines, at);
-      byId("lesson").value = DATA.lessons.some((l) => l.name === name) ? name : "";
-      history.replaceState(null, "", `#lesson=${name}`);
+      const known = this.lessons.some((l) => l.name === name);
+      byId("lesson").value = known ? name : "";
+      history.replaceState(null, "", known ? `#lesson=${name}` : "#");
     } catch (error) {
       this.toast(error.message);
     }
@@ -319,13 +321,13 @@ class Page {
 
   async openFile(file) {
     const text = await file.text();
-    if (file.name.endsWith(".md")) { this.openLesson(file.name, text); return; }
     try {
-      const { lines } = this.engine.ask({ Op: "load", Bug: this.run.bug, Name: file.name, Text: text });
-      this.fresh(lines, 0);
+      if (!file.name.endsWith(".md")) this.engine.ask({ Op: "load", Bug: this.run.bug, Name: file.name, Text: text }); // names file and line of a mistake
     } catch (error) {
       this.toast(error.message);
+      return;
     }
+    this.openLesson(file.name, text);
   }
 
   /** Opens what the address names. A link with a mistake opens a new cluster. */
@@ -349,7 +351,7 @@ class Page {
       this.fresh(state.l, state.s);
       return;
     }
-    const lesson = DATA.lessons.find((l) => l.name === fragment.get("lesson"));
+    const lesson = this.lessons.find((l) => l.name === fragment.get("lesson"));
     if (lesson) this.openLesson(lesson.name, lesson.text, Number(fragment.get("step") || 0));
     else this.fresh(["cluster 5 noop heartbeat=9"]);
   }
@@ -384,13 +386,14 @@ class Page {
     on("undo", "click", () => { this.run.back(); this.draw(); });
     on("redo", "click", () => { this.run.forward(); this.draw(); });
     on("branch", "change", (event) => { const n = this.run.nodes[Number(event.target.value)]; this.run.tip = n; this.run.now = n; this.draw(); });
-    on("lesson", "change", (event) => { const l = DATA.lessons.find((one) => one.name === event.target.value); if (l) this.openLesson(l.name, l.text); else this.fresh(["cluster 5 noop heartbeat=9"]); });
+    on("lesson", "change", (event) => { const l = this.lessons.find((one) => one.name === event.target.value); if (l) this.openLesson(l.name, l.text); else this.fresh(["cluster 5 noop heartbeat=9"]); });
     on("core", "change", (event) => this.otherCore(event.target.value));
     on("prompt", "submit", (event) => { event.preventDefault(); const input = byId("command"); this.do(input.value); input.value = ""; });
     byId("stage").addEventListener("click", () => { byId("popover").hidden = true; });
     document.addEventListener("keydown", (event) => this.key(event));
     window.addEventListener("hashchange", () => this.openLink());
-    byId("lesson").append(el("option", { value: "" }, "none: play freely"), ...DATA.lessons.map((l) => el("option", { value: l.name }, l.title)));
+    byId("lesson").append(el("option", { value: "" }, "none: play freely"), el("optgroup", { label: "lessons" }, ...DATA.lessons.map((l) => el("option", { value: l.name }, l.title))),
+      el("optgroup", { label: "stories of raft/core/testdata" }, ...DATA.stories.map((l) => el("option", { value: l.name }, l.title))));
     const group = (title, shown) => el("optgroup", { label: title }, ...shown.map((b) => el("option", { value: b.name, title: b.why }, b.name)));
     byId("core").append(el("option", { value: "" }, "correct"), group("with a bug", DATA.bugs.filter((b) => b.chosen)), group("more bugs", DATA.bugs.filter((b) => !b.chosen)));
   }

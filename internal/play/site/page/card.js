@@ -16,11 +16,13 @@ class Card {
   constructor(page) { this.page = page; }
 
   open(name, text) {
-    this.lesson = this.page.engine.ask({ Op: "lesson", Name: name, Text: text }).lesson;
+    const op = name.startsWith("story-") || name.endsWith(".txt") ? "story" : "lesson";
+    this.lesson = this.page.engine.ask({ Op: op, Bug: this.page.run.bug, Name: name, Text: text }).lesson;
     this.name = name;
     this.answer = null;
-    // Conditions are for the machine. The visitor sees the commands that do something.
-    for (const part of this.lesson.parts) part.commands = (part.commands || []).filter((c) => !c.Text.startsWith("expect "));
+    // Conditions are for the machine, and the page shows the state anyway.
+    const idle = /^(expect|status|logs|inflight)\b/;
+    for (const part of this.lesson.parts) part.commands = (part.commands || []).filter((c) => !idle.test(c.Text));
     this.lesson.lines = this.lesson.parts.flatMap((p) => p.commands.map((c) => c.Text));
     return this.lesson;
   }
@@ -113,6 +115,7 @@ class Card {
 
   question() {
     const q = this.lesson.question;
+    if (!q.ask) return [el("p", {}, "The story ends here. Go on with your own commands."), el("div", { class: "row" }, el("button", { onclick: () => this.goTo(0) }, "From the start"))];
     const out = [el("p", {}, el("strong", {}, "Question. "), ...markdown(q.ask)[0].childNodes)];
     if (q.choices) out.push(this.choices(q));
     if (q.answers) out.push(this.exact(q));
