@@ -40,7 +40,7 @@ func TestBasic3A(t *testing.T) {
 // part of a usual heartbeat interval.
 func speed(t *testing.T, maxraftstate int) {
 	labtest.Run(t, func(t *testing.T) {
-		const operations = 1000
+		const operations = 400
 		c := newCluster(t, 3, maxraftstate)
 		k := c.clerk()
 		k.get("x") // elects a leader

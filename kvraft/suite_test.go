@@ -241,6 +241,9 @@ func (l load) run(t *testing.T) {
 				shared: l.shared,
 				pause:  int64(loadPause) * int64(l.clerks),
 			}
+			if l.partition || l.oneWay {
+				users[i].pause *= 2 // the rounds are twice as long
+			}
 			if l.busy {
 				users[i].pause = 0
 			}

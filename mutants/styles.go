@@ -162,6 +162,8 @@ func parseMistakes(text string) (all []mistake, err error) {
 			if dir, _, nested := strings.Cut(current.file, "/"); nested {
 				current.pkg = dir
 			}
+		case current != nil && strings.HasPrefix(line, "suite "):
+			current.pkg = strings.TrimSpace(strings.TrimPrefix(line, "suite "))
 		case current != nil && line == "<<<":
 			block = &strings.Builder{}
 		case strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#"):
