@@ -191,7 +191,7 @@ func TestAcknowledgedIsSaved2C(t *testing.T) {
 			}
 			return labrpc.Usual()
 		})
-		for range 20 {
+		for range 12 {
 			next := randomString(c.Rand, 40) + randomString(c.Rand, 400_000)
 			c.Scripted(func() { command = next[:40] })
 			c.One(next, 3)

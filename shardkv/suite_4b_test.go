@@ -176,7 +176,7 @@ func TestConcurrent2_4B(t *testing.T) {
 			func() { s.join(1); s.leave(0); s.leave(2) },
 		} {
 			step()
-			time.Sleep(3 * time.Second)
+			time.Sleep(2 * time.Second)
 		}
 		s.crash(1)
 		time.Sleep(time.Second)
