@@ -164,7 +164,11 @@ func (f Faults) netCalm() [][faultWords]uint64 {
 }
 
 // faultKinds names the kinds of faults in package kernel.
-var faultKinds = []string{"", "delay", "reset", "stall", "loss", "duplicate", "cut"}
+var faultKinds = []string{"", "delay", "reset", "stall", "loss", "duplicate", "cut",
+	"failed write", "failed sync", "failed read", "slow call", "lost changes of directories", "torn file"}
+
+// firstDiskFault is the first kind of a disk.
+const firstDiskFault = 7
 
 var errFaultKind = errors.New("sim: a recorded fault has an unknown kind")
 
@@ -192,7 +196,11 @@ func (p *page) netFaults(r report) ([]Fault, error) {
 			return fmt.Sprintf("%d.%d.%d.%d:%d", byte(w>>40), byte(w>>32), byte(w>>24), byte(w>>16), uint16(w))
 		}
 		at := time.Duration(w[4] - r[wordBegan]).Round(time.Microsecond)
-		faults[i] = Fault{NetNetwork, int(w[0]), int(w[1] >> 1), w[1]&1 != 0, fmt.Sprintf("%s from %s to %s at %v", what, end(w[5]), end(w[6]), at)}
+		where := fmt.Sprintf("from %s to %s", end(w[5]), end(w[6]))
+		if w[2] >= firstDiskFault {
+			where = fmt.Sprintf("on disk %d, file %d,", uint16(w[0]), uint16(w[6]))
+		}
+		faults[i] = Fault{NetNetwork, int(w[0]), int(w[1] >> 1), w[1]&1 != 0, fmt.Sprintf("%s %s at %v", what, where, at)}
 	}
 	return faults, nil
 }

@@ -21,20 +21,20 @@ var active = sync.OnceValue(func() bool {
 })
 
 // control carries out an operation with fixed operands.
-func control[T any](op uintptr, operands *T) error {
+func control[T any](op uintptr, operands *T) (uintptr, error) {
 	return controlBytes(op, unsafe.Slice((*byte)(unsafe.Pointer(operands)), unsafe.Sizeof(*operands)))
 }
 
-func controlBytes(op uintptr, operands []byte) error {
+func controlBytes(op uintptr, operands []byte) (uintptr, error) {
 	if !active() {
-		return nil
+		return 0, nil
 	}
-	_, _, errno := syscall.Syscall(kernel.Control, op, uintptr(unsafe.Pointer(&operands[0])), uintptr(len(operands)))
+	r, _, errno := syscall.Syscall(kernel.Control, op, uintptr(unsafe.Pointer(&operands[0])), uintptr(len(operands)))
 	switch errno {
 	case 0:
-		return nil
+		return r, nil
 	case syscall.ENOBUFS:
-		return fmt.Errorf("%w: operation %d", ErrLimit, op)
+		return 0, fmt.Errorf("%w: operation %d", ErrLimit, op)
 	}
-	return fmt.Errorf("%w: operation %d: %w", ErrInvalid, op, errno)
+	return 0, fmt.Errorf("%w: operation %d: %w", ErrInvalid, op, errno)
 }

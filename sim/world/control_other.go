@@ -4,6 +4,6 @@ package world
 
 func active() bool { return false }
 
-func control[T any](uintptr, *T) error { return nil }
+func control[T any](uintptr, *T) (uintptr, error) { return 0, nil }
 
-func controlBytes(uintptr, []byte) error { return nil }
+func controlBytes(uintptr, []byte) (uintptr, error) { return 0, nil }

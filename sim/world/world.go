@@ -61,7 +61,8 @@ func Name(host, ip string) error {
 		return fmt.Errorf("%w: name %q is not 1 to 255 bytes long", ErrInvalid, host)
 	}
 	b := a.As16()
-	return controlBytes(kernel.OpName, append(b[:], host...))
+	_, err = controlBytes(kernel.OpName, append(b[:], host...))
+	return err
 }
 
 // Cut stops the packets from some addresses to others, until Heal.
@@ -119,7 +120,8 @@ func direct(op uintptr, from, to string, l Link, cut bool) error {
 	} else if op == kernel.OpRule {
 		r.LatencyMin, r.LatencyMax, r.Bandwidth = int64(l.Latency), int64(l.Latency+l.Jitter), l.Bandwidth
 	}
-	return control(op, &r)
+	_, err = control(op, &r)
+	return err
 }
 
 // parsePattern reads a pattern of addresses.
@@ -172,7 +174,7 @@ type Faults struct {
 // --net too. The zero value ends all random faults.
 func SetFaults(f Faults) error {
 	var n kernel.NetConfig
-	if err := control(kernel.OpGetNet, &n); err != nil {
+	if _, err := control(kernel.OpGetNet, &n); err != nil {
 		return err
 	}
 	for _, share := range []struct {
@@ -194,5 +196,6 @@ func SetFaults(f Faults) error {
 		}
 	}
 	n.MaxDelay, n.MaxStall, n.CutPeriod = int64(f.MaxDelay), int64(f.MaxStall), int64(f.CutPeriod)
-	return control(kernel.OpNet, &n)
+	_, err := control(kernel.OpNet, &n)
+	return err
 }

@@ -14,6 +14,9 @@ const (
 	OpName              // 16 bytes of address, then the name
 	OpLookup            // a name; the fourth and fifth arguments are room for addresses
 	OpLookupAddr        // an address; room for names, each behind a byte of length
+	OpDisk              // a path; returns the number of a new disk
+	OpDiskConf          // a DiskOp
+	OpPowerLoss         // a DiskOp
 )
 
 // Active is the answer to OpActive.
@@ -80,9 +83,48 @@ func (k *kernel) control(c *Call) {
 		k.lookupName(c)
 	case OpLookupAddr:
 		k.lookupAddr(c)
+	case OpDisk:
+		k.addDisk(c)
+	case OpDiskConf, OpPowerLoss:
+		op := operands[DiskOp](c)
+		if op == nil || op.Disk >= uint64(len(k.disks)) {
+			c.fail(eINVAL)
+			return
+		}
+		if d := k.disks[op.Disk]; c.Args[0] == OpDiskConf {
+			d.conf = op.Conf
+		} else {
+			k.powerLoss(d)
+		}
 	default:
 		c.fail(eINVAL)
 	}
+}
+
+// A DiskOp directs a disk.
+type DiskOp struct {
+	Disk uint64
+	Conf DiskConfig
+}
+
+// addDisk makes a disk of a directory. All that is there counts as synced.
+func (k *kernel) addDisk(c *Call) {
+	b := bytesAt(c.Args[1], c.Args[2])
+	path := clean(string(b))
+	for _, d := range k.disks {
+		if d.root == path || k.diskOf(path) != nil || len(d.root) > len(path) && d.root[:len(path)+1] == path+"/" {
+			c.fail(eEXIST)
+			return
+		}
+	}
+	if len(k.disks) >= MaxDisks {
+		c.fail(eNOBUFS)
+		return
+	}
+	d := &disk{number: len(k.disks), root: path, byIno: map[uint64]*node{}, conf: DiskConfig{Free: -1}}
+	k.disks = append(k.disks, d)
+	k.host.Watch(^uintptr(0), true)
+	c.ok(uintptr(d.number))
 }
 
 // direct changes the rules, or resets connections.

@@ -27,6 +27,12 @@ const (
 	FaultLoss
 	FaultDuplicate
 	FaultCut
+	FaultWrite
+	FaultSync
+	FaultRead
+	FaultSlow
+	FaultLost
+	FaultTorn
 )
 
 // Met describes a fault that happened.

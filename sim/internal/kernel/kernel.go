@@ -51,6 +51,8 @@ type kernel struct {
 	net     NetConfig
 	met     map[faultKey]bool
 	streams []*sock // connected, in the order of connecting
+	disks   []*disk
+	ofiles  map[uintptr]*ofile // real descriptors of files on disks
 }
 
 // A file is a descriptor.
@@ -70,11 +72,12 @@ type Host interface {
 	Calm(f FaultID) bool             // whether the run leaves out the fault
 	Record(f FaultID, what Met)      // a fault that happened
 	Real(c *Call) (uintptr, uintptr) // the real system call
+	Watch(fd uintptr, on bool)       // whether calls on a real descriptor come here
 }
 
 // New makes the kernel of a world.
 func New(h Host, net NetConfig) *Kernel {
-	k := &kernel{host: h, net: net, bound: map[portKey][]*sock{}, paths: map[string]*sock{}, flows: map[flowKey]*dgramFlow{}, met: map[faultKey]bool{}}
+	k := &kernel{host: h, net: net, bound: map[portKey][]*sock{}, paths: map[string]*sock{}, flows: map[flowKey]*dgramFlow{}, met: map[faultKey]bool{}, ofiles: map[uintptr]*ofile{}}
 	k.hosts = []*machine{{ips: [][16]byte{defaultIP}}}
 	k.ports.seed = h.Seed()
 	return &Kernel{k}
@@ -173,7 +176,7 @@ func (k *kernel) call(c *Call) bool {
 		return true
 	}
 	if c.Args[0] < Base || c.Args[0] >= Base+MaxFiles {
-		return false
+		return k.diskCall(c)
 	}
 	f := k.file(c.Args[0])
 	if f == nil {

@@ -37,12 +37,16 @@ const (
 	wordNet  = 32
 )
 
+//go:linkname rtWatch
+func rtWatch(fd uintptr, on bool)
+
 type rt struct{}
 
 func (rt) Now() int64                         { return rtNow() }
 func (rt) Seed() uint64                       { return mix(rtWord(wordSeed) + 0x6e6574) }
 func (rt) Wake(pd unsafe.Pointer, mode int32) { rtWake(pd, mode) }
 func (rt) Timer(when int64)                   { rtTimer(when) }
+func (rt) Watch(fd uintptr, on bool)          { rtWatch(fd, on) }
 func (rt) Real(c *Call) (uintptr, uintptr)    { return rtReal(c) }
 func (rt) Calm(f FaultID) bool                { return rtCalm(f.Link, f.word()) }
 
