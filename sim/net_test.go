@@ -118,18 +118,29 @@ func TestWorldIsDirected(t *testing.T) {
 	}
 }
 
-// TestGRPCInAWorld runs gRPC over a network that is cut and reset.
-func TestGRPCInAWorld(t *testing.T) {
+// TestLargeLibraries runs gRPC over a network that is cut and reset, and bbolt,
+// raft/wal and raft/boltstore on disks that lose power. A bbolt without syncs
+// must lose transactions.
+func TestLargeLibraries(t *testing.T) {
 	if os.Getenv("RAFTLAB_SOAK") == "" {
-		t.Skip("builds gRPC: set RAFTLAB_SOAK=1")
+		t.Skip("builds gRPC and bbolt: set RAFTLAB_SOAK=1")
 	}
 	requireNative(t)
 	programs, err := sim.Build(t.Context(), sim.Options{Engine: sim.Native}, "./testdata/stack")
 	require.NoError(t, err)
 	defer programs[0].Close()
-	for seed := range uint64(20) {
-		out := run(t, programs[0], sim.Case{Test: "TestGRPC", Seed: seed})
-		require.Equal(t, sim.Pass, out.Verdict, "%s", out.Output)
-		require.Equal(t, out.Hash, run(t, programs[0], sim.Case{Test: "TestGRPC", Seed: seed}).Hash)
+	for _, test := range []string{"TestGRPC", "TestBoltSurvivesPowerLoss", "TestStoragesSurvivePowerLoss"} {
+		for seed := range uint64(20) {
+			out := run(t, programs[0], sim.Case{Test: test, Seed: seed})
+			require.Equal(t, sim.Pass, out.Verdict, "%s", out.Output)
+			again := run(t, programs[0], sim.Case{Test: test, Seed: seed})
+			require.Equal(t, out.Hash, again.Hash)
+			require.Equal(t, out.Virtual, again.Virtual)
+		}
 	}
+	careless := map[sim.Verdict]int{}
+	for seed := range uint64(20) {
+		careless[run(t, programs[0], sim.Case{Test: "TestCarelessStoreIsCaught", Seed: seed}).Verdict]++
+	}
+	require.Greater(t, careless[sim.Safety]+careless[sim.Crash], 10, "%v", careless)
 }

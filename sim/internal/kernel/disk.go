@@ -65,7 +65,6 @@ const maxUnsynced = 256 << 20
 type disk struct {
 	number  int
 	root    string
-	proc    uint64
 	off     bool
 	conf    DiskConfig
 	nodes   []*node // in the order of their first use

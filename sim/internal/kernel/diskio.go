@@ -105,6 +105,7 @@ func (k *kernel) writeFile(c *Call, f *ofile) {
 		k.real(sysLSEEK, c.Args[0], uintptr(off+int64(len(data))), 0)
 	}
 	if f.fl&oDSYNC != 0 {
+		k.syncTime(c, f.d)
 		k.synced(f.d, f.n)
 	}
 	c.ok(uintptr(len(data)))
@@ -184,13 +185,7 @@ func (k *kernel) truncate(d *disk, n *node, size int64) uintptr {
 func (k *kernel) sync(c *Call, f *ofile) {
 	d := f.d
 	k.calling(c, f, d.conf.SyncError, FaultSync, nil)
-	if d.conf.SyncMax > 0 {
-		id := FaultID{1<<49 | uint64(d.number), d.calls, true}
-		c.Sleep += d.conf.SyncMin
-		if span := d.conf.SyncMax - d.conf.SyncMin; span > 0 {
-			c.Sleep += int64(k.draw(forLatency, id) % uint64(span))
-		}
-	}
+	k.syncTime(c, d)
 	if c.Errno != 0 {
 		return
 	}
@@ -215,6 +210,14 @@ func (k *kernel) sync(c *Call, f *ofile) {
 	d.ops = kept
 	for _, n := range done {
 		k.unhold(d, n)
+	}
+}
+
+// syncTime adds the time of a sync to a call.
+func (k *kernel) syncTime(c *Call, d *disk) {
+	c.Sleep += d.conf.SyncMin
+	if span := d.conf.SyncMax - d.conf.SyncMin; span > 0 {
+		c.Sleep += int64(k.draw(forLatency, FaultID{1<<49 | uint64(d.number), d.calls, true}) % uint64(span))
 	}
 }
 

@@ -204,6 +204,9 @@ func (k *kernel) established(s *sock, gen int, link uint64, l *sock) {
 	w := k.way(s.local, s.remote, id, s.remote)
 	peer.acceptor = l
 	arrives := k.host.Now() + k.latency(w, id)
+	if l.home == s.home {
+		arrives = k.host.Now() // both ends learn at once
+	}
 	s.out.last = arrives
 	k.at(arrives, func(k *kernel) {
 		if l.state != listening {
