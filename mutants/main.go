@@ -10,7 +10,7 @@
 // accuses a correct implementation is worse than a suite that misses a bug.
 //
 // With -schedules, the simulator of package core alone has to find the bugs of package
-// core, but for those with a reason to stay unseen.
+// core.
 //
 // A bug is a replacement of text in one file, built with go test's -overlay, so the
 // source tree is unchanged. Run the command from the module's root.
@@ -48,8 +48,6 @@ type mutant struct {
 	also []edit // further edits of the same file
 	pkg  string // package of the test; default ./raft
 	test string // names of tests, separated by |; one of them must fail
-	// unseen is why the simulator of package core does not find the bug. See -schedules.
-	unseen string
 }
 
 // An edit replaces old by new. The file contains old exactly once, unless all
@@ -69,7 +67,7 @@ var all = slices.Concat(raftMutants, coreMutants, studentMutants, kvraftMutants,
 var schedules int64
 
 // simulated reports whether the simulator of package core must find the bug.
-func (m mutant) simulated() bool { return m.pkg == "./raft/core" && m.unseen == "" }
+func (m mutant) simulated() bool { return m.pkg == "./raft/core" }
 
 // tries bounds the runs of a test. A mutant survives if all runs pass. Each run
 // makes other random choices.

@@ -232,6 +232,10 @@ func (c *Cluster) Snapshot(id core.NodeID, crashBetween bool) {
 // goes on with the messages of Outgoing.
 func (c *Cluster) Stall(id core.NodeID, stalled bool) { c.servers[id].stalled = stalled }
 
+// SlowLoads makes the entries that a server loads wait, from the read of the disk on, and
+// ends the waiting.
+func (c *Cluster) SlowLoads(id core.NodeID, slow bool) { c.servers[id].slow = slow }
+
 // Outgoing sends the messages that may leave a server at once, and returns false if
 // there are none.
 func (c *Cluster) Outgoing(id core.NodeID) bool {
@@ -298,7 +302,13 @@ func (c *Cluster) duty(s *server) bool {
 		loads := append(s.loads, s.core.Loads()...)
 		s.loads = nil
 		for _, l := range loads {
-			s.core.Loaded(l, s.stored(l.Range, l.MaxBytes))
+			s.late = append(s.late, lateLoad{l, s.stored(l.Range, l.MaxBytes)})
+		}
+		if !s.slow {
+			for _, l := range s.late {
+				s.core.Loaded(l.Load, l.entries)
+			}
+			s.late = nil
 		}
 		return len(loads) > 0
 	}

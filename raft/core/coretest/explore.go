@@ -82,13 +82,17 @@ var steps = []step{
 	{1, func(x *explorer) { x.readAcrossRestart(x.server()) }},
 	{1, func(x *explorer) { x.readUnderLease(x.server()) }},
 	{1, func(x *explorer) { x.readInTransfer(x.server()) }},
+	{1, func(x *explorer) { x.readByNewerTerm(x.server(), x.server()) }},
 	{1, func(x *explorer) { x.lateSnapshot(x.server()) }},
+	{1, func(x *explorer) { x.loadAcrossCompaction(x.server()) }},
+	{1, func(x *explorer) { x.loadOvertaken(x.server()) }},
 	{3, func(x *explorer) { x.calm() }},
 	{2, func(x *explorer) { x.fallBehind(x.server()) }},
 	{1, func(x *explorer) { x.StepDown(x.server()) }},
 	{1, func(x *explorer) { x.Wake(x.server()) }},
 	{1, func(x *explorer) { x.Corrupt(x.server()) }},
 	{2, func(x *explorer) { s := x.server(); x.Stall(s, !x.servers[s].stalled) }},
+	{1, func(x *explorer) { s := x.server(); x.SlowLoads(s, !x.servers[s].slow) }},
 }
 
 // menu repeats each step's index by its weight.
@@ -339,6 +343,7 @@ func (x *explorer) recover() error {
 	x.Release()
 	for _, id := range x.ids {
 		x.Stall(id, false)
+		x.SlowLoads(id, false)
 		x.Restart(id)
 		x.Wake(id)
 	}

@@ -1,9 +1,14 @@
 package coretest
 
-import "raftlab/raft/core"
+import (
+	"slices"
+
+	"raftlab/raft/core"
+)
 
 // The events of this file are sequences that chance alone rarely finds. A read depends on
-// a late message, or on a promise that a restarted server has to keep.
+// a late message, or on a promise that a restarted server has to keep. A load ends after
+// the log or the follower has gone on.
 
 // readByOldAnswers lets the answers to a leader's old heartbeats arrive when another
 // server leads, and the old leader has begun a read (thesis 6.4).
@@ -100,6 +105,63 @@ func (x *explorer) readInTransfer(to core.NodeID) {
 	x.readBehind(leader)
 }
 
+// readByNewerTerm lets a follower hear of a newer term within the lease of its leader. The
+// answer to a former request for a vote tells the term, which a candidate without pre-vote
+// has begun. The candidate then asks the follower, and the leader, which is cut off, serves
+// reads under its lease (thesis 6.4.1).
+func (x *explorer) readByNewerTerm(follower, candidate core.NodeID) {
+	if !x.opt.Config.NoPreVote || x.opt.Config.LeaseTicks == 0 || follower == candidate || !x.Up(follower) || !x.Up(candidate) {
+		return
+	}
+	x.isolate(follower)
+	former := x.awaitRequest(follower, candidate)
+	x.Heal()
+	for range 6 * x.opt.Config.ElectionTicks {
+		x.tickAll()
+		x.settleOnce()
+	}
+	leader := x.Leader()
+	if former == nil || leader == core.None || leader == follower || leader == candidate {
+		return
+	}
+	x.isolate(candidate)
+	request := x.awaitRequest(candidate, follower)
+	x.Heal()
+	x.isolate(leader)
+	for _, e := range []*envelope{former, request} {
+		if e == nil || x.Err() != nil {
+			x.Heal()
+			return
+		}
+		x.pool = []envelope{*e}
+		for range 4 { // the answer, and what follows
+			x.settleOnce()
+		}
+	}
+	x.propose()
+	x.settleOnce()
+	x.settleOnce()
+	x.read(leader)
+	x.Finish(leader)
+	x.Heal()
+}
+
+// awaitRequest lets time pass until a server asks another one for a vote, and returns the
+// request, nil for none.
+func (x *explorer) awaitRequest(from, to core.NodeID) *envelope {
+	for range 4 * x.opt.Config.ElectionTicks {
+		x.tickSlowly()
+		x.FinishAll()
+		for _, e := range x.pool {
+			if _, ok := e.msg.Body.(*core.RequestVote); ok && e.msg.From == from && e.msg.To == to {
+				return &e
+			}
+		}
+		x.settleOnce()
+	}
+	return nil
+}
+
 // readBehind lets a leader that is cut off read, while the others elect another leader and
 // commit.
 func (x *explorer) readBehind(leader core.NodeID) {
@@ -138,6 +200,69 @@ func (x *explorer) lateSnapshot(id core.NodeID) {
 	x.held = append(x.held, copies...)
 	x.deliverHeld()
 	x.Finish(id)
+}
+
+// loadAcrossCompaction lets a leader read entries for a follower that was cut off, and
+// compacts these entries before the core gets them.
+func (x *explorer) loadAcrossCompaction(id core.NodeID) {
+	leader := x.leader()
+	if x.opt.Config.MaxCachedBytes == 0 || leader == core.None || leader == id {
+		return
+	}
+	x.isolate(id)
+	for range 6 + x.next(4) {
+		x.propose()
+		x.settleOnce()
+	}
+	x.SlowLoads(leader, true)
+	x.Heal()
+	for range 2 * x.opt.Config.HeartbeatTicks {
+		x.tickSlowly()
+		x.settleOnce()
+	}
+	for range 4 {
+		x.propose()
+		x.settleOnce()
+	}
+	x.Snapshot(leader, false)
+	x.SlowLoads(leader, false)
+	x.Finish(leader)
+}
+
+// loadOvertaken lets a follower's answers to earlier requests arrive while the leader
+// reads the same entries again, because the leader took the requests for lost.
+func (x *explorer) loadOvertaken(id core.NodeID) {
+	leader := x.leader()
+	if x.opt.Config.MaxCachedBytes == 0 || leader == core.None || leader == id || !x.Up(id) {
+		return
+	}
+	var answers []envelope
+	for range 4 + x.next(4) {
+		x.propose()
+		for range 2 { // the second time for the answers of the others
+			x.settleOnce()
+			x.pool = slices.DeleteFunc(x.pool, func(e envelope) bool {
+				late := e.msg.From == id && e.msg.To == leader
+				if late {
+					answers = append(answers, e)
+				}
+				return late
+			})
+		}
+	}
+	if x.Err() != nil || !x.Up(leader) {
+		return
+	}
+	x.SlowLoads(leader, true)
+	x.Core(leader).Unreachable(id)
+	x.Finish(leader)
+	for _, e := range answers {
+		x.pool = append([]envelope{e}, x.pool...)
+		x.Deliver(0)
+		x.Finish(leader)
+	}
+	x.SlowLoads(leader, false)
+	x.Finish(leader)
 }
 
 // isolate cuts all links of a server.

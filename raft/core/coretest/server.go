@@ -35,6 +35,8 @@ type server struct {
 	service  service
 	baseTerm uint64 // of the entry before the first one on the disk
 	loads    []core.Load
+	slow     bool           // the entries of loads wait, see SlowLoads
+	late     []lateLoad     // these entries
 	partial  []byte         // the received chunks of a snapshot
 	corrupt  bool           // the next chunk is written down wrongly
 	reads    map[uint64]int // committed entries at the start of each read, by id
@@ -44,6 +46,12 @@ type server struct {
 	transfers int      // ticks since the begin of a transfer
 	lengths   []uint64 // a leader's log at its last ticks, oldest first
 	leads     uint64   // the term of these
+}
+
+// lateLoad is a load with the entries that the host has read.
+type lateLoad struct {
+	core.Load
+	entries []core.Entry
 }
 
 func (s *server) start(cfg core.Config) error {
@@ -59,7 +67,7 @@ func (s *server) start(cfg core.Config) error {
 		return err
 	}
 	s.life++
-	s.core, s.duty, s.ready, s.loads, s.partial = c, takeReady, core.Ready{}, nil, nil
+	s.core, s.duty, s.ready, s.loads, s.late, s.partial = c, takeReady, core.Ready{}, nil, nil, nil
 	s.reads, s.lastID = map[uint64]int{}, 0
 	s.service = service{}
 	if s.disk.Snapshot.LastIncludedIndex > 0 {
