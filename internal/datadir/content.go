@@ -153,8 +153,8 @@ func (c *content) replay(store *wal.Store) error {
 					return err
 				}
 			case core.Command:
-				if err := etcdapi.CheckEntry(e.Data); err != nil {
-					return fmt.Errorf("%w: entry %d of term %d: %w", ErrDamaged, e.Index, e.Term, err)
+				if err := check(&e); err != nil {
+					return err
 				}
 				commands = append(commands, node.Command{Index: e.Index, Term: e.Term, Data: e.Data})
 			}
@@ -164,4 +164,16 @@ func (c *content) replay(store *wal.Store) error {
 		next += uint64(len(entries))
 	}
 	return nil
+}
+
+// check refuses an entry that this version cannot apply.
+func check(e *core.Entry) error {
+	err := etcdapi.CheckEntry(e.Data)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, etcdapi.ErrFormat):
+		return fmt.Errorf("entry %d of term %d: %w", e.Index, e.Term, err)
+	}
+	return fmt.Errorf("%w: entry %d of term %d: %w", ErrDamaged, e.Index, e.Term, err)
 }

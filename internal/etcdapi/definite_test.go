@@ -39,3 +39,18 @@ func TestStopAnswersForwardedWrites(t *testing.T) {
 		c.start(f.id)
 	})
 }
+
+// A member stops at an entry of a newer version. It does not go on with another state.
+func TestEntryOfANewerVersion(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		leader := c.leader()
+		leader.put(t, "a", "1")
+		for _, entry := range [][]byte{{2, 1}, {1, 3, 0, 0, 0, 0, 0, 0, 0, 1, 200}} {
+			require.ErrorIs(t, etcdapi.CheckEntry(entry), etcdapi.ErrFormat)
+		}
+		_, err := leader.node.Propose(context.Background(), []byte{1, 3, 0, 0, 0, 0, 0, 0, 0, 1, 200})
+		require.Error(t, err)
+		<-leader.node.Done()
+		require.ErrorContains(t, leader.node.Err(), "an entry of kind 200, which this version of raftlab does not know")
+	})
+}

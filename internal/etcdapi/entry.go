@@ -37,7 +37,11 @@ type caller struct {
 	own bool // a member of the cluster, which may do everything
 }
 
-// Kinds of entries. The values never change. The kinds of a command differ in the caller:
+// Kinds of entries. The values never change. A member that does not know the kind of an
+// entry stops, because its state would differ from then on. So a version of raftlab that
+// introduces a kind, or changes the encoding of one, reads the kind and does not write it.
+// The next version writes it.
+// The kinds of a command differ in the caller:
 // a client without a name, a user, or a member. The command of a user, and a change of
 // users, follow the user's name and revision.
 const (
@@ -139,8 +143,10 @@ func (a *attributes) append(to []byte) []byte {
 // decodeEntry decodes a log entry.
 func decodeEntry(data []byte) (entry, error) {
 	p := fields{data: data}
-	if format := p.byte(); format != entryFormat {
-		return entry{}, fmt.Errorf("%w: format %d; this version reads format %d", errEntry, format, entryFormat)
+	if format := p.byte(); format > entryFormat {
+		return entry{}, fmt.Errorf("%w: an entry of format %d; this version of raftlab reads format %d", ErrFormat, format, entryFormat)
+	} else if format < entryFormat {
+		return entry{}, fmt.Errorf("%w: format %d", errEntry, format)
 	}
 	e := entry{origin: core.NodeID(p.uvarint()), serial: binary.BigEndian.Uint64(append(p.bytes(8), make([]byte, 8)...))}
 	switch kind := p.byte(); {
@@ -174,7 +180,7 @@ func decodeEntry(data []byte) (entry, error) {
 	case kind == entryWrite:
 		e.write = p.write()
 	default:
-		return entry{}, fmt.Errorf("%w: kind %d", errEntry, kind)
+		return entry{}, fmt.Errorf("%w: an entry of kind %d, which this version of raftlab does not know", ErrFormat, kind)
 	}
 	if p.failed || len(p.data) > 0 {
 		return entry{}, fmt.Errorf("%w: %d bytes, of which %d are left", errEntry, len(data), len(p.data))

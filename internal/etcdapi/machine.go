@@ -146,7 +146,10 @@ func (m *Machine) Apply(commands []node.Command) {
 	var own []settled
 	for _, c := range commands {
 		e, err := decodeEntry(c.Data)
-		if err != nil { // every member refuses the entry
+		switch {
+		case errors.Is(err, ErrFormat): // a newer member executes the entry
+			panic(fmt.Sprintf("entry %d of term %d: %v", c.Index, c.Term, err))
+		case err != nil: // every member refuses the entry
 			continue
 		}
 		var o outcome
@@ -361,9 +364,9 @@ func appendSection(to []byte, number uint64, content []byte) []byte {
 	return append(to, content...)
 }
 
-// ErrFormat is matched by the error of a snapshot in another version of the format. The
-// error names both versions.
-var ErrFormat = errors.New("etcdapi: the snapshot has another format")
+// ErrFormat is matched by the error of a snapshot or a log entry in another version of the
+// format. The error names the version.
+var ErrFormat = errors.New("etcdapi: another version has written this")
 
 // checkPictureMagic checks the first bytes of a snapshot.
 func checkPictureMagic(begin []byte) error {

@@ -388,6 +388,52 @@ func TestHistoriesSoak(t *testing.T) {
 	}
 }
 
+// Three processes of an earlier version are replaced by this version, one at a time, under
+// load, and then all that the clients have seen is checked. RAFTLAB_UPGRADE_FROM is a
+// revision of the repository (default HEAD~1) or a program.
+func TestRollingUpgrade(t *testing.T) {
+	if os.Getenv("RAFTLAB_SOAK") == "" {
+		t.Skip("builds two versions; RAFTLAB_SOAK=1 runs it")
+	}
+	former := formerVersion(t, valueOr(os.Getenv("RAFTLAB_UPGRADE_FROM"), "HEAD~1"))
+	current, err := binary()
+	require.NoError(t, err)
+	c := newClusterOf(t, 3, false, former)
+	b := c.breaker(6)
+	for _, p := range c.members {
+		b.wait(1500)
+		p.end(syscall.SIGTERM)
+		p.binary = current
+		b.restart(p)
+		for begin := time.Now(); !p.ready(); time.Sleep(20 * time.Millisecond) {
+			require.True(t, p.running() && time.Since(begin) < 30*time.Second, "%s of the new version is not ready", p.name)
+		}
+		b.done["process replaced"]++
+	}
+	b.wait(1500)
+	require.Empty(t, c.exits, "no process ends by itself")
+	b.finish()
+}
+
+// formerVersion builds raftlab of a revision.
+func formerVersion(t *testing.T, revision string) string {
+	if info, err := os.Stat(revision); err == nil && !info.IsDir() {
+		return revision
+	}
+	dir := t.TempDir()
+	root := filepath.Join("..", "..", "..")
+	archive := exec.Command("sh", "-c", `git archive "$0" | tar -x -C "$1"`, revision, dir)
+	archive.Dir = root
+	if out, err := archive.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Skipf("there is no revision %s here: %v: %s", revision, err, out)
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "raftlab.former"), "./cmd/raftlab")
+	build.Dir = dir
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	return filepath.Join(dir, "raftlab.former")
+}
+
 func valueOr(s, or string) string {
 	if s == "" {
 		return or

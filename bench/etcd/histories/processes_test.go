@@ -80,7 +80,13 @@ type cluster struct {
 func newCluster(t *testing.T, n int, isolated bool) *cluster {
 	path, err := binary()
 	require.NoError(t, err)
+	return newClusterOf(t, n, isolated, path)
+}
+
+// newClusterOf starts n processes of a program.
+func newClusterOf(t *testing.T, n int, isolated bool, path string) *cluster {
 	c := &cluster{T: t, dir: t.TempDir()}
+	var err error
 	c.log, err = os.Create(filepath.Join(c.dir, "log"))
 	require.NoError(t, err)
 	if isolated {
