@@ -18,7 +18,7 @@ class Card {
   open(name, text) {
     const op = name.startsWith("story-") || name.endsWith(".txt") ? "story" : "lesson";
     this.lesson = this.page.engine.ask({ Op: op, Bug: this.page.run.bug, Name: name, Text: text }).lesson;
-    this.name = name;
+    this.lesson.title = this.page.lessons.find((l) => l.name === name)?.title || this.lesson.title;
     this.answer = null;
     // Conditions are for the machine, and the page shows the state anyway.
     const idle = /^(expect|status|logs|inflight)\b/;

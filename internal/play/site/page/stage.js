@@ -152,8 +152,8 @@ class Stage {
     if (s.timeout > 0) g.append(this.timer(x, y, s.timeout));
     g.append(el("text", { x, y: y - 18, class: "name" }, `S${s.id}`), el("text", { x, y: y + 7, class: "role" }, roleName[s.state]),
       el("text", { x, y: y + 30, class: "term" }, `term ${s.currentTerm}`));
-    const below = s.votes ? `${s.votes.length} of ${new Set([...(s.voters || []), ...(s.outgoing || [])]).size} votes` : s.up && !voters.has(s.id) ? "no member" : s.up && s.learners?.includes(s.id) ? "learner" : s.removed ? "removed" : "";
-    if (below) g.append(el("text", { x, y: y + 48, class: "outside", style: "font-size:14px" }, below));
+    const below = s.votes ? `votes ${s.votes.length}/${new Set([...(s.voters || []), ...(s.outgoing || [])]).size}` : s.up && !voters.has(s.id) ? "no member" : s.up && s.learners?.includes(s.id) ? "learner" : s.removed ? "removed" : "";
+    if (below) g.append(el("text", { x, y: y + 48, class: "outside", style: "font-size:15px" }, below));
     return g;
   }
 
