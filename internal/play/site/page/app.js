@@ -66,7 +66,14 @@ class Page {
     this.drawSteps();
     byId("undo").disabled = !this.run.now.parent;
     byId("redo").disabled = this.run.now === this.run.tip;
-    document.body.dataset.step = this.run.now.depth;
+    requestAnimationFrame(() => this.scroll()); // one layout for all
+  }
+
+  /** Shows the beginning of each text, and the present step. */
+  scroll() {
+    const steps = byId("steps"), now = steps.querySelector(".now");
+    byId("card").scrollTop = byId("notes").scrollTop = 0;
+    if (now) steps.scrollLeft = now.offsetLeft - steps.offsetLeft - steps.clientWidth / 2;
   }
 
   drawBanner() {
@@ -102,7 +109,6 @@ class Page {
       ...(n.code || []).map((name) => el("button", { class: "chip", title: "Show the code", onclick: () => this.showCode(name) }, name))));
     const title = command ? [el("div", { class: "trace" }, el("strong", {}, `step ${this.run.now.depth}: ${command}`))] : [el("p", {}, "Nothing yet. Choose a lesson, or start a cluster.")];
     box.replaceChildren(...title, ...notes);
-    box.scrollTop = 0;
   }
 
   drawTabs() {
@@ -197,8 +203,6 @@ class Page {
       const state = [n === now ? "now" : n.depth > now.depth ? "ahead" : "", n.frame.violations?.length ? "fell" : "", n.kids.length > 1 ? "fork" : "", lesson.length && !onLesson ? "own" : ""].join(" ");
       return el("button", { class: state, role: "option", "aria-selected": String(n === now), title: n.command || "start", tabindex: n === now ? 0 : -1, onclick: () => { this.run.goTo(n); this.draw(); } }, String(n.depth));
     }));
-    const current = box.querySelector(".now");
-    if (current) box.scrollLeft = current.offsetLeft - box.clientWidth / 2;
     const branches = this.run.branches();
     byId("branchbox").hidden = branches.length < 2;
     byId("branch").replaceChildren(...branches.map((n, i) => el("option", { value: n.id, selected: n === this.run.tip }, `${i + 1}: ${n.depth} steps, … ${n.command}`)));

@@ -72,7 +72,6 @@ class Card {
     else body.push(...this.ending());
     if (at < 0 && this.page.run.lines().length >= total && (lesson.question.reach || this.answer)) body.push(...this.question());
     card.replaceChildren(...body);
-    card.scrollTop = 0;
   }
 
   part(at) {
