@@ -17,6 +17,7 @@ import (
 const courseLong = `Make and run a course from the labs. docs/course.md is the guide.
 
   raftlab course init --class "6.5840 spring" --roster students.csv course
+  raftlab course init --class "6.5840 spring" --edition 2025 course
   raftlab course handout course late-student
   raftlab course autograder course
   raftlab course check course submissions/*`
@@ -61,6 +62,7 @@ func newCourseInitCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&opt.Class, "class", "", "name of the class")
+	fl.StringVar(&opt.Edition, "edition", "", editionHelp)
 	fl.StringVar(&opt.Module, "module", "", `path of the handout's Go module (default "labs")`)
 	fl.StringSliceVar(&opt.Parts, "parts", nil, "parts of the labs, such as 2A,2B; all without the flag")
 	fl.StringVar(&roster, "roster", "", "file with the id of a student at the begin of each line; each student gets a handout with marks")

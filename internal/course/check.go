@@ -50,12 +50,16 @@ func Check(dir string, submissions []string) (*Comparison, error) {
 			all.Findings = append(all.Findings, Finding{Name: name, Error: err.Error()})
 			continue
 		}
-		all.Findings = append(all.Findings, c.finding(name, sources))
+		if c.hasHandout() {
+			all.Findings = append(all.Findings, c.finding(name, sources))
+		}
 		names, prints = append(names, name), append(prints, fingerprints(sources))
 	}
-	handout, err := c.skeletons("")
-	if err != nil {
-		return nil, err
+	handout := &builder{}
+	if c.hasHandout() {
+		if handout, err = c.skeletons(""); err != nil {
+			return nil, err
+		}
 	}
 	all.Similar = similar(names, prints, fingerprints(handout.files))
 	return &all, nil

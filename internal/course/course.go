@@ -51,6 +51,7 @@ const (
 // Options describe a new course.
 type Options struct {
 	Class    string   // name of the class
+	Edition  string   // of the labs; "" is the default
 	Module   string   // path of the handout's module; "" is "labs"
 	Parts    []string // parts of the labs; none means all
 	Students []string // each gets a handout of its own
@@ -61,6 +62,7 @@ type Options struct {
 // config is the instructor's file course.yaml.
 type config struct {
 	Class    string   `yaml:"class"`
+	Edition  string   `yaml:"edition,omitempty"`
 	Module   string   `yaml:"module"`
 	Parts    []string `yaml:"parts"`
 	HoldBack string   `yaml:"hold_back,omitempty"`
@@ -82,12 +84,19 @@ var (
 )
 
 func (o Options) config() (*config, error) {
-	c := &config{Class: o.Class, Module: o.Module, Parts: o.Parts, Students: o.Students, hold: o.HoldBack}
+	c := &config{Class: o.Class, Edition: o.Edition, Module: o.Module, Parts: o.Parts, Students: o.Students, hold: o.HoldBack}
+	parts, err := grade.PartsOf(o.Edition)
+	if err != nil {
+		return nil, err
+	}
+	if !c.hasHandout() && (o.Module != "" || len(o.Students) > 0 || o.HoldBack != nil) {
+		return nil, bad("the handout of edition %s is the course's own, so a module, a roster and tests to hold back do not apply", o.Edition)
+	}
 	if c.Module == "" {
 		c.Module = "labs"
 	}
 	if len(c.Parts) == 0 {
-		c.Parts = partNames
+		c.Parts = parts
 	}
 	if o.HoldBack != nil {
 		c.HoldBack = o.HoldBack.String()
@@ -96,6 +105,12 @@ func (o Options) config() (*config, error) {
 	rand.Read(secret)
 	c.Secret = hex.EncodeToString(secret)
 	return c, c.validate()
+}
+
+// hasHandout reports whether this package makes the handout. Students of other editions
+// begin with the course's own tree.
+func (c *config) hasHandout() bool {
+	return c.Edition == "" || c.Edition == grade.Editions()[0]
 }
 
 // validate names the first wrong value and its limit.
@@ -109,9 +124,13 @@ func (c *config) validate() error {
 	if strings.ContainsAny(c.Class, "\r\n") || len(c.Class) > maxName {
 		return bad("the name of the class is more than one line, or more than %d bytes", maxName)
 	}
+	parts, err := grade.PartsOf(c.Edition)
+	if err != nil {
+		return err
+	}
 	for _, p := range c.Parts {
-		if !slices.Contains(partNames, p) {
-			return bad("there is no part %q; the parts are %s", p, strings.Join(partNames, ", "))
+		if !slices.Contains(parts, p) {
+			return bad("there is no part %q; the parts are %s", p, strings.Join(parts, ", "))
 		}
 	}
 	if len(c.Students) > maxStudents {
@@ -144,9 +163,11 @@ func Init(dir string, opt Options) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return bad("%w", err)
 	}
-	handout, err := c.files("")
-	if err != nil {
-		return err
+	handout := make(map[string][]byte)
+	if c.hasHandout() {
+		if handout, err = c.files(""); err != nil {
+			return err
+		}
 	}
 	instructor, err := c.instructor()
 	if err != nil {
@@ -171,6 +192,9 @@ func Add(dir string, students []string) error {
 	c, err := load(dir)
 	if err != nil {
 		return err
+	}
+	if !c.hasHandout() {
+		return bad("the handout of edition %s is the course's own", c.Edition)
 	}
 	for _, s := range students {
 		if !slices.Contains(c.Students, s) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -282,6 +283,8 @@ func TestInitRefuses(t *testing.T) {
 		`"../bob" is not the id`:          {Students: []string{"../bob"}},
 		"student bob occurs twice":        {Students: []string{"bob", "bob"}},
 		"the class is more than one line": {Class: "a\nb"},
+		"is the course's own, so a":       {Edition: "2025", Students: []string{"bob"}},
+		`no part "2A"; the parts are 2, `: {Edition: "2025", Parts: []string{"2A"}},
 	} {
 		err := Init(full, opt)
 		require.ErrorIs(t, err, ErrCourse)
@@ -291,6 +294,47 @@ func TestInitRefuses(t *testing.T) {
 	entries, err := os.ReadDir(full)
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
+}
+
+// The 2025 edition has the course's own handout, so the course is the instructor's part.
+func TestEdition2025(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "course")
+	require.NoError(t, Init(dir, Options{Class: "spring", Edition: "2025", Parts: []string{"2", "3A"}}))
+	require.NoDirExists(t, filepath.Join(dir, "handout"))
+	table, err := grade.LoadTable(filepath.Join(dir, "instructor", "class.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, "2025", table.Edition)
+	require.Len(t, table.Parts, 2)
+	require.ErrorContains(t, Add(dir, []string{"bob"}), "the handout of edition 2025 is the course's own")
+
+	for _, name := range []string{"alice", "bob"} {
+		file := filepath.Join(dir, name, "raft1", "raft.go")
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		src, err := os.ReadFile("../../mutants/student/raft.go")
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, src, 0o644))
+	}
+	found, err := Check(dir, []string{filepath.Join(dir, "alice"), filepath.Join(dir, "bob")})
+	require.NoError(t, err)
+	require.Empty(t, found.Findings)
+	require.Len(t, found.Similar, 1)
+
+	if runtime.GOOS+"/"+runtime.GOARCH != "linux/amd64" {
+		return
+	}
+	archive, err := Autograder(dir)
+	require.NoError(t, err)
+	z, err := zip.OpenReader(archive)
+	require.NoError(t, err)
+	defer z.Close()
+	var names []string
+	for _, f := range z.File {
+		names = append(names, f.Name)
+	}
+	require.Subset(t, names, []string{"class.yaml", "setup.sh", "run_autograder", "raftlab", "solution/kvsrv1/server.go", "solution/kvsrv1/rpc/rpc.go"})
+	setup, err := os.ReadFile(filepath.Join(dir, "instructor", "gradescope", "setup.sh"))
+	require.NoError(t, err)
+	require.Contains(t, string(setup), "--run '^TestVersions2$'")
 }
 
 // The same student gets the same handout again, and a late student one with other marks.

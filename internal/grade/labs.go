@@ -151,6 +151,15 @@ func Editions() (names []string) {
 // Parts lists the parts of all labs of the default edition, in order.
 func Parts() []string { return classic.parts() }
 
+// PartsOf lists the parts of all labs of an edition, in order. The name "" is the default.
+func PartsOf(name string) ([]string, error) {
+	e, err := editionOf(name)
+	if err != nil {
+		return nil, err
+	}
+	return e.parts(), nil
+}
+
 // parts lists the parts of all labs, in order.
 func (e *edition) parts() []string {
 	var parts []string
