@@ -117,8 +117,6 @@ var refusedFlags = map[string]string{
 // refusedSwitches are refused flags without a value.
 var refusedSwitches = map[string]string{
 	"force-new-cluster": "raftlab recover makes a new cluster of what is left of one",
-	"auto-tls":          "raftlab cert makes certificates for a test",
-	"peer-auto-tls":     "raftlab cert makes certificates for a test",
 }
 
 // addEtcdFlags adds flags of etcd that have no counterpart here.
@@ -215,6 +213,8 @@ func (c clusterState) Type() string { return "string" }
 func addServiceFlags(f *pflag.FlagSet, o *member.Options) {
 	f.Var(clusterState{&o.Existing}, "initial-cluster-state", "new, or existing for a member that an operator has added to the cluster of --cluster")
 	f.BoolVar(&o.PeerAnyCertificate, "peer-any-cert", false, "take every certificate of --peer-ca for one of a member, as etcd does")
+	f.BoolVar(&o.PeerAutoTLS, "peer-auto-tls", false, "encrypt the port for members with a certificate that nobody has signed")
+	f.BoolVar(&o.AutoTLS, "auto-tls", false, "encrypt the port for clients with a certificate that nobody has signed")
 	f.BoolVar(&o.CertificateUsers, "client-cert-auth", false, "take the common names of clients' certificates as users")
 	f.StringVar(&o.AuthToken, "auth-token", "simple", "tokens of users: simple, or jwt,sign-method=RS256,priv-key=file,pub-key=file,ttl=5m")
 	f.Var(durationValue{&o.AuthTokenTTL, time.Second}, "auth-token-ttl", "lifetime of simple tokens after their last use (default 5m)")

@@ -3,9 +3,12 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
@@ -78,4 +81,38 @@ insecure: true
 	}
 	_, err = settings(t, nil, []string{"RAFTLAB_QUOTA=many"}, "")
 	require.ErrorContains(t, err, `RAFTLAB_QUOTA: invalid argument "many"`)
+}
+
+// Flags of etcd without an effect are accepted with a warning, and those that a member
+// cannot follow are refused.
+func TestFlagsOfEtcd(t *testing.T) {
+	o, err := settings(t, []string{
+		"--heartbeat-interval=200", "--election-timeout=2s", "--auth-token-ttl=60", "--initial-cluster-state=existing",
+		"--auto-compaction-mode=revision", "--auto-compaction-retention=100", "--client-cert-auth", "--listen-metrics-urls=http://a:1,http://b:1",
+	}, nil, "")
+	require.NoError(t, err)
+	require.Equal(t, 200*time.Millisecond, o.HeartbeatInterval)
+	require.Equal(t, 2*time.Second, o.ElectionTimeout)
+	require.Equal(t, time.Minute, o.AuthTokenTTL)
+	require.True(t, o.Existing)
+	require.True(t, o.CertificateUsers)
+	require.Equal(t, "revision100", o.CompactionMode+o.CompactionRetention)
+	require.Len(t, o.ListenMetrics, 2)
+	check := func(args ...string) error {
+		f := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		addMemberFlags(f, &member.Options{})
+		require.NoError(t, f.Parse(args))
+		var log strings.Builder
+		err := checkEtcdFlags(f, slog.New(slog.NewTextHandler(&log, nil)))
+		require.Equal(t, err == nil, strings.Contains(log.String(), "no effect"), "%q: %s", args, log.String())
+		return err
+	}
+	err = check("--strict-reconfig-check=false", "--logger=zap", "--backend-batch-limit", "7", "--pre-vote")
+	require.NoError(t, err)
+	for _, flag := range []string{"--force-new-cluster", "--client-crl-file=x", "--cipher-suites=a,b", "--discovery-token=x"} {
+		err := check(flag)
+		require.ErrorContains(t, err, "is not supported", flag)
+	}
+	var exists bool
+	require.ErrorContains(t, clusterState{&exists}.Set("old"), "new or existing")
 }

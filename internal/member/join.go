@@ -87,12 +87,7 @@ func (m *Member) clusterNumber(header *pb.ResponseHeader) datadir.Number {
 }
 
 // peerURL returns the URL under which the other members know this one.
-func (m *Member) peerURL() string {
-	if m.opts.PeerTLS.empty() {
-		return "http://" + m.opts.AdvertisePeer
-	}
-	return "https://" + m.opts.AdvertisePeer
-}
+func (m *Member) peerURL() string { return m.opts.peerScheme() + "://" + m.opts.AdvertisePeer }
 
 // find returns the id of the member with this one's peer address, 0 for none.
 func (m *Member) find(members []*pb.Member) (core.NodeID, error) {

@@ -2,7 +2,6 @@ package member
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,13 +52,9 @@ func start(o Options) (*Member, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	var clientTLS *tls.Config
-	if !o.TLS.empty() {
-		r, err := newReloader(o.TLS)
-		if err != nil {
-			return nil, err
-		}
-		clientTLS = r.server()
+	clientTLS, err := o.clientTLS()
+	if err != nil {
+		return nil, err
 	}
 	// The ports come first. If another process on the same data holds them, the error
 	// names the address.
@@ -87,7 +82,13 @@ func start(o Options) (*Member, error) {
 func (m *Member) open() error {
 	o := &m.opts
 	opts := tcp.Options{Listen: o.ListenPeer, Advertise: o.AdvertisePeer, Plaintext: o.PeerTLS.empty(), Logger: o.Logger}
-	if !opts.Plaintext {
+	if o.PeerAutoTLS {
+		cert, err := selfSigned(o.AdvertisePeer)
+		if err != nil {
+			return err
+		}
+		opts.Plaintext, opts.TLS = false, &tcp.TLS{Anonymous: cert}
+	} else if !opts.Plaintext {
 		opts.TLS = &tcp.TLS{
 			CertFile: o.PeerTLS.Cert, KeyFile: o.PeerTLS.Key, CAFile: o.PeerTLS.CA,
 			Cluster: o.ClusterName, AnyCertificate: o.PeerAnyCertificate,
@@ -129,7 +130,7 @@ func (m *Member) open() error {
 			HeartbeatInterval: o.HeartbeatInterval, ElectionTimeout: o.ElectionTimeout,
 			SnapshotEntries: o.SnapshotEntries,
 		},
-		ClusterID: uint64(dir.ClusterNumber), Name: o.Name, ClientURLs: o.Advertise,
+		ClusterID: uint64(dir.ClusterNumber), Name: o.Name, ClientURLs: o.Advertise, PeerScheme: o.peerScheme(),
 		DialMember: func(ctx context.Context, id core.NodeID) (net.Conn, error) { return transport.DialStream(ctx, id) },
 		Tokens:     o.tokens, CertificateUsers: o.CertificateUsers, AutoCompaction: o.compaction,
 		ProgressInterval: o.ProgressInterval, CompareInterval: o.CompareInterval, MaxStreams: o.MaxStreams,

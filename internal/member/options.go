@@ -58,6 +58,10 @@ type Options struct {
 	// PeerAnyCertificate takes every certificate of the authority in PeerTLS for one of a
 	// member, as etcd does. Otherwise the certificates name the cluster.
 	PeerAnyCertificate bool
+	// PeerAutoTLS and AutoTLS encrypt a port with a new certificate that nobody has signed.
+	// The ports are then no better protected against others who pose as a member or as
+	// this server, so the rules for ports without TLS stay.
+	PeerAutoTLS, AutoTLS bool
 	// TLS protects the port for clients. With CA, clients need certificates.
 	TLS Files
 	// CertificateUsers takes the common names of clients' certificates as users.
@@ -138,7 +142,15 @@ func (o *Options) setDefaults() error {
 
 // scheme returns the scheme of the client port's URLs.
 func (o *Options) scheme() string {
-	if o.TLS.empty() {
+	if o.TLS.empty() && !o.AutoTLS {
+		return "http"
+	}
+	return "https"
+}
+
+// peerScheme returns the scheme of the peer URLs.
+func (o *Options) peerScheme() string {
+	if o.PeerTLS.empty() && !o.PeerAutoTLS {
 		return "http"
 	}
 	return "https"
@@ -203,6 +215,10 @@ func (o *Options) checkAddresses() error {
 
 func (o *Options) checkTLS() error {
 	switch p, c := o.PeerTLS, o.TLS; {
+	case o.PeerAutoTLS && !p.empty():
+		return wrong("--peer-auto-tls is for a port without a certificate; --peer-cert, --peer-key or --peer-ca are given, too")
+	case o.AutoTLS && !c.empty():
+		return wrong("--auto-tls is for a port without a certificate; --cert, --key or --client-ca are given, too")
 	case !p.empty() && (p.Cert == "" || p.Key == "" || p.CA == ""):
 		return wrong("the port for members needs all of --peer-cert, --peer-key and --peer-ca")
 	case (c.Cert == "") != (c.Key == "") || c.CA != "" && c.Cert == "":

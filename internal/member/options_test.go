@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/datadir"
+	"raftlab/internal/etcdapi"
 	"raftlab/raft/node"
 	"raftlab/raft/wal"
 )
@@ -131,4 +132,37 @@ func TestInterruptedFirstStart(t *testing.T) {
 	require.NoError(t, d.storage.Close())
 	_, err = datadir.Read(t.TempDir())
 	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func TestCompactionOptions(t *testing.T) {
+	for _, c := range []struct {
+		mode, retention string
+		want            etcdapi.AutoCompaction
+	}{
+		{"", "", etcdapi.AutoCompaction{}},
+		{"periodic", "0", etcdapi.AutoCompaction{}},
+		{"periodic", "72", etcdapi.AutoCompaction{Age: 72 * time.Hour}},
+		{"", "30m", etcdapi.AutoCompaction{Age: 30 * time.Minute}},
+		{"revision", "1000", etcdapi.AutoCompaction{Revisions: 1000}},
+	} {
+		got, err := compaction(c.mode, c.retention)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got)
+	}
+	for _, c := range [][2]string{{"periodic", "-1"}, {"periodic", "soon"}, {"periodic", "9223372036854775807"}, {"revision", "1h"}, {"revision", "-3"}, {"always", "1"}} {
+		_, err := compaction(c[0], c[1])
+		require.ErrorIs(t, err, ErrOptions, "%q", c)
+	}
+	o := good()
+	o.AuthToken = "jwt,ttl=1s"
+	require.ErrorContains(t, o.setDefaults(), "sign-method")
+	o = good()
+	o.Existing, o.Cluster = true, nil
+	require.ErrorContains(t, o.setDefaults(), "--initial-cluster")
+	o = good()
+	o.AutoTLS, o.TLS = true, Files{Cert: "c", Key: "k"}
+	require.ErrorContains(t, o.setDefaults(), "--auto-tls")
+	o = good()
+	o.ListenMetrics = []string{"http://10.0.0.1:2381"}
+	require.ErrorContains(t, o.setDefaults(), "--listen-metrics-urls is 10.0.0.1:2381")
 }

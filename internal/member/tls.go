@@ -4,10 +4,53 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
+
+	"raftlab/internal/pki"
 )
+
+// clientTLS returns the configuration of the port for clients, nil without TLS.
+func (o *Options) clientTLS() (*tls.Config, error) {
+	switch {
+	case o.AutoTLS:
+		cert, err := selfSigned(o.Listen)
+		if err != nil {
+			return nil, err
+		}
+		return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{*cert}}, nil
+	case o.TLS.empty():
+		return nil, nil
+	}
+	r, err := newReloader(o.TLS)
+	if err != nil {
+		return nil, err
+	}
+	return r.server(), nil
+}
+
+// selfSignedLifetime is the lifetime of a certificate that a member makes at each start.
+const selfSignedLifetime = 10 * 365 * 24 * time.Hour
+
+// selfSigned makes a certificate for an address. Nobody has the key of the authority.
+func selfSigned(address string) (*tls.Certificate, error) {
+	authority, err := pki.NewAuthority("raftlab", selfSignedLifetime)
+	if err != nil {
+		return nil, err
+	}
+	hosts := []string{"localhost", "127.0.0.1"}
+	if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
+		hosts = append(hosts, host)
+	}
+	pair, err := authority.Issue(pki.Request{Name: "raftlab", Hosts: hosts, Lifetime: selfSignedLifetime})
+	if err != nil {
+		return nil, err
+	}
+	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
+	return &cert, err
+}
 
 // reloader is the TLS configuration of a server, read from files. Changed files are read
 // again at the next connection. If the new files cannot be used, the former content

@@ -1,0 +1,126 @@
+package member_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"raftlab/internal/member"
+	"raftlab/internal/pki"
+)
+
+// A deployment of etcd: certificates that nobody has signed, a member that an operator has
+// added, users over JSON, a lock over JSON, and a port for figures.
+func TestEtcdsDeployment(t *testing.T) {
+	c := &cluster{T: t, dir: t.TempDir(), options: make(map[string]member.Options), members: make(map[string]*member.Member)}
+	trusting := &tls.Config{InsecureSkipVerify: true} // the certificate is nobody's
+	first, second, figures := freeAddress(t), freeAddress(t), freeAddress(t)
+	for name, peer := range map[string]string{"n1": first, "n2": second} {
+		o := c.common(name)
+		o.PeerAutoTLS, o.AutoTLS, o.ListenPeer, o.BcryptCost = true, true, peer, 4
+		c.options[name] = o
+	}
+	o := c.options["n1"]
+	o.Cluster, o.ListenMetrics = map[string]string{"n1": "https://" + first}, []string{"http://" + figures}
+	c.options["n1"] = o
+	c.start("n1")
+	defer c.stop("n1")
+	<-c.members["n1"].Server().Ready()
+	dial := func(name string) *grpc.ClientConn {
+		conn, err := grpc.NewClient(c.members[name].Address().String(), grpc.WithTransportCredentials(credentials.NewTLS(trusting)))
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	added, err := pb.NewClusterClient(dial("n1")).MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{"https://" + second}})
+	require.NoError(t, err)
+	o = c.options["n2"]
+	o.Existing, o.Cluster = true, map[string]string{"n1": "https://" + first, "n2": "https://" + second}
+	c.options["n2"] = o
+	c.start("n2")
+	defer c.stop("n2")
+	<-c.members["n2"].Server().Ready()
+	require.Equal(t, added.Member.ID, uint64(c.members["n2"].Server().Node().ID()))
+
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting, ForceAttemptHTTP2: true}}
+	defer client.CloseIdleConnections()
+	post := func(path, token, body string) (int, map[string]any) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.members["n2"].Address().String()+path, strings.NewReader(body))
+		require.NoError(t, err)
+		if token != "" {
+			r.Header.Set("Authorization", token)
+		}
+		answer, err := client.Do(r)
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		got := make(map[string]any)
+		require.NoError(t, json.NewDecoder(answer.Body).Decode(&got))
+		return answer.StatusCode, got
+	}
+	code, locked := post("/v3/lock/lock", "", `{"name":"bA=="}`)
+	require.Equal(t, http.StatusOK, code, "%v", locked)
+	require.NotEmpty(t, locked["key"])
+	code, won := post("/v3/election/campaign", "", `{"name":"ZQ==","value":"dg=="}`)
+	require.Equal(t, http.StatusOK, code, "%v", won)
+	code, leads := post("/v3/election/leader", "", `{"name":"ZQ=="}`)
+	require.Equal(t, http.StatusOK, code)
+	require.Equal(t, "dg==", leads["kv"].(map[string]any)["value"])
+	for _, request := range [][2]string{
+		{"/v3/auth/user/add", `{"name":"root","password":"secret"}`},
+		{"/v3/auth/user/grant", `{"user":"root","role":"root"}`},
+		{"/v3/auth/enable", `{}`},
+	} {
+		code, got := post(request[0], "", request[1])
+		require.Equal(t, http.StatusOK, code, "%v", got)
+	}
+	code, refused := post("/v3/kv/range", "", `{"key":"YQ=="}`)
+	require.Equal(t, http.StatusBadRequest, code, "%v", refused)
+	code, entered := post("/v3/auth/authenticate", "", `{"name":"root","password":"secret"}`)
+	require.Equal(t, http.StatusOK, code)
+	code, _ = post("/v3/kv/range", entered["token"].(string), `{"key":"YQ=="}`)
+	require.Equal(t, http.StatusOK, code)
+
+	for path, want := range map[string]int{"/health": http.StatusOK, "/metrics": http.StatusOK, "/v3/kv/range": http.StatusNotFound} {
+		answer, err := http.Get("http://" + figures + path)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, answer.Body)
+		require.NoError(t, err)
+		answer.Body.Close()
+		require.Equal(t, want, answer.StatusCode, path)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// A certificate of a member names the cluster, unless every certificate of the authority
+// is one of a member.
+func TestAnyCertificate(t *testing.T) {
+	c := &cluster{T: t, dir: t.TempDir()}
+	ca, err := pki.NewAuthority("test", time.Hour)
+	require.NoError(t, err)
+	require.NoError(t, ca.Write(c.path("ca.pem"), c.path("ca.key")))
+	pair, err := ca.Issue(pki.Request{Name: "member", Hosts: []string{"127.0.0.1"}, Lifetime: time.Hour})
+	require.NoError(t, err)
+	require.NoError(t, pair.Write(c.path("member.pem"), c.path("member.key")))
+	o := c.common("n1")
+	o.ListenPeer = freeAddress(t)
+	o.Cluster = map[string]string{"n1": o.ListenPeer}
+	o.PeerTLS = member.Files{Cert: c.path("member.pem"), Key: c.path("member.key"), CA: c.path("ca.pem")}
+	_, err = member.Start(o)
+	require.ErrorContains(t, err, "names 0 hosts")
+	o.PeerAnyCertificate = true
+	m, err := member.Start(o)
+	require.NoError(t, err)
+	require.NoError(t, m.Close())
+}
