@@ -78,23 +78,31 @@ func start(o Options) (*Member, error) {
 	return m, nil
 }
 
-// open starts everything below the client port.
-func (m *Member) open() error {
-	o := &m.opts
-	opts := tcp.Options{Listen: o.ListenPeer, Advertise: o.AdvertisePeer, Plaintext: o.PeerTLS.empty(), Logger: o.Logger}
-	if o.PeerAutoTLS {
+// listenPeers opens the port for the other members.
+func (o *Options) listenPeers() (*tcp.Transport, error) {
+	opts := tcp.Options{Listen: o.ListenPeer, Advertise: o.AdvertisePeer, Logger: o.Logger}
+	switch {
+	case o.PeerAutoTLS:
 		cert, err := selfSigned(o.AdvertisePeer)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		opts.Plaintext, opts.TLS = false, &tcp.TLS{Anonymous: cert}
-	} else if !opts.Plaintext {
+		opts.TLS = &tcp.TLS{Anonymous: cert}
+	case o.PeerTLS.empty():
+		opts.Plaintext = true
+	default:
 		opts.TLS = &tcp.TLS{
 			CertFile: o.PeerTLS.Cert, KeyFile: o.PeerTLS.Key, CAFile: o.PeerTLS.CA,
 			Cluster: o.ClusterName, AnyCertificate: o.PeerAnyCertificate,
 		}
 	}
-	transport, err := tcp.Listen(opts)
+	return tcp.Listen(opts)
+}
+
+// open starts everything below the client port.
+func (m *Member) open() error {
+	o := &m.opts
+	transport, err := o.listenPeers()
 	if err != nil {
 		return err
 	}
