@@ -21,6 +21,7 @@ import (
 
 	"raftlab/internal/clientport"
 	"raftlab/internal/cluster"
+	"raftlab/internal/console"
 	"raftlab/internal/etcdapi"
 	"raftlab/internal/httpkv/handler"
 	"raftlab/internal/member"
@@ -197,9 +198,14 @@ func (o serveOptions) servePort(ctx context.Context, listener net.Listener, c *c
 	router := &etcdapi.Router{Pick: c.Serving}
 	g := grpc.NewServer(router.Options()...)
 	router.Register(g)
+	page := console.New(console.Options{
+		Title:  fmt.Sprintf("%s in one process, data in %s", count(len(c.Status()), "replica"), o.data),
+		Status: c.Status, Serving: c.Serving, Sources: c.Sources(), Admin: true,
+		Hosts: o.hosts(), Next: v1, Logger: log,
+	})
 	port, err := clientport.New(clientport.Options{
 		Listener: listener, GRPC: g, Logger: log,
-		Pages: clientport.Pages{Health: c.Health, Live: c.Live, Metrics: clientport.NewMetrics(c.Sources()...), Hosts: o.hosts(), Others: v1},
+		Pages: clientport.Pages{Health: c.Health, Live: c.Live, Metrics: clientport.NewMetrics(c.Sources()...), Hosts: o.hosts(), Others: page},
 	})
 	if err != nil {
 		return err

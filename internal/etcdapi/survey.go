@@ -81,3 +81,29 @@ func (s *Server) AlarmNames() []string {
 	}
 	return all
 }
+
+// AccessControl reports whether users and their permissions are enforced.
+func (s *Server) AccessControl() bool { return s.picture().auth.Enabled() }
+
+// LeasePicture is a picture of a lease.
+type LeasePicture struct {
+	ID, TTL int64
+	Keys    int
+}
+
+// FirstLeases returns up to max leases in the order of their ids. With access control
+// FirstLeases returns none.
+func (s *Server) FirstLeases(max int) []LeasePicture {
+	p := s.picture()
+	if p.auth.Enabled() || p.view.LeaseCount() > 10_000 {
+		return nil
+	}
+	var all []LeasePicture
+	for _, l := range p.view.Leases() {
+		if len(all) == max {
+			break
+		}
+		all = append(all, LeasePicture{l.ID, l.TTL, len(p.view.LeaseKeys(l.ID))})
+	}
+	return all
+}

@@ -137,7 +137,10 @@ func (w *watchStream) send(ctx context.Context, received <-chan error) error {
 		case <-ticks.C:
 			err = w.notifyIdle()
 		case err := <-received:
-			return err
+			if err != nil {
+				return err
+			}
+			received = nil // the client sends nothing more, as over the JSON gateway, and listens on
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-w.server.serving.Done():

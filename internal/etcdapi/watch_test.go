@@ -286,3 +286,23 @@ func TestWatchNeedsALeader(t *testing.T) {
 		require.ErrorIs(t, err, rpctypes.ErrGRPCNoLeader)
 	})
 }
+
+// A client that sends nothing more still gets events, as clients of the JSON gateway do.
+func TestWatchAfterTheLastRequest(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		m := c.leader()
+		ctx, cancel := context.WithCancel(c.Context())
+		defer cancel()
+		w, err := m.watch.Watch(ctx)
+		require.NoError(t, err)
+		require.NoError(t, w.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("k")}}}))
+		require.NoError(t, w.CloseSend())
+		_, err = w.Recv()
+		require.NoError(t, err)
+		settle()
+		m.put(t, "k", "v")
+		r, err := w.Recv()
+		require.NoError(t, err)
+		require.Len(t, r.Events, 1)
+	})
+}

@@ -45,7 +45,7 @@ func (m *Member) newPorts(listeners []net.Listener, secure *tls.Config) error {
 	pages := clientport.Pages{
 		Health: m.server.Health, Live: func() error { return m.server.Node().Err() },
 		Metrics: clientport.NewMetrics(m), Hosts: m.opts.Hosts,
-		Others: m.newV1(),
+		Others: m.newPage(),
 	}
 	for i, l := range listeners {
 		o := clientport.Options{Listener: l, TLS: secure, GRPC: g, Pages: pages, Logger: m.log}

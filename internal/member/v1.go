@@ -2,16 +2,24 @@ package member
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
+	"raftlab/internal/clientport"
 	"raftlab/internal/cluster"
+	"raftlab/internal/console"
 	"raftlab/internal/httpkv/handler"
 	"raftlab/raft/core"
 )
 
-// newV1 returns the interface /v1 of the member.
-func (m *Member) newV1() http.Handler {
-	return handler.New(v1{cluster.KeysOf(m.server), m}, handler.Options{Hosts: m.opts.Hosts, Logger: m.log})
+// newPage returns the page for people, and the interface /v1 of the member.
+func (m *Member) newPage() http.Handler {
+	store := v1{cluster.KeysOf(m.server), m}
+	return console.New(console.Options{
+		Title:  fmt.Sprintf("cluster %s, as member %s sees it", m.opts.ClusterName, m.opts.Name),
+		Status: store.Status, Serving: m.Server, Sources: []clientport.Source{m},
+		Hosts: m.opts.Hosts, Next: handler.New(store, handler.Options{Hosts: m.opts.Hosts, Logger: m.log}), Logger: m.log,
+	})
 }
 
 // v1 is a member of a cluster for the interface /v1. Members are numbered from 1 in the
