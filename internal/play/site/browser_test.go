@@ -138,14 +138,23 @@ func TestBrowser(t *testing.T) {
 		await page.openFile(new File(["cluster 3\n\nfly 1\n"], "wrong.txt"));
 		out.wrong = text("toast");
 
+		// A lesson about a bug has conditions that only a core with the bug can hold.
+		const broken = (lesson) => {
+			const bug = page.run.bug, { parts, question } = page.engine.ask({ Op: "lesson", Bug: bug, Name: lesson.name, Text: lesson.text }).lesson;
+			const lines = [...parts.flatMap((p) => p.commands || []), ...question.proof].map((c) => c.Text);
+			if (!lines.some((line) => line.startsWith("expect violations"))) return [lesson.name + " expects nothing"];
+			return page.engine.ask({ Op: "run", Bug: bug, Lines: lines }).frames.filter((f) => f.error).map((f) => f.command + ": " + f.error);
+		};
+
 		// Every lesson runs to its end with the keyboard, and its question takes the answer.
-		out.lessons = 0; out.fallen = ""; out.solved = 0; out.stuck = [];
+		out.lessons = 0; out.fallen = ""; out.solved = 0; out.stuck = []; out.failed = [];
 		for (const lesson of DATA.lessons) {
 			page.openLesson(lesson.name, lesson.text);
 			let last = -1;
 			while (page.run.now.depth > last && page.card.position() < page.card.lesson.lines.length) { last = page.run.now.depth; press(last % 5 ? "Enter" : " "); }
 			if (page.card.position() !== page.card.lesson.lines.length) { out.stuck.push(lesson.name + " " + text("toast")); continue; }
 			out.lessons++;
+			if (page.card.lesson.core) out.failed.push(...broken(lesson));
 			if (page.card.lesson.core) out.fallen += page.card.lesson.core + ": " + page.run.violations().map((v) => v.name + " at " + v.node.depth + (v.name.startsWith("An inv") ? v.text : "")).join(", ") + "; ";
 			else if (page.run.violations().length) out.stuck.push(lesson.name + " falls");
 			const q = page.card.lesson.question;
@@ -190,7 +199,7 @@ func TestBrowser(t *testing.T) {
 		return out;`)
 	want := map[string]any{
 		"servers": 5.0, "envelopes": 4.0, "leader": "leader", "notes": true, "branches": 2.0, "forked": true, "unchanged": "crash 1",
-		"shared": true, "wrongLink": true, "saved": true, "opened": true, "lessons": 14.0, "solved": 14.0, "stuck": []any{}, "planted": 0.0, "stories": 0.0,
+		"shared": true, "wrongLink": true, "saved": true, "opened": true, "lessons": 14.0, "solved": 14.0, "stuck": []any{}, "failed": []any{}, "planted": 0.0, "stories": 0.0,
 		"code": true, "nameless": 0.0, "theme": "dark", "scale": "1.15", "otherCore": true,
 	}
 	for key, value := range want {
