@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +38,7 @@ type cluster struct {
 
 	mu      sync.Mutex
 	clerks  int
+	lanes   []string // of the clerks in recordings
 	history []porcupine.Operation
 }
 
@@ -48,8 +50,17 @@ func newCluster(t *testing.T, n, maxraftstate int) *cluster {
 		rf := kvraft.RaftOf(kv)
 		return labtest.Host{Services: []any{kv, rf}, Kill: kv.Kill, State: rf.GetState}
 	}
-	return &cluster{Service: labtest.NewService(t, n, launch), t: t, start: time.Now()}
+	c := &cluster{Service: labtest.NewService(t, n, launch), t: t, start: time.Now()}
+	labtest.History(c.Recording(), models.KV, c.start, c.lane, func() []porcupine.Operation {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return slices.Clone(c.history)
+	})
+	return c
 }
+
+// lane is the name of a clerk in recordings.
+func (c *cluster) lane(clerk int) string { return c.lanes[clerk] }
 
 // A clerk is one that records what it does. It is used by one goroutine at a time.
 type clerk struct {
@@ -65,6 +76,7 @@ func (c *cluster) clerk(ids ...int) *clerk {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clerks++
+	c.lanes = append(c.lanes, client.Lane())
 	return &clerk{Client: client, c: c, ck: kvraft.MakeClerk(client.Ends), id: c.clerks - 1}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"raftlab/internal/labrun"
+	"raftlab/internal/labtest"
 	"raftlab/internal/shardlab"
 	"raftlab/internal/testkit"
 	"raftlab/labrpc"
@@ -55,6 +56,7 @@ func runUnder(t *testing.T, controller shardlab.Starter, groups, maxraftstate in
 	labrun.Run(t, func(t *testing.T) {
 		s := &store{Lab: shardlab.New(t), t: t, log: &history{}}
 		defer s.Close()
+		labtest.History(s.Recording, models.KV, time.Unix(0, 0), func(id int) string { return fmt.Sprint("client ", id) }, s.log.all)
 		s.ctrl = s.Group("ctrl", groupSize, controller)
 		s.ctl = shardctrler.MakeClerk(s.ctrl.Ends())
 		for g := range groups {
@@ -230,6 +232,12 @@ func (h *history) newClient() int {
 	defer h.mu.Unlock()
 	h.clients++
 	return h.clients
+}
+
+func (h *history) all() []porcupine.Operation {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.ops)
 }
 
 // note carries out an operation and notes it, as pending if it does not return.

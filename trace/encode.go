@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"encoding/base64"
 	"slices"
 	"strconv"
@@ -30,6 +31,9 @@ func appendEvent(b []byte, e *Event) []byte {
 	b = appendContent(b, e)
 	return append(b, "}}\n"...)
 }
+
+// IsEvent reports whether a line of a stream is an event.
+func IsEvent(line []byte) bool { return bytes.HasPrefix(line, []byte(`{"ev":`)) }
 
 // appendContent appends the content of a message.
 func appendContent(b []byte, e *Event) []byte {

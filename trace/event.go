@@ -169,6 +169,8 @@ type Recording struct {
 	RPCs     *RPCs    `json:"rpcs,omitempty"`
 	// Output is the length of the program's output before the recording.
 	Output int64 `json:"output,omitempty"`
+
+	streamed int // events of earlier recordings in the stream
 }
 
 // RPCs has the names of a program's messages, if they differ from those of the paper.

@@ -82,6 +82,14 @@ func Read(from io.Reader) (*Recording, error) {
 			}
 			return nil, fmt.Errorf("%w: line %d: %w", ErrFormat, n, err)
 		}
+		if r != nil && l.Format == formatName && l.Recording != nil {
+			if len(r.Breaches) > 0 {
+				break // the recording of the next network of the test
+			}
+			l.Recording.streamed = r.streamed + len(r.Events)
+			r = l.Recording
+			continue
+		}
 		if r == nil {
 			if l.Format != formatName || l.Recording == nil {
 				return nil, fmt.Errorf("%w: line 1 does not name the format %q", ErrFormat, formatName)

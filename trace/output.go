@@ -58,6 +58,27 @@ func (r *Recording) AddOutput(output []byte) {
 	r.merge(lines)
 }
 
+// AddMarkedOutput is AddOutput for the output of a streamed run, in which a mark follows the
+// output before each event. It returns the output without marks.
+func (r *Recording) AddMarkedOutput(output []byte, mark byte) []byte {
+	plain := make([]byte, 0, len(output))
+	for i, rest := -r.streamed, output; ; i++ {
+		before, after, found := bytes.Cut(rest, []byte{mark})
+		plain = append(plain, before...)
+		if !found {
+			break
+		}
+		if i >= 0 && i < len(r.Events) {
+			r.Events[i].Output = int64(len(plain))
+		}
+		if rest = after; i == -1 {
+			r.Output = int64(len(plain))
+		}
+	}
+	r.AddOutput(plain)
+	return plain
+}
+
 // outputLine makes an event of a line of output.
 func (r *Recording) outputLine(text string, start int64) Event {
 	e := Event{Kind: Logged, Lane: NoLane, Text: date.ReplaceAllString(text, ""), Output: start}

@@ -75,14 +75,6 @@ type pageData struct {
 	Findings []Finding   `json:"findings"`
 }
 
-// Flags of an event on the page.
-const (
-	flagReply = 1 << iota
-	flagCopy
-	flagLeads
-	flagQuiet // a heartbeat or its acceptance
-)
-
 // A pageBuilder stores each text once.
 type pageBuilder struct {
 	pageData
@@ -145,7 +137,7 @@ func (s state) numbers() [8]int {
 // event returns the time in microseconds since the event before, the kind, the lane, the
 // peer, the message, the name, the flags, the text, the label and the term.
 func (b *pageBuilder) event(e *Event) []int64 {
-	flags := int64(0)
+	flags := int64(0) // as Flag in model.js
 	for k, is := range []bool{e.Reply, e.Copy, e.Leads, b.isQuiet(e)} {
 		if is {
 			flags |= 1 << k

@@ -301,6 +301,29 @@ func TestOutput(t *testing.T) {
 	require.Equal(t, trace.Other, trace.Explain(s.run)[0].Rule)
 }
 
+// A streamed run marks the place of each event in its output. A second recording of the
+// stream takes the place of one without a breach.
+func TestMarkedOutput(t *testing.T) {
+	var stream bytes.Buffer
+	for _, events := range []int{2, 1} {
+		stream.Write(trace.Header("TestX", ""))
+		rec := trace.NewRecorder(trace.Options{Stream: func(line []byte) { stream.Write(line) }})
+		rec.Lane("S0", trace.Server)
+		for range events {
+			rec.Add(trace.Event{Kind: trace.Crashed})
+		}
+	}
+	run, err := trace.Read(&stream)
+	require.NoError(t, err)
+	plain := run.AddMarkedOutput([]byte("first\n\x1e\x1esecond\n\x1ethird\n"), '\x1e')
+	require.Equal(t, "first\nsecond\nthird\n", string(plain))
+	var got []string
+	for i := range run.Events {
+		got = append(got, run.Words(i))
+	}
+	require.Equal(t, []string{"second", "S0 crashes", "third"}, got)
+}
+
 func TestPageNeedsADisk(t *testing.T) {
 	require.Error(t, trace.WritePageFile(filepath.Join(t.TempDir(), "no", "page.html"), doubleVote()))
 	full := errors.New("disk full")

@@ -10,6 +10,7 @@
 //	raftlab check h.jsonl  check a recorded history for linearizability
 //	raftlab play           step through Raft in a browser
 //	raftlab sim ./raft     run Go tests in virtual time, each seed a repeatable world
+//	raftlab trace FILE     a page of a recorded run
 //	raftlab grade DIR      grade submissions of the labs
 //	raftlab cert           certificates for a test cluster
 //	raftlab backup FILE    the state of a cluster of processes in a file
@@ -86,6 +87,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newShardsCommand())
 	root.AddCommand(newPlayCommand())
 	root.AddCommand(newSimCommand())
+	root.AddCommand(newTraceCommand())
 	root.AddCommand(newCertCommand())
 	root.AddCommand(newBackupCommand(), newRestoreCommand(), newRecoverMemberCommand())
 	root.AddCommand(newInspectCommand(), newVerifyCommand())

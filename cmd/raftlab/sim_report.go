@@ -134,6 +134,7 @@ func (r *simReport) finish() error {
 			fmt.Fprintf(r.errOut, "         %s\n", f.What)
 		}
 		r.note(r.save(k.res, small, out))
+		r.note(r.page(k.res, small))
 	}
 	return r.err
 }

@@ -209,6 +209,5 @@ func modified(e os.DirEntry) (t time.Time) {
 	return t
 }
 
-// OutputMark stands in the output of a simulated run that is streamed, one for each line of
-// the stream after the header.
-const OutputMark = "\x1e"
+// OutputMark stands in the output of a streamed simulated run, once for each event.
+const OutputMark = '\x1e'

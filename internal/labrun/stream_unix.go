@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"raftlab/internal/testkit"
+	"raftlab/trace"
 )
 
 // openStream returns a function that appends lines to a file, or nil. The system calls do
@@ -35,6 +36,8 @@ func openStream(path string, header []byte) func(line []byte) {
 	}
 	return func(line []byte) {
 		write(line)
-		_, _ = syscall.Write(1, []byte(OutputMark))
+		if trace.IsEvent(line) {
+			_, _ = syscall.Write(1, []byte{OutputMark})
+		}
 	}
 }

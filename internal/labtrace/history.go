@@ -70,16 +70,17 @@ func checkHistory(model porcupine.Model, history []porcupine.Operation, offset t
 	if result != porcupine.Illegal {
 		return trace.Breach{}, false
 	}
-	for _, x := range porcupine.Explain(model, info) {
-		b := trace.Breach{Rule: trace.Linearizable, Text: x.Reason}
-		for _, o := range x.Operations(info) {
-			op := trace.Operation{Client: lane(o.ClientId), Text: clip(describeOperation(model, o), maxText), Call: offset + time.Duration(o.Call), Return: -1}
-			if o.Return != porcupine.Pending {
-				op.Return = offset + time.Duration(o.Return)
-			}
-			b.Operations = append(b.Operations, op)
-		}
-		return b, true
+	all := porcupine.Explain(model, info)
+	if len(all) == 0 {
+		return trace.Breach{}, false
 	}
-	return trace.Breach{}, false
+	b := trace.Breach{Rule: trace.Linearizable, Text: all[0].Reason}
+	for _, o := range all[0].Operations(info) {
+		op := trace.Operation{Client: lane(o.ClientId), Text: clip(describeOperation(model, o), maxText), Call: offset + time.Duration(o.Call), Return: -1}
+		if o.Return != porcupine.Pending {
+			op.Return = offset + time.Duration(o.Return)
+		}
+		b.Operations = append(b.Operations, op)
+	}
+	return b, true
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -114,6 +115,12 @@ func (h *history) newClient() int {
 	defer h.mu.Unlock()
 	h.clients++
 	return h.clients
+}
+
+func (h *history) all() []porcupine.Operation {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.operations)
 }
 
 // check fails the test if the history is not linearizable, and explains why.

@@ -10,6 +10,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync"
 	"testing"
@@ -48,6 +49,7 @@ func Run(t *testing.T, body func(t *testing.T, l *Lab)) {
 	labtest.Run(t, func(t *testing.T) {
 		l := &Lab{Lab: shardlab.New(t), T: t, start: time.Now()}
 		defer l.Close()
+		labtest.History(l.Recording, model, l.start, func(id int) string { return fmt.Sprint("client ", id) }, l.history.all)
 		body(t, l)
 		if !t.Failed() {
 			l.history.check(t)
