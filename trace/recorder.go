@@ -49,6 +49,7 @@ type Recorder struct {
 	bytes    int
 	omitted  int
 	breaches []Breach
+	buffer   []byte // of the stream
 }
 
 // A chunk is a piece of the ring of events.
@@ -104,11 +105,12 @@ func (r *Recorder) Add(e Event) {
 	if r.options.Output != nil {
 		e.Output = r.options.Output()
 	}
-	if r.options.Stream != nil {
-		r.options.Stream(appendEvent(nil, &e))
-	}
 	if len(e.Data) > maxBody {
 		e.Data = nil
+	}
+	if r.options.Stream != nil {
+		r.buffer = appendEvent(r.buffer[:0], &e)
+		r.options.Stream(r.buffer)
 	}
 	c := r.room()
 	c.events = append(c.events, e)

@@ -11,7 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftlab/internal/testkit"
 	"raftlab/labgob"
+	"raftlab/sim"
 	"raftlab/trace"
 )
 
@@ -54,4 +56,26 @@ func TestTraceCommand(t *testing.T) {
 	require.Equal(t, exitFailure, code)
 	code, _, _ = runTrace()
 	require.Equal(t, exitUsage, code)
+}
+
+// A streamed run writes the same bytes as the run without a stream, apart from the marks.
+func TestStreamChangesNoSchedule(t *testing.T) {
+	if !testkit.Soak() {
+		t.Skip("builds the suites of the labs for raftlab sim")
+	}
+	needNative(t)
+	programs, err := sim.Build(t.Context(), sim.Options{Engine: sim.Native}, "raftlab/raft")
+	require.NoError(t, err)
+	defer programs[0].Close()
+	rep := &simReport{ctx: t.Context(), programs: programs}
+	for _, test := range []string{"TestFastBackup2B", "TestVoteIsKept2C"} {
+		c := sim.Case{Test: test, Seed: 7, Explore: sim.Explore{Yields: 0.02, Sleeps: 0.001}}
+		want, err := programs[0].Run(t.Context(), c)
+		require.NoError(t, err)
+		run, plain, err := recordCase(rep, sim.Result{Package: programs[0].Package()}, c)
+		require.NoError(t, err)
+		require.NotNil(t, run)
+		require.Greater(t, len(run.Events), 50)
+		require.Equal(t, string(want.Output), string(plain))
+	}
 }

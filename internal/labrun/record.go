@@ -81,9 +81,7 @@ func recordOptions(test string) trace.Options {
 	if os.Getenv(resultVariable) != "" {
 		o.Output = outputSize()
 	}
-	if path := os.Getenv(StreamVariable); path != "" {
-		o.Stream = openStream(path, trace.Header(test, ""))
-	}
+	o.Stream = openStream(os.Getenv(StreamVariable), trace.Header(test, ""))
 	return o
 }
 

@@ -1,4 +1,4 @@
-//go:build !unix && !wasip1
+//go:build !linux
 
 package labrun
 
@@ -9,6 +9,9 @@ import (
 
 // openStream returns a function that appends lines to a file, or nil.
 func openStream(path string, header []byte) func(line []byte) {
+	if path == "" {
+		return nil
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "labrun: no stream of events: %v\n", err)
