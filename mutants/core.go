@@ -255,10 +255,17 @@ var coreMutants = []mutant{
 	},
 	{
 		name: "loads-not-compared", file: "raft/core/loads.go", pkg: "./raft/core",
-		old:  "|| !c.log.matches(entries[i].Index, entries[i].Term) {",
-		new:  "{",
-		test: "TestBadLoads",
+		old:  "if entries[i].Index != c.prevLogIndex(p)+1+uint64(i) || entries[i].Index > l.Last || !c.log.matches(entries[i].Index, entries[i].Term) {",
+		new:  "if entries[i].Index > l.Last {",
+		test: "TestBadLoads|TestCompactionOvertakesLoad",
 		why:  "a leader sends a follower loaded entries after the log has dropped them",
+	},
+	{
+		name: "load-at-the-snapshots-end", file: "raft/core/loads.go", pkg: "./raft/core",
+		old:  "c.prevLogIndex(p)+1+uint64(i)",
+		new:  "p.nextIndex+uint64(i)",
+		test: "TestCompactionOvertakesLoad",
+		why:  "a compaction ends at the first entry of a load, and the leader sends the entry behind itself (found by the simulator in this project)",
 	},
 	{
 		name: "load-never-ends", file: "raft/core/loads.go", pkg: "./raft/core",

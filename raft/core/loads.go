@@ -44,7 +44,7 @@ func (c *Core) Loaded(l Load, entries []Entry) {
 	}
 	entries = entries[min(p.nextIndex-l.First, uint64(len(entries))):]
 	for i := range entries {
-		if entries[i].Index != p.nextIndex+uint64(i) || entries[i].Index > l.Last || !c.log.matches(entries[i].Index, entries[i].Term) {
+		if entries[i].Index != c.prevLogIndex(p)+1+uint64(i) || entries[i].Index > l.Last || !c.log.matches(entries[i].Index, entries[i].Term) {
 			entries = entries[:i]
 			break
 		}

@@ -155,6 +155,34 @@ func TestBadLoads(t *testing.T) {
 	}
 }
 
+// A compaction may overtake a load. The follower then needs the snapshot, also if the
+// compaction ends at the first entry of the load.
+func TestCompactionOvertakesLoad(t *testing.T) {
+	for to := uint64(1); to <= 3; to++ {
+		s := start(t, 3, stored(disk(2, 1, 1, 2)), windowed(1000), library)
+		s.elect()
+		s.step(3, &core.AppendEntriesReply{Term: 3, RequestTerm: 3, PrevLogIndex: 3, HintIndex: 0})
+		s.work()
+		load := s.Loads()[0]
+		s.accept(2, 4)
+		s.wantCommit(4)
+		s.LoadToApply()
+		s.NextToApply(1 << 20)
+		if err := s.Compact(to); err != nil {
+			t.Fatal(err)
+		}
+		s.Loaded(load, entries(1, 1, 1, 2))
+		if ms := sent[*core.AppendEntries](s.work(), 3); len(ms) > 0 && len(ms[0].Entries) > 0 {
+			t.Errorf("compacted to %d: sent %v", to, ms[0])
+		}
+		s.tick(heartbeatTicks)
+		s.accept(3, 0)
+		if ms := sent[*core.InstallSnapshot](s.work(), 3); len(ms) != 1 {
+			t.Errorf("compacted to %d: %d snapshots were sent; want 1", to, len(ms))
+		}
+	}
+}
+
 // An answer to earlier requests may overtake a load. What is left of its entries
 // is sent, and the follower is not forgotten.
 func TestAnswerOvertakesLoad(t *testing.T) {
