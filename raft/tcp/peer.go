@@ -140,6 +140,25 @@ func (p *peer) reached(address string, limit int, moved chan struct{}) chan stru
 	return p.moved
 }
 
+// Reasons of this host for the end of a connection.
+var (
+	errMoved = errors.New("the peer has another address")
+	errLeft  = errors.New("this host no longer needs the peer, or is closed")
+)
+
+// endedBy returns why a connection ended. This host's own reason comes before the error
+// of the closed connection.
+func (p *peer) endedBy(moved <-chan struct{}, err error) error {
+	select {
+	case <-p.ctx.Done():
+		return errLeft
+	case <-moved:
+		return errMoved
+	default:
+		return err
+	}
+}
+
 // lost ends the queue.
 func (p *peer) lost() {
 	p.mu.Lock()
@@ -207,7 +226,7 @@ func (p *peer) connect(address string, moved chan struct{}) (bool, error) {
 	})
 	t.log.Info("connected", "to", uint64(p.id), "address", address)
 	t.receiver.PeerUp(p.id)
-	err = p.sendAll(conn, limit)
+	err = p.endedBy(moved, p.sendAll(conn, limit))
 	p.lost()
 	t.receiver.PeerDown(p.id, err)
 	return true, err

@@ -214,6 +214,8 @@ func TestPeerIsReachedAtEitherAddress(t *testing.T) {
 	waitFor(t, "the way back", func() bool { return a.ups(2) == 1 })
 	a.SetPeer(2, unused.Address())
 	a.SetPeer(2, "127.0.0.1:1") // wrong, and not the address that the peer has told
+	waitFor(t, "the end of the connection", func() bool { return a.reason(2) != nil })
+	require.EqualError(t, a.reason(2), "the peer has another address")
 	waitFor(t, "the connection to the other address", func() bool { return a.ups(2) >= 2 })
 	a.Send(2, []node.Message{vote(1)})
 	waitFor(t, "a message", func() bool { return len(b.from(1)) == 1 })
