@@ -7,6 +7,7 @@
 #   PLAIN=200 RACE=20 BUSY=20  how often
 #   PACKAGES="./raft ./kvraft" what
 #   LONG=./...                 where the long tests are; LONG= leaves them out
+#   HISTORIES=1h               how long processes run under load and faults
 #   JOBS=2                     how many runs at once, by default one for each core
 #
 # Three runs in four have one processor (GOMAXPROCS=1) and the fourth has all: the
@@ -54,5 +55,6 @@ fi
 if [ -n "${LONG=./...}" ]; then
 	go run ./mutants -schedules 10000 # the simulator alone finds the bugs of the core
 	RAFTLAB_SOAK=1 go test -count=1 -timeout 3h "$LONG"
+	(cd bench/etcd && RAFTLAB_SOAK=1 RAFTLAB_HISTORIES=${HISTORIES:-1h} go test -count=1 -timeout 3h -v ./histories)
 	echo "soak: every long test passed"
 fi

@@ -361,7 +361,7 @@ func TestHistories(t *testing.T) {
 	t.Parallel()
 	b := newCluster(t, 3, false).breaker(6)
 	short := []string{"kill a member", "stop a member", "new watch"}
-	b.run(4*time.Second, func(f *fault) bool { return slices.Contains(short, f.name) })
+	b.run(2*time.Second, func(f *fault) bool { return slices.Contains(short, f.name) })
 	b.finish()
 }
 
