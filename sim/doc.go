@@ -52,7 +52,8 @@
 // Under Native, a world has a network of its own, simulated below package syscall.
 // [Net] makes the network fail, and the faults are recorded and shrunk. A test
 // directs the network with package sim/world, and declares directories as disks
-// that lose what was not synced.
+// that lose what was not synced. Functions run as processes that are killed and
+// started again.
 //
 // # What is not covered
 //

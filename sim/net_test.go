@@ -119,8 +119,8 @@ func TestWorldIsDirected(t *testing.T) {
 }
 
 // TestLargeLibraries runs gRPC over a network that is cut and reset, and bbolt,
-// raft/wal and raft/boltstore on disks that lose power. A bbolt without syncs
-// must lose transactions.
+// raft/wal and raft/boltstore on disks that lose power, and a cluster of raft/node
+// in processes that are killed. A bbolt without syncs must lose transactions.
 func TestLargeLibraries(t *testing.T) {
 	if os.Getenv("RAFTLAB_SOAK") == "" {
 		t.Skip("builds gRPC and bbolt: set RAFTLAB_SOAK=1")
@@ -129,7 +129,7 @@ func TestLargeLibraries(t *testing.T) {
 	programs, err := sim.Build(t.Context(), sim.Options{Engine: sim.Native}, "./testdata/stack")
 	require.NoError(t, err)
 	defer programs[0].Close()
-	for _, test := range []string{"TestGRPC", "TestBoltSurvivesPowerLoss", "TestStoragesSurvivePowerLoss"} {
+	for _, test := range []string{"TestGRPC", "TestBoltSurvivesPowerLoss", "TestStoragesSurvivePowerLoss", "TestCluster"} {
 		for seed := range uint64(20) {
 			out := run(t, programs[0], sim.Case{Test: test, Seed: seed})
 			require.Equal(t, sim.Pass, out.Verdict, "%s", out.Output)

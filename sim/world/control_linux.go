@@ -30,11 +30,24 @@ func controlBytes(op uintptr, operands []byte) (uintptr, error) {
 		return 0, nil
 	}
 	r, _, errno := syscall.Syscall(kernel.Control, op, uintptr(unsafe.Pointer(&operands[0])), uintptr(len(operands)))
+	return r, controlError(op, errno)
+}
+
+// controlNumber carries out an operation on a machine or a process.
+func controlNumber(op, n uintptr) (uintptr, error) {
+	if !active() {
+		return 0, nil
+	}
+	r, _, errno := syscall.Syscall(kernel.Control, op, n, 0)
+	return r, controlError(op, errno)
+}
+
+func controlError(op uintptr, errno syscall.Errno) error {
 	switch errno {
 	case 0:
-		return r, nil
+		return nil
 	case syscall.ENOBUFS:
-		return 0, fmt.Errorf("%w: operation %d", ErrLimit, op)
+		return fmt.Errorf("%w: operation %d", ErrLimit, op)
 	}
-	return 0, fmt.Errorf("%w: operation %d: %w", ErrInvalid, op, errno)
+	return fmt.Errorf("%w: operation %d: %w", ErrInvalid, op, errno)
 }

@@ -23,6 +23,11 @@
 // again, first after 200 ms, then less and less often up to every two minutes.
 // After 15 minutes, or after TCP_USER_TIMEOUT, the sender's connection fails with
 // ETIMEDOUT. A dial times out after 127 s. Datagrams are lost.
+//
+// # Disks and processes
+//
+// A [Disk] is a directory that loses what was not synced. A [Process] is a
+// function that runs on a machine of its own, is killed and started again.
 package world
 
 import (

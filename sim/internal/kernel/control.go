@@ -17,6 +17,11 @@ const (
 	OpDisk              // a path; returns the number of a new disk
 	OpDiskConf          // a DiskOp
 	OpPowerLoss         // a DiskOp
+	OpMachine           // an address; returns the number of a new machine
+	OpBoot              // the number of a machine; returns the number of its new process
+	OpEnter             // the number of a process that the calling goroutine joins
+	OpKill              // the number of a process, which loses its descriptors
+	OpPowerOff          // the number of a machine
 )
 
 // Active is the answer to OpActive.
@@ -96,6 +101,8 @@ func (k *kernel) control(c *Call) {
 		} else {
 			k.powerLoss(d)
 		}
+	case OpMachine, OpBoot, OpEnter, OpKill, OpPowerOff:
+		k.processCall(c)
 	default:
 		c.fail(eINVAL)
 	}

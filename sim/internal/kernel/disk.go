@@ -100,6 +100,7 @@ type ofile struct {
 	n    *node
 	path string
 	fl   uintptr
+	own  uint64 // the process
 	dead bool
 }
 
@@ -355,7 +356,7 @@ func (k *kernel) openFile(c *Call) bool {
 	}
 	n := k.nodeOf(d, fd)
 	n.open++
-	k.setFile(fd, &ofile{d: d, n: n, path: path, fl: c.Args[2]})
+	k.setFile(fd, &ofile{d: d, n: n, path: path, fl: c.Args[2], own: k.proc})
 	if fresh && c.Args[2]&oCREAT != 0 {
 		n.held = true
 		d.ops = append(d.ops, dirOp{kind: opCreate, path: path, n: n})
@@ -380,7 +381,8 @@ func (k *kernel) closeReal(c *Call, f *ofile) {
 	if e != 0 {
 		c.fail(e)
 	}
-	if f.n.open--; !f.dead {
+	if !f.dead {
+		f.n.open--
 		k.drop(f.d, f.n)
 	}
 }

@@ -242,7 +242,7 @@ func (k *kernel) synced(d *disk, n *node) {
 // the disk are dead.
 func (k *kernel) powerLoss(d *disk) {
 	d.crashes++
-	k.killFiles(d)
+	k.killFiles(func(f *ofile) bool { return f.d == d })
 	id := FaultID{1<<50 | uint64(d.number), d.crashes << 20, false}
 	keep := len(d.ops)
 	if n := int(k.draw(forLength, id) % uint64(len(d.ops)+1)); n < keep && k.happens(id, FaultLost, 0, addr{}, addr{}) {
@@ -253,7 +253,7 @@ func (k *kernel) powerLoss(d *disk) {
 	}
 	d.ops = nil
 	for _, n := range append([]*node(nil), d.nodes...) {
-		n.held, n.open = false, 0
+		n.held = false
 		if !n.lost && len(n.changes) > 0 {
 			k.tear(d, n)
 		}
@@ -264,11 +264,12 @@ func (k *kernel) powerLoss(d *disk) {
 }
 
 // killFiles disconnects the program's descriptors, which gives locks back.
-func (k *kernel) killFiles(d *disk) {
+func (k *kernel) killFiles(which func(*ofile) bool) {
 	null := k.openAgain("/dev/null")
 	for fd, f := range k.ofiles {
-		if f.d == d && !f.dead {
+		if !f.dead && which(f) {
 			f.dead = true
+			f.n.open--
 			k.real(sysDUP3, null, fd, oCLOEXEC)
 		}
 	}

@@ -52,6 +52,8 @@ type kernel struct {
 	met     map[faultKey]bool
 	streams []*sock // connected, in the order of connecting
 	disks   []*disk
+	proc    uint64             // of the call under way
+	procs   uint64             // processes so far
 	ofiles  map[uintptr]*ofile // real descriptors of files on disks
 }
 
@@ -61,6 +63,7 @@ type file struct {
 	s   *sock
 	pd  unsafe.Pointer // the runtime's poller, nil if there is none
 	fl  uintptr        // O_NONBLOCK
+	own uint64         // the process
 }
 
 // Host is what the kernel needs of the runtime.
@@ -89,6 +92,7 @@ type Kernel struct{ k *kernel }
 // Handle carries out a call, or reports that the call is the real kernel's.
 func (kk *Kernel) Handle(c *Call) bool {
 	k := kk.k
+	k.proc = c.Proc
 	k.run()
 	done := k.call(c)
 	k.run()
@@ -144,7 +148,7 @@ func (k *kernel) open(s *sock, flags uintptr) (uintptr, bool) {
 	if i == len(k.files) {
 		k.files = append(k.files, nil)
 	}
-	f := &file{num: i, s: s, fl: flags & oNONBLOCK}
+	f := &file{num: i, s: s, fl: flags & oNONBLOCK, own: k.proc}
 	k.files[i] = f
 	s.files = append(s.files, f)
 	return uintptr(Base + i), true

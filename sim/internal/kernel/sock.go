@@ -27,6 +27,7 @@ type sock struct {
 
 	v6only, reusePort, reuseAddr, alive bool
 	linger0                             bool // close resets the connection
+	forgotten                           bool // its machine lost power
 	keepIdle, keepEvery, keepCount      int64
 	userTimeout                         int64
 

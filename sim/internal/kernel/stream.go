@@ -347,6 +347,9 @@ func (k *kernel) deliver(f *flow, seg segment) {
 		k.reset(to, eCONNRESET)
 	case to.in != f || to.state == over:
 		f.drop(seg.n)
+		if to.forgotten { // by a machine that has started again
+			k.reset(f.from, eCONNRESET)
+		}
 	case seg.fin:
 		f.fin = true
 		k.wake(to, 'r')

@@ -101,7 +101,7 @@ var edits = []edit{
 	// Time.
 	{"runtime/proc.go",
 		"	if gp.lockedm != 0 {\n		// Hands off own p to the locked m,",
-		"	simSchedule(gp)\n	if gp.lockedm != 0 {\n		// Hands off own p to the locked m,",
+		"	if !simSchedule(gp) {\n		goto top\n	}\n	if gp.lockedm != 0 {\n		// Hands off own p to the locked m,",
 		"charge the clock for scheduling"},
 	{"runtime/proc.go",
 		"			faketime = when\n\n			// Start an M to steal the timer.\n",
@@ -152,12 +152,26 @@ var edits = []edit{
 	// operations.
 	{"runtime/runtime2.go",
 		"	goid         uint64\n	schedlink    guintptr\n",
-		"	goid         uint64\n	simID        uint64\n	simKids      uint64\n	simOps       uint64\n	simSystem    bool\n	schedlink    guintptr\n",
+		"	goid         uint64\n	simID        uint64\n	simKids      uint64\n	simOps       uint64\n	simSystem    bool\n	simProc      uint64\n	schedlink    guintptr\n",
 		"count a goroutine's operations"},
 	{"runtime/proc.go",
 		"	newg.startpc = fn.fn\n	newg.runningCleanups.Store(false)\n	if isSystemGoroutine(newg, false) {",
 		"	newg.startpc = fn.fn\n	newg.runningCleanups.Store(false)\n	simBorn(callergp, newg)\n	newg.simSystem = isSystemGoroutine(newg, false)\n	if newg.simSystem {",
 		"tell the runtime's goroutines from the program's"},
+
+	// Processes.
+	{"runtime/time.go",
+		"	isSending atomic.Int32\n}",
+		"	isSending atomic.Int32\n\n	simProc uint64\n}",
+		"note the process of a timer"},
+	{"runtime/time.go",
+		"	if bubble := getg().bubble; bubble != nil {\n		t.isFake = true\n	}\n	t.modify(when, period, f, arg, 0)",
+		"	if bubble := getg().bubble; bubble != nil {\n		t.isFake = true\n	}\n	t.simProc = getg().simProc\n	t.modify(when, period, f, arg, 0)",
+		"give a timer its process"},
+	{"runtime/time.go",
+		"	f(arg, seq, delay)\n",
+		"	simTimerProc = t.simProc\n	f(arg, seq, delay)\n	simTimerProc = 0\n",
+		"start a timer's goroutine in the timer's process"},
 
 	// Synchronization points.
 	{"runtime/proc.go",
