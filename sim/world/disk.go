@@ -8,7 +8,7 @@ import (
 	"raftlab/sim/internal/kernel"
 )
 
-// A Disk is a directory whose files behave as on a disk that loses power. Its
+// A Disk is a directory with files as on a disk before a loss of power. The
 // files are real files of the machine, so locks (flock), mappings for reading
 // and directory listings work. Outside of a world the directory is an ordinary
 // one.
@@ -22,8 +22,8 @@ type Disk struct {
 	dir    string
 }
 
-// NewDisk declares a directory as a disk of its own. Everything that is there
-// counts as synced. A world has at most 256 disks, and none inside of another.
+// NewDisk declares a directory as a disk of its own. The present content counts
+// as synced. A world has at most 256 disks, and none inside of another.
 // Renames and links from one disk to another fail with EXDEV.
 func NewDisk(dir string) (*Disk, error) {
 	path, err := filepath.Abs(dir)
@@ -44,11 +44,11 @@ func NewDisk(dir string) (*Disk, error) {
 // Dir is the disk's directory.
 func (d *Disk) Dir() string { return d.dir }
 
-// PowerLoss takes away what was not synced, as the seed decides. Outside of a
+// PowerLoss takes away unsynced changes, as the seed decides. Outside of a
 // world nothing is lost.
 //
-// Names are lost in the opposite order of their changes, so what remains is what
-// the disk held at some moment since the last sync of the directory. Each file
+// Names are lost in the opposite order of their changes, so the
+// remaining names are those of some moment since the last sync of the directory. Each file
 // has lost all unsynced writes, or none, or the last ones with a torn one among
 // them, or any sectors of 512 bytes. The file may have grown without the bytes.
 //

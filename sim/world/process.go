@@ -9,13 +9,13 @@ import (
 	"raftlab/sim/internal/kernel"
 )
 
-// ErrNoWorld is returned for what only a simulated world has.
+// ErrNoWorld is returned outside of a simulated world.
 var ErrNoWorld = errors.New("world: there are processes only in a simulated world, under raftlab sim with the native engine")
 
 // A Process is a function that runs as a process on a machine of its own. The
-// machine has an IP address, its own 127.0.0.1, and a name that the whole world
-// can look up. All goroutines and timers that the function starts, directly or
-// not, belong to the process.
+// machine has an IP address, its own 127.0.0.1, and a name for the whole world.
+// All goroutines and timers of the function, started directly or not, belong to
+// the process.
 //
 // Processes share the memory of the test. Package variables keep their values
 // over Kill and Start, and a test must not hand a process's data to its next
@@ -52,9 +52,8 @@ func NewProcess(name, ip string) (*Process, error) {
 // IP is the address of the process's machine, for Cut, Partition and others.
 func (p *Process) IP() string { return p.ip }
 
-// Attach makes a disk part of the process's machine, so that PowerOff takes away
-// what was not synced there. Files that a process keeps over its end belong on
-// a disk. Elsewhere the locks of a killed process are never freed.
+// Attach makes a disk part of the process's machine, so PowerOff takes away
+// its unsynced changes. Files for the time after the process belong on a disk. Elsewhere the locks of a killed process are never freed.
 func (p *Process) Attach(d *Disk) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,7 +84,7 @@ func (p *Process) Start(main func()) error {
 }
 
 // Kill ends the process as SIGKILL does. Its goroutines never run again, once
-// they wait for anything but a mutex, and nothing that they do is seen from
+// they wait for anything but a mutex, and nobody sees their actions from
 // then on. Deferred functions do not run. The system closes the process's
 // sockets, and the files on its disks keep what was written.
 func (p *Process) Kill() {
@@ -97,8 +96,8 @@ func (p *Process) Kill() {
 
 // PowerOff ends the process and its machine. The other ends of its connections
 // hear nothing. They learn from their own retransmissions and keepalive probes,
-// or when the machine has started again. The machine's disks lose what was not
-// synced.
+// or when the machine has started again. The machine's disks lose their unsynced
+// changes.
 func (p *Process) PowerOff() error {
 	p.mu.Lock()
 	proc, disks := p.proc, p.disks

@@ -1,7 +1,6 @@
 // Package world lets a test direct the simulated world that it runs in, under
 // raftlab sim with the native engine. Outside of a world the functions check
-// their arguments and do nothing else, so a test that uses them runs under go
-// test, too.
+// their arguments and do nothing else, so the same test runs under go test, too.
 //
 // # Network
 //
@@ -26,8 +25,8 @@
 //
 // # Disks and processes
 //
-// A [Disk] is a directory that loses what was not synced. A [Process] is a
-// function that runs on a machine of its own, is killed and started again.
+// A [Disk] is a directory with unsynced changes that a loss of power takes away. A
+// [Process] is a function on a machine of its own, to be killed and started again.
 package world
 
 import (
@@ -82,10 +81,10 @@ func Partition(a, b string) error {
 	return Cut(b, a)
 }
 
-// Heal removes all that Cut and Shape have set for exactly these patterns.
+// Heal removes the effects of Cut and Shape for exactly these patterns.
 func Heal(from, to string) error { return direct(kernel.OpHeal, from, to, Link{}, false) }
 
-// HealAll removes all that Cut, Partition and Shape have set.
+// HealAll removes the effects of Cut, Partition and Shape.
 func HealAll() error { return Heal("*", "*") }
 
 // Reset resets the connections with one end at an address from and the other at
@@ -162,7 +161,7 @@ func parsePattern(s string) (kernel.PatternOp, error) {
 
 // Faults are the random faults of the world's network. Each share is between 0
 // and 1. The seed decides where faults happen. Faults are recorded, and raftlab
-// sim --shrink leaves out those that do not matter.
+// sim --shrink leaves out the irrelevant ones.
 type Faults struct {
 	Delay     float64       // share of packets that are late
 	MaxDelay  time.Duration // longest delay
