@@ -93,7 +93,7 @@ type etcdService struct {
 
 // launch starts the service of a replica.
 func (c *Cluster) launch(id core.NodeID, host *node.Host, cfg node.Config, opts Options) (service, error) {
-	cfg.SnapshotBytes, cfg.SnapshotEntries = int64(opts.SnapshotBytes), -1
+	cfg.SnapshotBytes, cfg.SnapshotEntries, cfg.MaxPendingBytes = int64(opts.SnapshotBytes), -1, maxPendingBytes
 	s := &etcdService{ended: make(chan struct{}), calls: clientport.NewHandover(address(id))}
 	var urls []string
 	if opts.ClientURL != "" {
@@ -116,6 +116,9 @@ func (c *Cluster) launch(id core.NodeID, host *node.Host, cfg node.Config, opts 
 	s.serving.Go(func() { _ = s.peers.Serve(s.calls) })
 	return s, nil
 }
+
+// maxPendingBytes bounds the commands of a replica that are not applied.
+const maxPendingBytes = 16 << 20
 
 // address is the address of a replica in the process.
 type address core.NodeID

@@ -96,7 +96,7 @@ function showMembers(state) {
     if (r.disconnected) kind.push("cut");
     card.root.className = kind.join(" ");
     put(card.name, nameOf(r));
-    put(card.role, r.disconnected && runs(r) ? "disconnected " + (r.role || "") : r.state === "running" ? r.role || "running" : r.state);
+    put(card.role, r.disconnected && runs(r) ? "disconnected" : r.state === "running" ? r.role || "running" : r.state);
     put(card.term, runs(r) ? "term " + r.term : "");
     for (let i = 0; i < cells; i++) card.cells[i].setAttribute("class", cellClass(r, last - cells + 1 + i));
     card.tape.setAttribute("aria-label", runs(r)
@@ -104,7 +104,7 @@ function showMembers(state) {
       : `${nameOf(r)} is ${r.state}`);
     put(card.facts, runs(r)
       ? `log ${count(r.lastIndex)} · committed ${count(r.commitIndex)} · applied ${count(r.appliedIndex)}` +
-        (r.fileBytes || r.logBytes ? ` · ${bytes(r.fileBytes || r.logBytes)}` : "")
+        (r.fileBytes || r.logBytes ? ` · ${bytes(r.fileBytes || r.logBytes).replace(" ", "\u00a0")}` : "")
       : r.fileBytes ? bytes(r.fileBytes) + " on disk" : "");
     put(card.error, r.error || "");
     card.error.hidden = !r.error;
@@ -244,12 +244,12 @@ function showStore(state) {
     ["keys", count(s.keys), ""],
     ["revision", count(s.revision), ""],
     ["versions kept", count(s.versions), ""],
-    ["size", bytes(s.bytes), " / " + bytes(s.quota)],
+    ["size", bytes(s.bytes), "/" + bytes(s.quota)],
     ["watches", count(s.watches), s.streams ? ` / ${count(s.streams)} stream${s.streams > 1 ? "s" : ""}` : ""],
     ["events sent", count(s.events), ""],
     ["leases", count(s.leases), ""],
     ["alarms", count(state.alarms.length), ""],
-    ["disk write", milliseconds(saves), " median"],
+    ["disk write", milliseconds(saves), ""],
   ];
   while (facts.children.length < all.length) facts.append(element("div"));
   all.forEach(([name, value, rest], i) => {
