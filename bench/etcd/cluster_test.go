@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
+	"raftlab/internal/auth"
 	"raftlab/internal/etcdapi"
 	"raftlab/raft/core"
 	"raftlab/raft/memnet"
@@ -80,8 +81,11 @@ func (c *cluster) start(id core.NodeID, listen string) {
 	for other := core.NodeID(1); other <= 3; other++ {
 		config.Members = append(config.Members, node.Member{ID: other, Address: fmt.Sprintf("peer%d:1", other)})
 	}
+	tokens, err := auth.NewTokens("", 0, 4) // passwords cost no time
+	require.NoError(c, err)
 	m.server, err = etcdapi.Start(etcdapi.Config{
-		Host: m.host, Node: config, DialMember: c.dial, Name: fmt.Sprintf("n%d", id), ClientURLs: []string{m.url},
+		Tokens: tokens,
+		Host:   m.host, Node: config, DialMember: c.dial, Name: fmt.Sprintf("n%d", id), ClientURLs: []string{m.url},
 	})
 	require.NoError(c, err)
 	m.grpc = grpc.NewServer(m.server.Options()...)

@@ -37,6 +37,13 @@
 // checkpoint. A keep-alive counts only after a majority has confirmed the leadership,
 // so a former leader extends nothing.
 //
+// # Users
+//
+// Package auth has the users and roles, which are part of the replicated state. A read is
+// checked against the state that the read sees. A write carries the user and the revision
+// of the users, and is checked when the members apply the write. The members' own
+// commands, such as the revocation of an expired lease, are marked and not checked.
+//
 // # Members
 //
 // Members publish their names and client addresses through the log, for MemberList. A
