@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -75,17 +76,17 @@ func inOrder(steps []Step) []Step {
 	return steps
 }
 
-// testMessage is the message with which the test failed.
+// testMessages bounds the messages of a test in a finding.
+const testMessages = 3
+
+// testMessage is the first message of a failed test.
 func testMessage(run *Recording) (Finding, bool) {
 	f := newFinding(Other, "")
 	for i, e := range run.Events {
-		if e.Kind == Noted && e.Lane == NoLane {
-			f.Text = e.Text
+		if e.Kind == Noted && e.Lane == NoLane && len(f.Steps) < testMessages {
+			f.Text = cmp.Or(f.Text, e.Text)
 			f.Steps = append(f.Steps, Step{i, "The test says: " + e.Text})
 		}
-	}
-	if n := len(f.Steps); n > 3 {
-		f.Steps = f.Steps[n-3:]
 	}
 	return f, f.Text != ""
 }
@@ -421,8 +422,44 @@ func (x *explainer) term() {
 	}
 }
 
+// answer shows which server gave the answer of an operation, and who led then.
+func (x *explainer) answer(o Operation) {
+	t, last, newest := newTracker(x.run), -1, -1
+	said := ""
+	for i := range x.run.Events {
+		e := &x.run.Events[i]
+		t.next(i)
+		if e.Kind != Delivered || !e.Reply || e.Time < o.Call || e.Time > o.Return || e.Lane < 0 || x.run.Lanes[e.Lane].Name != o.Client || x.run.Lanes[e.Peer].Kind != Server {
+			continue
+		}
+		last, newest = i, -1
+		server := t.servers[e.Peer]
+		for lane, s := range t.servers {
+			if s.role == roleLeader && (newest < 0 || s.term > t.servers[newest].term) {
+				newest = lane
+			}
+		}
+		said = fmt.Sprintf("%s answers %s", x.name(e.Peer), o.Client)
+		if newest >= 0 && newest != e.Peer && server.term < t.servers[newest].term {
+			said += fmt.Sprintf(". It is in term %d, and %s leads term %d already", server.term, x.name(newest), t.servers[newest].term)
+		}
+	}
+	if last >= 0 {
+		x.step(last, "%s.", said)
+	}
+}
+
 // operations shows the calls and returns of the operations that have no legal order.
 func (x *explainer) operations() {
+	if n := len(x.b.Operations); n > 0 {
+		latest := x.b.Operations[0]
+		for _, o := range x.b.Operations {
+			if o.Return > latest.Return {
+				latest = o
+			}
+		}
+		x.answer(latest)
+	}
 	for _, o := range x.b.Operations {
 		for i, e := range x.run.Events {
 			if e.Lane < 0 || x.run.Lanes[e.Lane].Name != o.Client {

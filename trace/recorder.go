@@ -17,7 +17,7 @@ const (
 	// maxBreaches bounds the breaches. The first one matters most.
 	maxBreaches = 20
 
-	chunkEvents = 4096
+	chunkEvents = 1024
 )
 
 // Options say what a Recorder does beside collecting events.

@@ -1,5 +1,5 @@
 // The diagram: a lane for each server and client, time from top to bottom.
-const head = 34, axis = 78, laneWidth = { min: 96, max: 190 };
+const head = 34, axis = 78, laneWidth = { min: 40, max: 190 };
 
 class Diagram {
   constructor(run, scroller, canvas, space) {
@@ -87,7 +87,7 @@ class Diagram {
     this.canvas.style.width = w + "px"; this.canvas.style.height = h + "px";
     this.ratio = ratio; this.width = w; this.height = h;
     const n = this.shown ? this.shown.length : 1;
-    const logs = Math.min(420, w * 0.28);
+    const logs = n > 9 ? 0 : Math.min(420, w * 0.28); // many lanes leave no room for lines
     this.laneStep = Math.max(laneWidth.min, Math.min(laneWidth.max, (w - axis - logs) / n));
     this.laneX = new Map();
     (this.shown || []).forEach((l, k) => this.laneX.set(l.i, axis + this.laneStep * (k + 0.5)));

@@ -46,9 +46,11 @@ class Panel {
   // operations draws the operations that have no order, as bars in time.
   operations(all) {
     const box = element("div", { class: "operations" }, element("h2", {}, "These operations alone have no legal order"));
-    const times = [...new Set(all.flatMap((o) => [o.call, o.return]).filter((t) => t >= 0))].sort((a, b) => a - b);
+    const times = [...new Set(all.slice(-8).flatMap((o) => [o.call, o.return]).filter((t) => t >= 0))].sort((a, b) => a - b);
     const place = (t) => (t < 0 ? 100 : (100 * times.indexOf(t)) / Math.max(1, times.length - 1 + (all.some((o) => o.return < 0) ? 1 : 0)));
-    for (const o of all) {
+    const most = 8, shown = all.slice(-most);
+    if (all.length > most) box.append(element("p", {}, `${all.length - most} earlier operations are left out here.`));
+    for (const o of shown) {
       box.append(element("div", { title: o.client + ": " + o.text },
         element("i", { style: `left:${place(o.call)}%;width:${Math.max(1, place(o.return) - place(o.call))}%` }), element("em", {}, `${o.client}: ${o.text}`)));
     }
