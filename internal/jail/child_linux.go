@@ -113,7 +113,7 @@ func (l Limits) set() error {
 	limit := func(name string, resource int, value uint64) error {
 		most := value
 		if resource == unix.RLIMIT_CPU {
-			most += 5 // first a signal that shows the stacks, and then the end
+			most++ // first a signal that shows the stacks, and then the end
 		}
 		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: most}); err != nil {
 			return fmt.Errorf("limit %s to %d: %w", name, value, err)
