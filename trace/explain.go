@@ -424,7 +424,7 @@ func (x *explainer) term() {
 
 // answer shows which server gave the answer of an operation, and who led then.
 func (x *explainer) answer(o Operation) {
-	t, last, newest := newTracker(x.run), -1, -1
+	t, last := newTracker(x.run), -1
 	said := ""
 	for i := range x.run.Events {
 		e := &x.run.Events[i]
@@ -432,7 +432,8 @@ func (x *explainer) answer(o Operation) {
 		if e.Kind != Delivered || !e.Reply || e.Time < o.Call || e.Time > o.Return || e.Lane < 0 || x.run.Lanes[e.Lane].Name != o.Client || x.run.Lanes[e.Peer].Kind != Server {
 			continue
 		}
-		last, newest = i, -1
+		last = i
+		newest := -1
 		server := t.servers[e.Peer]
 		for lane, s := range t.servers {
 			if s.role == roleLeader && (newest < 0 || s.term > t.servers[newest].term) {
