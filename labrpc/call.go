@@ -20,6 +20,8 @@ type transport interface {
 	// call takes encoded arguments to the server and returns the encoded reply, if
 	// a reply arrives.
 	call(svcMeth string, args []byte) (reply []byte, ok bool)
+	// send takes encoded arguments to the server without waiting.
+	send(svcMeth string, args []byte)
 	// mistake reports a mistake of a program that only the receiver of a message
 	// can notice. Call returns false if mistake returns.
 	mistake(svcMeth string, err error)
@@ -43,14 +45,7 @@ func (e *ClientEnd) Call(svcMeth string, args any, reply any) bool {
 	if v := reflect.ValueOf(reply); v.Kind() != reflect.Pointer || v.IsNil() {
 		panic(fmt.Sprintf("labrpc: Call(%q): reply is a %T, not a pointer to a variable", svcMeth, reply))
 	}
-	if v := reflect.ValueOf(args); v.Kind() == reflect.Pointer && v.IsNil() {
-		panic(fmt.Sprintf("labrpc: Call(%q): arguments are a nil %T", svcMeth, args))
-	}
-	data, err := labgob.Encode(args)
-	if err != nil {
-		panic(fmt.Sprintf("labrpc: Call(%q): cannot encode arguments, a %T: %v", svcMeth, args, err))
-	}
-	got, ok := e.via.call(svcMeth, data)
+	got, ok := e.via.call(svcMeth, encodeArgs("Call", svcMeth, args))
 	if !ok {
 		return false
 	}
@@ -59,6 +54,19 @@ func (e *ClientEnd) Call(svcMeth string, args any, reply any) bool {
 		return false
 	}
 	return true
+}
+
+// encodeArgs encodes the arguments of a message, and panics if the arguments cannot
+// be encoded.
+func encodeArgs(method, svcMeth string, args any) []byte {
+	if v := reflect.ValueOf(args); v.Kind() == reflect.Pointer && v.IsNil() {
+		panic(fmt.Sprintf("labrpc: %s(%q): arguments are a nil %T", method, svcMeth, args))
+	}
+	data, err := labgob.Encode(args)
+	if err != nil {
+		panic(fmt.Sprintf("labrpc: %s(%q): cannot encode arguments, a %T: %v", method, svcMeth, args, err))
+	}
+	return data
 }
 
 // A link is an end on a simulated network.
@@ -76,6 +84,8 @@ type link struct {
 	server  any
 	faults  *Faults       // of its own
 	cut     chan struct{} // closed when the end is disabled
+	fifo    bool
+	last    chan struct{} // closed after the newest one-way message of a FIFO link
 }
 
 // An exchange is a call under way.
@@ -238,20 +248,15 @@ func (x *exchange) answer(a answer) {
 // so a blocked handler delays only its own caller. In a bubble the goroutine is new
 // and ends with the handler, because a bubble ends only after all its goroutines.
 func (x *exchange) deliver(d *delivery) {
-	m := x.request
-	m.Copy = d.copy
-	x.event(Delivered, m, "")
-	server := x.station.server
-	server.count.Add(1)
-	h, err := server.find(m.Method)
-	if err == nil {
-		d.args, err = h.decode(m.data)
+	h, args, err := x.arrive(d.copy)
+	if err == nil && h.reply == nil {
+		err = fmt.Errorf("%s has no reply and takes one-way messages (ClientEnd.Send); a handler of Call is a func(args A, reply *R)", h.name)
 	}
 	if err != nil {
 		x.answer(answer{copy: d.copy, err: err})
 		return
 	}
-	d.exchange, d.handler = x, h
+	d.exchange, d.handler, d.args = x, h, args
 	if x.net.workers != nil {
 		x.net.workers.run(d)
 	} else {

@@ -27,6 +27,9 @@
 //
 // Names of ends and servers are any comparable values.
 //
+// A method without the reply takes one-way messages. ClientEnd.Send sends a one-way
+// message and does not wait. Network.SetFIFO orders the messages of an end.
+//
 // # Timing
 //
 // Each message takes at least the network's latency. The latency is zero in real

@@ -91,21 +91,23 @@ type Service struct {
 	ignored  map[string]reflect.Type // exported methods of another shape
 }
 
-// A handler is one method, func (t *T) Method(args A or *A, reply *R).
+// A handler is one method, func (t *T) Method(args A or *A, reply *R), or without the
+// reply for one-way messages.
 type handler struct {
 	name    string
 	method  reflect.Value
 	args    reflect.Type // without the pointer
 	pointer bool         // the method takes a *A
-	reply   reflect.Type // without the pointer
+	reply   reflect.Type // without the pointer; nil for one-way messages
 }
 
 // MakeService makes a service of rcvr's exported methods of the shape
 //
 //	func (t *T) Method(args A, reply *R)
 //
-// where A may be a pointer, and there is no result. Other methods are ignored.
-// The service has the name of the receiver's type.
+// where A may be a pointer, and there is no result. Methods without the reply take
+// one-way messages (ClientEnd.Send). Other methods are ignored. The service has the
+// name of the receiver's type.
 func MakeService(rcvr any) *Service {
 	v := reflect.ValueOf(rcvr)
 	if !v.IsValid() {
@@ -119,11 +121,15 @@ func MakeService(rcvr any) *Service {
 	for i := range v.NumMethod() {
 		name, m := v.Type().Method(i).Name, v.Method(i)
 		t := m.Type()
-		if t.NumIn() != 2 || t.IsVariadic() || t.NumOut() != 0 || t.In(1).Kind() != reflect.Pointer {
+		oneWay := t.NumIn() == 1
+		if t.IsVariadic() || t.NumOut() != 0 || !oneWay && (t.NumIn() != 2 || t.In(1).Kind() != reflect.Pointer) {
 			svc.ignored[name] = t
 			continue
 		}
-		h := &handler{name: svc.name + "." + name, method: m, args: t.In(0), reply: t.In(1).Elem()}
+		h := &handler{name: svc.name + "." + name, method: m, args: t.In(0)}
+		if !oneWay {
+			h.reply = t.In(1).Elem()
+		}
 		if h.args.Kind() == reflect.Pointer {
 			h.args, h.pointer = h.args.Elem(), true
 		}
@@ -153,14 +159,21 @@ func (h *handler) decode(data []byte) (reflect.Value, error) {
 	return in.Elem(), nil
 }
 
-// serve runs the method and returns the reply.
+// serve runs the method and returns the reply, if there is one.
 func (h *handler) serve(args reflect.Value) reflect.Value {
+	if h.reply == nil {
+		h.method.Call([]reflect.Value{args})
+		return reflect.Value{}
+	}
 	reply := reflect.New(h.reply)
 	h.method.Call([]reflect.Value{args, reply})
 	return reply
 }
 
 func (h *handler) encode(reply reflect.Value) ([]byte, error) {
+	if h.reply == nil {
+		return nil, nil
+	}
 	data, err := labgob.Encode(reply.Interface())
 	if err != nil {
 		return nil, fmt.Errorf("%s: cannot encode its reply, a %v: %w", h.name, h.reply, err)

@@ -23,6 +23,11 @@ func (e *tcpEnd) mistake(svcMeth string, err error) {
 	e.net.mistake(e.address, fmt.Errorf("Call(%q): %w", svcMeth, err))
 }
 
+// send calls in a goroutine, which ends within TCPOptions.CallTimeout.
+func (e *tcpEnd) send(svcMeth string, args []byte) {
+	go e.call(svcMeth, args)
+}
+
 func (e *tcpEnd) call(svcMeth string, args []byte) ([]byte, bool) {
 	tn := e.net
 	if n := methodBytes + len(svcMeth) + len(args); n > tn.opts.MaxFrameBytes || len(svcMeth) > math.MaxUint16 {
