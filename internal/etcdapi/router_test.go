@@ -1,6 +1,7 @@
 package etcdapi_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,13 +17,13 @@ import (
 )
 
 // routed returns a client's connection to a router, and the router's choice.
-func (c *cluster) routed() (*grpc.ClientConn, **member) {
-	picked := new(*member)
+func (c *cluster) routed() (*grpc.ClientConn, *atomic.Pointer[member]) {
+	picked := new(atomic.Pointer[member])
 	r := &etcdapi.Router{Pick: func() *etcdapi.Server {
-		if *picked == nil {
-			return nil
+		if m := picked.Load(); m != nil {
+			return m.server
 		}
-		return (*picked).server
+		return nil
 	}}
 	g := grpc.NewServer(r.Options()...)
 	r.Register(g)
@@ -50,10 +51,10 @@ func TestRouter(t *testing.T) {
 		_, err := kv.Range(c.Context(), &pb.RangeRequest{Key: []byte("k")})
 		require.Equal(t, rpctypes.ErrNoLeader, rpctypes.Error(err))
 
-		*picked = c.follower()
+		picked.Store(c.follower())
 		put, err := kv.Put(c.Context(), &pb.PutRequest{Key: []byte("k"), Value: []byte("v")})
 		require.NoError(t, err)
-		require.Equal(t, uint64((*picked).id), put.Header.MemberId)
+		require.Equal(t, uint64(picked.Load().id), put.Header.MemberId)
 		_, err = kv.Put(c.Context(), &pb.PutRequest{})
 		require.Equal(t, rpctypes.ErrEmptyKey, rpctypes.Error(err))
 		_, err = members.MemberAdd(c.Context(), &pb.MemberAddRequest{PeerURLs: []string{"http://a:1"}})
@@ -68,8 +69,8 @@ func TestRouter(t *testing.T) {
 		}
 		alive, err := pb.NewLeaseClient(conn).LeaseKeepAlive(c.Context())
 		require.NoError(t, err)
-		id := (*picked).id
-		*picked = c.leader()
+		id := picked.Load().id
+		picked.Store(c.leader())
 		c.stop(id)
 		_, err = watch.Recv()
 		require.Equal(t, codes.Unavailable, status.Code(err))
@@ -78,7 +79,7 @@ func TestRouter(t *testing.T) {
 		got, err := kv.Range(c.Context(), &pb.RangeRequest{Key: []byte("k")})
 		require.NoError(t, err)
 		require.Equal(t, "v", string(got.Kvs[0].Value))
-		require.Equal(t, uint64((*picked).id), got.Header.MemberId)
+		require.Equal(t, uint64(picked.Load().id), got.Header.MemberId)
 	})
 }
 
