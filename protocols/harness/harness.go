@@ -55,8 +55,8 @@ type Cluster struct {
 	Net  *labrpc.Network // for schedulers, taps and faults of single links
 	Rand *rand.Rand      // seeded with the seed of the network
 	ends [][]*labrpc.ClientEnd
-	down []bool
-	part []int // the number of each node's part of the network
+	open []func() // for each node, closes the services
+	part []int    // the number of each node's part of the network
 }
 
 // endName names the end of a node for another one.
@@ -76,7 +76,7 @@ func New(n int, seed int64) *Cluster {
 	c := &Cluster{
 		Net:  labrpc.MakeNetworkSeed(seed),
 		Rand: rand.New(rand.NewPCG(uint64(seed), 1)),
-		down: make([]bool, n),
+		open: make([]func(), n),
 		part: make([]int, n),
 	}
 	for from := range n {
@@ -102,14 +102,20 @@ func Run(t *testing.T, n int, body func(t *testing.T, c *Cluster)) {
 	t.Helper()
 	testkit.Run(t, func(t *testing.T) {
 		c := New(n, testkit.Seed(t))
+		defer time.Sleep(time.Second) // calls under way return
 		defer c.Close()
 		defer c.page(t)()
 		body(t, c)
 	})
 }
 
-// Close ends the network. Calls under way return false.
-func (c *Cluster) Close() { c.Net.Cleanup() }
+// Close crashes all nodes and ends the network. Calls under way return false.
+func (c *Cluster) Close() {
+	c.Net.Cleanup()
+	for node := range c.open {
+		c.Crash(node)
+	}
+}
 
 // Size returns the number of nodes.
 func (c *Cluster) Size() int { return len(c.ends) }
@@ -127,23 +133,34 @@ func (c *Cluster) Client(name string) []*labrpc.ClientEnd {
 	return ends
 }
 
-// Serve starts a node with services, or restarts a crashed one with new services.
+// Serve starts a node with services, or restarts a crashed one with new services. A crash
+// closes each service with a method Close, and so does the end of the cluster.
 func (c *Cluster) Serve(node int, services ...any) {
 	rs := labrpc.MakeServer()
 	for _, s := range services {
 		rs.AddService(labrpc.MakeService(s))
 	}
+	c.open[node] = func() {
+		for _, s := range services {
+			if s, ok := s.(interface{ Close() }); ok {
+				s.Close()
+			}
+		}
+	}
 	c.Net.AddServer(node, rs)
-	c.down[node] = false
 	c.enable()
 }
 
-// Crash stops a node. Messages from and to the node are lost, those on their way
-// included. The node's goroutines go on, and their messages are lost.
+// Crash stops a node and closes its services. Messages from and to the node are lost,
+// those on their way included.
 func (c *Cluster) Crash(node int) {
-	c.down[node] = true
+	closeServices := c.open[node]
+	c.open[node] = nil
 	c.Net.DeleteServer(node)
 	c.enable()
+	if closeServices != nil {
+		closeServices()
+	}
 }
 
 // Partition cuts the network into parts. A node outside of all parts is alone.
@@ -169,7 +186,7 @@ func (c *Cluster) Heal() {
 func (c *Cluster) enable() {
 	for from := range c.ends {
 		for to := range c.ends {
-			c.Net.Enable(endName{from, to}, !c.down[from] && !c.down[to] && c.part[from] == c.part[to])
+			c.Net.Enable(endName{from, to}, c.open[from] != nil && c.open[to] != nil && c.part[from] == c.part[to])
 		}
 	}
 }
