@@ -36,7 +36,7 @@ func work(c *harness.Cluster, noWriteBack bool) []porcupine.Operation {
 		wg.Go(func() {
 			for n := range operations {
 				op := porcupine.Operation{ClientId: id, Call: int64(time.Since(begin))}
-				ok := true
+				var ok bool
 				if id == 0 { // one writer, so that old values stay recognizable
 					value := fmt.Sprint(n)
 					op.Input = models.RegisterInput{Op: models.RegisterWrite, Value: value}
