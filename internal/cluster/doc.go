@@ -1,9 +1,10 @@
 // Package cluster runs all replicas of a replicated key/value store in one
-// process, for `raftlab serve`. Each replica is a kvraft server on a host of its own
-// (package node) with its own data file (package boltstore). The replicas of a group
-// talk over a network in memory (package memnet), and groups call one another over
-// package labrpc. So each replica can be stopped and started like a machine, while
-// the others go on.
+// process, for `raftlab serve`. Each replica is a member with etcd's API (package
+// etcdapi), on a host of its own (package node) with its own data file (package
+// boltstore). In a store of several groups a replica has a server of shardkv for each
+// group instead. The replicas of a group talk over a network in memory (package
+// memnet), and groups call one another over package labrpc. So each replica can be
+// stopped and started like a machine, while the others go on.
 //
 // A data directory holds these files:
 //
