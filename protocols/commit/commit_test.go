@@ -64,9 +64,9 @@ func TestDecisions(t *testing.T) {
 // On a lossy network both protocols stay atomic, whatever gets lost. A participant without the
 // decision asks the others.
 func TestAtomicUnderLoss(t *testing.T) {
-	committed, aborted := 0, 0
-	for range 40 {
-		harness.Run(t, 4, func(t *testing.T, c *harness.Cluster) {
+	harness.Run(t, 4, func(t *testing.T, c *harness.Cluster) {
+		committed, aborted := 0, 0
+		for range 100 {
 			all := start(c)
 			c.SetFaults(harness.Lossy)
 			coordinator := commit.Coordinator{Participants: c.Ends(0)[1:]}
@@ -81,11 +81,10 @@ func TestAtomicUnderLoss(t *testing.T) {
 				p.Terminate(false)
 			}
 			require.True(t, atomic(all), "%v", states(all))
-		})
-	}
-	require.Equal(t, 40, committed+aborted)
-	require.Positive(t, committed)
-	require.Positive(t, aborted)
+		}
+		require.Positive(t, committed)
+		require.Positive(t, aborted)
+	})
 }
 
 // Two-phase commit blocks when the coordinator crashes after the votes. Three-phase commit goes
