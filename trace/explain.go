@@ -232,6 +232,9 @@ func (x *explainer) leaders() {
 			x.votesOf(mine, needed, first, votersOf)
 		}
 		if first >= 0 {
+			x.olderElections(lane, mine, first)
+		}
+		if first >= 0 {
 			why := ""
 			if mine == nil {
 				why = ", though it has not asked for votes in this term"
@@ -269,6 +272,46 @@ func (x *explainer) votesOf(c *campaign, needed, leads int, votersOf map[int][]i
 	}
 	if votes < needed && leads >= 0 {
 		x.f.Text += fmt.Sprintf(". %s had %d of the %d votes needed", x.name(c.candidate), votes, needed)
+	}
+}
+
+// olderElections shows what older terms have to do with a server's leadership at event
+// first. If the server asked for votes in the term (mine), these are the votes of older
+// terms that arrived since. Otherwise these are the server's last election, and the message
+// that brought the newer term.
+func (x *explainer) olderElections(lane int, mine *campaign, first int) {
+	var last *campaign
+	for _, c := range campaigns(x.run) {
+		if c.candidate != lane || c.term >= x.b.Term || c.asked > first {
+			continue
+		}
+		last = c
+		for voter, i := range c.got {
+			if mine != nil && i > mine.asked && i <= first {
+				x.step(i, "A vote of %s for term %d reaches %s in term %d. Votes of an older term do not count.", x.name(voter), c.term, x.name(lane), x.b.Term)
+			}
+		}
+	}
+	if mine != nil || last == nil {
+		return
+	}
+	votes := 1
+	for _, i := range last.got {
+		if i <= first {
+			votes++
+		}
+	}
+	led := ""
+	if last.leads >= 0 && last.leads < first {
+		led = ", and leads that term"
+	}
+	x.step(last.asked, "%s asks for votes in term %d, gets %d of the %d needed, with its own%s.", x.name(lane), last.term, votes, x.run.servers()/2+1, led)
+	for i := last.asked; i < first; i++ {
+		e := &x.run.Events[i]
+		if term, ok := e.field(FieldTerm); ok && e.Kind == Delivered && e.Lane == lane && term == x.b.Term {
+			x.step(i, "%s learns of term %d from %s. It is a follower from here on, and its election in term %d is over.", x.name(lane), term, x.name(e.Peer), last.term)
+			return
+		}
 	}
 }
 

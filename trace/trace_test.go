@@ -102,6 +102,42 @@ func TestTwoLeaders(t *testing.T) {
 	require.True(t, found[1].Seen)
 }
 
+// A vote of an older term that arrives during an election is a step of the story.
+func TestVoteOfAnOldTerm(t *testing.T) {
+	s := newScript(3)
+	late := s.vote(1, 2, 1, 0, 0, 1)
+	reply := s.run.Events[late]
+	s.run.Events = s.run.Events[:late]
+	s.vote(0, 2, 2, 0, 0, 1)
+	s.append(0, 2, 2, 0, 0, 0, 1)
+	s.vote(1, 0, 2, 0, 0, 0)
+	late = s.add(reply)
+	s.append(1, 2, 2, 0, 0, 0, 1)
+	found := trace.Explain(s.breaks(trace.Breach{Rule: trace.ElectionSafety, Lanes: []int{0, 1}, Term: 2, Text: "two leaders"}))
+	require.Contains(t, found[0].Steps, trace.Step{Event: late, Text: "A vote of S2 for term 1 reaches S1 in term 2. Votes of an older term do not count."})
+	require.Equal(t, 1, strings.Count(texts(found[0]), "older term"), "an early vote for S0 is none")
+}
+
+// A leader without an election has its last election as a step, and the newer term's arrival.
+func TestLeaderAfterALostElection(t *testing.T) {
+	s := newScript(3)
+	asked := s.vote(0, 1, 1, 0, 0, 1) - 3
+	learned := s.vote(2, 0, 3, 0, 0, 1) - 2
+	s.append(0, 1, 3, 0, 0, 0, 1)
+	b := trace.Breach{Rule: trace.AskFirst, Lanes: []int{0}, Term: 3, Text: "not asked"}
+	steps := trace.Explain(s.breaks(b))[0].Steps
+	require.Len(t, steps, 3)
+	require.Equal(t, trace.Step{Event: asked, Text: "S0 asks for votes in term 1, gets 2 of the 2 needed, with its own."}, steps[0])
+	require.Equal(t, trace.Step{Event: learned, Text: "S0 learns of term 3 from S2. It is a follower from here on, and its election in term 1 is over."}, steps[1])
+
+	s = newScript(3)
+	s.vote(0, 1, 1, 0, 0, 1)
+	s.append(0, 1, 1, 0, 0, 0, 1)
+	s.vote(2, 0, 3, 0, 0, 1)
+	s.append(0, 1, 3, 0, 0, 0, 1)
+	require.Contains(t, texts(trace.Explain(s.breaks(b))[0]), "with its own, and leads that term.")
+}
+
 func TestLostEntry(t *testing.T) {
 	s := newScript(3)
 	x, y := trace.Entry{Term: 1, Command: "x"}, trace.Entry{Term: 2, Command: "y"}
