@@ -108,6 +108,7 @@ type Node struct {
 
 	mu     sync.Mutex
 	disk   *Disk
+	closed bool // the disk belongs to a later node
 	chosen map[int]string
 	ballot Ballot       // the largest seen, or the node's own
 	leads  bool         // phase 1 has succeeded with ballot
@@ -122,10 +123,20 @@ func New(peers []*labrpc.ClientEnd, me int, disk *Disk) *Node {
 	return &Node{peers: peers, me: me, disk: disk, ballot: disk.promised, chosen: make(map[int]string)}
 }
 
+// Close ends the node's use of the disk, which another node may then have.
+func (n *Node) Close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
+}
+
 // Prepare is phase 1 at an acceptor.
 func (n *Node) Prepare(a PrepareArgs, r *PrepareReply) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.closed {
+		return
+	}
 	if n.disk.promised.Less(a.Ballot) {
 		n.disk.promised = a.Ballot
 	}
@@ -145,6 +156,9 @@ func (n *Node) Prepare(a PrepareArgs, r *PrepareReply) {
 func (n *Node) Accept(a AcceptArgs, r *AcceptReply) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.closed {
+		return
+	}
 	if r.OK = !a.Ballot.Less(n.disk.promised); r.OK {
 		n.disk.promised = a.Ballot
 		n.disk.votes[a.Slot] = Vote{a.Ballot, a.Value}
