@@ -14,6 +14,8 @@ import (
 
 	"raftlab/internal/auth"
 	"raftlab/internal/etcdapi"
+	"raftlab/internal/etcdapi/v3electionpb"
+	"raftlab/internal/etcdapi/v3lockpb"
 	"raftlab/kv"
 )
 
@@ -379,5 +381,69 @@ func TestUsersAreDurable(t *testing.T) {
 			_, err = m.kv.Put(context.Background(), &pb.PutRequest{Key: []byte("b1")})
 			require.EqualError(t, err, rpctypes.ErrGRPCUserEmpty.Error())
 		}
+	})
+}
+
+// Locks and elections need the permissions of their keys. A permission that is revoked
+// ends an observation before the next leader, also one that had no leader to show.
+func TestPermissionsOnLocksAndElections(t *testing.T) {
+	run(t, cheap(t), func(c *cluster) {
+		g := c.guard()
+		m := c.follower()
+		locks, elections := v3lockpb.NewLockClient(m.conn), v3electionpb.NewElectionClient(m.conn)
+		root := g.as("root")
+		secret, err := elections.Campaign(root, &v3electionpb.CampaignRequest{Name: []byte("s"), Value: []byte("1")})
+		require.NoError(t, err)
+		observe := func(ctx context.Context, name string) asking[*v3electionpb.LeaderResponse] {
+			return ask(func() (*v3electionpb.LeaderResponse, error) {
+				stream, err := elections.Observe(ctx, &v3electionpb.LeaderRequest{Name: []byte(name)})
+				if err != nil {
+					return nil, err
+				}
+				return stream.Recv()
+			})
+		}
+		for _, request := range []func(context.Context) error{
+			func(ctx context.Context) error {
+				_, err := locks.Lock(ctx, &v3lockpb.LockRequest{Name: []byte("s")})
+				return err
+			},
+			func(ctx context.Context) error {
+				_, err := locks.Unlock(ctx, &v3lockpb.UnlockRequest{Key: secret.Leader.Key})
+				return err
+			},
+			func(ctx context.Context) error {
+				_, err := elections.Campaign(ctx, &v3electionpb.CampaignRequest{Name: []byte("s")})
+				return err
+			},
+			func(ctx context.Context) error {
+				_, err := elections.Proclaim(ctx, &v3electionpb.ProclaimRequest{Leader: secret.Leader, Value: []byte("2")})
+				return err
+			},
+			func(ctx context.Context) error {
+				_, err := elections.Resign(ctx, &v3electionpb.ResignRequest{Leader: secret.Leader})
+				return err
+			},
+			func(ctx context.Context) error {
+				_, err := elections.Leader(ctx, &v3electionpb.LeaderRequest{Name: []byte("s")})
+				return err
+			},
+			func(ctx context.Context) error { return (<-observe(ctx, "s").done).err },
+		} {
+			g.denied(request)
+		}
+		still, err := elections.Leader(root, &v3electionpb.LeaderRequest{Name: []byte("s")})
+		require.NoError(t, err)
+		require.Equal(t, "1", string(still.Kv.Value))
+
+		g.grant("e/", "e0", authpb.READ)
+		waiting := observe(g.as("alice"), "e")
+		waiting.waits(t)
+		_, err = g.auth.RoleRevokePermission(root, &pb.AuthRoleRevokePermissionRequest{Role: "keys", Key: []byte("e/"), RangeEnd: []byte("e0")})
+		require.NoError(t, err)
+		_, err = elections.Campaign(root, &v3electionpb.CampaignRequest{Name: []byte("e"), Value: []byte("secret")})
+		require.NoError(t, err)
+		got := <-waiting.done
+		require.EqualError(t, got.err, rpctypes.ErrGRPCPermissionDenied.Error(), "%v", got.response)
 	})
 }

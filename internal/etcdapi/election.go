@@ -100,10 +100,15 @@ func (e *electionService) Leader(ctx context.Context, r *v3electionpb.LeaderRequ
 func (e *electionService) Observe(r *v3electionpb.LeaderRequest, stream v3electionpb.Election_ObserveServer) error {
 	ctx := stream.Context()
 	for sent := int64(0); ; {
+		// After a change of the users the loop begins anew, because e.leader checks the
+		// caller's permission.
 		users := e.kv.server.picture().auth
 		pair, header, err := e.leader(ctx, r.Name)
 		if err == nil && pair == nil {
 			pair, header, err = e.firstCandidate(ctx, r.Name, header.Revision+1)
+			if err == nil && e.kv.server.picture().auth != users {
+				continue
+			}
 		}
 		if err == nil && pair.ModRevision != sent {
 			sent = pair.ModRevision
@@ -112,7 +117,7 @@ func (e *electionService) Observe(r *v3electionpb.LeaderRequest, stream v3electi
 		if err == nil {
 			err = e.kv.server.follow(ctx, string(pair.Key), "", header.Revision+1, func(event *mvccpb.Event) (bool, error) {
 				if event.Type == mvccpb.Event_DELETE || e.kv.server.picture().auth != users {
-					return false, nil // the next look checks the permission, too
+					return false, nil
 				}
 				sent = event.Kv.ModRevision
 				return true, stream.Send(&v3electionpb.LeaderResponse{Header: e.kv.server.header(sent), Kv: event.Kv})
