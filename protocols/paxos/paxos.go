@@ -97,7 +97,16 @@ type Disk struct {
 	votes    map[int]Vote
 }
 
-// A Node is acceptor, proposer and learner. Its methods may be called concurrently.
+// promise promises to ignore smaller ballots than b.
+func (d *Disk) promise(b Ballot) {
+	if d.promised.Less(b) {
+		d.promised = b
+	}
+}
+
+// A Node is acceptor, proposer and learner. The votes and the log grow with each command, and a real
+// system replaces their beginning by a snapshot. The methods may be called
+// concurrently.
 type Node struct {
 	peers []*labrpc.ClientEnd
 	me    int
@@ -123,7 +132,8 @@ func New(peers []*labrpc.ClientEnd, me int, disk *Disk) *Node {
 	return &Node{peers: peers, me: me, disk: disk, ballot: disk.promised, chosen: make(map[int]string)}
 }
 
-// Close ends the node's use of the disk, which another node may then have.
+// Close ends the node's use of the disk, which another node may then have. A closed node proposes
+// nothing.
 func (n *Node) Close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -137,9 +147,7 @@ func (n *Node) Prepare(a PrepareArgs, r *PrepareReply) {
 	if n.closed {
 		return
 	}
-	if n.disk.promised.Less(a.Ballot) {
-		n.disk.promised = a.Ballot
-	}
+	n.disk.promise(a.Ballot)
 	r.Promised = n.disk.promised
 	if r.OK = r.Promised == a.Ballot; !r.OK {
 		return
@@ -235,12 +243,13 @@ func (n *Node) decide(slot int, command string) (string, bool) {
 // lead runs phase 1 for all slots from one on, unless the node leads already.
 func (n *Node) lead(from int) (Ballot, bool) {
 	n.mu.Lock()
-	if n.leads {
+	if n.closed || n.leads {
 		defer n.mu.Unlock()
-		return n.ballot, true
+		return n.ballot, !n.closed
 	}
 	ballot := Ballot{n.ballot.Round + 1, n.me}
 	n.ballot = ballot
+	n.disk.promise(ballot) // now, as the node's own Prepare may get lost, and no crash may bring the ballot back
 	n.mu.Unlock()
 	replies, ok := quorum.Call[PrepareReply](n.peers, "Node.Prepare", PrepareArgs{ballot, from})
 	adopt := make(map[int]Vote)

@@ -3,12 +3,14 @@ package paxos_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"raftlab/labrpc"
 	"raftlab/protocols/harness"
 	"raftlab/protocols/paxos"
 )
@@ -144,5 +146,54 @@ func TestDuel(t *testing.T) {
 		require.Empty(t, nodes[2].Log())
 		_, ok := nodes[0].AppendRetry("calm", time.Minute, c.Rand.IntN)
 		require.True(t, ok)
+	})
+}
+
+// A proposer that crashes and returns uses none of its earlier ballots again, although its own
+// acceptor has seen none of them. With one ballot for two values, acceptors would
+// report different values of the same ballot, and a later proposer would pick either.
+func TestBallotsOutliveACrash(t *testing.T) {
+	harness.Run(t, 3, func(t *testing.T, c *harness.Cluster) {
+		nodes, disks := start(c, false)
+		reach := func(prepare, accept []int) { // of the next command
+			c.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
+				allowed := map[string][]int{"Node.Prepare": prepare, "Node.Accept": accept}[m.Method]
+				if m.Reply || slices.Contains(allowed, m.Server.(int)) {
+					return labrpc.Usual()
+				}
+				return labrpc.Never()
+			})
+		}
+		reach([]int{1, 2}, []int{1})
+		_, ok := nodes[0].Append("first")
+		require.False(t, ok, "one acceptor has accepted the command")
+		c.Crash(0)
+		nodes[0] = paxos.New(c.Ends(0), 0, disks[0])
+		c.Serve(0, nodes[0])
+		reach([]int{0, 2}, []int{0, 2})
+		_, ok = nodes[0].AppendRetry("second", time.Minute, c.Rand.IntN)
+		require.True(t, ok)
+		reach([]int{1, 2}, []int{1, 2})
+		for _, n := range nodes[1:] {
+			_, ok = n.AppendRetry("third", time.Minute, c.Rand.IntN)
+			require.True(t, ok)
+		}
+		require.Equal(t, "second", nodes[0].Log()[0])
+		require.Zero(t, disagreements(nodes))
+	})
+}
+
+// A crashed proposer sends nothing more and leaves the disk alone.
+func TestClosedNodeProposesNothing(t *testing.T) {
+	harness.Run(t, 3, func(t *testing.T, c *harness.Cluster) {
+		nodes, _ := start(c, false)
+		_, ok := nodes[0].Append("first")
+		require.True(t, ok)
+		nodes[0].Close()
+		time.Sleep(time.Second)
+		before := c.Net.GetTotalCount()
+		_, ok = nodes[0].Append("second")
+		require.False(t, ok)
+		require.Equal(t, before, c.Net.GetTotalCount())
 	})
 }
