@@ -102,14 +102,15 @@ func (p *Participant) State() State {
 // participants permit, and reports whether they do. The caller has waited for the coordinator in
 // vain. threePhase applies the rule of three-phase commit.
 func (p *Participant) Terminate(threePhase bool) bool {
-	seen := make(map[State]bool)
-	for _, peer := range p.peers {
+	var own, decision State
+	p.Inquire(0, &own) // not over the network, where the participant could miss its own state
+	seen := map[State]bool{own: true}
+	for i, peer := range p.peers {
 		var s State
-		if peer.Call("Participant.Inquire", 0, &s) {
+		if i != p.me && peer.Call("Participant.Inquire", 0, &s) {
 			seen[s] = true
 		}
 	}
-	var decision State
 	switch {
 	case seen[Committed]:
 		decision = Committed
@@ -123,10 +124,16 @@ func (p *Participant) Terminate(threePhase bool) bool {
 		return false // all are prepared, and the coordinator may have decided anything
 	}
 	if decision == Committed && threePhase {
-		tell(p.peers, PreCommitted) // so that a crash now leaves no survivor uncertain
+		p.decide(PreCommitted) // so that a crash now leaves no survivor uncertain
 	}
-	tell(p.peers, decision)
+	p.decide(decision)
 	return true
+}
+
+// decide moves the participant itself and the others to a state.
+func (p *Participant) decide(s State) {
+	p.Decide(s, new(bool))
+	tell(p.peers, s)
 }
 
 // tell calls Decide on all participants. One without the message calls Terminate later.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"raftlab/labrpc"
 	"raftlab/protocols/commit"
 	"raftlab/protocols/harness"
 )
@@ -61,8 +62,8 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// On a lossy network both protocols stay atomic, whatever gets lost. A participant without the
-// decision asks the others.
+// On a lossy network two-phase commit stays atomic, whatever gets lost. A participant without
+// the decision asks the others.
 func TestAtomicUnderLoss(t *testing.T) {
 	harness.Run(t, 4, func(t *testing.T, c *harness.Cluster) {
 		committed, aborted := 0, 0
@@ -110,6 +111,19 @@ func TestBlocking(t *testing.T) {
 			require.Equal(t, []commit.State{tt.want, tt.want, tt.want}, states(all))
 		})
 	}
+}
+
+// A participant knows its own state without the network. Alone with the announcement of the commit,
+// the participant commits, and does not take the loss of its own messages for a crash.
+func TestSurvivorAloneCommits(t *testing.T) {
+	harness.Run(t, 4, func(t *testing.T, c *harness.Cluster) {
+		all := start(c)
+		coordinator := commit.Coordinator{Participants: c.Ends(0)[1:], ThreePhase: true, Before: crashAt(c, commit.Committed)}
+		require.Equal(t, commit.Working, coordinator.Run())
+		c.SetFaults(labrpc.Faults{RequestLoss: 1})
+		require.True(t, all[0].Terminate(true))
+		require.Equal(t, []commit.State{commit.Committed, commit.PreCommitted, commit.PreCommitted}, states(all))
+	})
 }
 
 // A participant that has not voted frees the others, in two phases too.
