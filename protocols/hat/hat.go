@@ -11,8 +11,9 @@
 //     commit first prepares all writes, each with the names of the other keys. A reader of
 //     one write asks for the others by transaction, and a node answers with a prepared
 //     version (RAMP, Bailis et al., SIGMOD 2014).
-//   - [ItemCut] repeats the first read of a key to the end of the transaction, even where
-//     MonotonicAtomicView would show a newer version by then.
+//   - [ItemCut] repeats the first read of a key to the end of the transaction. A version whose
+//     transaction also wrote a newer version of a key read before is not shown, because
+//     the repeated read would be a vanishing one. The reader takes an older version.
 //
 // No level prevents lost updates or write skew, and Check looks for neither. Phantoms and
 // cycles of reads (G1c) are left out, too.
@@ -22,6 +23,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"raftlab/labrpc"
 )
@@ -77,14 +79,16 @@ func (n *Node) Install(v Version, _ *bool) {
 type Query struct {
 	Key     string
 	AtLeast int
+	Exactly bool // asks for the version of this very transaction
 }
 
-// Get answers the newest visible version, or the prepared one if the visible one is too old.
+// Get answers the newest visible version, or the prepared one if the visible one is too old or
+// the query is for one version exactly.
 func (n *Node) Get(q Query, v *Version) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	*v = n.newest[q.Key]
-	if v.Of.Transaction < q.AtLeast {
+	if q.Exactly || v.Of.Transaction < q.AtLeast {
 		*v = n.prepared[place{q.AtLeast, q.Key}]
 	}
 }
@@ -108,9 +112,13 @@ func Begin(level Level, id int, nodeOf func(key string) *labrpc.ClientEnd) *Sess
 	}
 }
 
-// call retries until the node answers.
+// retryPause is the time between two attempts at a call.
+const retryPause = 20 * time.Millisecond
+
+// call retries until the node answers. A node that stays away blocks the transaction.
 func call[R any](s *Session, method, key string, args any) (reply R) {
 	for !s.nodeOf(key).Call(method, args, &reply) {
+		time.Sleep(retryPause)
 	}
 	return reply
 }
@@ -140,6 +148,10 @@ func (s *Session) Read(key string) Write {
 			q.AtLeast = s.atLeast[key]
 		}
 		v := call[Version](s, "Node.Get", key, q)
+		if s.level >= ItemCut && s.outruns(v) {
+			q.Exactly = true
+			v = call[Version](s, "Node.Get", key, q)
+		}
 		for _, sibling := range v.Siblings {
 			s.atLeast[sibling] = max(s.atLeast[sibling], v.Of.Transaction)
 		}
@@ -148,6 +160,15 @@ func (s *Session) Read(key string) Write {
 	}
 	s.log.Ops = append(s.log.Ops, Op{key, false, w})
 	return w
+}
+
+// outruns reports whether a version's transaction is newer than a read that ItemCut repeats, of a
+// key that the transaction wrote. The version named by atLeast never is.
+func (s *Session) outruns(v Version) bool {
+	return slices.ContainsFunc(v.Siblings, func(key string) bool {
+		read, again := s.cache[key]
+		return again && read.Transaction < v.Of.Transaction
+	})
 }
 
 // Abort ends the transaction without effect, except for level Dirty.
