@@ -39,7 +39,8 @@ type Version struct {
 	Value string
 }
 
-// A Replica is a node's copy of the register.
+// A Replica is a node's copy of the register. A real node keeps the copy on its disk, because a
+// majority may need a version that only crashed nodes have.
 type Replica struct {
 	mu      sync.Mutex
 	version Version

@@ -58,7 +58,9 @@ type Packet struct {
 
 type id struct{ from, number int }
 
-// A Node is a member of the group. Its methods may be called concurrently.
+// A Node is a member of the group. Its methods may be called concurrently. A crashed node stays away,
+// because a new one would number its messages from 1 again. A node keeps all messages,
+// delivered or not, and a link keeps those that its peer has not acknowledged.
 type Node struct {
 	guarantee Guarantee
 	me        int

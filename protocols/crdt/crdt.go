@@ -46,8 +46,8 @@ func (c Counter) Merge(o Counter) {
 // A Dot identifies an addition.
 type Dot struct{ Replica, Number int }
 
-// A Set holds the elements of dots, and the removed dots. The removed dots grow with the
-// additions. Real systems replace them by a version vector.
+// A Set holds the elements of dots, and the removed dots. Both grow with the additions. Real
+// systems drop the removed ones and keep a version vector.
 type Set struct {
 	Added   map[Dot]string
 	Removed map[Dot]bool
@@ -90,7 +90,8 @@ func (s State) Merge(o State) {
 // Period is the time between two messages of a replica.
 const Period = 100 * time.Millisecond
 
-// A Replica has a state. Its methods may be called concurrently.
+// A Replica has a state. Its methods may be called concurrently. A replica without its earlier state
+// needs a new id, because it would use its dots and its counter again.
 type Replica struct {
 	peers []*labrpc.ClientEnd
 	me    int

@@ -54,7 +54,7 @@ type recording struct {
 	open map[int]bool // channels whose marker has not arrived
 }
 
-// A Bank is a node. Its methods may be called concurrently.
+// A Bank is a node. Its methods may be called concurrently. A bank keeps its parts of all snapshots.
 type Bank struct {
 	peers []*labrpc.ClientEnd
 	me    int
@@ -69,10 +69,14 @@ func NewBank(peers []*labrpc.ClientEnd, me, balance int) *Bank {
 	return &Bank{peers: peers, me: me, balance: balance, snapshots: make(map[int]*recording)}
 }
 
-// Send sends money to another bank. Send returns an error if the bank has less.
+// Send sends money to another bank. Send returns an error if the bank has less, or if there is no
+// such bank.
 func (b *Bank) Send(to, amount int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if to < 0 || to >= len(b.peers) || to == b.me {
+		return fmt.Errorf("snapshot: bank %d cannot send to bank %d of %d", b.me, to, len(b.peers))
+	}
 	if amount < 0 || amount > b.balance {
 		return fmt.Errorf("snapshot: cannot send %d of %d", amount, b.balance)
 	}

@@ -91,11 +91,13 @@ func TestSnapshotsNeedFIFO(t *testing.T) {
 	})
 }
 
-// A bank sends no more than its balance.
+// A bank sends no more than its balance, and to other banks alone.
 func TestSendTooMuch(t *testing.T) {
 	harness.Run(t, banks, func(t *testing.T, c *harness.Cluster) {
 		all := open(c)
 		require.EqualError(t, all[0].Send(1, each+1), "snapshot: cannot send 1001 of 1000")
+		require.EqualError(t, all[0].Send(0, 1), "snapshot: bank 0 cannot send to bank 0 of 4")
+		require.EqualError(t, all[0].Send(banks, 1), "snapshot: bank 0 cannot send to bank 4 of 4")
 		require.Equal(t, each, all[0].Balance())
 	})
 }
