@@ -414,6 +414,9 @@ func oldHeartbeats(t *testing.T, round int) bool {
 	c.Scripted(func() { left = pick(rest, next) })
 	stands := c.Eventually(labtest.ElectionLimit, func() bool { return between(c, func() bool { return asked }) })
 	_, believes := c.State(old)
+	if _, leads := c.State(left); leads { // elected since, and nobody told it
+		return false
+	}
 	if !believes || between(c, func() int { return heard }) == 0 {
 		return false
 	}
