@@ -42,6 +42,9 @@ func TestGrowth(t *testing.T) {
 	t.Run("values", func(t *testing.T) { g.values(t) })
 	t.Run("follower", func(t *testing.T) { g.follower(t) })
 	for _, p := range g.pictures {
+		if !strings.Contains(p.svg(), p.title) { // short runs draw, too, so that a full one cannot fail at its end
+			t.Errorf("%s has no title", p.file)
+		}
 		for _, line := range strings.Split(strings.TrimSpace(p.table()), "\n") {
 			t.Log(line)
 		}

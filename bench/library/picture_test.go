@@ -67,7 +67,7 @@ const (
 	top, bottom             = 50.0, 50.0
 )
 
-var colours = []string{"#1f6feb", "#d1570a"}
+var colours = []string{"#1f6feb", "#d1570a", "#3a7d34"}
 
 // svg draws the picture.
 func (p *picture) svg() string {
