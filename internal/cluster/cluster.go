@@ -78,6 +78,8 @@ type Options struct {
 
 	// storage, if set, wraps the storage of a replica. For tests.
 	storage func(replica int, s node.Storage) node.Storage
+	// step is called before each change of a name by a conversion. For tests.
+	step func()
 }
 
 func (o *Options) setDefaults() error {
@@ -89,6 +91,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.step == nil {
+		o.step = func() {}
 	}
 	if o.Replicas < 0 || o.Replicas > MaxReplicas {
 		return fmt.Errorf("%w: %d; want 1 to %d", ErrReplicas, o.Replicas, MaxReplicas)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -39,11 +40,10 @@ const convertPatience = time.Minute
 // was interrupted begins anew with them.
 func (s *servers) convert(m manifest, dir string) (manifest, error) {
 	files := m.sets(dir)[0].files
-	for _, file := range files {
-		if err := os.Rename(file+formerSuffix, file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return m, err
-		}
-		if err := os.Remove(file + convertedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	converted := m
+	converted.Format, converted.Complete = storeFormat, true
+	for i, file := range files {
+		if err := s.restoreFormer(file, converted.fileOptions("", i)); err != nil {
 			return m, err
 		}
 	}
@@ -52,24 +52,76 @@ func (s *servers) convert(m manifest, dir string) (manifest, error) {
 	if err != nil {
 		return m, fmt.Errorf("converting %s from format %d: %w; nothing was changed", dir, m.Format, err)
 	}
-	m.Format, m.Complete = storeFormat, true
 	for i, file := range files {
-		if err := m.writeConverted(machine, file+convertedSuffix, i); err != nil {
+		s.opts.step()
+		if err := converted.writeConverted(machine, file+convertedSuffix, i); err != nil {
 			return m, err
 		}
 	}
 	for _, file := range files {
+		s.opts.step()
 		// A replica may have lost its former file.
-		if err := os.Rename(file, file+formerSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Replace(file, file+formerSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return m, err
 		}
+		s.opts.step()
 		if err := durable.Replace(file+convertedSuffix, file); err != nil {
 			return m, err
 		}
 	}
+	s.opts.step()
 	s.log.Info("the data directory is converted, and the former files stay", "keys", machine.View().Keys(), "suffix", formerSuffix)
-	return m, m.write(dir)
+	return converted, converted.write(dir)
 }
+
+// restoreFormer undoes an interrupted conversion of a data file. The file of a replica
+// without a former file is removed if the conversion made the file.
+func (s *servers) restoreFormer(file string, converted boltstore.Options) error {
+	s.opts.step()
+	if err := os.Remove(file + convertedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	made, err := isConverted(file, converted)
+	if err != nil {
+		return err
+	}
+	s.opts.step()
+	if err := durable.Replace(file+formerSuffix, file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !made {
+		return nil
+	}
+	return errors.Join(os.Remove(file), durable.SyncDir(filepath.Dir(file)))
+}
+
+// isConverted reports whether a conversion made a file. isConverted refuses a file that
+// has served the store since.
+func isConverted(file string, opts boltstore.Options) (bool, error) {
+	if id, part, err := boltstore.Identify(file); err != nil || id != opts.Identity || part != opts.Part {
+		return false, nil // a former file, whole or damaged, or no file
+	}
+	store, err := boltstore.Open(file, opts)
+	if errors.Is(err, node.ErrDamaged) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	at, err := store.Position(raftGroup)
+	if err := errors.Join(err, store.Close()); err != nil {
+		return false, err
+	}
+	if at != convertedPosition {
+		dir := filepath.Dir(file)
+		return false, fmt.Errorf("the manifest says that %s was never converted, but %s has served the converted store: restore the manifest%s",
+			dir, filepath.Base(file), restoreAdvice(dir))
+	}
+	return true, nil
+}
+
+// convertedPosition is the position of a converted file before the store runs.
+var convertedPosition = boltstore.Position{CurrentTerm: 1, LastTerm: 1, LastIndex: 1}
 
 // readFormer runs the replicas of a former store, and reads the content.
 func (s *servers) readFormer(m manifest, dir string) (machine *etcdapi.Machine, err error) {
@@ -166,7 +218,7 @@ func (m manifest) saveState(store *boltstore.Store, body io.WriterTo) error {
 		members.Members = append(members.Members, core.Member{ID: hostID(i)})
 		members.Voters = append(members.Voters, hostID(i))
 	}
-	w, err := store.CreateSnapshot(raftGroup, node.SnapshotHeader{Index: 1, Term: 1, Configuration: members.Encode()})
+	w, err := store.CreateSnapshot(raftGroup, node.SnapshotHeader{Index: convertedPosition.LastIndex, Term: convertedPosition.LastTerm, Configuration: members.Encode()})
 	if err != nil {
 		return err
 	}
@@ -178,5 +230,5 @@ func (m manifest) saveState(store *boltstore.Store, body io.WriterTo) error {
 	if err != nil {
 		return err
 	}
-	return store.Save([]node.Update{{Group: raftGroup, HardState: &core.HardState{CurrentTerm: 1}, Snapshot: &header}})
+	return store.Save([]node.Update{{Group: raftGroup, HardState: &core.HardState{CurrentTerm: convertedPosition.CurrentTerm}, Snapshot: &header}})
 }

@@ -3,15 +3,20 @@
 package cluster_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/cluster"
 	"raftlab/kv"
+	"raftlab/raft/boltstore"
 )
 
 // formerDir makes a data directory of the former format with some keys.
@@ -51,15 +56,94 @@ func TestConvert(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, "replica-1.bolt.former"))
 }
 
-// A conversion that was interrupted begins anew with the former files.
+// names describes a data directory: for each file the store that the file belongs to.
+func names(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	var all strings.Builder
+	for _, e := range entries {
+		if e.IsDir() || e.Name() == "lock" {
+			continue
+		}
+		_, part, err := boltstore.Identify(filepath.Join(dir, e.Name()))
+		fmt.Fprintln(&all, e.Name(), part, err == nil)
+	}
+	return all.String()
+}
+
+// A conversion that is interrupted before any of its steps, any number of times, begins
+// anew with the former files. In the end the former files are those of the beginning, also
+// for a replica whose file was lost before.
 func TestInterruptedConversion(t *testing.T) {
 	t.Parallel()
-	dir := formerDir(t)
-	file := func(name string) string { return filepath.Join(dir, name) }
-	require.NoError(t, os.Rename(file("replica-1.bolt"), file("replica-1.bolt.former")))
-	writeFile(t, file("replica-1.bolt"), []byte("half"))
-	writeFile(t, file("replica-2.bolt.converted"), []byte("half"))
-	checkConverted(t, dir)
+	begin, copies := t.TempDir(), t.TempDir()
+	require.NoError(t, cluster.WriteFormer(begin, 3, kv.Put("a", "1"), kv.Append("a", "2")))
+	require.NoError(t, os.Remove(filepath.Join(begin, "replica-1.bolt")))
+	writeFile(t, filepath.Join(begin, "replica-3.bolt.converted"), []byte("half"))
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	for crashed := []string{begin}; len(crashed) > 0; {
+		dirs := crashed
+		crashed = nil
+		crash := func(t *testing.T, dir string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if state := names(t, dir); !seen[state] {
+				seen[state] = true
+				crashed = append(crashed, filepath.Join(copies, fmt.Sprint(len(seen))))
+				require.NoError(t, os.CopyFS(crashed[len(crashed)-1], os.DirFS(dir)))
+			}
+		}
+		t.Run("", func(t *testing.T) {
+			for _, dir := range dirs {
+				t.Run("", func(t *testing.T) {
+					t.Parallel()
+					completeConversion(t, dir, crash)
+				})
+			}
+		})
+	}
+	require.Greater(t, len(seen), 10)
+}
+
+// completeConversion converts a directory, calls before with the directory before each
+// step, and checks the files and the content in the end.
+func completeConversion(t *testing.T, dir string, before func(*testing.T, string)) {
+	t.Logf("before:\n%s", names(t, dir))
+	c := open(t, dir, cluster.WithStep(cluster.Options{}, func() { before(t, dir) }))
+	require.Equal(t, kv.Result{Value: "12", Version: 2}, do(t, c, "", kv.Get("a")))
+	require.NoError(t, c.Close())
+	const former, converted = `group "" of 3 replicas`, `store of 3 replicas`
+	for name, want := range map[string]string{
+		"replica-1.bolt": converted, "replica-2.bolt": converted, "replica-3.bolt": converted,
+		"replica-1.bolt.former": "", "replica-2.bolt.former": former, "replica-3.bolt.former": former,
+		"replica-1.bolt.converted": "", "replica-2.bolt.converted": "", "replica-3.bolt.converted": "",
+	} {
+		_, part, err := boltstore.Identify(filepath.Join(dir, name))
+		require.Equal(t, want, part, "%s: %v", name, err)
+		require.Equal(t, want == "", errors.Is(err, fs.ErrNotExist), "%s: %v", name, err)
+	}
+}
+
+// A data file that has served the converted store is not taken for one of an interrupted
+// conversion, although the manifest is the former one again.
+func TestConversionBesideServedFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, cluster.WriteFormer(dir, 1, kv.Put("a", "1")))
+	former := readFile(t, filepath.Join(dir, "raftlab.json"))
+	c := open(t, dir, cluster.Options{})
+	do(t, c, "", kv.Put("a", "2"))
+	require.NoError(t, c.Close())
+	served := readFile(t, filepath.Join(dir, "raftlab.json"))
+	writeFile(t, filepath.Join(dir, "raftlab.json"), former)
+	before := contents(t, dir)
+	err := failure(cluster.Open(dir, cluster.Options{}))
+	require.ErrorContains(t, err, "replica-1.bolt has served the converted store: restore the manifest; by its data files it was {")
+	require.Equal(t, before, contents(t, dir))
+	writeFile(t, filepath.Join(dir, "raftlab.json"), served)
+	require.Equal(t, "2", do(t, open(t, dir, cluster.Options{}), "", kv.Get("a")).Value)
 }
 
 // Without a majority of the former files nothing is converted.

@@ -26,6 +26,13 @@ func WithStorage(opts Options, wrap func(replica int, s node.Storage) node.Stora
 	return opts
 }
 
+// WithStep returns opts with a function that a conversion calls before each change of a
+// name.
+func WithStep(opts Options, step func()) Options {
+	opts.step = step
+	return opts
+}
+
 // FileOptions names the data file of a replica, from 1, of a group.
 func FileOptions(store, group string, replica, replicas int) boltstore.Options {
 	format := storeFormat

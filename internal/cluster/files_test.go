@@ -138,10 +138,24 @@ func repairUnusable(t *testing.T, dir string, file []byte, want error) {
 	require.NoError(t, c.Stop(1), "now the repaired replica is needed")
 	do(t, c, "", kv.Append("later", "+"))
 	require.NoError(t, c.Close())
+	if file != nil {
+		repairAgain(t, dir, file)
+	}
 	// The repaired file is one like any other.
 	c = open(t, dir, cluster.Options{})
 	require.Equal(t, "running", c.Status()[1].State, c.Status()[1].Error)
 	require.NoError(t, c.Close())
+}
+
+// repairAgain repairs replica 2 for the second time, which keeps both former files.
+func repairAgain(t *testing.T, dir string, first []byte) {
+	path := filepath.Join(dir, "replica-2.bolt")
+	writeFile(t, path, []byte("second"))
+	c := open(t, dir, cluster.Options{})
+	require.NoError(t, c.Repair(2))
+	require.NoError(t, c.Close())
+	require.True(t, bytes.Equal(readFile(t, path+".old"), first), "the first file is not kept")
+	require.Equal(t, "second", string(readFile(t, path+".old-2")))
 }
 
 // waitApplied waits until a replica has applied as much as the leader.

@@ -66,9 +66,19 @@ func (r *replica) repair() error {
 }
 
 // replaceFile puts the repaired file in the place of a data file, and keeps the
-// former file.
+// former file. An interrupted recovery that begins anew replaces its own files, so
+// replaceFile never replaces a kept file.
 func replaceFile(path string) error {
-	if err := os.Rename(path, path+oldSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	kept := path + oldSuffix
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(kept); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return err
+		}
+		kept = fmt.Sprint(path, oldSuffix, "-", n)
+	}
+	if err := durable.Replace(path, kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return durable.Replace(path+repairSuffix, path)
