@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"raftlab/kv"
 	"raftlab/raft/node"
 	"raftlab/shardctrler"
 )
@@ -34,9 +33,6 @@ const (
 	// the log.
 	snapshotGrowth = 1
 )
-
-// Limits bound keys and values.
-var Limits = kv.Limits{Key: 1 << 10, Value: 1 << 20}
 
 // Errors of Open.
 var (

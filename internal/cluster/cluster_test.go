@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/cluster"
+	"raftlab/internal/kvstore"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
-	"raftlab/rsm"
 )
 
 // The tests wait for disks and for elections and use little processor time. So more
@@ -189,7 +189,7 @@ func TestIdempotencyKey(t *testing.T) {
 	for n := range 3 {
 		require.Equal(t, first.Version, do(t, c, "key", kv.Append("k", "x")).Version)
 		for _, other := range []kv.Op{kv.Append("k", "y"), kv.Put("k", "x"), kv.Append("k", "x").IfVersion(first.Version)} {
-			require.ErrorIs(t, failure(c.Do(t.Context(), "key", other)), cluster.ErrKeyReused)
+			require.ErrorIs(t, failure(c.Do(t.Context(), "key", other)), kvstore.ErrKeyReused)
 		}
 		if n == 1 {
 			require.NoError(t, c.Close())
@@ -242,31 +242,6 @@ func TestDuplicatesAtOnce(t *testing.T) {
 	}
 }
 
-// A write that may be in the log is not repeated in a new session after the old
-// session has expired.
-func TestUnknownIsNotTriedInAnotherSession(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		first error
-		want  error
-		tries int
-	}{
-		{"expired", rsm.ErrSessionExpired, nil, 2},
-		{"expired after it was sent", fmt.Errorf("%w: %w", cluster.ErrUnknown, rsm.ErrSessionExpired), cluster.ErrUnknown, 1},
-	} {
-		clients := map[uint64]bool{}
-		_, err := cluster.Once(kv.Put("k", "v"), func(client, seq uint64) (kv.Result, error) {
-			clients[client] = true
-			if len(clients) == 1 {
-				return kv.Result{}, tt.first
-			}
-			return kv.Result{}, nil
-		})
-		require.ErrorIs(t, err, tt.want, tt.name)
-		require.Len(t, clients, tt.tries, "sessions: %s", tt.name)
-	}
-}
-
 func TestNoLeader(t *testing.T) {
 	t.Parallel()
 	c := open(t, t.TempDir(), cluster.Options{})
@@ -278,7 +253,7 @@ func TestNoLeader(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	for _, op := range []kv.Op{kv.Get("k"), kv.Put("k", "2")} {
-		require.ErrorIs(t, failure(c.Do(ctx, "", op)), cluster.ErrNoLeader)
+		require.ErrorIs(t, failure(c.Do(ctx, "", op)), kvstore.ErrNoLeader)
 	}
 	require.NoError(t, c.Start(1))
 	require.Equal(t, "1", do(t, c, "", kv.Get("k")).Value)
@@ -296,7 +271,7 @@ func TestOutcomeUnknown(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	require.ErrorIs(t, failure(c.Do(ctx, "key", kv.Append("k", "x"))), cluster.ErrUnknown)
+	require.ErrorIs(t, failure(c.Do(ctx, "key", kv.Append("k", "x"))), kvstore.ErrUnknown)
 	require.NoError(t, c.Start(followers[0].Number))
 	do(t, c, "key", kv.Append("k", "x"))
 	require.Equal(t, "x", do(t, c, "", kv.Get("k")).Value)

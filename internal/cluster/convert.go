@@ -15,6 +15,7 @@ import (
 
 	"raftlab/internal/durable"
 	"raftlab/internal/etcdapi"
+	"raftlab/internal/kvstore"
 	"raftlab/kv"
 	"raftlab/kvraft"
 	"raftlab/labrpc"
@@ -144,7 +145,7 @@ func (s *servers) readFormer(m manifest, dir string) (machine *etcdapi.Machine, 
 			}
 		}
 		if pause(ctx); ctx.Err() != nil {
-			return nil, ErrNoLeader
+			return nil, kvstore.ErrNoLeader
 		}
 	}
 }
@@ -183,7 +184,7 @@ func readKeys(ctx context.Context, leader logService) (*etcdapi.Machine, error) 
 type formerService struct{ *kvraft.KVServer }
 
 func startFormer(log rsm.Log, snapshot []byte, opts Options) (rsmService, error) {
-	server, err := kvraft.Open(log, kvraft.Options{Snapshot: snapshot, Limits: Limits, Logger: opts.Logger})
+	server, err := kvraft.Open(log, kvraft.Options{Snapshot: snapshot, Limits: kvstore.Limits, Logger: opts.Logger})
 	return formerService{server}, err
 }
 

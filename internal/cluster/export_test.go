@@ -7,18 +7,11 @@ import (
 	"errors"
 	"time"
 
+	"raftlab/internal/kvstore"
 	"raftlab/kv"
 	"raftlab/raft/boltstore"
 	"raftlab/raft/node"
 )
-
-// Once carries out a write in a session of the cluster's own, which execute is
-// to execute.
-func Once(op kv.Op, execute func(client, seq uint64) (kv.Result, error)) (kv.Result, error) {
-	return new(sessions).once(context.Background(), op, func(_ context.Context, s session, _ kv.Op) (kv.Result, error) {
-		return execute(s.client, s.seq)
-	})
-}
 
 // WithStorage returns opts with a wrapper around each replica's storage.
 func WithStorage(opts Options, wrap func(replica int, s node.Storage) node.Storage) Options {
@@ -64,7 +57,7 @@ func WriteFormer(dir string, replicas int, ops ...kv.Op) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for i := 0; i < len(ops) && ctx.Err() == nil; {
-		err = ErrNoLeader
+		err = kvstore.ErrNoLeader
 		for _, r := range s.replicas {
 			if service := r.current().server.(logService); err != nil && service.member().IsLeader() {
 				_, err = service.rsmService.(formerService).Do(ctx, 1, uint64(i+1), ops[i])

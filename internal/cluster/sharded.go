@@ -6,11 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
-	"time"
 
+	"raftlab/internal/kvstore"
+	"raftlab/internal/shardstore"
 	"raftlab/kv"
 	"raftlab/labrpc"
 	"raftlab/rsm"
@@ -23,20 +23,12 @@ import (
 // the methods.
 type Sharded struct {
 	*servers
-	groups   int
-	sessions [shardctrler.NShards]sessions
-	ctrlers  []*labrpc.ClientEnd
-	store    *shardkv.Clerk
-	layout   *shardctrler.Clerk
-	// A clerk makes one transaction at a time.
-	transactors freeList[*shardkv.Clerk]
+	*shardstore.Client
+	groups int
 
 	stop    context.CancelFunc
 	joining sync.WaitGroup // of the first groups
 }
-
-// ErrNoGroup reports a number without a group.
-var ErrNoGroup = errors.New("no such group")
 
 // OpenSharded starts a sharded store on a data directory. If the directory is
 // missing, OpenSharded makes one with opts.Groups groups, all of them members. The
@@ -53,9 +45,12 @@ func OpenSharded(dir string, opts Options) (*Sharded, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &Sharded{servers: s, groups: m.Groups, ctrlers: s.ends(0, m.controllerNumbers()), stop: cancel}
-	c.store, c.layout = shardkv.MakeClerk(c.ctrlers, s.endByName(0)), shardctrler.MakeClerk(c.ctrlers)
-	c.joining.Go(func() { c.joinFirst(ctx) })
+	c := &Sharded{servers: s, groups: m.Groups, stop: cancel}
+	c.Client = shardstore.NewClient(shardstore.ClientConfig{
+		Controllers: s.ends(0, m.controllerNumbers()), MakeEnd: s.endByName(0),
+		Groups: m.names(), Survey: s.survey, Logger: s.log,
+	})
+	c.joining.Go(func() { c.JoinFirst(ctx) })
 	return c, nil
 }
 
@@ -102,7 +97,7 @@ func (s *servers) shardLauncher(m manifest) func(group string, peer int) launche
 				Snapshot:       snapshot,
 				MaxRaftState:   opts.SnapshotBytes,
 				SnapshotGrowth: snapshotGrowth,
-				Limits:         Limits,
+				Limits:         kvstore.Limits,
 				Logger:         opts.Logger,
 			})
 			return shardService{server}, err
@@ -152,14 +147,24 @@ func (s *servers) endByName(from int) func(string) *labrpc.ClientEnd {
 	}
 }
 
-// names returns the names of a group's replicas in a configuration.
-func (c *Sharded) names(gid int) []string {
-	perGroup := len(c.replicas) / (c.groups + 1)
-	names := make([]string, perGroup)
-	for i := range names {
-		names[i] = strconv.Itoa((gid-1)*perGroup + i + 1)
+// names returns the names of each group's replicas in a configuration.
+func (m manifest) names() [][]string {
+	all := make([][]string, m.Groups)
+	for i := range m.Groups * m.Replicas {
+		all[i/m.Replicas] = append(all[i/m.Replicas], strconv.Itoa(i+1))
 	}
-	return names
+	return all
+}
+
+// survey returns pictures of the running servers of groups, by number.
+func (s *servers) survey(context.Context) map[int]shardkv.Status {
+	all := make(map[int]shardkv.Status)
+	for _, r := range s.replicas {
+		if run := r.current(); run != nil && r.group.group != controllers {
+			all[r.number] = run.server.(logService).rsmService.(shardService).ShardKV.Status()
+		}
+	}
+	return all
 }
 
 type shardService struct{ *shardkv.ShardKV }
@@ -185,21 +190,6 @@ func (s controllerService) health() health {
 	return health{sessions: st.Sessions, err: st.Err}
 }
 
-// joinFirst makes all groups members of the first configuration, if there is none.
-func (c *Sharded) joinFirst(ctx context.Context) {
-	config, err := c.layout.Config(ctx, -1)
-	if err != nil || config.Num > 0 {
-		return
-	}
-	all := make([]int, c.groups)
-	for i := range all {
-		all[i] = i + 1
-	}
-	if _, err := c.Join(ctx, all); err != nil {
-		c.log.Error("the groups cannot join", "error", err)
-	}
-}
-
 // Groups returns the number of groups.
 func (c *Sharded) Groups() int { return c.groups }
 
@@ -208,244 +198,4 @@ func (c *Sharded) Close() error {
 	c.stop()
 	c.joining.Wait()
 	return c.servers.Close()
-}
-
-// Do executes an operation on the leader of the group of the key's shard, and waits
-// for a leader until ctx ends. A scan reads the shards one after the other. Writes
-// take effect once, and idempotency keys work, as with [Cluster.Do].
-func (c *Sharded) Do(ctx context.Context, idempotencyKey string, op kv.Op) (kv.Result, error) {
-	return do(ctx, idempotencyKey, op, &c.sessions[shardkv.ShardOf(op.Key)], c.execute)
-}
-
-func (c *Sharded) execute(ctx context.Context, s session, op kv.Op) (kv.Result, error) {
-	var result kv.Result
-	var unsure bool
-	var err error
-	if op.Kind == kv.KindScan {
-		result, err = c.store.Scan(ctx, op.Key, op.End, op.Limit)
-	} else {
-		result, unsure, err = c.store.DoAs(ctx, s.client, s.seq, op)
-	}
-	switch {
-	case err == nil:
-		return result, nil
-	case errors.Is(err, rsm.ErrBusy) && !unsure:
-		return kv.Result{}, fmt.Errorf("%w: %w", ErrBusy, err)
-	case ctx.Err() != nil:
-		return kv.Result{}, gaveUp(op)
-	case unsure:
-		return kv.Result{}, fmt.Errorf("%w: %w", ErrUnknown, err)
-	}
-	return kv.Result{}, err
-}
-
-// gaveUp returns the error of operations without an answer in time. A write may
-// still take effect.
-func gaveUp(ops ...kv.Op) error {
-	if slices.ContainsFunc(ops, func(op kv.Op) bool { return !op.ReadOnly() }) {
-		return ErrUnknown
-	}
-	return ErrNoLeader
-}
-
-// Txn executes a transaction once, and waits for its groups until ctx ends.
-func (c *Sharded) Txn(ctx context.Context, t shardkv.Txn) (shardkv.TxnResult, error) {
-	ck := c.transactors.get(c.store.Fork)
-	result, err := ck.Txn(ctx, t)
-	c.transactors.put(ck)
-	if errors.Is(err, shardkv.ErrTxnResultsLost) {
-		return shardkv.TxnResult{}, fmt.Errorf("%w: %w", ErrUnknown, err)
-	}
-	if errors.Is(err, rsm.ErrBusy) {
-		return shardkv.TxnResult{}, fmt.Errorf("%w: %w", ErrBusy, err)
-	}
-	if ctx.Err() != nil && err != nil {
-		return shardkv.TxnResult{}, gaveUp(slices.Concat(t.Then, t.Else)...)
-	}
-	return result, err
-}
-
-// Layout is a picture of the assignment of shards to groups.
-type Layout struct {
-	Config int           `json:"config"` // number of the newest configuration
-	Shards []ShardPlace  `json:"shards"`
-	Groups []GroupStatus `json:"groups"`
-}
-
-// ShardPlace is the place of a shard.
-type ShardPlace struct {
-	Shard int    `json:"shard"`
-	Group int    `json:"group"` // that owns it; 0: none
-	State string `json:"state"` // "served", "arriving", or "unknown" if nobody can tell now
-	Keys  int    `json:"keys"`
-}
-
-// GroupStatus is a picture of a group.
-type GroupStatus struct {
-	Group    int   `json:"group"`
-	Member   bool  `json:"member"`
-	Replicas []int `json:"replicas"`
-	Leader   int   `json:"leader"` // of those; 0: none
-	Config   int   `json:"config"` // the newest that it has taken
-	Shards   int   `json:"shards"` // that it owns
-	Keys     int   `json:"keys"`
-}
-
-// Layout returns the newest assignment of shards to groups, and the progress of the
-// groups towards the assignment.
-func (c *Sharded) Layout(ctx context.Context) (Layout, error) {
-	config, err := c.layout.Config(ctx, -1)
-	if err != nil {
-		return Layout{}, ErrNoLeader
-	}
-	l := Layout{Config: config.Num}
-	for shard, gid := range config.Shards {
-		l.Shards = append(l.Shards, ShardPlace{Shard: shard, Group: gid, State: "unknown"})
-	}
-	for gid := 1; gid <= c.groups; gid++ {
-		_, member := config.Groups[gid]
-		g := GroupStatus{Group: gid, Member: member}
-		for _, name := range c.names(gid) {
-			number, _ := strconv.Atoi(name) // names made it
-			g.Replicas = append(g.Replicas, number)
-		}
-		c.describe(&g, &l)
-		l.Groups = append(l.Groups, g)
-	}
-	return l, nil
-}
-
-// describe fills in the state of a group's leader, or of any running replica.
-func (c *Sharded) describe(g *GroupStatus, l *Layout) {
-	var best shardkv.Status
-	running := false
-	for _, number := range g.Replicas {
-		run := c.replicas[number-1].current()
-		if run == nil {
-			continue
-		}
-		running = true
-		st := run.server.(logService).rsmService.(shardService).ShardKV.Status()
-		if st.IsLeader {
-			g.Leader = number
-		}
-		if st.IsLeader || !best.IsLeader && st.Applied >= best.Applied {
-			best = st
-		}
-	}
-	g.Config = best.Config
-	for i := range l.Shards {
-		if place := &l.Shards[i]; place.Group == g.Group {
-			g.Shards++
-			if running {
-				place.State = string(shardkv.StateArriving) // unless it says more
-			}
-		}
-	}
-	for _, s := range best.Shards {
-		g.Keys += s.Keys
-		if place := &l.Shards[s.Shard]; place.Group == g.Group {
-			place.Keys = s.Keys
-			if s.State == shardkv.StateServed {
-				place.State = string(s.State)
-			}
-		}
-	}
-}
-
-// Join makes groups members. Members stay members. Join returns the number of the
-// configuration.
-func (c *Sharded) Join(ctx context.Context, gids []int) (int, error) {
-	return c.rearrange(ctx, gids, false, func(gids []int) (int, error) {
-		groups := make(map[int][]string)
-		for _, gid := range gids {
-			groups[gid] = c.names(gid)
-		}
-		return c.layout.JoinGroups(ctx, groups)
-	})
-}
-
-// Leave ends the membership of groups, and their shards go to the others. Without any
-// member the store keeps its state, and serves nothing until a group joins.
-func (c *Sharded) Leave(ctx context.Context, gids []int) (int, error) {
-	return c.rearrange(ctx, gids, true, func(gids []int) (int, error) { return c.layout.LeaveGroups(ctx, gids) })
-}
-
-// rearrange makes a change with those of gids whose membership is members. So a
-// retried request changes nothing.
-func (c *Sharded) rearrange(ctx context.Context, gids []int, members bool, change func([]int) (int, error)) (int, error) {
-	config, err := c.layout.Config(ctx, -1)
-	if err != nil {
-		return 0, ErrNoLeader
-	}
-	var rest []int
-	for _, gid := range slices.Compact(slices.Sorted(slices.Values(gids))) {
-		if err := c.known(gid); err != nil {
-			return config.Num, err
-		}
-		if _, member := config.Groups[gid]; member == members {
-			rest = append(rest, gid)
-		}
-	}
-	if len(rest) == 0 {
-		return config.Num, nil
-	}
-	num, err := change(rest)
-	return num, c.changed(ctx, num, err)
-}
-
-// Move gives a shard to a group, until groups join or leave.
-func (c *Sharded) Move(ctx context.Context, shard, gid int) (int, error) {
-	if err := c.known(gid); err != nil {
-		return 0, err
-	}
-	num, err := c.layout.MoveShard(ctx, shard, gid)
-	return num, c.changed(ctx, num, err)
-}
-
-func (c *Sharded) known(gid int) error {
-	if gid < 1 || gid > c.groups {
-		return fmt.Errorf("%w: %d; there are 1 to %d", ErrNoGroup, gid, c.groups)
-	}
-	return nil
-}
-
-// changed logs a change, or translates the error for clients.
-func (c *Sharded) changed(ctx context.Context, num int, err error) error {
-	switch {
-	case err == nil:
-		c.log.Info("configuration", "num", num)
-		return nil
-	case ctx.Err() != nil:
-		return ErrUnknown
-	}
-	return err
-}
-
-// Settled waits until groups have joined, and every group has the newest
-// configuration and serves its shards, or until ctx ends.
-func (c *Sharded) Settled(ctx context.Context) error {
-	for {
-		l, err := c.Layout(ctx)
-		if err != nil {
-			return err
-		}
-		if l.settled() {
-			return nil
-		}
-		select {
-		case <-time.After(settledPoll):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// settledPoll is the interval of Settled's looks.
-const settledPoll = 20 * time.Millisecond
-
-func (l *Layout) settled() bool {
-	waiting := func(p ShardPlace) bool { return p.Group != 0 && p.State != string(shardkv.StateServed) }
-	behind := func(g GroupStatus) bool { return g.Config < l.Config }
-	return l.Config > 0 && !slices.ContainsFunc(l.Shards, waiting) && !slices.ContainsFunc(l.Groups, behind)
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/cluster"
+	"raftlab/internal/kvstore"
+	"raftlab/internal/shardstore"
 	"raftlab/internal/testkit"
 	"raftlab/kv"
 	"raftlab/raft/node"
@@ -25,7 +27,7 @@ func openSharded(t *testing.T, dir string, opts cluster.Options) *cluster.Sharde
 	return opened(t, c, err)
 }
 
-func settle(t *testing.T, c *cluster.Sharded) cluster.Layout {
+func settle(t *testing.T, c *cluster.Sharded) shardstore.Layout {
 	t.Helper()
 	if err := c.Settled(within(t)); err != nil {
 		l, _ := c.Layout(within(t))
@@ -82,7 +84,7 @@ func TestShardedOnceAndScan(t *testing.T) {
 	for range 3 {
 		do(t, c, "the key", kv.Append("k", "once"))
 	}
-	require.ErrorIs(t, failure(c.Do(within(t), "the key", kv.Append("k", "again"))), cluster.ErrKeyReused)
+	require.ErrorIs(t, failure(c.Do(within(t), "the key", kv.Append("k", "again"))), kvstore.ErrKeyReused)
 	for i := range 20 {
 		do(t, c, "", kv.Put(fmt.Sprintf("%d", i), "v"))
 	}
@@ -106,7 +108,7 @@ func TestShardedErrors(t *testing.T) {
 		"leave of group 0": func() (int, error) { return c.Leave(within(t), []int{0, 1}) },
 		"move to group 9":  func() (int, error) { return c.Move(within(t), 0, 9) },
 	} {
-		require.ErrorIs(t, failure(change()), cluster.ErrNoGroup, what)
+		require.ErrorIs(t, failure(change()), shardstore.ErrNoGroup, what)
 	}
 	require.ErrorIs(t, failure(c.Move(within(t), shardctrler.NShards, 1)), shardctrler.ErrInvalid)
 	num, err := c.Join(within(t), []int{1, 2, 1})
@@ -138,7 +140,7 @@ func TestShardedWithoutGroups(t *testing.T) {
 	settle(t, c) // until then they serve
 	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
-	require.ErrorIs(t, failure(c.Do(short, "", kv.Get("k"))), cluster.ErrNoLeader)
+	require.ErrorIs(t, failure(c.Do(short, "", kv.Get("k"))), kvstore.ErrNoLeader)
 	require.NoError(t, failure(c.Join(within(t), []int{2})))
 	require.Equal(t, "v", do(t, c, "", kv.Get("k")).Value)
 }

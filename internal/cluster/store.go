@@ -14,6 +14,7 @@ import (
 	"raftlab/internal/auth"
 	"raftlab/internal/clientport"
 	"raftlab/internal/etcdapi"
+	"raftlab/internal/kvstore"
 	"raftlab/raft/core"
 	"raftlab/raft/memnet"
 	"raftlab/raft/node"
@@ -248,7 +249,7 @@ func (c *Cluster) noLeader() error {
 			run++
 		}
 	}
-	return fmt.Errorf("%w: %d of %d replicas run", ErrNoLeader, run, len(c.replicas))
+	return fmt.Errorf("%w: %d of %d replicas run", kvstore.ErrNoLeader, run, len(c.replicas))
 }
 
 // awaitLeader waits for a replica that believes to lead, and returns nil if ctx ends

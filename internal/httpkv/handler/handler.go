@@ -20,6 +20,8 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/internal/etcdapi"
 	"raftlab/internal/httpkv"
+	"raftlab/internal/kvstore"
+	"raftlab/internal/shardstore"
 	"raftlab/internal/webguard"
 	"raftlab/kv"
 	"raftlab/shardctrler"
@@ -276,20 +278,20 @@ func asError(err error, r *http.Request) *httpkv.Error {
 	}
 	status, code := http.StatusInternalServerError, httpkv.Internal
 	switch {
-	case errors.Is(err, cluster.ErrNoLeader):
+	case errors.Is(err, kvstore.ErrNoLeader):
 		status, code = http.StatusServiceUnavailable, httpkv.NoLeader
 		err = fmt.Errorf("%w; this request changed nothing", err)
-	case errors.Is(err, cluster.ErrBusy):
+	case errors.Is(err, kvstore.ErrBusy):
 		status, code = http.StatusServiceUnavailable, httpkv.Busy
 		err = fmt.Errorf("%w; this request changed nothing", err)
-	case errors.Is(err, cluster.ErrUnknown):
+	case errors.Is(err, kvstore.ErrUnknown):
 		status, code = http.StatusServiceUnavailable, httpkv.OutcomeUnknown
 		err = fmt.Errorf("%w: the change may have been made, or may be made yet; %s", err, advice(r))
-	case errors.Is(err, cluster.ErrKeyReused):
+	case errors.Is(err, kvstore.ErrKeyReused):
 		status, code = http.StatusUnprocessableEntity, httpkv.KeyReused
 	case errors.Is(err, cluster.ErrNoReplica):
 		status, code = http.StatusNotFound, httpkv.NoReplica
-	case errors.Is(err, cluster.ErrNoGroup):
+	case errors.Is(err, shardstore.ErrNoGroup):
 		status, code = http.StatusNotFound, httpkv.NoGroup
 	case errors.Is(err, shardkv.ErrTxnInvalid):
 		status, code = http.StatusBadRequest, httpkv.BadRequest

@@ -22,6 +22,7 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
 	"raftlab/internal/httpkv/handler"
+	"raftlab/internal/kvstore"
 	"raftlab/kv"
 )
 
@@ -36,7 +37,7 @@ type stub struct {
 }
 
 func newStub() *stub {
-	return &stub{store: kv.NewStore(cluster.Limits), sessions: map[string]kv.Result{}, ops: map[string]kv.Op{}}
+	return &stub{store: kv.NewStore(kvstore.Limits), sessions: map[string]kv.Result{}, ops: map[string]kv.Op{}}
 }
 
 func (s *stub) Do(ctx context.Context, key string, op kv.Op) (kv.Result, error) {
@@ -48,7 +49,7 @@ func (s *stub) Do(ctx context.Context, key string, op kv.Op) (kv.Result, error) 
 	}
 	if before, known := s.ops[key]; known && key != "" {
 		if before != op {
-			return kv.Result{}, cluster.ErrKeyReused
+			return kv.Result{}, kvstore.ErrKeyReused
 		}
 		return s.sessions[key], nil
 	}
@@ -242,8 +243,8 @@ func TestFailures(t *testing.T) {
 		code   string
 		header string
 	}{
-		{cluster.ErrNoLeader, 503, "no_leader", "Retry-After: 1"},
-		{fmt.Errorf("%w: because", cluster.ErrUnknown), 503, "outcome_unknown", "Retry-After: 1"},
+		{kvstore.ErrNoLeader, 503, "no_leader", "Retry-After: 1"},
+		{fmt.Errorf("%w: because", kvstore.ErrUnknown), 503, "outcome_unknown", "Retry-After: 1"},
 		{errors.New("some other thing"), 500, "internal", ""},
 	} {
 		s.fail(tt.err)
@@ -371,5 +372,5 @@ func TestStatus(t *testing.T) {
 
 // The limits that clients know are those of the store.
 func TestLimits(t *testing.T) {
-	require.Equal(t, cluster.Limits, httpkv.Limits)
+	require.Equal(t, kvstore.Limits, httpkv.Limits)
 }

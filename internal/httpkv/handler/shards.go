@@ -9,13 +9,14 @@ import (
 
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
+	"raftlab/internal/shardstore"
 	"raftlab/shardkv"
 )
 
 // Shards is the part that a store with groups has beside [Cluster], such as a
 // *cluster.Sharded.
 type Shards interface {
-	Layout(ctx context.Context) (cluster.Layout, error)
+	Layout(ctx context.Context) (shardstore.Layout, error)
 	Join(ctx context.Context, groups []int) (int, error)
 	Leave(ctx context.Context, groups []int) (int, error)
 	Move(ctx context.Context, shard, group int) (int, error)
