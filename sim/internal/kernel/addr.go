@@ -57,9 +57,6 @@ func readAddr(family int, p, n uintptr) (addr, uintptr) {
 	}
 	b := bytesAt(p, n)
 	if got := int(*(*uint16)(unsafe.Pointer(&b[0]))); got != family {
-		if got == 0 && family != afUNIX {
-			return a, eAFNOSUPP // AF_UNSPEC, see connect
-		}
 		return a, eAFNOSUPP
 	}
 	switch family {
@@ -198,30 +195,58 @@ func overlap(a, b *sock) bool {
 	if x == y {
 		return true
 	}
-	covers := func(s *sock, ip [16]byte) bool {
-		return s.local.ip == wild4 && is4(ip) || s.local.ip == wild6 && (!is4(ip) || !s.v6only)
-	}
-	return covers(a, y) || covers(b, x)
+	return a.covers(y) || b.covers(x)
 }
 
-// lookup finds the socket that is bound to an address of a machine.
-func (k *kernel) lookup(m *machine, stream bool, to addr) *sock {
-	var wild *sock
+// covers reports whether a socket is bound to a wildcard address for ip.
+func (s *sock) covers(ip [16]byte) bool {
+	return s.local.ip == wild4 && is4(ip) || s.local.ip == wild6 && (!is4(ip) || !s.v6only)
+}
+
+// lookup finds the socket for a packet to an address of a machine. An exact
+// address takes precedence over a wildcard, and a connected datagram socket over
+// one that takes datagrams from everybody. Sockets of one rank share the port, and
+// the sender's address decides among them.
+func (k *kernel) lookup(m *machine, stream bool, from, to addr) *sock {
+	var found *sock
+	best, equal := 0, uint64(0)
 	for _, s := range k.bound[portKey{stream, to.port}] {
-		if s.home != m || stream && s.state != listening {
+		rank := s.rank(m, from, to)
+		if rank == 0 || rank < best {
 			continue
 		}
-		switch {
-		case s.local.ip == to.ip:
-			return s
-		case s.local.ip == wild4 && is4(to.ip), s.local.ip == wild6 && (!is4(to.ip) || !s.v6only):
-			wild = s
+		if rank > best {
+			best, equal = rank, 0
+		}
+		equal++
+		if equal == 1 || mix(k.ports.seed+uint64(from.port)<<16+equal)%equal == 0 {
+			found = s
 		}
 	}
-	return wild
+	return found
 }
 
-// Ports that the kernel chooses.
+// rank tells how well a socket fits a packet. 0 means not at all.
+func (s *sock) rank(m *machine, from, to addr) int {
+	rank := 1
+	switch {
+	case s.home != m || s.stream() && s.state != listening:
+		return 0
+	case s.local.ip == to.ip:
+		rank = 2
+	case !s.covers(to.ip):
+		return 0
+	}
+	if !s.stream() && s.remote != (addr{}) {
+		if s.remote != from {
+			return 0
+		}
+		rank += 2
+	}
+	return rank
+}
+
+// Ports of the kernel's choice.
 const (
 	firstPort = 20000
 	portCount = 12000

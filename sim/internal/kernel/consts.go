@@ -28,6 +28,8 @@ const (
 	sysUNAME       = 63
 	sysDUP3        = 292
 	sysACCEPT4     = 288
+	sysRECVMMSG    = 299
+	sysSENDMMSG    = 307
 
 	eBADF         = 9
 	eAGAIN        = 11

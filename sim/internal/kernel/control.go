@@ -144,6 +144,11 @@ func (k *kernel) direct(c *Call, op *RuleOp) {
 			return
 		}
 		k.rules = append(k.rules, &rule{from, to, op.Cut != 0, op.LatencyMin, op.LatencyMax, op.Bandwidth})
+		for _, s := range k.streams {
+			if op.Cut != 0 && !k.reaches(s) {
+				k.watch(s)
+			}
+		}
 	case OpHeal:
 		all := from == pattern{} && to == pattern{}
 		kept := k.rules[:0]

@@ -1,84 +1,102 @@
 package kernel
 
-// A dgram is a datagram that has arrived.
+// A dgram is a datagram at its receiver.
 type dgram struct {
 	data []byte
 	from addr
 }
 
-// dgramFlow counts the datagrams from one address to another.
+// dgramFlow counts the datagrams from a socket to an address.
 type dgramFlow struct {
 	link uint64
 	sent uint64
+	last int64 // arrival of the last punctual datagram
 }
 
-type flowKey struct{ from, to addr }
+// flowKey names a flow of a socket. A multicast address has one flow for each
+// machine.
+type flowKey struct {
+	from, to addr
+	m        *machine
+}
 
-// maxDatagram is the largest payload of UDP over IPv4.
-const maxDatagram = 65507
+const (
+	maxDatagram = 65507 // the largest payload of UDP over IPv4
+	maxQueue    = 4096  // datagrams
+	maxFlows    = 4096  // of a socket; beyond, the counts begin again
+	overhead    = 256   // bytes of a buffer for each datagram, beside the data
+)
 
+// sendDatagram sends p. From now on p belongs to the kernel.
 func (k *kernel) sendDatagram(s *sock, to addr, p []byte) (int, uintptr) {
 	if s.err != 0 {
 		return 0, s.takeErr()
 	}
-	if !s.inet() {
-		return k.sendPath(s, to, p)
-	}
 	if len(p) > maxDatagram {
 		return 0, eMSGSIZE
 	}
-	switch to.ip {
-	case wild4:
-		to.ip = loop4
-	case wild6:
-		to.ip = loop6
+	if s.flying > 0 && s.flying+len(p)+overhead > s.sndbuf || !k.autobind(s, s.anyIP()) {
+		return 0, eAGAIN
 	}
-	from := addr{ip: k.source(s.home, to.ip)}
-	if !s.bound {
-		k.autobind(s, addr{ip: wild4})
-		s.local.ip = wild4
-		if s.family == afINET6 {
-			s.local.ip = wild6
-		}
+	to.ip = here(to.ip)
+	from := s.local
+	if isWild(from.ip) {
+		from.ip = k.source(s.home, to.ip)
 	}
-	if !isWild(s.local.ip) {
-		from.ip = s.local.ip
-	}
-	from.port = s.local.port
 	if isMulticast(to.ip) {
-		k.multicast(from, to, p)
-		return len(p), 0
+		for _, m := range k.hosts {
+			k.datagram(s, dgram{p, from}, to, m)
+		}
+	} else {
+		k.datagram(s, dgram{p, from}, to, k.machineOf(s.home, to.ip))
 	}
-	k.datagram(s, from, to, p, k.machineOf(s.home, to.ip))
 	return len(p), 0
 }
 
-// datagram puts a datagram under way.
-func (k *kernel) datagram(s *sock, from, to addr, p []byte, m *machine) {
-	key := flowKey{from, to}
-	f := k.flows[key]
-	if f == nil {
-		k.links++
-		f = &dgramFlow{link: uint64(k.links)}
-		k.flows[key] = f
+// flow is the flow of a socket to an address.
+func (k *kernel) flow(s *sock, from, to addr, m *machine) *dgramFlow {
+	key := flowKey{from, to, m}
+	if f := s.flows[key]; f != nil {
+		return f
 	}
+	if s.flows == nil || len(s.flows) >= maxFlows {
+		s.flows = map[flowKey]*dgramFlow{}
+	}
+	k.links++
+	f := &dgramFlow{link: uint64(k.links)}
+	s.flows[key] = f
+	return f
+}
+
+// datagram puts a datagram under way.
+func (k *kernel) datagram(s *sock, d dgram, to addr, m *machine) {
+	f := k.flow(s, d.from, to, m)
 	f.sent++
 	id := FaultID{f.link, f.sent, false}
-	w := k.way(from, to, id, to)
-	if w.cut || k.hit(k.net.Loss, forLoss, id) && k.happens(id, FaultLoss, 0, from, to) {
+	path := to
+	if isMulticast(to.ip) {
+		path.ip = m.ips[0]
+	}
+	w := k.way(d.from, path, id, path)
+	if w.cut || k.hit(k.net.Loss, forLoss, id) && k.happens(id, FaultLoss, 0, d.from, path) {
 		return
 	}
-	at := k.host.Now() + k.latency(w, id)
+	at := max(k.host.Now()+k.latency(w, id), f.last)
+	f.last = at
 	if k.hit(k.net.Delay, forDelay, id) {
-		if d := k.length(k.net.MaxDelay, id); k.happens(id, FaultDelay, d, from, to) {
-			at += d
+		if late := k.length(k.net.MaxDelay, id); k.happens(id, FaultDelay, late, d.from, path) {
+			at += late
 		}
 	}
-	data := append([]byte(nil), p...)
-	arrives := func(k *kernel) { k.datagramArrives(s, dgram{data, from}, to, m) }
-	k.at(at, arrives)
-	if k.hit(k.net.Duplicate, forDuplicate, id) && k.happens(id, FaultDuplicate, 0, from, to) {
-		k.at(at+k.length(max(k.net.MaxDelay, milli), id), arrives)
+	size := len(d.data) + overhead
+	s.flying += size
+	k.at(at, func(k *kernel) {
+		s.flying -= size
+		k.wake(s, 'w')
+		k.datagramArrives(s, d, to, m)
+	})
+	if k.hit(k.net.Duplicate, forDuplicate, id) && k.happens(id, FaultDuplicate, 0, d.from, path) {
+		k.at(at+k.length(max(k.net.MaxDelay, milli), id), func(k *kernel) { k.datagramArrives(s, d, to, m) })
 	}
 }
 
@@ -86,10 +104,18 @@ func (k *kernel) datagramArrives(sender *sock, d dgram, to addr, m *machine) {
 	if m.off {
 		return
 	}
-	s := k.lookup(m, false, to)
+	if isMulticast(to.ip) {
+		for _, s := range k.bound[portKey{false, to.port}] {
+			if s.rank(m, d.from, to) > 0 {
+				k.push(s, d)
+			}
+		}
+		return
+	}
+	s := k.lookup(m, false, d.from, to)
 	if s == nil {
-		// The sender learns only if it is connected, and after the latency.
-		if sender.remote == to && !sender.gone && k.answers(m, to.ip) {
+		// Only a connected sender learns, after the latency.
+		if sender.remote == to && k.answers(m, to.ip) {
 			k.at(k.host.Now()+k.net.LatencyMin, func(k *kernel) {
 				sender.err = eCONNREFUSED
 				k.wake(sender, 'r'+'w')
@@ -102,10 +128,7 @@ func (k *kernel) datagramArrives(sender *sock, d dgram, to addr, m *machine) {
 
 // push queues a datagram for a socket with room.
 func (k *kernel) push(s *sock, d dgram) {
-	if s.remote != (addr{}) && s.inet() && s.remote != d.from {
-		return
-	}
-	if s.bytes+len(d.data) > bufferSize || len(s.queue) >= 4096 {
+	if s.bytes > 0 && s.bytes+len(d.data) > s.rcvbuf || len(s.queue) >= maxQueue {
 		return
 	}
 	s.bytes += len(d.data)
@@ -113,37 +136,26 @@ func (k *kernel) push(s *sock, d dgram) {
 	k.wake(s, 'r')
 }
 
-// multicast sends to every socket with the port.
-func (k *kernel) multicast(from, to addr, p []byte) {
-	data := append([]byte(nil), p...)
-	for _, m := range k.hosts {
-		at := k.host.Now() + k.net.LatencyMax
-		k.at(at, func(k *kernel) {
-			for _, other := range k.bound[portKey{false, to.port}] {
-				if other.home == m && !m.off && (isWild(other.local.ip) || other.local.ip == to.ip) {
-					k.push(other, dgram{data, from})
-				}
-			}
-		})
-	}
-}
-
-// receiveDatagram returns a datagram's bytes, its sender and its full length.
-func (k *kernel) receiveDatagram(s *sock, p []byte, peek bool) (int, addr, int, uintptr) {
+// receiveDatagram returns the first datagram of the queue, and removes the datagram
+// unless the caller peeks.
+func (k *kernel) receiveDatagram(s *sock, peek bool) (dgram, uintptr) {
 	if s.err != 0 {
-		return 0, addr{}, 0, s.takeErr()
+		return dgram{}, s.takeErr()
 	}
 	if len(s.queue) == 0 {
-		if s.readShut || s.state == over {
-			return 0, addr{}, 0, 0
+		if s.state == over {
+			return dgram{}, 0
 		}
-		return 0, addr{}, 0, eAGAIN
+		return dgram{}, eAGAIN
 	}
 	d := s.queue[0]
-	n := copy(p, d.data)
 	if !peek {
 		s.queue = s.queue[1:]
 		s.bytes -= len(d.data)
+		for _, sender := range s.waiting {
+			k.wake(sender, 'w')
+		}
+		s.waiting = nil
 	}
-	return n, d.from, len(d.data), 0
+	return d, 0
 }

@@ -54,7 +54,7 @@ func (e *events) pop() event {
 	}
 }
 
-// run carries out the events that are due.
+// run carries out the due events.
 func (k *kernel) run() {
 	now := k.host.Now()
 	for len(k.events.heap) > 0 && k.events.heap[0].at <= now {
@@ -69,7 +69,7 @@ func (k *kernel) arm() {
 	if len(e.heap) > 0 {
 		next = e.heap[0].at
 	}
-	// A timer that has fired is not set any more.
+	// A fired timer is not set any more.
 	if e.set != 0 && e.set <= k.host.Now() {
 		e.set = 0
 	}

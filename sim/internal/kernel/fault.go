@@ -135,7 +135,7 @@ type rule struct {
 // MaxRules bounds the rules of a world.
 const MaxRules = 4096
 
-// way is what a packet meets.
+// way describes the path of a packet.
 type way struct {
 	cut                    bool
 	latencyMin, latencyMax int64

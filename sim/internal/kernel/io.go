@@ -24,7 +24,7 @@ func iovecs(p, n uintptr) []iovec {
 	return unsafe.Slice((*iovec)(pointer(p)), n)
 }
 
-// ioCall carries out calls that move bytes.
+// ioCall carries out calls with data.
 func (k *kernel) ioCall(c *Call, s *sock) bool {
 	switch c.Trap {
 	case sysREAD:
@@ -41,59 +41,104 @@ func (k *kernel) ioCall(c *Call, s *sock) bool {
 		k.write(c, s, []iovec{{c.Args[1], c.Args[2]}}, c.Args[4], c.Args[5])
 	case sysSENDMSG:
 		h := (*msghdr)(pointer(c.Args[1]))
+		if h.controlLen > 0 && !s.inet() {
+			c.fail(eOPNOTSUPP) // descriptors and credentials
+			return true
+		}
 		k.write(c, s, iovecs(h.iov, h.iovLen), h.name, uintptr(h.nameLen))
 	case sysRECVMSG:
 		h := (*msghdr)(pointer(c.Args[1]))
 		h.controlLen, h.flags = 0, 0
-		full := k.read(c, s, iovecs(h.iov, h.iovLen), c.Args[2], h.name, c.Args[1]+8)
-		if full > int(c.R1) && c.Errno == 0 {
+		cut := k.read(c, s, iovecs(h.iov, h.iovLen), c.Args[2], h.name, c.Args[1]+8)
+		if cut {
 			h.flags = msgTRUNC
 		}
 		if h.name == 0 || s.stream() {
 			h.nameLen = 0
 		}
+	case sysSENDMMSG, sysRECVMMSG:
+		k.many(c, s)
 	default:
 		return false
 	}
 	return true
 }
 
-// read fills the caller's memory, and reports the length of a datagram.
-func (k *kernel) read(c *Call, s *sock, iov []iovec, flags, name, nameLen uintptr) int {
-	total := 0
-	for i, v := range iov {
-		p := bytesAt(v.base, v.n)
-		if !s.stream() {
-			n, from, full, e := k.receiveDatagram(s, p, flags&msgPEEK != 0)
-			if e != 0 {
-				c.fail(e)
-				return 0
-			}
-			for _, rest := range iov[i+1:] { // a datagram over several buffers is rare
-				_ = rest
-			}
-			writeAddr(s.family, from, name, nameLen)
-			c.ok(uintptr(n))
-			if flags&msgTRUNC != 0 {
-				c.ok(uintptr(full))
-			}
-			return full
-		}
-		n, e := k.receive(s, p, flags&msgPEEK != 0)
-		if e != 0 {
-			if total == 0 {
-				c.fail(e)
-				return 0
-			}
+// many carries out sendmmsg and recvmmsg. The first error ends both.
+func (k *kernel) many(c *Call, s *sock) {
+	const size = 64 // of a header with the length of its message
+	one := Call{Trap: sysSENDMSG, Args: [6]uintptr{c.Args[0], c.Args[1], c.Args[3]}}
+	if c.Trap == sysRECVMMSG {
+		one.Trap = sysRECVMSG
+	}
+	done := uintptr(0)
+	for ; done < c.Args[2]; done++ {
+		if k.ioCall(&one, s); one.Errno != 0 {
 			break
 		}
+		*word32(one.Args[1] + 56) = uint32(one.R1)
+		one.Args[1] += size
+	}
+	c.ok(done)
+	if done == 0 && one.Errno != 0 {
+		c.fail(one.Errno)
+	}
+}
+
+// scatter copies data into buffers, and reports how much found room.
+func scatter(iov []iovec, data []byte) int {
+	n := 0
+	for _, v := range iov {
+		n += copy(bytesAt(v.base, v.n), data[n:])
+	}
+	return n
+}
+
+// gather copies the content of buffers.
+func gather(iov []iovec) []byte {
+	var p []byte
+	for _, v := range iov {
+		p = append(p, bytesAt(v.base, v.n)...)
+	}
+	return p
+}
+
+// read fills the caller's memory, and reports whether a datagram was cut.
+func (k *kernel) read(c *Call, s *sock, iov []iovec, flags, name, nameLen uintptr) bool {
+	peek := flags&msgPEEK != 0
+	if !s.stream() {
+		d, e := k.receiveDatagram(s, peek)
+		if e != 0 {
+			c.fail(e)
+			return false
+		}
+		if d.from == (addr{}) && name != 0 {
+			*word32(nameLen) = 0 // an unnamed socket
+		} else {
+			writeAddr(s.family, d.from, name, nameLen)
+		}
+		n := scatter(iov, d.data)
+		c.ok(uintptr(n))
+		if flags&msgTRUNC != 0 {
+			c.ok(uintptr(len(d.data)))
+		}
+		return n < len(d.data)
+	}
+	total := 0
+	for _, v := range iov {
+		p := bytesAt(v.base, v.n)
+		n, e := k.receive(s, p, peek)
+		if e != 0 && total == 0 {
+			c.fail(e)
+			return false
+		}
 		total += n
-		if n < len(p) {
+		if e != 0 || n < len(p) || peek || s.in == nil || s.in.avail == 0 {
 			break
 		}
 	}
 	c.ok(uintptr(total))
-	return total
+	return false
 }
 
 func (k *kernel) write(c *Call, s *sock, iov []iovec, name, nameLen uintptr) {
@@ -121,29 +166,29 @@ func (k *kernel) write(c *Call, s *sock, iov []iovec, name, nameLen uintptr) {
 }
 
 func (k *kernel) writeDatagram(c *Call, s *sock, iov []iovec, name, nameLen uintptr) {
-	to := s.remote
+	to, peer := s.remote, s.peer
+	var e uintptr
 	if name != 0 && nameLen > 0 {
-		var e uintptr
-		if to, e = readAddr(s.family, name, nameLen); e != 0 {
-			c.fail(e)
-			return
+		to, e = readAddr(s.family, name, nameLen)
+		if e == 0 && !s.inet() {
+			peer, e = k.atPath(s, to.path)
 		}
-	} else if to == (addr{}) && s.out == nil {
-		c.fail(eDESTADDRREQ)
-		return
-	}
-	var p []byte
-	if len(iov) == 1 {
-		p = bytesAt(iov[0].base, iov[0].n)
-	} else {
-		for _, v := range iov {
-			p = append(p, bytesAt(v.base, v.n)...)
+	} else if to == (addr{}) && peer == nil {
+		e = eDESTADDRREQ
+		if !s.inet() {
+			e = eNOTCONN
 		}
 	}
-	n, e := k.sendDatagram(s, to, p)
-	if e != 0 {
-		c.fail(e)
-		return
+	n := 0
+	switch {
+	case e != 0:
+	case s.inet():
+		n, e = k.sendDatagram(s, to, gather(iov))
+	default:
+		n, e = k.sendPath(s, peer, gather(iov))
 	}
 	c.ok(uintptr(n))
+	if e != 0 {
+		c.fail(e)
+	}
 }

@@ -39,13 +39,13 @@ func (c *Call) ok(r uintptr)   { c.R1, c.Errno = r, 0 }
 type kernel struct {
 	host    Host
 	files   []*file // by number - Base
+	low     int     // no descriptor below is free
 	hosts   []*machine
 	bound   map[portKey][]*sock
-	paths   map[string]*sock // Unix sockets by path
+	paths   map[string]*sock // Unix sockets by key
 	ports   portDraw
 	events  events
 	links   int // connections and datagram flows so far
-	flows   map[flowKey]*dgramFlow
 	names   []name
 	rules   []*rule
 	net     NetConfig
@@ -60,7 +60,7 @@ type kernel struct {
 // A file is a descriptor.
 type file struct {
 	num int
-	s   *sock
+	s   *sock          // nil after the end of the process
 	pd  unsafe.Pointer // the runtime's poller, nil if there is none
 	fl  uintptr        // O_NONBLOCK
 	own uint64         // the process
@@ -80,7 +80,7 @@ type Host interface {
 
 // New makes the kernel of a world.
 func New(h Host, net NetConfig) *Kernel {
-	k := &kernel{host: h, net: net, bound: map[portKey][]*sock{}, paths: map[string]*sock{}, flows: map[flowKey]*dgramFlow{}, met: map[faultKey]bool{}, ofiles: map[uintptr]*ofile{}}
+	k := &kernel{host: h, net: net, bound: map[portKey][]*sock{}, paths: map[string]*sock{}, met: map[faultKey]bool{}, ofiles: map[uintptr]*ofile{}}
 	k.hosts = []*machine{{ips: [][16]byte{defaultIP}}}
 	k.ports.seed = h.Seed()
 	return &Kernel{k}
@@ -100,7 +100,7 @@ func (kk *Kernel) Handle(c *Call) bool {
 	return done
 }
 
-// Tick carries out the events that are due.
+// Tick carries out the due events.
 func (kk *Kernel) Tick() {
 	kk.k.run()
 	kk.k.arm()
@@ -130,7 +130,7 @@ func (kk *Kernel) PollClose(fd uintptr) {
 }
 
 func (k *kernel) file(fd uintptr) *file {
-	if fd < Base || fd-Base >= uintptr(len(k.files)) {
+	if fd < Base || fd-Base >= uintptr(len(k.files)) || k.files[fd-Base] == nil || k.files[fd-Base].s == nil {
 		return nil
 	}
 	return k.files[fd-Base]
@@ -138,12 +138,17 @@ func (k *kernel) file(fd uintptr) *file {
 
 // open gives a socket a descriptor, the lowest free one as in a real kernel.
 func (k *kernel) open(s *sock, flags uintptr) (uintptr, bool) {
-	i := 0
+	i := k.low
 	for i < len(k.files) && k.files[i] != nil {
 		i++
 	}
+	k.low = i
 	if i == MaxFiles {
-		return 0, false
+		for i = 0; i < MaxFiles && k.files[i].s != nil; i++ {
+		}
+		if i == MaxFiles {
+			return 0, false
+		}
 	}
 	if i == len(k.files) {
 		k.files = append(k.files, nil)
@@ -154,7 +159,7 @@ func (k *kernel) open(s *sock, flags uintptr) (uintptr, bool) {
 	return uintptr(Base + i), true
 }
 
-// wake tells the pollers of a socket that it may be ready.
+// wake tells the pollers of a socket to try again.
 func (k *kernel) wake(s *sock, mode int32) {
 	if s == nil {
 		return
@@ -184,7 +189,7 @@ func (k *kernel) call(c *Call) bool {
 	}
 	f := k.file(c.Args[0])
 	if f == nil {
-		c.fail(eBADF)
+		k.deadCall(c)
 		return true
 	}
 	if !k.fileCall(c, f) && !k.sockCall(c, f.s) && !k.ioCall(c, f.s) {
@@ -193,13 +198,31 @@ func (k *kernel) call(c *Call) bool {
 	return true
 }
 
+// deadCall fails a call on a closed descriptor. The descriptors of an ended process
+// stay reserved until their close, because an old object of the process may close
+// its descriptor at any time.
+func (k *kernel) deadCall(c *Call) {
+	i := int(c.Args[0] - Base)
+	if c.Trap != sysCLOSE || i >= len(k.files) || k.files[i] == nil {
+		c.fail(eBADF)
+		return
+	}
+	k.free(i)
+	c.ok(0)
+}
+
+func (k *kernel) free(i int) {
+	k.files[i] = nil
+	k.low = min(k.low, i)
+}
+
 // fileCall carries out calls that concern the descriptor.
 func (k *kernel) fileCall(c *Call, f *file) bool {
 	switch c.Trap {
 	case sysCLOSE:
 		k.closeFile(f)
 		c.ok(0)
-	case sysDUP, sysDUP3:
+	case sysDUP:
 		k.dup(c, f)
 	case sysFCNTL:
 		k.fcntl(c, f)
@@ -218,7 +241,18 @@ func (k *kernel) fileCall(c *Call, f *file) bool {
 }
 
 func (k *kernel) closeFile(f *file) {
-	k.files[f.num] = nil
+	k.free(f.num)
+	k.detach(f)
+}
+
+// end closes a descriptor of an ended process.
+func (k *kernel) end(f *file) {
+	f.pd = nil
+	k.detach(f)
+	f.s = nil
+}
+
+func (k *kernel) detach(f *file) {
 	s := f.s
 	for i, other := range s.files {
 		if other == f {

@@ -1,8 +1,13 @@
 package kernel
 
-// bufferSize is what SO_SNDBUF and SO_RCVBUF are unless set, and the number of
-// bytes under way in one direction of a connection.
-const bufferSize = 256 << 10
+// Sizes of buffers. bufferSize is what SO_SNDBUF and SO_RCVBUF are unless set. A
+// datagram socket has as much for each direction. One direction of a connection
+// has half of bufferSize at each end, for bytes under way and unread bytes.
+const (
+	bufferSize = 256 << 10
+	minBuffer  = 2304 // as in Linux
+	maxBuffer  = 212992
+)
 
 func (k *kernel) setOption(s *sock, c *Call) uintptr {
 	level, name, size := c.Args[1], c.Args[2], c.Args[4]
@@ -23,6 +28,14 @@ func (k *kernel) setOption(s *sock, c *Call) uintptr {
 		s.alive = on
 	case level == solSOCKET && name == soLINGER && size >= 8:
 		s.linger0 = on && *word32(c.Args[3] + 4) == 0
+	case level == solSOCKET && (name == soSNDBUF || name == soRCVBUF):
+		size := min(max(int(value), minBuffer), maxBuffer)
+		value = uint32(2 * size)
+		if name == soSNDBUF {
+			s.sndbuf = size
+		} else {
+			s.rcvbuf = size
+		}
 	case level == ipprotoIPV6 && name == ipv6V6ONLY:
 		if s.family != afINET6 {
 			return eNOPROTOOPT

@@ -31,9 +31,8 @@ func (k *kernel) processCall(c *Call) {
 	case OpKill:
 		k.killFiles(func(f *ofile) bool { return f.own == uint64(n) })
 		for _, f := range k.files {
-			if f != nil && f.own == uint64(n) {
-				f.pd = nil
-				k.closeFile(f)
+			if f != nil && f.s != nil && f.own == uint64(n) {
+				k.end(f)
 			}
 		}
 	case OpPowerOff:
@@ -68,16 +67,14 @@ func (k *kernel) powerOff(m *machine) {
 	proc := m.proc
 	k.killFiles(func(f *ofile) bool { return f.own == proc })
 	for _, f := range k.files {
-		if f == nil || f.own != proc {
+		if f == nil || f.s == nil || f.own != proc {
 			continue
 		}
-		f.pd = nil
-		k.files[f.num] = nil
-		f.s.files = nil
 		k.vanish(f.s)
 		for _, waiting := range f.s.backlog {
 			k.vanish(waiting)
 		}
+		f.pd, f.s = nil, nil
 	}
 }
 
@@ -85,23 +82,13 @@ func (k *kernel) vanish(s *sock) {
 	if s.gone {
 		return
 	}
-	s.gone, s.forgotten, s.state = true, true, over
+	s.files = nil
+	s.gone, s.state = true, over
 	s.gen++
 	k.disclaim(s)
 	k.forget(s)
-	if s.out == nil {
-		return
+	if s.out != nil {
+		s.out.segs = nil
+		k.watch(s.out.to)
 	}
-	s.out.segs = nil
-	peer := s.out.to
-	if !peer.alive || peer.state != connected {
-		return
-	}
-	k.at(k.host.Now()+peer.keepIdle+peer.keepEvery*peer.keepCount, func(k *kernel) {
-		if peer.state == connected && s.home.off {
-			k.reset(peer, eTIMEDOUT)
-		} else {
-			k.reset(peer, eCONNRESET)
-		}
-	})
 }

@@ -13,21 +13,23 @@ const (
 
 // A sock is a socket. Several descriptors may share it.
 type sock struct {
-	files   []*file
-	family  int
-	kind    int // sockSTREAM or sockDGRAM
-	home    *machine
-	local   addr
-	remote  addr
-	bound   bool
-	claimed bool // in the tables of bound sockets
-	state   state
-	err     uintptr // to be reported by the next call
-	options []option
+	files    []*file
+	family   int
+	kind     int // sockSTREAM or sockDGRAM
+	home     *machine
+	local    addr
+	remote   addr
+	bound    bool
+	claimed  bool // in the tables of bound sockets
+	autoIP   bool // the kernel has chosen the address, and
+	autoPort bool // the port
+	state    state
+	err      uintptr // to be reported by the next call
+	options  []option
 
 	v6only, reusePort, reuseAddr, alive bool
 	linger0                             bool // close resets the connection
-	forgotten                           bool // its machine lost power
+	probing                             bool // keepalive probes are under way
 	keepIdle, keepEvery, keepCount      int64
 	userTimeout                         int64
 
@@ -36,14 +38,22 @@ type sock struct {
 	readShut   bool
 	writeShut  bool
 	backlog    []*sock
+	pending    int // handshakes under way; each needs room in the backlog
 	maxBacklog int
-	gone       bool // all descriptors are closed
-	acceptor   *sock
-	gen        int // changes when a dial is over
+	gone       bool  // all descriptors are closed
+	acceptor   *sock // the listener during the handshake
+	gen        int   // changes when a dial is over
 
 	// Datagrams.
-	queue []dgram
-	bytes int
+	queue   []dgram
+	bytes   int // in the queue
+	flying  int // bytes under way
+	flows   map[flowKey]*dgramFlow
+	waiting []*sock // Unix sockets waiting for room in the queue
+
+	key            string // of a bound Unix socket
+	peer           *sock  // of a connected Unix datagram socket
+	sndbuf, rcvbuf int
 }
 
 // option is a value that setsockopt has set and getsockopt returns.
@@ -76,7 +86,7 @@ func (s *sock) writable() bool {
 	case s.out != nil:
 		return s.out.room() > 0
 	}
-	return s.kind == sockDGRAM
+	return s.kind == sockDGRAM && s.flying < s.sndbuf
 }
 
 // takeErr returns the socket's error and clears it.
@@ -105,7 +115,12 @@ func (k *kernel) socket(c *Call) bool {
 }
 
 func (k *kernel) newSock(family, kind int, home *machine) *sock {
-	return &sock{family: family, kind: kind, home: home, keepIdle: 7200 * second, keepEvery: 75 * second, keepCount: 9}
+	s := &sock{family: family, kind: kind, home: home, keepIdle: 7200 * second, keepEvery: 75 * second, keepCount: 9}
+	s.sndbuf, s.rcvbuf = bufferSize, bufferSize
+	if s.stream() { // shared by both ends
+		s.sndbuf, s.rcvbuf = bufferSize/2, bufferSize/2
+	}
+	return s
 }
 
 // hand returns a new descriptor of s to the caller.
@@ -125,14 +140,26 @@ func (k *kernel) socketpair(c *Call) bool {
 	}
 	kind := int(c.Args[1] & 0xf)
 	a, b := k.newSock(afUNIX, kind, k.home(c.Proc)), k.newSock(afUNIX, kind, k.home(c.Proc))
-	k.join(a, b, false)
-	if k.hand(c, a, c.Args[1]&sockNONBLOCK) {
-		*word32(c.Args[3]) = uint32(c.R1)
-		if k.hand(c, b, c.Args[1]&sockNONBLOCK) {
-			*word32(c.Args[3] + 4) = uint32(c.R1)
-			c.ok(0)
-		}
+	switch kind {
+	case sockSTREAM:
+		k.join(a, b, false)
+	case sockDGRAM:
+		a.peer, b.peer = b, a
+		a.state, b.state = connected, connected
+	default:
+		c.fail(ePROTONOSUPP)
+		return true
 	}
+	if !k.hand(c, a, c.Args[1]&sockNONBLOCK) {
+		return true
+	}
+	first := c.R1
+	if !k.hand(c, b, c.Args[1]&sockNONBLOCK) {
+		k.closeFile(k.file(first))
+		return true
+	}
+	*word32(c.Args[3]), *word32(c.Args[3] + 4) = uint32(first), uint32(c.R1)
+	c.ok(0)
 	return true
 }
 
@@ -191,8 +218,9 @@ func (k *kernel) bind(s *sock, p, n uintptr) uintptr {
 	}
 	s.local = a
 	if a.port == 0 {
-		s.local.port = k.freePort(s)
-	} else if k.taken(s) {
+		s.local.port, s.autoPort = k.freePort(s), true
+	}
+	if s.local.port == 0 || k.taken(s) {
 		s.local = addr{}
 		return eADDRINUSE
 	}
@@ -203,14 +231,25 @@ func (k *kernel) bind(s *sock, p, n uintptr) uintptr {
 	return 0
 }
 
-// freePort draws a port that no socket has.
+// freePort draws a port without a socket on the machine, or returns 0.
 func (k *kernel) freePort(s *sock) uint16 {
-	for {
-		port := k.ports.next()
-		if len(k.bound[portKey{s.stream(), port}]) == 0 {
+	port := k.ports.next()
+	for range portCount {
+		if !k.portUsed(s, port) {
 			return port
 		}
+		port = firstPort + (port-firstPort+1)%portCount
 	}
+	return 0
+}
+
+func (k *kernel) portUsed(s *sock, port uint16) bool {
+	for _, other := range k.bound[portKey{s.stream(), port}] {
+		if other.home == s.home {
+			return true
+		}
+	}
+	return false
 }
 
 // taken reports whether another socket has the address of s.
@@ -240,8 +279,8 @@ func (k *kernel) disclaim(s *sock) {
 	}
 	s.claimed = false
 	if !s.inet() {
-		if k.paths[s.local.path] == s {
-			delete(k.paths, s.local.path)
+		if k.paths[s.key] == s {
+			delete(k.paths, s.key)
 		}
 		return
 	}
@@ -260,19 +299,28 @@ func (k *kernel) disclaim(s *sock) {
 	}
 }
 
-// autobind gives an unbound socket an address to reach the address to.
-func (k *kernel) autobind(s *sock, to addr) {
-	if s.bound && !isWild(s.local.ip) {
-		return
+// autobind gives an unbound socket a port, or reports that no port is free.
+func (k *kernel) autobind(s *sock, ip [16]byte) bool {
+	if s.bound {
+		return true
 	}
-	s.local.ip = k.source(s.home, to.ip)
-	if !s.bound {
-		s.local.port = k.freePort(s)
-		k.claim(s)
+	port := k.freePort(s)
+	if port == 0 {
+		return false
 	}
+	s.local, s.autoPort = addr{ip: ip, port: port}, true
+	k.claim(s)
+	return true
 }
 
-// claimed sockets keep their address until the last descriptor is closed.
+// anyIP is the wildcard address of the socket's family.
+func (s *sock) anyIP() [16]byte {
+	if s.family == afINET6 {
+		return wild6
+	}
+	return wild4
+}
+
 func (k *kernel) listen(s *sock, backlog int) uintptr {
 	if s.kind == sockDGRAM {
 		return eOPNOTSUPP
@@ -280,16 +328,11 @@ func (k *kernel) listen(s *sock, backlog int) uintptr {
 	if s.state != idle && s.state != listening {
 		return eINVAL
 	}
-	if !s.bound {
-		if !s.inet() {
-			return eINVAL
-		}
-		s.local.ip = wild4
-		if s.family == afINET6 {
-			s.local.ip = wild6
-		}
-		s.local.port = k.freePort(s)
-		k.claim(s)
+	if !s.bound && !s.inet() {
+		return eINVAL
+	}
+	if !k.autobind(s, s.anyIP()) {
+		return eADDRINUSE
 	}
 	if s.inet() {
 		for _, other := range k.bound[portKey{true, s.local.port}] {
@@ -315,12 +358,10 @@ func (k *kernel) accept(c *Call, s *sock) {
 		return
 	}
 	peer := s.backlog[0]
-	s.backlog = s.backlog[1:]
-	peer.acceptor = nil
 	if !k.hand(c, peer, c.Args[3]&sockNONBLOCK) {
-		k.reset(peer, eCONNRESET)
-		return
+		return // the connection waits for a free descriptor
 	}
+	s.backlog = s.backlog[1:]
 	writeAddr(peer.family, peer.remote, c.Args[1], c.Args[2])
 }
 
@@ -329,13 +370,13 @@ func (k *kernel) release(s *sock) {
 	s.gone = true
 	s.gen++
 	k.disclaim(s)
+	for _, sender := range s.waiting {
+		k.wake(sender, 'w')
+	}
+	s.waiting = nil
 	switch {
 	case s.state == listening:
-		for _, waiting := range s.backlog {
-			k.reset(waiting, 0)
-			k.release(waiting)
-		}
-		s.backlog, s.state = nil, over
+		k.stopListening(s)
 	case s.state == connected && s.out != nil:
 		if s.in.avail > 0 || s.linger0 {
 			k.sendReset(s)
@@ -347,10 +388,20 @@ func (k *kernel) release(s *sock) {
 	}
 }
 
+// stopListening resets the connections in the backlog.
+func (k *kernel) stopListening(s *sock) {
+	s.state = over
+	for _, waiting := range s.backlog {
+		waiting.gone = true
+		k.sendReset(waiting)
+	}
+	s.backlog = nil
+}
+
 func (k *kernel) shutdown(s *sock, how uintptr) uintptr {
 	if s.state == listening {
 		if how != 1 {
-			s.state, s.err = over, 0
+			k.stopListening(s)
 			k.disclaim(s)
 			k.wake(s, 'r'+'w')
 		}

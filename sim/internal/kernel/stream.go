@@ -7,6 +7,7 @@ const (
 	giveUpSend   = 924 * second // tcp_retries2
 	firstSyn     = second       // doubles
 	synTries     = 7            // tcp_syn_retries, after which a dial has timed out: 127 s
+	synAckTries  = 6            // tcp_synack_retries, after which a server forgets a client: 63 s
 )
 
 // A flow is one direction of a connection. Bytes stay in order. The first avail
@@ -25,6 +26,7 @@ type flow struct {
 	free     int64  // when the line is free, with limited bandwidth
 	fin      bool   // the end has arrived
 	since    int64  // first retransmission of the first segment, or 0
+	wanted   bool   // the sender waits for room
 }
 
 // A segment is the bytes of one write.
@@ -36,8 +38,9 @@ type segment struct {
 	tries int
 }
 
-func (f *flow) room() int { return bufferSize - (len(f.buf) - f.head) }
+func (f *flow) room() int { return f.from.sndbuf + f.to.rcvbuf - (len(f.buf) - f.head) }
 
+// take moves arrived bytes into p.
 func (f *flow) take(p []byte, peek bool) int {
 	n := copy(p[:min(len(p), f.avail)], f.buf[f.head:])
 	if peek {
@@ -72,7 +75,7 @@ func (k *kernel) join(client, server *sock, network bool) {
 
 func (k *kernel) connect(s *sock, p, n uintptr) uintptr {
 	if s.kind == sockDGRAM && n >= 2 && p != 0 && bytesAt(p, 2)[0] == 0 {
-		s.remote = addr{} // AF_UNSPEC ends the association
+		k.disconnect(s) // AF_UNSPEC
 		return 0
 	}
 	to, e := readAddr(s.family, p, n)
@@ -97,16 +100,16 @@ func (k *kernel) connect(s *sock, p, n uintptr) uintptr {
 	if !s.inet() {
 		return k.connectPath(s, to)
 	}
-	switch to.ip {
-	case wild4:
-		to.ip = loop4
-	case wild6:
-		to.ip = loop6
-	}
+	to.ip = here(to.ip)
 	if s.family == afINET6 && s.v6only && is4(to.ip) {
 		return eNETUNREACH
 	}
-	k.autobind(s, to)
+	if !k.autobind(s, s.anyIP()) {
+		return eADDRNOTAVAIL
+	}
+	if isWild(s.local.ip) {
+		s.local.ip, s.autoIP = k.source(s.home, to.ip), true
+	}
 	s.remote = to
 	if s.kind == sockDGRAM {
 		return 0
@@ -115,6 +118,33 @@ func (k *kernel) connect(s *sock, p, n uintptr) uintptr {
 	k.links++
 	k.syn(s, uint64(k.links), 0)
 	return eINPROGRESS
+}
+
+// disconnect ends the association of a datagram socket, and takes back the address
+// of the kernel's choice.
+func (k *kernel) disconnect(s *sock) {
+	s.remote, s.peer, s.state = addr{}, nil, idle
+	if !s.inet() {
+		return
+	}
+	if s.autoIP {
+		s.local.ip = s.anyIP()
+	}
+	if s.autoPort {
+		k.disclaim(s)
+		s.bound, s.local.port = false, 0
+	}
+}
+
+// here is the meaning of a wildcard address in a destination.
+func here(ip [16]byte) [16]byte {
+	switch ip {
+	case wild4:
+		return loop4
+	case wild6:
+		return loop6
+	}
+	return ip
 }
 
 // syn sends the first packet of a handshake, for the n'th time.
@@ -158,7 +188,7 @@ func (k *kernel) synArrives(s *sock, gen int, link uint64, n int) {
 	if m.off {
 		return
 	}
-	l := k.lookup(m, true, s.remote)
+	l := k.lookup(m, true, s.local, s.remote)
 	if l == nil {
 		if k.answers(m, s.remote.ip) {
 			k.at(back, func(k *kernel) {
@@ -169,9 +199,10 @@ func (k *kernel) synArrives(s *sock, gen int, link uint64, n int) {
 		}
 		return
 	}
-	if len(l.backlog) >= l.maxBacklog {
+	if len(l.backlog)+l.pending >= l.maxBacklog {
 		return // the client tries again
 	}
+	l.pending++
 	k.at(back, func(k *kernel) { k.established(s, gen, link, l) })
 }
 
@@ -184,16 +215,13 @@ func (k *kernel) answers(m *machine, ip [16]byte) bool {
 // established completes a handshake at the client.
 func (k *kernel) established(s *sock, gen int, link uint64, l *sock) {
 	if s.gone || s.gen != gen || s.state != connecting {
-		return
-	}
-	if l.state != listening || len(l.backlog) >= l.maxBacklog {
-		k.refuse(s, eCONNREFUSED)
+		l.pending--
 		return
 	}
 	peer := k.newSock(l.family, sockSTREAM, l.home)
 	peer.local, peer.remote, peer.bound = s.remote, s.local, true
 	peer.options = append([]option(nil), l.options...)
-	peer.alive, peer.v6only = l.alive, l.v6only
+	peer.alive, peer.v6only, peer.sndbuf, peer.rcvbuf = l.alive, l.v6only, l.sndbuf, l.rcvbuf
 	peer.keepIdle, peer.keepEvery, peer.keepCount = l.keepIdle, l.keepEvery, l.keepCount
 	k.join(s, peer, false)
 	s.out.link, peer.out.link = link, link
@@ -208,15 +236,41 @@ func (k *kernel) established(s *sock, gen int, link uint64, l *sock) {
 		arrives = k.host.Now() // both ends learn at once
 	}
 	s.out.last = arrives
-	k.at(arrives, func(k *kernel) {
-		if l.state != listening {
-			k.reset(peer, 0)
-			k.release(peer)
-			return
-		}
-		l.backlog = append(l.backlog, peer)
-		k.wake(l, 'r')
-	})
+	k.at(arrives, func(k *kernel) { k.acknowledged(peer, 0) })
+}
+
+// acknowledged completes a handshake at the server. Over a cut path the server
+// answers the client again and again, and forgets the client in the end.
+func (k *kernel) acknowledged(peer *sock, n int) {
+	client := peer.out.to
+	switch {
+	case peer.acceptor == nil: // by the first bytes of the client
+	case !k.way(client.local, peer.local, FaultID{peer.out.link, synTries - 1, false}, peer.local).cut || peer.state == over:
+		k.enqueue(peer)
+	case n == synAckTries:
+		peer.acceptor.pending--
+		peer.acceptor, peer.gone, peer.state = nil, true, over
+		k.forget(peer)
+	default:
+		k.at(k.host.Now()+int64(firstSyn)<<n, func(k *kernel) { k.acknowledged(peer, n+1) })
+	}
+}
+
+// enqueue adds a connection to the backlog of its listener.
+func (k *kernel) enqueue(peer *sock) {
+	l := peer.acceptor
+	if l == nil {
+		return
+	}
+	peer.acceptor = nil
+	l.pending--
+	if l.state != listening || peer.state == over {
+		peer.gone = true
+		k.sendReset(peer)
+		return
+	}
+	l.backlog = append(l.backlog, peer)
+	k.wake(l, 'r')
 }
 
 // send puts bytes under way, and reports how many.
@@ -229,11 +283,12 @@ func (k *kernel) send(s *sock, p []byte) (int, uintptr) {
 			return 0, ePIPE
 		}
 		return 0, eNOTCONN
-	case s.writeShut:
+	case s.writeShut, s.out.link == 0 && s.out.to.gone:
 		return 0, ePIPE
 	}
 	f := s.out
-	n := min(len(p), f.room())
+	n := max(min(len(p), f.room()), 0)
+	f.wanted = n < len(p)
 	if n == 0 && len(p) > 0 {
 		return 0, eAGAIN
 	}
@@ -289,7 +344,7 @@ func (k *kernel) transmit(f *flow, seg segment) {
 	}
 }
 
-// arrive delivers the segments that are due.
+// arrive delivers the due segments.
 func (k *kernel) arrive(f *flow) {
 	now := k.host.Now()
 	for len(f.segs) > 0 {
@@ -309,13 +364,26 @@ func (k *kernel) arrive(f *flow) {
 	f.segs = nil
 }
 
-// blocked handles a segment on a path that is cut: the sender's kernel tries
-// again, less and less often, and gives up in the end.
+// passes reports whether packets get through in the direction of a flow.
+func (k *kernel) passes(f *flow) bool {
+	id := FaultID{f.link, f.sent, f.back}
+	return !f.to.home.off && !f.from.home.off && !k.way(f.from.local, f.to.local, id, f.server).cut
+}
+
+// reaches reports whether an end of a connection gets answers.
+func (k *kernel) reaches(s *sock) bool { return k.passes(s.out) && k.passes(s.in) }
+
+// blocked handles a segment on a cut path. The sender's kernel tries again, less and
+// less often, and gives up in the end. A segment for a forgotten connection needs
+// the way back for the reset.
 func (k *kernel) blocked(f *flow, seg *segment) bool {
 	now := k.host.Now()
-	id := FaultID{f.link, f.sent, f.back}
-	if !f.to.home.off && !f.from.home.off && !k.way(f.from.local, f.to.local, id, f.server).cut {
+	if k.passes(f) && (f.to.state == connected && !f.to.gone || k.passes(f.to.out)) {
 		return false
+	}
+	if f.from.state != connected {
+		f.segs = nil // nobody sends again
+		return true
 	}
 	if f.since == 0 {
 		f.since = now
@@ -345,28 +413,37 @@ func (k *kernel) deliver(f *flow, seg segment) {
 	case seg.reset:
 		k.reset(f.from, eCONNRESET)
 		k.reset(to, eCONNRESET)
-	case to.in != f || to.state == over:
-		f.drop(seg.n)
-		if to.forgotten { // by a machine that has started again
-			k.reset(f.from, eCONNRESET)
-		}
+	case to.state == over: // the other end has forgotten the connection
+		k.discard(f, seg.n)
+		k.answerReset(f)
 	case seg.fin:
+		k.enqueue(to)
 		f.fin = true
 		k.wake(to, 'r')
 		k.settle(f.from)
 		k.settle(to)
-	case to.gone || to.readShut && to.writeShut && to.gone:
-		f.drop(seg.n)
-		k.sendReset(to) // nobody reads what has come
+	case to.gone:
+		k.discard(f, seg.n)
+		k.sendReset(to) // nobody will read the bytes
 	default:
+		k.enqueue(to)
 		f.avail += seg.n
 		k.wake(to, 'r')
 	}
 }
 
-func (f *flow) drop(n int) {
-	if f.head+f.avail+n <= len(f.buf) {
-		f.head += n
+// discard forgets the first n bytes under way.
+func (k *kernel) discard(f *flow, n int) {
+	i := f.head + f.avail
+	f.buf = append(f.buf[:i], f.buf[min(i+n, len(f.buf)):]...)
+	k.grown(f)
+}
+
+// grown tells the waiting sender about room in the buffer.
+func (k *kernel) grown(f *flow) {
+	if f.wanted && f.room() > 0 {
+		f.wanted = false
+		k.wake(f.from, 'w')
 	}
 }
 
@@ -390,20 +467,52 @@ func (k *kernel) forget(s *sock) {
 
 // sendReset ends a connection at once, and the other end after the latency.
 func (k *kernel) sendReset(s *sock) {
-	f := s.out
-	peer := f.to
 	k.reset(s, eCONNRESET)
-	if f.link == 0 {
+	k.answerReset(s.in)
+}
+
+// answerReset sends a reset to the sender of a flow. If the reset is lost, the
+// sender learns from its own retransmissions.
+func (k *kernel) answerReset(f *flow) {
+	peer, back := f.from, f.to.out
+	if back.link == 0 {
 		k.reset(peer, eCONNRESET)
 		return
 	}
-	f.sent++
-	id := FaultID{f.link, f.sent, f.back}
-	w := k.way(s.local, peer.local, id, f.server)
-	if w.cut || peer.home.off {
-		return // the other end learns from its own retransmissions
+	back.sent++
+	id := FaultID{back.link, back.sent, back.back}
+	if k.passes(back) {
+		w := k.way(f.to.local, peer.local, id, back.server)
+		k.at(max(k.host.Now()+k.latency(w, id), back.last), func(k *kernel) { k.reset(peer, eCONNRESET) })
 	}
-	k.at(max(k.host.Now()+k.latency(w, id), f.last), func(k *kernel) { k.reset(peer, eCONNRESET) })
+}
+
+// watch starts the keepalive probes of a connection whose path is cut.
+func (k *kernel) watch(s *sock) {
+	if s.alive && !s.probing && s.state == connected && s.out.link != 0 {
+		s.probing = true
+		k.at(k.host.Now()+s.keepIdle, func(k *kernel) { k.probe(s, 1) })
+	}
+}
+
+// probe sends the n'th keepalive probe. A connection with bytes under way waits
+// for its retransmissions instead.
+func (k *kernel) probe(s *sock, n int64) {
+	switch {
+	case s.state == connected && !k.reaches(s):
+		if len(s.out.segs) > 0 {
+			n = 0
+		}
+		if n > s.keepCount {
+			k.reset(s, eTIMEDOUT)
+		} else {
+			k.at(k.host.Now()+max(s.keepEvery, milli), func(k *kernel) { k.probe(s, n+1) })
+			return
+		}
+	case s.state == connected && s.out.to.state != connected:
+		k.reset(s, eCONNRESET)
+	}
+	s.probing = false
 }
 
 // reset ends one end of a connection.
@@ -411,16 +520,18 @@ func (k *kernel) reset(s *sock, e uintptr) {
 	if s.state != connected {
 		return
 	}
-	if s.in != nil && s.in.fin && s.writeShut {
+	switch {
+	case s.in.fin && s.writeShut:
 		e = 0 // closed in good order before
+	case s.in.fin && e == eCONNRESET:
+		e = ePIPE // the other end had finished, as in Linux
 	}
 	s.state, s.err = over, e
-	s.out.segs = nil
 	k.forget(s)
 	k.wake(s, 'r'+'w')
 }
 
-// receive reads bytes that have arrived.
+// receive reads arrived bytes.
 func (k *kernel) receive(s *sock, p []byte, peek bool) (int, uintptr) {
 	if s.in == nil {
 		switch {
@@ -436,15 +547,14 @@ func (k *kernel) receive(s *sock, p []byte, peek bool) (int, uintptr) {
 	case len(p) == 0:
 		return 0, 0
 	case f.avail > 0:
-		full := f.room() <= 0
 		n := f.take(p, peek)
-		if full && !peek {
-			k.wake(f.from, 'w')
-		}
+		k.grown(f)
 		return n, 0
+	case f.fin:
+		return 0, 0
 	case s.err != 0:
 		return 0, s.takeErr()
-	case f.fin || s.readShut || s.state == over:
+	case s.readShut || s.state == over:
 		return 0, 0
 	}
 	return 0, eAGAIN
