@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"raftlab/internal/member"
+	"raftlab/raft/node"
 )
 
 // addMemberFlags adds the flags of a process that runs one member of a cluster.
@@ -25,6 +26,7 @@ func addMemberFlags(f *pflag.FlagSet, o *member.Options) {
 	f.StringVar(&o.ClusterName, "cluster-name", member.DefaultCluster, "name of the cluster, which keeps clusters apart")
 	f.StringToStringVar(&o.Cluster, "cluster", nil, "first members of the cluster: n1=host:port,n2=host:port")
 	f.StringSliceVar(&o.Join, "join", nil, "client URLs of a running cluster that this member asks for its addition")
+	f.StringVar(&o.JoinUser, "join-user", "", "NAME:PASSWORD of a user with the role root, for --join in a cluster with users")
 	f.StringVar(&o.ListenPeer, "listen-peer", "127.0.0.1:2380", "address for the other members")
 	f.StringVar(&o.AdvertisePeer, "advertise-peer", "", "address that the other members dial (default: that in --cluster, or --listen-peer)")
 	f.StringSliceVar(&o.Advertise, "advertise", nil, "URLs that clients learn (default: --listen)")
@@ -181,7 +183,12 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	}
 	fmt.Fprintf(out, "raftlab: member %s of %s serves clients on %s and members on %s, data in %s\n",
 		settings.Name, settings.ClusterName, m.Address(), m.PeerAddress(), settings.Data)
-	if err := errors.Join(await(ctx, m, log), m.Close()); err != nil {
+	err = errors.Join(await(ctx, m, log), m.Close())
+	if errors.Is(err, node.ErrRemoved) {
+		log.Warn("the member was removed from the cluster, and ends; its data directory has no further use, and a new member joins on an empty one", "data", settings.Data)
+		return nil
+	}
+	if err != nil {
 		return &exitError{exitFailure, err}
 	}
 	log.Info("stopped")

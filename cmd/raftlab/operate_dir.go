@@ -104,26 +104,45 @@ func agreed(in io.Reader, out io.Writer, name string) bool {
 func newInspectCommand() *cobra.Command {
 	var asJSON, keys, leases bool
 	cmd := &cobra.Command{
-		Use:   "inspect DIR",
-		Short: "Show what the data directory of a member holds",
-		Long: `Show what the data directory of a member holds.
+		Use:   "inspect DIR|FILE",
+		Short: "Show what the data directory of a member holds, or a backup",
+		Long: `Show what the data directory of a member holds, or a backup.
 
 The member may run, or may have crashed. Not a byte of the directory changes. The store
 is shown with all entries of the log, of which the last ones may not be committed. With
-damage the command shows what it could read, and exits with 5.`,
-		Example: "  raftlab inspect n1.raftlab\n  raftlab inspect n1.raftlab --json",
+damage the command shows what it could read, and exits with 5. A backup is read as a
+whole, and its checksums are compared.`,
+		Example: "  raftlab inspect n1.raftlab\n  raftlab inspect n1.raftlab --json\n  raftlab inspect monday.backup --keys",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			if isFile(args[0]) {
+				b, err := datadir.VerifyBackup(args[0])
+				if err != nil {
+					return operated(err)
+				}
+				if asJSON {
+					return printInspectionJSON(out, struct {
+						Backup *datadir.BackupReport `json:"backup"`
+						lists
+					}{b, listAll(b.View(), keys, leases)})
+				}
+				printBackup(out, b)
+				printContent(out, listAll(b.View(), keys, leases))
+				return nil
+			}
 			r, err := datadir.Inspect(args[0])
 			if err != nil && r.Name == "" {
 				return operated(err)
 			}
-			out := cmd.OutOrStdout()
 			if asJSON {
-				return errors.Join(printInspectionJSON(out, r, keys, leases), operated(err))
+				return errors.Join(printInspectionJSON(out, struct {
+					*datadir.Report
+					lists
+				}{r, listAll(r.Store.View(), keys, leases)}), operated(err))
 			}
 			printReport(out, r)
-			printContent(out, r.Store.View(), keys, leases)
+			printContent(out, listAll(r.Store.View(), keys, leases))
 			return operated(err)
 		},
 	}
@@ -169,23 +188,27 @@ func listLeases(v *mvcc.View) (all []leaseReport) {
 	return all
 }
 
-func printInspectionJSON(out io.Writer, r *datadir.Report, keys, leases bool) error {
-	all := struct {
-		*datadir.Report
-		Keys   []keyReport   `json:"keys,omitempty"`
-		Leases []leaseReport `json:"leases,omitempty"`
-	}{Report: r}
-	if v := r.Store.View(); v != nil {
-		if keys {
-			all.Keys = listKeys(v)
-		}
-		if leases {
-			all.Leases = listLeases(v)
-		}
+// lists are the lists of inspect.
+type lists struct {
+	Keys   []keyReport   `json:"keys,omitempty"`
+	Leases []leaseReport `json:"leases,omitempty"`
+}
+
+// listAll returns the lists that are asked for. v is nil if the store could not be read.
+func listAll(v *mvcc.View, keys, leases bool) (all lists) {
+	if v != nil && keys {
+		all.Keys = listKeys(v)
 	}
+	if v != nil && leases {
+		all.Leases = listLeases(v)
+	}
+	return all
+}
+
+func printInspectionJSON(out io.Writer, inspection any) error {
 	e := json.NewEncoder(out)
 	e.SetIndent("", "  ")
-	return e.Encode(all)
+	return e.Encode(inspection)
 }
 
 func memberText(m datadir.MemberReport) string {
@@ -199,6 +222,11 @@ func memberText(m datadir.MemberReport) string {
 func isDirectory(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // printReport prints a report as text.
@@ -255,19 +283,12 @@ func printReport(out io.Writer, r *datadir.Report) {
 }
 
 // printContent lists keys and leases as text.
-func printContent(out io.Writer, v *mvcc.View, keys, leases bool) {
-	if v == nil {
-		return
+func printContent(out io.Writer, all lists) {
+	for _, l := range all.Leases {
+		fmt.Fprintf(out, "lease %s: %d s, %s\n", l.ID, l.TTL, count(l.Keys, "key"))
 	}
-	if leases {
-		for _, l := range listLeases(v) {
-			fmt.Fprintf(out, "lease %s: %d s, %s\n", l.ID, l.TTL, count(l.Keys, "key"))
-		}
-	}
-	if keys {
-		for _, k := range listKeys(v) {
-			fmt.Fprintf(out, "key %q: revision %d, version %d, %s\n", k.Key, k.ModRevision, k.Version, count(k.Bytes, "byte"))
-		}
+	for _, k := range all.Keys {
+		fmt.Fprintf(out, "key %q: revision %d, version %d, %s\n", k.Key, k.ModRevision, k.Version, count(k.Bytes, "byte"))
 	}
 }
 

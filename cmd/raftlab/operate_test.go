@@ -20,6 +20,7 @@ import (
 
 	"raftlab/internal/datadir"
 	"raftlab/internal/member"
+	"raftlab/internal/testkit"
 )
 
 // operate runs a command in this process.
@@ -71,6 +72,19 @@ func TestOperatorCommands(t *testing.T) {
 	code, _, errs = operate("", "backup", "b2", "--data", "n1.raftlab")
 	require.Equal(t, exitFailure, code)
 	require.Contains(t, errs, "in use")
+	code, out, _ = operate("", "inspect", "b1", "--keys")
+	require.Equal(t, exitOK, code)
+	require.Contains(t, out, "b1: ")
+	require.Contains(t, out, `key "a": revision 2, version 1, 1 byte`)
+	code, out, _ = operate("", "inspect", "b1", "--keys", "--json")
+	require.Equal(t, exitOK, code)
+	var stored struct {
+		Backup datadir.BackupReport
+		Keys   []keyReport
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &stored))
+	require.Equal(t, 2, stored.Backup.Keys)
+	require.Len(t, stored.Keys, 2)
 	code, out, _ = operate("", "inspect", "n1.raftlab")
 	require.Equal(t, exitOK, code)
 	require.Contains(t, out, "a member runs on it")
@@ -168,4 +182,41 @@ func damage(t *testing.T, name string, at int64) {
 	b[0] ^= 1
 	_, err = f.WriteAt(b, at)
 	require.NoError(t, err)
+}
+
+// The process of a removed member ends with 0, because a restart would not help.
+func TestRemovedMember(t *testing.T) {
+	t.Chdir(t.TempDir())
+	m, url := alone(t, "n1.raftlab")
+	conn, err := grpc.NewClient(m.Address().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer conn.Close()
+	members := pb.NewClusterClient(conn)
+	type result struct {
+		code int
+		errs string
+	}
+	ended := make(chan result, 1)
+	peer := freeAddress(t)
+	go func() {
+		code, _, errs := operate("", "serve", "--name", "n2", "--join", url, "--listen-peer", peer, "--listen", "127.0.0.1:0",
+			"--heartbeat", "10ms", "--election-timeout", "100ms")
+		ended <- result{code, errs}
+	}()
+	testkit.WaitFor(t, 20*time.Second, "the member to vote, and to go", func() bool {
+		list, err := members.MemberList(t.Context(), &pb.MemberListRequest{Linearizable: true})
+		if err != nil || len(list.Members) < 2 || list.Members[0].IsLearner || list.Members[1].IsLearner {
+			return false
+		}
+		for _, one := range list.Members {
+			if one.Name == "n2" {
+				_, err = members.MemberRemove(t.Context(), &pb.MemberRemoveRequest{ID: one.ID})
+				return err == nil
+			}
+		}
+		return false
+	})
+	r := <-ended
+	require.Equal(t, exitOK, r.code, r.errs)
+	require.Contains(t, r.errs, "a new member joins on an empty one")
 }

@@ -11,6 +11,7 @@ import (
 
 	"raftlab/internal/durable"
 	"raftlab/internal/etcdapi"
+	"raftlab/mvcc"
 )
 
 // BackupReport describes a backup.
@@ -21,7 +22,12 @@ type BackupReport struct {
 	Revision int64  `json:"revision"`
 	Keys     int    `json:"keys"`
 	Leases   int    `json:"leases"`
+
+	view *mvcc.View
 }
+
+// View returns the store in the backup.
+func (r *BackupReport) View() *mvcc.View { return r.view }
 
 // Backup writes the state in the data directory of a stopped member. The backup has all
 // entries of the log, with the uncommitted ones. The error
@@ -105,6 +111,7 @@ func describe(file *os.File) (*BackupReport, error) {
 	return &BackupReport{
 		File: file.Name(), Bytes: info.Size(), SHA256: fmt.Sprintf("%x", digest),
 		Revision: v.Revision(), Keys: v.Keys(), Leases: v.LeaseCount(),
+		view: v,
 	}, nil
 }
 

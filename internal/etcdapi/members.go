@@ -5,10 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -26,12 +25,12 @@ type clusterService struct {
 	server *Server
 }
 
-// MemberID returns the id of a member that is added with peer URLs. A member that joins
-// finds its id by its peer URLs, with MemberID or in MemberList. The id is never that
-// of another member in practice.
-func MemberID(peerURLs []string) core.NodeID {
-	sorted := slices.Sorted(slices.Values(peerURLs))
-	sum := sha256.Sum256([]byte(strings.Join(sorted, "\n")))
+// newMemberID returns the id of a member that is added at an address, while the log is
+// committed up to an index. An addition grows the log, so a removed member's id never comes
+// back, also at the same address. A member that joins finds its id in MemberList, by its
+// peer URL.
+func newMemberID(address string, commitIndex uint64) core.NodeID {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%d", address, commitIndex))
 	return core.NodeID(binary.BigEndian.Uint64(sum[:]) | 1) // never core.None
 }
 
@@ -191,7 +190,7 @@ func (s *Server) addMember(ctx context.Context, r *pb.MemberAddRequest, response
 	if err != nil {
 		return err
 	}
-	id := MemberID(r.PeerURLs)
+	id := newMemberID(to, st.CommitIndex)
 	for _, m := range st.Members {
 		if m.ID == id || m.Address == to {
 			return rpctypes.ErrGRPCPeerURLExist

@@ -44,6 +44,9 @@ type Config struct {
 	ClientURLs []string
 	// PeerScheme begins the peer URLs of MemberList. The default is http.
 	PeerScheme string
+	// PeerAddress is the address that the other members dial. The server records a changed
+	// address in the membership. The default leaves the recorded one.
+	PeerAddress string
 	// MaxRequestBytes bounds a write. The default is 1.5 MiB, as etcd's.
 	MaxRequestBytes int
 	// MaxTxnOps bounds the comparisons, and the operations of each branch, of a
@@ -176,7 +179,7 @@ func Start(cfg Config) (*Server, error) {
 	s.node = member
 	s.hub = newHub(s.machine)
 	s.lessor = newLessor(s)
-	s.loops.Go(s.publishAttributes)
+	s.loops.Go(s.publish)
 	s.loops.Go(func() { s.hub.run(s.done) })
 	s.loops.Go(func() { s.lessor.run(s.done) })
 	s.loops.Go(func() { s.steward(s.done) })
@@ -257,6 +260,41 @@ func (s *Server) picture() *picture { return s.machine.current.Load() }
 // header returns the header of an answer with a revision.
 func (s *Server) header(revision int64) *pb.ResponseHeader {
 	return &pb.ResponseHeader{ClusterId: s.cfg.ClusterID, MemberId: uint64(s.node.ID()), Revision: revision, RaftTerm: s.node.Term()}
+}
+
+// publish publishes what the other members and clients have to know of this member.
+func (s *Server) publish() {
+	s.publishAttributes()
+	if s.cfg.PeerAddress != "" {
+		s.publishAddress()
+	}
+}
+
+// publishAddress has the leader record the member's address, if the recorded one differs.
+// A member that starts later then finds this one.
+func (s *Server) publishAddress() {
+	for s.done.Err() == nil {
+		err := s.tryAddress()
+		if err == nil {
+			return
+		}
+		s.log.Debug("publishing the member's address", "address", s.cfg.PeerAddress, "error", err)
+		s.pause(s.cfg.Node.ElectionTimeout)
+	}
+}
+
+func (s *Server) tryAddress() error {
+	st, err := s.node.Status(s.done)
+	if err != nil {
+		return err
+	}
+	for _, m := range st.Members {
+		if m.ID == s.node.ID() && m.Address == s.cfg.PeerAddress {
+			return nil
+		}
+	}
+	r := &pb.MemberUpdateRequest{ID: uint64(s.node.ID()), PeerURLs: []string{s.cfg.PeerScheme + "://" + s.cfg.PeerAddress}}
+	return onLeader(s.done, s, methodMemberUpdate, r, &pb.MemberUpdateResponse{}, (*Server).updateMember)
 }
 
 // publishAttributes publishes the member's name and addresses, if the published ones

@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -16,13 +18,16 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 
 	"raftlab/internal/datadir"
 	"raftlab/internal/etcdapi"
 	"raftlab/raft/core"
+	"raftlab/raft/node"
 	"raftlab/raft/tcp"
 )
 
@@ -35,7 +40,7 @@ func (m *Member) newcomer() (newcomer, error) {
 	o := &m.opts
 	switch {
 	case o.Existing:
-		return newcomer{id: etcdapi.MemberID([]string{m.peerURL()})}, nil
+		return m.added()
 	case len(o.Cluster) > 0:
 		return newcomer{id: datadir.FirstID(o.ClusterName, o.Name)}, nil
 	case len(o.Join) == 0:
@@ -47,9 +52,84 @@ func (m *Member) newcomer() (newcomer, error) {
 		if err == nil {
 			return n, nil
 		}
-		all = append(all, fmt.Errorf("joining through %s: %w", address, err))
+		all = append(all, fmt.Errorf("joining through %s: %w", address, explainJoin(err)))
 	}
 	return newcomer{}, errors.Join(all...)
+}
+
+// inquirer is the host id of a member that asks for its id. No member has this id.
+const inquirer = core.NodeID(math.MaxUint64)
+
+// added returns who this member is after an operator has added it. The first members of
+// Options.Cluster are asked at the ports for members, one after the other.
+func (m *Member) added() (newcomer, error) {
+	transport, err := m.opts.listenPeers("127.0.0.1:0") // nobody dials the port
+	if err != nil {
+		return newcomer{}, err
+	}
+	err = transport.Start(node.Identity{Cluster: m.opts.ClusterName, Host: inquirer}, nobody{})
+	defer transport.Close()
+	if err != nil {
+		return newcomer{}, err
+	}
+	var all []error
+	for _, name := range slices.Sorted(maps.Keys(m.opts.Cluster)) {
+		address := withoutScheme(m.opts.Cluster[name])
+		if name == m.opts.Name || address == m.opts.AdvertisePeer {
+			continue
+		}
+		id, err := m.askFor(transport, address)
+		if err == nil {
+			return newcomer{id: id}, nil
+		}
+		all = append(all, fmt.Errorf("asking %s at %s: %w", name, address, err))
+	}
+	return newcomer{}, fmt.Errorf("--initial-cluster-state existing is for a member that etcdctl member add has added: %w", errors.Join(all...))
+}
+
+// nobody is a [node.Receiver] that takes no messages.
+type nobody struct{}
+
+func (nobody) Receive(core.NodeID, []node.Message) {}
+func (nobody) PeerUp(core.NodeID)                  {}
+func (nobody) PeerDown(core.NodeID, error)         {}
+
+// askFor asks the member at a peer address for the id of this one.
+func (m *Member) askFor(transport *tcp.Transport, address string) (core.NodeID, error) {
+	var stranger atomic.Pointer[error]
+	conn, err := peerConn(transport, address, &stranger)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), joinTimeout/3)
+	defer cancel()
+	list, err := pb.NewClusterClient(conn).MemberList(ctx, &pb.MemberListRequest{Linearizable: true})
+	if err != nil {
+		if why := stranger.Load(); why != nil {
+			err = *why
+		}
+		return 0, err
+	}
+	id, err := m.find(list.Members)
+	if id == 0 && err == nil {
+		err = fmt.Errorf("the cluster has no member at %s", m.opts.AdvertisePeer)
+	}
+	return id, err
+}
+
+// peerConn returns a connection to the member at a peer address. If the member is of
+// another cluster, stranger has the error.
+func peerConn(transport *tcp.Transport, address string, stranger *atomic.Pointer[error]) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // the stream has TLS
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			conn, err := transport.DialStreamAddress(ctx, address)
+			if errors.Is(err, tcp.ErrCluster) {
+				stranger.Store(&err)
+			}
+			return conn, err
+		}))
 }
 
 // join finds this member among the members of a cluster, by the peer address, or has the
@@ -62,6 +142,9 @@ func (m *Member) join(address string) (newcomer, error) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), joinTimeout)
 	defer cancel()
+	if ctx, err = m.logIn(ctx, conn); err != nil {
+		return newcomer{}, err
+	}
 	cluster := pb.NewClusterClient(conn)
 	list, err := cluster.MemberList(ctx, &pb.MemberListRequest{Linearizable: true})
 	if err != nil {
@@ -77,6 +160,30 @@ func (m *Member) join(address string) (newcomer, error) {
 	}
 	n.id = core.NodeID(added.Member.ID)
 	return n, nil
+}
+
+// logIn adds the token of Options.JoinUser to the context.
+func (m *Member) logIn(ctx context.Context, conn *grpc.ClientConn) (context.Context, error) {
+	if m.opts.JoinUser == "" {
+		return ctx, nil
+	}
+	name, password, _ := strings.Cut(m.opts.JoinUser, ":")
+	answer, err := pb.NewAuthClient(conn).Authenticate(ctx, &pb.AuthenticateRequest{Name: name, Password: password})
+	if err != nil {
+		return ctx, fmt.Errorf("the user %s of --join-user: %w", name, err)
+	}
+	return metadata.AppendToOutgoingContext(ctx, rpctypes.TokenFieldNameGRPC, answer.Token), nil
+}
+
+// explainJoin adds to the error of a cluster with users how a member gives a user.
+func explainJoin(err error) error {
+	switch rpctypes.Error(err) {
+	case rpctypes.ErrUserEmpty:
+		return fmt.Errorf("the cluster has users; name one with the role root with --join-user: %w", err)
+	case rpctypes.ErrPermissionDenied:
+		return fmt.Errorf("only users with the role root add members: %w", err)
+	}
+	return err
 }
 
 // clusterNumber returns the number of a restored or recovered cluster. Other clusters
@@ -150,15 +257,7 @@ func (m *Member) checkFirstStart() error {
 // does not answer knows nothing.
 func (m *Member) isKnown(ctx context.Context, address string, self core.NodeID) error {
 	var stranger atomic.Pointer[error]
-	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // the stream has TLS
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			conn, err := m.transport.DialStreamAddress(ctx, address)
-			if errors.Is(err, tcp.ErrCluster) {
-				stranger.Store(&err)
-			}
-			return conn, err
-		}))
+	conn, err := peerConn(m.transport, address, &stranger)
 	if err != nil {
 		return err
 	}

@@ -80,9 +80,9 @@ func start(o Options) (*Member, error) {
 	return m, nil
 }
 
-// listenPeers opens the port for the other members.
-func (o *Options) listenPeers() (*tcp.Transport, error) {
-	opts := tcp.Options{Listen: o.ListenPeer, Advertise: o.AdvertisePeer, Logger: o.Logger}
+// listenPeers opens a port for the other members.
+func (o *Options) listenPeers(address string) (*tcp.Transport, error) {
+	opts := tcp.Options{Listen: address, Advertise: o.AdvertisePeer, Logger: o.Logger}
 	switch {
 	case o.PeerAutoTLS:
 		cert, err := selfSigned(o.AdvertisePeer)
@@ -104,7 +104,7 @@ func (o *Options) listenPeers() (*tcp.Transport, error) {
 // open starts everything below the client port.
 func (m *Member) open() error {
 	o := &m.opts
-	transport, err := o.listenPeers()
+	transport, err := o.listenPeers(o.ListenPeer)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (m *Member) open() error {
 			HeartbeatInterval: o.HeartbeatInterval, ElectionTimeout: o.ElectionTimeout,
 			SnapshotEntries: o.SnapshotEntries,
 		},
-		ClusterID: uint64(dir.ClusterNumber), Name: o.Name, ClientURLs: o.Advertise, PeerScheme: o.peerScheme(),
+		ClusterID: uint64(dir.ClusterNumber), Name: o.Name, ClientURLs: o.Advertise, PeerScheme: o.peerScheme(), PeerAddress: o.AdvertisePeer,
 		DialMember: func(ctx context.Context, id core.NodeID) (net.Conn, error) { return transport.DialStream(ctx, id) },
 		Tokens:     o.tokens, CertificateUsers: o.CertificateUsers, AutoCompaction: o.compaction,
 		ProgressInterval: o.ProgressInterval, CompareInterval: o.CompareInterval, MaxStreams: o.MaxStreams,

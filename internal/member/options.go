@@ -50,6 +50,9 @@ type Options struct {
 	// Join are client URLs of a running cluster. A new member asks the cluster for its
 	// addition.
 	Join []string
+	// JoinUser is NAME:PASSWORD of a user with the role root, for Join in a cluster with
+	// users.
+	JoinUser string
 	// Existing says that Cluster is a running cluster to which an operator has added this
 	// member, with AdvertisePeer as its peer URL. A data directory makes no use of
 	// Existing.
@@ -170,6 +173,8 @@ func (o *Options) checkNames() error {
 		return wrong("--cluster names %s, and not this member, %s", strings.Join(slices.Sorted(maps.Keys(o.Cluster)), ", "), o.Name)
 	case o.Existing && len(o.Cluster) == 0:
 		return wrong("--initial-cluster-state existing needs --initial-cluster")
+	case o.JoinUser != "" && !strings.Contains(o.JoinUser, ":"):
+		return wrong("--join-user has no colon; want NAME:PASSWORD")
 	case len(o.Cluster) > 0 && len(o.Join) > 0:
 		return wrong("--cluster is for the first members, and --join for a later one; both are given")
 	}
