@@ -280,6 +280,7 @@ var hostile = map[string]struct{ extra, want string }{
 	"memory":  {"var hog [][]byte\nfunc init() { go func() { for { b := make([]byte, 64<<20); for i := range b { b[i] = 1 }; hog = append(hog, b) } }() }", "more than 128 MiB of memory"},
 	"spin":    {"func init() { for {} }", "spins without yielding"},
 	"endless": {"import \"time\"\nfunc init() { time.Sleep(1<<62) }", "virtual time limit reached"},
+	"inodes":  {"import (\"fmt\"; \"os\")\nfunc init() { for i := 0; ; i++ { if err := os.WriteFile(fmt.Sprint(os.TempDir(), \"/\", i), nil, 0o644); err != nil { panic(err) } } }", "no space left on device"},
 	"flood":   {"import \"fmt\"\nfunc init() { go func() { for { fmt.Println(\"a line of no interest, again and again\") } }() }", "more than 64 MiB of output"},
 }
 
@@ -311,6 +312,7 @@ parts: {2A: {points: 10}}`)
 		require.Contains(t, feedback, name+": 0 of 10 points", name)
 		require.Contains(t, feedback, h.want, name)
 	}
+	require.NotContains(t, c.read("out/late/output/TestReElection2A.txt"), os.DevNull, "the jail lacks the null device")
 	require.Equal(t, c.read("alone/right/feedback.txt"), c.read("out/right/feedback.txt"))
 	alone := c.read("alone/journal.jsonl")
 	hash := alone[strings.Index(alone, `"hash"`):]

@@ -21,7 +21,6 @@ import (
 
 	"raftlab"
 	"raftlab/internal/jail"
-	"raftlab/sim"
 )
 
 // Config says what is graded and how.
@@ -346,74 +345,7 @@ func (g *grader) grade(ctx context.Context, name, path string) (*Grade, error) {
 		one.refuse(g.chosen(), Refused, "the submission breaks rules for its source; see the findings")
 		return one, nil
 	}
-	return one, g.tests(ctx, one, tree)
-}
-
-// tests builds the packages and runs the tests.
-func (g *grader) tests(ctx context.Context, one *Grade, tree *copyTree) error {
-	byPackage := make(map[string][]Test)
-	for _, test := range g.chosen() {
-		byPackage[test.Package] = append(byPackage[test.Package], test)
-	}
-	key := one.Digest + "-" + g.harness + "-" + g.table.digest()
-	built := make(programs)
-	defer built.close()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	failed := make(chan error, 1)
-	for _, suite := range tree.edition.suites {
-		tests := byPackage[suite.dir]
-		if len(tests) == 0 {
-			continue
-		}
-		if !tree.tested(suite) {
-			one.set(tests, Missing, "package "+strings.Join(suite.labs, " or ")+" is not submitted")
-			continue
-		}
-		if !g.allKnown(key, tests) {
-			err := g.buildInto(ctx, built, tree.dir, suite.dir)
-			if errors.Is(err, sim.ErrBroken) {
-				one.set(tests, Broken, compilerText(err))
-				continue
-			}
-			if err != nil {
-				return err
-			}
-		}
-		program := built[suite.dir] // nil if the journal has all runs
-		for _, test := range tests {
-			wg.Go(func() {
-				if err := g.test(ctx, one, program, key, test); err != nil {
-					select {
-					case failed <- err:
-					default:
-					}
-				}
-			})
-		}
-	}
-	wg.Wait()
-	select {
-	case err := <-failed:
-		return err
-	default:
-	}
-	if g.journal != nil {
-		return g.journal.sync()
-	}
-	return nil
-}
-
-func (g *grader) buildInto(ctx context.Context, built programs, dir, pkg string) error {
-	if err := g.take(ctx); err != nil {
-		return err
-	}
-	defer g.give()
-	p, err := g.build(ctx, dir, pkg)
-	if err == nil {
-		built[pkg] = p
-	}
-	return err
+	return one, newSession(g, one, tree).run(ctx)
 }
 
 // seeds returns the seeds of a test in order.
@@ -426,74 +358,4 @@ func (g *grader) seeds(test string) []uint64 {
 		seeds[i] = g.table.seed(test, i)
 	}
 	return seeds
-}
-
-// allKnown reports whether the journal has every run of the tests.
-func (g *grader) allKnown(key string, tests []Test) bool {
-	if g.journal == nil {
-		return false
-	}
-	for _, test := range tests {
-		for _, seed := range g.seeds(test.Name) {
-			r, ok := g.journal.find(key, test.Name, seed)
-			if !ok {
-				return false
-			}
-			if r.State != Passed {
-				break
-			}
-		}
-	}
-	return true
-}
-
-// test runs a test with one seed after another, until a run does not pass.
-func (g *grader) test(ctx context.Context, one *Grade, p sim.Program, key string, test Test) error {
-	var last run
-	for _, seed := range g.seeds(test.Name) {
-		r, err := g.once(ctx, one, p, key, test, seed)
-		if err != nil {
-			return err
-		}
-		r.CPU += last.CPU
-		last = r
-		if r.State != Passed {
-			break
-		}
-	}
-	one.record(test, last)
-	return nil
-}
-
-// once returns the result of a run, from the journal if the journal has it.
-func (g *grader) once(ctx context.Context, one *Grade, p sim.Program, key string, test Test, seed uint64) (run, error) {
-	if g.journal != nil {
-		if r, ok := g.journal.find(key, test.Name, seed); ok {
-			if r.endless(g.table.Limits) {
-				one.endless.Add(1)
-			}
-			return r, nil
-		}
-	}
-	if err := g.take(ctx); err != nil {
-		return run{}, err
-	}
-	defer g.give()
-	r, left, err := g.runTest(ctx, one, p, test.Name, seed)
-	if err != nil {
-		return run{}, fmt.Errorf("%s: %w", test.Name, err)
-	}
-	r.Key = key
-	g.mu.Lock()
-	g.cpu += cpuTime(r.CPU)
-	g.mu.Unlock()
-	if g.Out != "" && r.State == Failed {
-		if err := left.write(g.Out, one.Name, test.Name); err != nil {
-			return run{}, err
-		}
-	}
-	if g.journal != nil {
-		return r, g.journal.add(r)
-	}
-	return r, nil
 }

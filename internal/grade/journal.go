@@ -33,12 +33,17 @@ type run struct {
 	Hash    string   `json:"hash"` // of the output
 	Excerpt string   `json:"excerpt,omitempty"`
 	Picture bool     `json:"picture,omitempty"` // there is one in the output directory
+	Long    bool     `json:"long,omitempty"`    // with the table's whole limits, after a run with short ones
+	Endless bool     `json:"endless,omitempty"` // did not end by itself
 }
 
 type runID struct {
 	key, test string
 	seed      uint64
+	long      bool
 }
+
+func (r run) id() runID { return runID{r.Key, r.Test, r.Seed, r.Long} }
 
 type journal struct {
 	mu   sync.Mutex
@@ -83,7 +88,7 @@ func (j *journal) read() error {
 		if err := json.Unmarshal(line, &one); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
-		j.runs[runID{one.Key, one.Test, one.Seed}] = one
+		j.runs[one.id()] = one
 		end += int64(len(line))
 	}
 	if err := j.file.Truncate(end); err != nil {
@@ -93,10 +98,10 @@ func (j *journal) read() error {
 	return err
 }
 
-func (j *journal) find(key, test string, seed uint64) (run, bool) {
+func (j *journal) find(id runID) (run, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	r, ok := j.runs[runID{key, test, seed}]
+	r, ok := j.runs[id]
 	return r, ok
 }
 
@@ -107,7 +112,7 @@ func (j *journal) add(r run) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.runs[runID{r.Key, r.Test, r.Seed}] = r
+	j.runs[r.id()] = r
 	_, err = j.file.Write(append(line, '\n'))
 	return err
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -23,10 +25,19 @@ const gradesName = "grades.json"
 const maxOutputFile = 256 << 10
 
 // write keeps the output of a failed run, the begin and the end of a long one, and the
-// picture.
-func (e evidence) write(dir, name, test string) error {
+// picture. The files of an earlier run of the test go.
+func (e evidence) write(dir, name, test string, failed bool) error {
+	files := []string{filepath.Join(dir, name, picturePath(test)), filepath.Join(dir, name, "output", test+".txt")}
+	for _, file := range files {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if !failed {
+		return nil
+	}
 	if len(e.picture) > 0 {
-		if err := writeFile(filepath.Join(dir, name, picturePath(test)), e.picture); err != nil {
+		if err := writeFile(files[0], e.picture); err != nil {
 			return err
 		}
 	}
@@ -35,7 +46,7 @@ func (e evidence) write(dir, name, test string) error {
 		head, tail := output[:maxOutputFile/2], output[len(output)-maxOutputFile/2:]
 		output = bytes.Join([][]byte{head, fmt.Appendf(nil, "\n... %d bytes ...\n", over), tail}, nil)
 	}
-	return writeFile(filepath.Join(dir, name, "output", test+".txt"), output)
+	return writeFile(files[1], output)
 }
 
 // picturePath is the path of a test's picture in the directory of a submission.
@@ -159,7 +170,7 @@ func (r *Report) JUnit(w io.Writer) error {
 			case Skipped:
 				suite.Skipped++
 				c.Skipped = &junitMessage{Message: printable(t.Detail)}
-			case Broken, Missing, Refused:
+			case Broken, Missing, Refused, Endless:
 				suite.Errors++
 				c.Error = &junitMessage{Message: printable(t.Detail), Type: string(t.State)}
 			default:
@@ -297,7 +308,7 @@ func (one *Grade) Feedback(w io.Writer) {
 			var b strings.Builder
 			t.describe(&b)
 			fmt.Fprintf(w, "%s\n\n", indent(b.String()))
-		case Broken, Missing:
+		case Broken, Missing, Endless:
 			if !said[t.Package] {
 				fmt.Fprintf(w, "NOT RUN: the tests of package %s\n%s\n\n", t.Package, indent(t.Detail))
 			}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 )
 
 // A Grade is the result of one submission.
@@ -22,9 +21,8 @@ type Grade struct {
 	Findings []Finding    `json:"findings,omitempty"`
 	Notes    []string     `json:"notes,omitempty"` // decisions on the layout
 
-	table   *Table
-	mu      sync.Mutex
-	endless atomic.Int32 // runs that did not end by themselves
+	table *Table
+	mu    sync.Mutex
 }
 
 // A PartGrade is the result of a part.
@@ -35,7 +33,7 @@ type PartGrade struct {
 	Passed  int     `json:"passed"`
 	Failed  int     `json:"failed"`
 	Skipped int     `json:"skipped"`
-	NotRun  int     `json:"not_run"` // for want of a package that builds
+	NotRun  int     `json:"not_run"` // for want of a package that builds, or of runs that end
 }
 
 // A TestResult is the result of a test.
@@ -64,13 +62,20 @@ func (one *Grade) refuse(tests []Test, state State, why string) {
 	one.set(tests, state, why)
 }
 
-// unbuilt describes the packages that do not build, in a line, or returns "".
-func (one *Grade) unbuilt() string {
+// notRun describes the packages that do not build or whose tests do not end, in a line,
+// or returns "".
+func (one *Grade) notRun() string {
 	var all []string
 	for _, t := range one.Tests {
 		first, _, _ := strings.Cut(t.Detail, "\n")
-		text := fmt.Sprintf("package %s does not build: %s", t.Package, first)
-		if t.State == Broken && !slices.Contains(all, text) {
+		text := ""
+		switch t.State {
+		case Broken:
+			text = fmt.Sprintf("package %s does not build: %s", t.Package, first)
+		case Endless:
+			text = fmt.Sprintf("package %s: %s", t.Package, first)
+		}
+		if text != "" && !slices.Contains(all, text) {
 			all = append(all, text)
 		}
 	}
@@ -82,7 +87,7 @@ func (one *Grade) problem() string {
 	if one.Problem != "" {
 		return one.Problem
 	}
-	return one.unbuilt()
+	return one.notRun()
 }
 
 // set gives tests a state without a run.

@@ -7,7 +7,6 @@ import (
 	"encoding/xml"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -170,7 +169,7 @@ func TestJournal(t *testing.T) {
 	require.ErrorIs(t, err, ErrJournal)
 	j, err = openJournal(dir, true)
 	require.NoError(t, err)
-	r, ok := j.find("k", "TestX2A", 1)
+	r, ok := j.find(runID{"k", "TestX2A", 1, false})
 	require.True(t, ok)
 	require.Equal(t, Passed, r.State)
 	require.NoError(t, j.add(run{Key: "k", Test: "TestX2A", Seed: 2, State: Failed}))
@@ -230,28 +229,5 @@ func TestSupported(t *testing.T) {
 		err := supported(other[0], other[1])
 		require.ErrorIs(t, err, ErrConfig)
 		require.ErrorContains(t, err, "this is "+other[0]+"/"+other[1])
-	}
-}
-
-// After some runs that do not end by themselves, the others of the submission get less time.
-func TestEndless(t *testing.T) {
-	table := &Table{Limits: defaultLimits}
-	lim, spin := table.limits(endlessRuns - 1)
-	require.Equal(t, defaultLimits, lim)
-	require.Zero(t, spin)
-	lim, spin = table.limits(endlessRuns)
-	require.Equal(t, shortCPU, lim.CPU)
-	require.Equal(t, shortWall, lim.Wall)
-	require.Equal(t, shortSpin, spin)
-	table.Limits.CPU = time.Second
-	lim, _ = table.limits(endlessRuns)
-	require.Equal(t, time.Second, lim.CPU, "a table's own limit is lower")
-	for want, r := range map[bool][]run{
-		true:  {{State: Failed, Kind: "spin"}, {State: Failed, Kind: "stuck"}, {State: Failed, Kind: "crash", CPU: 120}},
-		false: {{State: Failed, Kind: "safety", CPU: 1}, {State: Passed, CPU: 120}, {State: Failed, Kind: "deadlock"}},
-	} {
-		for _, one := range r {
-			require.Equal(t, want, one.endless(defaultLimits), "%+v", one)
-		}
 	}
 }

@@ -27,6 +27,7 @@ const (
 	Broken  State = "build" // the package does not build
 	Missing State = "none"  // the package is not submitted
 	Refused State = "refused"
+	Endless State = "endless" // not run, because runs of the package do not end
 )
 
 // Unproven is the kind of a failure where the process ended well and the harness did
@@ -62,8 +63,8 @@ func (g *grader) tool(cmd *exec.Cmd) {
 	}
 }
 
-// build builds the suite of a package in a work copy.
-func (g *grader) build(ctx context.Context, dir, pkg string) (sim.Program, error) {
+// compile builds the suite of a package in a work copy.
+func (g *grader) compile(ctx context.Context, dir, pkg string) (sim.Program, error) {
 	ctx, cancel := context.WithTimeout(ctx, g.table.Limits.Build)
 	defer cancel()
 	built, err := sim.Build(ctx, sim.Options{Engine: sim.Native, Dir: dir, Tool: g.tool}, "./"+pkg)
@@ -106,41 +107,15 @@ func (t *Table) repeatText(test string, seed uint64) string {
 	return fmt.Sprintf("raftlab grade%s --run '^%s$' --seed %d DIRECTORY", edition, test, seed)
 }
 
-// Limits of a run after endlessRuns runs of the submission that did not end by themselves.
-// Otherwise a submission that never ends would cost the time of many others. The largest
-// test of a plain implementation stays below these limits on a quiet machine.
-const (
-	endlessRuns = 3
-	shortCPU    = 5 * time.Second
-	shortSpin   = 2 * time.Second
-	shortWall   = time.Minute
-)
-
-// limits returns the limits of the next run of a submission.
-func (t *Table) limits(endless int) (lim TableLimits, spin time.Duration) {
-	lim = t.Limits
-	if endless < endlessRuns {
-		return lim, 0 // the engine's default
-	}
-	lim.CPU, lim.Wall = min(lim.CPU, shortCPU), min(lim.Wall, shortWall)
-	return lim, shortSpin
-}
-
-// endless reports whether a run did not end by itself.
-func (r run) endless(lim TableLimits) bool {
-	return r.State == Failed && (r.Kind == string(sim.Spin) || r.Kind == string(sim.Stuck) || cpuTime(r.CPU) >= lim.CPU)
-}
-
 // runTest runs a test of a submission once, with the process confined. An error means that
 // there was no run.
-func (g *grader) runTest(ctx context.Context, one *Grade, p sim.Program, test string, seed uint64) (run, evidence, error) {
+func (g *grader) runTest(ctx context.Context, p sim.Program, test string, seed uint64, lim runLimits) (run, evidence, error) {
 	ch, err := newChannel()
 	if err != nil {
 		return run{}, evidence{}, err
 	}
 	defer ch.close()
-	lim, spin := g.table.limits(int(one.endless.Load()))
-	c := sim.Case{Test: test, Seed: seed, Limits: sim.Limits{SpinCPU: spin, Wall: lim.Wall, Memory: lim.Memory << 20}}
+	c := sim.Case{Test: test, Seed: seed, Limits: sim.Limits{SpinCPU: lim.spin, Wall: lim.Wall, Memory: lim.Memory << 20}}
 	c.Prepare = func(cmd *exec.Cmd) error {
 		fd := 3 + len(cmd.ExtraFiles)
 		cmd.ExtraFiles = append(cmd.ExtraFiles, ch.theirs)
@@ -167,9 +142,7 @@ func (g *grader) runTest(ctx context.Context, one *Grade, p sim.Program, test st
 	if r.State != Passed {
 		r.Excerpt = excerpt(out.Output)
 	}
-	if r.endless(lim) {
-		one.endless.Add(1)
-	}
+	r.Endless = r.State == Failed && (out.Verdict == sim.Spin || out.Verdict == sim.Stuck || out.CPU >= lim.CPU)
 	ev := evidence{output: out.Output}
 	if sent != nil && r.State == Failed {
 		ev.picture = sent.Picture

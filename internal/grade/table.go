@@ -84,7 +84,7 @@ type TableLimits struct {
 
 // defaultLimits hold where the table has none. The largest test of a plain
 // implementation takes a few seconds of CPU time.
-var defaultLimits = TableLimits{CPU: 2 * time.Minute, Wall: 10 * time.Minute, Memory: 512, File: 64, Build: 5 * time.Minute}
+var defaultLimits = TableLimits{CPU: time.Minute, Wall: 10 * time.Minute, Memory: 512, File: 64, Build: 5 * time.Minute}
 
 // DefaultTable returns the table that grades every test of every part of an edition, with
 // 100 points a part. The name "" is the default edition.

@@ -92,6 +92,9 @@ func (o *order) newRoot() error {
 		return fmt.Errorf("show the program: %w", err)
 	}
 	bin.Close()
+	if err := showNull(root); err != nil {
+		return fmt.Errorf("show %s: %w", os.DevNull, err)
+	}
 	if err := os.MkdirAll(filepath.Join(root, o.Tmp), 0o700); err != nil {
 		return err
 	}
@@ -106,6 +109,19 @@ func (o *order) newRoot() error {
 	}
 	o.Path = program
 	return os.Chdir("/")
+}
+
+// showNull puts the null device into a root directory. The suites write to this device, and
+// would say so if it were missing.
+func showNull(root string) error {
+	target := filepath.Join(root, os.DevNull)
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(target, nil, 0o600); err != nil {
+		return err
+	}
+	return unix.Mount(os.DevNull, target, "", unix.MS_BIND, "")
 }
 
 // set applies the limits to this process. The program cannot raise the limits.
@@ -164,17 +180,17 @@ func dropPrivileges() error {
 // Execve is there for the program itself. The only file to execute is the program.
 var permitted = []uint32{
 	unix.SYS_READ, unix.SYS_WRITE, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_CLOSE,
-	unix.SYS_OPENAT, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_LSEEK, unix.SYS_FCNTL, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_FTRUNCATE,
+	unix.SYS_OPENAT, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_LSEEK, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_FTRUNCATE,
 	unix.SYS_FSYNC, unix.SYS_GETDENTS64, unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_READLINKAT,
 	unix.SYS_GETCWD, unix.SYS_CHDIR, unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_UTIMENSAT, unix.SYS_FACCESSAT,
 	unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MADVISE, unix.SYS_MINCORE, unix.SYS_BRK,
-	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_TGKILL,
+	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK,
 	unix.SYS_FUTEX, unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP,
 	unix.SYS_CLOCK_GETTIME, unix.SYS_CLOCK_GETRES, unix.SYS_GETTIMEOFDAY, unix.SYS_TIMES, unix.SYS_GETRUSAGE,
 	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EVENTFD2, unix.SYS_PIPE2, unix.SYS_PPOLL,
 	unix.SYS_TIMER_CREATE, unix.SYS_TIMER_SETTIME, unix.SYS_TIMER_DELETE, unix.SYS_SETITIMER,
 	unix.SYS_GETPID, unix.SYS_GETTID, unix.SYS_GETPPID, unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID,
-	unix.SYS_UNAME, unix.SYS_GETRANDOM, unix.SYS_PRLIMIT64, unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_SET_TID_ADDRESS,
+	unix.SYS_UNAME, unix.SYS_GETRANDOM, unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_SET_TID_ADDRESS,
 	unix.SYS_EXECVE, unix.SYS_EXIT, unix.SYS_EXIT_GROUP,
 }
 
@@ -182,9 +198,10 @@ const (
 	retAllow   = 0x7fff0000
 	retErrno   = 0x00050000
 	retKill    = 0x80000000
-	offCall    = 0          // of the number in struct seccomp_data
-	offArch    = 4          // of the architecture
-	offArg0    = 16         // of the first argument
+	offCall    = 0  // of the number in struct seccomp_data
+	offArch    = 4  // of the architecture
+	offArg0    = 16 // of the lower half of the first argument
+	offArg1    = 24
 	x32Syscall = 0x40000000 // and above: the numbers of another system call table, on amd64
 )
 
@@ -205,6 +222,17 @@ func permitCalls() error {
 		jump(unix.BPF_JEQ, unix.SYS_CLONE, 0, 4), load(offArg0),
 		jump(unix.BPF_JSET, unix.CLONE_THREAD, 0, 1), ret(retAllow), ret(retErrno | uint32(unix.EPERM)),
 	}
+	// Signals and limits of other processes, and signals by way of a file's owner.
+	pid := uint32(os.Getpid())
+	filter = append(filter,
+		jump(unix.BPF_JEQ, unix.SYS_TGKILL, 0, 4), load(offArg0),
+		jump(unix.BPF_JEQ, pid, 0, 1), ret(retAllow), ret(retErrno|uint32(unix.EPERM)),
+		jump(unix.BPF_JEQ, unix.SYS_PRLIMIT64, 0, 5), load(offArg0),
+		jump(unix.BPF_JEQ, 0, 1, 0), jump(unix.BPF_JEQ, pid, 0, 1), ret(retAllow), ret(retErrno|uint32(unix.EPERM)),
+		jump(unix.BPF_JEQ, unix.SYS_FCNTL, 0, 6), load(offArg1),
+		jump(unix.BPF_JEQ, unix.F_SETOWN, 3, 0), jump(unix.BPF_JEQ, unix.F_SETOWN_EX, 2, 0), jump(unix.BPF_JEQ, unix.F_SETSIG, 1, 0),
+		ret(retAllow), ret(retErrno|uint32(unix.EPERM)),
+	)
 	for _, call := range append(permitted, permittedHere...) {
 		filter = append(filter, jump(unix.BPF_JEQ, call, 0, 1), ret(retAllow))
 	}
