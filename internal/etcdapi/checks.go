@@ -115,19 +115,61 @@ func (s *Server) stillLeaderless(ctx context.Context) bool {
 	}
 }
 
-// checkQuota raises the alarm NOSPACE when the store has outgrown the quota.
+// checkQuota refuses a write if the store has outgrown the quota, and raises the alarm
+// NOSPACE. Below the quota the machine refuses the write while the alarm is raised.
 func (s *Server) checkQuota(ctx context.Context) error {
+	if s.picture().view.Size() < s.cfg.Quota {
+		return nil
+	}
+	// Another member may have acknowledged a compaction that this one has yet to apply.
+	if err := s.linearize(ctx); err != nil {
+		return err
+	}
+	if err := s.makeRoom(ctx); err != nil {
+		return err
+	}
 	p := s.picture()
+	size := p.view.Size()
+	if s.cfg.BoundHistory {
+		size = p.view.KeysSize() // the next write lets the rest be compacted
+	}
 	switch {
+	case size < s.cfg.Quota:
+		return nil
 	case raised(p.alarms, pb.AlarmType_NOSPACE):
 		return rpctypes.ErrGRPCNoSpace
-	case p.view.Size() < s.cfg.Quota:
-		return nil
 	}
 	own := alarm{s.node.ID(), pb.AlarmType_NOSPACE}
 	if _, err := s.propose(ctx, &entry{alarm: &alarmChange{own, true}}); err != nil {
 		return err
 	}
-	s.log.Warn("the alarm NOSPACE is raised", "size", p.view.Size(), "quota", s.cfg.Quota)
+	s.log.Warn("the alarm NOSPACE is raised", "size", size, "quota", s.cfg.Quota)
 	return rpctypes.ErrGRPCNoSpace
+}
+
+// makeRoom waits until compacted versions are released, and with Config.BoundHistory
+// compacts the whole history if the quota requires it.
+func (s *Server) makeRoom(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	select {
+	case s.making <- struct{}{}: // one request makes room for all
+	case <-limited.Done():
+		return s.late(ctx, limited.Err())
+	}
+	defer func() { <-s.making }()
+	if err := s.machine.released(limited); err != nil {
+		return s.late(ctx, err)
+	}
+	view := s.picture().view
+	if !s.cfg.BoundHistory || view.Size() < s.cfg.Quota || view.KeysSize() >= s.cfg.Quota {
+		return nil
+	}
+	if err := s.compactHistory(limited, view.Revision()); err != nil {
+		return err
+	}
+	if err := s.machine.released(limited); err != nil {
+		return s.late(ctx, err)
+	}
+	return nil
 }

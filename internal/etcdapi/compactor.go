@@ -2,10 +2,7 @@ package etcdapi
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"raftlab/mvcc"
 )
 
 // AutoCompaction has the settings of compactions by the leader. One of the fields is set,
@@ -85,7 +82,7 @@ func (c *compactor) target(now time.Time, current int64) int64 {
 	return first.revision
 }
 
-// compact compacts a revision. A revision that is compacted already is no failure.
+// compact compacts a revision, if the revision is not compacted already.
 func (c *compactor) compact(ctx context.Context, revision int64) {
 	s := c.server
 	if revision <= s.picture().view.Compacted() {
@@ -93,11 +90,7 @@ func (c *compactor) compact(ctx context.Context, revision int64) {
 	}
 	limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	o, err := s.propose(limited, &entry{caller: caller{own: true}, command: &mvcc.Command{Compact: &mvcc.CompactCommand{Revision: revision}}})
-	if err == nil {
-		err = o.err
-	}
-	if err != nil && !errors.Is(err, mvcc.ErrCompacted) {
+	if err := s.compactHistory(limited, revision); err != nil {
 		s.log.Warn("old revisions were not compacted; the next interval tries again", "revision", revision, "error", err)
 		return
 	}

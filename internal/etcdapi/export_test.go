@@ -1,6 +1,8 @@
 package etcdapi
 
 import (
+	"context"
+
 	"raftlab/internal/auth"
 	"raftlab/kv"
 	"raftlab/mvcc"
@@ -59,3 +61,22 @@ func WriteEntry(w Write) []byte {
 	}
 	return data
 }
+
+// CompactEntry returns the log entry of a compaction.
+func CompactEntry(revision int64) []byte {
+	e := entry{origin: 9, caller: caller{own: true}, command: &mvcc.Command{Compact: &mvcc.CompactCommand{Revision: revision}}}
+	data, err := e.encode()
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// Release releases compacted versions until ctx ends.
+func Release(ctx context.Context, m *Machine) { m.release(ctx) }
+
+// Released waits until compacted versions are released.
+func Released(ctx context.Context, m *Machine) error { return m.released(ctx) }
+
+// Versions returns the number of versions in a machine.
+func Versions(m *Machine) int { return m.current.Load().view.Versions() }

@@ -2,6 +2,7 @@ package etcdapi
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"raftlab/mvcc"
@@ -11,6 +12,9 @@ const (
 	// minHistory is the size of the history from which on the leader compacts it, in
 	// bytes, if the keys are smaller.
 	minHistory = 32 << 20
+	// roomShare divides the room that the quota leaves beside the keys. The history gets
+	// one share, and four shares for changes of the last historyAge.
+	roomShare = 8
 	// historyAge is the age of changes that a compaction leaves to slow watches, unless
 	// the history has outgrown its bound four times over.
 	historyAge = 5 * time.Second
@@ -30,12 +34,12 @@ type moment struct {
 
 // due notes the store's revision, and returns the revision for a compaction, 0 for no
 // compaction.
-func (h *historian) due(view *mvcc.View, now time.Time) (revision int64) {
+func (h *historian) due(view *mvcc.View, quota int64, now time.Time) (revision int64) {
 	h.moments = append(h.moments, moment{now, view.Revision()})
 	for len(h.moments) > 1 && now.Sub(h.moments[1].at) >= historyAge {
 		h.moments = h.moments[1:]
 	}
-	bound := max(view.KeysSize(), minHistory)
+	bound := min(max(view.KeysSize(), minHistory), max(quota-view.KeysSize(), 0)/roomShare)
 	history := view.Size() - view.KeysSize()
 	switch oldest := h.moments[0]; {
 	case history > 4*bound:
@@ -54,15 +58,30 @@ func (s *Server) boundHistory(ctx context.Context) {
 	var h historian
 	for ctx.Err() == nil {
 		s.pause(s.cfg.Node.ElectionTimeout)
-		revision := h.due(s.picture().view, time.Now())
+		if s.machine.released(ctx) != nil {
+			return // ctx has ended
+		}
+		revision := h.due(s.picture().view, s.cfg.Quota, time.Now())
 		if revision == 0 || !s.node.IsLeader() {
 			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
-		_, err := s.propose(limited, &entry{caller: caller{own: true}, command: &mvcc.Command{Compact: &mvcc.CompactCommand{Revision: revision}}})
+		err := s.compactHistory(limited, revision)
 		cancel()
 		if err != nil {
 			s.log.Debug("compacting the history", "revision", revision, "error", err)
 		}
 	}
+}
+
+// compactHistory compacts a revision. A revision that is compacted already is no failure.
+func (s *Server) compactHistory(ctx context.Context, revision int64) error {
+	if revision <= s.picture().view.Compacted() {
+		return nil
+	}
+	o, err := s.propose(ctx, &entry{caller: caller{own: true}, command: &mvcc.Command{Compact: &mvcc.CompactCommand{Revision: revision}}})
+	if err == nil && !errors.Is(o.err, mvcc.ErrCompacted) {
+		err = answer(o.err)
+	}
+	return err
 }

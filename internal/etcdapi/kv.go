@@ -184,11 +184,16 @@ func serializable(r *mvcc.TxnRequest) bool {
 }
 
 // Compact implements pb.KVServer. The memory of the compacted versions is released in
-// the background, whether or not the client asks to wait (physical).
+// the background. With Physical, Compact waits for the release on this member.
 func (k *kvService) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
 	o, err := k.server.command(ctx, mvcc.Command{Compact: &mvcc.CompactCommand{Revision: r.Revision}})
 	if err != nil {
 		return nil, err
+	}
+	if r.Physical {
+		if err := k.server.machine.released(ctx); err != nil {
+			return nil, answer(err)
+		}
 	}
 	return &pb.CompactionResponse{Header: k.server.header(o.result.Revision)}, nil
 }

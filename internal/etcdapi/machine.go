@@ -2,6 +2,7 @@ package etcdapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ var (
 	errMissed = errors.New("etcdapi: the entry was applied within a snapshot")
 )
 
-// scavengeBatch is how many compacted changes each call of Apply releases.
+// scavengeBatch is how many compacted changes are released without a break.
 const scavengeBatch = 1000
 
 // picture is the immutable state after a call of Apply.
@@ -57,10 +58,12 @@ type outcome struct {
 }
 
 // Machine is the replicated state: the store, the users, the alarms, and what members
-// have published. A Machine is a [node.StateMachine]. Only the goroutine of Apply uses the
-// state. Others read the picture.
+// have published. A Machine is a [node.StateMachine]. Apply and the release of compacted
+// versions use the state, one at a time. Others read the picture.
 type Machine struct {
-	id      core.NodeID
+	id core.NodeID
+
+	using   sync.Mutex // of the state
 	store   *mvcc.Store
 	auth    *auth.State
 	alarms  []alarm
@@ -72,10 +75,13 @@ type Machine struct {
 	current atomic.Pointer[picture]
 	changed chan struct{} // has a token after a new picture
 
-	mu      sync.Mutex
-	alarmed chan struct{} // closed after a change of the alarms, nil without a reader
-	serial  uint64        // of the last request
-	waiters map[uint64]chan outcome
+	compacted chan struct{} // has a token when versions are to be released
+
+	mu        sync.Mutex
+	alarmed   chan struct{} // closed after a change of the alarms, nil without a reader
+	releasing chan struct{} // closed when the compacted versions are released, nil without any
+	serial    uint64        // of the last request
+	waiters   map[uint64]chan outcome
 }
 
 // NewMachine returns an empty state for a member.
@@ -85,6 +91,7 @@ func NewMachine(id core.NodeID) *Machine {
 	m := &Machine{
 		id: id, store: mvcc.New(), auth: auth.New(), sessions: rsm.NewSessions[sessionResult](MaxSessions),
 		serial: rand.Uint64(), waiters: make(map[uint64]chan outcome), changed: make(chan struct{}, 1),
+		compacted: make(chan struct{}, 1),
 	}
 	m.publish()
 	return m
@@ -143,7 +150,26 @@ type settled struct {
 
 // Apply implements node.StateMachine.
 func (m *Machine) Apply(commands []node.Command) {
-	var own []settled
+	own, p := m.applyAll(commands)
+	if len(own) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range own {
+		if w := m.waiters[s.serial]; w != nil {
+			delete(m.waiters, s.serial)
+			s.picture = p
+			w <- s.outcome
+		}
+	}
+}
+
+// applyAll applies commands, and returns the outcomes of this member's requests and the
+// picture afterwards.
+func (m *Machine) applyAll(commands []node.Command) (own []settled, after *picture) {
+	m.using.Lock()
+	defer m.using.Unlock()
 	for _, c := range commands {
 		e, err := decodeEntry(c.Data)
 		switch {
@@ -162,19 +188,63 @@ func (m *Machine) Apply(commands []node.Command) {
 			own = append(own, settled{e.serial, o})
 		}
 	}
-	m.store.Scavenge(scavengeBatch)
-	p := m.publish()
-	if len(own) == 0 {
-		return
-	}
+	m.followRelease(m.store.Scavenge(0))
+	return own, m.publish()
+}
+
+// followRelease notes whether compacted versions are left to be released.
+func (m *Machine) followRelease(more bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range own {
-		if w := m.waiters[s.serial]; w != nil {
-			delete(m.waiters, s.serial)
-			s.picture = p
-			w <- s.outcome
+	switch {
+	case more && m.releasing == nil:
+		m.releasing = make(chan struct{})
+		select {
+		case m.compacted <- struct{}{}:
+		default:
 		}
+	case !more && m.releasing != nil:
+		close(m.releasing)
+		m.releasing = nil
+	}
+}
+
+// release releases the memory of compacted versions until ctx ends. Between two batches
+// Apply goes on.
+func (m *Machine) release(ctx context.Context) {
+	for {
+		select {
+		case <-m.compacted:
+		case <-ctx.Done():
+			return
+		}
+		for ctx.Err() == nil && m.releaseBatch() {
+		}
+	}
+}
+
+func (m *Machine) releaseBatch() (more bool) {
+	m.using.Lock()
+	defer m.using.Unlock()
+	more = m.store.Scavenge(scavengeBatch)
+	m.publish()
+	m.followRelease(more)
+	return more
+}
+
+// released waits until the memory of compacted versions is released.
+func (m *Machine) released(ctx context.Context) error {
+	m.mu.Lock()
+	releasing := m.releasing
+	m.mu.Unlock()
+	if releasing == nil {
+		return nil
+	}
+	select {
+	case <-releasing:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -296,6 +366,8 @@ func puts(r *mvcc.TxnRequest) bool {
 
 // Snapshot implements node.StateMachine.
 func (m *Machine) Snapshot() (io.WriterTo, error) {
+	m.using.Lock()
+	defer m.using.Unlock()
 	p := *m.current.Load()
 	p.sessions = m.sessions.Copy()
 	return &p, nil
@@ -469,11 +541,7 @@ func (m *Machine) Restore(body io.Reader) error {
 	if err != nil {
 		return err
 	}
-	m.store, m.auth, m.alarms, m.members, m.promotions, m.sessions = store, p.auth, p.alarms, p.members, p.promotions, p.sessions
-	if m.sessions == nil { // a snapshot of format 1, or one for clients
-		m.sessions = rsm.NewSessions[sessionResult](MaxSessions)
-	}
-	m.publish()
+	m.replace(store, p)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for serial, w := range m.waiters {
@@ -481,4 +549,16 @@ func (m *Machine) Restore(body io.Reader) error {
 		w <- outcome{err: errMissed}
 	}
 	return nil
+}
+
+// replace replaces the state.
+func (m *Machine) replace(store *mvcc.Store, p *picture) {
+	m.using.Lock()
+	defer m.using.Unlock()
+	m.store, m.auth, m.alarms, m.members, m.promotions, m.sessions = store, p.auth, p.alarms, p.members, p.promotions, p.sessions
+	if m.sessions == nil { // a snapshot of format 1, or one for clients
+		m.sessions = rsm.NewSessions[sessionResult](MaxSessions)
+	}
+	m.followRelease(m.store.Scavenge(0))
+	m.publish()
 }

@@ -90,12 +90,14 @@ func (m *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*
 }
 
 // Defragment implements pb.MaintenanceServer. The store has no file to defragment, so
-// Defragment does nothing.
+// Defragment waits only until the memory of compacted versions is released.
 func (m *maintenanceService) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
 	if err := m.server.administer(ctx); err != nil {
 		return nil, err
 	}
-	m.server.log.Info("a client asked for a defragmentation, which this store does not need")
+	if err := m.server.machine.released(ctx); err != nil {
+		return nil, answer(err)
+	}
 	return &pb.DefragmentResponse{Header: m.server.header(m.server.picture().view.Revision())}, nil
 }
 

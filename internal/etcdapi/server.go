@@ -74,8 +74,10 @@ type Config struct {
 	// request without a token.
 	CertificateUsers bool
 	// BoundHistory has the leader compact the history when the history has outgrown the
-	// keys and 32 MiB. The changes of the last 5 s stay for slow watches, unless the
-	// history has four times that size. Without BoundHistory only clients compact.
+	// keys and 32 MiB, or an eighth of the room that the quota leaves beside the keys. The
+	// changes of the last 5 s stay for slow watches, unless the history has four times that
+	// size. A write that reaches the quota has the whole history compacted before the alarm
+	// NOSPACE is raised. Without BoundHistory only clients compact.
 	BoundHistory bool
 	// FixedMembers has the server refuse changes of members.
 	FixedMembers bool
@@ -153,6 +155,7 @@ type Server struct {
 	registered registered
 	health     *health.Server
 	ready      chan struct{} // closed by publishAttributes
+	making     chan struct{} // has a token while a request makes room
 
 	done    context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -167,7 +170,7 @@ func Start(cfg Config) (*Server, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, machine: NewMachine(cfg.Host.Identity().Host), peers: newPeers(cfg.DialMember), health: newHealth(), ready: make(chan struct{})}
+	s := &Server{cfg: cfg, log: cfg.Logger, machine: NewMachine(cfg.Host.Identity().Host), peers: newPeers(cfg.DialMember), health: newHealth(), ready: make(chan struct{}), making: make(chan struct{}, 1)}
 	s.done, s.cancel = context.WithCancel(context.Background())
 	s.serving, s.drain = context.WithCancel(s.done)
 	cfg.Node.StateMachine = s.machine
@@ -180,6 +183,7 @@ func Start(cfg Config) (*Server, error) {
 	s.hub = newHub(s.machine)
 	s.lessor = newLessor(s)
 	s.loops.Go(s.publish)
+	s.loops.Go(func() { s.machine.release(s.done) })
 	s.loops.Go(func() { s.hub.run(s.done) })
 	s.loops.Go(func() { s.lessor.run(s.done) })
 	s.loops.Go(func() { s.steward(s.done) })
