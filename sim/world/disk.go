@@ -15,7 +15,8 @@ import (
 //
 // A call of Sync on a file makes the file's content safe, and a call of Sync on
 // a directory makes the names in the directory safe. A file opened with O_SYNC
-// or O_DSYNC is always safe. Everything else may be lost, see PowerLoss.
+// or O_DSYNC is always safe. Everything else may be lost, see PowerLoss. Beyond
+// 256 MiB, 2,048 names or 4,096 files, the oldest changes are safe, too.
 // Writes through a shared mapping, and writes of other processes, count as safe.
 type Disk struct {
 	number uint64

@@ -160,6 +160,22 @@ func TestPowerLossFreesLocks(t *testing.T) {
 	require.NoError(t, lock())
 }
 
+// TestLockWaits waits for a lock without LOCK_NB.
+func TestLockWaits(t *testing.T) {
+	inWorld(t)
+	d := newDisk(t)
+	f, err := os.Create(filepath.Join(d.Dir(), "lock"))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	began := time.Now()
+	time.AfterFunc(3*time.Second, func() { f.Close() })
+	g, err := os.Open(f.Name())
+	require.NoError(t, err)
+	defer g.Close()
+	require.NoError(t, syscall.Flock(int(g.Fd()), syscall.LOCK_EX))
+	require.InDelta(t, 3, time.Since(began).Seconds(), 0.1)
+}
+
 // TestDiskFaults fills a disk, and lets it fail and take its time.
 func TestDiskFaults(t *testing.T) {
 	inWorld(t)

@@ -11,6 +11,8 @@ const (
 	sysSENDFILE  = 40
 	sysFLOCK     = 73
 	sysFSYNC     = 74
+	sysSYNC      = 162
+	sysSYNCFS    = 306
 	sysGETDENTS  = 217
 	sysFDATASYNC = 75
 	sysTRUNCATE  = 76
@@ -21,7 +23,10 @@ const (
 	sysUNLINKAT  = 263
 	sysRENAMEAT  = 264
 	sysLINKAT    = 265
+	sysSYMLINKAT = 266
 	sysREADLINK  = 267 // readlinkat
+	sysUTIMENSAT = 280
+	sysFCHMOD    = 91
 	sysFALLOCATE = 285
 	sysPREADV    = 295
 	sysPWRITEV   = 296
@@ -30,14 +35,20 @@ const (
 
 	atFDCWD     = -100
 	atREMOVEDIR = 0x200
+	atFOLLOW    = 0x400 // AT_SYMLINK_FOLLOW
 
-	oCREAT   = 0x40
-	oTRUNC   = 0x200
-	oAPPEND  = 0x400
-	oDSYNC   = 0x1000
-	oCLOEXEC = 0x80000
+	oCREAT     = 0x40
+	oEXCL      = 0x80
+	oTRUNC     = 0x200
+	oAPPEND    = 0x400
+	oDSYNC     = 0x1000
+	oDIRECTORY = 0x10000
+	oNOFOLLOW  = 0x20000
+	oCLOEXEC   = 0x80000
+	oPATH      = 0x200000
 
 	eIO    = 5
+	eACCES = 13
 	eNOSPC = 28
 	eXDEV  = 18
 
@@ -58,14 +69,18 @@ type DiskConfig struct {
 // MaxDisks bounds the disks of a world.
 const MaxDisks = 256
 
-// maxUnsynced bounds the bytes that a disk keeps for a loss of power. Beyond
-// that the oldest changes count as written.
-const maxUnsynced = 256 << 20
+// Bounds of the changes that a disk keeps for a loss of power. Beyond these bounds
+// the oldest changes count as written.
+const (
+	maxUnsynced = 256 << 20 // bytes
+	maxNames    = 2048      // changes of directories
+	maxNodes    = 4096      // files, open or changed
+	changeBytes = 128       // bytes that a change takes beside its data
+)
 
 type disk struct {
 	number  int
 	root    string
-	off     bool
 	conf    DiskConfig
 	nodes   []*node // in the order of their first use
 	byIno   map[uint64]*node
@@ -83,8 +98,8 @@ type node struct {
 	fd      uintptr // a real descriptor of the kernel's own, for files
 	open    int     // descriptors of the program
 	changes []change
-	lost    bool
-	held    bool // by an operation on a directory
+	held    int // changes of directories that need the node
+	locks   []rangeLock
 }
 
 // A change is a write or a truncation that was not synced.
@@ -98,27 +113,9 @@ type change struct {
 type ofile struct {
 	d    *disk
 	n    *node
-	path string
 	fl   uintptr
 	own  uint64 // the process
 	dead bool
-}
-
-type dirKind int
-
-const (
-	opCreate dirKind = iota
-	opMkdir
-	opUnlink
-	opRmdir
-	opRename
-)
-
-// A dirOp is a change of directories that was not synced.
-type dirOp struct {
-	kind     dirKind
-	path, to string
-	n        *node // created, unlinked, or replaced by a rename; may be nil
 }
 
 // real makes a system call of the real kernel.
@@ -151,9 +148,6 @@ func (k *kernel) pathAt(dirfd, p uintptr) string {
 		}
 		return clean(string(buf[:n-1]) + "/" + string(b))
 	}
-	if f := k.ofiles[dirfd]; f != nil {
-		return clean(f.path + "/" + string(b))
-	}
 	return clean(k.linkOf(dirfd) + "/" + string(b))
 }
 
@@ -161,12 +155,17 @@ func (k *kernel) pathAt(dirfd, p uintptr) string {
 func (k *kernel) linkOf(fd uintptr) string {
 	name := cString(procFD(fd))
 	var buf [4096]byte
-	at := int64(atFDCWD)
-	n, e := k.real(sysREADLINK, uintptr(at), addressOf(name), addressOf(buf[:]), uintptr(len(buf)))
+	n, e := k.real(sysREADLINK, cwd(), addressOf(name), addressOf(buf[:]), uintptr(len(buf)))
 	if e != 0 {
 		return ""
 	}
 	return string(buf[:n])
+}
+
+// cwd is AT_FDCWD, a directory descriptor for absolute paths.
+func cwd() uintptr {
+	at := int64(atFDCWD)
+	return uintptr(at)
 }
 
 func procFD(fd uintptr) string {
@@ -241,18 +240,23 @@ func (k *kernel) nodeOf(d *disk, fd uintptr) *node {
 	}
 	n := &node{number: uint64(len(d.nodes)), ino: ino, dir: mode&sIFMT == sIFDIR}
 	if mode&sIFMT == sIFREG {
-		n.fd = k.openAgain(procFD(fd))
+		n.fd = k.openFor(procFD(fd), 0)
+		if n.fd == 0 { // without permission, but the owner may change that
+			k.real(sysFCHMOD, fd, uintptr(mode&0o7777|0o600))
+			n.fd = k.openFor(procFD(fd), 0)
+			k.real(sysFCHMOD, fd, uintptr(mode&0o7777))
+		}
 	}
 	d.nodes = append(d.nodes, n)
 	d.byIno[ino] = n
 	return n
 }
 
-// openAgain opens a file for the kernel, far above the program's descriptors.
-func (k *kernel) openAgain(path string) uintptr {
+// openFor opens a file for the kernel, far above the program's descriptors. The
+// result is 0 if the file does not open.
+func (k *kernel) openFor(path string, flags uintptr) uintptr {
 	name := cString(path)
-	at := int64(atFDCWD)
-	low, e := k.real(sysOPENAT, uintptr(at), addressOf(name), oRDWR|oCLOEXEC)
+	low, e := k.real(sysOPENAT, cwd(), addressOf(name), oRDWR|oCLOEXEC|flags)
 	if e != 0 {
 		return 0
 	}
@@ -266,9 +270,10 @@ func (k *kernel) openAgain(path string) uintptr {
 
 // drop forgets a node that neither the program nor a loss of power needs.
 func (k *kernel) drop(d *disk, n *node) {
-	if n.open > 0 || len(n.changes) > 0 || n.held || d.byIno[n.ino] != n {
+	if n.open > 0 || n.held > 0 || d.byIno[n.ino] != n || len(n.changes) > 0 && k.nameCount(n) > 0 {
 		return
 	}
+	d.forget(n)
 	if n.fd != 0 {
 		k.real(sysCLOSE, n.fd)
 		n.fd = 0
@@ -294,7 +299,14 @@ func (k *kernel) diskCall(c *Call) bool {
 		return k.changeDir(c)
 	case sysRENAMEAT, sysRENAMEAT2:
 		return k.rename(c)
-	case sysLINKAT, sysTRUNCATE:
+	case sysLINKAT, sysSYMLINKAT:
+		return k.link(c)
+	case sysTRUNCATE:
+		return k.truncatePath(c)
+	case sysSYNC:
+		for _, d := range k.disks {
+			k.syncAll(d)
+		}
 		return false
 	}
 	fd := c.Args[0]
@@ -310,7 +322,7 @@ func (k *kernel) diskCall(c *Call) bool {
 		k.closeReal(c, f)
 		return true
 	}
-	if (f.dead || f.d.off) && takesFile(c.Trap) {
+	if f.dead && takesFile(c.Trap) {
 		c.fail(eIO)
 		return true
 	}
@@ -321,47 +333,50 @@ func (k *kernel) diskCall(c *Call) bool {
 func takesFile(trap uintptr) bool {
 	switch trap {
 	case sysREAD, sysWRITE, sysFSTAT, sysLSEEK, sysPREAD, sysPWRITE, sysREADV, sysWRITEV, sysDUP, sysDUP3, sysFCNTL, sysFLOCK,
-		sysFSYNC, sysFDATASYNC, sysFTRUNCATE, sysGETDENTS, sysFALLOCATE, sysPREADV, sysPWRITEV:
+		sysFSYNC, sysFDATASYNC, sysSYNCFS, sysFTRUNCATE, sysGETDENTS, sysFALLOCATE, sysPREADV, sysPWRITEV:
 		return true
 	}
 	return false
 }
 
+// openFile opens a file, and lets the disk know of a new or shorter one.
 func (k *kernel) openFile(c *Call) bool {
-	path := k.pathAt(c.Args[0], c.Args[1])
-	d := k.diskOf(path)
-	if d == nil {
-		return false
-	}
-	if d.off {
-		c.fail(eIO)
-		return true
-	}
-	fresh := false
-	size := int64(0)
-	if c.Args[2]&(oCREAT|oTRUNC) != 0 {
-		old := k.openAgain(path)
-		fresh = old == 0
-		if old != 0 {
-			if _, _, size = k.stat(old); size > 0 && c.Args[2]&oTRUNC != 0 {
-				k.truncate(d, k.nodeOf(d, old), 0)
-			}
-			k.real(sysCLOSE, old)
-		}
+	flags := c.Args[2]
+	c.Args[2] = flags &^ oTRUNC
+	fresh := flags&oCREAT != 0
+	if fresh && flags&oEXCL == 0 {
+		c.Args[2] &^= oCREAT
 	}
 	fd, e := k.host.Real(c)
+	if fresh && flags&oEXCL == 0 {
+		if fresh = e == eNOENT; fresh {
+			c.Args[2] |= oCREAT
+			fd, e = k.host.Real(c)
+		}
+	}
 	if e != 0 {
 		c.fail(e)
 		return true
 	}
+	c.ok(fd)
+	path := k.linkOf(fd)
+	d := k.diskOf(path)
+	if d == nil {
+		if flags&oTRUNC != 0 && !fresh {
+			k.real(sysFTRUNCATE, fd, 0)
+		}
+		return true
+	}
 	n := k.nodeOf(d, fd)
 	n.open++
-	k.setFile(fd, &ofile{d: d, n: n, path: path, fl: c.Args[2], own: k.proc})
-	if fresh && c.Args[2]&oCREAT != 0 {
-		n.held = true
-		d.ops = append(d.ops, dirOp{kind: opCreate, path: path, n: n})
+	k.setFile(fd, &ofile{d: d, n: n, fl: flags, own: k.proc})
+	switch {
+	case fresh:
+		k.touch(fd)
+		k.changed(d, dirOp{kind: opAdd, at: k.place(path), n: n})
+	case flags&oTRUNC != 0 && n.fd != 0:
+		k.truncate(d, n, 0)
 	}
-	c.ok(fd)
 	return true
 }
 
@@ -382,94 +397,8 @@ func (k *kernel) closeReal(c *Call, f *ofile) {
 		c.fail(e)
 	}
 	if !f.dead {
+		f.n.unlockAll(f.own)
 		f.n.open--
 		k.drop(f.d, f.n)
 	}
-}
-
-// changeDir carries out mkdirat and unlinkat.
-func (k *kernel) changeDir(c *Call) bool {
-	path := k.pathAt(c.Args[0], c.Args[1])
-	d := k.diskOf(path)
-	if d == nil || path == d.root {
-		return false
-	}
-	if d.off {
-		c.fail(eIO)
-		return true
-	}
-	op := dirOp{kind: opMkdir, path: path}
-	if c.Trap == sysUNLINKAT {
-		op.kind = opRmdir
-		if c.Args[2]&atREMOVEDIR == 0 {
-			op.kind = opUnlink
-			op.n = k.hold(d, path)
-		}
-	}
-	k.finishOp(c, d, op)
-	return true
-}
-
-// hold keeps the node of a file that is about to lose its name.
-func (k *kernel) hold(d *disk, path string) *node {
-	fd := k.openAgain(path)
-	if fd == 0 {
-		return nil
-	}
-	n := k.nodeOf(d, fd)
-	k.real(sysCLOSE, fd)
-	if n.fd == 0 {
-		return nil
-	}
-	n.held = true
-	return n
-}
-
-func (k *kernel) finishOp(c *Call, d *disk, op dirOp) {
-	_, e := k.host.Real(c)
-	c.ok(0)
-	if e != 0 {
-		c.fail(e)
-		if op.n != nil {
-			k.unhold(d, op.n)
-		}
-		return
-	}
-	d.ops = append(d.ops, op)
-}
-
-// unhold lets go of a node, unless another operation holds it.
-func (k *kernel) unhold(d *disk, n *node) {
-	n.held = false
-	for _, op := range d.ops {
-		if op.n == n {
-			n.held = true
-		}
-	}
-	k.drop(d, n)
-}
-
-func (k *kernel) rename(c *Call) bool {
-	from, to := k.pathAt(c.Args[0], c.Args[1]), k.pathAt(c.Args[2], c.Args[3])
-	d := k.diskOf(from)
-	if d != k.diskOf(to) {
-		c.fail(eXDEV)
-		return true
-	}
-	if d == nil {
-		return false
-	}
-	if d.off {
-		c.fail(eIO)
-		return true
-	}
-	k.finishOp(c, d, dirOp{kind: opRename, path: from, to: to, n: k.hold(d, to)})
-	if c.Errno == 0 {
-		for _, f := range k.ofiles {
-			if f.d == d && len(f.path) >= len(from) && f.path[:len(from)] == from && (len(f.path) == len(from) || f.path[len(from)] == '/') {
-				f.path = to + f.path[len(from):]
-			}
-		}
-	}
-	return true
 }

@@ -5,12 +5,18 @@ package kernel
 func (k *kernel) fileIO(c *Call, f *ofile) bool {
 	switch c.Trap {
 	case sysWRITE, sysPWRITE, sysWRITEV, sysPWRITEV:
+		if f.n.fd == 0 || f.fl&3 == 0 { // not a regular file, or open for reading
+			return false
+		}
 		k.writeFile(c, f)
 	case sysFTRUNCATE:
+		if f.n.fd == 0 || f.fl&3 == 0 {
+			return false
+		}
 		k.calling(c, f, f.d.conf.WriteError, FaultWrite, func() uintptr {
 			return k.truncate(f.d, f.n, int64(c.Args[1]))
 		})
-	case sysFSYNC, sysFDATASYNC:
+	case sysFSYNC, sysFDATASYNC, sysSYNCFS:
 		k.sync(c, f)
 	case sysREAD, sysPREAD, sysREADV, sysPREADV:
 		if f.d.conf.ReadError == 0 {
@@ -25,10 +31,18 @@ func (k *kernel) fileIO(c *Call, f *ofile) bool {
 	case sysDUP, sysDUP3:
 		k.dupFile(c, f)
 	case sysFCNTL:
-		if c.Args[1] != fDUPFD && c.Args[1] != fDUPFDCLOEXEC {
+		switch c.Args[1] {
+		case fDUPFD, fDUPFDCLOEXEC:
+			k.dupFile(c, f)
+		case fSETFL:
+			f.fl = f.fl&^oAPPEND | c.Args[2]&oAPPEND
 			return false
+		default:
+			return k.lockFile(c, f)
 		}
-		k.dupFile(c, f)
+	case sysFLOCK:
+		c.R1, c.Errno = k.real(sysFLOCK, c.Args[0], c.Args[1]|lockNB)
+		c.Again = c.Errno == eAGAIN && c.Args[1]&lockNB == 0
 	default:
 		return false
 	}
@@ -75,10 +89,7 @@ func (k *kernel) writeFile(c *Call, f *ofile) {
 	if c.Trap == sysWRITEV || c.Trap == sysPWRITEV {
 		iov = iovecs(c.Args[1], c.Args[2])
 	}
-	var data []byte
-	for _, v := range iov {
-		data = append(data, bytesAt(v.base, v.n)...)
-	}
+	data := gather(iov)
 	positioned := c.Trap == sysPWRITE || c.Trap == sysPWRITEV
 	_, _, size := k.stat(f.n.fd)
 	off := int64(c.Args[3])
@@ -89,13 +100,15 @@ func (k *kernel) writeFile(c *Call, f *ofile) {
 		off = int64(at)
 	}
 	k.calling(c, f, f.d.conf.WriteError, FaultWrite, func() uintptr {
-		grows := max(off+int64(len(data))-size, 0)
-		if f.d.conf.Free >= 0 {
-			if grows > f.d.conf.Free {
+		grows := max(off+int64(len(data))-max(size, off), 0)
+		if lacks := grows - f.d.conf.Free; f.d.conf.Free >= 0 && lacks > 0 {
+			if lacks >= int64(len(data)) {
 				return eNOSPC
 			}
-			f.d.conf.Free -= grows
+			data = data[:int64(len(data))-lacks] // a short write
+			grows -= lacks
 		}
+		f.d.conf.freed(-grows)
 		return k.put(f.d, f.n, off, data, size)
 	})
 	if c.Errno != 0 {
@@ -121,19 +134,24 @@ func (k *kernel) put(d *disk, n *node, off int64, data []byte, size int64) uintp
 	if e := k.putAt(n, off, data); e != 0 {
 		return e
 	}
+	k.touch(n.fd)
 	k.remember(d, n, ch)
 	return 0
 }
 
 func (k *kernel) remember(d *disk, n *node, ch change) {
 	n.changes = append(n.changes, ch)
-	d.bytes += len(ch.before) + len(ch.after)
-	for d.bytes > maxUnsynced { // the system writes back by itself
+	d.bytes += len(ch.before) + len(ch.after) + changeBytes
+	for d.bytes > maxUnsynced || len(d.nodes) > maxNodes { // the system writes back by itself
+		before := len(d.nodes) + d.bytes
 		for _, old := range d.nodes {
-			if len(old.changes) > 0 {
+			if len(old.changes) > 0 && (old.open == 0 || d.bytes > maxUnsynced) {
 				k.synced(d, old)
 				break
 			}
+		}
+		if len(d.nodes)+d.bytes == before {
+			return // all files are open
 		}
 	}
 }
@@ -176,10 +194,37 @@ func (k *kernel) truncate(d *disk, n *node, size int64) uintptr {
 	if _, e := k.real(sysFTRUNCATE, n.fd, uintptr(size)); e != 0 {
 		return e
 	}
+	k.touch(n.fd)
 	if size != old {
 		k.remember(d, n, ch)
 	}
+	d.conf.freed(max(old-size, 0))
 	return 0
+}
+
+// freed changes the room on a disk with a limit.
+func (c *DiskConfig) freed(n int64) {
+	if c.Free >= 0 {
+		c.Free = max(c.Free+n, 0)
+	}
+}
+
+// truncatePath carries out truncate on a file of a disk.
+func (k *kernel) truncatePath(c *Call) bool {
+	fd := k.openFor(k.pathAt(cwd(), c.Args[0]), 0)
+	if fd == 0 {
+		return false
+	}
+	d := k.diskOf(k.linkOf(fd))
+	if d != nil {
+		n := k.nodeOf(d, fd)
+		k.calling(c, &ofile{d: d, n: n}, d.conf.WriteError, FaultWrite, func() uintptr {
+			return k.truncate(d, n, int64(c.Args[1]))
+		})
+		k.drop(d, n)
+	}
+	k.real(sysCLOSE, fd)
+	return d != nil
 }
 
 func (k *kernel) sync(c *Call, f *ofile) {
@@ -189,27 +234,13 @@ func (k *kernel) sync(c *Call, f *ofile) {
 	if c.Errno != 0 {
 		return
 	}
-	if !f.n.dir {
+	switch {
+	case c.Trap == sysSYNCFS:
+		k.syncAll(d)
+	case f.n.dir:
+		k.syncDir(d, f.n.ino)
+	default:
 		k.synced(d, f.n)
-		return
-	}
-	kept := d.ops[:0]
-	var done []*node
-	for _, op := range d.ops {
-		where := op.path
-		if op.kind == opRename {
-			where = op.to
-		}
-		if parent(where) != f.path {
-			kept = append(kept, op)
-		} else if op.n != nil {
-			done = append(done, op.n)
-		}
-	}
-	clear(d.ops[len(kept):])
-	d.ops = kept
-	for _, n := range done {
-		k.unhold(d, n)
 	}
 }
 
@@ -221,21 +252,17 @@ func (k *kernel) syncTime(c *Call, d *disk) {
 	}
 }
 
-func parent(path string) string {
-	i := len(path) - 1
-	for i > 0 && path[i] != '/' {
-		i--
-	}
-	return path[:max(i, 1)]
-}
-
 // synced forgets the changes of a node.
 func (k *kernel) synced(d *disk, n *node) {
+	d.forget(n)
+	k.drop(d, n)
+}
+
+func (d *disk) forget(n *node) {
 	for _, ch := range n.changes {
-		d.bytes -= len(ch.before) + len(ch.after)
+		d.bytes -= len(ch.before) + len(ch.after) + changeBytes
 	}
 	n.changes = nil
-	k.drop(d, n)
 }
 
 // powerLoss takes away what was not synced, as the seed decides. Open files of
@@ -249,12 +276,12 @@ func (k *kernel) powerLoss(d *disk) {
 		keep = n
 	}
 	for i := len(d.ops) - 1; i >= keep; i-- {
-		k.undo(d.ops[i])
+		k.undo(d, d.ops[i])
 	}
 	d.ops = nil
 	for _, n := range append([]*node(nil), d.nodes...) {
-		n.held = false
-		if !n.lost && len(n.changes) > 0 {
+		n.held = 0
+		if len(n.changes) > 0 && k.nameCount(n) > 0 {
 			k.tear(d, n)
 		}
 		n.changes = nil
@@ -265,54 +292,16 @@ func (k *kernel) powerLoss(d *disk) {
 
 // killFiles disconnects the program's descriptors, which gives locks back.
 func (k *kernel) killFiles(which func(*ofile) bool) {
-	null := k.openAgain("/dev/null")
+	null := k.openFor("/dev/null", 0)
 	for fd, f := range k.ofiles {
 		if !f.dead && which(f) {
 			f.dead = true
+			f.n.unlockAll(f.own)
 			f.n.open--
 			k.real(sysDUP3, null, fd, oCLOEXEC)
 		}
 	}
 	k.real(sysCLOSE, null)
-}
-
-// undo reverses an operation on a directory.
-func (k *kernel) undo(op dirOp) {
-	at := int64(atFDCWD)
-	here := uintptr(at)
-	path, to := cString(op.path), cString(op.to)
-	switch op.kind {
-	case opCreate:
-		k.real(sysUNLINKAT, here, addressOf(path), 0)
-		op.n.lost = true
-	case opMkdir:
-		k.real(sysUNLINKAT, here, addressOf(path), atREMOVEDIR)
-	case opRmdir:
-		k.real(sysMKDIRAT, here, addressOf(path), 0o755)
-	case opUnlink:
-		k.restore(op.n, op.path)
-	case opRename:
-		k.real(sysRENAMEAT, here, addressOf(to), here, addressOf(path))
-		k.restore(op.n, op.to)
-	}
-}
-
-// restore gives a file without a name its name back.
-func (k *kernel) restore(n *node, path string) {
-	if n == nil || n.fd == 0 {
-		return
-	}
-	name := cString(path)
-	at := int64(atFDCWD)
-	low, e := k.real(sysOPENAT, uintptr(at), addressOf(name), oRDWR|oCREAT|oCLOEXEC, 0o644)
-	if e != 0 {
-		return
-	}
-	_, _, size := k.stat(n.fd)
-	data := k.get(n, 0, size)
-	k.real(sysCLOSE, n.fd)
-	n.fd, n.lost = low, false
-	k.putAt(n, 0, data)
 }
 
 // sector is what a disk writes at once.

@@ -30,6 +30,7 @@ type Call struct {
 	R1    uintptr
 	Errno uintptr
 	Sleep int64 // virtual ns that the call takes
+	Again bool  // the call waits, and has to be made again
 }
 
 func (c *Call) fail(e uintptr) { c.R1, c.Errno = ^uintptr(0), e }

@@ -20,12 +20,13 @@ import (
 // A host is a runtime whose clock the test moves.
 type host struct {
 	now   int64
+	seed  uint64
 	timer int64
 	woken map[unsafe.Pointer]string
 }
 
 func (h *host) Now() int64   { return h.now }
-func (h *host) Seed() uint64 { return 42 }
+func (h *host) Seed() uint64 { return 42 + h.seed }
 func (h *host) Wake(pd unsafe.Pointer, mode int32) {
 	switch mode {
 	case 'r', 'w':
@@ -54,8 +55,10 @@ type machine struct {
 	kept [][]byte // memory of calls, which must not move
 }
 
-func newMachine(t *testing.T) *machine {
-	h := &host{now: int64(time.Hour), woken: map[unsafe.Pointer]string{}}
+func newMachine(t *testing.T) *machine { return newMachineOf(t, 0) }
+
+func newMachineOf(t *testing.T, seed uint64) *machine {
+	h := &host{now: int64(time.Hour), seed: seed, woken: map[unsafe.Pointer]string{}}
 	return &machine{t: t, h: h, k: kernel.New(h, kernel.NetConfig{LatencyMin: 1000, LatencyMax: 2000})}
 }
 
