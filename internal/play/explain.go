@@ -55,6 +55,7 @@ var properties = []struct{ part, name, paper string }{
 	{"commitIndex falls", "commitIndex never falls", "Figure 2"},
 	{"currentTerm falls", "currentTerm never falls", "Figure 2"},
 	{"changes the membership before", "A commit in the term before a change", "thesis 4.1"},
+	{" panics: ", "A state that no server reaches", "raft/core"},
 	{"uncommitted configurations", "One change at a time", "§6, thesis 4.1"},
 }
 

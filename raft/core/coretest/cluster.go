@@ -3,6 +3,7 @@ package coretest
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 
 	"raftlab/raft/core"
@@ -149,6 +150,7 @@ func (c *Cluster) Leader() core.NodeID {
 // Tick lets one tick pass on a server.
 func (c *Cluster) Tick(id core.NodeID) {
 	if s := c.servers[id]; s.core != nil {
+		defer c.catch(s)
 		counts := !s.core.Quiescent()
 		s.core.Tick()
 		c.checker.observe(s)
@@ -164,6 +166,7 @@ func (c *Cluster) Propose(id core.NodeID, data string) error {
 	if s.core == nil {
 		return fmt.Errorf("server %d is down", id)
 	}
+	defer c.catch(s)
 	before := s.core.Status()
 	index, term, err := s.core.Propose([]byte(data))
 	c.checker.checkCommand(before, err)
@@ -184,12 +187,28 @@ func (c *Cluster) Crash(id core.NodeID) {
 	c.trace("%d crashes", id)
 }
 
+// catch makes the panic of a server's core a violation, and the server crashes, as its
+// process would. Deferred by each step of a server.
+func (c *Cluster) catch(s *server) {
+	reason := recover()
+	if reason == nil {
+		return
+	}
+	if c.opt.KeepGoing {
+		c.checker.fail("server %d panics: %v", s.id, reason)
+	} else {
+		c.checker.fail("server %d panics: %v\n%s", s.id, reason, debug.Stack())
+	}
+	c.Crash(s.id)
+}
+
 // Restart starts a stopped server from its disk.
 func (c *Cluster) Restart(id core.NodeID) {
 	s := c.servers[id]
 	if s.core != nil {
 		return
 	}
+	defer c.catch(s)
 	cfg := c.opt.Config
 	cfg.ID = id
 	if int(id) <= c.opt.Voters {
@@ -213,7 +232,11 @@ func (c *Cluster) Restart(id core.NodeID) {
 // log unless the server crashes in between.
 func (c *Cluster) Snapshot(id core.NodeID, crashBetween bool) {
 	s := c.servers[id]
-	if s.core == nil || !s.saveSnapshot(c.opt.Trailing) {
+	if s.core == nil {
+		return
+	}
+	defer c.catch(s)
+	if !s.saveSnapshot(c.opt.Trailing) {
 		return
 	}
 	if crashBetween {
@@ -243,6 +266,7 @@ func (c *Cluster) Outgoing(id core.NodeID) bool {
 	if s.core == nil {
 		return false
 	}
+	defer c.catch(s)
 	messages := s.core.Outgoing()
 	c.send(s, messages)
 	c.collect(s)
@@ -257,6 +281,7 @@ func (c *Cluster) Work(id core.NodeID) bool {
 	if s.core == nil {
 		return false
 	}
+	defer c.catch(s)
 	if s.stalled && s.duty == save && s.ready.NeedsSave() {
 		return c.Outgoing(id)
 	}

@@ -120,6 +120,45 @@ func TestBrokenDiskIsSeen(t *testing.T) {
 
 // A crash fits between any two duties of a host: whatever was not saved is gone,
 // and whatever was said was saved.
+// A process that panics is a violation and a crash, with the others unharmed.
+func TestPanicIsSeen(t *testing.T) {
+	for _, keepGoing := range []bool{false, true} {
+		c := coretest.New(coretest.Options{KeepGoing: keepGoing})
+		propose := func() {
+			if err := c.Propose(1, "x"); err != nil {
+				t.Fatal(err)
+			}
+			c.Settle()
+			c.Tick(1)
+			c.Tick(1)
+			c.Settle()
+		}
+		timeout(c, 1)
+		propose()
+		c.Snapshot(2, false)
+		c.Crash(2)
+		c.ChangeDisk(2, func(d *core.Persistent) { d.Snapshot.Data = nil }) // the service reads behind its end
+		c.Restart(2)
+		if c.Up(2) {
+			t.Fatal("a server runs on after a panic")
+		}
+		if !keepGoing {
+			wantViolation(t, c, "server 2 panics: runtime error: index out of range")
+			wantViolation(t, c, "(*service).restore")
+			continue
+		}
+		wantNone(t, c)
+		if all := c.Violations(); len(all) != 1 || strings.Contains(all[0].Error(), "\n") {
+			t.Fatalf("violations %v; want the panic in one line", all)
+		}
+		before := c.Core(3).Status().CommitIndex
+		propose()
+		if now := c.Core(3).Status().CommitIndex; now <= before {
+			t.Fatalf("server 3 has committed %d entries, and %d after a proposal", before, now)
+		}
+	}
+}
+
 func TestCrashBetweenDuties(t *testing.T) {
 	for duties := range 12 {
 		c := replicated(t, 3)

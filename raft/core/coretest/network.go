@@ -103,6 +103,7 @@ func (c *Cluster) Deliver(i int) {
 	if c.tracing() {
 		c.trace("%v", m)
 	}
+	defer c.catch(s)
 	before := c.checker.views[s.id]
 	c.checker.hears(s, m)
 	if err := s.core.Step(m); err != nil {
@@ -136,6 +137,7 @@ func (c *Cluster) Drop(i int) {
 		caller, other = m.To, m.From
 	}
 	if s := c.servers[caller]; s.core != nil {
+		defer c.catch(s)
 		s.core.Unreachable(other)
 		c.checker.observe(s)
 	}

@@ -14,6 +14,7 @@ func (c *Cluster) Read(id core.NodeID) error {
 	if s.core == nil {
 		return fmt.Errorf("server %d is down", id)
 	}
+	defer c.catch(s)
 	s.lastID++
 	err := s.core.ReadIndex(s.lastID)
 	if err == nil {
@@ -30,6 +31,7 @@ func (c *Cluster) Reconfigure(id core.NodeID, next core.Configuration) error {
 	if s.core == nil {
 		return fmt.Errorf("server %d is down", id)
 	}
+	defer c.catch(s)
 	before := c.checker.views[id]
 	_, _, err := s.core.ProposeConfiguration(next)
 	if err == nil {
@@ -46,6 +48,7 @@ func (c *Cluster) Transfer(from, to core.NodeID) error {
 	if s.core == nil {
 		return fmt.Errorf("server %d is down", from)
 	}
+	defer c.catch(s)
 	err := s.core.TransferLeadership(to)
 	if err == nil {
 		c.trace("%d transfers leadership to %d", from, s.core.Status().Transferee)
@@ -93,6 +96,7 @@ func (k *checker) checkCampaign(before view, s *server, m core.Message) {
 // StepDown ends the leadership of a server.
 func (c *Cluster) StepDown(id core.NodeID) {
 	if s := c.servers[id]; s.core != nil {
+		defer c.catch(s)
 		s.core.StepDown()
 		c.checker.observe(s)
 	}
@@ -101,6 +105,7 @@ func (c *Cluster) StepDown(id core.NodeID) {
 // Wake ends a server's silence, in place of a host without contact to a peer.
 func (c *Cluster) Wake(id core.NodeID) {
 	if s := c.servers[id]; s.core != nil {
+		defer c.catch(s)
 		s.core.Wake()
 		c.checker.observe(s)
 	}
