@@ -154,6 +154,8 @@ var commandRules = []rule{
 	newRule(`propose .*|read .*|deliver.*|settle`, "Nothing more happens.", ""),
 	newRule(`stall (\d+).*`, "The disk of server $1 is busy. Nothing is saved, so no promise leaves.", "Figure 2", "Outgoing"),
 	newRule(`resume (\d+).*`, "The disk of server $1 works again.", ""),
+	newRule(`stepdown (\d+).*`, "Server $1 gives up its leadership, as a leader does that has lost contact to a majority.", "thesis 6.2", "StepDown"),
+	newRule(`wake (\d+).*`, "Server $1 counts time again.", "", "Wake"),
 	newRule(`expect (.*)`, "The condition holds: $1.", ""),
 }
 

@@ -46,6 +46,7 @@ type Server struct {
 	Learners   []uint64 `json:"learners"`
 	Voter      bool     `json:"voter"`
 	Removed    bool     `json:"removed"`
+	Stalled    bool     `json:"stalled"` // the disk does not save
 	Transferee uint64   `json:"transferee"`
 }
 
@@ -154,7 +155,7 @@ func (r *runner) server(c *coretest.Cluster, id core.NodeID) Server {
 	if !c.Up(id) {
 		d := c.Disk(id)
 		return Server{
-			ID: uint64(id), State: "down", CurrentTerm: d.HardState.CurrentTerm, VotedFor: uint64(d.HardState.VotedFor),
+			ID: uint64(id), State: "down", Stalled: c.Stalled(id), CurrentTerm: d.HardState.CurrentTerm, VotedFor: uint64(d.HardState.VotedFor),
 			SnapshotIndex: d.Snapshot.LastIncludedIndex, SnapshotTerm: d.Snapshot.LastIncludedTerm, Log: log(d.Entries),
 		}
 	}
@@ -166,7 +167,7 @@ func (r *runner) server(c *coretest.Cluster, id core.NodeID) Server {
 		Leader: uint64(st.Leader), CommitIndex: st.CommitIndex, LastApplied: st.LastApplied,
 		SnapshotIndex: st.SnapshotIndex, SnapshotTerm: c.Disk(id).Snapshot.LastIncludedTerm, Log: log(one.Entries()),
 		Voters: numbers(cfg.Voters), Outgoing: numbers(cfg.Outgoing), Learners: numbers(cfg.Learners),
-		Voter: st.Voter, Removed: st.Removed, Transferee: uint64(st.Transferee),
+		Voter: st.Voter, Removed: st.Removed, Stalled: c.Stalled(id), Transferee: uint64(st.Transferee),
 	}
 	switch st.State {
 	case core.Leader:

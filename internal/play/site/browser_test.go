@@ -180,6 +180,25 @@ func TestBrowser(t *testing.T) {
 		page.run.goTo(page.run.tip); page.draw();
 		out.otherCore = text("banner").includes("step 5") && text("banner").includes("Election Safety at step");
 
+		// A core that panics falls, and the page goes on.
+		page.choose("chunks-at-any-offset");
+		page.fresh(["cluster 3 noop chunk=6", "timeout 1", "settle", "crash 3", "propose 1 a b", "settle", "snapshot 1", "restart 3", "tick 1 2", "deliver", "deliver",
+			"deliver 1->3", "deliver 3->1", "deliver 1->3", "deliver 3->1", "repeat 1->3", "delay 1->3#1", "crash 3", "restart 3",
+			"deliver 1->3", "deliver 3->1", "deliver 1->3", "release 1->3", "deliver 1->3", "settle"]);
+		out.panic = text("banner").includes("A state that no server reaches falls at step 24") && page.server(3).state === "down" && page.server(1).state === "leader";
+		page.choose("");
+
+		// A disk that stalls lets no promise leave, and a leader steps down.
+		page.fresh(["cluster 3 noop", "timeout 1", "settle"]);
+		press("2", "w");
+		out.stalled = page.server(2).stalled && text("logs").includes("disk stalled");
+		page.do("propose 1 x"); page.do("settle");
+		out.promised = page.server(1).matchIndex[2];
+		press("w", "e");
+		out.kept = page.server(1).matchIndex[2];
+		press("1", "z");
+		out.steppedDown = page.server(1).state;
+
 		// The chosen bugs can be planted, and in the long test every bug.
 		const bugs = DATA.bugs.filter((b) => b.chosen || `+everyBug()+`);
 		out.planted = 0;
@@ -200,6 +219,7 @@ func TestBrowser(t *testing.T) {
 	want := map[string]any{
 		"servers": 5.0, "envelopes": 4.0, "leader": "leader", "notes": true, "branches": 2.0, "forked": true, "unchanged": "crash 1",
 		"shared": true, "wrongLink": true, "saved": true, "opened": true, "lessons": 14.0, "solved": 14.0, "stuck": []any{}, "failed": []any{}, "planted": 0.0, "stories": 0.0,
+		"panic": true, "stalled": true, "promised": 1.0, "kept": 2.0, "steppedDown": "follower",
 		"code": true, "nameless": 0.0, "theme": "dark", "scale": "1.15", "otherCore": true,
 	}
 	for key, value := range want {

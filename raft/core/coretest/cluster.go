@@ -255,6 +255,9 @@ func (c *Cluster) Snapshot(id core.NodeID, crashBetween bool) {
 // goes on with the messages of Outgoing.
 func (c *Cluster) Stall(id core.NodeID, stalled bool) { c.servers[id].stalled = stalled }
 
+// Stalled reports whether the saves of a server are stopped.
+func (c *Cluster) Stalled(id core.NodeID) bool { return c.servers[id].stalled }
+
 // SlowLoads makes the entries that a server loads wait, from the read of the disk on, and
 // ends the waiting.
 func (c *Cluster) SlowLoads(id core.NodeID, slow bool) { c.servers[id].slow = slow }

@@ -6,7 +6,7 @@ const keysHelp = [
   ["← →", "back and forward through the run"], ["Home End", "first and last step"], ["1 … 9", "choose a server"],
   ["t", "one tick on the chosen server"], ["T", "one tick on all servers"], ["o", "time out: the server calls an election"],
   ["p", "propose a command"], ["k", "partition the network"], ["c", "crash, or restart"], ["s", "snapshot"], ["r", "read (ReadIndex)"], ["l", "transfer leadership"],
-  ["m", "change members"], ["i", "cut the server off, or heal"], ["a", "deliver all messages that are on their way now"],
+  ["w", "stall the disk, or let it save again"], ["z", "step down"], ["m", "change members"], ["i", "cut the server off, or heal"], ["a", "deliver all messages that are on their way now"],
   ["e", "deliver everything until nothing is left"], ["[ ]", "choose a message"],
   ["d x u y b", "the chosen message: deliver, drop, duplicate, delay or release, behind the others"],
   [">", "type a command of the script language"], ["n", "new cluster"], ["v", "tab of the details"], ["+", "bigger type"], ["Shift+D", "light or dark"], ["?", "this help"],
@@ -95,6 +95,7 @@ class Page {
       button("Tick", "t", `tick ${id}`, s.up), button("Time out", "o", `timeout ${id}`, s.up), button("Propose", "p", () => this.propose(), s.up),
       s.up ? button("Crash", "c", `crash ${id}`) : button("Restart", "c", `restart ${id}`),
       button("Snapshot", "s", `snapshot ${id}`, s.up), button("Read", "r", `read ${id}`, s.up), button("Transfer", "l", () => this.transfer(), s.up),
+      s.stalled ? button("Resume disk", "w", `resume ${id}`) : button("Stall disk", "w", `stall ${id}`), button("Step down", "z", `stepdown ${id}`, s.state === "leader"),
       button("Members", "m", () => this.members(), s.up), off ? button("Heal", "i", "heal") : button("Cut off", "i", () => this.cutOff()),
       el("b", {}, "all"), button("Tick", "T", "tick all"), button("Partition", "k", () => this.partition()),
       button("Deliver", "a", "deliver", (this.frame().messages || []).length > 0), button("Settle", "e", "settle"));
@@ -258,8 +259,14 @@ class Page {
       { name: "voters", label: "of these are voters (empty: all)", value: "" },
       { name: "prevote", label: "pre-vote (thesis 9.6)", check: true },
       { name: "noop", label: "leaders begin with a no-op (§8); reads and changes of members need it", check: true },
+      { name: "quiesce", label: "a group without work falls silent", check: false },
       { name: "heartbeat", label: "ticks between heartbeats", value: "9" },
-    ], (v) => this.fresh([`cluster ${v.n}${v.voters ? ` voters=${v.voters}` : ""}${v.noop ? " noop" : ""}${v.prevote ? "" : " noprevote"}${v.heartbeat ? ` heartbeat=${v.heartbeat}` : ""}`]));
+      { name: "lease", label: "ticks of a leader's lease for reads (thesis 6.4.1; empty: none)", value: "" },
+      { name: "chunk", label: "bytes of a snapshot in one message (empty: all)", value: "" },
+    ], (v) => {
+      const on = ["noop", "quiesce"].filter((name) => v[name]), numbers = ["voters", "heartbeat", "lease", "chunk"].filter((name) => v[name]).map((name) => `${name}=${v[name]}`);
+      this.fresh([["cluster", v.n, ...on, ...(v.prevote ? [] : ["noprevote"]), ...numbers].join(" ")]);
+    });
   }
 
   /** Replaces the run, outside of lessons. */
@@ -416,6 +423,7 @@ class Page {
       t: () => this.do(`tick ${id}`), T: () => this.do("tick all"), o: () => this.do(`timeout ${id}`), p: () => this.propose(),
       c: () => this.do(`${s?.up ? "crash" : "restart"} ${id}`), s: () => this.do(`snapshot ${id}`), r: () => this.do(`read ${id}`), l: () => this.transfer(), m: () => this.members(), k: () => this.partition(),
       i: () => ((this.frame().cuts || []).some(([a, b]) => a === id || b === id) ? this.do("heal") : this.cutOff()),
+      w: () => this.do(`${s?.stalled ? "resume" : "stall"} ${id}`), z: () => this.do(`stepdown ${id}`),
       a: () => this.do("deliver"), e: () => this.do("settle"), n: () => this.newCluster(), v: () => { const order = ["messages", "state", "code"]; this.tab = order[(order.indexOf(this.tab) + 1) % 3]; this.drawTabs(); },
       "[": () => this.chooseMessage(-1), "]": () => this.chooseMessage(1), ">": () => byId("command").focus(),
       "+": () => this.bigger(), D: () => this.theme(), "?": () => this.helpDialog(), Escape: () => { byId("popover").hidden = true; },

@@ -191,6 +191,7 @@ class Stage {
       }, el("b", {}, String(e.t)), el("small", {}, e.k === "configuration" ? "config" : e.k || e.d || " ")));
     }
     const facts = [s.up ? `commit ${s.commitIndex}` : "on disk"];
+    if (s.stalled) facts.push("disk stalled");
     if (leader && leader.id !== s.id && leader.matchIndex?.[s.id] !== undefined) facts.push(`next ${leader.nextIndex[s.id]}`, `match ${leader.matchIndex[s.id]}`);
     row.append(el("td", { class: "facts" }, facts.join(" · ")));
     return row;
