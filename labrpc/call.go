@@ -299,15 +299,15 @@ func (x *exchange) decide(m Message) route {
 	if s := x.net.sched.Load(); s != nil {
 		d = (*s)(m)
 	}
-	r := route{delay: x.latency}
+	r := route{delay: x.fate.latency(x.latency, m.Reply)}
 	switch {
 	case d.fate == usual:
 		r = x.drawn(m)
 	case d.fate == drop:
 		r.lost = true
 	default:
-		r.delay, r.hold = max(d.delay, x.latency), d.hold
-		r.again, r.againAfter = d.fate == twice && !m.Reply, x.latency
+		r.delay, r.hold = max(d.delay, r.delay), d.hold
+		r.again, r.againAfter = d.fate == twice && !m.Reply, r.delay
 	}
 	return r
 }
@@ -316,15 +316,15 @@ func (x *exchange) decide(m Message) route {
 // edits.
 func (x *exchange) drawn(m Message) route {
 	f := x.faults
-	plain := route{delay: x.latency}
+	plain := route{delay: x.fate.latency(x.latency, m.Reply)}
 	r, late := plain, false
 	if m.Reply {
 		reorder := x.fate.reorder(*f)
-		late = reorder > x.latency
-		r.delay = max(x.latency, reorder)
+		late = reorder > r.delay
+		r.delay = max(r.delay, reorder)
 		r.lost = x.fate.chance(forReplyLoss, f.ReplyLoss)
 	} else {
-		plain.delay = max(x.latency, x.fate.upTo(forRequestDelay, f.MaxDelay))
+		plain.delay = max(plain.delay, x.fate.upTo(forRequestDelay, f.MaxDelay))
 		r = route{
 			delay:      plain.delay,
 			lost:       x.fate.chance(forRequestLoss, f.RequestLoss),

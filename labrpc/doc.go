@@ -32,10 +32,10 @@
 //
 // # Timing
 //
-// Each message takes at least the network's latency. The latency is zero in real
-// time, and DefaultLatency in a testing/synctest bubble. A loop of calls that
-// take no time would keep a bubble's clock from moving. Further delays and losses
-// depend on the state of the network:
+// Each message takes at least the network's latency, and up to a tenth more. The
+// latency is zero in real time, and DefaultLatency in a testing/synctest bubble. A
+// loop of calls that take no time would keep a bubble's clock from moving. Further
+// delays and losses depend on the state of the network:
 //
 //   - After Reliable(false), a request is delayed by 0 to 26 ms. A request is
 //     lost with 10 %, and a reply is lost with 10 %. Call returns false when the

@@ -58,6 +58,8 @@ const (
 	forReorderSpan
 	forReorderDelay
 	forTimeout
+	forRequestLatency
+	forReplyLatency
 )
 
 // A fate draws the fate of message number n of a link. Every draw is a pure
@@ -109,6 +111,18 @@ func (f fate) reorder(faults Faults) time.Duration {
 		return 0
 	}
 	return faults.ReorderMin + f.upTo(forReorderDelay, f.upTo(forReorderSpan, faults.ReorderMax))
+}
+
+// latency returns the time of a message without faults, from latency up to a tenth more.
+// Without the difference, the messages of a broadcast would arrive in one instant of
+// virtual time. Receivers that seed random numbers with the clock would then all draw the
+// same election timeout.
+func (f fate) latency(latency time.Duration, reply bool) time.Duration {
+	p := forRequestLatency
+	if reply {
+		p = forReplyLatency
+	}
+	return latency + time.Duration(f.below(p, uint64(latency/10)+1))
 }
 
 // timeout returns how long a caller waits for an answer from nowhere, up to 99

@@ -1,10 +1,13 @@
 package main
 
+import "slices"
+
 // Notes that innocent habits get.
 const (
 	noteBlocked = "stay blocked for good after Kill"
 	noteClock   = "on the real clock where virtual time stands still"
 	noteSlow    = "commands do not commit at once"
+	noteBackup  = "an entry at a time"
 )
 
 // someOfEach are a few tests of each part of lab 2, for implementations that run on the
@@ -14,7 +17,9 @@ const someOfEach = "^(TestInitialElection2A|TestReElection2A|TestElectionUnderLo
 
 // innocents are variants of the plain Raft with habits of real submissions. None breaks
 // a rule of the paper or of a lab's text, so all must pass.
-var innocents = []control{
+var innocents = slices.Concat(habitInnocents, clockInnocents, protocolInnocents)
+
+var habitInnocents = []control{
 	{
 		name:  "innocent-applier-parked",
 		why:   "after Kill the applier waits on a condition variable for good",

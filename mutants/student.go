@@ -251,8 +251,8 @@ var studentMutants = []mutant{
 		name: "student-backs-up-by-one", file: student,
 		old:  "max(rf.backUp(args.PrevLogIndex, reply), rf.matchIndex[peer]+1)",
 		new:  "rf.nextIndex[peer] - 1",
-		test: "TestFastBackup2B",
-		why:  "a leader finds the point of divergence an entry at a time",
+		test: "TestFigure8UnderReordering2C",
+		why:  "a leader finds the point of divergence an entry at a time, which a bad network makes too slow",
 	},
 	{
 		name: "student-late-refusals-back-up", file: student,
@@ -281,6 +281,13 @@ var studentMutants = []mutant{
 		new:  "\treply.Term = rf.currentTerm\n\tif args.Term < rf.currentTerm {\n\t\treturn\n\t}\n\trf.role = follower // a",
 		test: "TestHeartbeatBringsTheTerm2A",
 		why:  "a follower accepts AppendEntries of a newer term and stays in its own",
+	},
+	{
+		name: "student-refusal-restarts-timer", file: student,
+		old:  "\tfree := rf.votedFor == nobody",
+		new:  "\trf.resetElectionTimer()\n\tfree := rf.votedFor == nobody",
+		test: "TestRefusedCandidatesDelayNobody2B",
+		why:  "a request for a vote restarts the election timer even if the vote is refused",
 	},
 	{
 		name: "student-old-leader-restarts-timer", file: student,

@@ -401,3 +401,86 @@ func slowReader(c *labtest.Cluster, slow int) error {
 	}
 	return nil
 }
+
+// TestLostEntriesAreSentAgain2B loses the first request with a command to one follower or
+// to both, and proposes nothing else. The leader sends the command again until each
+// follower has it (section 5.3).
+func TestLostEntriesAreSentAgain2B(t *testing.T) {
+	labtest.Cases(t, "followers=%d", []int{1, 2}, func(t *testing.T, followers int) {
+		play(t, 6, 3, func(round int) bool { return lostOnce(t, round, followers) })
+	})
+}
+
+func lostOnce(t *testing.T, round, followers int) bool {
+	c := labtest.New(t, 3, labtest.Round(round))
+	defer c.Shutdown()
+	c.One("first", 3)
+	leader, command := c.Leader(), randomString(c.Rand, 20)
+	waiting := make(map[int]bool) // followers that lose the next request with the command
+	for _, i := range c.Others(leader)[:followers] {
+		waiting[i] = true
+	}
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		if waiting[m.To] && !m.Reply && m.Carries(command) {
+			delete(waiting, m.To)
+			return labrpc.Never()
+		}
+		return labrpc.Usual()
+	})
+	index, term, isLeader := c.Start(leader, command)
+	if !isLeader {
+		return false
+	}
+	_, kept := c.AppliedIn(term, index, 3)
+	return kept && between(c, func() bool { return len(waiting) == 0 })
+}
+
+// TestRefusedCandidatesDelayNobody2B lets servers with old logs ask the only server with
+// a newer log for its vote, again and again. A refused candidate does not restart the
+// election timer of the voter (Figure 2, rules for followers), so the server with the
+// newer log soon stands for election itself.
+func TestRefusedCandidatesDelayNobody2B(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		play(t, 9, 3, func(round int) bool { return besieged(t, round) })
+	})
+}
+
+func besieged(t *testing.T, round int) bool {
+	c := labtest.New(t, 7, labtest.Round(round))
+	defer c.Shutdown()
+	c.One("first", 7)
+	leader := c.Leader()
+	ahead, command := c.Others(leader)[0], randomString(c.Rand, 20)
+	carried := make(map[labtest.Call]bool)
+	received, cut, stands, refused := false, false, false, 0
+	c.Direct(func(m labtest.Message) labrpc.Decision {
+		carried[m.Call] = carried[m.Call] || m.Carries(command)
+		switch {
+		case carried[m.Call] && !m.Reply && m.To != ahead:
+			return labrpc.Never()
+		case !cut:
+			received = received || m.From == ahead && m.Reply && carried[m.Call]
+		case m.Involves(leader) || !m.Involves(ahead):
+			return labrpc.Never() // the others reach only the server ahead
+		case m.From == ahead && m.Asks():
+			stands = true
+		case m.From == ahead && m.Reply && (m.Kind == labtest.Vote || m.Kind == labtest.PreVote) && !stands:
+			refused++
+		}
+		return labrpc.Usual()
+	})
+	c.Start(leader, command)
+	if !c.Eventually(time.Second, func() bool { return between(c, func() bool { return received }) }) {
+		return false
+	}
+	c.Scripted(func() { cut = true })
+	stood := c.Eventually(labtest.ElectionLimit, func() bool { return between(c, func() bool { return stands }) })
+	if between(c, func() int { return refused }) == 0 {
+		return false
+	}
+	if !stood {
+		t.Errorf("a server refused %d candidates with older logs in %v, and did not stand for election itself; a refusal must not restart the election timer",
+			between(c, func() int { return refused }), labtest.ElectionLimit)
+	}
+	return true
+}

@@ -1,15 +1,11 @@
 package raft_test
 
 import (
-	"slices"
 	"testing"
 	"time"
 
 	"raftlab/internal/labrun"
 	"raftlab/internal/labtest"
-	"raftlab/internal/testkit"
-	"raftlab/labrpc"
-	"raftlab/raft"
 )
 
 // Limits on messages that an implementation without waste keeps.
@@ -184,56 +180,21 @@ func TestKilledServersAreSilent2A(t *testing.T) {
 }
 
 // TestKillWithBlockedApply2B kills servers that wait for a reader of applyCh, which
-// never comes. Goroutines that stay behind are a note.
+// never comes. Until then they go on without their services. Goroutines that stay behind
+// are a note. A server that holds its lock meanwhile has no such case.
 func TestKillWithBlockedApply2B(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
-		net := labrpc.MakeNetworkSeed(testkit.Seed(t))
-		defer net.Cleanup()
-		servers, applied := unread(net, 3)
-		testkit.WaitFor(t, labtest.AgreementLimit, "a command to be applied", func() bool {
-			for i, rf := range servers {
-				rf.Start("x")
-				select {
-				case m := <-applied[i]:
-					if m.CommandIndex != 1 {
-						t.Fatalf("applied index %d first", m.CommandIndex)
-					}
-					return true
-				default:
-				}
-			}
-			return false
-		})
-		time.Sleep(2 * time.Second) // blocked by now; they go on without their services
-		testkit.WaitFor(t, labtest.ElectionLimit, "a leader", func() bool {
-			return slices.ContainsFunc(servers, func(rf labtest.Server) bool {
-				_, isLeader := rf.GetState()
-				return isLeader
-			})
-		})
-		for _, rf := range servers {
-			rf.Kill()
+		c := labtest.New(t, 3)
+		c.One("first", 3)
+		for i := range c.N {
+			c.Pause(i)
 		}
-		labtest.Drain()
+		leader := c.Leader()
+		for k := range 3 { // a paused service takes one of them
+			c.Start(leader, k)
+		}
+		c.Sleep(2 * time.Second) // blocked by now
+		c.Leader()
+		c.Crash(c.All()...)
 	})
-}
-
-// unread starts n servers, and returns their channels, which nobody reads.
-func unread(net *labrpc.Network, n int) (servers []labtest.Server, applied []chan raft.ApplyMsg) {
-	for i := range n {
-		ends := make([]*labrpc.ClientEnd, n)
-		for j := range ends {
-			name := [2]int{i, j}
-			ends[j] = net.MakeEnd(name)
-			net.Connect(name, j)
-			net.Enable(name, true)
-		}
-		applyCh := make(chan raft.ApplyMsg)
-		rf := labtest.MakeServer(ends, i, raft.MakePersister(), applyCh)
-		server := labrpc.MakeServer()
-		server.AddService(labrpc.MakeService(rf))
-		net.AddServer(i, server)
-		servers, applied = append(servers, rf), append(applied, applyCh)
-	}
-	return servers, applied
 }

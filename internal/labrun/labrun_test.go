@@ -50,6 +50,10 @@ var cases = map[string]struct {
 		body:    func(t *testing.T) { t.Skip("no such case") },
 		verdict: "SKIP", want: []string{"no such case"},
 	},
+	"skip of a blocked test": {
+		body:    func(t *testing.T) { go labrun.QuitSkipped(t, "the package waits, and may"); select {} },
+		verdict: "SKIP", want: []string{"the package waits, and may"}, unwant: []string{"goroutine "},
+	},
 	"panic": {
 		body:    func(t *testing.T) { go func() { panic("of the package") }(); time.Sleep(time.Second) },
 		verdict: "FAIL", want: []string{"panic: of the package", "ended without a result: exit status 2", "repeat with"},

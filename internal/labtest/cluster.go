@@ -187,8 +187,8 @@ func newCluster(t testing.TB, n int, k *kinds, options ...Option) *Cluster {
 	for i := range n - c.absent {
 		c.Restart(i)
 	}
+	c.guard = newGuard(t, c.done, c.isPaused)
 	c.running.Go(c.watch)
-	c.guard = newGuard(t, c.done)
 	t.Cleanup(c.Shutdown)
 	return c
 }
@@ -267,6 +267,7 @@ func (c *Cluster) Restart(ids ...int) {
 			c.Net.Connect(s.ends[j], j)
 		}
 		c.notes(trace.Restarted, i, s.applied, 0, "")
+		testkit.Apart()
 		applyCh := make(chan raft.ApplyMsg)
 		s.rf = MakeServer(ends, i, s.persister, applyCh)
 		c.mu.Lock()
@@ -446,6 +447,12 @@ func (c *Cluster) Pause(i int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.servers[i].paused = make(chan struct{})
+}
+
+func (c *Cluster) isPaused(i int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.servers[i].paused != nil
 }
 
 // Resume ends a Pause of server i.

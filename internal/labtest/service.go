@@ -83,7 +83,7 @@ func NewService(t testing.TB, n int, launch Launch) *Service {
 		s.Restart(i)
 	}
 	if testkit.RealTime() {
-		go s.watch(newGuard(t, s.done))
+		go s.watch(newGuard(t, s.done, func(int) bool { return false }))
 	}
 	t.Cleanup(s.Shutdown)
 	return s
@@ -167,6 +167,7 @@ func (s *Service) Restart(ids ...int) {
 		}
 		s.mu.Unlock()
 		s.notes(trace.Restarted, i, "")
+		testkit.Apart()
 		h.Host = s.launch(ends, i, h.persister)
 		server := labrpc.MakeServer()
 		for _, service := range h.Services {
@@ -331,6 +332,7 @@ func (s *Service) Client(ids ...int) *Client {
 	s.made++
 	made := s.made
 	s.mu.Unlock()
+	testkit.Apart()
 	c := &Client{service: s}
 	for _, to := range s.Rand.Perm(s.N) {
 		name := serviceEnd{Client: true, From: made, To: to, Made: made}

@@ -143,6 +143,7 @@ type Client struct {
 
 // Client returns a new client.
 func (lab *Lab) Client() *Client {
+	testkit.Apart()
 	lab.mu.Lock()
 	defer lab.mu.Unlock()
 	lab.made++
@@ -246,6 +247,7 @@ func (g *Group) Names() []string {
 
 // Ends returns new ends for a client to all servers.
 func (g *Group) Ends() []*labrpc.ClientEnd {
+	testkit.Apart()
 	ends := make([]*labrpc.ClientEnd, len(g.servers))
 	for i, s := range g.servers {
 		ends[i] = g.lab.End(s.name)
@@ -272,6 +274,7 @@ func (g *Group) Start(i int) {
 	}
 	g.lab.mu.Unlock()
 	g.lab.note(trace.Restarted, s, "")
+	testkit.Apart()
 	run := g.start(i, peers, end, s.disk)
 	g.lab.mu.Lock()
 	s.run = &run

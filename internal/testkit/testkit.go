@@ -161,6 +161,12 @@ func SoakFactor() int {
 	return 1
 }
 
+// Apart lets a millisecond pass. A harness calls Apart before the start of each server
+// and each client, because virtual time stands still during a start. Without Apart,
+// servers and clients that take a seed or an identity from the clock would all take the
+// same one.
+func Apart() { time.Sleep(time.Millisecond) }
+
 // pollEvery is how often WaitFor looks.
 const pollEvery = 2 * time.Millisecond
 
