@@ -19,10 +19,13 @@ type control struct {
 	// plain Raft of mutants/student.
 	source string
 	edits  []edit // of the source
-	in     string // directory of the replaced package; default raft
-	tags   string // build tags
-	pkg    string // default ./raft
-	test   string // a regular expression; default 2A to 2D
+	// style is a directory of mutants/styles that replaces the project's packages. source
+	// is then a file below that directory.
+	style string
+	in    string // directory of the replaced package; default raft
+	tags  string // build tags
+	pkg   string // default ./raft
+	test  string // a regular expression; default 2A to 2D
 	// notes are regular expressions, of which each must match one note of the run. No
 	// other notes may occur.
 	notes []string
@@ -108,6 +111,14 @@ func (c control) checkNotes(out string) error {
 // plant writes the control's package into dir, and returns an overlay of the module at
 // root with that package in the place of the replaced one.
 func (c control) plant(root, dir string) (overlay string, err error) {
+	if c.style != "" {
+		home := filepath.Join(root, filepath.FromSlash(stylesDir), c.style)
+		impl, err := readStyle(home)
+		if err != nil {
+			return "", err
+		}
+		return impl.plantEdits(root, home, dir, mistake{file: c.source, edits: c.edits})
+	}
 	source := c.source
 	if source == "" {
 		source = student

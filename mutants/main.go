@@ -58,7 +58,7 @@ type edit struct {
 }
 
 // controls are the correct implementations.
-var controls = slices.Concat(studentControls, innocents, partials, y2025Controls)
+var controls = slices.Concat(studentControls, innocents, serviceInnocents, partials, y2025Controls)
 
 // all are the bugs of all packages.
 var all = slices.Concat(raftMutants, coreMutants, studentMutants, kvraftMutants, shardMutants, y2025Mutants)
