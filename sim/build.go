@@ -155,6 +155,7 @@ type builder struct {
 	tool    string   // the go command
 	goroot  []string // environment that the tool needs to find itself
 	overlay string   // native: path of the overlay file
+	preempt []string // flags that make memory accesses points
 }
 
 func newBuilder(ctx context.Context, opt Options) (*builder, error) {
@@ -175,8 +176,14 @@ func newBuilder(ctx context.Context, opt Options) (*builder, error) {
 	}
 	switch opt.Engine {
 	case Native:
-		return b, b.prepareNative(tc)
+		if err := b.prepareNative(tc); err != nil {
+			return nil, err
+		}
+		return b, b.preemptive(ctx)
 	case WASM:
+		if len(b.opt.Preempt) > 0 {
+			return nil, fmt.Errorf("%w: the wasm engine has no preemption at memory accesses (%s)", ErrUnsupported, strings.Join(b.opt.Preempt, " "))
+		}
 		if b.opt.Race {
 			return nil, fmt.Errorf("%w: the wasm engine has no race detector", ErrUnsupported)
 		}
@@ -198,6 +205,30 @@ func (b *builder) goFlags(tc toolchain) error {
 		case name == "overlay" && b.opt.Engine == Native:
 			return fmt.Errorf("%w: GOFLAGS has %s, and the native engine needs an overlay of its own", ErrUnsupported, flag)
 		}
+	}
+	return nil
+}
+
+// preemptive finds the packages of Options.Preempt. The compiler instruments
+// them as for the race detector, and the overlay makes a point of each call.
+func (b *builder) preemptive(ctx context.Context) error {
+	if len(b.opt.Preempt) == 0 {
+		return nil
+	}
+	if b.opt.Race {
+		return fmt.Errorf("%w: preemption at memory accesses (%s) and the race detector need the same instrumentation", ErrUnsupported, strings.Join(b.opt.Preempt, " "))
+	}
+	args := append([]string{"list", "-f", "{{.ImportPath}} {{.Standard}}"}, b.flags()...)
+	out, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), b.opt.Tool, append(args, b.opt.Preempt...)...)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(out)) {
+		path, standard, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if standard == "true" {
+			return fmt.Errorf("%w: package %s belongs to the standard library, and preemption in the middle of it may stop the world", ErrInvalid, path)
+		}
+		b.preempt = append(b.preempt, "-gcflags="+path+"=-race")
 	}
 	return nil
 }
@@ -261,6 +292,10 @@ func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
 	}
 	if b.opt.Race {
 		args = append(args, "-race")
+	} else if b.opt.Engine == Native {
+		// So the methods of sync/atomic that are not inlined call the functions
+		// with points. Only instrumented packages do not inline them.
+		args = append(append(args, "-gcflags=sync/atomic=-race"), b.preempt...)
 	}
 	if _, err := goCommand(ctx, b.tool, b.opt.Dir, b.env(), b.opt.Tool, append(args, pkg.ImportPath)...); err != nil {
 		os.RemoveAll(dir)

@@ -26,69 +26,12 @@ const (
 	MaxSleep     = 200 * time.Millisecond
 )
 
-// A Point is an injected perturbation. The Op'th synchronization operation of a
-// goroutine yields, or sleeps for a while in virtual time.
+// A Point is an injected perturbation. The Op'th synchronization operation or
+// memory access of a goroutine yields, or sleeps for a while in virtual time.
 type Point struct {
 	Goroutine uint64        `json:"g"`               // follows from who started it, and how many before
 	Op        uint64        `json:"op"`              // from 1
 	Sleep     time.Duration `json:"sleep,omitempty"` // 0: yield
-}
-
-// Explore describes the injected perturbations of a run. Each decision is a
-// pure function of the seed, its purpose, the goroutine and the goroutine's
-// count of operations, so no decision moves another. The zero value is the
-// unperturbed base, the control.
-type Explore struct {
-	Yields   float64       `json:"yields,omitempty"`   // share of synchronization points that yield, 0 to 1
-	Sleeps   float64       `json:"sleeps,omitempty"`   // share that sleeps, 0 to 0.05
-	MaxSleep time.Duration `json:"maxSleep,omitempty"` // longest sleep; 0 means 20 ms, at most 200 ms
-	Points   []Point       `json:"points,omitempty"`   // if Listed, exactly these points and no others
-	Listed   bool          `json:"listed,omitempty"`
-}
-
-// Validate reports a value out of range as ErrInvalid.
-func (e Explore) Validate() error {
-	switch {
-	case e.Yields < 0 || e.Yields > 1:
-		return fmt.Errorf("%w: share of yields %v is not within 0 and 1", ErrInvalid, e.Yields)
-	case e.Sleeps < 0 || e.Sleeps > MaxSleepRate:
-		return fmt.Errorf("%w: share of sleeps %v is not within 0 and %v", ErrInvalid, e.Sleeps, MaxSleepRate)
-	case e.MaxSleep < 0 || e.MaxSleep > MaxSleep:
-		return fmt.Errorf("%w: longest sleep %v is not within 0 and %v", ErrInvalid, e.MaxSleep, MaxSleep)
-	}
-	for _, p := range e.Points {
-		if p.Sleep < 0 || p.Sleep > MaxSleep || p.Op == 0 {
-			return fmt.Errorf("%w: point %+v: operations count from 1, sleeps are within 0 and %v", ErrInvalid, p, MaxSleep)
-		}
-	}
-	return nil
-}
-
-// Base reports whether e leaves the schedule alone.
-func (e Explore) Base() bool {
-	return e.Yields == 0 && e.Sleeps == 0 && len(e.Points) == 0
-}
-
-// String names e in a table.
-func (e Explore) String() string {
-	switch {
-	case e.Listed:
-		return fmt.Sprintf("%d points", len(e.Points))
-	case e.Base():
-		return "none"
-	case e.Sleeps == 0:
-		return fmt.Sprintf("yields %g", e.Yields)
-	case e.Yields == 0:
-		return fmt.Sprintf("sleeps %g up to %v", e.Sleeps, e.longest())
-	}
-	return fmt.Sprintf("yields %g, sleeps %g up to %v", e.Yields, e.Sleeps, e.longest())
-}
-
-func (e Explore) longest() time.Duration {
-	if e.MaxSleep == 0 {
-		return 20 * time.Millisecond
-	}
-	return e.MaxSleep
 }
 
 // Limits end a run that does not end by itself. Zero fields take the defaults.
@@ -148,6 +91,9 @@ type Case struct {
 	Prepare func(*exec.Cmd) error `json:"-"`
 
 	repeat string // the command that the tests see in RepeatEnv
+	cover  bool   // note which points follow each other
+	events bool   // record the last events
+	stop   stop
 }
 
 // Validate reports a value out of range as ErrInvalid.
@@ -173,8 +119,14 @@ type Outcome struct {
 	Wall      time.Duration
 	Injected  []Point // what Explore injected, at most MaxTrace of them
 	Faults    []Fault // the network's, if they were recorded
-	Points    uint64  // synchronization points passed
+	Points    uint64  // points passed: synchronization operations, and memory accesses of Options.Preempt
+	Choices   uint64  // points at which another goroutine could have run
 	Schedules uint64  // goroutines scheduled
+	Events    []Event // the last ones of a recorded run
+	events    uint64  // recorded, also if more than Events holds
+	stopped   bool    // for the debugger
+	noBreak   bool    // no function had the name of the breakpoint
+	covered   []byte  // pairs of points that followed each other, as bits
 }
 
 // Signature is equal for failures of one kind. The signature holds the verdict,

@@ -27,6 +27,7 @@ type Options struct {
 	Args     []string       // arguments of the test binary besides its own, as for go test -args
 	Dir      string         // directory in which package patterns are resolved; "" is the current one
 	CacheDir string         // for overlays and compiled modules; "" is below os.UserCacheDir
+	Preempt  []string       // patterns of packages whose memory accesses are points too (native only, not with Race)
 	Liveness *regexp.Regexp // messages of failed checks that mean Liveness; nil is DefaultLiveness
 
 	// OnBuild, if not nil, is called before Build compiles a package, with the

@@ -16,9 +16,15 @@ const (
 	pageWords   = 128
 	recordWords = 4
 	faultWords  = 8
+	coverBits   = 1 << 16 // pairs of points are counted by their hash
+
+	eventWords = 32
+	maxName    = 512 // bytes of the name of a function
 
 	verdictLimit    = 1
 	verdictDeadlock = 2
+	verdictStopped  = 3
+	verdictNoBreak  = 4
 )
 
 // Words of the upper half, the input of the run.
@@ -42,6 +48,16 @@ const (
 	wordListed
 	wordTraceCap
 	wordVerbose
+	wordStrategy
+	wordChanges
+	wordSteps
+	wordTurns
+	wordExtrasAt
+	wordCover
+	wordEventCap
+	wordUntil
+	wordHold
+	wordBreakSize
 
 	wordNet    = 32 // and the next eleven
 	wordCalm   = 44
@@ -60,6 +76,8 @@ const (
 	wordVerdict
 	wordForced
 	wordMet
+	wordEvents
+	wordChoices
 )
 
 // The charges of the clock. A read of the clock or a switch of goroutines costs
@@ -80,6 +98,7 @@ type page struct {
 	f      *os.File
 	listed int
 	calm   int
+	events int // that the ring has room for
 }
 
 // newPage writes a case into an unnamed file, in memory where possible.
@@ -96,18 +115,31 @@ func newPage(c Case) (*page, error) {
 	slices.SortFunc(points, comparePoints)
 	calm := c.Faults.netCalm()
 	p := &page{f: f, listed: len(points), calm: len(calm)}
+	if c.events {
+		p.events = MaxEvents
+	}
 	buf := p.encode(c, points)
 	if err = f.Truncate(int64(p.size())); err == nil {
 		_, err = f.WriteAt(buf, 0)
 	}
-	if err == nil && len(calm) > 0 {
-		var list []byte
-		for _, fault := range calm {
-			for _, w := range fault {
-				list = binary.LittleEndian.AppendUint64(list, w)
-			}
+	var faults, turns []byte
+	for _, fault := range calm {
+		for _, w := range fault {
+			faults = binary.LittleEndian.AppendUint64(faults, w)
 		}
-		_, err = f.WriteAt(list, int64(p.faultsAt()))
+	}
+	for _, t := range c.Explore.Turns {
+		turns = binary.LittleEndian.AppendUint64(turns, t.After)
+		turns = binary.LittleEndian.AppendUint64(turns, t.Seed)
+	}
+	if err == nil {
+		_, err = f.WriteAt(faults, int64(p.faultsAt()))
+	}
+	if err == nil {
+		_, err = f.WriteAt(turns, int64(p.extrasAt()))
+	}
+	if err == nil {
+		_, err = f.WriteAt([]byte(c.stop.function), int64(p.nameAt()))
 	}
 	if err != nil {
 		f.Close()
@@ -119,7 +151,19 @@ func newPage(c Case) (*page, error) {
 // faultsAt is the place of the faults, behind the points.
 func (p *page) faultsAt() int { return 8 * (pageWords + recordWords*(p.listed+MaxTrace)) }
 
-func (p *page) size() int { return p.faultsAt() + 8*faultWords*(p.calm+MaxFaults) }
+// extrasAt is the place of what exploration needs, behind the faults.
+func (p *page) extrasAt() int { return p.faultsAt() + 8*faultWords*(p.calm+MaxFaults) }
+
+// coverAt is the place of the pairs of points that were met.
+func (p *page) coverAt() int { return p.extrasAt() + 8*2*MaxTurns }
+
+// nameAt is the place of the name of the function at which the run stops.
+func (p *page) nameAt() int { return p.coverAt() + coverBits/8 }
+
+// eventsAt is the place of the ring of events.
+func (p *page) eventsAt() int { return p.nameAt() + maxName }
+
+func (p *page) size() int { return p.eventsAt() + 8*eventWords*p.events }
 
 func (p *page) encode(c Case, points []Point) []byte {
 	words := make([]uint64, pageWords, pageWords+recordWords*len(points))
@@ -134,6 +178,17 @@ func (p *page) encode(c Case, points []Point) []byte {
 		wordMaxSleep:  uint64(c.Explore.longest()),
 		wordListed:    uint64(len(points)), wordTraceCap: MaxTrace,
 		wordCalm: uint64(p.calm), wordMetCap: MaxFaults,
+		wordTurns: uint64(len(c.Explore.Turns)), wordExtrasAt: uint64(p.extrasAt()),
+		wordEventCap: uint64(p.events), wordUntil: c.stop.event, wordBreakSize: uint64(len(c.stop.function)),
+	}
+	if c.stop.hold {
+		set[wordHold] = 1
+	}
+	if c.Explore.Strategy == PCT {
+		set[wordStrategy], set[wordChanges], set[wordSteps] = 1, uint64(c.Explore.depth()-1), c.Explore.Steps
+	}
+	if c.cover {
+		set[wordCover] = 1
 	}
 	for i, w := range c.Net.words() {
 		set[wordNet+i] = w
@@ -209,6 +264,13 @@ func (p *page) trace(r report) ([]Point, error) {
 		}
 	}
 	return points, nil
+}
+
+// covered returns the pairs of points that the run met, as bits.
+func (p *page) covered() ([]byte, error) {
+	buf := make([]byte, coverBits/8)
+	_, err := p.f.ReadAt(buf, int64(p.coverAt()))
+	return buf, err
 }
 
 func (p *page) close() { p.f.Close() }

@@ -26,6 +26,7 @@ type process struct {
 	page   *page
 	tmp    string
 	faults Faults
+	cover  bool
 	race   bool
 	out    *output
 	began  time.Time
@@ -75,7 +76,7 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	cmd.Env = p.childEnv(tmp, c)
 	cmd.ExtraFiles = []*os.File{pg.f}
 	setApart(cmd)
-	r := &process{cmd: cmd, page: pg, tmp: tmp, faults: c.Faults, race: p.opt.Race, began: time.Now()}
+	r := &process{cmd: cmd, page: pg, tmp: tmp, faults: c.Faults, cover: c.cover, race: p.opt.Race, began: time.Now()}
 	r.out = &output{full: r.kill}
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.WaitDelay = 2 * time.Second // for grandchildren that keep the pipe open
@@ -130,6 +131,9 @@ type result struct {
 	points []Point
 	faults []Fault
 	cpu    time.Duration
+
+	covered []byte
+	events  []Event
 }
 
 // wait waits for the end of the process. The watchdog may end the process.
@@ -176,6 +180,14 @@ func (r *process) result(w watch) (result, error) {
 	if res.points, err = r.page.trace(res.report); err != nil {
 		return res, err
 	}
+	if r.cover {
+		if res.covered, err = r.page.covered(); err != nil {
+			return res, err
+		}
+	}
+	if res.events, err = r.page.lastEvents(res.report); err != nil {
+		return res, err
+	}
 	if res.faults, err = r.faults.met(r.tmp); err != nil {
 		return res, err
 	}
@@ -205,6 +217,8 @@ func (res result) outcome(liveness *regexp.Regexp) Outcome {
 		Virtual:  time.Duration(res.report[wordNow] - res.report[wordBegan]),
 		CPU:      res.cpu,
 		Injected: res.points, Faults: res.faults, Points: res.report[wordPoints], Schedules: res.report[wordSchedules],
+		Choices: res.report[wordChoices], Events: res.events, covered: res.covered,
+		events: res.report[wordEvents], stopped: res.report[wordVerdict] == verdictStopped, noBreak: res.report[wordVerdict] == verdictNoBreak,
 	}
 	o.Verdict, o.Detail = judge(res.end, res.output, liveness)
 	return o

@@ -39,6 +39,13 @@ func repeatLine(r Result, lim Limits, opt Options) string {
 	add(r.Explore.Yields > 0, "--yields", r.Explore.Yields)
 	add(r.Explore.Sleeps > 0, "--sleeps", r.Explore.Sleeps)
 	add(r.Explore.Sleeps > 0, "--max-sleep", r.Explore.longest())
+	add(r.Explore.Strategy != "", "--strategy", r.Explore.Strategy)
+	add(r.Explore.Depth > 0, "--depth", r.Explore.Depth)
+	add(r.Explore.Strategy == PCT, "--steps", r.Explore.Steps)
+	add(len(r.Explore.Turns) > 0, "--turns", FormatTurns(r.Explore.Turns))
+	for _, pattern := range opt.Preempt {
+		add(true, "--preempt", pattern)
+	}
 	add(r.Net != Net{}, "--net", r.Net)
 	add(lim.Virtual > 0, "--virtual", lim.Virtual)
 	add(lim.SpinCPU > 0, "--spin", lim.SpinCPU)

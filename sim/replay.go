@@ -15,6 +15,7 @@ type Replay struct {
 	Case    Case     `json:"case"`
 	Engine  string   `json:"engine"`
 	Race    bool     `json:"race,omitempty"`
+	Preempt []string `json:"preempt,omitempty"`
 	Tags    string   `json:"tags,omitempty"`
 	Env     []string `json:"env,omitempty"`
 	Args    []string `json:"args,omitempty"`
@@ -33,7 +34,7 @@ func NewReplay(ctx context.Context, p Program, c Case, out Outcome) (Replay, err
 		return Replay{}, err
 	}
 	return Replay{
-		Package: p.Package(), Case: c, Engine: p.Engine(), Race: opt.Race, Tags: opt.Tags, Env: opt.Env, Args: opt.Args,
+		Package: p.Package(), Case: c, Engine: p.Engine(), Race: opt.Race, Preempt: opt.Preempt, Tags: opt.Tags, Env: opt.Env, Args: opt.Args,
 		Go: tc.Version, Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
 	}, nil
 }
@@ -66,18 +67,27 @@ func LoadReplay(path string) (Replay, error) {
 // Signature is equal for repetitions of the failure.
 func (r Replay) Signature() string { return signature(r.Verdict, r.Detail) }
 
-// Run builds the package and runs the case. The caller compares the outcome
-// with the failure. Hash decides for unchanged code, Signature for changed code,
-// and the verdict for a fixed bug.
-func (r Replay) Run(ctx context.Context, opt Options, explain bool) (Outcome, error) {
-	opt.Engine, opt.Race, opt.Tags = r.Engine, r.Race, r.Tags
+// Build builds the package as it was built for the failure.
+func (r Replay) Build(ctx context.Context, opt Options) (Program, error) {
+	opt.Engine, opt.Race, opt.Preempt, opt.Tags = r.Engine, r.Race, r.Preempt, r.Tags
 	opt.Env = append(slices.Clone(r.Env), opt.Env...)
 	opt.Args = append(slices.Clone(r.Args), opt.Args...)
 	programs, err := Build(ctx, opt, r.Package)
 	if err != nil {
+		return nil, err
+	}
+	return programs[0], nil
+}
+
+// Run builds the package and runs the case. The caller compares the outcome
+// with the failure. Hash decides for unchanged code, Signature for changed code,
+// and the verdict for a fixed bug.
+func (r Replay) Run(ctx context.Context, opt Options, explain bool) (Outcome, error) {
+	p, err := r.Build(ctx, opt)
+	if err != nil {
 		return Outcome{}, err
 	}
-	defer programs[0].Close()
+	defer p.Close()
 	r.Case.Explain = explain
-	return programs[0].Run(ctx, r.Case)
+	return p.Run(ctx, r.Case)
 }

@@ -33,7 +33,7 @@ func (r Result) Failed() bool { return r.Verdict != Pass }
 
 // key names the case of a result.
 func (r Result) key() string {
-	return fmt.Sprintf("%s %s %d %s %v %s %s", r.Package, r.Test, r.Seed, r.Engine, r.Race, r.Explore, r.Net)
+	return fmt.Sprintf("%s %s %d %s %v %s %s", r.Package, r.Test, r.Seed, r.Engine, r.Race, r.Explore.key(), r.Net)
 }
 
 // WriteResult writes r as one line of JSON.

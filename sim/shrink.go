@@ -80,7 +80,7 @@ func (s *Shrinker) points(ctx context.Context, c Case, all []Point) (Case, error
 	}
 	with := func(points []Point) Case {
 		listed := c
-		listed.Explore = Explore{Listed: true, Points: points}
+		listed.Explore = c.Explore.listing(points)
 		return listed
 	}
 	out, ok, err := s.fails(ctx, with(all))
@@ -99,8 +99,12 @@ func (s *Shrinker) points(ctx context.Context, c Case, all []Point) (Case, error
 		return c, err
 	}
 	if len(points) == 0 {
-		c.Explore = Explore{}
-		return c, nil
+		base := c
+		base.Explore = Explore{}
+		if ok, err := s.try(ctx, base); ok || err != nil {
+			return base, err
+		}
+		return with(nil), nil // the priorities alone do it
 	}
 	points, err = s.shorten(ctx, points, with)
 	return with(points), err

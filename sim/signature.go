@@ -8,16 +8,24 @@ import (
 
 // signature is equal for failures of one kind. The signature holds the verdict,
 // the place, and the message without the parts that differ between worlds.
-// These parts are numbers, quoted texts and random strings.
+// These parts are numbers, quoted texts, random strings, and the contents of
+// maps, lists and structures. A panic has its place at the end.
 func signature(v Verdict, detail string) string {
 	place := placeRE.FindString(detail)
 	if v == Spin || v == Liveness && place == "" {
 		return string(v)
 	}
-	return string(v) + " " + place + template(detail[len(place):])
+	message, end := detail[len(place):], ""
+	if i := insideRE.FindStringIndex(message); i != nil {
+		message, end = message[:i[0]], message[i[0]:]
+	}
+	return string(v) + " " + place + template(message) + end
 }
 
 var (
+	insideRE  = regexp.MustCompile(`: in \S+ [\w.-]+\.go:\d+$`)
+	valueRE   = regexp.MustCompile(`(?:&|\b(?:map|[\w*]+\.\w+))?(?:\[[^][{}]*\]|\{[^][{}]*\})`)
+	versusRE  = regexp.MustCompile(`\b(expected|actual|want|got)( *[:=] *)\S+`)
 	quotedRE  = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)+(?:\"|$)|`[^`]+(?:`|$)") // an empty text stays
 	wordRE    = regexp.MustCompile(`[\pL\p{Nd}_+/=-]{6,}`)
 	numbersRE = regexp.MustCompile(`0x[0-9a-f]+|\d+(\.\d+)?(ns|µs|ms|s)?`)
@@ -28,6 +36,10 @@ var (
 // of asterisks counts as one, because the length of a list differs as well.
 func template(message string) string {
 	message = quotedRE.ReplaceAllString(message, "*")
+	for range 4 { // as deep as values usually are
+		message = valueRE.ReplaceAllString(message, "*")
+	}
+	message = versusRE.ReplaceAllString(message, "$1$2*")
 	message = wordRE.ReplaceAllStringFunc(message, func(word string) string {
 		if looksDrawn(word) {
 			return "*"

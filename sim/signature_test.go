@@ -43,7 +43,20 @@ func TestOneBugIsOneKind(t *testing.T) {
 		"back quoted":    func() string { return "a_test.go:7: got `" + letters(5, "abcxyz") + "`" },
 		"list":           func() string { return fmt.Sprint("a_test.go:7: commands ", rng.Perm(2+rng.IntN(6))) },
 		"cut quote":      func() string { return `a_test.go:7: got "` + letters(30, mixed) + "..." },
-		"panic":          func() string { return fmt.Sprintf("panic: no client %d in %q", rng.IntN(100), letters(3, "abc")) },
+		"map": func() string {
+			return fmt.Sprintf("a_test.go:7: state is %v", map[string]int{letters(3, "abc"): rng.IntN(9), letters(2, "xyz"): 1})
+		},
+		"structure": func() string {
+			return fmt.Sprintf("a_test.go:7: got %+v of server", struct {
+				Name string
+				Log  []string
+			}{letters(4, "abc"), []string{letters(3, "xyz"), letters(3, "xyz")}})
+		},
+		"values of an assertion": func() string {
+			return fmt.Sprintf("a_test.go:7: Not equal: expected: %s actual : %s", letters(5, "abc"), letters(4, "xyz"))
+		},
+		"panic with a place": func() string { return fmt.Sprintf("panic: no client %d: in mine.(*T).do a.go:17", rng.IntN(100)) },
+		"panic":              func() string { return fmt.Sprintf("panic: no client %d in %q", rng.IntN(100), letters(3, "abc")) },
 	} {
 		first := signatureOf(sim.Safety, message())
 		for range 200 {
@@ -76,6 +89,8 @@ func TestBugsAreTwoKinds(t *testing.T) {
 		{"a_test.go:7: lost AppendEntries", "a_test.go:7: lost RequestVote"},
 		{`a_test.go:7: got ""`, `a_test.go:7: got "x"`},
 		{"panic: index out of range [3] with length 2", "panic: assignment to entry in nil map"},
+		{"panic: no client 7: in mine.(*T).do a.go:17", "panic: no client 7: in mine.(*T).do a.go:18"},
+		{"a_test.go:7: [log] is missing in state", "a_test.go:7: [log] is missing in snapshot"},
 		{"a_test.go:7: snapshot is missing", "a_test.go:7: snapshot is older"},
 	} {
 		require.NotEqual(t, signatureOf(sim.Safety, pair[0]), signatureOf(sim.Safety, pair[1]))

@@ -13,7 +13,8 @@ import (
 	"raftlab/sim"
 )
 
-// mini builds the test programs of testdata/mini, once for each engine.
+// mini holds the test programs of testdata/mini, built once for each engine, and
+// of testdata/schedules.
 var mini = struct {
 	sync.Mutex
 	built map[string]sim.Program
@@ -34,13 +35,18 @@ func program(t testing.TB, engine string, race bool) sim.Program {
 	if engine == sim.Native {
 		requireNative(t)
 	}
+	return built(t, fmt.Sprint(engine, race), sim.Options{Dir: "testdata/mini", Engine: engine, Race: race})
+}
+
+// built returns the program of a directory, which it builds once.
+func built(t testing.TB, key string, opt sim.Options) sim.Program {
+	t.Helper()
 	mini.Lock()
 	defer mini.Unlock()
-	key := fmt.Sprint(engine, race)
 	if p := mini.built[key]; p != nil {
 		return p
 	}
-	programs, err := sim.Build(context.Background(), sim.Options{Dir: "testdata/mini", Engine: engine, Race: race}, ".")
+	programs, err := sim.Build(context.Background(), opt, ".")
 	require.NoError(t, err)
 	mini.built[key] = programs[0]
 	return programs[0]

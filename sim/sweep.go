@@ -24,6 +24,7 @@ type Sweep struct {
 	For      time.Duration // seeds from Seeds.First on until so much real time has passed
 	Shard    Shard
 	Explore  Explore // if not the base, each world runs twice: base, as the control, and explored
+	Guided   bool    // derive worlds from earlier ones that met new orders of points; needs Explore
 	Net      Net     // faults of the worlds' networks, in both; native engine only
 	Limits   Limits
 	Jobs     int // runs at once; 0 is the number of CPUs
@@ -48,6 +49,7 @@ type Progress struct {
 type job struct {
 	program Program
 	c       Case
+	done    func(Outcome) // called when the case has run, unless nil
 }
 
 // Run runs the sweep and returns its summary. When ctx ends, Run returns the
@@ -65,7 +67,11 @@ func (s *Sweep) Run(ctx context.Context) (*Summary, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	jobs := make(chan job)
-	go s.produce(ctx, tests, jobs)
+	produce := s.produce
+	if s.Guided {
+		produce = s.guide
+	}
+	go produce(ctx, tests, jobs)
 	workers := s.Jobs
 	if workers <= 0 {
 		workers = runtime.NumCPU()
@@ -101,6 +107,12 @@ func (s *Sweep) Validate() error {
 	if s.Jobs < 0 {
 		return fmt.Errorf("%w: number of runs at once %d is negative", ErrInvalid, s.Jobs)
 	}
+	if s.Guided && s.Explore.Base() {
+		return fmt.Errorf("%w: a guided sweep needs an exploration to guide", ErrInvalid)
+	}
+	if len(s.Explore.Turns) > 0 && (s.Explore.Base() || s.Guided) {
+		return fmt.Errorf("%w: the turns %s need an exploration that no sweep guides", ErrInvalid, FormatTurns(s.Explore.Turns))
+	}
 	if (!s.Explore.Base() || s.Net != Net{}) && slices.ContainsFunc(s.Programs, func(p Program) bool { return p.Engine() == WASM }) {
 		return errUnpatched
 	}
@@ -133,7 +145,11 @@ func (s *sweepRun) tests(ctx context.Context) ([]job, error) {
 				name += "/" + sub
 			}
 			for _, e := range explores {
-				jobs = append(jobs, job{p, Case{Test: name, Explore: e, Net: s.Net, Limits: s.Limits}})
+				c := Case{Test: name, Seed: s.Seeds.First, Explore: e, Net: s.Net, Limits: s.Limits}
+				if c, err = Measured(ctx, p, c); err != nil {
+					return nil, err
+				}
+				jobs = append(jobs, job{program: p, c: c})
 			}
 		}
 	}
@@ -144,6 +160,30 @@ func (s *sweepRun) tests(ctx context.Context) ([]job, error) {
 		return nil, fmt.Errorf("%w: no test matches %q", ErrInvalid, s.Pattern)
 	}
 	return jobs, nil
+}
+
+// measuring is the number of worlds that are measured before a sweep with PCT.
+const measuring = 4
+
+// Measured returns the case with the number of steps that PCT needs. If the case
+// has none, the number is the largest number of points with a choice in a few
+// worlds without change points.
+func Measured(ctx context.Context, p Program, c Case) (Case, error) {
+	if c.Explore.Strategy != PCT || c.Explore.Steps > 0 {
+		return c, nil
+	}
+	calm := c
+	calm.Explore.Depth = 1
+	c.Explore.Steps = 1
+	for range measuring {
+		out, err := p.Run(ctx, calm)
+		if err != nil {
+			return c, err
+		}
+		c.Explore.Steps = max(c.Explore.Steps, out.Choices)
+		calm.Seed++
+	}
+	return c, nil
 }
 
 // broken reports a package that cannot be run.
@@ -189,6 +229,22 @@ func (s *Sweep) total(cases int) uint64 {
 // covered all tests alike.
 func (s *Sweep) produce(ctx context.Context, tests []job, jobs chan<- job) {
 	defer close(jobs)
+	s.each(ctx, func(ctx context.Context, seed uint64) bool {
+		for _, j := range tests {
+			j.c.Seed = seed
+			select {
+			case jobs <- j:
+			case <-ctx.Done():
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// each calls f for the seeds of this shard in order, until f returns false or
+// the time is over.
+func (s *Sweep) each(ctx context.Context, f func(ctx context.Context, seed uint64) bool) {
 	last := s.Seeds.Last
 	if s.For > 0 {
 		last = math.MaxUint64
@@ -197,17 +253,7 @@ func (s *Sweep) produce(ctx context.Context, tests []job, jobs chan<- job) {
 		defer cancel()
 	}
 	for n := uint64(0); ; n++ {
-		if s.Shard.has(n) {
-			for _, j := range tests {
-				j.c.Seed = s.Seeds.First + n
-				select {
-				case jobs <- j:
-				case <-ctx.Done():
-					return
-				}
-			}
-		}
-		if s.Seeds.First+n == last {
+		if s.Shard.has(n) && !f(ctx, s.Seeds.First+n) || s.Seeds.First+n == last {
 			return
 		}
 	}
@@ -234,9 +280,15 @@ func (r *sweepRun) fail(err error) {
 
 func (r *sweepRun) run(ctx context.Context, j job) error {
 	if ctx.Err() != nil {
+		if j.done != nil {
+			j.done(Outcome{})
+		}
 		return nil
 	}
 	res, out, err := Check(ctx, j.program, j.c)
+	if j.done != nil {
+		j.done(out)
+	}
 	if ctx.Err() != nil {
 		return nil // cut off: not a result
 	}

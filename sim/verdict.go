@@ -48,6 +48,7 @@ var (
 	goroutineRE = regexp.MustCompile(`(?m)^goroutine \d+ .*\[running.*\]:$`)
 	mutexRE     = regexp.MustCompile(`(?m)^goroutine \d+ .*\[sync\.(?:RW)?Mutex\.R?Lock, (\d+) minutes.*\]:$`)
 	ioWaitRE    = regexp.MustCompile(`(?m)^goroutine \d+ .*\[IO wait.*\]:$`)
+	plumbingRE  = regexp.MustCompile(`^(runtime\.|sync|internal/|testing\.|panic$)`)
 	frameRE     = regexp.MustCompile(`(?m)^([\w./*()\[\]-]+)\(.*\)\n\t(.*?:\d+)`)
 )
 
@@ -90,8 +91,8 @@ func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
 	case end.deadlock || died && bytes.Contains(out, []byte("all goroutines are asleep - deadlock!")):
 		return Deadlock, "all goroutines are asleep" + outsiders(out)
 	}
-	if m := crashRE.Find(out); died && m != nil {
-		return panicked(trimLine(m))
+	if m := crashRE.FindIndex(out); died && m != nil {
+		return panicked(trimLine(out[m[0]:m[1]]), out[m[1]:])
 	}
 	if !failRE.Match(out) {
 		return Crash, "exit without a result" + suffix(end.note)
@@ -103,13 +104,16 @@ func judge(end ending, out []byte, liveness *regexp.Regexp) (Verdict, string) {
 	return Safety, detail
 }
 
-// panicked classifies a crash by its first line.
-func panicked(line string) (Verdict, string) {
+// panicked classifies a crash by its first line and the stack behind the line.
+func panicked(line string, dump []byte) (Verdict, string) {
 	switch {
 	case strings.HasPrefix(line, "panic: test timed out"):
 		return Liveness, line
 	case strings.HasPrefix(line, "panic: deadlock: "): // of a testing/synctest bubble
 		return Deadlock, line
+	}
+	if goroutineRE.Match(dump) {
+		line += suffix(place(runningStack(dump)))
 	}
 	return Crash, line
 }
@@ -146,10 +150,11 @@ func runningStack(dump []byte) string {
 	return string(stack)
 }
 
-// place names the innermost frame outside of the runtime, or is empty.
+// place names the innermost frame outside of the runtime and of the framework
+// of tests, or is empty.
 func place(stack string) string {
 	for _, m := range frameRE.FindAllStringSubmatch(stack, -1) {
-		if !strings.HasPrefix(m[1], "runtime.") && !strings.HasPrefix(m[1], "sync") && !strings.HasPrefix(m[1], "internal/") {
+		if !plumbingRE.MatchString(m[1]) {
 			return "in " + m[1] + " " + m[2][strings.LastIndexByte(m[2], '/')+1:]
 		}
 	}

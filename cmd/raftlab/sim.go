@@ -40,8 +40,11 @@ func simError(err error) error {
 // simFlags are the flags of raftlab sim as given.
 type simFlags struct {
 	run, seeds, engine, shard, liveness, tags, save, net string
-	replay, merge, env, args                             []string
-	race, json, shrink, explain, verbose                 bool
+	turns, breakAt                                       string
+	until                                                uint64
+	debugger                                             bool
+	replay, merge, env, args, preempt                    []string
+	race, json, shrink, explain, verbose, guided         bool
 	forTime                                              time.Duration
 	jobs, shrinkRuns                                     int
 	explore                                              sim.Explore
@@ -81,7 +84,7 @@ func newSimCommand() *cobra.Command {
 			// Also if nobody reads the output any more, as in raftlab sim | head.
 			ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 			defer stop()
-			return orInterrupted(ctx, simError(f.main(ctx, args, cmd.OutOrStdout(), cmd.ErrOrStderr())))
+			return orInterrupted(ctx, simError(f.main(ctx, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())))
 		},
 	}
 	fl := cmd.Flags()
@@ -95,6 +98,12 @@ func newSimCommand() *cobra.Command {
 	fl.Float64Var(&f.explore.Yields, "yields", 0, "share of synchronization points that yield, 0 to 1")
 	fl.Float64Var(&f.explore.Sleeps, "sleeps", 0, "share of synchronization points that sleep for a while in virtual time, 0 to 0.05")
 	fl.DurationVar(&f.explore.MaxSleep, "max-sleep", 20*time.Millisecond, "longest of these sleeps, at most 200ms")
+	fl.StringVar(&f.explore.Strategy, "strategy", "", "pct: random priorities with a few change points, instead of --yields and --sleeps")
+	fl.IntVar(&f.explore.Depth, "depth", 0, "with --strategy pct: one more than the number of change points (default 3)")
+	fl.Uint64Var(&f.explore.Steps, "steps", 0, "with --strategy pct: the change points lie among so many points (default: as many as a first run passes)")
+	fl.BoolVar(&f.guided, "guided", false, "derive worlds from earlier ones in which points followed each other in a new order")
+	fl.StringVar(&f.turns, "turns", "", "points at which the exploration goes on with another seed, as in 120:7,300:8; guided sweeps print it")
+	fl.StringSliceVar(&f.preempt, "preempt", nil, "packages whose memory accesses are points too, in addition to synchronization (native engine, not with --race)")
 	fl.StringVar(&f.net, "net", "", "faults and properties of the world's network, as in cut=0.01,reset=0.001,latency=2ms; docs/sim.md lists them")
 	fl.DurationVar(&f.limits.Virtual, "virtual", 0, "limit of virtual time for a run (default 1h)")
 	fl.DurationVar(&f.limits.SpinCPU, "spin", 0, "CPU time without progress after which a run spins (default 10s)")
@@ -104,6 +113,9 @@ func newSimCommand() *cobra.Command {
 	fl.StringSliceVar(&f.merge, "merge", nil, "read results that --json wrote, and print their summary")
 	fl.StringSliceVar(&f.replay, "replay", nil, "run saved failures again")
 	fl.BoolVar(&f.explain, "explain", false, "with --replay: show the stack at each injected point")
+	fl.Uint64Var(&f.until, "until", 0, "with --replay: stop at the event of this number, and print the last events and all goroutines (native engine)")
+	fl.StringVar(&f.breakAt, "break", "", "with --replay: stop at the first entry of this function, for example pkg.(*T).Method (native engine)")
+	fl.BoolVar(&f.debugger, "debug", false, "with --replay: read commands from standard input: step, back, goto N, break FUNC, goroutines, events, quit (native engine)")
 	fl.BoolVar(&f.shrink, "shrink", false, "reduce the smallest failure of each kind to the fewest injected points and network faults that still show it")
 	fl.IntVar(&f.shrinkRuns, "shrink-runs", 1000, "runs that reducing one failure may take; where smaller runs rarely fail, more of them find a smaller one")
 	fl.StringVar(&f.save, "save", "", "directory for the output and the replay file of the first failure of each kind, and of the one that is shrunk")
@@ -132,16 +144,23 @@ func (f *simFlags) check(args []string) error {
 	if saved := len(f.replay) + len(f.merge); saved > 0 && len(args) > 0 {
 		return usageError("--replay and --merge take files and no packages; %q is too much", args[0])
 	}
-	if f.explain && len(f.replay) == 0 {
-		return usageError("--explain goes with --replay")
+	for flag, set := range map[string]bool{"explain": f.explain, "until": f.until > 0, "break": f.breakAt != "", "debug": f.debugger} {
+		if set && len(f.replay) == 0 {
+			return usageError("--%s goes with --replay", flag)
+		}
+	}
+	if f.until > 0 && f.breakAt != "" {
+		return usageError("--until %d and --break %s are two places to stop at", f.until, f.breakAt)
 	}
 	return nil
 }
 
-func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Writer) error {
+func (f *simFlags) main(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) error {
 	switch {
 	case len(f.merge) > 0:
 		return f.mergeResults(out)
+	case f.until > 0 || f.breakAt != "" || f.debugger:
+		return f.debug(ctx, in, out, errOut)
 	case len(f.replay) > 0:
 		return f.replayAll(ctx, out, errOut)
 	}
@@ -185,10 +204,13 @@ func (f *simFlags) main(ctx context.Context, args []string, out, errOut io.Write
 
 // sweep checks the flags and builds the packages.
 func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (*sim.Sweep, error) {
-	opt := sim.Options{Engine: f.engine, Race: f.race, Tags: f.tags, Env: f.env, Args: f.args}
-	s := &sim.Sweep{Pattern: f.run, For: f.forTime, Explore: f.explore, Limits: f.limits, Jobs: f.jobs}
+	opt := sim.Options{Engine: f.engine, Race: f.race, Preempt: f.preempt, Tags: f.tags, Env: f.env, Args: f.args}
+	s := &sim.Sweep{Pattern: f.run, For: f.forTime, Guided: f.guided, Explore: f.explore, Limits: f.limits, Jobs: f.jobs}
 	var err error
 	if s.Seeds, err = sim.ParseSeeds(f.seeds); err != nil {
+		return nil, err
+	}
+	if s.Explore.Turns, err = sim.ParseTurns(f.turns); err != nil {
 		return nil, err
 	}
 	if s.Net, err = sim.ParseNet(f.net); err != nil {

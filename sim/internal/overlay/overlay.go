@@ -16,6 +16,7 @@ import (
 	"go/version"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -98,7 +99,72 @@ func apply(goroot string) (map[string]string, error) {
 		}
 		files[path] = string(src)
 	}
+	if err := addAtomics(goroot, files); err != nil {
+		return nil, err
+	}
 	return files, addKernel(files)
+}
+
+// atomicRE matches the declaration of a function of sync/atomic with its names:
+// the function, all parameters, and the type of the result.
+var atomicRE = regexp.MustCompile(`(?m)^(?://go:noescape\n)?func (\w+)\(([^)]*)\)(?: \(\w+ ([^)]*)\))?$`)
+
+// addAtomics gives the functions of sync/atomic that are written in assembly a
+// body with a point. The assembly keeps its place under another name.
+func addAtomics(goroot string, files map[string]string) error {
+	const dir = "sync/atomic/"
+	asm, err := os.ReadFile(filepath.Join(goroot, "src", "sync", "atomic", "asm.s"))
+	if err != nil {
+		return fmt.Errorf("%w: %s: %v", ErrMismatch, dir, err)
+	}
+	text := string(asm)
+	pointers, err := os.ReadFile(filepath.Join(goroot, "src", "runtime", "atomic_pointer.go"))
+	if err != nil {
+		return fmt.Errorf("%w: %s: %v", ErrMismatch, dir, err)
+	}
+	var found int
+	for _, name := range []string{"doc.go", "doc_64.go"} {
+		src, err := os.ReadFile(filepath.Join(goroot, "src", "sync", "atomic", name))
+		if err != nil {
+			return fmt.Errorf("%w: %s: %v", ErrMismatch, dir, err)
+		}
+		files[dir+name] = atomicRE.ReplaceAllStringFunc(string(src), func(decl string) string {
+			m := atomicRE.FindStringSubmatch(decl)
+			from, to := "TEXT ·"+m[1]+"(SB)", "TEXT ·sim"+m[1]+"(SB)"
+			if strings.Count(text, from) != 1 || strings.Contains(string(pointers), " sync/atomic."+m[1]+"\n") {
+				return decl // package runtime has it, or refers to it
+			}
+			found++
+			text = strings.Replace(text, from, to, 1)
+			return atomicWithPoint(m[1], m[2], m[3])
+		})
+	}
+	const operations = 33 // without those of package runtime
+	if found != operations {
+		return fmt.Errorf("%w: %s has %d functions, not %d, to offer points before", ErrMismatch, dir, found, operations)
+	}
+	files[dir+"asm.s"] = text
+	value, err := os.ReadFile(filepath.Join(goroot, "src", "sync", "atomic", "value.go"))
+	if err != nil {
+		return fmt.Errorf("%w: %s: %v", ErrMismatch, dir, err)
+	}
+	files[dir+"value.go"] = strings.ReplaceAll(string(value), "\nfunc ", "\n//go:norace\nfunc ") // no points for packages that were not chosen
+	return nil
+}
+
+// atomicWithPoint is a function of sync/atomic with a point before the
+// operation.
+func atomicWithPoint(name, params, result string) string {
+	var args []string
+	for _, p := range strings.Split(params, ",") {
+		arg, _, _ := strings.Cut(strings.TrimSpace(p), " ")
+		args = append(args, arg)
+	}
+	call := "sim" + name + "(" + strings.Join(args, ", ") + ")"
+	if result != "" {
+		call = "return " + call
+	}
+	return fmt.Sprintf("//go:noinline\nfunc %s(%s) %s {\n	simAt(addr)\n	%s\n}\n\n//go:noescape\nfunc sim%s(%s) %s", name, params, result, call, name, params, result)
 }
 
 // kernelHome is the place of package kernel in the Go tree. Go 1.25 finds no

@@ -28,7 +28,7 @@ func goroot(t *testing.T) string {
 		t.Skip("no go command here: ", err)
 	}
 	from, to := filepath.Join(strings.TrimSpace(string(out)), "src"), t.TempDir()
-	for _, dir := range []string{"runtime", "sync", "syscall", "net", "crypto/internal/sysrand"} {
+	for _, dir := range []string{"runtime", "sync", "sync/atomic", "syscall", "net", "crypto/internal/sysrand"} {
 		entries, err := os.ReadDir(filepath.Join(from, dir))
 		if errors.Is(err, fs.ErrNotExist) {
 			t.Skip("no source of the Go tree here")
@@ -36,7 +36,7 @@ func goroot(t *testing.T) string {
 		require.NoError(t, err)
 		require.NoError(t, os.MkdirAll(filepath.Join(to, "src", dir), 0o755))
 		for _, e := range entries {
-			if !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
+			if e.IsDir() || strings.HasSuffix(e.Name(), "_test.go") {
 				continue
 			}
 			data, err := os.ReadFile(filepath.Join(from, dir, e.Name()))

@@ -1,0 +1,3 @@
+module schedules
+
+go 1.25.0
