@@ -82,18 +82,16 @@ func TestLoad(t *testing.T) {
 // newEtcd starts three processes of etcd.
 func newEtcd(t *testing.T, path string) *cluster {
 	c := &cluster{T: t, dir: t.TempDir()}
-	var err error
-	c.log, err = os.Create(filepath.Join(c.dir, "log"))
-	require.NoError(t, err)
 	var first []string
 	for i := 1; i <= 3; i++ {
 		p := &process{name: fmt.Sprint("e", i), binary: path, peer: freeAddress(t), client: freeAddress(t)}
+		p.dir = filepath.Join(c.dir, p.name)
 		c.members = append(c.members, p)
 		first = append(first, p.name+"=http://"+p.peer)
 	}
 	for _, p := range c.members {
 		p.args = []string{
-			"--name", p.name, "--data-dir", filepath.Join(c.dir, p.name), "--log-level", "error",
+			"--name", p.name, "--data-dir", p.dir, "--log-level", "error",
 			"--listen-peer-urls", "http://" + p.peer, "--initial-advertise-peer-urls", "http://" + p.peer,
 			"--listen-client-urls", "http://" + p.client, "--advertise-client-urls", "http://" + p.client,
 			"--initial-cluster", strings.Join(first, ","),

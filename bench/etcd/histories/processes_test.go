@@ -61,7 +61,35 @@ type process struct {
 	ended chan struct{} // closed when cmd has ended
 	// wanted says that the process should run.
 	wanted bool
-	shift  int // seconds by which the clock is ahead, in a time namespace
+	guest  bool // the process may end by itself, because the cluster may refuse it
+	full   bool // the disk was full in the time of the process
+	shift  int  // seconds by which the clock is ahead, in a time namespace
+}
+
+// exit is the end of a process that should run.
+type exit struct {
+	name, log string
+	err       error
+	full      bool // the disk was full
+}
+
+// String returns the exit with the last line of the log.
+func (e exit) String() string {
+	return fmt.Sprintf("%s: %v: %s", e.name, e.err, e.lastLine())
+}
+
+func (e exit) lastLine() string {
+	data, err := os.ReadFile(e.log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return lines[len(lines)-1]
+}
+
+// explained reports whether the process ended because its disk was full.
+func (e exit) explained() bool {
+	return e.full && strings.Contains(e.lastLine(), syscall.ENOSPC.Error())
 }
 
 // cluster is the processes, with what the machine permits.
@@ -71,9 +99,10 @@ type cluster struct {
 	net     *network // nil without namespaces
 	disks   bool     // each member has a file system of its own
 	members []*process
-	log     *os.File
-	exits   []string // processes that ended by themselves
-	mu      sync.Mutex
+
+	mu     sync.Mutex
+	starts int    // of processes
+	exits  []exit // processes that ended by themselves
 }
 
 // newCluster starts n processes.
@@ -86,9 +115,6 @@ func newCluster(t *testing.T, n int, isolated bool) *cluster {
 // newClusterOf starts n processes of a program.
 func newClusterOf(t *testing.T, n int, isolated bool, path string) *cluster {
 	c := &cluster{T: t, dir: t.TempDir()}
-	var err error
-	c.log, err = os.Create(filepath.Join(c.dir, "log"))
-	require.NoError(t, err)
 	if isolated {
 		c.net = newNetwork(t, n+1)
 		c.disks = true
@@ -160,24 +186,43 @@ func (c *cluster) start(p *process) error {
 		command = append([]string{"ip", "netns", "exec", c.net.of(p.name)}, command...)
 	}
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdout, cmd.Stderr = c.log, c.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	log, err := c.newLog(p)
+	if err != nil {
 		return err
 	}
-	p.cmd, p.ended, p.wanted = cmd, make(chan struct{}), true
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return errors.Join(err, log.Close())
+	}
+	p.cmd, p.ended, p.wanted, p.full = cmd, make(chan struct{}), !p.guest, false
 	go func(ended chan struct{}) {
 		err := cmd.Wait()
+		log.Close()
 		p.mu.Lock()
 		if p.wanted && p.cmd == cmd {
 			c.mu.Lock()
-			c.exits = append(c.exits, fmt.Sprintf("%s: %v", p.name, err))
+			c.exits = append(c.exits, exit{p.name, log.Name(), err, p.full})
 			c.mu.Unlock()
 		}
 		p.mu.Unlock()
 		close(ended)
 	}(p.ended)
 	return nil
+}
+
+// logs is the directory of the processes' logs.
+func (c *cluster) logs() string { return filepath.Join(c.dir, "logs") }
+
+// newLog makes the log of the next run of a process.
+func (c *cluster) newLog(p *process) (*os.File, error) {
+	if err := os.MkdirAll(c.logs(), 0o755); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.starts++
+	return os.Create(filepath.Join(c.logs(), fmt.Sprintf("%03d-%s", c.starts, p.name)))
 }
 
 // signal sends a signal to a process and its children.
@@ -249,7 +294,6 @@ func (c *cluster) settle() {
 		for !p.ready() {
 			c.restart(p) // the process may end by itself once more
 			if time.Now().After(deadline) {
-				c.dumpLog()
 				require.Fail(c, "a member is not ready", p.name)
 			}
 			time.Sleep(50 * time.Millisecond)
@@ -257,13 +301,17 @@ func (c *cluster) settle() {
 	}
 }
 
-func (c *cluster) dumpLog() {
-	data, err := os.ReadFile(c.log.Name())
+// keepLogs copies the logs of a failed test to a directory that stays.
+func (c *cluster) keepLogs() {
+	dir, err := os.MkdirTemp("", "raftlab-histories-logs")
 	if err == nil {
-		c.Logf("the end of the processes' log:\n%s", data[max(0, len(data)-20000):])
+		err = os.CopyFS(dir, os.DirFS(c.logs()))
 	}
+	c.Logf("the logs of the processes are in %s (%v)", dir, err)
 }
 
+// close ends all processes. A process that has ended by itself fails the test, unless
+// its disk was full.
 func (c *cluster) close() {
 	for _, p := range c.members {
 		p.signal(syscall.SIGCONT)
@@ -273,11 +321,18 @@ func (c *cluster) close() {
 			_ = exec.Command("umount", p.dir).Run()
 		}
 	}
-	if c.Failed() {
-		c.dumpLog()
-		c.Logf("processes that ended by themselves: %v", c.exits)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.exits {
+		if e.explained() {
+			c.Logf("a process ended by itself: %v", e)
+		} else {
+			c.Errorf("a process ended by itself: %v", e)
+		}
 	}
-	c.log.Close()
+	if c.Failed() {
+		c.keepLogs()
+	}
 }
 
 // client returns a client of some members.
@@ -298,13 +353,19 @@ func (c *cluster) client(members ...*process) *clientv3.Client {
 
 // panics returns the panics in the log of the processes.
 func (c *cluster) panics() error {
-	data, err := os.ReadFile(c.log.Name())
+	files, err := os.ReadDir(c.logs())
 	if err != nil {
 		return err
 	}
-	for _, mark := range []string{"panic:", "fatal error:", "DATA RACE"} {
-		if i := strings.Index(string(data), mark); i >= 0 {
-			return errors.New(string(data[max(0, i-500):min(len(data), i+3000)]))
+	for _, f := range files {
+		data, err := os.ReadFile(filepath.Join(c.logs(), f.Name()))
+		if err != nil {
+			return err
+		}
+		for _, mark := range []string{"panic:", "fatal error:", "DATA RACE"} {
+			if i := strings.Index(string(data), mark); i >= 0 {
+				return fmt.Errorf("%s: %s", f.Name(), data[max(0, i-500):min(len(data), i+3000)])
+			}
 		}
 	}
 	return nil
