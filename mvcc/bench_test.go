@@ -114,6 +114,35 @@ func BenchmarkRange(b *testing.B) {
 	}
 }
 
+// Count counts half of 1,000,000 keys: alone, beside a page of them, and as of a revision
+// that 1,000 changes have followed.
+func BenchmarkCount(b *testing.B) {
+	s := fill(b, million, false, 100)
+	before := s.Revision()
+	for i := range 1000 {
+		_, err := s.Delete(mvcc.DeleteRequest{Key: benchKey(i * 7919 % million)})
+		require.NoError(b, err)
+	}
+	v := s.View()
+	half := mvcc.RangeRequest{Key: benchKey(million / 4), End: benchKey(million / 4 * 3)}
+	only, page, early := half, half, half
+	only.CountOnly = true
+	page.Limit = 500
+	early.Limit, early.Revision = 500, before
+	for _, c := range []struct {
+		name    string
+		request mvcc.RangeRequest
+	}{{"only", only}, {"page", page}, {"earlier-page", early}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				if got, err := v.Range(c.request); err != nil || got.Count < million/2-1000 || got.Count > million/2 {
+					b.Fatal(got.Count, err)
+				}
+			}
+		})
+	}
+}
+
 // Snapshot writes 1,000,000 keys while puts go on, and states the longest put.
 func BenchmarkSnapshot(b *testing.B) {
 	s := fill(b, million, false, 100)

@@ -74,6 +74,7 @@ func (s *Store) release(key string) {
 	if drop == count {
 		s.state.bytes -= int64(len(key))
 		s.state.keys.Delete(key)
+		s.state.gone.Delete(key) // the last version is a tombstone
 		return
 	}
 	fresh := record{last: r.last}

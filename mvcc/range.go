@@ -75,8 +75,11 @@ func (s *state) find(r *RangeRequest) (RangeResult, error) {
 		default:
 			result.More = true
 		}
-		return true
+		return !result.More
 	})
+	if result.More {
+		result.Count = s.countRange(r.Key, r.End, revision)
+	}
 	if r.sorted() {
 		r.sort(result.KVs)
 	}
@@ -88,15 +91,6 @@ func (s *state) find(r *RangeRequest) (RangeResult, error) {
 		withoutValues(result.KVs)
 	}
 	return result, nil
-}
-
-// countRange counts the keys of a range.
-func (s *state) countRange(key, end string, revision int64) (count int64) {
-	if end == FromKey && key <= FromKey && revision >= s.revision {
-		return int64(s.live)
-	}
-	s.ascend(key, end, revision, func(*version) bool { count++; return true })
-	return count
 }
 
 // sort orders versions that are in the order of their keys.

@@ -104,6 +104,7 @@ type state struct {
 	compacted int64 // revision of the last compaction; -1 before the first one
 
 	keys   *btree.Map[string, record]
+	gone   *btree.Map[string, struct{}] // keys whose last version is a tombstone
 	events eventLog
 
 	leases   *btree.Map[int64, Lease]
@@ -120,6 +121,7 @@ func newState() state {
 		revision:  1,
 		compacted: -1,
 		keys:      btree.NewMap[string, record](treeDegree),
+		gone:      btree.NewMap[string, struct{}](treeDegree),
 		leases:    btree.NewMap[int64, Lease](treeDegree),
 		attached:  btree.NewBTreeGOptions(attachmentLess, btree.Options{NoLocks: true, Degree: treeDegree}),
 	}
@@ -129,6 +131,7 @@ func newState() state {
 func (s *state) share() state {
 	c := *s
 	c.keys = s.keys.Copy()
+	c.gone = s.gone.Copy()
 	c.leases = s.leases.Copy()
 	c.attached = s.attached.Copy()
 	return c
@@ -149,8 +152,14 @@ func (s *state) add(v *version) {
 	s.track(r.last, v)
 }
 
-// track follows a change of a key in the number of keys and in the attachments.
+// track follows a change of a key in the numbers of keys and in the attachments.
 func (s *state) track(from, to *version) {
+	switch {
+	case to.deleted:
+		s.gone.Set(to.Key, struct{}{})
+	case from != nil && from.deleted:
+		s.gone.Delete(to.Key)
+	}
 	if from != nil && !from.deleted {
 		s.live--
 		s.current -= int64(len(from.Key) + len(from.Value))
