@@ -241,8 +241,12 @@ func (o showOptions) repeat(cmd *cobra.Command, print func(io.Writer) error) err
 func printStatus(out io.Writer, s httpkv.ClusterStatus) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	grouped := len(s.Replicas) > 0 && s.Replicas[0].Group != ""
+	named := len(s.Replicas) > 0 && s.Replicas[0].Name != ""
 	name := func(r httpkv.ReplicaStatus) string {
-		if grouped {
+		switch {
+		case named && grouped:
+			return fmt.Sprintf("%d\t%s\t%s", r.Number, r.Group, r.Name)
+		case grouped:
 			return fmt.Sprintf("%d\t%s", r.Number, r.Group)
 		}
 		return cmp.Or(r.Name, strconv.Itoa(r.Number))
@@ -250,6 +254,9 @@ func printStatus(out io.Writer, s httpkv.ClusterStatus) error {
 	head := "REPLICA"
 	if grouped {
 		head += "\tGROUP"
+		if named {
+			head += "\tMEMBER"
+		}
 	}
 	fmt.Fprintln(w, head+"\tSTATE\tROLE\tTERM\tCOMMIT\tAPPLIED\tLAST\tSNAPSHOT\tLOG BYTES\tKEYS")
 	for _, r := range s.Replicas {

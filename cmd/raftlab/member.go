@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
+	"raftlab/internal/datadir"
+	"raftlab/internal/httpkv/handler"
 	"raftlab/internal/member"
 	"raftlab/raft/node"
 )
@@ -147,15 +149,59 @@ func readSettings(file string) ([]setting, error) {
 	return all, nil
 }
 
-// embeddedOnly are the flags of replicas in one process.
-var embeddedOnly = []string{"replicas", "groups", "snapshot-bytes", "patience", "in-flight", "in-flight-bytes"}
+// Flags that not every kind of a store takes. groupFlags are those of a store with groups
+// and of replicas in one process, and etcdOnly those of a member without groups.
+var (
+	groupFlags = []string{"snapshot-bytes", "patience", "in-flight", "in-flight-bytes"}
+	etcdOnly   = []string{
+		"join", "join-user", "initial-cluster-state", "advertise", "quota", "max-request-bytes", "max-txn-ops", "snapshot-entries", "client-cert-auth",
+		"auth-token", "auth-token-ttl", "bcrypt-cost", "auto-compaction-mode", "auto-compaction-retention",
+		"watch-progress-notify-interval", "corrupt-check-time", "max-concurrent-streams",
+	}
+)
+
+// checkMemberFlags refuses flags that a member does not take.
+func (o *serveOptions) checkMemberFlags(f *pflag.FlagSet, groups int) error {
+	if f.Changed("replicas") {
+		return usageError("--replicas is for replicas in one process, and --name for one member of a cluster; both are given")
+	}
+	for _, name := range groupFlags {
+		if groups == 0 && f.Changed(name) {
+			return usageError("--%s is for replicas in one process and for a member of a store with groups; --name is given without --groups", name)
+		}
+	}
+	for _, name := range etcdOnly {
+		if groups > 0 && f.Changed(name) {
+			return usageError("--%s is for a member of a store without groups; the store has %s", name, count(groups, "group"))
+		}
+	}
+	if groups > 0 || f.Changed("groups") {
+		return o.validate(f.Changed)
+	}
+	return nil
+}
+
+// memberGroups returns the number of groups of a member's store, 0 for a store without.
+func (o *serveOptions) memberGroups(f *pflag.FlagSet, data string) int {
+	if f.Changed("groups") {
+		return o.groups
+	}
+	m, err := datadir.Read(data)
+	if err != nil { // the start reports an error of the directory
+		return 0
+	}
+	return m.Groups
+}
 
 // serveMember runs one member until ctx ends.
 func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, logs io.Writer) error {
-	for _, name := range embeddedOnly {
-		if f.Changed(name) {
-			return usageError("--%s is for replicas in one process, and --name for one member of a cluster; both are given", name)
-		}
+	data := o.data
+	if !f.Changed("data") {
+		data = o.member.Name + ".raftlab"
+	}
+	groups := o.memberGroups(f, data)
+	if err := o.checkMemberFlags(f, groups); err != nil {
+		return err
 	}
 	log, err := o.logger(logs)
 	if err != nil {
@@ -165,10 +211,9 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 		return err
 	}
 	settings := o.member
-	settings.Data, settings.Listen, settings.Hosts, settings.Logger = o.data, o.listen, o.allowHosts, log
-	if !f.Changed("data") {
-		settings.Data = settings.Name + ".raftlab"
-	}
+	settings.Data, settings.Listen, settings.Hosts, settings.Logger = data, o.listen, o.allowHosts, log
+	settings.Groups, settings.SnapshotBytes = groups, o.snapshotBytes
+	settings.V1 = handler.Options{Patience: o.patience, MaxInFlightBytes: o.inFlightBytes, MaxInFlight: o.inFlight}
 	if !f.Changed("listen") {
 		settings.Listen = defaultMemberAddress
 	}
@@ -181,8 +226,12 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 		}
 		return &exitError{code, err}
 	}
+	of := settings.ClusterName
+	if groups > 0 {
+		of += " with " + count(groups, "group")
+	}
 	fmt.Fprintf(out, "raftlab: member %s of %s serves clients on %s and members on %s, data in %s\n",
-		settings.Name, settings.ClusterName, m.Address(), m.PeerAddress(), settings.Data)
+		settings.Name, of, m.Address(), m.PeerAddress(), settings.Data)
 	err = errors.Join(await(ctx, m, log), m.Close())
 	if errors.Is(err, node.ErrRemoved) {
 		log.Warn("the member was removed from the cluster, and ends; its data directory has no further use, and a new member joins on an empty one", "data", settings.Data)
@@ -199,7 +248,7 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 func await(ctx context.Context, m *member.Member, log *slog.Logger) error {
 	ended := make(chan error, 1)
 	go func() { ended <- m.Wait() }()
-	for ready := m.Server().Ready(); ; {
+	for ready := m.Ready(); ; {
 		select {
 		case <-ready:
 			log.Info("ready to serve client requests", "address", m.Address()) // etcd's words

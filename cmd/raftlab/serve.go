@@ -89,7 +89,7 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 	f.StringVar(&o.data, "data", "raftlab-data", "directory of the data files; made if it is not there")
 	f.StringVar(&o.listen, "listen", defaultAddress, "address to serve HTTP on; port 0: any free one")
 	f.IntVar(&o.replicas, "replicas", 0, fmt.Sprintf("number of replicas, 1 to %d; the data directory remembers it (default %d)", cluster.MaxReplicas, cluster.DefaultReplicas))
-	f.IntVar(&o.groups, "groups", 0, fmt.Sprintf("spread the keys over 1 to %d groups of replicas, with a controller; the data directory remembers it (default: one store, no groups)", cluster.MaxGroups))
+	f.IntVar(&o.groups, "groups", 0, fmt.Sprintf("spread the keys over 1 to %d groups of replicas, with a controller, in one process or with --name in several; the data directory remembers it (default: one store, no groups)", cluster.MaxGroups))
 	f.IntVar(&o.snapshotBytes, "snapshot-bytes", cluster.DefaultSnapshotBytes, "size of a replica's log, in bytes, from which on it is replaced by a snapshot")
 	f.DurationVar(&o.patience, "patience", handler.DefaultPatience, "how long a request waits for a leader before it is answered with 503")
 	f.IntVar(&o.inFlightBytes, "in-flight-bytes", handler.DefaultMaxInFlightBytes, "memory for the values of requests that are being answered, in bytes; further requests wait for --patience and then get 503")

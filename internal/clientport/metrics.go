@@ -97,48 +97,64 @@ func (c metrics) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c metrics) Collect(out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	counter := func(d *prometheus.Desc, v float64) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
-	}
 	figures := c.source.Figures()
 	if figures == nil {
 		return
 	}
-	n := figures.Server.Node()
+	collectServer(out, figures.Server.Node().ID())
+	collectRaft(out, figures.Server.Node())
+	collectHost(out, &figures.Host, figures.Net)
+	store := figures.Server.Stats()
+	gauge(out, descBytes, float64(store.Bytes))
+	gauge(out, descQuota, float64(store.QuotaBytes))
+	gauge(out, descKeys, float64(store.Keys))
+	gauge(out, descRevision, float64(store.Revision))
+	gauge(out, descCompacted, float64(store.Compacted))
+	gauge(out, descWatches, float64(store.Watches))
+	gauge(out, descStreams, float64(store.WatchStreams))
+	counter(out, descEvents, float64(store.EventsSent))
+	counter(out, descExpired, float64(store.LeasesExpired))
+	gauge(out, descLeases, float64(store.Leases))
+	gauge(out, descAlarms, float64(store.Alarms))
+}
+
+func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func counter(out chan<- prometheus.Metric, d *prometheus.Desc, v float64) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
+}
+
+// collectServer collects the figures of a process.
+func collectServer(out chan<- prometheus.Metric, id core.NodeID) {
+	gauge(out, descVersion, 1, apiVersion, runtime.Version())
+	gauge(out, descID, 1, strconv.FormatUint(uint64(id), 16))
+}
+
+// collectRaft collects the figures of a host's part in a group.
+func collectRaft(out chan<- prometheus.Metric, n *node.Node) {
 	leader, _ := n.Leader()
-	gauge(descVersion, 1, apiVersion, runtime.Version())
-	gauge(descID, 1, strconv.FormatUint(uint64(n.ID()), 16))
-	gauge(descHasLeader, truth(leader != core.None))
-	gauge(descIsLeader, truth(n.IsLeader()))
-	gauge(descTerm, float64(n.Term()))
-	gauge(descCommitted, float64(n.Committed()))
-	gauge(descApplied, float64(n.Applied()))
-	stats, host := n.Stats(), figures.Host
+	gauge(out, descHasLeader, truth(leader != core.None))
+	gauge(out, descIsLeader, truth(n.IsLeader()))
+	gauge(out, descTerm, float64(n.Term()))
+	gauge(out, descCommitted, float64(n.Committed()))
+	gauge(out, descApplied, float64(n.Applied()))
+	stats := n.Stats()
 	out <- histogram(descProposals, &stats.Proposals)
 	out <- histogram(descApplies, &stats.Applies)
+}
+
+// collectHost collects the figures of a host, and of its network unless net is nil.
+func collectHost(out chan<- prometheus.Metric, host *node.HostStats, net *tcp.Stats) {
 	out <- histogram(descSaves, &host.Saves)
-	gauge(descLog, float64(host.Storage.Log))
-	gauge(descSnapshots, float64(host.Storage.Snapshots))
-	if net := figures.Net; net != nil {
-		counter(descSent, float64(net.SentBytes))
-		counter(descReceived, float64(net.ReceivedBytes))
-		counter(descDropped, float64(net.Dropped))
+	gauge(out, descLog, float64(host.Storage.Log))
+	gauge(out, descSnapshots, float64(host.Storage.Snapshots))
+	if net != nil {
+		counter(out, descSent, float64(net.SentBytes))
+		counter(out, descReceived, float64(net.ReceivedBytes))
+		counter(out, descDropped, float64(net.Dropped))
 	}
-	store := figures.Server.Stats()
-	gauge(descBytes, float64(store.Bytes))
-	gauge(descQuota, float64(store.QuotaBytes))
-	gauge(descKeys, float64(store.Keys))
-	gauge(descRevision, float64(store.Revision))
-	gauge(descCompacted, float64(store.Compacted))
-	gauge(descWatches, float64(store.Watches))
-	gauge(descStreams, float64(store.WatchStreams))
-	counter(descEvents, float64(store.EventsSent))
-	counter(descExpired, float64(store.LeasesExpired))
-	gauge(descLeases, float64(store.Leases))
-	gauge(descAlarms, float64(store.Alarms))
 }
 
 func truth(yes bool) float64 {

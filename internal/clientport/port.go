@@ -29,8 +29,7 @@ type Options struct {
 	Listener net.Listener
 	// TLS is nil for a port without TLS.
 	TLS *tls.Config
-	// GRPC has the services for clients. A port without services has the probes and the
-	// figures alone.
+	// GRPC has the services for clients. A port without services speaks HTTP alone.
 	GRPC *grpc.Server
 	// Pages are the contents of the HTTP side.
 	Pages Pages
@@ -109,16 +108,15 @@ func (p *Port) handler(contents *Pages) (http.Handler, error) {
 
 // Serve serves until Close, or until the listener fails.
 func (p *Port) Serve() error {
-	if p.grpc == nil {
-		err := p.http.Serve(p.listener)
-		if p.stopped() {
-			err = nil
-		}
-		return err
+	if p.grpc != nil {
+		p.running.Go(func() { _ = p.grpc.Serve(p.calls) })
 	}
-	p.running.Go(func() { _ = p.grpc.Serve(p.calls) })
-	if p.secure {
-		err := p.http.ServeTLS(p.listener, "", "")
+	if p.secure || p.grpc == nil {
+		serve := p.http.Serve
+		if p.secure {
+			serve = func(l net.Listener) error { return p.http.ServeTLS(l, "", "") }
+		}
+		err := serve(p.listener)
 		if p.stopped() {
 			err = nil
 		}

@@ -41,6 +41,8 @@ var (
 	// ErrReplicas reports a number of replicas out of range, or different from the
 	// data directory's.
 	ErrReplicas = errors.New("wrong number of replicas")
+	// ErrMember reports the data directory of a member that is a process of its own.
+	ErrMember = errors.New("the data directory belongs to a member of a cluster")
 	// ErrGroups reports a number of groups out of range, or different from the data
 	// directory's.
 	ErrGroups = errors.New("wrong number of groups")

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 
+	"raftlab/internal/datadir"
 	"raftlab/internal/durable"
 	"raftlab/raft/boltstore"
 	"raftlab/raft/core"
@@ -246,6 +247,12 @@ func groupsInWords(n int) string {
 
 // begin writes the manifest of a new directory.
 func begin(dir string, replicas, groups int) (manifest, error) {
+	switch _, err := os.Stat(filepath.Join(dir, datadir.ManifestName)); {
+	case err == nil:
+		return manifest{}, fmt.Errorf("%w: %s has %s; run the member with raftlab serve --name, or choose another directory", ErrMember, dir, datadir.ManifestName)
+	case !errors.Is(err, fs.ErrNotExist):
+		return manifest{}, err
+	}
 	found, err := dataFiles(dir)
 	if err != nil {
 		return manifest{}, err

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/cluster"
+	"raftlab/internal/datadir"
 	"raftlab/internal/kvstore"
 	"raftlab/internal/shardstore"
 	"raftlab/internal/testkit"
@@ -128,6 +129,19 @@ func TestShardedErrors(t *testing.T) {
 	err = failure(cluster.OpenAny(dir, cluster.Options{}))
 	require.ErrorIs(t, err, node.ErrDamaged)
 	require.ErrorContains(t, err, "group-2-replica-1.bolt")
+}
+
+// The data directory of a member of a cluster is left as it is.
+func TestMembersDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, datadir.ManifestName), []byte("format: 1\n"), 0o600))
+	for groups := range 2 {
+		require.ErrorIs(t, failure(cluster.OpenAny(dir, cluster.Options{Groups: groups})), cluster.ErrMember)
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "*.bolt"))
+	require.NoError(t, err)
+	require.Empty(t, found)
 }
 
 // All groups leave, and one comes back: nothing is lost, and nothing served

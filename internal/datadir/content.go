@@ -73,6 +73,9 @@ func readOnce(dir string) (c *content, err error) {
 	if c.manifest, err = Read(dir); err != nil {
 		return c, err
 	}
+	if c.manifest.Groups > 0 {
+		return c, fmt.Errorf("%s: %w: %d; the command reads stores without groups", dir, ErrGroups, c.manifest.Groups)
+	}
 	files, err := freeze(c.manifest.LogPath(dir))
 	if errors.Is(err, fs.ErrNotExist) && !c.manifest.Ready {
 		return c, fmt.Errorf("%s: the member has not run yet: %w", dir, err)

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"raftlab/internal/durable"
+	"raftlab/internal/shardstore"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 )
@@ -23,12 +25,13 @@ const (
 	defaultLog   = "log"
 )
 
-// Formats of a data directory. Format 2 adds ClusterNumber and Log. A directory has the
-// oldest format that can express the content, so that an older version can open what it
-// understands.
+// Formats of a data directory. Format 2 adds ClusterNumber and Log, and format 3 a store
+// with groups. A directory has the oldest format that can express the content, so that an
+// older version can open what it understands.
 const (
-	oldestFormat = 1
-	newestFormat = 2
+	oldestFormat   = 1
+	numberedFormat = 2
+	newestFormat   = 3
 )
 
 // Manifest names the owner of a data directory.
@@ -46,6 +49,12 @@ type Manifest struct {
 	Ready bool `yaml:"ready"`
 	// Log is the name of the log's directory, "log" if empty.
 	Log string `yaml:"log,omitempty"`
+	// Groups is the number of groups of a store with groups, 0 for a store without.
+	// Members are the names of its processes, and Known those of the other processes
+	// that have run.
+	Groups  int      `yaml:"groups,omitempty"`
+	Members []string `yaml:"members,omitempty"`
+	Known   []string `yaml:"known,omitempty"`
 }
 
 // Number is a number in hexadecimal. Clients of etcd write ids in this form.
@@ -71,13 +80,26 @@ func (n *Number) UnmarshalText(text []byte) error {
 var (
 	// ErrFormat is matched by the error of a data directory of another version.
 	ErrFormat = errors.New("the data directory has another format")
+	// ErrGroups is matched by the error of a data directory with another number of groups,
+	// and of an operation that does not know groups.
+	ErrGroups = errors.New("wrong number of groups")
 	// ErrManifest is matched by the error of a manifest that cannot be read.
 	ErrManifest = errors.New("the manifest is damaged")
 )
 
 // Identity returns the owner of the log.
 func (m *Manifest) Identity() node.Identity {
-	return node.Identity{Cluster: ClusterIdentity(m.Cluster, m.ClusterNumber), Host: core.NodeID(m.ID)}
+	cluster := ClusterIdentity(m.Cluster, m.ClusterNumber)
+	if m.Groups > 0 {
+		cluster = GroupsIdentity(m.Cluster, m.Groups)
+	}
+	return node.Identity{Cluster: cluster, Host: core.NodeID(m.ID)}
+}
+
+// GroupsIdentity returns the identity of a store with groups. Processes with another
+// number of groups, or without groups, refuse each other.
+func GroupsIdentity(name string, groups int) string {
+	return fmt.Sprintf("%s with groups: %d", name, groups)
 }
 
 // ClusterIdentity returns the name of a cluster, with the number of a restored or
@@ -136,6 +158,8 @@ func decode(data []byte) (Manifest, error) {
 	switch {
 	case m.Cluster == "" || m.Name == "":
 		return m, fmt.Errorf("%w: it names member %q of cluster %q", ErrManifest, m.Name, m.Cluster)
+	case m.Groups < 0 || m.Groups > shardstore.MaxGroups || m.Groups > 0 && !slices.Contains(m.Members, m.Name):
+		return m, fmt.Errorf("%w: it has %d groups, and the members %v", ErrManifest, m.Groups, m.Members)
 	case m.ID == 0:
 		return m, fmt.Errorf("%w: the member has no id", ErrManifest)
 	case strings.ContainsAny(m.Log, `/\`) || strings.HasPrefix(m.Log, "."):
@@ -148,6 +172,9 @@ func decode(data []byte) (Manifest, error) {
 func (m *Manifest) Write(dir string) error {
 	m.Format = oldestFormat
 	if m.ClusterNumber != 0 || m.Log != "" {
+		m.Format = numberedFormat
+	}
+	if m.Groups > 0 {
 		m.Format = newestFormat
 	}
 	data, err := yaml.Marshal(m)

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 
 	"raftlab/internal/datadir"
 	"raftlab/raft/core"
@@ -51,6 +54,9 @@ func openDirectory(o *Options, begin func() (newcomer, error)) (*directory, erro
 	case m.Cluster != o.ClusterName || m.Name != o.Name:
 		return nil, fmt.Errorf("%s: %w: to member %q of cluster %q; this is %q of %q", o.Data, ErrOwner, m.Name, m.Cluster, o.Name, o.ClusterName)
 	}
+	if err := o.checkGroups(&m); err != nil {
+		return nil, err
+	}
 	opts := wal.Options{Identity: m.Identity(), Logger: o.Logger}
 	path := m.LogPath(o.Data)
 	if !m.Ready {
@@ -90,5 +96,29 @@ func makeManifest(o *Options, begin func() (newcomer, error)) (datadir.Manifest,
 		return datadir.Manifest{}, err
 	}
 	m := datadir.Manifest{Cluster: o.ClusterName, ClusterNumber: n.number, Name: o.Name, Joined: len(o.Join) > 0 || o.Existing, ID: datadir.Number(n.id)}
+	if o.Groups > 0 {
+		m.Groups, m.Members = o.Groups, slices.Sorted(maps.Keys(o.Cluster))
+	}
 	return m, m.Write(o.Data)
+}
+
+// checkGroups compares the settings with the groups and the members in the manifest.
+func (o *Options) checkGroups(m *datadir.Manifest) error {
+	if o.Groups != 0 && o.Groups != m.Groups {
+		return fmt.Errorf("%w: the data directory %s was made for %s, and cannot be used with %d", datadir.ErrGroups, o.Data, groupsInWords(m.Groups), o.Groups)
+	}
+	if names := slices.Sorted(maps.Keys(o.Cluster)); m.Groups > 0 && len(names) > 0 && !slices.Equal(names, m.Members) {
+		return wrong("--cluster names %s, and the data directory %s the members %s; they are fixed", strings.Join(names, ", "), o.Data, strings.Join(m.Members, ", "))
+	}
+	return nil
+}
+
+func groupsInWords(n int) string {
+	switch n {
+	case 0:
+		return "a store without groups"
+	case 1:
+		return "1 group"
+	}
+	return fmt.Sprintf("%d groups", n)
 }

@@ -39,6 +39,8 @@ const joinTimeout = 30 * time.Second
 func (m *Member) newcomer() (newcomer, error) {
 	o := &m.opts
 	switch {
+	case o.Groups > 0 && len(o.Cluster) > 0:
+		return newcomer{id: datadir.FirstID(datadir.GroupsIdentity(o.ClusterName, o.Groups), o.Name)}, nil
 	case o.Existing:
 		return m.added()
 	case len(o.Cluster) > 0:

@@ -15,7 +15,6 @@ import (
 
 	"raftlab/internal/clientport"
 	"raftlab/internal/etcdapi"
-	"raftlab/raft/core"
 	"raftlab/raft/node"
 	"raftlab/raft/tcp"
 )
@@ -26,8 +25,7 @@ type Member struct {
 	log       *slog.Logger
 	transport *tcp.Transport
 	host      *node.Host
-	server    *etcdapi.Server
-	peers     *grpc.Server // on the streams of the other members
+	store     store
 	ports     []*clientport.Port
 
 	running sync.WaitGroup
@@ -35,6 +33,26 @@ type Member struct {
 	done    chan struct{}
 	closing sync.Once
 	err     error // of Close
+}
+
+// store is what a member serves: etcd's API, or groups.
+type store interface {
+	// services are those of gRPC for clients, nil for none.
+	services() *grpc.Server
+	// pages are the probes and the figures, and the pages for people.
+	pages() clientport.Pages
+	// ready is closed when the store has answered a request.
+	ready() <-chan struct{}
+	// ended is closed when the store has stopped, and failure has the reason.
+	ended() <-chan struct{}
+	failure() error
+	// handOver gives leaderships to other members.
+	handOver(ctx context.Context)
+	// drain ends the streams of clients, and close ends the store before the host.
+	drain()
+	close() error
+	// wait waits for the goroutines of the store after the end of the host.
+	wait()
 }
 
 // shutdownTimeout bounds the end of a member in order.
@@ -69,9 +87,9 @@ func start(o Options) (*Member, error) {
 		return nil, errors.Join(err, closeAll(listeners))
 	}
 	if err := m.newPorts(listeners, clientTLS); err != nil {
-		err = errors.Join(err, m.server.Close(), closeAll(listeners))
-		m.peers.Stop()
-		return nil, errors.Join(err, m.host.Close())
+		err = errors.Join(err, closeAll(listeners), m.store.close(), m.host.Close())
+		m.store.wait()
+		return nil, err
 	}
 	m.failed = make(chan error, len(m.ports))
 	for _, p := range m.ports {
@@ -118,41 +136,14 @@ func (m *Member) open() error {
 	if err != nil {
 		return err // NewHost has closed both
 	}
-	if dir.fresh {
-		if !dir.Joined {
-			err = m.checkFirstStart()
-		}
-		if err == nil {
-			err = dir.run(o.Data)
-		}
-		if err != nil {
-			return errors.Join(err, m.host.Close())
-		}
+	if dir.Groups > 0 {
+		m.store, err = m.openGroups(dir, streams)
+	} else {
+		m.store, err = m.openEtcd(dir, streams)
 	}
-	members := o.members(dir.Identity().Cluster)
-	if dir.Joined { // the leader tells a later member the others
-		members = nil
-	}
-	m.server, err = etcdapi.Start(etcdapi.Config{
-		Host: m.host,
-		Node: node.Config{
-			Members: members, Join: dir.Joined,
-			HeartbeatInterval: o.HeartbeatInterval, ElectionTimeout: o.ElectionTimeout,
-			SnapshotEntries: o.SnapshotEntries,
-		},
-		ClusterID: uint64(dir.ClusterNumber), Name: o.Name, ClientURLs: o.Advertise, PeerScheme: o.peerScheme(), PeerAddress: o.AdvertisePeer,
-		DialMember: func(ctx context.Context, id core.NodeID) (net.Conn, error) { return transport.DialStream(ctx, id) },
-		Tokens:     o.tokens, CertificateUsers: o.CertificateUsers, AutoCompaction: o.compaction,
-		ProgressInterval: o.ProgressInterval, CompareInterval: o.CompareInterval, MaxStreams: o.MaxStreams,
-		MaxRequestBytes: o.MaxRequestBytes, MaxTxnOps: o.MaxTxnOps, Quota: o.Quota,
-		Logger: o.Logger,
-	})
 	if err != nil {
 		return errors.Join(err, m.host.Close())
 	}
-	m.peers = grpc.NewServer(m.server.PeerOptions()...)
-	m.server.RegisterPeers(m.peers)
-	m.running.Go(func() { _ = m.peers.Serve(streams) })
 	return nil
 }
 
@@ -162,14 +153,16 @@ func (m *Member) Address() net.Addr { return m.ports[0].Address() }
 // PeerAddress returns the address that the other members dial.
 func (m *Member) PeerAddress() string { return m.transport.Address() }
 
-// Figures implements clientport.Source.
-func (m *Member) Figures() *clientport.Figures {
-	net := m.transport.Stats()
-	return &clientport.Figures{Server: m.server, Host: m.host.Stats(), Net: &net}
-}
+// Ready is closed when the member has answered a request.
+func (m *Member) Ready() <-chan struct{} { return m.store.ready() }
 
-// Server returns the member's services.
-func (m *Member) Server() *etcdapi.Server { return m.server }
+// Server returns the member's services of etcd's API, nil for a store with groups.
+func (m *Member) Server() *etcdapi.Server {
+	if e, ok := m.store.(*etcdStore); ok {
+		return e.server
+	}
+	return nil
+}
 
 // Wait waits until the member ends, by Close or by a failure, and returns the failure. A
 // failed member has to be closed.
@@ -177,8 +170,8 @@ func (m *Member) Wait() error {
 	select {
 	case err := <-m.failed:
 		return err
-	case <-m.server.Node().Done():
-		return m.server.Node().Err()
+	case <-m.store.ended():
+		return m.store.failure()
 	case <-m.done:
 		return nil
 	}
@@ -191,25 +184,16 @@ func (m *Member) Close() error {
 	m.closing.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
-		m.handOver(ctx)
-		m.server.Drain()
-		m.err = errors.Join(m.closePorts(ctx), m.server.Close())
-		m.peers.Stop()
-		m.err = errors.Join(m.err, m.host.Close())
+		m.store.handOver(ctx)
+		m.store.drain()
+		err := errors.Join(m.closePorts(ctx), m.store.close())
+		hangs := m.host.Close()
+		if !errors.Is(hangs, node.ErrStalled) && !errors.Is(hangs, node.ErrBlocked) {
+			m.store.wait()
+		}
+		m.err = errors.Join(err, hangs)
 		close(m.done)
 		m.running.Wait()
 	})
 	return m.err
-}
-
-// handOver gives the leadership to another member.
-func (m *Member) handOver(ctx context.Context) {
-	if !m.server.Node().IsLeader() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*m.opts.ElectionTimeout)
-	defer cancel()
-	if err := m.server.Node().TransferLeadership(ctx, core.None); err != nil {
-		m.log.Info("the leadership was not handed over", "error", err)
-	}
 }

@@ -19,6 +19,8 @@ import (
 	"raftlab/internal/auth"
 	"raftlab/internal/datadir"
 	"raftlab/internal/etcdapi"
+	"raftlab/internal/httpkv/handler"
+	"raftlab/internal/shardstore"
 	"raftlab/raft/node"
 )
 
@@ -104,6 +106,15 @@ type Options struct {
 	// HeartbeatInterval and ElectionTimeout are Raft's. Defaults 100 ms and 1 s.
 	HeartbeatInterval, ElectionTimeout time.Duration
 
+	// Groups is the number of groups of a store with groups (package shardstore). 0 means
+	// the number in the data directory, and no groups in a new one. The members of a store
+	// with groups are fixed. SnapshotBytes is the size of a group's log before a snapshot
+	// replaces the log, and V1 has the settings of the interface /v1 but for Hosts and
+	// Logger. Zero values of both mean their defaults.
+	Groups        int
+	SnapshotBytes int
+	V1            handler.Options
+
 	// Logger receives what operators should know. Default: silent.
 	Logger *slog.Logger
 
@@ -175,6 +186,12 @@ func (o *Options) checkNames() error {
 		return wrong("--initial-cluster-state existing needs --initial-cluster")
 	case o.JoinUser != "" && !strings.Contains(o.JoinUser, ":"):
 		return wrong("--join-user has no colon; want NAME:PASSWORD")
+	case o.Groups < 0 || o.Groups > shardstore.MaxGroups:
+		return wrong("--groups is %d; want 1 to %d", o.Groups, shardstore.MaxGroups)
+	case o.Groups > 0 && (len(o.Join) > 0 || o.Existing):
+		return wrong("--groups is %d, and the members of a store with groups are fixed; name all of them with --cluster, without --join", o.Groups)
+	case o.Groups > 0 && slices.ContainsFunc(slices.Collect(maps.Keys(o.Cluster)), func(name string) bool { return strings.Contains(name, "/") }):
+		return wrong("--cluster names %s; names of members of a store with groups have no slash", strings.Join(slices.Sorted(maps.Keys(o.Cluster)), ", "))
 	case len(o.Cluster) > 0 && len(o.Join) > 0:
 		return wrong("--cluster is for the first members, and --join for a later one; both are given")
 	}

@@ -10,8 +10,6 @@ import (
 	"net"
 	"sync"
 
-	"google.golang.org/grpc"
-
 	"raftlab/internal/clientport"
 )
 
@@ -42,13 +40,7 @@ func closeAll(all []net.Listener) error {
 
 // newPorts makes the ports of the listeners.
 func (m *Member) newPorts(listeners []net.Listener, secure *tls.Config) error {
-	g := grpc.NewServer(m.server.Options()...)
-	m.server.Register(g)
-	pages := clientport.Pages{
-		Health: m.server.Health, Live: func() error { return m.server.Node().Err() },
-		Metrics: clientport.NewMetrics(m), Hosts: m.opts.Hosts,
-		Others: m.newPage(),
-	}
+	g, pages := m.store.services(), m.store.pages()
 	for i, l := range listeners {
 		o := clientport.Options{Listener: l, TLS: secure, GRPC: g, Pages: pages, Logger: m.log}
 		if i > len(m.opts.ListenMore) {

@@ -15,11 +15,12 @@ import (
 )
 
 // newPage returns the page for people, and the interface /v1 of the member.
-func (m *Member) newPage() http.Handler {
-	store := v1{cluster.KeysOf(m.server), m}
+func (s *etcdStore) newPage() http.Handler {
+	m := s.member
+	store := v1{fixed{}, cluster.KeysOf(s.server), s}
 	return console.New(console.Options{
 		Title:  fmt.Sprintf("cluster %s, as member %s sees it", m.opts.ClusterName, m.opts.Name),
-		Status: store.Status, Serving: m.Server, Sources: []clientport.Source{m},
+		Status: store.Status, Serving: m.Server, Sources: []clientport.Source{s},
 		Hosts: m.opts.Hosts, Next: handler.New(store, handler.Options{Hosts: m.opts.Hosts, Logger: m.log}), Logger: m.log,
 	})
 }
@@ -27,16 +28,17 @@ func (m *Member) newPage() http.Handler {
 // v1 is a member of a cluster for the interface /v1. Members are numbered from 1 in the
 // order of their ids.
 type v1 struct {
+	fixed
 	*cluster.Keys
-	member *Member
+	store *etcdStore
 }
 
 // Status returns a picture of each member. A member knows the sizes of its own store and
 // log alone.
 func (v v1) Status() []cluster.Status {
-	members, err := v.member.server.Survey(context.Background())
+	members, err := v.store.server.Survey(context.Background())
 	if err != nil {
-		return []cluster.Status{{Number: 1, Name: v.member.opts.Name, State: "failed", Error: err.Error()}}
+		return []cluster.Status{{Number: 1, Name: v.store.member.opts.Name, State: "failed", Error: err.Error()}}
 	}
 	numbers := make(map[core.NodeID]int)
 	for i, one := range members {
@@ -59,22 +61,25 @@ func (v v1) Status() []cluster.Status {
 		}
 		s.Term, s.CommitIndex, s.AppliedIndex, s.LastIndex = one.Term, one.CommitIndex, one.AppliedIndex, one.CommitIndex
 		if one.Self {
-			stats := v.member.server.Stats()
+			stats := v.store.server.Stats()
 			s.Keys, s.Sessions = stats.Keys, stats.Sessions
-			s.LogBytes = int(v.member.host.Stats().Storage.Log)
+			s.LogBytes = int(v.store.member.host.Stats().Storage.Log)
 		}
 	}
 	return all
 }
 
+// fixed refuses the changes of replicas in one process.
+type fixed struct{}
+
 // Start implements handler.Cluster.
-func (v1) Start(int) error { return cluster.ErrProcess }
+func (fixed) Start(int) error { return cluster.ErrProcess }
 
 // Stop implements handler.Cluster.
-func (v1) Stop(int) error { return cluster.ErrProcess }
+func (fixed) Stop(int) error { return cluster.ErrProcess }
 
 // Repair implements handler.Cluster.
-func (v1) Repair(int) error { return cluster.ErrProcess }
+func (fixed) Repair(int) error { return cluster.ErrProcess }
 
 // Compact implements handler.Cluster.
-func (v1) Compact(int) error { return cluster.ErrProcess }
+func (fixed) Compact(int) error { return cluster.ErrProcess }

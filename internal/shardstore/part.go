@@ -25,8 +25,9 @@ const MaxGroups = shardctrler.NShards
 // Controllers is the name of the group of controllers.
 const Controllers = "controller"
 
-// Ids of the groups in the log of a host. Group 1 of the store follows controllersID.
-const controllersID node.GroupID = 1
+// controllersID is the id of the controllers in the log of a host. The ids of the groups
+// are their numbers.
+const controllersID node.GroupID = 100
 
 const (
 	// MaxCommandBytes bounds a command in the log. Every operation within the limits of
@@ -108,6 +109,8 @@ type Part struct {
 	stop    context.CancelFunc
 	stopped <-chan struct{} // closed by Kill
 	running sync.WaitGroup
+	failed  chan struct{} // closed when the host has failed
+	failing sync.Once
 }
 
 // replica is this process's server of a group.
@@ -132,6 +135,13 @@ func groupName(gid int) string {
 	return strconv.Itoa(gid)
 }
 
+func groupID(gid int) node.GroupID {
+	if gid == 0 {
+		return controllersID
+	}
+	return node.GroupID(gid)
+}
+
 func serverName(member, group string) string { return member + "/" + group }
 
 // servers returns the names of a group's servers.
@@ -150,7 +160,7 @@ func Start(cfg Config) (*Part, error) {
 		return nil, fmt.Errorf("shardstore: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Part{cfg: cfg, stop: cancel, stopped: ctx.Done()}
+	p := &Part{cfg: cfg, stop: cancel, stopped: ctx.Done(), failed: make(chan struct{})}
 	groups := make([][]string, cfg.Groups)
 	for i := range groups {
 		groups[i] = cfg.servers(groupName(i + 1))
@@ -209,7 +219,7 @@ func (p *Part) open(gid int) (*replica, error) {
 		members[i] = node.Member{ID: m.ID, Address: m.Address}
 	}
 	log, err := onnode.Start(p.cfg.Host, node.Config{
-		Group: controllersID + node.GroupID(gid), Members: members,
+		Group: groupID(gid), Members: members,
 		HeartbeatInterval: p.cfg.HeartbeatInterval, ElectionTimeout: p.cfg.ElectionTimeout,
 		MaxCommandBytes: MaxCommandBytes, MaxPendingBytes: 2 * MaxCommandBytes,
 		TrailingEntries: -1, // rsm counts the bytes of a log, and entries that stay are not counted
@@ -261,6 +271,9 @@ func (p *Part) watch(r *replica) {
 		}
 		if err := r.failure(); err != nil {
 			p.cfg.Logger.Error("replica has stopped by itself", "group", r.group(), "error", err)
+			if p.cfg.Host.Err() != nil {
+				p.failing.Do(func() { close(p.failed) })
+			}
 			return
 		}
 		select {
@@ -281,6 +294,9 @@ func (r *replica) failure() error {
 	}
 	return errors.Join(r.log.Node().Err(), err)
 }
+
+// Failed is closed when the host of the process has stopped by itself.
+func (p *Part) Failed() <-chan struct{} { return p.failed }
 
 // Live returns why a replica of the process has stopped by itself, nil if all run.
 func (p *Part) Live() error {

@@ -88,6 +88,33 @@ func (p *Part) Picture(ctx context.Context) Picture {
 	return picture
 }
 
+// Figures are the figures of a replica.
+type Figures struct {
+	Group                        string
+	Node                         *node.Node
+	Config, Shards, Keys, Locked int // of the group, see State
+}
+
+// GroupFigures returns the figures of this process's replicas, the controllers last.
+func (p *Part) GroupFigures() []Figures {
+	all := make([]Figures, len(p.replicas))
+	for i, r := range p.replicas {
+		f := &all[i]
+		f.Group, f.Node = r.group(), r.log.Node()
+		if r.ctrl != nil {
+			f.Config = r.ctrl.Status().Newest
+			continue
+		}
+		st := r.shards.Status()
+		f.Config, f.Shards = st.Config, len(st.Shards)
+		for _, shard := range st.Shards {
+			f.Keys += shard.Keys
+			f.Locked += shard.Locked
+		}
+	}
+	return all
+}
+
 // process is a Part as a service for the other processes.
 type process struct{ part *Part }
 
