@@ -23,7 +23,7 @@ type copyTree struct {
 	*layout
 	dir       string // of the copy
 	submitted []string
-	findings  []Finding
+	inspected []inspection    // the submission's packages
 	done      map[string]bool // packages of the copy that are complete
 }
 
@@ -102,9 +102,9 @@ func (c *copyTree) student(dir, place string) error {
 		return nil
 	}
 	c.done[place] = true
-	var files []*ast.File
+	pkg := inspection{Local: c.locals(dir)}
 	var imported []target
-	clause := path.Base(place)
+	clause := c.clause(dir, path.Base(place))
 	for _, u := range c.dirs[dir] {
 		why := u.left()
 		if lab := c.edition.at(place); why == "" && lab != nil && slices.Contains(lab.theirs, path.Base(u.name)) {
@@ -126,18 +126,10 @@ func (c *copyTree) student(dir, place string) error {
 			return err
 		}
 		if u.file != nil {
-			files = append(files, u.file)
-			clause = u.file.Name.Name
+			pkg.Names, pkg.Files = append(pkg.Names, u.name), append(pkg.Files, u.src)
 		}
 	}
-	c.findings = append(c.findings, inspect(c.fset, files, func(name string) bool {
-		_, local := c.resolve(dir, name)
-		if !local && c.absent(name) {
-			c.once("import %q leads nowhere: the submission has no such package", name)
-			return true
-		}
-		return local
-	})...)
+	c.inspected = append(c.inspected, pkg)
 	guard := fmt.Sprintf("package %s\n\nimport _ %q\n", clause, module+"/internal/verdict")
 	if err := c.write(path.Join(place, guardFile), []byte(guard)); err != nil {
 		return err
@@ -148,6 +140,30 @@ func (c *copyTree) student(dir, place string) error {
 		}
 	}
 	return nil
+}
+
+// locals returns the imports of a directory that lead to the submission or the course.
+func (c *copyTree) locals(dir string) (paths []string) {
+	for _, u := range c.dirs[dir] {
+		if u.file == nil || u.left() != "" {
+			continue
+		}
+		for _, spec := range u.file.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil || slices.Contains(paths, name) {
+				continue
+			}
+			_, local := c.resolve(dir, name)
+			if !local && c.absent(name) {
+				c.once("import %q leads nowhere: the submission has no such package", name)
+				local = true
+			}
+			if local {
+				paths = append(paths, name)
+			}
+		}
+	}
+	return paths
 }
 
 // follow copies an imported package.

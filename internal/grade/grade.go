@@ -341,11 +341,28 @@ func (g *grader) grade(ctx context.Context, name, path string) (*Grade, error) {
 		return nil, err
 	}
 	one.Notes = lay.notes
-	if one.judgeFindings(tree.findings) {
+	found, err := g.inspect(ctx, tree)
+	if errors.Is(err, ErrSubmission) {
+		one.refuse(g.chosen(), Broken, strings.TrimPrefix(err.Error(), ErrSubmission.Error()+": "))
+		return one, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if one.judgeFindings(found) {
 		one.refuse(g.chosen(), Refused, "the submission breaks rules for its source; see the findings")
 		return one, nil
 	}
 	return one, newSession(g, one, tree).run(ctx)
+}
+
+// inspect finds what breaks a rule in the sources of a work copy.
+func (g *grader) inspect(ctx context.Context, tree *copyTree) ([]Finding, error) {
+	if err := g.take(ctx); err != nil {
+		return nil, err
+	}
+	defer g.give()
+	return inspectAll(ctx, g.level.Limits, tree.inspected)
 }
 
 // seeds returns the seeds of a test in order.

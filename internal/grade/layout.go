@@ -102,6 +102,26 @@ func (l *layout) holds(dir, clause string) bool {
 	})
 }
 
+// clause returns the name of the package in a directory. Files that a build constraint
+// leaves out may have another name, so the name of most files counts.
+func (l *layout) clause(dir, usual string) string {
+	count := make(map[string]int)
+	for _, u := range l.dirs[dir] {
+		if u.file != nil && u.file.Name != nil && u.left() == "" {
+			count[u.file.Name.Name]++
+		}
+	}
+	if count[usual] > 0 {
+		return usual
+	}
+	for name, n := range count {
+		if n > count[usual] || n == count[usual] && name < usual {
+			usual = name
+		}
+	}
+	return usual
+}
+
 // findTree finds the packages of an edition with fixed directories. The root is the
 // directory with the most of them, and then the one nearest to the top.
 func (l *layout) findTree() {

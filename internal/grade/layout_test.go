@@ -231,7 +231,9 @@ func TestMissingHelper(t *testing.T) {
 		"src/raft/raft.go": "package raft\n\nimport (\n\t\"6.5840/util\"\n\t\"helpers\"\n\t\"github.com/a/b\"\n\t\"raftlab/internal/verdict\"\n\t\"golang.org/x/sys/unix\"\n)\n",
 	})
 	var found []string
-	for _, f := range c.findings {
+	findings, err := inspectAll(t.Context(), false, c.inspected)
+	require.NoError(t, err)
+	for _, f := range findings {
 		found = append(found, f.What)
 	}
 	require.Equal(t, []string{"imports package github.com/a/b", "imports package raftlab/internal/verdict"}, found)
@@ -239,4 +241,13 @@ func TestMissingHelper(t *testing.T) {
 	for _, absent := range []string{"6.5840/util", "helpers", "golang.org/x/sys/unix"} {
 		require.Contains(t, got["raft/raft.go"], `"raftlab/not-submitted/`+absent+`"`)
 	}
+}
+
+// A file that a build constraint leaves out may belong to another package.
+func TestIgnoredFile(t *testing.T) {
+	_, got := assembled(t, map[string]string{
+		"src/raft/raft.go": "package raft\n",
+		"src/raft/zz.go":   "//go:build ignore\n\npackage main\n",
+	})
+	require.Contains(t, got["raft/"+guardFile], "package raft\n")
 }

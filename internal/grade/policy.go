@@ -190,6 +190,13 @@ func (in *inspector) node(n ast.Node) bool {
 		}
 	case *ast.IncDecStmt:
 		in.changed(n.X)
+	case *ast.RangeStmt:
+		in.changed(n.Key)
+		in.changed(n.Value)
+	case *ast.CallExpr:
+		if changes(n) {
+			in.changed(n.Args[0])
+		}
 	case *ast.UnaryExpr:
 		if n.Op == token.AND {
 			in.changed(n.X)
@@ -202,8 +209,17 @@ func (in *inspector) node(n ast.Node) bool {
 	return true
 }
 
+// changes reports whether a call is of a builtin function that changes its first argument.
+func changes(call *ast.CallExpr) bool {
+	id, ok := call.Fun.(*ast.Ident)
+	return ok && slices.Contains([]string{"delete", "clear", "copy"}, id.Name) && len(call.Args) > 0
+}
+
 func (in *inspector) selector(n *ast.SelectorExpr) {
 	pkg := in.imports(n.X)
+	if in.local(pkg) && path.Base(pkg) == "labrpc" && strings.HasPrefix(n.Sel.Name, "Make") {
+		in.add(n.Pos(), RuleGlobal, "uses %s.%s, for a network beside the course's", pkg, n.Sel.Name)
+	}
 	if pkg == "" {
 		if slices.Contains(rawMethods, n.Sel.Name) {
 			in.add(n.Pos(), RuleSymbol, "uses method %s", n.Sel.Name)
@@ -264,6 +280,9 @@ func (in *inspector) globals(fn *ast.FuncDecl) {
 			for _, x := range n.Lhs {
 				report(x, "changes")
 			}
+			for _, x := range n.Rhs {
+				in.handedOut(x)
+			}
 		case *ast.IncDecStmt:
 			report(n.X, "changes")
 		case *ast.UnaryExpr:
@@ -276,12 +295,37 @@ func (in *inspector) globals(fn *ast.FuncDecl) {
 			if sel, ok := n.Fun.(*ast.SelectorExpr); ok && in.imports(sel.X) == "" {
 				report(sel.X, "calls method "+sel.Sel.Name+" of")
 			}
-			if id, ok := n.Fun.(*ast.Ident); ok && slices.Contains([]string{"delete", "clear", "copy"}, id.Name) && len(n.Args) > 0 {
+			if changes(n) {
 				report(n.Args[0], "changes")
 			}
+			for _, x := range n.Args {
+				in.handedOut(x)
+			}
+		case *ast.ReturnStmt:
+			for _, x := range n.Results {
+				in.handedOut(x)
+			}
+		case *ast.RangeStmt:
+			report(n.Key, "changes")
+			report(n.Value, "changes")
 		}
 		return true
 	})
+}
+
+// handedOut reports a package-level variable that is used as a value, if the holder of the
+// value can change what the variable leads to.
+func (in *inspector) handedOut(x ast.Expr) {
+	id, ok := x.(*ast.Ident)
+	if !ok {
+		return
+	}
+	if v := in.global(id); v != nil {
+		switch v.Type().Underlying().(type) {
+		case *types.Pointer, *types.Map, *types.Slice, *types.Chan:
+			in.add(x.Pos(), RuleGlobal, "hands out the package-level variable %s", v.Name())
+		}
+	}
 }
 
 // global returns the package-level variable at the root of an expression.

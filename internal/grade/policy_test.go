@@ -1,6 +1,7 @@
 package grade
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -28,6 +29,14 @@ func TestFindings(t *testing.T) {
 		src  string
 		want []string
 	}{
+		"range":             {`import "io"; func f() { for _, io.EOF = range []error{nil} {} }`, []string{"assign: changes the variable io.EOF"}},
+		"cleared":           {`import "unicode"; func f() { clear(unicode.Categories) }`, []string{"assign: changes the variable unicode.Categories"}},
+		"own network":       {`import "6.5840/labrpc"; func f() { labrpc.MakeNetwork() }`, []string{"global: uses 6.5840/labrpc.MakeNetwork, for a network beside the course's"}},
+		"passed":            {`var m = map[int]int{}; func g(map[int]int) {}; func f() { g(m) }`, []string{"global: hands out the package-level variable m"}},
+		"returned":          {`var m = new(int); func f() *int { return m }`, []string{"global: hands out the package-level variable m"}},
+		"alias":             {`var m chan int; func f() { x := m; _ = x }`, []string{"global: hands out the package-level variable m"}},
+		"passed, a number":  {`var m = 5; func g(int) {}; func f() { g(m) }`, nil},
+		"in a range":        {`var m int; func f() { for m = range 5 {} }`, []string{"global: changes the package-level variable m"}},
 		"unsafe":            {`import "unsafe"; var n = unsafe.Sizeof(1)`, []string{"import: imports package unsafe"}},
 		"another name":      {`import x "os/exec"; func f() { x.Command("sh") }`, []string{"import: imports package os/exec"}},
 		"cgo":               {"import \"C\"", []string{"link: uses cgo"}},
@@ -68,4 +77,21 @@ func (d *disk) f(disks map[int]int) { d.Lock(); defer d.Unlock(); disks[1] = lim
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, tt.want, check(t, tt.src)) })
 	}
+}
+
+// The type checker of a process of its own has limits. Without them these sources, of a few
+// lines, take all memory of the grader.
+func TestInspectionHasLimits(t *testing.T) {
+	src := "package raft\n\nconst a0 = `" + strings.Repeat("x", 1024) + "`\n"
+	for i := range 40 {
+		src += fmt.Sprintf("const a%d = a%d + a%d\n", i+1, i, i)
+	}
+	pkg := inspection{Names: []string{"raft.go"}, Files: [][]byte{[]byte(src + "const n = len(a40)\n")}}
+	_, err := inspectAll(t.Context(), true, []inspection{pkg})
+	require.ErrorIs(t, err, ErrSubmission)
+	require.ErrorContains(t, err, "cannot be checked within 20s of CPU time and 1024 MiB of memory")
+	pkg.Files[0] = []byte("package raft\n\nimport _ \"unsafe\"\n")
+	found, err := inspectAll(t.Context(), true, []inspection{pkg})
+	require.NoError(t, err)
+	require.Equal(t, []Finding{{Rule: RuleImport, Place: "raft.go:3", What: "imports package unsafe"}}, found)
 }

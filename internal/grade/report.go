@@ -41,7 +41,7 @@ func (e evidence) write(dir, name, test string, failed bool) error {
 			return err
 		}
 	}
-	output := e.output
+	output := []byte(printable(string(e.output)))
 	if over := len(output) - maxOutputFile; over > 0 {
 		head, tail := output[:maxOutputFile/2], output[len(output)-maxOutputFile/2:]
 		output = bytes.Join([][]byte{head, fmt.Appendf(nil, "\n... %d bytes ...\n", over), tail}, nil)
@@ -111,7 +111,7 @@ func (r *Report) CSV(w io.Writer) error {
 	parts := slices.Sorted(maps.Keys(graded))
 	c.Write(append(append(header, parts...), "problem", "findings"))
 	for _, one := range r.Submissions {
-		line := []string{one.Name, number(one.Points), number(one.Max)}
+		line := []string{cell(one.Name), number(one.Points), number(one.Max)}
 		for _, part := range parts {
 			points := ""
 			for _, p := range one.Parts {
@@ -121,7 +121,7 @@ func (r *Report) CSV(w io.Writer) error {
 			}
 			line = append(line, points)
 		}
-		c.Write(append(line, one.problem(), strconv.Itoa(len(one.Findings))))
+		c.Write(append(line, cell(one.problem()), strconv.Itoa(len(one.Findings))))
 	}
 	c.Flush()
 	return c.Error()
@@ -162,9 +162,9 @@ type junitMessage struct {
 func (r *Report) JUnit(w io.Writer) error {
 	var all junitSuites
 	for _, one := range r.Submissions {
-		suite := junitSuite{Name: one.Name, Tests: len(one.Tests)}
+		suite := junitSuite{Name: oneLine(one.Name), Tests: len(one.Tests)}
 		for _, t := range one.Tests {
-			c := junitCase{Name: t.Test, Class: one.Name + "." + t.Part, Time: strconv.FormatFloat(t.CPU, 'f', 3, 64)}
+			c := junitCase{Name: t.Test, Class: oneLine(one.Name) + "." + t.Part, Time: strconv.FormatFloat(t.CPU, 'f', 3, 64)}
 			switch t.State {
 			case Passed:
 			case Skipped:
@@ -187,19 +187,32 @@ func (r *Report) JUnit(w io.Writer) error {
 	return enc.Encode(all)
 }
 
-// printable replaces control characters, which XML does not allow either.
+// printable replaces characters that command a terminal, change the direction of a text, or
+// are invisible. XML does not allow most of them either.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+		if !unicode.IsGraphic(r) && r != '\n' && r != '\t' {
 			return '?'
 		}
 		return r
-	}, s)
+	}, strings.ToValidUTF8(s, "?"))
+}
+
+// oneLine is printable for a text in a line of a report.
+func oneLine(s string) string { return strings.ReplaceAll(printable(s), "\n", "?") }
+
+// cell protects a spreadsheet from a text that is a formula.
+func cell(s string) string {
+	if s = printable(s); s != "" && strings.ContainsRune("=+-@\t", rune(s[0])) {
+		return "'" + s
+	}
+	return s
 }
 
 type scopeResult struct {
 	Score  float64     `json:"score"`
 	Output string      `json:"output"`
+	Format string      `json:"output_format"`
 	Tests  []scopeTest `json:"tests"`
 }
 
@@ -211,11 +224,12 @@ type scopeTest struct {
 	Status     string  `json:"status"`
 	Output     string  `json:"output"`
 	Visibility string  `json:"visibility"`
+	Format     string  `json:"output_format"`
 }
 
 // Gradescope writes the grade as Gradescope's results.json.
 func (one *Grade) Gradescope(w io.Writer) error {
-	res := scopeResult{Score: one.Points, Tests: []scopeTest{}}
+	res := scopeResult{Score: one.Points, Format: "text", Tests: []scopeTest{}}
 	var head strings.Builder
 	one.head(&head)
 	res.Output = head.String()
@@ -227,7 +241,7 @@ func (one *Grade) Gradescope(w io.Writer) error {
 			status = "passed"
 		}
 		res.Tests = append(res.Tests, scopeTest{Name: t.Part + " " + t.Test, Number: strconv.Itoa(i + 1), Score: t.Points, MaxScore: t.Max,
-			Status: status, Output: text.String(), Visibility: "visible"})
+			Status: status, Output: text.String(), Visibility: "visible", Format: "text"})
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

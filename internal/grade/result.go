@@ -137,16 +137,16 @@ func (one *Grade) judgeFindings(found []Finding) (refused bool) {
 func (one *Grade) finish() {
 	one.Problem = printable(one.Problem)
 	for i, n := range one.Notes {
-		one.Notes[i] = printable(n)
+		one.Notes[i] = oneLine(n)
 	}
 	for i := range one.Findings {
-		one.Findings[i].Place, one.Findings[i].What = printable(one.Findings[i].Place), printable(one.Findings[i].What)
+		one.Findings[i].Place, one.Findings[i].What = oneLine(one.Findings[i].Place), oneLine(one.Findings[i].What)
 	}
 	for i := range one.Tests {
 		t := &one.Tests[i]
 		t.Detail, t.Excerpt = printable(t.Detail), printable(t.Excerpt)
 		for k, n := range t.Notes {
-			t.Notes[k] = printable(n)
+			t.Notes[k] = oneLine(n)
 		}
 	}
 	order := make(map[string]int)
@@ -214,7 +214,7 @@ func round(x float64) float64 { return math.Round(x*100) / 100 }
 // summary is a line on the grade.
 func (one *Grade) summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %v of %v points", one.Name, one.Points, one.Max)
+	fmt.Fprintf(&b, "%s: %v of %v points", oneLine(one.Name), one.Points, one.Max)
 	for _, p := range one.Parts {
 		if p.Passed+p.Failed+p.Skipped == 0 {
 			fmt.Fprintf(&b, ", %s not run", p.Part)

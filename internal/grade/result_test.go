@@ -5,7 +5,9 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -230,4 +232,33 @@ func TestSupported(t *testing.T) {
 		require.ErrorIs(t, err, ErrConfig)
 		require.ErrorContains(t, err, "this is "+other[0]+"/"+other[1])
 	}
+}
+
+// Texts of a submission command neither a terminal nor a spreadsheet, and do not forge lines
+// of a report.
+func TestHostileTexts(t *testing.T) {
+	table := smallTable(t, Part{Points: 10})
+	one := graded(table, Passed, Failed, Passed)
+	one.Name = "=HYPERLINK(\"x\")\nbob: 10 of 10 points"
+	one.Problem = "+1\u202e\x1b[2J"
+	one.Findings = []Finding{{Rule: RuleLink, Place: "a\nb.go:1", What: "x"}}
+	one.finish()
+	require.NotContains(t, one.summary(), "\n")
+	require.NotContains(t, one.Findings[0].String(), "\n")
+	r := &Report{Submissions: []*Grade{one}}
+	var b strings.Builder
+	require.NoError(t, r.CSV(&b))
+	rows, err := csv.NewReader(strings.NewReader(b.String())).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	require.Equal(t, "'"+one.Name, rows[1][0])
+	require.Equal(t, "'+1??[2J", rows[1][len(rows[1])-2])
+	dir := t.TempDir()
+	ev := evidence{output: []byte("a\x1b]0;title\x07\xff\nb\u200b")}
+	require.NoError(t, ev.write(dir, "s", "TestX2A", true))
+	data, err := os.ReadFile(filepath.Join(dir, "s", "output", "TestX2A.txt"))
+	require.NoError(t, err)
+	require.Equal(t, "a?]0;title??\nb?", string(data))
+	require.NoError(t, ev.write(dir, "s", "TestX2A", false))
+	require.NoFileExists(t, filepath.Join(dir, "s", "output", "TestX2A.txt"))
 }
