@@ -28,6 +28,26 @@ const (
 type Recording struct {
 	*trace.Recorder
 	onFailure []func(*trace.Recording)
+	on        bool
+	untap     func()
+	stop      sync.Once
+}
+
+// Tap connects a source of events, unless RAFTLAB_TRACE=0 turns recordings off. listen
+// starts the source, and the function that it returns ends the source with the recording.
+func (r *Recording) Tap(listen func() (untap func())) {
+	if r.on {
+		r.untap = listen()
+	}
+}
+
+// Stop ends the recording. A test calls Stop before it ends its servers, so calls of killed
+// servers cost nothing.
+func (r *Recording) Stop() {
+	r.Recorder.Stop()
+	if r.untap != nil {
+		r.stop.Do(r.untap)
+	}
 }
 
 // OnFailure adds a function that completes the recording of a failed test. The function is
@@ -52,7 +72,7 @@ func Record(t testing.TB) *Recording {
 		r.Stop()
 		return r
 	}
-	r := &Recording{Recorder: trace.NewRecorder(recordOptions(t.Name()))}
+	r := &Recording{Recorder: trace.NewRecorder(recordOptions(t.Name())), on: true}
 	recordings.Lock()
 	defer recordings.Unlock()
 	if recordings.byTest == nil {
@@ -77,7 +97,7 @@ func Record(t testing.TB) *Recording {
 
 // recordOptions says what recordings do beside collecting events.
 func recordOptions(test string) trace.Options {
-	o := trace.Options{}
+	o := trace.Options{Spin: testkit.Simulated()}
 	if os.Getenv(resultVariable) != "" {
 		o.Output = outputSize()
 	}

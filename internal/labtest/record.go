@@ -41,7 +41,7 @@ func breachOf(err error) trace.Breach {
 func Record(t testing.TB, net *labrpc.Network, lanes labtrace.Lanes) *labrun.Recording {
 	Trace(t, net)
 	rec := labrun.Record(t)
-	labtrace.Listen(net, rec.Recorder, lanes)
+	rec.Tap(func() func() { return labtrace.Listen(net, rec.Recorder, lanes) })
 	return rec
 }
 

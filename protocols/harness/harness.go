@@ -215,7 +215,7 @@ func (c *Cluster) page(t *testing.T) func() {
 	if dir == "" {
 		return func() {}
 	}
-	rec := trace.NewRecorder(trace.Options{})
+	rec := trace.NewRecorder(trace.Options{Spin: testkit.Simulated()})
 	for node := range c.ends {
 		rec.Lane(labtrace.ServerName(node), trace.Server)
 	}
