@@ -36,6 +36,8 @@ type Breach struct {
 	After  string `json:"after,omitempty"`
 	// Operations is a small set of operations that has no legal order.
 	Operations []Operation `json:"operations,omitempty"`
+	// Waits describes the blocked goroutines of a deadlock.
+	Waits []string `json:"waits,omitempty"`
 }
 
 // An Operation is an operation of a client.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Finding is a broken rule with the events that prove it.
@@ -20,6 +21,8 @@ type Finding struct {
 	// Seen marks a finding from the messages alone, before or beside what the checks found.
 	Seen       bool        `json:"seen,omitempty"`
 	Operations []Operation `json:"operations,omitempty"`
+	// Waits describes the blocked goroutines of a deadlock.
+	Waits []string `json:"waits,omitempty"`
 }
 
 // A Step is an event of a proof, in words.
@@ -38,7 +41,7 @@ func Explain(run *Recording) []Finding {
 	var all []Finding
 	for _, b := range run.Breaches {
 		f := newFinding(b.Rule, b.Text)
-		f.Operations = b.Operations
+		f.Operations, f.Waits = b.Operations, b.Waits
 		x := explainer{run: run, b: b, f: &f}
 		x.explain()
 		f.Steps = inOrder(f.Steps)
@@ -118,6 +121,8 @@ func (x *explainer) explain() {
 		x.agreement()
 	case Linearizable:
 		x.operations()
+	case Deadlock:
+		x.silence()
 	}
 }
 
@@ -516,5 +521,41 @@ func (x *explainer) operations() {
 				x.step(i, "%s gets the result of %s.", o.Client, o.Text)
 			}
 		}
+	}
+}
+
+// silence shows the last sign of life of each server. The server that fell silent first is
+// the likely place of a deadlock. A blocked server may still be called, so calls
+// that reach it are no signs.
+func (x *explainer) silence() {
+	last := make(map[int]int)
+	for i, e := range x.run.Events {
+		if e.Lane == NoLane || x.run.Lanes[e.Lane].Kind != Server {
+			continue
+		}
+		switch e.Kind {
+		case Sent, Role, Proposed, Applied, Snapshot, Saved, Crashed, Restarted:
+			last[e.Lane] = i
+		}
+	}
+	first := NoLane
+	for lane, i := range last {
+		if x.run.Events[i].Kind != Crashed && (first == NoLane || i < last[first]) {
+			first = lane
+		}
+	}
+	for lane, i := range last {
+		e := x.run.Events[i]
+		switch {
+		case e.Kind == Crashed:
+			continue
+		case lane == first:
+			x.step(i, "The last sign of %s, at %v: %s. It is the first to fall silent.", x.name(lane), e.Time.Round(time.Millisecond), x.run.Words(i))
+		default:
+			x.step(i, "The last sign of %s, at %v: %s.", x.name(lane), e.Time.Round(time.Millisecond), x.run.Words(i))
+		}
+	}
+	if len(x.b.Waits) > 0 {
+		x.f.Text += ". The holder of a lock is among the goroutines that wait for something else, or waits for a second lock, or has returned without Unlock"
 	}
 }

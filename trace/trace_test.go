@@ -159,6 +159,23 @@ func TestLostEntry(t *testing.T) {
 	require.Contains(t, texts(found[1]), "S1 grants the vote, though it holds index 1 of term 1")
 }
 
+// The story of a deadlock shows who fell silent first, and keeps the blocked goroutines.
+func TestDeadlock(t *testing.T) {
+	s := newScript(3)
+	s.append(0, 1, 1, 0, 0, 0, 1)
+	ask := s.run.Events[0]
+	ask.Lane, ask.Peer, ask.Message, ask.Call = 0, 2, 90, 90
+	s.add(ask)
+	s.add(trace.Event{Kind: trace.Crashed, Lane: 2})
+	found := trace.Explain(s.breaks(trace.Breach{Rule: trace.Deadlock, Text: "all goroutines are blocked", Waits: []string{"A goroutine waits"}}))
+	require.Equal(t, []string{"A goroutine waits"}, found[0].Waits)
+	require.Len(t, found[0].Steps, 2, "a crashed server is silent for another reason")
+	require.Equal(t, 2, found[0].Steps[0].Event, "the reply of S1")
+	require.Contains(t, found[0].Steps[0].Text, "The last sign of S1, at 2ms")
+	require.Contains(t, found[0].Steps[0].Text, "first to fall silent")
+	require.Contains(t, found[0].Steps[1].Text, "The last sign of S0, at 4ms")
+}
+
 // Messages alone show these broken rules.
 func TestSeenInMessages(t *testing.T) {
 	e := func(term int) trace.Entry { return trace.Entry{Term: term, Command: fmt.Sprint("c", term)} }

@@ -112,6 +112,7 @@ func inProcess(t *testing.T, body func(t *testing.T)) {
 // blocked for good. Where tests share a process, Quit fails the test alone.
 func Quit(t testing.TB, why string) {
 	t.Helper()
+	stuck(t.Name(), why+"\n\n"+testkit.Stacks())
 	if file := os.Getenv(resultVariable); file != "" {
 		quit(file, why)
 	}

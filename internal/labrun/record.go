@@ -161,15 +161,23 @@ func saveRecording(file string, failed bool) {
 	}
 }
 
-// stuck notes that a test cannot end.
+// stuck notes that a test cannot end, with the stacks behind the first line of why. The
+// recording may have stopped before, because servers also block in Kill.
 func stuck(test, why string) {
 	recordings.Lock()
 	r := recordings.byTest[test]
 	recordings.Unlock()
-	if r != nil {
-		text, _, _ := strings.Cut(why, "\n\n")
-		r.Break(trace.Breach{Rule: trace.Deadlock, Text: text})
+	if r == nil {
+		return
 	}
+	text, stacks, _ := strings.Cut(why, "\n\n")
+	b := trace.Breach{Rule: trace.Deadlock, Text: text, Waits: waits(stacks)}
+	r.OnFailure(func(run *trace.Recording) {
+		if n := len(run.Events); n > 0 {
+			b.Time = run.Events[n-1].Time
+		}
+		run.Breaches = append(run.Breaches, b)
+	})
 }
 
 // PagesDir is the directory for pages.

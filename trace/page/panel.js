@@ -24,6 +24,7 @@ class Panel {
     if (f.words) box.append(element("p", { class: "rule" }, f.words + " (" + f.place + ")"));
     box.append(element("p", { class: "said" }, f.text + (/[.!?]$/.test(f.text) ? "" : ".")));
     if (f.operations) box.append(this.operations(f.operations));
+    if (f.waits) box.append(element("h2", {}, "Blocked goroutines"), element("ul", { class: "waits" }, ...f.waits.map((w) => element("li", {}, w))));
     const list = element("ol", {});
     f.steps.forEach((s, k) => list.append(element("li", { onclick: () => this.page.selectStep(k), "data-step": k },
       element("span", {}, String(k + 1)), element("div", {}, s.text + " ", element("time", {}, run.time(run.events[s.event].t))))));
