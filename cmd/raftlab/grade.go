@@ -28,7 +28,7 @@ with the packages raft, kvraft, shardctrler and shardkv, or some of them. With
   raftlab grade table > class.yaml
   raftlab grade --table class.yaml --out grades submissions/*
   raftlab grade --table class.yaml --out grades --resume submissions/*
-  raftlab grade --run '^TestBackup2B$' --seed 17 ~/6.5840/src
+  raftlab grade --run '^TestFastBackup2B$' --seed 17 ~/6.5840/src
 
 Each test runs in a process of its own, in virtual time, without network and files,
 and within limits. --out writes grades.json, grades.csv, junit.xml, and for each

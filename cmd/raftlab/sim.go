@@ -58,8 +58,8 @@ prints the line that repeats it.
 
   raftlab sim ./raft --run 2C --seeds 1..1000
   raftlab sim ./... --for 10m --sleeps 0.01
-  raftlab sim ./raft --run '^TestBackup2B$' --seeds 17 --yields 0.05 --shrink --save bugs
-  raftlab sim --replay bugs/TestBackup2B-17.json --explain
+  raftlab sim ./raft --run '^TestFastBackup2B$' --seeds 17 --yields 0.05 --shrink --save bugs
+  raftlab sim --replay bugs/TestFastBackup2B-17.json --explain
   raftlab sim ./raft --seeds 1..10000 --shard 3/20 --json > 3.jsonl
   raftlab sim --merge 1.jsonl,2.jsonl,3.jsonl
 

@@ -84,17 +84,80 @@ func isExcerpt(block string, code []string) bool {
 	return false
 }
 
-// Tests that the library's pages name exist.
-func TestNamedTestsExist(t *testing.T) {
+// declaredTests returns the names of all tests, benchmarks and fuzz targets, those of the
+// nested modules and of testdata, too.
+func declaredTests(t *testing.T) map[string]bool {
 	declared := make(map[string]bool)
-	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	walkGo(t, func(path string, src []byte) {
-		if strings.HasSuffix(path, "_test.go") {
-			for _, m := range declaration.FindAllSubmatch(src, -1) {
-				declared[string(m[1])] = true
+	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		for _, m := range declaration.FindAllSubmatch(src, -1) {
+			declared[string(m[1])] = true
+		}
+		return err
+	})
+	require.NoError(t, err)
+	return declared
+}
+
+// Commands in pages choose tests and benchmarks by patterns. Each pattern fits at least one.
+func TestCommandsChooseTests(t *testing.T) {
+	declared := declaredTests(t)
+	command := regexp.MustCompile("(?m)(?:go test|raftlab sim|raftlab grade)[^`\\n|]*? --?(?:test\\.)?(run|bench)[ =]('[^']+'|[^\\s`]+)")
+	texts := pages(t)
+	for _, pattern := range []string{"cmd/raftlab/*.go", "internal/course/files/*.md"} {
+		paths, err := filepath.Glob(filepath.Join("..", "..", pattern))
+		require.NoError(t, err)
+		require.NotEmpty(t, paths, pattern)
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			src, err := os.ReadFile(path)
+			require.NoError(t, err)
+			texts[path] = string(src)
+		}
+	}
+	checked := 0
+	for name, page := range texts {
+		for _, m := range command.FindAllStringSubmatch(page, -1) {
+			pattern, _, _ := strings.Cut(strings.Trim(m[2], "'"), "/")
+			fits, err := regexp.Compile(pattern)
+			require.NoError(t, err, "%s has the command %s", name, m[0])
+			if pattern == "^$" || strings.HasPrefix(pattern, "<%") {
+				continue // none on purpose, or a template
+			}
+			checked++
+			found := false
+			for test := range declared {
+				found = found || strings.HasPrefix(test, "Bench") == (m[1] == "bench") && fits.MatchString(test)
+			}
+			if !found {
+				t.Errorf("%s has the command %s, which chooses nothing", name, m[0])
 			}
 		}
-	})
+	}
+	require.Greater(t, checked, 40, "commands")
+}
+
+// The table of contents has every page.
+func TestEveryPageIsAChapter(t *testing.T) {
+	contents := pages(t)["docs/README.md"]
+	for name := range pages(t) {
+		page, inDocs := strings.CutPrefix(name, "docs/")
+		if !inDocs || page == "README.md" || strings.HasPrefix(page, "lessons/") || strings.HasPrefix(page, "play/") {
+			continue
+		}
+		require.Contains(t, contents, "("+page+")", "docs/README.md has no link to the page")
+	}
+}
+
+// Tests that the library's pages name exist.
+func TestNamedTestsExist(t *testing.T) {
+	declared := declaredTests(t)
 	checked := 0
 	for name, page := range pages(t) {
 		if !strings.HasPrefix(name, "docs/library") {
