@@ -9,7 +9,6 @@ import (
 type stop struct {
 	event    uint64 // number of an event; 0 is nowhere
 	function string // at its first entry; "" is nowhere
-	hold     bool   // stop the process instead of ending it
 }
 
 // A Stop is a run that stopped at an event or in a function.

@@ -45,7 +45,15 @@
 // yields or short sleeps at synchronization points. A hash of the seed, the
 // goroutine and its count of operations decides. The added points expose bugs in
 // the gap between an unlock and the next lock. A sweep also runs the base of each
-// explored case, as the control.
+// explored case, as the control. With [Options].Preempt, the memory accesses of
+// chosen packages are points too. The strategy [PCT] stands beside uniform yields,
+// and a guided sweep derives worlds from earlier ones.
+//
+// # Failures
+//
+// [Tell] tells a failure by its last events, the injected points that matter and
+// the goroutines that waited. [Until] and [Break] stop a run at an event or in a
+// function.
 //
 // # Network
 //
@@ -58,7 +66,8 @@
 // # What is not covered
 //
 // One goroutine runs at a time. Preemption inside code without calls or
-// synchronization does not occur, and neither do the reorderings of weak memory.
+// synchronization occurs only in the packages of Options.Preempt, and the
+// reorderings of weak memory do not occur.
 // The seed does not decide the file system, subprocesses, the process id and
 // other input from outside.
 package sim

@@ -56,7 +56,6 @@ const (
 	wordCover
 	wordEventCap
 	wordUntil
-	wordHold
 	wordBreakSize
 
 	wordNet    = 32 // and the next eleven
@@ -180,9 +179,6 @@ func (p *page) encode(c Case, points []Point) []byte {
 		wordCalm: uint64(p.calm), wordMetCap: MaxFaults,
 		wordTurns: uint64(len(c.Explore.Turns)), wordExtrasAt: uint64(p.extrasAt()),
 		wordEventCap: uint64(p.events), wordUntil: c.stop.event, wordBreakSize: uint64(len(c.stop.function)),
-	}
-	if c.stop.hold {
-		set[wordHold] = 1
 	}
 	if c.Explore.Strategy == PCT {
 		set[wordStrategy], set[wordChanges], set[wordSteps] = 1, uint64(c.Explore.depth()-1), c.Explore.Steps

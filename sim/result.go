@@ -25,6 +25,7 @@ type Result struct {
 	CPU     time.Duration `json:"cpu_ns"`
 	Wall    time.Duration `json:"wall_ns"`
 	Replays int           `json:"replays,omitempty"` // replays that gave the same run
+	Cause   string        `json:"cause,omitempty"`   // why the output of a failure differs between replays, although the run does not
 	Command string        `json:"replay,omitempty"`  // repeats a failure
 }
 

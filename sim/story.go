@@ -101,7 +101,7 @@ type recording struct {
 func ours(e Event) bool {
 	switch e.Kind {
 	case Passes, Injects, Waits:
-		return e.Function != "" && e.Function != "main.main"
+		return e.Function != "" && e.Function != "main.main" && !strings.HasPrefix(e.Function, "testing/")
 	}
 	return false
 }
@@ -239,13 +239,19 @@ func (r recording) holder(id uint64, i int) *Event {
 	return nil
 }
 
-// waitsAfter reports whether the goroutine of event i waited next, and never
-// ran again.
+// waitsAfter reports whether the goroutine of event i, which asks for a lock,
+// still waits for the lock in the end.
 func (r recording) waitsAfter(i int) bool {
 	waits := false
 	for _, e := range r.events[i+1:] {
-		if e.Goroutine == r.events[i].Goroutine {
-			waits = e.Kind == Waits
+		if e.Goroutine != r.events[i].Goroutine {
+			continue
+		}
+		switch e.Kind {
+		case Passes, Finishes:
+			return false
+		case Waits:
+			waits = strings.Contains(e.What, "Mutex")
 		}
 	}
 	return waits

@@ -322,8 +322,10 @@ func (r *sweepRun) progress() Progress {
 }
 
 // Check runs one case, and replays a failure twice. Replays that differ make
-// the verdict Diverged.
+// the verdict Diverged, unless the output alone differs, and a file or an address
+// is the cause.
 func Check(ctx context.Context, p Program, c Case) (Result, Outcome, error) {
+	began := time.Now()
 	out, err := p.Run(ctx, c)
 	if err != nil {
 		return Result{}, out, err
@@ -348,10 +350,19 @@ func Check(ctx context.Context, p Program, c Case) (Result, Outcome, error) {
 			res.Replays++
 			continue
 		}
-		if res.Verdict != Diverged {
-			res.Verdict = Diverged
-			res.Detail = fmt.Sprintf("first %s (%s), then %s (%s)", out.Verdict, out.Detail, again.Verdict, again.Detail)
+		if res.Verdict == Diverged || res.Cause != "" {
+			continue
 		}
+		cause, err := whyDifferent(ctx, p, c, began, out, again)
+		if err != nil {
+			return res, out, err
+		}
+		if cause != "" && sameRun(out, again) {
+			res.Cause = cause
+			continue
+		}
+		res.Verdict, res.Cause = Diverged, cause
+		res.Detail = fmt.Sprintf("first %s (%s), then %s (%s)", out.Verdict, out.Detail, again.Verdict, again.Detail)
 	}
 	return res, out, nil
 }

@@ -111,16 +111,25 @@ func (r *simReport) note(err error) {
 	}
 }
 
-// finish shrinks the smallest failure of each kind, if asked to, and returns the
-// first error there was.
+// simTold is how many kinds of failures are told in full.
+const simTold = 5
+
+// finish shrinks the smallest failure of each kind, if asked to, tells what
+// happened in the first kinds, and returns the first error there was.
 func (r *simReport) finish() error {
-	for _, kind := range r.order {
+	for i, kind := range r.order {
 		k := kind.smallest
 		if k.res.Verdict == sim.Diverged {
 			continue
 		}
-		if r.err != nil || !r.flags.shrink || r.ctx.Err() != nil {
+		if r.err != nil || r.ctx.Err() != nil {
 			break
+		}
+		if !r.flags.shrink {
+			if i < simTold {
+				r.note(tell(r.ctx, r.program(k.res.Package), k.res.Seed, k.c, k.res.Verdict, r.errOut))
+			}
+			continue
 		}
 		s := sim.Shrinker{Program: r.program(k.res.Package), MaxRuns: r.flags.shrinkRuns}
 		small, out, err := s.Shrink(r.ctx, k.c)
@@ -133,10 +142,28 @@ func (r *simReport) finish() error {
 		for _, f := range out.Faults[:min(len(out.Faults), simShownFaults)] {
 			fmt.Fprintf(r.errOut, "         %s\n", f.What)
 		}
+		if i < simTold {
+			r.note(tell(r.ctx, r.program(k.res.Package), k.res.Seed, small, out.Verdict, r.errOut))
+		}
 		r.note(r.save(k.res, small, out))
 		r.note(r.page(k.res, small))
 	}
 	return r.err
+}
+
+// tell prints what happened in a failure. The wasm engine records no events, and
+// a run that the watchdog ends has no end to tell.
+func tell(ctx context.Context, p sim.Program, seed uint64, c sim.Case, v sim.Verdict, w io.Writer) error {
+	if p.Engine() != sim.Native || v == sim.Spin || v == sim.Stuck {
+		return nil
+	}
+	story, err := sim.Tell(ctx, p, c)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "What happened in %s, seed %d:\n", c.Test, seed)
+	story.Print(w, "         ")
+	return nil
 }
 
 // save writes the output of a failure and the file for a replay.
