@@ -14,6 +14,8 @@ var (
 	ErrUnsupported = errors.New("sim: not supported")
 	// ErrInvalid is returned for a value out of range.
 	ErrInvalid = errors.New("sim: invalid value")
+	// ErrNoTest is returned if no test of the packages matches the pattern.
+	ErrNoTest = fmt.Errorf("%w: no test matches", ErrInvalid)
 	// ErrBroken is returned for a package whose tests cannot be built or
 	// listed.
 	ErrBroken = errors.New("sim: the package cannot be run")

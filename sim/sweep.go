@@ -157,7 +157,7 @@ func (s *sweepRun) tests(ctx context.Context) ([]job, error) {
 		return nil, errors.Join(broken...)
 	}
 	if len(jobs) == 0 {
-		return nil, fmt.Errorf("%w: no test matches %q", ErrInvalid, s.Pattern)
+		return nil, fmt.Errorf("%w %q", ErrNoTest, s.Pattern)
 	}
 	return jobs, nil
 }

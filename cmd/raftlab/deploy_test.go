@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"raftlab/sim"
 )
 
 func deployed(t *testing.T, name string) []byte {
@@ -367,4 +369,48 @@ func TestKubernetesManifest(t *testing.T) {
 	}
 	require.Equal(t, flags["data"], mounts[set.VolumeClaimTemplates[0].Metadata.Name])
 	require.Equal(t, filepath.Dir(flags["cert"]), mounts[set.Template.Spec.Volumes[0].Name])
+}
+
+// The nightly sweep runs raftlab sim with flags that exist, in scripts that a shell
+// can read.
+func TestNightlySweep(t *testing.T) {
+	var workflow struct {
+		Name        string
+		On          any
+		Permissions map[string]string
+		Jobs        map[string]struct {
+			RunsOn  string `yaml:"runs-on"`
+			Timeout int    `yaml:"timeout-minutes"`
+			Steps   []struct {
+				Name, ID, Uses, If, Run string
+				With, Env               map[string]string
+			}
+		}
+	}
+	strict(t, yaml.NewDecoder(bytes.NewReader(deployed(t, "sim/nightly.yml"))), &workflow)
+	require.Equal(t, "write", workflow.Permissions["issues"])
+	sweeps, filed := 0, 0
+	for _, step := range workflow.Jobs["sweep"].Steps {
+		if step.Run == "" {
+			continue
+		}
+		shell := exec.Command("bash", "-n")
+		shell.Stdin = strings.NewReader(step.Run)
+		out, err := shell.CombinedOutput()
+		require.NoError(t, err, "%s\n%s", step.Run, out)
+		filed += strings.Count(step.Run, "gh issue create")
+		if _, line, ok := strings.Cut(step.Run, `/raftlab" sim `); ok {
+			line, _, _ = strings.Cut(line, ">")
+			line = strings.Replace(line, "$first..$((first + 999999))", "1000000..1999999", 1)
+			cmd, f := simCommand()
+			require.NoError(t, cmd.ParseFlags(strings.Fields(line)))
+			require.Equal(t, []string{"./..."}, cmd.Flags().Args())
+			require.NoError(t, f.check(cmd.Flags().Args()))
+			_, err := sim.ParseSeeds(f.seeds)
+			require.NoError(t, err)
+			require.True(t, f.shrink && f.save == "failures")
+			sweeps++
+		}
+	}
+	require.Equal(t, [2]int{1, 1}, [2]int{sweeps, filed})
 }

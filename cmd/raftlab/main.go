@@ -86,7 +86,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newCheckCommand())
 	root.AddCommand(newShardsCommand())
 	root.AddCommand(newPlayCommand())
-	root.AddCommand(newSimCommand())
+	root.AddCommand(newSimCommand(), newSimEnvCommand(), newSimExecCommand())
 	root.AddCommand(newTraceCommand())
 	root.AddCommand(newCertCommand())
 	root.AddCommand(newBackupCommand(), newRestoreCommand(), newRecoverMemberCommand())

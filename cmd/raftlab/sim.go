@@ -44,6 +44,7 @@ func simError(err error) error {
 // simFlags are the flags of raftlab sim as given.
 type simFlags struct {
 	run, seeds, engine, shard, liveness, tags, save, net string
+	binary                                               string // built by go test
 	turns, breakAt                                       string
 	until                                                uint64
 	debugger                                             bool
@@ -73,7 +74,13 @@ not build, say, while the others were.`
 
 // newSimCommand makes the command raftlab sim.
 func newSimCommand() *cobra.Command {
-	var f simFlags
+	cmd, _ := simCommand()
+	return cmd
+}
+
+// simCommand makes the command with its flags.
+func simCommand() (*cobra.Command, *simFlags) {
+	f := &simFlags{}
 	cmd := &cobra.Command{
 		Use:   "sim [packages] [-- arguments of the test binary]",
 		Short: "Run Go tests in virtual time, each seed an exactly repeatable world",
@@ -127,7 +134,7 @@ func newSimCommand() *cobra.Command {
 	fl.StringVar(&f.tags, "tags", "", "build tags")
 	fl.StringArrayVar(&f.env, "env", nil, "KEY=value that the tests see; may be repeated")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the output of each failure")
-	return cmd
+	return cmd, f
 }
 
 // check refuses flags that package sim does not see.
@@ -233,6 +240,11 @@ func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (
 	}
 	if opt.Liveness, err = regexp.Compile(f.liveness); err != nil {
 		return nil, usageError("--liveness: %w", err)
+	}
+	if f.binary != "" {
+		p, err := sim.Prebuilt(ctx, opt, f.binary)
+		s.Programs = []sim.Program{p}
+		return s, err
 	}
 	if opt.Engine == "" {
 		var why string

@@ -5,7 +5,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,6 +67,39 @@ func TestSimFailsShrinksAndReplays(t *testing.T) {
 	if code != exitSimFailed || !strings.Contains(out, "fails") || !strings.Contains(out, "mini.TestGap.func1") {
 		t.Errorf("replay: code %d\n%s%s", code, out, errOut)
 	}
+}
+
+// TestGoTestInWorlds runs go test under raftlab sim-env.
+func TestGoTestInWorlds(t *testing.T) {
+	needNative(t)
+	t.Chdir(filepath.Join("..", "..", "sim", "testdata", "mini"))
+	for _, test := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{[]string{"go", "test", "-run", "TestMixed|TestFiles", "-v", "."}, 0, []string{"ok  \tmini", "6 runs, 0 failures"}},
+		{[]string{"go", "test", "-run", "TestAssertion", "."}, 1, []string{"FAIL\tmini", "3 of 3 runs failed", "raftlab sim mini --engine native --run '^TestAssertion$' --seeds 1"}},
+		{[]string{"go", "test", "-run", "TestNowhere", "."}, 0, []string{"ok  \tmini"}},
+		{[]string{"go", "test", "-bench", ".", "."}, 1, []string{"go test's -bench has no meaning"}},
+	} {
+		out, err := command(append([]string{"sim-env", "--seeds", "1..3"}, test.args...)...).CombinedOutput()
+		code := 0
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			code = exit.ExitCode()
+		}
+		require.Equal(t, test.code, code, "%v: %s", test.args, out)
+		for _, want := range test.want {
+			require.Contains(t, string(out), want)
+		}
+	}
+	out, err := command("sim-exec", "binary").CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "raftlab sim-env --seeds 1..50 go test ./...")
+	out, err = command("sim-env", "--seeds", "7").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Regexp(t, `(?m)^export GOFLAGS='-tags=faketime,netgo,osusergo -overlay=\S+ -exec=\S+ -count=1`, string(out))
+	require.Contains(t, string(out), `export RAFTLAB_SIM_FLAGS='["--seeds=7"]'`)
 }
 
 func TestSimShardsAndMerge(t *testing.T) {
