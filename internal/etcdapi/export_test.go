@@ -2,6 +2,7 @@ package etcdapi
 
 import (
 	"context"
+	"maps"
 
 	"raftlab/internal/auth"
 	"raftlab/kv"
@@ -80,3 +81,35 @@ func Released(ctx context.Context, m *Machine) error { return m.released(ctx) }
 
 // Versions returns the number of versions in a machine.
 func Versions(m *Machine) int { return m.current.Load().view.Versions() }
+
+// Ranges is the index of watches by their ranges.
+type Ranges struct{ index watchRanges }
+
+// Watched is a watch of a range.
+type Watched = watch
+
+// Add adds a watch of a range.
+func (r *Ranges) Add(key, end string) *Watched {
+	w := &watch{key: key, end: end}
+	r.index.add(w)
+	return w
+}
+
+// Remove removes a watch.
+func (r *Ranges) Remove(w *Watched) { r.index.remove(w) }
+
+// Find returns the watches that have a key.
+func (r *Ranges) Find(key string) map[*Watched]bool {
+	found := make(map[*Watched]bool)
+	r.index.find(key, func(all map[*Watched]bool) { maps.Copy(found, all) })
+	return found
+}
+
+// All returns the number of all watches.
+func (r *Ranges) All() (n int) {
+	r.index.all(func(all map[*Watched]bool) { n += len(all) })
+	return n
+}
+
+// Covers is the plain way to find a watch.
+func (w *watch) Covers(key string) bool { return w.covers(key) }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"math"
 	"sync"
-
-	"raftlab/mvcc"
 )
 
 // hub finds the watches for which new events are of interest.
@@ -15,14 +13,14 @@ type hub struct {
 	mu      sync.Mutex
 	matched int64                      // revision up to which events were matched
 	keys    map[string]map[*watch]bool // watches of single keys
-	ranges  map[*watch]bool            // of ranges
-	running int                        // watches
+	ranges  watchRanges
+	running int // watches
 }
 
 func newHub(m *Machine) *hub {
 	return &hub{
 		machine: m, matched: m.current.Load().view.Revision(),
-		keys: make(map[string]map[*watch]bool), ranges: make(map[*watch]bool),
+		keys: make(map[string]map[*watch]bool),
 	}
 }
 
@@ -54,18 +52,12 @@ func (h *hub) match() int64 {
 		for _, all := range h.keys {
 			mark(all, first)
 		}
-		mark(h.ranges, first)
+		h.ranges.all(func(all map[*watch]bool) { mark(all, first) })
 		return h.matched
 	}
 	for e := range events {
-		if all := h.keys[e.KV.Key]; all != nil {
-			mark(all, e.KV.ModRevision)
-		}
-		for w := range h.ranges {
-			if w.covers(e.KV.Key) {
-				w.stream.mark(w, e.KV.ModRevision)
-			}
-		}
+		mark(h.keys[e.KV.Key], e.KV.ModRevision)
+		h.ranges.find(e.KV.Key, func(all map[*watch]bool) { mark(all, e.KV.ModRevision) })
 	}
 	return h.matched
 }
@@ -92,7 +84,7 @@ func (h *hub) add(w *watch) (revision int64) {
 		}
 		h.keys[w.key][w] = true
 	} else {
-		h.ranges[w] = true
+		h.ranges.add(w)
 	}
 	if w.next <= h.matched {
 		w.stream.mark(w, w.next)
@@ -105,15 +97,17 @@ func (h *hub) remove(w *watch) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.running--
-	delete(h.ranges, w)
-	if all := h.keys[w.key]; all != nil {
-		if delete(all, w); len(all) == 0 {
-			delete(h.keys, w.key)
-		}
+	if w.end != "" {
+		h.ranges.remove(w)
+		return
+	}
+	all := h.keys[w.key]
+	if delete(all, w); len(all) == 0 {
+		delete(h.keys, w.key)
 	}
 }
 
 // covers reports whether a key lies in the range of a watch.
 func (w *watch) covers(key string) bool {
-	return key >= w.key && (w.end == mvcc.FromKey || key < w.end)
+	return key >= w.key && !beyond(key, w.end)
 }
