@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -151,8 +152,12 @@ func TestGroupsPages(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, code, "etcd's API")
 	require.Nil(t, c.members["n1"].Server())
 	c.settle("n1")
-	status, err := c.v1("n2").Status(c.within())
-	require.NoError(t, err)
+	var status httpkv.ClusterStatus
+	testkit.WaitFor(t, 20*time.Second, "all replicas to know a leader", func() bool {
+		var err error
+		status, err = c.v1("n2").Status(c.within())
+		return err == nil && !slices.ContainsFunc(status.Replicas, func(r httpkv.ReplicaStatus) bool { return r.Leader == 0 })
+	})
 	require.Len(t, status.Replicas, 9)
 	for i, r := range status.Replicas {
 		require.Equal(t, i+1, r.Number)
@@ -168,7 +173,7 @@ func TestGroupsPages(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, code, body)
 	code, body = c.get("n1", "/livez")
 	require.Equal(t, http.StatusOK, code, body)
-	status, err = c.v1("n1").Status(c.within())
+	status, err := c.v1("n1").Status(c.within())
 	require.NoError(t, err)
 	require.Equal(t, "unreachable", status.Replicas[1].State)
 }
