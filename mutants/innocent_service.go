@@ -31,6 +31,15 @@ var serviceInnocents = []control{
 		notes: anyNotes,
 	},
 	{
+		name: "innocent-forgetful-clerk", why: "a clerk asks the servers in the same order for each operation, and pauses for 300 ms after each refusal",
+		style: serviceStyle, source: "kvraft/client.go", pkg: "./kvraft", test: "^(TestReorderedManyClerks3A|TestReordered3B)$",
+		edits: []edit{
+			{old: "\tck.seq++\n", new: "\tck.seq++\n\tck.leader = 0\n", all: true},
+			{old: "\tif ck.leader == 0 {\n\t\ttime.Sleep(20 * time.Millisecond)\n\t}\n", new: "\ttime.Sleep(300 * time.Millisecond)\n"},
+		},
+		notes: anyNotes,
+	},
+	{
 		name: "innocent-patient-handlers", why: "handlers wait two seconds for their command",
 		style: serviceStyle, source: "kvraft/server.go", pkg: "./kvraft", test: "3A|3B",
 		edits: []edit{{old: "commandTimeout = 400 * time.Millisecond", new: "commandTimeout = 2 * time.Second"}},

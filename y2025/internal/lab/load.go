@@ -45,14 +45,15 @@ func (l *Lab) Start(load Load) *Working {
 	return w
 }
 
-// Stop ends the load when each clerk has ended the current operation. Then Stop makes
-// the network reliable, and reads each key with one writer through a new clerk.
+// Stop ends the long delays of replies, and ends the load when each clerk has ended the
+// current operation. Then Stop makes the network reliable, and reads each key with one
+// writer through a new clerk.
 func (w *Working) Stop() {
 	w.lab.T.Helper()
 	close(w.stop)
+	w.lab.Net.LongReordering(false)
 	w.lab.Await("an operation of a clerk", OperationLimit, w.ended...)
 	w.lab.Net.Reliable(true)
-	w.lab.Net.LongReordering(false)
 	check := Go(func() {
 		ck := w.lab.Clerk(w.load.Clerk())
 		for key, version := range w.written {
