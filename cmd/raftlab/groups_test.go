@@ -148,6 +148,7 @@ func TestGroupsFlags(t *testing.T) {
 		"--groups is 0; want 1 to 10":                           {"--groups", "0"},
 		"--quota is for a member of a store without groups":     {"--groups", "2", "--quota", "9"},
 		"--join is for a member of a store without groups":      {"--groups", "2", "--join", "http://127.0.0.1:1"},
+		"--admin is for a member of a store without groups":     {"--groups", "2", "--admin"},
 		"--name is given without --groups":                      {"--patience", "1s"},
 		"names of members of a store with groups have no slash": {"--groups", "2", "--cluster", "n1=127.0.0.1:1,a/b=127.0.0.1:2"},
 	} {

@@ -39,6 +39,7 @@ func addMemberFlags(f *pflag.FlagSet, o *member.Options) {
 	f.StringVar(&o.TLS.Key, "key", "", "file of the certificate's key")
 	f.StringVar(&o.TLS.CA, "client-ca", "", "file of the authority that signs the certificates of clients; clients need a certificate then")
 	f.BoolVar(&o.Insecure, "insecure", false, "allow ports without TLS on addresses that other machines can reach")
+	f.BoolVar(&o.Admin, "admin", false, "let people stop, start and cut off this member, by the page and by /v1 of each member with --admin")
 	f.Int64Var(&o.Quota, "quota", 2<<30, "size of the store in bytes, beyond which writes are refused")
 	f.IntVar(&o.MaxRequestBytes, "max-request-bytes", 3<<19, "largest write in bytes")
 	f.IntVar(&o.MaxTxnOps, "max-txn-ops", 128, "largest number of operations in a transaction")
@@ -154,7 +155,7 @@ func readSettings(file string) ([]setting, error) {
 var (
 	groupFlags = []string{"snapshot-bytes", "patience", "in-flight", "in-flight-bytes"}
 	etcdOnly   = []string{
-		"join", "join-user", "initial-cluster-state", "advertise", "quota", "max-request-bytes", "max-txn-ops", "snapshot-entries", "client-cert-auth",
+		"admin", "join", "join-user", "initial-cluster-state", "advertise", "quota", "max-request-bytes", "max-txn-ops", "snapshot-entries", "client-cert-auth",
 		"auth-token", "auth-token-ttl", "bcrypt-cost", "auto-compaction-mode", "auto-compaction-retention",
 		"watch-progress-notify-interval", "corrupt-check-time", "max-concurrent-streams",
 	}

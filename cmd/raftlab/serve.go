@@ -177,6 +177,7 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 		MaxInFlightBytes: o.inFlightBytes,
 		MaxInFlight:      o.inFlight,
 		Hosts:            o.hosts(),
+		Administrator:    administrator(c),
 		Logger:           log,
 	})
 	if store, ok := c.(*cluster.Cluster); ok {
@@ -190,6 +191,21 @@ func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// administrator returns the check of a sender who stops replicas and the like. Groups have
+// no users. Nobody can check a sender while no replica runs.
+func administrator(c any) func(*http.Request) error {
+	return func(r *http.Request) error {
+		store, ok := c.(*cluster.Cluster)
+		if !ok {
+			return nil
+		}
+		if s := store.Serving(); s != nil {
+			return s.Administers(r.Context(), r.Header.Get("Authorization"))
+		}
+		return nil
+	}
 }
 
 // servePort serves etcd's API and the interface /v1 until ctx ends, and then answers the

@@ -27,13 +27,13 @@ type Keys struct {
 }
 
 // KeysOf returns the Keys of one member of a cluster.
-func KeysOf(member *etcdapi.Server) *Keys {
+func KeysOf(member func() *etcdapi.Server) *Keys {
 	return &Keys{
 		pick: func(ctx context.Context) *etcdapi.Server {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return member
+			return member()
 		},
 		noLeader: func() error { return kvstore.ErrNoLeader },
 	}

@@ -109,3 +109,13 @@ func (s *Server) administer(ctx context.Context) error {
 	}
 	return answer(err)
 }
+
+// Administers refuses a token, "" for none, whose user has not the role root. Without
+// access control everybody has.
+func (s *Server) Administers(ctx context.Context, token string) error {
+	md := metadata.MD{}
+	if token != "" {
+		md.Set(rpctypes.TokenFieldNameSwagger, token)
+	}
+	return s.administer(metadata.NewIncomingContext(ctx, md))
+}

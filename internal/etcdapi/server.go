@@ -219,17 +219,19 @@ var pings = grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime:
 // Options returns the options for the gRPC server of clients: limits of messages, and
 // the checks that belong to all services.
 func (s *Server) Options() []grpc.ServerOption {
-	streams := s.cfg.MaxStreams
-	if streams == 0 {
-		streams = math.MaxUint32
-	}
-	return []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + 512<<10),
-		grpc.MaxConcurrentStreams(streams),
+	return append(Limits(s.cfg.MaxRequestBytes, s.cfg.MaxStreams),
 		pings,
 		grpc.ChainUnaryInterceptor(s.checkUnary),
 		grpc.ChainStreamInterceptor(s.checkStream),
+	)
+}
+
+// Limits returns the options for the limits of messages, and of streams of a connection.
+func Limits(maxRequestBytes int, maxStreams uint32) []grpc.ServerOption {
+	if maxStreams == 0 {
+		maxStreams = math.MaxUint32
 	}
+	return []grpc.ServerOption{grpc.MaxRecvMsgSize(maxRequestBytes + 512<<10), grpc.MaxConcurrentStreams(maxStreams)}
 }
 
 // PeerOptions returns the options for the gRPC server of RegisterPeers. Requests from other

@@ -51,7 +51,8 @@ const (
 	Internal        Code = "internal"          // 500
 	NeedsGroups     Code = "needs_groups"      // 501: a store without groups has no transactions
 	NeedsOneProcess Code = "needs_one_process" // 501: each member of the store is a process of its own
-	UsersOnly       Code = "users_only"        // 403: access control is enabled, and /v1 has no users
+	UsersOnly       Code = "users_only"        // 403: access control is enabled, and the request has no user, or one without the role root
+	NeedsAdmin      Code = "needs_admin"       // 403: the member runs without --admin
 	NoSpace         Code = "no_space"          // 507: the store has reached its quota; nothing changed
 )
 

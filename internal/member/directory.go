@@ -102,10 +102,16 @@ func makeManifest(o *Options, begin func() (newcomer, error)) (datadir.Manifest,
 	return m, m.Write(o.Data)
 }
 
+// errAdminGroups is the error of Options.Admin for a store with groups.
+var errAdminGroups = wrong("--admin is for a member of a store without groups, and the store has groups")
+
 // checkGroups compares the settings with the groups and the members in the manifest.
 func (o *Options) checkGroups(m *datadir.Manifest) error {
 	if o.Groups != 0 && o.Groups != m.Groups {
 		return fmt.Errorf("%w: the data directory %s was made for %s, and cannot be used with %d", datadir.ErrGroups, o.Data, groupsInWords(m.Groups), o.Groups)
+	}
+	if m.Groups > 0 && o.Admin {
+		return errAdminGroups
 	}
 	if names := slices.Sorted(maps.Keys(o.Cluster)); m.Groups > 0 && len(names) > 0 && !slices.Equal(names, m.Members) {
 		return wrong("--cluster names %s, and the data directory %s the members %s; they are fixed", strings.Join(names, ", "), o.Data, strings.Join(m.Members, ", "))

@@ -4,7 +4,9 @@ package member
 
 import (
 	"context"
+	"errors"
 	"net"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -16,17 +18,19 @@ import (
 
 // etcdStore is a store without groups, with etcd's API.
 type etcdStore struct {
-	member *Member
-	server *etcdapi.Server
-	peers  *grpc.Server // on the streams of the other members
+	member  *Member
+	engine  *engine
+	server  *etcdapi.Server
+	peers   *grpc.Server // on the streams of the other members
+	serving sync.WaitGroup
 }
 
 // openEtcd starts the store of a member without groups.
-func (m *Member) openEtcd(dir *directory, streams net.Listener) (store, error) {
+func (m *Member) openEtcd(e *engine, dir *directory, streams net.Listener) (store, error) {
 	o := &m.opts
 	if dir.fresh {
 		if !dir.Joined {
-			if err := m.checkFirstStart(); err != nil {
+			if err := m.checkFirstStart(e.link.Transport); err != nil {
 				return nil, err
 			}
 		}
@@ -38,17 +42,17 @@ func (m *Member) openEtcd(dir *directory, streams net.Listener) (store, error) {
 	if dir.Joined { // the leader tells a later member the others
 		members = nil
 	}
-	s := &etcdStore{member: m}
+	s := &etcdStore{member: m, engine: e}
 	var err error
 	s.server, err = etcdapi.Start(etcdapi.Config{
-		Host: m.host,
+		Host: e.host,
 		Node: node.Config{
 			Members: members, Join: dir.Joined,
 			HeartbeatInterval: o.HeartbeatInterval, ElectionTimeout: o.ElectionTimeout,
 			SnapshotEntries: o.SnapshotEntries,
 		},
 		ClusterID: uint64(dir.ClusterNumber), Name: o.Name, ClientURLs: o.Advertise, PeerScheme: o.peerScheme(), PeerAddress: o.AdvertisePeer,
-		DialMember: func(ctx context.Context, id core.NodeID) (net.Conn, error) { return m.transport.DialStream(ctx, id) },
+		DialMember: e.link.dial,
 		Tokens:     o.tokens, CertificateUsers: o.CertificateUsers, AutoCompaction: o.compaction,
 		ProgressInterval: o.ProgressInterval, CompareInterval: o.CompareInterval, MaxStreams: o.MaxStreams,
 		MaxRequestBytes: o.MaxRequestBytes, MaxTxnOps: o.MaxTxnOps, Quota: o.Quota,
@@ -57,30 +61,80 @@ func (m *Member) openEtcd(dir *directory, streams net.Listener) (store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.peers = grpc.NewServer(s.server.PeerOptions()...)
+	s.peers = grpc.NewServer(append(s.server.PeerOptions(), grpc.InTapHandle(e.link.admit))...)
 	s.server.RegisterPeers(s.peers)
-	m.running.Go(func() { _ = s.peers.Serve(streams) })
+	m.registerControl(s.peers)
+	s.serving.Go(func() { _ = s.peers.Serve(streams) })
 	return s, nil
 }
 
 func (s *etcdStore) services() *grpc.Server {
-	g := grpc.NewServer(s.server.Options()...)
-	s.server.Register(g)
+	o := &s.member.opts
+	if !o.Admin { // nobody replaces the store
+		g := grpc.NewServer(s.server.Options()...)
+		s.server.Register(g)
+		return g
+	}
+	router := &etcdapi.Router{Pick: front{s.member}.serving}
+	g := grpc.NewServer(append(router.Options(), etcdapi.Limits(o.MaxRequestBytes, o.MaxStreams)...)...)
+	router.Register(g)
 	return g
 }
 
 func (s *etcdStore) pages() clientport.Pages {
+	f := front{s.member}
 	return clientport.Pages{
-		Health: s.server.Health, Live: func() error { return s.server.Node().Err() },
-		Metrics: clientport.NewMetrics(s), Hosts: s.member.opts.Hosts,
-		Others: s.newPage(),
+		Health: f.health, Live: f.live,
+		Metrics: clientport.NewMetrics(f), Hosts: f.member.opts.Hosts,
+		Others: f.newPage(),
 	}
 }
 
+// front leads clients to the store without groups that the member runs at the time.
+type front struct{ member *Member }
+
+// store returns the store, nil if the member is stopped.
+func (f front) store() *etcdStore {
+	if e := f.member.current(); e != nil {
+		return e.store.(*etcdStore)
+	}
+	return nil
+}
+
+// serving returns the services of the store, nil if the member is stopped.
+func (f front) serving() *etcdapi.Server {
+	if s := f.store(); s != nil {
+		return s.server
+	}
+	return nil
+}
+
 // Figures implements clientport.Source.
-func (s *etcdStore) Figures() *clientport.Figures {
-	net := s.member.transport.Stats()
-	return &clientport.Figures{Server: s.server, Host: s.member.host.Stats(), Net: &net}
+func (f front) Figures() *clientport.Figures {
+	s := f.store()
+	if s == nil {
+		return nil
+	}
+	net := s.engine.link.Stats()
+	return &clientport.Figures{Server: s.server, Host: s.engine.host.Stats(), Net: &net}
+}
+
+// errStopped is the reason why a stopped member is not healthy.
+var errStopped = errors.New("an operator has stopped the member")
+
+func (f front) health(ctx context.Context, linearizable bool, excluded map[string]bool) error {
+	if s := f.serving(); s != nil {
+		return s.Health(ctx, linearizable, excluded)
+	}
+	return errStopped
+}
+
+// live reports the failure of the member. A restart of a stopped member is the operator's.
+func (f front) live() error {
+	if s := f.serving(); s != nil {
+		return s.Node().Err()
+	}
+	return nil
 }
 
 func (s *etcdStore) ready() <-chan struct{} { return s.server.Ready() }
@@ -104,8 +158,8 @@ func (s *etcdStore) drain() { s.server.Drain() }
 
 func (s *etcdStore) close() error {
 	err := s.server.Close()
-	s.peers.Stop()
+	finish(s.peers)
 	return err
 }
 
-func (s *etcdStore) wait() {}
+func (s *etcdStore) wait() { s.serving.Wait() }

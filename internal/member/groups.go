@@ -29,6 +29,7 @@ import (
 type groupStore struct {
 	*shardstore.Part
 	member   *Member
+	engine   *engine
 	members  []shardstore.Member
 	calls    *calls
 	registry *registry
@@ -39,18 +40,18 @@ type groupStore struct {
 }
 
 // openGroups starts the store of a member with groups.
-func (m *Member) openGroups(dir *directory, streams net.Listener) (_ store, err error) {
+func (m *Member) openGroups(e *engine, dir *directory, streams net.Listener) (_ store, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &groupStore{member: m, answered: make(chan struct{}), stop: cancel}
+	s := &groupStore{member: m, engine: e, answered: make(chan struct{}), stop: cancel}
 	ids := make(map[string]core.NodeID)
 	for _, name := range dir.Members {
 		one := shardstore.Member{Name: name, ID: datadir.FirstID(dir.Identity().Cluster, name), Address: withoutScheme(m.opts.Cluster[name])}
 		s.members, ids[name] = append(s.members, one), one.ID
 		if name != m.opts.Name && one.Address != "" {
-			m.transport.SetPeer(one.ID, one.Address) // before the groups, for the registry
+			e.link.SetPeer(one.ID, one.Address) // before the groups, for the registry
 		}
 	}
-	s.calls = newCalls(m.opts.Name, ids, m.transport, streams, m.log)
+	s.calls = newCalls(m.opts.Name, ids, e.link.Transport, streams, m.log)
 	s.registry = &registry{dir: dir, path: m.opts.Data}
 	server := labrpc.MakeServer()
 	server.AddService(labrpc.MakeService(s.registry))
@@ -70,7 +71,7 @@ func (m *Member) openGroups(dir *directory, streams net.Listener) (_ store, err 
 		}
 	}
 	s.Part, err = shardstore.Start(shardstore.Config{
-		Host: m.host, Name: m.opts.Name, Members: s.members, Groups: dir.Groups, Network: s.calls,
+		Host: e.host, Name: m.opts.Name, Members: s.members, Groups: dir.Groups, Network: s.calls,
 		HeartbeatInterval: m.opts.HeartbeatInterval, ElectionTimeout: m.opts.ElectionTimeout,
 		SnapshotBytes: m.opts.SnapshotBytes, Logger: m.log,
 	})
@@ -255,18 +256,18 @@ func (s *groupStore) pages() clientport.Pages {
 }
 
 // ID implements clientport.GroupSource.
-func (s *groupStore) ID() core.NodeID { return s.member.host.Identity().Host }
+func (s *groupStore) ID() core.NodeID { return s.engine.host.Identity().Host }
 
 // HostFigures implements clientport.GroupSource.
 func (s *groupStore) HostFigures() (node.HostStats, tcp.Stats) {
-	return s.member.host.Stats(), s.member.transport.Stats()
+	return s.engine.host.Stats(), s.engine.link.Stats()
 }
 
 func (s *groupStore) ready() <-chan struct{} { return s.answered }
 
 func (s *groupStore) ended() <-chan struct{} { return s.Failed() }
 
-func (s *groupStore) failure() error { return s.member.host.Err() }
+func (s *groupStore) failure() error { return s.engine.host.Err() }
 
 func (s *groupStore) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*s.member.opts.ElectionTimeout)

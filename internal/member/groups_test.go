@@ -168,6 +168,11 @@ func TestGroupsPages(t *testing.T) {
 	}
 	require.ErrorContains(t, c.v1("n1").ChangeReplica(c.within(), 1, "stop"), "a process of its own")
 	c.stop("n2")
+	o := c.options["n2"]
+	o.Admin, o.Groups = true, 0 // the directory has the number of groups
+	_, err = member.Start(o)
+	require.ErrorIs(t, err, member.ErrOptions)
+	require.ErrorContains(t, err, "--admin is for a member of a store without groups")
 	c.stop("n3")
 	code, body := c.get("n1", "/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, code, body)

@@ -99,7 +99,7 @@ func (nobody) PeerDown(core.NodeID, error)         {}
 // askFor asks the member at a peer address for the id of this one.
 func (m *Member) askFor(transport *tcp.Transport, address string) (core.NodeID, error) {
 	var stranger atomic.Pointer[error]
-	conn, err := peerConn(transport, address, &stranger)
+	conn, err := peerConn(streamsOf(transport), address, &stranger)
 	if err != nil {
 		return 0, err
 	}
@@ -120,13 +120,20 @@ func (m *Member) askFor(transport *tcp.Transport, address string) (core.NodeID, 
 	return id, err
 }
 
+// streamsOf returns a dialler of streams.
+func streamsOf(transport *tcp.Transport) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, address string) (net.Conn, error) {
+		return transport.DialStreamAddress(ctx, address)
+	}
+}
+
 // peerConn returns a connection to the member at a peer address. If the member is of
 // another cluster, stranger has the error.
-func peerConn(transport *tcp.Transport, address string, stranger *atomic.Pointer[error]) (*grpc.ClientConn, error) {
+func peerConn(dial func(context.Context, string) (net.Conn, error), address string, stranger *atomic.Pointer[error]) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the stream has TLS
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			conn, err := transport.DialStreamAddress(ctx, address)
+			conn, err := dial(ctx, address)
 			if errors.Is(err, tcp.ErrCluster) {
 				stranger.Store(&err)
 			}
@@ -232,7 +239,7 @@ func (m *Member) dial(address string) (*grpc.ClientConn, error) {
 
 // checkFirstStart refuses a first member without data whose cluster runs already. Such a
 // member has forgotten its votes and acknowledged entries.
-func (m *Member) checkFirstStart() error {
+func (m *Member) checkFirstStart(transport *tcp.Transport) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	self := datadir.FirstID(m.opts.ClusterName, m.opts.Name)
@@ -243,7 +250,7 @@ func (m *Member) checkFirstStart() error {
 			continue
 		}
 		asked++
-		go func() { answers <- m.isKnown(ctx, other.Address, self) }()
+		go func() { answers <- m.isKnown(ctx, transport, other.Address, self) }()
 	}
 	var known error
 	for range asked {
@@ -257,9 +264,9 @@ func (m *Member) checkFirstStart() error {
 // isKnown returns an error if the member at a peer address knows this member as one that
 // has run before, or belongs to a cluster that was restored or recovered. A member that
 // does not answer knows nothing.
-func (m *Member) isKnown(ctx context.Context, address string, self core.NodeID) error {
+func (m *Member) isKnown(ctx context.Context, transport *tcp.Transport, address string, self core.NodeID) error {
 	var stranger atomic.Pointer[error]
-	conn, err := peerConn(m.transport, address, &stranger)
+	conn, err := peerConn(streamsOf(transport), address, &stranger)
 	if err != nil {
 		return err
 	}

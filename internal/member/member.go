@@ -15,21 +15,28 @@ import (
 
 	"raftlab/internal/clientport"
 	"raftlab/internal/etcdapi"
-	"raftlab/raft/node"
 	"raftlab/raft/tcp"
 )
 
-// Member is a running member. Its methods may be called from any goroutine.
+// Member is a member in a process. Its methods may be called from any goroutine.
 type Member struct {
-	opts      Options
-	log       *slog.Logger
-	transport *tcp.Transport
-	host      *node.Host
-	store     store
-	ports     []*clientport.Port
+	opts  Options
+	log   *slog.Logger
+	ports []*clientport.Port
+
+	// turn is held by the one who starts, stops or closes the member's engine.
+	turn chan struct{}
+
+	mu      sync.Mutex
+	engine  *engine                 // the last one
+	stopped bool                    // by an operator; the engine is closed
+	lobby   *lobby                  // while stopped
+	members []etcdapi.MemberPicture // at the last stop
 
 	running sync.WaitGroup
-	failed  chan error // has room for the failures of all ports
+	failure error         // set before ended is closed
+	ended   chan struct{} // closed by the first failure
+	failing sync.Once
 	done    chan struct{}
 	closing sync.Once
 	err     error // of Close
@@ -37,7 +44,8 @@ type Member struct {
 
 // store is what a member serves: etcd's API, or groups.
 type store interface {
-	// services are those of gRPC for clients, nil for none.
+	// services are those of gRPC for clients, nil for none. The services and the pages
+	// serve the member's next store, too.
 	services() *grpc.Server
 	// pages are the probes and the figures, and the pages for people.
 	pages() clientport.Pages
@@ -82,20 +90,39 @@ func start(o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{opts: o, log: o.Logger, done: make(chan struct{})}
-	if err := m.open(); err != nil {
+	m := &Member{opts: o, log: o.Logger, turn: make(chan struct{}, 1), ended: make(chan struct{}), done: make(chan struct{})}
+	if m.engine, err = m.open(); err != nil {
 		return nil, errors.Join(err, closeAll(listeners))
 	}
 	if err := m.newPorts(listeners, clientTLS); err != nil {
-		err = errors.Join(err, closeAll(listeners), m.store.close(), m.host.Close())
-		m.store.wait()
-		return nil, err
+		return nil, errors.Join(err, closeAll(listeners), m.engine.close())
 	}
-	m.failed = make(chan error, len(m.ports))
+	m.follow(m.engine)
 	for _, p := range m.ports {
-		m.running.Go(func() { m.failed <- p.Serve() })
+		m.running.Go(func() { m.fail(p.Serve()) })
 	}
 	return m, nil
+}
+
+// fail ends Wait.
+func (m *Member) fail(err error) {
+	m.failing.Do(func() {
+		m.failure = err
+		close(m.ended)
+	})
+}
+
+// follow ends Wait when the store of an engine ends by itself.
+func (m *Member) follow(e *engine) {
+	m.running.Go(func() {
+		select {
+		case <-e.store.ended():
+			if !e.closing.Load() {
+				m.fail(e.store.failure())
+			}
+		case <-m.done:
+		}
+	})
 }
 
 // listenPeers opens a port for the other members.
@@ -119,59 +146,47 @@ func (o *Options) listenPeers(address string) (*tcp.Transport, error) {
 	return tcp.Listen(opts)
 }
 
-// open starts everything below the client port.
-func (m *Member) open() error {
-	o := &m.opts
-	transport, err := o.listenPeers(o.ListenPeer)
-	if err != nil {
-		return err
-	}
-	dir, err := openDirectory(o, m.newcomer)
-	if err != nil {
-		return errors.Join(err, transport.Close())
-	}
-	m.transport = transport
-	streams := transport.Streams()
-	m.host, err = node.NewHost(node.HostConfig{Storage: dir.storage, Transport: transport, Logger: o.Logger})
-	if err != nil {
-		return err // NewHost has closed both
-	}
-	if dir.Groups > 0 {
-		m.store, err = m.openGroups(dir, streams)
-	} else {
-		m.store, err = m.openEtcd(dir, streams)
-	}
-	if err != nil {
-		return errors.Join(err, m.host.Close())
-	}
-	return nil
-}
-
 // Address returns the address of the client port.
 func (m *Member) Address() net.Addr { return m.ports[0].Address() }
 
 // PeerAddress returns the address that the other members dial.
-func (m *Member) PeerAddress() string { return m.transport.Address() }
+func (m *Member) PeerAddress() string { return m.last().link.Address() }
 
-// Ready is closed when the member has answered a request.
-func (m *Member) Ready() <-chan struct{} { return m.store.ready() }
+// Ready is closed when the member has answered a request since its last start.
+func (m *Member) Ready() <-chan struct{} { return m.last().store.ready() }
 
-// Server returns the member's services of etcd's API, nil for a store with groups.
+// Server returns the member's services of etcd's API, nil for a store with groups. The
+// services of a stopped member are closed.
 func (m *Member) Server() *etcdapi.Server {
-	if e, ok := m.store.(*etcdStore); ok {
-		return e.server
+	if s, ok := m.last().store.(*etcdStore); ok {
+		return s.server
 	}
 	return nil
+}
+
+// last returns the engine, which is closed if the member is stopped.
+func (m *Member) last() *engine {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.engine
+}
+
+// current returns the engine, nil if the member is stopped.
+func (m *Member) current() *engine {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped {
+		return nil
+	}
+	return m.engine
 }
 
 // Wait waits until the member ends, by Close or by a failure, and returns the failure. A
 // failed member has to be closed.
 func (m *Member) Wait() error {
 	select {
-	case err := <-m.failed:
-		return err
-	case <-m.store.ended():
-		return m.store.failure()
+	case <-m.ended:
+		return m.failure
 	case <-m.done:
 		return nil
 	}
@@ -182,16 +197,16 @@ func (m *Member) Wait() error {
 // etcd that clients know. Close may be called more than once.
 func (m *Member) Close() error {
 	m.closing.Do(func() {
+		m.turn <- struct{}{} // nobody starts or stops the engine any more
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
-		m.store.handOver(ctx)
-		m.store.drain()
-		err := errors.Join(m.closePorts(ctx), m.store.close())
-		hangs := m.host.Close()
-		if !errors.Is(hangs, node.ErrStalled) && !errors.Is(hangs, node.ErrBlocked) {
-			m.store.wait()
+		if e := m.current(); e != nil {
+			e.store.handOver(ctx)
+			e.store.drain()
+			m.err = errors.Join(m.closePorts(ctx), e.close())
+		} else {
+			m.err = errors.Join(m.closePorts(ctx), m.lobby.close())
 		}
-		m.err = errors.Join(err, hangs)
 		close(m.done)
 		m.running.Wait()
 	})

@@ -323,7 +323,7 @@ func TestPages(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, status.Replicas, 3)
 			require.NotZero(t, status.Leader)
-			require.ErrorContains(t, v1.ChangeReplica(c.Context(), 1, "stop"), "a process of its own")
+			require.ErrorContains(t, v1.ChangeReplica(c.Context(), 1, "stop"), "--admin")
 			if secure {
 				return
 			}

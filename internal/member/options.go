@@ -84,6 +84,10 @@ type Options struct {
 	// server's addresses.
 	Hosts []string
 
+	// Admin lets people stop, start and cut off this member, by the page and by /v1 of any
+	// member with Admin. A store with groups has no such changes.
+	Admin bool
+
 	// Quota bounds the size of the store in bytes. Default 2 GiB.
 	Quota int64
 	// MaxRequestBytes bounds a write. Default 1.5 MiB.
@@ -192,6 +196,8 @@ func (o *Options) checkNames() error {
 		return wrong("--groups is %d, and the members of a store with groups are fixed; name all of them with --cluster, without --join", o.Groups)
 	case o.Groups > 0 && slices.ContainsFunc(slices.Collect(maps.Keys(o.Cluster)), func(name string) bool { return strings.Contains(name, "/") }):
 		return wrong("--cluster names %s; names of members of a store with groups have no slash", strings.Join(slices.Sorted(maps.Keys(o.Cluster)), ", "))
+	case o.Groups > 0 && o.Admin:
+		return errAdminGroups
 	case len(o.Cluster) > 0 && len(o.Join) > 0:
 		return wrong("--cluster is for the first members, and --join for a later one; both are given")
 	}

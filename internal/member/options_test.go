@@ -49,6 +49,7 @@ func TestOptions(t *testing.T) {
 		"no data":             {func(o *Options) { o.Data = "" }, "--data"},
 		"not in the cluster":  {func(o *Options) { o.Name = "n9" }, "n1, n2, and not this member, n9"},
 		"cluster and join":    {func(o *Options) { o.Join = []string{"http://a:1"} }, "both are given"},
+		"groups and admin":    {func(o *Options) { o.Groups, o.Admin = 2, true }, "--admin is for a member of a store without groups"},
 		"a wrong peer":        {func(o *Options) { o.Cluster["n2"] = "nowhere" }, `address of n2 in --cluster is "nowhere"`},
 		"a wrong join":        {func(o *Options) { o.Cluster, o.Join = nil, []string{"a:1"} }, `"a:1" is not the URL`},
 		"a wrong listen":      {func(o *Options) { o.Listen = "x" }, `--listen is "x"`},

@@ -40,7 +40,7 @@ func closeAll(all []net.Listener) error {
 
 // newPorts makes the ports of the listeners.
 func (m *Member) newPorts(listeners []net.Listener, secure *tls.Config) error {
-	g, pages := m.store.services(), m.store.pages()
+	g, pages := m.engine.store.services(), m.engine.store.pages()
 	for i, l := range listeners {
 		o := clientport.Options{Listener: l, TLS: secure, GRPC: g, Pages: pages, Logger: m.log}
 		if i > len(m.opts.ListenMore) {

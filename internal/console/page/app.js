@@ -97,20 +97,22 @@ function showMembers(state) {
     card.root.className = kind.join(" ");
     put(card.name, nameOf(r));
     put(card.role, r.disconnected && runs(r) ? "disconnected" : r.state === "running" ? r.role || "running" : r.state);
-    put(card.term, runs(r) ? "term " + r.term : "");
+    const figures = runs(r) && r.term > 0; // a member that is cut off from this one tells none
+    put(card.term, figures ? "term " + r.term : "");
     for (let i = 0; i < cells; i++) card.cells[i].setAttribute("class", cellClass(r, last - cells + 1 + i));
-    card.tape.setAttribute("aria-label", runs(r)
+    card.tape.setAttribute("aria-label", figures
       ? `${nameOf(r)}: the log ends at ${r.lastIndex}; committed up to ${r.commitIndex}, applied up to ${r.appliedIndex}`
       : `${nameOf(r)} is ${r.state}`);
-    put(card.facts, runs(r)
+    put(card.facts, figures
       ? `log ${count(r.lastIndex)} · committed ${count(r.commitIndex)} · applied ${count(r.appliedIndex)}` +
         (r.fileBytes || r.logBytes ? ` · ${bytes(r.fileBytes || r.logBytes).replace(" ", "\u00a0")}` : "")
       : r.fileBytes ? bytes(r.fileBytes) + " on disk" : "");
     put(card.error, r.error || "");
     card.error.hidden = !r.error;
-    card.buttons.hidden = !state.admin;
+    card.buttons.hidden = !state.admin || state.locked;
     put(card.power, runs(r) ? "Stop" : "Start");
     put(card.link, r.disconnected ? "Connect" : "Disconnect");
+    card.link.hidden = Boolean(r.name) && !runs(r); // a process has no link while its member is stopped
     card.power.setAttribute("aria-label", card.power.textContent + " " + nameOf(r));
     card.link.setAttribute("aria-label", card.link.textContent + " " + nameOf(r));
   }

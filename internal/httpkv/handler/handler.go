@@ -65,6 +65,10 @@ type Options struct {
 	// Hosts are the names of this server in Host headers, beside the loopback names and
 	// the address of the connection. [webguard.AnyHost] allows all names.
 	Hosts []string
+	// Administrator returns an error if the sender of a request may not stop, start, cut
+	// off, repair or compact replicas. The answer is an *httpkv.Error as it is, and 403 with
+	// any other error. The default allows everybody.
+	Administrator func(*http.Request) error
 	// Logger logs each request at the debug level, and errors of the server's own.
 	// Default: silent.
 	Logger *slog.Logger
@@ -381,6 +385,14 @@ func (h *handler) replica(change func(int) error) action {
 		number, ok := parseNumber(r.PathValue("number"))
 		if !ok {
 			return failure(http.StatusNotFound, httpkv.NoReplica, "%q is not a replica's number", r.PathValue("number"))
+		}
+		if h.opts.Administrator != nil {
+			var own *httpkv.Error
+			if err := h.opts.Administrator(r); errors.As(err, &own) {
+				return own
+			} else if err != nil {
+				return failure(http.StatusForbidden, httpkv.UsersOnly, "access control is enabled, and only a user with the role root changes replicas; send the token of /v3/auth/authenticate in the header Authorization: %v", err)
+			}
 		}
 		if err := change(number); err != nil {
 			return err
