@@ -170,7 +170,7 @@ func TestGroupsPages(t *testing.T) {
 	c.stop("n2")
 	o := c.options["n2"]
 	o.Admin, o.Groups = true, 0 // the directory has the number of groups
-	_, err = member.Start(o)
+	_, err := member.Start(o)
 	require.ErrorIs(t, err, member.ErrOptions)
 	require.ErrorContains(t, err, "--admin is for a member of a store without groups")
 	c.stop("n3")
@@ -178,7 +178,7 @@ func TestGroupsPages(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, code, body)
 	code, body = c.get("n1", "/livez")
 	require.Equal(t, http.StatusOK, code, body)
-	status, err := c.v1("n1").Status(c.within())
+	status, err = c.v1("n1").Status(c.within())
 	require.NoError(t, err)
 	require.Equal(t, "unreachable", status.Replicas[1].State)
 }
