@@ -103,17 +103,16 @@ func (m *Member) begin(ctx context.Context, verb string) (<-chan error, error) {
 	}
 	e := m.last()
 	stopped, cut := m.current() == nil, e.link.cut.Load()
-	var do func() error
 	var err error
 	switch verb {
 	case "stop":
-		do, err = m.suspend, unless(!stopped, cluster.ErrStopped)
+		err = unless(!stopped, cluster.ErrStopped)
 	case "start":
-		do, err = m.resume, unless(stopped, cluster.ErrRunning)
+		err = unless(stopped, cluster.ErrRunning)
 	case "disconnect":
-		do, err = func() error { e.link.set(true); return nil }, errors.Join(unless(!stopped, cluster.ErrStopped), unless(!cut, cluster.ErrDisconnected))
+		err = errors.Join(unless(!stopped, cluster.ErrStopped), unless(!cut, cluster.ErrDisconnected))
 	case "connect":
-		do, err = func() error { e.link.set(false); return nil }, errors.Join(unless(!stopped, cluster.ErrStopped), unless(cut, cluster.ErrConnected))
+		err = errors.Join(unless(!stopped, cluster.ErrStopped), unless(cut, cluster.ErrConnected))
 	default:
 		err = fmt.Errorf("%q is no change of a member; want stop, start, disconnect or connect", verb)
 	}
@@ -124,7 +123,15 @@ func (m *Member) begin(ctx context.Context, verb string) (<-chan error, error) {
 	m.log.Warn("an operator changes this member", "change", verb)
 	outcome := make(chan error, 1)
 	m.running.Go(func() {
-		err := do()
+		var err error
+		switch verb {
+		case "stop":
+			err = m.suspend()
+		case "start":
+			err = m.resume()
+		default:
+			e.link.set(verb == "disconnect")
+		}
 		<-m.turn
 		outcome <- err
 		if err != nil {
