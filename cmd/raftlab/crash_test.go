@@ -117,7 +117,7 @@ func TestSIGKILL(t *testing.T) {
 
 func killAgainAndAgain(t *testing.T, kills int, more ...string) {
 	rng := testkit.Rand(t)
-	args := append(more, "--data", t.TempDir(), "--listen", freeAddress(t), "--snapshot-bytes", "20000", "--log-level", "debug")
+	args := append(more, "--data", t.TempDir(), "--listen", testkit.FreeAddress(t), "--snapshot-bytes", "20000", "--log-level", "debug")
 	s := startServer(t, args...)
 	writers, stop := startWriters(t, s)
 	var sum, slowest time.Duration
@@ -150,7 +150,7 @@ func killAgainAndAgain(t *testing.T, kills int, more ...string) {
 // that was acknowledged is missing afterwards.
 func TestSignalsUnderLoad(t *testing.T) {
 	t.Parallel()
-	args := []string{"--data", t.TempDir(), "--listen", freeAddress(t)}
+	args := []string{"--data", t.TempDir(), "--listen", testkit.FreeAddress(t)}
 	s := startServer(t, args...)
 	writers, _ := startWriters(t, s)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {

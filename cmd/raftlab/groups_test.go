@@ -29,14 +29,14 @@ func startProcesses(t *testing.T, more ...string) *processes {
 	p := &processes{T: t}
 	var peers []string
 	for i := range p.args {
-		peers = append(peers, fmt.Sprintf("n%d=%s", i+1, freeAddress(t)))
+		peers = append(peers, fmt.Sprintf("n%d=%s", i+1, testkit.FreeAddress(t)))
 	}
 	dir := t.TempDir()
 	for i := range p.args {
 		_, listen, _ := strings.Cut(peers[i], "=")
 		p.args[i] = append([]string{
 			"--name", fmt.Sprint("n", i+1), "--data", fmt.Sprintf("%s/n%d", dir, i+1), "--cluster", strings.Join(peers, ","),
-			"--listen-peer", listen, "--listen", freeAddress(t), "--heartbeat", "50ms", "--election-timeout", "500ms",
+			"--listen-peer", listen, "--listen", testkit.FreeAddress(t), "--heartbeat", "50ms", "--election-timeout", "500ms",
 		}, more...)
 		p.start(i)
 	}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/httpkv"
+	"raftlab/internal/testkit"
 )
 
 // asCommand makes the test binary the raftlab command, so that tests run the
@@ -123,15 +123,6 @@ func raftlab(t *testing.T, stdin io.Reader, args ...string) outcome {
 	return outcome{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 
-// freeAddress returns an address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0")
@@ -214,7 +205,7 @@ func TestCommands(t *testing.T) {
 
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
-	got := raftlab(t, nil, "kv", "get", "a", "--server", "http://"+freeAddress(t), "--timeout", "100ms")
+	got := raftlab(t, nil, "kv", "get", "a", "--server", "http://"+testkit.FreeAddress(t), "--timeout", "100ms")
 	require.Equal(t, exitUnavailable, got.code, got.err)
 	require.Contains(t, got.err, "not available")
 	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--patience", "300ms")

@@ -197,7 +197,7 @@ func TestRemovedMember(t *testing.T) {
 		errs string
 	}
 	ended := make(chan result, 1)
-	peer := freeAddress(t)
+	peer := testkit.FreeAddress(t)
 	go func() {
 		code, _, errs := operate("", "serve", "--name", "n2", "--join", url, "--listen-peer", peer, "--listen", "127.0.0.1:0",
 			"--heartbeat", "10ms", "--election-timeout", "100ms")

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,13 +36,6 @@ type process struct {
 	pb.MaintenanceClient
 	pb.ClusterClient
 	lease pb.LeaseClient
-}
-
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // options returns the options of a member, with small segments of the log by many
@@ -103,7 +95,7 @@ func (p *process) all() (keys []string, revision int64) {
 // single returns the options of a member that is a cluster of its own.
 func single(t *testing.T) member.Options {
 	o := options(t.TempDir(), "n1")
-	o.ListenPeer = freeAddress(t)
+	o.ListenPeer = testkit.FreeAddress(t)
 	o.Cluster = map[string]string{"n1": o.ListenPeer}
 	return o
 }
@@ -195,7 +187,7 @@ func TestBackupAndRestore(t *testing.T) {
 		_, err := datadir.VerifyBackup(file)
 		require.NoError(t, err)
 	}
-	r := datadir.RestoreOptions{Cluster: "test", Members: map[string]string{"a": freeAddress(t), "b": freeAddress(t), "c": freeAddress(t)}, Advance: 1000, Compact: true}
+	r := datadir.RestoreOptions{Cluster: "test", Members: map[string]string{"a": testkit.FreeAddress(t), "b": testkit.FreeAddress(t), "c": testkit.FreeAddress(t)}, Advance: 1000, Compact: true}
 	dir = t.TempDir()
 	var members []*process
 	for name, address := range r.Members {
@@ -220,7 +212,7 @@ func TestBackupAndRestore(t *testing.T) {
 
 	// A new member learns the number of the restored cluster.
 	joining := options(dir, "d")
-	joining.ListenPeer, joining.Join = freeAddress(t), []string{"http://" + members[0].Address().String()}
+	joining.ListenPeer, joining.Join = testkit.FreeAddress(t), []string{"http://" + members[0].Address().String()}
 	members = append(members, start(t, joining))
 	got, _ := members[3].all()
 	require.Equal(t, want, got)
@@ -228,7 +220,7 @@ func TestBackupAndRestore(t *testing.T) {
 
 	// A member that was not restored does not begin beside the restored ones.
 	fresh := options(t.TempDir(), "e")
-	fresh.ListenPeer = freeAddress(t)
+	fresh.ListenPeer = testkit.FreeAddress(t)
 	fresh.Cluster = map[string]string{"e": fresh.ListenPeer, "a": r.Members["a"]}
 	_, err = member.Start(fresh)
 	require.ErrorIs(t, err, member.ErrNoData)
@@ -440,7 +432,7 @@ func TestVerifyFindsADamagedSnapshot(t *testing.T) {
 func TestRecover(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	first := map[string]string{"n1": freeAddress(t), "n2": freeAddress(t), "n3": freeAddress(t)}
+	first := map[string]string{"n1": testkit.FreeAddress(t), "n2": testkit.FreeAddress(t), "n3": testkit.FreeAddress(t)}
 	all := make(map[string]member.Options)
 	running := make(map[string]*process)
 	for name, address := range first {
@@ -498,7 +490,7 @@ func TestRecover(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, old.Close())
 	joining := options(t.TempDir(), "n4")
-	joining.ListenPeer, joining.Join = freeAddress(t), []string{"http://" + alone.Address().String()}
+	joining.ListenPeer, joining.Join = testkit.FreeAddress(t), []string{"http://" + alone.Address().String()}
 	fourth := start(t, joining)
 	got, _ = fourth.all()
 	require.Len(t, got, 31)

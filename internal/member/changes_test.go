@@ -32,7 +32,7 @@ func (c *cluster) until(what string, request func(ctx context.Context) error) {
 func (c *cluster) join(name string, change func(*member.Options)) error {
 	c.Helper()
 	o := c.common(name)
-	o.ListenPeer, o.Join = freeAddress(c.T), []string{scheme(c.secure) + c.members["n1"].Address().String()}
+	o.ListenPeer, o.Join = testkit.FreeAddress(c.T), []string{scheme(c.secure) + c.members["n1"].Address().String()}
 	change(&o)
 	m, err := member.Start(o)
 	if err == nil {
@@ -86,7 +86,7 @@ func TestAddedMember(t *testing.T) {
 		o.Cluster["n4"] = o.ListenPeer
 	}
 	require.ErrorContains(t, c.join("n4", existing), "the cluster has no member at 127.0.0.1:")
-	address := freeAddress(t)
+	address := testkit.FreeAddress(t)
 	c.until("the addition", func(ctx context.Context) error {
 		_, err := pb.NewClusterClient(c.conn("n1")).MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{"https://" + address}})
 		return err
@@ -147,7 +147,7 @@ func TestNewAddresses(t *testing.T) {
 	moved := make(map[string]string)
 	for name := range c.options {
 		c.stop(name)
-		moved[name] = freeAddress(t)
+		moved[name] = testkit.FreeAddress(t)
 	}
 	for name, o := range c.options {
 		o.Cluster, o.ListenPeer = moved, moved[name]

@@ -19,6 +19,7 @@ import (
 
 	"raftlab/internal/member"
 	"raftlab/internal/pki"
+	"raftlab/internal/testkit"
 )
 
 // A deployment of etcd: certificates that nobody has signed, a member that an operator has
@@ -26,7 +27,7 @@ import (
 func TestEtcdsDeployment(t *testing.T) {
 	c := &cluster{T: t, dir: t.TempDir(), options: make(map[string]member.Options), members: make(map[string]*member.Member)}
 	trusting := &tls.Config{InsecureSkipVerify: true} // the certificate is nobody's
-	first, second, figures := freeAddress(t), freeAddress(t), freeAddress(t)
+	first, second, figures := testkit.FreeAddress(t), testkit.FreeAddress(t), testkit.FreeAddress(t)
 	for name, peer := range map[string]string{"n1": first, "n2": second} {
 		o := c.common(name)
 		o.PeerAutoTLS, o.AutoTLS, o.ListenPeer, o.BcryptCost = true, true, peer, 4
@@ -116,7 +117,7 @@ func TestAnyCertificate(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, pair.Write(c.path("member.pem"), c.path("member.key")))
 	o := c.common("n1")
-	o.ListenPeer = freeAddress(t)
+	o.ListenPeer = testkit.FreeAddress(t)
 	o.Cluster = map[string]string{"n1": o.ListenPeer}
 	o.PeerTLS = member.Files{Cert: c.path("member.pem"), Key: c.path("member.key"), CA: c.path("ca.pem")}
 	_, err = member.Start(o)

@@ -33,7 +33,7 @@ func newGroups(t *testing.T, secure bool) *cluster {
 	}
 	first := make(map[string]string)
 	for i := 1; i <= 3; i++ {
-		first[fmt.Sprint("n", i)] = freeAddress(t)
+		first[fmt.Sprint("n", i)] = testkit.FreeAddress(t)
 	}
 	for name, address := range first {
 		o := c.common(name)
@@ -110,7 +110,7 @@ func TestGroups(t *testing.T) {
 			for _, name := range names {
 				c.stop(name)
 				o := c.options[name]
-				o.ListenPeer = freeAddress(t)
+				o.ListenPeer = testkit.FreeAddress(t)
 				o.Cluster = map[string]string{}
 				for other, address := range c.options[name].Cluster {
 					o.Cluster[other] = address
@@ -213,7 +213,7 @@ func TestGroupsStrangers(t *testing.T) {
 	other.Groups = 3
 	refused(other, datadir.ErrGroups, "was made for 2 groups", "cannot be used with 3")
 	other = o
-	other.Cluster = map[string]string{"n3": o.Cluster["n3"], "n4": freeAddress(t)}
+	other.Cluster = map[string]string{"n3": o.Cluster["n3"], "n4": testkit.FreeAddress(t)}
 	refused(other, member.ErrOptions, "n3, n4", "n1, n2, n3")
 
 	o.Data = filepath.Join(c.dir, "lost")

@@ -40,13 +40,6 @@ type cluster struct {
 	members map[string]*member.Member
 }
 
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // newCluster starts three members.
 func newCluster(t *testing.T, secure bool) *cluster {
 	c := &cluster{T: t, dir: t.TempDir(), secure: secure, options: make(map[string]member.Options), members: make(map[string]*member.Member)}
@@ -55,7 +48,7 @@ func newCluster(t *testing.T, secure bool) *cluster {
 	}
 	first := make(map[string]string)
 	for i := 1; i <= 3; i++ {
-		first[fmt.Sprint("n", i)] = freeAddress(t)
+		first[fmt.Sprint("n", i)] = testkit.FreeAddress(t)
 	}
 	for name, address := range first {
 		o := c.common(name)

@@ -1,6 +1,7 @@
 package testkit_test
 
 import (
+	"net"
 	"testing"
 	"time"
 
@@ -35,5 +36,23 @@ func TestSeedStaysTheSame(t *testing.T) {
 	})
 	if a, b := testkit.Rand(t).Uint64(), testkit.Rand(t).Uint64(); a != b {
 		t.Fatalf("one seed draws %d and %d", a, b)
+	}
+}
+
+// Addresses differ, and a listener may take each of them again and again.
+func TestFreeAddress(t *testing.T) {
+	first, second := testkit.FreeAddress(t), testkit.FreeAddress(t)
+	if first == second {
+		t.Fatalf("%s twice", first)
+	}
+	for _, address := range []string{first, second, first} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if port := l.Addr().(*net.TCPAddr).Port; port >= 32768 {
+			t.Errorf("port %d is one for outgoing connections", port)
+		}
+		l.Close()
 	}
 }

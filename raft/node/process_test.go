@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,7 +206,7 @@ func TestProcesses(t *testing.T) {
 	}
 	var addresses []string
 	for range 3 {
-		addresses = append(addresses, freeAddress(t))
+		addresses = append(addresses, testkit.FreeAddress(t))
 	}
 	command := func(_ core.NodeID, args []string) *exec.Cmd { return exec.Command(os.Args[0], args...) }
 	testProcesses(t, 8, addresses, command, (*processTest).mayFail)
@@ -333,13 +332,6 @@ func (h *history) client(number int, rng *rand.Rand, processes []*process) {
 		}
 		h.mu.Unlock()
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // makeCertificates writes an authority and the certificates of three hosts.

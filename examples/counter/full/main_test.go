@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,10 +108,7 @@ func TestEachStep(t *testing.T) {
 	h := &hosts{t, t.TempDir(), make(map[int]string), make(map[int]*testkit.Terminal)}
 	certificates(t, h.dir)
 	for id := 1; id <= 4; id++ {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		h.addresses[id] = l.Addr().String()
-		l.Close()
+		h.addresses[id] = testkit.FreeAddress(t)
 	}
 	for id := 1; id <= 3; id++ {
 		h.start(id, "-create")
