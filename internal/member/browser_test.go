@@ -34,7 +34,7 @@ window.onunhandledrejection = (e) => outcome({ error: String(e.reason && e.reaso
 		throw new Error("no " + what + ": " + document.body.innerText);
 	};
 	const card = (name) => [...byId("members").children].find((one) => one.querySelector("h3 span").textContent === name);
-	const roles = (name) => card(name).querySelector(".role").textContent;
+	const roles = (name) => card(name)?.querySelector(".role").textContent; // a member that starts has no name for a moment
 	const seen = { signs: [] };
 	await until("state", () => document.body.dataset.ready && byId("members").children.length === 3 && card("n1") && card("n3"));
 	for (const name of ["n1", "n3"]) {
