@@ -31,6 +31,7 @@ func TestEtcdsDeployment(t *testing.T) {
 	for name, peer := range map[string]string{"n1": first, "n2": second} {
 		o := c.common(name)
 		o.PeerAutoTLS, o.AutoTLS, o.ListenPeer, o.BcryptCost = true, true, peer, 4
+		o.ElectionTimeout = time.Second // a new leader would refuse requests of this test
 		c.options[name] = o
 	}
 	o := c.options["n1"]
