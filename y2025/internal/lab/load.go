@@ -45,13 +45,15 @@ func (l *Lab) Start(load Load) *Working {
 	return w
 }
 
-// Stop ends the long delays of replies, and ends the load when each clerk has ended the
-// current operation. Then Stop makes the network reliable, and reads each key with one
-// writer through a new clerk.
+// Stop ends the long delays of replies, and waits for a Put with the outcome OK, because
+// faults may leave each one open. Then Stop ends the load when each clerk has ended the
+// current operation, makes the network reliable, and reads each key with one writer through a
+// new clerk.
 func (w *Working) Stop() {
 	w.lab.T.Helper()
-	close(w.stop)
 	w.lab.Net.LongReordering(false)
+	testkit.WaitFor(w.lab.T, OperationLimit, "a Put to succeed", func() bool { return w.successes() > 0 })
+	close(w.stop)
 	w.lab.Await("an operation of a clerk", OperationLimit, w.ended...)
 	w.lab.Net.Reliable(true)
 	check := Go(func() {
@@ -63,13 +65,10 @@ func (w *Working) Stop() {
 		}
 	})
 	w.lab.Await("a Get after the load", OperationLimit, check)
-	if w.outcomes[rpc.OK] == 0 {
-		w.lab.T.Fatal("no Put succeeded")
-	}
 }
 
-// Successes returns the number of Puts with the outcome OK so far.
-func (w *Working) Successes() int {
+// successes returns the number of Puts with the outcome OK so far.
+func (w *Working) successes() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.outcomes[rpc.OK]
