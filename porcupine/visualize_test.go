@@ -2,19 +2,15 @@ package porcupine_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"raftlab/internal/testkit/browser"
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
 	"raftlab/porcupine/workload"
@@ -76,52 +72,6 @@ func TestVisualizePath(t *testing.T) {
 	require.NoError(t, porcupine.Visualize(models.KV, porcupine.LinearizationInfo{}, &bytes.Buffer{}))
 }
 
-// browser returns the path of a Chromium. Without one, the test is skipped unless RAFTLAB_BROWSER=1.
-func browser(t *testing.T) string {
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	require.NotEqual(t, "1", os.Getenv("RAFTLAB_BROWSER"), "RAFTLAB_BROWSER=1 needs chromium on the PATH")
-	t.Skip("no chromium on the PATH to try the page in (an error with RAFTLAB_BROWSER=1)")
-	return ""
-}
-
-// try runs a script in a page and returns the result of the script's function. RAFTLAB_SHOTS
-// names a folder for pictures of the page.
-func try(t *testing.T, page, script, name string) map[string]any {
-	chromium := browser(t)
-	page = strings.Replace(page, "</body>", `<pre id="outcome"></pre><script>
-		window.onerror = (message) => { byId("outcome").textContent = JSON.stringify({ error: message }); };
-		byId("outcome").textContent = JSON.stringify((() => {`+script+`})());
-		</script></body>`, 1)
-	path := filepath.Join(t.TempDir(), "page.html")
-	require.NoError(t, os.WriteFile(path, []byte(page), 0o600))
-	run := func(extra ...string) []byte {
-		args := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-			"--disable-background-networking", "--disable-component-update", "--disable-sync",
-			"--user-data-dir=" + t.TempDir(), "--window-size=1400,800", "--virtual-time-budget=3000"}, extra...)
-		cmd := exec.CommandContext(t.Context(), chromium, args...)
-		cmd.WaitDelay = time.Second
-		out, err := cmd.Output()
-		require.NoError(t, err, chromium)
-		return out
-	}
-	found := regexp.MustCompile(`(?s)<pre id="outcome">(.*?)</pre>`).FindSubmatch(run("--dump-dom", "file://"+path))
-	var outcome map[string]any
-	require.NotNil(t, found, "the page has no outcome")
-	text := strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&").Replace(string(found[1]))
-	require.NoError(t, json.Unmarshal([]byte(text), &outcome), text)
-	require.Nil(t, outcome["error"], "error in the page")
-	if folder := os.Getenv("RAFTLAB_SHOTS"); folder != "" {
-		for _, theme := range []string{"light", "dark"} {
-			run("--screenshot="+filepath.Join(folder, name+"-"+theme+".png"), "file://"+path+"#"+theme)
-		}
-	}
-	return outcome
-}
-
 func expect(t *testing.T, outcome map[string]any, want map[string]any) {
 	t.Helper()
 	for key, value := range want {
@@ -142,7 +92,7 @@ func TestBrowserExplains(t *testing.T) {
 		porcupine.Annotation{Tag: "server 1", Start: 15, End: 25, Description: "leader", Details: "of term 3"},
 		porcupine.Annotation{ClientId: 2, Start: 5, Description: "a moment", BackgroundColor: "#efaefc"})
 	require.Equal(t, porcupine.Illegal, result)
-	outcome := try(t, page, `
+	outcome := browser.Try(t, page, `
 		const key = (key) => document.dispatchEvent(new KeyboardEvent("keydown", { key }));
 		// Keys reach the page by its document, whose events have no element to match.
 		page.key = ((original) => function (e) { original.call(this, { key: e.key, target: document.body, preventDefault() {} }); })(page.key);
@@ -190,9 +140,9 @@ func TestBrowserLarge(t *testing.T) {
 	if os.Getenv("RAFTLAB_BROWSER") == "1" {
 		operations = 100_000
 	}
-	browser(t)
+	browser.Path(t)
 	_, page := drawn(t, models.KV, staleHistory(t, operations, 1))
-	outcome := try(t, page, `
+	outcome := browser.Try(t, page, `
 		let bars = 0;
 		const draw = Lanes.prototype.drawBar;
 		Lanes.prototype.drawBar = function (...args) { bars++; draw.apply(this, args); };
@@ -210,7 +160,7 @@ func TestBrowserLarge(t *testing.T) {
 	number := func(key string) float64 { n, _ := outcome[key].(float64); return n }
 	require.GreaterOrEqual(t, number("operations"), float64(operations))
 	require.GreaterOrEqual(t, number("near"), 1.0)
-	const pixels = 14.0 * 1400
+	const pixels = 14.0 * 1500
 	for _, view := range []string{"whole", "most", "found"} {
 		require.LessOrEqual(t, number(view), pixels, "%s: more bars than the lanes have pixels", view)
 	}
@@ -219,14 +169,14 @@ func TestBrowserLarge(t *testing.T) {
 
 func TestBrowserLegalAndEmpty(t *testing.T) {
 	_, page := drawn(t, models.KV, workload.KV(workload.Shape{Operations: 200, Clients: 5, Keys: 3, Seed: 1}, 1, 1, 1))
-	expect(t, try(t, page, `page.choosePartition("all"); page.changePartial(1); page.changePartition(1);
+	expect(t, browser.Try(t, page, `page.choosePartition("all"); page.changePartial(1); page.changePartition(1);
 		return { badge: byId("result").textContent, reason: byId("reason").hidden, parts: byId("partition").options.length };`, "legal"),
 		map[string]any{"badge": "linearizable", "reason": true, "parts": 4})
 	var empty bytes.Buffer
 	var info porcupine.LinearizationInfo
 	info.AddAnnotations([]porcupine.Annotation{{Tag: "test", Start: 1739938076171778000, End: 1739938086186709000, Description: "a test failed"}})
 	require.NoError(t, porcupine.Visualize(models.KV, info, &empty))
-	expect(t, try(t, empty.String(), `page.select(page.lanes.items[0]);
+	expect(t, browser.Try(t, empty.String(), `page.select(page.lanes.items[0]);
 		return { badge: byId("result").textContent, time: byId("details").textContent.includes("1739938076171778000") };`, "empty"),
 		map[string]any{"badge": "no operations", "time": true})
 }

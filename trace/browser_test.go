@@ -2,65 +2,22 @@ package trace_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"html"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"raftlab/internal/testkit/browser"
 	"raftlab/trace"
 )
 
-// browser returns the path of a Chromium. Without one, the test is skipped unless
-// RAFTLAB_BROWSER=1.
-func browser(t *testing.T) string {
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	require.NotEqual(t, "1", os.Getenv("RAFTLAB_BROWSER"), "RAFTLAB_BROWSER=1 needs chromium on the PATH")
-	t.Skip("no chromium on the PATH to try the page in (an error with RAFTLAB_BROWSER=1)")
-	return ""
-}
-
 // try runs a script in the page of a recording, and returns the result of the script.
-// RAFTLAB_SHOTS names a folder for pictures of the page.
 func try(t *testing.T, run *trace.Recording, name, script string) map[string]any {
-	chromium := browser(t)
 	var page bytes.Buffer
 	require.NoError(t, trace.WritePage(&page, run))
-	text := strings.Replace(page.String(), "</body>", `<pre id="outcome"></pre><script>
-		byId("outcome").textContent = JSON.stringify((() => { try { `+script+` } catch (e) { return { error: e.stack }; } })());
-		</script></body>`, 1)
-	path := filepath.Join(t.TempDir(), "page.html")
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	chrome := func(extra ...string) []byte {
-		args := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-			"--disable-component-update", "--disable-sync", "--user-data-dir=" + t.TempDir(), "--window-size=1500,900", "--virtual-time-budget=1000"}, extra...)
-		cmd := exec.CommandContext(t.Context(), chromium, args...)
-		cmd.WaitDelay = time.Second
-		out, err := cmd.Output()
-		require.NoError(t, err, chromium)
-		return out
-	}
-	found := regexp.MustCompile(`(?s)<pre id="outcome">(.*?)</pre>`).FindSubmatch(chrome("--dump-dom", "file://"+path))
-	require.NotNil(t, found, "the page has no outcome")
-	var outcome map[string]any
-	require.NoError(t, json.Unmarshal([]byte(html.UnescapeString(string(found[1]))), &outcome))
-	require.Nil(t, outcome["error"], "error in the page")
-	if folder := os.Getenv("RAFTLAB_SHOTS"); folder != "" {
-		chrome("--screenshot="+filepath.Join(folder, name+"-light.png"), "file://"+path+"#light")
-		chrome("--screenshot="+filepath.Join(folder, name+"-dark.png"), "file://"+path+"#dark")
-	}
-	return outcome
+	return browser.Try(t, page.String(), script, name)
 }
 
 // The page tells the story, and answers to keys and filters.
@@ -116,7 +73,7 @@ func TestBrowserLarge(t *testing.T) {
 	if os.Getenv("RAFTLAB_BROWSER") == "1" {
 		events = 100_000
 	}
-	browser(t)
+	browser.Path(t)
 	s := newScript(5)
 	for i := 0; len(s.run.Events) < events; i++ {
 		s.append(0, 1+i%4, 1, i, 1, i, 1, trace.Entry{Term: 1, Command: "x"})

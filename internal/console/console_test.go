@@ -3,15 +3,11 @@
 package console_test
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -21,6 +17,7 @@ import (
 	"raftlab/internal/console"
 	"raftlab/internal/httpkv/handler"
 	"raftlab/internal/testkit"
+	"raftlab/internal/testkit/browser"
 	"raftlab/kv"
 )
 
@@ -89,9 +86,6 @@ func TestPage(t *testing.T) {
 
 // session is what a visitor does with the page.
 const session = `
-const outcome = (value) => fetch("/test/outcome", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
-window.onerror = (message) => outcome({ error: message });
-window.onunhandledrejection = (e) => outcome({ error: String(e.reason && e.reason.stack || e.reason) });
 (async () => {
 	const until = async (what, holds) => {
 		for (let i = 0; i < 1500; i++) {
@@ -154,48 +148,23 @@ window.onunhandledrejection = (e) => outcome({ error: String(e.reason && e.reaso
 
 // The page in a real browser, under its own policy.
 func TestPageInABrowser(t *testing.T) {
-	if os.Getenv("RAFTLAB_BROWSER") != "1" {
-		t.Skip("RAFTLAB_BROWSER=1 tries the page in chromium")
-	}
+	browser.Slow(t)
 	page, c := newPage(t)
-	outcome := make(chan []byte, 1)
+	outcome := browser.NewOutcome()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/test/outcome":
-			if data, err := io.ReadAll(r.Body); err == nil {
-				select {
-				case outcome <- data:
-				default: // the first one counts
-				}
-			}
+			outcome.ServeHTTP(w, r)
 		case "/ui/app.js":
 			script := get(page, http.MethodGet, r.Host, r.URL.Path)
 			w.Header().Set("Content-Type", "text/javascript")
-			_, _ = io.WriteString(w, script.Body.String()+session)
+			_, _ = io.WriteString(w, script.Body.String()+browser.Report("/test/outcome")+session)
 		default:
 			page.ServeHTTP(w, r)
 		}
 	}))
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "chromium", "--headless=new", "--remote-debugging-port=0", "--no-sandbox", "--disable-gpu", "--no-first-run",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-		"--user-data-dir="+filepath.Join(t.TempDir(), "profile"), "--window-size=1440,900", server.URL)
-	cmd.WaitDelay = time.Second
-	require.NoError(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	var got map[string]any
-	select {
-	case data := <-outcome:
-		require.NoError(t, json.Unmarshal(data, &got), string(data))
-	case err := <-ended:
-		t.Fatalf("the browser ended without an outcome: %v", err)
-	}
-	cancel()
-	<-ended
-	require.Nil(t, got["error"])
+	got := browser.Visit(t, server.URL, outcome)
 	require.Equal(t, []any{"a", `b/\xff`, "c"}, got["keys"])
 	require.Equal(t, "key", got["focus"])
 	require.Contains(t, []any{"dark", "light"}, got["theme"])

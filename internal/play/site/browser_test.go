@@ -1,57 +1,27 @@
 package site
 
 import (
-	"context"
-	"encoding/json"
-	"io"
-	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-// browser returns the path of a Chromium. The test runs with RAFTLAB_BROWSER=1 alone, as CI
-// does, because the build and the browser take seconds.
-func browser(t *testing.T) string {
-	if os.Getenv("RAFTLAB_BROWSER") != "1" {
-		t.Skip("RAFTLAB_BROWSER=1 plays the page in Chromium")
-	}
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatal("RAFTLAB_BROWSER=1 needs chromium on the PATH")
-	return ""
-}
+	"raftlab/internal/testkit/browser"
+)
 
 // visit opens the page from a file, as a visitor without a server does, and runs a script
 // in it. The script returns an object, which the page sends to the test.
 func visit(t *testing.T, script string) map[string]any {
-	chromium := browser(t)
+	browser.Slow(t)
 	page, err := Page(t.Context())
 	require.NoError(t, err)
-	outcome := make(chan []byte, 1)
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if text, err := io.ReadAll(r.Body); err == nil && r.Method == http.MethodPost {
-			select {
-			case outcome <- text:
-			default: // the first one counts
-			}
-		}
-		w.WriteHeader(http.StatusNoContent)
-	}))
+	outcome := browser.NewOutcome()
+	receiver := httptest.NewServer(outcome)
 	defer receiver.Close()
-	text := strings.Replace(string(page), "</body>", `<script>
-		const outcome = (value) => fetch("`+receiver.URL+`", { method: "POST", mode: "no-cors", body: JSON.stringify(value) });
-		window.onerror = (message) => outcome({ error: message });
-		window.onunhandledrejection = (event) => outcome({ error: String(event.reason && event.reason.stack || event.reason) });
+	text := strings.Replace(string(page), "</body>", `<script>`+browser.Report(receiver.URL)+`
 		(async () => {
 			while (!document.body.dataset.ready && !document.body.dataset.failed) await new Promise((go) => setTimeout(go, 10));
 			if (document.body.dataset.failed) { outcome({ error: document.body.dataset.failed }); return; }
@@ -60,30 +30,9 @@ func visit(t *testing.T, script string) map[string]any {
 			outcome(await (async () => {`+script+`})());
 		})();
 		</script></body>`, 1)
-	dir := t.TempDir()
-	path := filepath.Join(dir, "index.html")
+	path := filepath.Join(t.TempDir(), "index.html")
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, chromium, "--headless=new", "--remote-debugging-port=0", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-		"--user-data-dir="+filepath.Join(dir, "profile"), "--window-size=1600,900", "file://"+path)
-	cmd.WaitDelay = time.Second
-	require.NoError(t, cmd.Start(), chromium)
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	var got map[string]any
-	select {
-	case text := <-outcome:
-		cancel()
-		<-ended
-		require.NoError(t, json.Unmarshal(text, &got), string(text))
-	case err := <-ended:
-		require.NoError(t, err, "the browser ended without an outcome")
-		t.Fatal("the browser ended without an outcome")
-	}
-	require.Nil(t, got["error"], "error in the page")
-	return got
+	return browser.Visit(t, "file://"+path, outcome)
 }
 
 // everyBug is a condition of the script.
