@@ -83,7 +83,6 @@ func (s *session) run(ctx context.Context) error {
 	for _, test := range s.chosen() {
 		byPackage[test.Package] = append(byPackage[test.Package], test)
 	}
-	var others []*trial
 	var group group
 	for _, suite := range s.tree.edition.suites {
 		tests := byPackage[suite.dir]
@@ -100,13 +99,10 @@ func (s *session) run(ctx context.Context) error {
 			continue
 		}
 		if err == nil {
-			others, err = s.probe(ctx, s.trials(suite.dir, tests))
+			err = s.start(ctx, &group, s.trials(suite.dir, tests))
 		}
 		if err != nil {
 			return errors.Join(err, group.wait())
-		}
-		for _, t := range others {
-			group.do(func() error { return s.try(ctx, t, false) })
 		}
 	}
 	if err := group.wait(); err != nil {
@@ -190,9 +186,19 @@ func (s *session) allKnown(tests []Test) bool {
 	return true
 }
 
+// start runs the probes of a package, and starts the other tests in the group.
+func (s *session) start(ctx context.Context, running *group, all []*trial) error {
+	others, err := s.probe(ctx, running, all)
+	for _, t := range others {
+		running.do(func() error { return s.try(ctx, t, false) })
+	}
+	return err
+}
+
 // probe runs the probes of a package, and returns the other tests. If no probe ends, the
-// other tests get their result here, and probe returns none.
-func (s *session) probe(ctx context.Context, all []*trial) (others []*trial, err error) {
+// other tests get their result here, and probe returns none. The held runs of the packages
+// before are known by then, because the decision waits for the running tests.
+func (s *session) probe(ctx context.Context, running *group, all []*trial) (others []*trial, err error) {
 	n := probes
 	if s.hopeless() {
 		n = fewProbes
@@ -214,6 +220,9 @@ func (s *session) probe(ctx context.Context, all []*trial) (others []*trial, err
 	others = slices.DeleteFunc(slices.Clone(all), func(t *trial) bool { return slices.Contains(first, t) })
 	if slices.ContainsFunc(first, func(t *trial) bool { return !t.last.Endless }) {
 		return others, nil
+	}
+	if err := running.wait(); err != nil {
+		return nil, err
 	}
 	if err := s.release(ctx); err != nil || !s.hopeless() {
 		return others, err

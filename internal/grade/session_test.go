@@ -56,11 +56,7 @@ func pretend(t *testing.T, j *journal, packages ...[]string) *pretence {
 				tests = append(tests, test)
 			}
 		}
-		others, err := p.probe(t.Context(), p.trials("", tests))
-		require.NoError(t, err)
-		for _, one := range others {
-			group.do(func() error { return p.try(t.Context(), one, false) })
-		}
+		require.NoError(t, p.start(t.Context(), &group, p.trials("", tests)))
 	}
 	require.NoError(t, group.wait())
 	require.NoError(t, p.release(t.Context()))
@@ -133,4 +129,14 @@ func TestEndlessIsRepeatable(t *testing.T) {
 	resumed := pretend(t, j, names)
 	require.Equal(t, first.one.Tests, resumed.one.Tests)
 	require.Zero(t, resumed.short.Load()+resumed.long.Load())
+}
+
+// The runs of a package that are held late get the whole limits before those of a later
+// package that never ends.
+func TestHeldBeforeALaterPackage(t *testing.T) {
+	names := append(named("A", 4), named("SlowB", 20)...)
+	for range 20 {
+		p := pretend(t, nil, names, named("EndlessC", 50))
+		require.Equal(t, map[State]int{Passed: 24, Failed: probes, Endless: 50 - probes}, p.states())
+	}
 }
