@@ -44,8 +44,22 @@ func Slow(t testing.TB) {
 
 func wanted() bool { return os.Getenv("RAFTLAB_BROWSER") == "1" }
 
-// flags are those of every run. A profile belongs to one run.
-func flags(profile, size string) []string {
+// flags are those of every run. A profile belongs to one run. The processes of a browser that
+// has ended may still write to the profile for a moment, so the removal is repeated.
+func flags(t testing.TB, size string) []string {
+	profile, err := os.MkdirTemp("", "profile-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for i := 0; os.RemoveAll(profile) != nil; i++ {
+			if i == 500 {
+				t.Errorf("the browser goes on writing to %s", profile)
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
 	return []string{"--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-extensions", "--user-data-dir=" + profile, "--window-size=" + size}
 }
@@ -65,7 +79,7 @@ func Try(t testing.TB, page, script, name string) map[string]any {
 		t.Fatal(err)
 	}
 	run := func(extra ...string) []byte {
-		args := append([]string{"--headless", "--virtual-time-budget=3000"}, flags(t.TempDir(), "1500,900")...)
+		args := append([]string{"--headless", "--virtual-time-budget=3000"}, flags(t, "1500,900")...)
 		cmd := exec.CommandContext(t.Context(), chromium, append(args, extra...)...)
 		cmd.WaitDelay = time.Second
 		out, err := cmd.Output()
@@ -119,7 +133,7 @@ func Visit(t testing.TB, address string, o Outcome) map[string]any {
 	chromium := Path(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	args := append([]string{"--headless=new", "--remote-debugging-port=0"}, flags(filepath.Join(t.TempDir(), "profile"), "1600,900")...)
+	args := append([]string{"--headless=new", "--remote-debugging-port=0"}, flags(t, "1600,900")...)
 	cmd := exec.CommandContext(ctx, chromium, append(args, address)...)
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
