@@ -44,7 +44,7 @@ func (s *servers) convert(m manifest, dir string) (manifest, error) {
 	converted := m
 	converted.Format, converted.Complete = storeFormat, true
 	for i, file := range files {
-		if err := s.restoreFormer(file, converted.fileOptions("", i)); err != nil {
+		if err := s.restoreFormer(file, m.fileOptions("", i), converted.fileOptions("", i)); err != nil {
 			return m, err
 		}
 	}
@@ -77,10 +77,13 @@ func (s *servers) convert(m manifest, dir string) (manifest, error) {
 
 // restoreFormer undoes an interrupted conversion of a data file. The file of a replica
 // without a former file is removed if the conversion made the file.
-func (s *servers) restoreFormer(file string, converted boltstore.Options) error {
+func (s *servers) restoreFormer(file string, former, converted boltstore.Options) error {
 	s.opts.step()
 	if err := os.Remove(file + convertedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if holds(file, former) {
+		return nil // a file with formerSuffix is of an earlier conversion, which an operator has undone
 	}
 	made, err := isConverted(file, converted)
 	if err != nil {
@@ -96,11 +99,17 @@ func (s *servers) restoreFormer(file string, converted boltstore.Options) error 
 	return errors.Join(os.Remove(file), durable.SyncDir(filepath.Dir(file)))
 }
 
+// holds reports whether a file says that it has the identity and the part of opts.
+func holds(file string, opts boltstore.Options) bool {
+	id, part, err := boltstore.Identify(file)
+	return err == nil && id == opts.Identity && part == opts.Part
+}
+
 // isConverted reports whether a conversion made a file. isConverted refuses a file that
 // has served the store since.
 func isConverted(file string, opts boltstore.Options) (bool, error) {
-	if id, part, err := boltstore.Identify(file); err != nil || id != opts.Identity || part != opts.Part {
-		return false, nil // a former file, whole or damaged, or no file
+	if !holds(file, opts) {
+		return false, nil // damaged, of another store, or no file
 	}
 	store, err := boltstore.Open(file, opts)
 	if errors.Is(err, node.ErrDamaged) {

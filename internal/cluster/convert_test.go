@@ -146,6 +146,27 @@ func TestConversionBesideServedFiles(t *testing.T) {
 	require.Equal(t, "2", do(t, open(t, dir, cluster.Options{}), "", kv.Get("a")).Value)
 }
 
+// An operator who copies the former files back, with the former manifest, goes on with the
+// former program. The next conversion takes what that program has written, and not the
+// former files of the first conversion, which still lie beside.
+func TestConversionBesideFormerFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "replica-1.bolt")
+	require.NoError(t, cluster.WriteFormer(dir, 1, kv.Put("a", "1")))
+	first := readFile(t, file)
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, cluster.WriteFormer(dir, 1, kv.Put("a", "1"), kv.Put("a", "2")))
+	writeFile(t, file+".former", first)
+	c := open(t, dir, cluster.Options{})
+	require.Equal(t, kv.Result{Value: "2", Version: 2}, do(t, c, "", kv.Get("a")))
+	require.NoError(t, c.Close())
+	_, part, err := boltstore.Identify(file + ".former")
+	require.NoError(t, err)
+	require.Equal(t, `group "" of 1 replicas`, part)
+	require.NotEqual(t, first, readFile(t, file+".former"))
+}
+
 // Without a majority of the former files nothing is converted.
 func TestConversionWithoutMajority(t *testing.T) {
 	t.Parallel()
