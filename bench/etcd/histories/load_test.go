@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"raftlab/internal/testkit"
 )
 
 const (
@@ -84,7 +86,7 @@ func newEtcd(t *testing.T, path string) *cluster {
 	c := &cluster{T: t, dir: t.TempDir()}
 	var first []string
 	for i := 1; i <= 3; i++ {
-		p := &process{name: fmt.Sprint("e", i), binary: path, peer: freeAddress(t), client: freeAddress(t)}
+		p := &process{name: fmt.Sprint("e", i), binary: path, peer: testkit.FreeAddress(t), client: testkit.FreeAddress(t)}
 		p.dir = filepath.Join(c.dir, p.name)
 		c.members = append(c.members, p)
 		first = append(first, p.name+"=http://"+p.peer)

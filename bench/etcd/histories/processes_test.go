@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"raftlab/internal/testkit"
 )
 
 // binary is the program under test.
@@ -139,7 +140,7 @@ func (c *cluster) newProcess(i int, path string) *process {
 	if c.net != nil {
 		p.peer, p.client = c.net.address(i)+":2380", c.net.address(i)+":2379"
 	} else {
-		p.peer, p.client = freeAddress(c), freeAddress(c)
+		p.peer, p.client = testkit.FreeAddress(c), testkit.FreeAddress(c)
 	}
 	require.NoError(c, os.MkdirAll(p.dir, 0o755))
 	if c.disks {
@@ -150,13 +151,6 @@ func (c *cluster) newProcess(i int, path string) *process {
 		"--heartbeat", "50ms", "--election-timeout", "500ms", "--snapshot-entries", "2000", "--insecure",
 	}
 	return p
-}
-
-func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // mount gives a member a file system in a file, which can be filled and frozen.
