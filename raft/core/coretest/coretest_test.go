@@ -118,8 +118,6 @@ func TestBrokenDiskIsSeen(t *testing.T) {
 	wantViolation(t, c, "does not start from its disk")
 }
 
-// A crash fits between any two duties of a host: whatever was not saved is gone,
-// and whatever was said was saved.
 // A process that panics is a violation and a crash, with the others unharmed.
 func TestPanicIsSeen(t *testing.T) {
 	for _, keepGoing := range []bool{false, true} {
@@ -159,6 +157,8 @@ func TestPanicIsSeen(t *testing.T) {
 	}
 }
 
+// A crash fits between any two duties of a host: whatever was not saved is gone,
+// and whatever was said was saved.
 func TestCrashBetweenDuties(t *testing.T) {
 	for duties := range 12 {
 		c := replicated(t, 3)
