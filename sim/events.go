@@ -53,19 +53,24 @@ func (k EventKind) verb() string {
 }
 
 // String is one line about the event.
-func (e Event) String() string {
-	var s strings.Builder
-	fmt.Fprintf(&s, "%d  %v  goroutine %d %s", e.Number, e.At, e.ID, e.Kind.verb())
+func (e Event) String() string { return fmt.Sprintf("%d  %v  %s", e.Number, e.At, e.did()) }
+
+// did says what the goroutine did.
+func (e Event) did() string { return fmt.Sprintf("goroutine %d %s", e.ID, e.step()) }
+
+// step is did without the goroutine.
+func (e Event) step() string {
+	s := e.Kind.verb()
 	if e.What != "" {
-		s.WriteString(" " + e.What)
+		s += " " + e.What
 	}
 	if e.Sleep > 0 {
-		fmt.Fprintf(&s, " for %v", e.Sleep)
+		s += fmt.Sprintf(" for %v", e.Sleep)
 	}
 	if e.Place != "" {
-		fmt.Fprintf(&s, " in %s %s", e.Function, e.Place)
+		s += " in " + e.Function + " " + e.Place
 	}
-	return s.String()
+	return s
 }
 
 // lastEvents reads the ring of events.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -212,20 +213,7 @@ func (p *page) encode(c Case, points []Point) []byte {
 }
 
 func comparePoints(a, b Point) int {
-	if a.Goroutine != b.Goroutine {
-		return compareUint(a.Goroutine, b.Goroutine)
-	}
-	return compareUint(a.Op, b.Op)
-}
-
-func compareUint(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Or(cmp.Compare(a.Goroutine, b.Goroutine), cmp.Compare(a.Op, b.Op))
 }
 
 // report is the lower half of the page.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -131,7 +132,7 @@ func (r recording) goroutines() []Goroutine {
 		}
 	}
 	slices.SortStableFunc(order, func(a, b *Goroutine) int {
-		return compareUint(a.Events[len(a.Events)-1].Number, b.Events[len(b.Events)-1].Number)
+		return cmp.Compare(a.Events[len(a.Events)-1].Number, b.Events[len(b.Events)-1].Number)
 	})
 	list := make([]Goroutine, len(order))
 	for i, g := range order {
@@ -201,10 +202,7 @@ func (r recording) waits() []Wait {
 		})
 	}
 	slices.SortFunc(list, func(a, b Wait) int {
-		if a.Since != b.Since {
-			return compareUint(uint64(a.Since), uint64(b.Since))
-		}
-		return compareUint(a.Goroutine, b.Goroutine)
+		return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Goroutine, b.Goroutine))
 	})
 	return list
 }
@@ -260,15 +258,25 @@ func (r recording) waitsAfter(i int) bool {
 // Print writes the story, each line behind an indentation.
 func (s Story) Print(w io.Writer, indent string) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, indent+format+"\n", args...) }
+	some := func(events []Event) { // the first and the last few
+		for i, e := range events {
+			switch {
+			case i < storyLines/2 || i >= len(events)-storyLines/2:
+				line("    %s", e.did())
+			case i == storyLines/2:
+				line("    ... and %d more events", len(events)-storyLines)
+			}
+		}
+	}
 	for _, p := range s.Points {
 		line("%v: %s", p.At.At, p.At.did())
 		line("  meanwhile:")
-		shown(p.Meanwhile, func(e Event) { line("    %s", e.did()) }, func(n int) { line("    ... and %d more events", n) })
+		some(p.Meanwhile)
 		if p.Then.Number > 0 {
 			line("  then: %s", p.Then.did())
 		}
 		line("  without this point, the run %s, and the goroutine went on:", ended(p.Verdict, p.Detail))
-		shown(p.Control, func(e Event) { line("    %s", e.did()) }, func(n int) { line("    ... and %d more events", n) })
+		some(p.Control)
 	}
 	if len(s.Waits) > 0 {
 		line("who waited in the end:")
@@ -292,32 +300,6 @@ func ended(v Verdict, detail string) string {
 		return "passes"
 	}
 	return fmt.Sprintf("ends in %s (%s)", v, detail)
-}
-
-// shown calls f for the first and last few events, and gap for those between.
-func shown(events []Event, f func(Event), gap func(int)) {
-	for i, e := range events {
-		switch left := len(events) - storyLines; {
-		case i < storyLines/2 || i >= len(events)-storyLines/2:
-			f(e)
-		case i == storyLines/2:
-			gap(left)
-		}
-	}
-}
-
-// did says what the goroutine did.
-func (e Event) did() string { return fmt.Sprintf("goroutine %d %s", e.ID, e.step()) }
-
-func (e Event) step() string {
-	s := e.Kind.verb() + " " + e.What
-	if e.Sleep > 0 {
-		s += fmt.Sprintf(" for %v", e.Sleep)
-	}
-	if e.Place != "" {
-		s += " in " + e.Function + " " + e.Place
-	}
-	return s
 }
 
 func (w Wait) held() string {
