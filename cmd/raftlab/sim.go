@@ -111,7 +111,7 @@ func simCommand() (*cobra.Command, *simFlags) {
 	fl.DurationVar(&f.explore.MaxSleep, "max-sleep", 20*time.Millisecond, "longest of these sleeps, at most 200ms")
 	fl.StringVar(&f.explore.Strategy, "strategy", "", "pct: random priorities with a few change points, instead of --yields and --sleeps")
 	fl.IntVar(&f.explore.Depth, "depth", 0, "with --strategy pct: one more than the number of change points (default 3)")
-	fl.Uint64Var(&f.explore.Steps, "steps", 0, "with --strategy pct: the change points lie among so many points (default: as many as a first run passes)")
+	fl.Uint64Var(&f.explore.Steps, "steps", 0, "with --strategy pct: the change points lie among so many points (default: the most that a few runs without change points pass)")
 	fl.BoolVar(&f.guided, "guided", false, "derive worlds from earlier ones in which points followed each other in a new order")
 	fl.StringVar(&f.turns, "turns", "", "points at which the exploration goes on with another seed, as in 120:7,300:8; guided sweeps print it")
 	fl.StringSliceVar(&f.preempt, "preempt", nil, "packages whose memory accesses are points too; without another exploration, with --yields 0.3 (native engine, not with --race)")
@@ -155,10 +155,8 @@ func (f *simFlags) check(args []string) error {
 	if saved := len(f.replay) + len(f.merge); saved > 0 && len(args) > 0 {
 		return usageError("--replay and --merge take files and no packages; %q is too much", args[0])
 	}
-	for flag, set := range map[string]bool{"explain": f.explain, "until": f.until > 0, "break": f.breakAt != "", "debug": f.debugger} {
-		if set && len(f.replay) == 0 {
-			return usageError("--%s goes with --replay", flag)
-		}
+	if len(f.replay) == 0 && (f.explain || f.until > 0 || f.breakAt != "" || f.debugger) {
+		return usageError("--explain, --until, --break and --debug go with --replay")
 	}
 	if f.until > 0 && f.breakAt != "" {
 		return usageError("--until %d and --break %s are two places to stop at", f.until, f.breakAt)
@@ -349,7 +347,7 @@ func (f *simFlags) again(ctx context.Context, p sim.Program, r sim.Replay, errOu
 	if err != nil || !f.explain || o.Verdict == sim.Pass {
 		return o, err
 	}
-	return o, tell(ctx, p, r.Case.Seed, r.Case, o.Verdict, errOut)
+	return o, tell(ctx, p, r.Case, o.Verdict, errOut)
 }
 
 func failureLine(r sim.Result) string {

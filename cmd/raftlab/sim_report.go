@@ -127,7 +127,7 @@ func (r *simReport) finish() error {
 		}
 		if !r.flags.shrink {
 			if i < simTold {
-				r.note(tell(r.ctx, r.program(k.res.Package), k.res.Seed, k.c, k.res.Verdict, r.errOut))
+				r.note(tell(r.ctx, r.program(k.res.Package), k.c, k.res.Verdict, r.errOut))
 			}
 			continue
 		}
@@ -143,7 +143,7 @@ func (r *simReport) finish() error {
 			fmt.Fprintf(r.errOut, "         %s\n", f.What)
 		}
 		if i < simTold {
-			r.note(tell(r.ctx, r.program(k.res.Package), k.res.Seed, small, out.Verdict, r.errOut))
+			r.note(tell(r.ctx, r.program(k.res.Package), small, out.Verdict, r.errOut))
 		}
 		r.note(r.save(k.res, small, out))
 		r.note(r.page(k.res, small))
@@ -153,7 +153,7 @@ func (r *simReport) finish() error {
 
 // tell prints what happened in a failure. The wasm engine records no events, and
 // a run that the watchdog ends has no end to tell.
-func tell(ctx context.Context, p sim.Program, seed uint64, c sim.Case, v sim.Verdict, w io.Writer) error {
+func tell(ctx context.Context, p sim.Program, c sim.Case, v sim.Verdict, w io.Writer) error {
 	if p.Engine() != sim.Native || v == sim.Spin || v == sim.Stuck {
 		return nil
 	}
@@ -161,7 +161,7 @@ func tell(ctx context.Context, p sim.Program, seed uint64, c sim.Case, v sim.Ver
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "What happened in %s, seed %d:\n", c.Test, seed)
+	fmt.Fprintf(w, "What happened in %s, seed %d:\n", c.Test, c.Seed)
 	story.Print(w, "         ")
 	return nil
 }
