@@ -201,8 +201,10 @@ func TestShrinkNetworkFaults(t *testing.T) {
 func TestReplayRuns(t *testing.T) {
 	requireNative(t)
 	r := sim.Replay{Package: ".", Engine: sim.Native, Case: sim.Case{Test: "TestSlow", Seed: 1}, Verdict: sim.Liveness, Detail: "bad_test.go:60: one(9) failed to reach agreement"}
-	out, err := r.Run(context.Background(), sim.Options{Dir: "testdata/mini"}, false)
+	p, err := r.Build(t.Context(), sim.Options{Dir: "testdata/mini"})
 	require.NoError(t, err)
+	defer p.Close()
+	out := run(t, p, r.Case)
 	require.Equal(t, r.Signature(), out.Signature(), "they differ in a number only")
 	for _, bad := range []string{"{", "{}", `{"package":"p","case":{"test":"T","explore":{"yields":7}}}`} {
 		file := filepath.Join(t.TempDir(), "bad.json")

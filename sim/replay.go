@@ -9,7 +9,9 @@ import (
 )
 
 // A Replay is a failure in a file. A replay can run again, and can stay beside
-// the code as a regression test.
+// the code as a regression test. The outcome of its Case then tells by Hash
+// whether unchanged code gives the same run, and by Signature whether changed
+// code still has the failure.
 type Replay struct {
 	Package string   `json:"package"`
 	Case    Case     `json:"case"`
@@ -77,17 +79,4 @@ func (r Replay) Build(ctx context.Context, opt Options) (Program, error) {
 		return nil, err
 	}
 	return programs[0], nil
-}
-
-// Run builds the package and runs the case. The caller compares the outcome
-// with the failure. Hash decides for unchanged code, Signature for changed code,
-// and the verdict for a fixed bug.
-func (r Replay) Run(ctx context.Context, opt Options, explain bool) (Outcome, error) {
-	p, err := r.Build(ctx, opt)
-	if err != nil {
-		return Outcome{}, err
-	}
-	defer p.Close()
-	r.Case.Explain = explain
-	return p.Run(ctx, r.Case)
 }
