@@ -63,8 +63,9 @@ func TestStoryOfAWait(t *testing.T) {
 			ids = append(ids, w.Goroutine, w.Holder.ID)
 		}
 	}
-	require.Len(t, ids, 4, text)
-	require.Equal(t, []uint64{ids[0], ids[1], ids[1], ids[0]}, ids, "each waits for the other one:\n%s", text)
+	require.Len(t, ids, 6, text)
+	require.Equal(t, []uint64{ids[0], ids[1], ids[1], ids[0]}, ids[:4], "each waits for the other one:\n%s", text)
+	require.Contains(t, ids[:2], ids[5], "the later one waits for a holder, not for one that waits:\n%s", text)
 	require.Contains(t, text, "holds since")
 
 	_, err := sim.Tell(t.Context(), program(t, sim.WASM, false), sim.Case{Test: "TestLockOrder"})

@@ -80,7 +80,8 @@ func TestDeadlock(t *testing.T) {
 	mu.Lock()
 }
 
-// TestLockOrder deadlocks, while another goroutine wakes now and then.
+// TestLockOrder deadlocks, while another goroutine wakes now and then. A third
+// goroutine asks for a lock later.
 func TestLockOrder(t *testing.T) {
 	go func() {
 		for range time.Tick(time.Second) {
@@ -97,6 +98,10 @@ func TestLockOrder(t *testing.T) {
 	}
 	wg.Go(func() { both(&a, &b) })
 	wg.Go(func() { both(&b, &a) })
+	wg.Go(func() {
+		time.Sleep(time.Second)
+		a.Lock()
+	})
 	wg.Wait()
 }
 
