@@ -373,6 +373,10 @@ func (c *cluster) hashes(revision int64) {
 	for _, p := range c.members {
 		cli := c.client(p)
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		// HashKV reads what the member has applied. A linearizable read first waits until
+		// that is all.
+		_, err := cli.Get(ctx, prefix)
+		require.NoError(c, err, p.name)
 		h, err := cli.HashKV(ctx, "http://"+p.client, revision)
 		cancel()
 		require.NoError(c, err, p.name)
