@@ -176,6 +176,44 @@ func TestLockWaits(t *testing.T) {
 	require.InDelta(t, 3, time.Since(began).Seconds(), 0.1)
 }
 
+// TestRangeLockWaits waits in one process for a lock of another. The operand is on
+// the waiting goroutine's stack, which may move.
+func TestRangeLockWaits(t *testing.T) {
+	inWorld(t)
+	d := newDisk(t)
+	path := filepath.Join(d.Dir(), "lock")
+	var errs [2]error
+	var waited time.Duration
+	lock := func(i int, then func(f *os.File)) func() {
+		return func() {
+			f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+			if errs[i] = err; err != nil {
+				return
+			}
+			began := time.Now()
+			l := syscall.Flock_t{Type: syscall.F_WRLCK, Start: 10, Len: 5}
+			if errs[i] = syscall.FcntlFlock(f.Fd(), syscall.F_SETLKW, &l); errs[i] == nil {
+				waited = time.Since(began)
+				then(f)
+			}
+		}
+	}
+	one, err := world.NewProcess("one", "10.0.9.5")
+	require.NoError(t, err)
+	require.NoError(t, one.Start(lock(0, func(*os.File) { time.Sleep(time.Hour) })))
+	time.Sleep(time.Second)
+	two, err := world.NewProcess("two", "10.0.9.6")
+	require.NoError(t, err)
+	require.NoError(t, two.Start(lock(1, func(f *os.File) { fmt.Fprint(f, "mine") })))
+	time.AfterFunc(3*time.Second, one.Kill)
+	<-two.Done()
+	require.Equal(t, [2]error{}, errs)
+	require.InDelta(t, 3, waited.Seconds(), 0.1)
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(got))
+}
+
 // TestDiskFaults fills a disk, and lets it fail and take its time.
 func TestDiskFaults(t *testing.T) {
 	inWorld(t)

@@ -35,6 +35,7 @@ const (
 	eAGAIN        = 11
 	eINVAL        = 22
 	eMFILE        = 24
+	eDEADLK       = 35
 	eSPIPE        = 29
 	ePIPE         = 32
 	eNOENT        = 2
@@ -64,6 +65,8 @@ const (
 	fSETFL        = 4
 	fDUPFDCLOEXEC = 1030
 	oNONBLOCK     = 0x800
+	oRDONLY       = 0
+	oWRONLY       = 1
 	oRDWR         = 2
 	sIFSOCK       = 0xc000
 	sizeofStat    = 144

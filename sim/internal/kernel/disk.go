@@ -99,7 +99,7 @@ type node struct {
 	open    int     // descriptors of the program
 	changes []change
 	held    int // changes of directories that need the node
-	locks   []rangeLock
+	locks   []*holder
 }
 
 // A change is a write or a truncation that was not synced.
@@ -115,7 +115,8 @@ type ofile struct {
 	n    *node
 	fl   uintptr
 	own  uint64 // the process
-	dead bool
+	desc *description
+	dead bool // closed, or its process has ended, or its disk has lost power
 }
 
 // real makes a system call of the real kernel.
@@ -311,6 +312,11 @@ func (k *kernel) diskCall(c *Call) bool {
 	}
 	fd := c.Args[0]
 	f := k.ofiles[fd]
+	if c.Wait != nil && f != (*waiting)(c.Wait).f {
+		c.fail(eBADF) // closed meanwhile
+		c.Wait = nil
+		return true
+	}
 	if f == nil {
 		if c.Trap == sysCOPYRANGE && k.ofiles[c.Args[2]] != nil {
 			c.fail(eXDEV) // the caller copies by hand
@@ -324,6 +330,7 @@ func (k *kernel) diskCall(c *Call) bool {
 	}
 	if f.dead && takesFile(c.Trap) {
 		c.fail(eIO)
+		c.Wait = nil
 		return true
 	}
 	return k.fileIO(c, f)
@@ -369,7 +376,7 @@ func (k *kernel) openFile(c *Call) bool {
 	}
 	n := k.nodeOf(d, fd)
 	n.open++
-	k.setFile(fd, &ofile{d: d, n: n, fl: flags, own: k.proc})
+	k.setFile(fd, &ofile{d: d, n: n, fl: flags, own: k.proc, desc: &description{files: 1}})
 	switch {
 	case fresh:
 		k.touch(fd)
@@ -397,7 +404,8 @@ func (k *kernel) closeReal(c *Call, f *ofile) {
 		c.fail(e)
 	}
 	if !f.dead {
-		f.n.unlockAll(f.own)
+		f.dead = true
+		f.n.unlocked(f)
 		f.n.open--
 		k.drop(f.d, f.n)
 	}

@@ -1,5 +1,7 @@
 package kernel
 
+import "unsafe"
+
 // fileIO carries out calls on an open file of a disk, or reports that the call
 // changes nothing that a loss of power could take away.
 func (k *kernel) fileIO(c *Call, f *ofile) bool {
@@ -42,7 +44,11 @@ func (k *kernel) fileIO(c *Call, f *ofile) bool {
 		}
 	case sysFLOCK:
 		c.R1, c.Errno = k.real(sysFLOCK, c.Args[0], c.Args[1]|lockNB)
-		c.Again = c.Errno == eAGAIN && c.Args[1]&lockNB == 0
+		if c.Errno != eAGAIN || c.Args[1]&lockNB != 0 {
+			c.Wait = nil
+		} else if c.Wait == nil {
+			c.Wait = unsafe.Pointer(&waiting{f: f})
+		}
 	default:
 		return false
 	}
@@ -56,6 +62,7 @@ func (k *kernel) dupFile(c *Call, f *ofile) {
 		return
 	}
 	f.n.open++
+	f.desc.files++
 	copied := *f
 	k.setFile(fd, &copied)
 	c.ok(fd)
@@ -296,7 +303,7 @@ func (k *kernel) killFiles(which func(*ofile) bool) {
 	for fd, f := range k.ofiles {
 		if !f.dead && which(f) {
 			f.dead = true
-			f.n.unlockAll(f.own)
+			f.n.unlocked(f)
 			f.n.open--
 			k.real(sysDUP3, null, fd, oCLOEXEC)
 		}

@@ -30,7 +30,10 @@ type Call struct {
 	R1    uintptr
 	Errno uintptr
 	Sleep int64 // virtual ns that the call takes
-	Again bool  // the call waits, and has to be made again
+
+	// Wait is not nil if the call waits. The call has to be made again, with this
+	// value. Its memory may have moved.
+	Wait unsafe.Pointer
 }
 
 func (c *Call) fail(e uintptr) { c.R1, c.Errno = ^uintptr(0), e }
@@ -56,6 +59,7 @@ type kernel struct {
 	proc    uint64             // of the call under way
 	procs   uint64             // processes so far
 	ofiles  map[uintptr]*ofile // real descriptors of files on disks
+	waits   []*waiting         // calls that wait for a lock of fcntl
 }
 
 // A file is a descriptor.

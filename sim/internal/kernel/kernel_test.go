@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,26 @@ func (h *host) Real(c *kernel.Call) (uintptr, uintptr) {
 	return r, uintptr(e)
 }
 
+// The kernel passes addresses of its variables to the real one. The runtime runs the
+// kernel on a system stack, which stays where it is. So here no stack may move: the
+// collector, which shrinks stacks, is off, and handle grows the stack beforehand.
+func init() { debug.SetGCPercent(-1) }
+
+// handle has the simulated kernel carry out a call.
+func handle(k *kernel.Kernel, c *kernel.Call) bool {
+	grow(1)
+	return k.Handle(c)
+}
+
+//go:noinline
+func grow(more int) byte {
+	var room [32 << 10]byte
+	if more > 0 {
+		room[0] = grow(more - 1)
+	}
+	return room[len(room)-1-more]
+}
+
 // A machine makes system calls, of the simulated kernel or of the real one.
 type machine struct {
 	t    *testing.T
@@ -65,7 +86,7 @@ func newMachineOf(t *testing.T, seed uint64) *machine {
 func (m *machine) call(trap uintptr, args ...uintptr) (uintptr, syscall.Errno) {
 	c := &kernel.Call{Trap: trap, Proc: m.proc}
 	copy(c.Args[:], args)
-	if m.k != nil && m.k.Handle(c) {
+	if m.k != nil && handle(m.k, c) {
 		return c.R1, syscall.Errno(c.Errno)
 	}
 	r, e := m.h.Real(c)

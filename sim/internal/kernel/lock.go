@@ -1,29 +1,56 @@
 package kernel
 
-// Locks of ranges of files (fcntl) belong to a process. To the real kernel all
-// simulated processes are one, so the locks live here. Locks of whole files (flock)
-// belong to open files and stay real.
+import "unsafe"
+
+// Locks of ranges of files (fcntl) belong to a process, or to an open file (OFD). To
+// the real kernel all simulated processes are one, so the locks live here. Locks of
+// whole files (flock) belong to open files and stay real.
 
 const (
 	lockNB = 4 // LOCK_NB of flock
 
-	fGETLK  = 5
-	fSETLK  = 6
-	fSETLKW = 7
+	fGETLK     = 5
+	fSETLK     = 6
+	fSETLKW    = 7
+	fOFDGETLK  = 36
+	fOFDSETLK  = 37
+	fOFDSETLKW = 38
 
 	lockRead  = 0
 	lockWrite = 1
 	lockNone  = 2
 )
 
-// A rangeLock is a lock of a process on some bytes of a file.
-type rangeLock struct {
-	proc     uint64
+// A description is an open file, which duplicated descriptors share.
+type description struct{ files int }
+
+// An owner of locks is a process, or a description.
+type owner struct {
+	proc uint64
+	desc *description
+}
+
+// A span is the bytes of a lock.
+type span struct {
 	from, to int64 // to is behind the last byte
-	write    bool
+	kind     int16
 }
 
 const endOfFile = 1<<63 - 1
+
+// A holder is an owner with its locks of a file, in order.
+type holder struct {
+	owner owner
+	spans []span
+}
+
+// A waiting is a call that waits for a lock. It keeps the operands, because the
+// caller's memory may move meanwhile.
+type waiting struct {
+	f     *ofile
+	owner owner
+	span  span
+}
 
 // flock is the operand of fcntl.
 type flock struct {
@@ -35,92 +62,198 @@ type flock struct {
 
 // lockFile carries out the locking calls of fcntl.
 func (k *kernel) lockFile(c *Call, f *ofile) bool {
-	if c.Args[1] != fGETLK && c.Args[1] != fSETLK && c.Args[1] != fSETLKW || f.n.dir {
-		return false
+	w := (*waiting)(c.Wait)
+	if w == nil {
+		w = &waiting{f: f}
+		op := (*flock)(pointer(c.Args[2]))
+		switch c.Args[1] {
+		case fGETLK, fSETLK, fSETLKW:
+			w.owner.proc = f.own
+		case fOFDGETLK, fOFDSETLK, fOFDSETLKW:
+			w.owner.desc = f.desc
+		default:
+			return false
+		}
+		if e := k.lockOperand(c, f, op, &w.span); e != 0 {
+			c.fail(e)
+			return true
+		}
+		if c.Args[1] == fGETLK || c.Args[1] == fOFDGETLK {
+			f.n.describe(op, w.owner, w.span)
+			c.ok(0)
+			return true
+		}
 	}
-	op := (*flock)(pointer(c.Args[2]))
-	l, ok := k.rangeOf(c, f, op)
-	if !ok {
-		c.fail(eINVAL)
-		return true
-	}
-	c.ok(0)
-	other := f.n.conflict(l)
+	k.waits = without(k.waits, w)
+	c.Wait = nil
+	h := f.n.conflict(w.owner, w.span)
 	switch {
-	case c.Args[1] == fGETLK && (other == nil || op.kind == lockNone):
-		op.kind = lockNone
-	case c.Args[1] == fGETLK:
-		*op = flock{kind: lockRead, start: other.from, n: other.to - other.from, pid: int32(other.proc)}
-		if other.write {
-			op.kind = lockWrite
-		}
-		if other.to == endOfFile {
-			op.n = 0
-		}
-	case op.kind != lockNone && other != nil:
+	case h == nil:
+		f.n.lock(w.owner, w.span)
+		c.ok(0)
+	case c.Args[1] != fSETLKW && c.Args[1] != fOFDSETLKW:
 		c.fail(eAGAIN)
+	case w.owner.desc == nil && k.deadlock(w.owner, h.owner):
+		c.fail(eDEADLK)
 	default:
-		f.n.unlock(l)
-		if op.kind != lockNone {
-			f.n.locks = append(f.n.locks, l)
-		}
+		k.waits = append(k.waits, w)
+		c.fail(eAGAIN)
+		c.Wait = unsafe.Pointer(w)
 	}
 	return true
 }
 
-// rangeOf decodes the bytes of a lock.
-func (k *kernel) rangeOf(c *Call, f *ofile, op *flock) (rangeLock, bool) {
-	l := rangeLock{proc: f.own, from: op.start, write: op.kind == lockWrite}
+// lockOperand decodes and checks the operand of a locking call.
+func (k *kernel) lockOperand(c *Call, f *ofile, op *flock, s *span) uintptr {
+	*s = span{from: op.start, kind: op.kind}
 	switch op.whence {
+	case 0:
 	case 1:
 		at, _ := k.real(sysLSEEK, c.Args[0], 0, 1)
-		l.from += int64(at)
+		s.from += int64(at)
 	case 2:
 		_, _, size := k.stat(c.Args[0])
-		l.from += size
+		s.from += size
+	default:
+		return eINVAL
 	}
-	l.to = l.from + op.n
+	s.to = s.from + op.n
 	switch {
 	case op.n == 0:
-		l.to = endOfFile
+		s.to = endOfFile
 	case op.n < 0:
-		l.from, l.to = l.to, l.from
+		s.from, s.to = s.to, s.from
 	}
-	return l, l.from >= 0 && l.to > l.from && op.kind >= lockRead && op.kind <= lockNone
+	asks, ofd := c.Args[1] == fGETLK || c.Args[1] == fOFDGETLK, c.Args[1] >= fOFDGETLK
+	mode := f.fl & 3
+	switch {
+	case s.from < 0 || s.to <= s.from, op.kind < lockRead || op.kind > lockNone,
+		c.Args[1] == fGETLK && op.kind == lockNone, ofd && op.pid != 0:
+		return eINVAL
+	case !asks && (op.kind == lockRead && mode == oWRONLY || op.kind == lockWrite && mode == oRDONLY):
+		return eBADF
+	}
+	return 0
 }
 
-// conflict finds a lock of another process that excludes l.
-func (n *node) conflict(l rangeLock) *rangeLock {
-	for i := range n.locks {
-		if o := &n.locks[i]; o.proc != l.proc && o.from < l.to && l.from < o.to && (o.write || l.write) {
-			return o
-		}
+// describe answers with the first lock that excludes another one.
+func (n *node) describe(op *flock, o owner, s span) {
+	h, found := n.first(o, s)
+	if h == nil {
+		op.kind = lockNone
+		return
 	}
-	return nil
+	*op = flock{kind: found.kind, start: found.from, n: found.to - found.from, pid: int32(h.owner.proc)}
+	if h.owner.desc != nil {
+		op.pid = -1
+	}
+	if found.to == endOfFile {
+		op.n = 0
+	}
 }
 
-// unlock removes the locks of a process on the bytes of l.
-func (n *node) unlock(l rangeLock) {
-	var kept []rangeLock
-	for _, o := range n.locks {
-		if o.proc != l.proc || o.to <= l.from || l.to <= o.from {
-			kept = append(kept, o)
+// first finds the first lock that excludes s. For lockNone, the lock is the owner's
+// own, which only F_OFD_GETLK asks for.
+func (n *node) first(o owner, s span) (*holder, span) {
+	for _, h := range n.locks {
+		if (h.owner == o) != (s.kind == lockNone) {
 			continue
 		}
-		if before := o; o.from < l.from {
-			before.to = l.from
-			kept = append(kept, before)
-		}
-		if after := o; l.to < o.to {
-			after.from = l.to
-			kept = append(kept, after)
+		for _, r := range h.spans {
+			if r.from < s.to && s.from < r.to && (s.kind != lockRead || r.kind == lockWrite) {
+				return h, r
+			}
 		}
 	}
-	n.locks = kept
+	return nil, span{}
 }
 
-// unlockAll removes the locks of a process, as the close of any of its
-// descriptors of the file does.
-func (n *node) unlockAll(proc uint64) {
-	n.unlock(rangeLock{proc: proc, to: endOfFile})
+// conflict finds another owner with a lock that excludes s.
+func (n *node) conflict(o owner, s span) *holder {
+	if s.kind == lockNone {
+		return nil
+	}
+	h, _ := n.first(o, s)
+	return h
+}
+
+// deadlock reports whether the owner of a lock waits for o, directly or through
+// others. Linux follows as many others, and treats the threads of a process as one.
+func (k *kernel) deadlock(o, holds owner) bool {
+	for range 12 {
+		if holds == o {
+			return true
+		}
+		var next *holder
+		for _, w := range k.waits {
+			if w.owner == holds {
+				next = w.f.n.conflict(w.owner, w.span)
+				break
+			}
+		}
+		if next == nil {
+			return false
+		}
+		holds = next.owner
+	}
+	return false
+}
+
+// lock changes the locks of an owner on the bytes of s. Equal neighbors become one
+// lock.
+func (n *node) lock(o owner, s span) {
+	i := 0
+	for i < len(n.locks) && n.locks[i].owner != o {
+		i++
+	}
+	if i == len(n.locks) {
+		n.locks = append(n.locks, &holder{owner: o})
+	}
+	h := n.locks[i]
+	var before, after []span
+	for _, r := range h.spans {
+		switch {
+		case r.kind == s.kind && r.from <= s.to && s.from <= r.to:
+			s.from, s.to = min(s.from, r.from), max(s.to, r.to)
+		case r.to <= s.from:
+			before = append(before, r)
+		case r.from >= s.to:
+			after = append(after, r)
+		default:
+			if r.from < s.from {
+				before = append(before, span{r.from, s.from, r.kind})
+			}
+			if s.to < r.to {
+				after = append(after, span{s.to, r.to, r.kind})
+			}
+		}
+	}
+	if s.kind != lockNone {
+		before = append(before, s)
+	}
+	if h.spans = append(before, after...); len(h.spans) == 0 {
+		n.locks = append(n.locks[:i], n.locks[i+1:]...)
+	}
+}
+
+// unlocked removes what the end of a descriptor takes away: the locks of the process,
+// which the close of any of its descriptors of the file frees, and those of the
+// open file with its last descriptor.
+func (n *node) unlocked(f *ofile) {
+	all := span{to: endOfFile, kind: lockNone}
+	n.lock(owner{proc: f.own}, all)
+	if f.desc.files--; f.desc.files == 0 {
+		n.lock(owner{desc: f.desc}, all)
+	}
+}
+
+// without removes w, and the calls on files that are gone.
+func without(waits []*waiting, w *waiting) []*waiting {
+	kept := waits[:0]
+	for _, other := range waits {
+		if other != w && !other.f.dead {
+			kept = append(kept, other)
+		}
+	}
+	return kept
 }
