@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -231,7 +232,7 @@ type watch struct {
 }
 
 // stuckAfter is the real time without progress or CPU use after which a run
-// counts as waiting for something outside of its world.
+// counts as waiting for something outside of its world, if it sleeps.
 const stuckAfter = 30 * time.Second
 
 // watch reads the shared page at intervals. A process spins if it uses CPU time
@@ -262,6 +263,8 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 			return watch{end: ending{excess: true, note: fmt.Sprintf("more than %d MiB of memory", lim.Memory>>20)}, mark: r.out.len()}
 		case cpu >= lim.SpinCPU:
 			return r.quit(exited, ending{spin: true})
+		case idle > stuckAfter && !asleep(r.cmd.Process.Pid):
+			seen = time.Now() // the machine is slow
 		case idle > stuckAfter && cpu < idle/1000:
 			return r.quit(exited, ending{stuck: true, note: "waits for something outside of the simulated world"})
 		case time.Since(r.began) > lim.Wall:
@@ -337,6 +340,20 @@ func cpuTime(stat string) time.Duration {
 	user, _ := strconv.ParseInt(fields[11], 10, 64)
 	system, _ := strconv.ParseInt(fields[12], 10, 64)
 	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// asleep reports whether all threads of a process sleep, and none waits for a processor
+// or a disk of the machine. The state is the third field of a stat file of proc(5).
+func asleep(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, stat := range stats {
+		data, err := os.ReadFile(stat)
+		_, state, _ := strings.Cut(string(data), ") ")
+		if err == nil && !strings.HasPrefix(state, "S") {
+			return false
+		}
+	}
+	return true
 }
 
 // busiest returns the thread with the most CPU time over a moment.
