@@ -2,6 +2,7 @@ package rsm
 
 import (
 	"context"
+	"errors"
 	"io"
 )
 
@@ -25,8 +26,10 @@ type Log interface {
 	Deliver(r Receiver, stop <-chan struct{}) error
 	// SaveSnapshot saves a snapshot in the place of the entries up to the snapshot's
 	// index, and returns the size of the snapshot. SaveSnapshot may block until the
-	// snapshot is durable. The error is that of Snapshot.Write. A log that cannot save
-	// a snapshot stops, and reports the cause itself.
+	// snapshot is durable. The error is that of Snapshot.Write, or matches ErrNoRoom if
+	// the disk is full. After ErrNoRoom the log is as before, and the replica tries again
+	// later. A log that otherwise cannot save a snapshot stops, and reports the cause
+	// itself.
 	SaveSnapshot(Snapshot) (size int, err error)
 	// Stop stops this server's part in the log, and returns without waiting.
 	Stop()
@@ -44,6 +47,9 @@ type Receiver interface {
 	// Install replaces the state by a snapshot from the leader.
 	Install(snapshot []byte) error
 }
+
+// ErrNoRoom is matched by the error of a [Log] without room for a snapshot.
+var ErrNoRoom = errors.New("rsm: no room for the snapshot")
 
 // Snapshot is a state that a [Log] saves.
 type Snapshot struct {

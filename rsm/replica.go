@@ -52,6 +52,7 @@ type Replica[C, R any] struct {
 	removable     int                 // bytes of the commands that were applied since
 	saved         chan struct{}       // closed when the snapshot in progress is saved; nil: none
 	demanded      bool                // by Snapshot
+	postponed     bool                // the disk had no room for the last snapshot
 
 	mu          sync.Mutex
 	killed      bool

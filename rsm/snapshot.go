@@ -1,9 +1,11 @@
 package rsm
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"time"
 
 	"raftlab/internal/msgpack"
 )
@@ -39,6 +41,12 @@ type captured[R any] struct {
 	sessions *Sessions[R]
 	write    func(io.Writer) error
 	expected int // likely size of the snapshot, or more
+
+	// These are the replica's fields before the capture.
+	demanded      bool
+	snapshotIndex uint64
+	removable     int
+	snapshotSize  int
 }
 
 // due reports whether enough was applied since the last snapshot for another one.
@@ -76,18 +84,20 @@ func (r *Replica[C, R]) waitForSnapshot() bool {
 // snapshot is in progress or nothing was applied since the last one. Capturing
 // takes constant time. The lock applying is held.
 func (r *Replica[C, R]) capture() {
-	if r.saved != nil {
+	if r.saved != nil || r.postponed {
 		return
 	}
-	r.demanded = false
 	if r.applied == r.snapshotIndex {
+		r.demanded = false
 		return
 	}
 	c := captured[R]{
 		applied:  r.applied,
 		write:    r.machine.Snapshot(),
 		expected: r.snapshotSize + min(r.removable, r.snapshotSize+maxFirstSnapshot),
+		demanded: r.demanded, snapshotIndex: r.snapshotIndex, removable: r.removable, snapshotSize: r.snapshotSize,
 	}
+	r.demanded = false
 	r.mu.Lock()
 	c.sessions = r.sessions.Copy()
 	r.mu.Unlock()
@@ -101,26 +111,72 @@ func (r *Replica[C, R]) capture() {
 func (r *Replica[C, R]) Snapshot() {
 	r.applying.Lock()
 	defer r.applying.Unlock()
-	r.demanded = true
+	r.demanded, r.postponed = true, false
 	r.capture()
 }
 
 // saveSnapshots is the goroutine that encodes and saves captured states, while the
 // service goes on.
 func (r *Replica[C, R]) saveSnapshots() {
+	wait := time.Duration(0) // from a snapshot without room to the next attempt
+	retry := time.NewTimer(0)
+	retry.Stop()
+	defer retry.Stop()
 	for {
 		select {
 		case c := <-r.toSave:
 			size, err := r.log.SaveSnapshot(Snapshot{Index: c.applied, Expected: c.expected, Write: c.encode})
-			if err != nil {
+			switch {
+			case errors.Is(err, ErrNoRoom):
+				wait = min(max(2*wait, firstRetry), lastRetry)
+				r.logger.Warn("the disk has no room for a snapshot; the log stays", "index", c.applied, "again in", wait, "error", err)
+				r.postponeSnapshot(&c)
+				retry.Reset(wait)
+			case err != nil:
 				r.fail(fmt.Errorf("rsm: encoding the state at index %d: %w", c.applied, err))
 				return
+			default:
+				wait = 0
+				retry.Stop()
+				r.logger.Debug("snapshot", "index", c.applied, "bytes", size)
+				r.endSnapshot(size)
 			}
-			r.logger.Debug("snapshot", "index", c.applied, "bytes", size)
-			r.endSnapshot(size)
+		case <-retry.C:
+			r.retrySnapshot()
 		case <-r.stop:
 			return
 		}
+	}
+}
+
+// firstRetry and lastRetry are the shortest and the longest time from a snapshot without
+// room to the next attempt. The time doubles with each attempt.
+const (
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
+// postponeSnapshot takes a capture back whose snapshot found no room. The replica applies
+// commands meanwhile, and the log grows.
+func (r *Replica[C, R]) postponeSnapshot(c *captured[R]) {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	close(r.saved)
+	r.saved, r.postponed = nil, true
+	if r.snapshotIndex == c.applied { // no snapshot of the leader has come
+		r.snapshotIndex, r.snapshotSize = c.snapshotIndex, c.snapshotSize
+		r.removable += c.removable
+		r.demanded = r.demanded || c.demanded
+	}
+}
+
+// retrySnapshot takes a postponed snapshot if one is still due.
+func (r *Replica[C, R]) retrySnapshot() {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	r.postponed = false
+	if r.demanded || r.due() {
+		r.capture()
 	}
 }
 

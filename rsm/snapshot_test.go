@@ -2,6 +2,8 @@ package rsm_test
 
 import (
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -384,5 +386,81 @@ func TestBadSnapshots(t *testing.T) {
 				t.Errorf("%s: the state is %+v after %d", name, machine.state, appliedBy(r))
 			}
 		}
+	})
+}
+
+// fullLog is a log whose disk has no room for snapshots while full is set.
+type fullLog struct {
+	rsm.Log
+	full     atomic.Bool
+	attempts atomic.Int64
+}
+
+func (l *fullLog) SaveSnapshot(s rsm.Snapshot) (int, error) {
+	l.attempts.Add(1)
+	if l.full.Load() {
+		return 0, fmt.Errorf("the disk: %w", rsm.ErrNoRoom)
+	}
+	return l.Log.SaveSnapshot(s)
+}
+
+// onFullDisk starts a replica on a full disk that leads and commits what is proposed.
+func onFullDisk(t *testing.T, opts rsm.Options) (*replica, *fakeRaft, *fullLog) {
+	t.Helper()
+	r, err := rsm.New(&account{}, nil, opts)
+	require.NoError(t, err)
+	f := newFake()
+	log := &fullLog{Log: labraft.New(f, f.applyCh)}
+	log.full.Store(true)
+	r.Run(log)
+	t.Cleanup(func() { stop(r) })
+	f.commitAll(0)
+	testkit.WaitFor(t, time.Second, "the no-op of the term", func() bool { return appliedBy(r) == 1 })
+	return r, f, log
+}
+
+// A full disk does not stop the replica. Commands are applied without a bound, and the
+// snapshot is tried again after longer and longer times.
+func TestSnapshotWithoutRoom(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		noop, command := costs(t)
+		r, f, log := onFullDisk(t, rsm.Options{SnapshotBytes: noop + 2*command})
+		for seq := 1; seq <= 50; seq++ {
+			want(t, submit(t, r, 1, uint64(seq), 1), seq, nil)
+		}
+		time.Sleep(10 * time.Minute)
+		require.InDelta(t, 15, log.attempts.Load(), 3, "attempts in ten minutes")
+		want(t, submit(t, r, 1, 51, 1), 51, nil)
+		noSnapshot(t, f)
+
+		log.full.Store(false)
+		time.Sleep(2 * time.Minute)
+		waitSnapshot(t, f, 52)
+		attempts := log.attempts.Load()
+		want(t, submit(t, r, 1, 52, 1), 52, nil)
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, attempts, log.attempts.Load(), "no snapshot is due")
+		for seq := 53; seq <= 55; seq++ {
+			want(t, submit(t, r, 1, uint64(seq), 1), seq, nil)
+		}
+		testkit.WaitFor(t, time.Second, "the next snapshot", func() bool { return log.attempts.Load() > attempts })
+	})
+}
+
+// A snapshot that a service asked for is tried again too, and a second request is tried
+// at once.
+func TestSnapshotOnDemandWithoutRoom(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		r, f, log := onFullDisk(t, rsm.Options{})
+		r.Snapshot()
+		time.Sleep(time.Minute)
+		before := log.attempts.Load()
+		require.Greater(t, before, int64(3))
+		r.Snapshot()
+		time.Sleep(time.Millisecond)
+		require.Equal(t, before+1, log.attempts.Load())
+		log.full.Store(false)
+		time.Sleep(2 * time.Minute)
+		waitSnapshot(t, f, 1)
 	})
 }

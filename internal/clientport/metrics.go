@@ -78,6 +78,8 @@ var (
 	descExpired   = describe("etcd_debugging_lease_revoked_total", "Expired leases that this member has revoked.")
 	descLeases    = describe("raftlab_leases", "Leases that are granted.")
 	descAlarms    = describe("raftlab_alarms", "Alarms that are raised.")
+	descPostponed = describe("raftlab_snapshots_without_room_total", "Snapshots that were postponed because the disk is full.")
+	descNoRoom    = describe("raftlab_disk_full", "1 if the disk had no room for the last snapshot.")
 	descTerm      = describe("raftlab_raft_term", "The member's term.")
 )
 
@@ -85,7 +87,7 @@ var (
 var descriptions = []*prometheus.Desc{
 	descVersion, descHasLeader, descIsLeader, descID, descCommitted, descApplied, descProposals, descApplies, descSaves, descLog,
 	descSnapshots, descSent, descReceived, descDropped, descBytes, descQuota, descKeys, descRevision, descCompacted, descWatches,
-	descStreams, descEvents, descExpired, descLeases, descAlarms, descTerm,
+	descStreams, descEvents, descExpired, descLeases, descAlarms, descPostponed, descNoRoom, descTerm,
 }
 
 // Describe implements prometheus.Collector.
@@ -143,6 +145,8 @@ func collectRaft(out chan<- prometheus.Metric, n *node.Node) {
 	stats := n.Stats()
 	out <- histogram(descProposals, &stats.Proposals)
 	out <- histogram(descApplies, &stats.Applies)
+	counter(out, descPostponed, float64(stats.SnapshotsPostponed))
+	gauge(out, descNoRoom, truth(n.NoRoom()))
 }
 
 // collectHost collects the figures of a host, and of its network unless net is nil.

@@ -484,7 +484,7 @@ type Status struct {
 	Group string `json:"group,omitempty"`
 	// State is "running", "stalled" (the disk does not answer), "stopped", or
 	// "failed" (the replica stopped by itself, or could not start). Error has the
-	// reason.
+	// reason. A running replica has an Error if its disk has no room for snapshots.
 	State string `json:"state"`
 	// Role is "leader", "follower", "candidate" or "pre-candidate".
 	Role          string `json:"role,omitempty"`

@@ -328,6 +328,8 @@ func describe(s *cluster.Status, from *shardstore.State) {
 		return
 	case from.Stalled:
 		s.State, s.Error = "stalled", node.ErrStalled.Error()
+	case from.NoRoom:
+		s.State, s.Error = "running", node.ErrNoRoom.Error()
 	default:
 		s.State = "running"
 	}

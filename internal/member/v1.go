@@ -20,6 +20,7 @@ import (
 	"raftlab/internal/httpkv"
 	"raftlab/internal/httpkv/handler"
 	"raftlab/raft/core"
+	"raftlab/raft/node"
 )
 
 // newPage returns the page for people, and the interface /v1 of the member.
@@ -123,6 +124,9 @@ func (v v1) describe(s *cluster.Status, one *etcdapi.MemberPicture) {
 		stats := f.Server.Stats()
 		s.Keys, s.Sessions = stats.Keys, stats.Sessions
 		s.LogBytes = int(f.Host.Storage.Log)
+		if f.Server.Node().NoRoom() {
+			s.Error = node.ErrNoRoom.Error()
+		}
 	}
 }
 

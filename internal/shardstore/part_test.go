@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"raftlab/kv"
 	"raftlab/porcupine"
 	"raftlab/porcupine/models"
+	"raftlab/raft/wal/simdisk"
 	"raftlab/shardkv"
 )
 
@@ -273,4 +275,45 @@ func (h *history) check(w *world) {
 	for _, e := range porcupine.Explain(models.KV, info) {
 		w.Errorf("%v", e)
 	}
+}
+
+// A process whose disk is full goes on without snapshots, says so, and loses nothing.
+func TestFullDisk(t *testing.T) {
+	var disk *simdisk.Disk
+	runWith(t, 2, 2000, func(w *world) { disk = w.useDisk("n1") }, func(w *world) {
+		w.settle()
+		p := w.running()[0]
+		noRoom := func() (all []string) {
+			for _, s := range p.Picture(w.Context()).States {
+				if s.NoRoom {
+					all = append(all, s.Group)
+				}
+			}
+			return all
+		}
+		put := func(from, to int) {
+			for i := from; i < to; i++ {
+				_, err := p.Do(w.Context(), "", kv.Put(fmt.Sprint(i), strings.Repeat("x", 100)))
+				require.NoError(w, err)
+			}
+		}
+		disk.SetCapacity(disk.Used())
+		put(0, 200)
+		testkit.WaitFor(w, time.Minute, "snapshots without room", func() bool { return slices.Equal(noRoom(), []string{"1", "2"}) })
+		time.Sleep(10 * time.Minute)
+		require.NoError(w, p.Live())
+		require.NoError(w, p.Health(w.Context(), true))
+		put(200, 210)
+		disk.SetCapacity(-1)
+		testkit.WaitFor(w, 2*time.Minute, "snapshots", func() bool { return len(noRoom()) == 0 })
+		put(210, 300)
+		w.crash("n1")
+		w.start("n1")
+		p = w.running()[0]
+		w.crash("n2")
+		r, err := p.Do(w.Context(), "", kv.Scan("", "", 0))
+		require.NoError(w, err)
+		require.Len(w, r.Pairs, 300)
+		w.start("n2")
+	})
 }

@@ -16,6 +16,7 @@ type State struct {
 	// Err is why the replica has stopped by itself, "" while the replica runs.
 	Err     string
 	Stalled bool // the disk does not answer
+	NoRoom  bool // the disk has no room for a snapshot
 
 	Role                                                string // as of raft/core
 	Term                                                uint64
@@ -62,7 +63,7 @@ func (r *replica) state(ctx context.Context) State {
 	ctx, cancel := context.WithTimeout(ctx, statusPatience)
 	defer cancel()
 	member := r.log.Node()
-	s.Stalled = member.Stalled()
+	s.Stalled, s.NoRoom = member.Stalled(), member.NoRoom()
 	s.Term = member.Term()
 	s.Leader, _ = member.Leader()
 	s.AppliedIndex, s.CommitIndex = member.Applied(), member.Committed()

@@ -19,6 +19,8 @@ import (
 	"raftlab/raft/memnet"
 	"raftlab/raft/memstore"
 	"raftlab/raft/node"
+	"raftlab/raft/wal"
+	"raftlab/raft/wal/simdisk"
 )
 
 // world is the processes of a store in virtual time, with networks and disks in memory.
@@ -32,6 +34,7 @@ type world struct {
 
 	mu        sync.Mutex
 	disks     map[string]*memstore.Store
+	logs      map[string]*simdisk.Disk // of processes with a log on a disk, in place of disks
 	processes map[string]*process
 	sides     map[string]int // of the partition, by member
 	links     map[string]link
@@ -52,12 +55,18 @@ type process struct {
 
 // run runs a test of three processes.
 func run(t *testing.T, groups, snapshotBytes int, body func(w *world)) {
+	runWith(t, groups, snapshotBytes, nil, body)
+}
+
+// runWith is run with a call of prepare before the processes start.
+func runWith(t *testing.T, groups, snapshotBytes int, prepare, body func(w *world)) {
 	testkit.Run(t, func(t *testing.T) {
 		w := &world{
 			T: t, groups: groups, bytes: snapshotBytes,
 			raft:      memnet.New(memnet.Options{Seed: uint64(testkit.Seed(t)), Faults: memnet.Faults{Latency: 200 * time.Microsecond}}),
 			calls:     labrpc.MakeNetworkSeed(testkit.Seed(t)),
 			disks:     make(map[string]*memstore.Store),
+			logs:      make(map[string]*simdisk.Disk),
 			processes: make(map[string]*process),
 			sides:     make(map[string]int),
 			links:     make(map[string]link),
@@ -68,6 +77,9 @@ func run(t *testing.T, groups, snapshotBytes int, body func(w *world)) {
 			w.disks[m.Name] = memstore.New(node.Identity{Cluster: "test", Host: m.ID})
 		}
 		defer w.end()
+		if prepare != nil {
+			prepare(w)
+		}
 		for _, m := range w.members {
 			w.start(m.Name)
 		}
@@ -91,7 +103,7 @@ func (w *world) start(member string) {
 	i := slices.IndexFunc(w.members, func(m shardstore.Member) bool { return m.Name == member })
 	p := &process{member: member, world: w}
 	var err error
-	p.host, err = node.NewHost(node.HostConfig{Storage: w.disks[member], Transport: w.raft.Join(w.members[i].ID)})
+	p.host, err = node.NewHost(node.HostConfig{Storage: w.storage(member), Transport: w.raft.Join(w.members[i].ID)})
 	require.NoError(w, err)
 	p.Part, err = shardstore.Start(shardstore.Config{
 		Host: p.host, Name: member, Members: w.members, Groups: w.groups, Network: p, SnapshotBytes: w.bytes,
@@ -102,10 +114,34 @@ func (w *world) start(member string) {
 	w.processes[member] = p
 }
 
+// storage opens the storage of a process.
+func (w *world) storage(member string) node.Storage {
+	w.Helper()
+	if w.logs[member] == nil {
+		return w.disks[member]
+	}
+	store, err := wal.OpenIn(w.logs[member], wal.Options{Identity: w.disks[member].Identity(), SegmentBytes: 1 << 20})
+	require.NoError(w, err)
+	return store
+}
+
+// useDisk has a process that has not run start with a log on a disk.
+func (w *world) useDisk(member string) *simdisk.Disk {
+	w.Helper()
+	w.logs[member] = simdisk.New()
+	require.NoError(w, wal.CreateIn(w.logs[member], wal.Options{Identity: w.disks[member].Identity(), SegmentBytes: 1 << 20}))
+	return w.logs[member]
+}
+
 // crash ends a process like a loss of power.
 func (w *world) crash(member string) {
 	w.Helper()
 	p := w.processes[member]
+	if w.logs[member] != nil {
+		w.logs[member] = w.logs[member].Crash(simdisk.Loss{Writes: simdisk.Lose, Names: simdisk.Lose})
+		require.ErrorIs(w, w.stop(p), simdisk.ErrCrashed)
+		return
+	}
 	w.disks[member] = w.disks[member].Reopen() // the process saves nothing more
 	require.ErrorIs(w, w.stop(p), node.ErrStorageClosed)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,6 +100,8 @@ type disk interface {
 	crash()
 	// hang makes the disk hang until the result is called.
 	hang() (resume func())
+	// fill leaves the disk little room until the result is called.
+	fill(room int64) (free func())
 }
 
 // memory is a disk that loses nothing that was saved.
@@ -116,6 +119,8 @@ func (m *memory) hang() func() {
 		close(release)
 	}
 }
+
+func (m *memory) fill(int64) func() { return func() {} }
 
 // simulated is a log on a simulated disk.
 type simulated struct {
@@ -142,6 +147,12 @@ func (s *simulated) hang() func() {
 	return hung.Resume
 }
 
+func (s *simulated) fill(room int64) func() {
+	full := s.disk
+	full.SetCapacity(full.Used() + room)
+	return func() { full.SetCapacity(-1) }
+}
+
 type member struct {
 	*node.Node
 	store *store
@@ -150,7 +161,7 @@ type member struct {
 const chaosHosts = 5
 
 // TestChaos breaks a group of hosts in all ways at once: cut links, lost and
-// repeated messages, crashes, hanging disks, changes of membership, transfers of
+// repeated messages, crashes, hanging and full disks, changes of membership, transfers of
 // leadership. Client histories are linearizable, and when the faults end, the
 // group serves again and all members agree.
 func TestChaos(t *testing.T) {
@@ -289,7 +300,7 @@ func (w *world) anyHost(n int) *member {
 func (w *world) disturb() {
 	id := core.NodeID(1 + w.intN(chaosHosts))
 	faults := memnet.Faults{Latency: latency, Jitter: time.Duration(1+w.intN(20)) * time.Millisecond}
-	switch w.intN(12) {
+	switch w.intN(13) {
 	case 0:
 		w.network.Partition([]core.NodeID{id})
 	case 1:
@@ -316,7 +327,23 @@ func (w *world) disturb() {
 		w.hang(id)
 	case 11:
 		w.changeSomething(id)
+	case 12:
+		w.fill(id)
 	}
+}
+
+// fill makes a disk full for a while. A log without room stops the host, which then starts
+// again like after a crash. A snapshot without room does not.
+func (w *world) fill(id core.NodeID) {
+	w.mu.Lock()
+	free := w.disks[id].fill(w.rng.Int64N(60 << 10))
+	w.mu.Unlock()
+	time.AfterFunc(time.Duration(w.intN(5000))*time.Millisecond, func() {
+		free()
+		if m := w.host(id); m != nil && m.Host().Err() != nil {
+			w.crash(id)
+		}
+	})
 }
 
 // hang makes a disk hang for a while.
@@ -353,9 +380,13 @@ func (w *world) changeSomething(id core.NodeID) {
 // repair ends all faults and starts all hosts.
 func (w *world) repair() {
 	w.network.SetFaults(memnet.Faults{Latency: latency})
-	time.Sleep(time.Second) // the hung disks go on
+	time.Sleep(5 * time.Second) // the hung disks go on, and the full ones have room
 	for id := core.NodeID(1); id <= chaosHosts; id++ {
 		if m := w.host(id); m == nil {
+			w.start(id)
+		} else if m.Host().Err() != nil {
+			require.ErrorIs(w, m.Host().Err(), syscall.ENOSPC)
+			w.crash(id)
 			w.start(id)
 		} else if err := m.Err(); err != nil {
 			w.Errorf("host %d stopped: %v", id, err)

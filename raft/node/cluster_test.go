@@ -18,6 +18,8 @@ import (
 	"raftlab/raft/memnet"
 	"raftlab/raft/memstore"
 	"raftlab/raft/node"
+	"raftlab/raft/wal"
+	"raftlab/raft/wal/simdisk"
 )
 
 // journal is a state machine that keeps the commands in their order. The result
@@ -81,6 +83,7 @@ type cluster struct {
 	config  node.Config // of each host, but for the state machine
 	host    node.HostConfig
 	stores  map[core.NodeID]*memstore.Store
+	disks   map[core.NodeID]*simdisk.Disk // in place of stores, if not nil
 	nodes   map[core.NodeID]*node.Node
 	states  map[core.NodeID]*journal
 }
@@ -89,6 +92,15 @@ const latency = 200 * time.Microsecond
 
 // run runs a test of a cluster in virtual time.
 func run(t *testing.T, hosts int, config node.Config, body func(c *cluster)) {
+	runWith(t, hosts, config, func(*cluster) {}, body)
+}
+
+// runOnDisks is run with a log on a simulated disk for each host.
+func runOnDisks(t *testing.T, hosts int, config node.Config, body func(c *cluster)) {
+	runWith(t, hosts, config, func(c *cluster) { c.disks = make(map[core.NodeID]*simdisk.Disk) }, body)
+}
+
+func runWith(t *testing.T, hosts int, config node.Config, prepare, body func(c *cluster)) {
 	testkit.Run(t, func(t *testing.T) {
 		c := &cluster{
 			T:       t,
@@ -101,6 +113,7 @@ func run(t *testing.T, hosts int, config node.Config, body func(c *cluster)) {
 		for id := core.NodeID(1); id <= core.NodeID(hosts); id++ {
 			c.config.Members = append(c.config.Members, node.Member{ID: id, Address: fmt.Sprintf("memnet:%d", id)})
 		}
+		prepare(c)
 		for _, m := range c.config.Members {
 			c.start(m.ID)
 		}
@@ -118,18 +131,39 @@ func run(t *testing.T, hosts int, config node.Config, body func(c *cluster)) {
 // start starts a host, on what it has stored.
 func (c *cluster) start(id core.NodeID) *node.Node {
 	c.Helper()
-	if c.stores[id] == nil {
-		c.stores[id] = memstore.New(node.Identity{Cluster: "test", Host: id})
-	} else {
+	identity := node.Identity{Cluster: "test", Host: id}
+	switch {
+	case c.disks != nil && c.disks[id] == nil:
+		c.disks[id] = simdisk.New()
+		require.NoError(c, wal.CreateIn(c.disks[id], wal.Options{Identity: identity, SegmentBytes: diskSegment}))
+	case c.disks != nil:
+	case c.stores[id] == nil:
+		c.stores[id] = memstore.New(identity)
+	default:
 		c.stores[id] = c.stores[id].Reopen()
 	}
 	return c.startWith(id, &journal{})
 }
 
+// diskSegment is the size of the log's files on a simulated disk. One or two of them are
+// the room of the log while the disk is full.
+const diskSegment = 1 << 20
+
+// storage opens what a host has stored.
+func (c *cluster) storage(id core.NodeID) node.Storage {
+	c.Helper()
+	if c.disks == nil {
+		return c.stores[id]
+	}
+	store, err := wal.OpenIn(c.disks[id], wal.Options{Identity: node.Identity{Cluster: "test", Host: id}, SegmentBytes: diskSegment})
+	require.NoError(c, err)
+	return store
+}
+
 func (c *cluster) startWith(id core.NodeID, machine *journal) *node.Node {
 	c.Helper()
 	host, config := c.host, c.config
-	host.Storage, host.Transport = c.stores[id], c.network.Join(id)
+	host.Storage, host.Transport = c.storage(id), c.network.Join(id)
 	config.StateMachine = machine
 	n, err := node.Start(host, config)
 	require.NoError(c, err)

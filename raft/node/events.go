@@ -22,6 +22,10 @@ const (
 	SnapshotSaved
 	// SnapshotInstalled reports that the leader's snapshot at Index is restored.
 	SnapshotInstalled
+	// SnapshotPostponed reports that the disk has no room for a snapshot, the member's
+	// own or the leader's, that ends at Index. Err matches [ErrNoRoom]. The member goes on
+	// and tries again.
+	SnapshotPostponed
 	// PeerUp and PeerDown report on the connection to host Peer. Group is 0.
 	PeerUp
 	PeerDown
@@ -36,7 +40,8 @@ const (
 var eventNames = [...]string{
 	RoleChanged: "role changed", MembershipChanged: "membership changed",
 	SnapshotSaved: "snapshot saved", SnapshotInstalled: "snapshot installed",
-	PeerUp: "peer up", PeerDown: "peer down",
+	SnapshotPostponed: "snapshot postponed",
+	PeerUp:            "peer up", PeerDown: "peer down",
 	StorageStalled: "storage stalled", StorageRecovered: "storage recovered",
 	MemberStopped: "member stopped",
 }
@@ -52,7 +57,7 @@ func (k EventKind) String() string {
 // Event reports a change to operators and services. The comments of the kinds name
 // the fields that a kind sets beside Time, Kind and Group. State, Term and Peer belong to
 // RoleChanged, Peer to PeerUp and PeerDown, Index to MembershipChanged and the
-// snapshots, Err to PeerDown, StorageStalled and MemberStopped.
+// snapshots, Err to SnapshotPostponed, PeerDown, StorageStalled and MemberStopped.
 type Event struct {
 	Time  time.Time // of the change, before the event waited for Observe
 	Kind  EventKind

@@ -68,6 +68,8 @@ type Node struct {
 	applies      bool            // the applier has been given work and no goroutine
 	snapshotMark *SnapshotHeader // a snapshot of its own, to be named in the log
 	named        uint64          // index of the newest snapshot that a save has named
+	own          postponement    // of the member's own snapshots
+	leaders      postponement    // of the leader's snapshots
 	incoming     incomingSnapshot
 	outgoing     map[core.NodeID]*outgoingSnapshot
 	readID       uint64
@@ -402,6 +404,7 @@ func (n *Node) clean() {
 		n.core.Wake()
 		n.send(n.core.Outgoing())
 	}
+	n.own.stop()
 	n.closeSnapshots()
 	n.stand(standing{term: n.standing.Load().term, stopped: true})
 	n.host.setPeers(n, nil)

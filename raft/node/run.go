@@ -304,6 +304,9 @@ func (n *Node) process(in *inbox) {
 		n.closeIdleSnapshots()
 	}
 	for _, m := range in.messages {
+		if n.refuses(m) {
+			continue
+		}
 		if err := n.core.Step(m); err != nil {
 			n.drop(m, err)
 		}
@@ -475,12 +478,16 @@ func (n *Node) handleReady() bool {
 func (n *Node) completeSave(s *save) {
 	n.saving = nil
 	n.savingFrom.Store(nothingSaved)
-	if s.damaged {
+	if s.rejected || s.noRoom != nil {
 		n.core.RejectSnapshot()
+	}
+	if s.noRoom != nil {
+		n.reportNoRoom(&n.leaders, n.incoming.header.Index, s.noRoom)
 	}
 	n.core.Saved(s.ready)
 	if s.ready.Snapshot != nil {
 		n.named = s.ready.Snapshot.LastIncludedIndex
+		n.endPostponement()
 	}
 	if s.mark != nil {
 		n.named = s.mark.Index

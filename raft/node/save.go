@@ -20,8 +20,10 @@ type save struct {
 	later   []core.Message
 	begun   bool            // the saver has run the core for this save
 	leaders *SnapshotHeader // the leader's snapshot, which ready names, once committed
-	// damaged: the checksum of the snapshot that the leader's chunks make is wrong.
-	damaged bool
+	// rejected: the chunks make no snapshot, since the checksum is wrong or a chunk is
+	// missing for want of room. noRoom is the error of a chunk in this save.
+	rejected bool
+	noRoom   error
 }
 
 // prepare fills in the update.

@@ -53,6 +53,9 @@ func (n *Node) maybeSnapshot(job applyJob) {
 	s := &n.snapshots
 	s.entries += len(job.entries)
 	s.bytes += int64(job.bytes)
+	if n.own.pending.Load() {
+		return // until the next attempt
+	}
 	byNumber := n.cfg.SnapshotEntries > 0 && s.entries >= n.cfg.SnapshotEntries
 	bySize := n.cfg.SnapshotBytes > 0 && s.bytes >= max(n.cfg.SnapshotBytes, s.size.Load())
 	if !byNumber && !bySize {
@@ -64,19 +67,25 @@ func (n *Node) maybeSnapshot(job applyJob) {
 // Snapshot takes a snapshot now and returns when the log names it. If a snapshot
 // is under way, Snapshot waits for that one. Snapshots are taken without this call
 // as [Config.SnapshotEntries] and [Config.SnapshotBytes] say. Its error is ctx's
-// cause, or matches [ErrStopped].
+// cause, or matches [ErrStopped], or [ErrNoRoom] if the disk is full. After a full disk
+// the member tries again by itself.
 func (n *Node) Snapshot(ctx context.Context) error {
 	if err := n.Barrier(ctx); err != nil {
 		return err
 	}
-	before := n.snapshots.saved.Load()
+	before, postponed := n.snapshots.saved.Load(), n.own.count.Load()
 	if before >= n.applied.index.Load() {
 		return nil
 	}
 	if !n.call(func() { n.addApplyJob(applyJob{snapshot: true}) }) {
 		return ErrStopped
 	}
-	return n.await(ctx, func(*core.Core) (bool, error) { return n.snapshots.saved.Load() > before, nil })
+	return n.await(ctx, func(*core.Core) (bool, error) {
+		if n.own.count.Load() > postponed && n.own.err != nil {
+			return true, n.own.err
+		}
+		return n.snapshots.saved.Load() > before, nil
+	})
 }
 
 // SaveSnapshot saves the state after the command at index, which the service has
@@ -88,8 +97,9 @@ func (n *Node) Snapshot(ctx context.Context) error {
 // call SaveSnapshot, also while the state machine is in Apply.
 //
 // The error matches core.ErrCompacted if the log begins behind index already,
-// core.ErrNotApplied if the state machine has not been given the command yet, ctx's
-// cause, or [ErrStopped].
+// core.ErrNotApplied if the state machine has not been given the command yet,
+// [ErrNoRoom] if the disk is full, ctx's cause, or [ErrStopped]. After [ErrNoRoom]
+// nothing has changed, and the service tries again later.
 func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo) error {
 	if n.cfg.SnapshotEntries != -1 || n.cfg.SnapshotBytes != -1 {
 		return fmt.Errorf("%w: SaveSnapshot with Config.SnapshotEntries %d and SnapshotBytes %d; want -1", ErrConfig, n.cfg.SnapshotEntries, n.cfg.SnapshotBytes)
@@ -114,7 +124,11 @@ func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo)
 	n.storing.Done()
 	if err != nil {
 		err = while(err, "writing the snapshot at index %d", index)
-		n.stop(err)
+		if !errors.Is(err, ErrNoRoom) {
+			n.stop(err)
+		} else {
+			n.call(func() { n.reportNoRoom(&n.own, index, err) })
+		}
 		return err
 	}
 	if !n.call(func() { n.offerMark(&saved) }) {
@@ -149,7 +163,8 @@ func (n *Node) beginSnapshot(index uint64) {
 		return
 	}
 	before := uint64(0)
-	if n.cfg.SnapshotBytes > 0 && n.snapshots.bytes >= n.cfg.SnapshotBytes {
+	bySize := n.cfg.SnapshotBytes > 0 && n.snapshots.bytes >= n.cfg.SnapshotBytes
+	if bySize || n.own.pending.Load() && n.snapshots.before.Load() > 0 {
 		before = n.snapshots.saved.Load()
 	}
 	n.snapshots.before.Store(before)
@@ -189,7 +204,13 @@ func (t *snapshotTask) run() {
 	defer n.storing.Done()
 	header, err := t.write()
 	if err != nil {
-		n.stop(while(err, "writing the snapshot at index %d", t.header.Index))
+		err = while(err, "writing the snapshot at index %d", t.header.Index)
+		if errors.Is(err, ErrNoRoom) {
+			n.own.pending.Store(true) // before release, so that none begins meanwhile
+			n.call(func() { n.postponeSnapshot(t.header.Index, err) })
+		} else {
+			n.stop(err)
+		}
 	}
 	// The member is busy with the snapshot until the log names it.
 	if err != nil || !n.call(func() { n.offerMark(&header) }) {
@@ -215,24 +236,34 @@ func (t *snapshotTask) write() (SnapshotHeader, error) {
 		return SnapshotHeader{}, err
 	}
 	defer w.Abort()
-	if err := guard("WriteTo", func() error { _, err := t.view.WriteTo(stoppableWriter{w, n}); return err }); err != nil {
+	body := &stoppableWriter{w, n, nil}
+	err = guard("WriteTo", func() error { _, err := t.view.WriteTo(body); return err })
+	switch {
+	case body.err != nil: // the view may hide the cause
+		return SnapshotHeader{}, body.err
+	case err != nil:
 		return SnapshotHeader{}, err
 	}
 	return w.Commit()
 }
 
-// stoppableWriter ends the writing of a snapshot when the member stops.
+// stoppableWriter ends the writing of a snapshot when the member stops, and keeps the
+// error of the storage.
 type stoppableWriter struct {
 	io.Writer
 	node *Node
+	err  error
 }
 
-func (w stoppableWriter) Write(p []byte) (int, error) {
+func (w *stoppableWriter) Write(p []byte) (k int, err error) {
 	select {
 	case <-w.node.done:
 		return 0, ErrStopped
 	default:
-		return w.Writer.Write(p)
+		if k, err = w.Writer.Write(p); err != nil {
+			w.err = err
+		}
+		return k, err
 	}
 }
 
@@ -267,6 +298,7 @@ func (n *Node) takeMark(leaders *core.Snapshot) *SnapshotHeader {
 func (n *Node) compactLog(header *SnapshotHeader) {
 	n.snapshots.saved.Store(header.Index)
 	n.snapshots.size.Store(int64(header.Size))
+	n.endPostponement()
 	n.snapshots.busy.Store(false)
 	if target := n.compactionTarget(header); target > 0 {
 		if err := n.core.Compact(target); err != nil && !errors.Is(err, core.ErrCompacted) {

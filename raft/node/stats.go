@@ -110,9 +110,10 @@ type Stats struct {
 	// one.
 	Leaders int64
 	// SnapshotsSaved is the number of snapshots of the member's own,
-	// SnapshotsInstalled the number of the leader's snapshots, and SnapshotBytesSent the
-	// size of the chunks for other members.
-	SnapshotsSaved, SnapshotsInstalled, SnapshotBytesSent int64
+	// SnapshotsInstalled the number of the leader's snapshots, SnapshotsPostponed the
+	// number of attempts without room on the disk, and SnapshotBytesSent the size of the
+	// chunks for other members.
+	SnapshotsSaved, SnapshotsInstalled, SnapshotsPostponed, SnapshotBytesSent int64
 	// Dropped is the number of messages that were malformed, or beyond
 	// Config.MaxReceiveBytes.
 	Dropped int64
@@ -157,6 +158,7 @@ func (n *Node) Stats() Stats {
 
 		SnapshotsSaved:     n.stats.snapshotsSaved.Load(),
 		SnapshotsInstalled: n.stats.snapshotsInstalled.Load(),
+		SnapshotsPostponed: n.own.count.Load() + n.leaders.count.Load(),
 		SnapshotBytesSent:  n.stats.snapshotBytesSent.Load(),
 	}
 }

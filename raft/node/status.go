@@ -19,6 +19,8 @@ type Status struct {
 	ApplyQueue uint64
 	// Stalled is the result of [Node.Stalled].
 	Stalled bool
+	// NoRoom is the result of [Node.NoRoom].
+	NoRoom bool
 	// Members has the id, role, address and priority of each member. The progress
 	// of the other members is set on the leader only.
 	Members []MemberStatus
@@ -37,7 +39,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	var st Status
 	err := n.await(ctx, func(c *core.Core) (bool, error) {
 		cfg, _ := c.Configuration()
-		st = Status{Status: c.Status(), Group: n.cfg.Group, Stalled: n.Stalled()}
+		st = Status{Status: c.Status(), Group: n.cfg.Group, Stalled: n.Stalled(), NoRoom: n.NoRoom()}
 		handedOut := st.LastApplied
 		st.LastApplied = n.applied.index.Load()
 		st.ApplyQueue = handedOut - min(handedOut, st.LastApplied)

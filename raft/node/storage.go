@@ -43,7 +43,8 @@ type Storage interface {
 	// [ErrNotStored] if hi is beyond the end of the log. The caller does not
 	// change the entries' data.
 	Entries(group GroupID, lo, hi uint64, maxBytes int) ([]core.Entry, error)
-	// CreateSnapshot begins a snapshot of a group. The snapshot does not count
+	// CreateSnapshot begins a snapshot of a group. An error that matches [ErrNoRoom]
+	// leaves the storage as it was. The snapshot does not count
 	// before an [Update] names its header. Several writers of one group may be
 	// open, and none affects another. A committed snapshot that no Update has
 	// named is discarded when an Update names one of the same or a higher index,
@@ -138,6 +139,11 @@ type SnapshotHeader struct {
 }
 
 // SnapshotWriter writes the body of a snapshot. One goroutine uses it.
+//
+// If Write or Commit fails for want of room, and nothing else of the storage is in
+// doubt, the error matches [ErrNoRoom]. The host then aborts the snapshot, goes on, and
+// tries again later. A body whose Size was given to CreateSnapshot needs no more room
+// after its last byte, so that Commit does not fail for want of room.
 type SnapshotWriter interface {
 	io.Writer
 	// Commit makes the body durable and returns the completed header, which is
@@ -180,6 +186,9 @@ var (
 	// ErrInUse is matched by the error of a storage that another process or
 	// another host of this process has open.
 	ErrInUse = errors.New("the storage is in use")
+	// ErrNoRoom is matched by the error of a snapshot without room on the disk. The
+	// storage is as if the snapshot had never begun.
+	ErrNoRoom = errors.New("the disk has no room for the snapshot")
 	// ErrStorageClosed is matched by the errors of a closed storage.
 	ErrStorageClosed = errors.New("the storage is closed")
 	// ErrCompacted is matched by the error of a read before the log's beginning.

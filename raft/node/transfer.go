@@ -18,6 +18,7 @@ type incomingSnapshot struct {
 	header   SnapshotHeader // of the snapshot that writer writes
 	size     uint64         // written so far
 	checksum uint64         // of that part
+	noRoom   bool           // the disk had no room for a chunk, so the rest is of no use
 }
 
 // fileTask is a save with a file of the leader's snapshot. Chunks are written, and a
@@ -46,6 +47,7 @@ func (t *fileTask) run() {
 func (s *save) writeFiles() error {
 	in := &s.node.incoming
 	if s.ready.Snapshot != nil {
+		// The core has given the log up for the snapshot, so no error can be retried.
 		header, err := in.writer.Commit()
 		if err != nil {
 			return err
@@ -53,7 +55,13 @@ func (s *save) writeFiles() error {
 		in.writer, s.leaders = nil, &header
 	}
 	for i := range s.ready.Chunks {
-		if err := s.writeChunk(&s.ready.Chunks[i]); err != nil {
+		err := s.writeChunk(&s.ready.Chunks[i])
+		switch {
+		case errors.Is(err, ErrNoRoom):
+			in.abort()
+			in.noRoom = true
+			s.noRoom = while(err, "writing the leader's snapshot")
+		case err != nil:
 			return err
 		}
 	}
@@ -72,11 +80,16 @@ func (s *save) writeChunk(c *core.SnapshotChunk) error {
 			Configuration: c.Snapshot.Configuration.Encode(),
 			Size:          c.Size, Checksum: c.Checksum,
 		}
+		*in = incomingSnapshot{header: header}
 		w, err := n.host.storage.CreateSnapshot(n.cfg.Group, header)
 		if err != nil {
 			return err
 		}
-		*in = incomingSnapshot{writer: w, header: header}
+		in.writer = w
+	}
+	if in.writer == nil && in.noRoom {
+		s.rejected = true
+		return nil
 	}
 	if in.writer == nil {
 		return fmt.Errorf("a chunk at %d follows no beginning", c.Offset)
@@ -89,7 +102,7 @@ func (s *save) writeChunk(c *core.SnapshotChunk) error {
 	if c.Done && (in.size != c.Size || in.checksum != c.Checksum) {
 		n.log.Warn("the leader's snapshot was damaged on its way", "index", in.header.Index,
 			"bytes", in.size, "want", c.Size, "checksum", in.checksum, "wanted", c.Checksum)
-		s.damaged = true
+		s.rejected = true
 		in.abort()
 	}
 	return nil

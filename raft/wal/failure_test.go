@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc64"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -90,6 +91,65 @@ func TestFullDisk(t *testing.T) {
 	state, err := store.Load(1)
 	require.NoError(t, err)
 	require.Equal(t, uint64(saved+1), state.LastIndex)
+}
+
+// A snapshot without room leaves the log as it was, wherever the room ends. A snapshot of
+// a known size meets a full disk before Commit.
+func TestSnapshotWithoutRoom(t *testing.T) {
+	body := bytes.Repeat([]byte("0123456789"), 20_000)
+	known := node.SnapshotHeader{Index: 1, Term: 1, Size: uint64(len(body)), Checksum: crc64.Checksum(body, crc64.MakeTable(crc64.ECMA))}
+	for _, header := range []node.SnapshotHeader{{Index: 1, Term: 1}, known} {
+		for _, room := range []int64{0, 100_000, int64(len(body)) + 20} { // no block, some blocks, all but the footer
+			disk, store := newLog(t)
+			require.NoError(t, put(store, 1, 100))
+			disk.SetCapacity(disk.Used() + room)
+			before := digest(t, store)
+			w, err := store.CreateSnapshot(1, header)
+			require.NoError(t, err)
+			if _, err = w.Write(body); err == nil {
+				require.Zero(t, header.Size, "the last byte of a known size completes the file")
+				_, err = w.Commit()
+			}
+			require.ErrorIs(t, err, node.ErrNoRoom)
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			w.Abort()
+			names, err := disk.List()
+			require.NoError(t, err)
+			require.NotContains(t, strings.Join(names, " "), ".snap")
+			require.Equal(t, before, digest(t, store))
+			disk.SetCapacity(-1)
+			named, err := writeSnapshot(store, 1, header, body)
+			require.NoError(t, err)
+			require.NoError(t, store.Save([]node.Update{{Group: 1, Snapshot: &named, CompactTo: 1}}))
+			require.NoError(t, put(store, 1, 100))
+			require.NoError(t, store.Close())
+			reopen(t, disk)
+		}
+	}
+}
+
+// A file system may tell of a full disk as late as the sync. The file of the snapshot is
+// then given up. Any other failed sync, and one of the directory, is no lack of room.
+func TestSnapshotWhoseSyncFails(t *testing.T) {
+	for _, broken := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
+		disk, store := newLog(t)
+		require.NoError(t, put(store, 1, 100))
+		w, err := store.CreateSnapshot(1, node.SnapshotHeader{Index: 1, Term: 1})
+		require.NoError(t, err)
+		disk.FailSync(broken)
+		_, err = w.Commit()
+		require.ErrorIs(t, err, broken)
+		require.Equal(t, broken != syscall.EIO, errors.Is(err, node.ErrNoRoom))
+		disk.FailSync(nil)
+		require.NoError(t, put(store, 1, 100))
+		header, err := writeSnapshot(store, 1, node.SnapshotHeader{Index: 2, Term: 1}, []byte("later"))
+		require.NoError(t, err)
+		require.NoError(t, store.Save([]node.Update{{Group: 1, Snapshot: &header}}))
+		disk = disk.Crash(simdisk.Loss{Writes: simdisk.Lose, Names: simdisk.Lose})
+		state, err := reopen(t, disk).Load(1)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, state.Snapshot.Index)
+	}
 }
 
 // After a failed sync nothing is acknowledged any more, even if later syncs would

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"raftlab/internal/durable"
 	"raftlab/raft/internal/storekit"
 	"raftlab/raft/node"
 )
@@ -65,6 +66,8 @@ type snapshotWriter struct {
 	size   uint64
 	sum    uint64
 	err    error // the first error of Write
+	// complete: the file has its footer and is durable.
+	complete bool
 }
 
 // CreateSnapshot implements [node.Storage].
@@ -80,7 +83,7 @@ func (s *Store) CreateSnapshot(id node.GroupID, header node.SnapshotHeader) (nod
 	s.mu.Unlock()
 	file, err := s.dir.Create(w.temporary())
 	if err != nil {
-		return nil, s.wrap("beginning a snapshot in", err)
+		return nil, s.wrap("beginning a snapshot in", noRoom(err))
 	}
 	w.file = file
 	w.block = make([]byte, 0, snapshotBlock+blockChecksumBytes)
@@ -91,7 +94,19 @@ func (w *snapshotWriter) temporary() string { return snapshotName(w.number) + un
 
 var errDone = errors.New("the snapshot is committed or aborted")
 
-// Write implements [io.Writer].
+// noRoom marks the error of a full disk. The errors that get the mark concern a file that
+// no record names yet. The file is removed, so the log and the other files are not in
+// doubt. A sync of the file gets the mark too, because nobody syncs the file again. A sync
+// of the directory gets no mark, because the names of other files may depend on it.
+func noRoom(err error) error {
+	if durable.NoRoom(err) {
+		return fmt.Errorf("%w: %w", node.ErrNoRoom, err)
+	}
+	return err
+}
+
+// Write implements [io.Writer]. The last byte of a body with a known size completes the
+// file, so that Commit needs no more room.
 func (w *snapshotWriter) Write(p []byte) (int, error) {
 	if w.file == nil {
 		return 0, w.store.wrap("writing a snapshot to", errDone)
@@ -104,8 +119,11 @@ func (w *snapshotWriter) Write(p []byte) (int, error) {
 		w.size += uint64(n)
 		written += n
 		if p = p[n:]; len(w.block) == snapshotBlock {
-			w.err = w.flush()
+			w.err = noRoom(w.flush())
 		}
+	}
+	if w.err == nil && w.header.Size > 0 && w.size == w.header.Size {
+		w.err = noRoom(w.finish())
 	}
 	return written, w.store.wrap("writing a snapshot to", w.err)
 }
@@ -143,7 +161,10 @@ func (w *snapshotWriter) commit() (node.SnapshotHeader, error) {
 	if err != nil {
 		return header, fmt.Errorf("group %d: %w", w.group, err)
 	}
-	if err := w.finish(&header); err != nil {
+	if err := noRoom(w.finish()); err != nil {
+		return header, err
+	}
+	if err := w.rename(); err != nil {
 		return header, err
 	}
 	s := w.store
@@ -163,15 +184,18 @@ func (w *snapshotWriter) commit() (node.SnapshotHeader, error) {
 	return header, nil
 }
 
-// finish writes the footer, makes the file durable and renames the file.
-func (w *snapshotWriter) finish(h *node.SnapshotHeader) error {
+// finish writes the footer and makes the file durable, unless that was done.
+func (w *snapshotWriter) finish() error {
+	if w.complete {
+		return nil
+	}
 	if err := w.flush(); err != nil {
 		return err
 	}
-	id := w.store.opts.Identity
+	id, h := w.store.opts.Identity, &w.header
 	footer, err := seal(&snapshotFooter{
 		Version: formatVersion, Cluster: id.Cluster, Host: uint64(id.Host), Group: uint64(w.group), File: w.number,
-		Index: h.Index, Term: h.Term, Configuration: h.Configuration, Size: h.Size, Checksum: h.Checksum,
+		Index: h.Index, Term: h.Term, Configuration: h.Configuration, Size: w.size, Checksum: w.sum,
 	})
 	if err != nil {
 		return err
@@ -184,12 +208,18 @@ func (w *snapshotWriter) finish(h *node.SnapshotHeader) error {
 	if err := w.file.Sync(); err != nil {
 		return err
 	}
+	w.complete = true
+	return nil
+}
+
+// rename gives the complete file its name.
+func (w *snapshotWriter) rename() error {
 	if err := w.file.Close(); err != nil {
-		return err
+		return noRoom(err)
 	}
 	dir := w.store.dir
 	if err := dir.Rename(w.temporary(), snapshotName(w.number)); err != nil {
-		return err
+		return noRoom(err)
 	}
 	return dir.Sync()
 }

@@ -197,8 +197,11 @@ func (d delivery) to(r rsm.Receiver) (err error) {
 // is dropped.
 func (l *Log) SaveSnapshot(s rsm.Snapshot) (size int, err error) {
 	body := &snapshotBody{write: s.Write, size: s.Expected}
-	// The member stops if the storage fails, and Node.Err has the cause.
-	_ = l.member.SaveSnapshot(context.Background(), s.Index, body)
+	err = l.member.SaveSnapshot(context.Background(), s.Index, body)
+	if errors.Is(err, node.ErrNoRoom) {
+		return 0, fmt.Errorf("%w: %w", rsm.ErrNoRoom, err)
+	}
+	// The member stops if the storage fails otherwise, and Node.Err has the cause.
 	return body.size, body.err
 }
 

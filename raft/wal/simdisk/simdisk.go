@@ -453,6 +453,13 @@ func (h *handle) WriteAt(p []byte, offset int64) (int, error) {
 	return len(p), nil
 }
 
+// Used returns the size of all files together.
+func (d *Disk) Used() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.used()
+}
+
 func (d *Disk) used() int64 {
 	n := int64(0)
 	for _, number := range d.content.names {

@@ -1,0 +1,7 @@
+//go:build !windows
+
+package durable
+
+import "syscall"
+
+func isFull(syscall.Errno) bool { return false }
