@@ -67,14 +67,11 @@ func (enc *LabEncoder) EncodeValue(v reflect.Value) error {
 	enc.mu.Lock()
 	defer enc.mu.Unlock()
 	checkType(v.Type())
-	p, warm, err := encodeWarm(v, enc.missing)
-	if err != nil {
+	return encode(v, enc.missing, func(p *plan, out []byte) error {
+		enc.commit(p)
+		_, err := enc.w.Write(out)
 		return err
-	}
-	enc.commit(p)
-	_, err = enc.w.Write(warm.out)
-	p.put(warm)
-	return err
+	})
 }
 
 // missing returns the definitions that p needs and the stream lacks.

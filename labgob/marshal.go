@@ -99,15 +99,14 @@ func Marshal(v any) ([]byte, error) {
 	if nilPointer(rv) {
 		return nil, fmt.Errorf("%w: a %v is or points at a nil pointer", ErrNil, t)
 	}
-	p, warm, err := encodeWarm(rv, (*plan).all)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]byte, 0, 3+len(name)+len(warm.out))
-	out = appendUint(out, uint64(len(name)))
-	out = append(append(out, name...), warm.out...)
-	p.put(warm)
-	return out, nil
+	var out []byte
+	err := encode(rv, (*plan).all, func(_ *plan, stream []byte) error {
+		out = make([]byte, 0, 3+len(name)+len(stream))
+		out = appendUint(out, uint64(len(name)))
+		out = append(append(out, name...), stream...)
+		return nil
+	})
+	return out, err
 }
 
 // Unmarshal decodes a message of Marshal, from this or another process. The
@@ -152,13 +151,12 @@ func Encode(v any) ([]byte, error) {
 		return nil, ErrNil
 	}
 	checkType(rv.Type())
-	p, warm, err := encodeWarm(rv, (*plan).all)
-	if err != nil {
-		return nil, err
-	}
-	out := clone(warm.out)
-	p.put(warm)
-	return out, nil
+	var out []byte
+	err := encode(rv, (*plan).all, func(_ *plan, stream []byte) error {
+		out = clone(stream)
+		return nil
+	})
+	return out, err
 }
 
 // Decode decodes a stream of exactly one value into the variable at e, like

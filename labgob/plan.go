@@ -64,9 +64,23 @@ var plans struct {
 	m map[planKey]*plan
 }
 
-// encodeWarm encodes v behind the bytes that head returns for the plan of v.
-// The returned encoder holds the output. The caller returns the encoder with
-// put.
+// encode encodes v behind the bytes that head returns for the plan of v, and passes the
+// output to use.
+func encode(v reflect.Value, head func(*plan) []byte, use func(*plan, []byte) error) error {
+	if done, err := write(v, head, use); done {
+		return err
+	}
+	p, warm, err := encodeWarm(v, head)
+	if err != nil {
+		return err
+	}
+	err = use(p, warm.out)
+	p.put(warm)
+	return err
+}
+
+// encodeWarm encodes v with gob, behind the bytes that head returns for the plan of v.
+// The returned encoder holds the output. The caller returns the encoder with put.
 func encodeWarm(v reflect.Value, head func(*plan) []byte) (*plan, *warmEncoder, error) {
 	if err := checkPointers(v); err != nil {
 		return nil, nil, err
@@ -125,7 +139,7 @@ func nilPointer(v reflect.Value) bool {
 }
 
 func planFor(v reflect.Value, dyn *dynamics) (*plan, error) {
-	key := planKey{v.Type(), dyn.key()}
+	key := planKey{v.Type(), numbersKey(dyn.found, func(d dynamic) uint32 { return d.number })}
 	plans.RLock()
 	p := plans.m[key]
 	plans.RUnlock()
@@ -314,15 +328,15 @@ func (d *dynamics) collectDynamic(v reflect.Value, depth int) {
 	d.found = append(d.found, dynamic{number, v})
 }
 
-// key identifies a set of types, in whatever order collect met the types.
-func (d *dynamics) key() string {
-	if len(d.found) == 0 {
+// numbersKey identifies a set of types by their numbers, in whatever order they were found.
+func numbersKey[T any](found []T, number func(T) uint32) string {
+	if len(found) == 0 {
 		return ""
 	}
 	var numbers [8]uint32
 	sorted := numbers[:0]
-	for _, f := range d.found {
-		sorted = append(sorted, f.number)
+	for _, f := range found {
+		sorted = append(sorted, number(f))
 	}
 	slices.Sort(sorted)
 	var bytes [32]byte
