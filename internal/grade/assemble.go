@@ -334,13 +334,27 @@ func (c *copyTree) raftOf() string {
 	for _, lab := range c.submitted {
 		decls = append(decls, c.decls(lab)...)
 	}
-	for slices.ContainsFunc(decls, func(d ast.Decl) bool {
-		fn, ok := d.(*ast.FuncDecl)
-		return ok && fn.Recv == nil && fn.Name.Name == name
-	}) {
+	for slices.ContainsFunc(decls, func(d ast.Decl) bool { return declares(d, name) }) {
 		name += "_"
 	}
 	return name
+}
+
+// declares reports whether a declaration of a package has a name.
+func declares(decl ast.Decl, name string) bool {
+	if fn, ok := decl.(*ast.FuncDecl); ok {
+		return fn.Recv == nil && fn.Name.Name == name
+	}
+	d, ok := decl.(*ast.GenDecl)
+	return ok && slices.ContainsFunc(d.Specs, func(spec ast.Spec) bool {
+		switch spec := spec.(type) {
+		case *ast.TypeSpec:
+			return spec.Name.Name == name
+		case *ast.ValueSpec:
+			return slices.ContainsFunc(spec.Names, func(id *ast.Ident) bool { return id.Name == name })
+		}
+		return false
+	})
 }
 
 // decls are the declarations of a submitted lab package.
@@ -387,10 +401,13 @@ func (c *copyTree) server(l lab) (name, field string) {
 func raftField(s *ast.StructType, usual string) string {
 	for _, f := range s.Fields.List {
 		star, ok := f.Type.(*ast.StarExpr)
-		if !ok || len(f.Names) == 0 {
+		if !ok {
 			continue
 		}
 		if sel, ok := star.X.(*ast.SelectorExpr); ok && sel.Sel.Name == "Raft" {
+			if len(f.Names) == 0 {
+				return "Raft" // embedded
+			}
 			return f.Names[0].Name
 		}
 	}

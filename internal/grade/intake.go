@@ -92,9 +92,9 @@ func (s *source) readDir(root string) error {
 	})
 }
 
-// hidden reports whether the go command ignores a directory.
-func hidden(dir string) bool {
-	return strings.HasPrefix(dir, ".") || strings.HasPrefix(dir, "_") || dir == "testdata" || dir == "vendor"
+// hidden reports whether the go command ignores a directory or a Go file with a name.
+func hidden(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || name == "testdata" || name == "vendor"
 }
 
 // add keeps a file if the grader needs the file.
@@ -118,8 +118,8 @@ func (s *source) add(name string, mode fs.FileMode, open func() (io.ReadCloser, 
 		s.note("%.100q is not a path within the submission, and is left out", name)
 		return nil
 	}
-	for dir := range strings.SplitSeq(path.Dir(clean), "/") {
-		if dir != "." && hidden(dir) {
+	for part := range strings.SplitSeq(clean, "/") {
+		if hidden(part) {
 			return nil
 		}
 	}

@@ -60,7 +60,7 @@ func gzipOf(t *testing.T, data []byte) []byte {
 func TestReadSubmission(t *testing.T) {
 	file := tar.Header{Name: "s/raft/raft.go"}
 	plain := tarOf(t, file)
-	for name, data := range map[string][]byte{"a.tar": plain, "a.tgz": gzipOf(t, plain), "a.zip": zipOf(t, "s/raft/raft.go", "s/notes.txt")} {
+	for name, data := range map[string][]byte{"a.tar": plain, "a.tgz": gzipOf(t, plain), "a.zip": zipOf(t, "s/raft/raft.go", "s/raft/._raft.go", "__MACOSX/s/raft/raft.go", "s/notes.txt")} {
 		path := filepath.Join(t.TempDir(), name)
 		require.NoError(t, os.WriteFile(path, data, 0o644))
 		s, err := readSubmission(path)

@@ -259,13 +259,20 @@ func (l *layout) meaning(dir string) (target, bool) {
 	if l.edition.lab(key) != nil {
 		return target{path: module + "/" + l.edition.place(key), dir: l.labs[key]}, true
 	}
-	if ours, given := l.edition.given[key]; given {
+	if ours, given := l.edition.given[key]; given && !l.own(key, dir) {
 		return target{path: module + "/" + ours}, true
 	}
 	if _, ok := l.dirs[dir]; ok {
 		return target{path: module + "/" + l.place(dir), dir: dir}, true
 	}
 	return target{}, false
+}
+
+// own reports whether a submitted directory with the name of a given package is a helper
+// package of the student. Only the course's harness imports the models of porcupine, which
+// are next to the labs.
+func (l *layout) own(key, dir string) bool {
+	return key == "models" && dir != path.Join(l.root, key) && len(l.dirs[dir]) > 0
 }
 
 // key returns the name by which an edition knows a directory of a submission.
@@ -316,24 +323,37 @@ func away(dir string) string {
 
 // persisterDecl reports whether a declaration belongs to the course's stable storage.
 func persisterDecl(decl ast.Decl) bool {
-	switch d := decl.(type) {
-	case *ast.GenDecl:
-		if d.Tok != token.TYPE || len(d.Specs) != 1 {
-			return false
-		}
-		return d.Specs[0].(*ast.TypeSpec).Name.Name == "Persister"
-	case *ast.FuncDecl:
-		if d.Recv == nil {
-			return d.Name.Name == "MakePersister"
-		}
-		x := d.Recv.List[0].Type
-		if star, ok := x.(*ast.StarExpr); ok {
-			x = star.X
-		}
-		id, ok := x.(*ast.Ident)
-		return ok && id.Name == "Persister"
+	fn, ok := decl.(*ast.FuncDecl)
+	if !ok {
+		return false
 	}
-	return false
+	if fn.Recv == nil {
+		return fn.Name.Name == "MakePersister"
+	}
+	x := fn.Recv.List[0].Type
+	if star, ok := x.(*ast.StarExpr); ok {
+		x = star.X
+	}
+	id, ok := x.(*ast.Ident)
+	return ok && id.Name == "Persister"
+}
+
+// persisterType returns the declaration of the type Persister, of a group or of its own, or
+// nil.
+func persisterType(decl ast.Decl) ast.Node {
+	d, ok := decl.(*ast.GenDecl)
+	if !ok || d.Tok != token.TYPE {
+		return nil
+	}
+	for _, spec := range d.Specs {
+		if t := spec.(*ast.TypeSpec); t.Name.Name == "Persister" {
+			if len(d.Specs) == 1 {
+				return d
+			}
+			return t
+		}
+	}
+	return nil
 }
 
 // left tells why a file is left out, or returns "".

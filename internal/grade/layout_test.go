@@ -251,3 +251,24 @@ func TestIgnoredFile(t *testing.T) {
 	})
 	require.Contains(t, got["raft/"+guardFile], "package raft\n")
 }
+
+// Habits of students that would clash with the harness leave a submission that compiles.
+func TestHabits(t *testing.T) {
+	c, got := assembled(t, map[string]string{
+		"src/go.mod":                "module github.com/student/labs\n",
+		"src/raft/raft.go":          "package raft\n\nimport (\n\t\"sync\"\n\n\t\"github.com/student/labs/kvraft/models\"\n)\n\ntype (\n\t// Persister of my own.\n\tPersister struct {\n\t\tmu sync.Mutex\n\t}\n\tEntry struct{ Op models.Op }\n)\n",
+		"src/kvraft/server.go":      "package kvraft\n\nimport \"../raft\"\n\ntype KVServer struct{ *raft.Raft }\n\nfunc StartKVServer() *KVServer { return nil }\n\nvar (\n\tother, RaftOf = 1, 2\n)\n",
+		"src/kvraft/models/op.go":   "package models\n\ntype Op struct{}\n",
+		"src/models/kv.go":          "package models\n\nvar evil int\n",
+		"src/shardkv/server.go":     "package shardkv\n\nimport _ \"github.com/student/labs/models\"\n\ntype ShardKV struct{}\n\nfunc StartServer() *ShardKV { return nil }\n\ntype RaftOf_ int\n",
+		"src/shardctrler/server.go": "package shardctrler\n\nconst RaftOf__ = 1\n",
+	})
+	require.NotContains(t, got["raft/raft.go"], "mu sync.Mutex")
+	require.Contains(t, got["raft/raft.go"], "\tEntry struct{ Op models.Op }\n)\n")
+	require.Contains(t, got["raft/raft.go"], `_ "sync"`)
+	require.Contains(t, got["raft/raft.go"], `"raftlab/kvraft/models"`)
+	require.Equal(t, "package models\n\ntype Op struct{}\n", got["kvraft/models/op.go"])
+	require.Contains(t, got["shardkv/server.go"], `"raftlab/porcupine/models"`, "the harness's own package is the laboratory's")
+	require.Contains(t, got["kvraft/"+exportFile], "func RaftOf___(kv *KVServer) *raftlabRaft.Raft { return kv.Raft }")
+	require.Contains(t, c.notes, "src/raft/raft.go: the Persister of the laboratory takes the place of the submitted one")
+}

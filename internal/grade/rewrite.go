@@ -75,12 +75,18 @@ func (u *unit) withoutPersister(offset func(token.Pos) int) ([]edit, map[*ast.Im
 	var edits []edit
 	used := make(map[string]bool) // names before a dot in the rest of the file
 	for _, decl := range u.file.Decls {
+		gone := persisterType(decl)
 		if persisterDecl(decl) {
-			start, end := offset(decl.Pos()), offset(decl.End())
+			gone = decl
+		}
+		if gone != nil {
+			start, end := offset(gone.Pos()), offset(gone.End())
 			edits = append(edits, edit{start, end, bytes.Repeat([]byte("\n"), bytes.Count(u.src[start:end], []byte("\n")))})
-			continue
 		}
 		ast.Inspect(decl, func(n ast.Node) bool {
+			if n == gone && n != nil {
+				return false
+			}
 			if sel, ok := n.(*ast.SelectorExpr); ok {
 				if id, ok := sel.X.(*ast.Ident); ok {
 					used[id.Name] = true
