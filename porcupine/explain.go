@@ -22,6 +22,11 @@ type Explanation struct {
 	// same fault as the whole partition. No operation can be removed from Core, unless the time of
 	// the search (2 s) was up. If no small core was found in time, Core is the whole partition.
 	Core []int
+	// Before holds operations in the longest known order of the partition, without those that leave
+	// the state as it is, if Core is Operation alone. No order gives the answer of Operation then,
+	// and After is the state after Before.
+	Before []int
+	After  Possibility
 	// Possible holds up to 10 states in which Operation can take effect, with another answer, after
 	// other operations of the core.
 	Possible []Possibility
@@ -37,10 +42,22 @@ type Possibility struct {
 	Answer string // Operation with an answer that the state allows, if one is known
 }
 
+func (p Possibility) String() string {
+	if p.Answer == "" {
+		return p.State
+	}
+	return fmt.Sprintf("%s (%s)", p.State, p.Answer)
+}
+
 // Operations returns the operations of the core. The info is the one that was explained.
-func (e Explanation) Operations(info LinearizationInfo) []Operation {
-	operations := make([]Operation, len(e.Core))
-	for i, id := range e.Core {
+func (e Explanation) Operations(info LinearizationInfo) []Operation { return e.pick(e.Core, info) }
+
+// Earlier returns the operations of Before. The info is the one that was explained.
+func (e Explanation) Earlier(info LinearizationInfo) []Operation { return e.pick(e.Before, info) }
+
+func (e Explanation) pick(ids []int, info LinearizationInfo) []Operation {
+	operations := make([]Operation, len(ids))
+	for i, id := range ids {
 		operations[i] = info.parts[e.Partition].ops[id].Operation
 	}
 	return operations
@@ -105,7 +122,10 @@ func (e *explainer) explain(partition int) Explanation {
 	x.Core = e.shrink()
 	possible, more := e.possible(x.Core)
 	x.Possible = possible
-	x.Reason = e.reason(x.Core, possible, more)
+	if len(x.Core) == 1 {
+		x.Before, x.After = e.before()
+	}
+	x.Reason = e.reason(&x, more)
 	for _, id := range x.Core[:min(len(x.Core), maxLines)] {
 		x.lines = append(x.lines, e.line(id))
 	}
@@ -128,19 +148,19 @@ func (e *explainer) line(id int) string {
 	return fmt.Sprintf("  client %d, %d to %s: %s", o.ClientId, o.Call, ret, e.describe(id))
 }
 
-func (e *explainer) reason(core []int, possible []Possibility, more bool) string {
+func (e *explainer) reason(x *Explanation, more bool) string {
+	core, possible := x.Core, x.Possible
 	o := &e.ops[e.stuck]
 	text := fmt.Sprintf("%s by client %d, from %d to %d, cannot be placed", e.describe(e.stuck), o.ClientId, o.Call, o.Return)
+	if len(x.Before) > 0 {
+		return fmt.Sprintf("%s, because no order of the operations gives this answer. In the longest order, the state is then %v.", text, x.After)
+	}
 	if len(possible) == 0 {
 		return text + "."
 	}
 	var states []string
 	for _, p := range possible {
-		if p.Answer != "" {
-			states = append(states, fmt.Sprintf("%s (%s)", p.State, p.Answer))
-		} else {
-			states = append(states, p.State)
-		}
+		states = append(states, p.String())
 	}
 	if more {
 		states = append(states, "another one")
@@ -444,6 +464,23 @@ func (e *explainer) witness() []int {
 		state, ok := e.replay(left, nil)
 		return ok && accepts(state)
 	})
+}
+
+// before returns the operations of the longest order that change the state, and the state in the
+// end.
+func (e *explainer) before() (ids []int, after Possibility) {
+	if e.budget.stopped() {
+		return nil, after
+	}
+	state, ok := e.replay(e.longest(), func(id int, before, after any) {
+		if !e.model.equalStates(before, after) {
+			ids = append(ids, id)
+		}
+	})
+	if !ok {
+		return nil, after
+	}
+	return ids, Possibility{State: e.model.DescribeState(state), Answer: e.answerIn(state)}
 }
 
 // possible returns the states in which the stuck operation can take effect so that the rest of the

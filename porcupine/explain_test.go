@@ -77,3 +77,24 @@ func ExampleExplain() {
 	//   client 0, 20 to 30: put("x", "new")
 	//   client 2, 40 to 50: get("x") -> "old"
 }
+
+// An answer that no order gives has the operations before as its explanation.
+func TestExplainImpossibleAnswer(t *testing.T) {
+	operation := func(op models.KVOp, at int64, value, answer string) porcupine.Operation {
+		return porcupine.Operation{Call: at, Return: at + 1, Input: models.KVInput{Op: op, Key: "x", Value: value}, Output: models.KVOutput{Value: answer}}
+	}
+	history := []porcupine.Operation{
+		operation(models.KVAppend, 0, "a", ""), operation(models.KVGet, 2, "", "a"), operation(models.KVAppend, 4, "b", ""), operation(models.KVGet, 6, "", "abb"),
+	}
+	for name, model := range map[string]porcupine.Model{"hinted": models.KV, "opaque": workload.Opaque(models.KV)} {
+		_, info := porcupine.CheckOperationsVerbose(model, history, 0)
+		all := porcupine.Explain(model, info)
+		require.Len(t, all, 1, name)
+		x := all[0]
+		require.Equal(t, []int{3}, x.Core, name)
+		require.Equal(t, []int{0, 2}, x.Before, name)
+		require.Equal(t, []porcupine.Operation{history[0], history[2]}, x.Earlier(info), name)
+		require.Equal(t, `"ab"`, x.After.State, name)
+		require.Contains(t, x.Reason, `no order of the operations gives this answer. In the longest order, the state is then "ab"`, name)
+	}
+}

@@ -56,7 +56,7 @@ func runUnder(t *testing.T, controller shardlab.Starter, groups, maxraftstate in
 	labrun.Run(t, func(t *testing.T) {
 		s := &store{Lab: shardlab.New(t), t: t, log: &history{}}
 		defer s.Close()
-		labtest.History(s.Recording, models.KV, time.Unix(0, 0), func(id int) string { return fmt.Sprint("client ", id) }, s.log.all)
+		labtest.History(s.Recording, models.KV, time.Unix(0, 0), s.log.lane, s.log.all)
 		s.ctrl = s.Group("ctrl", groupSize, controller)
 		s.ctl = shardctrler.MakeClerk(s.ctrl.Ends())
 		for g := range groups {
@@ -144,16 +144,21 @@ type client struct {
 const operationLimit = time.Minute
 
 func (s *store) client() *client {
-	return &client{Clerk: s.clerk(s.ctrl), t: s.t, id: s.log.newClient(), log: s.log, open: s.Open}
+	wires := s.Client()
+	return &client{Clerk: s.clerkOf(wires, s.ctrl), t: s.t, id: s.log.newClient(wires.Lane()), log: s.log, open: s.Open}
 }
 
 // clerk returns a clerk that follows a controller, whose servers it has in any
 // order.
 func (s *store) clerk(ctrl *shardlab.Group) *shardkv.Clerk {
-	ends := ctrl.Ends()
+	return s.clerkOf(s.Client(), ctrl)
+}
+
+func (s *store) clerkOf(wires *shardlab.Client, ctrl *shardlab.Group) *shardkv.Clerk {
+	ends := wires.Ends(ctrl)
 	rng := rand.New(rand.NewPCG(uint64(testkit.Seed(s.t)), 2))
 	rng.Shuffle(len(ends), func(i, j int) { ends[i], ends[j] = ends[j], ends[i] })
-	return shardkv.MakeClerk(ends, s.End)
+	return shardkv.MakeClerk(ends, wires.End)
 }
 
 func (c *client) Get(key string) string {
@@ -222,16 +227,23 @@ func brief(s string) string {
 
 // history is what clients did and saw.
 type history struct {
-	mu      sync.Mutex
-	clients int
-	ops     []porcupine.Operation
+	mu    sync.Mutex
+	lanes []string // of the clients in recordings
+	ops   []porcupine.Operation
 }
 
-func (h *history) newClient() int {
+// newClient returns the number of a client, with its lane in recordings.
+func (h *history) newClient(lane string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.clients++
-	return h.clients
+	h.lanes = append(h.lanes, lane)
+	return len(h.lanes)
+}
+
+func (h *history) lane(client int) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lanes[client-1]
 }
 
 func (h *history) all() []porcupine.Operation {

@@ -36,6 +36,9 @@ type Breach struct {
 	After  string `json:"after,omitempty"`
 	// Operations is a small set of operations that has no legal order.
 	Operations []Operation `json:"operations,omitempty"`
+	// Earlier holds operations in a legal order, after which no order gives the answer of the
+	// only one of Operations.
+	Earlier []Operation `json:"earlier,omitempty"`
 	// Waits describes the blocked goroutines of a deadlock.
 	Waits []string `json:"waits,omitempty"`
 }

@@ -202,14 +202,3 @@ func (r *Recording) lane(i int) string {
 	}
 	return r.Lanes[i].Name
 }
-
-// servers counts the lanes of servers.
-func (r *Recording) servers() int {
-	n := 0
-	for _, l := range r.Lanes {
-		if l.Kind == Server {
-			n++
-		}
-	}
-	return n
-}

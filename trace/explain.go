@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -21,6 +22,7 @@ type Finding struct {
 	// Seen marks a finding from the messages alone, before or beside what the checks found.
 	Seen       bool        `json:"seen,omitempty"`
 	Operations []Operation `json:"operations,omitempty"`
+	Earlier    []Operation `json:"earlier,omitempty"`
 	// Waits describes the blocked goroutines of a deadlock.
 	Waits []string `json:"waits,omitempty"`
 }
@@ -41,14 +43,16 @@ func Explain(run *Recording) []Finding {
 	var all []Finding
 	for _, b := range run.Breaches {
 		f := newFinding(b.Rule, b.Text)
-		f.Operations, f.Waits = b.Operations, b.Waits
+		f.Operations, f.Earlier, f.Waits = b.Operations, b.Earlier, b.Waits
 		x := explainer{run: run, b: b, f: &f}
 		x.explain()
 		f.Steps = inOrder(f.Steps)
 		all = append(all, f)
 	}
+	// A missing agreement is a consequence of a deadlock.
+	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(first(a.Rule), first(b.Rule)) })
 	if len(all) == 0 {
-		if f, failed := testMessage(run); failed {
+		if f, failed := checkFailed(run); failed {
 			all = append(all, f)
 		}
 	}
@@ -62,6 +66,13 @@ func Explain(run *Recording) []Finding {
 		}
 	}
 	return all
+}
+
+func first(r Rule) int {
+	if r == Deadlock {
+		return 0
+	}
+	return 1
 }
 
 func newFinding(r Rule, text string) Finding {
@@ -79,26 +90,12 @@ func inOrder(steps []Step) []Step {
 	return steps
 }
 
-// testMessages bounds the messages of a test in a finding.
-const testMessages = 3
-
-// testMessage is the first message of a failed test.
-func testMessage(run *Recording) (Finding, bool) {
-	f := newFinding(Other, "")
-	for i, e := range run.Events {
-		if e.Kind == Noted && e.Lane == NoLane && len(f.Steps) < testMessages {
-			f.Text = cmp.Or(f.Text, e.Text)
-			f.Steps = append(f.Steps, Step{i, "The test says: " + e.Text})
-		}
-	}
-	return f, f.Text != ""
-}
-
 // An explainer finds the events of one breach.
 type explainer struct {
-	run *Recording
-	b   Breach
-	f   *Finding
+	run   *Recording
+	b     Breach
+	f     *Finding
+	limit int // the event of the check, or 0
 }
 
 func (x *explainer) explain() {
@@ -130,94 +127,18 @@ func (x *explainer) step(event int, format string, args ...any) {
 	x.f.Steps = append(x.f.Steps, Step{event, fmt.Sprintf(format, args...)})
 }
 
+// says adds a sentence to the text of the finding, without its full stop.
+func (x *explainer) says(format string, args ...any) {
+	if end := strings.TrimRight(x.f.Text, ".?! "); x.f.Text != "" && len(end) == len(x.f.Text) {
+		x.f.Text += "."
+	}
+	x.f.Text = strings.TrimLeft(x.f.Text+" "+fmt.Sprintf(format, args...), " ")
+}
+
 func (x *explainer) name(lane int) string { return x.run.lane(lane) }
-
-// asksForVote reports whether an event is a request for a vote in a term, and no pre-vote.
-func asksForVote(e *Event, term int) bool {
-	t, ok := e.field(FieldTerm)
-	_, asks := e.field(FieldLastLogIndex)
-	return ok && asks && !e.Reply && t == term && !e.is(FieldPreVote)
-}
-
-// leadsBy reports whether an event is a sent message that only a leader sends in a term.
-func leadsBy(e *Event, term int) bool {
-	t, ok := e.field(FieldTerm)
-	_, entries := e.field(FieldPrevLogIndex)
-	_, snapshot := e.field(FieldLastIndex)
-	return e.Kind == Sent && !e.Reply && ok && t == term && (entries || snapshot)
-}
-
-// A campaign is the election of a candidate in a term.
-type campaign struct {
-	term, candidate int
-	asked           int         // the first request
-	leads           int         // the first sign of leadership, or -1
-	sent            map[int]int // the voters that granted a vote, and the event
-	got             map[int]int // the votes that arrived, and the event
-	refused         map[int]int // the refusals that arrived
-	reached         map[int]bool
-}
-
-// campaigns returns the elections of a run by the time of the first request.
-func campaigns(run *Recording) []*campaign {
-	type key struct{ term, lane int }
-	found := make(map[key]*campaign)
-	byCall := make(map[uint64]*campaign)
-	var all []*campaign
-	for i := range run.Events {
-		e := &run.Events[i]
-		if term, ok := e.field(FieldTerm); ok && e.Kind == Sent && asksForVote(e, term) {
-			c := found[key{term, e.Lane}]
-			if c == nil {
-				c = &campaign{term: term, candidate: e.Lane, asked: i, leads: -1, sent: map[int]int{}, got: map[int]int{}, refused: map[int]int{}, reached: map[int]bool{}}
-				found[key{term, e.Lane}] = c
-				all = append(all, c)
-			}
-			byCall[e.Call] = c
-			continue
-		}
-		if c := byCall[e.Call]; c != nil && e.Call != 0 {
-			c.note(i, e)
-			continue
-		}
-		term, leads := e.Term, e.Kind == Role && e.Leads
-		if t, ok := e.field(FieldTerm); ok && leadsBy(e, t) {
-			term, leads = t, true
-		}
-		if leads {
-			if c := found[key{term, e.Lane}]; c != nil && c.leads < 0 {
-				c.leads = i
-			}
-		}
-	}
-	return all
-}
-
-// note records an event of a request for a vote or of the reply.
-func (c *campaign) note(i int, e *Event) {
-	switch {
-	case !e.Reply:
-		if e.Kind == Delivered {
-			c.reached[e.Lane] = true
-		}
-	case e.is(FieldVoteGranted) && e.Kind == Sent:
-		keepFirst(c.sent, e.Lane, i)
-	case e.is(FieldVoteGranted) && e.Kind == Delivered:
-		keepFirst(c.got, e.Peer, i)
-	case e.Kind == Delivered:
-		keepFirst(c.refused, e.Peer, i)
-	}
-}
-
-func keepFirst(m map[int]int, lane, event int) {
-	if _, known := m[lane]; !known {
-		m[lane] = event
-	}
-}
 
 // leaders shows how servers came to lead a term.
 func (x *explainer) leaders() {
-	needed := x.run.servers()/2 + 1
 	votersOf := make(map[int][]int) // candidates by voter
 	for _, lane := range x.b.Lanes {
 		first := -1
@@ -234,7 +155,7 @@ func (x *explainer) leaders() {
 			}
 		}
 		if mine != nil {
-			x.votesOf(mine, needed, first, votersOf)
+			x.votesOf(mine, x.run.majority(lane), first, votersOf)
 		}
 		if first >= 0 {
 			x.olderElections(lane, mine, first)
@@ -249,7 +170,7 @@ func (x *explainer) leaders() {
 	}
 	for voter, candidates := range votersOf {
 		if len(candidates) > 1 {
-			x.f.Text += fmt.Sprintf(". %s voted for both", x.name(voter))
+			x.says("%s voted for both", x.name(voter))
 			x.crashes(voter, x.f.Steps)
 		}
 	}
@@ -276,7 +197,7 @@ func (x *explainer) votesOf(c *campaign, needed, leads int, votersOf map[int][]i
 		x.step(i, "The vote of %s reaches %s: %d of the %d votes needed.", x.name(voter[i]), x.name(c.candidate), votes, needed)
 	}
 	if votes < needed && leads >= 0 {
-		x.f.Text += fmt.Sprintf(". %s had %d of the %d votes needed", x.name(c.candidate), votes, needed)
+		x.says("%s had %d of the %d votes needed", x.name(c.candidate), votes, needed)
 	}
 }
 
@@ -310,7 +231,7 @@ func (x *explainer) olderElections(lane int, mine *campaign, first int) {
 	if last.leads >= 0 && last.leads < first {
 		led = ", and leads that term"
 	}
-	x.step(last.asked, "%s asks for votes in term %d, gets %d of the %d needed, with its own%s.", x.name(lane), last.term, votes, x.run.servers()/2+1, led)
+	x.step(last.asked, "%s asks for votes in term %d, gets %d of the %d needed, with its own%s.", x.name(lane), last.term, votes, x.run.majority(lane), led)
 	for i := last.asked; i < first; i++ {
 		e := &x.run.Events[i]
 		if term, ok := e.field(FieldTerm); ok && e.Kind == Delivered && e.Lane == lane && term == x.b.Term {
@@ -331,11 +252,7 @@ func (x *explainer) crashes(lane int, steps []Step) {
 	}
 	for i := from; i <= to; i++ {
 		if e := x.run.Events[i]; e.Lane == lane && (e.Kind == Crashed || e.Kind == Restarted) {
-			text := "%s starts again. A server that does not read its term and vote from the persister votes twice."
-			if e.Kind == Crashed {
-				text = "%s crashes. A server that has not saved its term and vote forgets them here."
-			}
-			x.step(i, text, x.name(lane))
+			x.step(i, "%s", lossText(e.Kind, x.name(lane)))
 		}
 	}
 }
@@ -375,13 +292,20 @@ func (x *explainer) commands() {
 		x.step(t.event, "%s removes %s (of term %d) from index %d of its log, %s.", x.name(lane), before.Command, before.Term, index, how)
 	}
 	firstApplied := map[string]bool{}
+	var held map[int]int // the servers with the first command, at the event since
+	since, until := 0, 0
 	terms := map[int]bool{}
 	for i := range x.run.Events {
 		e := &x.run.Events[i]
 		switch {
 		case e.Kind == Applied && e.Index == x.b.Index:
 			if !firstApplied[e.Text] {
-				x.step(i, "%s applies %s at index %d: the entry is committed.", x.name(e.Lane), e.Text, e.Index)
+				holders := x.holders(t, e)
+				x.step(i, "%s applies %s at index %d: the entry is committed. As far as messages show, it is in the logs of %s.", x.name(e.Lane), e.Text, e.Index, x.names(holders))
+				if len(firstApplied) == 0 {
+					held, since = holders, i
+				}
+				until = i
 			}
 			firstApplied[e.Text] = true
 		case e.Kind == Proposed && e.Index == x.b.Index:
@@ -390,6 +314,9 @@ func (x *explainer) commands() {
 		}
 		t.next(i)
 	}
+	for _, lane := range sortedLanes(held) {
+		x.crashes(lane, []Step{{Event: since}, {Event: until}})
+	}
 	for _, c := range campaigns(x.run) {
 		if terms[c.term] && c.leads >= 0 {
 			last, lastTerm := x.run.Events[c.asked].Fields[FieldLastLogIndex], x.run.Events[c.asked].Fields[FieldLastLogTerm]
@@ -397,6 +324,17 @@ func (x *explainer) commands() {
 				x.name(c.candidate), c.term, last, lastTerm, x.names(c.got))
 		}
 	}
+}
+
+// holders returns the servers that hold a command which a server applies.
+func (x *explainer) holders(t *tracker, e *Event) map[int]int {
+	held := map[int]int{e.Lane: t.event}
+	for _, lane := range x.run.group(e.Lane) {
+		if have, known := t.servers[lane].log[e.Index]; known && sameCommand(have.Command, e.Text) {
+			held[lane] = t.event
+		}
+	}
+	return held
 }
 
 func sameCommand(a, b string) bool { return a == b }
@@ -470,56 +408,90 @@ func (x *explainer) term() {
 	}
 }
 
-// answer shows which server gave the answer of an operation, and who led then.
-func (x *explainer) answer(o Operation) {
-	t, last := newTracker(x.run), -1
-	said := ""
-	for i := range x.run.Events {
+// An answer is a server's reply to a client.
+type answer struct {
+	event int
+	text  string
+}
+
+// answerTo returns the newest answer to a client in a span of events.
+func (x *explainer) answerTo(client string, from, to int) (a answer, ok bool) {
+	t := newTracker(x.run)
+	requests := make(map[uint64]string)
+	for i := range to {
 		e := &x.run.Events[i]
 		t.next(i)
-		if e.Kind != Delivered || !e.Reply || e.Time < o.Call || e.Time > o.Return || e.Lane < 0 || x.run.Lanes[e.Lane].Name != o.Client || x.run.Lanes[e.Peer].Kind != Server {
+		if e.Lane < 0 || x.run.Lanes[e.Lane].Name != client || x.run.Lanes[e.Peer].Kind != Server || e.Kind > Delivered {
 			continue
 		}
-		last = i
-		newest := -1
-		server := t.servers[e.Peer]
-		for lane, s := range t.servers {
-			if s.role == roleLeader && (newest < 0 || s.term > t.servers[newest].term) {
-				newest = lane
+		if e.Kind == Sent {
+			requests[e.Call] = e.Text
+		} else if i >= from {
+			text := fmt.Sprintf("%s answers %s", x.name(e.Peer), client)
+			if asked := requests[e.Call]; asked != "" {
+				text += fmt.Sprintf(" (%s {%s}) with {%s}", e.Name, asked, e.Text)
 			}
-		}
-		said = fmt.Sprintf("%s answers %s", x.name(e.Peer), o.Client)
-		if newest >= 0 && newest != e.Peer && server.term < t.servers[newest].term {
-			said += fmt.Sprintf(". It is in term %d, and %s leads term %d already", server.term, x.name(newest), t.servers[newest].term)
+			a, ok = answer{i, text + x.deposedNow(t, e.Peer)}, true
 		}
 	}
-	if last >= 0 {
-		x.step(last, "%s.", said)
-	}
+	return a, ok
 }
+
+// deposedNow says that another server leads a newer term than a server that answers.
+func (x *explainer) deposedNow(t *tracker, lane int) string {
+	newest := lane
+	for _, other := range x.run.group(lane) {
+		if s := t.servers[other]; s.role == roleLeader && s.term > t.servers[newest].term {
+			newest = other
+		}
+	}
+	if newest == lane {
+		return ""
+	}
+	return fmt.Sprintf(". It is in term %d, and %s leads term %d already", t.servers[lane].term, x.name(newest), t.servers[newest].term)
+}
+
+// at returns the number of events before a time.
+func (x *explainer) at(when time.Duration) int {
+	return sort.Search(len(x.run.Events), func(i int) bool { return x.run.Events[i].Time > when })
+}
+
+// earlierSteps bounds the earlier operations in a story.
+const earlierSteps = 4
 
 // operations shows the calls and returns of the operations that have no legal order.
 func (x *explainer) operations() {
-	if n := len(x.b.Operations); n > 0 {
-		latest := x.b.Operations[0]
-		for _, o := range x.b.Operations {
-			if o.Return > latest.Return {
-				latest = o
-			}
+	if len(x.b.Operations) > 0 {
+		latest := slices.MaxFunc(x.b.Operations, func(a, b Operation) int { return cmp.Compare(a.Return, b.Return) })
+		if a, ok := x.answerTo(latest.Client, x.at(latest.Call-1), x.at(latest.Return)); ok {
+			x.step(a.event, "%s.", a.text)
 		}
-		x.answer(latest)
 	}
 	for _, o := range x.b.Operations {
-		for i, e := range x.run.Events {
-			if e.Lane < 0 || x.run.Lanes[e.Lane].Name != o.Client {
-				continue
+		x.operation(o, len(x.b.Operations) == 1)
+	}
+	for _, o := range x.b.Earlier[max(0, len(x.b.Earlier)-earlierSteps):] {
+		x.operation(o, false)
+	}
+}
+
+// operation shows the return of an operation, and also the call if wanted.
+func (x *explainer) operation(o Operation, call bool) {
+	for i := x.at(o.Call - 1); i < len(x.run.Events); i++ {
+		e := &x.run.Events[i]
+		if e.Lane < 0 || x.run.Lanes[e.Lane].Name != o.Client {
+			continue
+		}
+		if e.Kind == Called && e.Time == o.Call && (call || o.Return < 0) {
+			x.step(i, "%s calls %s.", o.Client, x.run.Events[i].Text)
+		}
+		if e.Kind == Returned && e.Time == o.Return {
+			by := ""
+			if a, ok := x.answerTo(o.Client, x.at(o.Call-1), x.at(o.Return)); ok {
+				by = " from " + x.name(x.run.Events[a.event].Peer)
 			}
-			if e.Kind == Called && e.Time == o.Call {
-				x.step(i, "%s calls %s.", o.Client, o.Text)
-			}
-			if e.Kind == Returned && e.Time == o.Return {
-				x.step(i, "%s gets the result of %s.", o.Client, o.Text)
-			}
+			x.step(i, "%s gets the result of %s%s.", o.Client, o.Text, by)
+			return
 		}
 	}
 }
@@ -556,6 +528,6 @@ func (x *explainer) silence() {
 		}
 	}
 	if len(x.b.Waits) > 0 {
-		x.f.Text += ". The holder of a lock is among the goroutines that wait for something else, or waits for a second lock, or has returned without Unlock"
+		x.says("The holder of a lock is among the goroutines that wait for something else, or waits for a second lock, or has returned without Unlock")
 	}
 }

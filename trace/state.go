@@ -30,7 +30,16 @@ type state struct {
 type server struct {
 	state
 	log   map[int]Entry // entries that the server is known to hold, by index
-	acked int           // the last index that the server has acknowledged to a leader, or that was there at a restart
+	acked int           // the last index that the server has acknowledged to a leader or applied, or that was there at a restart
+	voted ballot        // the last known vote, also of an older term
+}
+
+// A ballot is a vote in a term.
+type ballot struct{ candidate, term int }
+
+// votes notes a vote in the server's term.
+func (s *server) votes(candidate int) {
+	s.vote, s.voted = candidate, ballot{candidate, s.term}
 }
 
 // A tracker replays a recording. After each event the servers hold what the black box has
@@ -91,6 +100,9 @@ func (t *tracker) next(i int) {
 	case Applied:
 		s.applied = e.Index
 		s.commit = max(s.commit, e.Index)
+		if _, known := s.log[e.Index]; known {
+			s.acked = max(s.acked, e.Index) // applied entries are saved
+		}
 	case Snapshot:
 		s.snap = max(s.snap, e.Index)
 		s.applied = max(s.applied, e.Index)
@@ -126,7 +138,7 @@ func (t *tracker) sent(e *Event, s *server) {
 		if s.role != roleLeader {
 			s.role = roleCandidate
 		}
-		s.vote = e.Lane
+		s.votes(e.Lane)
 		lastTerm, _ := e.field(FieldLastLogTerm)
 		t.logEnds(e.Lane, last, lastTerm)
 		return
@@ -165,7 +177,7 @@ func (t *tracker) replied(e *Event, s *server, term int) {
 	switch {
 	case e.is(FieldVoteGranted) && !request.is(FieldPreVote):
 		if asked >= s.term {
-			s.vote = request.Lane
+			s.votes(request.Lane)
 		}
 	case e.is(FieldSuccess):
 		t.accepted(e.Lane, request)

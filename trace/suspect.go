@@ -11,15 +11,16 @@ func suspicions(run *Recording) []Finding {
 	if run.Omitted > 0 {
 		return nil
 	}
-	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, firstOf: map[int]int{}}
+	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, committed: map[int]int{}}
 	for i := range run.Events {
 		e := &run.Events[i]
 		if e.Lane != NoLane && run.Lanes[e.Lane].Kind == Server {
 			s.before(i, e)
 		}
 		s.t.next(i)
-		if e.Kind == Sent && e.Lane != NoLane {
-			s.committed = max(s.committed, e.Fields[FieldLeaderCommit])
+		if commit, ok := e.field(FieldLeaderCommit); ok && e.Kind == Sent && e.Lane != NoLane {
+			first := run.group(e.Lane)[0]
+			s.committed[first] = max(s.committed[first], commit)
 		}
 	}
 	slices.SortStableFunc(s.all, func(a, b Finding) int { return lastEvent(a) - lastEvent(b) })
@@ -42,8 +43,7 @@ type suspect struct {
 	all       []Finding
 	found     map[string]bool
 	votes     map[[2]int]vote // the vote of a server in a term that somebody else knows of
-	committed int             // the highest commitIndex that a leader has told
-	firstOf   map[int]int     // the first AppendEntries of a term
+	committed map[int]int     // the highest commitIndex that a leader has told, by the first server of its group
 	answers   bool            // a reply to AppendEntries has the field Success
 }
 
@@ -100,19 +100,23 @@ func (s *suspect) granted(i int, e *Event) {
 	if !known || own.Term < lastTerm || own.Term == lastTerm && voter.acked <= last {
 		return
 	}
+	stored := s.stored(e.Lane, voter.acked, i)
 	s.accuse("behind", "A vote for a candidate with an older log",
 		"A voter denies its vote if its own log is more up to date: a later term of the last entry, or the same term and a longer log.", "Section 5.4.1",
 		fmt.Sprintf("%s votes for %s, whose log ends at index %d of term %d. The log of %s ends at index %d of term %d or later",
 			s.name(e.Lane), s.name(request.Lane), last, lastTerm, s.name(e.Lane), voter.acked, own.Term),
-		Step{at, fmt.Sprintf("%s asks for votes: its log ends at index %d of term %d.", s.name(request.Lane), last, lastTerm)},
-		Step{i, fmt.Sprintf("%s grants the vote, though it holds index %d of term %d.", s.name(e.Lane), voter.acked, own.Term)},
-		s.stored(e.Lane, voter.acked, i))
+		append(s.restarts(e.Lane, stored.Event, i), stored,
+			Step{at, fmt.Sprintf("%s asks for votes: its log ends at index %d of term %d.", s.name(request.Lane), last, lastTerm)},
+			Step{i, fmt.Sprintf("%s grants the vote, though it holds index %d of term %d.", s.name(e.Lane), voter.acked, own.Term)})...)
 }
 
 // stored returns the step at which a server acknowledged an entry.
 func (s *suspect) stored(lane, index, before int) Step {
 	for i := before - 1; i >= 0; i-- {
 		e := &s.run.Events[i]
+		if e.Kind == Applied && e.Lane == lane && e.Index == index {
+			return Step{i, fmt.Sprintf("%s applies index %d: %s.", s.name(lane), index, e.Text)}
+		}
 		if e.Kind != Sent || !e.Reply || e.Lane != lane || !e.is(FieldSuccess) {
 			continue
 		}
@@ -126,6 +130,24 @@ func (s *suspect) stored(lane, index, before int) Step {
 		}
 	}
 	return Step{before, fmt.Sprintf("%s told of index %d itself.", s.name(lane), index)}
+}
+
+// restarts returns the crashes and starts of a server between two events.
+func (s *suspect) restarts(lane, from, to int) (steps []Step) {
+	for i := from; i < to; i++ {
+		if e := s.run.Events[i]; e.Lane == lane && (e.Kind == Crashed || e.Kind == Restarted) {
+			steps = append(steps, Step{i, lossText(e.Kind, s.name(lane))})
+		}
+	}
+	return steps
+}
+
+// lossText describes a crash or a start between a promise and the breach of the promise.
+func lossText(k Kind, name string) string {
+	if k == Crashed {
+		return name + " crashes. What it has not saved is lost here: term, vote, entries and snapshot are persistent state (Figure 2)."
+	}
+	return name + " starts again, with what it reads from the persister."
 }
 
 // voted notes a vote that another server knows of.
@@ -179,7 +201,11 @@ func (s *suspect) accepted(i int, e *Event) {
 func (s *suspect) commits(i int, e *Event, term int) {
 	commit, ok := e.field(FieldLeaderCommit)
 	leader := s.t.servers[e.Lane]
-	if !ok || commit <= s.committed || leader.term > term {
+	if !ok || leader.term > term {
+		return
+	}
+	group := s.run.group(e.Lane)
+	if commit <= s.committed[group[0]] {
 		return
 	}
 	entry, known := leader.log[commit]
@@ -193,19 +219,16 @@ func (s *suspect) commits(i int, e *Event, term int) {
 			Step{i, fmt.Sprintf("%s tells commitIndex %d, whose entry (%s) is of term %d.", s.name(e.Lane), commit, entry.Command, entry.Term)})
 	}
 	holders := 0
-	for lane, l := range s.run.Lanes {
-		if l.Kind != Server {
-			continue
-		}
+	for _, lane := range group {
 		server := s.t.servers[lane]
 		if have, ok := server.log[commit]; ok && have.Term == entry.Term || server.snap >= commit || lane == e.Lane {
 			holders++
 		}
 	}
-	if needed := s.run.servers()/2 + 1; s.answers && holders < needed {
+	if needed := s.run.majority(e.Lane); s.answers && holders < needed {
 		s.accuse("minority", "A leader committed an entry that a majority does not store",
 			"A leader commits an entry once it is stored on a majority of the servers.", "Section 5.3; Figure 2, Leaders",
-			fmt.Sprintf("%s tells commitIndex %d when %d of %d servers are known to store that entry", s.name(e.Lane), commit, holders, s.run.servers()),
+			fmt.Sprintf("%s tells commitIndex %d when %d of %d servers are known to store that entry", s.name(e.Lane), commit, holders, len(group)),
 			Step{i, fmt.Sprintf("%s tells commitIndex %d to %s.", s.name(e.Lane), commit, s.name(e.Peer))})
 	}
 }

@@ -100,6 +100,7 @@ func inProcess(t *testing.T, body func(t *testing.T)) {
 	case end.Still != "" && os.Getenv(resultVariable) != "" && !Strict:
 		writeResult(os.Getenv(resultVariable), Result{Verdict: Still, Why: end.Still})
 		os.Exit(1)
+	case end.Left != "" && t.Failed(): // a failed check ends a test in the middle
 	case end.Left != "":
 		Note(t, "goroutines of the package stay blocked for good after Kill\n\n%s", end.Left)
 	case end.Still+end.Stuck != "":

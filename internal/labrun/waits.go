@@ -73,7 +73,7 @@ func rank(first bool) int {
 }
 
 // harness are the packages whose frames say nothing about the program under test.
-var harness = regexp.MustCompile(`^(runtime|sync|time|testing|reflect|internal/|created by |raftlab/labrpc|raftlab/labgob|raftlab/internal/testkit\b)`)
+var harness = regexp.MustCompile(`^(runtime|sync|time|testing|reflect|internal/|created by |raftlab/labrpc|raftlab/labgob|raftlab/internal/(testkit|labtest|shardlab)\b|raftlab/internal/labrun\.Main|main\.main|\S+_test\.TestMain)`)
 
 // frames describes the innermost functions of the program in a stack.
 func frames(lines []string) string {

@@ -271,8 +271,9 @@ func (c *Cluster) one(among func() []int, command any, servers int, retry bool) 
 		}
 	}
 	c.Check()
-	c.breaks(trace.Breach{Rule: trace.AgreementInTime, After: labtrace.CommandOf(command)}, "no agreement on %.40v among %d servers", command, servers)
-	c.t.Fatalf("no agreement on %.40v among %d servers", command, servers)
+	shown := labtrace.CommandOf(command)
+	c.breaks(trace.Breach{Rule: trace.AgreementInTime, After: shown}, "no agreement on %s among %d servers", shown, servers)
+	c.t.Fatalf("no agreement on %s among %d servers", shown, servers)
 	return 0
 }
 

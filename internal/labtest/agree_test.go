@@ -26,3 +26,15 @@ func TestRestlessness(t *testing.T) {
 	r.see(21, now)
 	want(true, now)
 }
+
+// The message of a wrong command shows a number as the test wrote it.
+func TestWrongCommandInWords(t *testing.T) {
+	var l ledger
+	if err := l.agree(1, 101); err != nil {
+		t.Fatal(err)
+	}
+	const want = "applied 102 at index 1, where 101 was applied before"
+	if err := l.agree(1, 102); err == nil || err.Error() != want {
+		t.Fatalf("the error is %v; want %s", err, want)
+	}
+}

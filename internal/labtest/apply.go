@@ -28,7 +28,7 @@ func (l *ledger) agree(index int, command any) error {
 	case index <= len(l.commands):
 		if have := l.commands[index-1]; !reflect.DeepEqual(have, command) {
 			return violated(trace.Breach{Rule: trace.StateMachineSafety, Index: index, Before: labtrace.CommandOf(have), After: labtrace.CommandOf(command)},
-				"applied %.40v at index %d, where %.40v was applied before", command, index, have)
+				"applied %s at index %d, where %s was applied before", labtrace.CommandOf(command), index, labtrace.CommandOf(have))
 		}
 	case index == len(l.commands)+1:
 		l.commands = append(l.commands, command)

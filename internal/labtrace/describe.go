@@ -233,7 +233,9 @@ func words(v any) string {
 	case labgob.Struct:
 		var parts []string
 		for _, f := range v {
-			parts = append(parts, f.Name+":"+words(f.Value))
+			if f.Value != nil && f.Value != "" && f.Value != false { // most of the fields, and of no interest
+				parts = append(parts, f.Name+":"+words(f.Value))
+			}
 		}
 		return "{" + strings.Join(parts, " ") + "}"
 	case labgob.Map:

@@ -2,6 +2,7 @@ package labtrace
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -74,13 +75,24 @@ func checkHistory(model porcupine.Model, history []porcupine.Operation, offset t
 	if len(all) == 0 {
 		return trace.Breach{}, false
 	}
-	b := trace.Breach{Rule: trace.Linearizable, Text: all[0].Reason}
-	for _, o := range all[0].Operations(info) {
+	x := all[0]
+	describe := func(o porcupine.Operation) trace.Operation {
 		op := trace.Operation{Client: lane(o.ClientId), Text: clip(describeOperation(model, o), maxText), Call: offset + time.Duration(o.Call), Return: -1}
 		if o.Return != porcupine.Pending {
 			op.Return = offset + time.Duration(o.Return)
 		}
+		return op
+	}
+	b := trace.Breach{Rule: trace.Linearizable, Text: x.Reason}
+	for _, o := range x.Operations(info) {
+		op := describe(o)
+		// The page has the clients' lanes and its own clock.
+		b.Text = strings.Replace(b.Text, fmt.Sprintf(" by client %d, from %d to %d,", o.ClientId, o.Call, o.Return),
+			fmt.Sprintf(" by %s, from %v to %v,", op.Client, op.Call.Round(time.Microsecond), op.Return.Round(time.Microsecond)), 1)
 		b.Operations = append(b.Operations, op)
+	}
+	for _, o := range x.Earlier(info) {
+		b.Earlier = append(b.Earlier, describe(o))
 	}
 	return b, true
 }

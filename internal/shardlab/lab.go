@@ -38,6 +38,7 @@ type Lab struct {
 	servers map[string]*server
 	links   map[string]*link // by the name of the end
 	made    int
+	clients int
 }
 
 // server is a server of a group.
@@ -146,8 +147,8 @@ func (lab *Lab) Client() *Client {
 	testkit.Apart()
 	lab.mu.Lock()
 	defer lab.mu.Unlock()
-	lab.made++
-	return &Client{lab: lab, id: lab.made}
+	lab.clients++
+	return &Client{lab: lab, id: lab.clients}
 }
 
 // End makes an end for the client to a server.
@@ -155,6 +156,15 @@ func (c *Client) End(name string) *labrpc.ClientEnd {
 	c.lab.mu.Lock()
 	defer c.lab.mu.Unlock()
 	return c.lab.end(nil, c, name)
+}
+
+// Ends makes ends for the client to all servers of a group.
+func (c *Client) Ends(g *Group) []*labrpc.ClientEnd {
+	ends := make([]*labrpc.ClientEnd, len(g.servers))
+	for i, s := range g.servers {
+		ends[i] = c.End(s.name)
+	}
+	return ends
 }
 
 // Cut cuts the client off, or lets the client reach the servers again. Calls in
@@ -169,10 +179,11 @@ func (c *Client) Cut(cut bool) {
 // Sent reports whether a message belongs to a call of the client.
 func (c *Client) Sent(m labrpc.Message) bool {
 	id, ok := m.End.(string)
-	return ok && strings.HasPrefix(id, c.name()+">")
+	return ok && strings.HasPrefix(id, c.Lane()+">")
 }
 
-func (c *Client) name() string { return fmt.Sprintf("client-%d", c.id) }
+// Lane is the name of the client in recordings.
+func (c *Client) Lane() string { return fmt.Sprint("client ", c.id) }
 
 // end makes an end for a server or a client. Without both the end belongs to a client
 // that no test cuts off. The caller holds the lock.
@@ -187,7 +198,7 @@ func (lab *Lab) end(from *server, client *Client, name string) *labrpc.ClientEnd
 	case from != nil:
 		source = from.name
 	case client != nil:
-		source = client.name()
+		source = client.Lane()
 	}
 	id := fmt.Sprintf("%s>%s#%d", source, name, lab.made)
 	end := lab.Net.MakeEnd(id)
@@ -245,15 +256,8 @@ func (g *Group) Names() []string {
 	return names
 }
 
-// Ends returns new ends for a client to all servers.
-func (g *Group) Ends() []*labrpc.ClientEnd {
-	testkit.Apart()
-	ends := make([]*labrpc.ClientEnd, len(g.servers))
-	for i, s := range g.servers {
-		ends[i] = g.lab.End(s.name)
-	}
-	return ends
-}
+// Ends returns the ends of a new client to all servers.
+func (g *Group) Ends() []*labrpc.ClientEnd { return g.lab.Client().Ends(g) }
 
 // Start starts server i from its disk. If the server is up, Start does nothing.
 func (g *Group) Start(i int) {

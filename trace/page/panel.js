@@ -23,7 +23,8 @@ class Panel {
     if (f.seen) box.append(element("p", {}, "Seen in the messages. No check of the test has said this."));
     if (f.words) box.append(element("p", { class: "rule" }, f.words + " (" + f.place + ")"));
     box.append(element("p", { class: "said" }, f.text + (/[.!?]$/.test(f.text) ? "" : ".")));
-    if (f.operations) box.append(this.operations(f.operations));
+    if (f.operations) box.append(this.operations(f.operations, f.earlier ? "No order allows this answer" : "These operations alone have no legal order"));
+    if (f.earlier) box.append(this.operations(f.earlier, "The operations before that have an order and change the value"));
     if (f.waits) box.append(element("h2", {}, "Blocked goroutines"), element("ul", { class: "waits" }, ...f.waits.map((w) => element("li", {}, w))));
     const list = element("ol", {});
     f.steps.forEach((s, k) => list.append(element("li", { onclick: () => this.page.selectStep(k), "data-step": k },
@@ -44,9 +45,9 @@ class Panel {
     box.append(more);
   }
 
-  // operations draws the operations that have no order, as bars in time.
-  operations(all) {
-    const box = element("div", { class: "operations" }, element("h2", {}, "These operations alone have no legal order"));
+  // operations draws operations as bars in time.
+  operations(all, heading) {
+    const box = element("div", { class: "operations" }, element("h2", {}, heading));
     const times = [...new Set(all.slice(-8).flatMap((o) => [o.call, o.return]).filter((t) => t >= 0))].sort((a, b) => a - b);
     const place = (t) => (t < 0 ? 100 : (100 * times.indexOf(t)) / Math.max(1, times.length - 1 + (all.some((o) => o.return < 0) ? 1 : 0)));
     const most = 8, shown = all.slice(-most);

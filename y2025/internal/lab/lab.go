@@ -49,7 +49,7 @@ func Run(t *testing.T, body func(t *testing.T, l *Lab)) {
 	labtest.Run(t, func(t *testing.T) {
 		l := &Lab{Lab: shardlab.New(t), T: t, start: time.Now()}
 		defer l.Close()
-		labtest.History(l.Recording, model, l.start, func(id int) string { return fmt.Sprint("client ", id) }, l.history.all)
+		labtest.History(l.Recording, model, l.start, func(id int) string { return fmt.Sprint("clerk ", id) }, l.history.all)
 		body(t, l)
 		if !t.Failed() {
 			l.history.check(t)

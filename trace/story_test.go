@@ -1,0 +1,288 @@
+package trace_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"raftlab/trace"
+)
+
+// lose sends a message that does not arrive, because of a cause.
+func (s *script) lose(from, to int, name, cause string, request fields) int {
+	s.last += 2
+	e := trace.Event{Kind: trace.Sent, Lane: from, Peer: to, Message: s.last, Call: s.last, Name: name, Fields: request}
+	at := s.add(e)
+	e.Kind, e.Lane, e.Peer, e.Text = trace.Lost, to, from, cause+"; the content"
+	s.add(e)
+	return at
+}
+
+// said adds the message of a failed test, and returns the story.
+func (s *script) said(message string) string {
+	s.add(trace.Event{Kind: trace.Noted, Lane: trace.NoLane, Text: message})
+	return texts(trace.Explain(s.run)[0])
+}
+
+func (s *script) role(lane, term int, leads bool) {
+	s.add(trace.Event{Kind: trace.Role, Lane: lane, Term: term, Leads: leads})
+}
+
+// A refused vote has its reason, as far as messages show.
+func TestRefusals(t *testing.T) {
+	entry := trace.Entry{Term: 1, Command: "x"}
+	cases := map[string]struct {
+		play func(s *script)
+		want string
+	}{
+		"newer term": {func(s *script) {
+			s.vote(2, 0, 7, 0, 0, 0)
+			s.call(1, 2, "Raft.RequestVote", fields{trace.FieldTerm: 5, trace.FieldLastLogIndex: 0}, fields{trace.FieldTerm: 7, trace.FieldVoteGranted: 0})
+		}, "S2 refuses (S2 is in term 7 already)"},
+		"own vote": {func(s *script) {
+			s.vote(2, 0, 5, 0, 0, 0)
+			s.vote(1, 2, 5, 0, 0, 0)
+		}, "S2 refuses (S2 has voted for itself)"},
+		"other vote": {func(s *script) {
+			s.vote(0, 2, 5, 0, 0, 1)
+			s.vote(1, 2, 5, 0, 0, 0)
+		}, "S2 refuses (S2 has voted for S0)"},
+		"older log": {func(s *script) {
+			s.append(0, 2, 1, 0, 0, 0, 1, entry)
+			s.vote(1, 2, 5, 0, 0, 0)
+		}, "S2 refuses (the log of S2 ends at index 1 of term 1, and the candidate's at index 0 of term 0)"},
+		"none": {func(s *script) {
+			s.vote(0, 2, 4, 0, 0, 1)
+			s.vote(1, 2, 5, 0, 0, 0)
+		}, "S2 refuses (no reason shows: neither a newer term, nor a newer log, nor a vote in term 5; the last vote of S2 was for S0 in term 4)"},
+	}
+	for name, c := range cases {
+		s := newScript(3)
+		c.play(s)
+		s.lose(1, 0, "Raft.RequestVote", "end disabled", fields{trace.FieldTerm: 5, trace.FieldLastLogIndex: 0})
+		story := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.LeaderInTime, Text: "no leader"}))[0])
+		require.Contains(t, story, "S1 asks for votes in term 5 and gets 1 of the 2 needed, with its own. S0: the request does not arrive: end disabled. "+c.want, name)
+		require.Equal(t, name == "none", strings.Contains(story, "Refusals of S2 have no reason in the messages"), name)
+	}
+}
+
+// The story of a missing leader names votes that count for nothing, pre-votes, leaders of
+// older terms, and a long time without a candidate.
+func TestNoLeader(t *testing.T) {
+	missing := trace.Breach{Rule: trace.LeaderInTime, Text: "no leader"}
+	story := func(s *script) string { return texts(trace.Explain(s.breaks(missing))[0]) }
+
+	s := newScript(3)
+	s.add(trace.Event{Kind: trace.Network, Lane: trace.NoLane, Text: "partition: S0 S1 | S2"})
+	require.Contains(t, story(s), "no leader. No server asked for votes\nThe network from here on: partition: S0 S1 | S2.")
+
+	s = newScript(3)
+	s.vote(0, 1, 3, 0, 0, 1)
+	require.Contains(t, story(s), "S0 had enough votes in term 3 and did not lead")
+
+	s = newScript(3)
+	s.call(0, 1, "Raft.RequestVote", fields{trace.FieldTerm: 2, trace.FieldLastLogIndex: 0, trace.FieldPreVote: 1}, fields{trace.FieldTerm: 1, trace.FieldVoteGranted: 0})
+	require.Contains(t, story(s), "no candidate got a majority of pre-votes")
+	require.Contains(t, story(s), "S0 asks for pre-votes in term 2 and gets 1 of the 2 needed, with its own. S1 refuses (S1 may still hear from a leader). S2 is not asked")
+
+	s = newScript(3)
+	for _, term := range []int{1, 2, 3} {
+		s.vote(0, 1, term, 0, 0, 0)
+		s.vote(1, 0, term, 0, 0, 0)
+	}
+	require.Contains(t, story(s), "Votes were split in 2 of the last terms", "5 elections are shown")
+
+	s = newScript(3)
+	s.role(0, 1, true)
+	s.role(2, 9, false)
+	require.Contains(t, story(s), "S0 leads term 1, and S2 is in term 9")
+
+	s = newScript(3)
+	s.vote(0, 1, 3, 0, 0, 0)
+	s.run.Events = append(s.run.Events, trace.Event{Time: time.Minute, Kind: trace.Role, Lane: 1, Term: 3})
+	require.Contains(t, story(s), "Nobody has asked for votes in the last 1m0s")
+	s.run.Breaches[0].Time = time.Second
+	require.NotContains(t, texts(trace.Explain(s.run)[0]), "Nobody", "what comes after the check is no reason")
+}
+
+// The story of a missing agreement tells where the entry is, and what became of the
+// messages to the other servers.
+func TestNoAgreement(t *testing.T) {
+	x := trace.Entry{Term: 1, Command: "x"}
+	begin := func() *script {
+		s := newScript(3)
+		s.vote(0, 1, 1, 0, 0, 1)
+		s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 1, Term: 1, Text: "x"})
+		return s
+	}
+	missing := trace.Breach{Rule: trace.AgreementInTime, After: "x", Text: "no agreement on x"}
+	story := func(s *script) string { return texts(trace.Explain(s.breaks(missing))[0]) }
+	append1 := fields{trace.FieldTerm: 1, trace.FieldPrevLogIndex: 0, trace.FieldEntries: 1}
+
+	s := begin()
+	s.append(0, 1, 1, 0, 0, 0, 0, x)
+	s.append(0, 1, 1, 0, 0, 0, 0, x)
+	s.lose(0, 2, "Raft.AppendEntries", "lost", append1)
+	said := story(s)
+	for _, want := range []string{"index 1 of term 1 is in the logs of S0, and not of S1, S2", "S0 sends 2 messages to S1: 2 arrive, 0 are accepted, 2 are refused",
+		"The last refusal: S0 receives Raft.AppendEntries reply of S1", "S0 sends 1 messages to S2: 0 arrive, 0 are accepted, 0 are refused (the last loss: lost)", "Applied by nobody, and not by S0, S1, S2"} {
+		require.Contains(t, said, want)
+	}
+
+	s = begin()
+	s.append(0, 1, 1, 0, 0, 0, 1, x)
+	said = story(s)
+	require.Contains(t, said, "in the logs of S0, S1, and not of S2; S0 has told a commitIndex of 0, though a majority stores index 1")
+	require.Contains(t, said, "After this, S0 sends no AppendEntries to S2.")
+
+	s = begin()
+	s.vote(2, 1, 2, 0, 0, 1)
+	require.Contains(t, story(s), "S2 is in term 2: S2 sends Raft.RequestVote to S1")
+
+	s = newScript(3)
+	s.vote(0, 1, 1, 0, 0, 0)
+	said = story(s)
+	require.Contains(t, said, "No server accepted the command as leader")
+	require.Contains(t, said, "S0 asks for votes in term 1")
+}
+
+// A check without a rule has the last events of the things that the message names.
+func TestPlainChecks(t *testing.T) {
+	x := trace.Entry{Term: 2, Command: "x"}
+	client := func() *script {
+		s := newScript(3)
+		s.run.Lanes = append(s.run.Lanes, trace.Lane{Name: "client 7", Kind: trace.Client})
+		return s
+	}
+	cases := map[string]struct {
+		play func(s *script)
+		want []string
+	}{
+		"suite_test.go:1: index 1 held x and holds y": {func(s *script) {
+			s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 1, Term: 2, Text: "x"})
+			s.append(0, 1, 2, 0, 0, 0, 1, x)
+			s.append(2, 1, 3, 0, 0, 0, 1, trace.Entry{Term: 3, Command: "y"})
+			s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 1, Text: "y"})
+		}, []string{"S0 accepts the command x at index 1 in term 2.", "S0 sends x (term 2) for index 1 to S1.", "S1 removes x (of term 2) from index 1 of its log.", "S1 applies index 1: y."}},
+		"suite_test.go:1: server 2 has applied 0 commands": {func(s *script) {
+			s.add(trace.Event{Kind: trace.Crashed, Lane: 2})
+			s.add(trace.Event{Kind: trace.Restarted, Lane: 2})
+			s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 1, Text: "y"})
+		}, []string{"S2 crashes.\nS2 starts."}},
+		"suite_test.go:1: the term 3 has no leader": {func(s *script) { s.vote(0, 1, 3, 0, 0, 0) }, []string{"S0 asks for votes in term 3"}},
+		"suite_test.go:1: a server of term 3 is silent": {func(s *script) {
+			s.vote(0, 1, 3, 0, 0, 0)
+			s.vote(0, 1, 4, 0, 0, 0)
+		}, []string{"S0 asks for votes in term 3"}},
+		`suite_test.go:1: key "k" is "a"; want "b"`: {func(s *script) {
+			s.add(trace.Event{Kind: trace.Returned, Lane: 3, Text: `get("other") -> "z"`})
+			s.add(trace.Event{Kind: trace.Returned, Lane: 3, Text: `get("k") -> "a"`})
+		}, []string{`client 7 gets the result of get("k") -> "a".`}},
+		"suite_test.go:1: configuration 4 is wrong": {func(s *script) {
+			s.add(trace.Event{Kind: trace.Delivered, Lane: 3, Peer: 0, Message: 90, Name: "Ctrler.Query", Reply: true, Text: "Config {Num:14}"})
+			s.add(trace.Event{Kind: trace.Delivered, Lane: 3, Peer: 0, Message: 91, Name: "Ctrler.Query", Reply: true, Text: "Config {Num:4}"})
+		}, []string{"client 7 receives Ctrler.Query reply of S0: Config {Num:4}."}},
+		"suite_test.go:1: a deposed server answered": {func(s *script) {
+			s.role(0, 1, true)
+			s.role(1, 2, true)
+			s.add(trace.Event{Kind: trace.Network, Lane: trace.NoLane, Text: "partition: S1 S2 | S0"})
+			s.call(3, 0, "KV.Get", nil, nil)
+		}, []string{"S0 answers client 7", "It is in term 1, and S1 leads term 2 already", "The network from here on: partition: S1 S2 | S0."}},
+		"suite_test.go:1: 2 commands took 400ms": {func(s *script) {
+			for index := range 3 {
+				s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: index + 1, Term: 2, Text: "x"})
+				for range 50 {
+					s.add(trace.Event{Kind: trace.Applied, Lane: 2, Index: 0, Text: "z"})
+				}
+				s.append(0, 1, 2, index, 2, 0, 1, x)
+				s.add(trace.Event{Kind: trace.Applied, Lane: 0, Index: index + 1, Text: "x"})
+			}
+		}, []string{"3 pieces of work took 55ms in the median and 55ms at most", "In the typical one, S0 waits 51ms before this: S0 sends Raft.AppendEntries to S1"}},
+		"suite_test.go:1: something odd": {func(s *script) {
+			s.add(trace.Event{Kind: trace.Restarted, Lane: 2})
+			s.add(trace.Event{Kind: trace.Crashed, Lane: 2})
+			s.role(1, 2, true)
+			s.role(1, 3, false)
+			s.role(0, 3, false)
+		}, []string{"S2 crashes.\nS1 says that it leads, in term 2.\nS1 says that it does not lead, in term 3.\nThe test says"}},
+	}
+	for message, c := range cases {
+		s := client()
+		c.play(s)
+		story := s.said(message)
+		for _, want := range c.want {
+			require.Contains(t, story, want, message)
+		}
+		require.NotContains(t, story, "other", message)
+		require.NotContains(t, story, "term 4", message)
+		require.NotContains(t, story, "Num:14", message)
+	}
+}
+
+// The story of an impossible history names the servers that answered, and the operations
+// before if the answer is impossible alone.
+func TestImpossible(t *testing.T) {
+	s := newScript(3)
+	s.run.Lanes = append(s.run.Lanes, trace.Lane{Name: "client 7", Kind: trace.Client})
+	operation := func(server int, text string) trace.Operation {
+		o := trace.Operation{Client: "client 7", Text: text}
+		o.Call = s.run.Events[s.add(trace.Event{Kind: trace.Called, Lane: 3, Text: text})].Time
+		s.call(3, server, "KV.Do", nil, nil)
+		o.Return = s.run.Events[s.add(trace.Event{Kind: trace.Returned, Lane: 3, Text: text})].Time
+		return o
+	}
+	first := operation(1, `append("k", "x")`)
+	last := operation(2, `get("k") -> "xx"`)
+	story := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.Linearizable, Text: "impossible", Operations: []trace.Operation{last}, Earlier: []trace.Operation{first}}))[0])
+	require.Contains(t, story, `client 7 gets the result of append("k", "x") from S1.`)
+	require.Contains(t, story, "S2 answers client 7.")
+	require.Contains(t, story, `client 7 gets the result of get("k") -> "xx" from S2.`)
+}
+
+// A deadlock stands before its consequences.
+func TestDeadlockFirst(t *testing.T) {
+	s := newScript(3)
+	s.vote(0, 1, 1, 0, 0, 1)
+	s.breaks(trace.Breach{Rule: trace.AgreementInTime, After: "x", Text: "no agreement"})
+	found := trace.Explain(s.breaks(trace.Breach{Rule: trace.Deadlock, Text: "is it deadlocked?", Waits: []string{"A goroutine waits"}}))
+	require.Equal(t, trace.Deadlock, found[0].Rule)
+	require.Contains(t, found[0].Text, "is it deadlocked? The holder")
+	require.Equal(t, trace.AgreementInTime, found[1].Rule)
+}
+
+// In a recording of several groups, each group has a majority of its own.
+func TestGroups(t *testing.T) {
+	s := newScript(6)
+	for i := range s.run.Lanes {
+		s.run.Lanes[i].Name = []string{"g0-", "g1-"}[i/3] + s.run.Lanes[i].Name[1:]
+	}
+	x := trace.Entry{Term: 1, Command: "x"}
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 3, Index: 1, Term: 1, Text: "x"})
+	s.append(3, 4, 1, 0, 0, 0, 1, x)
+	s.append(3, 4, 1, 1, 1, 1, 1)
+	require.Empty(t, trace.Explain(s.run), "two of three servers are a majority")
+	s.vote(0, 1, 2, 0, 0, 0)
+	require.Contains(t, texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.LeaderInTime, Text: "no leader"}))[0]), "gets 1 of the 2 needed, with its own. g0-1 refuses")
+}
+
+// An entry that a server loses in a crash has the crash in its story.
+func TestEntryLostInACrash(t *testing.T) {
+	x := trace.Entry{Term: 1, Command: "x"}
+	s := newScript(3)
+	s.vote(0, 1, 1, 0, 0, 1)
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 1, Term: 1, Text: "x"})
+	s.append(0, 1, 1, 0, 0, 0, 1, x)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 0, Index: 1, Text: "x"})
+	s.add(trace.Event{Kind: trace.Crashed, Lane: 0})
+	s.add(trace.Event{Kind: trace.Restarted, Lane: 0})
+	s.vote(2, 0, 2, 0, 0, 1)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 2, Index: 1, Text: "y"})
+	found := trace.Explain(s.breaks(trace.Breach{Rule: trace.StateMachineSafety, Lanes: []int{2}, Index: 1, Before: "x", After: "y"}))
+	const crash = "S0 crashes. What it has not saved is lost here"
+	require.Contains(t, texts(found[0]), crash)
+	require.Len(t, found, 2)
+	require.Equal(t, "A vote for a candidate with an older log", found[1].Title)
+	require.Contains(t, texts(found[1]), "S0 applies index 1: x.\n"+crash, "the leader holds what it has applied")
+}
