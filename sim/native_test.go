@@ -47,6 +47,7 @@ func TestNativeVerdicts(t *testing.T) {
 		{"TestPolling", sim.Pass, ""},
 		{"TestTCP", sim.Pass, ""},
 		{"TestHTTP", sim.Pass, ""},
+		{"TestNamesByTheClock", sim.Pass, ""},
 		{"TestSubprocess", sim.Pass, ""},
 		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
 		{"TestBusyForever", sim.Liveness, "virtual time limit"},
