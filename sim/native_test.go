@@ -48,6 +48,7 @@ func TestNativeVerdicts(t *testing.T) {
 		{"TestTCP", sim.Pass, ""},
 		{"TestHTTP", sim.Pass, ""},
 		{"TestNamesByTheClock", sim.Pass, ""},
+		{"TestSyncErrors", sim.Pass, ""},
 		{"TestSubprocess", sim.Pass, ""},
 		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
 		{"TestBusyForever", sim.Liveness, "virtual time limit"},

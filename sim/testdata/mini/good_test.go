@@ -174,22 +174,6 @@ func TestFiles(t *testing.T) {
 	fmt.Println(dir)
 }
 
-// TestNamesByTheClock writes files in a row that are named by the millisecond, as
-// snapshots often are.
-func TestNamesByTheClock(t *testing.T) {
-	dir := t.TempDir()
-	for range 3 {
-		f, err := os.OpenFile(fmt.Sprint(dir, "/", time.Now().UnixMilli()), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Sync(); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-	}
-}
-
 // TestTimeZone reads a time zone, which comes with the binary where there are no
 // files for it.
 func TestTimeZone(t *testing.T) {
