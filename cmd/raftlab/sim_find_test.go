@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -73,25 +74,30 @@ func TestSimDebugger(t *testing.T) {
 	require.Contains(t, out, "goroutine 1 [chan receive]:")
 	require.NotContains(t, out, "comes to write in schedules.lostUpdate.func1", "no access of the function comes before its entry")
 
-	at := func(command string) string {
-		out, errOut, code := simDebug(t, command+"\nquit\n", "--replay", file, "--debug")
-		require.Equal(t, exitOK, code, errOut)
-		shown := strings.Split(out, "(event ")
-		_, text, _ := strings.Cut(shown[len(shown)-2], ") ")
-		return text
+	commands := []string{
+		"goto 1", "back 50", "goto 97", "step 3", "goto 102", "back", "back", "goto 100", "goto 101",
+		"jump", "step x", "break no.Such", "goto 50", "events 3", "goto 1", "break lostUpdate.func1", "goroutines", "continue",
 	}
-	require.Equal(t, at("goto 100"), at("goto 97\nstep 3"))
-	require.Equal(t, at("goto 100"), at("goto 102\nback\nback"))
-	require.Equal(t, at("goto 1"), at("back 50"))
-	require.NotEqual(t, at("goto 100"), at("goto 101"))
-	require.Contains(t, at("goto 100"), "100  ")
-	require.Contains(t, at("continue"), "the run ended after event")
-	require.Contains(t, at("continue"), "safety")
-	require.Contains(t, at("jump"), `"jump" is no command`)
-	require.Contains(t, at("step x"), `"x" is not a number`)
-	require.Contains(t, at("break no.Such"), `no function "no.Such"`)
-	require.Contains(t, at("break lostUpdate.func1\ngoroutines"), "schedules.lostUpdate.func1()")
-	require.Len(t, strings.Split(strings.TrimSpace(at("goto 50\nevents 3")), "\n"), 3)
+	out, errOut, code = simDebug(t, strings.Join(append(commands, "quit"), "\n")+"\n", "--replay", file, "--debug")
+	require.Equal(t, exitOK, code, errOut)
+	answers := regexp.MustCompile(`\(event [^)]*\) `).Split(out, -1)[1:]
+	require.Len(t, answers, len(commands)+1, out)
+	answer := func(i int, command string) string {
+		require.Equal(t, command, commands[i])
+		return answers[i]
+	}
+	require.Equal(t, answer(0, "goto 1"), answer(1, "back 50"))
+	require.Equal(t, answer(7, "goto 100"), answer(3, "step 3"))
+	require.Equal(t, answer(7, "goto 100"), answer(6, "back"))
+	require.NotEqual(t, answer(7, "goto 100"), answer(8, "goto 101"))
+	require.Contains(t, answer(7, "goto 100"), "100  ")
+	require.Contains(t, answer(9, "jump"), `"jump" is no command`)
+	require.Contains(t, answer(10, "step x"), `"x" is not a number`)
+	require.Contains(t, answer(11, "break no.Such"), `no function "no.Such"`)
+	require.Len(t, strings.Split(strings.TrimSpace(answer(13, "events 3")), "\n"), 3)
+	require.Contains(t, answer(16, "goroutines"), "schedules.lostUpdate.func1()")
+	require.Contains(t, answer(17, "continue"), "the run ended after event")
+	require.Contains(t, answer(17, "continue"), "safety")
 }
 
 // TestSimDebugRefuses expects the debugger to name what it cannot do.
