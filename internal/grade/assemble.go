@@ -312,15 +312,15 @@ func (c *copyTree) support(l lab) error {
 		if err != nil {
 			return err
 		}
-		alias := fmt.Sprintf("package raft\n\nimport raftlabPersister %q\n\ntype Persister = raftlabPersister.Persister\n\n"+
-			"func MakePersister() *Persister { return raftlabPersister.MakePersister() }\n", module+"/"+store)
-		return c.write(path.Join(l.name, storeFile), []byte(alias))
+		text := fmt.Sprintf("package raft\n\nimport %s %q\n\ntype Persister = %[1]s.Persister\n\n"+
+			"func MakePersister() *Persister { return %[1]s.MakePersister() }\n", c.free("persister"), module+"/"+store)
+		return c.write(path.Join(l.name, storeFile), []byte(text))
 	}
 	if l.start == "" {
 		return nil
 	}
 	server, field := c.server(l)
-	text := fmt.Sprintf("package %s\n\nimport raftlabRaft %q\n\nfunc %s(kv *%s) *raftlabRaft.Raft { return kv.%s }\n", l.name, module+"/raft", c.raftOf(), server, field)
+	text := fmt.Sprintf("package %s\n\nimport %s %q\n\nfunc %s(kv *%s) *%[2]s.Raft { return kv.%[6]s }\n", l.name, c.free("raft"), module+"/raft", c.raftOf(), server, field)
 	return c.write(path.Join(l.name, exportFile), []byte(text))
 }
 
@@ -328,8 +328,10 @@ func (c *copyTree) support(l lab) error {
 // changes if a submission has the name.
 const raftOf = "RaftOf"
 
-func (c *copyTree) raftOf() string {
-	name := raftOf
+func (c *copyTree) raftOf() string { return c.free(raftOf) }
+
+// free returns a name that no submitted lab package declares, and that begins with name.
+func (c *copyTree) free(name string) string {
 	var decls []ast.Decl
 	for _, lab := range c.submitted {
 		decls = append(decls, c.decls(lab)...)

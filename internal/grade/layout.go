@@ -256,6 +256,11 @@ func (l *layout) absent(name string) bool {
 // meaning interprets a directory of the submission.
 func (l *layout) meaning(dir string) (target, bool) {
 	key := l.edition.key(l.root, dir)
+	for name, labDir := range l.labs {
+		if labDir == dir {
+			key = name // whatever the name of the directory
+		}
+	}
 	if l.edition.lab(key) != nil {
 		return target{path: module + "/" + l.edition.place(key), dir: l.labs[key]}, true
 	}

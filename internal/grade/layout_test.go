@@ -91,7 +91,7 @@ func TestAssemble(t *testing.T) {
 	require.Contains(t, got["raft/submitted_zz_raftlab_guard.go"], "RaftOf = 1")
 	// The suites watch each test, and reach the Raft of a server of any shape.
 	require.Contains(t, got["raft/suite_2a_test.go"], "func TestInitialElection2A(t *testing.T) { raftlabWatch(t);")
-	require.Contains(t, got["kvraft/"+exportFile], "func RaftOf_(kv *Server) *raftlabRaft.Raft { return kv.node }")
+	require.Contains(t, got["kvraft/"+exportFile], "func RaftOf_(kv *Server) *raft.Raft { return kv.node }")
 	require.Contains(t, got["kvraft/suite_test.go"], "kvraft.RaftOf_(kv)")
 	for _, want := range []string{
 		"package raft is in directory hw/src/old/raft too, which is left out",
@@ -256,7 +256,7 @@ func TestIgnoredFile(t *testing.T) {
 func TestHabits(t *testing.T) {
 	c, got := assembled(t, map[string]string{
 		"src/go.mod":                "module github.com/student/labs\n",
-		"src/raft/raft.go":          "package raft\n\nimport (\n\t\"sync\"\n\n\t\"github.com/student/labs/kvraft/models\"\n)\n\ntype (\n\t// Persister of my own.\n\tPersister struct {\n\t\tmu sync.Mutex\n\t}\n\tEntry struct{ Op models.Op }\n)\n",
+		"src/raft/raft.go":          "package raft\n\nimport (\n\t\"sync\"\n\n\t\"github.com/student/labs/kvraft/models\"\n)\n\ntype (\n\t// Persister of my own.\n\tPersister struct {\n\t\tmu sync.Mutex\n\t}\n\tEntry struct{ Op models.Op }\n)\n\nvar persister int\n",
 		"src/kvraft/server.go":      "package kvraft\n\nimport \"../raft\"\n\ntype KVServer struct{ *raft.Raft }\n\nfunc StartKVServer() *KVServer { return nil }\n\nvar (\n\tother, RaftOf = 1, 2\n)\n",
 		"src/kvraft/models/op.go":   "package models\n\ntype Op struct{}\n",
 		"src/models/kv.go":          "package models\n\nvar evil int\n",
@@ -269,6 +269,18 @@ func TestHabits(t *testing.T) {
 	require.Contains(t, got["raft/raft.go"], `"raftlab/kvraft/models"`)
 	require.Equal(t, "package models\n\ntype Op struct{}\n", got["kvraft/models/op.go"])
 	require.Contains(t, got["shardkv/server.go"], `"raftlab/porcupine/models"`, "the harness's own package is the laboratory's")
-	require.Contains(t, got["kvraft/"+exportFile], "func RaftOf___(kv *KVServer) *raftlabRaft.Raft { return kv.Raft }")
+	require.Contains(t, got["kvraft/"+exportFile], "func RaftOf___(kv *KVServer) *raft.Raft { return kv.Raft }")
+	require.Contains(t, got["kvraft/"+exportFile], `import raft "raftlab/raft"`)
+	require.Contains(t, got["raft/"+storeFile], `import persister_ "raftlab/internal/persister"`)
 	require.Contains(t, c.notes, "src/raft/raft.go: the Persister of the laboratory takes the place of the submitted one")
+}
+
+// An import of a lab package's directory is the package, whatever the directory's name.
+func TestOtherDirectoryNames(t *testing.T) {
+	_, got := assembled(t, map[string]string{
+		"Lab-2/raft.go":   "package raft\n",
+		"Lab-3/server.go": "package kvraft\n\nimport \"../Lab-2\"\n\ntype KVServer struct{ rf *raft.Raft }\n",
+	})
+	require.Contains(t, got["kvraft/server.go"], `import "raftlab/raft"`)
+	require.NotContains(t, got, "Lab-2/raft.go")
 }
