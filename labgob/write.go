@@ -237,8 +237,10 @@ func (r *rootLayout) put(w *writer) {
 
 // top writes a value that no struct, slice, array or map holds.
 func (w *writer) top(l *layout, v reflect.Value) bool {
-	if v = l.target(v); !v.IsValid() {
-		return false
+	if l.indir > 0 {
+		if v = l.target(v); !v.IsValid() {
+			return false
+		}
 	}
 	if l.kind != reflect.Struct {
 		w.b = append(w.b, 0)
@@ -281,7 +283,8 @@ func (w *writer) value(l *layout, v reflect.Value) bool {
 		w.b = appendFloat(appendFloat(w.b, real(c)), imag(c))
 		return true
 	case reflect.String:
-		w.b = append(appendUint(w.b, uint64(v.Len())), v.String()...)
+		text := v.String()
+		w.b = append(appendUint(w.b, uint64(len(text))), text...)
 		return true
 	}
 	if w.depth == maxPlainDepth {
@@ -309,15 +312,39 @@ func (w *writer) structure(l *layout, v reflect.Value) bool {
 	last := -1
 	for i := range l.fields {
 		f := &l.fields[i]
-		part := f.target(v.Field(f.index))
-		if !part.IsValid() || f.omits(part) {
-			continue
+		part := v.Field(f.index)
+		if f.indir > 0 {
+			if part = f.target(part); !part.IsValid() {
+				continue
+			}
 		}
-		w.b = appendUint(w.b, uint64(i-last))
-		last = i
-		if !w.value(f.layout, part) {
+		distance := byte(i - last)
+		if i-last > 127 {
 			return false
 		}
+		switch f.kind {
+		case reflect.Int, reflect.Int64:
+			n := part.Int()
+			if n == 0 {
+				continue
+			}
+			w.b = appendInt(append(w.b, distance), n)
+		case reflect.String:
+			text := part.String()
+			if text == "" {
+				continue
+			}
+			w.b = append(appendUint(append(w.b, distance), uint64(len(text))), text...)
+		default:
+			if f.omits(part) {
+				continue
+			}
+			w.b = append(w.b, distance)
+			if !w.value(f.layout, part) {
+				return false
+			}
+		}
+		last = i
 	}
 	w.b = append(w.b, 0)
 	return true
@@ -328,8 +355,10 @@ func (l *layout) omits(v reflect.Value) bool {
 	switch l.kind {
 	case reflect.Struct, reflect.Array:
 		return false
-	case reflect.Slice, reflect.String:
+	case reflect.Slice:
 		return v.Len() == 0
+	case reflect.Interface, reflect.Map:
+		return v.IsNil()
 	}
 	return v.IsZero() // also for a negative zero
 }
@@ -361,8 +390,12 @@ func (w *writer) pairs(l *layout, v reflect.Value) bool {
 
 // element writes a part of a list or a map. Gob refuses a nil pointer there.
 func (w *writer) element(l *layout, v reflect.Value) bool {
-	v = l.target(v)
-	return v.IsValid() && w.value(l, v)
+	if l.indir > 0 {
+		if v = l.target(v); !v.IsValid() {
+			return false
+		}
+	}
+	return w.value(l, v)
 }
 
 // dynamic writes an interface value: name, type number, length, value.
