@@ -37,8 +37,10 @@ var etcdFlags = map[string]string{
 	"config-file":                 "config",
 }
 
-// etcdName returns the flag of raftlab serve for a name of etcd.
+// etcdName returns the flag of raftlab serve for a name of etcd. Etcd 3.6 and earlier have
+// names that begin with experimental-.
 func etcdName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	name = strings.TrimPrefix(name, "experimental-")
 	if own, ok := etcdFlags[name]; ok {
 		name = own
 	}
@@ -52,6 +54,8 @@ var ignoredFlags = map[string]string{
 	"backend-batch-limit":                  "the store is in memory, beside a log on disk",
 	"backend-bbolt-freelist-type":          "the store is in memory, beside a log on disk",
 	"bootstrap-defrag-threshold-megabytes": "the store needs no defragmentation",
+	"client-cert-file":                     "the gateway is a part of the process, and needs no certificate",
+	"client-key-file":                      "the gateway is a part of the process, and needs no certificate",
 	"compact-hash-check-time":              "--corrupt-check-time has the interval of all checks",
 	"compaction-batch-limit":               "a compaction takes effect at once",
 	"compaction-sleep-interval":            "a compaction takes effect at once",
@@ -83,11 +87,15 @@ var ignoredFlags = map[string]string{
 
 // ignoredSwitches are flags without a value and without an effect.
 var ignoredSwitches = map[string]string{
+	"compact-hash-check-enabled":        "--corrupt-check-time has the interval of all checks",
 	"enable-distributed-tracing":        "there is no tracing",
 	"enable-grpc-gateway":               "the gateway is always there",
+	"enable-lease-checkpoint":           "the time left of leases is always recorded",
+	"enable-lease-checkpoint-persist":   "the time left of leases is always recorded",
 	"enable-log-rotation":               "the log goes to standard error",
 	"enable-pprof":                      "profiles are not served",
 	"enable-v2":                         "there is no v2 API",
+	"initial-corrupt-check":             "a member checks its files at every start, and --corrupt-check-time has the interval in which members are compared",
 	"initial-election-tick-advance":     "elections need no advance",
 	"memory-mlock":                      "the memory is not locked",
 	"peer-client-cert-auth":             "a port for members with certificates always asks for them",
@@ -95,7 +103,9 @@ var ignoredSwitches = map[string]string{
 	"pre-vote":                          "there is always a pre-vote",
 	"socket-reuse-address":              "ports are opened as usual",
 	"socket-reuse-port":                 "ports are opened as usual",
+	"stop-grpc-service-on-defrag":       "the store needs no defragmentation",
 	"strict-reconfig-check":             "changes of members are always checked",
+	"txn-mode-write-with-shared-buffer": "reads run beside writes",
 	"unsafe-no-fsync":                   "writes are always synced",
 }
 
@@ -108,15 +118,36 @@ var refusedFlags = map[string]string{
 	"peer-crl-file":                "lists of revoked certificates are not read; use certificates with short lives",
 	"peer-cert-allowed-cn":         "certificates of members name the cluster (raftlab cert)",
 	"peer-cert-allowed-hostname":   "certificates of members name the cluster (raftlab cert)",
-	"discovery-endpoints":          "name the first members with --cluster",
-	"discovery-srv":                "name the first members with --cluster",
-	"discovery-token":              "name the first members with --cluster",
+	"cors":                         "pages of other origins are refused; --allow-host names this server",
+	"discovery":                    useCluster,
+	"discovery-cacert":             useCluster,
+	"discovery-cert":               useCluster,
+	"discovery-dial-timeout":       useCluster,
+	"discovery-endpoints":          useCluster,
+	"discovery-fallback":           useCluster,
+	"discovery-keepalive-time":     useCluster,
+	"discovery-keepalive-timeout":  useCluster,
+	"discovery-key":                useCluster,
+	"discovery-password":           useCluster,
+	"discovery-proxy":              useCluster,
+	"discovery-request-timeout":    useCluster,
+	"discovery-srv":                useCluster,
+	"discovery-srv-name":           useCluster,
+	"discovery-token":              useCluster,
+	"discovery-user":               useCluster,
+	"peer-client-cert-file":        "--peer-cert is for both directions",
+	"peer-client-key-file":         "--peer-cert is for both directions",
 	"tls-max-version":              "TLS 1.2 and 1.3 are served",
 }
 
+// useCluster is the reason of the flags of etcd's discovery.
+const useCluster = "name the first members with --cluster"
+
 // refusedSwitches are refused flags without a value.
 var refusedSwitches = map[string]string{
-	"force-new-cluster": "raftlab recover makes a new cluster of what is left of one",
+	"discovery-insecure-skip-tls-verify": useCluster,
+	"discovery-insecure-transport":       useCluster,
+	"force-new-cluster":                  "raftlab recover makes a new cluster of what is left of one",
 }
 
 // addEtcdFlags adds flags of etcd that have no counterpart here.

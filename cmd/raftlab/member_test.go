@@ -107,12 +107,16 @@ func TestFlagsOfEtcd(t *testing.T) {
 		require.Equal(t, err == nil, strings.Contains(log.String(), "no effect"), "%q: %s", args, log.String())
 		return err
 	}
-	err = check("--strict-reconfig-check=false", "--logger=zap", "--backend-batch-limit", "7", "--pre-vote")
+	err = check("--strict-reconfig-check=false", "--logger=zap", "--backend-batch-limit", "7", "--pre-vote", "--initial-corrupt-check")
 	require.NoError(t, err)
-	for _, flag := range []string{"--force-new-cluster", "--client-crl-file=x", "--cipher-suites=a,b", "--discovery-token=x"} {
+	for _, flag := range []string{"--force-new-cluster", "--client-crl-file=x", "--cipher-suites=a,b", "--discovery-token=x", "--cors=https://a"} {
 		err := check(flag)
 		require.ErrorContains(t, err, "is not supported", flag)
 	}
+	o, err = settings(t, []string{"--experimental-corrupt-check-time=3m"}, []string{"RAFTLAB_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL=5s"}, "")
+	require.NoError(t, err, "the names of earlier versions of etcd")
+	require.Equal(t, 3*time.Minute, o.CompareInterval)
+	require.Equal(t, 5*time.Second, o.ProgressInterval)
 	var exists bool
 	require.ErrorContains(t, clusterState{&exists}.Set("old"), "new or existing")
 }

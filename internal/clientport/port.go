@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,21 +36,19 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Port serves gRPC and HTTP on one listener.
+// Port serves gRPC and HTTP on one listener, either with TLS or without. A [Splitter]
+// gives two ports one address.
 //
 // Without TLS the first bytes of a connection tell the protocol: clients of gRPC begin
 // with the preface of HTTP/2, and other clients with a method of HTTP/1. The gRPC server
 // then has the connection for itself. With TLS a browser may speak HTTP/2 as well, so
 // the HTTP server has all connections, and hands on requests with gRPC's content type.
 type Port struct {
-	listener net.Listener
-	grpc     *grpc.Server
-	http     *http.Server
-	secure   bool
-	log      *slog.Logger
+	*sorter
+	grpc   *grpc.Server
+	http   *http.Server
+	secure bool
 
-	running sync.WaitGroup
-	stop    chan struct{}
 	closing sync.Once
 	calls   *Handover // connections of gRPC
 	pages   *Handover // connections of HTTP
@@ -61,8 +58,9 @@ type Port struct {
 
 // New makes a port. The port serves from [Port.Serve] on. Close closes the listener.
 func New(o Options) (*Port, error) {
-	p := &Port{listener: o.Listener, grpc: o.GRPC, secure: o.TLS != nil, log: o.Logger, stop: make(chan struct{})}
+	p := &Port{grpc: o.GRPC, secure: o.TLS != nil}
 	p.calls, p.pages = NewHandover(o.Listener.Addr()), NewHandover(o.Listener.Addr())
+	p.sorter = newSorter(o.Listener, len(preface), p.server, o.Logger)
 	handler, err := p.handler(&o.Pages)
 	if err != nil {
 		return nil, err
@@ -123,72 +121,22 @@ func (p *Port) Serve() error {
 		return err
 	}
 	p.running.Go(func() { _ = p.http.Serve(p.pages) })
-	for {
-		conn, err := p.listener.Accept()
-		if err == nil {
-			p.running.Go(func() { p.sort(conn) })
-			continue
-		}
-		if p.stopped() {
-			return nil
-		}
-		var passing interface{ Temporary() bool }
-		if !errors.As(err, &passing) || !passing.Temporary() {
-			return err
-		}
-		p.log.Warn("accepting connections", "error", err) // out of file descriptors, mostly
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-p.stop:
-		}
-	}
+	return p.sort()
 }
 
 // Address returns the address of the port.
 func (p *Port) Address() net.Addr { return p.listener.Addr() }
 
-func (p *Port) stopped() bool {
-	select {
-	case <-p.stop:
-		return true
-	default:
-		return false
-	}
-}
-
 // preface is the beginning of HTTP/2's connection preface. No method of HTTP/1 begins
 // like this.
 var preface = []byte("PRI ")
 
-// sort hands a connection to the server of its protocol.
-func (p *Port) sort(conn net.Conn) {
-	begin := make([]byte, len(preface))
-	if err := conn.SetReadDeadline(time.Now().Add(headerTimeout)); err != nil {
-		conn.Close()
-		return
-	}
-	stop := make(chan struct{})
-	defer close(stop)
-	p.running.Go(func() { // close ends the wait
-		select {
-		case <-p.stop:
-			conn.Close()
-		case <-stop:
-		}
-	})
-	n, err := io.ReadFull(conn, begin)
-	if err == nil {
-		err = conn.SetReadDeadline(time.Time{})
-	}
-	if err != nil {
-		conn.Close()
-		return
-	}
-	server := p.pages
+// server returns the server of a connection's protocol.
+func (p *Port) server(begin []byte) *Handover {
 	if bytes.Equal(begin, preface) {
-		server = p.calls
+		return p.calls
 	}
-	server.Give(&begunConn{conn, begin[:n]}, p.stop)
+	return p.pages
 }
 
 // Close ends the port, and may be called more than once. Requests under way have until
@@ -228,22 +176,6 @@ func (p *Port) drain(ctx context.Context) {
 	case <-ctx.Done():
 		p.log.Warn("requests of gRPC were cut off", "error", ctx.Err())
 	}
-}
-
-// begunConn is a connection from which the first bytes were read.
-type begunConn struct {
-	net.Conn
-	begin []byte
-}
-
-// Read implements net.Conn.
-func (c *begunConn) Read(b []byte) (int, error) {
-	if len(c.begin) > 0 {
-		n := copy(b, c.begin)
-		c.begin = c.begin[n:]
-		return n, nil
-	}
-	return c.Conn.Read(b)
 }
 
 // Handover is a listener of connections from elsewhere: from another listener, or from
