@@ -112,10 +112,8 @@ var ignoredSwitches = map[string]string{
 // refusedFlags are flags of etcd that a member cannot follow. Without them the member
 // would be less safe, or another member than the operator wants.
 var refusedFlags = map[string]string{
-	"cipher-suites":                "Go chooses the suites",
 	"client-cert-allowed-hostname": "names in certificates of clients are users",
-	"client-crl-file":              "lists of revoked certificates are not read; use certificates with short lives",
-	"peer-crl-file":                "lists of revoked certificates are not read; use certificates with short lives",
+	"peer-crl-file":                "--client-crl-file has lists for the port for clients; give members certificates with short lives",
 	"peer-cert-allowed-cn":         "certificates of members name the cluster (raftlab cert)",
 	"peer-cert-allowed-hostname":   "certificates of members name the cluster (raftlab cert)",
 	"cors":                         "pages of other origins are refused; --allow-host names this server",
@@ -137,7 +135,6 @@ var refusedFlags = map[string]string{
 	"discovery-user":               useCluster,
 	"peer-client-cert-file":        "--peer-cert is for both directions",
 	"peer-client-key-file":         "--peer-cert is for both directions",
-	"tls-max-version":              "TLS 1.2 and 1.3 are served",
 }
 
 // useCluster is the reason of the flags of etcd's discovery.
@@ -255,11 +252,10 @@ func addServiceFlags(f *pflag.FlagSet, o *member.Options) {
 	f.DurationVar(&o.ProgressInterval, "watch-progress-notify-interval", 0, "interval of progress notifications for idle watches (default 10m)")
 	f.DurationVar(&o.CompareInterval, "corrupt-check-time", 0, "interval in which the leader compares the members' data (default 10m)")
 	f.Uint32Var(&o.MaxStreams, "max-concurrent-streams", 0, "number of requests and streams on one connection (default: no limit)")
-	f.StringSliceVar(&o.ListenMetrics, "listen-metrics-urls", nil, "further URLs for the probes and figures alone, as http://host:port")
-}
-
-// splitListen returns the addresses of --listen.
-func splitListen(listen string) (first string, more []string) {
-	all := strings.Split(listen, ",")
-	return all[0], all[1:]
+	f.StringVar(&o.TLS.CRL, "client-crl-file", "", "file of lists of revoked certificates, signed by the authorities in --client-ca")
+	f.StringVar(&o.TLSMinVersion, "tls-min-version", "", "lowest version of TLS for clients: TLS1.2 or TLS1.3 (default TLS1.2)")
+	f.StringVar(&o.TLSMaxVersion, "tls-max-version", "", "highest version of TLS for clients: TLS1.2 or TLS1.3 (default: Go's)")
+	f.StringSliceVar(&o.CipherSuites, "cipher-suites", nil, "suites of TLS 1.2 for clients (default: Go's)")
+	f.StringSliceVar(&o.ListenMore, "listen-client-http-urls", nil, "further addresses for clients, for instance of HTTP alone; --listen serves HTTP, too")
+	f.StringSliceVar(&o.ListenMetrics, "listen-metrics-urls", nil, "further URLs for the probes and figures alone, as http://host:port or https://host:port")
 }

@@ -218,7 +218,8 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	if !f.Changed("listen") {
 		settings.Listen = defaultMemberAddress
 	}
-	settings.Listen, settings.ListenMore = splitListen(settings.Listen)
+	listen := strings.Split(settings.Listen, ",")
+	settings.Listen, settings.ListenMore = listen[0], append(listen[1:], settings.ListenMore...)
 	m, err := member.Start(settings)
 	if err != nil {
 		code := exitFailure

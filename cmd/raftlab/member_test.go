@@ -89,6 +89,7 @@ func TestFlagsOfEtcd(t *testing.T) {
 	o, err := settings(t, []string{
 		"--heartbeat-interval=200", "--election-timeout=2s", "--auth-token-ttl=60", "--initial-cluster-state=existing",
 		"--auto-compaction-mode=revision", "--auto-compaction-retention=100", "--client-cert-auth", "--listen-metrics-urls=http://a:1,http://b:1",
+		"--client-crl-file=c", "--cipher-suites=d,e", "--tls-min-version=TLS1.2", "--tls-max-version=TLS1.3", "--listen-client-http-urls=http://f:1,http://g:1",
 	}, nil, "")
 	require.NoError(t, err)
 	require.Equal(t, 200*time.Millisecond, o.HeartbeatInterval)
@@ -98,6 +99,10 @@ func TestFlagsOfEtcd(t *testing.T) {
 	require.True(t, o.CertificateUsers)
 	require.Equal(t, "revision100", o.CompactionMode+o.CompactionRetention)
 	require.Len(t, o.ListenMetrics, 2)
+	require.Len(t, o.ListenMore, 2)
+	require.Equal(t, "c", o.TLS.CRL)
+	require.Equal(t, []string{"d", "e"}, o.CipherSuites)
+	require.Equal(t, "TLS1.2 TLS1.3", o.TLSMinVersion+" "+o.TLSMaxVersion)
 	check := func(args ...string) error {
 		f := pflag.NewFlagSet("test", pflag.ContinueOnError)
 		addMemberFlags(f, &member.Options{})
@@ -109,7 +114,7 @@ func TestFlagsOfEtcd(t *testing.T) {
 	}
 	err = check("--strict-reconfig-check=false", "--logger=zap", "--backend-batch-limit", "7", "--pre-vote", "--initial-corrupt-check")
 	require.NoError(t, err)
-	for _, flag := range []string{"--force-new-cluster", "--client-crl-file=x", "--cipher-suites=a,b", "--discovery-token=x", "--cors=https://a"} {
+	for _, flag := range []string{"--force-new-cluster", "--peer-crl-file=x", "--discovery-token=x", "--cors=https://a"} {
 		err := check(flag)
 		require.ErrorContains(t, err, "is not supported", flag)
 	}

@@ -67,7 +67,7 @@ func New(o Options) (*Port, error) {
 	}
 	p.http = &http.Server{
 		Handler:           handler,
-		TLSConfig:         o.TLS,
+		TLSConfig:         o.TLS.Clone(), // the server changes its configuration
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 type Member struct {
 	opts  Options
 	log   *slog.Logger
+	gates *gates
 	ports []*clientport.Port
 
 	// turn is held by the one who starts, stops or closes the member's engine.
@@ -84,23 +86,24 @@ func start(o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	if clientTLS != nil && !slices.ContainsFunc(slices.Concat(o.clients, o.metrics), func(e endpoint) bool { return e.secure }) {
+		o.Logger.Warn("the certificate for clients has no use, because all addresses are without TLS", "listen", o.Listen)
+	}
 	// The ports come first. If another process on the same data holds them, the error
 	// names the address.
-	listeners, err := listen(&o)
+	open, err := listen(&o)
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{opts: o, log: o.Logger, turn: make(chan struct{}, 1), ended: make(chan struct{}), done: make(chan struct{})}
+	m := &Member{opts: o, log: o.Logger, gates: open, turn: make(chan struct{}, 1), ended: make(chan struct{}), done: make(chan struct{})}
 	if m.engine, err = m.open(); err != nil {
-		return nil, errors.Join(err, closeAll(listeners))
+		return nil, errors.Join(err, open.close())
 	}
-	if err := m.newPorts(listeners, clientTLS); err != nil {
-		return nil, errors.Join(err, closeAll(listeners), m.engine.close())
+	if err := m.newPorts(clientTLS); err != nil {
+		return nil, errors.Join(err, open.close(), m.engine.close())
 	}
 	m.follow(m.engine)
-	for _, p := range m.ports {
-		m.running.Go(func() { m.fail(p.Serve()) })
-	}
+	m.servePorts()
 	return m, nil
 }
 

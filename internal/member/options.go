@@ -4,6 +4,7 @@ package member
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,11 +40,14 @@ type Options struct {
 	// that they dial. The default of AdvertisePeer is ListenPeer.
 	ListenPeer, AdvertisePeer string
 	// Listen is the address for clients, and Advertise the URLs that clients learn. The
-	// default of Advertise is Listen.
+	// default of Advertise is Listen. An address is host:port, with TLS if the port has a
+	// certificate, or a URL. http:// is without TLS, https:// with TLS, and unix://PATH
+	// and unixs://PATH are sockets in the file system. http:// and https:// may share a
+	// host:port.
 	Listen    string
 	Advertise []string
 	// ListenMore are further addresses for clients, and ListenMetrics addresses for the
-	// probes and figures alone, without TLS.
+	// probes and figures alone, without TLS unless the address begins with https://.
 	ListenMore, ListenMetrics []string
 
 	// Cluster are the first members with their peer addresses, the same on all of them.
@@ -69,8 +73,14 @@ type Options struct {
 	// The ports are then no better protected against others who pose as a member or as
 	// this server, so the rules for ports without TLS stay.
 	PeerAutoTLS, AutoTLS bool
-	// TLS protects the port for clients. With CA, clients need certificates.
+	// TLS protects the port for clients. With CA, clients need certificates, and CRL has
+	// lists of revoked certificates.
 	TLS Files
+	// TLSMinVersion and TLSMaxVersion bound the version of TLS for clients: TLS1.2 or
+	// TLS1.3. CipherSuites are the suites of TLS 1.2, by the names of crypto/tls. The
+	// defaults are Go's.
+	TLSMinVersion, TLSMaxVersion string
+	CipherSuites                 []string
 	// CertificateUsers takes the common names of clients' certificates as users.
 	CertificateUsers bool
 	// AuthToken specifies the tokens of users, AuthTokenTTL their lifetime, and BcryptCost
@@ -122,15 +132,18 @@ type Options struct {
 	// Logger receives what operators should know. Default: silent.
 	Logger *slog.Logger
 
-	tokens     *auth.Tokens
-	compaction etcdapi.AutoCompaction
+	tokens           *auth.Tokens
+	compaction       etcdapi.AutoCompaction
+	clients, metrics []endpoint  // of Listen, ListenMore and ListenMetrics
+	tls              *tls.Config // with the limits of TLS
 }
 
 // DefaultCluster is the default of Options.ClusterName.
 const DefaultCluster = "raftlab"
 
-// Files are the files of a port's certificate, in PEM. Changed files are read again.
-type Files struct{ Cert, Key, CA string }
+// Files are the files of a port's certificate, in PEM. Changed files are read again. The
+// port for members takes no CRL.
+type Files struct{ Cert, Key, CA, CRL string }
 
 func (f Files) empty() bool { return f == Files{} }
 
@@ -144,7 +157,7 @@ func wrong(format string, args ...any) error {
 func (o *Options) setDefaults() error {
 	o.ClusterName = cmp.Or(o.ClusterName, DefaultCluster)
 	o.AdvertisePeer = withoutScheme(cmp.Or(o.AdvertisePeer, o.Cluster[o.Name], o.ListenPeer))
-	o.ListenPeer, o.Listen = withoutScheme(o.ListenPeer), withoutScheme(o.Listen)
+	o.ListenPeer = withoutScheme(o.ListenPeer)
 	o.Quota = cmp.Or(o.Quota, 2<<30)
 	o.MaxRequestBytes = cmp.Or(o.MaxRequestBytes, 3<<19)
 	o.MaxTxnOps = cmp.Or(o.MaxTxnOps, 128)
@@ -154,19 +167,17 @@ func (o *Options) setDefaults() error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if len(o.Advertise) == 0 && o.Listen != "" {
-		o.Advertise = []string{o.scheme() + "://" + o.Listen}
+	if err := o.readEndpoints(); err != nil {
+		return err
+	}
+	if len(o.Advertise) == 0 {
+		o.Advertise = []string{o.clients[0].url()}
 	}
 	return errors.Join(o.checkNames(), o.checkAddresses(), o.checkTLS(), o.checkLimits(), o.checkServices())
 }
 
-// scheme returns the scheme of the client port's URLs.
-func (o *Options) scheme() string {
-	if o.TLS.empty() && !o.AutoTLS {
-		return "http"
-	}
-	return "https"
-}
+// secured reports whether the port for clients has a certificate.
+func (o *Options) secured() bool { return !o.TLS.empty() || o.AutoTLS }
 
 // peerScheme returns the scheme of the peer URLs.
 func (o *Options) peerScheme() string {
@@ -207,34 +218,52 @@ func (o *Options) checkNames() error {
 		}
 	}
 	for _, u := range slices.Concat(o.Join, o.Advertise) {
-		if parsed, err := url.Parse(u); err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+		if !isClientURL(u) {
 			return wrong("%q is not the URL of a client port; want http://host:port or https://host:port", u)
 		}
 	}
 	return nil
 }
 
+// isClientURL reports whether clients of etcd can dial a URL.
+func isClientURL(u string) bool {
+	parsed, err := url.Parse(u)
+	if err != nil {
+		return false
+	}
+	switch parsed.Scheme {
+	case "http", "https":
+		return parsed.Host != ""
+	case "unix", "unixs":
+		return parsed.Host+parsed.Path != ""
+	}
+	return false
+}
+
 func (o *Options) checkAddresses() error {
-	type port struct {
-		flag, address string
-		files         Files
+	type address struct {
+		flag    string
+		at      endpoint
+		missing bool // the certificate
+		open    bool // the port does not know its clients
 	}
-	ports := []port{{"--listen-peer", o.ListenPeer, o.PeerTLS}, {"--listen", o.Listen, o.TLS}}
-	for i, address := range o.ListenMore {
-		o.ListenMore[i] = withoutScheme(address)
-		ports = append(ports, port{"--listen", o.ListenMore[i], o.TLS})
+	members, err := parseEndpoint("--listen-peer", o.ListenPeer, false)
+	if err != nil {
+		return err
 	}
-	for i, address := range o.ListenMetrics {
-		o.ListenMetrics[i] = withoutScheme(address)
-		ports = append(ports, port{"--listen-metrics-urls", o.ListenMetrics[i], Files{}})
+	all := []address{{"--listen-peer", members, false, o.PeerTLS.empty()}}
+	for _, e := range o.clients {
+		all = append(all, address{"--listen", e, e.secure && !o.secured(), !e.secure || o.TLS.empty()})
 	}
-	for _, port := range ports {
-		host, _, err := net.SplitHostPort(port.address)
-		if err != nil {
-			return wrong("%s is %q; want host:port", port.flag, port.address)
-		}
-		if port.files.empty() && !o.Insecure && !isLoopback(host) {
-			return wrong("%s is %s, which other machines can reach; give the port a certificate, or allow this with --insecure", port.flag, port.address)
+	for _, e := range o.metrics {
+		all = append(all, address{"--listen-metrics-urls", e, e.secure && !o.secured(), !e.secure || o.TLS.empty()})
+	}
+	for _, a := range all {
+		switch {
+		case a.missing:
+			return wrong("%s is %s, and there is no certificate; give --cert and --key, or --auto-tls", a.flag, a.at.url())
+		case a.open && !o.Insecure && a.at.exposed():
+			return wrong("%s is %s, which other machines can reach; give the port a certificate, or allow this with --insecure", a.flag, a.at.address)
 		}
 	}
 	if host, port, err := net.SplitHostPort(o.AdvertisePeer); err != nil || port == "0" || host == "" || net.ParseIP(host).IsUnspecified() {
@@ -253,8 +282,12 @@ func (o *Options) checkTLS() error {
 		return wrong("the port for members needs all of --peer-cert, --peer-key and --peer-ca")
 	case (c.Cert == "") != (c.Key == "") || c.CA != "" && c.Cert == "":
 		return wrong("the port for clients needs both of --cert and --key")
+	case c.CRL != "" && c.CA == "":
+		return wrong("--client-crl-file has lists of the authorities in --client-ca, which is missing")
 	}
-	return nil
+	var err error
+	o.tls, err = o.tlsLimits()
+	return err
 }
 
 func (o *Options) checkLimits() error {

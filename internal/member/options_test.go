@@ -39,6 +39,9 @@ func TestOptions(t *testing.T) {
 	secured.PeerTLS, secured.TLS = files, files
 	require.NoError(t, secured.setDefaults())
 	require.Equal(t, []string{"https://:2379"}, secured.Advertise)
+	secured.Listen, secured.Advertise = "unixs://run/n1", nil
+	require.NoError(t, secured.setDefaults())
+	require.Equal(t, []string{"unixs://run/n1"}, secured.Advertise)
 
 	for name, c := range map[string]struct {
 		change func(o *Options)
@@ -53,6 +56,18 @@ func TestOptions(t *testing.T) {
 		"a wrong peer":        {func(o *Options) { o.Cluster["n2"] = "nowhere" }, `address of n2 in --cluster is "nowhere"`},
 		"a wrong join":        {func(o *Options) { o.Cluster, o.Join = nil, []string{"a:1"} }, `"a:1" is not the URL`},
 		"a wrong listen":      {func(o *Options) { o.Listen = "x" }, `--listen is "x"`},
+		"a wrong scheme":      {func(o *Options) { o.Listen = "ftp://127.0.0.1:1" }, `--listen is "ftp://127.0.0.1:1"`},
+		"a socket nowhere":    {func(o *Options) { o.Listen = "unix://" }, "unix://PATH"},
+		"listen twice":        {func(o *Options) { o.ListenMore = []string{"http://127.0.0.1:2379"} }, "--listen names http://127.0.0.1:2379 twice"},
+		"no certificate":      {func(o *Options) { o.Listen = "https://127.0.0.1:2379" }, "--listen is https://127.0.0.1:2379, and there is no certificate"},
+		"secure figures":      {func(o *Options) { o.ListenMetrics = []string{"https://127.0.0.1:2381"} }, "--listen-metrics-urls is https://127.0.0.1:2381, and there is no"},
+		"plain beside a cert": {func(o *Options) { o.TLS, o.Listen = files, "http://10.0.0.1:2379" }, "--insecure"},
+		"lists without a CA":  {func(o *Options) { o.TLS = Files{Cert: "c", Key: "k", CRL: "r"} }, "--client-ca"},
+		"an old TLS":          {func(o *Options) { o.TLSMinVersion = "TLS1.1" }, `--tls-min-version is "TLS1.1"`},
+		"a new TLS":           {func(o *Options) { o.TLSMaxVersion = "TLS1.4" }, `--tls-max-version is "TLS1.4"`},
+		"no TLS at all":       {func(o *Options) { o.TLSMinVersion, o.TLSMaxVersion = "TLS1.3", "TLS1.2" }, "--tls-min-version is TLS1.3, and --tls-max-version TLS1.2"},
+		"suites of TLS 1.3":   {func(o *Options) { o.TLSMinVersion, o.CipherSuites = "TLS1.3", []string{"x"} }, "--cipher-suites are for TLS 1.2"},
+		"an unsafe suite":     {func(o *Options) { o.CipherSuites = []string{"TLS_RSA_WITH_RC4_128_SHA"} }, `"TLS_RSA_WITH_RC4_128_SHA", which is no safe suite`},
 		"clients in plain":    {func(o *Options) { o.Listen = "10.0.0.1:2379" }, "--insecure"},
 		"members in plain":    {func(o *Options) { o.ListenPeer = ":2380" }, "--insecure"},
 		"no address to dial":  {func(o *Options) { o.Insecure, o.AdvertisePeer = true, "0.0.0.0:2380" }, "--advertise-peer"},

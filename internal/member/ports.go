@@ -6,45 +6,24 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"net"
 	"sync"
 
 	"raftlab/internal/clientport"
 )
 
-// listen opens the addresses for clients, and then those for probes and figures alone.
-func listen(o *Options) ([]net.Listener, error) {
-	var all []net.Listener
-	for i, address := range append(append([]string{o.Listen}, o.ListenMore...), o.ListenMetrics...) {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			what := "the port for clients"
-			if i > len(o.ListenMore) {
-				what = "the port for figures"
-			}
-			return nil, errors.Join(fmt.Errorf("%s: %w", what, err), closeAll(all))
+// newPorts makes the ports of the open addresses. Each port has a gRPC server of its own,
+// because the end of a port ends its gRPC server.
+func (m *Member) newPorts(secure *tls.Config) error {
+	pages := m.engine.store.pages()
+	for _, g := range m.gates.all {
+		o := clientport.Options{Listener: g, Pages: pages, Logger: m.log}
+		if g.secure {
+			o.TLS = secure
 		}
-		all = append(all, l)
-	}
-	return all, nil
-}
-
-func closeAll(all []net.Listener) error {
-	var errs []error
-	for _, l := range all {
-		errs = append(errs, l.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// newPorts makes the ports of the listeners.
-func (m *Member) newPorts(listeners []net.Listener, secure *tls.Config) error {
-	g, pages := m.engine.store.services(), m.engine.store.pages()
-	for i, l := range listeners {
-		o := clientport.Options{Listener: l, TLS: secure, GRPC: g, Pages: pages, Logger: m.log}
-		if i > len(m.opts.ListenMore) {
-			o.TLS, o.GRPC, o.Pages.Others = nil, nil, nil
+		if g.figures {
+			o.Pages.Others = nil
+		} else {
+			o.GRPC = m.engine.store.services()
 		}
 		port, err := clientport.New(o)
 		if err != nil {
@@ -55,6 +34,16 @@ func (m *Member) newPorts(listeners []net.Listener, secure *tls.Config) error {
 	return nil
 }
 
+// servePorts serves until closePorts. The first failure ends the member.
+func (m *Member) servePorts() {
+	for _, s := range m.gates.splitters {
+		m.running.Go(func() { m.fail(s.Serve()) })
+	}
+	for _, p := range m.ports {
+		m.running.Go(func() { m.fail(p.Serve()) })
+	}
+}
+
 // closePorts closes all ports at once, because their requests share the time of ctx.
 func (m *Member) closePorts(ctx context.Context) error {
 	errs := make([]error, len(m.ports))
@@ -63,5 +52,5 @@ func (m *Member) closePorts(ctx context.Context) error {
 		closing.Go(func() { errs[i] = p.Close(ctx) })
 	}
 	closing.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, m.gates.closeSplitters())...)
 }

@@ -5,9 +5,11 @@ package member
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,33 +20,83 @@ import (
 func (o *Options) clientTLS() (*tls.Config, error) {
 	switch {
 	case o.AutoTLS:
-		cert, err := selfSigned(o.Listen)
+		var addresses []string
+		for _, e := range o.clients {
+			addresses = append(addresses, e.address)
+		}
+		cert, err := selfSigned(addresses...)
 		if err != nil {
 			return nil, err
 		}
-		return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{*cert}}, nil
+		config := o.tls.Clone()
+		config.Certificates = []tls.Certificate{*cert}
+		return serve(func() (*tls.Config, error) { return config, nil }), nil
 	case o.TLS.empty():
 		return nil, nil
 	}
-	r, err := newReloader(o.TLS)
+	r, err := newReloader(o.TLS, o.tls)
 	if err != nil {
 		return nil, err
 	}
-	return r.server(), nil
+	return serve(r.current), nil
+}
+
+// serve returns the configuration of a listener whose connections have the current
+// configuration.
+func serve(current func() (*tls.Config, error)) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         []string{"h2", "http/1.1"},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current() },
+	}
+}
+
+// tlsVersions are the versions of TLS by etcd's names.
+var tlsVersions = map[string]uint16{"": 0, "TLS1.2": tls.VersionTLS12, "TLS1.3": tls.VersionTLS13}
+
+// tlsLimits returns a configuration with the versions and suites of the options.
+func (o *Options) tlsLimits() (*tls.Config, error) {
+	lowest, ok := tlsVersions[o.TLSMinVersion]
+	if !ok {
+		return nil, wrong("--tls-min-version is %q; want TLS1.2 or TLS1.3", o.TLSMinVersion)
+	}
+	highest, ok := tlsVersions[o.TLSMaxVersion]
+	if !ok {
+		return nil, wrong("--tls-max-version is %q; want TLS1.2 or TLS1.3", o.TLSMaxVersion)
+	}
+	config := &tls.Config{MinVersion: max(lowest, tls.VersionTLS12), MaxVersion: highest, NextProtos: []string{"h2", "http/1.1"}}
+	switch {
+	case highest != 0 && highest < config.MinVersion:
+		return nil, wrong("--tls-min-version is %s, and --tls-max-version %s", o.TLSMinVersion, o.TLSMaxVersion)
+	case len(o.CipherSuites) > 0 && lowest == tls.VersionTLS13:
+		return nil, wrong("--cipher-suites are for TLS 1.2, and --tls-min-version is TLS1.3")
+	}
+	for _, name := range o.CipherSuites {
+		i := slices.IndexFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool {
+			return s.Name == name && slices.Contains(s.SupportedVersions, tls.VersionTLS12)
+		})
+		if i < 0 {
+			return nil, wrong("--cipher-suites has %q, which is no safe suite of TLS 1.2", name)
+		}
+		config.CipherSuites = append(config.CipherSuites, tls.CipherSuites()[i].ID)
+	}
+	return config, nil
 }
 
 // selfSignedLifetime is the lifetime of a certificate that a member makes at each start.
 const selfSignedLifetime = 10 * 365 * 24 * time.Hour
 
-// selfSigned makes a certificate for an address. Nobody has the key of the authority.
-func selfSigned(address string) (*tls.Certificate, error) {
+// selfSigned makes a certificate for addresses. Nobody has the key of the authority.
+func selfSigned(addresses ...string) (*tls.Certificate, error) {
 	authority, err := pki.NewAuthority("raftlab", selfSignedLifetime)
 	if err != nil {
 		return nil, err
 	}
 	hosts := []string{"localhost", "127.0.0.1"}
-	if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
-		hosts = append(hosts, host)
+	for _, address := range addresses {
+		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
+			hosts = append(hosts, host)
+		}
 	}
 	pair, err := authority.Issue(pki.Request{Name: "raftlab", Hosts: hosts, Lifetime: selfSignedLifetime})
 	if err != nil {
@@ -58,31 +110,24 @@ func selfSigned(address string) (*tls.Certificate, error) {
 // again at the next connection. If the new files cannot be used, the former content
 // stays in use.
 type reloader struct {
-	files Files
+	files  Files
+	limits *tls.Config
 
 	mu     sync.Mutex
-	stamps [3]time.Time
+	stamps stamps
 	config *tls.Config
 }
 
-// newReloader reads the files.
-func newReloader(files Files) (*reloader, error) {
-	r := &reloader{files: files}
+// stamps are the times of the files' last changes.
+type stamps [4]time.Time
+
+// newReloader reads the files. limits has the versions and suites of TLS.
+func newReloader(files Files, limits *tls.Config) (*reloader, error) {
+	r := &reloader{files: files, limits: limits}
 	if _, err := r.current(); err != nil {
 		return nil, err
 	}
 	return r, nil
-}
-
-// server returns the configuration for a listener.
-func (r *reloader) server() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return r.current()
-		},
-	}
 }
 
 // current returns the configuration of the files.
@@ -100,40 +145,71 @@ func (r *reloader) current() (*tls.Config, error) {
 }
 
 // load reads the files, and returns nil if they have not changed.
-func (r *reloader) load() (*tls.Config, [3]time.Time, error) {
-	var stamps [3]time.Time
-	for i, name := range []string{r.files.Cert, r.files.Key, r.files.CA} {
+func (r *reloader) load() (*tls.Config, stamps, error) {
+	var changed stamps
+	for i, name := range []string{r.files.Cert, r.files.Key, r.files.CA, r.files.CRL} {
 		if name == "" {
 			continue
 		}
 		info, err := os.Stat(name)
 		if err != nil {
-			return nil, stamps, err
+			return nil, changed, err
 		}
-		stamps[i] = info.ModTime()
+		changed[i] = info.ModTime()
 	}
-	if r.config != nil && stamps == r.stamps {
-		return nil, stamps, nil
+	if r.config != nil && changed == r.stamps {
+		return nil, changed, nil
 	}
 	cert, err := tls.LoadX509KeyPair(r.files.Cert, r.files.Key)
 	if err != nil {
-		return nil, stamps, fmt.Errorf("reading %s and %s: %w", r.files.Cert, r.files.Key, err)
+		return nil, changed, fmt.Errorf("reading %s and %s: %w", r.files.Cert, r.files.Key, err)
 	}
-	config := &tls.Config{
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2", "http/1.1"},
-		Certificates: []tls.Certificate{cert},
-	}
+	config := r.limits.Clone()
+	config.Certificates = []tls.Certificate{cert}
 	if r.files.CA != "" {
-		pem, err := os.ReadFile(r.files.CA)
-		if err != nil {
-			return nil, stamps, err
-		}
-		config.ClientCAs = x509.NewCertPool()
-		if !config.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, stamps, fmt.Errorf("%s has no certificate in PEM", r.files.CA)
-		}
-		config.ClientAuth = tls.RequireAndVerifyClientCert
+		err = r.admit(config)
 	}
-	return config, stamps, nil
+	return config, changed, err
+}
+
+// admit has a configuration require a certificate of a client that an authority has
+// signed and not revoked.
+func (r *reloader) admit(config *tls.Config) error {
+	authorities, err := readCertificates(r.files.CA)
+	if err != nil {
+		return err
+	}
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	for _, a := range authorities {
+		config.ClientCAs.AddCert(a)
+	}
+	if r.files.CRL == "" {
+		return nil
+	}
+	lists, err := readRevoked(r.files.CRL, authorities)
+	config.VerifyConnection = lists.check // of resumed sessions, too
+	return err
+}
+
+// readCertificates reads the certificates of a file.
+func readCertificates(file string) ([]*x509.Certificate, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var all []*x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		all = append(all, c)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s has no certificate in PEM", file)
+	}
+	return all, nil
 }
