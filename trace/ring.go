@@ -100,6 +100,12 @@ func (r *ring) room(bytes int) *chunk {
 			return last
 		}
 	}
+	return r.next(bytes)
+}
+
+// next appends a chunk to the ring. Its frame is apart from that of room, because the
+// goroutines that send messages have small stacks.
+func (r *ring) next(bytes int) *chunk {
 	for len(r.chunks) > 0 && (r.events+chunkEvents > MaxEvents || r.bytes+max(chunkBytes, bytes) > MaxBytes) {
 		oldest := r.chunks[0]
 		r.events -= len(oldest.records)
@@ -118,10 +124,16 @@ func (r *ring) room(bytes int) *chunk {
 	case c == nil || cap(c.bytes) < bytes:
 		c = newChunk(chunkEvents, max(chunkBytes, bytes))
 	default:
-		*c = chunk{records: c.records[:0], bytes: c.bytes[:0]}
+		c.reset()
 	}
 	r.chunks = append(r.chunks, c)
 	return c
+}
+
+// reset empties a chunk in place. A composite literal would need a stack of 2 KB for seen.
+func (c *chunk) reset() {
+	c.records, c.bytes, c.contents = c.records[:0], c.bytes[:0], nil
+	clear(c.seen[:])
 }
 
 func newChunk(events, bytes int) *chunk {
