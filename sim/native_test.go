@@ -49,6 +49,7 @@ func TestNativeVerdicts(t *testing.T) {
 		{"TestHTTP", sim.Pass, ""},
 		{"TestNamesByTheClock", sim.Pass, ""},
 		{"TestSyncErrors", sim.Pass, ""},
+		{"TestSignalDeadlock", sim.Deadlock, "asleep"},
 		{"TestSubprocess", sim.Pass, ""},
 		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
 		{"TestBusyForever", sim.Liveness, "virtual time limit"},
@@ -66,6 +67,18 @@ func TestNativeVerdicts(t *testing.T) {
 				t.Errorf("no stacks in the output:\n%s", out.Output)
 			}
 		})
+	}
+}
+
+// TestSignalsRepeat expects a test's signals to itself at the same moment of each run.
+func TestSignalsRepeat(t *testing.T) {
+	p := program(t, sim.Native, false)
+	for seed := range uint64(3) {
+		first := run(t, p, sim.Case{Test: "TestSignals", Seed: seed})
+		require.Equal(t, sim.Pass, first.Verdict, "%s", first.Output)
+		for range 3 {
+			require.Equal(t, string(first.Output), string(run(t, p, sim.Case{Test: "TestSignals", Seed: seed}).Output))
+		}
 	}
 }
 
