@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -23,6 +24,7 @@ import (
 
 	"raftlab/internal/datadir"
 	"raftlab/internal/etcdapi"
+	"raftlab/internal/httpkv"
 )
 
 // operated returns the error of an operator's command with its exit code.
@@ -97,7 +99,26 @@ func (o *backupOptions) run(ctx context.Context, path string) (*datadir.BackupRe
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	return datadir.WriteBackup(path, o.force, func(w io.Writer) error { return o.fetch(ctx, w) })
+	r, err := datadir.WriteBackup(path, o.force, func(w io.Writer) error { return o.fetch(ctx, w) })
+	if err != nil && o.hasGroups(ctx) {
+		err = fmt.Errorf("%s: %w: backup does not work on a store with groups: %s", o.endpoint, datadir.ErrGroups, datadir.CopyAdvice)
+	}
+	return r, err
+}
+
+// hasGroups reports whether the process at the endpoint is of a store with groups. Such a
+// process has no interface of etcd.
+func (o *backupOptions) hasGroups(ctx context.Context) bool {
+	config, err := o.tlsConfig()
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	client := &httpkv.Client{BaseURL: o.endpoint, HTTP: &http.Client{Transport: &http.Transport{TLSClientConfig: config}}}
+	defer client.HTTP.CloseIdleConnections()
+	_, err = client.Layout(ctx)
+	return err == nil
 }
 
 // fetch writes the snapshot of a running member.
@@ -136,27 +157,36 @@ func (o *backupOptions) dial() (*grpc.ClientConn, error) {
 	}
 	secure := insecure.NewCredentials()
 	if u.Scheme == "https" {
-		config := &tls.Config{MinVersion: tls.VersionTLS12}
-		if o.ca != "" {
-			pem, err := os.ReadFile(o.ca)
-			if err != nil {
-				return nil, err
-			}
-			config.RootCAs = x509.NewCertPool()
-			if !config.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, fmt.Errorf("%s has no certificate in PEM", o.ca)
-			}
-		}
-		if o.cert != "" {
-			pair, err := tls.LoadX509KeyPair(o.cert, o.key)
-			if err != nil {
-				return nil, err
-			}
-			config.Certificates = []tls.Certificate{pair}
+		config, err := o.tlsConfig()
+		if err != nil {
+			return nil, err
 		}
 		secure = credentials.NewTLS(config)
 	}
 	return grpc.NewClient(u.Host, grpc.WithTransportCredentials(secure))
+}
+
+// tlsConfig returns the settings for https.
+func (o *backupOptions) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.ca != "" {
+		pem, err := os.ReadFile(o.ca)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s has no certificate in PEM", o.ca)
+		}
+	}
+	if o.cert != "" {
+		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
 }
 
 // logIn adds the token of a user to the context.

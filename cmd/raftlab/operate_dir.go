@@ -110,7 +110,8 @@ func newInspectCommand() *cobra.Command {
 
 The member may run, or may have crashed. Not a byte of the directory changes. The store
 is shown with all entries of the log, of which the last ones may not be committed. With
-damage the command shows what it could read, and exits with 5. A backup is read as a
+damage the command shows what it could read, and exits with 5. Of a store with groups the
+command shows each group of the process, and the controllers. A backup is read as a
 whole, and its checksums are compared.`,
 		Example: "  raftlab inspect n1.raftlab\n  raftlab inspect n1.raftlab --json\n  raftlab inspect monday.backup --keys",
 		Args:    cobra.ExactArgs(1),
@@ -134,6 +135,12 @@ whole, and its checksums are compared.`,
 			r, err := datadir.Inspect(args[0])
 			if err != nil && r.Name == "" {
 				return operated(err)
+			}
+			if len(r.Groups) > 0 {
+				if leases {
+					return usageError("--leases is for a store without groups, and the store in %s has groups", args[0])
+				}
+				return inspectGroups(out, r, asJSON, keys, err)
 			}
 			if asJSON {
 				return errors.Join(printInspectionJSON(out, struct {
@@ -213,8 +220,11 @@ func printInspectionJSON(out io.Writer, inspection any) error {
 
 func memberText(m datadir.MemberReport) string {
 	text := fmt.Sprintf("%s  %s at %s", m.ID, m.Role, m.Address)
-	if m.Name != "" {
+	switch {
+	case m.Name != "" && len(m.ClientURLs) > 0:
 		text += fmt.Sprintf(" (%s, %s)", m.Name, strings.Join(m.ClientURLs, " "))
+	case m.Name != "":
+		text += fmt.Sprintf(" (%s)", m.Name)
 	}
 	return text
 }
@@ -241,33 +251,18 @@ func printReport(out io.Writer, r *datadir.Report) {
 		state = "a member runs on it"
 	}
 	row("directory", "%s, format %d; %s", r.Directory, r.Format, state)
+	if len(r.Groups) > 0 {
+		row("store", "%s, %s", r.Cluster, count(len(r.Groups)-1, "group"))
+		row("member", "%s, id %s, of %s", r.Name, r.ID, strings.Join(r.Processes, ", "))
+		printFiles(row, &r.Log)
+		return
+	}
 	row("cluster", "%s, id %s", r.Cluster, r.ClusterID)
 	row("member", "%s, id %s", r.Name, r.ID)
 	l := &r.Log
-	vote := "nobody"
-	if l.VotedFor != 0 {
-		vote = l.VotedFor.String()
-	}
-	row("term", "%d, voted for %s", l.Term, vote)
-	row("log", "entries %d to %d, the last one of term %d", l.FirstIndex, l.LastIndex, l.LastTerm)
-	if s := l.Snapshot; s.Index > 0 {
-		row("snapshot", "up to entry %d of term %d, %d bytes", s.Index, s.Term, s.Bytes)
-	} else {
-		row("snapshot", "none")
-	}
-	for _, f := range l.Segments {
-		row("segment", "%s/%s, %d bytes", l.Directory, f.Name, f.Bytes)
-	}
-	for _, f := range append(l.Snapshots, l.Others...) {
-		row("file", "%s/%s, %d bytes", l.Directory, f.Name, f.Bytes)
-	}
-	for i, m := range l.Members {
-		name := ""
-		if i == 0 {
-			name = fmt.Sprintf("members at %d", l.MembersIndex)
-		}
-		row(name, "%s", memberText(m))
-	}
+	printLog(row, &l.RaftReport)
+	printFiles(row, l)
+	printMembers(row, &l.RaftReport)
 	if r.Store.View() == nil {
 		return
 	}
@@ -279,6 +274,42 @@ func printReport(out io.Writer, r *datadir.Report) {
 	}
 	if st.Hash != nil {
 		row("hash", "%08x", *st.Hash)
+	}
+}
+
+// printLog prints Raft's state and the range of a log.
+func printLog(row func(name, format string, args ...any), l *datadir.RaftReport) {
+	vote := "nobody"
+	if l.VotedFor != 0 {
+		vote = l.VotedFor.String()
+	}
+	row("term", "%d, voted for %s", l.Term, vote)
+	row("log", "entries %d to %d, the last one of term %d", l.FirstIndex, l.LastIndex, l.LastTerm)
+	if s := l.Snapshot; s.Index > 0 {
+		row("snapshot", "up to entry %d of term %d, %d bytes", s.Index, s.Term, s.Bytes)
+	} else {
+		row("snapshot", "none")
+	}
+}
+
+// printMembers prints the members of a group.
+func printMembers(row func(name, format string, args ...any), l *datadir.RaftReport) {
+	for i, m := range l.Members {
+		name := ""
+		if i == 0 {
+			name = fmt.Sprintf("members at %d", l.MembersIndex)
+		}
+		row(name, "%s", memberText(m))
+	}
+}
+
+// printFiles prints the files of a log.
+func printFiles(row func(name, format string, args ...any), l *datadir.LogReport) {
+	for _, f := range l.Segments {
+		row("segment", "%s/%s, %d bytes", l.Directory, f.Name, f.Bytes)
+	}
+	for _, f := range append(l.Snapshots, l.Others...) {
+		row("file", "%s/%s, %d bytes", l.Directory, f.Name, f.Bytes)
 	}
 }
 
@@ -305,7 +336,8 @@ hash of the store. The member may run. Not a byte changes. Of a backup the comma
 all checksums.
 
 Several directories of one cluster are also compared: at the lowest of their revisions
-the hashes have to be equal. Damage and different hashes end with exit code 5, and the
+the hashes have to be equal. In a store with groups each group is checked, and compared
+after the last entry that all directories have. Damage and different hashes end with exit code 5, and the
 message names the file and the offset.`,
 		Example: "  raftlab verify n1.raftlab\n  raftlab verify n1.raftlab n2.raftlab n3.raftlab\n  raftlab verify monday.backup",
 		Args:    cobra.MinimumNArgs(1),
@@ -345,6 +377,10 @@ func verifyPath(out io.Writer, path string, asJSON bool) (*datadir.Report, error
 	}
 	if asJSON {
 		return r, json.NewEncoder(out).Encode(r)
+	}
+	if len(r.Groups) > 0 {
+		printVerifiedGroups(out, path, r)
+		return r, nil
 	}
 	fmt.Fprintf(out, "%s: %s, %d entries of the log and %s are whole; revision %d, hash %08x\n", path,
 		count(len(r.Log.Segments), "segment"), r.Store.Entries, count(len(r.Log.Snapshots), "snapshot"), r.Store.Revision, *r.Store.Hash)

@@ -38,7 +38,7 @@ func Backup(dir, path string, replace bool) (*BackupReport, error) {
 		return nil, err
 	}
 	defer held.Close()
-	c, err := read(dir)
+	c, err := withoutGroups(dir, "backup")
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"hash/crc64"
 	"io"
 	"io/fs"
+	"math"
 	"time"
 
 	"raftlab/internal/etcdapi"
@@ -14,7 +15,7 @@ import (
 	"raftlab/raft/wal"
 )
 
-// group is the group of a member's host.
+// group is the group of a host in a store without groups.
 const group node.GroupID = 1
 
 // replayBytes bounds the log entries in memory during a replay.
@@ -34,17 +35,31 @@ var ErrInUse = node.ErrInUse
 // content is the content of a data directory, with all entries of the log applied.
 type content struct {
 	manifest Manifest
-	raft     node.State
+	replica                   // of a store without groups
+	machine  *etcdapi.Machine // of a store without groups
+	groups   []*groupContent  // of a store with groups, the controllers last
+}
+
+// replica is the log and Raft's state of a group.
+type replica struct {
+	raft node.State
 	// entries is the number of entries in the log. commands is the number of replayed
 	// commands.
 	entries, commands uint64
 	configuration     core.Configuration
 	configIndex       uint64
-	machine           *etcdapi.Machine
+}
+
+// machine is the state machine of a group.
+type machine interface {
+	// restore takes over the body of a snapshot.
+	restore(body *io.SectionReader) error
+	// apply executes committed entries of the type core.Command.
+	apply(entries []core.Entry) error
 }
 
 // lastTerm returns the term of the last entry.
-func (c *content) lastTerm() uint64 {
+func (c *replica) lastTerm() uint64 {
 	term, _ := c.raft.Term(c.raft.LastIndex)
 	return term
 }
@@ -73,9 +88,6 @@ func readOnce(dir string) (c *content, err error) {
 	if c.manifest, err = Read(dir); err != nil {
 		return c, err
 	}
-	if c.manifest.Groups > 0 {
-		return c, fmt.Errorf("%s: %w: %d; the command reads stores without groups", dir, ErrGroups, c.manifest.Groups)
-	}
 	files, err := freeze(c.manifest.LogPath(dir))
 	if errors.Is(err, fs.ErrNotExist) && !c.manifest.Ready {
 		return c, fmt.Errorf("%s: the member has not run yet: %w", dir, err)
@@ -93,23 +105,48 @@ func readOnce(dir string) (c *content, err error) {
 	return c, errors.Join(c.load(store), store.Close())
 }
 
-// load reads the group.
-func (c *content) load(store *wal.Store) (err error) {
-	if c.raft, err = store.Load(group); err != nil {
-		return err
+// load reads all groups.
+func (c *content) load(store *wal.Store) error {
+	if c.manifest.Groups > 0 {
+		return c.loadGroups(store)
 	}
 	c.machine = etcdapi.NewMachine(core.NodeID(c.manifest.ID))
+	return c.replica.load(store, group, math.MaxUint64, etcdMachine{c.machine})
+}
+
+// etcdMachine is the state machine of a store without groups.
+type etcdMachine struct{ *etcdapi.Machine }
+
+func (m etcdMachine) restore(body *io.SectionReader) error { return m.Restore(body) }
+
+func (m etcdMachine) apply(entries []core.Entry) error {
+	commands := make([]node.Command, len(entries))
+	for i, e := range entries {
+		if err := check(&e); err != nil {
+			return err
+		}
+		commands[i] = node.Command{Index: e.Index, Term: e.Term, Data: e.Data}
+	}
+	m.Apply(commands)
+	return nil
+}
+
+// load reads a group. m executes the commands up to index last.
+func (c *replica) load(store *wal.Store, id node.GroupID, last uint64, m machine) (err error) {
+	if c.raft, err = store.Load(id); err != nil {
+		return err
+	}
 	if c.raft.Snapshot.Index > 0 {
-		if err := c.restore(store); err != nil {
+		if err := c.restore(store, id, m); err != nil {
 			return err
 		}
 	}
-	return c.replay(store)
+	return c.replay(store, id, last, m)
 }
 
 // restore reads the snapshot, and all of its body.
-func (c *content) restore(store *wal.Store) (err error) {
-	r, err := store.OpenSnapshot(group)
+func (c *replica) restore(store *wal.Store, id node.GroupID, m machine) (err error) {
+	r, err := store.OpenSnapshot(id)
 	if err != nil {
 		return err
 	}
@@ -122,14 +159,14 @@ func (c *content) restore(store *wal.Store) (err error) {
 	if sum.Sum64() != h.Checksum {
 		return fmt.Errorf("%w: the snapshot at index %d has the checksum %016x; want %016x", ErrDamaged, h.Index, sum.Sum64(), h.Checksum)
 	}
-	if err := c.machine.Restore(io.NewSectionReader(r, 0, int64(h.Size))); err != nil {
+	if err := m.restore(io.NewSectionReader(r, 0, int64(h.Size))); err != nil {
 		return fmt.Errorf("%w: the snapshot at index %d: %w", ErrDamaged, h.Index, err)
 	}
 	return c.configure(h.Index, h.Configuration)
 }
 
 // configure takes over a configuration of the log or of the snapshot.
-func (c *content) configure(index uint64, data []byte) error {
+func (c *replica) configure(index uint64, data []byte) error {
 	configuration, err := core.DecodeConfiguration(data)
 	if err != nil {
 		return fmt.Errorf("%w: the configuration at index %d: %w", ErrDamaged, index, err)
@@ -138,14 +175,15 @@ func (c *content) configure(index uint64, data []byte) error {
 	return nil
 }
 
-// replay reads all entries of the log, and applies those behind the snapshot.
-func (c *content) replay(store *wal.Store) error {
+// replay reads all entries of the log. m applies those behind the snapshot, up to index
+// last.
+func (c *replica) replay(store *wal.Store, id node.GroupID, last uint64, m machine) error {
 	for next := c.raft.CompactedIndex + 1; next <= c.raft.LastIndex; {
-		entries, err := store.Entries(group, next, c.raft.LastIndex, replayBytes)
+		entries, err := store.Entries(id, next, c.raft.LastIndex, replayBytes)
 		if err != nil {
 			return err
 		}
-		var commands []node.Command
+		var commands []core.Entry
 		for _, e := range entries {
 			if c.entries++; e.Index <= c.raft.Snapshot.Index {
 				continue
@@ -156,14 +194,15 @@ func (c *content) replay(store *wal.Store) error {
 					return err
 				}
 			case core.Command:
-				if err := check(&e); err != nil {
-					return err
+				if e.Index <= last {
+					commands = append(commands, e)
 				}
-				commands = append(commands, node.Command{Index: e.Index, Term: e.Term, Data: e.Data})
 			}
 		}
 		c.commands += uint64(len(commands))
-		c.machine.Apply(commands)
+		if err := m.apply(commands); err != nil {
+			return err
+		}
 		next += uint64(len(entries))
 	}
 	return nil

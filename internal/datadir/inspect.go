@@ -30,13 +30,26 @@ type Report struct {
 
 	Log   LogReport   `json:"log"`
 	Store StoreReport `json:"store"`
+	// Groups has the groups of a store with groups, the controllers last. Log then has
+	// the files alone, and Store is empty. Processes are the names of the processes.
+	Groups    []GroupReport `json:"groups,omitempty"`
+	Processes []string      `json:"processes,omitempty"`
 }
 
 // LogReport is a picture of the log and of Raft's state.
 type LogReport struct {
 	Directory string `json:"directory"`
-	Term      uint64 `json:"term"`
-	VotedFor  Number `json:"voted_for,omitempty"`
+	RaftReport
+
+	Segments  []FileReport `json:"segments"`
+	Snapshots []FileReport `json:"snapshots"`
+	Others    []FileReport `json:"others,omitempty"` // neither of both, nor the lock
+}
+
+// RaftReport is a picture of a group's log and of Raft's state.
+type RaftReport struct {
+	Term     uint64 `json:"term"`
+	VotedFor Number `json:"voted_for,omitempty"`
 	// FirstIndex is the first index in the log, and LastIndex the last one. The log is
 	// empty if FirstIndex is above LastIndex.
 	FirstIndex uint64 `json:"first_index"`
@@ -48,10 +61,6 @@ type LogReport struct {
 	// stands at MembersIndex.
 	Members      []MemberReport `json:"members"`
 	MembersIndex uint64         `json:"members_index"`
-
-	Segments  []FileReport `json:"segments"`
-	Snapshots []FileReport `json:"snapshots"`
-	Others    []FileReport `json:"others,omitempty"` // neither of both, nor the lock
 }
 
 // SnapshotReport is the newest snapshot of the log. Index 0 means none.
@@ -122,7 +131,7 @@ func Inspect(dir string) (*Report, error) {
 func Verify(dir string) (*Report, error) {
 	c, err := read(dir)
 	r := c.report(dir)
-	if err != nil {
+	if err != nil || len(r.Groups) > 0 {
 		return r, err
 	}
 	h, err := c.machine.View().HashKV(0)
@@ -141,19 +150,22 @@ func (c *content) report(dir string) *Report {
 		r.ClusterID = Number(etcdapi.ClusterID(m.Cluster))
 	}
 	r.InUse, _ = inUse(dir)
-	r.Log = LogReport{
-		Directory: filepath.Base(m.LogPath(dir)), Term: c.raft.HardState.CurrentTerm, VotedFor: Number(c.raft.HardState.VotedFor),
-		FirstIndex: c.raft.CompactedIndex + 1, LastIndex: c.raft.LastIndex, LastTerm: c.lastTerm(),
-		Snapshot:     SnapshotReport{c.raft.Snapshot.Index, c.raft.Snapshot.Term, c.raft.Snapshot.Size},
-		MembersIndex: c.configIndex,
-	}
+	r.Log.Directory = filepath.Base(m.LogPath(dir))
 	r.Log.listFiles(m.LogPath(dir))
+	if m.Groups > 0 {
+		r.Processes = m.Members
+		for _, g := range c.groups {
+			r.Groups = append(r.Groups, g.report(m))
+		}
+		return r
+	}
+	r.Log.RaftReport = c.replica.report()
 	if c.machine == nil {
 		return r
 	}
-	for _, id := range c.configuration.IDs() {
-		name, urls := c.machine.Published(id)
-		r.Log.Members = append(r.Log.Members, MemberReport{Number(id), name, c.configuration.Member(id).Address, urls, role(&c.configuration, id)})
+	for i := range r.Log.Members {
+		one := &r.Log.Members[i]
+		one.Name, one.ClientURLs = c.machine.Published(core.NodeID(one.ID))
 	}
 	v := c.machine.View()
 	r.Store = StoreReport{
@@ -162,6 +174,20 @@ func (c *content) report(dir string) *Report {
 	}
 	for _, a := range c.machine.Alarms() {
 		r.Store.Alarms = append(r.Store.Alarms, AlarmReport{Number(a.MemberID), a.Alarm.String()})
+	}
+	return r
+}
+
+// report describes the log of a group.
+func (c *replica) report() RaftReport {
+	r := RaftReport{
+		Term: c.raft.HardState.CurrentTerm, VotedFor: Number(c.raft.HardState.VotedFor),
+		FirstIndex: c.raft.CompactedIndex + 1, LastIndex: c.raft.LastIndex, LastTerm: c.lastTerm(),
+		Snapshot:     SnapshotReport{c.raft.Snapshot.Index, c.raft.Snapshot.Term, c.raft.Snapshot.Size},
+		MembersIndex: c.configIndex,
+	}
+	for _, id := range c.configuration.IDs() {
+		r.Members = append(r.Members, MemberReport{ID: Number(id), Address: c.configuration.Member(id).Address, Role: role(&c.configuration, id)})
 	}
 	return r
 }
@@ -205,6 +231,9 @@ func (r *LogReport) listFiles(path string) {
 func Compare(reports []*Report) error {
 	if len(reports) < 2 {
 		return nil
+	}
+	if slices.ContainsFunc(reports, func(r *Report) bool { return len(r.Groups) > 0 }) {
+		return compareGroups(reports)
 	}
 	first := slices.MinFunc(reports, func(a, b *Report) int { return cmp.Compare(a.Store.Revision, b.Store.Revision) })
 	want, err := first.Store.view.HashKV(0)

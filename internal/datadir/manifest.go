@@ -81,7 +81,7 @@ var (
 	// ErrFormat is matched by the error of a data directory of another version.
 	ErrFormat = errors.New("the data directory has another format")
 	// ErrGroups is matched by the error of a data directory with another number of groups,
-	// and of an operation that does not know groups.
+	// and of an operation that does not work on a store with groups.
 	ErrGroups = errors.New("wrong number of groups")
 	// ErrManifest is matched by the error of a manifest that cannot be read.
 	ErrManifest = errors.New("the manifest is damaged")

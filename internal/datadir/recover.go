@@ -35,7 +35,7 @@ func PlanRecovery(dir string) (*Recovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := read(dir)
+	c, err := withoutGroups(dir, "recover")
 	if err == nil && c.raft.LastIndex == 0 {
 		err = fmt.Errorf("%s: the log is empty: there is nothing to recover", dir)
 	}

@@ -126,16 +126,18 @@ type replica struct {
 }
 
 // group returns the name of a replica's group.
-func (r *replica) group() string { return groupName(r.gid) }
+func (r *replica) group() string { return GroupName(r.gid) }
 
-func groupName(gid int) string {
+// GroupName returns the name of a group, and of the controllers for 0.
+func GroupName(gid int) string {
 	if gid == 0 {
 		return Controllers
 	}
 	return strconv.Itoa(gid)
 }
 
-func groupID(gid int) node.GroupID {
+// GroupID returns the id of a group in the log of a host, and of the controllers for 0.
+func GroupID(gid int) node.GroupID {
 	if gid == 0 {
 		return controllersID
 	}
@@ -163,7 +165,7 @@ func Start(cfg Config) (*Part, error) {
 	p := &Part{cfg: cfg, stop: cancel, stopped: ctx.Done(), failed: make(chan struct{})}
 	groups := make([][]string, cfg.Groups)
 	for i := range groups {
-		groups[i] = cfg.servers(groupName(i + 1))
+		groups[i] = cfg.servers(GroupName(i + 1))
 	}
 	p.Client = NewClient(ClientConfig{
 		Controllers: p.ends(cfg.servers(Controllers)), MakeEnd: cfg.Network.MakeEnd,
@@ -206,7 +208,7 @@ func (p *Part) serve(name string, service any) {
 func (p *Part) start(gid int) error {
 	r, err := p.open(gid)
 	if err != nil {
-		return fmt.Errorf("shardstore: starting group %s: %w", groupName(gid), err)
+		return fmt.Errorf("shardstore: starting group %s: %w", GroupName(gid), err)
 	}
 	p.replicas = append(p.replicas, r)
 	p.serve(serverName(p.cfg.Name, r.group()), r.server)
@@ -219,7 +221,7 @@ func (p *Part) open(gid int) (*replica, error) {
 		members[i] = node.Member{ID: m.ID, Address: m.Address}
 	}
 	log, err := onnode.Start(p.cfg.Host, node.Config{
-		Group: groupID(gid), Members: members,
+		Group: GroupID(gid), Members: members,
 		HeartbeatInterval: p.cfg.HeartbeatInterval, ElectionTimeout: p.cfg.ElectionTimeout,
 		MaxCommandBytes: MaxCommandBytes, MaxPendingBytes: 2 * MaxCommandBytes,
 		TrailingEntries: -1, // rsm counts the bytes of a log, and entries that stay are not counted
