@@ -96,6 +96,7 @@ type Case struct {
 	cover  bool   // note which points follow each other
 	events bool   // record the last events
 	stop   stop
+	debug  bool // the watchdog leaves the run alone
 }
 
 // Validate reports a value out of range as ErrInvalid.

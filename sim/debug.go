@@ -36,6 +36,16 @@ func Break(ctx context.Context, p Program, c Case, function string) (Stop, error
 	return stopped(ctx, p, c)
 }
 
+// Attend runs a case whose process c.Prepare may start under a debugger. The debugger
+// may stop the process for as long as it likes, because no watchdog ends the run.
+func Attend(ctx context.Context, p Program, c Case) (Outcome, error) {
+	if p.Engine() != Native {
+		return Outcome{}, fmt.Errorf("%w: a run of the %s engine has no process of its own", ErrUnsupported, p.Engine())
+	}
+	c.debug = true
+	return p.Run(ctx, c)
+}
+
 // Record runs a case and records its last events.
 func Record(ctx context.Context, p Program, c Case) (Outcome, error) {
 	c.events = true

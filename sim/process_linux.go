@@ -29,6 +29,7 @@ type process struct {
 	faults Faults
 	cover  bool
 	race   bool
+	debug  bool // a debugger may stop the run for as long as it likes
 	out    *output
 	began  time.Time
 }
@@ -77,7 +78,7 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	cmd.Env = p.childEnv(tmp, c)
 	cmd.ExtraFiles = []*os.File{pg.f}
 	setApart(cmd)
-	r := &process{cmd: cmd, page: pg, tmp: tmp, faults: c.Faults, cover: c.cover, race: p.opt.Race, began: time.Now()}
+	r := &process{cmd: cmd, page: pg, tmp: tmp, faults: c.Faults, cover: c.cover, race: p.opt.Race, debug: c.debug, began: time.Now()}
 	r.out = &output{full: r.kill}
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.WaitDelay = 2 * time.Second // for grandchildren that keep the pipe open
@@ -142,6 +143,9 @@ func (r *process) wait(ctx context.Context, lim Limits) (result, error) {
 	defer r.cleanup()
 	exited := make(chan struct{})
 	watched := make(chan watch)
+	if r.debug {
+		lim = Limits{SpinCPU: MaxDuration, Wall: MaxDuration, Memory: MaxMemory}
+	}
 	go func() { watched <- r.watch(ctx, exited, lim) }()
 	err := r.cmd.Wait()
 	close(exited)
@@ -263,6 +267,7 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 			return watch{end: ending{excess: true, note: fmt.Sprintf("more than %d MiB of memory", lim.Memory>>20)}, mark: r.out.len()}
 		case cpu >= lim.SpinCPU:
 			return r.quit(exited, ending{spin: true})
+		case r.debug:
 		case idle > stuckAfter && !asleep(r.cmd.Process.Pid):
 			seen = time.Now() // the machine is slow
 		case idle > stuckAfter && cpu < idle/1000:

@@ -45,7 +45,7 @@ func simError(err error) error {
 type simFlags struct {
 	run, seeds, engine, shard, liveness, tags, save, net string
 	binary                                               string // built by go test
-	turns, breakAt                                       string
+	turns, breakAt, dlv                                  string
 	until                                                uint64
 	debugger                                             bool
 	replay, merge, env, args, preempt                    []string
@@ -127,6 +127,7 @@ func simCommand() (*cobra.Command, *simFlags) {
 	fl.Uint64Var(&f.until, "until", 0, "with --replay: stop at the event of this number, and print the last events and all goroutines (native engine)")
 	fl.StringVar(&f.breakAt, "break", "", "with --replay: stop at the first entry of this function, for example pkg.(*T).Method (native engine)")
 	fl.BoolVar(&f.debugger, "debug", false, "with --replay: read commands from standard input: step, back, goto N, break FUNC, goroutines, events, quit (native engine)")
+	fl.StringVar(&f.dlv, "dlv", "", "with --replay: run under the debugger dlv, which waits at this address for dlv connect (native engine)")
 	fl.BoolVar(&f.shrink, "shrink", false, "reduce the smallest failure of each kind to the fewest injected points and network faults that still show it")
 	fl.IntVar(&f.shrinkRuns, "shrink-runs", 1000, "runs that reducing one failure may take; where smaller runs rarely fail, more of them find a smaller one")
 	fl.StringVar(&f.save, "save", "", "directory for the output and the replay file of the first failure of each kind, and of the one that is shrunk")
@@ -155,8 +156,11 @@ func (f *simFlags) check(args []string) error {
 	if saved := len(f.replay) + len(f.merge); saved > 0 && len(args) > 0 {
 		return usageError("--replay and --merge take files and no packages; %q is too much", args[0])
 	}
-	if len(f.replay) == 0 && (f.explain || f.until > 0 || f.breakAt != "" || f.debugger) {
-		return usageError("--explain, --until, --break and --debug go with --replay")
+	if len(f.replay) == 0 && (f.explain || f.until > 0 || f.breakAt != "" || f.debugger || f.dlv != "") {
+		return usageError("--explain, --until, --break, --debug and --dlv go with --replay")
+	}
+	if f.dlv != "" && (f.until > 0 || f.breakAt != "" || f.debugger) {
+		return usageError("--dlv is another debugger than that of --until, --break and --debug")
 	}
 	if f.until > 0 && f.breakAt != "" {
 		return usageError("--until %d and --break %s are two places to stop at", f.until, f.breakAt)
@@ -168,6 +172,8 @@ func (f *simFlags) main(ctx context.Context, args []string, in io.Reader, out, e
 	switch {
 	case len(f.merge) > 0:
 		return f.mergeResults(out)
+	case f.dlv != "":
+		return f.underDlv(ctx, out, errOut)
 	case f.until > 0 || f.breakAt != "" || f.debugger:
 		return f.debug(ctx, in, out, errOut)
 	case len(f.replay) > 0:

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os/exec"
 	"strconv"
 	"strings"
 
@@ -35,21 +36,54 @@ goroutines      print the goroutines of this event
 events [N]      print the last N events (10)
 quit`
 
-// debug replays one file under the debugger. With a terminal, or a pipe, as
-// standard input, the debugger reads commands.
-func (f *simFlags) debug(ctx context.Context, in io.Reader, out, errOut io.Writer) error {
+// oneReplay loads and builds the replay file of a debugger.
+func (f *simFlags) oneReplay(ctx context.Context, errOut io.Writer) (sim.Replay, sim.Program, error) {
 	if len(f.replay) != 1 {
-		return usageError("--until, --break and --debug take one --replay file, not %d", len(f.replay))
+		return sim.Replay{}, nil, usageError("--until, --break, --debug and --dlv take one --replay file, not %d", len(f.replay))
 	}
 	r, err := sim.LoadReplay(f.replay[0])
 	if err != nil {
-		return err
+		return r, nil, err
 	}
 	bar := newSimBar(errOut)
-	programs, err := r.Build(ctx, sim.Options{Env: f.env, Args: f.args, OnBuild: bar.building})
+	p, err := r.Build(ctx, sim.Options{Env: f.env, Args: f.args, OnBuild: bar.building})
 	bar.clear()
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.replay[0], err)
+		return r, nil, fmt.Errorf("%s: %w", f.replay[0], err)
+	}
+	return r, p, nil
+}
+
+// underDlv runs one file under dlv. The run's process inherits the descriptors of
+// dlv, and with them its world.
+func (f *simFlags) underDlv(ctx context.Context, out, errOut io.Writer) error {
+	dlv, err := exec.LookPath("dlv")
+	if err != nil {
+		return fmt.Errorf("--dlv needs the debugger (go install github.com/go-delve/delve/cmd/dlv@latest): %w", err)
+	}
+	r, p, err := f.oneReplay(ctx, errOut)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	c := r.Case
+	c.Prepare = func(cmd *exec.Cmd) error {
+		args := []string{dlv, "exec", "--headless", "--api-version=2", "--listen=" + f.dlv, cmd.Path, "--"}
+		cmd.Path, cmd.Args = dlv, append(args, cmd.Args[1:]...)
+		cmd.Stdout, cmd.Stderr = out, errOut
+		return nil
+	}
+	fmt.Fprintf(errOut, "the run waits for: dlv connect %s\n", f.dlv)
+	_, err = sim.Attend(ctx, p, c)
+	return err
+}
+
+// debug replays one file under the debugger. With a terminal, or a pipe, as
+// standard input, the debugger reads commands.
+func (f *simFlags) debug(ctx context.Context, in io.Reader, out, errOut io.Writer) error {
+	r, programs, err := f.oneReplay(ctx, errOut)
+	if err != nil {
+		return err
 	}
 	defer programs.Close()
 	d := &simDebugger{ctx: ctx, p: programs, c: r.Case, out: out}

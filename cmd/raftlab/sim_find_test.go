@@ -5,12 +5,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"raftlab/sim"
 )
 
 // simLost finds a lost update without a lock, and saves the shrunk failure. The
@@ -100,11 +105,28 @@ func TestSimDebugger(t *testing.T) {
 	require.Contains(t, answer(17, "continue"), "safety")
 }
 
+// TestSimDlv replays a file under a debugger, here a script that only runs the program.
+func TestSimDlv(t *testing.T) {
+	file, _ := simLost(t, "--yields", "0.2")
+	bin := t.TempDir()
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	script := "#!/bin/sh\n[ \"$1 $2 $3 $4\" = 'exec --headless --api-version=2 --listen=127.0.0.1:4040' ] || exit 9\n" +
+		"shift 4; program=$1; shift 2; exec \"$program\" \"$@\"\n"
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "dlv"), []byte(script), 0o700))
+	out, errOut, code := simRunHere("--replay", file, "--dlv", "127.0.0.1:4040")
+	require.Equal(t, exitOK, code, errOut)
+	require.Contains(t, errOut, "dlv connect 127.0.0.1:4040")
+	r, err := sim.LoadReplay(file)
+	require.NoError(t, err)
+	require.Equal(t, r.Hash, fmt.Sprintf("%x", sha256.Sum256([]byte(out))), "the run is the one of the file: %s", out)
+}
+
 // TestSimDebugRefuses expects the debugger to name what it cannot do.
 func TestSimDebugRefuses(t *testing.T) {
 	for _, args := range [][]string{
 		{".", "--until", "5"}, {".", "--break", "main.main"}, {".", "--debug"},
 		{"--replay", "x.json", "--until", "5", "--break", "main.main"}, {"--replay", "x.json,y.json", "--debug"},
+		{".", "--dlv", "127.0.0.1:4040"}, {"--replay", "x.json", "--dlv", "127.0.0.1:4040", "--debug"},
 		{".", "--strategy", "luck"}, {".", "--strategy", "pct", "--yields", "0.1"}, {".", "--depth", "3"}, {".", "--guided"},
 		{".", "--yields", "0.1", "--turns", "x"}, {".", "--turns", "1:2"},
 	} {
