@@ -123,11 +123,15 @@ func (t *tracker) refusal(request, reply *Event) string {
 	voter, name := t.servers[reply.Lane], t.run.lane(reply.Lane)
 	asked, last, lastTerm := request.Fields[FieldTerm], request.Fields[FieldLastLogIndex], request.Fields[FieldLastLogTerm]
 	now := max(voter.term, reply.Fields[FieldTerm])
+	end, endTerm, kept := voter.last, voter.lastTrm, ""
+	if voter.doubt {
+		end, endTerm, kept = voter.most, voter.log[voter.most].Term, ", if it has kept its log over the crash"
+	}
 	switch pre := request.is(FieldPreVote); {
 	case now > asked:
 		return fmt.Sprintf("%s is in term %d already", name, now)
-	case voter.lastTrm > lastTerm || voter.lastTrm == lastTerm && voter.last > last:
-		return fmt.Sprintf("the log of %s ends at index %d of term %d, and the candidate's at index %d of term %d", name, voter.last, voter.lastTrm, last, lastTerm)
+	case endTerm > lastTerm || endTerm == lastTerm && end > last:
+		return fmt.Sprintf("the log of %s ends at index %d of term %d%s, and the candidate's at index %d of term %d", name, end, endTerm, kept, last, lastTerm)
 	case pre && voter.role == roleLeader:
 		return fmt.Sprintf("%s leads term %d", name, voter.term)
 	case pre:

@@ -112,6 +112,11 @@ func (x *explainer) entry(index int) {
 			steps = append(steps, Step{t.event, fmt.Sprintf("%s removes %s (of term %d) from index %d of its log.", x.name(lane), before.Command, before.Term, index)})
 		}
 	}
+	t.forgot = func(lane, at int, before Entry) {
+		if at == index {
+			steps = append(steps, x.run.loss(lane, at, before, t.event)...)
+		}
+	}
 	sent := make(map[string]bool)
 	for i := range x.end() {
 		e := &x.run.Events[i]

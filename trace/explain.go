@@ -279,6 +279,7 @@ func (x *explainer) votes() {
 
 // commands shows how two commands came to one index.
 func (x *explainer) commands() {
+	puts := make(map[int]string) // by event
 	t := newTracker(x.run)
 	t.changed = func(lane, index int, before Entry) {
 		if index != x.b.Index || sameCommand(before.Command, x.b.After) {
@@ -291,6 +292,13 @@ func (x *explainer) commands() {
 		}
 		x.step(t.event, "%s removes %s (of term %d) from index %d of its log, %s.", x.name(lane), before.Command, before.Term, index, how)
 	}
+	t.forgot = func(lane, index int, before Entry) {
+		if index == x.b.Index && sameCommand(before.Command, x.b.Before) {
+			lost := x.run.loss(lane, index, before, t.event)
+			x.f.Steps = append(x.f.Steps, lost...)
+			puts[lost[len(lost)-1].Event] = "" // the loss tells more
+		}
+	}
 	firstApplied := map[string]bool{}
 	var held map[int]int // the servers with the first command, at the event since
 	since, until := 0, 0
@@ -301,7 +309,11 @@ func (x *explainer) commands() {
 		case e.Kind == Applied && e.Index == x.b.Index:
 			if !firstApplied[e.Text] {
 				holders := x.holders(t, e)
-				x.step(i, "%s applies %s at index %d: the entry is committed. As far as messages show, it is in the logs of %s.", x.name(e.Lane), e.Text, e.Index, x.names(holders))
+				what := "the entry is committed"
+				if len(holders) < x.run.majority(e.Lane) {
+					what = "the server takes the entry as committed, and no majority is known to store it"
+				}
+				x.step(i, "%s applies %s at index %d: %s. As far as messages show, it is in the logs of %s.", x.name(e.Lane), e.Text, e.Index, what, x.names(holders))
 				if len(firstApplied) == 0 {
 					held, since = holders, i
 				}
@@ -309,14 +321,24 @@ func (x *explainer) commands() {
 			}
 			firstApplied[e.Text] = true
 		case e.Kind == Proposed && e.Index == x.b.Index:
-			x.step(i, "%s, as leader of term %d, puts %s at index %d.", x.name(e.Lane), e.Term, e.Text, e.Index)
+			puts[i] = fmt.Sprintf("%s, as leader of term %d, puts %s at index %d.", x.name(e.Lane), e.Term, e.Text, e.Index)
 			terms[e.Term] = true
 		}
 		t.next(i)
 	}
+	for i, text := range puts {
+		if text != "" {
+			x.step(i, "%s", text)
+		}
+	}
 	for _, lane := range sortedLanes(held) {
 		x.crashes(lane, []Step{{Event: since}, {Event: until}})
 	}
+	x.winners(terms)
+}
+
+// winners shows the elections of the terms in which leaders proposed.
+func (x *explainer) winners(terms map[int]bool) {
 	for _, c := range campaigns(x.run) {
 		if terms[c.term] && c.leads >= 0 {
 			last, lastTerm := x.run.Events[c.asked].Fields[FieldLastLogIndex], x.run.Events[c.asked].Fields[FieldLastLogTerm]
@@ -330,7 +352,7 @@ func (x *explainer) commands() {
 func (x *explainer) holders(t *tracker, e *Event) map[int]int {
 	held := map[int]int{e.Lane: t.event}
 	for _, lane := range x.run.group(e.Lane) {
-		if have, known := t.servers[lane].log[e.Index]; known && sameCommand(have.Command, e.Text) {
+		if have, known := t.servers[lane].holds(e.Index); known && sameCommand(have.Command, e.Text) {
 			held[lane] = t.event
 		}
 	}

@@ -209,7 +209,7 @@ func (x *explainer) agreement() {
 		} else {
 			behind = append(behind, x.name(lane))
 		}
-		if have, ok := s.log[p.Index]; ok && have.Term == p.Term || s.snap >= p.Index {
+		if have, ok := s.holds(p.Index); ok && have.Term == p.Term || s.snap >= p.Index {
 			holders = append(holders, x.name(lane))
 		} else {
 			others = append(others, x.name(lane))

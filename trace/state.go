@@ -30,8 +30,22 @@ type state struct {
 type server struct {
 	state
 	log   map[int]Entry // entries that the server is known to hold, by index
-	acked int           // the last index that the server has acknowledged to a leader or applied, or that was there at a restart
+	acked int           // the last index that the server has acknowledged to a leader, applied or told of since its last start
 	voted ballot        // the last known vote, also of an older term
+
+	// A crash removes the entries that the server had not saved. From the start until the
+	// server shows the end of its log, doubt is set and last is unknown. The log then ends
+	// between acked and most. The server had acknowledged or applied the entries up to promised.
+	doubt    bool
+	most     int
+	promised int
+	offered  int // the last index of an AppendEntries that the server has not answered yet
+}
+
+// holds returns the entry at an index, unless the server may have lost the entry in a crash.
+func (s *server) holds(index int) (Entry, bool) {
+	e, known := s.log[index]
+	return e, known && !(s.doubt && index > s.acked)
 }
 
 // A ballot is a vote in a term.
@@ -53,6 +67,8 @@ type tracker struct {
 
 	// changed is called when the entry of a server at an index is replaced or removed.
 	changed func(lane, index int, before Entry)
+	// forgot is called when a message shows that a crash has cost a server an entry.
+	forgot func(lane, index int, before Entry)
 }
 
 func newTracker(run *Recording) *tracker {
@@ -82,10 +98,10 @@ func (t *tracker) next(i int) {
 	s := t.servers[e.Lane]
 	switch e.Kind {
 	case Crashed:
-		// A leader may have lost entries of its own that it had not saved. Later messages show it.
 		s.role, s.commit, s.applied = roleDown, unknown, unknown
 	case Restarted:
 		s.role = roleFollower
+		s.starts()
 	case Role:
 		t.sees(s, e.Term)
 		if e.Leads {
@@ -96,21 +112,67 @@ func (t *tracker) next(i int) {
 	case Proposed:
 		t.sees(s, e.Term)
 		s.role = roleLeader
+		s.doubt = false
 		t.put(e.Lane, e.Index, Entry{e.Term, e.Text})
 	case Applied:
 		s.applied = e.Index
 		s.commit = max(s.commit, e.Index)
 		if _, known := s.log[e.Index]; known {
-			s.acked = max(s.acked, e.Index) // applied entries are saved
+			s.confirms(e.Index) // applied entries are saved
 		}
 	case Snapshot:
 		s.snap = max(s.snap, e.Index)
 		s.applied = max(s.applied, e.Index)
 		s.commit = max(s.commit, e.Index)
-		s.last = max(s.last, e.Index)
+		if s.doubt {
+			s.confirms(e.Index)
+		} else {
+			s.last = max(s.last, e.Index)
+		}
+	case Delivered:
+		if prev, ok := e.field(FieldPrevLogIndex); ok && !e.Reply {
+			s.offered = max(s.offered, prev+e.Fields[FieldEntries])
+		}
 	case Sent:
 		t.sent(e, s)
 	}
+}
+
+// starts begins the doubt about what a server has kept.
+func (s *server) starts() {
+	promised := s.acked
+	if s.doubt {
+		promised = max(promised, s.promised)
+	} else {
+		s.most = max(s.last, s.offered)
+	}
+	if s.most > s.snap && s.most > 0 {
+		s.doubt, s.promised, s.acked = true, promised, max(s.snap, 0)
+		s.last, s.lastTrm = unknown, unknown
+	}
+}
+
+// confirms notes that a server holds the entries up to an index.
+func (s *server) confirms(index int) {
+	s.acked = max(s.acked, index)
+	if s.doubt && s.acked >= s.most {
+		s.doubt, s.last, s.lastTrm = false, s.acked, s.log[s.acked].Term
+	}
+}
+
+// lacks notes that a server which has started has no entries from an index on.
+func (t *tracker) lacks(lane, index int) {
+	s := t.servers[lane]
+	for i := index; i <= s.most; i++ {
+		if before, known := s.log[i]; known {
+			delete(s.log, i)
+			if t.forgot != nil {
+				t.forgot(lane, i, before)
+			}
+		}
+	}
+	s.most, s.promised = index-1, min(s.promised, index-1)
+	s.confirms(s.acked)
 }
 
 // sees follows a server into a term.
@@ -158,7 +220,10 @@ func (t *tracker) sent(e *Event, s *server) {
 // logEnds notes the end of a log as its server claims.
 func (t *tracker) logEnds(lane, last, term int) {
 	s := t.servers[lane]
-	if last < s.last {
+	if s.doubt {
+		t.lacks(lane, last+1)
+		s.doubt = false
+	} else if last < s.last {
 		t.truncate(lane, last)
 	}
 	s.last, s.lastTrm = last, term
@@ -174,6 +239,9 @@ func (t *tracker) replied(e *Event, s *server, term int) {
 	request := &t.run.Events[at]
 	t.sees(s, term)
 	asked, _ := request.field(FieldTerm)
+	if prev, ok := request.field(FieldPrevLogIndex); ok && s.offered == prev+request.Fields[FieldEntries] {
+		s.offered = 0 // the answer tells more
+	}
 	switch {
 	case e.is(FieldVoteGranted) && !request.is(FieldPreVote):
 		if asked >= s.term {
@@ -181,14 +249,29 @@ func (t *tracker) replied(e *Event, s *server, term int) {
 		}
 	case e.is(FieldSuccess):
 		t.accepted(e.Lane, request)
+	case s.doubt && asked == term:
+		t.refused(e.Lane, request)
 	}
 	if snap, ok := request.field(FieldLastIndex); ok && asked >= term {
 		snapTerm, _ := request.field(FieldLastTerm)
 		t.servers[e.Lane].snap = max(s.snap, snap)
-		if snap > s.last {
+		if !s.doubt && snap > s.last {
 			s.last, s.lastTrm = snap, snapTerm
 		}
-		s.acked = max(s.acked, snap)
+		s.confirms(snap)
+	}
+}
+
+// refused learns from a refused AppendEntries of a server that has started. The server lacks
+// the entry at prevLogIndex if it held that very entry before its crash.
+func (t *tracker) refused(lane int, request *Event) {
+	s := t.servers[lane]
+	prev, ok := request.field(FieldPrevLogIndex)
+	if !ok || prev <= s.acked || prev > s.most {
+		return
+	}
+	if have, known := s.log[prev]; known && have.Term == request.Fields[FieldPrevLogTerm] {
+		t.lacks(lane, prev)
 	}
 }
 
@@ -204,16 +287,16 @@ func (t *tracker) accepted(lane int, request *Event) {
 	}
 	n, _ := request.field(FieldEntries)
 	prevTerm, _ := request.field(FieldPrevLogTerm)
-	if prev > s.last {
+	if !s.doubt && prev > s.last {
 		s.last, s.lastTrm = prev, prevTerm
 	}
 	for k, entry := range request.Entries {
 		t.put(lane, prev+1+k, entry)
 	}
-	if end := prev + n; end > s.last {
+	if end := prev + n; !s.doubt && end > s.last {
 		s.last, s.lastTrm = end, unknown
 	}
-	s.acked = max(s.acked, min(s.last, prev+n))
+	s.confirms(prev + n)
 	if commit, ok := request.field(FieldLeaderCommit); ok {
 		s.commit = max(s.commit, min(commit, prev+n))
 	}
@@ -223,11 +306,13 @@ func (t *tracker) accepted(lane int, request *Event) {
 func (t *tracker) put(lane, index int, entry Entry) {
 	s := t.servers[lane]
 	have, known := s.log[index]
-	if known && have.Term != entry.Term && index <= s.last {
+	if known && have.Term != entry.Term && (s.doubt || index <= s.last) {
 		t.truncate(lane, index-1)
 	}
 	s.log[index] = entry
-	if index > s.last {
+	if s.doubt {
+		s.most = max(s.most, index)
+	} else if index > s.last {
 		s.last, s.lastTrm = index, entry.Term
 	}
 }
@@ -235,7 +320,11 @@ func (t *tracker) put(lane, index int, entry Entry) {
 // truncate removes the entries after last.
 func (t *tracker) truncate(lane, last int) {
 	s := t.servers[lane]
-	for i := last + 1; i <= s.last; i++ {
+	end := s.last
+	if s.doubt {
+		s.doubt, end = false, s.most
+	}
+	for i := last + 1; i <= end; i++ {
 		if before, known := s.log[i]; known {
 			delete(s.log, i)
 			if t.changed != nil {
@@ -245,5 +334,5 @@ func (t *tracker) truncate(lane, last int) {
 	}
 	s.last = last
 	s.lastTrm = s.log[last].Term
-	s.acked = min(s.acked, last)
+	s.acked, s.promised, s.offered = min(s.acked, last), min(s.promised, last), min(s.offered, last)
 }

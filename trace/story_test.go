@@ -283,6 +283,66 @@ func TestEntryLostInACrash(t *testing.T) {
 	const crash = "S0 crashes. What it has not saved is lost here"
 	require.Contains(t, texts(found[0]), crash)
 	require.Len(t, found, 2)
-	require.Equal(t, "A vote for a candidate with an older log", found[1].Title)
+	require.Equal(t, "A vote against the log that the voter had before a crash", found[1].Title)
 	require.Contains(t, texts(found[1]), "S0 applies index 1: x.\n"+crash, "the leader holds what it has applied")
+}
+
+// After a crash the messages of a server show which entries are left. A vote is judged by
+// these, and the leader that never saved its command is named.
+func TestCommandNotSaved(t *testing.T) {
+	x, y := trace.Entry{Term: 1, Command: "x"}, trace.Entry{Term: 1, Command: "y"}
+	const took = "S0, as leader of term 1, takes x at index 1"
+	cases := map[string]struct {
+		saved bool
+		after func(s *script)
+		title string
+		want  []string
+	}{
+		"refusal": {false, func(s *script) {
+			s.vote(1, 0, 2, 1, 1, 1)
+			s.append(1, 0, 2, 1, 1, 0, 0)
+		}, "A server lost an entry in a crash", []string{took + ", and never saves it before the crash: its saved state has the same size until then.",
+			"S0 votes for S1. The vote fits the log that S0 has left.", "S0 refuses, so it has no entry at prevLogIndex. A crash has cost it x (of term 1) at index 1."}},
+		"saved":     {true, func(s *script) { s.append(1, 0, 2, 1, 1, 0, 0) }, "A server lost an entry in a crash", []string{took + ".", "A crash has cost it x"}},
+		"own words": {false, func(s *script) { s.vote(0, 1, 2, 0, 0, 0) }, "A server lost an entry in a crash", []string{"S0 says that its log ends at index 0. A crash has cost it x"}},
+		"kept": {false, func(s *script) {
+			s.append(1, 0, 2, 2, 1, 0, 1)
+			s.vote(2, 0, 3, 0, 0, 1)
+		}, "A vote for a candidate with an older log", []string{"S0 grants the vote, though it holds index 2 of term 1."}},
+	}
+	for name, c := range cases {
+		s := newScript(3)
+		s.vote(0, 1, 1, 0, 0, 1)
+		s.add(trace.Event{Kind: trace.Saved, Lane: 0, Text: "has saved a state of 9 bytes"})
+		s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 1, Term: 1, Text: "x"})
+		s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 2, Term: 1, Text: "y"})
+		s.append(0, 1, 1, 0, 0, 0, 1, x, y)
+		s.add(trace.Event{Kind: trace.Applied, Lane: 0, Index: 1, Text: "x"})
+		s.add(trace.Event{Kind: trace.Applied, Lane: 0, Index: 2, Text: "y"})
+		if c.saved {
+			s.add(trace.Event{Kind: trace.Saved, Lane: 0, Text: "has saved a state of 10 bytes"})
+		}
+		s.add(trace.Event{Kind: trace.Crashed, Lane: 0})
+		s.add(trace.Event{Kind: trace.Restarted, Lane: 0})
+		c.after(s)
+		found := trace.Explain(s.run)
+		require.Len(t, found, 1, name)
+		require.Equal(t, c.title, found[0].Title, name)
+		for _, want := range c.want {
+			require.Contains(t, texts(found[0]), want, name)
+		}
+	}
+}
+
+// An applied entry is called committed only if a majority is known to store it.
+func TestNotCommitted(t *testing.T) {
+	x := trace.Entry{Term: 1, Command: "x"}
+	s := newScript(3)
+	s.append(0, 1, 1, 0, 0, 0, 1, x)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 1, Text: "x"})
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 2, Index: 1, Term: 2, Text: "y"})
+	s.add(trace.Event{Kind: trace.Applied, Lane: 2, Index: 1, Text: "y"})
+	story := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.StateMachineSafety, Lanes: []int{2}, Index: 1, Before: "x", After: "y"}))[0])
+	require.Contains(t, story, "S1 applies x at index 1: the entry is committed. As far as messages show, it is in the logs of S0, S1.")
+	require.Contains(t, story, "S2 applies y at index 1: the server takes the entry as committed, and no majority is known to store it. As far as messages show, it is in the logs of S2.")
 }

@@ -11,7 +11,8 @@ func suspicions(run *Recording) []Finding {
 	if run.Omitted > 0 {
 		return nil
 	}
-	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, committed: map[int]int{}}
+	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, committed: map[int]int{}, doubtful: map[int]doubtfulVote{}}
+	s.t.forgot = s.forgot
 	for i := range run.Events {
 		e := &run.Events[i]
 		if e.Lane != NoLane && run.Lanes[e.Lane].Kind == Server {
@@ -22,6 +23,9 @@ func suspicions(run *Recording) []Finding {
 			first := run.group(e.Lane)[0]
 			s.committed[first] = max(s.committed[first], commit)
 		}
+	}
+	for _, lane := range sortedLanes(s.doubtful) {
+		s.againstOwnLog(s.doubtful[lane])
 	}
 	slices.SortStableFunc(s.all, func(a, b Finding) int { return lastEvent(a) - lastEvent(b) })
 	return s.all
@@ -44,7 +48,8 @@ type suspect struct {
 	found     map[string]bool
 	votes     map[[2]int]vote // the vote of a server in a term that somebody else knows of
 	committed map[int]int     // the highest commitIndex that a leader has told, by the first server of its group
-	answers   bool            // a reply to AppendEntries has the field Success
+	doubtful  map[int]doubtfulVote
+	answers   bool // a reply to AppendEntries has the field Success
 }
 
 // accuse adds the first finding of a kind.
@@ -96,18 +101,69 @@ func (s *suspect) granted(i int, e *Event) {
 	}
 	voter := s.t.servers[e.Lane]
 	last, lastTerm := request.Fields[FieldLastLogIndex], request.Fields[FieldLastLogTerm]
-	own, known := voter.log[voter.acked]
-	if !known || own.Term < lastTerm || own.Term == lastTerm && voter.acked <= last {
+	newer := func(index int) bool {
+		own, known := voter.log[index]
+		return known && (own.Term > lastTerm || own.Term == lastTerm && index > last)
+	}
+	switch {
+	case newer(voter.acked):
+		own := voter.log[voter.acked]
+		stored := s.stored(e.Lane, voter.acked, i)
+		s.accuse("behind", olderLog, olderLogWords, olderLogPlace,
+			fmt.Sprintf("%s votes for %s, whose log ends at index %d of term %d. The log of %s ends at index %d of term %d or later",
+				s.name(e.Lane), s.name(request.Lane), last, lastTerm, s.name(e.Lane), voter.acked, own.Term),
+			append(s.restarts(e.Lane, stored.Event, i), stored,
+				Step{at, fmt.Sprintf("%s asks for votes: its log ends at index %d of term %d.", s.name(request.Lane), last, lastTerm)},
+				Step{i, fmt.Sprintf("%s grants the vote, though it holds index %d of term %d.", s.name(e.Lane), voter.acked, own.Term)})...)
+	case voter.doubt && newer(voter.promised):
+		if _, known := s.doubtful[e.Lane]; !known {
+			s.doubtful[e.Lane] = doubtfulVote{voter: e.Lane, request: at, granted: i, index: voter.promised, entry: voter.log[voter.promised]}
+		}
+	}
+}
+
+const (
+	olderLog      = "A vote for a candidate with an older log"
+	olderLogWords = "A voter denies its vote if its own log is more up to date: a later term of the last entry, or the same term and a longer log."
+	olderLogPlace = "Section 5.4.1"
+)
+
+// A doubtfulVote went to a candidate whose log is older than the voter's log before a crash.
+// The vote is right if the crash has cost the voter the entry at index.
+type doubtfulVote struct {
+	voter, request, granted, index int
+	entry                          Entry
+}
+
+// againstOwnLog accuses a voter whose messages do not show which entries the crash has left.
+func (s *suspect) againstOwnLog(v doubtfulVote) {
+	stored := s.stored(v.voter, v.index, v.granted)
+	request := &s.run.Events[v.request]
+	s.accuse("forgot", "A vote against the log that the voter had before a crash",
+		"A server saves entries before it acknowledges or applies them, and denies its vote to an older log.", "log[] is persistent state, Figure 2; section 5.4.1",
+		fmt.Sprintf("%s had index %d of term %d, and votes after a crash for %s, whose log is older. Messages do not show which of two rules is broken: the crash has cost %s the entry, or the vote is wrong",
+			s.name(v.voter), v.index, v.entry.Term, s.name(request.Lane), s.name(v.voter)),
+		append(s.restarts(v.voter, stored.Event, v.granted), stored,
+			Step{v.request, fmt.Sprintf("%s asks for votes: its log ends at index %d of term %d.", s.name(request.Lane), request.Fields[FieldLastLogIndex], request.Fields[FieldLastLogTerm])},
+			Step{v.granted, fmt.Sprintf("%s grants the vote.", s.name(v.voter))})...)
+}
+
+// forgot accuses a server that has lost an acknowledged or applied entry in a crash.
+func (s *suspect) forgot(lane, index int, before Entry) {
+	server, now := s.t.servers[lane], s.t.event
+	if index > server.promised {
 		return
 	}
-	stored := s.stored(e.Lane, voter.acked, i)
-	s.accuse("behind", "A vote for a candidate with an older log",
-		"A voter denies its vote if its own log is more up to date: a later term of the last entry, or the same term and a longer log.", "Section 5.4.1",
-		fmt.Sprintf("%s votes for %s, whose log ends at index %d of term %d. The log of %s ends at index %d of term %d or later",
-			s.name(e.Lane), s.name(request.Lane), last, lastTerm, s.name(e.Lane), voter.acked, own.Term),
-		append(s.restarts(e.Lane, stored.Event, i), stored,
-			Step{at, fmt.Sprintf("%s asks for votes: its log ends at index %d of term %d.", s.name(request.Lane), last, lastTerm)},
-			Step{i, fmt.Sprintf("%s grants the vote, though it holds index %d of term %d.", s.name(e.Lane), voter.acked, own.Term)})...)
+	steps := s.run.loss(lane, index, before, now)
+	stored := s.stored(lane, index, now)
+	steps = append(append(steps, stored), s.restarts(lane, stored.Event, now)...)
+	if v, voted := s.doubtful[lane]; voted {
+		steps = append(steps, Step{v.granted, fmt.Sprintf("%s votes for %s. The vote fits the log that %s has left.", s.name(lane), s.name(s.run.Events[v.request].Lane), s.name(lane))})
+		delete(s.doubtful, lane)
+	}
+	s.accuse("forgot", "A server lost an entry in a crash",
+		"A server saves its log before it answers, and a leader saves a command before it counts itself among the holders.", "log[] is persistent state, Figure 2; section 5.3",
+		fmt.Sprintf("%s had %s at index %d before its crash, and has no entry there after its start", s.name(lane), before.Command, index), steps...)
 }
 
 // stored returns the step at which a server acknowledged an entry.
@@ -137,6 +193,37 @@ func (s *suspect) restarts(lane, from, to int) (steps []Step) {
 	for i := from; i < to; i++ {
 		if e := s.run.Events[i]; e.Lane == lane && (e.Kind == Crashed || e.Kind == Restarted) {
 			steps = append(steps, Step{i, lossText(e.Kind, s.name(lane))})
+		}
+	}
+	return steps
+}
+
+// loss returns the steps at which a server took an entry as leader and showed, at event now,
+// that a crash has cost it the entry.
+func (r *Recording) loss(lane, index int, before Entry, now int) (steps []Step) {
+	name := r.lane(lane)
+	e := &r.Events[now]
+	if last, asks := e.field(FieldLastLogIndex); asks {
+		steps = append(steps, Step{now, fmt.Sprintf("%s says that its log ends at index %d. A crash has cost it %s (of term %d) at index %d.", name, last, before.Command, before.Term, index)})
+	} else {
+		steps = append(steps, Step{now, fmt.Sprintf("%s refuses, so it has no entry at prevLogIndex. A crash has cost it %s (of term %d) at index %d.", name, before.Command, before.Term, index)})
+	}
+	crashed := false
+	saves := slices.ContainsFunc(r.Events, func(e Event) bool { return e.Kind == Saved })
+	for i := now - 1; i >= 0; i-- {
+		e := &r.Events[i]
+		switch {
+		case e.Lane != lane:
+		case e.Kind == Crashed:
+			crashed = true
+		case e.Kind == Saved && crashed:
+			saves = false
+		case e.Kind == Proposed && e.Index == index && e.Term == before.Term:
+			text := fmt.Sprintf("%s, as leader of term %d, takes %s at index %d", name, e.Term, e.Text, index)
+			if saves {
+				text += ", and never saves it before the crash: its saved state has the same size until then"
+			}
+			return append(steps, Step{i, text + "."})
 		}
 	}
 	return steps
@@ -181,20 +268,32 @@ func (s *suspect) accepted(i int, e *Event) {
 	}
 	prevTerm := request.Fields[FieldPrevLogTerm]
 	own, known := follower.log[prev]
+	gap, mismatch := "A follower accepted entries behind a gap", "A follower accepted entries that do not fit its log"
+	if request.Fields[FieldEntries] == 0 {
+		gap, mismatch = "A follower accepted a heartbeat behind a gap", "A follower accepted a heartbeat that does not fit its log"
+	}
 	switch {
 	case prev > follower.last && follower.last >= 0 && prev > follower.snap:
-		s.accuse("gap", "A follower accepted entries behind a gap",
+		s.accuse("gap", gap,
 			"A follower replies false if its log has no entry at prevLogIndex with prevLogTerm.", "Section 5.3; AppendEntries, receiver 2, Figure 2",
-			fmt.Sprintf("%s accepts an AppendEntries with prevLogIndex %d. No message has given it an entry beyond index %d", s.name(e.Lane), prev, follower.last),
+			fmt.Sprintf("%s accepts %s with prevLogIndex %d. No message has given it an entry beyond index %d", s.name(e.Lane), sentAs(request), prev, follower.last),
 			Step{at, fmt.Sprintf("%s sends %s.", s.name(request.Lane), request.Text)},
 			Step{i, fmt.Sprintf("%s accepts, though its log ends at index %d.", s.name(e.Lane), follower.last)})
 	case known && prev <= follower.acked && prev > follower.snap && own.Term != prevTerm:
-		s.accuse("mismatch", "A follower accepted entries that do not fit its log",
+		s.accuse("mismatch", mismatch,
 			"A follower replies false if its log has no entry at prevLogIndex with prevLogTerm.", "Section 5.3; AppendEntries, receiver 2, Figure 2",
-			fmt.Sprintf("%s accepts an AppendEntries with prevLogIndex %d of term %d. Its own entry there is of term %d", s.name(e.Lane), prev, prevTerm, own.Term),
+			fmt.Sprintf("%s accepts %s with prevLogIndex %d of term %d. Its own entry there is of term %d", s.name(e.Lane), sentAs(request), prev, prevTerm, own.Term),
 			Step{at, fmt.Sprintf("%s sends %s.", s.name(request.Lane), request.Text)},
 			Step{i, fmt.Sprintf("%s accepts, though its entry at index %d is of term %d.", s.name(e.Lane), prev, own.Term)})
 	}
+}
+
+// sentAs names an AppendEntries.
+func sentAs(request *Event) string {
+	if request.Fields[FieldEntries] == 0 {
+		return "an empty AppendEntries, a heartbeat,"
+	}
+	return "an AppendEntries"
 }
 
 // commits looks at the commitIndex that a leader tells.
@@ -225,7 +324,7 @@ func (s *suspect) commits(i int, e *Event, term int) {
 			holders++
 		}
 	}
-	if needed := s.run.majority(e.Lane); s.answers && holders < needed {
+	if needed := s.run.majority(e.Lane); s.answers && holders < needed && !s.found["forgot"] {
 		s.accuse("minority", "A leader committed an entry that a majority does not store",
 			"A leader commits an entry once it is stored on a majority of the servers.", "Section 5.3; Figure 2, Leaders",
 			fmt.Sprintf("%s tells commitIndex %d when %d of %d servers are known to store that entry", s.name(e.Lane), commit, holders, len(group)),

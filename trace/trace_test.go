@@ -188,6 +188,11 @@ func TestSeenInMessages(t *testing.T) {
 			s.append(0, 1, 1, 0, 0, 0, 1, e(1))
 			s.append(2, 1, 2, 1, 2, 0, 1, e(2))
 		}},
+		"beat that does not fit": {"A follower accepted a heartbeat that does not fit its log", func(s *script) {
+			s.append(0, 1, 1, 0, 0, 0, 1, e(1))
+			s.append(2, 1, 2, 1, 2, 0, 1)
+		}},
+		"beat behind a gap": {"A follower accepted a heartbeat behind a gap", func(s *script) { s.append(0, 1, 1, 3, 1, 0, 1) }},
 		"Figure 8": {"A leader committed an entry of an older term by counting", func(s *script) {
 			s.append(0, 1, 2, 0, 0, 0, 1, e(1))
 			s.append(0, 2, 2, 0, 0, 0, 1, e(1))

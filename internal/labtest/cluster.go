@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,7 +123,7 @@ type server struct {
 	restored bool          // nothing was applied after the snapshot of the start
 	lastTerm int           // from the latest call of GetState
 	led      bool          // in that call
-	saved    int           // the size of the persister's state, as recorded last
+	saved    atomic.Int64  // the size of the persister's state, as recorded last
 }
 
 // An endName names the end for one server's calls to another server.
@@ -244,6 +245,7 @@ func (c *Cluster) Crash(ids ...int) {
 		c.servers[i] = &server{id: i, rf: s.rf, persister: s.persister.Copy(), down: true}
 		s.down = true
 		c.mu.Unlock()
+		c.notesSave(s)
 		c.notes(trace.Crashed, i, 0, 0, "")
 		s.rf.Kill()
 	}
@@ -293,7 +295,9 @@ func (c *Cluster) Persister(i int) *raft.Persister { return c.server(i).persiste
 // Start proposes a command at server i.
 func (c *Cluster) Start(i int, command any) (index, term int, isLeader bool) {
 	c.kinds.proposed(command)
-	index, term, isLeader = c.server(i).rf.Start(command)
+	s := c.server(i)
+	c.notesSave(s) // a save of another size after this may hold the command
+	index, term, isLeader = s.rf.Start(command)
 	if isLeader {
 		c.notes(trace.Proposed, i, index, term, labtrace.CommandOf(command))
 	}

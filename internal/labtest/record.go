@@ -81,10 +81,9 @@ func (c *Cluster) notes(kind trace.Kind, id, index, term int, text string) {
 // notesSave records that a server has saved a state of another size.
 func (c *Cluster) notesSave(s *server) {
 	size := s.persister.RaftStateSize()
-	if size == s.saved {
+	if s.saved.Swap(int64(size)) == int64(size) {
 		return
 	}
-	s.saved = size // look alone uses the field
 	c.notes(trace.Saved, s.id, 0, 0, fmt.Sprintf("has saved a state of %d bytes", size))
 }
 
