@@ -77,6 +77,9 @@ func handleStream[In any, P message[In], Out any](mux *gateway.ServeMux, path st
 		if err == nil {
 			var stream grpc.ServerStreamingClient[Out]
 			if stream, err = call(ctx, request); err == nil {
+				// The gateway requires metadata of a stream. The headers of gRPC come with the
+				// first response only, so nothing waits for them.
+				ctx = gateway.NewServerMetadataContext(ctx, gateway.ServerMetadata{})
 				gateway.ForwardResponseStream(ctx, mux, out, w, r, func() (proto.Message, error) {
 					response, err := stream.Recv()
 					if err != nil {

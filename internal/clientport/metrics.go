@@ -1,9 +1,11 @@
 package clientport
 
 import (
+	"context"
 	"math"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,7 +57,12 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 var (
 	descVersion   = describe("etcd_server_version", "The server: 1, with its version as a label.", "server_version", "server_go_version")
 	descHasLeader = describe("etcd_server_has_leader", "1 if the member knows a leader, else 0.")
+	descAPI       = describe("etcd_cluster_version", "The version of etcd's API: 1, with the version as a label.", "cluster_version")
+	descGo        = describe("etcd_server_go_version", "The version of Go: 1, with the version as a label.", "server_go_version")
 	descIsLeader  = describe("etcd_server_is_leader", "1 if the member leads, else 0.")
+	descIsLearner = describe("etcd_server_is_learner", "1 if the member does not vote yet, else 0.")
+	descLeaders   = describe("etcd_server_leader_changes_seen_total", "How often the member has got to know a leader since its start.")
+	descFailed    = describe("etcd_server_proposals_failed_total", "Commands that were proposed on this member, and ended with an error of Raft.")
 	descID        = describe("etcd_server_id", "The member: 1, with its id as a label.", "server_id")
 	descCommitted = describe("etcd_server_proposals_committed_total", "Index of the last committed entry.")
 	descApplied   = describe("etcd_server_proposals_applied_total", "Index of the last applied entry.")
@@ -68,6 +75,7 @@ var (
 	descReceived  = describe("raftlab_peer_received_bytes_total", "Bytes of Raft messages from other members.")
 	descDropped   = describe("raftlab_peer_dropped_messages_total", "Messages without room in a queue, or without a connection.")
 	descBytes     = describe("etcd_mvcc_db_total_size_in_bytes", "Accounted size of the store.")
+	descInUse     = describe("etcd_mvcc_db_total_size_in_use_in_bytes", "Accounted size of the store, all of which is in use.")
 	descQuota     = describe("etcd_server_quota_backend_bytes", "The quota of the store's size.")
 	descKeys      = describe("etcd_debugging_mvcc_keys_total", "Keys that exist.")
 	descRevision  = describe("etcd_debugging_mvcc_current_revision", "The store's revision.")
@@ -88,6 +96,7 @@ var descriptions = []*prometheus.Desc{
 	descVersion, descHasLeader, descIsLeader, descID, descCommitted, descApplied, descProposals, descApplies, descSaves, descLog,
 	descSnapshots, descSent, descReceived, descDropped, descBytes, descQuota, descKeys, descRevision, descCompacted, descWatches,
 	descStreams, descEvents, descExpired, descLeases, descAlarms, descPostponed, descNoRoom, descTerm,
+	descAPI, descGo, descIsLearner, descLeaders, descFailed, descInUse,
 }
 
 // Describe implements prometheus.Collector.
@@ -108,6 +117,7 @@ func (c metrics) Collect(out chan<- prometheus.Metric) {
 	collectHost(out, &figures.Host, figures.Net)
 	store := figures.Server.Stats()
 	gauge(out, descBytes, float64(store.Bytes))
+	gauge(out, descInUse, float64(store.Bytes))
 	gauge(out, descQuota, float64(store.QuotaBytes))
 	gauge(out, descKeys, float64(store.Keys))
 	gauge(out, descRevision, float64(store.Revision))
@@ -131,6 +141,8 @@ func counter(out chan<- prometheus.Metric, d *prometheus.Desc, v float64) {
 // collectServer collects the figures of a process.
 func collectServer(out chan<- prometheus.Metric, id core.NodeID) {
 	gauge(out, descVersion, 1, apiVersion, runtime.Version())
+	gauge(out, descAPI, 1, apiVersion[:strings.LastIndexByte(apiVersion, '.')])
+	gauge(out, descGo, 1, runtime.Version())
 	gauge(out, descID, 1, strconv.FormatUint(uint64(id), 16))
 }
 
@@ -145,9 +157,19 @@ func collectRaft(out chan<- prometheus.Metric, n *node.Node) {
 	stats := n.Stats()
 	out <- histogram(descProposals, &stats.Proposals)
 	out <- histogram(descApplies, &stats.Applies)
+	counter(out, descLeaders, float64(stats.Leaders))
+	counter(out, descFailed, float64(stats.Refused+stats.Unknown))
 	counter(out, descPostponed, float64(stats.SnapshotsPostponed))
 	gauge(out, descNoRoom, truth(n.NoRoom()))
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	if st, err := n.Status(ctx); err == nil { // a member that hangs has the other figures
+		gauge(out, descIsLearner, truth(st.Learner))
+	}
 }
+
+// statusTimeout bounds the wait for the member's status.
+const statusTimeout = time.Second
 
 // collectHost collects the figures of a host, and of its network unless net is nil.
 func collectHost(out chan<- prometheus.Metric, host *node.HostStats, net *tcp.Stats) {

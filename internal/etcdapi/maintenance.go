@@ -90,7 +90,8 @@ func (m *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*
 }
 
 // Defragment implements pb.MaintenanceServer. The store has no file to defragment, so
-// Defragment waits only until the memory of compacted versions is released.
+// Defragment waits only until the memory of compacted versions is released. Etcd's
+// response has no header, either.
 func (m *maintenanceService) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
 	if err := m.server.administer(ctx); err != nil {
 		return nil, err
@@ -98,7 +99,7 @@ func (m *maintenanceService) Defragment(ctx context.Context, _ *pb.DefragmentReq
 	if err := m.server.machine.released(ctx); err != nil {
 		return nil, answer(err)
 	}
-	return &pb.DefragmentResponse{Header: m.server.header(m.server.picture().view.Revision())}, nil
+	return &pb.DefragmentResponse{}, nil
 }
 
 // Hash implements pb.MaintenanceServer. The hash is that of HashKV.

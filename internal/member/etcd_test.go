@@ -81,6 +81,18 @@ func TestEtcdsDeployment(t *testing.T) {
 	code, leads := post("/v3/election/leader", "", `{"name":"ZQ=="}`)
 	require.Equal(t, http.StatusOK, code)
 	require.Equal(t, "dg==", leads["kv"].(map[string]any)["value"])
+	observing, stop := context.WithCancel(ctx)
+	observe, err := http.NewRequestWithContext(observing, http.MethodPost, "https://"+c.members["n2"].Address().String()+"/v3/election/observe", strings.NewReader(`{"name":"ZQ=="}`))
+	require.NoError(t, err)
+	observed, err := client.Do(observe)
+	require.NoError(t, err)
+	var leader struct {
+		Result struct{ KV struct{ Value string } }
+	}
+	require.NoError(t, json.NewDecoder(observed.Body).Decode(&leader))
+	require.Equal(t, "dg==", leader.Result.KV.Value)
+	stop()
+	require.NoError(t, observed.Body.Close())
 	for _, request := range [][2]string{
 		{"/v3/auth/user/add", `{"name":"root","password":"secret"}`},
 		{"/v3/auth/user/grant", `{"user":"root","role":"root"}`},

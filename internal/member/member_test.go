@@ -292,6 +292,12 @@ func TestPages(t *testing.T) {
 			_, body := c.get("n1", "/metrics")
 			require.Contains(t, body, "etcd_disk_wal_fsync_duration_seconds_count")
 			require.Contains(t, body, "go_goroutines")
+			for _, line := range []string{
+				"etcd_server_is_learner 0\n", "etcd_server_leader_changes_seen_total ", "etcd_server_proposals_failed_total ",
+				"etcd_mvcc_db_total_size_in_use_in_bytes ", `etcd_cluster_version{cluster_version="3.`, `etcd_server_go_version{server_go_version="go1.`,
+			} {
+				require.Contains(t, body, line)
+			}
 
 			r := c.post("n2", "/v3/kv/put", `{"key":"aw==","value":"dg=="}`, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}) // as curl -d sends it
 			require.Equal(t, http.StatusOK, r.StatusCode)
