@@ -3,6 +3,7 @@
 package member
 
 import (
+	"crypto/tls"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -42,6 +43,9 @@ func TestOptions(t *testing.T) {
 	secured.Listen, secured.Advertise = "unixs://run/n1", nil
 	require.NoError(t, secured.setDefaults())
 	require.Equal(t, []string{"unixs://run/n1"}, secured.Advertise)
+	secured.CipherSuites = []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"}
+	require.NoError(t, secured.setDefaults())
+	require.Equal(t, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}, secured.tls.CipherSuites)
 
 	for name, c := range map[string]struct {
 		change func(o *Options)

@@ -71,9 +71,9 @@ func (o *Options) tlsLimits() (*tls.Config, error) {
 	case len(o.CipherSuites) > 0 && lowest == tls.VersionTLS13:
 		return nil, wrong("--cipher-suites are for TLS 1.2, and --tls-min-version is TLS1.3")
 	}
-	for _, name := range o.CipherSuites {
+	for _, name := range o.CipherSuites { // etcd takes former names without _SHA256, too
 		i := slices.IndexFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool {
-			return s.Name == name && slices.Contains(s.SupportedVersions, tls.VersionTLS12)
+			return (s.Name == name || s.Name == name+"_SHA256") && slices.Contains(s.SupportedVersions, tls.VersionTLS12)
 		})
 		if i < 0 {
 			return nil, wrong("--cipher-suites has %q, which is no safe suite of TLS 1.2", name)
