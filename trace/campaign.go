@@ -103,6 +103,16 @@ func (c *campaign) note(i int, e *Event, t *tracker) {
 	}
 }
 
+// unexplained reports whether a refusal has no reason in the messages.
+func (c *campaign) unexplained() bool {
+	for _, why := range c.why {
+		if strings.HasPrefix(why, noReason) {
+			return true
+		}
+	}
+	return false
+}
+
 // cause returns the cause of a loss, without the content of the message.
 func cause(e *Event) string {
 	reason, _, _ := strings.Cut(e.Text, ";")

@@ -20,7 +20,9 @@ type Finding struct {
 	Text  string `json:"text"`
 	Steps []Step `json:"steps"`
 	// Seen marks a finding from the messages alone, before or beside what the checks found.
-	Seen       bool        `json:"seen,omitempty"`
+	Seen bool `json:"seen,omitempty"`
+	// Proven marks a finding with a proof in the messages. Such a finding can cause damage later.
+	Proven     bool        `json:"proven,omitempty"`
 	Operations []Operation `json:"operations,omitempty"`
 	Earlier    []Operation `json:"earlier,omitempty"`
 	// Waits describes the blocked goroutines of a deadlock.
@@ -39,6 +41,7 @@ const maxSteps = 12
 // Explain returns what broke in a run. First come the breaches of the checks, each with
 // the events of the proof. Then come other rules broken by messages, in the order of time.
 // These are often the cause. Without a breach, the first finding is the message of the test.
+// A broken rule with a proof in the messages comes before all others if the damage is younger.
 func Explain(run *Recording) []Finding {
 	var all []Finding
 	for _, b := range run.Breaches {
@@ -57,7 +60,10 @@ func Explain(run *Recording) []Finding {
 		}
 	}
 	seen := suspicions(run)
-	if len(all) == 1 && all[0].Rule == Other && len(seen) > 0 {
+	if cause, found := causeOf(all, seen); found {
+		seen = slices.DeleteFunc(seen, func(f Finding) bool { return f.Title == cause.Title })
+		all = append([]Finding{cause}, all...)
+	} else if len(all) == 1 && all[0].Rule == Other && len(seen) > 0 {
 		all[0].Steps = inOrder(append(all[0].Steps, seen[0].Steps...)) // the likely cause
 	}
 	for _, f := range seen {
@@ -66,6 +72,23 @@ func Explain(run *Recording) []Finding {
 		}
 	}
 	return all
+}
+
+// causeOf returns the first proven finding older than the damage, with the steps of the
+// damage at the end.
+func causeOf(damage, seen []Finding) (cause Finding, found bool) {
+	if len(damage) == 0 || damage[0].Rule == Deadlock {
+		return cause, false
+	}
+	for _, f := range seen {
+		if end := lastEvent(f); f.Proven && f.Title != damage[0].Title && end < lastEvent(damage[0]) {
+			f.Text += ". Later a check found the damage: " + cmp.Or(damage[0].Text, damage[0].Title)
+			later := slices.DeleteFunc(slices.Clone(damage[0].Steps), func(s Step) bool { return s.Event <= end })
+			f.Steps = append(slices.Clone(f.Steps), later[max(0, len(later)-max(0, maxSteps-len(f.Steps))):]...)
+			return f, true
+		}
+	}
+	return cause, false
 }
 
 func first(r Rule) int {

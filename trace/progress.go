@@ -7,14 +7,23 @@ import (
 	"time"
 )
 
-// recentCampaigns bounds the elections in an explanation.
-const recentCampaigns = 5
+// Bounds of the elections in an explanation. An explanation with the first unexplained
+// refusal needs fewer of the last elections.
+const (
+	recentCampaigns = 5
+	lastOfPattern   = 2
+)
 
 // elections shows the last elections and why nobody won them.
 func (x *explainer) elections() {
-	all := x.recent(elections(x.run, false))
+	every := slices.DeleteFunc(elections(x.run, false), func(c *campaign) bool { return c.asked >= x.end() || !x.concerns(c.candidate) })
+	all := x.recent(slices.Clone(every))
+	shown := all
+	if k := slices.IndexFunc(every, (*campaign).unexplained); k >= 0 && len(all) > 0 && every[k].asked < all[0].asked {
+		shown = append([]*campaign{every[k]}, all[max(0, len(all)-lastOfPattern):]...) // the first of its kind says more than later ones
+	}
 	needed := 0
-	for _, c := range all {
+	for _, c := range shown {
 		needed = x.run.majority(c.candidate)
 		x.step(c.asked, "%s.", x.outcome(c, needed))
 	}
@@ -29,6 +38,31 @@ func (x *explainer) elections() {
 	}
 	x.network()
 	x.electionText(all)
+	x.lastVotes(every)
+}
+
+// lastVotes tells of each server with unexplained refusals when it last voted for another.
+func (x *explainer) lastVotes(every []*campaign) {
+	silent := make(map[int]bool)
+	granted, since := make(map[int]*campaign), make(map[int]int)
+	for _, c := range every {
+		for lane, why := range c.why {
+			since[lane]++
+			silent[lane] = silent[lane] || strings.HasPrefix(why, noReason)
+		}
+		for lane := range c.sent {
+			granted[lane], since[lane] = c, 0
+		}
+	}
+	for _, lane := range sortedLanes(silent) {
+		switch c := granted[lane]; {
+		case !silent[lane] || since[lane] < 2:
+		case c == nil:
+			x.says("%s has voted for nobody else, and refused all %d requests", x.name(lane), since[lane])
+		default:
+			x.says("%s voted last for %s in term %d, and has refused all %d requests since", x.name(lane), x.name(c.candidate), c.term, since[lane])
+		}
+	}
 }
 
 // recent returns the newest elections before the breach. A candidate that reached nobody

@@ -33,13 +33,13 @@ type server struct {
 	acked int           // the last index that the server has acknowledged to a leader, applied or told of since its last start
 	voted ballot        // the last known vote, also of an older term
 
-	// A crash removes the entries that the server had not saved. From the start until the
-	// server shows the end of its log, doubt is set and last is unknown. The log then ends
-	// between acked and most. The server had acknowledged or applied the entries up to promised.
+	// A crash removes unsaved entries. From the start until the server shows the end of its
+	// log, doubt is set and last is unknown. The log then ends between acked and most. The
+	// server had acknowledged or applied the entries up to promised.
 	doubt    bool
 	most     int
 	promised int
-	offered  int // the last index of an AppendEntries that the server has not answered yet
+	offered  int // the last index of an AppendEntries without an answer yet
 }
 
 // holds returns the entry at an index, unless the server may have lost the entry in a crash.
@@ -67,7 +67,7 @@ type tracker struct {
 
 	// changed is called when the entry of a server at an index is replaced or removed.
 	changed func(lane, index int, before Entry)
-	// forgot is called when a message shows that a crash has cost a server an entry.
+	// forgot is called when a message shows the loss of an entry in a crash.
 	forgot func(lane, index int, before Entry)
 }
 
@@ -138,7 +138,7 @@ func (t *tracker) next(i int) {
 	}
 }
 
-// starts begins the doubt about what a server has kept.
+// starts begins the doubt about the entries left after a crash.
 func (s *server) starts() {
 	promised := s.acked
 	if s.doubt {
@@ -152,7 +152,7 @@ func (s *server) starts() {
 	}
 }
 
-// confirms notes that a server holds the entries up to an index.
+// confirms notes entries up to an index as held.
 func (s *server) confirms(index int) {
 	s.acked = max(s.acked, index)
 	if s.doubt && s.acked >= s.most {
@@ -160,7 +160,7 @@ func (s *server) confirms(index int) {
 	}
 }
 
-// lacks notes that a server which has started has no entries from an index on.
+// lacks notes the entries from an index on as lost in a crash.
 func (t *tracker) lacks(lane, index int) {
 	s := t.servers[lane]
 	for i := index; i <= s.most; i++ {
@@ -262,8 +262,8 @@ func (t *tracker) replied(e *Event, s *server, term int) {
 	}
 }
 
-// refused learns from a refused AppendEntries of a server that has started. The server lacks
-// the entry at prevLogIndex if it held that very entry before its crash.
+// refused learns from a refused AppendEntries after a start. If the server held the entry at
+// prevLogIndex before the crash, the entry is lost.
 func (t *tracker) refused(lane int, request *Event) {
 	s := t.servers[lane]
 	prev, ok := request.field(FieldPrevLogIndex)

@@ -281,10 +281,10 @@ func TestEntryLostInACrash(t *testing.T) {
 	s.add(trace.Event{Kind: trace.Applied, Lane: 2, Index: 1, Text: "y"})
 	found := trace.Explain(s.breaks(trace.Breach{Rule: trace.StateMachineSafety, Lanes: []int{2}, Index: 1, Before: "x", After: "y"}))
 	const crash = "S0 crashes. What it has not saved is lost here"
-	require.Contains(t, texts(found[0]), crash)
 	require.Len(t, found, 2)
-	require.Equal(t, "A vote against the log that the voter had before a crash", found[1].Title)
-	require.Contains(t, texts(found[1]), "S0 applies index 1: x.\n"+crash, "the leader holds what it has applied")
+	require.Contains(t, texts(found[1]), crash)
+	require.Equal(t, "A vote against the log that the voter had before a crash", found[0].Title)
+	require.Contains(t, texts(found[0]), "S0 applies index 1: x.\n"+crash, "the leader holds what it has applied")
 }
 
 // After a crash the messages of a server show which entries are left. A vote is judged by
@@ -332,6 +332,67 @@ func TestCommandNotSaved(t *testing.T) {
 			require.Contains(t, texts(found[0]), want, name)
 		}
 	}
+}
+
+// A proven broken rule comes before the damage that a check found later, with the steps of
+// the rule first. What is not proven, or younger than the damage, comes after.
+func TestCauseFirst(t *testing.T) {
+	x, y := trace.Entry{Term: 1, Command: "x"}, trace.Entry{Term: 2, Command: "y"}
+	damage := trace.Breach{Rule: trace.StateMachineSafety, Lanes: []int{1}, Index: 2, Before: "y", After: "x", Text: "x at index 2"}
+	s := newScript(3)
+	s.append(0, 1, 1, 0, 0, 0, 1, x, x)
+	beat := s.append(2, 1, 2, 2, 2, 0, 1) - 3
+	applied := s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 2, Text: "x"})
+	found := trace.Explain(s.breaks(damage))
+	require.Len(t, found, 2)
+	require.Equal(t, "A follower accepted a heartbeat that does not fit its log", found[0].Title)
+	require.True(t, found[0].Proven)
+	require.Contains(t, found[0].Text, ". Later a check found the damage: x at index 2")
+	require.Equal(t, []int{beat, beat + 2, applied}, []int{found[0].Steps[0].Event, found[0].Steps[1].Event, found[0].Steps[2].Event})
+	require.Equal(t, trace.StateMachineSafety, found[1].Rule)
+
+	s = newScript(3)
+	s.append(0, 1, 1, 0, 0, 0, 1, x, x)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 2, Text: "x"})
+	s.append(2, 1, 2, 2, 2, 0, 1)
+	require.Equal(t, trace.StateMachineSafety, trace.Explain(s.breaks(damage))[0].Rule, "the rule is broken after the damage")
+
+	s = newScript(3)
+	s.append(2, 1, 2, 3, 2, 0, 1, y)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 2, Text: "x"})
+	found = trace.Explain(s.breaks(damage))
+	require.Equal(t, trace.StateMachineSafety, found[0].Rule, "a gap may be an answer on its way")
+	require.False(t, found[1].Proven)
+}
+
+// A vote against a snapshot names the snapshot and the start with nothing after it.
+func TestVoteAgainstSnapshot(t *testing.T) {
+	x := trace.Entry{Term: 3, Command: "x"}
+	s := newScript(3)
+	s.append(0, 1, 3, 0, 0, 0, 1, x)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 1, Text: "x"})
+	s.add(trace.Event{Kind: trace.Snapshot, Lane: 1, Index: 1, Text: "takes a snapshot"})
+	s.add(trace.Event{Kind: trace.Crashed, Lane: 1})
+	s.add(trace.Event{Kind: trace.Restarted, Lane: 1})
+	s.vote(2, 1, 4, 1, 1, 1)
+	story := texts(trace.Explain(s.run)[0])
+	require.Contains(t, story, "S1 takes a snapshot up to index 1.")
+	require.Contains(t, story, "S1 has a snapshot up to index 1, and as far as messages show no entries after it. The term of the last entry, 3, must come from the snapshot's header.")
+	require.Contains(t, story, "S1 grants the vote, though it holds index 1 of term 3.")
+}
+
+// The first refusal without a reason is a step, however many elections follow.
+func TestFirstUnexplainedRefusal(t *testing.T) {
+	s := newScript(3)
+	s.vote(0, 1, 1, 0, 0, 1)
+	first := s.vote(2, 1, 2, 0, 0, 0) - 3
+	for term := 3; term < 12; term++ {
+		s.vote(2, 1, term, 0, 0, 0)
+	}
+	f := trace.Explain(s.breaks(trace.Breach{Rule: trace.LeaderInTime, Text: "no leader"}))[0]
+	require.Equal(t, first, f.Steps[0].Event)
+	require.Len(t, f.Steps, 3)
+	require.Contains(t, f.Text, "S1 voted last for S0 in term 1, and has refused all 10 requests since")
 }
 
 // An applied entry is called committed only if a majority is known to store it.

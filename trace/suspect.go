@@ -52,13 +52,17 @@ type suspect struct {
 	answers   bool // a reply to AppendEntries has the field Success
 }
 
+// proven holds the kinds of findings with a proof in the messages. Other kinds rest on
+// answers, and a late answer can refute the finding.
+var proven = map[string]bool{"behind": true, "forgot": true, "mismatch": true, "old term": true}
+
 // accuse adds the first finding of a kind.
 func (s *suspect) accuse(kind, title, words, place, text string, steps ...Step) {
 	if s.found[kind] {
 		return
 	}
 	s.found[kind] = true
-	s.all = append(s.all, Finding{Rule: Other, Title: title, Words: words, Place: place, Text: text, Steps: inOrder(steps), Seen: true})
+	s.all = append(s.all, Finding{Rule: Other, Title: title, Words: words, Place: place, Text: text, Steps: inOrder(steps), Seen: true, Proven: proven[kind]})
 }
 
 func (s *suspect) name(lane int) string { return s.run.lane(lane) }
@@ -109,10 +113,14 @@ func (s *suspect) granted(i int, e *Event) {
 	case newer(voter.acked):
 		own := voter.log[voter.acked]
 		stored := s.stored(e.Lane, voter.acked, i)
+		before := append(s.restarts(e.Lane, stored.Event, i), stored)
+		if voter.snap == voter.acked {
+			before = append(before, s.snapshots(e.Lane, voter.acked, own.Term, i)...)
+		}
 		s.accuse("behind", olderLog, olderLogWords, olderLogPlace,
 			fmt.Sprintf("%s votes for %s, whose log ends at index %d of term %d. The log of %s ends at index %d of term %d or later",
 				s.name(e.Lane), s.name(request.Lane), last, lastTerm, s.name(e.Lane), voter.acked, own.Term),
-			append(s.restarts(e.Lane, stored.Event, i), stored,
+			append(before,
 				Step{at, fmt.Sprintf("%s asks for votes: its log ends at index %d of term %d.", s.name(request.Lane), last, lastTerm)},
 				Step{i, fmt.Sprintf("%s grants the vote, though it holds index %d of term %d.", s.name(e.Lane), voter.acked, own.Term)})...)
 	case voter.doubt && newer(voter.promised):
@@ -128,14 +136,14 @@ const (
 	olderLogPlace = "Section 5.4.1"
 )
 
-// A doubtfulVote went to a candidate whose log is older than the voter's log before a crash.
+// A doubtfulVote went to a candidate with an older log than the voter's log before a crash.
 // The vote is right if the crash has cost the voter the entry at index.
 type doubtfulVote struct {
 	voter, request, granted, index int
 	entry                          Entry
 }
 
-// againstOwnLog accuses a voter whose messages do not show which entries the crash has left.
+// againstOwnLog accuses a voter without messages about the entries left after the crash.
 func (s *suspect) againstOwnLog(v doubtfulVote) {
 	stored := s.stored(v.voter, v.index, v.granted)
 	request := &s.run.Events[v.request]
@@ -164,6 +172,21 @@ func (s *suspect) forgot(lane, index int, before Entry) {
 	s.accuse("forgot", "A server lost an entry in a crash",
 		"A server saves its log before it answers, and a leader saves a command before it counts itself among the holders.", "log[] is persistent state, Figure 2; section 5.3",
 		fmt.Sprintf("%s had %s at index %d before its crash, and has no entry there after its start", s.name(lane), before.Command, index), steps...)
+}
+
+// snapshots returns the snapshot at the end of a server's log, and the start with nothing
+// after the snapshot.
+func (s *suspect) snapshots(lane, index, term, before int) (steps []Step) {
+	for i := before - 1; i >= 0; i-- {
+		switch e := &s.run.Events[i]; {
+		case e.Lane != lane:
+		case e.Kind == Restarted:
+			steps = append(steps, Step{i, fmt.Sprintf("%s has a snapshot up to index %d, and as far as messages show no entries after it. The term of the last entry, %d, must come from the snapshot's header.", s.name(lane), index, term)})
+		case e.Kind == Snapshot && e.Index == index:
+			return append(steps, Step{i, s.run.Words(i) + "."})
+		}
+	}
+	return steps
 }
 
 // stored returns the step at which a server acknowledged an entry.
@@ -198,8 +221,8 @@ func (s *suspect) restarts(lane, from, to int) (steps []Step) {
 	return steps
 }
 
-// loss returns the steps at which a server took an entry as leader and showed, at event now,
-// that a crash has cost it the entry.
+// loss returns the steps of an entry lost in a crash. A leader took the entry, and the
+// message at event now shows the loss.
 func (r *Recording) loss(lane, index int, before Entry, now int) (steps []Step) {
 	name := r.lane(lane)
 	e := &r.Events[now]

@@ -20,7 +20,7 @@ class Panel {
       return;
     }
     box.append(element("h1", {}, f.title));
-    if (f.seen) box.append(element("p", {}, "Seen in the messages. No check of the test has said this."));
+    if (f.seen) box.append(element("p", {}, f.proven ? "The messages prove this. No check of the test has said this." : "Seen in the messages. No check of the test has said this."));
     if (f.words) box.append(element("p", { class: "rule" }, f.words + " (" + f.place + ")"));
     box.append(element("p", { class: "said" }, f.text + (/[.!?]$/.test(f.text) ? "" : ".")));
     if (f.operations) box.append(this.operations(f.operations, f.earlier ? "No order allows this answer" : "These operations alone have no legal order"));
@@ -38,9 +38,10 @@ class Panel {
   // others offers the other findings.
   others(box, all, index) {
     if (all.length < 2) return;
-    const more = element("div", { class: "more" }, element("h2", {}, index === 0 ? "Seen in the messages, and perhaps the cause" : "Other findings"));
-    all.forEach((f, k) => {
-      if (k !== index) more.append(element("button", { onclick: () => this.page.choose(k) }, element("b", {}, f.title), element("br"), f.seen ? f.text + ". " : "", element("span", { class: "repeat" }, f.place)));
+    const f = all[index];
+    const more = element("div", { class: "more" }, element("h2", {}, index > 0 ? "Other findings" : f.seen ? "The damage, and other findings" : "Seen in the messages, and perhaps the cause"));
+    all.forEach((other, k) => {
+      if (k !== index) more.append(element("button", { onclick: () => this.page.choose(k) }, element("b", {}, other.title), element("br"), other.seen ? other.text + ". " : "", element("span", { class: "repeat" }, other.place)));
     });
     box.append(more);
   }
