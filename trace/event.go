@@ -18,7 +18,8 @@ const (
 	Sent Kind = iota + 1
 	Delivered
 	Lost
-	// Crashed and Restarted concern a server.
+	// Crashed and Restarted concern a server. Restarted has the Index of the snapshot that the
+	// server reads.
 	Crashed
 	Restarted
 	// Network is a change of the network, described by Text. Lane is NoLane.

@@ -101,6 +101,7 @@ func (t *tracker) next(i int) {
 		s.role, s.commit, s.applied = roleDown, unknown, unknown
 	case Restarted:
 		s.role = roleFollower
+		s.snap = max(s.snap, e.Index)
 		s.starts()
 	case Role:
 		t.sees(s, e.Term)

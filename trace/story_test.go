@@ -373,11 +373,11 @@ func TestVoteAgainstSnapshot(t *testing.T) {
 	s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 1, Text: "x"})
 	s.add(trace.Event{Kind: trace.Snapshot, Lane: 1, Index: 1, Text: "takes a snapshot"})
 	s.add(trace.Event{Kind: trace.Crashed, Lane: 1})
-	s.add(trace.Event{Kind: trace.Restarted, Lane: 1})
+	s.add(trace.Event{Kind: trace.Restarted, Lane: 1, Index: 1})
 	s.vote(2, 1, 4, 1, 1, 1)
 	story := texts(trace.Explain(s.run)[0])
 	require.Contains(t, story, "S1 takes a snapshot up to index 1.")
-	require.Contains(t, story, "S1 has a snapshot up to index 1, and as far as messages show no entries after it. The term of the last entry, 3, must come from the snapshot's header.")
+	require.Contains(t, story, "S1 has a snapshot up to index 1, and as far as messages show no entries after it. The term of the last entry, 3, must be saved with the snapshot.")
 	require.Contains(t, story, "S1 grants the vote, though it holds index 1 of term 3.")
 }
 

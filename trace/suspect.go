@@ -177,11 +177,13 @@ func (s *suspect) forgot(lane, index int, before Entry) {
 // snapshots returns the snapshot at the end of a server's log, and the start with nothing
 // after the snapshot.
 func (s *suspect) snapshots(lane, index, term, before int) (steps []Step) {
+	started := false
 	for i := before - 1; i >= 0; i-- {
 		switch e := &s.run.Events[i]; {
 		case e.Lane != lane:
-		case e.Kind == Restarted:
-			steps = append(steps, Step{i, fmt.Sprintf("%s has a snapshot up to index %d, and as far as messages show no entries after it. The term of the last entry, %d, must come from the snapshot's header.", s.name(lane), index, term)})
+		case e.Kind == Restarted && !started:
+			started = true
+			steps = append(steps, Step{i, fmt.Sprintf("%s has a snapshot up to index %d, and as far as messages show no entries after it. The term of the last entry, %d, must be saved with the snapshot.", s.name(lane), index, term)})
 		case e.Kind == Snapshot && e.Index == index:
 			return append(steps, Step{i, s.run.Words(i) + "."})
 		}

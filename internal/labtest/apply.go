@@ -279,4 +279,5 @@ func (c *Cluster) snapshotOf(s *server, snap snapshot) {
 	data := snap.encode()
 	c.kinds.taken(data)
 	s.rf.Snapshot(snap.Index, data)
+	c.notes(trace.Snapshot, s.id, snap.Index, 0, "takes a snapshot")
 }

@@ -84,8 +84,10 @@ func (c *Cluster) notesSave(s *server) {
 	if s.saved.Swap(int64(size)) == int64(size) {
 		return
 	}
-	c.notes(trace.Saved, s.id, 0, 0, fmt.Sprintf("has saved a state of %d bytes", size))
+	c.notes(trace.Saved, s.id, 0, 0, savedText(size))
 }
+
+func savedText(size int) string { return fmt.Sprintf("has saved a state of %d bytes", size) }
 
 // of completes the error of a check on what a server applied.
 func of(id int, err error) error {
