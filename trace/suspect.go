@@ -6,12 +6,12 @@ import (
 )
 
 // suspicions returns rules that messages broke, as far as the messages show the state of
-// servers. A run without its beginning shows too little.
+// servers. A run without its beginning, or without the content of messages, shows too little.
 func suspicions(run *Recording) []Finding {
-	if run.Omitted > 0 {
+	if run.Omitted > 0 || slices.ContainsFunc(run.Events, run.withoutContent) {
 		return nil
 	}
-	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, committed: map[int]int{}, doubtful: map[int]doubtfulVote{}}
+	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, committed: map[int]int{}, applied: map[int]int{}, doubtful: map[int]doubtfulVote{}}
 	s.t.forgot = s.forgot
 	for i := range run.Events {
 		e := &run.Events[i]
@@ -23,12 +23,20 @@ func suspicions(run *Recording) []Finding {
 			first := run.group(e.Lane)[0]
 			s.committed[first] = max(s.committed[first], commit)
 		}
+		if e.Kind == Applied && e.Lane != NoLane {
+			s.applies(e)
+		}
 	}
 	for _, lane := range sortedLanes(s.doubtful) {
 		s.againstOwnLog(s.doubtful[lane])
 	}
 	slices.SortStableFunc(s.all, func(a, b Finding) int { return lastEvent(a) - lastEvent(b) })
 	return s.all
+}
+
+// withoutContent reports whether a message of Raft is too long for the recording.
+func (r *Recording) withoutContent(e Event) bool {
+	return e.Kind == Sent && !e.Reply && e.Fields == nil && r.RPC(e.Name) != ""
 }
 
 func lastEvent(f Finding) int {
@@ -48,6 +56,7 @@ type suspect struct {
 	found     map[string]bool
 	votes     map[[2]int]vote // the vote of a server in a term that somebody else knows of
 	committed map[int]int     // the highest commitIndex that a leader has told, by the first server of its group
+	applied   map[int]int     // the highest index applied without a breach of section 5.4.2
 	doubtful  map[int]doubtfulVote
 	answers   bool // a reply to AppendEntries has the field Success
 }
@@ -321,6 +330,17 @@ func sentAs(request *Event) string {
 	return "an AppendEntries"
 }
 
+// applies notes an applied entry as committed. A leader with an entry of an older term may
+// have counted replicas.
+func (s *suspect) applies(e *Event) {
+	server := s.t.servers[e.Lane]
+	if entry, known := server.log[e.Index]; !known || server.role == roleLeader && entry.Term < server.term {
+		return
+	}
+	first := s.run.group(e.Lane)[0]
+	s.applied[first] = max(s.applied[first], e.Index)
+}
+
 // commits looks at the commitIndex that a leader tells.
 func (s *suspect) commits(i int, e *Event, term int) {
 	commit, ok := e.field(FieldLeaderCommit)
@@ -336,7 +356,7 @@ func (s *suspect) commits(i int, e *Event, term int) {
 	if !known {
 		return
 	}
-	if entry.Term < term {
+	if entry.Term < term && commit > s.applied[group[0]] {
 		s.accuse("old term", "A leader committed an entry of an older term by counting",
 			"Only log entries from the leader's current term are committed by counting replicas. Older ones are committed with them.", "Section 5.4.2, Figure 8",
 			fmt.Sprintf("%s, leader of term %d, commits index %d, an entry of term %d, and no entry of its own term", s.name(e.Lane), term, commit, entry.Term),

@@ -213,6 +213,23 @@ func TestSeenInMessages(t *testing.T) {
 	}
 }
 
+// A leader may tell an index that it has committed in an earlier term, and a run without
+// the content of a message accuses nobody.
+func TestNoSuspicion(t *testing.T) {
+	x := trace.Entry{Term: 1, Command: "x"}
+	s := newScript(3)
+	s.append(0, 1, 1, 0, 0, 0, 1, x)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 0, Index: 1, Text: "x"})
+	s.vote(0, 1, 2, 1, 1, 1)
+	s.append(0, 1, 2, 1, 1, 1, 1)
+	require.Empty(t, trace.Explain(s.run))
+
+	s = newScript(3)
+	s.call(0, 1, "Raft.AppendEntries", nil, fields{trace.FieldTerm: 1, trace.FieldSuccess: 1})
+	s.append(0, 1, 1, 3, 1, 0, 1, x)
+	require.Empty(t, trace.Explain(s.run))
+}
+
 // A run of a correct cluster accuses nobody, also after crashes, truncated logs and
 // snapshots.
 func TestCorrectRun(t *testing.T) {
