@@ -135,7 +135,7 @@ func TestErrorsEqualGob(t *testing.T) {
 		{map[int]*inner{1: {}}, map[int]*inner{1: nil}},
 		{[]any{1}, []any{unknown{}}},
 		{Entry{1, 1}, Entry{1, unknown{}}},
-		{0, onlyOwn{}},
+		{0, onlyOwn{1}},
 		{0, make(chan int)},
 	} {
 		_, err := ourBytes(c.good, c.good)
