@@ -541,10 +541,17 @@ func (x *explainer) operation(o Operation, call bool) {
 	}
 }
 
-// silence shows the last sign of life of each server. The server that fell silent first is
-// the likely place of a deadlock. A blocked server may still be called, so calls
-// that reach it are no signs.
+// silence shows the first request that the blocked server did not answer. Without such a
+// request, silence shows the last sign of life of each server. The server that fell silent
+// first is then the likely place of the deadlock. A blocked server may still be called, so
+// calls to the server are no signs.
 func (x *explainer) silence() {
+	if len(x.b.Waits) > 0 {
+		x.says("The holder of a lock is among the goroutines that wait for something else, or waits for a second lock, or has returned without Unlock")
+	}
+	if x.unanswered() {
+		return
+	}
 	last := make(map[int]int)
 	for i, e := range x.run.Events {
 		if e.Lane == NoLane || x.run.Lanes[e.Lane].Kind != Server {
@@ -572,7 +579,54 @@ func (x *explainer) silence() {
 			x.step(i, "The last sign of %s, at %v: %s.", x.name(lane), e.Time.Round(time.Millisecond), x.run.Words(i))
 		}
 	}
-	if len(x.b.Waits) > 0 {
-		x.says("The holder of a lock is among the goroutines that wait for something else, or waits for a second lock, or has returned without Unlock")
+}
+
+// unanswered shows the first request without an answer of the server that the message names,
+// and the last request of the server that was open then.
+func (x *explainer) unanswered() bool {
+	lane := NoLane
+	if m := subject.FindStringSubmatch(x.b.Text); m != nil && strings.EqualFold(m[1], "server") {
+		lane = x.run.numbered(m[2])
 	}
+	if lane == NoLane {
+		return false
+	}
+	open, own := make(map[uint64]int), make(map[uint64]int) // calls without an answer yet
+	for i, e := range x.run.Events[:x.end()] {
+		switch {
+		case e.Kind == Lost:
+			delete(own, e.Call)
+		case e.Lane != lane:
+		case e.Kind == Crashed:
+			clear(open)
+			clear(own)
+		case e.Kind == Delivered && !e.Reply:
+			open[e.Call] = i
+		case e.Kind == Sent && e.Reply:
+			delete(open, e.Call)
+		case e.Kind == Sent:
+			own[e.Call] = i
+		case e.Kind == Delivered:
+			delete(own, e.Call)
+		}
+	}
+	first, last := -1, -1
+	for _, i := range open {
+		if first < 0 || i < first {
+			first = i
+		}
+	}
+	if first < 0 {
+		return false
+	}
+	for _, i := range own {
+		if i < first && i > last {
+			last = i
+		}
+	}
+	x.step(first, "The first request that %s never answers, at %v: %s.", x.name(lane), x.run.Events[first].Time.Round(time.Millisecond), x.run.Words(first))
+	if last >= 0 {
+		x.step(last, "%s sends this request before, and never gets an answer: %s.", x.name(lane), x.run.Words(last))
+	}
+	return true
 }

@@ -176,6 +176,29 @@ func TestDeadlock(t *testing.T) {
 	require.Contains(t, found[0].Steps[1].Text, "The last sign of S0, at 4ms")
 }
 
+// The story of a blocked server begins with the first request without an answer, and leaves
+// out the last signs of the other servers.
+func TestFirstUnanswered(t *testing.T) {
+	s := newScript(3)
+	s.append(2, 0, 1, 0, 0, 0, 1)
+	own := s.lose(2, 0, "Raft.AppendEntries", "lost", fields{trace.FieldTerm: 1})
+	waiting := s.run.Events[own]
+	waiting.Message, waiting.Call = 80, 80
+	own = s.add(waiting)
+	ask := trace.Event{Kind: trace.Delivered, Lane: 2, Peer: 1, Message: 90, Call: 90, Name: "Raft.RequestVote"}
+	first := s.add(ask)
+	ask.Message, ask.Call = 92, 92
+	s.add(ask)
+	s.append(1, 0, 1, 0, 0, 0, 1)
+	s.lose(2, 0, "Raft.AppendEntries", "lost", fields{trace.FieldTerm: 1})
+	f := trace.Explain(s.breaks(trace.Breach{Rule: trace.Deadlock, Text: "server 2 has not answered GetState for 10s"}))[0]
+	require.Len(t, f.Steps, 2)
+	require.Equal(t, own, f.Steps[0].Event)
+	require.Contains(t, f.Steps[0].Text, "S2 sends this request before, and never gets an answer: ")
+	require.Equal(t, first, f.Steps[1].Event)
+	require.Contains(t, f.Steps[1].Text, "The first request that S2 never answers, at 7ms: S2 receives Raft.RequestVote of S1")
+}
+
 // Messages alone show these broken rules.
 func TestSeenInMessages(t *testing.T) {
 	e := func(term int) trace.Entry { return trace.Entry{Term: term, Command: fmt.Sprint("c", term)} }

@@ -6,6 +6,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -31,12 +32,13 @@ const (
 )
 
 // waits describes the goroutines of the program that wait, from the stacks of a test that
-// cannot end. Goroutines that wait for a lock come first, because the others
-// include the holder of the lock.
+// cannot end. Goroutines at a channel or a WaitGroup come first, the rarest at the top,
+// because the holder of a lock is usually among them. Goroutines that wait for a lock
+// follow. Sleepers and waiting appliers are last, because most of them wait normally.
 func waits(stacks string) []string {
 	type group struct {
-		text   string
-		locked bool
+		text        string
+		rank, count int
 	}
 	var all []group
 	for _, stack := range strings.Split(stacks, "\n\n") {
@@ -52,12 +54,13 @@ func waits(stacks string) []string {
 		}
 		for _, w := range waitWords {
 			if strings.HasPrefix(m[2], w.state) {
-				all = append(all, group{fmt.Sprintf("%s for %s in %s", who, w.words, where), strings.HasPrefix(w.words, "a lock")})
+				count, _ := strconv.Atoi(m[1])
+				all = append(all, group{fmt.Sprintf("%s for %s in %s", who, w.words, where), rank(w.state), count})
 				break
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b group) int { return cmp.Compare(rank(a.locked), rank(b.locked)) })
+	slices.SortStableFunc(all, func(a, b group) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.count, b.count)) })
 	var texts []string
 	for _, g := range all[:min(len(all), maxWaits)] {
 		texts = append(texts, g.text)
@@ -65,11 +68,15 @@ func waits(stacks string) []string {
 	return texts
 }
 
-func rank(first bool) int {
-	if first {
-		return 0
+// rank orders states by what they say about a deadlock.
+func rank(state string) int {
+	switch state {
+	case "sync.Mutex.Lock", "sync.RWMutex.Lock", "sync.RWMutex.RLock":
+		return 1
+	case "sync.Cond.Wait", "sleep":
+		return 2
 	}
-	return 1
+	return 0
 }
 
 // harness are the packages whose frames say nothing about the program under test.

@@ -25,7 +25,7 @@ class Panel {
     box.append(element("p", { class: "said" }, f.text + (/[.!?]$/.test(f.text) ? "" : ".")));
     if (f.operations) box.append(this.operations(f.operations, f.earlier ? "No order allows this answer" : "These operations alone have no legal order"));
     if (f.earlier) box.append(this.operations(f.earlier, "The operations before that have an order and change the value"));
-    if (f.waits) box.append(element("h2", {}, "Blocked goroutines"), element("ul", { class: "waits" }, ...f.waits.map((w) => element("li", {}, w))));
+    if (f.waits) box.append(element("h2", {}, "Blocked goroutines"), this.waits(f.waits));
     const list = element("ol", {});
     f.steps.forEach((s, k) => list.append(element("li", { onclick: () => this.page.selectStep(k), "data-step": k },
       element("span", {}, String(k + 1)), element("div", {}, s.text + " ", element("time", {}, run.time(run.events[s.event].t))))));
@@ -33,6 +33,13 @@ class Panel {
     this.others(box, all, index);
     if (run.data.omitted) box.append(element("p", { class: "repeat" }, `${run.data.omitted} earlier events are left out.`));
     if (run.data.repeat) box.append(element("p", { class: "repeat" }, run.data.repeat));
+  }
+
+  // waits lists the likely holders of a lock, and folds the other goroutines.
+  waits(all) {
+    const most = 3, list = (some) => element("ul", { class: "waits" }, ...some.map((w) => element("li", {}, w)));
+    if (all.length <= most) return list(all);
+    return element("div", {}, list(all.slice(0, most)), element("details", {}, element("summary", {}, `${all.length - most} more groups, most of them queued or waiting normally`), list(all.slice(most))));
   }
 
   // others offers the other findings.
