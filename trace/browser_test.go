@@ -52,6 +52,7 @@ func TestBrowser(t *testing.T) {
 		page.diagram.draw();
 		const e = page.run.events[page.diagram.steps[0].event];
 		out.hit = page.diagram.at(page.diagram.laneX.get(e.lane), page.diagram.y(page.diagram.rowOf[e.i])) === e;
+		out.states = byId("states").textContent;
 		return out;`)
 	want := map[string]any{
 		"title": "TestScript: Two leaders in one term", "heading": "Two leaders in one term", "hostile": false, "steps": 8, "drawn": true, "stepsOnScreen": true,
@@ -63,6 +64,7 @@ func TestBrowser(t *testing.T) {
 		require.Equal(t, fmt.Sprint(value), fmt.Sprint(out[name]), name)
 	}
 	require.Contains(t, out["seen"], "voted for S0 and for S1")
+	require.Contains(t, out["states"], "not recorded", "the run has no applied command")
 	require.Contains(t, out["state"], "candidate,1,0")
 	require.Contains(t, out["state"], "follower,1,0")
 }

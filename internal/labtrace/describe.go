@@ -64,7 +64,13 @@ func describe(e *trace.Event, run *trace.Recording) trace.Event {
 	if !ok {
 		return trace.Event{Text: clip(words(v), maxText)}
 	}
-	d := describer{kind: run.RPC(e.Name), rpcs: run.RPCs, out: trace.Event{Fields: make(map[trace.Field]int)}}
+	if text, ok := service(body); ok {
+		return trace.Event{Text: clip(text, maxText)}
+	}
+	d := describer{kind: run.RPC(e.Name), rpcs: run.RPCs, reply: has(body, replyFields), out: trace.Event{Fields: make(map[trace.Field]int)}}
+	if !e.Reply {
+		d.sender = run.Lanes[e.Lane].Name
+	}
 	for _, f := range body {
 		d.field(f)
 	}
@@ -86,10 +92,12 @@ var paperNames = map[string]map[string]trace.Field{
 
 // A describer collects the content of one message.
 type describer struct {
-	kind  string // the paper's name of the RPC
-	rpcs  *trace.RPCs
-	out   trace.Event
-	parts []string
+	kind   string // the paper's name of the RPC
+	sender string // the lane of a request's sender
+	reply  bool   // of a service of this project
+	rpcs   *trace.RPCs
+	out    trace.Event
+	parts  []string
 }
 
 func (d *describer) field(f labgob.Field) {
@@ -110,7 +118,14 @@ func (d *describer) field(f labgob.Field) {
 		d.out.Fields[trace.FieldEntries] = 0
 		return
 	}
-	d.parts = append(d.parts, f.Name+" "+words(f.Value))
+	text := f.Name + " " + words(f.Value)
+	if code, known := named(replyCodes, f.Value); d.reply && f.Name == "Code" && known {
+		text = f.Name + " " + code
+	}
+	if id, ok := number(f.Value); ok && d.kind != "" && d.sender != "" && (lower == "candidateid" || lower == "leaderid") && fmt.Sprint("S", id) != d.sender {
+		text += fmt.Sprintf(" (sent by %s)", d.sender)
+	}
+	d.parts = append(d.parts, text)
 }
 
 // paper returns the number of the paper that a field holds.
@@ -231,6 +246,9 @@ func words(v any) string {
 	case labgob.Named:
 		return words(v.Value)
 	case labgob.Struct:
+		if text, ok := service(v); ok {
+			return text
+		}
 		var parts []string
 		for _, f := range v {
 			if f.Value != nil && f.Value != "" && f.Value != false { // most of the fields, and of no interest

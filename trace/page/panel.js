@@ -88,7 +88,7 @@ class Panel {
     const { run } = this.page, box = byId("states");
     const at = e ? e.i : run.events.length - 1;
     if (at < 0) return;
-    const number = (n) => (n < 0 ? "?" : String(n));
+    const number = (n) => (n < 0 ? "?" : String(n)), recorded = run.events.some((e) => e.kind === Kind.applied);
     const table = element("table", {}, element("tr", {}, ...["", "role", "term", "vote", "log ends", "commit", "applied"].map((t) => element("th", {}, t))));
     for (const l of run.lanes) {
       if (!l.server) continue;
@@ -96,7 +96,7 @@ class Panel {
       if (!s) continue;
       const log = s.last < 0 ? "?" : s.last === 0 ? "empty" : s.last + (s.lastTerm > 0 ? ` (T${s.lastTerm})` : "");
       table.append(element("tr", { class: s.changed ? "changed" : "" }, element("td", {}, l.name), element("td", { class: s.role }, s.role || "?"),
-        element("td", {}, number(s.term)), element("td", {}, s.vote < 0 ? "" : run.lane(s.vote)), element("td", {}, log), element("td", {}, number(s.commit)), element("td", {}, number(s.applied))));
+        element("td", {}, number(s.term)), element("td", {}, s.vote < 0 ? "" : run.lane(s.vote)), element("td", {}, log), element("td", {}, number(s.commit)), element("td", {}, recorded ? number(s.applied) : "not recorded")));
     }
     box.replaceChildren(element("h2", {}, e ? "The servers after this event, as far as others can see" : "The servers at the end, as far as others can see"), table);
   }
