@@ -51,6 +51,7 @@ func TestNativeVerdicts(t *testing.T) {
 		{"TestSyncErrors", sim.Pass, ""},
 		{"TestSignalDeadlock", sim.Deadlock, "asleep"},
 		{"TestSubprocess", sim.Pass, ""},
+		{"TestSubprocessReads", sim.Pass, ""},
 		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
 		{"TestBusyForever", sim.Liveness, "virtual time limit"},
 		{"TestHoard", sim.Crash, "64 MiB of memory"},

@@ -12,6 +12,7 @@ var additions = map[string]string{
 	"runtime/sim_access.go":                  "runtime_access.go.txt",
 	"sync/atomic/sim_raftlab.go":             "atomic_sim.go.txt",
 	"net/sim_raftlab.go":                     "net_sim.go.txt",
+	"os/sim_raftlab.go":                      "os_sim.go.txt",
 }
 
 // edits are applied in order. Each edit is as small as possible, and calls code
@@ -289,6 +290,14 @@ var edits = []edit{
 		"	if epfd == -1 {\n		return gList{}, 0",
 		"	if epfd == -1 || simRealFDs == 0 {\n		return gList{}, 0",
 		"ask the real kernel only if it has descriptors"},
+	{"runtime/proc.go",
+		"			// When using fake time, just poll.\n			delay = 0\n",
+		"			// When using fake time, just poll.\n			delay = 0\n			if simChildren > 0 {\n				delay = -1\n			}\n",
+		"stop the clock while a goroutine waits for a child"},
+	{"os/wait_waitid.go",
+		"	var info unix.SiginfoChild\n",
+		"	simAwaitChild(p.Pid)\n	var info unix.SiginfoChild\n",
+		"let other goroutines run while one waits for a child"},
 	{"runtime/proc.go",
 		"		mp.g0 = malg(16384 * sys.StackGuardMultiplier)",
 		"		mp.g0 = malg(65536 * sys.StackGuardMultiplier)",

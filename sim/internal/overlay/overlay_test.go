@@ -28,7 +28,7 @@ func goroot(t *testing.T) string {
 		t.Skip("no go command here: ", err)
 	}
 	from, to := filepath.Join(strings.TrimSpace(string(out)), "src"), t.TempDir()
-	for _, dir := range []string{"runtime", "sync", "sync/atomic", "syscall", "net", "crypto/internal/sysrand"} {
+	for _, dir := range []string{"runtime", "sync", "sync/atomic", "syscall", "net", "os", "crypto/internal/sysrand"} {
 		entries, err := os.ReadDir(filepath.Join(from, dir))
 		if errors.Is(err, fs.ErrNotExist) {
 			t.Skip("no source of the Go tree here")

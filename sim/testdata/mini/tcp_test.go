@@ -3,6 +3,8 @@
 package mini
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand"
@@ -58,6 +60,39 @@ func TestSubprocess(t *testing.T) {
 			t.Errorf("%s: code %d, error %v, output %s", name, code, err, out)
 		}
 		fmt.Printf("%s", out)
+	}
+}
+
+// TestSubprocessReads waits for subprocesses that read and write more than a pipe holds.
+func TestSubprocessReads(t *testing.T) {
+	in := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	for range 3 {
+		cmd := exec.Command("cat")
+		w, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		cmd.Stdout = &out
+		written := make(chan error, 1)
+		go func() {
+			_, err := w.Write(in)
+			written <- errors.Join(err, w.Close())
+		}()
+		start := time.Now()
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+		if !bytes.Equal(out.Bytes(), in) {
+			t.Errorf("%d bytes of output for %d of input", out.Len(), len(in))
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("%v have passed in the world", d)
+		}
+		fmt.Println(time.Now())
 	}
 }
 
