@@ -88,8 +88,8 @@ var kvraftMutants = []mutant{
 	},
 	{
 		name: "burst-stays-in-the-log", file: "rsm/snapshot.go", pkg: "./rsm",
-		old:  "\tif r.demanded || r.due() {",
-		new:  "\tif r.demanded {",
+		old:  "= nil, size\n\tif r.demanded || r.due() {",
+		new:  "= nil, size\n\tif r.demanded {",
 		test: "TestSnapshotAfterTheOneUnderWay",
 		why:  "entries applied while a snapshot is saved are not compacted before the next command",
 	},

@@ -1,6 +1,7 @@
 package datadir
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -187,8 +188,8 @@ func (r *GroupReport) Pairs(do func(shard int, p kv.Pair)) {
 	}
 }
 
-// compareGroups compares the groups of processes of one store. Each group is compared after
-// the last entry that all of the directories have. If the terms of the entry differ there,
+// compareGroups compares the groups of processes of one store. A group of two processes is
+// compared after the last entry that both have. If the terms of the entry differ there,
 // the entry was not committed. A log that begins behind the entry is not compared.
 func compareGroups(reports []*Report) error {
 	first := reports[0]
@@ -205,29 +206,38 @@ func compareGroups(reports []*Report) error {
 	return nil
 }
 
-// compareGroup compares the group at index i of the reports.
+// compareGroup compares the group at index i of each two reports.
 func compareGroup(reports []*Report, i int) error {
-	shortest := slices.MinFunc(reports, func(a, b *Report) int {
-		return int(a.Groups[i].LastIndex) - int(b.Groups[i].LastIndex)
+	byLength := slices.SortedFunc(slices.Values(reports), func(a, b *Report) int {
+		return cmp.Compare(a.Groups[i].LastIndex, b.Groups[i].LastIndex)
 	})
-	want := &shortest.Groups[i]
-	for _, r := range reports {
-		g := &r.Groups[i]
-		term, known := g.content.raft.Term(want.LastIndex)
-		if r == shortest || !known || term != want.LastTerm || g.Snapshot.Index > want.LastIndex {
-			continue
-		}
-		sum := g.Hash
-		if g.LastIndex > want.LastIndex {
-			earlier, err := readEarlier(r.Directory, g.content.gid, want.LastIndex)
-			if err != nil || earlier.raft.Snapshot.Index > want.LastIndex { // a snapshot has come meanwhile
-				continue
+	for n, longer := range byLength {
+		for _, shorter := range byLength[:n] {
+			if err := compareTwo(shorter, longer, i); err != nil {
+				return err
 			}
-			sum = earlier.sum()
 		}
-		if sum != want.Hash {
-			return fmt.Errorf("%w: after entry %d the hash of %s is %s, and that of %s %s", ErrDamaged, want.LastIndex, r.Directory, sum, shortest.Directory, want.Hash)
+	}
+	return nil
+}
+
+// compareTwo compares a group of two reports after the last entry of the shorter one.
+func compareTwo(shorter, longer *Report, i int) error {
+	want, g := &shorter.Groups[i], &longer.Groups[i]
+	term, known := g.content.raft.Term(want.LastIndex)
+	if !known || term != want.LastTerm || g.Snapshot.Index > want.LastIndex {
+		return nil
+	}
+	sum := g.Hash
+	if g.LastIndex > want.LastIndex {
+		earlier, err := readEarlier(longer.Directory, g.content.gid, want.LastIndex)
+		if err != nil || earlier.raft.Snapshot.Index > want.LastIndex { // a snapshot has come meanwhile
+			return nil
 		}
+		sum = earlier.sum()
+	}
+	if sum != want.Hash {
+		return fmt.Errorf("%w: after entry %d the hash of %s is %s, and that of %s %s", ErrDamaged, want.LastIndex, longer.Directory, sum, shorter.Directory, want.Hash)
 	}
 	return nil
 }

@@ -119,7 +119,7 @@ func TestGroupsAreInspectedAndVerified(t *testing.T) {
 	}
 	require.Equal(t, keysOf(reports[0]), listed)
 
-	for i := range reports { // one of them has the last entry that all have
+	for i := range reports { // a hash that no other report has
 		reports[i].Groups[1].Hash = fmt.Sprint("another", i)
 	}
 	err = datadir.Compare(reports)
