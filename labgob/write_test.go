@@ -64,7 +64,7 @@ func full() everything {
 	return everything{
 		true, -1, math.MinInt8, -129, math.MaxInt32, math.MinInt64, 127, 128, 65535, 1 << 31, math.MaxUint64, 9,
 		1.5, math.Inf(-1), complex(1, -2), complex(0, 3), "text", []byte("bytes"), []mark{1, 200}, [3]byte{0, 255, 1},
-		[]int{0, -1, 1 << 40}, [][]string{nil, {""}, {"a", "b"}}, map[string]int{"k": 0}, []inner{{}, {1, 0}}, [2]inner{{}, {0, 2}},
+		[]int{0, -1, 1 << 30}, [][]string{nil, {""}, {"a", "b"}}, map[string]int{"k": 0}, []inner{{}, {1, 0}}, [2]inner{{}, {0, 2}},
 		&everything{Int: 3, Any: Op{Key: "inside"}}, &p, Op{Key: "k", Value: string(make([]byte, 200))},
 		[]any{nil, 1, "s", []byte{1}, Op{}, &Op{Seq: 2}, Box{Box{nil}}, Box{Op{Seq: 1}}, 1.5, false}, 1, make(chan int), nil, inner{1, 2},
 		Embedded{"e"}, embedded{1},
