@@ -93,7 +93,7 @@ func TestCauseIsNamed(t *testing.T) {
 	printed := func(format string) sim.Result {
 		p := fake{nil, func(sim.Case) sim.Outcome {
 			runs++
-			text := fmt.Sprintf(format, 0xc000012340+runs)
+			text := fmt.Sprintf(format, 0xc000012340+int64(runs))
 			return sim.Outcome{Verdict: sim.Safety, Detail: "a_test.go:1: bad", Output: []byte(text), Hash: text}
 		}}
 		res, _, err := sim.Check(t.Context(), p, sim.Case{})
