@@ -109,6 +109,9 @@ func apply(goroot string) (map[string]string, error) {
 // the function, all parameters, and the type of the result.
 var atomicRE = regexp.MustCompile(`(?m)^(?://go:noescape\n)?func (\w+)\(([^)]*)\)(?: \(\w+ ([^)]*)\))?$`)
 
+// constraintRE matches a build constraint. The native engine's systems meet those of sync/atomic.
+var constraintRE = regexp.MustCompile(`(?m)^//go:build .*\n`)
+
 // addAtomics gives the functions of sync/atomic that are written in assembly a
 // body with a point. The assembly keeps its place under another name.
 func addAtomics(goroot string, files map[string]string) error {
@@ -128,7 +131,10 @@ func addAtomics(goroot string, files map[string]string) error {
 		if err != nil {
 			return fmt.Errorf("%w: %s: %v", ErrMismatch, dir, err)
 		}
-		files[dir+name] = atomicRE.ReplaceAllStringFunc(string(src), func(decl string) string {
+		plain := constraintRE.ReplaceAllString(string(src), "")
+		// The race detector has functions of its own for these, which also tell it of them.
+		files[dir+"sim_race_"+name] = "//go:build race\n\n" + plain
+		files[dir+name] = "//go:build !race\n\n" + atomicRE.ReplaceAllStringFunc(plain, func(decl string) string {
 			m := atomicRE.FindStringSubmatch(decl)
 			from, to := "TEXT ·"+m[1]+"(SB)", "TEXT ·sim"+m[1]+"(SB)"
 			if strings.Count(text, from) != 1 || strings.Contains(string(pointers), " sync/atomic."+m[1]+"\n") {
