@@ -13,8 +13,7 @@ import (
 type schema struct {
 	types map[int]*wireType
 
-	mu   sync.Mutex
-	free []*warmDecoder
+	free freeList[warmDecoder]
 }
 
 type warmDecoder struct {
@@ -79,13 +78,7 @@ func (s *schema) keep(defs []byte) {
 
 // decode decodes one value message, already checked by the scanner, into e.
 func (s *schema) decode(defs, value []byte, e any) error {
-	s.mu.Lock()
-	var w *warmDecoder
-	if n := len(s.free); n > 0 {
-		w = s.free[n-1]
-		s.free = s.free[:n-1]
-	}
-	s.mu.Unlock()
+	w := s.free.get()
 	if w != nil {
 		w.feed.b = value
 	} else {
@@ -97,13 +90,8 @@ func (s *schema) decode(defs, value []byte, e any) error {
 		return err // and w is dropped with it
 	}
 	w.feed.b = nil
-	if len(value) > maxKept {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.free) < maxFree {
-		s.free = append(s.free, w)
+	if len(value) <= maxKept {
+		s.free.put(w)
 	}
 	return nil
 }

@@ -24,15 +24,11 @@ type plan struct {
 	defs   []typeDef
 	prefix []byte // all of defs
 
-	mu   sync.Mutex
-	free []*warmEncoder
+	free freeList[warmEncoder]
 }
 
 // all returns every definition.
 func (p *plan) all() []byte { return p.prefix }
-
-// maxFree is how many warm encoders or decoders wait for use in each place.
-const maxFree = 8
 
 // maxKept bounds the messages after which an encoder or a decoder returns to
 // its free list. Encoders and decoders hold on to their buffers.
@@ -150,7 +146,8 @@ func planFor(v reflect.Value, dyn *dynamics) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p = &plan{free: []*warmEncoder{w}}
+	p = new(plan)
+	p.free.put(w)
 	if p.defs, err = definitions(w.out); err != nil {
 		return nil, err
 	}
@@ -189,25 +186,15 @@ func primed(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
 // get takes an encoder from the free list, or primes a new encoder with the
 // value.
 func (p *plan) get(v reflect.Value, dyn *dynamics) (*warmEncoder, error) {
-	p.mu.Lock()
-	if n := len(p.free); n > 0 {
-		w := p.free[n-1]
-		p.free = p.free[:n-1]
-		p.mu.Unlock()
+	if w := p.free.get(); w != nil {
 		return w, nil
 	}
-	p.mu.Unlock()
 	return primed(v, dyn)
 }
 
 func (p *plan) put(w *warmEncoder) {
-	if cap(w.out) > maxKept {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.free) < maxFree {
-		p.free = append(p.free, w)
+	if cap(w.out) <= maxKept {
+		p.free.put(w)
 	}
 }
 

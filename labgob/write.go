@@ -50,8 +50,7 @@ type rootLayout struct {
 	*layout
 	id int // gob's number of the type
 
-	mu   sync.Mutex
-	free []*writer
+	free freeList[writer]
 }
 
 // A dynamicType is a registered type of values in interfaces.
@@ -213,25 +212,15 @@ func write(v reflect.Value, head func(*plan) []byte, use func(*plan, []byte) err
 }
 
 func (r *rootLayout) get() *writer {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := len(r.free)
-	if n == 0 {
-		return new(writer)
+	if w := r.free.get(); w != nil {
+		return w
 	}
-	w := r.free[n-1]
-	r.free = r.free[:n-1]
-	return w
+	return new(writer)
 }
 
 func (r *rootLayout) put(w *writer) {
-	if cap(w.out) > maxKept {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.free) < maxFree {
-		r.free = append(r.free, w)
+	if cap(w.out) <= maxKept {
+		r.free.put(w)
 	}
 }
 
