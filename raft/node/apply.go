@@ -249,47 +249,54 @@ func (n *Node) applyEntries(job applyJob) error {
 		n.stats.applies.observe(took)
 		n.stats.commands.Add(int64(len(commands)))
 	}
+	last := job.entries[len(job.entries)-1].Index
+	news := last > n.included
+	if news {
+		n.applied.advance(last)
+	}
 	n.settleAll(commands, owners)
 	clear(job.proposals)
 	clear(commands)
 	clear(owners)
 	a.commands, a.owners = keep(commands), keep(owners)
-	if last := job.entries[len(job.entries)-1].Index; last > n.included {
-		n.applied.advance(last)
+	if news {
 		n.maybeSnapshot(job)
 	}
 	return nil
 }
 
+// settleAll ends the proposals of applied commands. Who sees a result finds the
+// room free and the command among those applied, so both go before.
 func (n *Node) settleAll(commands []Command, owners []*proposal) {
 	count, bytes := 0, 0
-	var now time.Time
+	for _, p := range owners {
+		if p != nil {
+			count++
+			bytes += len(p.data)
+		}
+	}
+	if count == 0 {
+		return
+	}
+	n.room.leave(count, bytes)
+	now := time.Now()
 	for i, p := range owners {
 		if p == nil {
 			continue
 		}
-		if now.IsZero() {
-			now = time.Now()
-		}
 		n.stats.proposals.observe(now.Sub(p.begun))
 		c := &commands[i]
-		count++
-		bytes += len(p.data)
 		p.settle(Result{Index: c.Index, Term: c.Term, Data: c.Result}, nil)
-	}
-	if count > 0 {
-		n.room.leave(count, bytes)
 	}
 }
 
 // settle ends one proposal.
 func (n *Node) settle(p *proposal, result Result, err error) {
-	size := len(p.data)
 	if !p.reused { // otherwise the proposer counts
 		_ = n.stats.count(err)
 	}
+	n.room.leave(1, len(p.data))
 	p.settle(result, err)
-	n.room.leave(1, size)
 }
 
 // abandon ends the proposals of a dropped job.

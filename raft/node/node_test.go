@@ -127,6 +127,24 @@ func TestPendingCommandsAreBounded(t *testing.T) {
 	})
 }
 
+// Who has a result is not refused for the command that the result is of, and finds the
+// command among those applied.
+func TestResultComesLast(t *testing.T) {
+	run(t, 1, node.Config{MaxPending: 1}, func(c *cluster) {
+		leader := c.leader()
+		for i := range 2000 {
+			result, err := leader.Propose(ctx, []byte("x"))
+			require.NoError(c, err)
+			require.GreaterOrEqual(c, leader.Applied(), result.Index)
+			future, err := leader.ProposeAsync([]byte("x"))
+			require.NoError(c, err, "command %d", 2*i)
+			result, err = future.Result()
+			require.NoError(c, err)
+			require.GreaterOrEqual(c, leader.Applied(), result.Index)
+		}
+	})
+}
+
 func TestRestartRestoresSnapshotAndLog(t *testing.T) {
 	run(t, 3, node.Config{SnapshotEntries: 20, TrailingEntries: 5}, func(c *cluster) {
 		for i := range 105 {
