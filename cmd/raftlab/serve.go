@@ -221,7 +221,10 @@ func (o serveOptions) servePort(ctx context.Context, listener net.Listener, c *c
 	})
 	port, err := clientport.New(clientport.Options{
 		Listener: listener, GRPC: g, Logger: log,
-		Pages: clientport.Pages{Health: c.Health, Live: c.Live, Metrics: clientport.NewMetrics(c.Sources()...), Hosts: o.hosts(), Others: page},
+		Pages: clientport.Pages{
+			Health: c.Health, Live: c.Live, Checks: etcdapi.Checks(), Check: c.Check,
+			Metrics: clientport.NewMetrics(c.Sources()...), Hosts: o.hosts(), Others: page,
+		},
 	})
 	if err != nil {
 		return err

@@ -25,8 +25,8 @@ var (
 
 // NewGroupMetrics returns the figures of a process of a store with groups. The figures of
 // each group have the label group.
-func NewGroupMetrics(source GroupSource) *prometheus.Registry {
-	r := prometheus.NewRegistry()
+func NewGroupMetrics(source GroupSource) *Metrics {
+	r := newMetrics()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), hostMetrics{source})
 	for i, g := range source.GroupFigures() {
 		prometheus.WrapRegistererWith(prometheus.Labels{"group": g.Group}, r).MustRegister(groupMetrics{source, i})

@@ -37,8 +37,8 @@ type metrics struct{ source Source }
 
 // NewMetrics returns the figures of the process, and those of its members. Several
 // members of one process are told apart by the label replica, from 1.
-func NewMetrics(members ...Source) *prometheus.Registry {
-	r := prometheus.NewRegistry()
+func NewMetrics(members ...Source) *Metrics {
+	r := newMetrics()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for i, one := range members {
 		to := prometheus.Registerer(r)

@@ -3,15 +3,14 @@ package clientport
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	etcdversion "go.etcd.io/etcd/api/v3/version"
 	"google.golang.org/grpc"
 
+	"raftlab/internal/etcdapi"
 	"raftlab/internal/webguard"
 )
 
@@ -23,7 +22,8 @@ const probeTimeout = 5 * time.Second
 
 // Pages are the contents of the HTTP side of a port.
 //
-//	GET  /health, /livez, /readyz   probes
+//	GET  /health                    a probe of everything
+//	GET  /livez, /readyz            probes with named checks, and /livez/CHECK, /readyz/CHECK
 //	GET  /version                   versions, as etcd gives them
 //	GET  /metrics                   Prometheus
 //	POST /v3/...                    etcd's API as JSON
@@ -36,8 +36,12 @@ type Pages struct {
 	// Live reports why the process has to be restarted. A process without a leader does
 	// not have to be restarted.
 	Live func() error
-	// Metrics has the figures.
-	Metrics prometheus.Gatherer
+	// Checks are the names of the checks that together tell whether clients should be sent
+	// here, and Check reports why one of the checks fails.
+	Checks []string
+	Check  func(ctx context.Context, name string) error
+	// Metrics has the figures, and counts the probes.
+	Metrics *Metrics
 	// Hosts are names of this server in URLs of browsers, beside localhost and the
 	// server's addresses.
 	Hosts []string
@@ -50,8 +54,8 @@ type Pages struct {
 func (p Pages) handler(conn *grpc.ClientConn) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", p.health)
-	mux.HandleFunc("GET /livez", p.live)
-	mux.HandleFunc("GET /readyz", p.ready)
+	probe{"livez", []string{etcdapi.CheckSerializableRead}, func(context.Context, string) error { return p.Live() }, p.Metrics}.register(mux)
+	probe{"readyz", p.Checks, p.Check, p.Metrics}.register(mux)
 	mux.HandleFunc("GET /version", version)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{}))
 	if conn != nil {
@@ -80,48 +84,19 @@ func (p Pages) handler(conn *grpc.ClientConn) (http.Handler, error) {
 // health says whether the server should get requests, in etcd's words. The query exclude
 // names alarms that do not count, and serializable=true asks for local reads alone.
 func (p Pages) health(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
+	defer cancel()
 	answer := struct {
 		Health string `json:"health"`
 		Reason string `json:"reason"`
 	}{"true", ""}
 	code := http.StatusOK
-	if err := p.serves(r, true); err != nil {
+	err := p.Health(ctx, r.URL.Query().Get("serializable") != "true", excluded(r))
+	if err != nil {
 		answer.Health, answer.Reason, code = "false", err.Error(), http.StatusServiceUnavailable
 	}
+	p.Metrics.countHealth(err == nil)
 	writeJSON(w, code, answer)
-}
-
-// serves is Health within the time for a probe. alarms says whether alarms count.
-func (p Pages) serves(r *http.Request, alarms bool) error {
-	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
-	defer cancel()
-	excluded := make(map[string]bool)
-	for _, name := range r.URL.Query()["exclude"] {
-		excluded[name] = true
-	}
-	if !alarms {
-		excluded["NOSPACE"] = true // reads and deletions go on
-	}
-	return p.Health(ctx, r.URL.Query().Get("serializable") != "true", excluded)
-}
-
-// live says that the process runs, and that its member has not failed. A process that
-// has no leader should not be restarted for that.
-func (p Pages) live(w http.ResponseWriter, _ *http.Request) {
-	if err := p.Live(); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(w, "ok")
-}
-
-// ready says whether clients should be sent here.
-func (p Pages) ready(w http.ResponseWriter, r *http.Request) {
-	if err := p.serves(r, false); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(w, "ok")
 }
 
 // version gives the version of etcd's API that the server speaks.

@@ -326,6 +326,18 @@ func (c *Cluster) Health(ctx context.Context, linearizable bool, excluded map[st
 	return leader.Health(ctx, true, excluded)
 }
 
+// Check reports why the store fails a check (see [etcdapi.Server.Check]).
+func (c *Cluster) Check(ctx context.Context, name string) error {
+	s := c.Serving()
+	if name == etcdapi.CheckLinearizableRead {
+		s = c.awaitLeader(ctx)
+	}
+	if s == nil {
+		return c.noLeader()
+	}
+	return s.Check(ctx, name)
+}
+
 // Drain ends the streams of clients of etcd's API. Other requests are served until Close.
 func (c *Cluster) Drain() {
 	for _, r := range c.replicas {

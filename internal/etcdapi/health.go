@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -88,8 +90,59 @@ func (s *Server) Health(ctx context.Context, linearizable bool, excluded map[str
 	if s.leader() == core.None {
 		return errors.New("RAFT NO LEADER")
 	}
-	if err := s.linearize(ctx); err != nil {
+	if err := s.readable(ctx); err != nil {
 		return fmt.Errorf("RANGE ERROR:%w", err)
+	}
+	return nil
+}
+
+// readable reports why the member serves no linearizable reads within the time of ctx. The
+// end of ctx is etcd's timeout.
+func (s *Server) readable(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	_, err := s.node.ReadIndex(limited)
+	if err == nil {
+		return nil
+	}
+	return rpctypes.Error(s.late(context.WithoutCancel(ctx), err))
+}
+
+// Names of the checks of [Server.Check], which are etcd's.
+const (
+	CheckDataCorruption   = "data_corruption"
+	CheckSerializableRead = "serializable_read"
+	CheckLinearizableRead = "linearizable_read"
+	CheckNonLearner       = "non_learner"
+)
+
+// Checks returns the names of all checks.
+func Checks() []string {
+	return []string{CheckDataCorruption, CheckSerializableRead, CheckLinearizableRead, CheckNonLearner}
+}
+
+// Check reports why the member fails a check. A member that fails a check should get no
+// requests. The alarm NOSPACE fails none, because reads and deletions go on.
+func (s *Server) Check(ctx context.Context, name string) error {
+	switch name {
+	case CheckDataCorruption:
+		if raised(s.picture().alarms, pb.AlarmType_CORRUPT) {
+			return errors.New("alarm activated: CORRUPT") // etcd's words
+		}
+	case CheckSerializableRead:
+		return s.node.Err()
+	case CheckLinearizableRead:
+		return s.readable(ctx)
+	case CheckNonLearner:
+		st, err := s.node.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if st.Learner {
+			return errors.New("not supported for learner")
+		}
+	default:
+		return fmt.Errorf("there is no check %q", name)
 	}
 	return nil
 }

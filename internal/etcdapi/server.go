@@ -309,7 +309,7 @@ func (s *Server) publishAttributes() {
 	own := attributes{member: s.node.ID(), name: s.cfg.Name, clientURLs: s.cfg.ClientURLs}
 	for s.done.Err() == nil {
 		if a := s.picture().members[own.member]; own.equal(a) {
-			if s.readable() == nil && own.equal(s.picture().members[own.member]) {
+			if s.readable(s.done) == nil && own.equal(s.picture().members[own.member]) {
 				close(s.ready)
 				return
 			}
@@ -324,13 +324,6 @@ func (s *Server) publishAttributes() {
 		s.log.Debug("publishing the member's attributes", "error", err)
 		s.pause(s.cfg.Node.ElectionTimeout / 4)
 	}
-}
-
-// readable waits until the state is current.
-func (s *Server) readable() error {
-	ctx, cancel := context.WithTimeout(s.done, s.cfg.RequestTimeout)
-	defer cancel()
-	return s.linearize(ctx)
 }
 
 // pause waits, or returns earlier if the server ends.

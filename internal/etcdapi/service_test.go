@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"testing"
 	"time"
 
@@ -89,6 +90,44 @@ func TestHealth(t *testing.T) {
 			require.EqualError(t, m.server.Health(ctx, true, nil), "RAFT NO LEADER")
 			require.NoError(t, m.server.Health(ctx, false, nil))
 		}
+	})
+}
+
+// A member tells by name which checks fail. An alarm for the space fails none.
+func TestChecks(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		settle()
+		ctx := context.Background()
+		m := c.follower()
+		failing := func() map[string]string {
+			all := make(map[string]string)
+			for _, name := range etcdapi.Checks() {
+				if err := m.server.Check(ctx, name); err != nil {
+					all[name] = err.Error()
+				}
+			}
+			return all
+		}
+		require.Empty(t, failing())
+		for _, kind := range []pb.AlarmType{pb.AlarmType_NOSPACE, pb.AlarmType_CORRUPT} {
+			_, err := pb.NewMaintenanceClient(m.conn).Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: 1, Alarm: kind})
+			require.NoError(t, err)
+		}
+		require.Equal(t, map[string]string{"data_corruption": "alarm activated: CORRUPT"}, failing())
+		require.Error(t, m.server.Check(ctx, "other"))
+		for id := range maps.Clone(c.members) {
+			if id != m.id {
+				c.stop(id)
+			}
+		}
+		for range 2 { // in the end of the former leader's time, and without a leader
+			limited, cancel := context.WithTimeout(ctx, time.Second/2)
+			err := m.server.Check(limited, etcdapi.CheckLinearizableRead)
+			cancel()
+			require.ErrorContains(t, err, "etcdserver: ")
+			settle()
+		}
+		require.Equal(t, map[string]string{"data_corruption": "alarm activated: CORRUPT", "linearizable_read": "etcdserver: no leader"}, failing())
 	})
 }
 

@@ -84,7 +84,7 @@ func (s *etcdStore) services() *grpc.Server {
 func (s *etcdStore) pages() clientport.Pages {
 	f := front{s.member}
 	return clientport.Pages{
-		Health: f.health, Live: f.live,
+		Health: f.health, Live: f.live, Checks: etcdapi.Checks(), Check: f.check,
 		Metrics: clientport.NewMetrics(f), Hosts: f.member.opts.Hosts,
 		Others: f.newPage(),
 	}
@@ -125,6 +125,13 @@ var errStopped = errors.New("an operator has stopped the member")
 func (f front) health(ctx context.Context, linearizable bool, excluded map[string]bool) error {
 	if s := f.serving(); s != nil {
 		return s.Health(ctx, linearizable, excluded)
+	}
+	return errStopped
+}
+
+func (f front) check(ctx context.Context, name string) error {
+	if s := f.serving(); s != nil {
+		return s.Check(ctx, name)
 	}
 	return errStopped
 }

@@ -17,6 +17,7 @@ import (
 	"raftlab/internal/clientport"
 	"raftlab/internal/cluster"
 	"raftlab/internal/datadir"
+	"raftlab/internal/etcdapi"
 	"raftlab/internal/httpkv/handler"
 	"raftlab/internal/shardstore"
 	"raftlab/labrpc"
@@ -250,9 +251,18 @@ func (s *groupStore) pages() clientport.Pages {
 		Health: func(ctx context.Context, linearizable bool, _ map[string]bool) error {
 			return s.Health(ctx, linearizable)
 		},
-		Live: s.Live, Metrics: clientport.NewGroupMetrics(s), Hosts: s.member.opts.Hosts,
+		Live: s.Live, Checks: []string{etcdapi.CheckSerializableRead, etcdapi.CheckLinearizableRead}, Check: s.check,
+		Metrics: clientport.NewGroupMetrics(s), Hosts: s.member.opts.Hosts,
 		Others: handler.New(groupV1{fixed{}, s.Part, s}, v1),
 	}
+}
+
+// check reports why the member fails one of the checks of its page.
+func (s *groupStore) check(ctx context.Context, name string) error {
+	if name == etcdapi.CheckLinearizableRead {
+		return s.Health(ctx, true)
+	}
+	return s.Live()
 }
 
 // ID implements clientport.GroupSource.

@@ -279,11 +279,15 @@ func TestPages(t *testing.T) {
 			c := newCluster(t, secure)
 			c.put("n1", "k")
 			for path, says := range map[string]string{
-				"/health":  `{"health":"true","reason":""}`,
-				"/livez":   "ok",
-				"/readyz":  "ok",
-				"/version": `"etcdserver":"3.`,
-				"/metrics": "etcd_server_has_leader 1\n",
+				"/health": `{"health":"true","reason":""}`,
+				"/livez":  "ok",
+				"/readyz": "ok",
+
+				"/readyz?verbose":          "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n",
+				"/readyz/data_corruption":  "ok",
+				"/livez/serializable_read": "ok",
+				"/version":                 `"etcdserver":"3.`,
+				"/metrics":                 "etcd_server_has_leader 1\n",
 			} {
 				code, body := c.get("n1", path)
 				require.Equal(t, http.StatusOK, code, path)
@@ -330,6 +334,9 @@ func TestPages(t *testing.T) {
 			c.stop("n3")
 			code, body := c.get("n1", "/readyz")
 			require.Equal(t, http.StatusServiceUnavailable, code, body)
+			require.Contains(t, body, "[-]linearizable_read failed: etcdserver: ")
+			code, body = c.get("n1", "/readyz?exclude=linearizable_read")
+			require.Equal(t, http.StatusOK, code, body)
 			code, body = c.get("n1", "/livez")
 			require.Equal(t, http.StatusOK, code, body)
 			c.start("n2")
