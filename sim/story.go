@@ -1,62 +1,75 @@
 package sim
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 )
 
-// A Story tells a failure: what each goroutine did last, the injected points that
-// matter, what happened without each of them, and who waited for what.
+// A Story tells a failure in one list of steps: the last ones of each goroutine,
+// and those around the injected points that matter. Each step is told once.
 type Story struct {
-	Last   []Goroutine // in the order of their last events
-	Points []StoryPoint
-	Waits  []Wait // longest first; of a run that did not end by itself, or was too late
+	Verdict    Verdict
+	Detail     string
+	Injected   int         // points of the run
+	Goroutines []Goroutine // those of the steps, in the order of their numbers
+	Untold     int         // goroutines that are left out
+	Steps      []Step      // in the order of the run
+	Points     []StoryPoint
 }
 
-// A Goroutine is a goroutine with its last events.
+// A Goroutine is a goroutine with what it runs.
 type Goroutine struct {
-	ID     uint64
-	Name   string // the function that it was started with
-	Events []Event
+	ID   uint64
+	Name string
 }
 
-// A StoryPoint is an injected point and its effect.
+// A Step is what a goroutine did at one place of the program.
+type Step struct {
+	Event
+	HeldUp bool  // an injected point is here, and the step comes later
+	GoesOn bool  // the step that was held up
+	Point  int   // from 1, of the injected point of HeldUp or GoesOn, if the story has it
+	Waited bool  // the step was not done at once
+	Wait   *Wait // of a step that was never done
+	Times  int   // equal steps in a row
+	Shared int   // from 1, the lock, channel or variable, if steps of several goroutines have it
+	Gap    int   // steps before this one that are not told
+}
+
+// A StoryPoint is an injected point and what happened without it.
 type StoryPoint struct {
-	At        Event   // what was held up
-	Meanwhile []Event // what other goroutines did until the goroutine went on
-	Then      Event   // what the goroutine did when it went on
-	Control   []Event // what the goroutine did at once in the run without this point
-	Verdict   Verdict // of the run without this point
-	Detail    string
+	At      Event
+	Control []Step // what the goroutine did, up to where another one ran
+	Verdict Verdict
+	Detail  string
 }
 
-// A Wait is a goroutine that waited when the run was over.
+// A Wait is a goroutine's wait at the end of a run.
 type Wait struct {
-	Goroutine uint64
-	Since     time.Duration
-	For       time.Duration
-	Reason    string
-	Function  string
-	Place     string
-	Holder    *Event // the lock, or the last use of the channel, by another goroutine
+	For    time.Duration
+	Holder *Event // the lock, or the last use of the channel, by another goroutine
 }
 
 // Bounds of a story.
 const (
-	storyLast   = 4 // events of a goroutine
-	storyPoints = 3
-	storyLines  = 6 // events beside a point
-	storyWaits  = 8
+	storyLast       = 4 // steps of a goroutine
+	storyGoroutines = 8
+	storyPoints     = 3
+	storyLines      = 6 // steps beside a point
 )
 
 // Tell runs a failing case once more, and without each of its injected points,
 // and tells the failure. The case should be a shrunk one: of many points, only
-// the last events are told.
+// the last steps are told.
 func Tell(ctx context.Context, p Program, c Case) (Story, error) {
 	if p.Engine() != Native {
 		return Story{}, fmt.Errorf("%w: the %s engine records no events", ErrUnsupported, p.Engine())
@@ -65,36 +78,87 @@ func Tell(ctx context.Context, p Program, c Case) (Story, error) {
 	if err != nil {
 		return Story{}, err
 	}
-	r := recording{out.Events, out.Virtual}
-	s := Story{Last: r.goroutines()}
+	s := Story{Verdict: out.Verdict, Detail: out.Detail, Injected: len(out.Injected)}
+	t := newTelling(out)
+	if len(out.Injected) <= storyPoints && !c.Explore.Base() {
+		for i, point := range out.Injected {
+			at := t.held(point)
+			if at < 0 {
+				continue
+			}
+			control := c
+			control.Explore = c.Explore.listing(slices.Delete(slices.Clone(out.Injected), i, i+1))
+			one, err := without(ctx, p, control, t.steps[at].Event)
+			if err != nil {
+				return s, err
+			}
+			s.Points = append(s.Points, one)
+			t.tellPoint(at, len(s.Points))
+		}
+	}
 	if out.Verdict == Liveness || out.Verdict == Deadlock {
-		s.Waits = r.waits()
+		t.tellWaits()
 	}
-	if len(out.Injected) > storyPoints || c.Explore.Base() {
-		return s, nil
-	}
-	for i := range out.Injected {
-		one, ok := r.point(out.Injected[i])
-		if !ok {
-			continue
-		}
-		control := c
-		control.Explore = c.Explore.listing(slices.Delete(slices.Clone(out.Injected), i, i+1))
-		without, err := Record(ctx, p, control)
-		if err != nil {
-			return s, err
-		}
-		one.Verdict, one.Detail = without.Verdict, without.Detail
-		one.Control = recording{without.Events, without.Virtual}.from(out.Injected[i])
-		s.Points = append(s.Points, one)
-	}
+	s.Untold = t.tellLast()
+	s.Steps = t.chosen()
+	s.Goroutines = t.goroutines(s.Steps)
 	return s, nil
 }
 
-// recording is the events of a run.
-type recording struct {
-	events []Event
-	end    time.Duration
+// without runs a case without the injected point of an event.
+func without(ctx context.Context, p Program, control Case, at Event) (StoryPoint, error) {
+	out, err := Record(ctx, p, control)
+	if err != nil {
+		return StoryPoint{}, err
+	}
+	s := StoryPoint{At: at, Verdict: out.Verdict, Detail: out.Detail}
+	if len(out.Events) > 0 && out.Events[0].Number > at.Number { // the run is so long that it has lost them
+		short, err := Until(ctx, p, control, at.Number+MaxEvents/2)
+		if err != nil {
+			return StoryPoint{}, err
+		}
+		out = short.Outcome
+	}
+	s.Control = steps(out.Events).from(Point{Goroutine: at.Goroutine, Op: at.Op})
+	return s, nil
+}
+
+// telling is the steps of a run, and those that are told.
+type telling struct {
+	recording
+	steps stepList
+	told  map[int]bool
+	first []uint64 // goroutines that are told before others
+	names map[uint64]string
+}
+
+func newTelling(out Outcome) *telling {
+	t := &telling{recording: recording{out.Events, out.Virtual}, steps: steps(out.Events), told: map[int]bool{}, names: map[uint64]string{}}
+	packages := map[string]bool{}
+	for _, s := range t.steps {
+		packages[packageOf(s.Function)] = true
+	}
+	for _, e := range t.events {
+		if e.Kind == Starts && (packages[packageOf(e.What)] || strings.HasPrefix(e.What, "testing.")) {
+			t.names[e.Goroutine] = e.What
+		}
+	}
+	for _, s := range t.steps {
+		switch name := t.names[s.Goroutine]; {
+		case name == "":
+			t.names[s.Goroutine] = s.Function // started by the standard library
+		case strings.HasPrefix(name, "testing."):
+			t.names[s.Goroutine] = "the test"
+		}
+	}
+	return t
+}
+
+// packageOf is the import path of a function's package.
+func packageOf(function string) string {
+	dirs := strings.LastIndexByte(function, '/') + 1
+	name, _, _ := strings.Cut(function[dirs:], ".")
+	return function[:dirs] + name
 }
 
 // ours reports whether an event belongs to the program rather than to the
@@ -107,104 +171,219 @@ func ours(e Event) bool {
 	return false
 }
 
-// goroutines lists the goroutines with their last own events.
-func (r recording) goroutines() []Goroutine {
-	byIdentity := map[uint64]*Goroutine{}
-	var order []*Goroutine
-	names := map[uint64]string{}
-	for _, e := range r.events {
-		if e.Kind == Starts {
-			names[e.Goroutine] = e.What
+type stepList []Step
+
+// steps joins the events of a run that are one step.
+func steps(events []Event) stepList {
+	var list stepList
+	last := map[uint64]int{} // of each goroutine
+	for _, e := range events {
+		i, known := last[e.Goroutine]
+		add := func(s Step) {
+			s.Times = 1
+			list = append(list, s)
+			last[e.Goroutine] = len(list) - 1
 		}
-		if !ours(e) {
-			continue
+		switch {
+		case e.Kind == Runs && known && list[i].HeldUp:
+			s := Step{Event: list[i].Event, GoesOn: true}
+			s.Number, s.At, s.Kind = e.Number, e.At, Runs
+			add(s)
+		case !ours(e):
+		case e.Kind == Injects && known && list[i].Kind == Passes && list[i].Op == e.Op:
+			list[i].HeldUp, list[i].Sleep, list[i].Kind = true, e.Sleep, Injects
+		case e.Kind == Injects:
+			add(Step{Event: e, HeldUp: true})
+		case e.Kind == Waits && known && list[i].Kind != Waits && list[i].Op == e.Op && list[i].Place == e.Place:
+			list[i].Waited = true
+		case e.Kind == Passes && known && i == len(list)-1 && list[i].again(e):
+			list[i].Times++
+			list[i].Op = e.Op
+		default:
+			add(Step{Event: e, Waited: e.Kind == Waits})
 		}
-		g := byIdentity[e.Goroutine]
-		if g == nil {
-			g = &Goroutine{Name: names[e.Goroutine]}
-			byIdentity[e.Goroutine] = g
-			order = append(order, g)
-		}
-		g.ID = e.ID
-		g.Events = append(g.Events, e)
-		if len(g.Events) > storyLast {
-			g.Events = g.Events[1:]
-		}
-	}
-	slices.SortStableFunc(order, func(a, b *Goroutine) int {
-		return cmp.Compare(a.Events[len(a.Events)-1].Number, b.Events[len(b.Events)-1].Number)
-	})
-	list := make([]Goroutine, len(order))
-	for i, g := range order {
-		list[i] = *g
 	}
 	return list
 }
 
-// point finds the event of an injected point, and what followed.
-func (r recording) point(p Point) (StoryPoint, bool) {
-	at := slices.IndexFunc(r.events, func(e Event) bool { return e.Kind == Injects && e.Goroutine == p.Goroutine && e.Op == p.Op })
-	if at < 0 {
-		return StoryPoint{}, false
-	}
-	s := StoryPoint{At: r.events[at]}
-	for _, e := range r.events[at+1:] {
-		if e.Goroutine != p.Goroutine {
-			if ours(e) {
-				s.Meanwhile = append(s.Meanwhile, e)
-			}
-			continue
-		}
-		if ours(e) {
-			s.Then = e
-			break
-		}
-	}
-	return s, true
+// again reports whether e is one more of the same steps. A call of the framework of
+// tests has several.
+func (s Step) again(e Event) bool {
+	return s.Kind == Passes && !s.Waited && s.What == e.What && s.Function == e.Function && s.Place == e.Place &&
+		(s.Object == e.Object || strings.HasPrefix(e.What, "testing."))
 }
 
 // from lists what a goroutine did from an operation on, up to where another
 // goroutine ran.
-func (r recording) from(p Point) []Event {
-	at := slices.IndexFunc(r.events, func(e Event) bool { return e.Kind == Passes && e.Goroutine == p.Goroutine && e.Op == p.Op })
+func (l stepList) from(p Point) []Step {
+	at := slices.IndexFunc(l, func(s Step) bool { return s.Goroutine == p.Goroutine && s.Op >= p.Op })
 	if at < 0 {
 		return nil
 	}
-	var list []Event
-	for _, e := range r.events[at:] {
-		if e.Goroutine != p.Goroutine && e.Kind == Runs {
-			break
-		}
-		if e.Goroutine == p.Goroutine && ours(e) {
-			list = append(list, e)
-		}
+	end := slices.IndexFunc(l[at:], func(s Step) bool { return s.Goroutine != p.Goroutine || s.GoesOn })
+	if end < 0 {
+		end = len(l) - at
 	}
-	return list
+	return l[at : at+end]
 }
 
-// waits lists the goroutines that waited at the end.
-func (r recording) waits() []Wait {
+// held finds the step of an injected point.
+func (t *telling) held(p Point) int {
+	return slices.IndexFunc(t.steps, func(s Step) bool { return s.HeldUp && s.Goroutine == p.Goroutine && s.Op == p.Op })
+}
+
+// tellPoint tells a step that was held up, the first and the last few steps of other
+// goroutines meanwhile, and how the goroutine went on. If others used the same lock,
+// channel or variable, their steps there are told.
+func (t *telling) tellPoint(at, number int) {
+	id, object := t.steps[at].Goroutine, t.steps[at].Object
+	t.steps[at].Point = number
+	t.told[at] = true
+	t.first = append(t.first, id)
+	end := at + 1
+	var meanwhile, same []int
+	for ; end < len(t.steps) && t.steps[end].Goroutine != id; end++ {
+		meanwhile = append(meanwhile, end)
+		if object != 0 && t.steps[end].Object == object {
+			same = append(same, end)
+		}
+	}
+	if len(same) > 0 {
+		meanwhile = same
+	}
+	for n, i := range meanwhile {
+		if n < storyLines/2 || n >= len(meanwhile)-storyLines/2 {
+			t.told[i] = true
+		}
+	}
+	if end < len(t.steps) {
+		t.told[end] = true
+		if t.steps[end].GoesOn {
+			t.steps[end].Point = number
+		}
+	}
+}
+
+// tellWaits notes which goroutines waited at the end. Those that wait for one
+// another come first, and then those that have waited for the longest time.
+func (t *telling) tellWaits() {
 	last := map[uint64]int{}
-	for i, e := range r.events {
+	for i, e := range t.events {
 		if e.Kind != Starts {
 			last[e.Goroutine] = i
 		}
 	}
-	var list []Wait
+	lastStep := map[uint64]int{}
+	for i, s := range t.steps {
+		lastStep[s.Goroutine] = i
+	}
+	var waiting []int
 	for id, i := range last {
-		e := r.events[i]
-		if e.Kind != Waits || !ours(e) {
+		at, ok := lastStep[id]
+		if e := t.events[i]; e.Kind != Waits || !ours(e) || !ok {
 			continue
 		}
-		list = append(list, Wait{
-			Goroutine: e.ID, Since: e.At, For: r.end - e.At, Reason: e.What, Function: e.Function, Place: e.Place,
-			Holder: r.holder(id, i),
-		})
+		t.steps[at].Wait = &Wait{For: t.end - t.events[i].At, Holder: t.holder(id, i)}
+		waiting = append(waiting, at)
 	}
-	slices.SortFunc(list, func(a, b Wait) int {
-		return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Goroutine, b.Goroutine))
+	slices.SortFunc(waiting, func(a, b int) int {
+		x, y := t.steps[a].Wait, t.steps[b].Wait
+		if held := (x.Holder != nil) != (y.Holder != nil); held {
+			if x.Holder != nil {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(y.For, x.For), cmp.Compare(a, b))
 	})
+	for _, at := range waiting {
+		t.first = append(t.first, t.steps[at].Goroutine)
+		if h := t.steps[at].Wait.Holder; h != nil {
+			t.first = append(t.first, h.Goroutine)
+			i := slices.IndexFunc(t.steps, func(s Step) bool { return s.Goroutine == h.Goroutine && s.Op >= h.Op })
+			if i >= 0 {
+				t.told[i] = true
+			}
+		}
+	}
+}
+
+// tellLast tells the last steps of goroutines, those that matter and then those that
+// ran last. The result is the number of the other goroutines.
+func (t *telling) tellLast() int {
+	order := t.first
+	for i := len(t.steps) - 1; i >= 0; i-- {
+		order = append(order, t.steps[i].Goroutine)
+	}
+	left := map[uint64]int{} // steps to tell
+	others := map[uint64]bool{}
+	for _, id := range order {
+		if _, ok := left[id]; !ok && len(left) < storyGoroutines {
+			left[id] = storyLast
+		} else if !ok {
+			others[id] = true
+		}
+	}
+	for i := len(t.steps) - 1; i >= 0; i-- {
+		if id := t.steps[i].Goroutine; left[id] > 0 {
+			left[id]--
+			t.told[i] = true
+		}
+	}
+	for i := range t.told {
+		delete(others, t.steps[i].Goroutine)
+	}
+	return len(others)
+}
+
+// chosen lists the steps that are told, and numbers what they share.
+func (t *telling) chosen() []Step {
+	var list []Step
+	gap := 0
+	users := map[uint64]map[uint64]bool{}
+	for i, s := range t.steps {
+		if !t.told[i] {
+			gap++
+			continue
+		}
+		s.Gap, gap = gap, 0
+		if s.Object != 0 && !strings.HasPrefix(s.What, "testing.") {
+			if users[s.Object] == nil {
+				users[s.Object] = map[uint64]bool{}
+			}
+			users[s.Object][s.Goroutine] = true
+		}
+		list = append(list, s)
+	}
+	numbers := map[uint64]int{}
+	for i, s := range list {
+		if len(users[s.Object]) < 2 {
+			continue
+		}
+		if numbers[s.Object] == 0 {
+			numbers[s.Object] = len(numbers) + 1
+		}
+		list[i].Shared = numbers[s.Object]
+	}
 	return list
+}
+
+func (t *telling) goroutines(told []Step) []Goroutine {
+	names := map[uint64]string{}
+	for _, s := range told {
+		names[s.ID] = t.names[s.Goroutine]
+	}
+	var list []Goroutine
+	for _, id := range slices.Sorted(maps.Keys(names)) {
+		list = append(list, Goroutine{id, names[id]})
+	}
+	return list
+}
+
+// recording is the events of a run.
+type recording struct {
+	events []Event
+	end    time.Duration
 }
 
 // holder finds the other goroutine that holds the lock, or has used the channel
@@ -258,41 +437,144 @@ func (r recording) waitsAfter(i int) bool {
 // Print writes the story, each line behind an indentation.
 func (s Story) Print(w io.Writer, indent string) {
 	line := func(format string, args ...any) { fmt.Fprintf(w, indent+format+"\n", args...) }
-	some := func(events []Event) { // the first and the last few
-		for i, e := range events {
-			switch {
-			case i < storyLines/2 || i >= len(events)-storyLines/2:
-				line("    %s", e.did())
-			case i == storyLines/2:
-				line("    ... and %d more events", len(events)-storyLines)
-			}
+	if len(s.Steps) == 0 {
+		line("no step of the program was recorded")
+		return
+	}
+	line("The run %s.", ended(s.Verdict, s.Detail))
+	byName := map[string][]string{}
+	var names []string
+	for _, g := range s.Goroutines {
+		name := shortName(g.Name)
+		if byName[name] == nil {
+			names = append(names, name)
 		}
+		byName[name] = append(byName[name], fmt.Sprint("g", g.ID))
 	}
-	for _, p := range s.Points {
-		line("%v: %s", p.At.At, p.At.did())
-		line("  meanwhile:")
-		some(p.Meanwhile)
-		if p.Then.Number > 0 {
-			line("  then: %s", p.Then.did())
+	for _, name := range names {
+		line("%s: %s", strings.Join(byName[name], ", "), name)
+	}
+	line("The last steps of each goroutine. A step is listed when it begins, but an Unlock when it is done.%s", s.legend())
+	var text bytes.Buffer
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for _, step := range s.Steps {
+		if step.Gap > 0 {
+			fmt.Fprintf(table, "%s\t\t\t... %s\t\n", indent, count(step.Gap))
 		}
-		line("  without this point, the run %s, and the goroutine went on:", ended(p.Verdict, p.Detail))
-		some(p.Control)
+		fmt.Fprintf(table, "%s%s\t%v\tg%d\t%s\t%s%s\n", indent, letter(step.Point), shown(step.At), step.ID, step.text(), where(step.Event), step.end())
 	}
-	if len(s.Waits) > 0 {
-		line("who waited in the end:")
+	if s.Untold > 0 {
+		fmt.Fprintf(table, "%s\t\t\t%d more goroutines are left out\t\n", indent, s.Untold)
 	}
-	for _, wait := range s.Waits[:min(len(s.Waits), storyWaits)] {
-		line("  goroutine %d for %v: %s in %s %s%s", wait.Goroutine, wait.For.Round(time.Microsecond), wait.Reason, wait.Function, wait.Place, wait.held())
+	table.Flush()
+	for row := range bytes.Lines(text.Bytes()) {
+		fmt.Fprintln(w, strings.TrimRight(string(row), " \n")) // cells without text end in blanks
 	}
-	if len(s.Last) > 0 {
-		line("the last events of each goroutine:")
+	for i, p := range s.Points {
+		line("%s was injected. Without %s, the run %s. There g%d did not stop%s", letter(i+1), letter(i+1), ended(p.Verdict, p.Detail), p.At.ID, instead(p.Control))
 	}
-	for _, g := range s.Last {
-		line("  goroutine %d%s", g.ID, suffix(g.Name))
-		for _, e := range g.Events {
-			line("    %v: %s", e.At, e.step())
-		}
+	if len(s.Points) == 0 && s.Injected > 0 {
+		line("%d points were injected. --shrink finds those that matter.", s.Injected)
 	}
+}
+
+// legend explains the signs of the steps.
+func (s Story) legend() string {
+	text := ""
+	if slices.ContainsFunc(s.Steps, func(t Step) bool { return t.Shared > 0 }) {
+		text += " #1, #2 are locks, channels or variables that several goroutines use."
+	}
+	return text
+}
+
+func count(steps int) string {
+	if steps == 1 {
+		return "1 step"
+	}
+	return fmt.Sprint(steps, " steps")
+}
+
+// letter names a point.
+func letter(point int) string {
+	if point == 0 {
+		return ""
+	}
+	return string(rune('A' + point - 1))
+}
+
+func shown(d time.Duration) time.Duration {
+	if d > time.Second {
+		return d.Round(time.Microsecond)
+	}
+	return d
+}
+
+var (
+	receiverRE = regexp.MustCompile(`\(\*(\w+)\)`)
+	wrapperRE  = regexp.MustCompile(`\.(deferwrap|gowrap)\d+$`)
+)
+
+// shortName is a function without the directories of its package, and without what
+// the compiler wraps around a call.
+func shortName(function string) string {
+	return wrapperRE.ReplaceAllString(function[strings.LastIndexByte(function, '/')+1:], "")
+}
+
+// operation names what a step does.
+func (s Step) operation() string {
+	if rest, ok := strings.CutPrefix(s.What, "testing.(*common)."); ok {
+		return "t." + rest
+	}
+	return strings.TrimPrefix(receiverRE.ReplaceAllString(shortName(s.What), "$1"), "sync.")
+}
+
+// text says what the goroutine did.
+func (s Step) text() string {
+	text := s.operation()
+	if s.Shared > 0 {
+		text += fmt.Sprintf(" #%d", s.Shared)
+	}
+	switch {
+	case s.HeldUp && s.Sleep > 0:
+		text = fmt.Sprintf("is held up for %v before %s", s.Sleep, text)
+	case s.HeldUp:
+		text = "is held up before " + text
+	case s.GoesOn:
+		text = "goes on with " + text
+	case s.Kind == Waits:
+		text = "waits: " + text
+	}
+	if s.Waited && s.Kind != Waits {
+		text += ", and waits"
+	}
+	if s.Times > 1 && !strings.HasPrefix(s.What, "testing.") {
+		text += fmt.Sprintf(", %d times", s.Times)
+	}
+	return text
+}
+
+func where(e Event) string {
+	if e.Place == "" {
+		return ""
+	}
+	return shortName(e.Function) + " " + e.Place
+}
+
+// end says how long the goroutine of the step waited at the end, and for whom.
+func (s Step) end() string {
+	w := s.Wait
+	if w == nil {
+		return ""
+	}
+	text := fmt.Sprintf("\tto the end, for %v", shown(w.For))
+	switch h := w.Holder; {
+	case h == nil:
+	case strings.HasSuffix(h.What, "Lock"):
+		text += fmt.Sprintf(": g%d has the lock since %v", h.ID, shown(h.At))
+	default:
+		text += fmt.Sprintf(": g%d used the channel last, at %v", h.ID, shown(h.At))
+	}
+	return text
 }
 
 func ended(v Verdict, detail string) string {
@@ -302,13 +584,19 @@ func ended(v Verdict, detail string) string {
 	return fmt.Sprintf("ends in %s (%s)", v, detail)
 }
 
-func (w Wait) held() string {
-	switch h := w.Holder; {
-	case h == nil:
-		return ""
-	case strings.HasSuffix(h.What, "Lock"):
-		return fmt.Sprintf(", which goroutine %d holds since %v by %s in %s %s", h.ID, h.At, h.What, h.Function, h.Place)
-	default:
-		return fmt.Sprintf(", last used by goroutine %d after %v: %s in %s %s", h.ID, h.At, h.What, h.Function, h.Place)
+// instead lists the steps of a control, the first and the last few.
+func instead(control []Step) string {
+	var parts []string
+	for i, s := range control {
+		switch {
+		case i < storyLines/2 || i >= len(control)-storyLines/2:
+			parts = append(parts, s.text()+" "+s.Place)
+		case i == storyLines/2:
+			parts = append(parts, "... "+count(len(control)-storyLines))
+		}
 	}
+	if len(parts) == 0 {
+		return "."
+	}
+	return ", and its next steps were: " + strings.Join(parts, "; ") + "."
 }

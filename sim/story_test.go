@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,16 +40,76 @@ func TestStoryOfAPoint(t *testing.T) {
 	one := story.Points[0]
 	require.Equal(t, sim.Pass, one.Verdict)
 	require.Contains(t, one.At.Function, "schedules.lostUpdate", text)
-	require.NotEmpty(t, one.Meanwhile, text)
-	for _, e := range one.Meanwhile {
-		require.NotEqual(t, one.At.Goroutine, e.Goroutine)
+	requireOnce(t, story, text)
+	held := slices.IndexFunc(story.Steps, func(s sim.Step) bool { return s.HeldUp })
+	on := slices.IndexFunc(story.Steps, func(s sim.Step) bool { return s.GoesOn })
+	require.Greater(t, on, held+1, text)
+	for _, i := range []int{held, on} {
+		require.Equal(t, one.At.Goroutine, story.Steps[i].Goroutine)
+		require.Equal(t, one.At.Op, story.Steps[i].Op)
+		require.Equal(t, 1, story.Steps[i].Point)
 	}
-	require.Equal(t, one.At.Goroutine, one.Then.Goroutine)
+	for _, s := range story.Steps[held+1 : on] {
+		require.NotEqual(t, one.At.Goroutine, s.Goroutine)
+		require.Equal(t, story.Steps[held].Shared, s.Shared, "the variable of the lost update:\n%s", text)
+	}
+	require.NotZero(t, story.Steps[held].Shared, text)
 	require.Greater(t, len(one.Control), 1, text)
 	require.Equal(t, one.At.Op, one.Control[0].Op)
-	require.Contains(t, text, "is held up before write in schedules.lostUpdate.func1 memory_test.go:")
-	require.Contains(t, text, "without this point, the run passes")
-	require.Contains(t, text, "the last events of each goroutine:")
+	require.Contains(t, text, "The run ends in safety (memory_test.go:31: counted ")
+	require.Regexp(t, `(?m)^A +\S+ +g\d+ +is held up before write #1 +schedules\.lostUpdate\.func1 memory_test\.go:25$`, text)
+	require.Regexp(t, `(?m)^A +\S+ +g\d+ +goes on with write #1 `, text)
+	require.Regexp(t, `A was injected\. Without A, the run passes\. There g\d+ did not stop, and its next steps were: write memory_test\.go:25; read memory_test\.go:25`, text)
+	require.Contains(t, text, ": the test\n")
+	require.Contains(t, text, ": schedules.lostUpdate.func1\n", "what the standard library started is named by its own function")
+
+	_, text = told(t, p, c)
+	require.Regexp(t, `(?m)^\d+ points were injected\. --shrink finds those that matter\.$`, text)
+}
+
+// requireOnce expects a story to tell each event once, in one line, in order.
+func requireOnce(t *testing.T, story sim.Story, text string) {
+	t.Helper()
+	require.NotEmpty(t, story.Steps, text)
+	for i, s := range story.Steps[1:] {
+		require.Greater(t, s.Number, story.Steps[i].Number, text)
+	}
+	lines := regexp.MustCompile(`(?m)^(?:[A-Z]| ) +\d\S*s +g\d+ .*$`).FindAllString(text, -1)
+	require.Len(t, lines, len(story.Steps), text)
+	goroutines := map[uint64]int{}
+	for _, s := range story.Steps {
+		if !s.HeldUp && !s.GoesOn {
+			goroutines[s.Goroutine]++
+		}
+	}
+	require.Len(t, story.Goroutines, len(goroutines), text)
+}
+
+// TestStoryOfALongControl expects the story to find the point in a control that has lost
+// its first events. Beside the point are the steps at the same lock, not those of a bystander.
+func TestStoryOfALongControl(t *testing.T) {
+	p := program(t, sim.Native, false)
+	c, _ := firstFailure(t, p, sim.Case{Test: "TestLongControl", Explore: sim.Explore{Yields: 0.2}}, 50)
+	small, _, err := (&sim.Shrinker{Program: p}).Shrink(t.Context(), c)
+	require.NoError(t, err)
+	story, text := told(t, p, small)
+	require.Len(t, story.Points, 1, text)
+	require.Equal(t, sim.Pass, story.Points[0].Verdict)
+	require.NotEmpty(t, story.Points[0].Control, text)
+	same, others := 0, 0
+	held := slices.IndexFunc(story.Steps, func(s sim.Step) bool { return s.HeldUp })
+	for _, s := range story.Steps[held+1:] {
+		if s.GoesOn {
+			break
+		}
+		if s.Object == story.Points[0].At.Object {
+			same++
+		} else if s.Function == "mini.bystander" {
+			others++
+		}
+	}
+	require.Positive(t, same, text)
+	require.LessOrEqual(t, others, 4, text)
 }
 
 // TestStoryOfAWait expects the story of a deadlock to say who waits for what,
@@ -55,23 +117,42 @@ func TestStoryOfAPoint(t *testing.T) {
 func TestStoryOfAWait(t *testing.T) {
 	p := program(t, sim.Native, false)
 	story, text := told(t, p, sim.Case{Test: "TestLockOrder", Limits: quick})
+	requireOnce(t, story, text)
 	var ids []uint64
-	for _, w := range story.Waits {
-		if w.Reason == "sync.Mutex.Lock" {
-			require.NotNil(t, w.Holder, text)
-			require.Greater(t, w.For, quick.Virtual/2)
-			ids = append(ids, w.Goroutine, w.Holder.ID)
+	for _, s := range story.Steps {
+		if s.What == "sync.(*Mutex).Lock" && s.Wait != nil {
+			require.NotNil(t, s.Wait.Holder, text)
+			require.Greater(t, s.Wait.For, quick.Virtual/2)
+			ids = append(ids, s.ID, s.Wait.Holder.ID)
 		}
 	}
 	require.Len(t, ids, 6, text)
 	require.Equal(t, []uint64{ids[0], ids[1], ids[1], ids[0]}, ids[:4], "each waits for the other one:\n%s", text)
 	require.Contains(t, ids[:2], ids[5], "the later one waits for a holder, not for one that waits:\n%s", text)
-	require.Contains(t, text, "holds since")
+	require.Regexp(t, `g\d+ +Mutex\.Lock #\d, and waits +mini\.TestLockOrder\.func2 bad_test\.go:\d+ +to the end, for \S+: g\d+ has the lock since `, text)
 
 	_, err := sim.Tell(t.Context(), program(t, sim.WASM, false), sim.Case{Test: "TestLockOrder"})
 	require.ErrorIs(t, err, sim.ErrUnsupported)
 	_, err = sim.Until(t.Context(), program(t, sim.WASM, false), sim.Case{Test: "TestLockOrder"}, 1)
 	require.ErrorIs(t, err, sim.ErrUnsupported)
+}
+
+// TestStoryOfACrowd expects the story of many goroutines to tell those that matter, and
+// to count the others.
+func TestStoryOfACrowd(t *testing.T) {
+	p := program(t, sim.Native, false)
+	story, text := told(t, p, sim.Case{Test: "TestCrowdedDeadlock", Limits: quick})
+	requireOnce(t, story, text)
+	require.Less(t, len(story.Goroutines), 12, text)
+	require.Greater(t, story.Untold, 20, text)
+	waits := 0
+	for _, s := range story.Steps {
+		if s.Wait != nil && s.Wait.Holder != nil {
+			waits++
+		}
+	}
+	require.Equal(t, 2, waits, text)
+	require.Contains(t, text, " more goroutines are left out")
 }
 
 // TestCauseIsNamed expects a failure whose output alone differs between replays

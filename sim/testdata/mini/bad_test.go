@@ -105,6 +105,60 @@ func TestLockOrder(t *testing.T) {
 	wg.Wait()
 }
 
+// TestCrowdedDeadlock is such a deadlock among many goroutines that go on.
+func TestCrowdedDeadlock(t *testing.T) {
+	for range 40 {
+		go func() {
+			for range time.Tick(time.Second) {
+			}
+		}()
+	}
+	var a, b sync.Mutex
+	go func() {
+		a.Lock()
+		time.Sleep(time.Millisecond)
+		b.Lock()
+	}()
+	b.Lock()
+	time.Sleep(time.Millisecond)
+	a.Lock()
+}
+
+// TestLongControl loses an update as TestGap does, beside a bystander, and goes on for a
+// long time if it does not.
+func TestLongControl(t *testing.T) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	balance := 0
+	wg.Go(bystander)
+	for range 2 {
+		wg.Go(func() {
+			mu.Lock()
+			read := balance
+			mu.Unlock()
+			mu.Lock()
+			balance = read + 1
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	if balance != 2 {
+		t.Fatalf("balance is %d, not 2", balance)
+	}
+	for range 10_000 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// bystander uses a lock of its own.
+func bystander() {
+	var mu sync.Mutex
+	for range 20 {
+		mu.Lock()
+		mu.Unlock()
+	}
+}
+
 // TestContended has goroutines that hold a mutex for most of the time, and go on
 // without end.
 func TestContended(t *testing.T) {
