@@ -8,7 +8,7 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"flag"
 	"fmt"
@@ -170,14 +170,33 @@ func simulated(ctx context.Context, s *sim.Sweep) (int, error) {
 	return found, err
 }
 
+// hang is how long a test of go test may take. The limit of the go command counts all
+// runs of a test together, and would call a slow test a hanging one.
+const hang = 20 * time.Second
+
 // plain counts the runs of a test binary up to the first failure.
 func plain(ctx context.Context, bin, test string, most int) (int, error) {
-	cmd := exec.CommandContext(ctx, bin, "-test.run=^"+test+"$", "-test.v", "-test.failfast", "-test.timeout=20s", "-test.count="+strconv.Itoa(most))
-	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil || err == nil {
+	cmd := exec.CommandContext(ctx, bin, "-test.run=^"+test+"$", "-test.v", "-test.failfast", "-test.timeout=0", "-test.count="+strconv.Itoa(most))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	watchdog := time.AfterFunc(hang, func() { cmd.Process.Kill() })
+	defer watchdog.Stop()
+	passed := 0
+	for lines := bufio.NewScanner(out); lines.Scan(); watchdog.Reset(hang) {
+		if strings.HasPrefix(lines.Text(), "--- PASS: ") {
+			passed++
+		}
+	}
+	if err := cmd.Wait(); err == nil || ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	return 1 + bytes.Count(out, []byte("--- PASS: ")), nil
+	return 1 + passed, nil
 }
 
 // median is the median number of runs over the starts, or 0 if most starts
