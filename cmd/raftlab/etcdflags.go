@@ -29,7 +29,6 @@ var etcdFlags = map[string]string{
 	"trusted-ca-file":             "client-ca",
 	"peer-cert-file":              "peer-cert",
 	"peer-key-file":               "peer-key",
-	"peer-trusted-ca-file":        "peer-ca",
 	"quota-backend-bytes":         "quota",
 	"snapshot-count":              "snapshot-entries",
 	"heartbeat-interval":          "heartbeat",
@@ -71,7 +70,6 @@ var ignoredFlags = map[string]string{
 	"log-outputs":                          "the log goes to standard error",
 	"log-rotation-config-json":             "the log goes to standard error",
 	"logger":                               "the log goes to standard error",
-	"max-learners":                         "the number of learners has no limit",
 	"max-snapshots":                        "a member keeps the snapshots that it needs",
 	"max-wals":                             "a member keeps the log that it needs",
 	"metrics":                              "all figures are exported",
@@ -104,7 +102,6 @@ var ignoredSwitches = map[string]string{
 	"socket-reuse-address":              "ports are opened as usual",
 	"socket-reuse-port":                 "ports are opened as usual",
 	"stop-grpc-service-on-defrag":       "the store needs no defragmentation",
-	"strict-reconfig-check":             "changes of members are always checked",
 	"txn-mode-write-with-shared-buffer": "reads run beside writes",
 	"unsafe-no-fsync":                   "writes are always synced",
 }
@@ -237,13 +234,55 @@ func (c clusterState) String() string {
 // Type implements pflag.Value.
 func (c clusterState) Type() string { return "string" }
 
+// opposite is a flag that is true by default, for a setting that is false by default.
+type opposite struct{ to *bool }
+
+// Set implements pflag.Value.
+func (o opposite) Set(s string) error {
+	v, err := strconv.ParseBool(s)
+	*o.to = !v
+	return err
+}
+
+// String implements pflag.Value.
+func (o opposite) String() string { return strconv.FormatBool(o.to == nil || !*o.to) }
+
+// Type implements pflag.Value.
+func (o opposite) Type() string { return "bool" }
+
+// trustedCA is the flag --peer-trusted-ca-file, which has etcd's meaning: every certificate
+// of the authority is one of a member. --peer-any-cert=false takes the meaning back.
+type trustedCA struct {
+	flags *pflag.FlagSet
+	to    *member.Options
+}
+
+// Set implements pflag.Value.
+func (c trustedCA) Set(s string) error {
+	c.to.PeerTLS.CA = s
+	if !c.flags.Changed("peer-any-cert") {
+		c.to.PeerAnyCertificate = true
+	}
+	return nil
+}
+
+// String implements pflag.Value.
+func (c trustedCA) String() string { return "" }
+
+// Type implements pflag.Value.
+func (c trustedCA) Type() string { return "string" }
+
 // addServiceFlags adds the flags of what a member serves, with etcd's names.
 func addServiceFlags(f *pflag.FlagSet, o *member.Options) {
 	f.Var(clusterState{&o.Existing}, "initial-cluster-state", "new, or existing for a member that an operator has added to the cluster of --cluster")
 	f.BoolVar(&o.PeerAnyCertificate, "peer-any-cert", false, "take every certificate of --peer-ca for one of a member, as etcd does")
+	f.Var(trustedCA{f, o}, "peer-trusted-ca-file", "etcd's; --peer-ca and --peer-any-cert")
 	f.BoolVar(&o.PeerAutoTLS, "peer-auto-tls", false, "encrypt the port for members with a certificate that nobody has signed")
 	f.BoolVar(&o.AutoTLS, "auto-tls", false, "encrypt the port for clients with a certificate that nobody has signed")
 	f.BoolVar(&o.CertificateUsers, "client-cert-auth", false, "take the common names of clients' certificates as users")
+	f.Var(opposite{&o.LooseReconfig}, "strict-reconfig-check", "refuse changes of members unless a majority of the voters has been connected for 5 s")
+	f.Lookup("strict-reconfig-check").NoOptDefVal = "true"
+	f.IntVar(&o.MaxLearners, "max-learners", 1, "largest number of learners")
 	f.StringVar(&o.AuthToken, "auth-token", "simple", "tokens of users: simple, or jwt,sign-method=RS256,priv-key=file,pub-key=file,ttl=5m")
 	f.Var(durationValue{&o.AuthTokenTTL, time.Second}, "auth-token-ttl", "lifetime of simple tokens after their last use (default 5m)")
 	f.IntVar(&o.BcryptCost, "bcrypt-cost", 0, "cost of hashing a password, 4 to 31 (default 10)")

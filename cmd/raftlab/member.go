@@ -157,7 +157,7 @@ var (
 	etcdOnly   = []string{
 		"admin", "join", "join-user", "initial-cluster-state", "advertise", "quota", "max-request-bytes", "max-txn-ops", "snapshot-entries", "client-cert-auth",
 		"auth-token", "auth-token-ttl", "bcrypt-cost", "auto-compaction-mode", "auto-compaction-retention",
-		"watch-progress-notify-interval", "corrupt-check-time", "max-concurrent-streams",
+		"watch-progress-notify-interval", "corrupt-check-time", "max-concurrent-streams", "strict-reconfig-check", "max-learners",
 	}
 )
 

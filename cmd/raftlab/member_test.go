@@ -112,7 +112,7 @@ func TestFlagsOfEtcd(t *testing.T) {
 		require.Equal(t, err == nil, strings.Contains(log.String(), "no effect"), "%q: %s", args, log.String())
 		return err
 	}
-	err = check("--strict-reconfig-check=false", "--logger=zap", "--backend-batch-limit", "7", "--pre-vote", "--initial-corrupt-check")
+	err = check("--logger=zap", "--backend-batch-limit", "7", "--pre-vote", "--initial-corrupt-check")
 	require.NoError(t, err)
 	for _, flag := range []string{"--force-new-cluster", "--peer-crl-file=x", "--discovery-token=x", "--cors=https://a"} {
 		err := check(flag)
@@ -122,6 +122,27 @@ func TestFlagsOfEtcd(t *testing.T) {
 	require.NoError(t, err, "the names of earlier versions of etcd")
 	require.Equal(t, 3*time.Minute, o.CompareInterval)
 	require.Equal(t, 5*time.Second, o.ProgressInterval)
+	for _, want := range []struct {
+		any  bool
+		args []string
+	}{
+		{false, []string{"--peer-ca=c"}},
+		{true, []string{"--peer-trusted-ca-file=c"}},
+		{false, []string{"--peer-trusted-ca-file=c", "--peer-any-cert=false"}},
+		{false, []string{"--peer-any-cert=false", "--peer-trusted-ca-file=c"}},
+	} {
+		o, err = settings(t, want.args, nil, "")
+		require.NoError(t, err)
+		require.Equal(t, "c", o.PeerTLS.CA)
+		require.Equal(t, want.any, o.PeerAnyCertificate, "%q", want.args)
+	}
+	o, err = settings(t, []string{"--strict-reconfig-check=false", "--max-learners=3"}, nil, "")
+	require.NoError(t, err)
+	require.True(t, o.LooseReconfig)
+	require.Equal(t, 3, o.MaxLearners)
+	o, err = settings(t, []string{"--strict-reconfig-check"}, nil, "")
+	require.NoError(t, err)
+	require.False(t, o.LooseReconfig)
 	var exists bool
 	require.ErrorContains(t, clusterState{&exists}.Set("old"), "new or existing")
 }

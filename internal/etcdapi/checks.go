@@ -2,6 +2,7 @@ package etcdapi
 
 import (
 	"context"
+	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -21,10 +22,38 @@ func needsLeader(ctx context.Context) bool {
 	return len(values) > 0 && values[0] == rpctypes.MetadataHasLeader
 }
 
-// checkUnary refuses what no service can answer now.
-func (s *Server) checkUnary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+// answerable reports why no service can answer a request now. A member answers for its
+// cluster only after the member has joined. Until then, a restarted member has applied an
+// unknown part of its log, so its keys are older than what clients have read there, and its
+// users may be missing.
+func (s *Server) answerable(ctx context.Context, method string) error {
 	if needsLeader(ctx) && s.leader() == core.None {
-		return nil, rpctypes.ErrGRPCNoLeader
+		return rpctypes.ErrGRPCNoLeader
+	}
+	if method == methodStatus || method == methodMemberList || strings.HasPrefix(method, "/grpc.") { // health and reflection
+		return nil
+	}
+	select {
+	case <-s.ready:
+		return nil
+	default:
+	}
+	limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	select {
+	case <-s.ready:
+		return nil
+	case <-limited.Done():
+		return s.late(ctx, limited.Err())
+	case <-s.done.Done():
+		return rpctypes.ErrGRPCStopped
+	}
+}
+
+// checkUnary refuses what no service can answer now.
+func (s *Server) checkUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if err := s.answerable(ctx, info.FullMethod); err != nil {
+		return nil, definite(ctx, err)
 	}
 	response, err := handler(ctx, request)
 	return response, definite(ctx, err)
@@ -54,12 +83,12 @@ func (l ledStream) Context() context.Context { return l.ctx }
 
 // checkStream ends a stream of a client that needs a leader when the member loses
 // contact.
-func (s *Server) checkStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (s *Server) checkStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if err := s.answerable(stream.Context(), info.FullMethod); err != nil {
+		return err
+	}
 	if !needsLeader(stream.Context()) {
 		return handler(srv, stream)
-	}
-	if s.leader() == core.None {
-		return rpctypes.ErrGRPCNoLeader
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)

@@ -101,9 +101,14 @@ func (c *cluster) start(id core.NodeID) *member {
 	c.Helper()
 	m := &member{id: id}
 	var err error
-	m.host, err = node.NewHost(node.HostConfig{Storage: c.stores[id], Transport: c.network.Join(id)})
-	require.NoError(c, err)
 	config := c.config
+	host := node.HostConfig{Storage: c.stores[id], Transport: c.network.Join(id)}
+	if config.Connections != nil { // each host has its own
+		config.Connections = new(etcdapi.Connections)
+		host.Observe = config.Connections.Observe
+	}
+	m.host, err = node.NewHost(host)
+	require.NoError(c, err)
 	config.Host, config.Name, config.ClientURLs, config.DialMember = m.host, fmt.Sprintf("n%d", id), []string{url(id)}, c.dialMember
 	m.server, err = etcdapi.Start(config)
 	require.NoError(c, err)

@@ -7,6 +7,7 @@ import (
 	"raftlab/internal/auth"
 	"raftlab/kv"
 	"raftlab/mvcc"
+	"raftlab/raft/core"
 )
 
 // PutEntry returns a log entry, for a test that has one member apply what the others do
@@ -33,6 +34,15 @@ func UserPutEntry(user string, revision uint64, key string) []byte {
 // AuthEntry returns the log entry of a change of users.
 func AuthEntry(c auth.Change) []byte {
 	data, err := (&entry{origin: 9, auth: &c}).encode()
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// ForgetEntry returns the log entry that forgets what a member has published.
+func ForgetEntry(id core.NodeID) []byte {
+	data, err := (&entry{origin: 9, publish: &attributes{member: id}}).encode()
 	if err != nil {
 		panic(err)
 	}

@@ -221,6 +221,52 @@ func TestRestart(t *testing.T) {
 
 // A serializable read of a revision that the member does not have yet waits for the
 // revision.
+// A restarted member answers no client before the member has applied what it had applied
+// before, because clients would see older keys, and old events of a watch from now on.
+func TestRestartedMemberJoinsFirst(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		ctx := context.Background()
+		for i := range 10 {
+			c.leader().put(t, "a", fmt.Sprint(i))
+		}
+		settle()
+		for id := core.NodeID(1); id <= 3; id++ {
+			c.stop(id)
+		}
+		m := c.start(1)
+		local := &pb.RangeRequest{Key: []byte("a"), Serializable: true}
+		_, err := m.kv.Range(ctx, local)
+		require.ErrorIs(t, err, rpctypes.ErrGRPCNoLeader)
+		status, err := pb.NewMaintenanceClient(m.conn).Status(ctx, &pb.StatusRequest{})
+		require.NoError(t, err)
+		require.Equal(t, []string{"etcdserver: no leader"}, status.Errors)
+		_, err = pb.NewClusterClient(m.conn).MemberList(ctx, &pb.MemberListRequest{})
+		require.NoError(t, err)
+
+		stream, err := m.watch.Watch(ctx)
+		require.NoError(t, err)
+		require.NoError(t, stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("a")}}}))
+		read := make(chan *pb.RangeResponse, 1)
+		go func() {
+			r, _ := m.kv.Range(ctx, local)
+			read <- r
+		}()
+		c.start(2)
+		r := <-read
+		require.Len(t, r.GetKvs(), 1)
+		require.Equal(t, "9", string(r.Kvs[0].Value))
+		created, err := stream.Recv()
+		require.NoError(t, err)
+		require.True(t, created.Created)
+		m.put(t, "a", "new")
+		events, err := stream.Recv()
+		require.NoError(t, err)
+		require.Len(t, events.Events, 1)
+		require.Equal(t, "new", string(events.Events[0].Kv.Value))
+		require.NoError(t, stream.CloseSend())
+	})
+}
+
 func TestSerializableReadOfANewRevision(t *testing.T) {
 	run(t, etcdapi.Config{}, func(c *cluster) {
 		f := c.follower()

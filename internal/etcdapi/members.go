@@ -164,21 +164,20 @@ func onLeader[In any, Out any](ctx context.Context, s *Server, method string, in
 	return nil
 }
 
-// status returns the leader's picture of a member.
-func (s *Server) status(ctx context.Context, id core.NodeID) (node.MemberStatus, error) {
-	st, err := s.node.Status(ctx)
-	if err != nil {
-		return node.MemberStatus{}, err
+// status returns the leader's picture of the group, and of a member.
+func (s *Server) status(ctx context.Context, id core.NodeID) (st node.Status, member node.MemberStatus, err error) {
+	if st, err = s.node.Status(ctx); err != nil {
+		return st, member, err
 	}
 	if st.State != core.Leader {
-		return node.MemberStatus{}, rpctypes.ErrGRPCNotLeader
+		return st, member, rpctypes.ErrGRPCNotLeader
 	}
 	for _, m := range st.Members {
 		if m.ID == id {
-			return m, nil
+			return st, m, nil
 		}
 	}
-	return node.MemberStatus{}, rpctypes.ErrGRPCMemberNotFound
+	return st, member, rpctypes.ErrGRPCMemberNotFound
 }
 
 func (s *Server) addMember(ctx context.Context, r *pb.MemberAddRequest, response *pb.MemberAddResponse) error {
@@ -187,14 +186,20 @@ func (s *Server) addMember(ctx context.Context, r *pb.MemberAddRequest, response
 		return err
 	}
 	st, err := s.node.Status(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case st.State != core.Leader:
+		return rpctypes.ErrGRPCNotLeader
 	}
 	id := newMemberID(to, st.CommitIndex)
 	for _, m := range st.Members {
 		if m.ID == id || m.Address == to {
 			return rpctypes.ErrGRPCPeerURLExist
 		}
+	}
+	if err := s.mayAdd(&st, r.IsLearner); err != nil {
+		return err
 	}
 	if err := s.node.ChangeMembers(ctx, node.AddLearner(id, to)); err != nil {
 		return err
@@ -209,9 +214,13 @@ func (s *Server) addMember(ctx context.Context, r *pb.MemberAddRequest, response
 	return err
 }
 
-func (s *Server) removeMember(ctx context.Context, r *pb.MemberRemoveRequest, response *pb.MemberRemoveResponse) (err error) {
+func (s *Server) removeMember(ctx context.Context, r *pb.MemberRemoveRequest, response *pb.MemberRemoveResponse) error {
 	id := core.NodeID(r.ID)
-	if _, err := s.status(ctx, id); err != nil {
+	st, _, err := s.status(ctx, id)
+	if err == nil {
+		err = s.mayRemove(&st, id)
+	}
+	if err != nil {
 		return err
 	}
 	// A leader that removes itself ends before the answer. So the leader hands over, and
@@ -235,10 +244,7 @@ func (s *Server) updateMember(ctx context.Context, r *pb.MemberUpdateRequest, re
 	if err != nil {
 		return err
 	}
-	if _, err := s.status(ctx, core.NodeID(r.ID)); err != nil {
-		return err
-	}
-	st, err := s.node.Status(ctx)
+	st, _, err := s.status(ctx, core.NodeID(r.ID))
 	if err != nil {
 		return err
 	}
@@ -255,7 +261,7 @@ func (s *Server) updateMember(ctx context.Context, r *pb.MemberUpdateRequest, re
 }
 
 func (s *Server) promoteMember(ctx context.Context, r *pb.MemberPromoteRequest, response *pb.MemberPromoteResponse) error {
-	m, err := s.status(ctx, core.NodeID(r.ID))
+	st, m, err := s.status(ctx, core.NodeID(r.ID))
 	switch {
 	case err != nil:
 		return err
@@ -263,6 +269,9 @@ func (s *Server) promoteMember(ctx context.Context, r *pb.MemberPromoteRequest, 
 		return rpctypes.ErrGRPCMemberNotLearner
 	case !m.CaughtUp:
 		return rpctypes.ErrGRPCLearnerNotReady
+	}
+	if err := s.mayPromote(&st); err != nil {
+		return err
 	}
 	if err := s.node.ChangeMembers(ctx, node.Promote(m.ID)); err != nil {
 		return err
@@ -299,7 +308,7 @@ func (s *Server) steward(ctx context.Context) {
 // promote makes a learner a voter if the learner has caught up, and then forgets the
 // promotion. A promotion of a member that was removed is forgotten, too.
 func (s *Server) promote(ctx context.Context, id core.NodeID) error {
-	m, err := s.status(ctx, id)
+	_, m, err := s.status(ctx, id)
 	switch {
 	case errors.Is(err, rpctypes.ErrGRPCMemberNotFound):
 	case err != nil:

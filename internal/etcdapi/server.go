@@ -81,6 +81,11 @@ type Config struct {
 	BoundHistory bool
 	// FixedMembers has the server refuse changes of members.
 	FixedMembers bool
+	// Connections are those of Host, for the checks of changes of members: a majority of the
+	// voters, with the new one, has to have been connected for 5 s. Nil omits the checks.
+	Connections *Connections
+	// MaxLearners bounds the learners. The default is 1, as etcd's.
+	MaxLearners int
 	// AutoCompaction compacts old revisions. The default is never.
 	AutoCompaction AutoCompaction
 	// MaxStreams bounds the requests and streams of a connection. The default is no bound.
@@ -108,6 +113,7 @@ func (c *Config) setDefaults() error {
 	c.PeerScheme = cmp.Or(c.PeerScheme, "http")
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
 	c.MaxTxnOps = cmp.Or(c.MaxTxnOps, 128)
+	c.MaxLearners = cmp.Or(c.MaxLearners, 1)
 	c.Quota = cmp.Or(c.Quota, 2<<30)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, 5*time.Second+2*c.Node.ElectionTimeout)
 	c.ProgressInterval = cmp.Or(c.ProgressInterval, 10*time.Minute)
@@ -128,7 +134,7 @@ func (c *Config) setDefaults() error {
 		name  string
 		value int64
 	}{
-		{"MaxRequestBytes", int64(c.MaxRequestBytes)}, {"MaxTxnOps", int64(c.MaxTxnOps)}, {"Quota", c.Quota},
+		{"MaxRequestBytes", int64(c.MaxRequestBytes)}, {"MaxTxnOps", int64(c.MaxTxnOps)}, {"MaxLearners", int64(c.MaxLearners)}, {"Quota", c.Quota},
 		{"RequestTimeout", int64(c.RequestTimeout)},
 		{"ProgressInterval", int64(c.ProgressInterval)}, {"CheckpointInterval", int64(c.CheckpointInterval)},
 		{"CompareInterval", int64(c.CompareInterval)},

@@ -11,8 +11,11 @@ import (
 	"raftlab/raft/core"
 )
 
-// methodStatus is the method Status of the service Maintenance.
-const methodStatus = "/etcdserverpb.Maintenance/Status"
+// Methods that a member answers before the member has joined its cluster.
+const (
+	methodStatus     = "/etcdserverpb.Maintenance/Status"
+	methodMemberList = "/etcdserverpb.Cluster/MemberList"
+)
 
 // surveyTimeout bounds the wait for the picture of another member.
 const surveyTimeout = time.Second

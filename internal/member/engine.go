@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/tap"
 
+	"raftlab/internal/etcdapi"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 	"raftlab/raft/tcp"
@@ -24,6 +25,7 @@ import (
 type engine struct {
 	link    *link
 	host    *node.Host
+	peers   etcdapi.Connections
 	store   store
 	closing atomic.Bool // the end of the store is no failure
 }
@@ -41,7 +43,7 @@ func (m *Member) open() (*engine, error) {
 	}
 	e := &engine{link: newLink(transport)}
 	streams := transport.Streams()
-	e.host, err = node.NewHost(node.HostConfig{Storage: dir.storage, Transport: e.link, Logger: o.Logger})
+	e.host, err = node.NewHost(node.HostConfig{Storage: dir.storage, Transport: e.link, Observe: e.peers.Observe, Logger: o.Logger})
 	if err != nil {
 		return nil, err // NewHost has closed both
 	}

@@ -43,6 +43,10 @@ func (m *Member) openEtcd(e *engine, dir *directory, streams net.Listener) (stor
 		members = nil
 	}
 	s := &etcdStore{member: m, engine: e}
+	peers := &e.peers
+	if o.LooseReconfig {
+		peers = nil
+	}
 	var err error
 	s.server, err = etcdapi.Start(etcdapi.Config{
 		Host: e.host,
@@ -56,6 +60,7 @@ func (m *Member) openEtcd(e *engine, dir *directory, streams net.Listener) (stor
 		Tokens:     o.tokens, CertificateUsers: o.CertificateUsers, AutoCompaction: o.compaction,
 		ProgressInterval: o.ProgressInterval, CompareInterval: o.CompareInterval, MaxStreams: o.MaxStreams,
 		MaxRequestBytes: o.MaxRequestBytes, MaxTxnOps: o.MaxTxnOps, Quota: o.Quota,
+		Connections: peers, MaxLearners: o.MaxLearners,
 		Logger: o.Logger,
 	})
 	if err != nil {

@@ -163,13 +163,34 @@ func (m *Member) join(address string) (newcomer, error) {
 	if n.id, err = m.find(list.Members); n.id != 0 || err != nil {
 		return n, err
 	}
-	added, err := cluster.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{m.peerURL()}})
-	if err != nil {
-		return newcomer{}, err
-	}
-	n.id = core.NodeID(added.Member.ID)
-	return n, nil
+	n.id, err = m.addition(ctx, cluster)
+	return n, err
 }
+
+// addition has the cluster add this member. A cluster refuses additions soon after its
+// start, and beside another addition.
+func (m *Member) addition(ctx context.Context, cluster pb.ClusterClient) (core.NodeID, error) {
+	for told := false; ; told = true {
+		added, err := cluster.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{m.peerURL()}})
+		if err == nil {
+			return core.NodeID(added.Member.ID), nil
+		}
+		if refusal := rpctypes.Error(err); refusal != rpctypes.ErrUnhealthy && refusal != rpctypes.ErrMemberNotEnoughStarted {
+			return 0, err
+		}
+		if !told {
+			m.log.Info("the cluster does not add a member yet; it is asked again", "error", err)
+		}
+		select {
+		case <-time.After(joinPause):
+		case <-ctx.Done():
+			return 0, err
+		}
+	}
+}
+
+// joinPause is the time between two requests for the addition of this member.
+const joinPause = 500 * time.Millisecond
 
 // logIn adds the token of Options.JoinUser to the context.
 func (m *Member) logIn(ctx context.Context, conn *grpc.ClientConn) (context.Context, error) {

@@ -104,6 +104,10 @@ type Options struct {
 	MaxRequestBytes int
 	// MaxTxnOps bounds the operations of a transaction. Default 128.
 	MaxTxnOps int
+	// LooseReconfig allows changes of members while a majority of the voters is not
+	// connected. MaxLearners bounds the learners. Default 1.
+	LooseReconfig bool
+	MaxLearners   int
 	// SnapshotEntries is the number of entries between two snapshots. Default 100,000.
 	SnapshotEntries int
 	// CompactionMode is "periodic" or "revision", and CompactionRetention the age or the
@@ -298,6 +302,8 @@ func (o *Options) checkLimits() error {
 		return wrong("--max-request-bytes is %d; want 1 to %d", o.MaxRequestBytes, 64<<20)
 	case o.MaxTxnOps < 1:
 		return wrong("--max-txn-ops is %d; want at least 1", o.MaxTxnOps)
+	case o.MaxLearners < 0:
+		return wrong("--max-learners is %d; want at least 1", o.MaxLearners)
 	case o.SnapshotEntries < 1:
 		return wrong("--snapshot-entries is %d; want at least 1", o.SnapshotEntries)
 	case o.HeartbeatInterval < 10*time.Millisecond || o.ElectionTimeout < 5*o.HeartbeatInterval || o.ElectionTimeout > 50*time.Second:

@@ -147,7 +147,7 @@ func (c *cluster) newProcess(i int, path string) *process {
 		c.disks = c.mount(p)
 	}
 	p.args = []string{
-		"serve", "--name", p.name, "--data", filepath.Join(p.dir, "data"), "--listen-peer", p.peer, "--listen", p.client,
+		"serve", "--strict-reconfig-check=false", "--name", p.name, "--data", filepath.Join(p.dir, "data"), "--listen-peer", p.peer, "--listen", p.client,
 		"--heartbeat", "50ms", "--election-timeout", "500ms", "--snapshot-entries", "2000", "--insecure",
 	}
 	return p
