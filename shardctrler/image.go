@@ -3,6 +3,7 @@ package shardctrler
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 
 	"raftlab/rsm"
 )
@@ -45,4 +46,34 @@ func (m *Image) Sum() [sha256.Size]byte {
 		fmt.Fprintf(h, "%d %v %v\n", c.Num, c.Shards, c.Groups) // maps are printed in the order of the keys
 	}
 	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// WriteSnapshot writes the state as the snapshot of a log up to index.
+func (m *Image) WriteSnapshot(w io.Writer, index uint64) error {
+	return m.replica.WriteSnapshot(w, index)
+}
+
+// ImageOf returns the state of a new service whose first configuration is config.
+func ImageOf(config Config) (*Image, error) {
+	m, err := NewImage(nil)
+	if err == nil {
+		m.history.configs = append(m.history.configs, config)
+	}
+	return m, err
+}
+
+// FirstConfig returns the first configuration with the given groups. If the groups have all
+// owners, these own their shards. Otherwise as few shards as possible get other owners.
+func FirstConfig(groups map[int][]string, owners [NShards]int) (Config, error) {
+	c, err := Config{Shards: owners}.join(groups)
+	if err != nil {
+		return c, err
+	}
+	for _, gid := range owners {
+		if c.Groups[gid] == nil {
+			return c, nil
+		}
+	}
+	c.Shards = owners
+	return c, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"io"
 
 	"raftlab/kv"
 	"raftlab/rsm"
@@ -16,6 +17,9 @@ import (
 type Image struct {
 	state   *state
 	replica *rsm.Replica[Command, Result]
+	// departed has the data of shards that have left. Without the log of the next owner,
+	// this data is the newest.
+	departed map[int]*Extract
 }
 
 // NewImage returns the state of group gid in a snapshot, or the initial state for an empty
@@ -26,12 +30,8 @@ func NewImage(gid int, snapshot []byte, limits kv.Limits) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Image{st, replica}, nil
+	return &Image{st, replica, make(map[int]*Extract)}, nil
 }
-
-// Apply applies the command at index of the log. Commands within the snapshot change
-// nothing.
-func (m *Image) Apply(index uint64, command []byte) error { return m.replica.Replay(index, command) }
 
 // Status returns a picture of the state. Term and IsLeader are not set.
 func (m *Image) Status() Status {
@@ -43,18 +43,14 @@ func (m *Image) Status() Status {
 // Pairs passes the pairs of a shard whose data is at the group to do, in the order of the
 // keys.
 func (m *Image) Pairs(shard int, do func(kv.Pair)) {
-	d := m.state.shards[shard].data
-	if d == nil {
-		return
+	if d := m.state.shards[shard].data; d != nil {
+		d.pairs(do)
 	}
-	for start, more := "", true; more; {
-		page := d.store.Apply(kv.Scan(start, "", 0))
-		for _, p := range page.Pairs {
-			do(p)
-			start = p.Key + "\x00"
-		}
-		more = page.More
-	}
+}
+
+// WriteSnapshot writes the state as the snapshot of a log up to index.
+func (m *Image) WriteSnapshot(w io.Writer, index uint64) error {
+	return m.replica.WriteSnapshot(w, index)
 }
 
 // Sum returns a hash of the configuration, of the owners of the shards, and of all pairs.

@@ -52,3 +52,18 @@ func PieceAt(encoded []byte, offset int) *Piece { return piece(encoded, checksum
 func (st *state) Precheck(client, seq uint64, c Command) (result Result, fresh bool) {
 	return st.precheck(client, seq, &c)
 }
+
+// Extract returns a copy of a shard.
+func (st *state) Extract(shard int) *Extract {
+	d, err := decodeData(st.Outgoing(shard), st.settings)
+	if err != nil {
+		panic(err)
+	}
+	return &Extract{Shard: shard, data: d}
+}
+
+// NextTxn returns the number of the next transaction that the shard begins.
+func (e *Extract) NextTxn() uint64 { return e.data.txns.Next }
+
+// LockedTxns returns the number of transactions that the shard knows and are not over.
+func (e *Extract) LockedTxns() int { return len(e.data.txns.records) + len(e.data.txns.prepared) }

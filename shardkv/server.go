@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftlab/kv"
@@ -81,6 +82,8 @@ type ShardKV struct {
 	stop    context.CancelFunc
 	stopped <-chan struct{} // closed by Kill
 	running sync.WaitGroup  // lead and the goroutines that lead starts
+
+	heldUntil atomic.Int64 // see HoldTransactions; in nanoseconds
 
 	mu         sync.Mutex
 	submitting map[submission]chan struct{} // commands that are being logged; closed at the end
@@ -228,6 +231,9 @@ func (s *ShardKV) try(ctx context.Context, client, seq uint64, c Command) (resul
 	result, fresh := s.state.precheck(client, seq, &c)
 	if !fresh {
 		return result, nil, nil
+	}
+	if s.holds(&c) {
+		return Result{Code: Busy}, nil, nil
 	}
 	if _, confirms := s.raftLog.(rsm.ReadIndexer); confirms && c.Kind == KindOp && c.Op.ReadOnly() {
 		result, err = s.replica.Query(ctx, c)

@@ -19,7 +19,7 @@ import (
 )
 
 func newRecoverMemberCommand() *cobra.Command {
-	var data string
+	var data []string
 	var yes, compact bool
 	var advance int64
 	cmd := &cobra.Command{
@@ -32,17 +32,21 @@ good. It reads the directory of one member that does not run, and makes that mem
 only one of a new cluster. The command says first what it does and what may be lost, and
 asks.
 
+Of a store with groups the command reads the directories of all survivors, less than a
+majority, and makes the first one that of the only process of a new store. raftlab backup
+and raftlab restore then make a store of more processes.
+
 The new cluster has an id of its own. The members of the old cluster do not reach it. Do
 not start them again: a majority of them would go on as the old cluster, beside the new
-one. Empty their directories and add them with raftlab serve --join.
+one. Empty their directories. Without groups, add them with raftlab serve --join.
 
 The former log and manifest stay in the directory.`,
-		Example:           "  raftlab recover --data n1.raftlab",
+		Example:           "  raftlab recover --data n1.raftlab\n  raftlab recover --data n1.raftlab --data n2.raftlab",
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
-			case data == "":
+			case len(data) == 0:
 				return usageError("recover needs --data, the data directory of the survivor")
 			case (advance > 0) != compact:
 				return usageError("--bump-revision and --mark-compacted need each other, so that watches notice the gap")
@@ -61,12 +65,12 @@ The former log and manifest stay in the directory.`,
 				return operated(err)
 			}
 			fmt.Fprintf(out, "%s: member %s (%s) is the only one of cluster %s (%s)\n",
-				data, plan.After.Name, plan.After.ID, plan.After.Cluster, plan.After.ClusterNumber)
+				data[0], plan.After.Name, plan.After.ID, plan.After.Cluster, plan.After.ClusterNumber)
 			return nil
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&data, "data", "", "data directory of the survivor")
+	f.StringArrayVar(&data, "data", nil, "data directory of the survivor; of a store with groups, give the flag for each survivor")
 	f.BoolVar(&yes, "yes", false, "do not ask")
 	f.Int64Var(&advance, "bump-revision", 0, "how much to add to the revision, above what clients have seen of lost writes")
 	f.BoolVar(&compact, "mark-compacted", false, "compact all revisions up to there")
@@ -75,6 +79,10 @@ The former log and manifest stay in the directory.`,
 
 // printRecovery says what a recovery does and may lose.
 func printRecovery(out io.Writer, p *datadir.Recovery) {
+	if p.Groups != nil {
+		printGroupsRecovery(out, p)
+		return
+	}
 	b := p.Before
 	fmt.Fprintf(out, "%s: member %s (%s) of cluster %s (%s), with %s:\n", b.Directory, b.Name, b.ID, b.Cluster, b.ClusterID, count(len(b.Log.Members), "member"))
 	for _, m := range b.Log.Members {
@@ -122,15 +130,7 @@ whole, and its checksums are compared.`,
 				if err != nil {
 					return operated(err)
 				}
-				if asJSON {
-					return printInspectionJSON(out, struct {
-						Backup *datadir.BackupReport `json:"backup"`
-						lists
-					}{b, listAll(b.View(), keys, leases)})
-				}
-				printBackup(out, b)
-				printContent(out, listAll(b.View(), keys, leases))
-				return nil
+				return inspectBackup(out, b, asJSON, keys, leases)
 			}
 			r, err := datadir.Inspect(args[0])
 			if err != nil && r.Name == "" {
@@ -138,7 +138,7 @@ whole, and its checksums are compared.`,
 			}
 			if len(r.Groups) > 0 {
 				if leases {
-					return usageError("--leases is for a store without groups, and the store in %s has groups", args[0])
+					return errLeases(args[0])
 				}
 				return inspectGroups(out, r, asJSON, keys, err)
 			}
@@ -158,6 +158,22 @@ whole, and its checksums are compared.`,
 	f.BoolVar(&keys, "keys", false, "list the keys, without their values")
 	f.BoolVar(&leases, "leases", false, "list the leases")
 	return cmd
+}
+
+// inspectBackup prints what a backup holds.
+func inspectBackup(out io.Writer, b *datadir.BackupReport, asJSON, keys, leases bool) error {
+	if b.Groups > 0 {
+		return inspectGroupsBackup(out, b, asJSON, keys, leases)
+	}
+	if asJSON {
+		return printInspectionJSON(out, struct {
+			Backup *datadir.BackupReport `json:"backup"`
+			lists
+		}{b, listAll(b.View(), keys, leases)})
+	}
+	printBackup(out, b)
+	printContent(out, listAll(b.View(), keys, leases))
+	return nil
 }
 
 // keyReport and leaseReport are elements of the lists of inspect.

@@ -38,10 +38,13 @@ func TestOperatorCommandsWithGroups(t *testing.T) {
 			return err == nil
 		})
 	}
-	code, _, errs := operate("", "backup", "b1", "--endpoint", client.BaseURL, "--timeout", "5s")
+	code, out, errs := operate("", "backup", "b1", "--endpoint", client.BaseURL, "--timeout", "20s")
+	require.Equal(t, exitOK, code, errs)
+	require.Regexp(t, `^b1: \d+ bytes, 2 groups, 2 keys, SHA-256 [0-9a-f]{64}\n$`, out)
+	code, _, errs = operate("", "backup", "b2", "--data", "n1.raftlab")
 	require.Equal(t, exitFailure, code)
-	require.Contains(t, errs, "copy all data directories")
-	code, out, errs := operate("", "inspect", "n1.raftlab", "--keys")
+	require.Contains(t, errs, "in use")
+	code, out, errs = operate("", "inspect", "n1.raftlab", "--keys")
 	require.Equal(t, exitOK, code, errs)
 	require.Contains(t, out, "a member runs on it")
 	require.Regexp(t, `(?m)^store +raftlab, 2 groups$`, out)
@@ -62,16 +65,41 @@ func TestOperatorCommandsWithGroups(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &inspected))
 	require.Len(t, inspected.Groups, 3)
 	require.Len(t, inspected.Keys, 2)
-	for args, want := range map[string]int{
-		"inspect n1.raftlab --leases":     exitUsage,
-		"backup b1 --data n1.raftlab":     exitFailure,
-		"recover --data n1.raftlab --yes": exitFailure,
+	code, out, errs = operate("", "backup", "b2", "--data", "n1.raftlab")
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, out, "2 keys")
+	code, out, errs = operate("", "inspect", "b2", "--keys")
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, out, "shard 8: group ")
+	require.Regexp(t, `(?m)^key "5": group \d, shard 3, version 1, 5 bytes$`, out)
+	code, out, errs = operate("", "inspect", "b2", "--json")
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, out, `"groups": 2`)
+	code, out, errs = operate("", "restore", "b1", "--name", "x", "--cluster", "x=127.0.0.1:1,y=127.0.0.1:2", "--data", "x", "--groups", "4")
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, out, "x: member x (")
+	code, out, errs = operate("", "inspect", "x", "--keys")
+	require.Equal(t, exitOK, code, errs)
+	require.Regexp(t, `(?m)^store +raftlab, 4 groups$`, out)
+	require.Contains(t, out, `key "0": group`)
+	code, out, errs = operate("no\n", "recover", "--data", "x")
+	require.Equal(t, exitRefused, code, errs)
+	require.Contains(t, out, "Together they have 2 keys.")
+	require.Contains(t, out, "group controller  of x  ends at index 1 of term 1")
+	code, out, errs = operate("x\n", "recover", "--data", "x")
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, out, "x: member x (")
+	for args, says := range map[string]string{
+		"inspect n1.raftlab --leases":                      "--leases is for a store without groups",
+		"inspect b1 --leases":                              "--leases is for a store without groups",
+		"recover --data n1.raftlab --yes":                  "of 1 of 1 processes, a majority",
+		"restore b1 --name x --cluster x=h:1 --groups 11":  "--groups is 11; want 1 to 10",
+		"restore b1 --name x/y --cluster x/y=h:1 --data z": "has a slash",
+		"backup b3 --data n1.raftlab --data x":             "is of cluster",
 	} {
 		code, _, errs := operate("", strings.Fields(args)...)
-		require.Equal(t, want, code, "%s: %s", args, errs)
-		if want == exitFailure {
-			require.Contains(t, errs, "copy all data directories", args)
-		}
+		require.NotEqual(t, exitOK, code, args)
+		require.Contains(t, errs, says, args)
 	}
-	require.NoFileExists(t, "b1")
+	require.NoFileExists(t, "b3")
 }

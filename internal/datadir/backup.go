@@ -11,6 +11,8 @@ import (
 
 	"raftlab/internal/durable"
 	"raftlab/internal/etcdapi"
+	"raftlab/internal/shardstore"
+	"raftlab/kv"
 	"raftlab/mvcc"
 )
 
@@ -22,27 +24,56 @@ type BackupReport struct {
 	Revision int64  `json:"revision"`
 	Keys     int    `json:"keys"`
 	Leases   int    `json:"leases"`
+	// Groups is the number of groups of a store with groups. Revision and Leases are then
+	// 0, and Shards has the shards.
+	Groups int                 `json:"groups,omitempty"`
+	Shards []BackupShardReport `json:"shards,omitempty"`
 
-	view *mvcc.View
+	view   *mvcc.View
+	groups *shardstore.Backup
 }
 
-// View returns the store in the backup.
+// BackupShardReport is a shard in a backup.
+type BackupShardReport struct {
+	Shard int    `json:"shard"`
+	Group string `json:"group"` // that had the newest data; "" if there was none
+	Keys  int    `json:"keys"`
+}
+
+// View returns the store in the backup, nil for a store with groups.
 func (r *BackupReport) View() *mvcc.View { return r.view }
 
-// Backup writes the state in the data directory of a stopped member. The backup has all
-// entries of the log, with the uncommitted ones. The error
-// matches [ErrInUse] if the member runs. See [WriteBackup] for the file.
-func Backup(dir, path string, replace bool) (*BackupReport, error) {
-	held, err := lockDirectory(dir)
+// Pairs passes the pairs of a store with groups to do, by shard and in the order of the
+// keys.
+func (r *BackupReport) Pairs(do func(group string, shard int, p kv.Pair)) {
+	for _, s := range r.Shards {
+		r.groups.Extracts[s.Shard].Pairs(func(p kv.Pair) { do(s.Group, s.Shard, p) })
+	}
+}
+
+// Backup writes the state in the data directories of stopped members. The backup has all
+// entries of the log, with the uncommitted ones. Of a store without groups the directory of
+// one member is given, and of a store with groups those of a majority. The error matches
+// [ErrInUse] if a member runs. See [WriteBackup] for the file.
+func Backup(dirs []string, path string, replace bool) (r *BackupReport, err error) {
+	held, err := lockAll(dirs)
 	if err != nil {
 		return nil, err
 	}
-	defer held.Close()
-	c, err := withoutGroups(dir, "backup")
+	defer func() { err = errors.Join(err, held.Close()) }()
+	all, err := readAll(dirs)
 	if err != nil {
 		return nil, err
 	}
-	return WriteBackup(path, replace, c.machine.WriteBackup)
+	first := all[0]
+	if first.manifest.Groups > 0 {
+		if most := len(first.manifest.Members); 2*len(all) <= most {
+			return nil, fmt.Errorf("%w: the directories of %d of %d processes; a backup needs those of %d, because the others may have acknowledged writes that these do not have (raftlab recover goes without)", ErrMinority, len(all), most, most/2+1)
+		}
+		b := assemble(dirs, all).backup
+		return WriteBackup(path, replace, b.Write)
+	}
+	return WriteBackup(path, replace, first.machine.WriteBackup)
 }
 
 // WriteBackup puts a backup in place at path. write writes the content. WriteBackup
@@ -103,16 +134,36 @@ func describe(file *os.File) (*BackupReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	r := &BackupReport{File: file.Name(), Bytes: info.Size()}
+	if shardstore.IsBackup(file) {
+		return r, r.describeGroups(file)
+	}
 	m, digest, err := etcdapi.ReadBackup(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file.Name(), err)
 	}
 	v := m.View()
-	return &BackupReport{
-		File: file.Name(), Bytes: info.Size(), SHA256: fmt.Sprintf("%x", digest),
-		Revision: v.Revision(), Keys: v.Keys(), Leases: v.LeaseCount(),
-		view: v,
-	}, nil
+	r.SHA256, r.view = fmt.Sprintf("%x", digest), v
+	r.Revision, r.Keys, r.Leases = v.Revision(), v.Keys(), v.LeaseCount()
+	return r, nil
+}
+
+// describeGroups reads the backup of a store with groups as a whole.
+func (r *BackupReport) describeGroups(file *os.File) error {
+	b, digest, err := shardstore.ReadBackup(file, r.Bytes)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.File, err)
+	}
+	r.SHA256, r.Groups, r.groups = fmt.Sprintf("%x", digest), b.Groups, b
+	for shard, e := range b.Extracts {
+		s := BackupShardReport{Shard: shard, Keys: e.Keys()}
+		if owner := b.Owners[shard]; owner > 0 {
+			s.Group = shardstore.GroupName(owner)
+		}
+		r.Keys += s.Keys
+		r.Shards = append(r.Shards, s)
+	}
+	return nil
 }
 
 // VerifyBackup checks a backup file as a whole.

@@ -164,18 +164,18 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Equal(t, revision, report.Revision)
 	require.Equal(t, 10, report.Keys)
 	require.Equal(t, 1, report.Leases)
-	_, err = datadir.Backup(o.Data, offline, false)
+	_, err = datadir.Backup([]string{o.Data}, offline, false)
 	require.ErrorIs(t, err, datadir.ErrInUse)
 	require.NoError(t, p.Close())
 
 	before := tree(t, o.Data)
-	report, err = datadir.Backup(o.Data, offline, false)
+	report, err = datadir.Backup([]string{o.Data}, offline, false)
 	require.NoError(t, err)
 	require.Equal(t, revision, report.Revision)
 	require.Equal(t, before, tree(t, o.Data), "nothing changes")
-	_, err = datadir.Backup(o.Data, offline, false)
+	_, err = datadir.Backup([]string{o.Data}, offline, false)
 	require.ErrorIs(t, err, fs.ErrExist)
-	_, err = datadir.Backup(o.Data, offline, true)
+	_, err = datadir.Backup([]string{o.Data}, offline, true)
 	require.NoError(t, err)
 	_, err = datadir.WriteBackup(offline, true, func(w io.Writer) error { _, err := w.Write(make([]byte, 1000)); return err })
 	require.ErrorIs(t, err, etcdapi.ErrBackup, "a stream that is no backup")
@@ -444,7 +444,7 @@ func TestRecover(t *testing.T) {
 		running["n1"].put(fmt.Sprint("k", i), "v", 0)
 	}
 	want, revision := running["n2"].all()
-	_, err := datadir.PlanRecovery(all["n1"].Data)
+	_, err := datadir.PlanRecovery([]string{all["n1"].Data})
 	require.ErrorIs(t, err, datadir.ErrInUse)
 	for _, p := range running {
 		require.NoError(t, p.Close())
@@ -452,7 +452,7 @@ func TestRecover(t *testing.T) {
 
 	survivor := all["n2"]
 	before := tree(t, survivor.Data)
-	plan, err := datadir.PlanRecovery(survivor.Data)
+	plan, err := datadir.PlanRecovery([]string{survivor.Data})
 	require.NoError(t, err)
 	require.Len(t, plan.Before.Log.Members, 3)
 	_, err = member.Start(survivor)
@@ -460,7 +460,7 @@ func TestRecover(t *testing.T) {
 	require.NoError(t, plan.Close())
 	require.Equal(t, before, tree(t, survivor.Data), "a plan changes nothing")
 
-	plan, err = datadir.PlanRecovery(survivor.Data)
+	plan, err = datadir.PlanRecovery([]string{survivor.Data})
 	require.NoError(t, err)
 	require.NoError(t, plan.Run(0, false))
 	require.NoError(t, plan.Close())

@@ -259,19 +259,3 @@ func readEarlier(dir string, gid int, last uint64) (g *groupContent, err error) 
 	defer func() { err = errors.Join(err, store.Close()) }()
 	return readGroup(store, gid, last)
 }
-
-// CopyAdvice says what to do in place of a backup or a recovery of a store with groups.
-const CopyAdvice = "one process has its groups at different moments, between which shards move; " +
-	"stop all processes, copy all data directories, and put the copies back in place while no process runs"
-
-// withoutGroups reads a directory for a command that does not work on a store with groups.
-func withoutGroups(dir, command string) (*content, error) {
-	m, err := Read(dir)
-	if err != nil {
-		return nil, err
-	}
-	if m.Groups > 0 {
-		return nil, fmt.Errorf("%s: %w: %d; %s does not work on a store with groups: %s", dir, ErrGroups, m.Groups, command, CopyAdvice)
-	}
-	return read(dir)
-}

@@ -25,13 +25,14 @@ const (
 	defaultLog   = "log"
 )
 
-// Formats of a data directory. Format 2 adds ClusterNumber and Log, and format 3 a store
-// with groups. A directory has the oldest format that can express the content, so that an
+// Formats of a data directory. Format 2 adds ClusterNumber and Log, format 3 a store with
+// groups, and format 4 a store with groups and a ClusterNumber. A directory has the oldest format that can express the content, so that an
 // older version can open what it understands.
 const (
 	oldestFormat   = 1
 	numberedFormat = 2
-	newestFormat   = 3
+	groupsFormat   = 3
+	newestFormat   = 4
 )
 
 // Manifest names the owner of a data directory.
@@ -91,15 +92,15 @@ var (
 func (m *Manifest) Identity() node.Identity {
 	cluster := ClusterIdentity(m.Cluster, m.ClusterNumber)
 	if m.Groups > 0 {
-		cluster = GroupsIdentity(m.Cluster, m.Groups)
+		cluster = GroupsIdentity(cluster, m.Groups)
 	}
 	return node.Identity{Cluster: cluster, Host: core.NodeID(m.ID)}
 }
 
-// GroupsIdentity returns the identity of a store with groups. Processes with another
-// number of groups, or without groups, refuse each other.
-func GroupsIdentity(name string, groups int) string {
-	return fmt.Sprintf("%s with groups: %d", name, groups)
+// GroupsIdentity returns the identity of a store with groups, given that of a store
+// without. Processes with another number of groups, or without groups, refuse each other.
+func GroupsIdentity(cluster string, groups int) string {
+	return fmt.Sprintf("%s with groups: %d", cluster, groups)
 }
 
 // ClusterIdentity returns the name of a cluster, with the number of a restored or
@@ -170,12 +171,16 @@ func decode(data []byte) (Manifest, error) {
 
 // Write replaces the manifest of a data directory.
 func (m *Manifest) Write(dir string) error {
-	m.Format = oldestFormat
-	if m.ClusterNumber != 0 || m.Log != "" {
-		m.Format = numberedFormat
-	}
-	if m.Groups > 0 {
+	numbered := m.ClusterNumber != 0 || m.Log != ""
+	switch {
+	case m.Groups > 0 && numbered:
 		m.Format = newestFormat
+	case m.Groups > 0:
+		m.Format = groupsFormat
+	case numbered:
+		m.Format = numberedFormat
+	default:
+		m.Format = oldestFormat
 	}
 	data, err := yaml.Marshal(m)
 	if err != nil {

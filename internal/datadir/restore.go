@@ -1,16 +1,20 @@
 package datadir
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"raftlab/internal/durable"
 	"raftlab/internal/etcdapi"
+	"raftlab/internal/shardstore"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 	"raftlab/raft/wal"
@@ -30,15 +34,21 @@ type RestoreOptions struct {
 	Members map[string]string
 	// Token tells two new clusters apart that have the same backup, name and members.
 	Token string
-	// Advance raises the revision, and Compact compacts all revisions of the backup.
+	// Advance raises the revision, and Compact compacts all revisions of the backup. Both
+	// are for a store without groups.
 	Advance int64
 	Compact bool
+	// Groups is the number of groups of a store with groups. 0 means that of the backup.
+	Groups int
 }
 
 // number returns the number of the new cluster, the same on all members.
-func (o *RestoreOptions) number(backup etcdapi.Digest) Number {
+func (o *RestoreOptions) number(backup [sha256.Size]byte) Number {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "raftlab restore\n%q %q %d %t %x\n", o.Cluster, o.Token, o.Advance, o.Compact, backup)
+	if o.Groups > 0 {
+		fmt.Fprintf(sum, "%d groups\n", o.Groups)
+	}
 	for _, name := range slices.Sorted(maps.Keys(o.Members)) {
 		fmt.Fprintf(sum, "%q %q\n", name, o.Members[name])
 	}
@@ -61,14 +71,16 @@ func Restore(backup, dir string, o RestoreOptions) (*Manifest, error) {
 		return nil, err
 	}
 	defer file.Close()
-	machine, digest, err := etcdapi.ReadBackup(file)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", backup, err)
+	m := &Manifest{Cluster: o.Cluster, Name: o.Name, Ready: true}
+	var states []groupState
+	if shardstore.IsBackup(file) {
+		states, err = m.fromGroups(file, o)
+	} else {
+		states, err = m.fromEtcd(file, o)
 	}
-	if err := machine.Renew(o.Advance, o.Compact); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	m := &Manifest{Cluster: o.Cluster, ClusterNumber: o.number(digest), Name: o.Name, Ready: true}
 	identity := m.Identity().Cluster
 	m.ID = Number(FirstID(identity, o.Name))
 	var all []core.Member
@@ -78,12 +90,90 @@ func Restore(backup, dir string, o RestoreOptions) (*Manifest, error) {
 	if err := makeEmpty(dir); err != nil {
 		return nil, err
 	}
-	// The place of the state in the log is that of a first configuration.
-	err = m.begin(dir, machine, node.SnapshotHeader{Index: 1, Term: 1, Configuration: voters(all)}, 1)
-	if err != nil {
+	if err = m.begin(dir, states, firstHeader(all), 1); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// firstIndex is the index of the first state in the log of a new cluster.
+const firstIndex = 1
+
+// firstHeader returns the place of the first state in the log of a new cluster, that of a
+// first configuration.
+func firstHeader(members []core.Member) node.SnapshotHeader {
+	return node.SnapshotHeader{Index: firstIndex, Term: 1, Configuration: voters(members)}
+}
+
+// groupState is the state of a group in a new log.
+type groupState struct {
+	group node.GroupID
+	write func(io.Writer) error
+}
+
+// fromEtcd reads the backup of a store without groups.
+func (m *Manifest) fromEtcd(file *os.File, o RestoreOptions) ([]groupState, error) {
+	if o.Groups > 0 {
+		return nil, fmt.Errorf("%w: %s is of a store without groups, and cannot be restored as one with %d", ErrGroups, file.Name(), o.Groups)
+	}
+	machine, digest, err := etcdapi.ReadBackup(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Name(), err)
+	}
+	if err := machine.Renew(o.Advance, o.Compact); err != nil {
+		return nil, err
+	}
+	m.ClusterNumber = o.number(digest)
+	return machineState(machine)
+}
+
+// machineState returns the state of a store without groups.
+func machineState(machine *etcdapi.Machine) ([]groupState, error) {
+	body, err := machine.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return []groupState{{group, func(w io.Writer) error {
+		_, err := body.WriteTo(w)
+		return err
+	}}}, nil
+}
+
+// fromGroups reads the backup of a store with groups.
+func (m *Manifest) fromGroups(file *os.File, o RestoreOptions) ([]groupState, error) {
+	if o.Advance != 0 || o.Compact {
+		return nil, fmt.Errorf("%w: %s is of a store with groups, which has no revisions to raise or to compact", ErrGroups, file.Name())
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b, digest, err := shardstore.ReadBackup(file, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Name(), err)
+	}
+	m.Members, m.Groups = slices.Sorted(maps.Keys(o.Members)), cmp.Or(o.Groups, b.Groups)
+	if bad := slices.IndexFunc(m.Members, func(name string) bool { return strings.Contains(name, "/") }); bad >= 0 {
+		return nil, fmt.Errorf("the member %q has a slash in its name, which names of members of a store with groups do not have", m.Members[bad])
+	}
+	m.ClusterNumber = o.number(digest)
+	return m.groupStates(b)
+}
+
+// groupStates returns the states of the groups of the manifest with the content of a
+// backup.
+func (m *Manifest) groupStates(b *shardstore.Backup) ([]groupState, error) {
+	all, err := b.NewStates(m.Groups, m.Members)
+	if err != nil {
+		return nil, err
+	}
+	var states []groupState
+	for gid := range m.Groups + 1 {
+		states = append(states, groupState{shardstore.GroupID(gid), func(w io.Writer) error {
+			return all[gid].WriteSnapshot(w, firstIndex)
+		}})
+	}
+	return states, nil
 }
 
 // makeEmpty makes sure that a directory is there, and is empty.
@@ -119,16 +209,16 @@ func voters(members []core.Member) []byte {
 	return cfg.Encode()
 }
 
-// begin makes a log with a snapshot of the machine, and then the manifest. The manifest
+// begin makes a log with a snapshot of each group, and then the manifest. The manifest
 // decides, so a failure before leaves no log.
-func (m *Manifest) begin(dir string, machine *etcdapi.Machine, h node.SnapshotHeader, term uint64) error {
-	if err := m.makeLog(dir, machine, h, term); err != nil {
+func (m *Manifest) begin(dir string, states []groupState, h node.SnapshotHeader, term uint64) error {
+	if err := m.makeLog(dir, states, h, term); err != nil {
 		return errors.Join(err, os.RemoveAll(m.LogPath(dir)))
 	}
 	return m.Write(dir)
 }
 
-func (m *Manifest) makeLog(dir string, machine *etcdapi.Machine, h node.SnapshotHeader, term uint64) error {
+func (m *Manifest) makeLog(dir string, states []groupState, h node.SnapshotHeader, term uint64) error {
 	if _, err := core.DecodeConfiguration(h.Configuration); err != nil {
 		return fmt.Errorf("the members: %w", err)
 	}
@@ -140,28 +230,28 @@ func (m *Manifest) makeLog(dir string, machine *etcdapi.Machine, h node.Snapshot
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(fill(store, machine, h, term), store.Close()); err != nil {
+	var all []error
+	for _, s := range states {
+		all = append(all, s.save(store, h, term))
+	}
+	if err := errors.Join(append(all, store.Close())...); err != nil {
 		return err
 	}
 	return durable.SyncDir(dir)
 }
 
-// fill writes the snapshot.
-func fill(store *wal.Store, machine *etcdapi.Machine, h node.SnapshotHeader, term uint64) error {
-	body, err := machine.Snapshot()
-	if err != nil {
-		return err
-	}
-	w, err := store.CreateSnapshot(group, h)
+// save writes the snapshot of a group.
+func (s groupState) save(store *wal.Store, h node.SnapshotHeader, term uint64) error {
+	w, err := store.CreateSnapshot(s.group, h)
 	if err != nil {
 		return err
 	}
 	defer w.Abort()
-	if _, err := body.WriteTo(w); err != nil {
+	if err := s.write(w); err != nil {
 		return err
 	}
 	if h, err = w.Commit(); err != nil {
 		return err
 	}
-	return store.Save([]node.Update{{Group: group, HardState: &core.HardState{CurrentTerm: term}, Snapshot: &h}})
+	return store.Save([]node.Update{{Group: s.group, HardState: &core.HardState{CurrentTerm: term}, Snapshot: &h}})
 }

@@ -224,6 +224,31 @@ func (c *Client) Txn(ctx context.Context, transaction []byte) (TxnAnswer, error)
 	return answer, err
 }
 
+// Backup writes a copy of a store with groups to w. After an error the copy is not whole.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	do := call{method: http.MethodGet, path: "/v1/backup"}
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		resp, err := c.request(ctx, do)
+		if err == nil && resp.StatusCode == http.StatusOK {
+			defer resp.Body.Close()
+			_, err := io.Copy(w, resp.Body)
+			return err
+		}
+		if err == nil {
+			got, failed := do.read(resp)
+			if err = failed; err == nil {
+				err = got.error()
+			}
+			if !passes(resp.StatusCode) {
+				return err
+			}
+		}
+		if !sleep(ctx, pause) {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}
+}
+
 // get makes a request for an answer in JSON with certain fields.
 func (c *Client) get(ctx context.Context, path string, into any, fields ...string) error {
 	got, err := c.send(ctx, call{method: http.MethodGet, path: path})
@@ -374,6 +399,15 @@ func sleep(ctx context.Context, pause time.Duration) bool {
 }
 
 func (c *Client) try(ctx context.Context, do call) (*answer, error) {
+	resp, err := c.request(ctx, do)
+	if err != nil {
+		return nil, err
+	}
+	return do.read(resp)
+}
+
+// request makes a request and returns the beginning of the answer.
+func (c *Client) request(ctx context.Context, do call) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, do.method, c.BaseURL+do.path, bytes.NewReader(do.body))
 	if err != nil {
 		return nil, err
@@ -394,9 +428,11 @@ func (c *Client) try(ctx context.Context, do call) (*answer, error) {
 	if errors.As(err, &failed) && errors.Is(err, ErrForeign) {
 		err = failed.Err // names the URLs itself
 	}
-	if err != nil {
-		return nil, err
-	}
+	return resp, err
+}
+
+// read reads an answer as a whole.
+func (do call) read(resp *http.Response) (*answer, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err == nil && len(body) > maxAnswer {

@@ -61,21 +61,7 @@ func run(t *testing.T, groups, snapshotBytes int, body func(w *world)) {
 // runWith is run with a call of prepare before the processes start.
 func runWith(t *testing.T, groups, snapshotBytes int, prepare, body func(w *world)) {
 	testkit.Run(t, func(t *testing.T) {
-		w := &world{
-			T: t, groups: groups, bytes: snapshotBytes,
-			raft:      memnet.New(memnet.Options{Seed: uint64(testkit.Seed(t)), Faults: memnet.Faults{Latency: 200 * time.Microsecond}}),
-			calls:     labrpc.MakeNetworkSeed(testkit.Seed(t)),
-			disks:     make(map[string]*memstore.Store),
-			logs:      make(map[string]*simdisk.Disk),
-			processes: make(map[string]*process),
-			sides:     make(map[string]int),
-			links:     make(map[string]link),
-		}
-		for i := range 3 {
-			m := shardstore.Member{Name: fmt.Sprint("n", i+1), ID: core.NodeID(i + 1)}
-			w.members = append(w.members, m)
-			w.disks[m.Name] = memstore.New(node.Identity{Cluster: "test", Host: m.ID})
-		}
+		w := newWorld(t, groups, 3, snapshotBytes)
 		defer w.end()
 		if prepare != nil {
 			prepare(w)
@@ -85,6 +71,26 @@ func runWith(t *testing.T, groups, snapshotBytes int, prepare, body func(w *worl
 		}
 		body(w)
 	})
+}
+
+// newWorld returns processes that do not run yet.
+func newWorld(t *testing.T, groups, processes, snapshotBytes int) *world {
+	w := &world{
+		T: t, groups: groups, bytes: snapshotBytes,
+		raft:      memnet.New(memnet.Options{Seed: uint64(testkit.Seed(t)), Faults: memnet.Faults{Latency: 200 * time.Microsecond}}),
+		calls:     labrpc.MakeNetworkSeed(testkit.Seed(t)),
+		disks:     make(map[string]*memstore.Store),
+		logs:      make(map[string]*simdisk.Disk),
+		processes: make(map[string]*process),
+		sides:     make(map[string]int),
+		links:     make(map[string]link),
+	}
+	for i := range processes {
+		m := shardstore.Member{Name: fmt.Sprint("n", i+1), ID: core.NodeID(i + 1)}
+		w.members = append(w.members, m)
+		w.disks[m.Name] = memstore.New(node.Identity{Cluster: "test", Host: m.ID})
+	}
+	return w
 }
 
 // end ends the processes in order, and then the network.

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"raftlab/internal/admission"
@@ -81,6 +82,7 @@ type handler struct {
 	guard   *webguard.Guard
 	gate    *admission.Gate
 	mux     *http.ServeMux
+	copying sync.Mutex // held by a backup
 }
 
 // New returns the handler that serves a cluster.
@@ -120,6 +122,9 @@ func New(c Cluster, opts Options) http.Handler {
 	if connector, ok := c.(Connector); ok {
 		h.route("/v1/replicas/{number}/disconnect", methods{"POST": h.replica(connector.Disconnect)})
 		h.route("/v1/replicas/{number}/connect", methods{"POST": h.replica(connector.Connect)})
+	}
+	if copier, ok := c.(Copier); ok {
+		h.route("/v1/backup", methods{"GET": h.backup(copier)})
 	}
 	shards, _ := c.(Shards)
 	h.routeShards(shards)
