@@ -52,6 +52,8 @@ func TestNativeVerdicts(t *testing.T) {
 		{"TestSignalDeadlock", sim.Deadlock, "asleep"},
 		{"TestSubprocess", sim.Pass, ""},
 		{"TestSubprocessReads", sim.Pass, ""},
+		{"TestSubprocessPipes", sim.Pass, ""},
+		{"TestSilentSubprocess", sim.Pass, ""},
 		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
 		{"TestBusyForever", sim.Liveness, "virtual time limit"},
 		{"TestHoard", sim.Crash, "64 MiB of memory"},

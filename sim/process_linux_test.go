@@ -25,7 +25,11 @@ func TestAsleep(t *testing.T) {
 	}
 	becomes(true)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
-	becomes(false)
+	var state syscall.WaitStatus
+	_, err := syscall.Wait4(cmd.Process.Pid, &state, syscall.WUNTRACED, nil) // on the way, the process runs for a moment
+	require.NoError(t, err)
+	require.True(t, state.Stopped())
+	require.False(t, asleep(cmd.Process.Pid))
 	require.NoError(t, cmd.Process.Signal(syscall.SIGCONT))
 	becomes(true)
 

@@ -3,6 +3,7 @@
 package mini
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -94,6 +95,71 @@ func TestSubprocessReads(t *testing.T) {
 		}
 		fmt.Println(time.Now())
 	}
+}
+
+// TestSubprocessPipes talks with a subprocess that takes its time, beside a timer.
+func TestSubprocessPipes(t *testing.T) {
+	go func() {
+		for range time.Tick(time.Minute) {
+		}
+	}()
+	cmd := exec.Command("sh", "-c", "sleep 0.2; echo ready; while read line; do sleep 0.2; echo $line; done")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for _, want := range []string{"ready", "one", "two"} {
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("%q and %v, not %s", lines.Text(), lines.Err(), want)
+		}
+		fmt.Fprintln(in, map[string]string{"ready": "one", "one": "two"}[want])
+	}
+	in.Close()
+	if lines.Scan(); lines.Text() != "" {
+		t.Errorf("%q after the end of the input", lines.Text())
+	}
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("%v have passed in the world", d)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(10 * time.Second) // no child any more, and time jumps
+}
+
+// TestSilentSubprocess sleeps while a goroutine reads from a subprocess that says
+// nothing.
+func TestSilentSubprocess(t *testing.T) {
+	cmd := exec.Command("sleep", "3600")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error)
+	go func() {
+		_, err := io.Copy(io.Discard, out)
+		read <- err
+	}()
+	for range 10 {
+		time.Sleep(time.Second)
+	}
+	cmd.Process.Kill()
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	cmd.Wait()
 }
 
 func executable(t *testing.T) string {
