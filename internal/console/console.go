@@ -101,8 +101,7 @@ var files embed.FS
 
 // page serves the console.
 type page struct {
-	opts  Options
-	guard *webguard.Guard
+	opts Options
 
 	mu    sync.Mutex
 	state []byte // as JSON
@@ -111,16 +110,23 @@ type page struct {
 
 // New returns the handler of the page.
 func New(o Options) http.Handler {
-	p := &page{opts: o, guard: webguard.New(o.Hosts)}
+	p := &page{opts: o}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", p.file("index.html", "text/html; charset=utf-8"))
-	mux.HandleFunc("GET /ui/app.js", p.file("app.js", "text/javascript; charset=utf-8"))
-	mux.HandleFunc("GET /ui/style.css", p.file("style.css", "text/css; charset=utf-8"))
-	mux.HandleFunc("GET /ui/icon.svg", p.file("icon.svg", "image/svg+xml"))
+	mux.HandleFunc("GET /{$}", file("index.html", "text/html; charset=utf-8"))
+	mux.HandleFunc("GET /ui/app.js", file("app.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /ui/style.css", file("style.css", "text/css; charset=utf-8"))
+	mux.HandleFunc("GET /ui/icon.svg", file("icon.svg", "image/svg+xml"))
 	mux.HandleFunc("GET /ui/state", p.serveState)
+	return guarded(mux, o.Hosts, o.Next)
+}
+
+// guarded returns a handler that refuses foreign pages the paths of mux, and passes other
+// paths to next.
+func guarded(mux *http.ServeMux, hosts []string, next http.Handler) http.Handler {
+	guard := webguard.New(hosts)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern == "" {
-			o.Next.ServeHTTP(w, r)
+			next.ServeHTTP(w, r)
 			return
 		}
 		h := w.Header()
@@ -128,7 +134,7 @@ func New(o Options) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Content-Security-Policy", policy)
 		h.Set("Referrer-Policy", "no-referrer")
-		if refusal := p.guard.Check(r); refusal != nil {
+		if refusal := guard.Check(r); refusal != nil {
 			http.Error(w, refusal.Error(), http.StatusForbidden)
 			return
 		}
@@ -137,7 +143,7 @@ func New(o Options) http.Handler {
 }
 
 // file serves a file of the page.
-func (p *page) file(name, kind string) http.HandlerFunc {
+func file(name, kind string) http.HandlerFunc {
 	content, err := fs.ReadFile(files, "page/"+name)
 	if err != nil {
 		panic(err) // the file is embedded

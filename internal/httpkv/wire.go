@@ -223,6 +223,7 @@ type ShardPlace struct {
 	Group int    `json:"group"` // the owner; 0: none
 	State string `json:"state"` // "served", "arriving", or "unknown" if no replica of the owner runs
 	Keys  int    `json:"keys"`
+	From  int    `json:"from,omitempty"` // a former owner that still has the data, or awaits the data
 }
 
 // GroupStatus is a picture of one group.

@@ -16,6 +16,7 @@ import (
 
 	"raftlab/internal/clientport"
 	"raftlab/internal/cluster"
+	"raftlab/internal/console"
 	"raftlab/internal/datadir"
 	"raftlab/internal/etcdapi"
 	"raftlab/internal/httpkv/handler"
@@ -247,13 +248,18 @@ func (s *groupStore) services() *grpc.Server { return nil }
 func (s *groupStore) pages() clientport.Pages {
 	v1 := s.member.opts.V1
 	v1.Hosts, v1.Logger = s.member.opts.Hosts, s.member.log
+	store := groupV1{fixed{}, s.Part, s}
 	return clientport.Pages{
 		Health: func(ctx context.Context, linearizable bool, _ map[string]bool) error {
 			return s.Health(ctx, linearizable)
 		},
 		Live: s.Live, Checks: []string{etcdapi.CheckSerializableRead, etcdapi.CheckLinearizableRead}, Check: s.check,
 		Metrics: clientport.NewGroupMetrics(s), Hosts: s.member.opts.Hosts,
-		Others: handler.New(groupV1{fixed{}, s.Part, s}, v1),
+		Others: console.NewGroups(console.GroupsOptions{
+			Title:  fmt.Sprintf("store %s, as process %s sees it", s.member.opts.ClusterName, s.member.opts.Name),
+			Layout: s.Layout, Status: store.Status, Hosts: v1.Hosts, Logger: v1.Logger,
+			Next: handler.New(store, v1),
+		}),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,6 +149,11 @@ func TestGroupsPages(t *testing.T) {
 		require.Equal(t, http.StatusOK, code, path)
 		require.Contains(t, body, says, path)
 	}
+	c.settle("n1")
+	testkit.WaitFor(t, 20*time.Second, "the page to show leaders and shards", func() bool {
+		_, page := c.get("n1", "/")
+		return !strings.Contains(page, ">none</strong>") && strings.Count(page, "<td>served</td>") == 10 && strings.Contains(page, "3 of 3")
+	})
 	code, _ := c.get("n1", "/v3/kv/range")
 	require.Equal(t, http.StatusNotFound, code, "etcd's API")
 	require.Nil(t, c.members["n1"].Server())

@@ -137,6 +137,9 @@ type ShardPlace struct {
 	Group int    `json:"group"` // that owns it; 0: none
 	State string `json:"state"` // "served", "arriving", or "unknown" if nobody can tell now
 	Keys  int    `json:"keys"`
+	// From is a group that no longer owns the shard and has the data, or awaits the data.
+	// 0: none, as far as can be seen.
+	From int `json:"from,omitempty"`
 }
 
 // GroupStatus is a picture of a group.
@@ -201,7 +204,11 @@ func (l *Layout) describe(g *GroupStatus, seen map[int]shardkv.Status) {
 	}
 	for _, s := range best.Shards {
 		g.Keys += s.Keys
-		if place := &l.Shards[s.Shard]; place.Group == g.Group {
+		place := &l.Shards[s.Shard]
+		if s.State == shardkv.StateLeaving {
+			place.From = g.Group
+		}
+		if place.Group == g.Group {
 			place.Keys = s.Keys
 			if s.State == shardkv.StateServed {
 				place.State = string(s.State)
