@@ -15,6 +15,7 @@ func (s *Store) GrantLease(id, ttl int64) error {
 		return ErrLeaseExists
 	}
 	s.state.leases.Set(id, Lease{ID: id, TTL: ttl})
+	s.counts.Grants++
 	return nil
 }
 
@@ -24,6 +25,7 @@ func (s *Store) RevokeLease(id int64) (revision int64, err error) {
 	if _, ok := s.state.leases.Delete(id); !ok {
 		return 0, ErrLeaseNotFound
 	}
+	s.counts.Revocations++
 	t := s.begin()
 	for _, key := range s.state.attachedKeys(id) {
 		t.delete(&DeleteRequest{Key: key})

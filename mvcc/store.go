@@ -6,6 +6,7 @@ const scavengeShare = 16
 // Store is a multi-version store. One goroutine at a time uses a Store.
 type Store struct {
 	state     state
+	counts    Counts
 	scavenged int // place in the log of events up to which compacted versions are released
 }
 
@@ -84,6 +85,7 @@ type writer struct {
 	store    *Store // nil for a reader
 	revision int64  // of the changes
 	sub      int32  // of the next change
+	ops      int    // that were executed
 }
 
 func (s *Store) begin() *writer {
@@ -92,6 +94,9 @@ func (s *Store) begin() *writer {
 
 // end closes the transaction and returns the store's revision.
 func (t *writer) end() int64 {
+	if t.ops > 1 {
+		t.store.counts.Txns++
+	}
 	t.store.Scavenge(scavengeShare)
 	return t.state.revision
 }
@@ -106,6 +111,9 @@ func (t *writer) add(v *version) {
 }
 
 func (t *writer) put(r *PutRequest) PutResult {
+	t.ops++
+	t.store.counts.Puts++
+	t.store.counts.PutBytes += int64(len(r.Key) + len(r.Value))
 	old := t.state.visible(r.Key, newest)
 	v := &version{KeyValue: KeyValue{Key: r.Key, Value: r.Value, CreateRevision: t.revision, Version: 1, Lease: r.Lease}}
 	var result PutResult
@@ -127,6 +135,8 @@ func (t *writer) put(r *PutRequest) PutResult {
 }
 
 func (t *writer) delete(r *DeleteRequest) DeleteResult {
+	t.ops++
+	t.store.counts.Deletes++
 	var found []*version
 	t.state.ascend(r.Key, r.End, newest, func(v *version) bool {
 		found = append(found, v)

@@ -324,6 +324,10 @@ func (t *writer) run(r *TxnRequest, w *walk) (TxnResult, error) {
 				return result, err
 			}
 			to.Range = &found
+			if t.store != nil {
+				t.ops++
+				t.store.counts.Ranges++
+			}
 		case op.Put != nil:
 			put := t.put(op.Put)
 			to.Put = &put

@@ -69,7 +69,6 @@ var ignoredFlags = map[string]string{
 	"grpc-keepalive-timeout":               "the server pings clients as gRPC does by default",
 	"log-outputs":                          "the log goes to standard error",
 	"log-rotation-config-json":             "the log goes to standard error",
-	"logger":                               "the log goes to standard error",
 	"max-snapshots":                        "a member keeps the snapshots that it needs",
 	"max-wals":                             "a member keeps the log that it needs",
 	"metrics":                              "all figures are exported",

@@ -204,7 +204,7 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	if err := o.checkMemberFlags(f, groups); err != nil {
 		return err
 	}
-	log, err := o.logger(logs)
+	log, err := o.log.logger(logs)
 	if err != nil {
 		return err
 	}
@@ -232,8 +232,12 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	if groups > 0 {
 		of += " with " + count(groups, "group")
 	}
-	fmt.Fprintf(out, "raftlab: member %s of %s serves clients on %s and members on %s, data in %s\n",
-		settings.Name, of, m.Address(), m.PeerAddress(), settings.Data)
+	if o.log.etcds() { // whose log and output are one
+		log.Info("the member serves", "name", settings.Name, "cluster", of, "clients", m.Address(), "members", m.PeerAddress(), "data", settings.Data)
+	} else {
+		fmt.Fprintf(out, "raftlab: member %s of %s serves clients on %s and members on %s, data in %s\n",
+			settings.Name, of, m.Address(), m.PeerAddress(), settings.Data)
+	}
 	err = errors.Join(await(ctx, m, log), m.Close())
 	if errors.Is(err, node.ErrRemoved) {
 		log.Warn("the member was removed from the cluster, and ends; its data directory has no further use, and a new member joins on an empty one", "data", settings.Data)

@@ -112,7 +112,7 @@ func TestFlagsOfEtcd(t *testing.T) {
 		require.Equal(t, err == nil, strings.Contains(log.String(), "no effect"), "%q: %s", args, log.String())
 		return err
 	}
-	err = check("--logger=zap", "--backend-batch-limit", "7", "--pre-vote", "--initial-corrupt-check")
+	err = check("--max-wals=3", "--backend-batch-limit", "7", "--pre-vote", "--initial-corrupt-check")
 	require.NoError(t, err)
 	for _, flag := range []string{"--force-new-cluster", "--peer-crl-file=x", "--discovery-token=x", "--cors=https://a"} {
 		err := check(flag)

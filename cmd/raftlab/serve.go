@@ -43,16 +43,16 @@ const (
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	data, listen        string
-	replicas, groups    int
-	snapshotBytes       int
-	patience            time.Duration
-	logLevel, logFormat string
-	allowHosts          []string
-	inFlightBytes       int
-	inFlight            int
-	config              string
-	member              member.Options
+	data, listen     string
+	replicas, groups int
+	snapshotBytes    int
+	patience         time.Duration
+	log              logOptions
+	allowHosts       []string
+	inFlightBytes    int
+	inFlight         int
+	config           string
+	member           member.Options
 }
 
 func newServeCommand() *cobra.Command {
@@ -95,8 +95,7 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 	f.IntVar(&o.inFlightBytes, "in-flight-bytes", handler.DefaultMaxInFlightBytes, "memory for the values of requests that are being answered, in bytes; further requests wait for --patience and then get 503")
 	f.IntVar(&o.inFlight, "in-flight", handler.DefaultMaxInFlight, "number of requests that are being answered; as many may wait")
 	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "a name of this server in URLs, beside localhost and its addresses (repeat for more; * allows all)")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	o.log.add(f)
 	f.StringVar(&o.config, "config", "", "YAML file with values for flags that are not on the command line")
 	addMemberFlags(f, &o.member)
 	f.SetNormalizeFunc(etcdName)
@@ -110,22 +109,6 @@ func (o serveOptions) hosts() []string {
 		hosts = append(hosts, host)
 	}
 	return hosts
-}
-
-// logger makes the logger of the flags.
-func (o serveOptions) logger(w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return nil, usageError("--log-level is %q; want debug, info, warn or error", o.logLevel)
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	switch o.logFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	}
-	return nil, usageError("--log-format is %q; want text or json", o.logFormat)
 }
 
 // validate checks the flags. Numbers without a flag are 0.
@@ -153,7 +136,7 @@ func (o serveOptions) validate(given func(flag string) bool) error {
 
 // serve serves until ctx ends.
 func serve(ctx context.Context, o serveOptions, out, logs io.Writer) error {
-	log, err := o.logger(logs)
+	log, err := o.log.logger(logs)
 	if err != nil {
 		return err
 	}
@@ -212,7 +195,8 @@ func administrator(c any) func(*http.Request) error {
 // requests under way.
 func (o serveOptions) servePort(ctx context.Context, listener net.Listener, c *cluster.Cluster, v1 http.Handler, log *slog.Logger) error {
 	router := &etcdapi.Router{Pick: c.Serving}
-	g := grpc.NewServer(router.Options()...)
+	metrics := clientport.NewMetrics(c.Sources()...)
+	g := grpc.NewServer(append(router.Options(), metrics.Calls())...)
 	router.Register(g)
 	page := console.New(console.Options{
 		Title:  fmt.Sprintf("%s in one process, data in %s", count(len(c.Status()), "replica"), o.data),
@@ -223,7 +207,7 @@ func (o serveOptions) servePort(ctx context.Context, listener net.Listener, c *c
 		Listener: listener, GRPC: g, Logger: log,
 		Pages: clientport.Pages{
 			Health: c.Health, Live: c.Live, Checks: etcdapi.Checks(), Check: c.Check,
-			Metrics: clientport.NewMetrics(c.Sources()...), Hosts: o.hosts(), Others: page,
+			Metrics: metrics, Hosts: o.hosts(), Others: page,
 		},
 	})
 	if err != nil {

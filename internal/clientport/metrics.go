@@ -71,8 +71,8 @@ var (
 	descSaves     = describe("etcd_disk_wal_fsync_duration_seconds", "Time of the writes to the log on disk, each with one sync.")
 	descLog       = describe("raftlab_disk_log_bytes", "Size of the log's files.")
 	descSnapshots = describe("raftlab_disk_snapshot_bytes", "Size of the snapshots' files.")
-	descSent      = describe("raftlab_peer_sent_bytes_total", "Bytes of Raft messages to other members.")
-	descReceived  = describe("raftlab_peer_received_bytes_total", "Bytes of Raft messages from other members.")
+	descSent      = describe("etcd_network_peer_sent_bytes_total", "Bytes of Raft messages to other members.")
+	descReceived  = describe("etcd_network_peer_received_bytes_total", "Bytes of Raft messages from other members.")
 	descDropped   = describe("raftlab_peer_dropped_messages_total", "Messages without room in a queue, or without a connection.")
 	descBytes     = describe("etcd_mvcc_db_total_size_in_bytes", "Accounted size of the store.")
 	descInUse     = describe("etcd_mvcc_db_total_size_in_use_in_bytes", "Accounted size of the store, all of which is in use.")
@@ -83,7 +83,19 @@ var (
 	descWatches   = describe("etcd_debugging_mvcc_watcher_total", "Watches of this member's clients.")
 	descStreams   = describe("etcd_debugging_mvcc_watch_stream_total", "Streams that carry the watches.")
 	descEvents    = describe("etcd_debugging_mvcc_events_total", "Events that were sent to watches.")
-	descExpired   = describe("etcd_debugging_lease_revoked_total", "Expired leases that this member has revoked.")
+	descExpired   = describe("etcd_debugging_server_lease_expired_total", "Expired leases that this member has revoked.")
+	descGranted   = describe("etcd_debugging_lease_granted_total", "Leases that were granted.")
+	descRevoked   = describe("etcd_debugging_lease_revoked_total", "Leases that were revoked, also because of the end of their time.")
+	descRenewed   = describe("etcd_debugging_lease_renewed_total", "Renewals of leases by this member, as the leader.")
+	descPuts      = describe("etcd_mvcc_put_total", "Puts that this member has applied.")
+	descDeletes   = describe("etcd_mvcc_delete_total", "Deletions that this member has applied.")
+	descRanges    = describe("etcd_mvcc_range_total", "Ranges that this member has read.")
+	descTxns      = describe("etcd_mvcc_txn_total", "Transactions of more than one operation that this member has applied.")
+	descPutBytes  = describe("etcd_debugging_mvcc_total_put_size_in_bytes", "Size of the keys and values of the puts that this member has applied.")
+	descNoIndex   = describe("etcd_server_read_indexes_failed_total", "Linearizable reads that got no index from the leader.")
+	descPending   = describe("etcd_server_proposals_pending", "Writes of this member's clients that are under way.")
+	descActive    = describe("etcd_network_active_peers", "1 if this member has a connection to the other.", "Local", "Remote")
+	descKnown     = describe("etcd_network_known_peers", "1 for each other member.", "Local", "Remote")
 	descLeases    = describe("raftlab_leases", "Leases that are granted.")
 	descAlarms    = describe("raftlab_alarms", "Alarms that are raised.")
 	descPostponed = describe("raftlab_snapshots_without_room_total", "Snapshots that were postponed because the disk is full.")
@@ -97,6 +109,7 @@ var descriptions = []*prometheus.Desc{
 	descSnapshots, descSent, descReceived, descDropped, descBytes, descQuota, descKeys, descRevision, descCompacted, descWatches,
 	descStreams, descEvents, descExpired, descLeases, descAlarms, descPostponed, descNoRoom, descTerm,
 	descAPI, descGo, descIsLearner, descLeaders, descFailed, descInUse,
+	descGranted, descRevoked, descRenewed, descPuts, descDeletes, descRanges, descTxns, descPutBytes, descNoIndex, descPending, descActive, descKnown,
 }
 
 // Describe implements prometheus.Collector.
@@ -128,6 +141,22 @@ func (c metrics) Collect(out chan<- prometheus.Metric) {
 	counter(out, descExpired, float64(store.LeasesExpired))
 	gauge(out, descLeases, float64(store.Leases))
 	gauge(out, descAlarms, float64(store.Alarms))
+	counter(out, descGranted, float64(store.Applied.Grants))
+	counter(out, descRevoked, float64(store.Applied.Revocations))
+	counter(out, descRenewed, float64(store.LeasesRenewed))
+	counter(out, descPuts, float64(store.Applied.Puts))
+	counter(out, descDeletes, float64(store.Applied.Deletes))
+	counter(out, descRanges, float64(store.Applied.Ranges+store.Ranges))
+	counter(out, descTxns, float64(store.Applied.Txns))
+	counter(out, descPutBytes, float64(store.Applied.PutBytes))
+	counter(out, descNoIndex, float64(store.ReadsFailed))
+	gauge(out, descPending, float64(store.Pending))
+	local := strconv.FormatUint(uint64(figures.Server.Node().ID()), 16)
+	for _, p := range store.Peers {
+		remote := strconv.FormatUint(uint64(p.ID), 16)
+		gauge(out, descKnown, 1, local, remote)
+		gauge(out, descActive, truth(p.Connected), local, remote)
+	}
 }
 
 func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {

@@ -57,7 +57,7 @@ func (p Pages) handler(conn *grpc.ClientConn) (http.Handler, error) {
 	probe{"livez", []string{etcdapi.CheckSerializableRead}, func(context.Context, string) error { return p.Live() }, p.Metrics}.register(mux)
 	probe{"readyz", p.Checks, p.Check, p.Metrics}.register(mux)
 	mux.HandleFunc("GET /version", version)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.InstrumentMetricHandler(p.Metrics, promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{})))
 	if conn != nil {
 		api, err := newGateway(conn)
 		if err != nil {
@@ -99,9 +99,11 @@ func (p Pages) health(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, code, answer)
 }
 
-// version gives the version of etcd's API that the server speaks.
+// version gives the version of etcd's API that the server speaks, in etcd's form: those of
+// the cluster and of the storage have no patch.
 func version(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]string{"etcdserver": apiVersion, "etcdcluster": apiVersion})
+	cluster := etcdversion.Cluster(apiVersion) + ".0"
+	writeJSON(w, http.StatusOK, map[string]string{"etcdserver": apiVersion, "etcdcluster": cluster, "storage": cluster})
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

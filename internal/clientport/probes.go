@@ -71,6 +71,7 @@ type Metrics struct {
 	healthy, unhealthy prometheus.Counter
 	last               *prometheus.GaugeVec
 	checks             *prometheus.CounterVec
+	calls              *calls
 }
 
 func newMetrics() *Metrics {
@@ -82,6 +83,7 @@ func newMetrics() *Metrics {
 		checks:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "etcd_server_healthchecks_total", Help: "Runs of a check of a probe."}, []string{"type", "name", "status"}),
 	}
 	m.MustRegister(m.healthy, m.unhealthy, m.last, m.checks)
+	m.calls = newCalls(m)
 	return m
 }
 

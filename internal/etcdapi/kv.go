@@ -52,6 +52,7 @@ func (k *kvService) find(ctx context.Context, r *pb.RangeRequest) (*mvcc.RangeRe
 	if err := allowed.read(request.Key, request.End); err != nil {
 		return nil, answer(err)
 	}
+	k.server.counters.ranges.Add(1)
 	result, err := p.view.Range(*request)
 	return &result, answer(err)
 }
@@ -156,6 +157,7 @@ func (k *kvService) txn(ctx context.Context, r *mvcc.TxnRequest) (*mvcc.TxnResul
 		return nil, answer(err)
 	}
 	result, err := p.view.Txn(*r)
+	k.server.counters.ranges.Add(int64(len(result.Results)))
 	return &result, answer(err)
 }
 

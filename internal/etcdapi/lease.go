@@ -194,6 +194,7 @@ func (s *Server) handleRenew(ctx context.Context, r *pb.LeaseKeepAliveRequest) (
 	if !ok {
 		return &pb.LeaseKeepAliveResponse{}, nil
 	}
+	s.counters.renewed.Add(1)
 	if lease.Remaining > 0 { // the next leader must not use the checkpoint
 		if err := s.checkpoint(ctx, []mvcc.LeaseCheckpoint{{Lease: r.ID}}); err != nil {
 			return nil, err

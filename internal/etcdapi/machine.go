@@ -45,6 +45,7 @@ type picture struct {
 
 	promotions []core.NodeID // learners that are to become voters
 
+	counts   mvcc.Counts                  // of the operations since the start
 	known    int                          // number of sessions
 	sessions *rsm.Sessions[sessionResult] // a copy, in snapshots of the group alone
 }
@@ -65,6 +66,7 @@ type Machine struct {
 
 	using   sync.Mutex // of the state
 	store   *mvcc.Store
+	former  mvcc.Counts // of stores that snapshots have replaced
 	auth    *auth.State
 	alarms  []alarm
 	members map[core.NodeID]attributes
@@ -99,7 +101,7 @@ func NewMachine(id core.NodeID) *Machine {
 
 // publish makes the state readable.
 func (m *Machine) publish() *picture {
-	p := &picture{view: m.store.View(), known: m.sessions.Len(), auth: m.auth, alarms: m.alarms, members: m.members, promotions: m.promotions}
+	p := &picture{view: m.store.View(), counts: m.former.Add(m.store.Counts()), known: m.sessions.Len(), auth: m.auth, alarms: m.alarms, members: m.members, promotions: m.promotions}
 	if old := m.current.Swap(p); old != nil && !slices.Equal(old.alarms, p.alarms) {
 		m.mu.Lock()
 		if m.alarmed != nil {
@@ -133,6 +135,13 @@ func (m *Machine) await() (serial uint64, done chan outcome) {
 	m.serial++
 	m.waiters[m.serial] = done
 	return m.serial, done
+}
+
+// pending returns the number of requests under way.
+func (m *Machine) pending() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.waiters)
 }
 
 // forget ends a request.
@@ -555,6 +564,7 @@ func (m *Machine) Restore(body io.Reader) error {
 func (m *Machine) replace(store *mvcc.Store, p *picture) {
 	m.using.Lock()
 	defer m.using.Unlock()
+	m.former = m.former.Add(m.store.Counts())
 	m.store, m.auth, m.alarms, m.members, m.promotions, m.sessions = store, p.auth, p.alarms, p.members, p.promotions, p.sessions
 	if m.sessions == nil { // a snapshot of format 1, or one for clients
 		m.sessions = rsm.NewSessions[sessionResult](MaxSessions)

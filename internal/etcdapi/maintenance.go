@@ -2,23 +2,26 @@ package etcdapi
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io"
+	"regexp"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/api/v3/version"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"raftlab/raft/core"
 )
 
 // The versions of etcd whose API the server has, as clients ask for them.
-const (
-	apiVersion     = "3.7.3"
-	storageVersion = "3.7.0"
+var (
+	apiVersion     = version.Version
+	storageVersion = version.Cluster(apiVersion) + ".0"
 )
 
-// maintenanceService is the service Maintenance, without Downgrade.
+// maintenanceService is the service Maintenance.
 type maintenanceService struct {
 	pb.UnimplementedMaintenanceServer
 	server *Server
@@ -74,9 +77,10 @@ func (m *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*
 		return nil, answer(err)
 	}
 	p := s.picture()
+	size := max(p.view.Size(), 1) // JSON has no field for 0, and clients want one
 	response := &pb.StatusResponse{
 		Header: s.header(p.view.Revision()), Version: apiVersion, StorageVersion: storageVersion,
-		DbSize: p.view.Size(), DbSizeInUse: p.view.Size(), DbSizeQuota: s.cfg.Quota,
+		DbSize: size, DbSizeInUse: size, DbSizeQuota: s.cfg.Quota,
 		Leader: uint64(st.Leader), RaftTerm: st.CurrentTerm, RaftIndex: st.CommitIndex, RaftAppliedIndex: st.LastApplied,
 		IsLearner: st.Learner, DowngradeInfo: &pb.DowngradeInfo{},
 	}
@@ -112,7 +116,7 @@ func (m *maintenanceService) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.H
 	if err != nil {
 		return nil, answer(err)
 	}
-	return &pb.HashResponse{Header: m.server.header(view.Revision()), Hash: h.Sum}, nil
+	return &pb.HashResponse{Header: m.server.header(view.Revision()), Hash: visible(h.Sum)}, nil
 }
 
 // HashKV implements pb.MaintenanceServer.
@@ -121,8 +125,16 @@ func (m *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*
 		return nil, err
 	}
 	response, err := m.server.handleHash(ctx, r)
-	return response, answer(err)
+	if err != nil {
+		return nil, answer(err)
+	}
+	response.Hash = visible(response.Hash)
+	return response, nil
 }
+
+// visible returns the hash that clients get. JSON has no field for the hash 0 of an empty
+// store, and clients look for one.
+func visible(hash uint32) uint32 { return max(hash, 1) }
 
 // handleHash hashes the own store up to a revision.
 func (s *Server) handleHash(_ context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
@@ -154,12 +166,11 @@ func (m *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenan
 	if err != nil {
 		return answer(err)
 	}
-	size += int64(len(padding(size))) + sha256.Size
-	header := m.server.header(p.view.Revision())
+	size += int64(len(padding(size))) // the digest does not count, as in etcd, and comes alone
 	out := &pieces{send: func(piece []byte) error {
 		size -= int64(len(piece))
 		return stream.Send(&pb.SnapshotResponse{
-			Header: header, Blob: piece, RemainingBytes: uint64(max(size, 0)), Version: apiVersion,
+			Blob: piece, RemainingBytes: uint64(max(size, 0)), Version: apiVersion,
 		})
 	}}
 	if err := p.writeBackup(out, out.flush); err != nil {
@@ -229,6 +240,29 @@ func (m *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderReq
 	}
 	return &pb.MoveLeaderResponse{Header: s.header(s.picture().view.Revision())}, nil
 }
+
+// Downgrade implements pb.MaintenanceServer. No earlier version of etcd can read the data,
+// so no target version is valid, and no downgrade is ever under way. Etcd, too, answers a
+// cancellation without a downgrade with the version of the cluster.
+func (m *maintenanceService) Downgrade(ctx context.Context, r *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
+	s := m.server
+	if err := s.administer(ctx); err != nil {
+		return nil, err
+	}
+	switch r.Action {
+	case pb.DowngradeRequest_VALIDATE, pb.DowngradeRequest_ENABLE:
+		if !versionFormat.MatchString(r.Version) {
+			return nil, rpctypes.ErrGRPCWrongDowngradeVersionFormat
+		}
+		return nil, rpctypes.ErrGRPCInvalidDowngradeTargetVersion
+	case pb.DowngradeRequest_CANCEL:
+		return &pb.DowngradeResponse{Header: s.header(s.picture().view.Revision()), Version: version.Cluster(apiVersion)}, nil
+	}
+	return nil, status.Error(codes.Unknown, "etcdserver: unknown method")
+}
+
+// versionFormat is that of a version of etcd, with or without the patch.
+var versionFormat = regexp.MustCompile(`^\d+\.\d+(\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)?$`)
 
 // compareHashes has the leader compare its hash with those of the other members, and
 // raise the alarm CORRUPT for a member whose hash differs. A member that is behind, or

@@ -136,6 +136,7 @@ func (s *Server) linearize(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
 	if _, err := s.node.ReadIndex(limited); err != nil {
+		s.counters.readsFailed.Add(1)
 		return s.late(ctx, err)
 	}
 	return nil

@@ -73,6 +73,9 @@ func (s *Server) electorate(st *node.Status, without core.NodeID) (e electorate)
 	return e
 }
 
+// strict reports whether changes of members are checked.
+func (s *Server) strict() bool { return s.cfg.Connections != nil && !s.cfg.LooseReconfig }
+
 // mayAdd refuses an addition that endangers the majority, by etcd's rules. A learner does
 // not count as a voter, but takes part in the count of healthy members, because the
 // learner is to vote later.
@@ -80,7 +83,7 @@ func (s *Server) mayAdd(st *node.Status, learner bool) error {
 	if learner && s.learners(st) >= s.cfg.MaxLearners {
 		return rpctypes.ErrGRPCTooManyLearners
 	}
-	if s.cfg.Connections == nil {
+	if !s.strict() {
 		return nil
 	}
 	e := s.electorate(st, core.None)
@@ -110,7 +113,7 @@ func (s *Server) learners(st *node.Status) (n int) {
 // voters without a connection, may always go unless too few started voters are left.
 func (s *Server) mayRemove(st *node.Status, id core.NodeID) error {
 	voter := slices.ContainsFunc(st.Members, func(m node.MemberStatus) bool { return m.ID == id && m.Voter })
-	if s.cfg.Connections == nil || !voter {
+	if !s.strict() || !voter {
 		return nil
 	}
 	rest := s.electorate(st, id)
@@ -128,7 +131,10 @@ func (s *Server) mayRemove(st *node.Status, id core.NodeID) error {
 
 // mayPromote refuses a promotion that leaves too few started voters, by etcd's rules.
 func (s *Server) mayPromote(st *node.Status) error {
-	if e := s.electorate(st, core.None); s.cfg.Connections != nil && e.started+1 < majority(e.voters+1) {
+	if !s.strict() {
+		return nil
+	}
+	if e := s.electorate(st, core.None); e.started+1 < majority(e.voters+1) {
 		return rpctypes.ErrGRPCMemberNotEnoughStarted
 	}
 	return nil

@@ -81,9 +81,12 @@ type Config struct {
 	BoundHistory bool
 	// FixedMembers has the server refuse changes of members.
 	FixedMembers bool
-	// Connections are those of Host, for the checks of changes of members: a majority of the
-	// voters, with the new one, has to have been connected for 5 s. Nil omits the checks.
+	// Connections are those of Host. Nil omits the checks of changes of members, and the
+	// figures of connections.
 	Connections *Connections
+	// LooseReconfig omits the checks of changes of members: a majority of the voters, with
+	// the new one, has to have been connected for 5 s.
+	LooseReconfig bool
 	// MaxLearners bounds the learners. The default is 1, as etcd's.
 	MaxLearners int
 	// AutoCompaction compacts old revisions. The default is never.
@@ -155,7 +158,7 @@ type Server struct {
 	machine *Machine
 	peers   *peers
 	lessor  *lessor
-	hub     *hub
+	hub      *hub
 
 	counters   counters
 	registered registered

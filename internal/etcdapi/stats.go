@@ -1,6 +1,13 @@
 package etcdapi
 
-import "sync/atomic"
+import (
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"raftlab/mvcc"
+	"raftlab/raft/core"
+)
 
 // Stats are figures of a server, for a page of metrics.
 type Stats struct {
@@ -18,11 +25,24 @@ type Stats struct {
 	WatchStreams  int64 // that carry the watches
 	EventsSent    int64 // since the start
 	LeasesExpired int64 // that this member has revoked since the start
+	LeasesRenewed int64 // by this member since the start
+
+	Applied     mvcc.Counts // operations that this member has applied since the start, also those in the log before
+	Ranges      int64       // reads of clients of this member, those of Applied not included
+	ReadsFailed int64       // requests to the leader for the index of a linearizable read
+	Pending     int         // writes of this member's clients under way
+	Peers       []Peer
+}
+
+// Peer is another member.
+type Peer struct {
+	ID        core.NodeID
+	Connected bool // this member has a connection to the other
 }
 
 // counters are the figures that no other part of the server knows.
 type counters struct {
-	streams, events, expired atomic.Int64
+	streams, events, expired, renewed, ranges, readsFailed atomic.Int64
 }
 
 // Stats returns the server's figures.
@@ -32,8 +52,25 @@ func (s *Server) Stats() Stats {
 		Revision: p.view.Revision(), Compacted: p.view.Compacted(), Keys: p.view.Keys(), Versions: p.view.Versions(),
 		Bytes: p.view.Size(), QuotaBytes: s.cfg.Quota, Leases: p.view.LeaseCount(), Alarms: len(p.alarms), Sessions: p.known,
 		Watches: s.hub.count(), WatchStreams: s.counters.streams.Load(), EventsSent: s.counters.events.Load(),
-		LeasesExpired: s.counters.expired.Load(),
+		LeasesExpired: s.counters.expired.Load(), LeasesRenewed: s.counters.renewed.Load(),
+		Applied: p.counts, Ranges: s.counters.ranges.Load(), ReadsFailed: s.counters.readsFailed.Load(),
+		Pending: s.machine.pending(), Peers: s.peersConnected(p),
 	}
+}
+
+// peersConnected returns the other members that have published their names, if the
+// connections are known.
+func (s *Server) peersConnected(p *picture) []Peer {
+	if s.cfg.Connections == nil {
+		return nil
+	}
+	var all []Peer
+	for _, id := range slices.Sorted(maps.Keys(p.members)) {
+		if id != s.node.ID() {
+			all = append(all, Peer{id, s.cfg.Connections.lasting(id) > 0})
+		}
+	}
+	return all
 }
 
 // count returns the number of watches.

@@ -43,10 +43,6 @@ func (m *Member) openEtcd(e *engine, dir *directory, streams net.Listener) (stor
 		members = nil
 	}
 	s := &etcdStore{member: m, engine: e}
-	peers := &e.peers
-	if o.LooseReconfig {
-		peers = nil
-	}
 	var err error
 	s.server, err = etcdapi.Start(etcdapi.Config{
 		Host: e.host,
@@ -60,7 +56,7 @@ func (m *Member) openEtcd(e *engine, dir *directory, streams net.Listener) (stor
 		Tokens:     o.tokens, CertificateUsers: o.CertificateUsers, AutoCompaction: o.compaction,
 		ProgressInterval: o.ProgressInterval, CompareInterval: o.CompareInterval, MaxStreams: o.MaxStreams,
 		MaxRequestBytes: o.MaxRequestBytes, MaxTxnOps: o.MaxTxnOps, Quota: o.Quota,
-		Connections: peers, MaxLearners: o.MaxLearners,
+		Connections: &e.peers, LooseReconfig: o.LooseReconfig, MaxLearners: o.MaxLearners,
 		Logger: o.Logger,
 	})
 	if err != nil {
@@ -73,15 +69,16 @@ func (m *Member) openEtcd(e *engine, dir *directory, streams net.Listener) (stor
 	return s, nil
 }
 
-func (s *etcdStore) services() *grpc.Server {
+func (s *etcdStore) services(calls grpc.ServerOption) *grpc.Server {
 	o := &s.member.opts
 	if !o.Admin { // nobody replaces the store
-		g := grpc.NewServer(s.server.Options()...)
+		g := grpc.NewServer(append(s.server.Options(), calls)...)
 		s.server.Register(g)
 		return g
 	}
 	router := &etcdapi.Router{Pick: front{s.member}.serving}
-	g := grpc.NewServer(append(router.Options(), etcdapi.Limits(o.MaxRequestBytes, o.MaxStreams)...)...)
+	options := append(router.Options(), etcdapi.Limits(o.MaxRequestBytes, o.MaxStreams)...)
+	g := grpc.NewServer(append(options, calls)...)
 	router.Register(g)
 	return g
 }

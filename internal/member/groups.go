@@ -243,7 +243,7 @@ func (s *groupStore) awaitAnswer(ctx context.Context) {
 	}
 }
 
-func (s *groupStore) services() *grpc.Server { return nil }
+func (s *groupStore) services(grpc.ServerOption) *grpc.Server { return nil }
 
 func (s *groupStore) pages() clientport.Pages {
 	v1 := s.member.opts.V1

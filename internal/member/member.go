@@ -48,7 +48,7 @@ type Member struct {
 type store interface {
 	// services are those of gRPC for clients, nil for none. The services and the pages
 	// serve the member's next store, too.
-	services() *grpc.Server
+	services(calls grpc.ServerOption) *grpc.Server
 	// pages are the probes and the figures, and the pages for people.
 	pages() clientport.Pages
 	// ready is closed when the store has answered a request.

@@ -23,7 +23,7 @@ func (m *Member) newPorts(secure *tls.Config) error {
 		if g.figures {
 			o.Pages.Others = nil
 		} else {
-			o.GRPC = m.engine.store.services()
+			o.GRPC = m.engine.store.services(pages.Metrics.Calls())
 		}
 		port, err := clientport.New(o)
 		if err != nil {
