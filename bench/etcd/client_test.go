@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -295,4 +296,52 @@ func BenchmarkPut(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkKeepAlive measures renewals through a member that does not lead: of 1,000 leases
+// on one stream, as one client has them, and of one lease on each of 100 streams.
+func BenchmarkKeepAlive(b *testing.B) {
+	c := newCluster(b)
+	leader := c.leader()
+	cli := c.client(c.members[leader.id%3+1])
+	leases := make([]int64, 1000)
+	for i := range leases {
+		r, err := cli.Grant(context.Background(), 600)
+		require.NoError(b, err)
+		leases[i] = int64(r.ID)
+	}
+	lease := pb.NewLeaseClient(cli.ActiveConnection())
+	renew := func(n int, leases []int64) error {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		stream, err := lease.LeaseKeepAlive(ctx)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for i := range n {
+				if stream.Send(&pb.LeaseKeepAliveRequest{ID: leases[i%len(leases)]}) != nil {
+					return // Recv has the error
+				}
+			}
+		}()
+		for range n {
+			if _, err := stream.Recv(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	b.Run("one stream", func(b *testing.B) {
+		require.NoError(b, renew(b.N, leases))
+	})
+	b.Run("100 streams", func(b *testing.B) {
+		ended := make(chan error)
+		for i := range 100 {
+			go func() { ended <- renew(b.N/100+1, leases[i:i+1]) }()
+		}
+		for range 100 {
+			require.NoError(b, <-ended)
+		}
+	})
 }

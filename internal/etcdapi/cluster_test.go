@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/test/bufconn"
 
 	"raftlab/internal/etcdapi"
@@ -31,10 +33,34 @@ type member struct {
 	server *etcdapi.Server
 	grpc   *grpc.Server
 	served sync.WaitGroup
+	calls  calls
 	conn   *grpc.ClientConn
 	kv     pb.KVClient
 	lease  pb.LeaseClient
 	watch  pb.WatchClient
+}
+
+// calls counts the calls of a member's gRPC server.
+type calls struct {
+	counts sync.Map // of *atomic.Int64, by the method's full name
+}
+
+func (c *calls) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	n, _ := c.counts.LoadOrStore(info.FullMethodName, new(atomic.Int64))
+	n.(*atomic.Int64).Add(1)
+	return ctx
+}
+func (c *calls) HandleRPC(context.Context, stats.RPCStats)                         {}
+func (c *calls) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (c *calls) HandleConn(context.Context, stats.ConnStats)                       {}
+
+// of returns the number of calls of a method.
+func (c *calls) of(method string) int {
+	n, ok := c.counts.Load(method)
+	if !ok {
+		return 0
+	}
+	return int(n.(*atomic.Int64).Load())
 }
 
 // cluster is a group on networks in memory.
@@ -113,7 +139,7 @@ func (c *cluster) start(id core.NodeID) *member {
 	m.server, err = etcdapi.Start(config)
 	require.NoError(c, err)
 	m.node = m.server.Node()
-	m.grpc = grpc.NewServer(m.server.Options()...)
+	m.grpc = grpc.NewServer(append(m.server.Options(), grpc.StatsHandler(&m.calls))...)
 	m.server.RegisterPeers(m.grpc)
 	l := bufconn.Listen(1 << 20)
 	c.mu.Lock()

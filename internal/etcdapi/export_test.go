@@ -49,6 +49,11 @@ func ForgetEntry(id core.NodeID) []byte {
 	return data
 }
 
+// ForwardSingly has a leader renew leases as earlier versions do.
+func (s *Server) ForwardSingly(ctx context.Context, to core.NodeID, leases []int64) ([]int64, error) {
+	return s.forwardSingly(ctx, to, leases)
+}
+
 // AuthRevision returns the revision of the users.
 func (s *Server) AuthRevision() uint64 { return s.picture().auth.Revision() }
 

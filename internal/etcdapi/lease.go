@@ -56,45 +56,76 @@ func (l *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest
 	return &pb.LeaseRevokeResponse{Header: l.server.header(o.result.Revision)}, nil
 }
 
+// maxKeepAlives bounds the requests of a stream that are renewed together.
+const maxKeepAlives = 256
+
 // LeaseKeepAlive implements pb.LeaseServer. A TTL of 0 in a response says that the lease
 // does not exist.
 func (l *leaseService) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	requests, received := make(chan *pb.LeaseKeepAliveRequest), make(chan error, 1)
-	go func() { received <- receive(ctx, stream.Recv, requests) }() // ends with the stream's context
+	requests, received := make(chan *pb.LeaseKeepAliveRequest, maxKeepAlives), make(chan error, 1)
+	go func() { // ends with the stream's context
+		received <- receive(ctx, stream.Recv, requests)
+		close(requests)
+	}()
 	for {
 		select {
-		case r := <-requests:
-			response, err := l.renew(ctx, r)
-			if err == nil {
-				err = stream.Send(response)
+		case r, ok := <-requests:
+			if !ok {
+				return <-received
 			}
-			if err != nil {
+			if err := l.renew(ctx, stream.Send, take(requests, r)); err != nil {
 				return err
 			}
-		case err := <-received:
-			return err
 		case <-l.server.serving.Done():
 			return rpctypes.ErrGRPCStopped
 		}
 	}
 }
 
-// renew has the leader renew a lease.
-func (l *leaseService) renew(ctx context.Context, r *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
+// take returns a request with those that wait behind it.
+func take(requests <-chan *pb.LeaseKeepAliveRequest, first *pb.LeaseKeepAliveRequest) []*pb.LeaseKeepAliveRequest {
+	all := []*pb.LeaseKeepAliveRequest{first}
+	for len(all) < maxKeepAlives {
+		select {
+		case r, ok := <-requests:
+			if !ok {
+				return all
+			}
+			all = append(all, r)
+		default:
+			return all
+		}
+	}
+	return all
+}
+
+// renew has the leader renew leases, and answers each request. The requests before one that
+// is not permitted are answered.
+func (l *leaseService) renew(ctx context.Context, send func(*pb.LeaseKeepAliveResponse) error, requests []*pb.LeaseKeepAliveRequest) error {
 	// The revision is that before the renewal, so it is never above that of a
 	// revocation behind the renewal.
 	p := l.server.picture()
 	header := l.server.header(p.view.Revision())
-	if err := l.permit(ctx, p, r.ID, auth.Write); err != nil {
-		return nil, err
+	var leases []int64
+	var refused error
+	for _, r := range requests {
+		if refused = l.permit(ctx, p, r.ID, auth.Write); refused != nil {
+			break
+		}
+		leases = append(leases, r.ID)
 	}
-	renewed, err := l.server.atLeader(ctx, methodRenew, r, (*Server).handleRenew)
+	ttls, err := l.server.renewals.renew(ctx, leases)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &pb.LeaseKeepAliveResponse{Header: header, ID: r.ID, TTL: renewed.TTL}, nil
+	for i, id := range leases {
+		if err := send(&pb.LeaseKeepAliveResponse{Header: header, ID: id, TTL: ttls[i]}); err != nil {
+			return err
+		}
+	}
+	return refused
 }
 
 // LeaseTimeToLive implements pb.LeaseServer. A TTL of -1 says that the lease does not
@@ -169,7 +200,6 @@ func (s *Server) atLeader(ctx context.Context, method string, in *pb.LeaseKeepAl
 	limited, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
 	out := &pb.LeaseKeepAliveResponse{}
-	always := func(error) bool { return true }
 	err := s.untilAccepted(limited, always, func(leader core.NodeID) (err error) {
 		if leader == s.node.ID() {
 			out, err = do(s, limited, in)
@@ -182,25 +212,6 @@ func (s *Server) atLeader(ctx context.Context, method string, in *pb.LeaseKeepAl
 		return nil, s.late(ctx, err)
 	}
 	return out, nil
-}
-
-// handleRenew renews a lease, on the leader.
-func (s *Server) handleRenew(ctx context.Context, r *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
-	// Without a majority the next leader may expire the lease already.
-	if err := s.leads(ctx); err != nil {
-		return nil, err
-	}
-	lease, ok := s.lessor.renew(r.ID)
-	if !ok {
-		return &pb.LeaseKeepAliveResponse{}, nil
-	}
-	s.counters.renewed.Add(1)
-	if lease.Remaining > 0 { // the next leader must not use the checkpoint
-		if err := s.checkpoint(ctx, []mvcc.LeaseCheckpoint{{Lease: r.ID}}); err != nil {
-			return nil, err
-		}
-	}
-	return &pb.LeaseKeepAliveResponse{TTL: lease.TTL}, nil
 }
 
 // handleTimeToLive returns the time left of a lease, on the leader.

@@ -2,6 +2,7 @@ package etcdapi_test
 
 import (
 	"context"
+	"io"
 	"testing"
 	"time"
 
@@ -144,5 +145,68 @@ func TestLeaseOfAnIsolatedLeader(t *testing.T) {
 				require.Empty(t, m.get(t, "a").Kvs)
 			}
 		}
+	})
+}
+
+// renew renews a lease on a stream of its own.
+func (m *member) renew(lease int64) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stream, err := m.lease.LeaseKeepAlive(ctx)
+	if err == nil {
+		err = stream.Send(&pb.LeaseKeepAliveRequest{ID: lease})
+	}
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	return err
+}
+
+// A member that does not lead has renewals of many leases forwarded in few calls, and
+// answers the requests of a stream in their order.
+func TestRenewalsAreForwardedTogether(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		m := c.follower()
+		leases := []int64{404} // does not exist
+		for range 299 {
+			leases = append(leases, m.grant(t, 100))
+		}
+		time.Sleep(50 * time.Second)
+		stream, err := m.lease.LeaseKeepAlive(context.Background())
+		require.NoError(t, err)
+		for _, id := range leases {
+			require.NoError(t, stream.Send(&pb.LeaseKeepAliveRequest{ID: id}))
+		}
+		require.NoError(t, stream.CloseSend())
+		for i, id := range leases {
+			r, err := stream.Recv()
+			require.NoError(t, err)
+			require.Equal(t, id, r.ID)
+			require.EqualValues(t, []int64{0, 100}[min(i, 1)], r.TTL)
+		}
+		_, err = stream.Recv()
+		require.Equal(t, io.EOF, err)
+		ended := make(chan error)
+		for _, id := range leases[1:] {
+			go func() { ended <- m.renew(id) }()
+		}
+		for range leases[1:] {
+			require.NoError(t, <-ended)
+		}
+		calls := c.leader().calls.of("/raftlab.etcdapi.Peer/RenewAll")
+		require.Positive(t, calls)
+		require.Less(t, calls, 200, "calls for 599 renewals")
+		time.Sleep(99 * time.Second)
+		require.NotEqual(t, int64(-1), m.timeToLive(t, leases[1]).TTL)
+	})
+}
+
+// A member of an earlier version renews one lease in a call.
+func TestRenewalsOfEarlierVersions(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		m := c.follower()
+		ttls, err := m.server.ForwardSingly(context.Background(), c.leader().id, []int64{m.grant(t, 100), 404, m.grant(t, 50)})
+		require.NoError(t, err)
+		require.Equal(t, []int64{100, 0, 50}, ttls)
 	})
 }

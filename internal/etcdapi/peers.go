@@ -84,6 +84,7 @@ func (s *Server) invoke(ctx context.Context, member core.NodeID, method string, 
 const (
 	methodPropose    = "/raftlab.etcdapi.Peer/Propose"
 	methodRenew      = "/raftlab.etcdapi.Peer/Renew"
+	methodRenewAll   = "/raftlab.etcdapi.Peer/RenewAll"
 	methodTimeToLive = "/raftlab.etcdapi.Peer/TimeToLive"
 	methodHash       = "/raftlab.etcdapi.Peer/Hash"
 
@@ -121,6 +122,7 @@ var peerService = grpc.ServiceDesc{
 	Methods: []grpc.MethodDesc{
 		{MethodName: "Propose", Handler: unary((*Server).handlePropose)},
 		{MethodName: "Renew", Handler: unary((*Server).handleRenew)},
+		{MethodName: "RenewAll", Handler: unary((*Server).handleRenewAll)},
 		{MethodName: "TimeToLive", Handler: unary((*Server).handleTimeToLive)},
 		{MethodName: "Hash", Handler: unary((*Server).handleHash)},
 		{MethodName: "MemberAdd", Handler: change((*Server).addMember)},

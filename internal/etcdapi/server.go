@@ -158,6 +158,8 @@ type Server struct {
 	machine *Machine
 	peers   *peers
 	lessor  *lessor
+
+	renewals *renewals
 	hub      *hub
 
 	counters   counters
@@ -190,11 +192,12 @@ func Start(cfg Config) (*Server, error) {
 	}
 	s.node = member
 	s.hub = newHub(s.machine)
-	s.lessor = newLessor(s)
+	s.lessor, s.renewals = newLessor(s), newRenewals(s)
 	s.loops.Go(s.publish)
 	s.loops.Go(func() { s.machine.release(s.done) })
 	s.loops.Go(func() { s.hub.run(s.done) })
 	s.loops.Go(func() { s.lessor.run(s.done) })
+	s.loops.Go(func() { s.renewals.run(s.done) })
 	s.loops.Go(func() { s.steward(s.done) })
 	s.loops.Go(func() { s.followHealth(s.done) })
 	if cfg.BoundHistory {
