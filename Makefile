@@ -14,16 +14,18 @@ build:   ## compile every package and the raftlab command (bin/raftlab)
 test:    ## every test, in virtual time where there is time
 	$(GO) test ./...
 
-# Tests of one goroutine, and those whose work is done by processes without the
-# detector, have no races to find. So it is with whole packages. The tests of the command
-# start hundreds of processes, and what these run is tested in the packages' own processes.
-# TestLogBound3B and moves interrupted at every step run the goroutines of other tests, and
-# would take minutes.
-NORACE_PACKAGES = /(cmd/raftlab|kv|mutants|porcupine/(history|models)|raft/core(/.*)?|internal/(course|durable|jail|labapi|labtrace|pki|play/site|tidy|verdict)|sim/internal/overlay|y2025/transplant)$$
-NORACE  = ^(TestWASMVerdicts|TestNativeVerdicts|TestLimitHasStacks|TestEveryCrashRecovers|TestFlippedBits|TestSwappedPages|TestManyUnanswered|TestPageSize|TestLogBound3B|Test.*MoveInterruptedAtEveryStep4B|Test.*Oracle)$$
+# Without the detector are packages whose tests have one goroutine or leave the work to
+# processes that have no detector, and single tests that are dear and run the goroutines
+# of others. Of the labs' suites, all of which run the same servers, those tests are here
+# that have the most at work at once. make soak has the whole suites.
+LABS            = ./raft ./kvraft ./shardctrler ./shardkv ./y2025/...
+NORACE_PACKAGES = /(raft|kvraft|shardctrler|shardkv|y2025(/.*)?|cmd/raftlab|kv|mutants(/.*)?|porcupine/(history|models)|raft/core(/.*)?|internal/(course|durable|grade|jail|labapi|labrun|labtrace|pki|play/site|tidy|verdict)|sim(/internal/overlay)?|trace)$$
+NORACE          = ^(TestWASMVerdicts|TestNativeVerdicts|TestLimitHasStacks|TestEveryCrashRecovers|TestFlippedBits|TestSwappedPages|TestManyUnanswered|TestPageSize|TestSpinIsFound|Test.*Oracle)$$
+RACE_LABS       = [a-z]$$|KillWithBlocked|ManyElections|ConcurrentStarts|Churn|RandomFaults|SnapshotUnderLoad|PersistPartitionUnreliable|UnreliableRecoverPartition|ConcurrentUnreliable|ExactlyOnce|Await|Close|(Concurrent|Unreliable)1_|Unreliable(2|4A)$$|StrictSerial|LocksMove|WholeGroups|Challenge|Everything|ManyClients|(Unreliable|Snapshots|Crashes)(Moves)?UnderLoad|ThreeControllers
 
 race:    ## the tests with several goroutines under the race detector
-	$(GO) test -race -vet=off -skip '$(NORACE)' $$($(GO) list ./... | grep -vE '$(NORACE_PACKAGES)')
+	$(GO) test -race -vet=off -skip '$(NORACE)' $$($(GO) list ./... | grep -vE '^raftlab$(NORACE_PACKAGES)')
+	$(GO) test -race -vet=off -run '$(RACE_LABS)' $(LABS)
 
 lint:    ## gofmt, go vet, staticcheck, ineffassign, unparam, tidy module files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
@@ -41,7 +43,7 @@ cross:   ## compile and vet every package and test for other systems
 		echo "vet for $$target"; GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./... || exit 1; done
 	GOOS=linux GOARCH=arm64 $(GO) build ./cmd/raftlab # it has the code that differs there
 
-wasm:    ## compile every test binary for GOOS=wasip1 GOARCH=wasm
+wasm:    ## vet every package and test for GOOS=wasip1 GOARCH=wasm, and link the labs' tests
 	scripts/wasm-tests.sh
 
 student: ## compile and vet everything with a student's Raft in the place of package raft
