@@ -7,6 +7,7 @@ go 1.26.0
 tool (
 	github.com/gordonklaus/ineffassign
 	golang.org/x/perf/cmd/benchstat
+	golang.org/x/tools/go/packages/gopackages
 	golang.org/x/vuln/cmd/govulncheck
 	honnef.co/go/tools/cmd/staticcheck
 	mvdan.cc/unparam
