@@ -16,7 +16,7 @@ for target; do
 	# The tool prints each package with its files and errors, and ends with 0.
 	CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} "$work/gopackages" -test -mode allsyntax ./... >"$work/packages"
 	grep -q "^Go package \"raftlab/raft/node\"" "$work/packages" || { echo "$target: no packages"; exit 1; }
-	if grep -E '^	([^ ].*\.go:[0-9]+:[0-9]+|-): ' "$work/packages"; then
+	if grep -E '^	[^ ]+: ' "$work/packages"; then
 		echo "$target: the types above are wrong"
 		exit 1
 	fi
