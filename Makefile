@@ -20,7 +20,7 @@ test:    ## every test, in virtual time where there is time
 # that have the most at work at once. make soak has the whole suites.
 LABS            = ./raft ./kvraft ./shardctrler ./shardkv ./y2025/...
 NORACE_PACKAGES = /(raft|kvraft|shardctrler|shardkv|y2025(/.*)?|cmd/raftlab|kv|mutants(/.*)?|porcupine/(history|models)|raft/core(/.*)?|internal/(course|durable|grade|jail|labapi|labrun|labtrace|pki|play/site|tidy|verdict)|sim(/internal/overlay)?|trace)$$
-NORACE          = ^(TestWASMVerdicts|TestNativeVerdicts|TestLimitHasStacks|TestEveryCrashRecovers|TestFlippedBits|TestSwappedPages|TestManyUnanswered|TestPageSize|TestSpinIsFound|Test.*Oracle)$$
+NORACE          = ^(TestWASMVerdicts|TestNativeVerdicts|TestLimitHasStacks|TestEveryCrashRecovers|TestFlippedBits|TestSwappedPages|TestManyUnanswered|TestPageSize|TestSpinIsFound|TestBoundHistory|TestCrash|TestInterruptedConversion|TestManyNames|TestBrowser.*|Test.*Oracle)$$
 RACE_LABS       = [a-z]$$|KillWithBlocked|ManyElections|ConcurrentStarts|Churn|RandomFaults|SnapshotUnderLoad|PersistPartitionUnreliable|UnreliableRecoverPartition|ConcurrentUnreliable|ExactlyOnce|Await|Close|(Concurrent|Unreliable)1_|Unreliable(2|4A)$$|StrictSerial|LocksMove|WholeGroups|Challenge|Everything|ManyClients|(Unreliable|Snapshots|Crashes)(Moves)?UnderLoad|ThreeControllers
 
 race:    ## the tests with several goroutines under the race detector

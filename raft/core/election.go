@@ -49,6 +49,9 @@ func (c *Core) preCampaign() {
 	c.failReads()
 	if !c.mayCampaign() {
 		c.resetElectionTimer()
+		if !c.isRemoved() && (c.configs[0].Contains(c.id) || c.newest().Contains(c.id)) {
+			c.requestVotes() // in vain, but the answers name a removal
+		}
 		return
 	}
 	if c.cfg.NoPreVote || c.startPoll(PreCandidate) {
@@ -96,16 +99,16 @@ func (c *Core) startPoll(as State) bool {
 
 // requestVotes asks the voters without an answer so far. Servers retry (§5.1). The requests
 // leave after the candidate's own vote is saved. After a crash, the candidate must not vote
-// for another in this term.
+// for another in this term. A follower, too, can ask for pre-votes, which change nothing.
 func (c *Core) requestVotes() {
 	req := RequestVote{Term: c.currentTerm, CandidateID: c.id, LastLogIndex: c.log.lastIndex(), LastLogTerm: c.log.lastTerm()}
-	if c.state == PreCandidate {
-		req.Term, req.PreVote = req.Term+1, true
-	} else {
+	if c.state == Candidate {
 		req.Transfer = c.transfer
+	} else {
+		req.Term, req.PreVote = req.Term+1, true
 	}
 	for _, id := range c.members {
-		if _, answered := c.votes[id]; !answered && !c.isLearner(id) {
+		if _, answered := c.votes[id]; (!answered || c.state == Follower) && !c.isLearner(id) {
 			body := req
 			c.afterSave = append(c.afterSave, Message{From: c.id, To: id, Body: &body})
 		}
@@ -135,9 +138,8 @@ func checkVote(from NodeID, req *RequestVote) error {
 	return nil
 }
 
-// handleRequestVote answers a request for a vote or a pre-vote (Figure 2). The server votes
-// for strangers, too, because a candidate may know a newer configuration (thesis 4.1). A
-// learner votes for the same reason. The learner may be a voter by now.
+// handleRequestVote answers a request for a vote or a pre-vote (Figure 2). Strangers get
+// votes, too. They may know a newer configuration (thesis 4.1), with this learner as a voter.
 func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 	granted := false
 	switch {
@@ -155,8 +157,7 @@ func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 	return rep
 }
 
-// wouldVote answers a pre-vote. The answer promises nothing and changes nothing. A leader
-// refuses. While the leader has a quorum there is nothing to elect.
+// wouldVote answers a pre-vote. The answer promises and changes nothing. A leader refuses.
 func (c *Core) wouldVote(req *RequestVote) bool {
 	return c.state != Leader && req.Term > c.currentTerm &&
 		c.log.upToDate(req.LastLogIndex, req.LastLogTerm)
@@ -206,8 +207,7 @@ func (c *Core) handleRequestVoteReply(from NodeID, rep *RequestVoteReply) {
 }
 
 // learnRemoval ends the campaign of a former member. The committed configuration at index,
-// without this server, is at least as new as the server's own. If the server was added
-// again since, the leader will contact the server.
+// without this server, is as new as its own. If it was added since, the leader contacts it.
 func (c *Core) learnRemoval(index uint64) bool {
 	if index == 0 || index < c.newest().index || c.state == Leader {
 		return false

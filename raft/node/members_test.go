@@ -129,6 +129,39 @@ func TestMemberThatIsDownIsRemoved(t *testing.T) {
 	})
 }
 
+// A member that was removed while it was down learns of it from the others, whether it
+// could call elections or not. Nobody sends it anything. A member that has learned of its
+// removal learns it again after a restart.
+func TestRemovedWhileDownLearnsOfIt(t *testing.T) {
+	for _, kind := range []string{"voter", "learner", "demoted"} {
+		t.Run(kind, func(t *testing.T) {
+			run(t, 3, node.Config{}, func(c *cluster) {
+				c.join(4)
+				c.change(node.AddLearner(4, address(4)))
+				if kind != "learner" {
+					c.change(node.Promote(4))
+				}
+				if kind == "demoted" {
+					c.change(node.Demote(4))
+				}
+				c.propose("x")
+				c.agree(1)
+				c.stop(4)
+				c.change(node.Remove(4))
+				c.propose("y")
+				for range 2 {
+					time.Sleep(time.Minute) // the leader has given up telling it
+					gone := c.start(4)
+					<-gone.Done()
+					require.ErrorIs(c, gone.Err(), node.ErrRemoved)
+					c.stop(4)
+				}
+				c.propose("goes on")
+			})
+		})
+	}
+}
+
 func TestReplaceSeveralAtOnce(t *testing.T) {
 	run(t, 3, node.Config{}, func(c *cluster) {
 		c.propose("before")
