@@ -35,6 +35,7 @@ type implementation struct {
 	// files are the Go files of each replaced package. An implementation without files
 	// is the project's own.
 	files    map[string][]string
+	judged   []string // packages whose suites judge the implementation; all in files if empty
 	mistakes []mistake
 }
 
@@ -67,17 +68,49 @@ func implementations(root, dir string) ([]implementation, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range dirs {
-		if !dir.IsDir() {
+	for _, d := range dirs {
+		if !d.IsDir() {
 			continue
 		}
-		impl, err := readStyle(filepath.Join(root, filepath.FromSlash(stylesDir), dir.Name()))
+		impl, err := readStyle(filepath.Join(root, filepath.FromSlash(stylesDir), d.Name()))
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, impl)
+		over, err := impl.overOthers(root, dir)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, over...)
 	}
 	return all, nil
+}
+
+// noChoice lets services of 2021 run over the plain Raft, which installs a snapshot
+// before the service sees it.
+const noChoice = `package raft
+
+func (rf *Raft) CondInstallSnapshot(int, int, []byte) bool { return true }
+`
+
+// overOthers returns the services of an implementation, if any, over the project's Raft
+// and over the plain one. It writes below dir.
+func (impl implementation) overOthers(root, dir string) ([]implementation, error) {
+	services := slices.DeleteFunc(impl.packages(), func(pkg string) bool { return pkg == "raft" })
+	if len(services) == 0 {
+		return nil, nil
+	}
+	choice := filepath.Join(dir, "nochoice.go")
+	if err := os.WriteFile(choice, []byte(noChoice), 0o644); err != nil {
+		return nil, err
+	}
+	ours, plain := maps.Clone(impl.files), maps.Clone(impl.files)
+	delete(ours, "raft")
+	plain["raft"] = []string{filepath.Join(root, filepath.FromSlash(student)), choice}
+	return []implementation{
+		{name: impl.name + "-over-raftlab", about: "these services over the project's own Raft", files: ours, judged: services},
+		{name: impl.name + "-over-student", about: "these services over the plain Raft", files: plain, judged: services},
+	}, nil
 }
 
 // planted makes mistakes of mutants.
@@ -249,8 +282,11 @@ func (impl implementation) inPlace(root string) (map[string]string, error) {
 
 // packages returns the labs' packages of an implementation, in the order of the labs.
 func (impl implementation) packages() []string {
-	if len(impl.files) == 0 {
+	switch {
+	case len(impl.files) == 0:
 		return []string{"raft"}
+	case len(impl.judged) > 0:
+		return impl.judged
 	}
 	order := func(pkg string) int {
 		return slices.IndexFunc(labPackages, func(p struct{ name, parts string }) bool { return p.name == pkg })

@@ -18,8 +18,13 @@ import (
 	"time"
 )
 
-// mistakeLimit bounds the one run of the suites that must find a mistake.
-const mistakeLimit = 60 * time.Second
+// mistakeLimit bounds the processor time of the one run of the suites that must find a
+// mistake. The clock on the wall would also count the machine's other work. wallLimit ends
+// a run that does nothing.
+const (
+	mistakeLimit = 60 * time.Second
+	wallLimit    = 5 * time.Minute
+)
 
 // A row is the result of one implementation.
 type row struct {
@@ -179,9 +184,8 @@ func killOnce(dir string, m mistake) (by string, took time.Duration, err error) 
 		return "", 0, err
 	}
 	defer os.Remove(binary)
-	start := time.Now()
-	by = runSuite(binary, m.pkg, partsOf(m.pkg))
-	return by, time.Since(start), nil
+	by, took = runSuite(binary, m.pkg, partsOf(m.pkg))
+	return by, took, nil
 }
 
 // buildSuite builds the tests of a package with a bug planted.
@@ -200,26 +204,31 @@ func buildSuite(dir, pkg string, plant func(root, dir string) (string, error)) (
 	return binary, nil
 }
 
-// endless is the result of a run beyond mistakeLimit. A mistake may make a test hang, or
-// the machine may be busy, so the run proves nothing.
+// endless is the result of a run beyond a limit. A mistake may make a test hang, or the
+// machine may be busy, so the run proves nothing.
 const endless = "no verdict in time"
 
-// runSuite runs tests once, for mistakeLimit at most, and returns the first failure.
-func runSuite(binary, pkg, tests string) (by string) {
-	ctx, cancel := context.WithTimeout(context.Background(), mistakeLimit)
+// runSuite runs tests once within the limits, and returns the first failure and the
+// processor time.
+func runSuite(binary, pkg, tests string) (by string, took time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), wallLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-test.run="+tests, "-test.failfast")
 	cmd.Dir, cmd.Env = pkg, append(os.Environ(), "RAFTLAB_REPEATS=0")
 	cmd.WaitDelay = time.Second
 	killGroup(cmd)
 	out, _ := cmd.CombinedOutput()
-	if found := failure.FindSubmatch(out); found != nil {
-		return string(found[1]) + string(found[2])
+	if cmd.ProcessState != nil { // the process and its children
+		took = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	}
-	if ctx.Err() != nil {
-		return endless
+	found := failure.FindSubmatch(out)
+	switch {
+	case took > mistakeLimit, found == nil && ctx.Err() != nil:
+		return endless, took
+	case found == nil:
+		return "", took
 	}
-	return ""
+	return string(found[1]) + string(found[2]), took
 }
 
 // rate runs the test of each mutant many times, and writes the mutants that some runs
@@ -241,7 +250,7 @@ func rate(out io.Writer, re *regexp.Regexp, times int) error {
 		}
 		missed := 0
 		for range times {
-			if by := runSuite(binary, pkg, "^("+m.test+")$"); by == "" || by == endless {
+			if by, _ := runSuite(binary, pkg, "^("+m.test+")$"); by == "" || by == endless {
 				missed++
 			}
 		}
