@@ -82,13 +82,14 @@ func main() {
 	seeds := flag.String("seeds", "1..5", "with -table: seeds of the worlds, `A..B`, or nothing for no worlds")
 	mistakes := flag.Bool("mistakes", true, "with -table: plant each implementation's mistakes")
 	only := flag.String("only", "", "with -table: plant only mistakes whose `name` matches this regular expression, and judge no correct implementation")
+	suites := flag.String("suites", "", "with -table: only the suites of packages whose `name` matches this regular expression")
 	flag.Parse()
 	re, err := regexp.Compile(*pattern)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("-run: %w", err)
 	case *asTable:
-		err = table(os.Stdout, re, *only, *seeds, *mistakes)
+		err = table(os.Stdout, re, *suites, *only, *seeds, *mistakes)
 	case *times > 0:
 		err = rate(os.Stdout, re, *times)
 	default:

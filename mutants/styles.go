@@ -7,7 +7,9 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -18,7 +20,15 @@ const stylesDir = "mutants/styles"
 // labPackages are the packages of the labs, each with its tests.
 var labPackages = []struct{ name, parts string }{
 	{"raft", allParts}, {"kvraft", "3A|3B"}, {"shardctrler", "4A"}, {"shardkv", "4B"},
+	{"y2025/kvsrv1", "2$"}, {"y2025/kvsrv1/lock", "2$"}, {"y2025/kvraft1/rsm", "4A|4C"}, {"y2025/kvraft1", "4B|4C"},
+	{"y2025/shardkv1", "5A|5B|5C"},
 }
+
+// styles2025 are the directories of implementations of the 2025 edition.
+var styles2025 = []string{"mutants/y2025/polls", "mutants/y2025/loops"}
+
+// parts2025 are packages of the 2025 edition. The suite of shardkv1 judges the last two.
+var parts2025 = []string{"kvsrv1", "kvsrv1/lock", "kvraft1/rsm", "kvraft1", "shardkv1", "shardkv1/shardctrler", "shardkv1/shardgrp"}
 
 func partsOf(pkg string) string {
 	for _, p := range labPackages {
@@ -83,7 +93,50 @@ func implementations(root, dir string) ([]implementation, error) {
 		}
 		all = append(all, over...)
 	}
+	for _, dir := range styles2025 {
+		impl, err := readStyle2025(filepath.Join(root, filepath.FromSlash(dir)))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, impl)
+	}
 	return all, nil
+}
+
+// readStyle2025 reads an implementation of the 2025 edition in a directory.
+func readStyle2025(dir string) (implementation, error) {
+	impl := implementation{name: "2025-" + filepath.Base(dir), files: make(map[string][]string)}
+	for _, part := range parts2025 {
+		files, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(part), "*.go"))
+		if err != nil {
+			return impl, err
+		}
+		if len(files) == 0 {
+			return impl, fmt.Errorf("%s has no package %s", dir, part)
+		}
+		impl.files["y2025/"+part] = files
+		if suite := suiteOf(part); suite == "y2025/"+part {
+			impl.judged = append(impl.judged, suite)
+		}
+	}
+	impl.about = packageComment(impl.files["y2025/kvraft1/rsm"])
+	if err := impl.readMistakes(dir); err != nil {
+		return impl, err
+	}
+	for i := range impl.mistakes {
+		if m := &impl.mistakes[i]; !strings.HasPrefix(m.pkg, "y2025/") {
+			m.pkg = suiteOf(path.Dir(m.file))
+		}
+	}
+	return impl, nil
+}
+
+// suiteOf returns the package with the suite for a package of the 2025 edition.
+func suiteOf(part string) string {
+	if strings.HasPrefix(part, "shardkv1") {
+		part = "shardkv1"
+	}
+	return "y2025/" + part
 }
 
 // noChoice lets services of 2021 run over the plain Raft, which installs a snapshot
@@ -144,19 +197,24 @@ func readStyle(dir string) (implementation, error) {
 		return impl, fmt.Errorf("%s has no package raft", dir)
 	}
 	impl.about = packageComment(impl.files["raft"])
+	return impl, impl.readMistakes(dir)
+}
+
+// readMistakes reads mistakes.txt in the directory of an implementation.
+func (impl *implementation) readMistakes(dir string) error {
 	text, err := os.ReadFile(filepath.Join(dir, "mistakes.txt"))
 	if err != nil && !os.IsNotExist(err) {
-		return impl, err
+		return err
 	}
 	impl.mistakes, err = parseMistakes(string(text))
 	if err != nil {
-		return impl, fmt.Errorf("%s: %w", filepath.Join(dir, "mistakes.txt"), err)
+		return fmt.Errorf("%s: %w", filepath.Join(dir, "mistakes.txt"), err)
 	}
 	for i := range impl.mistakes {
 		m := &impl.mistakes[i]
 		m.plant = func(root, to string) (string, error) { return impl.plantEdits(root, dir, to, *m) }
 	}
-	return impl, nil
+	return nil
 }
 
 // packageComment returns the first sentence of a package's comment.
@@ -280,13 +338,22 @@ func (impl implementation) inPlace(root string) (map[string]string, error) {
 	return replace, nil
 }
 
+// limit leaves the suites of packages with a matching name, and reports whether any is
+// left.
+func (impl *implementation) limit(suite *regexp.Regexp) bool {
+	other := func(pkg string) bool { return !suite.MatchString(pkg) }
+	impl.judged = slices.DeleteFunc(impl.packages(), other)
+	impl.mistakes = slices.DeleteFunc(impl.mistakes, func(m mistake) bool { return other(m.pkg) })
+	return len(impl.judged) > 0
+}
+
 // packages returns the labs' packages of an implementation, in the order of the labs.
 func (impl implementation) packages() []string {
 	switch {
-	case len(impl.files) == 0:
-		return []string{"raft"}
 	case len(impl.judged) > 0:
 		return impl.judged
+	case len(impl.files) == 0:
+		return []string{"raft"}
 	}
 	order := func(pkg string) int {
 		return slices.IndexFunc(labPackages, func(p struct{ name, parts string }) bool { return p.name == pkg })

@@ -39,11 +39,16 @@ type row struct {
 // table judges implementations, and writes a table: simulated worlds of the correct
 // implementation, none of which may fail, and its mistakes, of which each should fail
 // in one run of the suites. seeds is empty for no worlds. With a pattern in only, table
-// plants the mistakes with a matching name and judges nothing else.
-func table(out io.Writer, re *regexp.Regexp, only, seeds string, withMistakes bool) error {
+// plants the mistakes with a matching name and judges nothing else. suites limits the
+// packages.
+func table(out io.Writer, re *regexp.Regexp, suites, only, seeds string, withMistakes bool) error {
 	wanted, err := regexp.Compile(only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
+	}
+	suite, err := regexp.Compile(suites)
+	if err != nil {
+		return fmt.Errorf("-suites: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
@@ -56,7 +61,7 @@ func table(out io.Writer, re *regexp.Regexp, only, seeds string, withMistakes bo
 	}
 	var rows []row
 	for _, impl := range all {
-		if !re.MatchString(impl.name) {
+		if !re.MatchString(impl.name) || !impl.limit(suite) {
 			continue
 		}
 		r := row{impl: impl}

@@ -117,10 +117,22 @@ type mover struct {
 func (m *mover) must(what string, request func() rpc.Err) {
 	m.t.Helper()
 	m.Await(what, lab.OperationLimit, lab.Go(func() {
-		if err := request(); err != rpc.OK {
+		if err := decided(request); err != rpc.OK {
 			m.t.Errorf("%s is %q; want %q", what, err, rpc.OK)
 		}
 	}))
+}
+
+// decided repeats a request until a group has answered. The clerk of a group may give up
+// while no server leads, with an error of its own.
+func decided(request func() rpc.Err) rpc.Err {
+	for {
+		switch err := request(); err {
+		case rpc.OK, rpc.ErrNoKey, rpc.ErrVersion, rpc.ErrMaybe, rpc.ErrWrongGroup:
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // late waits for a request of an old change, which must have no effect. The error is the
@@ -134,7 +146,10 @@ func (m *mover) late(what string, request func()) {
 func (m *mover) serves(ck *shardgrp.Clerk, value string, version rpc.Tversion) {
 	m.t.Helper()
 	m.Await("Get", lab.OperationLimit, lab.Go(func() {
-		if got, v, err := ck.Get(m.key); err != rpc.OK || got != value || v != version {
+		var got string
+		var v rpc.Tversion
+		err := decided(func() (err rpc.Err) { got, v, err = ck.Get(m.key); return err })
+		if err != rpc.OK || got != value || v != version {
 			m.t.Errorf("the key is %q with version %d (%s); want %q with version %d", got, v, err, value, version)
 		}
 	}))
@@ -144,7 +159,8 @@ func (m *mover) serves(ck *shardgrp.Clerk, value string, version rpc.Tversion) {
 func (m *mover) refuses(ck *shardgrp.Clerk, version rpc.Tversion) {
 	m.t.Helper()
 	m.Await("Put", lab.OperationLimit, lab.Go(func() {
-		if err := ck.Put(m.key, "wrong", version); err != rpc.ErrWrongGroup {
+		err := decided(func() rpc.Err { return ck.Put(m.key, "wrong", version) })
+		if err != rpc.ErrWrongGroup {
 			m.t.Errorf("Put at a group without the shard is %q; want %q", err, rpc.ErrWrongGroup)
 		}
 	}))
@@ -180,6 +196,7 @@ func moves(t *testing.T, maxraftstate int, between func(s *store)) {
 		m.serves(m.one, "b", 2)
 		between(s)
 		m.late("FreezeShard", func() { m.one.FreezeShard(m.shard, 2) })
+		m.serves(m.one, "b", 2)
 		m.must("Put", func() rpc.Err { return m.one.Put(key, "c", 2) })
 		m.late("InstallShard", func() { m.two.InstallShard(m.shard, first, 2) })
 		m.refuses(m.two, 1)
@@ -221,8 +238,9 @@ func TestLostReplyBeforeAMove5A(t *testing.T) {
 		k.Write(key, "a", 0)
 		var lose atomic.Bool
 		lose.Store(true)
+		controller := tester.ServerName(tester.GRP0, 0) // a clerk may ask it before each request
 		s.Direct(client, func(m labrpc.Message) labrpc.Decision {
-			if m.Reply && lose.Load() {
+			if m.Reply && m.Server != controller && lose.Load() {
 				return labrpc.Never()
 			}
 			return labrpc.Usual()

@@ -31,7 +31,7 @@ type Answer struct {
 	Value   string
 }
 
-// Content is a shard: its values, and the last number of each clerk that wrote.
+// Content has the values of a shard, and the last number of each writing clerk.
 type Content struct {
 	Values map[string]string
 	Seen   map[string]uint64
@@ -48,7 +48,7 @@ func (c Content) copy() Content {
 	return n
 }
 
-// Parcel names a shard that comes to a group in a configuration.
+// Parcel names a shard on the way to a group in a configuration.
 type Parcel struct {
 	Shard int
 	Num   int

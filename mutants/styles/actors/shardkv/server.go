@@ -1,5 +1,5 @@
-// Package shardkv has one goroutine that owns the state and calls Raft. A group pushes
-// a shard that it has lost to the next owner, until that owner confirms.
+// Package shardkv has one goroutine with the state and the calls of Raft. A group pushes
+// a lost shard to the next owner until the owner confirms.
 package shardkv
 
 import (
@@ -72,6 +72,7 @@ type loop struct {
 	st      *state
 	waiting map[int]request
 	pushing map[Parcel]bool
+	begun   int // the last term with a Begin of this server
 }
 
 func (l *loop) run() {
@@ -148,7 +149,7 @@ func (l *loop) apply(msg raft.ApplyMsg) {
 	}
 }
 
-// same reports whether a request's command is the one of the log.
+// same reports whether the log has the command of a request.
 func same(a, b any) bool {
 	switch a := a.(type) {
 	case Command:
@@ -166,7 +167,7 @@ func same(a, b any) bool {
 	return false
 }
 
-// tick ends requests of an older term, and pushes what goes to other groups.
+// tick ends requests of an older term, and pushes outgoing shards to other groups.
 func (l *loop) tick() {
 	term, leads := l.rf.GetState()
 	for index, r := range l.waiting {
@@ -177,6 +178,11 @@ func (l *loop) tick() {
 	}
 	if !leads {
 		return
+	}
+	if l.begun != term {
+		if _, started, ok := l.rf.Start(Begin{}); ok {
+			l.begun = started
+		}
 	}
 	for parcel, out := range l.st.Outgoing {
 		if out.To != 0 && !l.pushing[parcel] {
@@ -231,6 +237,7 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister,
 	labgob.Register(Command{})
 	labgob.Register(Delivery{})
 	labgob.Register(Sent{})
+	labgob.Register(Begin{})
 	labgob.Register(shardctrler.Config{})
 	kv := &ShardKV{
 		persister: persister,

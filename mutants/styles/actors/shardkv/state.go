@@ -7,18 +7,21 @@ import (
 	"raftlab/shardctrler"
 )
 
-// Outgoing is a shard that its next owner has not confirmed. A shard without a next
-// owner stays here until there is one.
+// Outgoing is a shard without a confirmation of the next owner. A shard of nobody stays
+// here until another group gets the shard.
 type Outgoing struct {
 	To      int
 	Servers []string
 	Content Content
 }
 
-// Sent is the log's command that an outgoing shard has arrived.
+// Sent is the log's command after the arrival of an outgoing shard.
 type Sent struct {
 	Parcel Parcel
 }
+
+// Begin is the first entry of a leader's term. The entry commits those of older terms.
+type Begin struct{}
 
 // state is the replicated state. Its fields are exported for labgob.
 type state struct {
@@ -133,6 +136,10 @@ func load(snapshot []byte) *state {
 		}
 		for shard, content := range st.Owned {
 			st.Owned[shard] = content.copy() // an empty map arrives as nil
+		}
+		for parcel, out := range st.Outgoing {
+			out.Content = out.Content.copy()
+			st.Outgoing[parcel] = out
 		}
 	}
 	return st

@@ -42,6 +42,9 @@ type CleanedOp struct {
 	ConfigNum int
 }
 
+// EmptyOp lets a new leader commit the entries of older terms.
+type EmptyOp struct{}
+
 type notification struct {
 	clientId  int64
 	commandId int
@@ -65,6 +68,7 @@ type ShardKV struct {
 	cleanClerk  *shardctrler.Clerk
 	notifyChs   map[int]chan notification
 	lastApplied int
+	emptyTerm   int // the last term with an EmptyOp of this server
 
 	// The replicated state.
 	config      shardctrler.Config
@@ -251,6 +255,18 @@ func (kv *ShardKV) readSnapshot(snapshot []byte) {
 	kv.myShards, kv.incoming, kv.parked, kv.garbage = myShards, incoming, parked, garbage
 }
 
+// commitOldTerms proposes an entry in each term of this leader. Without the entry, a
+// group that waits for nothing but the entries of older terms would wait for ever.
+func (kv *ShardKV) commitOldTerms() {
+	term, _ := kv.rf.GetState()
+	if term == kv.emptyTerm {
+		return
+	}
+	if _, started, ok := kv.rf.Start(EmptyOp{}); ok {
+		kv.emptyTerm = started
+	}
+}
+
 // daemon calls f at each interval while the server leads.
 func (kv *ShardKV) daemon(interval time.Duration, f func()) {
 	for !kv.killed() {
@@ -267,6 +283,7 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister,
 	labgob.Register(shardctrler.Config{})
 	labgob.Register(MigrateReply{})
 	labgob.Register(CleanOp{})
+	labgob.Register(EmptyOp{})
 	labgob.Register(CleanedOp{})
 
 	kv := new(ShardKV)
@@ -290,6 +307,7 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister,
 
 	go kv.applier()
 	go kv.daemon(configInterval, kv.pollConfig)
+	go kv.daemon(configInterval, kv.commitOldTerms)
 	go kv.daemon(pullInterval, kv.pullShards)
 	go kv.daemon(cleanInterval, kv.cleanShards)
 	return kv

@@ -12,7 +12,7 @@ func (c Config) successor() Config {
 	return c
 }
 
-// balance takes from each group what is above its quota, and fills the other groups.
+// balance takes the shards above the quota from each group, and fills the other groups.
 // Groups with more shards get the larger quotas.
 func (c *Config) balance() {
 	if len(c.Groups) == 0 {

@@ -15,7 +15,7 @@ const (
 	ErrWrongLeader Err = "ErrWrongLeader"
 )
 
-// ID tells an operation from all others.
+// ID identifies an operation.
 type ID struct {
 	Client int64
 	Seq    int64

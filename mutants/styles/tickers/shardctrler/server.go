@@ -89,7 +89,7 @@ func (sc *ShardCtrler) apply(op any) {
 	}
 }
 
-// fresh notes an operation, and reports whether it is new.
+// fresh notes an operation, and reports whether the operation is new.
 func (sc *ShardCtrler) fresh(id ID) bool {
 	if sc.table[id.Client].seq >= id.Seq {
 		return false
@@ -111,7 +111,7 @@ func (sc *ShardCtrler) follow() {
 	}
 }
 
-// tick wakes handlers of a server that has lost its leadership.
+// tick wakes handlers after the server has lost the leadership.
 func (sc *ShardCtrler) tick() {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()

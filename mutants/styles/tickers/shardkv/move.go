@@ -49,7 +49,7 @@ func (kv *ShardKV) applyConfig(config shardctrler.Config) {
 	}
 }
 
-// byLastOwner returns the shards with a status, by the group that had them before.
+// byLastOwner returns the shards with a status, by their last group.
 func (kv *ShardKV) byLastOwner(status Status) (num int, found map[int][]int, groups map[int][]string) {
 	kv.mu.Lock()
 	defer kv.mu.Unlock()
@@ -82,7 +82,7 @@ func (kv *ShardKV) pollMissing() {
 	all.Wait()
 }
 
-// Pull answers with the content of shards that leave.
+// Pull answers with the content of leaving shards.
 func (kv *ShardKV) Pull(args *MoveArgs, reply *PullReply) {
 	_, leads := kv.rf.GetState()
 	kv.mu.Lock()
@@ -134,7 +134,7 @@ func (kv *ShardKV) pollCollecting() {
 	all.Wait()
 }
 
-// Forget drops shards that the next owner has.
+// Forget drops shards after the next owner has taken them.
 func (kv *ShardKV) Forget(args *MoveArgs, reply *ForgetReply) {
 	kv.mu.Lock()
 	defer kv.mu.Unlock()

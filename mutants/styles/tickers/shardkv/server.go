@@ -1,6 +1,6 @@
 // Package shardkv has a condition variable and a state for each shard. A goroutine each
-// polls for configurations, for missing shards and for shards that the last owner may
-// forget.
+// polls for configurations, for missing shards and for shards to delete at the last
+// owner.
 package shardkv
 
 import (
@@ -28,6 +28,7 @@ type (
 		Num    int
 		Shards []int
 	}
+	BeginOp     struct{} // the first entry of a leader's term, which commits the older ones
 	CollectedOp struct {
 		Num    int
 		Shards []int
@@ -78,7 +79,7 @@ func (kv *ShardKV) Do(args *Args, reply *Reply) {
 	}
 }
 
-// submit puts a command into the log, and waits for done. The caller has the lock.
+// submit puts a command into the log, and waits for done. The caller holds the lock.
 func (kv *ShardKV) submit(command any, done func() bool) Err {
 	index, term, leads := kv.rf.Start(command)
 	if !leads {
@@ -197,6 +198,7 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister,
 	labgob.Register(InsertOp{})
 	labgob.Register(ForgetOp{})
 	labgob.Register(CollectedOp{})
+	labgob.Register(BeginOp{})
 	kv := &ShardKV{
 		applyCh:      make(chan raft.ApplyMsg),
 		makeEnd:      make_end,
@@ -212,6 +214,14 @@ func StartServer(servers []*labrpc.ClientEnd, me int, persister *raft.Persister,
 	kv.load(persister.ReadSnapshot())
 	kv.rf = raft.Make(servers, me, persister, kv.applyCh)
 	go kv.follow()
+	begun := 0
+	go kv.every(50*time.Millisecond, func() {
+		if term, _ := kv.rf.GetState(); term != begun {
+			if _, started, ok := kv.rf.Start(BeginOp{}); ok {
+				begun = started
+			}
+		}
+	})
 	go kv.every(80*time.Millisecond, kv.pollConfig)
 	go kv.every(50*time.Millisecond, kv.pollMissing)
 	go kv.every(100*time.Millisecond, kv.pollCollecting)
