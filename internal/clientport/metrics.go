@@ -55,7 +55,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	descVersion   = describe("etcd_server_version", "The server: 1, with its version as a label.", "server_version", "server_go_version")
+	descVersion   = describe("etcd_server_version", "The server: 1, with its version as a label.", "server_version")
 	descHasLeader = describe("etcd_server_has_leader", "1 if the member knows a leader, else 0.")
 	descAPI       = describe("etcd_cluster_version", "The version of etcd's API: 1, with the version as a label.", "cluster_version")
 	descGo        = describe("etcd_server_go_version", "The version of Go: 1, with the version as a label.", "server_go_version")
@@ -169,7 +169,7 @@ func counter(out chan<- prometheus.Metric, d *prometheus.Desc, v float64) {
 
 // collectServer collects the figures of a process.
 func collectServer(out chan<- prometheus.Metric, id core.NodeID) {
-	gauge(out, descVersion, 1, apiVersion, runtime.Version())
+	gauge(out, descVersion, 1, apiVersion)
 	gauge(out, descAPI, 1, apiVersion[:strings.LastIndexByte(apiVersion, '.')])
 	gauge(out, descGo, 1, runtime.Version())
 	gauge(out, descID, 1, strconv.FormatUint(uint64(id), 16))
