@@ -113,13 +113,13 @@ func pairsOf(t *testing.T, b *shardstore.Backup) map[string]kv.Pair {
 // acknowledged before, and transactions as a whole. Transactions almost without a pause do
 // not keep backups away.
 func TestBackup(t *testing.T) {
-	for name, pause := range map[string]time.Duration{"pauses": 50 * time.Millisecond, "no pauses": time.Microsecond} {
-		t.Run(name, func(t *testing.T) { backups(t, pause) })
-	}
+	t.Run("pauses", func(t *testing.T) { backups(t, 1, 20, 3, 50*time.Millisecond) })
+	t.Run("no pauses", func(t *testing.T) { backups(t, 0, 3, 6, time.Microsecond) })
 }
 
-// backups makes backups beside transactions with pauses.
-func backups(t *testing.T, pause time.Duration) {
+// backups makes backups, at least some, beside the transactions of some clients with pauses
+// and during rounds of trouble.
+func backups(t *testing.T, rounds, least, clients int, pause time.Duration) {
 	run(t, 3, 4000, func(w *world) {
 		seed := uint64(testkit.Seed(t))
 		w.settle()
@@ -130,8 +130,10 @@ func backups(t *testing.T, pause time.Duration) {
 			counters[i] = &counter{key: fmt.Sprintf("%d-counter", 4*i+1)}
 			working.Go(func() { counters[i].run(w, rand.New(rand.NewPCG(seed, uint64(i))), stop) })
 		}
-		accounts := [][2]string{{"0-from", "5-to"}, {"7-from", "2-to"}}
-		rounds := 1
+		var accounts [][2]string // in the first shard, which coordinates, and in the last one
+		for i := range clients {
+			accounts = append(accounts, [2]string{fmt.Sprint("2-from", i), fmt.Sprint("1-to", i)})
+		}
 		if testkit.Soak() {
 			rounds = 20
 		}
@@ -147,11 +149,11 @@ func backups(t *testing.T, pause time.Duration) {
 			w.trouble(rand.New(rand.NewPCG(seed, 20)), rounds)
 		}()
 		made, tried := 0, 0
-		for under := true; under || made == 0 && tried < 100; {
+		for under := true; under || tried < least; time.Sleep(100 * time.Millisecond) {
 			select {
 			case <-troubled:
 				under = false
-			case <-time.After(200 * time.Millisecond):
+			default:
 			}
 			if tried++; w.checkBackup(counters, accounts) {
 				made++
@@ -164,6 +166,7 @@ func backups(t *testing.T, pause time.Duration) {
 		close(stop)
 		working.Wait()
 		require.NotContains(w, transfers, 0)
+		require.NotZero(w, made)
 		t.Logf("%d of %d backups, transfers %v", made, tried, transfers)
 	})
 }
@@ -175,7 +178,7 @@ func (w *world) checkBackup(counters []*counter, accounts [][2]string) bool {
 	for _, c := range counters {
 		before = append(before, c.acked.Load())
 	}
-	ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), 5*time.Second)
 	defer cancel()
 	b, err := w.running()[0].Backup(ctx)
 	if err != nil {
