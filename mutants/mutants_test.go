@@ -3,6 +3,7 @@
 package main
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,6 +55,21 @@ func TestStylesApply(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLimit checks that the mistakes of a limited implementation still fit.
+func TestLimit(t *testing.T) {
+	impl, err := readStyle("../mutants/styles/tickers")
+	require.NoError(t, err)
+	require.True(t, impl.limit(regexp.MustCompile("^shardkv$")))
+	require.Equal(t, []string{"shardkv"}, impl.packages())
+	require.NotEmpty(t, impl.mistakes)
+	for _, m := range impl.mistakes {
+		require.Equal(t, "shardkv", m.pkg)
+		_, err := m.plant("..", t.TempDir())
+		require.NoError(t, err, m.name)
+	}
+	require.False(t, impl.limit(regexp.MustCompile("^raft$")))
 }
 
 func TestParseMistakes(t *testing.T) {

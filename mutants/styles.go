@@ -343,7 +343,8 @@ func (impl implementation) inPlace(root string) (map[string]string, error) {
 func (impl *implementation) limit(suite *regexp.Regexp) bool {
 	other := func(pkg string) bool { return !suite.MatchString(pkg) }
 	impl.judged = slices.DeleteFunc(impl.packages(), other)
-	impl.mistakes = slices.DeleteFunc(impl.mistakes, func(m mistake) bool { return other(m.pkg) })
+	// The functions that plant mistakes point into the slice, so a copy is filtered.
+	impl.mistakes = slices.DeleteFunc(slices.Clone(impl.mistakes), func(m mistake) bool { return other(m.pkg) })
 	return len(impl.judged) > 0
 }
 
