@@ -38,15 +38,13 @@ func MakeKVServer() *KVServer {
 	return kv
 }
 
-// do lets the goroutine call f, and returns when f has returned.
-func (kv *KVServer) do(f func(map[string]record)) bool {
+// do lets the goroutine call f, and returns when f has returned or the server is killed.
+func (kv *KVServer) do(f func(map[string]record)) {
 	done := make(chan struct{})
 	select {
 	case kv.calls <- func(records map[string]record) { f(records); close(done) }:
 		<-done
-		return true
 	case <-kv.quit:
-		return false
 	}
 }
 
