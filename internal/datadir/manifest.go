@@ -26,8 +26,9 @@ const (
 )
 
 // Formats of a data directory. Format 2 adds ClusterNumber and Log, format 3 a store with
-// groups, and format 4 a store with groups and a ClusterNumber. A directory has the oldest format that can express the content, so that an
-// older version can open what it understands.
+// groups, and format 4 a store with groups and a ClusterNumber. A directory has the oldest
+// format that can express the content, so that an older version can open what it
+// understands.
 const (
 	oldestFormat   = 1
 	numberedFormat = 2
