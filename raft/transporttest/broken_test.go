@@ -238,9 +238,13 @@ var faults = map[string]fault{
 		}
 		return b.Transport.Close()
 	}},
-	"NothingAfterClose: messages arrive after Close": {receive: func(b *broken, from core.NodeID, messages []node.Message) {
-		b.receiver.Receive(from, messages)
-		b.later(func() { b.receiver.Receive(from, messages) })
+	"NothingAfterClose: messages arrive after Close": {close: func(b *broken) error {
+		err := b.Transport.Close()
+		b.later(func() {
+			time.Sleep(2 * time.Millisecond) // the caller knows by now that Close has returned
+			b.receiver.Receive(1, nil)
+		})
+		return err
 	}},
 	"NothingAfterClose: Close does not wait": {
 		receive: func(b *broken, from core.NodeID, messages []node.Message) {

@@ -414,7 +414,6 @@ func checkNothingAfterClose(s *subject) {
 		s.wait(a, "pause", pause(a, 5*time.Millisecond))
 		close(stop)
 		sending.Wait()
-		s.wait(a, "pause", pause(a, 5*time.Millisecond)) // late messages find a free processor now
 		if err != nil {
 			s.Fatalf("Close: %v", err)
 		}
