@@ -19,7 +19,7 @@ test:    ## every test, in virtual time where there is time
 # of others. Of the labs' suites, all of which run the same servers, those tests are here
 # that have the most at work at once. make soak has the whole suites.
 LABS            = ./raft ./kvraft ./shardctrler ./shardkv ./y2025/...
-NORACE_PACKAGES = /(raft|kvraft|shardctrler|shardkv|y2025(/.*)?|cmd/raftlab|kv|mutants(/.*)?|porcupine/(history|models)|raft/core(/.*)?|internal/(course|durable|grade|jail|labapi|labrun|labtrace|pki|play/site|tidy|verdict)|sim(/internal/overlay)?|trace)$$
+NORACE_PACKAGES = /(raft|kvraft|shardctrler|shardkv|y2025(/.*)?|cmd/raftlab|examples/.*|kv|mutants(/.*)?|porcupine/(history|models)|raft/core(/.*)?|internal/(course|datadir|durable|grade|jail|labapi|labrun|labtrace|pki|play/site|tidy|verdict)|sim(/internal/overlay)?|trace)$$
 NORACE          = ^(TestWASMVerdicts|TestNativeVerdicts|TestLimitHasStacks|TestEveryCrashRecovers|TestFlippedBits|TestSwappedPages|TestManyUnanswered|TestPageSize|TestSpinIsFound|TestBoundHistory|TestCrash|TestInterruptedConversion|TestManyNames|TestBrowser.*|Test.*Oracle)$$
 RACE_LABS       = [a-z]$$|KillWithBlocked|ManyElections|ConcurrentStarts|Churn|RandomFaults|SnapshotUnderLoad|PersistPartitionUnreliable|UnreliableRecoverPartition|ConcurrentUnreliable|ExactlyOnce|Await|Close|(Concurrent|Unreliable)1_|Unreliable(2|4A)$$|StrictSerial|LocksMove|WholeGroups|Challenge|Everything|ManyClients|(Unreliable|Snapshots|Crashes)(Moves)?UnderLoad|ThreeControllers
 
