@@ -217,6 +217,9 @@ type snapshotWriter struct {
 	header  node.SnapshotHeader
 }
 
+// Finish implements [node.SnapshotWriter].
+func (w *snapshotWriter) Finish() error { return nil }
+
 // Commit implements [node.SnapshotWriter].
 func (w *snapshotWriter) Commit() (node.SnapshotHeader, error) {
 	s := newSnapshot(w.header.Index, w.header.Term, w.Bytes())

@@ -83,7 +83,7 @@ func (s *Store) cleanSome() (more bool, err error) {
 		return false, nil
 	}
 	var done leftovers
-	err = s.commit(func(t *transaction) error {
+	err = s.commit(usesReserve, func(t *transaction) error {
 		done, err = t.clean(&found, cleanKeys)
 		return err
 	})

@@ -76,6 +76,9 @@ func (s *Store) replace(db *database, r *rewriter) error {
 	if err := s.db.intact(); err != nil {
 		return err // closed, or replaced by somebody else
 	}
+	if err := db.makeReserve(); err != nil {
+		return err
+	}
 	if err := os.Rename(r.path, s.path); err != nil {
 		return err
 	}
@@ -235,7 +238,7 @@ func (r *rewriter) begin() error {
 	for number := range s.bodies {
 		s.rewriting.bodies[number] = 0
 	}
-	return r.db.update(createBuckets)
+	return r.db.update(usesReserve, createBuckets)
 }
 
 func (r *rewriter) end() {
@@ -273,7 +276,7 @@ func (r *rewriter) copyChanged(view viewer, logs map[node.GroupID]uint64, bodies
 // copyLog replaces a group's log in the copy from the index first on.
 func (r *rewriter) copyLog(view viewer, id node.GroupID, first uint64) error {
 	from, end := entryKey(id, first), afterGroup(id)
-	err := r.db.update(func(tx *bbolt.Tx) error {
+	err := r.db.update(usesReserve, func(tx *bbolt.Tx) error {
 		_, size, err := deleteBetween(tx.Bucket(logBucket), from, end, math.MaxInt)
 		r.logBytes -= int64(size)
 		return err
@@ -311,7 +314,7 @@ func (r *rewriter) copyRecords(view viewer, bucket, first, end []byte) (copied i
 		if err != nil {
 			return copied, err
 		}
-		err = r.db.update(func(tx *bbolt.Tx) error {
+		err = r.db.update(usesReserve, func(tx *bbolt.Tx) error {
 			b := tx.Bucket(bucket)
 			b.FillPercent = logFill
 			for i, k := range keys {
@@ -342,7 +345,7 @@ func (r *rewriter) last(id identityRecord) error {
 	if err := r.copyChanged(s.db.view, logs, bodies); err != nil {
 		return err
 	}
-	err := r.db.update(func(tx *bbolt.Tx) error {
+	err := r.db.update(usesReserve, func(tx *bbolt.Tx) error {
 		r.state = s.state
 		r.state.Transaction, r.state.Heads = uint64(tx.ID()), 0
 		if r.copied != nil {

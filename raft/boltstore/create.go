@@ -79,7 +79,7 @@ func initialize(path string, id identityRecord) error {
 	if err != nil {
 		return err
 	}
-	err = db.update(func(tx *bbolt.Tx) error {
+	err = db.update(usesReserve, func(tx *bbolt.Tx) error {
 		if err := createBuckets(tx); err != nil {
 			return err
 		}

@@ -34,6 +34,17 @@
 // within seconds. Until then damage to exactly the last transaction, together with a
 // loss of power, looks like an interrupted transaction.
 //
+// # A full disk
+//
+// A full disk costs a store its snapshots first. Before a transaction the store has the
+// file system set blocks aside behind the used pages. If a piece of a snapshot finds no
+// room there, or leaves less than 4 MiB for the log, Write, Finish or Commit fails with an
+// error that matches [node.ErrNoRoom]. The store has written nothing of the piece then and
+// goes on. This needs Linux and a file system with fallocate, such as ext4, XFS, Btrfs and
+// tmpfs. Elsewhere, and once the log has used up the 4 MiB, a full disk is a failure.
+//
+// # Failures
+//
 // A failed write or sync ends the writing for good, and [Store.Copy] and [Store.Compact]
 // fail too. After a failed sync the kernel may keep the unwritten pages in memory and
 // call them clean. A later sync would then succeed without writing the pages. Open

@@ -40,6 +40,13 @@ func OnSync(f func(path string) error) (undo func()) {
 	return func() { syncData = before }
 }
 
+// OnAllocate makes f allocate the blocks of each store, until undo.
+func OnAllocate(f func() error) (undo func()) {
+	before := allocate
+	allocate = func(*os.File, int64, int64) error { return f() }
+	return func() { allocate = before }
+}
+
 // OnRead makes the check of Open call f before each read of a page of the file at
 // path, until undo. An error of f is the error of the read.
 func OnRead(f func(path string) error) (undo func()) {

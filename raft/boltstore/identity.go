@@ -102,7 +102,7 @@ func (s *Store) RecordPeers() error {
 	if _, risen := s.raisePeers(); !risen {
 		return nil
 	}
-	return s.commit(func(t *transaction) error { return t.putPeers() })
+	return s.commit(usesReserve, func(t *transaction) error { return t.putPeers() })
 }
 
 // raisePeers returns the higher of the recorded and the present sequences, and

@@ -4,6 +4,7 @@ package boltstore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -32,21 +33,22 @@ type transaction struct {
 }
 
 // commit runs a writing transaction. When commit returns nil, the transaction is
-// durable. After a failure the content of the file is unknown, and the store writes
-// nothing more. The caller holds writer.
-func (s *Store) commit(do func(*transaction) error) (err error) {
+// durable. If the transaction needs room and there is none, the error matches
+// node.ErrNoRoom, and nothing was written. After any other failure the content of the file
+// is unknown, and the store writes nothing more. The caller holds writer.
+func (s *Store) commit(room demand, do func(*transaction) error) (err error) {
 	t := &transaction{
 		store: s, state: s.state, peers: s.peers,
 		first: make(map[node.GroupID]uint64), piece: make(map[uint64]uint32), gone: make(map[node.GroupID]struct{}),
 	}
 	defer func() {
-		if err = s.wrap("writing to", err); err != nil {
+		if err = s.wrap("writing to", err); err != nil && !errors.Is(err, node.ErrNoRoom) {
 			s.failure.CompareAndSwap(nil, &err)
 		}
 	}()
 	s.replacing.RLock()
 	defer s.replacing.RUnlock()
-	err = s.db.update(func(tx *bbolt.Tx) error {
+	err = s.db.update(room, func(tx *bbolt.Tx) error {
 		if err := s.usable(); err != nil {
 			return err
 		}
@@ -110,7 +112,7 @@ func (s *Store) Save(updates []node.Update) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	err = s.commit(func(t *transaction) error {
+	err = s.commit(usesReserve, func(t *transaction) error {
 		for i := range changes {
 			if err := t.save(&changes[i]); err != nil {
 				return err
@@ -427,7 +429,7 @@ func (s *Store) Remove(id node.GroupID) error {
 	if g == nil {
 		return nil
 	}
-	err := s.commit(func(t *transaction) error {
+	err := s.commit(usesReserve, func(t *transaction) error {
 		t.state.Sequence++
 		t.state.Groups--
 		t.state.Heads -= g.hash

@@ -29,6 +29,7 @@ type writer struct {
 	size     uint64
 	checksum uint64
 	err      error // ends the writing
+	finished bool
 }
 
 // CreateSnapshot implements [node.Storage].
@@ -49,6 +50,9 @@ func (s *Store) CreateSnapshot(id node.GroupID, header node.SnapshotHeader) (nod
 
 // Write implements [node.SnapshotWriter].
 func (w *writer) Write(p []byte) (n int, err error) {
+	if w.finished {
+		return 0, w.store.wrap("writing to", errDone)
+	}
 	chunk := chunkPieces * bodyPiece
 	for w.err == nil && len(p) > 0 {
 		part := p[:min(len(p), chunk-len(w.buffer))]
@@ -63,13 +67,13 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	return n, w.err
 }
 
-// flush writes the buffer.
+// flush writes the buffer, unless the disk has no room.
 func (w *writer) flush() error {
 	s := w.store
 	s.writer.Lock()
 	defer s.writer.Unlock()
 	first := w.pieces
-	err := s.commit(func(t *transaction) error {
+	err := s.commit(needsRoom, func(t *transaction) error {
 		t.piece[w.body.number] = first
 		bodies := t.tx.Bucket(bodyBucket)
 		for rest := w.buffer; len(rest) > 0; w.pieces++ {
@@ -91,7 +95,16 @@ func (w *writer) flush() error {
 	return nil
 }
 
-var errDone = errors.New("the snapshot is committed or aborted")
+var errDone = errors.New("the snapshot is finished, committed or aborted")
+
+// Finish implements [node.SnapshotWriter].
+func (w *writer) Finish() error {
+	if w.err == nil && len(w.buffer) > 0 {
+		w.err = w.flush()
+	}
+	w.finished = w.err == nil
+	return w.err
+}
 
 // Commit implements [node.SnapshotWriter].
 func (w *writer) Commit() (node.SnapshotHeader, error) {
@@ -112,10 +125,8 @@ func (w *writer) commit() (header node.SnapshotHeader, err error) {
 	if header, err = storekit.Complete(w.header, w.size, w.checksum); err != nil {
 		return header, s.wrap("writing to", fmt.Errorf("group %d: %w", w.group, err))
 	}
-	if len(w.buffer) > 0 {
-		if err := w.flush(); err != nil {
-			return header, err
-		}
+	if err := w.Finish(); err != nil {
+		return header, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,23 +16,36 @@ import (
 
 func TestStorage(t *testing.T) {
 	storagetest.Run(t, uint64(testkit.Seed(t)), func(t *testing.T) storagetest.Open {
-		path := filepath.Join(t.TempDir(), "host.bolt")
-		created := false
-		return func(id node.Identity) (node.Storage, error) {
-			opts := boltstore.Options{Identity: id}
-			if !created {
-				created = true
-				if err := boltstore.Create(path, opts); err != nil {
-					return nil, err
-				}
-			}
-			store, err := boltstore.Open(path, opts)
-			if err != nil {
+		return storageAt(filepath.Join(t.TempDir(), "host.bolt"))
+	})
+}
+
+func TestStorageOnFullDisk(t *testing.T) {
+	testkit.OnSmallDisks(t, func(disk func(t *testing.T) *testkit.SmallDisk) {
+		storagetest.RunOnFullDisk(t, uint64(testkit.Seed(t)), func(t *testing.T) (storagetest.Open, func(int64)) {
+			d := disk(t)
+			return storageAt(filepath.Join(d.Dir, "host.bolt")), d.Limit
+		})
+	})
+}
+
+// storageAt opens the store at path. The first opening creates the store.
+func storageAt(path string) storagetest.Open {
+	created := false
+	return func(id node.Identity) (node.Storage, error) {
+		opts := boltstore.Options{Identity: id}
+		if !created {
+			created = true
+			if err := boltstore.Create(path, opts); err != nil {
 				return nil, err
 			}
-			return store, nil
 		}
-	})
+		store, err := boltstore.Open(path, opts)
+		if err != nil {
+			return nil, err
+		}
+		return store, nil
+	}
 }
 
 // own is the identity of the files in these tests.

@@ -57,6 +57,7 @@ type database struct {
 	// unsynced: the file is new, and is synced as a whole before anybody uses it.
 	unsynced bool
 	pageSize int
+	room     room
 	marking  bool // a mark may not be durable yet
 	// abandoned is set if a fault has left bbolt's locks held. Even closing the
 	// database would then wait for ever.
@@ -156,8 +157,8 @@ func (d *database) view(read func(*bbolt.Tx) error) (err error) {
 }
 
 // update runs a writing transaction. When update returns nil, the transaction is
-// on disk.
-func (d *database) update(write func(*bbolt.Tx) error) (err error) {
+// on disk. If the error matches node.ErrNoRoom, nothing was written.
+func (d *database) update(room demand, write func(*bbolt.Tx) error) (err error) {
 	defer contain(&err)()
 	if err := d.intact(); err != nil {
 		return err
@@ -167,6 +168,9 @@ func (d *database) update(write func(*bbolt.Tx) error) (err error) {
 		return err
 	}
 	defer tx.Rollback() // without effect after Commit
+	if err := d.makeRoom(tx.Size(), room); err != nil {
+		return err
+	}
 	if err := write(tx); err != nil {
 		return err
 	}

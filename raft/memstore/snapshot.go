@@ -16,7 +16,8 @@ type writer struct {
 	group  node.GroupID
 	header node.SnapshotHeader
 	body   []byte
-	done   bool
+	// finished: the body takes no more bytes. done: the snapshot is committed or aborted.
+	finished, done bool
 }
 
 // CreateSnapshot implements [node.Storage].
@@ -31,15 +32,24 @@ func (s *Store) CreateSnapshot(id node.GroupID, header node.SnapshotHeader) (nod
 	return &writer{store: s, group: id, header: storekit.CloneHeader(header)}, nil
 }
 
-var errDone = errors.New("the snapshot is committed or aborted")
+var errDone = errors.New("the snapshot is finished, committed or aborted")
 
 // Write implements [node.SnapshotWriter].
 func (w *writer) Write(p []byte) (int, error) {
-	if w.done {
+	if w.done || w.finished {
 		return 0, wrap(errDone)
 	}
 	w.body = append(w.body, p...)
 	return len(p), nil
+}
+
+// Finish implements [node.SnapshotWriter].
+func (w *writer) Finish() error {
+	if w.done {
+		return wrap(errDone)
+	}
+	w.finished = true
+	return nil
 }
 
 // Commit implements [node.SnapshotWriter].

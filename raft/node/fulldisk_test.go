@@ -148,6 +148,7 @@ func TestFullDiskPostponesTheLeadersSnapshot(t *testing.T) {
 		"no room":               func(int64) int64 { return 0 },
 		"half of the room":      func(size int64) int64 { return size / 2 },
 		"room but for one byte": func(size int64) int64 { return size - 1 },
+		"no room for the name":  nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := node.Config{SnapshotEntries: 50, TrailingEntries: -1, SnapshotChunkBytes: 16 << 10}
@@ -160,7 +161,11 @@ func TestFullDiskPostponesTheLeadersSnapshot(t *testing.T) {
 					c.propose(fmt.Sprintf("%0*d", size, i))
 				}
 				require.NoError(c, c.leader().Snapshot(ctx))
-				c.fill(id, room(c.leader().Host().Stats().Storage.Snapshots))
+				if room != nil {
+					c.fill(id, room(c.leader().Host().Stats().Storage.Snapshots))
+				} else {
+					c.disks[id].FailNames(syscall.ENOSPC)
+				}
 				c.network.Heal()
 				testkit.WaitFor(c, time.Minute, "the leader's snapshot", func() bool { return follower.Stats().SnapshotsPostponed > 0 })
 				sent := c.leader().Stats().SnapshotBytesSent
@@ -173,6 +178,7 @@ func TestFullDiskPostponesTheLeadersSnapshot(t *testing.T) {
 				require.Less(c, c.leader().Stats().SnapshotBytesSent-sent, int64(40*commands*size), "the leader does not send at full speed")
 
 				c.disks[id].SetCapacity(-1)
+				c.disks[id].FailNames(nil)
 				testkit.WaitFor(c, 3*time.Minute, "the snapshot", func() bool { return follower.Stats().SnapshotsInstalled > 0 })
 				require.False(c, follower.NoRoom())
 				c.propose("last")

@@ -457,9 +457,11 @@ func (n *Node) end() error {
 // discards the beginning of a leader's snapshot.
 func (n *Node) awaitStorage() {
 	n.storing.Wait()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.incoming.abort()
+	n.mu.Lock() // for another call of awaitStorage
+	unfinished := n.incoming
+	n.incoming = incomingSnapshot{}
+	n.mu.Unlock()
+	unfinished.abort()
 }
 
 // Host returns the host of the member.

@@ -12,6 +12,7 @@ import (
 
 	"raftlab/internal/testkit"
 	"raftlab/raft/core"
+	"raftlab/raft/memstore"
 	"raftlab/raft/node"
 )
 
@@ -255,5 +256,62 @@ func TestLargeEntriesDoNotTrail(t *testing.T) {
 				return st.SnapshotIndex >= 20
 			})
 		}
+	})
+}
+
+// stuckStore is a storage whose open snapshots are closed only when the gate opens.
+type stuckStore struct {
+	*memstore.Store
+	gate, begun chan struct{}
+	once        sync.Once
+}
+
+func (s *stuckStore) OpenSnapshot(id node.GroupID) (node.SnapshotReader, error) {
+	r, err := s.Store.OpenSnapshot(id)
+	return &stuckReader{r, s}, err
+}
+
+type stuckReader struct {
+	node.SnapshotReader
+	store *stuckStore
+}
+
+func (r *stuckReader) Close() error {
+	r.store.once.Do(func() { close(r.store.begun) })
+	<-r.store.gate
+	return r.SnapshotReader.Close()
+}
+
+// The leader closes the snapshot of a transfer that has ended. The leader goes on if the
+// disk hangs meanwhile. A stopped member does not wait for the disk either.
+func TestClosingOfASentSnapshotDelaysNobody(t *testing.T) {
+	config := node.Config{SnapshotEntries: 20, TrailingEntries: -1}
+	runWith(t, 3, config, func(c *cluster) { c.host.CloseTimeout = time.Second }, func(c *cluster) {
+		store := &stuckStore{gate: make(chan struct{}), begun: make(chan struct{})}
+		id := c.leader().ID()
+		c.stop(id)
+		store.Store = c.stores[id].Reopen()
+		host, config := c.host, c.config
+		config.StateMachine = &journal{}
+		host.Storage, host.Transport = store, c.network.Join(id)
+		leader, err := node.Start(host, config)
+		require.NoError(c, err)
+		c.nodes[id], c.states[id] = leader, config.StateMachine.(*journal)
+		testkit.WaitFor(c, 30*time.Second, "the leadership", func() bool {
+			_ = c.leader().TransferLeadership(ctx, id)
+			return leader.IsLeader()
+		})
+		next := 0
+		c.leaveBehind(c.follower(), &next, 60)
+		<-store.begun
+		for range 10 {
+			short, cancel := context.WithTimeout(ctx, time.Second)
+			_, err := leader.Propose(short, []byte("command"))
+			cancel()
+			require.NoError(c, err)
+		}
+		require.ErrorIs(c, leader.Close(), node.ErrStalled)
+		close(store.gate)
+		require.NoError(c, leader.Close())
 	})
 }

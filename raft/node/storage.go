@@ -140,18 +140,22 @@ type SnapshotHeader struct {
 
 // SnapshotWriter writes the body of a snapshot. One goroutine uses it.
 //
-// If Write or Commit fails for want of room, and nothing else of the storage is in
-// doubt, the error matches [ErrNoRoom]. The host then aborts the snapshot, goes on, and
-// tries again later. A body whose Size was given to CreateSnapshot needs no more room
-// after its last byte, so that Commit does not fail for want of room.
+// If Write, Finish or Commit fails for want of room, and nothing else of the storage is
+// in doubt, the error matches [ErrNoRoom]. The host then aborts the snapshot, goes on, and
+// tries again later.
 type SnapshotWriter interface {
 	io.Writer
-	// Commit makes the body durable and returns the completed header, which is
-	// then handed to [Storage.Save]. If the header given to CreateSnapshot had a
-	// Size or a Checksum, a body that differs is refused with an error that
-	// matches [ErrDamaged]. Size and Checksum 0 are not compared. A snapshot that
-	// is not newer than the group's newest cannot be named by an [Update] any more,
-	// and Commit discards its body.
+	// Finish ends the body and makes the body durable. Write fails after Finish, and
+	// Commit and the Update that names the snapshot need no more room for the body. A
+	// follower finishes the leader's snapshot before the follower gives up the log for
+	// the snapshot.
+	Finish() error
+	// Commit finishes a body that is not finished yet, and returns the completed
+	// header, which is then handed to [Storage.Save]. If the header given to
+	// CreateSnapshot had a Size or a Checksum, a body that differs is refused with an
+	// error that matches [ErrDamaged]. Size and Checksum 0 are not compared. A
+	// snapshot that is not newer than the group's newest cannot be named by an
+	// [Update] any more, and Commit discards its body.
 	Commit() (SnapshotHeader, error)
 	// Abort discards the snapshot. After Commit, Abort does nothing.
 	Abort()

@@ -68,8 +68,9 @@ func (s *save) writeFiles() error {
 	return nil
 }
 
-// writeChunk writes one piece to the snapshot's file. The last piece does not commit
-// the file, because the core may have the entries up to the snapshot's end by now.
+// writeChunk writes one piece to the snapshot's file. The last piece finishes the file,
+// and does not commit the file, because the core may have the entries up to the
+// snapshot's end by now.
 func (s *save) writeChunk(c *core.SnapshotChunk) error {
 	n := s.node
 	in := &n.incoming
@@ -99,13 +100,17 @@ func (s *save) writeChunk(c *core.SnapshotChunk) error {
 	}
 	in.size += uint64(len(c.Data))
 	in.checksum = crc64.Update(in.checksum, crcTable, c.Data)
-	if c.Done && (in.size != c.Size || in.checksum != c.Checksum) {
+	if !c.Done {
+		return nil
+	}
+	if in.size != c.Size || in.checksum != c.Checksum {
 		n.log.Warn("the leader's snapshot was damaged on its way", "index", in.header.Index,
 			"bytes", in.size, "want", c.Size, "checksum", in.checksum, "wanted", c.Checksum)
 		s.rejected = true
 		in.abort()
+		return nil
 	}
-	return nil
+	return in.writer.Finish()
 }
 
 func (in *incomingSnapshot) abort() {
@@ -207,11 +212,12 @@ func (t *sendChunkTask) run() {
 	defer n.storing.Done()
 	err := t.send()
 	n.mu.Lock()
-	t.out.busy = false
-	if n.closed {
+	stopped := n.closed
+	t.out.busy = stopped
+	n.mu.Unlock()
+	if stopped {
 		t.out.close()
 	}
-	n.mu.Unlock()
 	switch {
 	case errors.Is(err, ErrDamaged):
 		n.stop(while(err, "reading the snapshot to send"))
@@ -294,8 +300,8 @@ func (n *Node) closeIdleSnapshots() {
 	defer n.mu.Unlock()
 	for id, out := range n.outgoing {
 		if !out.busy && time.Since(out.used) > 2*n.cfg.ElectionTimeout {
-			out.close()
 			delete(n.outgoing, id)
+			n.closeLater(out)
 		}
 	}
 }
@@ -310,9 +316,27 @@ func (n *Node) closeSnapshots() {
 			n.storing.Done()
 		}
 		if !out.busy {
-			out.close()
+			n.closeLater(out)
 		}
 	}
+}
+
+// closeTask closes the reader of a transfer that has ended. Neither the core's goroutine
+// nor a lock waits for the disk.
+type closeTask struct {
+	node *Node
+	out  *outgoingSnapshot
+}
+
+func (n *Node) closeLater(out *outgoingSnapshot) {
+	out.busy = true // for good
+	n.storing.Add(1)
+	n.host.chunks.add(&closeTask{n, out})
+}
+
+func (t *closeTask) run() {
+	defer t.node.storing.Done()
+	t.out.close()
 }
 
 // loadTask reads entries for a member that is behind the entries in memory.

@@ -27,21 +27,37 @@ import (
 var smallSegments = wal.Options{Identity: node.Identity{Cluster: "test", Host: 1}, SegmentBytes: 16 << 10}
 
 func TestStorageOnSimulatedDisk(t *testing.T) {
-	storagetest.Run(t, uint64(testkit.Seed(t)), func(t *testing.T) storagetest.Open {
+	storagetest.Run(t, uint64(testkit.Seed(t)), func(*testing.T) storagetest.Open {
+		return storageIn(simdisk.New(), smallSegments.SegmentBytes)
+	})
+}
+
+// Room for the log is the rest of a segment and the next segment.
+func TestStorageOnFullSimulatedDisk(t *testing.T) {
+	storagetest.RunOnFullDisk(t, uint64(testkit.Seed(t)), func(*testing.T) (storagetest.Open, func(int64)) {
 		disk := simdisk.New()
-		created := false
-		return func(id node.Identity) (node.Storage, error) {
-			opts := smallSegments
-			opts.Identity = id
-			if !created {
-				created = true
-				if err := wal.CreateIn(disk, opts); err != nil {
-					return nil, err
-				}
+		return storageIn(disk, 1<<20), func(more int64) {
+			if more >= 0 {
+				more += disk.Used()
 			}
-			return openIn(disk, opts)
+			disk.SetCapacity(more)
 		}
 	})
+}
+
+// storageIn opens the log on a disk. The first opening creates the log.
+func storageIn(disk *simdisk.Disk, segmentBytes int64) storagetest.Open {
+	created := false
+	return func(id node.Identity) (node.Storage, error) {
+		opts := wal.Options{Identity: id, SegmentBytes: segmentBytes}
+		if !created {
+			created = true
+			if err := wal.CreateIn(disk, opts); err != nil {
+				return nil, err
+			}
+		}
+		return openIn(disk, opts)
+	}
 }
 
 func openIn(disk *simdisk.Disk, opts wal.Options) (node.Storage, error) {

@@ -93,37 +93,47 @@ func TestFullDisk(t *testing.T) {
 	require.Equal(t, uint64(saved+1), state.LastIndex)
 }
 
-// A snapshot without room leaves the log as it was, wherever the room ends. A snapshot of
-// a known size meets a full disk before Commit.
+// A snapshot without room leaves the log as it was, wherever the room ends. A finished
+// snapshot needs no more room.
 func TestSnapshotWithoutRoom(t *testing.T) {
 	body := bytes.Repeat([]byte("0123456789"), 20_000)
 	known := node.SnapshotHeader{Index: 1, Term: 1, Size: uint64(len(body)), Checksum: crc64.Checksum(body, crc64.MakeTable(crc64.ECMA))}
-	for _, header := range []node.SnapshotHeader{{Index: 1, Term: 1}, known} {
-		for _, room := range []int64{0, 100_000, int64(len(body)) + 20} { // no block, some blocks, all but the footer
-			disk, store := newLog(t)
-			require.NoError(t, put(store, 1, 100))
-			disk.SetCapacity(disk.Used() + room)
-			before := digest(t, store)
-			w, err := store.CreateSnapshot(1, header)
-			require.NoError(t, err)
-			if _, err = w.Write(body); err == nil {
-				require.Zero(t, header.Size, "the last byte of a known size completes the file")
-				_, err = w.Commit()
+	limits := map[string]func(*simdisk.Disk){
+		"no block":       func(d *simdisk.Disk) { d.SetCapacity(d.Used()) },
+		"some blocks":    func(d *simdisk.Disk) { d.SetCapacity(d.Used() + 100_000) },
+		"all but footer": func(d *simdisk.Disk) { d.SetCapacity(d.Used() + int64(len(body)) + 20) },
+		"no name":        func(d *simdisk.Disk) { d.FailNames(syscall.ENOSPC) },
+	}
+	for name, limit := range limits {
+		for _, header := range []node.SnapshotHeader{{Index: 1, Term: 1}, known} {
+			for _, finish := range []bool{false, true} {
+				disk, store := newLog(t)
+				require.NoError(t, put(store, 1, 100))
+				before := digest(t, store)
+				w, err := store.CreateSnapshot(1, header)
+				require.NoError(t, err)
+				limit(disk)
+				if _, err = w.Write(body); err == nil && finish {
+					err = w.Finish()
+				} else if err == nil {
+					_, err = w.Commit()
+				}
+				require.ErrorIs(t, err, node.ErrNoRoom, name)
+				require.ErrorIs(t, err, syscall.ENOSPC, name)
+				w.Abort()
+				names, err := disk.List()
+				require.NoError(t, err)
+				require.NotContains(t, strings.Join(names, " "), ".snap")
+				require.Equal(t, before, digest(t, store))
+				disk.SetCapacity(-1)
+				disk.FailNames(nil)
+				named, err := writeSnapshot(store, 1, header, body)
+				require.NoError(t, err)
+				require.NoError(t, store.Save([]node.Update{{Group: 1, Snapshot: &named, CompactTo: 1}}))
+				require.NoError(t, put(store, 1, 100))
+				require.NoError(t, store.Close())
+				reopen(t, disk)
 			}
-			require.ErrorIs(t, err, node.ErrNoRoom)
-			require.ErrorIs(t, err, syscall.ENOSPC)
-			w.Abort()
-			names, err := disk.List()
-			require.NoError(t, err)
-			require.NotContains(t, strings.Join(names, " "), ".snap")
-			require.Equal(t, before, digest(t, store))
-			disk.SetCapacity(-1)
-			named, err := writeSnapshot(store, 1, header, body)
-			require.NoError(t, err)
-			require.NoError(t, store.Save([]node.Update{{Group: 1, Snapshot: &named, CompactTo: 1}}))
-			require.NoError(t, put(store, 1, 100))
-			require.NoError(t, store.Close())
-			reopen(t, disk)
 		}
 	}
 }

@@ -65,9 +65,9 @@ type snapshotWriter struct {
 	block  []byte
 	size   uint64
 	sum    uint64
-	err    error // the first error of Write
-	// complete: the file has its footer and is durable.
-	complete bool
+	err    error // the first error of Write or Finish
+	// finished: the file has its footer and its name, and is durable.
+	finished bool
 }
 
 // CreateSnapshot implements [node.Storage].
@@ -92,7 +92,7 @@ func (s *Store) CreateSnapshot(id node.GroupID, header node.SnapshotHeader) (nod
 
 func (w *snapshotWriter) temporary() string { return snapshotName(w.number) + unfinishedSuffix }
 
-var errDone = errors.New("the snapshot is committed or aborted")
+var errDone = errors.New("the snapshot is finished, committed or aborted")
 
 // noRoom marks the error of a full disk. The errors that get the mark concern a file that
 // no record names yet. The file is removed, so the log and the other files are not in
@@ -105,10 +105,9 @@ func noRoom(err error) error {
 	return err
 }
 
-// Write implements [io.Writer]. The last byte of a body with a known size completes the
-// file, so that Commit needs no more room.
+// Write implements [io.Writer].
 func (w *snapshotWriter) Write(p []byte) (int, error) {
-	if w.file == nil {
+	if w.file == nil || w.finished {
 		return 0, w.store.wrap("writing a snapshot to", errDone)
 	}
 	written := 0
@@ -121,9 +120,6 @@ func (w *snapshotWriter) Write(p []byte) (int, error) {
 		if p = p[n:]; len(w.block) == snapshotBlock {
 			w.err = noRoom(w.flush())
 		}
-	}
-	if w.err == nil && w.header.Size > 0 && w.size == w.header.Size {
-		w.err = noRoom(w.finish())
 	}
 	return written, w.store.wrap("writing a snapshot to", w.err)
 }
@@ -161,10 +157,7 @@ func (w *snapshotWriter) commit() (node.SnapshotHeader, error) {
 	if err != nil {
 		return header, fmt.Errorf("group %d: %w", w.group, err)
 	}
-	if err := noRoom(w.finish()); err != nil {
-		return header, err
-	}
-	if err := w.rename(); err != nil {
+	if err := w.finish(); err != nil {
 		return header, err
 	}
 	s := w.store
@@ -184,11 +177,28 @@ func (w *snapshotWriter) commit() (node.SnapshotHeader, error) {
 	return header, nil
 }
 
-// finish writes the footer and makes the file durable, unless that was done.
-func (w *snapshotWriter) finish() error {
-	if w.complete {
-		return nil
+// Finish implements [node.SnapshotWriter].
+func (w *snapshotWriter) Finish() error {
+	if w.file == nil {
+		return w.store.wrap("writing a snapshot to", errDone)
 	}
+	return w.store.wrap("writing a snapshot to", w.finish())
+}
+
+// finish completes the file and gives the file its name, unless that was done.
+func (w *snapshotWriter) finish() error {
+	if w.err != nil || w.finished {
+		return w.err
+	}
+	if w.err = noRoom(w.complete()); w.err == nil {
+		w.err = w.rename()
+	}
+	w.finished = w.err == nil
+	return w.err
+}
+
+// complete writes the footer and makes the file durable.
+func (w *snapshotWriter) complete() error {
 	if err := w.flush(); err != nil {
 		return err
 	}
@@ -205,11 +215,7 @@ func (w *snapshotWriter) finish() error {
 		return err
 	}
 	w.offset += int64(len(footer))
-	if err := w.file.Sync(); err != nil {
-		return err
-	}
-	w.complete = true
-	return nil
+	return w.file.Sync()
 }
 
 // rename gives the complete file its name.
@@ -234,7 +240,7 @@ func (w *snapshotWriter) Abort() {
 	dir := w.store.dir
 	err := dir.Remove(w.temporary())
 	if errors.Is(err, fs.ErrNotExist) {
-		err = dir.Remove(snapshotName(w.number)) // Commit failed after the renaming
+		err = dir.Remove(snapshotName(w.number)) // the file has its name already
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.store.opts.Logger.Warn("removing an aborted snapshot; the next Open removes it", "file", w.temporary(), "error", err)

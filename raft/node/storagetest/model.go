@@ -112,13 +112,9 @@ func writeSnapshot(storage node.Storage, id node.GroupID, header node.SnapshotHe
 	if err != nil {
 		return node.SnapshotHeader{}, err
 	}
-	for rest := body; len(rest) > 0; {
-		n, err := w.Write(rest[:min(piece, len(rest))])
-		if err != nil {
-			w.Abort()
-			return node.SnapshotHeader{}, err
-		}
-		rest = rest[n:]
+	if err := writeBody(w, body, piece); err != nil {
+		w.Abort()
+		return node.SnapshotHeader{}, err
 	}
 	want := header
 	want.Size, want.Checksum = uint64(len(body)), crc64.Checksum(body, ecma)
@@ -128,6 +124,18 @@ func writeSnapshot(storage node.Storage, id node.GroupID, header node.SnapshotHe
 		err = fmt.Errorf("the header of Commit is %+v; want %+v", got, want)
 	}
 	return got, err
+}
+
+// writeBody writes a body in pieces.
+func writeBody(w node.SnapshotWriter, body []byte, piece int) error {
+	for rest := body; len(rest) > 0; {
+		n, err := w.Write(rest[:min(piece, len(rest))])
+		if err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
 }
 
 // readAll reads a snapshot as a whole and in parts, and compares the result

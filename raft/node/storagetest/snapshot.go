@@ -131,6 +131,25 @@ func testSnapshotBodies(s *subject) {
 	header, err := writeSnapshot(s.Storage, 1, received, body, 700)
 	s.ok(err)
 	s.save(node.Update{Group: 1, Snapshot: &header})
+	// Finish ends the body. Commit and Abort may follow.
+	for _, commit := range []bool{false, true} {
+		w, err := s.CreateSnapshot(1, received)
+		s.ok(err)
+		s.ok(writeBody(w, body, 700))
+		s.ok(w.Finish())
+		if _, err := w.Write([]byte{1}); err == nil {
+			s.Fatal("Write after Finish succeeded")
+		}
+		if commit {
+			_, err = w.Commit()
+			s.ok(err)
+			continue
+		}
+		w.Abort()
+		if err := w.Finish(); err == nil {
+			s.Fatal("Finish of an aborted snapshot succeeded")
+		}
+	}
 	long := node.SnapshotHeader{Index: 16, Term: 1, Configuration: s.body(node.MaxConfigurationBytes)}
 	header, err = writeSnapshot(s.Storage, 1, long, body, 700)
 	s.ok(err)

@@ -9,6 +9,9 @@
 //		})
 //	}
 //
+// RunOnFullDisk is a second suite, for storages that go on when the disk is full
+// ([node.ErrNoRoom]).
+//
 // The package registers no flag and needs no other package of the project's
 // tests.
 package storagetest

@@ -39,6 +39,7 @@ type Disk struct {
 	hangs   chan struct{} // closed when the disk goes on; nil if it does not hang
 	room    int64         // capacity in bytes, -1 for no limit
 	sync    error         // of each Sync, nil if it succeeds
+	names   error         // of each creation and renaming, nil if it succeeds
 	read    func(name string, offset int64, n int) error
 	journal []Op // since Record, nil before
 	left    int  // changes before the disk stops, -1 for no limit
@@ -173,6 +174,14 @@ func (d *Disk) FailSync(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sync = err
+}
+
+// FailNames makes each creation and each renaming of a file fail with err, as on a disk
+// without room for the directory. nil ends the failures.
+func (d *Disk) FailNames(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.names = err
 }
 
 // FailRead makes a read fail if f returns an error for the file's name, the
@@ -317,6 +326,9 @@ func (d *Disk) Create(name string) (wal.File, error) {
 	if _, exists := d.content.names[name]; exists {
 		return nil, pathError("create", name, syscall.EEXIST)
 	}
+	if d.names != nil {
+		return nil, pathError("create", name, d.names)
+	}
 	return d.create(name), nil
 }
 
@@ -369,6 +381,9 @@ func (d *Disk) Rename(from, to string) error {
 	number, exists := d.content.names[from]
 	if !exists {
 		return pathError("rename", from, syscall.ENOENT)
+	}
+	if d.names != nil {
+		return pathError("rename", from, d.names)
 	}
 	d.do(Op{Kind: RenameFile, Name: from, To: to, file: number})
 	return nil
