@@ -2,6 +2,7 @@ package mvcc_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -171,6 +172,17 @@ func restored(t *testing.T, v *mvcc.View) *mvcc.Store {
 	return s
 }
 
+// rebuilt returns a store of the changes of a view, in the order of the revisions.
+func rebuilt(t *testing.T, v *mvcc.View) *mvcc.Store {
+	changes := slices.Collect(v.Changes())
+	require.True(t, slices.IsSortedFunc(changes, func(a, b mvcc.Change) int {
+		return cmp.Or(cmp.Compare(a.KV.ModRevision, b.KV.ModRevision), cmp.Compare(a.Sub, b.Sub))
+	}))
+	s, err := mvcc.Rebuild(v.Revision(), v.Compacted(), v.Leases(), slices.Values(changes))
+	require.NoError(t, err)
+	return s
+}
+
 // sameContent compares all that a view shows with the model.
 func sameContent(t *testing.T, m *model, v *mvcc.View) {
 	require.Equal(t, m.revision, v.Revision())
@@ -215,8 +227,8 @@ func (m *model) clone() *model {
 	return &model{m.revision, m.compacted, slices.Clone(m.versions), leases}
 }
 
-// A store, one that began with a snapshot, and one that scavenges at other times agree
-// with the model and with each other, at every revision. Views do not change.
+// A store, one that began with a snapshot or was rebuilt of its changes, and one that
+// scavenges at other times agree with the model and with each other, at every revision. Views do not change.
 func TestStoreAgreesWithModel(t *testing.T) {
 	g := &generator{Rand: testkit.Rand(t), keys: 12}
 	type moment struct {
@@ -250,6 +262,9 @@ func TestStoreAgreesWithModel(t *testing.T) {
 			}
 			if g.is(2) {
 				stores[1] = restored(t, stores[1].View())
+			}
+			if g.is(2) {
+				stores[1] = rebuilt(t, stores[1].View())
 			}
 		}
 		sameContent(t, m, stores[0].View())

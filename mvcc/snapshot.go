@@ -3,7 +3,6 @@ package mvcc
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -148,7 +147,6 @@ func Restore(r io.Reader) (*Store, error) {
 	if err := d.run(); err != nil {
 		return nil, err
 	}
-	d.state.rebuildEvents(d.changes)
 	return &Store{state: d.state}, nil
 }
 
@@ -206,10 +204,16 @@ func (d *restorer) header(kind byte, payload []byte) error {
 		return fmt.Errorf("%w: format %d; this version reads format %d", ErrSnapshotFormat, payload[0], snapshotFormat)
 	}
 	p := parser{data: payload[1:]}
-	d.state.revision, d.state.compacted = p.varint(), p.varint()
+	revision, compacted := p.varint(), p.varint()
 	if err := p.end(); err != nil {
 		return damaged("the header: %v", err)
 	}
+	return d.begin(revision, compacted)
+}
+
+// begin takes the revisions of the store.
+func (d *restorer) begin(revision, compacted int64) error {
+	d.state.revision, d.state.compacted = revision, compacted
 	if d.state.revision < 1 || d.state.compacted < -1 || d.state.compacted > d.state.revision {
 		return damaged("revision %d, compacted at %d", d.state.revision, d.state.compacted)
 	}
@@ -223,15 +227,22 @@ func (d *restorer) leases(payload []byte) error {
 		if p.err != nil {
 			break
 		}
-		if l.ID == 0 || l.TTL < 1 || l.TTL > MaxLeaseTTL || l.Remaining < 0 || l.Remaining > l.TTL {
-			return damaged("lease %+v", l)
-		}
-		if _, twice := d.state.leases.Set(l.ID, l); twice {
-			return damaged("lease %d twice", l.ID)
+		if err := d.lease(l); err != nil {
+			return err
 		}
 	}
 	if err := p.end(); err != nil {
 		return damaged("a lease: %v", err)
+	}
+	return nil
+}
+
+func (d *restorer) lease(l Lease) error {
+	if l.ID == 0 || l.TTL < 1 || l.TTL > MaxLeaseTTL || l.Remaining < 0 || l.Remaining > l.TTL {
+		return damaged("lease %+v", l)
+	}
+	if _, twice := d.state.leases.Set(l.ID, l); twice {
+		return damaged("lease %d twice", l.ID)
 	}
 	return nil
 }
@@ -319,9 +330,6 @@ func (d *restorer) closeKey() {
 }
 
 func (d *restorer) end(payload []byte) error {
-	if d.last != nil {
-		d.closeKey()
-	}
 	p := parser{data: payload}
 	leases, versions := p.uvarint(), p.uvarint()
 	if err := p.end(); err != nil {
@@ -330,6 +338,15 @@ func (d *restorer) end(payload []byte) error {
 	if leases != uint64(d.state.leases.Len()) || versions != d.versions {
 		return damaged("%d leases and %d versions; want %d and %d", d.state.leases.Len(), d.versions, leases, versions)
 	}
+	return d.finish()
+}
+
+// finish completes the state behind the last version.
+func (d *restorer) finish() error {
+	if d.last != nil {
+		d.closeKey()
+	}
+	d.state.rebuildEvents(d.changes)
 	return d.checkLeases()
 }
 
@@ -346,12 +363,7 @@ func (d *restorer) checkLeases() (err error) {
 
 // rebuildEvents fills the log of events.
 func (s *state) rebuildEvents(changes []*version) {
-	slices.SortFunc(changes, func(a, b *version) int {
-		if a.ModRevision != b.ModRevision {
-			return cmp.Compare(a.ModRevision, b.ModRevision)
-		}
-		return cmp.Compare(a.sub, b.sub)
-	})
+	slices.SortFunc(changes, compareChanges)
 	for _, v := range changes {
 		s.events.append(v)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -501,4 +502,40 @@ func TestKeysSize(t *testing.T) {
 	for s.Scavenge(1000) {
 	}
 	require.Less(t, s.View().Size(), want+500)
+}
+
+// Rebuild drops what the compaction drops, and refuses what no store has.
+func TestRebuild(t *testing.T) {
+	change := func(key string, revision int64, deleted bool) mvcc.Change {
+		return mvcc.Change{KV: &mvcc.KeyValue{Key: key, Value: "v", CreateRevision: 2, ModRevision: revision, Version: 1, Lease: revision}, Deleted: deleted}
+	}
+	all := []mvcc.Change{change("a", 2, false), change("b", 3, false), change("a", 4, false), change("b", 5, true), change("c", 6, true), change("a", 7, false)}
+	s, err := mvcc.Rebuild(9, 6, []mvcc.Lease{{ID: 4, TTL: 10}}, slices.Values(all))
+	require.NoError(t, err)
+	v := s.View()
+	require.Equal(t, []string{"a@4", "c@6", "a@7"}, changes(v), "the tombstone before the compaction goes")
+	require.Equal(t, int64(9), v.Revision())
+	require.Equal(t, int64(6), v.Compacted())
+	require.Zero(t, v.Get("a").Lease, "there is no lease 7")
+	old, err := v.Range(mvcc.RangeRequest{Key: "a", Revision: 6})
+	require.NoError(t, err)
+	require.Equal(t, int64(4), old.KVs[0].Lease)
+	for name, bad := range map[string]mvcc.Change{
+		"no key":         change("", 2, false),
+		"twice":          change("a", 7, false),
+		"future":         change("a", 10, false),
+		"first revision": change("a", 1, false),
+	} {
+		_, err := mvcc.Rebuild(9, -1, nil, slices.Values(append(slices.Clone(all), bad)))
+		require.ErrorIs(t, err, mvcc.ErrSnapshot, name)
+	}
+	_, err = mvcc.Rebuild(1, 2, nil, slices.Values(all))
+	require.ErrorIs(t, err, mvcc.ErrSnapshot)
+}
+
+func changes(v *mvcc.View) (all []string) {
+	for c := range v.Changes() {
+		all = append(all, fmt.Sprintf("%s@%d", c.KV.Key, c.KV.ModRevision))
+	}
+	return all
 }

@@ -57,7 +57,8 @@ func newBackupCommand() *cobra.Command {
 
 The command asks a running member at --endpoint for a consistent snapshot. With --data
 the command reads the data directory of a member that does not run. The file has keys,
-leases and users, and a checksum. etcdctl snapshot save makes the same file.
+leases and users, and a checksum. etcdctl snapshot save makes the same file, a database of
+etcd.
 
 Of a store with groups the command asks any process. With --data the command reads the
 directories of a majority, and no process runs on them. Each shard has all writes that

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"slices"
 
 	"raftlab/internal/msgpack"
 )
@@ -59,6 +60,10 @@ func DecodeState(data []byte) (*State, error) {
 	if r.Format != stateFormat {
 		return nil, fmt.Errorf("%w: a state of format %d; this version reads format %d", ErrInvalid, r.Format, stateFormat)
 	}
+	return r.state()
+}
+
+func (r *stateRecord) state() (*State, error) {
 	s := &State{enabled: r.Enabled, revision: r.Revision, key: r.Key, users: r.Users, roles: r.Roles}
 	for name, u := range s.users {
 		if u == nil {
@@ -70,4 +75,22 @@ func DecodeState(data []byte) (*State, error) {
 		s.bytes += roleBytes(name, all)
 	}
 	return s, nil
+}
+
+// Restore returns the state with the users and roles of another cluster. The key is the
+// one of simple tokens. The tokens of the other cluster end.
+func Restore(enabled bool, revision uint64, key []byte, users map[string]*User, roles map[string][]Permission) (*State, error) {
+	for _, u := range users {
+		u.Since = revision
+		slices.Sort(u.Roles)
+	}
+	for name, all := range roles {
+		slices.SortFunc(all, comparePermissions)
+		for i, p := range all {
+			if !p.valid() || i > 0 && comparePermissions(all[i-1], p) == 0 {
+				return nil, fmt.Errorf("%w: the role %q has a permission for %q to %q", ErrInvalid, name, p.Key, p.End)
+			}
+		}
+	}
+	return (&stateRecord{stateFormat, enabled, revision, key, users, roles}).state()
 }

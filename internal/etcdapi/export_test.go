@@ -128,3 +128,6 @@ func (r *Ranges) All() (n int) {
 
 // Covers is the plain way to find a watch.
 func (w *watch) Covers(key string) bool { return w.covers(key) }
+
+// Users returns the users as of the last applied entry.
+func (m *Machine) Users() *auth.State { return m.current.Load().auth }

@@ -3,7 +3,6 @@ package etcdapi
 import (
 	"context"
 	"errors"
-	"io"
 	"regexp"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -151,29 +150,24 @@ func (s *Server) handleHash(_ context.Context, r *pb.HashKVRequest) (*pb.HashKVR
 // snapshotChunk is the size of the pieces of a snapshot.
 const snapshotChunk = 256 << 10
 
-// snapshotPage divides the size of a snapshot without the checksum. etcdctl looks for
-// the checksum by the rest of the whole size.
-const snapshotPage = 512
-
-// Snapshot implements pb.MaintenanceServer. The snapshot is what [Machine.Restore] reads,
-// filled with zeros to whole pages. The SHA-256 of both is the last piece.
+// Snapshot implements pb.MaintenanceServer. The snapshot is a database of etcd. Its SHA-256
+// is the last piece.
 func (m *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenance_SnapshotServer) error {
 	if err := m.server.administer(stream.Context()); err != nil {
 		return err
 	}
-	p := m.server.picture()
-	size, err := p.WriteTo(io.Discard) // clients want to know how much is to come
+	file, err := m.server.picture().layout()
 	if err != nil {
 		return answer(err)
 	}
-	size += int64(len(padding(size))) // the digest does not count, as in etcd, and comes alone
+	size := file.Size() // the digest does not count, as in etcd, and comes alone
 	out := &pieces{send: func(piece []byte) error {
 		size -= int64(len(piece))
 		return stream.Send(&pb.SnapshotResponse{
-			Blob: piece, RemainingBytes: uint64(max(size, 0)), Version: apiVersion,
+			Blob: piece, RemainingBytes: uint64(max(size, 0)), Version: databaseVersion,
 		})
 	}}
-	if err := p.writeBackup(out, out.flush); err != nil {
+	if err := writeBackup(file, out, out.flush); err != nil {
 		return answer(err)
 	}
 	return answer(out.flush())

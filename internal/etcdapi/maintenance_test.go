@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -169,8 +171,14 @@ func TestSnapshotStream(t *testing.T) {
 		body := data[:len(data)-sha256.Size]
 		sum := sha256.Sum256(body)
 		require.Equal(t, sum[:], data[len(body):])
-		fresh := etcdapi.NewMachine(1)
-		require.NoError(t, fresh.Restore(bytes.NewReader(body)))
+		path := filepath.Join(t.TempDir(), "backup")
+		require.NoError(t, os.WriteFile(path, data, 0o600))
+		file, err := os.Open(path)
+		require.NoError(t, err)
+		defer file.Close()
+		fresh, _, err := etcdapi.ReadBackup(file)
+		require.NoError(t, err)
+		require.Equal(t, 20, fresh.View().Keys())
 	})
 }
 

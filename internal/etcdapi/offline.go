@@ -9,6 +9,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"raftlab/internal/boltfile"
 	"raftlab/kv"
 	"raftlab/mvcc"
 	"raftlab/raft/core"
@@ -62,38 +63,44 @@ func (m *Machine) Renew(advance int64, compact bool) error {
 }
 
 // WriteBackup writes the state as a backup, in the form that Maintenance.Snapshot streams
-// and etcdctl snapshot save writes to a file: a snapshot, zeros up to a whole page of 512
-// bytes, and the SHA-256 of both.
+// and etcdctl snapshot save writes to a file: a database of etcd, and its SHA-256.
 func (m *Machine) WriteBackup(w io.Writer) error {
-	return m.current.Load().writeBackup(w, func() error { return nil })
-}
-
-// writeBackup calls flush before the checksum, which is a message of its own in a stream.
-func (p *picture) writeBackup(w io.Writer, flush func() error) error {
-	sum := sha256.New()
-	to := io.MultiWriter(sum, w)
-	size, err := p.WriteTo(to)
+	file, err := m.current.Load().layout()
 	if err != nil {
 		return err
 	}
-	if _, err := to.Write(padding(size)); err != nil {
+	return writeBackup(file, w, func() error { return nil })
+}
+
+// layout computes the layout of the picture's database.
+func (p *picture) layout() (*boltfile.File, error) {
+	return (&database{view: p.view, users: p.auth}).layout()
+}
+
+// writeBackup calls flush before the checksum, which is a message of its own in a stream.
+func writeBackup(file *boltfile.File, w io.Writer, flush func() error) error {
+	sum := sha256.New()
+	if _, err := file.WriteTo(io.MultiWriter(sum, w)); err != nil {
 		return err
 	}
 	if err := flush(); err != nil {
 		return err
 	}
-	_, err = w.Write(sum.Sum(nil))
+	_, err := w.Write(sum.Sum(nil))
 	return err
 }
 
-// padding returns the zeros that fill a snapshot up to a whole page.
-func padding(size int64) []byte { return make([]byte, (snapshotPage-size%snapshotPage)%snapshotPage) }
+// backupPage divides the size of a backup without the checksum. etcdctl and etcdutl look
+// for the checksum by the rest of the whole size.
+const backupPage = 512
 
 // Digest is the SHA-256 at the end of a backup, which names the backup's content.
 type Digest [sha256.Size]byte
 
-// ReadBackup reads a backup from a file, and returns the state and the digest. ReadBackup
-// compares the checksums of the whole file before the content is used.
+// ReadBackup reads a backup from a file, and returns the state and the digest. A backup of
+// etcd is one, and so is one of earlier versions, which is a snapshot with zeros up to a
+// whole page of 512 bytes, and the SHA-256. ReadBackup compares the checksum of the whole
+// file before the content is used.
 func ReadBackup(file *os.File) (*Machine, Digest, error) {
 	var stored Digest
 	info, err := file.Stat()
@@ -101,10 +108,18 @@ func ReadBackup(file *os.File) (*Machine, Digest, error) {
 		return nil, stored, err
 	}
 	body := info.Size() - sha256.Size
-	if body < snapshotPage || body%snapshotPage != 0 {
-		return nil, stored, fmt.Errorf("%w: the file has %d bytes; want pages of %d bytes and a checksum of %d", ErrBackup, info.Size(), snapshotPage, sha256.Size)
+	if body < backupPage || body%backupPage != 0 {
+		return nil, stored, fmt.Errorf("%w: the file has %d bytes; want pages of %d bytes and a checksum of %d", ErrBackup, info.Size(), backupPage, sha256.Size)
 	}
-	if err := checkMagic(file); err != nil {
+	begin := make([]byte, 64)
+	if _, err := file.ReadAt(begin, 0); err != nil {
+		return nil, stored, err
+	}
+	isDatabase := boltfile.Is(begin)
+	if err := checkPictureMagic(begin); err != nil && !isDatabase {
+		if !errors.Is(err, ErrFormat) {
+			err = fmt.Errorf("%w: %w", ErrBackup, err)
+		}
 		return nil, stored, err
 	}
 	sum := sha256.New()
@@ -118,27 +133,17 @@ func ReadBackup(file *os.File) (*Machine, Digest, error) {
 		return nil, stored, fmt.Errorf("%w: the SHA-256 of the content is %x; want %x", ErrBackup, found, stored)
 	}
 	m := NewMachine(core.None)
+	if isDatabase {
+		if m.store, m.auth, err = readDatabase(file, body, stored); err != nil {
+			return nil, stored, err
+		}
+		m.publish()
+		return m, stored, nil
+	}
 	if err := m.Restore(io.NewSectionReader(file, 0, body)); err != nil {
 		return nil, stored, fmt.Errorf("%w: %w", ErrBackup, err)
 	}
 	return m, stored, nil
-}
-
-// checkMagic refuses files of other programs and of other versions by name.
-func checkMagic(file io.ReaderAt) error {
-	begin := make([]byte, 64)
-	if _, err := file.ReadAt(begin, 0); err != nil {
-		return err
-	}
-	const bolt = "\xed\xda\x0c\xed" // in the header of the first page, behind 16 bytes
-	if string(begin[16:20]) == bolt {
-		return fmt.Errorf("%w: the file is a database of etcd (bbolt); this program restores backups of raftlab", ErrBackup)
-	}
-	err := checkPictureMagic(begin)
-	if err != nil && !errors.Is(err, ErrFormat) {
-		err = fmt.Errorf("%w: %w", ErrBackup, err)
-	}
-	return err
 }
 
 // Import returns a state with keys of package kv, in the order of their versions. The
