@@ -520,6 +520,8 @@ func TestRebuild(t *testing.T) {
 	old, err := v.Range(mvcc.RangeRequest{Key: "a", Revision: 6})
 	require.NoError(t, err)
 	require.Equal(t, int64(4), old.KVs[0].Lease)
+	require.NoError(t, s.Compact(7))
+	require.Equal(t, []string{"a@7"}, changes(s.View()), "the memory of the others is not released yet")
 	for name, bad := range map[string]mvcc.Change{
 		"no key":         change("", 2, false),
 		"twice":          change("a", 7, false),

@@ -169,7 +169,11 @@ func TestDamage(t *testing.T) {
 		copy(swapped[i:], file[i+page:i+2*page])
 		_, err := read(swapped)
 		require.ErrorIs(t, err, boltfile.ErrDamaged, "page %d", i/page)
+		require.ErrorContains(t, err, fmt.Sprintf("page %d calls itself page %d", i/page, i/page+1))
 	}
+	again := bytes.Replace(file, []byte("key 000007"), []byte("key 000006"), 1)
+	_, err := read(again)
+	require.ErrorIs(t, err, boltfile.ErrDamaged, "a key stands twice")
 	for _, both := range []bool{false, true} { // one whole description suffices
 		broken := bytes.Clone(file)
 		broken[page+20]++
