@@ -69,6 +69,39 @@ func TestBrowser(t *testing.T) {
 	require.Contains(t, out["state"], "follower,1,0")
 }
 
+// A click on an event of an operation shows the life of the operation, and a message with two
+// entries offers both.
+func TestBrowserLife(t *testing.T) {
+	s := clientScript()
+	s.add(trace.Event{Kind: trace.Called, Lane: 3, Text: `put("k", "v")`})
+	call := s.asks(0, "put")
+	s.append(0, 1, 1, 0, 0, 0, 1, trace.Entry{Term: 1, Command: "put", Call: call}, trace.Entry{Term: 1, Command: "other"})
+	s.answers(0, call, "done")
+	s.add(trace.Event{Kind: trace.Returned, Lane: 3, Text: `put("k", "v")`})
+	s.vote(1, 2, 2, 2, 1, 1)
+	out := try(t, s.run, "life", `
+		const key = (key) => page.key({ key, target: document.body, preventDefault() {} }), steps = () => document.querySelectorAll("ol.life li");
+		const out = {}, all = page.diagram.rows;
+		page.select(page.run.events[0]);
+		out.title = byId("details").querySelector("b").textContent; out.steps = steps().length; out.last = steps()[out.steps - 1].textContent;
+		steps()[2].click(); out.clicked = page.selected.i; out.stays = steps().length;
+		key("l"); out.votes = page.run.events.some((e) => e.topic === "votes" && page.diagram.rowOf[e.i] >= 0);
+		out.fewer = page.diagram.rows < all; out.on = byId("follow").className;
+		key("l"); out.again = page.diagram.rows === all;
+		key("l"); key("Escape"); out.left = page.diagram.rows === all;
+		page.life = null; page.select(page.run.events[3]);
+		const choice = [...byId("details").querySelectorAll(".more button")]; out.choice = choice.map((b) => b.textContent).join("; ");
+		choice[1].click(); out.chosen = byId("details").querySelector("b").textContent;
+		return out;`)
+	for name, value := range map[string]any{
+		"title": `put("k", "v") of client 3: index 1 of term 1`, "steps": 8, "last": `9.0 msclient 3 has the result of put("k", "v").`,
+		"clicked": 3, "stays": 8, "votes": false, "fewer": true, "on": "on", "again": true, "left": true,
+		"choice": `put("k", "v") of client 3: index 1 of term 1; other: index 2 of term 1`, "chosen": "other: index 2 of term 1",
+	} {
+		require.Equal(t, fmt.Sprint(value), fmt.Sprint(out[name]), name)
+	}
+}
+
 // A page of 100,000 events draws only what is on the screen, and each drawing is fast.
 func TestBrowserLarge(t *testing.T) {
 	events := 20_000

@@ -54,7 +54,8 @@ func appendContent(b []byte, e *Event) []byte {
 		for i, entry := range e.Entries {
 			b = append(b, [...]string{`,"e":[`, `,`}[min(i, 1)]...)
 			b = strconv.AppendInt(append(b, `{"t":`...), int64(entry.Term), 10)
-			b = append(appendString(append(b, `,"c":`...), entry.Command), '}')
+			b = appendString(append(b, `,"c":`...), entry.Command)
+			b = append(appendUnsigned(b, `,"call":`, entry.Call), '}')
 		}
 		b = append(b, ']')
 	}

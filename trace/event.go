@@ -112,6 +112,8 @@ type Event struct {
 type Entry struct {
 	Term    int    `json:"t"`
 	Command string `json:"c"`
+	// Call is the call that asked for the command, or 0 if none is known.
+	Call uint64 `json:"call,omitempty"`
 }
 
 // A Field is a number of a Raft message.

@@ -479,7 +479,33 @@ func (x *explainer) answerTo(client string, from, to int) (a answer, ok bool) {
 			a, ok = answer{i, text + x.deposedNow(t, e.Peer)}, true
 		}
 	}
+	if ok {
+		a.text += x.unlogged(a.event)
+	}
 	return a, ok
+}
+
+// unlogged says that a server has answered an operation whose entry no log shows, though
+// logs show the entries of other operations.
+func (x *explainer) unlogged(answer int) string {
+	e, shown := &x.run.Events[answer], false
+	for i := range x.run.Events {
+		for _, entry := range x.run.Events[i].Entries {
+			if entry.Call == e.Call {
+				return ""
+			}
+			shown = shown || entry.Call != 0
+		}
+	}
+	for _, next := range x.run.Events[answer+1:] {
+		if next.Lane == e.Lane {
+			if shown && next.Kind == Returned {
+				return ". No log has an entry for this"
+			}
+			break
+		}
+	}
+	return ""
 }
 
 // deposedNow says that another server leads a newer term than a server that answers.
@@ -512,11 +538,28 @@ func (x *explainer) operations() {
 			x.step(a.event, "%s.", a.text)
 		}
 	}
+	earlier := x.b.Earlier[max(0, len(x.b.Earlier)-earlierSteps):]
 	for _, o := range x.b.Operations {
 		x.operation(o, len(x.b.Operations) == 1)
 	}
-	for _, o := range x.b.Earlier[max(0, len(x.b.Earlier)-earlierSteps):] {
+	for _, o := range earlier {
 		x.operation(o, false)
+	}
+	x.inLogs(slices.Concat(x.b.Operations, earlier))
+}
+
+// inLogs shows the operations with more than one entry.
+func (x *explainer) inLogs(operations []Operation) {
+	for _, l := range Lives(x.run) {
+		call := &x.run.Events[l.Steps[0].Event]
+		if call.Kind != Called || !slices.ContainsFunc(operations, func(o Operation) bool { return o.Client == l.Client && o.Call == call.Time }) {
+			continue
+		}
+		if n := len(l.Entries); n > 1 {
+			again := l.Entries[n-1]
+			x.step(again.First, "%s has %s in its log again, at index %d of term %d. Index %d of term %d has the same operation, which may take effect once.",
+				x.name(x.run.Events[again.First].Lane), call.Text, again.Index, again.Term, l.Entries[0].Index, l.Entries[0].Term)
+		}
 	}
 }
 

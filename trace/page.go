@@ -3,6 +3,8 @@ package trace
 import (
 	"bufio"
 	"embed"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -70,9 +72,25 @@ type pageData struct {
 	Lanes    []Lane      `json:"lanes"`
 	Texts    []string    `json:"texts"`
 	Names    [][2]string `json:"names"` // of messages, with their type
-	Events   [][]int64   `json:"events"`
-	States   [][]int     `json:"states"`
+	Events   rows        `json:"events"`
+	States   rows        `json:"states"`
+	Lives    rows        `json:"lives"`
 	Findings []Finding   `json:"findings"`
+}
+
+// rows are packed, because the digits of JSON take most of a large page.
+type rows [][]int64
+
+// MarshalText writes the length of each row and its numbers as varints, in base64.
+func (r rows) MarshalText() ([]byte, error) {
+	var packed []byte
+	for _, row := range r {
+		packed = binary.AppendUvarint(packed, uint64(len(row)))
+		for _, n := range row {
+			packed = binary.AppendVarint(packed, n)
+		}
+	}
+	return base64.StdEncoding.AppendEncode(nil, packed), nil
 }
 
 // A pageBuilder stores each text once.
@@ -97,10 +115,13 @@ const (
 func newPage(r *Recording) *pageData {
 	b := &pageBuilder{run: r, texts: map[string]int{"": 0}, names: map[string]int{}, messages: map[uint64]int64{}, quiet: map[uint64]bool{}}
 	b.Test, b.Repeat, b.Omitted, b.Lanes = r.Test, r.Repeat, r.Omitted, r.Lanes
-	b.Texts, b.Names, b.Events, b.States = []string{""}, [][2]string{}, make([][]int64, len(r.Events)), [][]int{}
+	b.Texts, b.Names, b.Events, b.States = []string{""}, [][2]string{}, make(rows, len(r.Events)), rows{}
 	b.spare = max(minTextBytes, bytesPerEvent*len(r.Events))
 	if b.Findings = Explain(r); b.Findings == nil {
 		b.Findings = []Finding{}
+	}
+	for _, l := range Lives(r) {
+		b.Lives = append(b.Lives, b.life(l))
 	}
 	t := newTracker(r)
 	before := make([]state, len(r.Lanes))
@@ -117,14 +138,37 @@ func newPage(r *Recording) *pageData {
 	return &b.pageData
 }
 
+// life returns the text of a life, the number of its entries with the index, the term and
+// whether a commit was seen, and for each step the distance to the event before and the
+// text. The text of a life is left out if the first event has the command alone.
+func (b *pageBuilder) life(l Life) []int64 {
+	row := []int64{0, int64(len(l.Entries))}
+	if len(b.run.Events[l.Steps[0].Event].Entries) > 1 {
+		row[0] = b.text(l.Command)
+	}
+	for _, e := range l.Entries {
+		committed := int64(0)
+		if e.Committed {
+			committed = 1
+		}
+		row = append(row, int64(e.Index), int64(e.Term), committed)
+	}
+	before := 0
+	for _, s := range l.Steps {
+		row = append(row, int64(s.Event-before), b.text(s.Text))
+		before = s.Event
+	}
+	return row
+}
+
 // changes returns an event, a server, and the numbers of the state that the event changes,
 // each with its place.
-func changes(event, lane int, before, after state) []int {
-	row := []int{event, lane}
+func changes(event, lane int, before, after state) []int64 {
+	row := []int64{int64(event), int64(lane)}
 	was := before.numbers()
 	for k, n := range after.numbers() {
 		if n != was[k] {
-			row = append(row, k, n)
+			row = append(row, int64(k), int64(n))
 		}
 	}
 	return row

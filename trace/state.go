@@ -114,7 +114,7 @@ func (t *tracker) next(i int) {
 		t.sees(s, e.Term)
 		s.role = roleLeader
 		s.doubt = false
-		t.put(e.Lane, e.Index, Entry{e.Term, e.Text})
+		t.put(e.Lane, e.Index, Entry{Term: e.Term, Command: e.Text})
 	case Applied:
 		s.applied = e.Index
 		s.commit = max(s.commit, e.Index)

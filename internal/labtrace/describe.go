@@ -19,6 +19,7 @@ const (
 	maxCommand = 60  // bytes of the text of a command
 	maxEntries = 64  // entries of an AppendEntries
 	maxParts   = 8   // elements of a list in a text
+	maxLayers  = 3   // encodings of a command in another encoding
 )
 
 // Describe puts the body of each message of a recording into words, and takes the body
@@ -27,20 +28,21 @@ func Describe(run *trace.Recording) {
 	if !slices.ContainsFunc(run.Events, func(e trace.Event) bool { return len(e.Data) > 0 }) {
 		return // described already
 	}
-	requests := make(map[uint64]string)
-	texts := make(map[uint64]trace.Event) // by message; each has several events
+	texts := make(map[uint64]content) // by message; each has several events
+	m := newMatcher()
 	for i := range run.Events {
 		e := &run.Events[i]
+		var known content
+		if e.Kind > 0 && e.Kind <= trace.Lost {
+			var ok bool
+			if known, ok = texts[e.Message]; !ok {
+				known = describe(e, run)
+				texts[e.Message] = known
+			}
+		}
+		m.note(e, known)
 		if e.Kind > trace.Lost || e.Kind == 0 {
 			continue
-		}
-		known, ok := texts[e.Message]
-		if !ok {
-			known = describe(e, run)
-			texts[e.Message] = known
-		}
-		if !e.Reply {
-			requests[e.Call] = known.Text
 		}
 		e.Fields, e.Entries, e.Data = known.Fields, known.Entries, nil
 		if e.Kind == trace.Lost && e.Text != "" {
@@ -51,26 +53,39 @@ func Describe(run *trace.Recording) {
 	}
 }
 
+// The content of a message.
+type content struct {
+	trace.Event            // the fields, the entries and the text
+	values      []string   // of a message that is not of Raft
+	commands    [][]string // the values of each entry
+}
+
 // describe returns the content of a message.
-func describe(e *trace.Event, run *trace.Recording) trace.Event {
+func describe(e *trace.Event, run *trace.Recording) content {
 	if len(e.Data) == 0 {
-		return trace.Event{}
+		return content{}
 	}
 	v, err := labgob.View(e.Data)
 	if err != nil {
-		return trace.Event{Text: fmt.Sprintf("%d bytes", len(e.Data))}
+		return content{Event: trace.Event{Text: fmt.Sprintf("%d bytes", len(e.Data))}}
+	}
+	d := describer{kind: run.RPC(e.Name), rpcs: run.RPCs}
+	if d.kind == "" && !e.Reply {
+		d.out.values = values(nil, v)
 	}
 	body, ok := v.(labgob.Struct)
 	if !ok {
-		return trace.Event{Text: clip(words(v), maxText)}
+		d.out.Text = clip(words(v), maxText)
+		return d.out
 	}
 	if text, ok := service(body); ok {
-		return trace.Event{Text: clip(text, maxText)}
+		d.out.Text = clip(text, maxText)
+		return d.out
 	}
-	d := describer{kind: run.RPC(e.Name), rpcs: run.RPCs, reply: has(body, replyFields), out: trace.Event{Fields: make(map[trace.Field]int)}}
 	if !e.Reply {
 		d.sender = run.Lanes[e.Lane].Name
 	}
+	d.out.Fields = make(map[trace.Field]int)
 	for _, f := range body {
 		d.field(f)
 	}
@@ -94,9 +109,8 @@ var paperNames = map[string]map[string]trace.Field{
 type describer struct {
 	kind   string // the paper's name of the RPC
 	sender string // the lane of a request's sender
-	reply  bool   // of a service of this project
 	rpcs   *trace.RPCs
-	out    trace.Event
+	out    content
 	parts  []string
 }
 
@@ -119,9 +133,6 @@ func (d *describer) field(f labgob.Field) {
 		return
 	}
 	text := f.Name + " " + words(f.Value)
-	if code, known := named(replyCodes, f.Value); d.reply && f.Name == "Code" && known {
-		text = f.Name + " " + code
-	}
 	if id, ok := number(f.Value); ok && d.kind != "" && d.sender != "" && (lower == "candidateid" || lower == "leaderid") && fmt.Sprint("S", id) != d.sender {
 		text += fmt.Sprintf(" (sent by %s)", d.sender)
 	}
@@ -163,6 +174,7 @@ func (d *describer) entries(list []any) {
 	for _, v := range list[:min(len(list), maxEntries)] {
 		e := entry(v)
 		d.out.Entries = append(d.out.Entries, e)
+		d.out.commands = append(d.out.commands, commandValues(v))
 		if len(shown) < maxParts {
 			shown = append(shown, fmt.Sprintf("%s (term %d)", e.Command, e.Term))
 		}
@@ -203,15 +215,34 @@ func entry(v any) trace.Entry {
 
 // Command describes a command of a log, which may be a value or the bytes of an encoded
 // value. The same command has the same words in a message and in [CommandOf].
-func Command(v any) string {
+func Command(v any) string { return clip(words(decoded(v)), maxCommand) }
+
+// decoded returns the content of a command that is encoded, and other commands as they are.
+func decoded(v any) any {
 	if data, ok := v.([]byte); ok {
+		return decode(data)
+	}
+	return v
+}
+
+// decode decodes a value in layers of encodings. Other bytes stay bytes.
+func decode(data []byte) (v any) {
+	for range maxLayers {
 		if named, err := labgob.ViewMessage(data); err == nil {
-			v = named
+			v = named.Value
 		} else if inner, err := labgob.View(data); err == nil {
 			v = inner
+		} else if request, ok := viewRequest(data); ok {
+			return request
+		} else {
+			return data
+		}
+		var more bool
+		if data, more = v.([]byte); !more {
+			break
 		}
 	}
-	return clip(words(v), maxCommand)
+	return v
 }
 
 // CommandOf describes a command in the memory of the program.
@@ -228,7 +259,7 @@ func CommandOf(v any) string {
 	if err != nil {
 		return clip(fmt.Sprint(v), maxCommand)
 	}
-	return clip(words(viewed), maxCommand)
+	return Command(viewed)
 }
 
 // words describes a value of labgob.View, or any other value, in short.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -17,8 +18,9 @@ const checkTime = 3 * time.Second
 // AddHistory adds the operations of a history to a recording. If the history is not
 // linearizable, AddHistory adds the breach. Times of the history count from offset.
 func AddHistory(run *trace.Recording, model porcupine.Model, history []porcupine.Operation, offset time.Duration, lane func(client int) string) {
+	slices.SortStableFunc(run.Events, func(a, b trace.Event) int { return cmp.Compare(a.Time, b.Time) })
 	first := firstTime(run)
-	var events []trace.Event
+	var events []placed
 	for _, o := range history {
 		text := describeOperation(model, o)
 		at := offset + time.Duration(o.Call)
@@ -27,17 +29,56 @@ func AddHistory(run *trace.Recording, model porcupine.Model, history []porcupine
 		}
 		l := laneOf(run, lane(o.ClientId))
 		call, _, _ := strings.Cut(text, " -> ")
-		events = append(events, trace.Event{Time: at, Kind: trace.Called, Lane: l, Text: clip(call, maxText)})
+		events = append(events, place(run, trace.Event{Time: at, Kind: trace.Called, Lane: l, Text: clip(call, maxText)}))
 		if o.Return != porcupine.Pending {
-			events = append(events, trace.Event{Time: offset + time.Duration(o.Return), Kind: trace.Returned, Lane: l, Text: clip(text, maxText)})
+			events = append(events, place(run, trace.Event{Time: offset + time.Duration(o.Return), Kind: trace.Returned, Lane: l, Text: clip(text, maxText)}))
 		}
 	}
-	run.Events = append(run.Events, events...)
-	slices.SortStableFunc(run.Events, func(a, b trace.Event) int { return cmp.Compare(a.Time, b.Time) })
+	slices.SortStableFunc(events, func(a, b placed) int { return cmp.Or(cmp.Compare(a.before, b.before), cmp.Compare(a.Time, b.Time)) })
+	merged := make([]trace.Event, 0, len(run.Events)+len(events))
+	for i := 0; i <= len(run.Events); i++ {
+		for ; len(events) > 0 && events[0].before == i; events = events[1:] {
+			merged = append(merged, events[0].Event)
+		}
+		if i < len(run.Events) {
+			merged = append(merged, run.Events[i])
+		}
+	}
+	run.Events = merged
 	if b, broken := checkHistory(model, history, offset, lane); broken {
 		b.Time = run.Events[len(run.Events)-1].Time
 		run.Breaches = append([]trace.Breach{b}, run.Breaches...)
 	}
+}
+
+// A placed event has its place among the events of a recording.
+type placed struct {
+	trace.Event
+	before int // the next event of the recording
+}
+
+// place finds the place of the beginning or the end of an operation. Time alone does not
+// tell, because time is virtual. A call is before the requests of the client's lane at the
+// same time, and a return is after the messages that arrive at the lane.
+func place(run *trace.Recording, e trace.Event) placed {
+	from := sort.Search(len(run.Events), func(i int) bool { return run.Events[i].Time >= e.Time })
+	to := from
+	for ; to < len(run.Events) && run.Events[to].Time == e.Time; to++ {
+		other := run.Events[to]
+		if other.Lane != e.Lane {
+			continue
+		}
+		if e.Kind == trace.Called && other.Kind == trace.Sent {
+			break
+		}
+		if e.Kind == trace.Returned && other.Kind == trace.Delivered {
+			from = to + 1
+		}
+	}
+	if e.Kind == trace.Returned {
+		return placed{e, from}
+	}
+	return placed{e, to}
 }
 
 func firstTime(run *trace.Recording) time.Duration {

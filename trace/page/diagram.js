@@ -1,5 +1,5 @@
 // The diagram: a lane for each server and client, time from top to bottom.
-const head = 34, axis = 78, laneWidth = { min: 40, max: 190 };
+const head = 34, axis = 100, laneWidth = { min: 40, max: 190 };
 
 class Diagram {
   constructor(run, scroller, canvas, space) {
@@ -12,6 +12,7 @@ class Diagram {
 
   // visible reports whether the filters let an event through. The steps of the story always show.
   visible(e) {
+    if (this.only) return this.only.has(e.i);
     if (this.pinned.has(e.i)) return true;
     if (this.topics[e.topic] === false) return false;
     if (this.term !== "" && e.term !== 0 && e.term !== Number(this.term)) return false;
@@ -149,7 +150,7 @@ class Diagram {
   drawTime(c, r) {
     c.fillStyle = this.color("faint");
     c.textAlign = "right";
-    c.fillText(this.run.time(this.rowTime[r]), axis - 14, this.y(r));
+    c.fillText(this.run.time(this.rowTime[r]), 64, this.y(r));
     c.textAlign = "left";
   }
 
@@ -161,7 +162,11 @@ class Diagram {
     c.fillStyle = this.color("ink");
     c.textAlign = "center";
     c.font = "600 13px system-ui, sans-serif";
-    for (const l of this.shown) c.fillText(l.name, this.laneX.get(l.i), head / 2);
+    for (const l of this.shown) {
+      let name = l.name; // the end of a long name differs from the others
+      while (name.length > 4 && c.measureText(name).width > this.laneStep - 6) name = "…" + name.slice(2);
+      c.fillText(name, this.laneX.get(l.i), head / 2);
+    }
     c.textAlign = "left";
     c.font = "11px system-ui, sans-serif";
     c.fillStyle = this.color("faint");

@@ -70,7 +70,7 @@ class Page {
       ArrowDown: () => this.step(1), j: () => this.step(1), ArrowUp: () => this.step(-1), k: () => this.step(-1),
       ArrowLeft: () => this.across(), ArrowRight: () => this.across(), c: () => this.cone(), h: () => "heartbeats" in this.diagram.topics && this.toggle("heartbeats"),
       "/": () => byId("search").focus(), n: () => this.next(1), N: () => this.next(-1), "+": () => this.zoom(1.25), "=": () => this.zoom(1.25), "-": () => this.zoom(1 / 1.25),
-      t: () => this.scale(), d: () => this.theme(), "?": () => byId("keys").showModal(), Home: () => this.edge(1), End: () => this.edge(-1),
+      t: () => this.scale(), l: () => (this.following || (this.selected && this.run.livesAt(this.selected).length)) && this.follow(), d: () => this.theme(), "?": () => byId("keys").showModal(), Home: () => this.edge(1), End: () => this.edge(-1),
       Escape: () => { if (byId("keys").open) byId("keys").close(); else this.select(null); },
     };
     const act = /^[1-9]$/.test(ev.key) ? () => this.selectStep(Number(ev.key) - 1) : actions[ev.key];
@@ -111,6 +111,7 @@ class Page {
 
   select(e, move) {
     this.selected = this.diagram.selected = e;
+    if (this.following && !(e && this.diagram.only.has(e.i))) this.follow();
     if (e && this.diagram.rowOf[e.i] < 0) { // a filter hides the event
       this.diagram.topics[e.topic] = true;
       document.querySelector(`[data-topic="${e.topic}"]`).setAttribute("aria-pressed", "true");
@@ -120,6 +121,25 @@ class Page {
     this.panel.states(e);
     if (e && move) this.diagram.show(e);
     this.diagram.schedule();
+  }
+
+  // follow shows the events of a command's life alone, with the faults between them, or all events again.
+  follow() {
+    const d = this.diagram, life = this.life;
+    d.only = null;
+    if (!this.following && life) {
+      d.only = new Set();
+      for (const s of life.steps) {
+        const e = this.run.events[s.event];
+        d.only.add(e.i);
+        if (e.match) d.only.add(e.match.i);
+      }
+      const at = [...d.only], first = Math.min(...at), last = Math.max(...at);
+      for (const e of this.run.events.slice(first, last)) if (e.topic === "faults") d.only.add(e.i);
+    }
+    this.following = d.only !== null;
+    this.relayout();
+    if (this.selected) this.select(this.selected);
   }
 
   step(by) {

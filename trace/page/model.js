@@ -3,22 +3,33 @@ const Kind = { sent: 1, delivered: 2, lost: 3, crashed: 4, restarted: 5, network
 const Flag = { reply: 1, copy: 2, leads: 4, quiet: 8 };
 const roles = ["", "down", "follower", "candidate", "leader"];
 
+// unpack returns rows of numbers: the length of each row and its numbers are varints, in base64.
+function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0)), rows = [];
+  let at = 0;
+  const next = () => { let n = 0, place = 1, b; do { b = bytes[at++]; n += (b & 127) * place; place *= 128; } while (b > 127); return n; };
+  while (at < bytes.length) rows.push(Array.from({ length: next() }, () => { const n = next(); return n % 2 ? -(n + 1) / 2 : n / 2; }));
+  return rows;
+}
+
 class Run {
   constructor(data) {
     this.data = data;
     this.lanes = data.lanes.map((l, i) => ({ name: l.name, server: l.kind === "server", on: true, i }));
     let now = 0;
-    this.events = data.events.map(([t, kind, lane, peer, message, name, flags, text, label, term], i) =>
+    this.events = unpack(data.events).map(([t, kind, lane, peer, message, name, flags, text, label, term], i) =>
       ({ i, t: (now += t), kind, lane, peer: peer || 0, message: message || 0, name: name || 0, flags: flags || 0, text: data.texts[text || 0], label: data.texts[label || 0], term: term || 0, match: null }));
     this.pair();
     this.states = this.lanes.map(() => []);
-    for (const [event, lane, ...changes] of data.states) {
+    const states = unpack(data.states);
+    for (const [event, lane, ...changes] of states) {
       const all = this.states[lane], state = all.length ? all.at(-1).slice() : [0, lane, 0, 0, 0, 0, 0, 0, 0, 0];
       state[0] = event;
       for (let k = 0; k < changes.length; k += 2) state[2 + changes[k]] = changes[k + 1];
       all.push(state);
     }
-    const changes = new Set(data.states.map((s) => s[0] * 1000 + s[1]));
+    this.follow();
+    const changes = new Set(states.map((s) => s[0] * 1000 + s[1]));
     for (const e of this.events) e.topic = e.kind === Kind.role && !changes.has(e.i * 1000 + e.lane) ? "details" : this.topicOf(e);
     this.terms = [...new Set(this.events.map((e) => e.term).filter((t) => t > 0))].sort((a, b) => a - b);
   }
@@ -36,6 +47,29 @@ class Run {
       }
     }
   }
+
+  // follow links each event with the lives of commands that have the event as a step.
+  follow() {
+    this.livesOf = new Map();
+    this.lives = unpack(this.data.lives).map(([text, entries, ...rest]) => {
+      const places = [], steps = [];
+      for (let k = 0; k < 3 * entries; k += 3) places.push(`index ${rest[k]} of term ${rest[k + 1]}${rest[k + 2] ? "" : " (no commit seen)"}`);
+      for (let k = 3 * entries, i = 0; k < rest.length; k += 2) {
+        i += rest[k];
+        steps.push({ event: i, text: this.data.texts[rest[k + 1]] || this.sentence(this.events[i]) });
+      }
+      const first = this.events[steps[0].event], life = { steps }, asked = this.typeOf(first) !== "append";
+      life.title = [text ? this.data.texts[text] : asked ? `${first.kind === Kind.proposed ? first.text.replace(/^\d+: /, "") : first.text} of ${this.lane(first.lane)}` : "an entry", places.join(", ") || "no entry"].join(": ");
+      for (const s of steps) {
+        const lives = this.livesOf.get(s.event) || [];
+        if (!lives.includes(life)) this.livesOf.set(s.event, [...lives, life]);
+      }
+      return life;
+    });
+  }
+
+  // livesAt returns the lives that an event belongs to, by itself or by the other end of its message.
+  livesAt(e) { return this.livesOf.get(e.i) || (e.match && this.livesOf.get(e.match.i)) || []; }
 
   typeOf(e) { return e.kind <= Kind.lost ? this.data.names[e.name][1] : ""; }
 
@@ -99,6 +133,8 @@ class Run {
 
   time(t) { return t >= 1e6 ? (t / 1e6).toFixed(4) + " s" : (t / 1e3).toFixed(1) + " ms"; }
   lane(i) { return i < 0 ? "" : this.lanes[i].name; }
+
+  sentence(e) { return this.words(e) + (e.kind <= Kind.lost && e.text ? ": " + e.text : "") + "."; }
 
   words(e) {
     const at = this.lane(e.lane), name = e.kind <= Kind.lost ? this.data.names[e.name][0] + (e.flags & Flag.reply ? " reply" : "") : "";

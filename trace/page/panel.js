@@ -70,7 +70,7 @@ class Panel {
   select(e) {
     const { run } = this.page, box = byId("details");
     box.replaceChildren();
-    for (const li of document.querySelectorAll("#story li")) {
+    for (const li of document.querySelectorAll("#story li[data-step]")) {
       li.classList.toggle("here", !!e && this.page.diagram.steps[li.dataset.step].event === e.i);
     }
     if (!e) return;
@@ -81,7 +81,25 @@ class Panel {
       const fate = e.kind === Kind.sent ? (e.match.kind === Kind.lost ? "Lost: " + e.match.text.split(";")[0] : `Arrives ${run.time(delay)} later`) : `Sent ${run.time(delay)} before`;
       box.append(element("p", {}, element("button", { onclick: () => this.page.select(e.match, true) }, fate)));
     } else if (e.kind === Kind.sent) box.append(element("p", {}, "Still on its way at the end of the recording."));
+    this.lives(e, box);
     if (e.lane >= 0) box.append(element("p", { class: "clock" }, "vector clock " + run.clockOf(e).map((n, i) => `${run.lane(i)}:${n}`).filter((s) => !s.endsWith(":0")).join(" ")));
+  }
+
+  // lives tells the life of the command that an event belongs to. A message with several
+  // entries offers a choice.
+  lives(e, box) {
+    const all = this.page.run.livesAt(e), life = all.includes(this.page.life) ? this.page.life : all.length === 1 ? all[0] : null;
+    if (!all.length) return;
+    if (!life) {
+      box.append(element("h2", {}, `This event belongs to ${all.length} commands`), element("div", { class: "more" },
+        ...all.map((l) => element("button", { onclick: () => { this.page.life = l; this.select(e); } }, l.title))));
+      return;
+    }
+    this.page.life = life;
+    const only = this.page.diagram.only, button = element("button", { id: "follow", class: only ? "on" : "", title: "only these events  l", onclick: () => this.page.follow() }, "only these events");
+    box.append(element("h2", {}, "The life of a command"), element("p", {}, element("b", {}, life.title), " ", button));
+    box.append(element("ol", { class: "life" }, ...life.steps.map((s) => element("li", { class: s.event === e.i ? "here" : "", onclick: () => this.page.select(this.page.run.events[s.event], true) },
+      element("time", {}, this.page.run.time(this.page.run.events[s.event].t)), element("div", {}, s.text)))));
   }
 
   states(e) {

@@ -43,7 +43,7 @@ func run(t *testing.T, n, maxraftstate int, body func(t *testing.T, c *cluster))
 // clerk returns a clerk with connections of its own.
 func (c *cluster) clerk() (*lab.Clerk, *lab.Client) {
 	client := c.l.NewClient()
-	return c.l.Clerk(kvraft.MakeClerk(client.Clnt, c.Names())), client
+	return c.l.Clerk(client, kvraft.MakeClerk(client.Clnt, c.Names())), client
 }
 
 func (c *cluster) others(but int) (ids []int) {
@@ -137,8 +137,8 @@ func (o load) run(t *testing.T) {
 	run(t, o.servers, o.maxraftstate, func(t *testing.T, c *cluster) {
 		c.l.Net.Reliable(!o.unreliable)
 		c.l.Net.LongReordering(o.reordering)
-		w := c.l.Start(lab.Load{Clerks: o.clerks, Pause: 30 * time.Millisecond, Clerk: func() kvtest.IKVClerk {
-			return kvraft.MakeClerk(c.l.NewClient().Clnt, c.Names())
+		w := c.l.Start(lab.Load{Clerks: o.clerks, Pause: 30 * time.Millisecond, Clerk: func(client *lab.Client) kvtest.IKVClerk {
+			return kvraft.MakeClerk(client.Clnt, c.Names())
 		}})
 		for range 2 {
 			o.round(c)

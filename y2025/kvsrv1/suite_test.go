@@ -35,7 +35,7 @@ func run(t *testing.T, body func(t *testing.T, l *lab.Lab)) {
 // clerk returns a clerk with connections of its own.
 func clerk(l *lab.Lab) (*lab.Clerk, *lab.Client) {
 	client := l.NewClient()
-	return l.Clerk(kvsrv.MakeClerk(client.Clnt, server)), client
+	return l.Clerk(client, kvsrv.MakeClerk(client.Clnt, server)), client
 }
 
 // TestVersions2 makes Puts with right and wrong versions. A Put with another version
@@ -189,8 +189,8 @@ func TestDuplicatedRequests2(t *testing.T) {
 func load(t *testing.T, unreliable bool, span time.Duration) {
 	run(t, func(t *testing.T, l *lab.Lab) {
 		l.Net.Reliable(!unreliable)
-		w := l.Start(lab.Load{Clerks: 5, Pause: 20 * time.Millisecond, Certain: !unreliable, Clerk: func() kvtest.IKVClerk {
-			return kvsrv.MakeClerk(l.NewClient().Clnt, server)
+		w := l.Start(lab.Load{Clerks: 5, Pause: 20 * time.Millisecond, Certain: !unreliable, Clerk: func(client *lab.Client) kvtest.IKVClerk {
+			return kvsrv.MakeClerk(client.Clnt, server)
 		}})
 		time.Sleep(span)
 		w.Stop()

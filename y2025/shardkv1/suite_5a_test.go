@@ -10,7 +10,6 @@ import (
 	"raftlab/y2025/internal/lab"
 	"raftlab/y2025/kvsrv1/lock"
 	"raftlab/y2025/kvsrv1/rpc"
-	shardkv "raftlab/y2025/shardkv1"
 	"raftlab/y2025/shardkv1/shardcfg"
 	"raftlab/y2025/shardkv1/shardctrler"
 	"raftlab/y2025/shardkv1/shardgrp"
@@ -232,7 +231,7 @@ func TestRepeatedMovesAfterRestarts5A(t *testing.T) {
 func TestLostReplyBeforeAMove5A(t *testing.T) {
 	run(t, 1, -1, func(t *testing.T, s *store) {
 		client := s.NewClient()
-		k := s.Clerk(shardkv.MakeClerk(client.Clnt, shardctrler.MakeShardCtrler(client.Clnt)))
+		k := s.Clerk(client, plainClerk(client))
 		next := s.toggled(s.query(), 2)
 		key := keys()[slices.Index(next.Shards[:], 2)]
 		k.Write(key, "a", 0)

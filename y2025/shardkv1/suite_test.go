@@ -76,11 +76,13 @@ func (s *store) servers(gids ...tester.Tgid) map[tester.Tgid][]string {
 }
 
 // clerk returns a clerk with connections of its own.
-func (s *store) clerk() *lab.Clerk { return s.Clerk(s.plainClerk()) }
+func (s *store) clerk() *lab.Clerk {
+	client := s.NewClient()
+	return s.Clerk(client, plainClerk(client))
+}
 
-func (s *store) plainClerk() kvtest.IKVClerk {
-	clnt := s.NewClient().Clnt
-	return shardkv.MakeClerk(clnt, shardctrler.MakeShardCtrler(clnt))
+func plainClerk(client *lab.Client) kvtest.IKVClerk {
+	return shardkv.MakeClerk(client.Clnt, shardctrler.MakeShardCtrler(client.Clnt))
 }
 
 // groupClerk returns a clerk of one group.
@@ -173,5 +175,5 @@ func (s *store) grow(k *lab.Clerk, d data) {
 
 // begin starts clerks.
 func (s *store) begin(clerks int) *lab.Working {
-	return s.Start(lab.Load{Clerks: clerks, Pause: 30 * time.Millisecond, Clerk: s.plainClerk})
+	return s.Start(lab.Load{Clerks: clerks, Pause: 30 * time.Millisecond, Clerk: plainClerk})
 }

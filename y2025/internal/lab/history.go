@@ -106,15 +106,21 @@ func (k *Clerk) begin(in input) (ended func(output)) {
 // A history has the operations of all clerks.
 type history struct {
 	mu         sync.Mutex
-	clients    int
+	lanes      []string // of the clerks in recordings; the first clerk is 1
 	operations []porcupine.Operation
 }
 
-func (h *history) newClient() int {
+func (h *history) newClient(lane string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.clients++
-	return h.clients
+	h.lanes = append(h.lanes, lane)
+	return len(h.lanes)
+}
+
+func (h *history) lane(client int) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lanes[client-1]
 }
 
 func (h *history) all() []porcupine.Operation {

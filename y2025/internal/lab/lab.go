@@ -10,7 +10,6 @@ package lab
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"sync"
 	"testing"
@@ -49,7 +48,7 @@ func Run(t *testing.T, body func(t *testing.T, l *Lab)) {
 	labtest.Run(t, func(t *testing.T) {
 		l := &Lab{Lab: shardlab.New(t), T: t, start: time.Now()}
 		defer l.Close()
-		labtest.History(l.Recording, model, l.start, func(id int) string { return fmt.Sprint("clerk ", id) }, l.history.all)
+		labtest.History(l.Recording, model, l.start, l.history.lane, l.history.all)
 		body(t, l)
 		if !t.Failed() {
 			l.history.check(t)
@@ -117,9 +116,10 @@ func (l *Lab) Direct(c *Client, rule func(labrpc.Message) labrpc.Decision) {
 	})
 }
 
-// Clerk records the operations of a clerk.
-func (l *Lab) Clerk(ck kvtest.IKVClerk) *Clerk {
-	return &Clerk{ck: ck, lab: l, id: l.history.newClient()}
+// Clerk records the operations of a clerk that uses the connections of a client. In the
+// recording both share a lane.
+func (l *Lab) Clerk(client *Client, ck kvtest.IKVClerk) *Clerk {
+	return &Clerk{ck: ck, lab: l, id: l.history.newClient(client.Lane())}
 }
 
 // Go runs an operation in the background.

@@ -19,8 +19,8 @@ type Load struct {
 	// Certain is true if no message is lost and no leader changes. Then no outcome is
 	// open, and rpc.ErrMaybe is an error.
 	Certain bool
-	// Clerk makes a clerk.
-	Clerk func() kvtest.IKVClerk
+	// Clerk makes a clerk with the connections of a client.
+	Clerk func(*Client) kvtest.IKVClerk
 }
 
 // Working is a load in progress.
@@ -39,7 +39,7 @@ type Working struct {
 func (l *Lab) Start(load Load) *Working {
 	w := &Working{load: load, lab: l, stop: make(chan struct{}), written: make(map[string]rpc.Tversion), outcomes: make(map[rpc.Err]int)}
 	for i := range load.Clerks {
-		u := &user{Working: w, ck: l.Clerk(load.Clerk()), own: fmt.Sprint("own", i), rng: rand.New(rand.NewPCG(uint64(testkit.Seed(l.T)), uint64(i)+1))}
+		u := &user{Working: w, ck: w.clerk(), own: fmt.Sprint("own", i), rng: rand.New(rand.NewPCG(uint64(testkit.Seed(l.T)), uint64(i)+1))}
 		w.ended = append(w.ended, Go(u.work))
 	}
 	return w
@@ -57,7 +57,7 @@ func (w *Working) Stop() {
 	w.lab.Await("an operation of a clerk", OperationLimit, w.ended...)
 	w.lab.Net.Reliable(true)
 	check := Go(func() {
-		ck := w.lab.Clerk(w.load.Clerk())
+		ck := w.clerk()
 		for key, version := range w.written {
 			if _, got, _ := ck.Get(key); got != version {
 				w.lab.T.Errorf("key %q has version %d; its only writer has made %d Puts", key, got, version)
@@ -65,6 +65,12 @@ func (w *Working) Stop() {
 		}
 	})
 	w.lab.Await("a Get after the load", OperationLimit, check)
+}
+
+// clerk returns a new clerk of the load.
+func (w *Working) clerk() *Clerk {
+	client := w.lab.NewClient()
+	return w.lab.Clerk(client, w.load.Clerk(client))
 }
 
 // successes returns the number of Puts with the outcome OK so far.

@@ -29,7 +29,7 @@ func run(t *testing.T, body func(t *testing.T, l *lab.Lab)) {
 // handle returns a new client's handle of a lock.
 func handle(l *lab.Lab, name string) (*lock.Lock, *lab.Client) {
 	client := l.NewClient()
-	return lock.MakeLock(l.Clerk(kvsrv.MakeClerk(client.Clnt, tester.ServerName(tester.GRP0, 0))), name), client
+	return lock.MakeLock(l.Clerk(client, kvsrv.MakeClerk(client.Clnt, tester.ServerName(tester.GRP0, 0))), name), client
 }
 
 // contend lets clients take a lock again and again. At most one client holds the lock at
