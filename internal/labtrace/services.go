@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"raftlab/internal/msgpack"
 	"raftlab/labgob"
 )
 
@@ -167,8 +166,9 @@ func numbered(text string, seq, client any) string {
 
 // viewRequest decodes an entry of a log of package rsm.
 func viewRequest(data []byte) (labgob.Struct, bool) {
-	var fields []any
-	if len(data) == 0 || data[0] != 0x90|byte(len(requestFields)) || msgpack.Decode(data, &fields) != nil || len(fields) != len(requestFields) {
+	value, ok := viewMsgpack(data)
+	fields, isList := value.([]any)
+	if !ok || !isList || len(fields) != len(requestFields) {
 		return nil, false
 	}
 	for _, v := range fields[:4] {
