@@ -127,7 +127,7 @@ func (p *program) childEnv(tmp string, c Case) []string {
 		"RAFTLAB_SIM=3", // the descriptor of the shared page
 		"GOMAXPROCS=1",
 		"GODEBUG=asyncpreemptoff=1,gcstoptheworld=2",
-		"GOGC=off",
+		"GOGC=400", // memory that was used before costs less than new pages of the machine
 		"GOMEMLIMIT=" + strconv.FormatInt(c.Limits.Memory, 10),
 		"GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0",
 		"RAFTLAB_REALTIME=1", // time is virtual already: no bubble inside the bubble
