@@ -88,11 +88,11 @@ func TestConfigBytes4A(t *testing.T) {
 		for gid := 4; gid < 10; gid++ {
 			s.ck.Join(groups(gid))
 		}
-		total := s.net.GetTotalBytes()
+		total := s.lab.Net.GetTotalBytes()
 		configs, err := s.clerk().Await(ctx, 0, 1)
 		require.NoError(t, err)
 		require.Equal(t, 1, len(configs), "as two are larger than an answer")
-		require.Less(t, s.net.GetTotalBytes()-total, int64(2*shardctrler.MaxConfigBytes))
+		require.Less(t, s.lab.Net.GetTotalBytes()-total, int64(2*shardctrler.MaxConfigBytes))
 	})
 }
 
@@ -119,14 +119,14 @@ func TestAwait4A(t *testing.T) {
 				require.LessOrEqual(t, time.Since(start), 3200*time.Millisecond, "configuration %d is made after 3 s", num+1)
 			}
 		}
-		before := s.net.GetTotalCount()
+		before := s.lab.Net.GetTotalCount()
 		for range 10 {
 			configs, err := waiter.Await(ctx, 0, 5)
 			require.NoError(t, err)
 			require.Empty(t, configs)
 		}
 		// Raft's heartbeats count too, at most 20 a second and server.
-		require.LessOrEqual(t, s.net.GetTotalCount()-before, 5*3*20+20, "calls in 5 s of waiting")
+		require.LessOrEqual(t, s.lab.Net.GetTotalCount()-before, 5*3*20+20, "calls in 5 s of waiting")
 		configs, err := waiter.Await(ctx, 0, 2)
 		require.NoError(t, err)
 		require.Len(t, configs, 3)

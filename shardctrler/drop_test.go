@@ -31,7 +31,7 @@ func newDropping(t *testing.T, lab *shardlab.Lab, keep int) *service {
 		require.NoError(t, err)
 		return shardlab.Instance{Services: []any{sc, rf}, Kill: sc.Kill}
 	})
-	s := &service{Group: g, t: t, net: lab.Net}
+	s := &service{Group: g, t: t, lab: lab}
 	s.ck = s.clerk()
 	return s
 }

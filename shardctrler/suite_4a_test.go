@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) { labrun.Main(m) }
 type service struct {
 	*shardlab.Group
 	t   *testing.T
-	net *labrpc.Network
+	lab *shardlab.Lab
 	ck  *shardctrler.Clerk
 }
 
@@ -38,7 +39,7 @@ func run(t *testing.T, body func(t *testing.T, s *service)) {
 	labrun.Run(t, func(t *testing.T) {
 		lab := shardlab.New(t)
 		defer lab.Close()
-		s := &service{Group: lab.Controller(3), t: t, net: lab.Net}
+		s := &service{Group: lab.Controller(3), t: t, lab: lab}
 		s.ck = s.clerk()
 		body(t, s)
 	})
@@ -216,7 +217,7 @@ func TestConcurrentUnreliable4A(t *testing.T) {
 
 func (s *service) concurrent(fault string) {
 	const clients, rounds = 8, 6
-	s.net.Reliable(fault != "loss" && fault != "all")
+	s.lab.Net.Reliable(fault != "loss" && fault != "all")
 	stop := make(chan struct{})
 	var trouble, work sync.WaitGroup
 	trouble.Go(func() { s.trouble(fault, stop) })
@@ -321,7 +322,7 @@ func TestSnapshot4A(t *testing.T) {
 // duplicate must change nothing.
 func TestExactlyOnceUnderDuplication4A(t *testing.T) {
 	run(t, func(t *testing.T, s *service) {
-		s.net.SetFaults(labrpc.Faults{Duplicate: 0.5})
+		s.lab.Net.SetFaults(labrpc.Faults{Duplicate: 0.5})
 		for i := range 30 {
 			s.ck.Join(groups(i + 1))
 			s.ck.Move(i%shardctrler.NShards, i+1)
@@ -337,4 +338,83 @@ func TestExactlyOnceUnderDuplication4A(t *testing.T) {
 			t.Fatalf("%+v, then %+v", c, again)
 		}
 	})
+}
+
+// TestAnotherCommandAtTheIndex4A lets an old leader log changes, and its successor commit
+// another change at one of their indices. The old leader then applies the other change, and
+// must not take it for the one of its client.
+func TestAnotherCommandAtTheIndex4A(t *testing.T) {
+	run(t, func(t *testing.T, s *service) {
+		var want []int
+		for round := range 3 {
+			old := s.leader()
+			gids := []int{10*round + 1, 10*round + 2, 10*round + 3}
+			s.replaceEntries(old, gids)
+			want = append(want, gids...)
+			c := s.ck.Query(-1)
+			s.expect(c, want...)
+			if c.Num != len(want) {
+				t.Fatalf("%d changes made %d configurations", len(want), c.Num)
+			}
+		}
+	})
+}
+
+// leader waits for a leader.
+func (s *service) leader() int {
+	for range 1000 {
+		if leader := s.Leader(); leader >= 0 {
+			return leader
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.t.Fatal("no leader within 10s")
+	return 0
+}
+
+// replaceEntries joins three groups. The clerks of the first two reach the old leader alone,
+// while the other servers elect another leader and join the third group.
+func (s *service) replaceEntries(old int, gids []int) {
+	var lost, next []*shardlab.Client
+	clerk := func(list *[]*shardlab.Client) *shardctrler.Clerk {
+		client := s.lab.Client()
+		*list = append(*list, client)
+		return shardctrler.MakeClerk(client.Ends(s.Group))
+	}
+	clerks := []*shardctrler.Clerk{clerk(&lost), clerk(&lost), clerk(&next)}
+	var apart atomic.Bool
+	name := s.Names()[old]
+	s.lab.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
+		id, _ := m.End.(string)
+		from, to := strings.HasPrefix(id, name+">"), strings.Contains(id, ">"+name+"#")
+		sent := func(c *shardlab.Client) bool { return c.Sent(m) }
+		switch {
+		case !apart.Load():
+		case slices.ContainsFunc(lost, sent) && !to, slices.ContainsFunc(next, sent) && to:
+			return labrpc.Never()
+		case from || to && !strings.HasPrefix(id, "client"):
+			return labrpc.Never()
+		}
+		return labrpc.Usual()
+	})
+	defer s.lab.Net.SetScheduler(nil)
+	for _, ck := range clerks {
+		ck.Query(-1) // the clerks know the leader
+	}
+	apart.Store(true)
+	for range 1000 {
+		if s.Leader() != old {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	clerks[2].Query(0) // by the next leader
+	var changes sync.WaitGroup
+	for i, ck := range clerks {
+		changes.Go(func() { ck.Join(groups(gids[i])) })
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond)
+	apart.Store(false) // before the handlers of the old leader give up
+	changes.Wait()
 }
