@@ -79,7 +79,6 @@ var ignoredFlags = map[string]string{
 	"v2-deprecation":                       "there is no v2 API",
 	"wal-dir":                              "the log is in the data directory",
 	"warning-apply-duration":               "the figures have the durations",
-	"warning-unary-request-duration":       "the figures have the durations",
 }
 
 // ignoredSwitches are flags without a value and without an effect.
@@ -140,7 +139,6 @@ const useCluster = "name the first members with --cluster"
 var refusedSwitches = map[string]string{
 	"discovery-insecure-skip-tls-verify": useCluster,
 	"discovery-insecure-transport":       useCluster,
-	"force-new-cluster":                  "raftlab recover makes a new cluster of what is left of one",
 }
 
 // addEtcdFlags adds flags of etcd that have no counterpart here.
@@ -289,6 +287,7 @@ func addServiceFlags(f *pflag.FlagSet, o *member.Options) {
 	f.StringVar(&o.CompactionRetention, "auto-compaction-retention", "0", "old revisions to keep: 72h or 72 for three days, or a number of revisions (default: all)")
 	f.DurationVar(&o.ProgressInterval, "watch-progress-notify-interval", 0, "interval of progress notifications for idle watches (default 10m)")
 	f.DurationVar(&o.CompareInterval, "corrupt-check-time", 0, "interval in which the leader compares the members' data (default 10m)")
+	f.DurationVar(&o.SlowRequest, "warning-unary-request-duration", 0, "time of a request from which on the log has a warning (default 300ms)")
 	f.Uint32Var(&o.MaxStreams, "max-concurrent-streams", 0, "number of requests and streams on one connection (default: no limit)")
 	f.StringVar(&o.TLS.CRL, "client-crl-file", "", "file of lists of revoked certificates, signed by the authorities in --client-ca")
 	f.StringVar(&o.TLSMinVersion, "tls-min-version", "", "lowest version of TLS for clients: TLS1.2 or TLS1.3 (default TLS1.2)")

@@ -157,7 +157,7 @@ var (
 	etcdOnly   = []string{
 		"admin", "join", "join-user", "initial-cluster-state", "advertise", "quota", "max-request-bytes", "max-txn-ops", "snapshot-entries", "client-cert-auth",
 		"auth-token", "auth-token-ttl", "bcrypt-cost", "auto-compaction-mode", "auto-compaction-retention",
-		"watch-progress-notify-interval", "corrupt-check-time", "max-concurrent-streams", "strict-reconfig-check", "max-learners",
+		"watch-progress-notify-interval", "corrupt-check-time", "max-concurrent-streams", "strict-reconfig-check", "max-learners", "force-new-cluster", "warning-unary-request-duration",
 	}
 )
 
@@ -220,6 +220,11 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	}
 	listen := strings.Split(settings.Listen, ",")
 	settings.Listen, settings.ListenMore = listen[0], append(listen[1:], settings.ListenMore...)
+	if o.forceNew {
+		if err := recoverMember(data, log); err != nil {
+			return operated(err)
+		}
+	}
 	m, err := member.Start(settings)
 	if err != nil {
 		code := exitFailure
@@ -248,6 +253,25 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// recoverMember makes the member of a directory the only one of a new cluster. The only
+// member of a cluster stays as the member is, so the flag of the recovery may stay, too.
+func recoverMember(data string, log *slog.Logger) (err error) {
+	plan, err := datadir.PlanRecovery([]string{data})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, plan.Close()) }()
+	former := plan.Before
+	if len(former.Log.Members) == 1 {
+		log.Info("the member is the only one of its cluster already, so --force-new-cluster has no effect", "name", former.Name)
+		return nil
+	}
+	log.Warn("the member becomes the only one of a new cluster; writes that the member does not have are lost, and the other members must never start again on their data",
+		"name", former.Name, "cluster", former.Cluster, "members", len(former.Log.Members),
+		"last index", former.Log.LastIndex, "last term", former.Log.LastTerm, "revision", former.Store.Revision, "former manifest", plan.Kept)
+	return plan.Run(0, false)
 }
 
 // await waits until ctx ends, or the member, and returns the member's failure.

@@ -89,12 +89,13 @@ func TestFlagsOfEtcd(t *testing.T) {
 	o, err := settings(t, []string{
 		"--heartbeat-interval=200", "--election-timeout=2s", "--auth-token-ttl=60", "--initial-cluster-state=existing",
 		"--auto-compaction-mode=revision", "--auto-compaction-retention=100", "--client-cert-auth", "--listen-metrics-urls=http://a:1,http://b:1",
-		"--client-crl-file=c", "--cipher-suites=d,e", "--tls-min-version=TLS1.2", "--tls-max-version=TLS1.3", "--listen-client-http-urls=http://f:1,http://g:1",
+		"--warning-unary-request-duration=1us", "--client-crl-file=c", "--cipher-suites=d,e", "--tls-min-version=TLS1.2", "--tls-max-version=TLS1.3", "--listen-client-http-urls=http://f:1,http://g:1",
 	}, nil, "")
 	require.NoError(t, err)
 	require.Equal(t, 200*time.Millisecond, o.HeartbeatInterval)
 	require.Equal(t, 2*time.Second, o.ElectionTimeout)
 	require.Equal(t, time.Minute, o.AuthTokenTTL)
+	require.Equal(t, time.Microsecond, o.SlowRequest)
 	require.True(t, o.Existing)
 	require.True(t, o.CertificateUsers)
 	require.Equal(t, "revision100", o.CompactionMode+o.CompactionRetention)
@@ -114,7 +115,7 @@ func TestFlagsOfEtcd(t *testing.T) {
 	}
 	err = check("--max-wals=3", "--backend-batch-limit", "7", "--pre-vote", "--initial-corrupt-check")
 	require.NoError(t, err)
-	for _, flag := range []string{"--force-new-cluster", "--peer-crl-file=x", "--discovery-token=x", "--cors=https://a"} {
+	for _, flag := range []string{"--peer-crl-file=x", "--discovery-token=x", "--cors=https://a"} {
 		err := check(flag)
 		require.ErrorContains(t, err, "is not supported", flag)
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -219,4 +220,33 @@ func TestRemovedMember(t *testing.T) {
 	r := <-ended
 	require.Equal(t, exitOK, r.code, r.errs)
 	require.Contains(t, r.errs, "a new member joins on an empty one")
+}
+
+// --force-new-cluster makes a member the only one, once. The flag may stay.
+func TestForceNewCluster(t *testing.T) {
+	t.Chdir(t.TempDir())
+	m, url := alone(t, "n1.raftlab")
+	code, _, errs := operate("", "backup", "b", "--endpoint", url)
+	require.Equal(t, exitOK, code, errs)
+	require.NoError(t, m.Close())
+	peer := testkit.FreeAddress(t)
+	three := map[string]string{"n1": peer, "n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}
+	code, _, errs = operate("", "restore", "b", "--name", "n1", "--data", "three", "--cluster", "n1="+peer+",n2=127.0.0.1:1,n3=127.0.0.1:2")
+	require.Equal(t, exitOK, code, errs)
+	var log strings.Builder
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	require.NoError(t, recoverMember("three", logger))
+	require.Contains(t, log.String(), "members=3")
+	after, err := datadir.Read("three")
+	require.NoError(t, err)
+	require.NoError(t, recoverMember("three", logger))
+	require.Contains(t, log.String(), "has no effect")
+	again, err := datadir.Read("three")
+	require.NoError(t, err)
+	require.Equal(t, after, again)
+	started, err := member.Start(member.Options{Name: "n1", Data: "three", ListenPeer: peer, Cluster: three, Listen: "127.0.0.1:0"})
+	require.NoError(t, err)
+	<-started.Ready()
+	require.NoError(t, started.Close())
+	require.Error(t, recoverMember("nowhere", logger))
 }

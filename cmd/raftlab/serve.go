@@ -52,6 +52,7 @@ type serveOptions struct {
 	inFlightBytes    int
 	inFlight         int
 	config           string
+	forceNew         bool
 	member           member.Options
 }
 
@@ -98,6 +99,7 @@ end it in order; nothing that was acknowledged is lost however it ends.`,
 	o.log.add(f)
 	f.StringVar(&o.config, "config", "", "YAML file with values for flags that are not on the command line")
 	addMemberFlags(f, &o.member)
+	f.BoolVar(&o.forceNew, "force-new-cluster", false, "make this member the only one of a new cluster, as raftlab recover does, unless the member is the only one already")
 	f.SetNormalizeFunc(etcdName)
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -71,9 +72,25 @@ func New(o Options) (*Port, error) {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(&failures{o.Logger}, "", 0),
 	}
 	return p, nil
+}
+
+// failures receives what net/http logs. A client that TLS refuses is an operator's matter,
+// and the rest is a client's.
+type failures struct{ log *slog.Logger }
+
+// Write logs one message.
+func (f *failures) Write(message []byte) (int, error) {
+	text := strings.TrimSpace(string(message))
+	if rest, ok := strings.CutPrefix(text, "http: TLS handshake error from "); ok {
+		from, why, _ := strings.Cut(rest, ": ")
+		f.log.Warn("rejected connection on client endpoint", "remote-addr", from, "error", why) // etcd's words
+	} else {
+		f.log.Debug(text)
+	}
+	return len(message), nil
 }
 
 // handler returns the handler of the HTTP server.

@@ -2,14 +2,18 @@ package etcdapi
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"raftlab/raft/core"
 )
@@ -50,13 +54,43 @@ func (s *Server) answerable(ctx context.Context, method string) error {
 	}
 }
 
-// checkUnary refuses what no service can answer now.
+// checkUnary refuses what no service can answer now, and logs slow requests.
 func (s *Server) checkUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	begin := time.Now()
+	defer func() { s.logSlow(ctx, info.FullMethod, begin, request) }()
 	if err := s.answerable(ctx, info.FullMethod); err != nil {
 		return nil, definite(ctx, err)
 	}
 	response, err := handler(ctx, request)
 	return response, definite(ctx, err)
+}
+
+// waiting are the methods whose requests may wait for another client.
+var waiting = map[string]bool{"/v3lockpb.Lock/Lock": true, "/v3electionpb.Election/Campaign": true}
+
+// logSlow logs a request that took long, in etcd's words. The log has no values, and of
+// other requests than those for keys nothing but the method.
+func (s *Server) logSlow(ctx context.Context, method string, begin time.Time, request any) {
+	spent := time.Since(begin)
+	if spent < s.cfg.SlowRequest || waiting[method] {
+		return
+	}
+	attributes := []any{"start time", begin, "time spent", spent, "request type", method}
+	if from, ok := peer.FromContext(ctx); ok {
+		attributes = append(attributes, "remote", from.Addr.String())
+	}
+	if m, ok := request.(proto.Message); ok {
+		attributes = append(attributes, "request size", proto.Size(m))
+	}
+	switch r := request.(type) {
+	case *pb.RangeRequest, *pb.DeleteRangeRequest:
+		attributes = append(attributes, "request content", fmt.Sprint(r))
+	case *pb.PutRequest:
+		attributes = append(attributes, "request content", fmt.Sprint(pb.NewLoggablePutRequest(r)))
+	case *pb.TxnRequest:
+		attributes = append(attributes, "request content", pb.NewLoggableTxnRequest(r).String())
+	}
+	s.log.Warn("request stats", attributes...)
 }
 
 // definite replaces the codes of contexts by etcd's timeout, unless the client has

@@ -91,6 +91,9 @@ type Config struct {
 	MaxLearners int
 	// AutoCompaction compacts old revisions. The default is never.
 	AutoCompaction AutoCompaction
+	// SlowRequest is the time of a request from which on the log has a warning. The default
+	// is 300 ms, as etcd's.
+	SlowRequest time.Duration
 	// MaxStreams bounds the requests and streams of a connection. The default is no bound.
 	MaxStreams uint32
 	// Logger receives what operators should know. The default is silent.
@@ -122,6 +125,7 @@ func (c *Config) setDefaults() error {
 	c.ProgressInterval = cmp.Or(c.ProgressInterval, 10*time.Minute)
 	c.CheckpointInterval = cmp.Or(c.CheckpointInterval, 5*time.Minute)
 	c.CompareInterval = cmp.Or(c.CompareInterval, 10*time.Minute)
+	c.SlowRequest = cmp.Or(c.SlowRequest, 300*time.Millisecond)
 	if c.Tokens == nil {
 		var err error
 		if c.Tokens, err = auth.NewTokens("", 0, 0); err != nil {
@@ -140,7 +144,7 @@ func (c *Config) setDefaults() error {
 		{"MaxRequestBytes", int64(c.MaxRequestBytes)}, {"MaxTxnOps", int64(c.MaxTxnOps)}, {"MaxLearners", int64(c.MaxLearners)}, {"Quota", c.Quota},
 		{"RequestTimeout", int64(c.RequestTimeout)},
 		{"ProgressInterval", int64(c.ProgressInterval)}, {"CheckpointInterval", int64(c.CheckpointInterval)},
-		{"CompareInterval", int64(c.CompareInterval)},
+		{"CompareInterval", int64(c.CompareInterval)}, {"SlowRequest", int64(c.SlowRequest)},
 		{"AutoCompaction.Age", int64(c.AutoCompaction.Age)}, {"AutoCompaction.Revisions", c.AutoCompaction.Revisions},
 	} {
 		if f.value < 0 {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +18,7 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"raftlab/internal/etcdapi"
+	"raftlab/internal/etcdapi/v3lockpb"
 )
 
 // The leader compacts revisions of an age, and the next leader goes on.
@@ -178,5 +182,57 @@ func TestDrain(t *testing.T) {
 		done := make(chan struct{})
 		go func() { m.grpc.GracefulStop(); close(done) }()
 		<-done // nothing is left that holds up the end
+	})
+}
+
+// lines is the log of several members.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// The log has slow requests, without values, and no others. A request that waits for
+// another client is not slow.
+func TestSlowRequests(t *testing.T) {
+	var log lines
+	run(t, etcdapi.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(c *cluster) {
+		m := c.leader()
+		m.put(t, "fast", "value of fast")
+		require.NotContains(t, log.String(), "request stats")
+		locks := v3lockpb.NewLockClient(m.conn)
+		_, err := locks.Lock(c.Context(), &v3lockpb.LockRequest{Name: []byte("l")})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(c.Context(), time.Second)
+		defer cancel()
+		_, err = locks.Lock(ctx, &v3lockpb.LockRequest{Name: []byte("l")})
+		require.Error(t, err)
+		settle()
+		require.NotContains(t, log.String(), "request stats")
+		for id := range c.members {
+			if id != m.id {
+				c.stop(id)
+			}
+		}
+		put := &pb.PutRequest{Key: []byte("slow"), Value: []byte("secret")}
+		_, err = pb.NewKVClient(m.conn).Put(c.Context(), put)
+		require.Error(t, err)
+		_, err = pb.NewKVClient(m.conn).Txn(c.Context(), &pb.TxnRequest{Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: put}}}})
+		require.Error(t, err)
+		require.Equal(t, 2, strings.Count(log.String(), "request stats"), log.String())
+		require.Contains(t, log.String(), "slow")
+		require.Contains(t, log.String(), "request type\"=/etcdserverpb.KV/Txn")
+		require.NotContains(t, log.String(), "secret")
 	})
 }

@@ -54,7 +54,7 @@ func (m *Member) openEtcd(e *engine, dir *directory, streams net.Listener) (stor
 		ClusterID: uint64(dir.ClusterNumber), Name: o.Name, ClientURLs: o.Advertise, PeerScheme: o.peerScheme(), PeerAddress: o.AdvertisePeer,
 		DialMember: e.link.dial,
 		Tokens:     o.tokens, CertificateUsers: o.CertificateUsers, AutoCompaction: o.compaction,
-		ProgressInterval: o.ProgressInterval, CompareInterval: o.CompareInterval, MaxStreams: o.MaxStreams,
+		ProgressInterval: o.ProgressInterval, CompareInterval: o.CompareInterval, SlowRequest: o.SlowRequest, MaxStreams: o.MaxStreams,
 		MaxRequestBytes: o.MaxRequestBytes, MaxTxnOps: o.MaxTxnOps, Quota: o.Quota,
 		Connections: &e.peers, LooseReconfig: o.LooseReconfig, MaxLearners: o.MaxLearners,
 		Logger: o.Logger,

@@ -8,12 +8,14 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -423,4 +425,63 @@ func (c *cluster) tlsOf(pair pki.Pair) *tls.Config {
 	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
 	require.NoError(c, err)
 	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}
+}
+
+// The log names clients and members whose TLS fails.
+func TestRejectedConnections(t *testing.T) {
+	c := newCluster(t, true)
+	c.stop("n1")
+	o := c.options["n1"]
+	var log lines
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	c.options["n1"] = o
+	c.start("n1")
+	for address, want := range map[string]string{
+		c.members["n1"].Address().String(): "rejected connection on client endpoint",
+		c.members["n1"].PeerAddress():      "rejected connection on peer endpoint",
+	} {
+		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
+		if err == nil {
+			conn.Close()
+		}
+		log.await(t, want)
+	}
+}
+
+// lines is a log.
+type lines struct {
+	mu    sync.Mutex
+	text  strings.Builder
+	wrote chan struct{} // closed by the next line
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wrote != nil {
+		close(l.wrote)
+		l.wrote = nil
+	}
+	return l.text.Write(b)
+}
+
+// await waits for a text.
+func (l *lines) await(t *testing.T, text string) {
+	t.Helper()
+	for {
+		l.mu.Lock()
+		if l.wrote == nil {
+			l.wrote = make(chan struct{})
+		}
+		so, next := l.text.String(), l.wrote
+		l.mu.Unlock()
+		if strings.Contains(so, text) {
+			return
+		}
+		select {
+		case <-next:
+		case <-time.After(20 * time.Second):
+			require.Fail(t, "the log has no such line", "%s\n%s", text, so)
+		}
+	}
 }

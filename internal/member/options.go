@@ -119,6 +119,9 @@ type Options struct {
 	// CompareInterval is the interval in which the leader compares the members' hashes.
 	// Default 10 minutes.
 	CompareInterval time.Duration
+	// SlowRequest is the time of a request from which on the log has a warning. Default
+	// 300 ms.
+	SlowRequest time.Duration
 	// MaxStreams bounds the requests and streams of a connection. Default no bound.
 	MaxStreams uint32
 	// HeartbeatInterval and ElectionTimeout are Raft's. Defaults 100 ms and 1 s.
@@ -304,6 +307,8 @@ func (o *Options) checkLimits() error {
 		return wrong("--max-txn-ops is %d; want at least 1", o.MaxTxnOps)
 	case o.MaxLearners < 0:
 		return wrong("--max-learners is %d; want at least 1", o.MaxLearners)
+	case o.SlowRequest < 0:
+		return wrong("--warning-unary-request-duration is %v; want more than 0", o.SlowRequest)
 	case o.SnapshotEntries < 1:
 		return wrong("--snapshot-entries is %d; want at least 1", o.SnapshotEntries)
 	case o.HeartbeatInterval < 10*time.Millisecond || o.ElectionTimeout < 5*o.HeartbeatInterval || o.ElectionTimeout > 50*time.Second:

@@ -126,7 +126,7 @@ func (t *Transport) serve(raw net.Conn) {
 	from, conn, stream, err := t.handshake(raw)
 	if err != nil {
 		t.stats.refused.Add(1)
-		t.log.Warn("connection refused", "address", raw.RemoteAddr().String(), "error", err)
+		t.log.Warn("rejected connection on peer endpoint", "address", raw.RemoteAddr().String(), "error", err)
 		linger(raw)
 		return
 	}
