@@ -109,8 +109,6 @@ var ignoredSwitches = map[string]string{
 var refusedFlags = map[string]string{
 	"client-cert-allowed-hostname": "names in certificates of clients are users",
 	"peer-crl-file":                "--client-crl-file has lists for the port for clients; give members certificates with short lives",
-	"peer-cert-allowed-cn":         "certificates of members name the cluster (raftlab cert)",
-	"peer-cert-allowed-hostname":   "certificates of members name the cluster (raftlab cert)",
 	"cors":                         "pages of other origins are refused; --allow-host names this server",
 	"discovery":                    useCluster,
 	"discovery-cacert":             useCluster,
@@ -274,6 +272,8 @@ func addServiceFlags(f *pflag.FlagSet, o *member.Options) {
 	f.Var(clusterState{&o.Existing}, "initial-cluster-state", "new, or existing for a member that an operator has added to the cluster of --cluster")
 	f.BoolVar(&o.PeerAnyCertificate, "peer-any-cert", false, "take every certificate of --peer-ca for one of a member, as etcd does")
 	f.Var(trustedCA{f, o}, "peer-trusted-ca-file", "etcd's; --peer-ca and --peer-any-cert")
+	f.StringSliceVar(&o.PeerNames, "peer-cert-allowed-cn", nil, "common names of certificates of members; others are refused")
+	f.StringSliceVar(&o.PeerHosts, "peer-cert-allowed-hostname", nil, "names of hosts in certificates of members; a certificate without one of them is refused")
 	f.BoolVar(&o.PeerAutoTLS, "peer-auto-tls", false, "encrypt the port for members with a certificate that nobody has signed")
 	f.BoolVar(&o.AutoTLS, "auto-tls", false, "encrypt the port for clients with a certificate that nobody has signed")
 	f.BoolVar(&o.CertificateUsers, "client-cert-auth", false, "take the common names of clients' certificates as users")

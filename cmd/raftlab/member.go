@@ -29,7 +29,7 @@ func addMemberFlags(f *pflag.FlagSet, o *member.Options) {
 	f.StringToStringVar(&o.Cluster, "cluster", nil, "first members of the cluster: n1=host:port,n2=host:port")
 	f.StringSliceVar(&o.Join, "join", nil, "client URLs of a running cluster that this member asks for its addition")
 	f.StringVar(&o.JoinUser, "join-user", "", "NAME:PASSWORD of a user with the role root, for --join in a cluster with users")
-	f.StringVar(&o.ListenPeer, "listen-peer", "127.0.0.1:2380", "address for the other members")
+	f.StringVar(&o.ListenPeer, "listen-peer", "127.0.0.1:2380", "address for the other members, or several with commas between them")
 	f.StringVar(&o.AdvertisePeer, "advertise-peer", "", "address that the other members dial (default: that in --cluster, or --listen-peer)")
 	f.StringSliceVar(&o.Advertise, "advertise", nil, "URLs that clients learn (default: --listen)")
 	f.StringVar(&o.PeerTLS.Cert, "peer-cert", "", "file of the certificate for the other members")

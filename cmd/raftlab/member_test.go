@@ -89,6 +89,7 @@ func TestFlagsOfEtcd(t *testing.T) {
 	o, err := settings(t, []string{
 		"--heartbeat-interval=200", "--election-timeout=2s", "--auth-token-ttl=60", "--initial-cluster-state=existing",
 		"--auto-compaction-mode=revision", "--auto-compaction-retention=100", "--client-cert-auth", "--listen-metrics-urls=http://a:1,http://b:1",
+		"--peer-cert-allowed-cn=h,i", "--peer-cert-allowed-hostname=j", "--listen-peer-urls=https://k:1,https://l:2",
 		"--warning-unary-request-duration=1us", "--client-crl-file=c", "--cipher-suites=d,e", "--tls-min-version=TLS1.2", "--tls-max-version=TLS1.3", "--listen-client-http-urls=http://f:1,http://g:1",
 	}, nil, "")
 	require.NoError(t, err)
@@ -96,6 +97,8 @@ func TestFlagsOfEtcd(t *testing.T) {
 	require.Equal(t, 2*time.Second, o.ElectionTimeout)
 	require.Equal(t, time.Minute, o.AuthTokenTTL)
 	require.Equal(t, time.Microsecond, o.SlowRequest)
+	require.Equal(t, []string{"h", "i", "j"}, append(o.PeerNames, o.PeerHosts...))
+	require.Equal(t, "https://k:1,https://l:2", o.ListenPeer)
 	require.True(t, o.Existing)
 	require.True(t, o.CertificateUsers)
 	require.Equal(t, "revision100", o.CompactionMode+o.CompactionRetention)

@@ -216,7 +216,7 @@ type lobby struct {
 }
 
 func (m *Member) openLobby(identity node.Identity) (*lobby, error) {
-	transport, err := m.opts.listenPeers(m.opts.ListenPeer)
+	transport, err := m.opts.listenPeers(m.opts.peerPorts...)
 	if err != nil {
 		return nil, err
 	}

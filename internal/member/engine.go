@@ -33,7 +33,7 @@ type engine struct {
 // open starts an engine on the data directory.
 func (m *Member) open() (*engine, error) {
 	o := &m.opts
-	transport, err := o.listenPeers(o.ListenPeer)
+	transport, err := o.listenPeers(o.peerPorts...)
 	if err != nil {
 		return nil, err
 	}

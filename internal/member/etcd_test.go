@@ -5,9 +5,13 @@ package member_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -139,4 +143,68 @@ func TestAnyCertificate(t *testing.T) {
 	m, err := member.Start(o)
 	require.NoError(t, err)
 	require.NoError(t, m.Close())
+}
+
+// A member takes those certificates of members alone that have an allowed common name, and
+// an allowed host. The port for members may have several addresses.
+func TestAllowedCertificates(t *testing.T) {
+	c := &cluster{T: t, dir: t.TempDir(), secure: true, options: make(map[string]member.Options), members: make(map[string]*member.Member)}
+	ca, err := pki.NewAuthority("test", time.Hour)
+	require.NoError(t, err)
+	require.NoError(t, ca.Write(c.path("ca.pem"), c.path("ca.key")))
+	first := map[string]string{"n1": testkit.FreeAddress(t), "n2": testkit.FreeAddress(t)}
+	for name, host := range map[string]string{"n1": "good.example", "n2": "good.example", "other": "good.example"} {
+		pair, err := ca.Issue(pki.Request{Name: name, Hosts: []string{host, "127.0.0.1"}, Lifetime: time.Hour})
+		require.NoError(t, err)
+		require.NoError(t, pair.Write(c.path(name+".pem"), c.path(name+".key")))
+	}
+	more := testkit.FreeAddress(t)
+	var log lines
+	for name, address := range first {
+		o := c.common(name)
+		o.TLS, o.PeerTLS = member.Files{}, member.Files{Cert: c.path(name + ".pem"), Key: c.path(name + ".key"), CA: c.path("ca.pem")}
+		o.PeerAnyCertificate, o.Cluster, o.AdvertisePeer = true, first, address
+		o.ListenPeer, o.PeerNames, o.PeerHosts = "https://"+address, []string{"n1", "n2"}, []string{"good.example", "x.example"}
+		if name == "n1" {
+			o.ListenPeer += ",https://" + more
+			o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		}
+		c.options[name] = o
+		c.start(name)
+		defer c.stop(name)
+	}
+	<-c.members["n1"].Ready()
+	<-c.members["n2"].Ready()
+	pool := x509.NewCertPool()
+	pem, err := os.ReadFile(c.path("ca.pem"))
+	require.NoError(t, err)
+	require.True(t, pool.AppendCertsFromPEM(pem))
+	handshake := func(address, name string) error {
+		cert, err := tls.LoadX509KeyPair(c.path(name+".pem"), c.path(name+".key"))
+		require.NoError(t, err)
+		conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, ServerName: "good.example", Certificates: []tls.Certificate{cert}})
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = conn.Read(make([]byte, 1)) // a refusal comes behind the handshake of TLS 1.3
+		return err
+	}
+	for _, address := range []string{first["n1"], more} {
+		require.ErrorContains(t, handshake(address, "other"), "bad certificate")
+		log.await(t, "client certificate authentication failed")
+	}
+	require.NotContains(t, fmt.Sprint(handshake(more, "n2")), "certificate")
+
+	o := c.options["n2"]
+	c.stop("n2")
+	var strict lines
+	o.PeerNames, o.PeerHosts, o.Logger = nil, []string{"bad.example"}, slog.New(slog.NewTextHandler(&strict, nil))
+	c.options["n2"] = o
+	c.start("n2")
+	strict.await(t, "is for none of the hosts")
+	o.PeerTLS = member.Files{}
+	_, err = member.Start(o)
+	require.ErrorIs(t, err, member.ErrOptions)
+	require.ErrorContains(t, err, "--peer-cert-allowed-hostname")
 }

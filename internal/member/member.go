@@ -128,9 +128,9 @@ func (m *Member) follow(e *engine) {
 	})
 }
 
-// listenPeers opens a port for the other members.
-func (o *Options) listenPeers(address string) (*tcp.Transport, error) {
-	opts := tcp.Options{Listen: address, Advertise: o.AdvertisePeer, Logger: o.Logger}
+// listenPeers opens the port for the other members, at one address or more.
+func (o *Options) listenPeers(addresses ...string) (*tcp.Transport, error) {
+	opts := tcp.Options{Listen: addresses[0], ListenMore: addresses[1:], Advertise: o.AdvertisePeer, Logger: o.Logger}
 	switch {
 	case o.PeerAutoTLS:
 		cert, err := selfSigned(o.AdvertisePeer)
@@ -143,7 +143,7 @@ func (o *Options) listenPeers(address string) (*tcp.Transport, error) {
 	default:
 		opts.TLS = &tcp.TLS{
 			CertFile: o.PeerTLS.Cert, KeyFile: o.PeerTLS.Key, CAFile: o.PeerTLS.CA,
-			Cluster: o.ClusterName, AnyCertificate: o.PeerAnyCertificate,
+			Cluster: o.ClusterName, AnyCertificate: o.PeerAnyCertificate, Allow: o.allowPeer(),
 		}
 	}
 	return tcp.Listen(opts)

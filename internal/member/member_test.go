@@ -468,6 +468,7 @@ func (l *lines) Write(b []byte) (int, error) {
 // await waits for a text.
 func (l *lines) await(t *testing.T, text string) {
 	t.Helper()
+	tooLate := time.After(20 * time.Second)
 	for {
 		l.mu.Lock()
 		if l.wrote == nil {
@@ -480,7 +481,7 @@ func (l *lines) await(t *testing.T, text string) {
 		}
 		select {
 		case <-next:
-		case <-time.After(20 * time.Second):
+		case <-tooLate:
 			require.Fail(t, "the log has no such line", "%s\n%s", text, so)
 		}
 	}

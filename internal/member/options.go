@@ -37,7 +37,8 @@ type Options struct {
 	ClusterName string
 
 	// ListenPeer is the address for the other members, and AdvertisePeer the address
-	// that they dial. The default of AdvertisePeer is ListenPeer.
+	// that they dial. ListenPeer may be several addresses, with commas between them. The
+	// default of AdvertisePeer is ListenPeer, or the first of several addresses.
 	ListenPeer, AdvertisePeer string
 	// Listen is the address for clients, and Advertise the URLs that clients learn. The
 	// default of Advertise is Listen. An address is host:port, with TLS if the port has a
@@ -69,6 +70,9 @@ type Options struct {
 	// PeerAnyCertificate takes every certificate of the authority in PeerTLS for one of a
 	// member, as etcd does. Otherwise the certificates name the cluster.
 	PeerAnyCertificate bool
+	// PeerNames and PeerHosts, unless empty, are the common names of the certificates of
+	// members, and the names of hosts of which such a certificate has one.
+	PeerNames, PeerHosts []string
 	// PeerAutoTLS and AutoTLS encrypt a port with a new certificate that nobody has signed.
 	// The ports are then no better protected against others who pose as a member or as
 	// this server, so the rules for ports without TLS stay.
@@ -139,6 +143,7 @@ type Options struct {
 	// Logger receives what operators should know. Default: silent.
 	Logger *slog.Logger
 
+	peerPorts        []string // the addresses of ListenPeer
 	tokens           *auth.Tokens
 	compaction       etcdapi.AutoCompaction
 	clients, metrics []endpoint  // of Listen, ListenMore and ListenMetrics
@@ -163,8 +168,11 @@ func wrong(format string, args ...any) error {
 
 func (o *Options) setDefaults() error {
 	o.ClusterName = cmp.Or(o.ClusterName, DefaultCluster)
-	o.AdvertisePeer = withoutScheme(cmp.Or(o.AdvertisePeer, o.Cluster[o.Name], o.ListenPeer))
-	o.ListenPeer = withoutScheme(o.ListenPeer)
+	o.peerPorts = nil
+	for _, address := range strings.Split(o.ListenPeer, ",") {
+		o.peerPorts = append(o.peerPorts, withoutScheme(address))
+	}
+	o.AdvertisePeer = withoutScheme(cmp.Or(o.AdvertisePeer, o.Cluster[o.Name], o.peerPorts[0]))
 	o.Quota = cmp.Or(o.Quota, 2<<30)
 	o.MaxRequestBytes = cmp.Or(o.MaxRequestBytes, 3<<19)
 	o.MaxTxnOps = cmp.Or(o.MaxTxnOps, 128)
@@ -254,11 +262,14 @@ func (o *Options) checkAddresses() error {
 		missing bool // the certificate
 		open    bool // the port does not know its clients
 	}
-	members, err := parseEndpoint("--listen-peer", o.ListenPeer, false)
-	if err != nil {
-		return err
+	var all []address
+	for _, one := range o.peerPorts {
+		members, err := parseEndpoint("--listen-peer", one, false)
+		if err != nil {
+			return err
+		}
+		all = append(all, address{"--listen-peer", members, false, o.PeerTLS.empty()})
 	}
-	all := []address{{"--listen-peer", members, false, o.PeerTLS.empty()}}
 	for _, e := range o.clients {
 		all = append(all, address{"--listen", e, e.secure && !o.secured(), !e.secure || o.TLS.empty()})
 	}
@@ -287,6 +298,8 @@ func (o *Options) checkTLS() error {
 		return wrong("--auto-tls is for a port without a certificate; --cert, --key or --client-ca are given, too")
 	case !p.empty() && (p.Cert == "" || p.Key == "" || p.CA == ""):
 		return wrong("the port for members needs all of --peer-cert, --peer-key and --peer-ca")
+	case len(o.PeerNames)+len(o.PeerHosts) > 0 && p.empty():
+		return wrong("--peer-cert-allowed-cn and --peer-cert-allowed-hostname need --peer-cert, --peer-key and --peer-ca")
 	case (c.Cert == "") != (c.Key == "") || c.CA != "" && c.Cert == "":
 		return wrong("the port for clients needs both of --cert and --key")
 	case c.CRL != "" && c.CA == "":

@@ -41,6 +41,23 @@ func (o *Options) clientTLS() (*tls.Config, error) {
 	return serve(r.current), nil
 }
 
+// allowPeer returns the check of the names in the certificates of members, nil for none.
+func (o *Options) allowPeer() func(*x509.Certificate) error {
+	if len(o.PeerNames)+len(o.PeerHosts) == 0 {
+		return nil
+	}
+	return func(c *x509.Certificate) error {
+		named := func(host string) bool { return c.VerifyHostname(host) == nil }
+		switch {
+		case len(o.PeerNames) > 0 && !slices.Contains(o.PeerNames, c.Subject.CommonName):
+			return fmt.Errorf("client certificate authentication failed: the common name %q is not among %q", c.Subject.CommonName, o.PeerNames) // etcd's first words
+		case len(o.PeerHosts) > 0 && !slices.ContainsFunc(o.PeerHosts, named):
+			return fmt.Errorf("client certificate authentication failed: the certificate of %q is for none of the hosts %q", c.Subject.CommonName, o.PeerHosts)
+		}
+		return nil
+	}
+}
+
 // serve returns the configuration of a listener whose connections have the current
 // configuration.
 func serve(current func() (*tls.Config, error)) *tls.Config {

@@ -15,6 +15,8 @@ type Options struct {
 	// Listen is the address to listen on, as net.Listen takes it. Port 0 chooses
 	// a port.
 	Listen string
+	// ListenMore are further addresses to listen on.
+	ListenMore []string
 	// Advertise is the address for other hosts without a connection at the address in
 	// the membership, for example after a move of this host. The default is the address
 	// of the listener. If the listener takes connections at all addresses of the

@@ -10,10 +10,10 @@ import (
 	"raftlab/raft/node"
 )
 
-// acceptAll is the goroutine that accepts connections.
-func (t *Transport) acceptAll() {
+// acceptAll is the goroutine that accepts the connections of a listener.
+func (t *Transport) acceptAll(listener net.Listener) {
 	for {
-		conn, err := t.listener.Accept()
+		conn, err := listener.Accept()
 		if err != nil {
 			if t.stopped() {
 				return

@@ -240,4 +240,4 @@ func (b *backlog) Close() error {
 }
 
 // Addr implements net.Listener.
-func (b *backlog) Addr() net.Addr { return b.transport.listener.Addr() }
+func (b *backlog) Addr() net.Addr { return b.transport.listeners[0].Addr() }

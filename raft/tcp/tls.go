@@ -35,6 +35,9 @@ type TLS struct {
 	// AnyCertificate takes a certificate without such a URI for one of every host of the
 	// cluster. The CA then signs certificates of this cluster's hosts alone.
 	AnyCertificate bool
+	// Allow, unless nil, returns an error for a peer's certificate that the host refuses,
+	// although the CA has signed the certificate.
+	Allow func(*x509.Certificate) error
 	// Anonymous, in place of all files, encrypts with a certificate that names nobody. The
 	// hosts then believe one another, as without TLS.
 	Anonymous *tls.Certificate
@@ -205,7 +208,13 @@ func (t *TLS) config() (*tls.Config, error) {
 		Certificates:       []tls.Certificate{c.cert},
 		ClientAuth:         tls.RequireAnyClientCert,
 		InsecureSkipVerify: true, // of the address alone: VerifyConnection verifies the rest
-		VerifyConnection:   c.verify,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			err := c.verify(state)
+			if err == nil && t.Allow != nil {
+				err = t.Allow(state.PeerCertificates[0])
+			}
+			return err
+		},
 	}, nil
 }
 

@@ -14,10 +14,10 @@ import (
 
 // Transport is a host's [node.Transport] over TCP.
 type Transport struct {
-	opts     Options
-	log      *slog.Logger
-	listener net.Listener
-	address  string
+	opts      Options
+	log       *slog.Logger
+	listeners []net.Listener
+	address   string
 
 	stop    chan struct{} // closed by Close
 	running sync.WaitGroup
@@ -62,7 +62,7 @@ type counters struct {
 	dropped, refused                                atomic.Int64
 }
 
-// Listen opens the transport's port. Connections are accepted once the host
+// Listen opens the transport's ports. Connections are accepted once the host
 // starts the transport.
 func Listen(opts Options) (*Transport, error) {
 	if err := opts.setDefaults(); err != nil {
@@ -73,24 +73,33 @@ func Listen(opts Options) (*Transport, error) {
 			return nil, fmt.Errorf("tcp: %w", err)
 		}
 	}
-	listener, err := net.Listen("tcp", opts.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("tcp: %w", err)
-	}
-	address := opts.Advertise
-	if address == "" {
-		address = listener.Addr().String()
-	}
-	return &Transport{
+	t := &Transport{
 		opts:     opts,
 		log:      opts.Logger,
-		listener: listener,
-		address:  address,
 		stop:     make(chan struct{}),
 		peers:    make(map[core.NodeID]*peer),
 		incoming: make(map[net.Conn]core.NodeID),
 		dialled:  make(map[net.Conn]struct{}),
-	}, nil
+	}
+	for _, address := range append([]string{opts.Listen}, opts.ListenMore...) {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("tcp: %w", err), t.closeListeners())
+		}
+		t.listeners = append(t.listeners, listener)
+	}
+	if t.address = opts.Advertise; t.address == "" {
+		t.address = t.listeners[0].Addr().String()
+	}
+	return t, nil
+}
+
+func (t *Transport) closeListeners() error {
+	var all []error
+	for _, l := range t.listeners {
+		all = append(all, l.Close())
+	}
+	return errors.Join(all...)
 }
 
 // Address returns the address that other hosts dial.
@@ -124,7 +133,9 @@ func (t *Transport) Start(self node.Identity, receiver node.Receiver) error {
 	}
 	t.self, t.receiver = self, receiver
 	t.log = t.log.With("host", uint64(self.Host))
-	t.running.Go(t.acceptAll)
+	for _, l := range t.listeners {
+		t.running.Go(func() { t.acceptAll(l) })
+	}
 	for _, p := range t.peers {
 		t.startPeer(p)
 	}
@@ -212,7 +223,7 @@ func (t *Transport) Close() error {
 		t.mu.Lock()
 		t.closed = true
 		close(t.stop)
-		err = t.listener.Close()
+		err = t.closeListeners()
 		for conn := range t.incoming {
 			conn.Close()
 		}
