@@ -78,13 +78,13 @@ func New(o Options) (*Port, error) {
 }
 
 // failures receives what net/http logs. A client that TLS refuses is an operator's matter,
-// and the rest is a client's.
+// and the rest is a client's. A probe of the port connects, and says nothing.
 type failures struct{ log *slog.Logger }
 
 // Write logs one message.
 func (f *failures) Write(message []byte) (int, error) {
 	text := strings.TrimSpace(string(message))
-	if rest, ok := strings.CutPrefix(text, "http: TLS handshake error from "); ok {
+	if rest, ok := strings.CutPrefix(text, "http: TLS handshake error from "); ok && !strings.HasSuffix(rest, ": EOF") {
 		from, why, _ := strings.Cut(rest, ": ")
 		f.log.Warn("rejected connection on client endpoint", "remote-addr", from, "error", why) // etcd's words
 	} else {

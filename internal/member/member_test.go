@@ -427,7 +427,7 @@ func (c *cluster) tlsOf(pair pki.Pair) *tls.Config {
 	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}
 }
 
-// The log names clients and members whose TLS fails.
+// The log names clients and members whose TLS fails, and no probes of the port for clients.
 func TestRejectedConnections(t *testing.T) {
 	c := newCluster(t, true)
 	c.stop("n1")
@@ -436,6 +436,9 @@ func TestRejectedConnections(t *testing.T) {
 	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	c.options["n1"] = o
 	c.start("n1")
+	probe, err := net.Dial("tcp", c.members["n1"].Address().String())
+	require.NoError(t, err)
+	require.NoError(t, probe.Close())
 	for address, want := range map[string]string{
 		c.members["n1"].Address().String(): "rejected connection on client endpoint",
 		c.members["n1"].PeerAddress():      "rejected connection on peer endpoint",
@@ -446,6 +449,9 @@ func TestRejectedConnections(t *testing.T) {
 		}
 		log.await(t, want)
 	}
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	require.NotContains(t, log.text.String(), "EOF", "a probe of the port")
 }
 
 // lines is a log.
