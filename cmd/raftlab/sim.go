@@ -89,6 +89,7 @@ func simCommand() (*cobra.Command, *simFlags) {
 			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
 				args, f.args = args[:dash], args[dash:]
 			}
+			args = f.moreFiles(args)
 			if err := f.check(args); err != nil {
 				return err
 			}
@@ -136,6 +137,22 @@ func simCommand() (*cobra.Command, *simFlags) {
 	fl.StringArrayVar(&f.env, "env", nil, "KEY=value that the tests see; may be repeated")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the output of each failure")
 	return cmd, f
+}
+
+// moreFiles takes the files of --replay and --merge that a shell's pattern left among the
+// arguments, and returns the others.
+func (f *simFlags) moreFiles(args []string) (others []string) {
+	for _, arg := range args {
+		switch isFile := strings.HasSuffix(arg, ".json"); {
+		case isFile && len(f.replay) > 0:
+			f.replay = append(f.replay, arg)
+		case isFile && len(f.merge) > 0:
+			f.merge = append(f.merge, arg)
+		default:
+			others = append(others, arg)
+		}
+	}
+	return others
 }
 
 // check refuses flags that package sim does not see.

@@ -202,9 +202,11 @@ func TestSimSavesEachPackage(t *testing.T) {
 	if code != exitSimFailed || len(files) != 2 {
 		t.Fatalf("code %d, saved %q\n%s", code, files, errOut)
 	}
-	out, errOut, code := simRunHere("--replay", strings.Join(files, ","))
-	if code != exitSimFailed || strings.Count(out, "fails, to the byte as then") != 2 {
-		t.Errorf("code %d\n%s%s", code, out, errOut)
+	for _, args := range [][]string{{"--replay", strings.Join(files, ",")}, append([]string{"--replay"}, files...)} { // a shell's pattern, too
+		out, errOut, code := simRunHere(args...)
+		if code != exitSimFailed || strings.Count(out, "fails, to the byte as then") != 2 {
+			t.Errorf("%q: code %d\n%s%s", args, code, out, errOut)
+		}
 	}
 }
 
