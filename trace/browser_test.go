@@ -102,6 +102,24 @@ func TestBrowserLife(t *testing.T) {
 	}
 }
 
+// Many lanes leave each lane some letters, and the page still draws the marks and the names.
+func TestBrowserNarrow(t *testing.T) {
+	s := newScript(20)
+	s.run.Lanes[19].Name = "server-with-a-name"
+	for lane := range 20 {
+		s.add(trace.Event{Kind: trace.Called, Lane: lane, Text: "applies"})
+		s.add(trace.Event{Kind: trace.Crashed, Lane: lane})
+	}
+	out := try(t, s.run, "narrow", `
+		const texts = [], c = page.diagram.canvas.getContext("2d"), fill = c.fillText.bind(c);
+		c.fillText = (text, ...at) => { texts.push(text); fill(text, ...at); };
+		page.diagram.scroller.scrollTop = 0; page.diagram.draw();
+		return { step: page.diagram.laneStep, cut: texts.includes("▸ a…"), name: texts.some((t) => t.startsWith("…") && "server-with-a-name".endsWith(t.slice(1))) };`)
+	require.Less(t, out["step"], 60.0)
+	require.Equal(t, true, out["cut"], "%v", out)
+	require.Equal(t, true, out["name"], "%v", out)
+}
+
 // A page of 100,000 events draws only what is on the screen, and each drawing is fast.
 func TestBrowserLarge(t *testing.T) {
 	events := 20_000

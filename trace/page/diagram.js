@@ -230,10 +230,12 @@ class Diagram {
     const end = e.match && this.rowOf[e.match.i] >= 0 ? e.match : null, lost = end && end.kind === Kind.lost;
     let y2 = end ? this.y(this.rowOf[end.i]) : y1 + this.rowHeight;
     if (e.lane === e.peer) return;
-    let tx = x2;
+    let tx = x2, narrow = false;
     if (lost || !end) { // a message that does not arrive ends behind its label
       c.font = "11px system-ui, sans-serif";
-      tx = x1 + Math.sign(x2 - x1) * Math.min(c.measureText(e.label).width + 24, this.laneStep - 8);
+      const length = c.measureText(e.label).width + 24;
+      narrow = length > this.laneStep - 8;
+      tx = x1 + Math.sign(x2 - x1) * Math.min(length, this.laneStep - 8);
       y2 = y1 + Math.min(this.rowHeight * 0.5, 8);
     }
     const type = this.run.typeOf(e), dim = this.dimmed(end && !lost ? end : e), hot = this.pinned.has(e.i);
@@ -245,11 +247,13 @@ class Diagram {
     c.beginPath(); c.moveTo(x1, y1); c.lineTo(tx, y2); c.stroke();
     if (e.flags & Flag.copy) { c.beginPath(); c.moveTo(x1, y1 + 3); c.lineTo(tx, y2 + 3); c.stroke(); }
     c.setLineDash([]);
-    if (lost || !end) {
+    if (narrow) {
+      // The label has the cross.
+    } else if (lost || !end) {
       c.font = "bold 13px system-ui, sans-serif"; c.textAlign = "center";
       c.fillText("✕", tx, y2); c.font = "11px system-ui, sans-serif"; c.textAlign = "left";
     } else this.arrowHead(c, x1, y1, tx, y2);
-    this.arrowLabel(c, e, x1, y1, tx, y2, late ? end.t - e.t : 0);
+    this.arrowLabel(c, e, x1, y1, tx, y2, late ? end.t - e.t : 0, narrow);
     c.globalAlpha = 1;
   }
 
@@ -262,9 +266,9 @@ class Diagram {
   }
 
   // arrowLabel writes beside the beginning of the arrow, in the space next to the lane.
-  arrowLabel(c, e, x1, y1, x2, y2, late) {
+  arrowLabel(c, e, x1, y1, x2, y2, late, lost) {
     if (this.rowHeight < 12 || y1 < head || y1 > this.height) return;
-    let text = e.label + (e.flags & Flag.copy ? " (copy)" : "");
+    let text = (lost ? "✕ " : "") + e.label + (e.flags & Flag.copy ? " (copy)" : "");
     if (late) text += ` (${Math.round(late / 1000)} ms)`;
     const right = x2 > x1, w = c.measureText(text).width + 4, near = !right && this.pinned.has(e.i) ? 26 : 8, x = right ? x1 + near : x1 - near - w;
     const slope = (y2 - y1) / (x2 - x1), yl = y1 + slope * (right ? near + w / 2 : -near - w / 2);
@@ -306,7 +310,7 @@ class Diagram {
   tag(c, x, y, text, color) {
     if (x === undefined) return;
     const most = this.laneStep - 18;
-    while (text.length > 4 && c.measureText(text).width > most) text = text.slice(0, -Math.ceil(text.length / 8)) + "…";
+    while (text.length > 4 && c.measureText(text).width > most) text = text.slice(0, -Math.ceil(text.length / 8) - 1) + "…"; // always shorter, also with eight letters
     const w = c.measureText(text).width + 8;
     c.fillStyle = this.color("paper"); c.strokeStyle = this.color(color); c.lineWidth = 1;
     c.beginPath(); c.roundRect(x + 5, y - 8, w, 15, 4); c.fill(); c.stroke();
@@ -351,10 +355,11 @@ class Diagram {
       const w = c.measureText(l.text).width + 6;
       c.globalAlpha = 0.9;
       c.fillStyle = this.color("band");
-      c.fillRect(l.x - w - 20, l.y - 20, w, 13);
+      const left = Math.max(l.x - w - 20, 68); // beside the times
+      c.fillRect(left, l.y - 20, w, 13);
       c.globalAlpha = 1;
       c.fillStyle = this.color(l.role === "leader" ? "leader" : l.role === "candidate" ? "candidate" : "faint");
-      c.fillText(l.text, l.x - w - 17, l.y - 13);
+      c.fillText(l.text, left + 3, l.y - 13);
     }
   }
 
