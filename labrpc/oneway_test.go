@@ -111,3 +111,22 @@ func TestSendAndCall(t *testing.T) {
 		require.Equal(t, 3, reply.Sum)
 	})
 }
+
+// A redirect chooses an end for each call and message.
+func TestRedirect(t *testing.T) {
+	testkit.Run(t, func(t *testing.T) {
+		rn := labrpc.MakeNetwork()
+		defer rn.Cleanup()
+		var sink Sink
+		direct := startSink(rn, &sink)
+		var now *labrpc.ClientEnd
+		end := labrpc.MakeRedirect(func() *labrpc.ClientEnd { return now })
+		require.False(t, end.Call("Sink.Put", 1, new(struct{})))
+		end.Send("Sink.Put", 2)
+		now = direct
+		require.True(t, end.Call("Sink.Put", 3, new(struct{})))
+		end.Send("Sink.Put", 4)
+		time.Sleep(time.Second)
+		require.Equal(t, []int{3, 4}, sink.taken())
+	})
+}

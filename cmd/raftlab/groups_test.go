@@ -23,6 +23,9 @@ type processes struct {
 	*testing.T
 	args    [3][]string
 	servers [3]*server
+	urls    [3]string // for clients
+	dir     string
+	made    int // processes that take the place of others
 }
 
 func startProcesses(t *testing.T, more ...string) *processes {
@@ -31,13 +34,14 @@ func startProcesses(t *testing.T, more ...string) *processes {
 	for i := range p.args {
 		peers = append(peers, fmt.Sprintf("n%d=%s", i+1, testkit.FreeAddress(t)))
 	}
-	dir := t.TempDir()
+	p.dir = t.TempDir()
 	for i := range p.args {
 		_, listen, _ := strings.Cut(peers[i], "=")
 		p.args[i] = append([]string{
-			"--name", fmt.Sprint("n", i+1), "--data", fmt.Sprintf("%s/n%d", dir, i+1), "--cluster", strings.Join(peers, ","),
+			"--name", fmt.Sprint("n", i+1), "--data", fmt.Sprintf("%s/n%d", p.dir, i+1), "--cluster", strings.Join(peers, ","),
 			"--listen-peer", listen, "--listen", testkit.FreeAddress(t), "--heartbeat", "50ms", "--election-timeout", "500ms",
 		}, more...)
+		p.urls[i] = "http://" + flagOf(p.args[i], "--listen")
 		p.start(i)
 	}
 	return p
@@ -147,7 +151,9 @@ func TestGroupsFlags(t *testing.T) {
 		"--groups is 11; want 1 to 10":                          {"--groups", "11"},
 		"--groups is 0; want 1 to 10":                           {"--groups", "0"},
 		"--quota is for a member of a store without groups":     {"--groups", "2", "--quota", "9"},
-		"--join is for a member of a store without groups":      {"--groups", "2", "--join", "http://127.0.0.1:1"},
+		"--join-user is for a member of a store without groups": {"--groups", "2", "--join-user", "a:b"},
+		"--replace is for a process that joins":                 {"--groups", "2", "--replace", "n2"},
+		"it needs --groups and --join":                          {"--join", "http://127.0.0.1:1", "--replace", "n2"},
 		"--admin is for a member of a store without groups":     {"--groups", "2", "--admin"},
 		"--name is given without --groups":                      {"--patience", "1s"},
 		"names of members of a store with groups have no slash": {"--groups", "2", "--cluster", "n1=127.0.0.1:1,a/b=127.0.0.1:2"},

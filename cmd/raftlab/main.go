@@ -7,6 +7,7 @@
 //	raftlab replica stop 2 break it
 //	raftlab status         look at it
 //	raftlab shards         which group has which shard (serve --groups)
+//	raftlab member         the processes of a store with groups
 //	raftlab check h.jsonl  check a recorded history for linearizability
 //	raftlab play           step through Raft in a browser
 //	raftlab sim ./raft     run Go tests in virtual time, each seed a repeatable world
@@ -38,8 +39,8 @@ const (
 	exitOK          = 0
 	exitNotFound    = 1  // kv: the store does not hold the key
 	exitMismatch    = 2  // kv: the key has another version
-	exitUnavailable = 3  // kv, replica, status, shards: no answer, or no leader, in time
-	exitRefused     = 4  // kv, replica, shards: the server refuses the request
+	exitUnavailable = 3  // kv, replica, status, shards, member: no answer, or no leader, in time
+	exitRefused     = 4  // kv, replica, shards, member: the server refuses the request
 	exitDamaged     = 5  // backup, restore, recover, inspect, verify: the data is damaged
 	exitUsage       = 64 // the command line is wrong
 	exitFailure     = 70 // any other failure
@@ -84,7 +85,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newReplicaCommand())
 	root.AddCommand(newStatusCommand())
 	root.AddCommand(newCheckCommand())
-	root.AddCommand(newShardsCommand())
+	root.AddCommand(newShardsCommand(), newMemberCommand())
 	root.AddCommand(newPlayCommand())
 	root.AddCommand(newSimCommand(), newSimEnvCommand(), newSimExecCommand())
 	root.AddCommand(newTraceCommand())

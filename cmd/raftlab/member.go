@@ -28,6 +28,7 @@ func addMemberFlags(f *pflag.FlagSet, o *member.Options) {
 	f.StringVar(&o.ClusterName, "cluster-name", member.DefaultCluster, "name of the cluster, which keeps clusters apart")
 	f.StringToStringVar(&o.Cluster, "cluster", nil, "first members of the cluster: n1=host:port,n2=host:port")
 	f.StringSliceVar(&o.Join, "join", nil, "client URLs of a running cluster that this member asks for its addition")
+	f.StringVar(&o.Replace, "replace", "", "name of a process of a store with groups whose place this one takes with --join")
 	f.StringVar(&o.JoinUser, "join-user", "", "NAME:PASSWORD of a user with the role root, for --join in a cluster with users")
 	f.StringVar(&o.ListenPeer, "listen-peer", "127.0.0.1:2380", "address for the other members, or several with commas between them")
 	f.StringVar(&o.AdvertisePeer, "advertise-peer", "", "address that the other members dial (default: that in --cluster, or --listen-peer)")
@@ -155,7 +156,7 @@ func readSettings(file string) ([]setting, error) {
 var (
 	groupFlags = []string{"snapshot-bytes", "patience", "in-flight", "in-flight-bytes"}
 	etcdOnly   = []string{
-		"admin", "join", "join-user", "initial-cluster-state", "advertise", "quota", "max-request-bytes", "max-txn-ops", "snapshot-entries", "client-cert-auth",
+		"admin", "join-user", "initial-cluster-state", "advertise", "quota", "max-request-bytes", "max-txn-ops", "snapshot-entries", "client-cert-auth",
 		"auth-token", "auth-token-ttl", "bcrypt-cost", "auto-compaction-mode", "auto-compaction-retention",
 		"watch-progress-notify-interval", "corrupt-check-time", "max-concurrent-streams", "strict-reconfig-check", "max-learners", "force-new-cluster", "warning-unary-request-duration",
 	}
@@ -245,7 +246,7 @@ func (o *serveOptions) serveMember(ctx context.Context, f *pflag.FlagSet, out, l
 	}
 	err = errors.Join(await(ctx, m, log), m.Close())
 	if errors.Is(err, node.ErrRemoved) {
-		log.Warn("the member was removed from the cluster, and ends; its data directory has no further use, and a new member joins on an empty one", "data", settings.Data)
+		log.Warn("the member was removed from the cluster, and ends; its data directory has no further use, and a new member joins on an empty one", "data", settings.Data, "reason", err)
 		return nil
 	}
 	if err != nil {

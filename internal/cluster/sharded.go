@@ -48,7 +48,7 @@ func OpenSharded(dir string, opts Options) (*Sharded, error) {
 	c := &Sharded{servers: s, groups: m.Groups, stop: cancel}
 	c.Client = shardstore.NewClient(shardstore.ClientConfig{
 		Controllers: s.ends(0, m.controllerNumbers()), MakeEnd: s.endByName(0),
-		Groups: m.names(), Survey: s.survey, Logger: s.log,
+		Groups: m.names, Survey: s.survey, Logger: s.log,
 	})
 	c.joining.Go(func() { c.JoinFirst(ctx) })
 	return c, nil

@@ -18,6 +18,10 @@ import (
 // majority.
 var ErrMinority = errors.New("no majority")
 
+// ErrFormer is matched by the error of the directory of a process that the store has
+// replaced or removed.
+var ErrFormer = errors.New("the process is no longer one of the store")
+
 // closers are things to be closed together.
 type closers []io.Closer
 
@@ -57,7 +61,7 @@ func readAll(dirs []string) ([]*content, error) {
 				return nil, err
 			}
 			for j, other := range all {
-				if other.manifest.Name == c.manifest.Name {
+				if other.manifest.Name == c.manifest.Name && other.manifest.ID == c.manifest.ID {
 					return nil, fmt.Errorf("%s and %s are both of the process %s", dirs[j], dir, c.manifest.Name)
 				}
 			}
@@ -74,7 +78,7 @@ func sameStore(dir string, m *Manifest, other string, n *Manifest) error {
 		return fmt.Errorf("%w: %s has %d, and %s has %d; several directories are given for a store with groups alone", ErrGroups, dir, m.Groups, other, n.Groups)
 	case m.Identity().Cluster != n.Identity().Cluster:
 		return fmt.Errorf("%s is of cluster %s, and %s of %s", dir, m.Identity().Cluster, other, n.Identity().Cluster)
-	case !slices.Equal(m.Members, n.Members):
+	case !slices.Equal(m.Members, n.Members) && len(m.Processes) == 0 && len(n.Processes) == 0:
 		return fmt.Errorf("%s has the processes %s, and %s has %s", dir, strings.Join(m.Members, ", "), other, strings.Join(n.Members, ", "))
 	}
 	return nil

@@ -67,7 +67,11 @@ func Backup(dirs []string, path string, replace bool) (r *BackupReport, err erro
 	}
 	first := all[0]
 	if first.manifest.Groups > 0 {
-		if most := len(first.manifest.Members); 2*len(all) <= most {
+		present, err := presentProcesses(dirs, all)
+		if err != nil {
+			return nil, err
+		}
+		if most := len(present); 2*len(all) <= most {
 			return nil, fmt.Errorf("%w: the directories of %d of %d processes; a backup needs those of %d, because the others may have acknowledged writes that these do not have (raftlab recover goes without)", ErrMinority, len(all), most, most/2+1)
 		}
 		b := assemble(dirs, all).backup

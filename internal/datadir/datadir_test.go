@@ -413,7 +413,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 
 	manifest := filepath.Join(o.Data, datadir.ManifestName)
 	for content, want := range map[string]error{
-		"format: 5\nname: n1\n": datadir.ErrFormat, "format: 1\nname: n1\ncluster: c\nid: xyz\n": datadir.ErrManifest,
+		"format: 6\nname: n1\n": datadir.ErrFormat, "format: 1\nname: n1\ncluster: c\nid: xyz\n": datadir.ErrManifest,
 		":": datadir.ErrManifest, "format: 2\nname: n1\ncluster: c\nid: a\nlog: ../x\n": datadir.ErrManifest,
 	} {
 		require.NoError(t, os.WriteFile(manifest, []byte(content), 0o600))

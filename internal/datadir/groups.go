@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"raftlab/internal/kvstore"
 	"raftlab/internal/msgpack"
@@ -157,12 +158,14 @@ func (g *groupContent) report(m *Manifest) GroupReport {
 		Group: shardstore.GroupName(g.gid), RaftReport: g.replica.report(),
 		Entries: g.entries, Replayed: g.commands, Hash: g.sum(), content: g,
 	}
-	names := make(map[Number]string)
-	for _, name := range m.Members {
-		names[Number(FirstID(m.Identity().Cluster, name))] = name
-	}
+	roster := shardstore.NewRoster(m.Roster(nil))
 	for i := range r.Members {
-		r.Members[i].Name = names[r.Members[i].ID]
+		one := &r.Members[i]
+		if _, address := shardstore.SplitAddress(one.Address); address != one.Address {
+			one.Name, one.Address = roster.Named([]node.Member{{ID: core.NodeID(one.ID), Address: one.Address}})[0].Name, address
+		} else {
+			one.Name = roster.NameOf(core.NodeID(one.ID))
+		}
 	}
 	if g.gid == 0 {
 		r.Config = g.controllers.Newest().Num
@@ -258,4 +261,46 @@ func readEarlier(dir string, gid int, last uint64) (g *groupContent, err error) 
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	return readGroup(store, gid, last)
+}
+
+// processes returns the processes of a store with groups, by name. They are the voters of
+// the controllers.
+func (c *content) processes() []shardstore.Member {
+	roster := shardstore.NewRoster(c.manifest.Roster(nil))
+	cfg := c.members()
+	var voters []node.Member
+	for _, id := range cfg.Voters {
+		voters = append(voters, node.Member{ID: id, Address: cfg.Member(id).Address})
+	}
+	if len(voters) == 0 { // the process has not heard of a leader yet
+		return roster.Members()
+	}
+	return roster.Named(voters)
+}
+
+// presentProcesses returns the processes as the most up-to-date log of the controllers names
+// them, and refuses the directory of a process that is no longer one.
+func presentProcesses(dirs []string, all []*content) ([]shardstore.Member, error) {
+	newest := all[0]
+	for _, c := range all[1:] {
+		if last := len(c.groups) - 1; moreUpToDate(c.groups[last], newest.groups[last]) {
+			newest = c
+		}
+	}
+	present := newest.processes()
+	for i, c := range all {
+		if !slices.ContainsFunc(present, func(m shardstore.Member) bool { return m.ID == core.NodeID(c.manifest.ID) }) {
+			return nil, fmt.Errorf("%w: %s is of process %s with the id %s, and the processes are %s", ErrFormer, dirs[i], c.manifest.Name, c.manifest.ID, names(present))
+		}
+	}
+	return present, nil
+}
+
+// names lists processes with their ids.
+func names(processes []shardstore.Member) string {
+	var all []string
+	for _, m := range processes {
+		all = append(all, fmt.Sprintf("%s (%s)", m.Name, Number(m.ID)))
+	}
+	return strings.Join(all, ", ")
 }

@@ -153,7 +153,9 @@ func (c *content) report(dir string) *Report {
 	r.Log.Directory = filepath.Base(m.LogPath(dir))
 	r.Log.listFiles(m.LogPath(dir))
 	if m.Groups > 0 {
-		r.Processes = m.Members
+		for _, p := range c.processes() {
+			r.Processes = append(r.Processes, p.Name)
+		}
 		for _, g := range c.groups {
 			r.Groups = append(r.Groups, g.report(m))
 		}

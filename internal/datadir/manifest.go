@@ -1,6 +1,7 @@
 package datadir
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -26,14 +27,17 @@ const (
 )
 
 // Formats of a data directory. Format 2 adds ClusterNumber and Log, format 3 a store with
-// groups, and format 4 a store with groups and a ClusterNumber. A directory has the oldest
+// groups, format 4 a store with groups and a ClusterNumber, and format 5 a store with groups
+// whose processes have changed. A directory has the oldest
 // format that can express the content, so that an older version can open what it
 // understands.
 const (
 	oldestFormat   = 1
 	numberedFormat = 2
 	groupsFormat   = 3
-	newestFormat   = 4
+	bothFormat     = 4
+	changedFormat  = 5
+	newestFormat   = changedFormat
 )
 
 // Manifest names the owner of a data directory.
@@ -57,6 +61,52 @@ type Manifest struct {
 	Groups  int      `yaml:"groups,omitempty"`
 	Members []string `yaml:"members,omitempty"`
 	Known   []string `yaml:"known,omitempty"`
+	// Processes are the processes of a store with groups whose processes have changed since
+	// the first start. Members has their names.
+	Processes []Process `yaml:"processes,omitempty"`
+	// Joins is set until the store has this process as a member. Replaces is the name of
+	// the process whose place this one takes, "" for none.
+	Joins    bool   `yaml:"joins,omitempty"`
+	Replaces string `yaml:"replaces,omitempty"`
+}
+
+// Process is a process of a store with groups.
+type Process struct {
+	Name    string `yaml:"name"`
+	ID      Number `yaml:"id"`
+	Address string `yaml:"address"`
+}
+
+// Roster returns the processes of a store with groups, with the addresses where those of
+// the manifest have changed.
+func (m *Manifest) Roster(addresses map[string]string) []shardstore.Member {
+	var all []shardstore.Member
+	for _, p := range m.Processes {
+		all = append(all, shardstore.Member{Name: p.Name, ID: core.NodeID(p.ID), Address: cmp.Or(addresses[p.Name], p.Address)})
+	}
+	if len(all) > 0 {
+		return all
+	}
+	for _, name := range m.Members {
+		all = append(all, shardstore.Member{Name: name, ID: FirstID(m.Identity().Cluster, name), Address: addresses[name]})
+	}
+	return all
+}
+
+// SetRoster notes the processes of a store with groups, and reports whether they have
+// changed.
+func (m *Manifest) SetRoster(roster []shardstore.Member) bool {
+	var all []Process
+	var names []string
+	for _, p := range roster {
+		all = append(all, Process{p.Name, Number(p.ID), p.Address})
+		names = append(names, p.Name)
+	}
+	if slices.Equal(all, m.Processes) {
+		return false
+	}
+	m.Processes, m.Members = all, names
+	return true
 }
 
 // Number is a number in hexadecimal. Clients of etcd write ids in this form.
@@ -160,7 +210,7 @@ func decode(data []byte) (Manifest, error) {
 	switch {
 	case m.Cluster == "" || m.Name == "":
 		return m, fmt.Errorf("%w: it names member %q of cluster %q", ErrManifest, m.Name, m.Cluster)
-	case m.Groups < 0 || m.Groups > shardstore.MaxGroups || m.Groups > 0 && !slices.Contains(m.Members, m.Name):
+	case m.Groups < 0 || m.Groups > shardstore.MaxGroups || m.Groups > 0 && !m.Joins && len(m.Processes) == 0 && !slices.Contains(m.Members, m.Name):
 		return m, fmt.Errorf("%w: it has %d groups, and the members %v", ErrManifest, m.Groups, m.Members)
 	case m.ID == 0:
 		return m, fmt.Errorf("%w: the member has no id", ErrManifest)
@@ -174,8 +224,10 @@ func decode(data []byte) (Manifest, error) {
 func (m *Manifest) Write(dir string) error {
 	numbered := m.ClusterNumber != 0 || m.Log != ""
 	switch {
+	case len(m.Processes) > 0:
+		m.Format = changedFormat
 	case m.Groups > 0 && numbered:
-		m.Format = newestFormat
+		m.Format = bothFormat
 	case m.Groups > 0:
 		m.Format = groupsFormat
 	case numbered:

@@ -101,12 +101,19 @@ func PlanRecovery(dirs []string) (_ *Recovery, err error) {
 
 // assemble puts the store with groups together.
 func (p *Recovery) assemble(dirs []string, all []*content) error {
-	if most := len(p.content.manifest.Members); 2*len(all) > most {
+	present, err := presentProcesses(dirs, all)
+	if err != nil {
+		return err
+	}
+	if most := len(present); 2*len(all) > most {
 		return fmt.Errorf("%w: the directories are of %d of %d processes, a majority; start the processes, or make a backup of the directories and restore the backup", ErrMajority, len(all), most)
 	}
 	p.assembly = assemble(dirs, all)
 	b := p.assembly.backup
-	g := &GroupsRecovery{Processes: p.content.manifest.Members, Lost: p.assembly.lost, Torn: shardkv.Reconcile(b.Extracts)}
+	g := &GroupsRecovery{Lost: p.assembly.lost, Torn: shardkv.Reconcile(b.Extracts)}
+	for _, m := range present {
+		g.Processes = append(g.Processes, m.Name)
+	}
 	for _, e := range b.Extracts {
 		g.Keys += e.Keys()
 	}
@@ -129,7 +136,8 @@ func (c *content) members() *core.Configuration {
 
 // address returns the address of the member for the others, "" if the member is none.
 func (p *Recovery) address() string {
-	return p.content.members().Member(core.NodeID(p.content.manifest.ID)).Address
+	_, address := shardstore.SplitAddress(p.content.members().Member(core.NodeID(p.content.manifest.ID)).Address)
+	return address
 }
 
 // Run makes the first directory that of the only member of a new cluster. The state has all

@@ -32,6 +32,7 @@ const (
 	NoRoute         Code = "no_route"          // 404: the server has no such path
 	NoReplica       Code = "no_replica"        // 404: no replica has this number
 	NoGroup         Code = "no_group"          // 404: no group has this number
+	NoMember        Code = "no_member"         // 404: the store has no process of this name
 	NoMethod        Code = "no_method"         // 405: the path takes other methods
 	BadRequest      Code = "bad_request"       // 400: the message names the part at fault
 	EmptyKey        Code = "empty_key"         // 400: a key has at least one byte
@@ -40,6 +41,7 @@ const (
 	FormRequest     Code = "form_request"      // 403: the POST could come from a web page's form
 	ReplicaState    Code = "replica_state"     // 409: the replica is in no state for the request
 	InvalidLayout   Code = "invalid_layout"    // 409: the message names the obstacle
+	InvalidMembers  Code = "invalid_members"   // 409: the message names the obstacle to a change of processes
 	VersionMismatch Code = "version_mismatch"  // 412: the key has another version
 	KeyTooLarge     Code = "key_too_large"     // 413: see Limits
 	ValueTooLarge   Code = "value_too_large"   // 413: see Limits; nothing changed
@@ -48,6 +50,7 @@ const (
 	NoLeader        Code = "no_leader"         // 503: nothing changed; try again
 	Busy            Code = "busy"              // 503: too many requests are in flight; nothing changed; try again
 	OutcomeUnknown  Code = "outcome_unknown"   // 503: the change is made, or may yet be, or is lost
+	Unfinished      Code = "unfinished"        // 503: a change of processes waits or goes on; the same request again continues the change
 	Internal        Code = "internal"          // 500
 	NeedsGroups     Code = "needs_groups"      // 501: a store without groups has no transactions
 	NeedsOneProcess Code = "needs_one_process" // 501: each member of the store is a process of its own

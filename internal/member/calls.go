@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"raftlab/internal/clientport"
+	"raftlab/internal/shardstore"
 	"raftlab/labrpc"
-	"raftlab/raft/core"
 	"raftlab/raft/tcp"
 )
 
@@ -24,7 +24,7 @@ import (
 // and the name.
 type calls struct {
 	self      string
-	ids       map[string]core.NodeID // of the members
+	roster    *shardstore.Roster
 	transport *tcp.Transport
 	net       *labrpc.TCPNetwork
 	log       *slog.Logger
@@ -40,10 +40,10 @@ type calls struct {
 // callsHandshake bounds the connection to a server.
 const callsHandshake = 3 * time.Second
 
-func newCalls(self string, ids map[string]core.NodeID, transport *tcp.Transport, streams net.Listener, log *slog.Logger) *calls {
+func newCalls(self string, roster *shardstore.Roster, transport *tcp.Transport, streams net.Listener, log *slog.Logger) *calls {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &calls{
-		self: self, ids: ids, transport: transport, log: log,
+		self: self, roster: roster, transport: transport, log: log,
 		stop: cancel, stopped: ctx.Done(), servers: make(map[string]*clientport.Handover),
 	}
 	c.net = labrpc.MakeTCPNetwork(labrpc.TCPOptions{Dial: c.dial, HandshakeTimeout: callsHandshake, Logger: log})
@@ -91,7 +91,7 @@ func (c *calls) dial(ctx context.Context, server string) (net.Conn, error) {
 		}
 		return h.Dial(ctx, server)
 	}
-	id, ok := c.ids[member]
+	id, ok := c.roster.Host(server)
 	if !ok {
 		return nil, fmt.Errorf("there is no member %q", member)
 	}

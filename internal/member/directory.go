@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"raftlab/internal/datadir"
+	"raftlab/internal/shardstore"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 	"raftlab/raft/wal"
@@ -38,6 +39,8 @@ type newcomer struct {
 	id core.NodeID
 	// number is that of the cluster which the member joins.
 	number datadir.Number
+	// roster are the processes of the store with groups that the member joins.
+	roster []shardstore.Member
 }
 
 // openDirectory opens the data directory, and makes a new one. begin returns who a new
@@ -98,6 +101,10 @@ func makeManifest(o *Options, begin func() (newcomer, error)) (datadir.Manifest,
 	m := datadir.Manifest{Cluster: o.ClusterName, ClusterNumber: n.number, Name: o.Name, Joined: len(o.Join) > 0 || o.Existing, ID: datadir.Number(n.id)}
 	if o.Groups > 0 {
 		m.Groups, m.Members = o.Groups, slices.Sorted(maps.Keys(o.Cluster))
+		if m.Joins = m.Joined; m.Joins {
+			m.Replaces = o.Replace
+			m.SetRoster(n.roster)
+		}
 	}
 	return m, m.Write(o.Data)
 }
@@ -113,9 +120,17 @@ func (o *Options) checkGroups(m *datadir.Manifest) error {
 	if m.Groups > 0 && o.Admin {
 		return errAdminGroups
 	}
-	if names := slices.Sorted(maps.Keys(o.Cluster)); m.Groups > 0 && len(names) > 0 && !slices.Equal(names, m.Members) {
-		return wrong("--cluster names %s, and the data directory %s the members %s; they are fixed", strings.Join(names, ", "), o.Data, strings.Join(m.Members, ", "))
+	if m.Joins && len(o.Join) == 0 {
+		return wrong("the process of the data directory %s has not joined the store yet; name the store with --join", o.Data)
 	}
+	names := slices.Sorted(maps.Keys(o.Cluster))
+	if m.Groups == 0 || len(names) == 0 || slices.Equal(names, m.Members) {
+		return nil
+	}
+	if len(m.Processes) == 0 {
+		return wrong("--cluster names %s, and the data directory %s the members %s; a process learns of later changes from the others, without --cluster", strings.Join(names, ", "), o.Data, strings.Join(m.Members, ", "))
+	}
+	o.Logger.Warn("--cluster does not name the present processes; its other names are not used", "names", names, "processes", m.Members)
 	return nil
 }
 

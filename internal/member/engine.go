@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/tap"
 
 	"raftlab/internal/etcdapi"
+	"raftlab/internal/shardstore"
 	"raftlab/raft/core"
 	"raftlab/raft/node"
 	"raftlab/raft/tcp"
@@ -152,6 +153,13 @@ func (l *link) admit(ctx context.Context, info *tap.Info) (context.Context, erro
 		return ctx, errCut
 	}
 	return ctx, nil
+}
+
+// SetPeer implements node.Transport. An address of a store with groups may begin with the
+// name of the process.
+func (l *link) SetPeer(id core.NodeID, address string) {
+	_, plain := shardstore.SplitAddress(address)
+	l.Transport.SetPeer(id, plain)
 }
 
 // Send implements node.Transport.

@@ -17,7 +17,6 @@ import (
 	"raftlab/internal/clientport"
 	"raftlab/internal/cluster"
 	"raftlab/internal/console"
-	"raftlab/internal/datadir"
 	"raftlab/internal/etcdapi"
 	"raftlab/internal/httpkv/handler"
 	"raftlab/internal/shardstore"
@@ -32,28 +31,30 @@ type groupStore struct {
 	*shardstore.Part
 	member   *Member
 	engine   *engine
-	members  []shardstore.Member
+	roster   *shardstore.Roster
 	calls    *calls
 	registry *registry
 
 	answered chan struct{}
 	stop     context.CancelFunc
 	running  sync.WaitGroup
+	stopped  chan struct{} // closed when the store has stopped by itself
+	stopping sync.Once
+	why      error // set before stopped is closed
 }
 
 // openGroups starts the store of a member with groups.
 func (m *Member) openGroups(e *engine, dir *directory, streams net.Listener) (_ store, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &groupStore{member: m, engine: e, answered: make(chan struct{}), stop: cancel}
-	ids := make(map[string]core.NodeID)
-	for _, name := range dir.Members {
-		one := shardstore.Member{Name: name, ID: datadir.FirstID(dir.Identity().Cluster, name), Address: withoutScheme(m.opts.Cluster[name])}
-		s.members, ids[name] = append(s.members, one), one.ID
-		if name != m.opts.Name && one.Address != "" {
+	s := &groupStore{member: m, engine: e, answered: make(chan struct{}), stop: cancel, stopped: make(chan struct{})}
+	first := dir.Roster(m.addresses())
+	for _, one := range first {
+		if one.Name != m.opts.Name && one.Address != "" {
 			e.link.SetPeer(one.ID, one.Address) // before the groups, for the registry
 		}
 	}
-	s.calls = newCalls(m.opts.Name, ids, e.link.Transport, streams, m.log)
+	s.roster = shardstore.NewRoster(first)
+	s.calls = newCalls(m.opts.Name, s.roster, e.link.Transport, streams, m.log)
 	s.registry = &registry{dir: dir, path: m.opts.Data}
 	server := labrpc.MakeServer()
 	server.AddService(labrpc.MakeService(s.registry))
@@ -65,24 +66,61 @@ func (m *Member) openGroups(e *engine, dir *directory, streams net.Listener) (_ 
 		}
 	}()
 	if dir.fresh {
-		if err := s.checkFirstStart(); err != nil {
-			return nil, err
+		if !dir.Joined {
+			if err := s.checkFirstStart(); err != nil {
+				return nil, err
+			}
 		}
 		if err := s.registry.run(); err != nil {
 			return nil, err
 		}
 	}
 	s.Part, err = shardstore.Start(shardstore.Config{
-		Host: e.host, Name: m.opts.Name, Members: s.members, Groups: dir.Groups, Network: s.calls,
+		Host: e.host, Name: m.opts.Name, Roster: s.roster, Join: dir.Joined, Groups: dir.Groups, Network: s.calls,
 		HeartbeatInterval: m.opts.HeartbeatInterval, ElectionTimeout: m.opts.ElectionTimeout,
-		SnapshotBytes: m.opts.SnapshotBytes, Logger: m.log,
+		SnapshotBytes: m.opts.SnapshotBytes, Changed: s.noteMembers, Logger: m.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.running.Go(func() { s.announce(ctx) })
 	s.running.Go(func() { s.awaitAnswer(ctx) })
+	s.running.Go(func() {
+		select {
+		case <-s.Failed():
+			s.fail(s.Err())
+		case <-ctx.Done():
+		}
+	})
+	if dir.Joins {
+		s.running.Go(func() { s.join(ctx) })
+	}
 	return s, nil
+}
+
+// addresses returns the addresses in --cluster, by name.
+func (m *Member) addresses() map[string]string {
+	all := make(map[string]string)
+	for name, address := range m.opts.Cluster {
+		all[name] = withoutScheme(address)
+	}
+	return all
+}
+
+// fail ends the store.
+func (s *groupStore) fail(err error) {
+	s.stopping.Do(func() {
+		s.why = err
+		close(s.stopped)
+	})
+}
+
+// noteMembers writes changed processes into the directory's manifest. The processes of a
+// store without changes have the ids of the first start, and the manifest keeps its format.
+func (s *groupStore) noteMembers() {
+	if err := s.registry.note(s.roster.Members()); err != nil {
+		s.member.log.Error("the data directory does not have the changed processes", "error", err)
+	}
 }
 
 // registry is a service that remembers which of the other processes have run. A process
@@ -92,6 +130,30 @@ type registry struct {
 
 	mu  sync.Mutex
 	dir *directory
+}
+
+// note notes the processes of the store.
+func (r *registry) note(members []shardstore.Member) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.dir.Processes) == 0 {
+		first := r.dir.Roster(nil)
+		if slices.EqualFunc(first, members, func(a, b shardstore.Member) bool { return a.Name == b.Name && a.ID == b.ID }) {
+			return nil
+		}
+	}
+	if !r.dir.SetRoster(members) {
+		return nil
+	}
+	return r.dir.Write(r.path)
+}
+
+// joined notes that the store has this process.
+func (r *registry) joined() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dir.Joins, r.dir.Replaces = false, ""
+	return r.dir.Write(r.path)
 }
 
 // run notes that this process runs from now on.
@@ -114,6 +176,7 @@ type Announcement struct {
 type Welcome struct {
 	Known   bool     // the process has run before
 	Members []string // as the other process knows them
+	Changed bool     // the processes have changed since the first start
 	Err     string   // why the process is not remembered
 }
 
@@ -122,6 +185,7 @@ func (r *registry) Announce(args Announcement, reply *Welcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	reply.Known, reply.Members = slices.Contains(r.dir.Known, args.Name), r.dir.Members
+	reply.Changed = len(r.dir.Processes) > 0
 	if args.Fresh || reply.Known || !slices.Contains(r.dir.Members, args.Name) {
 		return
 	}
@@ -135,7 +199,7 @@ func (r *registry) Announce(args Announcement, reply *Welcome) {
 // others returns the other processes.
 func (s *groupStore) others() []string {
 	var names []string
-	for _, m := range s.members {
+	for _, m := range s.roster.Members() {
 		if m.Name != s.member.opts.Name {
 			names = append(names, m.Name)
 		}
@@ -146,10 +210,7 @@ func (s *groupStore) others() []string {
 // introduce announces this process to another one. A process that does not answer knows
 // nothing.
 func (s *groupStore) introduce(other string, fresh bool) (w Welcome, ok bool) {
-	own := Announcement{Name: s.member.opts.Name, Fresh: fresh}
-	for _, m := range s.members {
-		own.Members = append(own.Members, m.Name)
-	}
+	own := Announcement{Name: s.member.opts.Name, Members: s.processes(), Fresh: fresh}
 	ok = s.calls.MakeEnd(registryName(other)).Call("registry.Announce", own, &w)
 	return w, ok
 }
@@ -196,10 +257,12 @@ func (s *groupStore) askOnce(other string) error {
 	switch own := s.registry.dir.Members; {
 	case !ok:
 		return nil
+	case w.Changed:
+		return fmt.Errorf("%w: the processes of the store have changed since its first start, and are %s, as %s says; a process without data joins with --join, and takes the place of another one with --replace", ErrNoData, strings.Join(w.Members, ", "), other)
 	case !slices.Equal(w.Members, own):
 		return wrong("--cluster names %s, and %s has the members %s; they are the same in all processes", strings.Join(own, ", "), other, strings.Join(w.Members, ", "))
 	case w.Known:
-		return fmt.Errorf("%w: %s remembers that the member %s has run before, and its data is not in %s; put the data back in place", ErrNoData, other, s.member.opts.Name, s.member.opts.Data)
+		return fmt.Errorf("%w: %s remembers that the member %s has run before, and its data is not in %s; put the data back in place, or have an empty process take the place with --join and --replace", ErrNoData, other, s.member.opts.Name, s.member.opts.Data)
 	}
 	return nil
 }
@@ -212,8 +275,8 @@ func (s *groupStore) announce(ctx context.Context) {
 	for waiting := s.others(); len(waiting) > 0; {
 		waiting = slices.DeleteFunc(waiting, func(other string) bool {
 			w, ok := s.introduce(other, false)
-			if ok && !slices.Equal(w.Members, s.registry.dir.Members) {
-				s.member.log.Error("another process has other members", "process", other, "its members", w.Members, "members", s.registry.dir.Members)
+			if own := s.processes(); ok && !w.Changed && !slices.Equal(w.Members, own) {
+				s.member.log.Error("another process has other members", "process", other, "its members", w.Members, "members", own)
 			}
 			return ok && w.Err == ""
 		})
@@ -223,6 +286,15 @@ func (s *groupStore) announce(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// processes returns the names of the processes.
+func (s *groupStore) processes() []string {
+	var names []string
+	for _, m := range s.roster.Members() {
+		names = append(names, m.Name)
+	}
+	return names
 }
 
 // awaitAnswer waits until all groups have linearizable reads.
@@ -281,9 +353,9 @@ func (s *groupStore) HostFigures() (node.HostStats, tcp.Stats) {
 
 func (s *groupStore) ready() <-chan struct{} { return s.answered }
 
-func (s *groupStore) ended() <-chan struct{} { return s.Failed() }
+func (s *groupStore) ended() <-chan struct{} { return s.stopped }
 
-func (s *groupStore) failure() error { return s.engine.host.Err() }
+func (s *groupStore) failure() error { return s.why }
 
 func (s *groupStore) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*s.member.opts.ElectionTimeout)
@@ -316,18 +388,18 @@ type groupV1 struct {
 
 // Status implements handler.Cluster.
 func (v groupV1) Status() []cluster.Status {
-	members := v.store.members
 	pictures := v.Survey(context.Background())
 	groups := v.GroupFigures()
 	var all []cluster.Status
 	for g, group := range groups {
-		for i, m := range members {
-			s := cluster.Status{Number: len(all) + 1, Name: m.Name, Group: group.Group, State: "unreachable"}
-			if p := pictures[i]; p != nil {
+		for _, p := range pictures {
+			s := cluster.Status{Number: len(all) + 1, Name: p.Name, Group: group.Group, State: "unreachable"}
+			if p.Picture != nil {
 				describe(&s, &p.States[g])
 				s.LogBytes = int(p.LogBytes)
-				if j := slices.IndexFunc(members, func(m shardstore.Member) bool { return m.ID == p.States[g].Leader }); j >= 0 {
-					s.Leader = g*len(members) + j + 1
+				leader := v.store.roster.NameOf(p.States[g].Leader)
+				if j := slices.IndexFunc(pictures, func(p shardstore.Surveyed) bool { return p.Name == leader }); j >= 0 {
+					s.Leader = g*len(pictures) + j + 1
 				}
 			}
 			all = append(all, s)

@@ -41,6 +41,8 @@ func (m *Member) newcomer() (newcomer, error) {
 	switch {
 	case o.Groups > 0 && len(o.Cluster) > 0:
 		return newcomer{id: datadir.FirstID(datadir.GroupsIdentity(o.ClusterName, o.Groups), o.Name)}, nil
+	case o.Groups > 0 && len(o.Join) > 0:
+		return m.joinGroups()
 	case o.Existing:
 		return m.added()
 	case len(o.Cluster) > 0:

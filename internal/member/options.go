@@ -65,6 +65,10 @@ type Options struct {
 	// Existing.
 	Existing bool
 
+	// Replace is the name of the process of a store with groups whose place this one takes
+	// with Join. A data directory of a process that has joined makes no use of Replace.
+	Replace string
+
 	// PeerTLS protects the port for members, and requires certificates of them.
 	PeerTLS Files
 	// PeerAnyCertificate takes every certificate of the authority in PeerTLS for one of a
@@ -132,8 +136,7 @@ type Options struct {
 	HeartbeatInterval, ElectionTimeout time.Duration
 
 	// Groups is the number of groups of a store with groups (package shardstore). 0 means
-	// the number in the data directory, and no groups in a new one. The members of a store
-	// with groups are fixed. SnapshotBytes is the size of a group's log before a snapshot
+	// the number in the data directory, and no groups in a new one. SnapshotBytes is the size of a group's log before a snapshot
 	// replaces the log, and V1 has the settings of the interface /v1 but for Hosts and
 	// Logger. Zero values of both mean their defaults.
 	Groups        int
@@ -218,8 +221,12 @@ func (o *Options) checkNames() error {
 		return wrong("--join-user has no colon; want NAME:PASSWORD")
 	case o.Groups < 0 || o.Groups > shardstore.MaxGroups:
 		return wrong("--groups is %d; want 1 to %d", o.Groups, shardstore.MaxGroups)
-	case o.Groups > 0 && (len(o.Join) > 0 || o.Existing):
-		return wrong("--groups is %d, and the members of a store with groups are fixed; name all of them with --cluster, without --join", o.Groups)
+	case o.Groups > 0 && o.Existing:
+		return wrong("--groups is %d; a later process of a store with groups joins with --join", o.Groups)
+	case o.Groups > 0 && strings.Contains(o.Name, "/"):
+		return wrong("the name is %s; names of members of a store with groups have no slash", o.Name)
+	case o.Replace != "" && (o.Groups == 0 || len(o.Join) == 0):
+		return wrong("--replace is for a process that joins a store with groups; it needs --groups and --join")
 	case o.Groups > 0 && slices.ContainsFunc(slices.Collect(maps.Keys(o.Cluster)), func(name string) bool { return strings.Contains(name, "/") }):
 		return wrong("--cluster names %s; names of members of a store with groups have no slash", strings.Join(slices.Sorted(maps.Keys(o.Cluster)), ", "))
 	case o.Groups > 0 && o.Admin:

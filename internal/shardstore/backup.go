@@ -155,12 +155,12 @@ func hasShard(all []shardkv.ShardStatus, shard int) bool {
 // hold has all processes begin no transactions for some time. Processes that do not answer
 // go on.
 func (p *Part) hold(d time.Duration) {
-	for i, m := range p.cfg.Members {
-		if m.Name == p.cfg.Name {
+	for _, name := range p.processes() {
+		if name == p.cfg.Name {
 			process{p}.Hold(d, new(bool))
 			continue
 		}
-		p.running.Go(func() { p.surveys[i].Call("process.Hold", d, new(bool)) }) // ends with the call
+		p.running.Go(func() { p.direct(name).Call("process.Hold", d, new(bool)) }) // ends with the call
 	}
 }
 
@@ -186,18 +186,14 @@ func (b *Backup) NewStates(groups int, processes []string) (map[int]NewState, er
 	if groups < 1 || groups > MaxGroups {
 		return nil, fmt.Errorf("%d groups; want 1 to %d", groups, MaxGroups)
 	}
-	var cfg Config
-	for _, name := range processes {
-		cfg.Members = append(cfg.Members, Member{Name: name})
-	}
-	servers := make(map[int][]string)
+	named := make(map[int][]string)
 	same := groups == b.Groups && !slices.Contains(b.Owners[:], 0)
 	for gid := 1; gid <= groups; gid++ {
 		if !same || slices.Contains(b.Owners[:], gid) {
-			servers[gid] = cfg.servers(GroupName(gid))
+			named[gid] = servers(processes, GroupName(gid))
 		}
 	}
-	config, err := shardctrler.FirstConfig(servers, b.Owners)
+	config, err := shardctrler.FirstConfig(named, b.Owners)
 	if err != nil {
 		return nil, err
 	}

@@ -25,9 +25,9 @@ type ClientConfig struct {
 	// a server of a group by its name.
 	Controllers []*labrpc.ClientEnd
 	MakeEnd     func(server string) *labrpc.ClientEnd
-	// Groups are the names of the servers of group 1, group 2 and so on. All groups have
+	// Groups returns the names of the servers of group 1, group 2 and so on. All groups have
 	// as many servers. The servers are numbered from 1, in this order.
-	Groups [][]string
+	Groups func() [][]string
 	// Survey returns pictures of the servers of groups that can be seen now, by number.
 	Survey func(ctx context.Context) map[int]shardkv.Status
 	// Logger receives changes of the layout.
@@ -59,7 +59,7 @@ func (c *Client) JoinFirst(ctx context.Context) {
 	if err != nil || config.Num > 0 {
 		return
 	}
-	all := make([]int, len(c.cfg.Groups))
+	all := make([]int, len(c.cfg.Groups()))
 	for i := range all {
 		all[i] = i + 1
 	}
@@ -166,7 +166,7 @@ func (c *Client) Layout(ctx context.Context) (Layout, error) {
 	}
 	seen := c.cfg.Survey(ctx)
 	number := 0
-	for i, names := range c.cfg.Groups {
+	for i, names := range c.cfg.Groups() {
 		_, member := config.Groups[i+1]
 		g := GroupStatus{Group: i + 1, Member: member}
 		for range names {
@@ -232,9 +232,9 @@ func knowsMore(a, b *shardkv.Status) bool {
 // configuration.
 func (c *Client) Join(ctx context.Context, gids []int) (int, error) {
 	return c.rearrange(ctx, gids, false, func(gids []int) (int, error) {
-		groups := make(map[int][]string)
+		groups, all := make(map[int][]string), c.cfg.Groups()
 		for _, gid := range gids {
-			groups[gid] = c.cfg.Groups[gid-1]
+			groups[gid] = all[gid-1]
 		}
 		return c.layout.JoinGroups(ctx, groups)
 	})
@@ -279,8 +279,8 @@ func (c *Client) Move(ctx context.Context, shard, gid int) (int, error) {
 }
 
 func (c *Client) known(gid int) error {
-	if gid < 1 || gid > len(c.cfg.Groups) {
-		return fmt.Errorf("%w: %d; there are 1 to %d", ErrNoGroup, gid, len(c.cfg.Groups))
+	if n := len(c.cfg.Groups()); gid < 1 || gid > n {
+		return fmt.Errorf("%w: %d; there are 1 to %d", ErrNoGroup, gid, n)
 	}
 	return nil
 }

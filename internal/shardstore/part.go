@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftlab/internal/kvstore"
@@ -50,22 +53,20 @@ type Network interface {
 	Serve(server string, rs *labrpc.Server)
 }
 
-// Member is a process of a store.
-type Member struct {
-	Name string
-	// ID is the process's host, and Address where the transport of the host is reached.
-	ID      core.NodeID
-	Address string
-}
-
-// Config has the settings of a process's part. Members and Groups are the same in all
-// processes and at each start. The zero value of other fields means their default.
+// Config has the settings of a process's part. Groups is the same in all processes and at
+// each start. The zero value of other fields means their default.
 type Config struct {
 	// Host runs the groups. Required.
 	Host *node.Host
-	// Name is the name of the process among Members. Required.
-	Name    string
-	Members []Member
+	// Name is the name of the process. Required.
+	Name string
+	// Roster has the processes of the store. In a process whose host has no data they are
+	// the first ones, the same in all first processes. Otherwise their addresses replace
+	// the stored ones until the next change of processes. Required.
+	Roster *Roster
+	// Join has a process without data wait until the others have added the process with
+	// [Part.ChangeProcesses].
+	Join bool
 	// Groups is the number of groups, 1 to [MaxGroups].
 	Groups int
 	// Network reaches the servers. Required.
@@ -75,6 +76,9 @@ type Config struct {
 	// SnapshotBytes is the size of a replica's log before a snapshot replaces the log.
 	// Default [DefaultSnapshotBytes].
 	SnapshotBytes int
+	// Changed is called after each change of the Roster, with one call at a time. Default:
+	// nothing is called.
+	Changed func()
 	// Logger receives changes of leadership and of the layout, and failures. Default:
 	// silent.
 	Logger *slog.Logger
@@ -85,15 +89,15 @@ func (c *Config) check() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	own := false
-	for _, m := range c.Members {
-		own = own || m.Name == c.Name && m.ID == c.Host.Identity().Host
+	if c.Changed == nil {
+		c.Changed = func() {}
 	}
+	self := func(m Member) bool { return m.Name == c.Name && m.ID == c.Host.Identity().Host }
 	switch {
 	case c.Groups < 1 || c.Groups > MaxGroups:
 		return fmt.Errorf("%d groups; want 1 to %d", c.Groups, MaxGroups)
-	case !own:
-		return fmt.Errorf("host %d is not member %q of %v", c.Host.Identity().Host, c.Name, c.Members)
+	case !c.Join && !slices.ContainsFunc(c.Roster.first, self):
+		return fmt.Errorf("host %d is not member %q of %v", c.Host.Identity().Host, c.Name, c.Roster.first)
 	}
 	return nil
 }
@@ -104,12 +108,18 @@ type Part struct {
 	*Client
 	cfg      Config
 	replicas []*replica // of group 1, group 2 and so on, and of the controllers
-	surveys  []*labrpc.ClientEnd
+	changing sync.Mutex // held by a change of processes that this process coordinates
+	learning sync.Mutex // held during Config.Changed
+
+	mu   sync.Mutex
+	ends map[string]*labrpc.ClientEnd // to servers
+	logs map[string]*onnode.Log       // of the replicas, by group
+	err  error                        // set before failed is closed
 
 	stop    context.CancelFunc
 	stopped <-chan struct{} // closed by Kill
 	running sync.WaitGroup
-	failed  chan struct{} // closed when the host has failed
+	failed  chan struct{} // closed when the host has failed, or the store has removed the process
 	failing sync.Once
 }
 
@@ -147,10 +157,10 @@ func GroupID(gid int) node.GroupID {
 func serverName(member, group string) string { return member + "/" + group }
 
 // servers returns the names of a group's servers.
-func (c *Config) servers(group string) []string {
-	names := make([]string, len(c.Members))
-	for i, m := range c.Members {
-		names[i] = serverName(m.Name, group)
+func servers(processes []string, group string) []string {
+	names := make([]string, len(processes))
+	for i, name := range processes {
+		names[i] = serverName(name, group)
 	}
 	return names
 }
@@ -162,18 +172,14 @@ func Start(cfg Config) (*Part, error) {
 		return nil, fmt.Errorf("shardstore: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Part{cfg: cfg, stop: cancel, stopped: ctx.Done(), failed: make(chan struct{})}
-	groups := make([][]string, cfg.Groups)
-	for i := range groups {
-		groups[i] = cfg.servers(GroupName(i + 1))
+	p := &Part{
+		cfg: cfg, stop: cancel, stopped: ctx.Done(), failed: make(chan struct{}),
+		ends: make(map[string]*labrpc.ClientEnd), logs: make(map[string]*onnode.Log),
 	}
 	p.Client = NewClient(ClientConfig{
-		Controllers: p.ends(cfg.servers(Controllers)), MakeEnd: cfg.Network.MakeEnd,
-		Groups: groups, Survey: p.statuses, Logger: cfg.Logger,
+		Controllers: p.controllers(), MakeEnd: p.makeEnd,
+		Groups: p.servers, Survey: p.statuses, Logger: cfg.Logger,
 	})
-	for _, m := range cfg.Members {
-		p.surveys = append(p.surveys, cfg.Network.MakeEnd(m.Name))
-	}
 	for gid := 1; gid <= cfg.Groups; gid++ {
 		if err := p.start(gid); err != nil {
 			return nil, errors.Join(err, p.abort())
@@ -190,17 +196,91 @@ func Start(cfg Config) (*Part, error) {
 	return p, nil
 }
 
-func (p *Part) ends(names []string) []*labrpc.ClientEnd {
-	ends := make([]*labrpc.ClientEnd, len(names))
-	for i, name := range names {
-		ends[i] = p.cfg.Network.MakeEnd(name)
+// processes returns the names of the processes.
+func (p *Part) processes() []string {
+	var names []string
+	for _, m := range p.cfg.Roster.Members() {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// servers returns the names of the servers of group 1, group 2 and so on.
+func (p *Part) servers() [][]string {
+	groups := make([][]string, p.cfg.Groups)
+	for i := range groups {
+		groups[i] = servers(p.processes(), GroupName(i+1))
+	}
+	return groups
+}
+
+// controllers makes ends to the servers of the controllers.
+func (p *Part) controllers() []*labrpc.ClientEnd {
+	var ends []*labrpc.ClientEnd
+	for _, name := range servers(p.processes(), Controllers) {
+		ends = append(ends, p.makeEnd(name))
 	}
 	return ends
 }
 
-func (p *Part) serve(name string, service any) {
+// makeEnd makes an end to a server of a group for a clerk, which has a fixed number of
+// ends. The processes may change, and the configurations in the controllers' log name those
+// of an earlier time. So every other call goes to the leader that the process's own replica
+// knows. The other calls go to the named server, as long as its process is a member.
+func (p *Part) makeEnd(server string) *labrpc.ClientEnd {
+	var calls atomic.Uint64
+	return labrpc.MakeRedirect(func() *labrpc.ClientEnd {
+		return p.direct(p.choose(server, calls.Add(1)%2 == 0))
+	})
+}
+
+// choose returns the server that takes a call in place of a server of its group.
+func (p *Part) choose(server string, preferLeader bool) string {
+	_, group, _ := strings.Cut(server, "/")
+	_, member := p.cfg.Roster.Host(server)
+	if preferLeader || !member {
+		if leader := p.leader(group); leader != "" {
+			return leader
+		}
+	}
+	if member {
+		return server
+	}
+	return serverName(p.cfg.Name, group) // soon knows the leader
+}
+
+// leader returns the server that leads a group, as far as this process knows, or "".
+func (p *Part) leader(group string) string {
+	p.mu.Lock()
+	log := p.logs[group]
+	p.mu.Unlock()
+	if log == nil {
+		return ""
+	}
+	id, _ := log.Node().Leader()
+	for _, m := range p.cfg.Roster.of(group) {
+		if m.ID == id {
+			return serverName(m.Name, group)
+		}
+	}
+	return ""
+}
+
+// direct returns the end to a server.
+func (p *Part) direct(server string) *labrpc.ClientEnd {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ends[server] == nil {
+		p.ends[server] = p.cfg.Network.MakeEnd(server)
+	}
+	return p.ends[server]
+}
+
+func (p *Part) serve(name string, services ...any) {
 	server := labrpc.MakeServer()
-	server.AddService(labrpc.MakeService(service))
+	for _, s := range services {
+		server.AddService(labrpc.MakeService(s))
+	}
 	p.cfg.Network.Serve(name, server)
 }
 
@@ -211,17 +291,20 @@ func (p *Part) start(gid int) error {
 		return fmt.Errorf("shardstore: starting group %s: %w", GroupName(gid), err)
 	}
 	p.replicas = append(p.replicas, r)
-	p.serve(serverName(p.cfg.Name, r.group()), r.server)
+	p.mu.Lock()
+	p.logs[r.group()] = r.log
+	p.mu.Unlock()
+	p.serve(serverName(p.cfg.Name, r.group()), r.server, process{p})
 	return nil
 }
 
 func (p *Part) open(gid int) (*replica, error) {
-	members := make([]node.Member, len(p.cfg.Members))
-	for i, m := range p.cfg.Members {
-		members[i] = node.Member{ID: m.ID, Address: m.Address}
+	var members []node.Member
+	for _, m := range p.cfg.Roster.first {
+		members = append(members, node.Member{ID: m.ID, Address: m.Address})
 	}
 	log, err := onnode.Start(p.cfg.Host, node.Config{
-		Group: GroupID(gid), Members: members,
+		Group: GroupID(gid), Members: members, Join: p.cfg.Join,
 		HeartbeatInterval: p.cfg.HeartbeatInterval, ElectionTimeout: p.cfg.ElectionTimeout,
 		MaxCommandBytes: MaxCommandBytes, MaxPendingBytes: 2 * MaxCommandBytes,
 		TrailingEntries: -1, // rsm counts the bytes of a log, and entries that stay are not counted
@@ -238,7 +321,7 @@ func (p *Part) open(gid int) (*replica, error) {
 		r.server = r.ctrl
 	} else {
 		r.shards, err = shardkv.Open(log, shardkv.Options{
-			GID: gid, Controllers: p.ends(p.cfg.servers(Controllers)), MakeEnd: p.cfg.Network.MakeEnd,
+			GID: gid, Controllers: p.controllers(), MakeEnd: p.makeEnd,
 			Snapshot: log.Snapshot(), MaxRaftState: p.cfg.SnapshotBytes, SnapshotGrowth: snapshotGrowth,
 			Limits: kvstore.Limits, Logger: logger,
 		})
@@ -261,7 +344,8 @@ func (p *Part) abort() error {
 	return errors.Join(errs...)
 }
 
-// watch logs the leadership of a replica, and its failure.
+// watch follows a replica. It logs changes of leadership and the replica's failure, and
+// notes who the members are.
 func (p *Part) watch(r *replica) {
 	led := uint64(0)
 	member := r.log.Node()
@@ -271,11 +355,11 @@ func (p *Part) watch(r *replica) {
 			led = term
 			p.cfg.Logger.Info("replica leads", "group", r.group(), "term", led)
 		}
+		if members := member.Members(); len(members) > 0 {
+			p.learn(r.group(), members)
+		}
 		if err := r.failure(); err != nil {
-			p.cfg.Logger.Error("replica has stopped by itself", "group", r.group(), "error", err)
-			if p.cfg.Host.Err() != nil {
-				p.failing.Do(func() { close(p.failed) })
-			}
+			p.stopBy(r, err)
 			return
 		}
 		select {
@@ -283,6 +367,39 @@ func (p *Part) watch(r *replica) {
 		case <-p.stopped:
 			return
 		}
+	}
+}
+
+// learn notes the members of a group.
+func (p *Part) learn(group string, members []node.Member) {
+	p.learning.Lock()
+	defer p.learning.Unlock()
+	if p.cfg.Roster.update(group, members) {
+		p.cfg.Changed()
+	}
+}
+
+// stopBy reports the end of a replica that has stopped by itself. A change of processes
+// removes a process from the controllers last. The process needs the other replicas until
+// then, because the change may need their votes.
+func (p *Part) stopBy(r *replica, err error) {
+	removed := errors.Is(err, node.ErrRemoved)
+	if removed {
+		p.cfg.Logger.Info("replica was removed", "group", r.group())
+	} else {
+		p.cfg.Logger.Error("replica has stopped by itself", "group", r.group(), "error", err)
+	}
+	cause := p.cfg.Host.Err()
+	if removed && r.ctrl != nil {
+		cause = fmt.Errorf("another process has taken the place of process %s, or the store was made smaller: %w", p.cfg.Name, node.ErrRemoved)
+	}
+	if cause != nil {
+		p.failing.Do(func() {
+			p.mu.Lock()
+			p.err = cause
+			p.mu.Unlock()
+			close(p.failed)
+		})
 	}
 }
 
@@ -297,14 +414,23 @@ func (r *replica) failure() error {
 	return errors.Join(r.log.Node().Err(), err)
 }
 
-// Failed is closed when the host of the process has stopped by itself.
+// Failed is closed when the host of the process has stopped by itself, and when the store
+// has removed the process.
 func (p *Part) Failed() <-chan struct{} { return p.failed }
 
-// Live returns why a replica of the process has stopped by itself, nil if all run.
+// Err returns why Failed is closed. After a removal the error matches [node.ErrRemoved].
+func (p *Part) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// Live returns why a replica of the process has stopped by itself, nil if all run. A
+// replica that was removed from its group counts as running.
 func (p *Part) Live() error {
 	var errs []error
 	for _, r := range p.replicas {
-		if err := r.failure(); err != nil {
+		if err := r.failure(); err != nil && !errors.Is(err, node.ErrRemoved) {
 			errs = append(errs, fmt.Errorf("group %s: %w", r.group(), err))
 		}
 	}

@@ -51,7 +51,7 @@ func TestEveryProcessServes(t *testing.T) {
 			require.NoError(w, p.Health(w.Context(), true))
 			require.NoError(w, p.Live())
 			for i, picture := range p.Survey(w.Context()) {
-				require.NotNil(w, picture, "process %d", i)
+				require.NotNil(w, picture.Picture, "process %d", i)
 				require.Len(w, picture.States, 3)
 				require.Equal(w, shardstore.Controllers, picture.States[2].Group)
 			}
@@ -81,8 +81,8 @@ func TestHealthWithoutMajority(t *testing.T) {
 		_, err := p.Do(short, "", kv.Get("k"))
 		require.ErrorIs(w, err, kvstore.ErrNoLeader)
 		pictures := p.Survey(w.Context())
-		require.NotNil(w, pictures[0])
-		require.Nil(w, pictures[1])
+		require.NotNil(w, pictures[0].Picture)
+		require.Nil(w, pictures[1].Picture)
 		w.start("n3")
 		testkit.WaitFor(w, time.Minute, "the majority to serve", func() bool {
 			ctx, cancel := context.WithTimeout(w.Context(), time.Second)

@@ -122,22 +122,30 @@ type process struct{ part *Part }
 // Survey is the RPC handler of surveys. The argument has no meaning.
 func (s process) Survey(_ int, reply *Picture) { *reply = s.part.Picture(context.Background()) }
 
-// Survey returns a picture of each process, in the order of Config.Members. The picture
-// of a process that does not answer in time is nil.
-func (p *Part) Survey(ctx context.Context) []*Picture {
-	all := make([]*Picture, len(p.cfg.Members))
+// Surveyed is a process with its picture, which is nil if the process does not answer in
+// time.
+type Surveyed struct {
+	Member
+	*Picture
+}
+
+// Survey returns a picture of each process, in the order of [Roster.Members].
+func (p *Part) Survey(ctx context.Context) []Surveyed {
+	members := p.cfg.Roster.Members()
+	all := make([]Surveyed, len(members))
 	answers := make(chan func(), len(all)) // has room for late answers
 	asked := 0
-	for i, m := range p.cfg.Members {
+	for i, m := range members {
+		all[i].Member = m
 		if m.Name == p.cfg.Name {
 			own := p.Picture(ctx)
-			all[i] = &own
+			all[i].Picture = &own
 			continue
 		}
 		asked++
 		p.running.Go(func() { // ends with the call
-			picture := p.ask(p.surveys[i])
-			answers <- func() { all[i] = picture }
+			picture := p.ask(p.direct(m.Name))
+			answers <- func() { all[i].Picture = picture }
 		})
 	}
 	timer := time.NewTimer(surveyPatience)
@@ -167,14 +175,15 @@ func (p *Part) ask(end *labrpc.ClientEnd) *Picture {
 // statuses implements ClientConfig.Survey.
 func (p *Part) statuses(ctx context.Context) map[int]shardkv.Status {
 	all := make(map[int]shardkv.Status)
-	for i, picture := range p.Survey(ctx) {
-		if picture == nil {
+	surveyed := p.Survey(ctx)
+	for i, one := range surveyed {
+		if one.Picture == nil {
 			continue
 		}
 		for gid := 1; gid <= p.cfg.Groups; gid++ {
-			if s := picture.States[gid-1]; s.Err == "" {
-				all[(gid-1)*len(p.cfg.Members)+i+1] = shardkv.Status{
-					Term: int(s.Term), IsLeader: s.Leader == p.cfg.Members[i].ID, Applied: int(s.AppliedIndex), Config: s.Config, Shards: s.Shards,
+			if s := one.States[gid-1]; s.Err == "" {
+				all[(gid-1)*len(surveyed)+i+1] = shardkv.Status{
+					Term: int(s.Term), IsLeader: s.Leader == one.ID, Applied: int(s.AppliedIndex), Config: s.Config, Shards: s.Shards,
 				}
 			}
 		}

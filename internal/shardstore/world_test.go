@@ -39,6 +39,8 @@ type world struct {
 	sides     map[string]int // of the partition, by member
 	links     map[string]link
 	made      int
+	hosts     core.NodeID     // so far
+	joined    map[string]bool // processes that are not among the first ones
 }
 
 // link is an end from a process to a process.
@@ -84,6 +86,8 @@ func newWorld(t *testing.T, groups, processes, snapshotBytes int) *world {
 		processes: make(map[string]*process),
 		sides:     make(map[string]int),
 		links:     make(map[string]link),
+		hosts:     core.NodeID(processes),
+		joined:    make(map[string]bool),
 	}
 	for i := range processes {
 		m := shardstore.Member{Name: fmt.Sprint("n", i+1), ID: core.NodeID(i + 1)}
@@ -106,18 +110,28 @@ func (w *world) end() {
 // start starts a process on its disk.
 func (w *world) start(member string) {
 	w.Helper()
-	i := slices.IndexFunc(w.members, func(m shardstore.Member) bool { return m.Name == member })
 	p := &process{member: member, world: w}
 	var err error
-	p.host, err = node.NewHost(node.HostConfig{Storage: w.storage(member), Transport: w.raft.Join(w.members[i].ID)})
+	storage := w.storage(member)
+	p.host, err = node.NewHost(node.HostConfig{Storage: storage, Transport: w.raft.Join(storage.Identity().Host)})
 	require.NoError(w, err)
 	p.Part, err = shardstore.Start(shardstore.Config{
-		Host: p.host, Name: member, Members: w.members, Groups: w.groups, Network: p, SnapshotBytes: w.bytes,
+		Host: p.host, Name: member, Roster: shardstore.NewRoster(w.members), Groups: w.groups, Network: p, SnapshotBytes: w.bytes,
+		Join: w.joined[member],
 	})
 	require.NoError(w, err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.processes[member] = p
+}
+
+// newcomer starts a process without data that is to join the store.
+func (w *world) newcomer(member string) shardstore.Member {
+	w.Helper()
+	w.hosts++
+	w.disks[member], w.joined[member] = memstore.New(node.Identity{Cluster: "test", Host: w.hosts}), true
+	w.start(member)
+	return shardstore.Member{Name: member, ID: w.hosts}
 }
 
 // storage opens the storage of a process.
@@ -170,6 +184,13 @@ func (w *world) stop(p *process) error {
 	err := p.host.Close()
 	p.Wait()
 	return err
+}
+
+// process returns a running process.
+func (w *world) process(member string) *process {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.processes[member]
 }
 
 // running returns the running processes, in order.

@@ -340,3 +340,28 @@ func TestConfigurationIsReplacedAtItsIndex(t *testing.T) {
 		}
 	})
 }
+
+// Members has the newest configuration, and Changed tells of a new one.
+func TestMembersOfTheNewestConfiguration(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		c.propose("before")
+		n := c.follower()
+		ids := func() (all []core.NodeID) {
+			for _, m := range n.Members() {
+				all = append(all, m.ID)
+			}
+			return all
+		}
+		require.Equal(c, []core.NodeID{1, 2, 3}, ids())
+		require.Empty(c, c.join(4).Members(), "without a configuration")
+		changed := n.Changed()
+		c.change(node.AddLearner(4, address(4)))
+		<-changed
+		testkit.WaitFor(c, time.Minute, "the learner", func() bool {
+			all := n.Members()
+			return len(all) == 4 && all[3] == node.Member{ID: 4, Address: address(4), Learner: true}
+		})
+		c.change(node.Promote(4), node.Remove(n.ID()%3+1))
+		testkit.WaitFor(c, time.Minute, "the voter", func() bool { all := n.Members(); return len(all) == 3 && !all[2].Learner })
+	})
+}

@@ -28,7 +28,8 @@ type Node struct {
 
 	standing atomic.Pointer[standing]
 	commit   atomic.Uint64
-	silent   atomic.Bool // the core needs no ticks
+	silent   atomic.Bool              // the core needs no ticks
+	roster   atomic.Pointer[[]Member] // see Members
 	// savingFrom is the first index of the entries in the save under way.
 	savingFrom atomic.Uint64
 	applied    appliedIndex
@@ -90,6 +91,7 @@ type standing struct {
 	term    uint64
 	leader  core.NodeID
 	address string        // of the leader
+	members place         // of the newest configuration
 	stopped bool          // the member has stopped, and knows nothing of the group any more
 	changed chan struct{} // closed when another standing takes the place of this one
 }
@@ -285,7 +287,7 @@ func (n *Node) publish() {
 		return
 	}
 	n.readdressed = false
-	now := standing{state: st.State, term: st.CurrentTerm, leader: st.Leader, address: n.members[st.Leader], changed: was.changed}
+	now := standing{state: st.State, term: st.CurrentTerm, leader: st.Leader, address: n.members[st.Leader], members: n.membership, changed: was.changed}
 	if *was == now {
 		return
 	}
@@ -294,7 +296,7 @@ func (n *Node) publish() {
 	}
 	n.stand(now)
 	if was.state == now.state && was.term == now.term && was.leader == now.leader {
-		return // the leader has another address
+		return // the members have changed, or the leader's address
 	}
 	if was.leads(n.id) && (!now.leads(n.id) || was.term != now.term) {
 		n.failPending(errLeadershipLost)

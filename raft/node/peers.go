@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"time"
 
 	"raftlab/raft/core"
@@ -93,6 +94,7 @@ func (n *Node) followMembership() {
 	}
 	n.membership = place{st.ConfigurationIndex, st.ConfigurationTerm}
 	n.members, n.readdressed = n.addresses(cfg), true
+	n.roster.Store(rosterOf(cfg, n.members))
 	n.host.setPeers(n, n.members)
 	index := n.membership.index
 	if index == 0 {
@@ -109,4 +111,25 @@ func (n *Node) lostPeer(id core.NodeID) {
 	if n.core.Status().Leader == id {
 		n.core.Wake()
 	}
+}
+
+// rosterOf returns the members of a configuration with the addresses that this host uses.
+func rosterOf(cfg core.Configuration, addresses map[core.NodeID]string) *[]Member {
+	var all []Member
+	for _, id := range cfg.IDs() {
+		all = append(all, Member{ID: id, Address: addresses[id], Learner: !cfg.IsVoter(id), Priority: cfg.Member(id).Priority})
+	}
+	return &all
+}
+
+// Members returns the members in the newest configuration of this member's log, by id, with
+// the addresses that this host uses. The configuration may not be committed. In a joint
+// configuration the outgoing voters are members. Members returns nothing until the member
+// has begun to run, and for a joining member without a configuration. The channel of
+// [Node.Changed] is closed when the result changes.
+func (n *Node) Members() []Member {
+	if r := n.roster.Load(); r != nil {
+		return slices.Clone(*r)
+	}
+	return nil
 }

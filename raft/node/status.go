@@ -67,9 +67,9 @@ func (n *Node) Leader() (core.NodeID, string) {
 // may lead a newer term already.
 func (n *Node) IsLeader() bool { return n.standing.Load().leads(n.id) }
 
-// Changed returns a channel that is closed when the member's role, term or leader
-// next changes, and when the member has stopped. A caller that must not miss a
-// change calls Changed before IsLeader, Leader and Term.
+// Changed returns a channel that is closed when the member's role, term, leader or
+// membership next changes, and when the member has stopped. A caller that must not miss
+// a change calls Changed before IsLeader, Leader, Term and Members.
 func (n *Node) Changed() <-chan struct{} { return n.standing.Load().changed }
 
 // Leadership returns the member's current term, and whether this member leads that

@@ -128,6 +128,8 @@ func New(c Cluster, opts Options) http.Handler {
 	}
 	shards, _ := c.(Shards)
 	h.routeShards(shards)
+	members, _ := c.(Members)
+	h.routeMembers(members)
 	return h
 }
 
@@ -300,6 +302,12 @@ func asError(err error, r *http.Request) *httpkv.Error {
 		status, code = http.StatusUnprocessableEntity, httpkv.KeyReused
 	case errors.Is(err, cluster.ErrNoReplica):
 		status, code = http.StatusNotFound, httpkv.NoReplica
+	case errors.Is(err, shardstore.ErrNoProcess):
+		status, code = http.StatusNotFound, httpkv.NoMember
+	case errors.Is(err, shardstore.ErrChange):
+		status, code = http.StatusConflict, httpkv.InvalidMembers
+	case errors.Is(err, shardstore.ErrUnfinished):
+		status, code = http.StatusServiceUnavailable, httpkv.Unfinished
 	case errors.Is(err, shardstore.ErrNoGroup):
 		status, code = http.StatusNotFound, httpkv.NoGroup
 	case errors.Is(err, shardkv.ErrTxnInvalid):
