@@ -36,6 +36,19 @@ type ProcessChange struct {
 	Remove string
 }
 
+// Level is the newest level of this version of raftlab. A process reads what the processes
+// of a store write up to its level.
+//
+//   - Level 2 adds changes of processes, with the names of processes in Raft's
+//     configurations.
+//
+// Processes from before levels count as level 1. The first change of processes needs the
+// level 2 of all others, and says which process lacks the level.
+const Level = 2
+
+// changesLevel is the level with changes of processes.
+const changesLevel = 2
+
 const (
 	// changeStep bounds the work for one request to change processes. The caller then asks
 	// again, because the leaders may have changed.
@@ -176,11 +189,34 @@ func (p *Part) plan(ctx context.Context, c ProcessChange) ([]Member, error) {
 	if err := p.checkServing(ctx); err != nil {
 		return nil, err
 	}
-	next, err := target(c, p.cfg.Roster.Named(p.replica(0).log.Node().Members()))
+	present := p.replica(0).log.Node().Members()
+	next, err := target(c, p.cfg.Roster.Named(present))
 	if err != nil {
 		return nil, err
 	}
-	return next, p.checkMajority(ctx, next, c.Add.ID)
+	surveyed := p.Survey(ctx)
+	if err := checkMajority(surveyed, next, c.Add.ID); err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(present, func(m node.Member) bool { name, _ := SplitAddress(m.Address); return name != "" }) {
+		return next, nil // all processes have read a change before
+	}
+	return next, checkLevels(surveyed, next, c.Add.ID)
+}
+
+// checkLevels makes sure that all processes which stay know changes of processes.
+func checkLevels(surveyed []Surveyed, target []Member, joins core.NodeID) error {
+	for _, one := range surveyed {
+		stays := slices.ContainsFunc(target, func(m Member) bool { return m.ID == one.ID })
+		switch {
+		case !stays || one.ID == joins:
+		case one.Picture == nil:
+			return refusal("process %s does not answer; before the first change all processes that stay say whether their version of raftlab knows changes", one.Name)
+		case one.Level < changesLevel:
+			return refusal("process %s runs an earlier version of raftlab, which does not know changes of processes; upgrade all processes first", one.Name)
+		}
+	}
+	return nil
 }
 
 // refusal is an error that matches [ErrChange].
@@ -245,10 +281,9 @@ func (p *Part) checkServing(ctx context.Context) error {
 // checkMajority makes sure that a majority of the processes after a change runs. The
 // process that joins counts, because a group changes its voters only when that process has
 // the group's state.
-func (p *Part) checkMajority(ctx context.Context, target []Member, joins core.NodeID) error {
+func checkMajority(surveyed []Surveyed, target []Member, joins core.NodeID) error {
 	up := 0
 	var down []string
-	surveyed := p.Survey(ctx)
 	for _, m := range target {
 		i := slices.IndexFunc(surveyed, func(s Surveyed) bool { return s.ID == m.ID })
 		if m.ID == joins || i >= 0 && surveyed[i].Picture != nil {

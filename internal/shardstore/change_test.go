@@ -192,6 +192,42 @@ func TestRefusedProcessChanges(t *testing.T) {
 	})
 }
 
+// A process of an earlier version does not know changes of processes. The store refuses the
+// first change as long as such a process stays, or may be one, and says which.
+func TestChangeBesideAnEarlierVersion(t *testing.T) {
+	run(t, 1, 0, func(w *world) {
+		w.settle()
+		restart := func(member string, level int) {
+			w.crash(member)
+			w.levels[member] = level
+			w.start(member)
+			w.settle()
+		}
+		change := func(says string) {
+			w.Helper()
+			c := shardstore.ProcessChange{Add: w.newcomer("n4"), Remove: "n3"}
+			ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+			defer cancel()
+			err := w.process("n1").ChangeProcesses(ctx, c)
+			require.ErrorIs(w, err, shardstore.ErrChange)
+			require.ErrorContains(w, err, says)
+			w.crash("n4")
+			w.agrees("n1", "n2", "n3")
+		}
+		restart("n2", 1)
+		change("process n2 runs an earlier version")
+		restart("n2", 0)
+		restart("n3", 1) // goes
+		w.change(shardstore.ProcessChange{Add: w.newcomer("n4"), Remove: "n3"})
+		require.NoError(w, w.stop(w.process("n3")))
+		w.agrees("n1", "n2", "n4")
+		w.crash("n4")
+		w.change(shardstore.ProcessChange{Add: w.newcomer("n5")}) // n4 has read a change
+		w.start("n4")
+		w.agrees("n1", "n2", "n4", "n5")
+	})
+}
+
 // The processes are replaced under load, while the coordinator and others crash in the
 // middle of the changes. The history is linearizable, transactions are whole, and each
 // replacement is finished by a repetition.

@@ -76,6 +76,9 @@ type Config struct {
 	// SnapshotBytes is the size of a replica's log before a snapshot replaces the log.
 	// Default [DefaultSnapshotBytes].
 	SnapshotBytes int
+	// Level is the level that this process tells the others (see [Level]). Default: Level.
+	// Tests of upgrades set a lower one.
+	Level int
 	// Changed is called after each change of the Roster, with one call at a time. Default:
 	// nothing is called.
 	Changed func()
@@ -85,6 +88,7 @@ type Config struct {
 }
 
 func (c *Config) check() error {
+	c.Level = cmp.Or(c.Level, Level)
 	c.SnapshotBytes = cmp.Or(c.SnapshotBytes, DefaultSnapshotBytes)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

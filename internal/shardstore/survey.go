@@ -33,6 +33,8 @@ type Picture struct {
 	States []State // by group, the controllers last
 	// LogBytes is the size of the process's log, which all groups share.
 	LogBytes int64
+	// Level is that of the process, 0 for processes from before levels.
+	Level int
 }
 
 // statusPatience bounds the wait for a replica's picture of itself, and surveyPatience
@@ -82,7 +84,7 @@ func (s *State) describe(st *node.Status) {
 
 // Picture returns a picture of this process's replicas.
 func (p *Part) Picture(ctx context.Context) Picture {
-	picture := Picture{LogBytes: p.cfg.Host.Stats().Storage.Log}
+	picture := Picture{LogBytes: p.cfg.Host.Stats().Storage.Log, Level: p.cfg.Level}
 	for _, r := range p.replicas {
 		picture.States = append(picture.States, r.state(ctx))
 	}

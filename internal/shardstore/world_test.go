@@ -41,6 +41,7 @@ type world struct {
 	made      int
 	hosts     core.NodeID     // so far
 	joined    map[string]bool // processes that are not among the first ones
+	levels    map[string]int  // of processes of an earlier version
 }
 
 // link is an end from a process to a process.
@@ -88,6 +89,7 @@ func newWorld(t *testing.T, groups, processes, snapshotBytes int) *world {
 		links:     make(map[string]link),
 		hosts:     core.NodeID(processes),
 		joined:    make(map[string]bool),
+		levels:    make(map[string]int),
 	}
 	for i := range processes {
 		m := shardstore.Member{Name: fmt.Sprint("n", i+1), ID: core.NodeID(i + 1)}
@@ -117,7 +119,7 @@ func (w *world) start(member string) {
 	require.NoError(w, err)
 	p.Part, err = shardstore.Start(shardstore.Config{
 		Host: p.host, Name: member, Roster: shardstore.NewRoster(w.members), Groups: w.groups, Network: p, SnapshotBytes: w.bytes,
-		Join: w.joined[member],
+		Join: w.joined[member], Level: w.levels[member],
 	})
 	require.NoError(w, err)
 	w.mu.Lock()
