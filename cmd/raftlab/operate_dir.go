@@ -285,6 +285,7 @@ func printReport(out io.Writer, r *datadir.Report) {
 	st := &r.Store
 	row("store", "revision %d, compacted at %d, after %s", st.Revision, st.Compacted, count(int(st.Replayed), "replayed command"))
 	row("", "%s, %s, %s, %s", count(st.Keys, "key"), count(st.Versions, "version"), count(st.Leases, "lease"), count(int(st.Bytes), "byte"))
+	row("level", "%d", st.Level)
 	for _, a := range st.Alarms {
 		row("alarm", "%s of member %s", a.Alarm, a.Member)
 	}

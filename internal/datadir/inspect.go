@@ -97,6 +97,8 @@ type StoreReport struct {
 	Bytes     int64         `json:"bytes"`
 	Leases    int           `json:"leases"`
 	Alarms    []AlarmReport `json:"alarms"`
+	// Level is the level of the cluster, which versions of raftlab agree on.
+	Level int `json:"level"`
 	// Hash is HashKV up to Revision, set by Verify.
 	Hash *uint32 `json:"hash,omitempty"`
 	// Entries is the number of entries in the log. Replayed is the number of commands
@@ -172,7 +174,7 @@ func (c *content) report(dir string) *Report {
 	v := c.machine.View()
 	r.Store = StoreReport{
 		Revision: v.Revision(), Compacted: v.Compacted(), Keys: v.Keys(), Versions: v.Versions(), Bytes: v.Size(),
-		Leases: v.LeaseCount(), Entries: c.entries, Replayed: c.commands, view: v,
+		Leases: v.LeaseCount(), Entries: c.entries, Replayed: c.commands, Level: c.machine.Level(), view: v,
 	}
 	for _, a := range c.machine.Alarms() {
 		r.Store.Alarms = append(r.Store.Alarms, AlarmReport{Number(a.MemberID), a.Alarm.String()})

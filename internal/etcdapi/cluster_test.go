@@ -125,6 +125,12 @@ func (c *cluster) dialOptions() []grpc.DialOption {
 
 func (c *cluster) start(id core.NodeID) *member {
 	c.Helper()
+	m, err := c.tryStart(id)
+	require.NoError(c, err)
+	return m
+}
+
+func (c *cluster) tryStart(id core.NodeID) (*member, error) {
 	m := &member{id: id}
 	var err error
 	config := c.config
@@ -136,8 +142,11 @@ func (c *cluster) start(id core.NodeID) *member {
 	m.host, err = node.NewHost(host)
 	require.NoError(c, err)
 	config.Host, config.Name, config.ClientURLs, config.DialMember = m.host, fmt.Sprintf("n%d", id), []string{url(id)}, c.dialMember
-	m.server, err = etcdapi.Start(config)
-	require.NoError(c, err)
+	if m.server, err = etcdapi.Start(config); err != nil {
+		require.NoError(c, m.host.Close())
+		c.stores[id] = c.stores[id].Reopen()
+		return nil, err
+	}
 	m.node = m.server.Node()
 	m.grpc = grpc.NewServer(append(m.server.Options(), grpc.StatsHandler(&m.calls))...)
 	m.server.RegisterPeers(m.grpc)
@@ -150,7 +159,7 @@ func (c *cluster) start(id core.NodeID) *member {
 	require.NoError(c, err)
 	m.kv, m.lease, m.watch = pb.NewKVClient(m.conn), pb.NewLeaseClient(m.conn), pb.NewWatchClient(m.conn)
 	c.members[id] = m
-	return m
+	return m, nil
 }
 
 func (c *cluster) stop(id core.NodeID) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -25,6 +26,7 @@ type entry struct {
 	command *mvcc.Command
 	alarm   *alarmChange
 	publish *attributes
+	level   int // of the cluster from this entry on, see Level
 
 	promotion *promotion
 	write     *Write
@@ -39,8 +41,8 @@ type caller struct {
 
 // Kinds of entries. The values never change. A member that does not know the kind of an
 // entry stops, because its state would differ from then on. So a version of raftlab that
-// introduces a kind, or changes the encoding of one, reads the kind and does not write it.
-// The next version writes it.
+// introduces a kind, or changes the encoding of one, adds a [Level], and writes the kind in
+// clusters of that level alone.
 // The kinds of a command differ in the caller:
 // a client without a name, a user, or a member. The command of a user, and a change of
 // users, follow the user's name and revision.
@@ -52,6 +54,7 @@ const (
 	entryUserCommand
 	entryOwnCommand
 	entryAuth
+	entryLevel // in clusters of level 2
 )
 
 // entryWrite is the kind of a [Write].
@@ -111,6 +114,9 @@ func (e *entry) encode() ([]byte, error) {
 	if e.promotion != nil {
 		to = append(to, entryPromotion, flag(e.promotion.wanted))
 		return binary.AppendUvarint(to, uint64(e.promotion.member)), nil
+	}
+	if e.level != 0 {
+		return binary.AppendUvarint(append(to, entryLevel), uint64(e.level)), nil
 	}
 	if e.write != nil {
 		return e.write.append(append(to, entryWrite)), nil
@@ -177,6 +183,8 @@ func decodeEntry(data []byte) (entry, error) {
 	case kind == entryPromotion:
 		wanted := p.byte() == 1
 		e.promotion = &promotion{core.NodeID(p.uvarint()), wanted}
+	case kind == entryLevel:
+		e.level = int(min(p.uvarint(), math.MaxInt32))
 	case kind == entryWrite:
 		e.write = p.write()
 	default:

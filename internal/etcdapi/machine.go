@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -44,6 +45,7 @@ type picture struct {
 	members map[core.NodeID]attributes
 
 	promotions []core.NodeID // learners that are to become voters
+	level      int           // of the cluster
 
 	counts   mvcc.Counts                  // of the operations since the start
 	known    int                          // number of sessions
@@ -72,6 +74,8 @@ type Machine struct {
 	members map[core.NodeID]attributes
 
 	promotions []core.NodeID // sorted, as alarms are
+	level      int           // of the cluster
+	newest     int           // level that this member reads
 	sessions   *rsm.Sessions[sessionResult]
 
 	current atomic.Pointer[picture]
@@ -94,6 +98,7 @@ func NewMachine(id core.NodeID) *Machine {
 		id: id, store: mvcc.New(), auth: auth.New(), sessions: rsm.NewSessions[sessionResult](MaxSessions),
 		serial: rand.Uint64(), waiters: make(map[uint64]chan outcome), changed: make(chan struct{}, 1),
 		compacted: make(chan struct{}, 1),
+		level:     firstLevel, newest: Level,
 	}
 	m.publish()
 	return m
@@ -101,7 +106,7 @@ func NewMachine(id core.NodeID) *Machine {
 
 // publish makes the state readable.
 func (m *Machine) publish() *picture {
-	p := &picture{view: m.store.View(), counts: m.former.Add(m.store.Counts()), known: m.sessions.Len(), auth: m.auth, alarms: m.alarms, members: m.members, promotions: m.promotions}
+	p := &picture{view: m.store.View(), counts: m.former.Add(m.store.Counts()), known: m.sessions.Len(), auth: m.auth, alarms: m.alarms, members: m.members, promotions: m.promotions, level: m.level}
 	if old := m.current.Swap(p); old != nil && !slices.Equal(old.alarms, p.alarms) {
 		m.mu.Lock()
 		if m.alarmed != nil {
@@ -181,6 +186,9 @@ func (m *Machine) applyAll(commands []node.Command) (own []settled, after *pictu
 	defer m.using.Unlock()
 	for _, c := range commands {
 		e, err := decodeEntry(c.Data)
+		if err == nil {
+			err = checkLevel(e.level, m.newest)
+		}
 		switch {
 		case errors.Is(err, ErrFormat): // a newer member executes the entry
 			panic(fmt.Sprintf("entry %d of term %d: %v", c.Index, c.Term, err))
@@ -269,6 +277,8 @@ func (m *Machine) apply(e *entry) (mvcc.Result, error) {
 			m.promotions = append(m.promotions, e.promotion.member)
 			slices.Sort(m.promotions)
 		}
+	case e.level != 0:
+		m.level = max(m.level, e.level)
 	case e.auth != nil:
 		return mvcc.Result{Revision: m.store.Revision()}, m.changeAuth(e)
 	default:
@@ -385,16 +395,19 @@ func (m *Machine) Snapshot() (io.WriterTo, error) {
 // pictureMagic begins a snapshot. The last byte is the version of the format. The head
 // follows, with its length and CRC-32C, and then the snapshot of the store. The head has
 // the alarms, the members and the promotions. Since format 2 sections follow in the head.
-// A section has a number, its length and its content.
+// A section has a number, its length and its content. Format 3 may have the section of the
+// level. A snapshot has the oldest format with room for its content.
 const (
 	pictureMagic  = "raftlab etcd"
-	pictureFormat = 2
+	pictureFormat = 3
+	plainFormat   = 2
 )
 
 // Sections of a snapshot's head. The numbers never change.
 const (
 	sectionSessions = 1
 	sectionAuth     = 2 // users and roles
+	sectionLevel    = 3
 )
 
 // maxPictureHead bounds the head of a snapshot.
@@ -428,7 +441,12 @@ func (p *picture) WriteTo(w io.Writer) (int64, error) {
 		return 0, err
 	}
 	head = appendSection(head, sectionAuth, users)
-	out := append([]byte(pictureMagic), pictureFormat)
+	format := byte(plainFormat)
+	if p.sessions != nil && p.level > firstLevel { // a snapshot of the group
+		format = pictureFormat
+		head = appendSection(head, sectionLevel, binary.AppendUvarint(nil, uint64(p.level)))
+	}
+	out := append([]byte(pictureMagic), format)
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(head)))
 	out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(head, castagnoli))
 	n, err := w.Write(append(out, head...))
@@ -477,7 +495,7 @@ func readPicture(r io.Reader) (*mvcc.Store, *picture, error) {
 
 // parseHead parses the head of a snapshot.
 func parseHead(body []byte, format byte) (*picture, error) {
-	p := &picture{members: make(map[core.NodeID]attributes), auth: auth.New()}
+	p := &picture{members: make(map[core.NodeID]attributes), auth: auth.New(), level: firstLevel}
 	f := fields{data: body}
 	for n := f.uvarint(); n > 0 && !f.failed; n-- {
 		p.alarms = append(p.alarms, alarm{core.NodeID(f.uvarint()), pb.AlarmType(f.uvarint())})
@@ -510,6 +528,11 @@ func (p *picture) parseSection(number uint64, content []byte) (err error) {
 		f := fields{data: content}
 		if p.sessions = f.sessions(); f.failed {
 			err = errors.New("the sessions")
+		}
+	case sectionLevel:
+		f := fields{data: content}
+		if p.level = int(min(f.uvarint(), math.MaxInt32)); f.failed || len(f.data) > 0 {
+			err = errors.New("the level")
 		}
 	case sectionAuth:
 		p.auth, err = auth.DecodeState(content)
@@ -550,6 +573,9 @@ func (m *Machine) Restore(body io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if err := checkLevel(p.level, m.newest); err != nil {
+		return err
+	}
 	m.replace(store, p)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -565,7 +591,7 @@ func (m *Machine) replace(store *mvcc.Store, p *picture) {
 	m.using.Lock()
 	defer m.using.Unlock()
 	m.former = m.former.Add(m.store.Counts())
-	m.store, m.auth, m.alarms, m.members, m.promotions, m.sessions = store, p.auth, p.alarms, p.members, p.promotions, p.sessions
+	m.store, m.auth, m.alarms, m.members, m.promotions, m.sessions, m.level = store, p.auth, p.alarms, p.members, p.promotions, p.sessions, p.level
 	if m.sessions == nil { // a snapshot of format 1, or one for clients
 		m.sessions = rsm.NewSessions[sessionResult](MaxSessions)
 	}

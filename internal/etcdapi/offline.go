@@ -39,9 +39,15 @@ func (m *Machine) Published(id core.NodeID) (name string, clientURLs []string) {
 
 // CheckEntry returns the reason why this version cannot apply a log entry.
 func CheckEntry(data []byte) error {
-	_, err := decodeEntry(data)
+	e, err := decodeEntry(data)
+	if err == nil {
+		err = checkLevel(e.level, Level)
+	}
 	return err
 }
+
+// Level returns the level of the cluster.
+func (m *Machine) Level() int { return m.current.Load().level }
 
 // Renew makes the state that of a new cluster. The keys, the leases and the users stay.
 // What the members of the old cluster have published, their alarms and their promotions
@@ -49,7 +55,7 @@ func CheckEntry(data []byte) error {
 // compact is set. Watchers of the old cluster learn from the compaction that they have
 // missed events. Nobody else uses the machine.
 func (m *Machine) Renew(advance int64, compact bool) error {
-	m.alarms, m.members, m.promotions = nil, nil, nil
+	m.alarms, m.members, m.promotions, m.level = nil, nil, nil, firstLevel
 	m.store.Advance(m.store.Revision() + advance)
 	if compact {
 		if err := m.store.Compact(m.store.Revision()); err != nil && !errors.Is(err, mvcc.ErrCompacted) {

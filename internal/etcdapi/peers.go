@@ -120,6 +120,7 @@ var peerService = grpc.ServiceDesc{
 	ServiceName: "raftlab.etcdapi.Peer",
 	HandlerType: (*any)(nil),
 	Methods: []grpc.MethodDesc{
+		{MethodName: "Level", Handler: unary((*Server).handleLevel)},
 		{MethodName: "Propose", Handler: unary((*Server).handlePropose)},
 		{MethodName: "Renew", Handler: unary((*Server).handleRenew)},
 		{MethodName: "RenewAll", Handler: unary((*Server).handleRenewAll)},

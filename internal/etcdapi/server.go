@@ -96,6 +96,9 @@ type Config struct {
 	SlowRequest time.Duration
 	// MaxStreams bounds the requests and streams of a connection. The default is no bound.
 	MaxStreams uint32
+	// Level is the newest level that this member tells and reads. The default is [Level].
+	// Tests of upgrades set a lower one.
+	Level int
 	// Logger receives what operators should know. The default is silent.
 	Logger *slog.Logger
 }
@@ -116,6 +119,7 @@ func (c *Config) setDefaults() error {
 	}
 	c.ClusterID = cmp.Or(c.ClusterID, ClusterID(c.Host.Identity().Cluster))
 	c.Node.ElectionTimeout = cmp.Or(c.Node.ElectionTimeout, time.Second)
+	c.Level = cmp.Or(c.Level, Level)
 	c.PeerScheme = cmp.Or(c.PeerScheme, "http")
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 3<<19)
 	c.MaxTxnOps = cmp.Or(c.MaxTxnOps, 128)
@@ -188,6 +192,7 @@ func Start(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Logger, machine: NewMachine(cfg.Host.Identity().Host), peers: newPeers(cfg.DialMember), health: newHealth(), ready: make(chan struct{}), making: make(chan struct{}, 1)}
 	s.done, s.cancel = context.WithCancel(context.Background())
 	s.serving, s.drain = context.WithCancel(s.done)
+	s.machine.newest = cfg.Level
 	cfg.Node.StateMachine = s.machine
 	member, err := cfg.Host.Start(cfg.Node)
 	if err != nil {
@@ -204,6 +209,7 @@ func Start(cfg Config) (*Server, error) {
 	s.loops.Go(func() { s.renewals.run(s.done) })
 	s.loops.Go(func() { s.steward(s.done) })
 	s.loops.Go(func() { s.followHealth(s.done) })
+	s.loops.Go(func() { s.raiseLevel(s.done) })
 	if cfg.BoundHistory {
 		s.loops.Go(func() { s.boundHistory(s.done) })
 	}

@@ -94,7 +94,7 @@ func TestNewerSnapshot(t *testing.T) {
 	_, err = view.WriteTo(&b)
 	require.NoError(t, err)
 	b.Bytes()[12] = 99
-	require.ErrorContains(t, etcdapi.NewMachine(2).Restore(&b), "version 99; this version of raftlab reads versions 1 to 2")
+	require.ErrorContains(t, etcdapi.NewMachine(2).Restore(&b), "version 99; this version of raftlab reads versions 1 to 3")
 }
 
 // Every member executes operations, and the API of etcd sees them.

@@ -1,0 +1,107 @@
+package etcdapi_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"raftlab/internal/etcdapi"
+	"raftlab/internal/testkit"
+	"raftlab/raft/core"
+	"raftlab/raft/node"
+)
+
+// An upgrade of one member at a time under load raises the level when the last member has
+// the new version. A member of the former version then stops, and says why, be it by the log
+// or by a snapshot.
+func TestUpgradeRaisesTheLevel(t *testing.T) {
+	for name, entries := range map[string]int{"log": 1_000_000, "snapshot": 10} {
+		t.Run(name, func(t *testing.T) {
+			config := etcdapi.Config{Level: 1, Node: node.Config{SnapshotEntries: entries, TrailingEntries: -1}}
+			run(t, config, func(c *cluster) {
+				ctx, cancel := context.WithCancel(c.Context())
+				stopped := make(chan int)
+				leader := c.leader().kv
+				go func() {
+					n := 0
+					for ; ctx.Err() == nil; n++ {
+						limited, done := context.WithTimeout(ctx, time.Second)
+						_, _ = leader.Put(limited, &pb.PutRequest{Key: fmt.Append(nil, "k", n), Value: []byte("v")}) // members restart
+						done()
+						time.Sleep(20 * time.Millisecond)
+					}
+					stopped <- n
+				}()
+				levels := func(want int) {
+					c.Helper()
+					testkit.WaitFor(c, time.Minute, fmt.Sprint("level ", want), func() bool {
+						for _, m := range c.members {
+							if m.server.Level() != want {
+								return false
+							}
+						}
+						return true
+					})
+				}
+				c.config.Level = etcdapi.Level
+				for id := core.NodeID(1); id <= 3; id++ {
+					time.Sleep(20 * time.Second) // the leader asks more than once
+					levels(1)
+					c.stop(id)
+					c.start(id)
+					c.leader()
+				}
+				levels(etcdapi.Level)
+				time.Sleep(5 * time.Second) // of load
+				cancel()
+				require.NotZero(c, <-stopped)
+				for id := core.NodeID(1); id <= 3; id++ { // from what is on disk
+					c.stop(id)
+					c.start(id)
+				}
+				c.leader()
+				levels(etcdapi.Level)
+
+				former := c.follower().id
+				if name == "snapshot" {
+					require.NoError(c, c.members[former].node.Snapshot(c.Context()))
+				}
+				c.stop(former)
+				c.config.Level = 1
+				if name == "snapshot" {
+					_, err := c.tryStart(former)
+					require.ErrorIs(c, err, etcdapi.ErrFormat)
+					require.ErrorContains(c, err, "the cluster has the level 2; this version of raftlab reads levels 1 to 1")
+				} else {
+					m := c.start(former)
+					<-m.node.Done()
+					require.ErrorContains(c, m.node.Err(), "the cluster has the level 2; this version of raftlab reads levels 1 to 1")
+					c.stop(former)
+				}
+				c.config.Level = etcdapi.Level
+				c.start(former)
+				levels(etcdapi.Level)
+			})
+		})
+	}
+}
+
+// A backup is for all versions. Its snapshot does not have the level, and the cluster that
+// is restored from it begins with the first one.
+func TestBackupHasNoLevel(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		m := c.leader()
+		testkit.WaitFor(c, time.Minute, "the level", func() bool { return m.server.Level() == etcdapi.Level })
+		var file bytes.Buffer
+		require.NoError(c, m.server.Machine().WriteBackup(&file))
+		require.Equal(c, "raftlab etcd\x02", file.String()[:13], "the format before levels")
+		machine := etcdapi.NewMachine(9)
+		require.NoError(c, machine.Restore(bytes.NewReader(file.Bytes())))
+		require.Equal(c, 1, machine.Level())
+	})
+}
