@@ -5,6 +5,7 @@ package datadir_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,6 +62,13 @@ func groupMembers(t *testing.T, dir string) []*member.Member {
 	for i := 20; i < 40; i++ {
 		put(i)
 	}
+	testkit.WaitFor(t, 20*time.Second, "the replicas of n3 to have the writes", func() bool {
+		resp, err := http.Get("http://" + members[2].Address().String() + "/readyz")
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		return err == nil && resp.StatusCode == http.StatusOK
+	})
 	require.NoError(t, members[2].Close()) // the others have later entries
 	for i := 40; i < 43; i++ {
 		put(i)
