@@ -4,7 +4,10 @@ package member_test
 
 import (
 	"context"
+	"log/slog"
 	"maps"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,6 +75,49 @@ func TestFormerDataOfRemovedMember(t *testing.T) {
 	require.ErrorIs(t, m.Wait(), node.ErrRemoved)
 	require.NoError(t, m.Close())
 	c.start("n4")
+	c.has("n4", "k", "l")
+}
+
+// told is a log that tells of a first message with some words.
+type told struct {
+	slog.Handler
+	words string
+	once  sync.Once
+	heard chan struct{}
+}
+
+func (l *told) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *told) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, l.words) {
+		l.once.Do(func() { close(l.heard) })
+	}
+	return nil
+}
+
+func (l *told) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *told) WithGroup(string) slog.Handler      { return l }
+
+// A member that joins while the cluster has no leader waits for one.
+func TestJoinWithoutALeader(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, false)
+	c.put("n1", "k")
+	c.stop("n2")
+	c.stop("n3")
+	log := &told{words: "the cluster does not add a member yet", heard: make(chan struct{})}
+	joined, second := make(chan error, 1), c.options["n2"]
+	go func() { joined <- c.join("n4", func(o *member.Options) { o.Logger = slog.New(log) }) }()
+	select {
+	case <-log.heard:
+	case err := <-joined:
+		t.Fatalf("the member has not waited: %v", err)
+	}
+	m, err := member.Start(second)
+	require.NoError(t, err)
+	require.NoError(t, <-joined)
+	c.members["n2"] = m
+	c.put("n4", "l")
 	c.has("n4", "k", "l")
 }
 

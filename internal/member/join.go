@@ -20,6 +20,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -157,6 +158,25 @@ func (m *Member) join(address string) (newcomer, error) {
 		return newcomer{}, err
 	}
 	cluster := pb.NewClusterClient(conn)
+	for told := false; ; told = true {
+		n, err := m.enter(ctx, cluster)
+		if err == nil || !passes(err) {
+			return n, err
+		}
+		if !told {
+			m.log.Info("the cluster does not add a member yet; it is asked again", "error", err)
+		}
+		select {
+		case <-time.After(joinPause):
+		case <-ctx.Done():
+			return n, err
+		}
+	}
+}
+
+// enter finds this member in a cluster, or has the cluster add the member. An addition
+// without an answer may have been made, and the next call then finds the member.
+func (m *Member) enter(ctx context.Context, cluster pb.ClusterClient) (newcomer, error) {
 	list, err := cluster.MemberList(ctx, &pb.MemberListRequest{Linearizable: true})
 	if err != nil {
 		return newcomer{}, err
@@ -165,30 +185,22 @@ func (m *Member) join(address string) (newcomer, error) {
 	if n.id, err = m.find(list.Members); n.id != 0 || err != nil {
 		return n, err
 	}
-	n.id, err = m.addition(ctx, cluster)
+	added, err := cluster.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{m.peerURL()}})
+	if err == nil {
+		n.id = core.NodeID(added.Member.ID)
+	}
 	return n, err
 }
 
-// addition has the cluster add this member. A cluster refuses additions soon after its
-// start, and beside another addition.
-func (m *Member) addition(ctx context.Context, cluster pb.ClusterClient) (core.NodeID, error) {
-	for told := false; ; told = true {
-		added, err := cluster.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{m.peerURL()}})
-		if err == nil {
-			return core.NodeID(added.Member.ID), nil
-		}
-		if refusal := rpctypes.Error(err); refusal != rpctypes.ErrUnhealthy && refusal != rpctypes.ErrMemberNotEnoughStarted {
-			return 0, err
-		}
-		if !told {
-			m.log.Info("the cluster does not add a member yet; it is asked again", "error", err)
-		}
-		select {
-		case <-time.After(joinPause):
-		case <-ctx.Done():
-			return 0, err
-		}
+// passes reports whether an error of a cluster is likely to pass. A cluster refuses additions
+// soon after its start, and beside another addition. On a busy machine the cluster may be
+// without a leader for some time.
+func passes(err error) bool {
+	refusal, etcds := rpctypes.Error(err).(rpctypes.EtcdError)
+	if !etcds || refusal == rpctypes.ErrStopped {
+		return false
 	}
+	return refusal.Code() == codes.Unavailable || refusal == rpctypes.ErrMemberNotEnoughStarted
 }
 
 // joinPause is the time between two requests for the addition of this member.
