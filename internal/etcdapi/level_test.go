@@ -1,9 +1,10 @@
 package etcdapi_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -91,17 +92,19 @@ func TestUpgradeRaisesTheLevel(t *testing.T) {
 	}
 }
 
-// A backup is for all versions. Its snapshot does not have the level, and the cluster that
-// is restored from it begins with the first one.
-func TestBackupHasNoLevel(t *testing.T) {
+// A cluster that is restored from a backup begins with the first level.
+func TestRestoredClusterBeginsWithTheFirstLevel(t *testing.T) {
 	run(t, etcdapi.Config{}, func(c *cluster) {
 		m := c.leader()
 		testkit.WaitFor(c, time.Minute, "the level", func() bool { return m.server.Level() == etcdapi.Level })
-		var file bytes.Buffer
-		require.NoError(c, m.server.Machine().WriteBackup(&file))
-		require.Equal(c, "raftlab etcd\x02", file.String()[:13], "the format before levels")
-		machine := etcdapi.NewMachine(9)
-		require.NoError(c, machine.Restore(bytes.NewReader(file.Bytes())))
+		file, err := os.Create(filepath.Join(c.TempDir(), "backup"))
+		require.NoError(c, err)
+		defer file.Close()
+		require.NoError(c, m.server.Machine().WriteBackup(file))
+		machine, _, err := etcdapi.ReadBackup(file)
+		require.NoError(c, err)
+		require.NoError(c, machine.Renew(0, false))
 		require.Equal(c, 1, machine.Level())
+		require.Equal(c, etcdapi.Level, m.server.Level())
 	})
 }
