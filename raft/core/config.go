@@ -22,16 +22,14 @@ type Config struct {
 	ElectionTicks int
 	// HeartbeatTicks is the interval of an idle leader's heartbeats. At least 1.
 	HeartbeatTicks int
-	// MaxRequestBytes bounds the entries of one AppendEntries. A larger entry goes alone. 0
-	// means 1 MiB.
+	// MaxRequestBytes bounds the entries of one AppendEntries, if they are several. 0 means 1 MiB.
 	MaxRequestBytes int
 	// MaxInflight bounds a follower's unanswered AppendEntries with entries. 0 means 64.
 	MaxInflight int
 	// MaxInflightBytes bounds the entries in unanswered AppendEntries to one follower. At
 	// the bound, the next request waits for an answer. 0 means 4 MiB.
 	MaxInflightBytes int
-	// AdaptiveWindow halves a follower's share of MaxInflightBytes at each loss and widens
-	// the share again with each answer.
+	// AdaptiveWindow halves a follower's part of MaxInflightBytes at a loss. Answers widen it.
 	AdaptiveWindow bool
 	// MaxUncommittedBytes bounds the commands that a leader has accepted and not committed.
 	// Propose then returns ErrTooMuchUncommitted. 0 means no bound.

@@ -10,8 +10,7 @@ type Core struct {
 	cfg Config
 	id  NodeID
 
-	// Persistent state on all servers (Figure 2). The next Ready hands out the unsaved
-	// part.
+	// Persistent state on all servers (Figure 2). The next Ready has the unsaved part.
 	currentTerm uint64
 	votedFor    NodeID
 	log         *raftLog
@@ -24,8 +23,7 @@ type Core struct {
 	state  State
 	leader NodeID // of currentTerm, None if unknown
 
-	// Membership: the configurations of the log, oldest first, and the voters of the newest
-	// one (§6).
+	// Membership: the log's configurations, oldest first, and the voters of the newest (§6).
 	configs     []indexedConfiguration
 	electorate  electorate
 	members     []NodeID // all of the newest configuration but this server, sorted
@@ -267,8 +265,7 @@ func (rd Ready) NeedsSave() bool {
 	return rd.HardState != nil || rd.Snapshot != nil || len(rd.Entries) > 0 || len(rd.Chunks) > 0
 }
 
-// Ready returns the work since the last call. Each Ready is followed by Saved before the
-// next one.
+// Ready returns the work since the last call. Saved follows before the next Ready.
 func (c *Core) Ready() Ready {
 	rd := Ready{Messages: c.Outgoing(), Entries: c.log.unstable(), Chunks: c.chunks, AfterSave: c.afterSave}
 	if (HardState{c.currentTerm, c.votedFor}) != c.savedState {

@@ -1,6 +1,9 @@
 package core
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // becomeFollower moves to term, if it is newer, and follows (§5.1). The vote is kept within
 // a term: a server votes at most once in a term.
@@ -41,9 +44,8 @@ func (c *Core) resetElectionTimer() {
 	}
 }
 
-// preCampaign asks for votes in the term to come without beginning the term. A server
-// behind a partition therefore does not push a working cluster into a new term when the
-// partition ends (thesis 9.6).
+// preCampaign asks for votes in the term to come without beginning the term. So the end of
+// a partition does not push a working cluster into a new term (thesis 9.6).
 func (c *Core) preCampaign() {
 	c.leader = None
 	c.failReads()
@@ -62,8 +64,7 @@ func (c *Core) preCampaign() {
 // mayCampaign reports whether the server may call elections. Voters of the newest
 // configuration may. While the newest configuration is not committed, voters of the one
 // before may, too. The only server with the newest configuration may have no vote in it,
-// and yet no other server can win (thesis 4.2.2). A removed server learns of its removal
-// from the answers.
+// and yet no other server can win (thesis 4.2.2).
 func (c *Core) mayCampaign() bool {
 	n := len(c.configs)
 	pending := n > 1 && c.configs[n-1].index > c.commitIndex && c.configs[n-2].IsVoter(c.id)
@@ -97,15 +98,19 @@ func (c *Core) startPoll(as State) bool {
 	return c.pollWon()
 }
 
-// requestVotes asks the voters without an answer so far. Servers retry (§5.1). The requests
-// leave after the candidate's own vote is saved. After a crash, the candidate must not vote
-// for another in this term. A follower, too, can ask for pre-votes, which change nothing.
+// requestVotes asks the voters without an answer so far, again and again (§5.1). The requests
+// leave after the candidate's own vote is saved, so that it votes for nobody else after a
+// crash. A follower asks for pre-votes in vain, and names the entry that added the follower.
 func (c *Core) requestVotes() {
 	req := RequestVote{Term: c.currentTerm, CandidateID: c.id, LastLogIndex: c.log.lastIndex(), LastLogTerm: c.log.lastTerm()}
-	if c.state == Candidate {
-		req.Transfer = c.transfer
-	} else {
-		req.Term, req.PreVote = req.Term+1, true
+	if req.PreVote = c.state != Candidate; req.PreVote {
+		req.Term++
+	}
+	req.Transfer = c.transfer && !req.PreVote
+	own := slices.IndexFunc(c.configs, func(cfg indexedConfiguration) bool { return cfg.Contains(c.id) })
+	if c.state == Follower && own > 0 {
+		req.Transfer, req.LastLogIndex = true, c.configs[own].index
+		req.LastLogTerm, _ = c.log.term(req.LastLogIndex)
 	}
 	for _, id := range c.members {
 		if _, answered := c.votes[id]; (!answered || c.state == Follower) && !c.isLearner(id) {
@@ -118,8 +123,7 @@ func (c *Core) requestVotes() {
 func (c *Core) pollWon() bool { return c.electorate.won(func(id NodeID) bool { return c.votes[id] }) }
 
 // hearsLeader reports whether the leader was heard within the minimum election timeout.
-// Such a server gives no votes. The candidate has merely lost the leader itself (thesis
-// 4.2.3).
+// Such a server gives no votes. The candidate alone has lost the leader (thesis 4.2.3).
 //
 // A lease counts on the refusal. With leases the refusal therefore outlasts a change of
 // term or role, and a restart (thesis 6.4.1).
@@ -151,7 +155,8 @@ func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 		granted = c.vote(req)
 	}
 	rep := &RequestVoteReply{Term: c.currentTerm, VoteGranted: granted, RequestTerm: req.Term, PreVote: req.PreVote}
-	if cfg := c.configurationAt(c.commitIndex); cfg.index > 0 && !cfg.IsZero() && !cfg.Contains(req.CandidateID) {
+	lost := req.PreVote && req.Transfer && c.log.conflicts(Entry{Index: req.LastLogIndex, Term: req.LastLogTerm})
+	if cfg := c.configurationAt(c.commitIndex); !lost && cfg.index > 0 && !cfg.IsZero() && !cfg.Contains(req.CandidateID) {
 		rep.RemovedAt = cfg.index
 	}
 	return rep
@@ -164,8 +169,7 @@ func (c *Core) wouldVote(req *RequestVote) bool {
 }
 
 // vote grants the vote of the current term, once, and only to a candidate with all entries
-// that may be committed (§5.2, §5.4.1). A granted vote restarts the election timer (Figure
-// 2, rules for followers).
+// that may be committed (§5.2, §5.4.1). A granted vote restarts the election timer (Figure 2).
 func (c *Core) vote(req *RequestVote) bool {
 	voted := c.votedFor != None && c.votedFor != req.CandidateID
 	if req.Term < c.currentTerm || voted || !c.log.upToDate(req.LastLogIndex, req.LastLogTerm) {

@@ -1,7 +1,6 @@
 package core
 
-// Load asks the host to read entries from storage, for a follower behind the entries in
-// memory.
+// Load asks the host to read entries from storage, for a follower behind those in memory.
 type Load struct {
 	To NodeID
 	Range

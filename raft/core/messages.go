@@ -32,7 +32,9 @@ type RequestVote struct {
 	LastLogTerm  uint64
 	PreVote      bool
 	// Transfer marks an election on the leader's own wish. Voters then grant votes although
-	// they hear the leader (thesis 3.10).
+	// they hear the leader (thesis 3.10). With PreVote it marks the question of a server
+	// whether it was removed, with the entry that added the server as the last one. The
+	// addition was lost if the voter has another entry there.
 	Transfer bool
 }
 
@@ -170,7 +172,7 @@ func (b *RequestVote) String() string {
 		name = "PreVote"
 	}
 	if b.Transfer {
-		name = "RequestVote (transfer)"
+		name += " (transfer)"
 	}
 	return fmt.Sprintf("%s term=%d last=%d/%d", name, b.Term, b.LastLogIndex, b.LastLogTerm)
 }
