@@ -118,11 +118,19 @@ type applyTask Node
 
 func (t *applyTask) run() {
 	n := (*Node)(t)
-	var done applyJob
-	for range workerRounds {
-		job, ok := n.nextApplyJob(done)
-		if !ok {
+	var done, job applyJob
+	returns := false
+	defer func() {
+		if !returns && n.stopIfExited() {
+			n.abandon(job)
 			n.ended.Done()
+		}
+	}()
+	for range workerRounds {
+		var ok bool
+		if job, ok = n.nextApplyJob(done); !ok {
+			n.ended.Done()
+			returns = true
 			return
 		}
 		if err := n.applyJob(job); err != nil {
@@ -131,6 +139,7 @@ func (t *applyTask) run() {
 		}
 		done = job
 	}
+	returns = true
 	n.applier.mu.Lock()
 	n.applier.bytes -= done.bytes
 	n.applier.mu.Unlock()
@@ -198,7 +207,7 @@ func (n *Node) install(index uint64) error {
 // applyStored reads committed entries from the storage and applies them.
 func (n *Node) applyStored(job applyJob) error {
 	for next := job.load.First; next <= job.load.Last; {
-		entries, err := n.host.storage.Entries(n.cfg.Group, next, job.load.Last, n.cfg.MaxBatchBytes)
+		entries, err := n.host.entries(n.cfg.Group, next, job.load.Last, n.cfg.MaxBatchBytes)
 		if err != nil {
 			return while(err, "reading committed entries")
 		}
@@ -240,7 +249,7 @@ func (n *Node) applyEntries(job applyJob) error {
 	}
 	if len(commands) > 0 {
 		begun := time.Now()
-		if err := guard("Apply", func() error { n.machine.Apply(commands); return nil }); err != nil {
+		if err := n.guard("Apply", func() error { n.machine.Apply(commands); return nil }); err != nil {
 			return err
 		}
 		took := time.Since(begun)
@@ -332,7 +341,7 @@ func (n *Node) restore() (SnapshotHeader, error) {
 	defer r.Close()
 	header := r.Header()
 	body := newCheckedReader(r)
-	if err := guard("Restore", func() error { return n.machine.Restore(body) }); err != nil {
+	if err := n.guard("Restore", func() error { return n.machine.Restore(body) }); err != nil {
 		return header, while(err, "restoring the snapshot at index %d", header.Index)
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil { // the state machine may leave a rest
@@ -341,12 +350,33 @@ func (n *Node) restore() (SnapshotHeader, error) {
 	return header, nil
 }
 
-// guard turns a panic of the state machine into an error.
-func guard(method string, f func() error) (err error) {
+// guard turns a panic of the state machine into an error. If the state machine ends the
+// goroutine (runtime.Goexit), guard keeps the error for stopIfExited.
+func (n *Node) guard(method string, f func() error) (err error) {
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Method: method, Value: fmt.Sprint(v), Stack: debug.Stack()}
+		if returned {
+			return
 		}
+		failure := &PanicError{Method: method, Value: "runtime.Goexit was called", Stack: debug.Stack()}
+		if v := recover(); v != nil {
+			failure.Value = fmt.Sprint(v)
+			err = failure
+			return
+		}
+		n.exited.Store(failure)
 	}()
-	return f()
+	err = f()
+	returned = true
+	return err
+}
+
+// stopIfExited stops the member and reports true if a method of the state machine has
+// ended the goroutine. A deferred function calls stopIfExited.
+func (n *Node) stopIfExited() bool {
+	failure := n.exited.Load()
+	if failure != nil {
+		n.stop(failure)
+	}
+	return failure != nil
 }

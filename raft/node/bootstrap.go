@@ -141,9 +141,9 @@ func (h *Host) loadGroup(cfg *Config) (core.Persistent, SnapshotHeader, error) {
 		}
 	}
 	for _, index := range state.ConfigIndexes {
-		entries, err := h.storage.Entries(cfg.Group, index, index, 1)
+		entries, err := h.entries(cfg.Group, index, index, 1)
 		if err != nil {
-			return saved, state.Snapshot, err
+			return saved, state.Snapshot, while(err, "reading the configuration at index %d", index)
 		}
 		saved.Stored.Configurations = append(saved.Stored.Configurations, entries...)
 	}

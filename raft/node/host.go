@@ -157,6 +157,24 @@ func (h *Host) forget(n *Node) {
 	}
 }
 
+// entries reads a group's log, and refuses other entries than those asked for. The state
+// machines of the members would differ.
+func (h *Host) entries(group GroupID, lo, hi uint64, maxBytes int) ([]core.Entry, error) {
+	entries, err := h.storage.Entries(group, lo, hi, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	for i := range entries {
+		if want := lo + uint64(i); entries[i].Index != want || want > hi {
+			return nil, fmt.Errorf("%w: Entries returned index %d in the place of %d; want %d to %d", ErrDamaged, entries[i].Index, want, lo, hi)
+		}
+	}
+	if len(entries) == 0 {
+		return nil, fmt.Errorf("%w: Entries returned none of %d to %d", ErrDamaged, lo, hi)
+	}
+	return entries, nil
+}
+
 // Group returns the host's running member of a group, nil if there is none.
 func (h *Host) Group(id GroupID) *Node { return h.groups.Load().byID[id] }
 

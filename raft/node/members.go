@@ -47,7 +47,7 @@ func Demote(id core.NodeID) Change { return Change{addLearner, Member{ID: id, Le
 // removed hands the leadership over. The id is not given to another host later.
 func Remove(id core.NodeID) Change { return Change{remove, Member{ID: id}} }
 
-// SetAddress changes where a member is reached.
+// SetAddress changes where a member is reached. The address is not empty.
 func SetAddress(id core.NodeID, address string) Change {
 	return Change{setAddress, Member{ID: id, Address: address}}
 }
@@ -72,6 +72,9 @@ var (
 // apply makes the change in a list of members.
 func (c Change) apply(members []Member) ([]Member, error) {
 	i := slices.IndexFunc(members, func(m Member) bool { return m.ID == c.member.ID })
+	if c.kind == setAddress && c.member.Address == "" {
+		return nil, fmt.Errorf("%w: the address of host %d is empty", ErrConfig, c.member.ID)
+	}
 	if i < 0 {
 		if c.member.Address == "" || c.kind == setAddress {
 			return nil, fmt.Errorf("%w: host %d", ErrNoMember, c.member.ID)

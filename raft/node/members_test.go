@@ -189,6 +189,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 		require.ErrorIs(c, leader.ChangeMembers(ctx, node.Remove(1), node.Remove(2), node.Remove(3)), core.ErrBadConfiguration)
 		require.ErrorIs(c, leader.ChangeMembers(ctx, node.Promote(9)), node.ErrNoMember)
 		require.ErrorIs(c, leader.ChangeMembers(ctx, node.SetAddress(9, "x")), node.ErrNoMember)
+		require.ErrorIs(c, leader.ChangeMembers(ctx, node.SetAddress(2, "")), node.ErrConfig)
 		require.ErrorIs(c, leader.ChangeMembers(ctx, node.Remove(9)), node.ErrNoMember)
 		require.ErrorIs(c, c.follower().ChangeMembers(ctx, node.Remove(1)), node.ErrNotLeader)
 		c.voters(1, 2, 3)

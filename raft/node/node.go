@@ -38,6 +38,8 @@ type Node struct {
 	begun time.Time      // when the member started
 	done  chan struct{}  // closed when the member is stopped
 	ended sync.WaitGroup // what must end before the member has: core, applier
+	// exited is the failure of a method of the state machine that ended its goroutine.
+	exited atomic.Pointer[PanicError]
 	// storing is the member's work with the storage: saves, chunks,
 	// snapshots, loads. Another member of the group must not start before the end.
 	storing sync.WaitGroup

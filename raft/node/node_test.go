@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -438,6 +440,82 @@ func TestPanicStopsTheMember(t *testing.T) {
 		require.Equal(c, "a bad command", p.Value)
 		require.Contains(c, string(p.Stack), "TestPanicStopsTheMember")
 	})
+}
+
+// A state machine that ends its goroutine, as FailNow of a test does, stops the member. The
+// host goes on, and Close waits for nobody.
+func TestGoexitStopsTheMember(t *testing.T) {
+	exit := func(node.Command) { runtime.Goexit() }
+	for name, machine := range map[string]*journal{
+		"Apply":   {apply: exit},
+		"WriteTo": {write: runtime.Goexit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, 1, node.Config{SnapshotEntries: 3}, func(c *cluster) {
+				c.host.Workers = 1
+				n := c.restartWith(1, machine)
+				c.leader()
+				ended := make(chan error, 1)
+				go func() { // with a quick state machine the proposer's goroutine ends
+					_, err := n.Propose(ctx, []byte("exit"))
+					ended <- err
+				}()
+				testkit.WaitFor(c, 30*time.Second, "the end of the member", func() bool { return n.Err() != nil })
+				var p *node.PanicError
+				require.ErrorAs(c, n.Err(), &p)
+				require.Equal(c, name, p.Method)
+				require.Contains(c, p.Value, "runtime.Goexit")
+				config := c.config
+				config.Group, config.StateMachine = 2, &journal{}
+				other, err := n.Host().Start(config)
+				require.NoError(c, err)
+				testkit.WaitFor(c, 10*time.Second, "a leader of another group", other.IsLeader)
+				_, err = other.Propose(ctx, []byte("command"))
+				require.NoError(c, err)
+				require.NoError(c, n.Close())
+			})
+		})
+	}
+}
+
+// wrongStore is a storage that returns other entries than those asked for.
+type wrongStore struct {
+	*memstore.Store
+	change func([]core.Entry) []core.Entry
+}
+
+func (s *wrongStore) Entries(id node.GroupID, lo, hi uint64, maxBytes int) ([]core.Entry, error) {
+	entries, err := s.Store.Entries(id, lo, hi, maxBytes)
+	return s.change(slices.Clone(entries)), err
+}
+
+// A member refuses to start, or stops, rather than apply other commands than the others.
+func TestWrongEntriesOfTheStorageAreRefused(t *testing.T) {
+	for name, change := range map[string]func([]core.Entry) []core.Entry{
+		"none":    func([]core.Entry) []core.Entry { return nil },
+		"shifted": func(e []core.Entry) []core.Entry { return e[min(1, len(e)-1):] },
+		"a gap":   func(e []core.Entry) []core.Entry { return slices.Delete(e, min(2, len(e)), min(3, len(e))) },
+		"more":    func(e []core.Entry) []core.Entry { return append(e, core.Entry{Index: e[len(e)-1].Index + 1, Term: 1}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, 1, node.Config{}, func(c *cluster) {
+				for i := range 10 {
+					c.propose(fmt.Sprint(i))
+				}
+				c.stop(1)
+				host, config := c.host, c.config
+				host.Storage, host.Transport = &wrongStore{c.stores[1].Reopen(), change}, c.network.Join(1)
+				config.StateMachine = &journal{}
+				n, err := node.Start(host, config)
+				if err == nil {
+					testkit.WaitFor(c, 30*time.Second, "the end of the member", func() bool { return n.Err() != nil })
+					err = n.Err()
+					require.NoError(c, n.Close())
+				}
+				require.ErrorIs(c, err, node.ErrDamaged)
+			})
+		})
+	}
 }
 
 func TestCloseTwiceAndAtAnyTime(t *testing.T) {

@@ -36,9 +36,16 @@ func (p *pool) add(t task) {
 }
 
 func (p *pool) work() {
+	exits := true
+	defer func() {
+		if exits { // a task has ended the goroutine (runtime.Goexit), or panics
+			p.running.Go(p.work)
+		}
+	}()
 	for {
 		t := p.next()
 		if t == nil {
+			exits = false
 			return
 		}
 		t.run()

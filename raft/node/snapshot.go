@@ -31,7 +31,7 @@ type snapshotState struct {
 // state already.
 func (n *Node) startMachine(newest SnapshotHeader) error {
 	if d, ok := n.machine.(Durable); ok {
-		err := guard("Applied", func() (err error) { n.included, err = d.Applied(); return err })
+		err := n.guard("Applied", func() (err error) { n.included, err = d.Applied(); return err })
 		if err != nil {
 			return while(err, "reading the applied index of the state machine")
 		}
@@ -120,8 +120,10 @@ func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo)
 	case named:
 		return nil
 	}
-	saved, err := (&snapshotTask{node: n, view: body, header: ownHeader(header)}).write()
-	n.storing.Done()
+	saved, err := func() (SnapshotHeader, error) {
+		defer n.storing.Done() // also if the view ends the goroutine
+		return (&snapshotTask{node: n, view: body, header: ownHeader(header)}).write()
+	}()
 	if err != nil {
 		err = while(err, "writing the snapshot at index %d", index)
 		if !errors.Is(err, ErrNoRoom) {
@@ -156,7 +158,7 @@ func (n *Node) beginSnapshot(index uint64) {
 		return
 	}
 	var view io.WriterTo
-	err := guard("Snapshot", func() (err error) { view, err = n.machine.Snapshot(); return err })
+	err := n.guard("Snapshot", func() (err error) { view, err = n.machine.Snapshot(); return err })
 	if err != nil {
 		n.snapshots.busy.Store(false)
 		n.stop(while(err, "capturing the state at index %d", index))
@@ -192,7 +194,7 @@ func (t *snapshotTask) begin(index uint64) {
 // release ends the use of the view.
 func (t *snapshotTask) release() {
 	if c, ok := t.view.(io.Closer); ok {
-		if err := guard("Close", c.Close); err != nil {
+		if err := t.node.guard("Close", c.Close); err != nil {
 			t.node.log.Warn("closing a view of the state", "error", err)
 		}
 	}
@@ -202,7 +204,14 @@ func (t *snapshotTask) release() {
 func (t *snapshotTask) run() {
 	n := t.node
 	defer n.storing.Done()
+	returned := false
+	defer func() {
+		if !returned && n.stopIfExited() {
+			t.release()
+		}
+	}()
 	header, err := t.write()
+	returned = true
 	if err != nil {
 		err = while(err, "writing the snapshot at index %d", t.header.Index)
 		if errors.Is(err, ErrNoRoom) {
@@ -218,7 +227,7 @@ func (t *snapshotTask) run() {
 		return
 	}
 	if c, ok := t.view.(io.Closer); ok {
-		if err := guard("Close", c.Close); err != nil {
+		if err := n.guard("Close", c.Close); err != nil {
 			n.log.Warn("closing a view of the state", "error", err)
 		}
 	}
@@ -227,7 +236,7 @@ func (t *snapshotTask) run() {
 func (t *snapshotTask) write() (SnapshotHeader, error) {
 	n := t.node
 	if d, ok := n.machine.(Durable); ok {
-		if err := guard("Sync", d.Sync); err != nil {
+		if err := n.guard("Sync", d.Sync); err != nil {
 			return SnapshotHeader{}, err
 		}
 	}
@@ -237,7 +246,7 @@ func (t *snapshotTask) write() (SnapshotHeader, error) {
 	}
 	defer w.Abort()
 	body := &stoppableWriter{w, n, nil}
-	err = guard("WriteTo", func() error { _, err := t.view.WriteTo(body); return err })
+	err = n.guard("WriteTo", func() error { _, err := t.view.WriteTo(body); return err })
 	switch {
 	case body.err != nil: // the view may hide the cause
 		return SnapshotHeader{}, body.err

@@ -5,7 +5,9 @@ import "io"
 // StateMachine is a service's state, of which each member has a copy. The
 // member calls Apply, Snapshot and Restore from one goroutine at a time.
 //
-// A panic of a method stops the member with a [*PanicError], not the process.
+// A panic of a method stops the member with a [*PanicError], not the process. So does a
+// call of runtime.Goexit, for example by FailNow of a test. An error of Snapshot, of the view's WriteTo
+// or of Restore stops the member, too.
 type StateMachine interface {
 	// Apply executes committed commands in order and sets their results. Apply
 	// is deterministic: states and results follow from the commands alone.
@@ -15,8 +17,8 @@ type StateMachine interface {
 	// goes on. If the view is an io.Closer, Close is called when the view is
 	// no longer needed, whether or not WriteTo was called.
 	Snapshot() (io.WriterTo, error)
-	// Restore replaces the state by the one that a view has written. After an
-	// error of Restore the member stops. The body is a [SnapshotBody].
+	// Restore replaces the state by the one that a view has written. The body is a
+	// [SnapshotBody].
 	Restore(body io.Reader) error
 }
 

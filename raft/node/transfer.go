@@ -356,7 +356,7 @@ func (n *Node) loadEntries() {
 func (t *loadTask) run() {
 	n := t.node
 	defer n.storing.Done()
-	entries, err := n.host.storage.Entries(n.cfg.Group, t.load.First, t.load.Last, t.load.MaxBytes)
+	entries, err := n.host.entries(n.cfg.Group, t.load.First, t.load.Last, t.load.MaxBytes)
 	switch {
 	case errors.Is(err, ErrDamaged):
 		n.stop(while(err, "reading the log"))
