@@ -155,8 +155,8 @@ func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 		granted = c.vote(req)
 	}
 	rep := &RequestVoteReply{Term: c.currentTerm, VoteGranted: granted, RequestTerm: req.Term, PreVote: req.PreVote}
-	lost := req.PreVote && req.Transfer && c.log.conflicts(Entry{Index: req.LastLogIndex, Term: req.LastLogTerm})
-	if cfg := c.configurationAt(c.commitIndex); !lost && cfg.index > 0 && !cfg.IsZero() && !cfg.Contains(req.CandidateID) {
+	joining := req.PreVote && req.Transfer && !c.log.matches(req.LastLogIndex, req.LastLogTerm)
+	if cfg := c.configurationAt(c.commitIndex); !joining && cfg.index > 0 && !cfg.IsZero() && !cfg.Contains(req.CandidateID) {
 		rep.RemovedAt = cfg.index
 	}
 	return rep

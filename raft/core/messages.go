@@ -33,8 +33,8 @@ type RequestVote struct {
 	PreVote      bool
 	// Transfer marks an election on the leader's own wish. Voters then grant votes although
 	// they hear the leader (thesis 3.10). With PreVote it marks the question of a server
-	// whether it was removed, with the entry that added the server as the last one. The
-	// addition was lost if the voter has another entry there.
+	// whether it was removed, with the entry that added the server as the last one. A voter
+	// without that entry says nothing, because the addition may have been lost.
 	Transfer bool
 }
 
