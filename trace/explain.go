@@ -556,9 +556,9 @@ func (x *explainer) inLogs(operations []Operation) {
 			continue
 		}
 		if n := len(l.Entries); n > 1 {
-			again := l.Entries[n-1]
-			x.step(again.First, "%s has %s in its log again, at index %d of term %d. Index %d of term %d has the same operation, which may take effect once.",
-				x.name(x.run.Events[again.First].Lane), call.Text, again.Index, again.Term, l.Entries[0].Index, l.Entries[0].Term)
+			first, again := l.Entries[0], l.Entries[n-1] // perhaps of two groups
+			x.step(again.First, "%s has %s in its log again, at index %d of term %d. %s had the same operation at index %d of term %d, and it may take effect once.",
+				x.name(x.run.Events[again.First].Lane), call.Text, again.Index, again.Term, x.name(x.run.Events[first.First].Lane), first.Index, first.Term)
 		}
 	}
 }

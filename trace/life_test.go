@@ -183,7 +183,7 @@ func TestStoryOfEntries(t *testing.T) {
 	}
 	twice, once, never := operation("append", 2), operation("put", 1), operation("get", 0)
 	words := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.Linearizable, Text: "impossible", Operations: []trace.Operation{never}, Earlier: []trace.Operation{twice, once}}))[0])
-	require.Contains(t, words, "S0 has append in its log again, at index 8 of term 1. Index 4 of term 1 has the same operation, which may take effect once.")
+	require.Contains(t, words, "S0 has append in its log again, at index 8 of term 1. S0 had the same operation at index 4 of term 1, and it may take effect once.")
 	require.NotContains(t, words, "has put in its log again")
 	require.Contains(t, words, "S0 answers client 3 (KV.Do {get}) with {done}. No log has an entry for this.")
 }
