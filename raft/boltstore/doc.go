@@ -40,8 +40,9 @@
 // file system set blocks aside behind the used pages. If a piece of a snapshot finds no
 // room there, or leaves less than 4 MiB for the log, Write, Finish or Commit fails with an
 // error that matches [node.ErrNoRoom]. The store has written nothing of the piece then and
-// goes on. This needs Linux and a file system with fallocate, such as ext4, XFS, Btrfs and
-// tmpfs. Elsewhere, and once the log has used up the 4 MiB, a full disk is a failure.
+// goes on. This needs Linux and a file system with fallocate, such as ext4, XFS and tmpfs.
+// Elsewhere, and once the log has used up the 4 MiB, a full disk is a failure. A file
+// system that writes each page to a new place, such as Btrfs, may fail earlier.
 //
 // # Failures
 //

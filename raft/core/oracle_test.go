@@ -286,9 +286,15 @@ func sameLogs(whole, cached *raftLog) bool {
 	if cached.first > kept || cached.cached != sizeOf(cached.entries[:max(cached.committed+1, cached.first)-cached.first]) {
 		return false // unsaved and uncommitted entries are in memory
 	}
-	// The bound may be passed by unsaved entries, and by a quarter of the entries.
+	// The bound may be passed by unsaved entries, and as long as less than a quarter of the
+	// entries would have to go.
 	settled := cached.entries[:kept-cached.first]
-	if sizeOf(settled) > cached.maxCached && len(settled) > 2+len(cached.entries)/4 && cached.stableIndex == cached.lastIndex() {
+	surplus, size := 0, sizeOf(settled)
+	for size > cached.maxCached/2 {
+		size -= settled[surplus].size()
+		surplus++
+	}
+	if sizeOf(settled) > cached.maxCached && surplus > 2+len(cached.entries)/4 && cached.stableIndex == cached.lastIndex() {
 		return false
 	}
 	tail := whole.slice(cached.first, whole.lastIndex(), 1<<30)

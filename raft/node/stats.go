@@ -15,7 +15,7 @@ type Histogram struct {
 }
 
 // Count returns the number of durations.
-func (h *Histogram) Count() int64 {
+func (h Histogram) Count() int64 {
 	n := int64(0)
 	for _, b := range h.Buckets {
 		n += b
@@ -25,7 +25,7 @@ func (h *Histogram) Count() int64 {
 
 // Quantile returns an upper bound of the q-quantile, 0 < q <= 1; 0 if there are
 // no durations.
-func (h *Histogram) Quantile(q float64) time.Duration {
+func (h Histogram) Quantile(q float64) time.Duration {
 	rank := int64(q*float64(h.Count()) + 0.5)
 	for i, b := range h.Buckets {
 		if rank -= b; rank <= 0 && h.Count() > 0 {

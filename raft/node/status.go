@@ -68,8 +68,9 @@ func (n *Node) Leader() (core.NodeID, string) {
 func (n *Node) IsLeader() bool { return n.standing.Load().leads(n.id) }
 
 // Changed returns a channel that is closed when the member's role, term, leader or
-// membership next changes, and when the member has stopped. A caller that must not miss
-// a change calls Changed before IsLeader, Leader, Term and Members.
+// membership next changes, and when the member stops. A caller that must not miss
+// a change calls Changed before IsLeader, Leader, Term and Members. Nothing changes any
+// more after [Node.Done], and nobody closes a channel that is asked for later.
 func (n *Node) Changed() <-chan struct{} { return n.standing.Load().changed }
 
 // Leadership returns the member's current term, and whether this member leads that
