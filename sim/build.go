@@ -22,6 +22,9 @@ import (
 // a program whose methods return ErrBroken with the compiler's output. If no
 // package builds, Build returns an error.
 func Build(ctx context.Context, opt Options, patterns ...string) ([]Program, error) {
+	if err := opt.checkStart(); err != nil {
+		return nil, err
+	}
 	if opt.Engine == "" {
 		engine, _, err := Select(ctx, opt.Dir)
 		if err != nil {
@@ -305,7 +308,7 @@ func (b *builder) build(ctx context.Context, pkg pkgInfo) (Program, error) {
 	if b.opt.Engine == WASM {
 		return newWasmProgram(ctx, base, b.cache)
 	}
-	return &nativeProgram{base}, nil
+	return &nativeProgram{program: base}, nil
 }
 
 // withoutCgo returns the compiler's output, and names a package that needs cgo

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 
 	"raftlab/sim/internal/overlay"
 )
@@ -29,6 +30,7 @@ type Options struct {
 	CacheDir string         // for overlays and compiled modules; "" is below os.UserCacheDir
 	Preempt  []string       // patterns of packages whose memory accesses are points too (native only, not with Race)
 	Liveness *regexp.Regexp // messages of failed checks that mean Liveness; nil is DefaultLiveness
+	Start    time.Time      // the clock of a world begins within the hour after it, from 1970 to 2200; zero is DefaultStart
 
 	// OnBuild, if not nil, is called before Build compiles a package, with the
 	// number of finished packages and of all packages.
@@ -36,6 +38,29 @@ type Options struct {
 	// Tool, if not nil, may change a go command before its start, in order to
 	// limit the command.
 	Tool func(*exec.Cmd)
+}
+
+// DefaultStart is the time at which worlds begin. Certificates and dates in tests are
+// often valid for a few years only.
+var DefaultStart = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// firstStart is the time at which worlds began before Options had a Start.
+var firstStart = time.Date(2009, time.November, 10, 23, 0, 0, 0, time.UTC)
+
+// start is the time at which worlds begin, in nanoseconds since 1970.
+func (o Options) start() int64 {
+	if o.Start.IsZero() {
+		return DefaultStart.UnixNano()
+	}
+	return o.Start.UnixNano()
+}
+
+// checkStart reports a time out of range as ErrInvalid.
+func (o Options) checkStart() error {
+	if year := o.Start.UTC().Year(); !o.Start.IsZero() && (year < 1970 || year > 2200) {
+		return fmt.Errorf("%w: start %v is not within the years 1970 and 2200", ErrInvalid, o.Start)
+	}
+	return nil
 }
 
 // A Program is the test binary of one package under one engine. Several

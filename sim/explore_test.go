@@ -122,6 +122,7 @@ func TestShrink(t *testing.T) {
 		require.NoError(t, saved.Save(file))
 		loaded, err := sim.LoadReplay(file)
 		require.NoError(t, err)
+		require.Equal(t, sim.DefaultStart, loaded.Start)
 		if again := run(t, p, loaded.Case); again.Hash != saved.Hash {
 			t.Errorf("the replay gives %s (%s), not the saved run", again.Verdict, again.Detail)
 		}
@@ -213,4 +214,15 @@ func TestReplayRuns(t *testing.T) {
 			t.Errorf("%s: error %v", bad, err)
 		}
 	}
+	// The worlds of earlier versions began in 2009.
+	file := filepath.Join(t.TempDir(), "old.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"package":"./setup","engine":"native","case":{"test":"TestStart"}}`), 0o600))
+	old, err := sim.LoadReplay(file)
+	require.NoError(t, err)
+	p, err = old.Build(t.Context(), sim.Options{Dir: "testdata/mini"})
+	require.NoError(t, err)
+	defer p.Close()
+	require.Contains(t, run(t, p, old.Case).Detail, "it is 2009-11-10 23h")
+	_, err = sim.Build(t.Context(), sim.Options{Start: time.Unix(-1, 0)}, ".")
+	require.ErrorIs(t, err, sim.ErrInvalid)
 }

@@ -1,8 +1,8 @@
 package sim
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,15 +52,22 @@ func Prebuilt(ctx context.Context, opt Options, bin string) (Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := goCommand(ctx, "go", dir, nil, nil, "list", "-f", "{{.ImportPath}}", ".")
+	out, err := goCommand(ctx, "go", dir, nil, nil, "list", "-json=ImportPath,Dir,Module", ".")
 	if err != nil {
 		return nil, err
 	}
+	pkg := pkgInfo{}
+	if err := json.Unmarshal(out, &pkg); err != nil {
+		return nil, err
+	}
+	pkg.Dir = dir
 	opt.Engine = Native
-	pkg := pkgInfo{ImportPath: string(bytes.TrimSpace(out)), Dir: dir}
-	return &prebuilt{nativeProgram{program{pkg: pkg, opt: opt, bin: bin}}}, nil
+	if err := opt.checkStart(); err != nil {
+		return nil, err
+	}
+	own, err := os.MkdirTemp("", "raftlab-exec-")
+	if err != nil {
+		return nil, err
+	}
+	return &nativeProgram{program: program{pkg: pkg, opt: opt, dir: own, bin: bin}}, nil
 }
-
-type prebuilt struct{ nativeProgram }
-
-func (*prebuilt) Close() error { return nil }

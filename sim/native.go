@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"raftlab/sim/internal/overlay"
@@ -80,6 +81,7 @@ func (b *builder) outsideModules(tc toolchain) (string, error) {
 // for each run.
 type nativeProgram struct {
 	program
+	shared atomic.Bool // the system refuses private copies of the module's directory
 }
 
 // Close removes the binary.

@@ -138,24 +138,26 @@ func TestLimitHasStacks(t *testing.T) {
 // and variables reach the tests, and the command that repeats a failure has
 // both.
 func TestMainFlagsAndEnvironment(t *testing.T) {
+	start := time.Date(2031, time.May, 6, 7, 0, 0, 0, time.UTC)
 	for _, engine := range []string{sim.Native, sim.WASM} {
 		t.Run(engine, func(t *testing.T) {
 			if engine == sim.Native {
 				requireNative(t)
 			}
-			opt := sim.Options{Dir: "testdata/mini", Engine: engine, Env: []string{"PLACE=the dean's office"}, Args: []string{"-size=7"}}
+			opt := sim.Options{Dir: "testdata/mini", Engine: engine, Env: []string{"PLACE=the dean's office"}, Args: []string{"-size=7"}, Start: start}
 			programs, err := sim.Build(t.Context(), opt, "./setup")
 			require.NoError(t, err)
 			defer programs[0].Close()
-			if tests, err := programs[0].Tests(t.Context(), "."); err != nil || !slices.Equal(tests, []string{"TestFlag"}) {
+			if tests, err := programs[0].Tests(t.Context(), "."); err != nil || !slices.Equal(tests, []string{"TestFlag", "TestStart"}) {
 				t.Errorf("tests %q, error %v", tests, err)
 			}
 			expectation{"TestFlag", sim.Pass, ""}.check(t, run(t, programs[0], sim.Case{Test: "TestFlag"}))
 			res, _, err := sim.Check(t.Context(), programs[0], sim.Case{Test: "TestNone", Limits: sim.Limits{Virtual: 1}})
-			want := ` --virtual 1ns --env 'PLACE=the dean'\''s office' -- -size=7`
+			want := ` --virtual 1ns --start 2031-05-06T07:00:00Z --env 'PLACE=the dean'\''s office' -- -size=7`
 			if err != nil || !strings.HasSuffix(res.Command, want) {
 				t.Errorf("%s: repeated by %q, which does not end in %q (%v)", res.Verdict, res.Command, want, err)
 			}
+			expectation{"TestStart", sim.Safety, "it is 2031-05-06 07h"}.check(t, run(t, programs[0], sim.Case{Test: "TestStart"}))
 		})
 	}
 }
@@ -189,6 +191,7 @@ func TestGoFlags(t *testing.T) {
 		require.NoError(t, err)
 		defer programs[0].Close()
 		res, _, err := sim.Check(t.Context(), programs[0], sim.Case{Test: "TestTags"})
+		expectation{"TestStart", sim.Safety, "it is 2026-01-01 00h"}.check(t, run(t, programs[0], sim.Case{Test: "TestStart"}))
 		if err != nil || res.Verdict != sim.Safety || !contains(res.Detail, "blue and green") || !contains(res.Command, "--tags blue,green") {
 			t.Errorf("%s: %+v, error %v", engine, res, err)
 		}

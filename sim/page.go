@@ -20,7 +20,10 @@ const (
 	coverBits   = 1 << 16 // pairs of points are counted by their hash
 
 	eventWords = 32
-	maxName    = 512 // bytes of the name of a function
+	maxName    = 512     // bytes of the name of a function
+	maxDirs    = 1 << 15 // bytes of the directories of a private copy
+
+	dropRights = 2 // those of mayMount
 
 	verdictLimit    = 1
 	verdictDeadlock = 2
@@ -58,6 +61,8 @@ const (
 	wordEventCap
 	wordUntil
 	wordBreakSize
+	wordStart
+	wordPrivate
 
 	wordNet    = 32 // and the next eleven
 	wordCalm   = 44
@@ -78,6 +83,7 @@ const (
 	wordMet
 	wordEvents
 	wordChoices
+	wordRefused
 )
 
 // The charges of the clock. A read of the clock or a switch of goroutines costs
@@ -101,8 +107,9 @@ type page struct {
 	events int // that the ring has room for
 }
 
-// newPage writes a case into an unnamed file, in memory where possible.
-func newPage(c Case) (*page, error) {
+// newPage writes a case, the time at which the world begins, and the directories of
+// privateCopy into an unnamed file, in memory where possible.
+func newPage(c Case, start int64, private []byte) (*page, error) {
 	f, err := os.CreateTemp("/dev/shm", "raftlab-page-")
 	if err != nil {
 		f, err = os.CreateTemp("", "raftlab-page-")
@@ -118,7 +125,7 @@ func newPage(c Case) (*page, error) {
 	if c.events {
 		p.events = MaxEvents
 	}
-	buf := p.encode(c, points)
+	buf := p.encode(c, start, len(private) > 0, points)
 	if err = f.Truncate(int64(p.size())); err == nil {
 		_, err = f.WriteAt(buf, 0)
 	}
@@ -141,6 +148,9 @@ func newPage(c Case) (*page, error) {
 	if err == nil {
 		_, err = f.WriteAt([]byte(c.stop.function), int64(p.nameAt()))
 	}
+	if err == nil {
+		_, err = f.WriteAt(private, int64(p.dirsAt()))
+	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("sim: page: %w", err)
@@ -161,14 +171,17 @@ func (p *page) coverAt() int { return p.extrasAt() + 8*2*MaxTurns }
 func (p *page) nameAt() int { return p.coverAt() + coverBits/8 }
 
 // eventsAt is the place of the ring of events.
-func (p *page) eventsAt() int { return p.nameAt() + maxName }
+func (p *page) eventsAt() int { return p.dirsAt() + maxDirs }
+
+// dirsAt is the place of the directories of privateCopy.
+func (p *page) dirsAt() int { return p.nameAt() + maxName }
 
 func (p *page) size() int { return p.eventsAt() + 8*eventWords*p.events }
 
-func (p *page) encode(c Case, points []Point) []byte {
+func (p *page) encode(c Case, start int64, private bool, points []Point) []byte {
 	words := make([]uint64, pageWords, pageWords+recordWords*len(points))
 	set := map[int]uint64{
-		wordMagic: pageMagic, wordSize: uint64(p.size()), wordSeed: c.Seed,
+		wordMagic: pageMagic, wordSize: uint64(p.size()), wordSeed: c.Seed, wordStart: uint64(start),
 		wordLimit:    uint64(c.Limits.Virtual),
 		wordReadTick: uint64(readTick), wordReadStep: readStep, wordReadCap: readCap,
 		wordSchedTick: uint64(schedTick), wordSchedStep: schedStep, wordSchedCap: schedCap,
@@ -186,6 +199,12 @@ func (p *page) encode(c Case, points []Point) []byte {
 	}
 	if c.cover {
 		set[wordCover] = 1
+	}
+	if private {
+		set[wordPrivate] = 1
+		if os.Geteuid() != 0 {
+			set[wordPrivate] = dropRights
+		}
 	}
 	for i, w := range c.Net.words() {
 		set[wordNet+i] = w

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,6 +28,7 @@ type process struct {
 	page   *page
 	tmp    string
 	faults Faults
+	shared *atomic.Bool // set if the system refuses a private copy
 	cover  bool
 	race   bool
 	debug  bool // a debugger may stop the run for as long as it likes
@@ -63,13 +65,14 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	pg, err := newPage(c)
+	tmp, err := scratch()
 	if err != nil {
 		return nil, err
 	}
-	tmp, err := scratch()
+	private := p.privateCopy(tmp, c)
+	pg, err := newPage(c, p.opt.start(), private)
 	if err != nil {
-		pg.close()
+		os.RemoveAll(tmp)
 		return nil, err
 	}
 	cmd := exec.Command(p.bin, args...)
@@ -78,7 +81,10 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	cmd.Env = p.childEnv(tmp, c)
 	cmd.ExtraFiles = []*os.File{pg.f}
 	setApart(cmd)
-	r := &process{cmd: cmd, page: pg, tmp: tmp, faults: c.Faults, cover: c.cover, race: p.opt.Race, debug: c.debug, began: time.Now()}
+	if private != nil {
+		mayMount(cmd)
+	}
+	r := &process{cmd: cmd, page: pg, tmp: tmp, shared: &p.shared, faults: c.Faults, cover: c.cover, race: p.opt.Race, debug: c.debug, began: time.Now()}
 	r.out = &output{full: r.kill}
 	cmd.Stdout, cmd.Stderr = r.out, r.out
 	cmd.WaitDelay = 2 * time.Second // for grandchildren that keep the pipe open
@@ -91,6 +97,10 @@ func (p *nativeProgram) start(ctx context.Context, c Case, args []string) (*proc
 	}
 	if err != nil {
 		r.cleanup()
+		if private != nil {
+			p.shared.Store(true)
+			return p.start(ctx, c, args)
+		}
 		return nil, fmt.Errorf("sim: %w", err)
 	}
 	return r, nil
@@ -168,6 +178,9 @@ func (r *process) result(w watch) (result, error) {
 	var err error
 	if res.report, err = r.page.read(); err != nil {
 		return res, err
+	}
+	if res.report[wordRefused] != 0 {
+		r.shared.Store(true)
 	}
 	// Stacks may be cut at the limit of output, because the verdict came
 	// before.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // RepeatEnv is the variable in which a test finds the command that repeats its
@@ -52,6 +53,7 @@ func repeatLine(r Result, lim Limits, opt Options) string {
 	add(lim.Wall > 0, "--wall", lim.Wall)
 	add(lim.Memory > 0, "--memory", lim.Memory>>20)
 	add(opt.Tags != "", "--tags", opt.Tags)
+	add(!opt.Start.IsZero() && !opt.Start.Equal(DefaultStart), "--start", opt.Start.UTC().Format(time.RFC3339Nano))
 	add(opt.Liveness != nil && opt.Liveness.String() != DefaultLiveness, "--liveness", opt.Liveness)
 	for _, kv := range opt.Env {
 		add(true, "--env", kv)

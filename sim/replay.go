@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 )
 
 // A Replay is a failure in a file. A replay can run again, and can stay beside
@@ -21,11 +22,14 @@ type Replay struct {
 	Tags    string   `json:"tags,omitempty"`
 	Env     []string `json:"env,omitempty"`
 	Args    []string `json:"args,omitempty"`
-	Go      string   `json:"go"` // version of the toolchain it was found with
-	Verdict Verdict  `json:"verdict"`
-	Detail  string   `json:"detail"`
-	Hash    string   `json:"hash"`           // of the output then
-	Note    string   `json:"note,omitempty"` // for people
+	// Start is the time at which the world began. Files without it are of versions that
+	// always began in 2009.
+	Start   time.Time `json:"start"`
+	Go      string    `json:"go"` // version of the toolchain it was found with
+	Verdict Verdict   `json:"verdict"`
+	Detail  string    `json:"detail"`
+	Hash    string    `json:"hash"`           // of the output then
+	Note    string    `json:"note,omitempty"` // for people
 }
 
 // NewReplay makes a replay of a failed case.
@@ -37,7 +41,8 @@ func NewReplay(ctx context.Context, p Program, c Case, out Outcome) (Replay, err
 	}
 	return Replay{
 		Package: p.Package(), Case: c, Engine: p.Engine(), Race: opt.Race, Preempt: opt.Preempt, Tags: opt.Tags, Env: opt.Env, Args: opt.Args,
-		Go: tc.Version, Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
+		Start: time.Unix(0, opt.start()).UTC(),
+		Go:    tc.Version, Verdict: out.Verdict, Detail: out.Detail, Hash: out.Hash,
 	}, nil
 }
 
@@ -52,7 +57,7 @@ func (r Replay) Save(path string) error {
 
 // LoadReplay reads a file of Save.
 func LoadReplay(path string) (Replay, error) {
-	var r Replay
+	r := Replay{Start: firstStart}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return r, err
@@ -72,6 +77,7 @@ func (r Replay) Signature() string { return signature(r.Verdict, r.Detail) }
 // Build builds the package as it was built for the failure.
 func (r Replay) Build(ctx context.Context, opt Options) (Program, error) {
 	opt.Engine, opt.Race, opt.Preempt, opt.Tags = r.Engine, r.Race, r.Preempt, r.Tags
+	opt.Start = r.Start
 	opt.Env = append(slices.Clone(r.Env), opt.Env...)
 	opt.Args = append(slices.Clone(r.Args), opt.Args...)
 	programs, err := Build(ctx, opt, r.Package)

@@ -105,7 +105,7 @@ func (p *wasmProgram) ask(ctx context.Context, c Case, args []string) (answer, e
 	}
 	req := request{
 		Args: append([]string{"sim.test"}, args...), Env: p.childEnv(guestPath(tmp), c),
-		Seed: c.Seed, Root: p.root(), Tmp: tmp, Limits: c.Limits,
+		Seed: c.Seed, Start: p.opt.start(), Root: p.root(), Tmp: tmp, Limits: c.Limits,
 	}
 	ans, err := w.ask(ctx, req)
 	if err != nil || ans.Spin || ans.Stuck {
@@ -193,6 +193,7 @@ type hello struct{ Bin, Cache string }
 type request struct {
 	Args, Env []string
 	Seed      uint64
+	Start     int64 // of the clock, in ns since 1970
 	Root, Tmp string
 	Limits    Limits
 	// TraceAfter asks where a run spins after so many calls.

@@ -26,10 +26,6 @@ import (
 // spinGrace is the real time given to finding out where a run spins.
 const spinGrace = 60 * time.Second
 
-// wasmEpoch is the instant at which worlds start, give or take an hour, as
-// under the native engine.
-const wasmEpoch = 1257894000_000000000
-
 // host is the worker's side of one test binary.
 type host struct {
 	bin     []byte
@@ -156,7 +152,7 @@ func newWorld(req request) *world {
 	copy(key[8:], "raftlab/sim wasm")
 	src := rand.NewChaCha8(key)
 	w := &world{limit: int64(req.Limits.Virtual), random: src}
-	w.began = wasmEpoch + int64(src.Uint64()%3600e9)
+	w.began = req.Start + int64(src.Uint64()%3600e9)
 	w.now = w.began
 	return w
 }

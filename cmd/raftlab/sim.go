@@ -55,6 +55,7 @@ type simFlags struct {
 	explore                                              sim.Explore
 	limits                                               sim.Limits
 	memory                                               int64
+	start                                                time.Time
 }
 
 const simLong = `Run the tests of packages in many simulated worlds. Each seed is a world: the
@@ -135,6 +136,7 @@ func simCommand() (*cobra.Command, *simFlags) {
 	fl.StringVar(&f.liveness, "liveness", sim.DefaultLiveness, "messages of failed checks that mean: did not happen in time")
 	fl.StringVar(&f.tags, "tags", "", "build tags")
 	fl.StringArrayVar(&f.env, "env", nil, "KEY=value that the tests see; may be repeated")
+	fl.TimeVar(&f.start, "start", sim.DefaultStart, []string{time.RFC3339Nano, time.DateOnly}, "the clock of a world begins within the hour after this time or date")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the output of each failure")
 	return cmd, f
 }
@@ -236,7 +238,7 @@ func (f *simFlags) main(ctx context.Context, args []string, in io.Reader, out, e
 
 // sweep checks the flags and builds the packages.
 func (f *simFlags) sweep(ctx context.Context, args []string, errOut io.Writer) (*sim.Sweep, error) {
-	opt := sim.Options{Engine: f.engine, Race: f.race, Preempt: f.preempt, Tags: f.tags, Env: f.env, Args: f.args}
+	opt := sim.Options{Engine: f.engine, Race: f.race, Preempt: f.preempt, Tags: f.tags, Env: f.env, Args: f.args, Start: f.start}
 	s := &sim.Sweep{Pattern: f.run, For: f.forTime, Guided: f.guided, Explore: f.explore, Limits: f.limits, Jobs: f.jobs}
 	var err error
 	if s.Seeds, err = sim.ParseSeeds(f.seeds); err != nil {

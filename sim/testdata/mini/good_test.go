@@ -207,3 +207,25 @@ func TestParallel(t *testing.T) {
 		})
 	}
 }
+
+// TestOwnFiles fails if another run has changed the directory of the package.
+func TestOwnFiles(t *testing.T) {
+	if err := os.Mkdir("left", 0o755); err != nil {
+		t.Fatal("another run was here:", err)
+	}
+	if err := os.WriteFile("left/file", []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("../mini/left/file"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	for _, err := range []error{os.Rename("left/file", "left/other"), os.RemoveAll("left"), os.Mkdir("left", 0o700)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if entries, err := os.ReadDir("left"); err != nil || len(entries) > 0 {
+		t.Fatalf("%v in a new directory, error %v", entries, err)
+	}
+}

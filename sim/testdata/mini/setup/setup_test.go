@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 )
 
 var size = flag.Int("size", 0, "what the test needs")
@@ -22,3 +23,6 @@ func TestFlag(t *testing.T) {
 		t.Fatalf("-size is %d, not 7, or we are in %q", *size, os.Getenv("PLACE"))
 	}
 }
+
+// TestStart fails with the hour at which its world began.
+func TestStart(t *testing.T) { t.Fatal("it is", time.Now().UTC().Format("2006-01-02 15h")) }
