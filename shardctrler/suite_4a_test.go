@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -347,9 +346,8 @@ func TestAnotherCommandAtTheIndex4A(t *testing.T) {
 	run(t, func(t *testing.T, s *service) {
 		var want []int
 		for round := range 3 {
-			old := s.leader()
 			gids := []int{10*round + 1, 10*round + 2, 10*round + 3}
-			s.replaceEntries(old, gids)
+			s.replaceEntries(gids)
 			want = append(want, gids...)
 			c := s.ck.Query(-1)
 			s.expect(c, want...)
@@ -360,21 +358,9 @@ func TestAnotherCommandAtTheIndex4A(t *testing.T) {
 	})
 }
 
-// leader waits for a leader.
-func (s *service) leader() int {
-	for range 1000 {
-		if leader := s.Leader(); leader >= 0 {
-			return leader
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	s.t.Fatal("no leader within 10s")
-	return 0
-}
-
 // replaceEntries joins three groups. The clerks of the first two reach the old leader alone,
 // while the other servers elect another leader and join the third group.
-func (s *service) replaceEntries(old int, gids []int) {
+func (s *service) replaceEntries(gids []int) {
 	var lost, next []*shardlab.Client
 	clerk := func(list *[]*shardlab.Client) *shardctrler.Clerk {
 		client := s.lab.Client()
@@ -382,32 +368,10 @@ func (s *service) replaceEntries(old int, gids []int) {
 		return shardctrler.MakeClerk(client.Ends(s.Group))
 	}
 	clerks := []*shardctrler.Clerk{clerk(&lost), clerk(&lost), clerk(&next)}
-	var apart atomic.Bool
-	name := s.Names()[old]
-	s.lab.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
-		id, _ := m.End.(string)
-		from, to := strings.HasPrefix(id, name+">"), strings.Contains(id, ">"+name+"#")
-		sent := func(c *shardlab.Client) bool { return c.Sent(m) }
-		switch {
-		case !apart.Load():
-		case slices.ContainsFunc(lost, sent) && !to, slices.ContainsFunc(next, sent) && to:
-			return labrpc.Never()
-		case from || to && !strings.HasPrefix(id, "client"):
-			return labrpc.Never()
-		}
-		return labrpc.Usual()
-	})
-	defer s.lab.Net.SetScheduler(nil)
 	for _, ck := range clerks {
 		ck.Query(-1) // the clerks know the leader
 	}
-	apart.Store(true)
-	for range 1000 {
-		if s.Leader() != old {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	heal := s.Strand(lost, next)
 	clerks[2].Query(0) // by the next leader
 	var changes sync.WaitGroup
 	for i, ck := range clerks {
@@ -415,6 +379,6 @@ func (s *service) replaceEntries(old int, gids []int) {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(20 * time.Millisecond)
-	apart.Store(false) // before the handlers of the old leader give up
+	heal() // before the handlers of the old leader give up
 	changes.Wait()
 }

@@ -3,6 +3,7 @@ package shardkv_test
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -379,4 +380,44 @@ func (s *store) within(limit time.Duration, what string, do func()) {
 	case <-time.After(limit):
 		s.t.Fatalf("waited %v in vain: %s", limit, what)
 	}
+}
+
+// TestAnotherCommandAtTheIndex4B lets an old leader log commands, and its successor commit
+// other commands at the same indices. The old leader then applies the other commands, and
+// must not take them for the ones of its clients. Nor may
+// it answer a Get from its own state.
+func TestAnotherCommandAtTheIndex4B(t *testing.T) {
+	run(t, 1, -1, func(t *testing.T, s *store) {
+		s.join(0)
+		g, first := s.groups[0], s.client()
+		first.Put("other", "b")
+		for range 3 {
+			first.Put("k", "a")
+			lost, reader, next := s.Client(), s.Client(), s.Client()
+			clients := []*client{s.clientOf(lost), s.clientOf(reader), s.clientOf(next)}
+			for _, c := range clients {
+				c.expect(t, "other", "b") // the clients know the leader and the configuration
+			}
+			heal := g.Strand([]*shardlab.Client{lost, reader}, []*shardlab.Client{next})
+			clients[2].Append("k", "n") // by the next leader
+			var working sync.WaitGroup
+			for _, do := range []func(){
+				func() { clients[0].Append("k", "c") },
+				func() { clients[1].Get("k") }, // with the n
+				func() { clients[2].Append("k", "d"); clients[2].Append("k", "e") },
+			} {
+				working.Go(do)
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(20 * time.Millisecond)
+			heal() // before the handlers of the old leader give up
+			working.Wait()
+			value := first.Get("k")
+			for _, piece := range []string{"a", "n", "c", "d", "e"} {
+				if strings.Count(value, piece) != 1 {
+					t.Fatalf("the key has the value %q, and %q was written once and acknowledged", value, piece)
+				}
+			}
+		}
+	})
 }

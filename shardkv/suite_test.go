@@ -143,8 +143,9 @@ type client struct {
 // beginning.
 const operationLimit = time.Minute
 
-func (s *store) client() *client {
-	wires := s.Client()
+func (s *store) client() *client { return s.clientOf(s.Client()) }
+
+func (s *store) clientOf(wires *shardlab.Client) *client {
 	return &client{Clerk: s.clerkOf(wires, s.ctrl), t: s.t, id: s.log.newClient(wires.Lane()), log: s.log, open: s.Open}
 }
 

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"raftlab/internal/labrun"
 	"raftlab/internal/labtest"
@@ -342,6 +344,43 @@ func (g *Group) Partition(sides ...int) {
 
 // Heal ends every partition of the group.
 func (g *Group) Heal() { g.Partition(make([]int, len(g.servers))...) }
+
+// Strand cuts the leader off from the other servers of the group, and returns when the others
+// have another leader. Clients in with reach the old leader alone, and clients in without
+// reach the others alone, until the caller calls end. Calls under way stay under way.
+func (g *Group) Strand(with, without []*Client) (end func()) {
+	old := g.await(func(leader int) bool { return leader >= 0 })
+	own, names := g.servers[old].name, g.Names()
+	var over atomic.Bool
+	g.lab.Net.SetScheduler(func(m labrpc.Message) labrpc.Decision {
+		id, _ := m.End.(string)
+		from, to, _ := strings.Cut(id, ">")
+		to, _, _ = strings.Cut(to, "#")
+		sent := func(c *Client) bool { return c.Sent(m) }
+		switch {
+		case over.Load() || !slices.Contains(names, to):
+			return labrpc.Usual()
+		case slices.Contains(names, from) && (from == own) != (to == own),
+			to != own && slices.ContainsFunc(with, sent), to == own && slices.ContainsFunc(without, sent):
+			return labrpc.Never()
+		}
+		return labrpc.Usual()
+	})
+	g.await(func(leader int) bool { return leader >= 0 && leader != old })
+	return func() { over.Store(true) }
+}
+
+// await returns the leader when right accepts it, or fails the test after 10 s.
+func (g *Group) await(right func(leader int) bool) int {
+	for range 1000 {
+		if leader := g.Leader(); right(leader) {
+			return leader
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	g.lab.T.Fatal("no leader within 10s")
+	return 0
+}
 
 // Leader returns the leader with the newest term, or -1.
 func (g *Group) Leader() int {
