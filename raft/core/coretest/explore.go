@@ -82,6 +82,8 @@ var steps = []step{
 	{1, func(x *explorer) { x.readAcrossRestart(x.server()) }},
 	{1, func(x *explorer) { x.readUnderLease(x.server()) }},
 	{1, func(x *explorer) { x.readInTransfer(x.server()) }},
+	{1, func(x *explorer) { x.readByLateAnswers() }},
+	{1, func(x *explorer) { x.readInSilence() }},
 	{1, func(x *explorer) { x.readByNewerTerm(x.server(), x.server()) }},
 	{1, func(x *explorer) { x.lateSnapshot(x.server()) }},
 	{1, func(x *explorer) { x.loadAcrossCompaction(x.server()) }},

@@ -162,6 +162,68 @@ func (x *explorer) awaitRequest(from, to core.NodeID) *envelope {
 	return nil
 }
 
+// readByLateAnswers lets the answers to a leader's heartbeat arrive late, when the leader is
+// cut off. The lease began with the heartbeat (thesis 6.4.1).
+func (x *explorer) readByLateAnswers() {
+	leader := x.leader()
+	if x.opt.Config.LeaseTicks == 0 || leader == core.None {
+		return
+	}
+	for range x.opt.Config.HeartbeatTicks {
+		x.tickAll()
+	}
+	x.settleOnce()
+	x.Hold(leader)
+	x.isolate(leader)
+	for range 1 + x.next(x.opt.Config.ElectionTicks) {
+		x.tickSlowly()
+		x.settleOnce()
+	}
+	x.Heal()
+	x.deliverHeld()
+	x.isolate(leader)
+	for range 3 * x.opt.Config.ElectionTicks { // the others elect another leader
+		x.tickSlowly()
+		x.settleOnce()
+		x.propose()
+		x.settleOnce()
+		x.read(leader)
+		x.Finish(leader)
+	}
+	x.Heal()
+}
+
+// readInSilence cuts off a leader whose clock stands still, and which therefore has no lease.
+func (x *explorer) readInSilence() {
+	if !x.opt.Config.Quiesce || x.opt.Config.LeaseTicks == 0 {
+		return
+	}
+	for range 4 * x.opt.Config.ElectionTicks {
+		x.settleOnce()
+		x.tickSlowly()
+	}
+	leader := x.leader()
+	if leader == core.None || !x.Core(leader).Quiescent() {
+		return
+	}
+	x.isolate(leader)
+	for _, id := range x.ids {
+		if id != leader {
+			x.Wake(id)
+		}
+	}
+	for range 3 * x.opt.Config.ElectionTicks { // a command or a read would start the clock
+		x.tickSlowly()
+		x.settleOnce()
+	}
+	x.propose()
+	x.settleOnce()
+	x.settleOnce()
+	x.read(leader)
+	x.Finish(leader)
+	x.Heal()
+}
+
 // readBehind lets a leader that is cut off read, while the others elect another leader and
 // commit.
 func (x *explorer) readBehind(leader core.NodeID) {
