@@ -231,35 +231,42 @@ func (w *world) rearrange(rng *rand.Rand) {
 // all shards afterwards.
 func TestHistories(t *testing.T) {
 	run(t, 3, 4000, func(w *world) {
-		rng := rand.New(rand.NewPCG(uint64(testkit.Seed(t)), 1))
-		w.settle()
-		h := &history{}
-		stop := make(chan struct{})
-		var working sync.WaitGroup
-		counts := make([]int, 4)
-		for i := range counts {
-			own := rand.New(rand.NewPCG(uint64(testkit.Seed(t)), uint64(2+i)))
-			working.Go(func() {
-				if i == 0 {
-					counts[i] = w.pairs(own, stop)
-				} else {
-					counts[i] = w.mix(h, own, stop)
-				}
-			})
-		}
-		w.trouble(rng, 8)
-		all := make([]int, w.groups)
-		for i := range all {
-			all[i] = i + 1
-		}
-		_, err := w.running()[0].Join(w.Context(), all)
-		require.NoError(w, err)
-		w.settle()
-		close(stop)
-		working.Wait()
-		require.NotContains(w, counts, 0, "a client without a success")
-		h.check(w)
+		w.underLoad(func(rng *rand.Rand) { w.trouble(rng, 8) })
 	})
+}
+
+// underLoad lets clients of all processes work during do. Then the store serves all shards,
+// and the history is checked.
+func (w *world) underLoad(do func(rng *rand.Rand)) {
+	w.Helper()
+	rng := rand.New(rand.NewPCG(uint64(testkit.Seed(w)), 1))
+	w.settle()
+	h := &history{}
+	stop := make(chan struct{})
+	var working sync.WaitGroup
+	counts := make([]int, 4)
+	for i := range counts {
+		own := rand.New(rand.NewPCG(uint64(testkit.Seed(w)), uint64(2+i)))
+		working.Go(func() {
+			if i == 0 {
+				counts[i] = w.pairs(own, stop)
+			} else {
+				counts[i] = w.mix(h, own, stop)
+			}
+		})
+	}
+	do(rng)
+	all := make([]int, w.groups)
+	for i := range all {
+		all[i] = i + 1
+	}
+	_, err := w.running()[0].Join(w.Context(), all)
+	require.NoError(w, err)
+	w.settle()
+	close(stop)
+	working.Wait()
+	require.NotContains(w, counts, 0, "a client without a success")
+	h.check(w)
 }
 
 // check checks that the history is linearizable, and explains why if not.

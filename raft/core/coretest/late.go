@@ -138,12 +138,7 @@ func (x *explorer) readByNewerTerm(follower, candidate core.NodeID) {
 			x.settleOnce()
 		}
 	}
-	x.propose()
-	x.settleOnce()
-	x.settleOnce()
-	x.read(leader)
-	x.Finish(leader)
-	x.Heal()
+	x.readAfterCommit(leader)
 }
 
 // awaitRequest lets time pass until a server asks another one for a vote, and returns the
@@ -193,7 +188,8 @@ func (x *explorer) readByLateAnswers() {
 	x.Heal()
 }
 
-// readInSilence cuts off a leader whose clock stands still, and which therefore has no lease.
+// readInSilence cuts off a quiescent leader. The clock of such a leader stands still, so
+// there is no lease.
 func (x *explorer) readInSilence() {
 	if !x.opt.Config.Quiesce || x.opt.Config.LeaseTicks == 0 {
 		return
@@ -216,6 +212,11 @@ func (x *explorer) readInSilence() {
 		x.tickSlowly()
 		x.settleOnce()
 	}
+	x.readAfterCommit(leader)
+}
+
+// readAfterCommit commits a command, and then reads from a leader that is cut off.
+func (x *explorer) readAfterCommit(leader core.NodeID) {
 	x.propose()
 	x.settleOnce()
 	x.settleOnce()
