@@ -12,18 +12,5 @@ const keepSize = 1 // FALLOC_FL_KEEP_SIZE
 // file stays. The error of a full disk matches [NoRoom]. Any other error means that the
 // file system cannot do so.
 func Allocate(f *os.File, offset, size int64) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		for failed = syscall.EINTR; failed == syscall.EINTR; {
-			failed = syscall.Fallocate(int(fd), keepSize, offset, size)
-		}
-	})
-	if err == nil && failed != nil {
-		err = &os.PathError{Op: "fallocate", Path: f.Name(), Err: failed}
-	}
-	return err
+	return call(f, "fallocate", func(fd int) error { return syscall.Fallocate(fd, keepSize, offset, size) })
 }
