@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -364,8 +365,13 @@ func TestDamageIsRefused(t *testing.T) {
 // The last batch may have been acknowledged, although no later one proves it. One
 // changed bit in it is no interrupted write.
 func TestDamageOfTheLastBatchIsRefused(t *testing.T) {
+	testkit.Run(t, damageTheLastBatch)
+}
+
+func damageTheLastBatch(t *testing.T) {
 	disk, store := newLog(t)
 	require.NoError(t, put(store, 1, 100))
+	synctest.Wait() // until the janitor has made the next segment, so that all later writes are batches
 	for range 20 {
 		disk.Record()
 		require.NoError(t, put(store, 1, 300))
