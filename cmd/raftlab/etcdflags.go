@@ -62,6 +62,7 @@ var ignoredFlags = map[string]string{
 	"distributed-tracing-instance-id":      "there is no tracing",
 	"distributed-tracing-sampling-rate":    "there is no tracing",
 	"distributed-tracing-service-name":     "there is no tracing",
+	"discovery-fallback":                   "there is no discovery",
 	"downgrade-check-time":                 "there are no downgrades",
 	"feature-gates":                        "the features have no gates",
 	"grpc-keepalive-interval":              "the server pings clients as gRPC does by default",
@@ -72,6 +73,11 @@ var ignoredFlags = map[string]string{
 	"max-snapshots":                        "a member keeps the snapshots that it needs",
 	"max-wals":                             "a member keeps the log that it needs",
 	"metrics":                              "all figures are exported",
+	"proxy-dial-timeout":                   "there is no proxy",
+	"proxy-failure-wait":                   "there is no proxy",
+	"proxy-read-timeout":                   "there is no proxy",
+	"proxy-refresh-interval":               "there is no proxy",
+	"proxy-write-timeout":                  "there is no proxy",
 	"raft-read-timeout":                    "the transport has timeouts of its own",
 	"raft-write-timeout":                   "the transport has timeouts of its own",
 	"self-signed-cert-validity":            "raftlab cert makes certificates",
@@ -115,7 +121,6 @@ var refusedFlags = map[string]string{
 	"discovery-cert":               useCluster,
 	"discovery-dial-timeout":       useCluster,
 	"discovery-endpoints":          useCluster,
-	"discovery-fallback":           useCluster,
 	"discovery-keepalive-time":     useCluster,
 	"discovery-keepalive-timeout":  useCluster,
 	"discovery-key":                useCluster,
@@ -128,10 +133,14 @@ var refusedFlags = map[string]string{
 	"discovery-user":               useCluster,
 	"peer-client-cert-file":        "--peer-cert is for both directions",
 	"peer-client-key-file":         "--peer-cert is for both directions",
+	"proxy":                        "there is no v2 API, and no proxy",
 }
 
 // useCluster is the reason of the flags of etcd's discovery.
 const useCluster = "name the first members with --cluster"
+
+// absent are the values with which a refused flag asks for nothing.
+var absent = []string{"", "[]", "false", "[off]"}
 
 // refusedSwitches are refused flags without a value.
 var refusedSwitches = map[string]string{
@@ -171,7 +180,7 @@ func checkEtcdFlags(f *pflag.FlagSet, log *slog.Logger) error {
 		if !refused {
 			reason, refused = refusedSwitches[flag.Name]
 		}
-		if refused && flag.Value.String() != "false" {
+		if refused && !slices.Contains(absent, flag.Value.String()) {
 			err = usageError("--%s of etcd is not supported: %s", flag.Name, reason)
 		}
 	})

@@ -8,13 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
-	"go.yaml.in/yaml/v3"
 
 	"raftlab/internal/datadir"
 	"raftlab/internal/httpkv/handler"
@@ -49,106 +46,6 @@ func addMemberFlags(f *pflag.FlagSet, o *member.Options) {
 	f.Var(durationValue{&o.ElectionTimeout, time.Millisecond}, "election-timeout", "time without a leader before an election (default 1s)")
 	addServiceFlags(f, o)
 	addEtcdFlags(f)
-}
-
-// settingPrefix begins the names of environment variables for flags.
-const settingPrefix = "RAFTLAB_"
-
-// applySettings gives the flags that are not on the command line their values from the
-// environment, and then from a YAML file. A variable is RAFTLAB_ and the flag's name in
-// capitals, with underscores. A key of the file is the flag's name.
-func applySettings(f *pflag.FlagSet, file string, environ []string) error {
-	var all []error
-	set := func(name, source string, values []string) {
-		if f.Changed(name) {
-			return
-		}
-		for _, v := range values {
-			if err := f.Set(name, v); err != nil {
-				all = append(all, fmt.Errorf("%s: %w", source, err))
-			}
-		}
-	}
-	for _, kv := range environ {
-		key, value, _ := strings.Cut(kv, "=")
-		name, ok := strings.CutPrefix(key, settingPrefix)
-		if name = strings.ToLower(strings.ReplaceAll(name, "_", "-")); ok && f.Lookup(name) != nil {
-			set(name, key, []string{value})
-		}
-	}
-	if file == "" {
-		return errors.Join(all...)
-	}
-	settings, err := readSettings(file)
-	if err != nil {
-		return err
-	}
-	for _, s := range settings {
-		if f.Lookup(s.name) == nil || s.name == "config" {
-			all = append(all, fmt.Errorf("%s, line %d: there is no setting %q", file, s.line, s.name))
-			continue
-		}
-		set(s.name, fmt.Sprintf("%s, line %d", file, s.line), s.values)
-	}
-	return errors.Join(all...)
-}
-
-// setting is an entry of a settings file.
-type setting struct {
-	name   string
-	line   int
-	values []string
-}
-
-// readSettings reads a YAML file with a mapping of names to scalars, to lists of scalars,
-// or to mappings of scalars.
-func readSettings(file string) ([]setting, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	if len(doc.Content) == 0 {
-		return nil, nil // an empty file
-	}
-	root := doc.Content[0]
-	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s, line %d: want a mapping of settings to values", file, root.Line)
-	}
-	var all []setting
-	for i := 0; i < len(root.Content); i += 2 {
-		key, value := root.Content[i], root.Content[i+1]
-		s := setting{name: key.Value, line: key.Line}
-		switch value.Kind {
-		case yaml.ScalarNode:
-			s.values = []string{value.Value}
-		case yaml.SequenceNode, yaml.MappingNode:
-			var parts []string
-			for _, part := range value.Content {
-				if part.Kind != yaml.ScalarNode {
-					return nil, fmt.Errorf("%s, line %d: want a plain value", file, part.Line)
-				}
-				parts = append(parts, part.Value)
-			}
-			if value.Kind == yaml.MappingNode {
-				for j := 0; j < len(parts); j += 2 {
-					s.values = append(s.values, parts[j]+"="+parts[j+1])
-				}
-			} else {
-				s.values = parts
-			}
-		default:
-			return nil, fmt.Errorf("%s, line %d: want a plain value, a list or a mapping", file, value.Line)
-		}
-		if slices.ContainsFunc(all, func(other setting) bool { return other.name == s.name }) {
-			return nil, fmt.Errorf("%s, line %d: %s stands twice", file, s.line, s.name)
-		}
-		all = append(all, s)
-	}
-	return all, nil
 }
 
 // Flags that not every kind of a store takes. groupFlags are those of a store with groups

@@ -83,6 +83,79 @@ insecure: true
 	require.ErrorContains(t, err, `RAFTLAB_QUOTA: invalid argument "many"`)
 }
 
+// The environment and the file of a deployment of etcd give a member its settings.
+func TestSettingsOfEtcd(t *testing.T) {
+	o, err := settings(t, []string{"--heartbeat-interval=300"}, []string{
+		"ETCD_NAME=n1", "ETCD_LISTEN_CLIENT_URLS=http://a:1", "ETCD_HEARTBEAT_INTERVAL=200", "ETCD_EXPERIMENTAL_CORRUPT_CHECK_TIME=3m",
+		"ETCD_MAX_TXN_OPS=7", "RAFTLAB_MAX_TXN_OPS=8", "ETCD_QUOTA_BACKEND_BYTES=9", "ETCD_VERSION=3.6", "ETCD_CORS=",
+	}, "quota-backend-bytes: 10\n")
+	require.NoError(t, err)
+	require.Equal(t, "n1", o.Name)
+	require.Equal(t, 300*time.Millisecond, o.HeartbeatInterval, "the command line counts first")
+	require.Equal(t, 3*time.Minute, o.CompareInterval)
+	require.Equal(t, 8, o.MaxTxnOps, "RAFTLAB_ counts before ETCD_")
+	require.Equal(t, int64(9), o.Quota, "ETCD_ counts before the file")
+	_, err = settings(t, nil, []string{"ETCD_QUOTA_BACKEND_BYTES=many"}, "")
+	require.ErrorContains(t, err, `ETCD_QUOTA_BACKEND_BYTES: invalid argument "many"`)
+
+	const file = `
+name: 'n1'
+wal-dir:
+quota-backend-bytes: 0
+max-wals: 5
+cors:
+advertise-client-urls: https://a:1,https://b:1
+discovery:
+discovery-fallback: 'proxy'
+discovery-proxy:
+initial-cluster: n1=https://a:2,n2=https://b:2
+initial-cluster-state: 'new'
+strict-reconfig-check: false
+enable-pprof: true
+proxy: 'off'
+proxy-failure-wait: 5000
+client-transport-security:
+  cert-file: c
+  key-file: k
+  client-cert-auth: true
+  trusted-ca-file:
+  auto-tls: false
+peer-transport-security:
+  cert-file: pc
+  key-file: pk
+  client-cert-auth: false
+  trusted-ca-file: pca
+  allowed-cn: m
+  auto-tls: false
+log-outputs: [stderr]
+auto-compaction-retention: "1"
+cipher-suites: [
+  d,
+  e
+]
+`
+	o, err = settings(t, nil, nil, file)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"n1": "https://a:2", "n2": "https://b:2"}, o.Cluster)
+	require.Equal(t, []string{"https://a:1", "https://b:1"}, o.Advertise)
+	require.Equal(t, member.Files{Cert: "c", Key: "k"}, o.TLS)
+	require.Equal(t, member.Files{Cert: "pc", Key: "pk", CA: "pca"}, o.PeerTLS)
+	require.True(t, o.CertificateUsers)
+	require.True(t, o.PeerAnyCertificate)
+	require.Equal(t, []string{"m"}, o.PeerNames)
+	require.Equal(t, []string{"d", "e"}, o.CipherSuites)
+	for file, says := range map[string]string{
+		"client-transport-security: {cert: c}\n":                     `line 1: there is no setting "cert" in client-transport-security`,
+		"peer-transport-security: {quota: 7}\n":                      `line 1: there is no setting "quota" in peer-transport-security`,
+		"peer-transport-security: [pc]\n":                            "line 1: want a mapping",
+		"client-transport-security: {cert-file: [[c]]}\n":            "line 1: want a plain value",
+		"cert-file: c\nclient-transport-security:\n  cert-file: d\n": "line 3: cert stands twice",
+	} {
+		_, err := settings(t, nil, nil, file)
+		require.ErrorContains(t, err, says, "%q", file)
+	}
+}
+
 // Flags of etcd without an effect are accepted with a warning, and those that a member
 // cannot follow are refused.
 func TestFlagsOfEtcd(t *testing.T) {
@@ -118,7 +191,8 @@ func TestFlagsOfEtcd(t *testing.T) {
 	}
 	err = check("--max-wals=3", "--backend-batch-limit", "7", "--pre-vote", "--initial-corrupt-check")
 	require.NoError(t, err)
-	for _, flag := range []string{"--peer-crl-file=x", "--discovery-token=x", "--cors=https://a"} {
+	require.NoError(t, check("--max-wals=3", "--cors=", "--discovery", "", "--proxy=off"), "refused flags without a value")
+	for _, flag := range []string{"--peer-crl-file=x", "--discovery-token=x", "--cors=https://a", "--proxy=on"} {
 		err := check(flag)
 		require.ErrorContains(t, err, "is not supported", flag)
 	}
