@@ -174,8 +174,13 @@ func TestReplaceProcess(t *testing.T) {
 
 	former, formerArgs := flagOf(p.args[2], "--data"), p.args[2]
 	p.servers[2].end(syscall.SIGKILL)
+	replaced, err := datadir.Read(former)
+	require.NoError(t, err)
 	p.newcomer(2, "n4", "n3")
 	p.servers[2].end(syscall.SIGKILL)
+	if m, err := datadir.Read(flagOf(p.args[2], "--data")); err == nil && m.Joins {
+		require.Equal(t, replaced.ID, m.ReplacesID, "a later process n3 is another one")
+	}
 	more()
 	p.start(2)
 	for i := range 3 {

@@ -64,10 +64,11 @@ type Manifest struct {
 	// Processes are the processes of a store with groups whose processes have changed since
 	// the first start. Members has their names.
 	Processes []Process `yaml:"processes,omitempty"`
-	// Joins is set until the store has this process as a member. Replaces is the name of
-	// the process whose place this one takes, "" for none.
-	Joins    bool   `yaml:"joins,omitempty"`
-	Replaces string `yaml:"replaces,omitempty"`
+	// Joins is set until the store has this process as a member. Replaces and ReplacesID are
+	// the name and the id of the process whose place this one takes, "" for none.
+	Joins      bool   `yaml:"joins,omitempty"`
+	Replaces   string `yaml:"replaces,omitempty"`
+	ReplacesID Number `yaml:"replaces-id,omitempty"`
 }
 
 // Process is a process of a store with groups.

@@ -40,6 +40,8 @@ type NewMember struct {
 	Address string `json:"address"`
 	// Replaces is the name of a process that is removed in the same change, "" for none.
 	Replaces string `json:"replaces,omitempty"`
+	// ReplacesID is the id of that process, "" for the process that has the name now.
+	ReplacesID string `json:"replaces_id,omitempty"`
 	// Check has the store say whether it would make the change, without a change.
 	Check bool `json:"check,omitempty"`
 }

@@ -39,8 +39,10 @@ type newcomer struct {
 	id core.NodeID
 	// number is that of the cluster which the member joins.
 	number datadir.Number
-	// roster are the processes of the store with groups that the member joins.
-	roster []shardstore.Member
+	// roster are the processes of the store with groups that the member joins, and replaces
+	// is the id of the one whose place the member takes.
+	roster   []shardstore.Member
+	replaces datadir.Number
 }
 
 // openDirectory opens the data directory, and makes a new one. begin returns who a new
@@ -102,7 +104,7 @@ func makeManifest(o *Options, begin func() (newcomer, error)) (datadir.Manifest,
 	if o.Groups > 0 {
 		m.Groups, m.Members = o.Groups, slices.Sorted(maps.Keys(o.Cluster))
 		if m.Joins = m.Joined; m.Joins {
-			m.Replaces = o.Replace
+			m.Replaces, m.ReplacesID = o.Replace, n.replaces
 			m.SetRoster(n.roster)
 		}
 	}

@@ -152,7 +152,7 @@ func (r *registry) note(members []shardstore.Member) error {
 func (r *registry) joined() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dir.Joins, r.dir.Replaces = false, ""
+	r.dir.Joins, r.dir.Replaces, r.dir.ReplacesID = false, "", 0
 	return r.dir.Write(r.path)
 }
 

@@ -60,20 +60,30 @@ func (m *Member) askToJoin(ctx context.Context, address string, n *newcomer) err
 			return err
 		}
 	}
-	n.roster = nil
+	n.roster, n.replaces = nil, 0
 	for _, one := range store.Members {
 		id, err := strconv.ParseUint(one.ID, 16, 64)
 		if err != nil {
 			return fmt.Errorf("the id %q of %s: %w", one.ID, one.Name, err)
 		}
 		n.roster = append(n.roster, shardstore.Member{Name: one.Name, ID: core.NodeID(id), Address: one.Address})
+		if one.Name == m.opts.Replace && !one.Learner {
+			n.replaces = datadir.Number(id)
+		}
 	}
-	return client.AddMember(ctx, m.asNewMember(n.id, m.opts.Replace, true))
+	request := m.asNewMember(n.id, m.opts.Replace, n.replaces)
+	request.Check = true
+	return client.AddMember(ctx, request)
 }
 
-// asNewMember describes this process for the store.
-func (m *Member) asNewMember(id core.NodeID, replaces string, check bool) httpkv.NewMember {
-	return httpkv.NewMember{Name: m.opts.Name, ID: datadir.Number(id).String(), Address: m.opts.AdvertisePeer, Replaces: replaces, Check: check}
+// asNewMember describes this process for the store. A name without an id is the process that
+// has the name now.
+func (m *Member) asNewMember(id core.NodeID, replaces string, replacesID datadir.Number) httpkv.NewMember {
+	n := httpkv.NewMember{Name: m.opts.Name, ID: datadir.Number(id).String(), Address: m.opts.AdvertisePeer, Replaces: replaces}
+	if replacesID != 0 {
+		n.ReplacesID = replacesID.String()
+	}
+	return n
 }
 
 // client returns a client of the process at an address.
@@ -89,7 +99,8 @@ func (m *Member) client(address string) (*httpkv.Client, error) {
 // process goes on with the same id.
 func (s *groupStore) join(ctx context.Context) {
 	o := &s.member.opts
-	n := s.member.asNewMember(core.NodeID(s.registry.dir.ID), s.registry.dir.Replaces, false)
+	dir := s.registry.dir
+	n := s.member.asNewMember(core.NodeID(dir.ID), dir.Replaces, dir.ReplacesID)
 	for i := 0; ; i++ {
 		address := o.Join[i%len(o.Join)]
 		err := s.joinThrough(ctx, address, n)
@@ -145,11 +156,15 @@ func (v groupV1) Members() httpkv.Members {
 
 // AddMember implements handler.Members.
 func (v groupV1) AddMember(ctx context.Context, n httpkv.NewMember) error {
-	var id datadir.Number
-	if err := id.UnmarshalText([]byte(n.ID)); err != nil || n.Name == "" || n.Address == "" {
+	var id, replaces datadir.Number
+	err := id.UnmarshalText([]byte(n.ID))
+	if n.ReplacesID != "" {
+		err = errors.Join(err, replaces.UnmarshalText([]byte(n.ReplacesID)))
+	}
+	if err != nil || n.Name == "" || n.Address == "" {
 		return &httpkv.Error{Status: http.StatusBadRequest, Code: httpkv.BadRequest, Message: "a process has a name, an address, and an id in hexadecimal"}
 	}
-	c := shardstore.ProcessChange{Add: shardstore.Member{Name: n.Name, ID: core.NodeID(id), Address: n.Address}, Remove: n.Replaces}
+	c := shardstore.ProcessChange{Add: shardstore.Member{Name: n.Name, ID: core.NodeID(id), Address: n.Address}, Remove: n.Replaces, RemoveID: core.NodeID(replaces)}
 	if n.Check {
 		return v.CheckChange(ctx, c)
 	}

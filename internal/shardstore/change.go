@@ -34,6 +34,9 @@ type ProcessChange struct {
 	// Remove is the name of a process to be removed, which may be down. "" stands for
 	// none.
 	Remove string
+	// RemoveID is the host id of that process. A later process of the same name has another
+	// id, and stays. 0 stands for every id.
+	RemoveID core.NodeID
 }
 
 // Level is the newest level of this version of raftlab. A process reads what the processes
@@ -240,7 +243,7 @@ func target(c ProcessChange, present []Member) ([]Member, error) {
 			added = true
 			next = append(next, m)
 		case m.ID == c.Add.ID:
-		case m.Name == c.Remove:
+		case m.Name == c.Remove && (c.RemoveID == 0 || c.RemoveID == m.ID):
 			removes = true
 		case m.Name == c.Add.Name:
 			return nil, refusal("the store has a process %s; if its data is lost, replace it", m.Name)

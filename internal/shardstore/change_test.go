@@ -104,6 +104,24 @@ func TestReplaceProcesses(t *testing.T) {
 	})
 }
 
+// A process that asks again for its place leaves a later process of the replaced name alone.
+func TestReplacedNameIsTakenAgain(t *testing.T) {
+	run(t, 1, 4000, func(w *world) {
+		w.settle()
+		i := slices.IndexFunc(w.running()[0].Processes(), func(p shardstore.Process) bool { return p.Name == "n3" })
+		c := shardstore.ProcessChange{Add: w.newcomer("n4"), Remove: "n3", RemoveID: w.running()[0].Processes()[i].ID}
+		w.crash("n3")
+		w.change(c)
+		w.change(shardstore.ProcessChange{Add: w.newcomer("n3")})
+		w.change(c)
+		w.agrees("n1", "n2", "n3", "n4")
+		c.Add = w.newcomer("n5")
+		require.ErrorIs(w, w.running()[0].ChangeProcesses(w.Context(), c), shardstore.ErrNoProcess)
+		w.crash("n5")
+		w.agrees("n1", "n2", "n3", "n4")
+	})
+}
+
 // Processes come and go while the store serves, down to one and up to five. A removed
 // process stops by itself, and so does its data when it comes back.
 func TestAddAndRemoveProcesses(t *testing.T) {
