@@ -219,8 +219,6 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// A serializable read of a revision that the member does not have yet waits for the
-// revision.
 // A restarted member answers no client before the member has applied what it had applied
 // before, because clients would see older keys, and old events of a watch from now on.
 func TestRestartedMemberJoinsFirst(t *testing.T) {
@@ -239,7 +237,11 @@ func TestRestartedMemberJoinsFirst(t *testing.T) {
 		require.ErrorIs(t, err, rpctypes.ErrGRPCNoLeader)
 		status, err := pb.NewMaintenanceClient(m.conn).Status(ctx, &pb.StatusRequest{})
 		require.NoError(t, err)
-		require.Equal(t, []string{"etcdserver: no leader"}, status.Errors)
+		require.Equal(t, []string{"etcdserver: no leader", "the member has not joined its cluster since its start, and has applied only a part of its log"}, status.Errors)
+		begin := time.Now()
+		_, err = m.maintenance().Status(ctx, &pb.StatusRequest{})
+		require.NoError(t, err)
+		require.Less(t, time.Since(begin), 100*time.Millisecond, "only a status soon after the start waits")
 		_, err = pb.NewClusterClient(m.conn).MemberList(ctx, &pb.MemberListRequest{})
 		require.NoError(t, err)
 
@@ -267,6 +269,28 @@ func TestRestartedMemberJoinsFirst(t *testing.T) {
 	})
 }
 
+// The status of a restarted member waits for the member to join. The revision would otherwise
+// be lower than before the restart.
+func TestStatusAfterARestart(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		c.leader().put(t, "a", "1")
+		settle()
+		for id := core.NodeID(1); id <= 3; id++ {
+			c.stop(id)
+		}
+		c.start(2)
+		m := c.start(1)
+		for range 10 {
+			status, err := m.maintenance().Status(context.Background(), &pb.StatusRequest{})
+			require.NoError(t, err)
+			require.Empty(t, status.Errors)
+			require.EqualValues(t, 2, status.Header.Revision)
+		}
+	})
+}
+
+// A serializable read of a revision that the member does not have yet waits for the
+// revision.
 func TestSerializableReadOfANewRevision(t *testing.T) {
 	run(t, etcdapi.Config{}, func(c *cluster) {
 		f := c.follower()

@@ -65,12 +65,39 @@ func toAlarm(a alarm) *pb.AlarmMember {
 	return &pb.AlarmMember{MemberID: uint64(a.member), Alarm: a.kind}
 }
 
-// Status implements pb.MaintenanceServer.
+// joinTimeouts is the number of election timeouts after a start in which a status waits for
+// the member to join. In this time a member with a majority has a leader.
+const joinTimeouts = 3
+
+// unjoined is an error in the status of a member that has not joined.
+const unjoined = "the member has not joined its cluster since its start, and has applied only a part of its log"
+
+// joins waits until the member has joined, and reports whether it has. A while after the
+// start nothing waits.
+func (s *Server) joins(ctx context.Context) bool {
+	limited, cancel := context.WithDeadline(ctx, s.begun.Add(joinTimeouts*s.cfg.Node.ElectionTimeout))
+	defer cancel()
+	select {
+	case <-s.ready:
+	case <-limited.Done():
+	}
+	select {
+	case <-s.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Status implements pb.MaintenanceServer. A member that has just started has applied an
+// unknown part of its log, so its revision may be lower than before the restart. The status
+// waits for the rest, but not for a leader that does not come.
 func (m *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
 	s := m.server
 	if err := s.known(ctx); err != nil {
 		return nil, err
 	}
+	joined := s.joins(ctx)
 	st, err := s.node.Status(ctx)
 	if err != nil {
 		return nil, answer(err)
@@ -85,6 +112,9 @@ func (m *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*
 	}
 	if st.Leader == core.None {
 		response.Errors = append(response.Errors, "etcdserver: no leader")
+	}
+	if !joined {
+		response.Errors = append(response.Errors, unjoined)
 	}
 	for _, a := range p.alarms {
 		response.Errors = append(response.Errors, toAlarm(a).String())

@@ -173,6 +173,7 @@ type Server struct {
 	counters   counters
 	registered registered
 	health     *health.Server
+	begun      time.Time
 	ready      chan struct{} // closed by publishAttributes
 	making     chan struct{} // has a token while a request makes room
 
@@ -189,7 +190,7 @@ func Start(cfg Config) (*Server, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, machine: NewMachine(cfg.Host.Identity().Host), peers: newPeers(cfg.DialMember), health: newHealth(), ready: make(chan struct{}), making: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, log: cfg.Logger, machine: NewMachine(cfg.Host.Identity().Host), peers: newPeers(cfg.DialMember), health: newHealth(), begun: time.Now(), ready: make(chan struct{}), making: make(chan struct{}, 1)}
 	s.done, s.cancel = context.WithCancel(context.Background())
 	s.serving, s.drain = context.WithCancel(s.done)
 	s.machine.newest = cfg.Level
