@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -65,9 +66,13 @@ func toAlarm(a alarm) *pb.AlarmMember {
 	return &pb.AlarmMember{MemberID: uint64(a.member), Alarm: a.kind}
 }
 
-// joinTimeouts is the number of election timeouts after a start in which a status waits for
-// the member to join. In this time a member with a majority has a leader.
-const joinTimeouts = 3
+// A status waits for the member to join until joinTimeouts election timeouts after the
+// start, and leastJoinTime after the start. In this time a member with a majority has a
+// leader, also on a busy machine.
+const (
+	joinTimeouts  = 3
+	leastJoinTime = 3 * time.Second
+)
 
 // unjoined is an error in the status of a member that has not joined.
 const unjoined = "the member has not joined its cluster since its start, and has applied only a part of its log"
@@ -75,7 +80,7 @@ const unjoined = "the member has not joined its cluster since its start, and has
 // joins waits until the member has joined, and reports whether it has. A while after the
 // start nothing waits.
 func (s *Server) joins(ctx context.Context) bool {
-	limited, cancel := context.WithDeadline(ctx, s.begun.Add(joinTimeouts*s.cfg.Node.ElectionTimeout))
+	limited, cancel := context.WithDeadline(ctx, s.begun.Add(max(joinTimeouts*s.cfg.Node.ElectionTimeout, leastJoinTime)))
 	defer cancel()
 	select {
 	case <-s.ready:
