@@ -101,13 +101,14 @@ var (
 	descPostponed = describe("raftlab_snapshots_without_room_total", "Snapshots that were postponed because the disk is full.")
 	descNoRoom    = describe("raftlab_disk_full", "1 if the disk had no room for the last snapshot.")
 	descTerm      = describe("raftlab_raft_term", "The member's term.")
+	descLevel     = describe("raftlab_cluster_level", "The level of the cluster, which limits the kinds of entries and messages that members write.")
 )
 
 // descriptions are all of them.
 var descriptions = []*prometheus.Desc{
 	descVersion, descHasLeader, descIsLeader, descID, descCommitted, descApplied, descProposals, descApplies, descSaves, descLog,
 	descSnapshots, descSent, descReceived, descDropped, descBytes, descQuota, descKeys, descRevision, descCompacted, descWatches,
-	descStreams, descEvents, descExpired, descLeases, descAlarms, descPostponed, descNoRoom, descTerm,
+	descStreams, descEvents, descExpired, descLeases, descAlarms, descPostponed, descNoRoom, descTerm, descLevel,
 	descAPI, descGo, descIsLearner, descLeaders, descFailed, descInUse,
 	descGranted, descRevoked, descRenewed, descPuts, descDeletes, descRanges, descTxns, descPutBytes, descNoIndex, descPending, descActive, descKnown,
 }
@@ -141,6 +142,7 @@ func (c metrics) Collect(out chan<- prometheus.Metric) {
 	counter(out, descExpired, float64(store.LeasesExpired))
 	gauge(out, descLeases, float64(store.Leases))
 	gauge(out, descAlarms, float64(store.Alarms))
+	gauge(out, descLevel, float64(figures.Server.Level()))
 	counter(out, descGranted, float64(store.Applied.Grants))
 	counter(out, descRevoked, float64(store.Applied.Revocations))
 	counter(out, descRenewed, float64(store.LeasesRenewed))

@@ -297,9 +297,9 @@ func TestPages(t *testing.T) {
 				require.Contains(t, body, says, path)
 			}
 			var body string
-			testkit.WaitFor(t, 20*time.Second, "the others' names in the figures", func() bool {
+			testkit.WaitFor(t, 20*time.Second, "the others' names and the newest level in the figures", func() bool {
 				_, body = c.get("n1", "/metrics")
-				return strings.Contains(body, "etcd_network_active_peers{")
+				return strings.Contains(body, "etcd_network_active_peers{") && strings.Contains(body, "raftlab_cluster_level 2\n")
 			})
 			require.Contains(t, body, "etcd_disk_wal_fsync_duration_seconds_count")
 			require.Contains(t, body, "go_goroutines")
