@@ -30,6 +30,7 @@ type journal struct {
 	restores int
 	apply    func(node.Command) // called for each command, if set
 	write    func()             // called before a view is written, if set
+	close    func()             // called when a view is closed, if set
 }
 
 func (j *journal) Apply(commands []node.Command) {
@@ -45,8 +46,8 @@ func (j *journal) Apply(commands []node.Command) {
 }
 
 type journalView struct {
-	commands []string
-	write    func()
+	commands     []string
+	write, close func()
 }
 
 func (v journalView) WriteTo(w io.Writer) (int64, error) {
@@ -56,7 +57,14 @@ func (v journalView) WriteTo(w io.Writer) (int64, error) {
 	return 0, gob.NewEncoder(w).Encode(v.commands)
 }
 
-func (j *journal) Snapshot() (io.WriterTo, error) { return journalView{j.all(), j.write}, nil }
+func (v journalView) Close() error {
+	if v.close != nil {
+		v.close()
+	}
+	return nil
+}
+
+func (j *journal) Snapshot() (io.WriterTo, error) { return journalView{j.all(), j.write, j.close}, nil }
 
 func (j *journal) Restore(body io.Reader) error {
 	var commands []string

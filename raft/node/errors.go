@@ -57,7 +57,8 @@ var (
 )
 
 // ErrStalled is matched by the errors and events of a host whose storage does
-// not answer in time. See [HostConfig.StorageTimeout].
+// not answer in time. See [HostConfig.StorageTimeout]. Commands of a leader that steps
+// down for this reason end with ErrUnknown, ErrLeadershipLost and ErrStalled.
 var ErrStalled = errors.New("the storage does not answer")
 
 // ErrBlocked is matched by the error of Close while a method of a state machine or
@@ -146,4 +147,5 @@ var (
 	errUnknownStopped = unknown(ErrStopped)
 	errLeadershipLost = unknown(ErrLeadershipLost)
 	errPlaceLost      = refused(ErrLeadershipLost)
+	errLeaderStalled  = unknown(fmt.Errorf("%w: %w", ErrLeadershipLost, ErrStalled))
 )

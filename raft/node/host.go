@@ -101,23 +101,30 @@ func (h *Host) Start(cfg Config) (*Node, error) {
 	if err := h.reserve(cfg.Group); err != nil {
 		return nil, err
 	}
+	defer h.unreserve(cfg.Group) // also if the state machine ends the goroutine
 	n, err := h.open(cfg)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.starting, cfg.Group)
-	switch {
-	case err != nil:
-	case h.closed:
-		err = ErrStopped
-	case h.failure != nil:
-		err = &outcome{ErrStopped, h.failure}
+	if err == nil {
+		err = h.admit(n)
 	}
 	if err != nil {
 		return nil, while(err, "starting group %d on host %d", cfg.Group, h.identity.Host)
 	}
-	h.replaceGroups(func(groups map[GroupID]*Node) { groups[cfg.Group] = n })
 	n.poke()
 	return n, nil
+}
+
+// admit makes a member one of the running groups, unless the host has ended meanwhile.
+func (h *Host) admit(n *Node) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.closed:
+		return ErrStopped
+	case h.failure != nil:
+		return &outcome{ErrStopped, h.failure}
+	}
+	h.replaceGroups(func(groups map[GroupID]*Node) { groups[n.cfg.Group] = n })
+	return nil
 }
 
 // reserve makes sure that a group is started once.
@@ -134,6 +141,13 @@ func (h *Host) reserve(group GroupID) error {
 	}
 	h.starting[group] = true
 	return nil
+}
+
+// unreserve ends a reservation.
+func (h *Host) unreserve(group GroupID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.starting, group)
 }
 
 // replaceGroups changes the set of running groups. h.mu is held.
@@ -191,11 +205,8 @@ func (h *Host) Remove(group GroupID) error {
 	if err := h.reserve(group); err != nil {
 		return err
 	}
-	err := h.storage.Remove(group)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.starting, group)
-	if err != nil {
+	defer h.unreserve(group)
+	if err := h.storage.Remove(group); err != nil {
 		return while(err, "removing group %d from host %d", group, h.identity.Host)
 	}
 	return nil

@@ -111,17 +111,20 @@ func (globalRand) IntN(n int) int { return rand.IntN(n) }
 
 // Start starts a host with a single group. Close of the returned Node closes the
 // host, the transport and the storage as well.
-func Start(host HostConfig, cfg Config) (*Node, error) {
+func Start(host HostConfig, cfg Config) (n *Node, err error) {
 	h, err := NewHost(host)
 	if err != nil {
 		return nil, err
 	}
-	n, err := h.Start(cfg)
-	if err != nil {
-		return nil, errors.Join(err, h.Close())
+	defer func() {
+		if n == nil { // an error, or the state machine has ended the goroutine
+			err = errors.Join(err, h.Close())
+		}
+	}()
+	if n, err = h.Start(cfg); err == nil {
+		n.ownHost = true
 	}
-	n.ownHost = true
-	return n, nil
+	return n, err
 }
 
 // open makes a member from what the storage holds.
@@ -227,7 +230,10 @@ func (n *Node) setStalled(stalls bool, busy time.Duration) {
 	}
 	n.log.Warn("the storage does not answer", "for", busy)
 	n.host.events.add(Event{Kind: StorageStalled, Group: n.cfg.Group, Err: ErrStalled})
-	n.core.StepDown()
+	if n.core.Status().State == core.Leader {
+		n.failPending(errLeaderStalled)
+		n.core.StepDown()
+	}
 }
 
 // receive takes messages from another host.

@@ -105,6 +105,23 @@ func TestProposeEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// A command whose caller has gone has no effect.
+func TestEndedContextRefusesACommand(t *testing.T) {
+	run(t, 1, node.Config{}, func(c *cluster) {
+		leader := c.leader()
+		ended, cancel := context.WithCancelCause(ctx)
+		cause := errors.New("the caller has gone")
+		cancel(cause)
+		for range 10 {
+			_, err := leader.Propose(ended, []byte("late"))
+			require.ErrorIs(c, err, cause)
+			require.ErrorIs(c, err, node.ErrRefused)
+		}
+		c.propose("in time")
+		require.Equal(c, []string{"in time"}, c.states[1].all())
+	})
+}
+
 func TestPendingCommandsAreBounded(t *testing.T) {
 	run(t, 3, node.Config{MaxPending: 4, MaxPendingBytes: 100}, func(c *cluster) {
 		leader := c.leader()
@@ -249,6 +266,8 @@ func TestStalledStorageEndsTheLeadership(t *testing.T) {
 		begun := time.Now()
 		_, err := old.Propose(ctx, []byte("stalled"))
 		require.ErrorIs(c, err, node.ErrUnknown)
+		require.ErrorIs(c, err, node.ErrLeadershipLost)
+		require.ErrorIs(c, err, node.ErrStalled, "the cause of the loss")
 		require.LessOrEqual(c, time.Since(begun), 2*time.Second, "more than two election timeouts")
 		st, err := old.Status(ctx)
 		require.NoError(c, err)
@@ -477,6 +496,66 @@ func TestGoexitStopsTheMember(t *testing.T) {
 		})
 	}
 }
+
+// A panic in Close of a view stops the member as any other panic does.
+func TestPanicWhileAViewIsClosedStopsTheMember(t *testing.T) {
+	for name, end := range map[string]func(){
+		"panic":  func() { panic("a bad view") },
+		"Goexit": runtime.Goexit,
+	} {
+		for _, full := range []bool{false, true} { // a view that was written, and one that was not
+			t.Run(fmt.Sprintf("%s, full disk %v", name, full), func(t *testing.T) {
+				runOnDisks(t, 1, node.Config{}, func(c *cluster) {
+					c.stop(1)
+					n := c.startWith(1, &journal{close: end})
+					c.leader()
+					c.propose("x")
+					if full {
+						c.disks[1].SetCapacity(c.disks[1].Used())
+					}
+					_ = n.Snapshot(ctx) // saved, or ended with the member
+					testkit.WaitFor(c, 30*time.Second, "the end of the member", func() bool { return n.Err() != nil })
+					var p *node.PanicError
+					require.ErrorAs(c, n.Err(), &p)
+					require.Equal(c, "Close", p.Method)
+					require.Contains(c, string(p.Stack), "journalView")
+				})
+			})
+		}
+	}
+}
+
+// A state machine that ends the goroutine of Start leaves the group to a later Start.
+func TestGoexitDuringStartLeavesTheGroupAlone(t *testing.T) {
+	run(t, 1, node.Config{}, func(c *cluster) {
+		host, err := node.NewHost(node.HostConfig{Storage: memstore.New(node.Identity{Cluster: "test", Host: 7}), Transport: c.network.Join(7)})
+		require.NoError(c, err)
+		config := node.Config{Members: []node.Member{{ID: 7, Address: address(7)}}, StateMachine: &journal{}}
+		n, err := host.Start(config)
+		require.NoError(c, err)
+		require.NoError(c, n.Snapshot(ctx))
+		require.NoError(c, n.Close())
+
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			exits := config
+			exits.StateMachine = exiting{&journal{}}
+			_, _ = host.Start(exits)
+			c.Error("Start has returned")
+		}()
+		<-ended
+		n, err = host.Start(config)
+		require.NoError(c, err)
+		require.NoError(c, n.Barrier(ctx))
+		require.NoError(c, host.Close())
+	})
+}
+
+// exiting ends the goroutine that restores a snapshot.
+type exiting struct{ *journal }
+
+func (exiting) Restore(io.Reader) error { runtime.Goexit(); return nil }
 
 // wrongStore is a storage that returns other entries than those asked for.
 type wrongStore struct {

@@ -66,6 +66,9 @@ func (n *Node) proposeAndWait(ctx context.Context, command []byte) (Result, erro
 	if err := n.admissible(command); err != nil {
 		return Result{}, err
 	}
+	if ctx.Err() != nil {
+		return Result{}, refused(context.Cause(ctx))
+	}
 	if err := n.room.wait(ctx, len(command)); err != nil {
 		return Result{}, err
 	}

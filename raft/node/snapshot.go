@@ -122,6 +122,7 @@ func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo)
 	}
 	saved, err := func() (SnapshotHeader, error) {
 		defer n.storing.Done() // also if the view ends the goroutine
+		defer n.stopIfExited()
 		return (&snapshotTask{node: n, view: body, header: ownHeader(header)}).write()
 	}()
 	if err != nil {
@@ -146,9 +147,10 @@ func ownHeader(s core.Snapshot) SnapshotHeader {
 
 // snapshotTask writes one snapshot of a member's own.
 type snapshotTask struct {
-	node   *Node
-	view   io.WriterTo
-	header SnapshotHeader
+	node     *Node
+	view     io.WriterTo
+	header   SnapshotHeader
+	obsolete bool // nothing is left to do but to close the view
 }
 
 // beginSnapshot captures the state behind the entry at index, and has it written
@@ -173,7 +175,8 @@ func (n *Node) beginSnapshot(index uint64) {
 	n.snapshots.entries, n.snapshots.bytes = 0, 0
 	t := &snapshotTask{node: n, view: view}
 	if !n.call(func() { t.begin(index) }) {
-		t.release()
+		n.snapshots.busy.Store(false)
+		t.closeView()
 	}
 }
 
@@ -183,39 +186,44 @@ func (t *snapshotTask) begin(index uint64) {
 	header, err := n.core.SnapshotHeader(index)
 	if err != nil { // the leader's snapshot came between
 		n.log.Debug("snapshot abandoned", "index", index, "error", err)
-		t.release()
-		return
+		t.obsolete = true
 	}
 	t.header = ownHeader(header)
 	n.storing.Add(1)
 	n.host.background.add(t)
 }
 
-// release ends the use of the view.
-func (t *snapshotTask) release() {
-	if c, ok := t.view.(io.Closer); ok {
-		if err := t.node.guard("Close", c.Close); err != nil {
-			t.node.log.Warn("closing a view of the state", "error", err)
-		}
+// closeView ends the use of the view. The view's Close is the service's code, which may
+// block, so the goroutine is not the core's.
+func (t *snapshotTask) closeView() {
+	c, ok := t.view.(io.Closer)
+	if !ok {
+		return
 	}
-	t.node.snapshots.busy.Store(false)
+	err := t.node.guard("Close", c.Close)
+	var panicked *PanicError
+	switch {
+	case errors.As(err, &panicked):
+		t.node.stop(while(err, "closing a view of the state"))
+	case err != nil:
+		t.node.log.Warn("closing a view of the state", "error", err)
+	}
 }
 
 func (t *snapshotTask) run() {
 	n := t.node
 	defer n.storing.Done()
-	returned := false
-	defer func() {
-		if !returned && n.stopIfExited() {
-			t.release()
-		}
-	}()
+	defer n.stopIfExited()
+	defer t.closeView() // also if WriteTo ends the goroutine
+	if t.obsolete {
+		n.snapshots.busy.Store(false)
+		return
+	}
 	header, err := t.write()
-	returned = true
 	if err != nil {
 		err = while(err, "writing the snapshot at index %d", t.header.Index)
 		if errors.Is(err, ErrNoRoom) {
-			n.own.pending.Store(true) // before release, so that none begins meanwhile
+			n.own.pending.Store(true) // before busy, so that none begins meanwhile
 			n.call(func() { n.postponeSnapshot(t.header.Index, err) })
 		} else {
 			n.stop(err)
@@ -223,13 +231,7 @@ func (t *snapshotTask) run() {
 	}
 	// The member is busy with the snapshot until the log names it.
 	if err != nil || !n.call(func() { n.offerMark(&header) }) {
-		t.release()
-		return
-	}
-	if c, ok := t.view.(io.Closer); ok {
-		if err := n.guard("Close", c.Close); err != nil {
-			n.log.Warn("closing a view of the state", "error", err)
-		}
+		n.snapshots.busy.Store(false)
 	}
 }
 

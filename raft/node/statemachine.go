@@ -5,9 +5,9 @@ import "io"
 // StateMachine is a service's state, of which each member has a copy. The
 // member calls Apply, Snapshot and Restore from one goroutine at a time.
 //
-// A panic of a method stops the member with a [*PanicError], not the process. So does a
-// call of runtime.Goexit, for example by FailNow of a test. An error of Snapshot, of the view's WriteTo
-// or of Restore stops the member, too.
+// A panic of a method, or of a view's method, stops the member with a [*PanicError], not
+// the process. So does a call of runtime.Goexit, for example by FailNow of a test. An
+// error of Snapshot, of the view's WriteTo or of Restore stops the member, too.
 type StateMachine interface {
 	// Apply executes committed commands in order and sets their results. Apply
 	// is deterministic: states and results follow from the commands alone.
