@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,9 +59,10 @@ func TestExcerptsOfThePages(t *testing.T) {
 		c.join(5)
 		require.NoError(c, replace(ctx, leader))
 		c.network.Partition([]core.NodeID{leader.ID()})
-		ended, cancel := context.WithCancel(ctx)
-		cancel()
-		require.Equal(c, "perhaps", proposeOnce(ended, leader, []byte("x")))
+		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+		defer cancel()
+		require.Equal(c, "perhaps", proposeOnce(short, leader, []byte("x")))
+		require.Equal(c, "no effect, try again", proposeOnce(short, leader, []byte("x")), "short has ended")
 		c.network.Heal()
 		require.NoError(c, leader.Close())
 		delete(c.nodes, leader.ID())
