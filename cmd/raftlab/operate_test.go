@@ -187,8 +187,8 @@ func damage(t *testing.T, name string, at int64) {
 
 // The process of a removed member ends with 0, because a restart would not help.
 func TestRemovedMember(t *testing.T) {
-	t.Chdir(t.TempDir())
-	m, url := alone(t, "n1.raftlab")
+	t.Parallel()
+	m, url := alone(t, t.TempDir())
 	conn, err := grpc.NewClient(m.Address().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
@@ -198,9 +198,9 @@ func TestRemovedMember(t *testing.T) {
 		errs string
 	}
 	ended := make(chan result, 1)
-	peer := testkit.FreeAddress(t)
+	data, peer := t.TempDir(), testkit.FreeAddress(t)
 	go func() {
-		code, _, errs := operate("", "serve", "--name", "n2", "--join", url, "--listen-peer", peer, "--listen", "127.0.0.1:0",
+		code, _, errs := operate("", "serve", "--name", "n2", "--data", data, "--join", url, "--listen-peer", peer, "--listen", "127.0.0.1:0",
 			"--heartbeat", "10ms", "--election-timeout", "100ms")
 		ended <- result{code, errs}
 	}()
@@ -224,29 +224,31 @@ func TestRemovedMember(t *testing.T) {
 
 // --force-new-cluster makes a member the only one, once. The flag may stay.
 func TestForceNewCluster(t *testing.T) {
-	t.Chdir(t.TempDir())
-	m, url := alone(t, "n1.raftlab")
-	code, _, errs := operate("", "backup", "b", "--endpoint", url)
+	t.Parallel()
+	dir := t.TempDir()
+	m, url := alone(t, filepath.Join(dir, "n1"))
+	backup, data := filepath.Join(dir, "b"), filepath.Join(dir, "three")
+	code, _, errs := operate("", "backup", backup, "--endpoint", url)
 	require.Equal(t, exitOK, code, errs)
 	require.NoError(t, m.Close())
 	peer := testkit.FreeAddress(t)
 	three := map[string]string{"n1": peer, "n2": "127.0.0.1:1", "n3": "127.0.0.1:2"}
-	code, _, errs = operate("", "restore", "b", "--name", "n1", "--data", "three", "--cluster", "n1="+peer+",n2=127.0.0.1:1,n3=127.0.0.1:2")
+	code, _, errs = operate("", "restore", backup, "--name", "n1", "--data", data, "--cluster", "n1="+peer+",n2=127.0.0.1:1,n3=127.0.0.1:2")
 	require.Equal(t, exitOK, code, errs)
 	var log strings.Builder
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	require.NoError(t, recoverMember("three", logger))
+	require.NoError(t, recoverMember(data, logger))
 	require.Contains(t, log.String(), "members=3")
-	after, err := datadir.Read("three")
+	after, err := datadir.Read(data)
 	require.NoError(t, err)
-	require.NoError(t, recoverMember("three", logger))
+	require.NoError(t, recoverMember(data, logger))
 	require.Contains(t, log.String(), "has no effect")
-	again, err := datadir.Read("three")
+	again, err := datadir.Read(data)
 	require.NoError(t, err)
 	require.Equal(t, after, again)
-	started, err := member.Start(member.Options{Name: "n1", Data: "three", ListenPeer: peer, Cluster: three, Listen: "127.0.0.1:0"})
+	started, err := member.Start(member.Options{Name: "n1", Data: data, ListenPeer: peer, Cluster: three, Listen: "127.0.0.1:0"})
 	require.NoError(t, err)
 	<-started.Ready()
 	require.NoError(t, started.Close())
-	require.Error(t, recoverMember("nowhere", logger))
+	require.Error(t, recoverMember(filepath.Join(dir, "nowhere"), logger))
 }

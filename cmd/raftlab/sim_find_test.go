@@ -3,8 +3,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -18,62 +16,44 @@ import (
 	"raftlab/sim"
 )
 
-// simLost finds a lost update without a lock, and saves the shrunk failure. The
-// current directory is then that of the planted bugs.
-func simLost(t *testing.T, flags ...string) (file, errOut string) {
-	t.Helper()
+// TestSimFindsALostUpdate finds a lost update without a lock with each strategy, and shrinks
+// and saves the failure. The printed command and the saved file repeat the failure, and
+// debuggers stop in its run.
+func TestSimFindsALostUpdate(t *testing.T) {
+	t.Parallel()
 	needNative(t)
-	dir := t.TempDir()
-	if !strings.HasSuffix(mustGetwd(t), "schedules") {
-		t.Chdir(filepath.Join("..", "..", "sim", "testdata", "schedules"))
-	}
-	args := append([]string{".", "--run", "^TestLostUpdate$", "--seeds", "1..60", "--preempt", ".", "--shrink", "--save", dir}, flags...)
-	out, errOut, code := simRunHere(args...)
-	require.Equal(t, exitSimFailed, code, "%s%s", out, errOut)
-	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	return files[len(files)-1], errOut
-}
-
-func mustGetwd(t *testing.T) string {
-	t.Helper()
-	dir, err := filepath.Abs(".")
-	require.NoError(t, err)
-	return dir
-}
-
-// TestSimPreempts finds a lost update without a lock with each strategy. The
-// printed command and the saved file repeat it.
-func TestSimPreempts(t *testing.T) {
-	for _, flags := range [][]string{{"--yields", "0.2"}, {"--strategy", "pct"}, {"--yields", "0.1", "--guided"}} {
-		file, errOut := simLost(t, flags...)
-		require.Contains(t, errOut, "raftlab sim schedules --engine native --run '^TestLostUpdate$'")
-		require.Contains(t, errOut, "--preempt .")
-		require.Contains(t, errOut, "shrunk from")
-		out, errOut, code := simRunHere("--replay", file)
-		require.Equal(t, exitSimFailed, code, errOut)
-		require.Contains(t, out, "to the byte as then")
+	for strategy, flags := range map[string][]string{
+		"yields": {"--yields", "0.2"}, "pct": {"--strategy", "pct"}, "guided": {"--yields", "0.1", "--guided"},
+	} {
+		t.Run(strategy, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			args := append([]string{".", "--run", "^TestLostUpdate$", "--seeds", "1..60", "--preempt", ".", "--shrink", "--save", dir}, flags...)
+			out, errOut, code := simRun(t, schedules, args...)
+			require.Equal(t, exitSimFailed, code, "%s%s", out, errOut)
+			require.Contains(t, errOut, "raftlab sim schedules --engine native --run '^TestLostUpdate$'")
+			require.Contains(t, errOut, "--preempt .")
+			require.Contains(t, errOut, "shrunk from")
+			files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+			require.NoError(t, err)
+			require.NotEmpty(t, files)
+			file := files[len(files)-1]
+			out, errOut, code = simRun(t, schedules, "--replay", file)
+			require.Equal(t, exitSimFailed, code, errOut)
+			require.Contains(t, out, "to the byte as then")
+			if strategy == "yields" {
+				t.Run("debugger", func(t *testing.T) { debugLostUpdate(t, file) })
+				t.Run("dlv", func(t *testing.T) { dlvLostUpdate(t, file) })
+			}
+		})
 	}
 }
 
-// simDebug runs the debugger with the commands as standard input.
-func simDebug(t *testing.T, commands string, args ...string) (stdout, stderr string, code int) {
-	t.Helper()
-	var out, errOut bytes.Buffer
-	root := newRootCommand()
-	root.SetIn(strings.NewReader(commands))
-	root.SetOut(&out)
-	root.SetErr(&errOut)
-	code = run(context.Background(), root, append([]string{"sim"}, args...))
-	return out.String(), errOut.String(), code
-}
-
-// TestSimDebugger stops a replay at an event and in a function, and walks
-// forward and back. The same event shows the same.
-func TestSimDebugger(t *testing.T) {
-	file, _ := simLost(t, "--yields", "0.2")
-	out, errOut, code := simRunHere("--replay", file, "--break", "schedules.lostUpdate.func1")
+// debugLostUpdate stops a replay at an event and in a function, and walks forward and back.
+// The same event shows the same.
+func debugLostUpdate(t *testing.T, file string) {
+	t.Parallel()
+	out, errOut, code := simRun(t, schedules, "--replay", file, "--break", "schedules.lostUpdate.func1")
 	require.Equal(t, exitOK, code, errOut)
 	require.Contains(t, out, "[running]:\nschedules.lostUpdate.func1()")
 	require.Contains(t, out, "goroutine 1 [chan receive]:")
@@ -83,7 +63,9 @@ func TestSimDebugger(t *testing.T) {
 		"goto 1", "back 50", "goto 97", "step 3", "goto 102", "back", "back", "goto 100", "goto 101",
 		"jump", "step x", "break no.Such", "goto 50", "events 3", "goto 1", "break lostUpdate.func1", "goroutines", "continue",
 	}
-	out, errOut, code = simDebug(t, strings.Join(append(commands, "quit"), "\n")+"\n", "--replay", file, "--debug")
+	cmd := command("sim", "--replay", file, "--debug")
+	cmd.Dir, cmd.Stdin = schedules, strings.NewReader(strings.Join(append(commands, "quit"), "\n")+"\n")
+	out, errOut, code = finish(t, cmd)
 	require.Equal(t, exitOK, code, errOut)
 	answers := regexp.MustCompile(`\(event [^)]*\) `).Split(out, -1)[1:]
 	require.Len(t, answers, len(commands)+1, out)
@@ -105,15 +87,16 @@ func TestSimDebugger(t *testing.T) {
 	require.Contains(t, answer(17, "continue"), "safety")
 }
 
-// TestSimDlv replays a file under a debugger, here a script that only runs the program.
-func TestSimDlv(t *testing.T) {
-	file, _ := simLost(t, "--yields", "0.2")
+// dlvLostUpdate replays a file under a debugger, here a script that only runs the program.
+func dlvLostUpdate(t *testing.T, file string) {
+	t.Parallel()
 	bin := t.TempDir()
-	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	script := "#!/bin/sh\n[ \"$1 $2 $3 $4\" = 'exec --headless --api-version=2 --listen=127.0.0.1:4040' ] || exit 9\n" +
 		"shift 4; program=$1; shift 2; exec \"$program\" \"$@\"\n"
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "dlv"), []byte(script), 0o700))
-	out, errOut, code := simRunHere("--replay", file, "--dlv", "127.0.0.1:4040")
+	cmd := command("sim", "--replay", file, "--dlv", "127.0.0.1:4040")
+	cmd.Dir, cmd.Env = schedules, append(cmd.Env, "PATH="+bin+":"+os.Getenv("PATH"))
+	out, errOut, code := finish(t, cmd)
 	require.Equal(t, exitOK, code, errOut)
 	require.Contains(t, errOut, "dlv connect 127.0.0.1:4040")
 	r, err := sim.LoadReplay(file)
@@ -123,6 +106,7 @@ func TestSimDlv(t *testing.T) {
 
 // TestSimDebugRefuses expects the debugger to name what it cannot do.
 func TestSimDebugRefuses(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{".", "--until", "5"}, {".", "--break", "main.main"}, {".", "--debug"},
 		{"--replay", "x.json", "--until", "5", "--break", "main.main"}, {"--replay", "x.json,y.json", "--debug"},
@@ -130,10 +114,10 @@ func TestSimDebugRefuses(t *testing.T) {
 		{".", "--strategy", "luck"}, {".", "--strategy", "pct", "--yields", "0.1"}, {".", "--depth", "3"}, {".", "--guided"},
 		{".", "--yields", "0.1", "--turns", "x"}, {".", "--turns", "1:2"},
 	} {
-		_, errOut, code := simRunHere(args...)
+		code, _, errOut := operate("", append([]string{"sim"}, args...)...)
 		require.Equal(t, exitUsage, code, "%v: %s", args, errOut)
 	}
-	_, errOut, code := simRun(t, ".", "--engine", "wasm", "--preempt", ".")
+	_, errOut, code := simRun(t, mini, ".", "--engine", "wasm", "--preempt", ".")
 	require.Equal(t, exitFailure, code)
 	require.Contains(t, errOut, "no preemption at memory accesses")
 }

@@ -4,7 +4,6 @@ package cluster_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -22,18 +21,8 @@ import (
 	"raftlab/kv"
 )
 
-// The tests wait for disks and for elections and use little processor time. So more
-// of them run beside one another than there are processors, unless -parallel says
-// otherwise.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	chosen := false
-	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
-	if !chosen {
-		if err := flag.Set("test.parallel", "8"); err != nil {
-			panic(err)
-		}
-	}
+	testkit.AtOnce(8)
 	m.Run()
 }
 

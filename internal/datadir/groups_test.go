@@ -87,6 +87,7 @@ func keysOf(r *datadir.Report) int {
 // Inspect and Verify read the directory of a process with groups, which may run, and change
 // nothing. The groups of the processes are compared.
 func TestGroupsAreInspectedAndVerified(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	members := groupMembers(t, dir)
 	var paths []string
@@ -155,6 +156,7 @@ func TestGroupsAreInspectedAndVerified(t *testing.T) {
 // A backup is made from the directories of a majority, and becomes a store of other
 // processes. From less than a majority a store is recovered.
 func TestGroupsBackupRestoreAndRecovery(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	members := groupMembers(t, dir)
 	file := filepath.Join(dir, "backup")

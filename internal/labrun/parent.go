@@ -69,10 +69,8 @@ func Run(t *testing.T, body func(t *testing.T)) {
 // GOMAXPROCS.
 func Main(m *testing.M) {
 	flag.Parse()
-	chosen := false
-	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
-	if !chosen && isolated() {
-		flag.Set("test.parallel", strconv.Itoa(max(clockTests, runtime.GOMAXPROCS(0))))
+	if isolated() {
+		testkit.AtOnce(clockTests)
 	}
 	os.Exit(m.Run())
 }

@@ -29,6 +29,7 @@ import (
 // A deployment of etcd: certificates that nobody has signed, a member that an operator has
 // added, users over JSON, a lock over JSON, and a port for figures.
 func TestEtcdsDeployment(t *testing.T) {
+	t.Parallel()
 	c := &cluster{T: t, dir: t.TempDir(), options: make(map[string]member.Options), members: make(map[string]*member.Member)}
 	trusting := &tls.Config{InsecureSkipVerify: true} // the certificate is nobody's
 	first, second, figures := testkit.FreeAddress(t), testkit.FreeAddress(t), testkit.FreeAddress(t)
@@ -126,6 +127,7 @@ func TestEtcdsDeployment(t *testing.T) {
 // A certificate of a member names the cluster, unless every certificate of the authority
 // is one of a member.
 func TestAnyCertificate(t *testing.T) {
+	t.Parallel()
 	c := &cluster{T: t, dir: t.TempDir()}
 	ca, err := pki.NewAuthority("test", time.Hour)
 	require.NoError(t, err)
@@ -148,6 +150,7 @@ func TestAnyCertificate(t *testing.T) {
 // A member takes those certificates of members alone that have an allowed common name, and
 // an allowed host. The port for members may have several addresses.
 func TestAllowedCertificates(t *testing.T) {
+	t.Parallel()
 	c := &cluster{T: t, dir: t.TempDir(), secure: true, options: make(map[string]member.Options), members: make(map[string]*member.Member)}
 	ca, err := pki.NewAuthority("test", time.Hour)
 	require.NoError(t, err)

@@ -1,0 +1,12 @@
+package datadir_test
+
+import (
+	"testing"
+
+	"raftlab/internal/testkit"
+)
+
+func TestMain(m *testing.M) {
+	testkit.AtOnce(8)
+	m.Run()
+}

@@ -1,3 +1,0 @@
-package datadir_test
-
-import _ "raftlab/internal/testkit" // -seed is a flag of every test package
