@@ -204,7 +204,7 @@ func TestRemovedMember(t *testing.T) {
 			"--heartbeat", "10ms", "--election-timeout", "100ms")
 		ended <- result{code, errs}
 	}()
-	testkit.WaitFor(t, 20*time.Second, "the member to vote, and to go", func() bool {
+	testkit.WaitFor(t, busyPatience, "the member to vote, and to go", func() bool {
 		list, err := members.MemberList(t.Context(), &pb.MemberListRequest{Linearizable: true})
 		if err != nil || len(list.Members) < 2 || list.Members[0].IsLearner || list.Members[1].IsLearner {
 			return false
