@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,16 +37,14 @@ func operate(in string, args ...string) (code int, out, errs string) {
 // alone starts a member that is a cluster of its own, with some keys, and returns the
 // client URL.
 func alone(t *testing.T, dir string) (*member.Member, string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	peer := l.Addr().String()
-	require.NoError(t, l.Close())
+	peer := testkit.FreeAddress(t)
 	m, err := member.Start(member.Options{
 		Name: "n1", Data: dir, ListenPeer: peer, Listen: "127.0.0.1:0", Cluster: map[string]string{"n1": peer},
 		HeartbeatInterval: 10 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
+	<-m.Ready()
 	conn, err := grpc.NewClient(m.Address().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
