@@ -40,7 +40,7 @@ func alone(t *testing.T, dir string) (*member.Member, string) {
 	peer := testkit.FreeAddress(t)
 	m, err := member.Start(member.Options{
 		Name: "n1", Data: dir, ListenPeer: peer, Listen: "127.0.0.1:0", Cluster: map[string]string{"n1": peer},
-		HeartbeatInterval: 10 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond,
+		ElectionTimeout: 2 * time.Second, // the leader stays on a busy machine, or requests of the tests fail
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })

@@ -96,6 +96,7 @@ func (p *process) all() (keys []string, revision int64) {
 // single returns the options of a member that is a cluster of its own.
 func single(t *testing.T) member.Options {
 	o := options(t.TempDir(), "n1")
+	o.ElectionTimeout = 2 * time.Second // the leader stays on a busy machine, or requests of the tests fail
 	o.ListenPeer = testkit.FreeAddress(t)
 	o.Cluster = map[string]string{"n1": o.ListenPeer}
 	return o
