@@ -185,6 +185,7 @@ func (s *store) changeAtRandom(changes int) {
 func (s *store) breakThings(fault string, halt <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(uint64(testkit.Seed(s.t)), 4))
 	does := func(what string) bool { return fault == what || fault == "all" && rng.IntN(3) == 0 }
+	query := shardctrler.MakeClerk(s.ctrl.Ends())
 	for {
 		g := s.groups[rng.IntN(len(s.groups))]
 		if does("crashes") {
@@ -197,7 +198,8 @@ func (s *store) breakThings(fault string, halt <-chan struct{}) {
 			g.Partition(rng.IntN(2), rng.IntN(2), rng.IntN(2))
 			s.ctrl.Partition(rng.IntN(2), rng.IntN(2), rng.IntN(2))
 		}
-		if does("controller") {
+		controller := does("controller")
+		if controller {
 			s.ctrl.CrashAll()
 		}
 		stopped := false
@@ -214,6 +216,9 @@ func (s *store) breakThings(fault string, halt <-chan struct{}) {
 		g.StartAll()
 		if stopped {
 			return
+		}
+		if controller {
+			query.Query(-1) // the pause below is shorter than many an election
 		}
 		time.Sleep(time.Duration(rng.IntN(600)) * time.Millisecond)
 	}
