@@ -26,8 +26,8 @@ import (
 
 func TestMain(m *testing.M) { labrun.Main(m) }
 
-// operationLimit is how long an operation may take when a majority is connected,
-// whatever happened before.
+// operationLimit bounds an operation while a majority is connected, whatever happened
+// before.
 const operationLimit = 10 * time.Second
 
 // A cluster is a key/value service, and the history of what its clerks saw.
@@ -112,7 +112,8 @@ func (k *clerk) record(input models.KVInput, call func() models.KVOutput) {
 		ClientId: k.id, Input: input, Call: int64(time.Since(c.start)), Return: porcupine.Pending,
 	})
 	c.mu.Unlock()
-	output := call()
+	var output models.KVOutput
+	labrun.Within(c.t, c.Done(), labtest.OperationLimit, fmt.Sprintf("an operation on key %q", input.Key), func() { output = call() })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.history[at].Output, c.history[at].Return = output, int64(time.Since(c.start))

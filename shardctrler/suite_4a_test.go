@@ -28,7 +28,7 @@ type service struct {
 	*shardlab.Group
 	t   *testing.T
 	lab *shardlab.Lab
-	ck  *shardctrler.Clerk
+	ck  shardlab.Clerk
 }
 
 // run has a body act on a service, as package labrun runs tests.
@@ -44,11 +44,11 @@ func run(t *testing.T, body func(t *testing.T, s *service)) {
 	})
 }
 
-func (s *service) clerk() *shardctrler.Clerk {
+func (s *service) clerk() shardlab.Clerk {
 	ends := s.Ends()
 	rng := testkit.Rand(s.t)
 	rng.Shuffle(len(ends), func(i, j int) { ends[i], ends[j] = ends[j], ends[i] })
-	return shardctrler.MakeClerk(ends)
+	return s.Clerk(ends)
 }
 
 // servers are the names of a group's servers, as a join has them.

@@ -185,7 +185,7 @@ func (s *store) changeAtRandom(changes int) {
 func (s *store) breakThings(fault string, halt <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(uint64(testkit.Seed(s.t)), 4))
 	does := func(what string) bool { return fault == what || fault == "all" && rng.IntN(3) == 0 }
-	query := shardctrler.MakeClerk(s.ctrl.Ends())
+	query := s.ctrl.Clerk(s.ctrl.Ends())
 	for {
 		g := s.groups[rng.IntN(len(s.groups))]
 		if does("crashes") {

@@ -120,6 +120,22 @@ func Quit(t testing.TB, why string) {
 	t.Error(why)
 }
 
+// Within carries out an operation that may retry for ever, such as one of a lab's clerk. An
+// operation that takes longer than limit ends the test with Quit, unless over is closed by
+// then. Any goroutine may call Within.
+func Within(t testing.TB, over <-chan struct{}, limit time.Duration, what string, operation func()) {
+	t.Helper()
+	alarm := time.AfterFunc(limit, func() {
+		select {
+		case <-over:
+		default:
+			Quit(t, fmt.Sprintf("%s: not done within %v", what, limit))
+		}
+	})
+	defer alarm.Stop()
+	operation()
+}
+
 // QuitSkipped skips a test and ends the test's process, because the implementation has
 // blocked goroutines of the test for good and breaks no rule. Where tests share a process,
 // QuitSkipped fails the test.

@@ -118,6 +118,27 @@ var cases = map[string]struct {
 		},
 		verdict: "FAIL", want: []string{"did not end within 1h0m0s of virtual time"}, env: "RAFTLAB_REPEATS=0",
 	},
+	"operation that never ends": {
+		body: func(t *testing.T) {
+			over := make(chan struct{})
+			labrun.Within(t, over, time.Minute, "one that ends", func() { time.Sleep(time.Second) })
+			labrun.Within(t, over, time.Minute, "a Get", func() {
+				for {
+					time.Sleep(time.Second)
+				}
+			})
+		},
+		verdict: "FAIL", want: []string{"a Get: not done within 1m0s"}, unwant: []string{"one that ends"}, env: "RAFTLAB_REPEATS=0",
+	},
+	"operation of a test that is over": {
+		body: func(t *testing.T) {
+			over := make(chan struct{})
+			go labrun.Within(t, over, time.Minute, "a Get", func() { time.Sleep(time.Hour / 2) })
+			close(over)
+			time.Sleep(time.Hour / 2)
+		},
+		verdict: "PASS", unwant: []string{"a Get"},
+	},
 	"in process": {
 		body:    func(t *testing.T) { go func() { select {} }(); t.Skip("no such case") },
 		verdict: "SKIP", want: []string{"no such case"}, env: "RAFTLAB_ISOLATE=0",

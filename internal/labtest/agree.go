@@ -20,6 +20,9 @@ const (
 	// implementation may send its first heartbeat so late that a follower of five
 	// already stands for election. Agreement then depends on chance.
 	restlessLimit = 4 * AgreementLimit
+	// OperationLimit bounds an operation of a service's clerk, whatever is broken when the
+	// operation begins. The clerks of the labs retry for ever.
+	OperationLimit = time.Minute
 	// retryAfter is the time an accepted command has to commit before One gives the
 	// command to a leader again.
 	retryAfter = 2 * time.Second

@@ -112,6 +112,9 @@ func (s *Service) watch(g *guard) {
 	}
 }
 
+// Done returns a channel that Shutdown closes.
+func (s *Service) Done() <-chan struct{} { return s.done }
+
 // Shutdown kills all servers and ends the network. The end of the test calls
 // Shutdown, and the test may do so before.
 func (s *Service) Shutdown() {
