@@ -41,6 +41,9 @@ func checkFailed(run *Recording) (Finding, bool) {
 		x.slowest()
 	default:
 		x.concerning(message)
+		if restarting.MatchString(message) {
+			x.restarts()
+		}
 	}
 	f.Steps = inOrder(f.Steps)
 	return f, true
@@ -49,6 +52,7 @@ func checkFailed(run *Recording) (Finding, bool) {
 var (
 	electing         = regexp.MustCompile(`(?i)in vain for a (new )?leader|\bno leader\b|\bone leader\b|\belect|\bcandidates?\b|did not become the leader`)
 	missingAgreement = regexp.MustCompile(`(?i)no agreement|reach agreement`)
+	restarting       = regexp.MustCompile(`(?i)\brestart|\bstarts? again|\bcrash`)
 	// late is a message about time.
 	late = regexp.MustCompile(`(?i)\btook [\d.]+(ns|µs|ms|s|m)|not done within|made no progress|not served`)
 	// subject is a thing with a number or a name.
@@ -149,6 +153,26 @@ func (x *explainer) ofServer(lane int) {
 	x.keep(steps)
 }
 
+// restarts shows the last crashes, the starts after them, and what the servers then said of their term.
+func (x *explainer) restarts() {
+	var steps []Step
+	down, asked := make(map[int]bool), make(map[int]bool)
+	for i, e := range x.run.Events[:x.end()] {
+		switch {
+		case e.Kind == Crashed:
+			down[e.Lane] = true
+			steps = append(steps, Step{i, lossText(e.Kind, x.name(e.Lane))})
+		case e.Kind == Restarted && down[e.Lane]:
+			down[e.Lane], asked[e.Lane] = false, true
+			steps = append(steps, Step{i, lossText(e.Kind, x.name(e.Lane))})
+		case e.Kind == Role && asked[e.Lane]:
+			asked[e.Lane] = false
+			steps = append(steps, Step{i, x.run.Words(i) + "."})
+		}
+	}
+	x.keep(steps)
+}
+
 // ofTerm shows the elections of a term.
 func (x *explainer) ofTerm(term int) {
 	var steps []Step
@@ -182,7 +206,7 @@ func (x *explainer) mentions(pattern string) {
 		}
 		switch e.Kind {
 		case Called, Returned, Proposed:
-			operations = append(operations, Step{i, x.run.Words(i) + "."})
+			operations = append(operations, Step{i, x.run.Words(i) + x.unanswered(i) + "."})
 		case Applied, Delivered:
 			messages = append(messages, Step{i, x.run.Words(i) + "."})
 		}
@@ -191,6 +215,26 @@ func (x *explainer) mentions(pattern string) {
 		operations = messages
 	}
 	x.keep(operations)
+	x.requests()
+}
+
+// requests shows the last requests of the newest client without recorded operations: the test
+// itself plays this client.
+func (x *explainer) requests() {
+	plays := make(map[int]bool)
+	for _, e := range x.run.Events[:x.end()] {
+		plays[e.Lane] = plays[e.Lane] || e.Kind == Called
+	}
+	var steps []Step
+	client := NoLane
+	for i := x.end() - 1; i >= 0 && len(steps) < subjectSteps; i-- {
+		e := &x.run.Events[i]
+		if e.Kind == Delivered && !e.Reply && x.isClient(e.Peer) && !plays[e.Peer] && (client == NoLane || e.Peer == client) {
+			client = e.Peer
+			steps = append(steps, Step{i, x.run.Words(i) + "."})
+		}
+	}
+	x.f.Steps = append(x.f.Steps, steps...)
 }
 
 // answers shows the last answer to each client, in the order of time.

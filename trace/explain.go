@@ -548,6 +548,31 @@ func (x *explainer) operations() {
 	x.inLogs(slices.Concat(x.b.Operations, earlier))
 }
 
+// unanswered says that an operation returned without an answer of any server, though its client
+// had sent requests.
+func (x *explainer) unanswered(returned int) string {
+	lane := x.run.Events[returned].Lane
+	if x.run.Events[returned].Kind != Returned || !x.isClient(lane) {
+		return ""
+	}
+	asked := 0
+	for i := returned - 1; i >= 0; i-- {
+		e := &x.run.Events[i]
+		switch {
+		case e.Lane != lane:
+		case e.Kind == Delivered && e.Reply, e.Kind == Returned:
+			return ""
+		case e.Kind == Sent && !e.Reply:
+			asked++
+		case e.Kind == Called && asked > 0:
+			return fmt.Sprintf(", though no server has answered since the call (requests: %d)", asked)
+		case e.Kind == Called:
+			return ""
+		}
+	}
+	return ""
+}
+
 // inLogs shows the operations with more than one entry.
 func (x *explainer) inLogs(operations []Operation) {
 	for _, l := range Lives(x.run) {
@@ -578,7 +603,7 @@ func (x *explainer) operation(o Operation, call bool) {
 			if a, ok := x.answerTo(o.Client, x.at(o.Call-1), x.at(o.Return)); ok {
 				by = " from " + x.name(x.run.Events[a.event].Peer)
 			}
-			x.step(i, "%s gets the result of %s%s.", o.Client, o.Text, by)
+			x.step(i, "%s gets the result of %s%s%s.", o.Client, o.Text, by, x.unanswered(i))
 			return
 		}
 	}
@@ -592,7 +617,7 @@ func (x *explainer) silence() {
 	if len(x.b.Waits) > 0 {
 		x.says("The holder of a lock is among the goroutines that wait for something else, or waits for a second lock, or has returned without Unlock")
 	}
-	if x.unanswered() {
+	if x.openRequests() {
 		return
 	}
 	last := make(map[int]int)
@@ -624,9 +649,9 @@ func (x *explainer) silence() {
 	}
 }
 
-// unanswered shows the first request without an answer of the server that the message names,
+// openRequests shows the first request without an answer of the server that the message names,
 // and the last request of the server that was open then.
-func (x *explainer) unanswered() bool {
+func (x *explainer) openRequests() bool {
 	lane := NoLane
 	if m := subject.FindStringSubmatch(x.b.Text); m != nil && strings.EqualFold(m[1], "server") {
 		lane = x.run.numbered(m[2])

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bytes"
+	"cmp"
 	"regexp"
 	"slices"
 	"sort"
@@ -18,6 +19,10 @@ const (
 var (
 	// testLine is a line that package testing wrote: file, line and message.
 	testLine = regexp.MustCompile(`^\s+([\w./-]+\.go:\d+): (.*)$`)
+	// blockLine begins a message of several lines, and blockPart is a line of the block that
+	// testify writes: a label, and a part of its text.
+	blockLine = regexp.MustCompile(`^\s+([\w./-]+\.go:\d+):$`)
+	blockPart = regexp.MustCompile(`^ *\t([\w ]+?:)?\s*\t(.*)$`)
 	// crashLine begins the report of a crash.
 	crashLine = regexp.MustCompile(`^(panic: |fatal error: )`)
 	// runnerLine is a line of the test runner about itself.
@@ -38,11 +43,17 @@ func (r *Recording) AddOutput(output []byte) {
 		first = r.Events[0].Output
 	}
 	offset, crashed := int64(0), false
+	var open *block
 	for line := range bytes.Lines(output) {
 		start := offset
 		offset += int64(len(line))
 		text := strings.TrimRight(string(line), "\r\n\t ")
-		if start < first || text == "" || runnerLine.MatchString(text) {
+		if start < first || text == "" || open.takes(text) {
+			continue
+		}
+		lines = open.end(lines)
+		open = newBlock(text, start)
+		if open != nil || runnerLine.MatchString(text) {
 			continue
 		}
 		e := r.outputLine(text, start)
@@ -52,10 +63,59 @@ func (r *Recording) AddOutput(output []byte) {
 		}
 		lines = append(lines, e)
 	}
+	lines = open.end(lines)
 	if more := len(lines) - maxOutputLines; more > 0 {
 		lines = lines[more:]
 	}
 	r.merge(lines)
+}
+
+// A block is a message of testify, of several lines. The nil block takes no lines.
+type block struct {
+	where    string // file and line of the test
+	start    int64
+	label    string
+	says     []string
+	messages []string
+}
+
+// newBlock returns the block that a line begins, or nil.
+func newBlock(line string, start int64) *block {
+	m := blockLine.FindStringSubmatch(line)
+	if m == nil {
+		return nil
+	}
+	return &block{where: m[1], start: start}
+}
+
+// takes reports whether a line belongs to the block.
+func (b *block) takes(line string) bool {
+	if b == nil {
+		return false
+	}
+	m := blockPart.FindStringSubmatch(line)
+	if m == nil {
+		return false
+	}
+	if m[1] != "" || m[2] == "Diff:" {
+		b.label = cmp.Or(m[1], m[2])
+	}
+	switch text := strings.Join(strings.Fields(m[2]), " "); b.label {
+	case "Error:":
+		b.says = append(b.says, text)
+	case "Messages:":
+		b.messages = append(b.messages, text)
+	}
+	return true
+}
+
+// end appends the message of the block, if the block has one.
+func (b *block) end(lines []Event) []Event {
+	if b == nil || len(b.says) == 0 {
+		return lines
+	}
+	text := b.where + ": " + strings.Join(append(b.messages, b.says...), " ")
+	return append(lines, Event{Kind: Noted, Lane: NoLane, Text: clipped(text), Output: b.start})
 }
 
 // AddMarkedOutput is AddOutput for the output of a streamed run, in which a mark follows the
@@ -87,10 +147,15 @@ func (r *Recording) outputLine(text string, start int64) Event {
 	} else {
 		e.Lane = r.laneIn(e.Text)
 	}
-	if len(e.Text) > maxOutputLine {
-		e.Text = strings.ToValidUTF8(e.Text[:maxOutputLine], "") + "…"
-	}
+	e.Text = clipped(e.Text)
 	return e
+}
+
+func clipped(text string) string {
+	if len(text) > maxOutputLine {
+		return strings.ToValidUTF8(text[:maxOutputLine], "") + "…"
+	}
+	return text
 }
 
 // laneIn returns the server named in a line, or NoLane.

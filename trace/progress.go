@@ -266,11 +266,17 @@ func (x *explainer) agreement() {
 	x.network()
 }
 
-// deposed shows the first newer term after a command was accepted.
+// deposed shows the first newer term after a command was accepted. A pre-vote asks for a
+// term that nobody has.
 func (x *explainer) deposed(from int, p Event) {
+	preVotes := make(map[uint64]bool)
 	for i := from; i < x.end(); i++ {
 		e := &x.run.Events[i]
-		if term, ok := e.field(FieldTerm); ok && e.Kind == Sent && term > p.Term && e.Lane != p.Lane && x.sameGroup(e.Lane, p.Lane) {
+		if e.is(FieldPreVote) {
+			preVotes[e.Call] = true
+		}
+		asked := preVotes[e.Call] && (!e.Reply || e.is(FieldVoteGranted))
+		if term, ok := e.field(FieldTerm); ok && !asked && e.Kind == Sent && term > p.Term && e.Lane != p.Lane && x.sameGroup(e.Lane, p.Lane) {
 			x.step(i, "%s is in term %d: %s.", x.name(e.Lane), term, x.run.Words(i))
 			return
 		}

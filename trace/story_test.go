@@ -407,3 +407,127 @@ func TestNotCommitted(t *testing.T) {
 	require.Contains(t, story, "S1 applies x at index 1: the entry is committed. As far as messages show, it is in the logs of S0, S1.")
 	require.Contains(t, story, "S2 applies y at index 1: the server takes the entry as committed, and no majority is known to store it. As far as messages show, it is in the logs of S2.")
 }
+
+// A pre-vote asks for a term that nobody has, so the story of a missing agreement knows no
+// newer term from it.
+func TestPreVoteDeposesNobody(t *testing.T) {
+	s := newScript(3)
+	s.vote(0, 1, 1, 0, 0, 1)
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 1, Term: 1, Text: "x"})
+	s.call(1, 2, "Raft.RequestVote", fields{trace.FieldTerm: 3, trace.FieldLastLogIndex: 0, trace.FieldPreVote: 1}, fields{trace.FieldTerm: 2, trace.FieldVoteGranted: 0})
+	story := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.AgreementInTime, After: "x"}))[0])
+	require.NotContains(t, story, "S1 is in term")
+	require.Contains(t, story, "S2 is in term 2: S2 sends Raft.RequestVote reply to S1")
+}
+
+// A server that goes on in its term after a newer one has reached it breaks a rule. What was
+// on its way, a refused request for a vote, and a pre-vote prove nothing.
+func TestOlderTerm(t *testing.T) {
+	const leads, asks, asksFirst, asked, later, crash = "leads", "asks", "asks first", "asked", "later", "crash"
+	cases := map[string]struct {
+		play  []string
+		wrong bool
+	}{
+		"leads on":            {[]string{leads, later, leads}, true},
+		"was on its way":      {[]string{leads, leads}, false},
+		"adopts the term":     {[]string{leads, later, asks}, false},
+		"asks as before":      {[]string{asksFirst, leads, later, asksFirst}, true},
+		"pre-vote is granted": {[]string{asksFirst, later, leads}, false},
+		"asked for a vote":    {[]string{asked, later, asksFirst}, false},
+		"forgets in a crash":  {[]string{leads, crash, later, asksFirst}, false},
+	}
+	for name, c := range cases {
+		s := newScript(3)
+		for _, what := range c.play {
+			switch what {
+			case leads: // and learns of term 3
+				s.call(0, 1, "Raft.AppendEntries", fields{trace.FieldTerm: 1, trace.FieldPrevLogIndex: 0}, fields{trace.FieldTerm: 3, trace.FieldSuccess: 0})
+			case asks:
+				s.vote(0, 1, 4, 0, 0, 0)
+			case asksFirst:
+				s.call(0, 1, "Raft.RequestVote", fields{trace.FieldTerm: 2, trace.FieldLastLogIndex: 0, trace.FieldPreVote: 1}, fields{trace.FieldTerm: 2, trace.FieldVoteGranted: 1})
+			case asked:
+				s.vote(2, 0, 5, 0, 0, 0)
+			case crash:
+				s.add(trace.Event{Kind: trace.Crashed, Lane: 0})
+			case later:
+				for range 20 {
+					s.add(trace.Event{Kind: trace.Saved, Lane: 2})
+				}
+			}
+		}
+		found := trace.Explain(s.run)
+		require.Equal(t, c.wrong, len(found) > 0 && found[0].Title == "A server went on in an older term", name)
+		if c.wrong {
+			require.Contains(t, texts(found[0]), "S0 has got a message with term 3, and still acts in term 1", name)
+		}
+	}
+}
+
+// A voter for an older log may have removed its entries before, on a message that removes
+// nothing. The story names this message.
+func TestVoteAfterACut(t *testing.T) {
+	x := trace.Entry{Term: 1, Command: "x"}
+	for _, cut := range []bool{true, false} {
+		s := newScript(3)
+		s.append(0, 1, 1, 0, 0, 0, 1, x, x)
+		if cut {
+			s.append(0, 1, 1, 0, 0, 0, 1)
+		}
+		s.vote(2, 1, 2, 0, 0, 1)
+		story := texts(trace.Explain(s.run)[0])
+		require.Equal(t, cut, strings.Contains(story, "Or S1 has removed index 2, which it held"), story)
+		require.Equal(t, cut, strings.Contains(story, "S1 accepts an empty AppendEntries, a heartbeat, of S0 that ends at index 0, sent 2ms before."), story)
+	}
+}
+
+// A leader that counts answers of an older term commits too early. The answers are steps.
+func TestOldAnswers(t *testing.T) {
+	old, x := trace.Entry{Term: 1, Command: "old"}, trace.Entry{Term: 3, Command: "x"}
+	s := newScript(3)
+	s.vote(0, 1, 1, 0, 0, 1)
+	late := s.append(0, 1, 1, 0, 0, 0, 1, old)
+	answer := s.run.Events[late]
+	s.run.Events = s.run.Events[:late]
+	s.append(2, 1, 2, 0, 0, 0, 1, trace.Entry{Term: 2, Command: "y"})
+	s.vote(0, 1, 3, 1, 1, 1)
+	s.append(0, 1, 3, 0, 0, 0, 0, x)
+	late = s.add(answer)
+	s.append(0, 1, 3, 0, 0, 1, 0, x)
+	found := trace.Explain(s.run)
+	require.Equal(t, "A leader committed an entry that a majority does not store", found[len(found)-1].Title)
+	require.Equal(t, trace.Step{Event: late, Text: "S0 gets an answer of S1 to its request of term 1, up to index 1. In term 3 this answer says nothing."}, found[len(found)-1].Steps[0])
+}
+
+// The story of a check about a restart has the crash, the start, and the term after it.
+func TestCheckOfARestart(t *testing.T) {
+	s := newScript(3)
+	s.vote(1, 0, 3, 0, 0, 0)
+	s.add(trace.Event{Kind: trace.Crashed, Lane: 0})
+	s.add(trace.Event{Kind: trace.Restarted, Lane: 0})
+	s.role(0, 1, false)
+	story := s.said("suite_test.go:7: a server answered in term 3, and is in term 1 after its restart")
+	for _, want := range []string{"S1 asks for votes in term 3", "S0 crashes. What it has not saved is lost here", "S0 starts again", "S0 says that it does not lead, in term 1."} {
+		require.Contains(t, story, want)
+	}
+}
+
+// An operation that returns without an answer of any server says so. The requests of a client
+// that the test plays itself are steps.
+func TestUnansweredOperation(t *testing.T) {
+	s := clientScript()
+	s.run.Lanes = append(s.run.Lanes, trace.Lane{Name: "client 4", Kind: trace.Client})
+	s.add(trace.Event{Kind: trace.Called, Lane: 3, Text: `get("k")`})
+	s.lose(3, 0, "KV.Get", "lost", nil)
+	s.add(trace.Event{Kind: trace.Returned, Lane: 3, Text: `get("k") -> ""`})
+	s.call(4, 0, "KV.Install", nil, nil)
+	story := s.said(`suite_test.go:7: key "k" is ""; want "a"`)
+	require.Contains(t, story, `client 3 gets the result of get("k") -> "", though no server has answered since the call (requests: 1).`)
+	require.Contains(t, story, "S0 receives KV.Install of client 4")
+
+	s = clientScript()
+	s.add(trace.Event{Kind: trace.Called, Lane: 3, Text: `get("k")`})
+	s.answers(0, s.asks(0, "get"), "done")
+	s.add(trace.Event{Kind: trace.Returned, Lane: 3, Text: `get("k") -> ""`})
+	require.NotContains(t, s.said(`suite_test.go:7: key "k" is ""; want "a"`), "no server has answered")
+}

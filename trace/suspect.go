@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // suspicions returns rules that messages broke, as far as the messages show the state of
@@ -11,7 +12,7 @@ func suspicions(run *Recording) []Finding {
 	if run.Omitted > 0 || slices.ContainsFunc(run.Events, run.withoutContent) {
 		return nil
 	}
-	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, committed: map[int]int{}, applied: map[int]int{}, doubtful: map[int]doubtfulVote{}}
+	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, committed: map[int]int{}, applied: map[int]int{}, doubtful: map[int]doubtfulVote{}, newest: map[int]sighting{}}
 	s.t.forgot = s.forgot
 	for i := range run.Events {
 		e := &run.Events[i]
@@ -58,7 +59,8 @@ type suspect struct {
 	committed map[int]int     // the highest commitIndex that a leader has told, by the first server of its group
 	applied   map[int]int     // the highest index applied without a breach of section 5.4.2
 	doubtful  map[int]doubtfulVote
-	answers   bool // a reply to AppendEntries has the field Success
+	newest    map[int]sighting // the newest term that has reached a server since its last start
+	answers   bool             // a reply to AppendEntries has the field Success
 }
 
 // proven holds the kinds of findings with a proof in the messages. Other kinds rest on
@@ -78,10 +80,14 @@ func (s *suspect) name(lane int) string { return s.run.lane(lane) }
 
 // before looks at an event before the tracker does.
 func (s *suspect) before(i int, e *Event) {
+	if e.Kind == Crashed {
+		delete(s.newest, e.Lane) // a term that was not saved is another breach
+	}
 	term, ok := e.field(FieldTerm)
 	if !ok {
 		return
 	}
+	s.terms(i, e, term)
 	switch {
 	case e.Kind == Delivered && asksForVote(e, term):
 		s.voted(i, e.Peer, e.Peer, term) // a candidate votes for itself
@@ -91,6 +97,40 @@ func (s *suspect) before(i int, e *Event) {
 		s.accepted(i, e)
 	case leadsBy(e, term):
 		s.commits(i, e, term)
+	}
+}
+
+// A sighting is the arrival of a term at a server.
+type sighting struct{ term, event int }
+
+// inFlight bounds the time in which a server may still send what it had prepared before a
+// newer term arrived.
+const inFlight = 10 * time.Millisecond
+
+// terms looks for a server that goes on in its term after a newer one has reached it. A vote
+// may be refused without a look at its term, because the voter hears from a leader. A pre-vote asks for a term that nobody has.
+func (s *suspect) terms(i int, e *Event, term int) {
+	_, asks := e.field(FieldLastLogIndex)
+	switch {
+	case e.Kind == Delivered && !asks:
+		if at, ok := s.t.request[e.Call]; ok && e.Reply && s.run.Events[at].is(FieldPreVote) && e.is(FieldVoteGranted) {
+			return
+		}
+		if term > s.newest[e.Lane].term {
+			s.newest[e.Lane] = sighting{term, i}
+		}
+	case e.Kind == Sent && !e.Reply:
+		if e.is(FieldPreVote) {
+			term--
+		}
+		seen := s.newest[e.Lane]
+		if term >= seen.term || e.Time < s.run.Events[seen.event].Time+inFlight {
+			return
+		}
+		s.accuse("stays", "A server went on in an older term",
+			"A server that receives a request or a response with a newer term adopts the term, and becomes a follower.", "Section 5.1; Rules for Servers, Figure 2",
+			fmt.Sprintf("%s has got a message with term %d, and still acts in term %d", s.name(e.Lane), seen.term, term),
+			Step{seen.event, s.run.Words(seen.event) + "."}, Step{i, s.run.Words(i) + "."})
 	}
 }
 
@@ -126,9 +166,13 @@ func (s *suspect) granted(i int, e *Event) {
 		if voter.snap == voter.acked {
 			before = append(before, s.snapshots(e.Lane, voter.acked, own.Term, i)...)
 		}
-		s.accuse("behind", olderLog, olderLogWords, olderLogPlace,
-			fmt.Sprintf("%s votes for %s, whose log ends at index %d of term %d. The log of %s ends at index %d of term %d or later",
-				s.name(e.Lane), s.name(request.Lane), last, lastTerm, s.name(e.Lane), voter.acked, own.Term),
+		text := fmt.Sprintf("%s votes for %s, whose log ends at index %d of term %d. The log of %s ends at index %d of term %d or later",
+			s.name(e.Lane), s.name(request.Lane), last, lastTerm, s.name(e.Lane), voter.acked, own.Term)
+		if cut := s.cuts(e.Lane, voter.acked, stored.Event, i); len(cut) > 0 {
+			text += fmt.Sprintf(". Or %s has removed index %d, which it held, on an AppendEntries that ends before that index. Then the vote is right, and the removal is wrong (section 5.3)", s.name(e.Lane), voter.acked)
+			before = append(before, cut...)
+		}
+		s.accuse("behind", olderLog, olderLogWords, olderLogPlace, text,
 			append(before,
 				Step{at, fmt.Sprintf("%s asks for votes: its log ends at index %d of term %d.", s.name(request.Lane), last, lastTerm)},
 				Step{i, fmt.Sprintf("%s grants the vote, though it holds index %d of term %d.", s.name(e.Lane), voter.acked, own.Term)})...)
@@ -220,6 +264,28 @@ func (s *suspect) stored(lane, index, before int) Step {
 		}
 	}
 	return Step{before, fmt.Sprintf("%s told of index %d itself.", s.name(lane), index)}
+}
+
+// cuts returns the last AppendEntries that a server accepted between two events and that ends
+// before an index which the server held. A wrong follower removes what comes after.
+func (s *suspect) cuts(lane, index, from, to int) []Step {
+	for i := to - 1; i > from; i-- {
+		e := &s.run.Events[i]
+		if e.Kind != Sent || !e.Reply || e.Lane != lane || !e.is(FieldSuccess) {
+			continue
+		}
+		at, ok := s.t.request[e.Call]
+		if !ok {
+			continue
+		}
+		r := &s.run.Events[at]
+		prev, appends := r.field(FieldPrevLogIndex)
+		if end := prev + r.Fields[FieldEntries]; appends && end < index {
+			return []Step{{i, fmt.Sprintf("%s accepts %s of %s that ends at index %d, sent %v before. Entries after that index stay, because nothing conflicts with them.",
+				s.name(lane), sentAs(r), s.name(r.Lane), end, (e.Time - r.Time).Round(100*time.Microsecond))}}
+		}
+	}
+	return nil
 }
 
 // restarts returns the crashes and starts of a server between two events.
@@ -341,6 +407,31 @@ func (s *suspect) applies(e *Event) {
 	s.applied[first] = max(s.applied[first], e.Index)
 }
 
+// oldAnswers returns the newest answers to requests of older terms that reached a leader in its term.
+func (s *suspect) oldAnswers(leader, term, before int) (steps []Step) {
+	const most = 3
+	for i := before - 1; i >= 0 && len(steps) < most; i-- {
+		e := &s.run.Events[i]
+		if e.Lane != leader {
+			continue
+		}
+		own, ok := e.field(FieldTerm)
+		if _, appends := e.field(FieldPrevLogIndex); e.Kind == Sent && !e.Reply && appends && ok && own < term {
+			break // the leader's earlier term
+		}
+		at, known := s.t.request[e.Call]
+		if e.Kind != Delivered || !known || !e.is(FieldSuccess) {
+			continue
+		}
+		r := &s.run.Events[at]
+		if asked, ok := r.field(FieldTerm); ok && asked < term {
+			steps = append(steps, Step{i, fmt.Sprintf("%s gets an answer of %s to its request of term %d, up to index %d. In term %d this answer says nothing.",
+				s.name(leader), s.name(e.Peer), asked, r.Fields[FieldPrevLogIndex]+r.Fields[FieldEntries], term)})
+		}
+	}
+	return steps
+}
+
 // commits looks at the commitIndex that a leader tells.
 func (s *suspect) commits(i int, e *Event, term int) {
 	commit, ok := e.field(FieldLeaderCommit)
@@ -373,6 +464,6 @@ func (s *suspect) commits(i int, e *Event, term int) {
 		s.accuse("minority", "A leader committed an entry that a majority does not store",
 			"A leader commits an entry once it is stored on a majority of the servers.", "Section 5.3; Figure 2, Leaders",
 			fmt.Sprintf("%s tells commitIndex %d when %d of %d servers are known to store that entry", s.name(e.Lane), commit, holders, len(group)),
-			Step{i, fmt.Sprintf("%s tells commitIndex %d to %s.", s.name(e.Lane), commit, s.name(e.Peer))})
+			append(s.oldAnswers(e.Lane, term, i), Step{i, fmt.Sprintf("%s tells commitIndex %d to %s.", s.name(e.Lane), commit, s.name(e.Peer))})...)
 	}
 }

@@ -399,6 +399,22 @@ func TestOutput(t *testing.T) {
 	require.Equal(t, trace.Other, trace.Explain(s.run)[0].Rule)
 }
 
+// A message of testify is one message of the test, without the traces and the diff.
+func TestOutputOfTestify(t *testing.T) {
+	s := newScript(1)
+	s.add(trace.Event{Kind: trace.Restarted})
+	s.run.AddOutput([]byte("        txn_test.go:57: \n            \tError Trace:\t/src/txn_test.go:57\n            \t            \t\t\t\t/src/still.go:95\n" +
+		"            \tError:      \tNot equal: \n            \t            \texpected: \"a  b\"\n            \t            \tactual  : \"c\"\n" +
+		"            \t            \t\n            \t            \tDiff:\n            \t            \t--- Expected\n            \t            \t@@ -1 +1 @@\n" +
+		"            \tTest:       \tTestX\n            \tMessages:   \tthe value\n        x_test.go:9: more\n"))
+	var got []string
+	for i := range s.run.Events {
+		got = append(got, s.run.Words(i))
+	}
+	require.Equal(t, []string{"S0 starts", `txn_test.go:57: the value Not equal: expected: "a b" actual : "c"`, "x_test.go:9: more"}, got)
+	require.Contains(t, trace.Explain(s.run)[0].Text, "txn_test.go:57: the value Not equal")
+}
+
 // A streamed run marks the place of each event in its output. A second recording of the
 // stream takes the place of one without a breach.
 func TestMarkedOutput(t *testing.T) {
