@@ -2,6 +2,7 @@ package shardkv_test
 
 import (
 	"context"
+	"fmt"
 
 	"raftlab/internal/labrun"
 	"raftlab/internal/labtest"
@@ -28,8 +29,9 @@ func init() {
 
 // do carries out an operation that does not enter the history.
 func (c *client) do(op kv.Op) string {
-	return c.bounded(func(ctx context.Context) (string, error) {
+	value, _ := c.bounded(fmt.Sprintf("an operation on %q", op.Key), func(ctx context.Context) (string, error) {
 		result, err := c.Clerk.Do(ctx, op)
 		return result.Value, err
 	})
+	return value
 }

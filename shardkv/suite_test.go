@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"slices"
 	"sync"
 	"testing"
@@ -180,20 +181,21 @@ var withContext func(ctx context.Context, ck *shardkv.Clerk, in models.KVInput) 
 
 // carryOut carries out an operation and notes it.
 func (c *client) carryOut(in models.KVInput, asTheLab func() string) string {
-	return c.log.note(c.id, in, func() string {
+	return c.log.note(c.id, in, func() (string, bool) {
 		if withContext == nil {
 			var value string
 			labrun.Within(c.t, c.open.Done(), operationLimit, fmt.Sprintf("an operation on key %q", in.Key), func() { value = asTheLab() })
-			return value
+			return value, true
 		}
-		return c.bounded(func(ctx context.Context) (string, error) { return withContext(ctx, c.Clerk, in) })
+		what := strings.TrimSuffix(models.KV.DescribeOperation(in, nil), " pending")
+		return c.bounded(what, func(ctx context.Context) (string, error) { return withContext(ctx, c.Clerk, in) })
 	})
 }
 
 // bounded carries out an operation that ends with its context. The lab's clerk tries for
 // ever, also when the test has failed and is over. An operation with a context ends then,
-// and its goroutine with it.
-func (c *client) bounded(operation func(ctx context.Context) (string, error)) string {
+// and its goroutine with it. bounded reports whether the operation was done.
+func (c *client) bounded(what string, operation func(ctx context.Context) (string, error)) (value string, done bool) {
 	limit := operationLimit
 	if c.t.Failed() {
 		limit = time.Second // so that it comes to an end
@@ -205,9 +207,9 @@ func (c *client) bounded(operation func(ctx context.Context) (string, error)) st
 		runtime.Goexit()
 	}
 	if err != nil {
-		c.t.Errorf("an operation, in %v: %v", limit, err)
+		c.t.Errorf("%s of %s: not done within %v: %v", what, c.log.lane(c.id), limit, err)
 	}
-	return value
+	return value, err == nil
 }
 
 // shardOf is the lab's rule.
@@ -255,13 +257,16 @@ func (h *history) all() []porcupine.Operation {
 	return slices.Clone(h.ops)
 }
 
-// note carries out an operation and notes it, as pending if it does not return.
-func (h *history) note(client int, in models.KVInput, do func() string) string {
+// note carries out an operation and notes it, as pending if it does not return or is not done.
+func (h *history) note(client int, in models.KVInput, do func() (value string, done bool)) string {
 	h.mu.Lock()
 	i := len(h.ops)
 	h.ops = append(h.ops, porcupine.Operation{ClientId: client, Input: in, Call: time.Now().UnixNano(), Return: porcupine.Pending})
 	h.mu.Unlock()
-	value := do()
+	value, done := do()
+	if !done {
+		return value
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ops[i].Output, h.ops[i].Return = models.KVOutput{Value: value}, time.Now().UnixNano()

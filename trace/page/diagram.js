@@ -1,12 +1,13 @@
 // The diagram: a lane for each server and client, time from top to bottom.
-const head = 34, axis = 100, laneWidth = { min: 40, max: 190 };
+const head = 34, laneWidth = { min: 48, max: 190 }, linesWidth = 240;
+let axis = 100; // the width of the times
 
 class Diagram {
   constructor(run, scroller, canvas, space) {
     Object.assign(this, { run, scroller, canvas, space, rowHeight: 20, scale: "even", selected: null, steps: [], cone: false, matches: new Set() });
     this.topics = {};
     this.term = "";
-    scroller.addEventListener("scroll", () => this.schedule());
+    scroller.addEventListener("scroll", () => { this.placeLanes(); this.schedule(); });
     new ResizeObserver(() => this.resize()).observe(scroller);
   }
 
@@ -22,7 +23,7 @@ class Diagram {
   }
 
   // layout gives each visible event a row. Events of one moment share a row unless they are on
-  // one lane or one is the cause of the other.
+  // one lane or one is the cause of the other. A line over all lanes has its row to itself.
   layout() {
     const { run } = this;
     this.pinned = new Set();
@@ -40,9 +41,10 @@ class Diagram {
     for (const e of run.events) {
       if (!this.visible(e)) continue;
       if (e.t !== time) { first = row + 1; time = e.t; }
-      const k = e.lane + 1, wide = e.kind === Kind.logged || e.kind === Kind.noted || e.kind === Kind.network;
+      const k = e.lane + 1, band = e.kind === Kind.noted || e.kind === Kind.network, wide = band || e.kind === Kind.logged;
       let r = Math.max(first, last[k] + 1, wide ? last[0] + 1 : 0);
       if (e.kind !== Kind.sent && e.match && this.rowOf[e.match.i] >= 0) r = Math.max(r, this.rowOf[e.match.i] + 1);
+      if (band) { r = Math.max(r, row + 1); first = r + 1; }
       last[k] = r;
       if (wide) last[0] = r;
       this.rowOf[e.i] = r;
@@ -89,11 +91,20 @@ class Diagram {
     this.ratio = ratio; this.width = w; this.height = h;
     const n = this.shown ? this.shown.length : 1;
     const logs = n > 9 ? 0 : Math.min(420, w * 0.28); // many lanes leave no room for lines
+    axis = w < 600 ? 74 : 100;
     this.laneStep = Math.max(laneWidth.min, Math.min(laneWidth.max, (w - axis - logs) / n));
-    this.laneX = new Map();
-    (this.shown || []).forEach((l, k) => this.laneX.set(l.i, axis + this.laneStep * (k + 0.5)));
-    this.logX = axis + this.laneStep * (n + 0.25) + 6;
+    const whole = axis + this.laneStep * n + Math.max(logs, linesWidth);
+    this.space.style.width = (whole > w ? whole : 1) + "px"; // a wide diagram scrolls
+    this.placeLanes();
     if (this.rowY) this.draw(); // a new size has cleared the canvas
+  }
+
+  // placeLanes finds the place of each lane on the canvas, which stays in place.
+  placeLanes() {
+    const left = axis - this.scroller.scrollLeft;
+    this.laneX = new Map();
+    (this.shown || []).forEach((l, k) => this.laneX.set(l.i, left + this.laneStep * (k + 0.5)));
+    this.logX = left + this.laneStep * ((this.shown ? this.shown.length : 1) + 0.25) + 6;
   }
 
   schedule() {
@@ -132,12 +143,9 @@ class Diagram {
         if (!seen.has(e.i)) { seen.add(e.i); this.drawArrow(c, e); }
       }
     }
-    let lastTime = -1;
-    for (let r = from; r <= to; r++) {
-      if (this.rowTime[r] !== lastTime && this.y(r) > head) { this.drawTime(c, r); lastTime = this.rowTime[r]; }
-      for (const e of this.byRow[r]) this.drawEvent(c, e, this.y(r));
-    }
+    for (let r = from; r <= to; r++) for (const e of this.byRow[r]) this.drawEvent(c, e, this.y(r));
     this.drawSteps(c);
+    this.drawTimes(c, from, to);
     this.drawHead(c);
   }
 
@@ -147,10 +155,17 @@ class Diagram {
     c.fillRect(0, this.y(this.rowOf[this.selected.i]) - 9, this.width, 18);
   }
 
-  drawTime(c, r) {
+  // drawTimes writes the times over lanes that have been scrolled away.
+  drawTimes(c, from, to) {
+    if (this.scroller.scrollLeft > 0) { c.fillStyle = this.color("paper"); c.fillRect(8, head, 62, this.height); }
     c.fillStyle = this.color("faint");
     c.textAlign = "right";
-    c.fillText(this.run.time(this.rowTime[r]), 64, this.y(r));
+    let before = -1;
+    for (let r = from; r <= to; r++) {
+      if (this.rowTime[r] === before || this.y(r) <= head) continue;
+      before = this.rowTime[r];
+      c.fillText(this.run.time(before), 64, this.y(r));
+    }
     c.textAlign = "left";
   }
 
@@ -170,8 +185,10 @@ class Diagram {
     c.textAlign = "left";
     c.font = "11px system-ui, sans-serif";
     c.fillStyle = this.color("faint");
-    c.fillText("time", 12, head / 2);
     c.fillText("log lines and remarks", this.logX, head / 2);
+    c.fillStyle = this.color("band"); c.fillRect(0, 0, 70, head - 1);
+    c.fillStyle = this.color("faint");
+    c.fillText("time", 12, head / 2);
   }
 
   // drawLanes draws each lane in the style of the server's role.
@@ -330,6 +347,8 @@ class Diagram {
     c.font = "11px ui-monospace, monospace";
     c.fillStyle = color;
     if (e.lane >= 0) text = this.run.lane(e.lane) + "│ " + text;
+    const most = Math.floor((this.width - this.logX - 4) / c.measureText("0").width);
+    if (text.length > most) text = text.slice(0, Math.max(0, most - 1)) + "…";
     c.save(); c.beginPath(); c.rect(this.logX - 2, y - 9, this.width - this.logX, 18); c.clip();
     c.fillText(text, this.logX, y); c.restore();
     c.font = "11px system-ui, sans-serif";
@@ -394,8 +413,10 @@ class Diagram {
     return best;
   }
 
-  // show scrolls to an event, a third from the top.
+  // show scrolls to an event, a third from the top, and to its lane.
   show(e, always) {
+    const x = this.laneX.get(e.lane);
+    if (x !== undefined && (x < axis || x > this.width - 20)) this.scroller.scrollLeft += x - this.width / 2;
     const row = this.rowOf[e.i] >= 0 ? this.rowOf[e.i] : this.nearestRow(e.i), y = this.y(row);
     if (always || y < head + 30 || y > this.height - 30) this.scroller.scrollTop = this.rowY[row] - this.height / 3;
     this.schedule();

@@ -20,6 +20,9 @@ class Run {
     this.events = unpack(data.events).map(([t, kind, lane, peer, message, name, flags, text, label, term], i) =>
       ({ i, t: (now += t), kind, lane, peer: peer || 0, message: message || 0, name: name || 0, flags: flags || 0, text: data.texts[text || 0], label: data.texts[label || 0], term: term || 0, match: null }));
     this.pair();
+    // raft holds the lanes of the servers that take part in Raft.
+    this.raft = new Set(this.events.filter((e) => e.kind === Kind.role || e.kind === Kind.proposed || e.kind === Kind.applied ||
+      (e.kind <= Kind.lost && this.typeOf(e) !== "other")).map((e) => e.lane));
     this.states = this.lanes.map(() => []);
     const states = unpack(data.states);
     for (const [event, lane, ...changes] of states) {

@@ -5,6 +5,11 @@ function element(tag, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (name === "onclick") e.addEventListener("click", value); else e.setAttribute(name, value);
   }
+  if (attributes && attributes.onclick && tag !== "button") { // works by the keyboard, too
+    e.tabIndex = 0;
+    e.setAttribute("role", "button");
+    e.addEventListener("keydown", (ev) => { if (ev.key === "Enter" && ev.target === e) e.click(); });
+  }
   e.append(...children.filter((c) => c !== null && c !== undefined));
   return e;
 }
@@ -107,15 +112,21 @@ class Panel {
     const at = e ? e.i : run.events.length - 1;
     if (at < 0) return;
     const number = (n) => (n < 0 ? "?" : String(n)), recorded = run.events.some((e) => e.kind === Kind.applied);
-    const table = element("table", {}, element("tr", {}, ...["", "role", "term", "vote", "log ends", "commit", "applied"].map((t) => element("th", {}, t))));
+    const columns = ["", "role", "term", "vote", "log ends", "commit"].concat(recorded ? ["applied"] : []);
+    const table = element("table", {}, element("tr", {}, ...columns.map((t) => element("th", {}, t))));
     for (const l of run.lanes) {
       if (!l.server) continue;
       const s = run.stateAt(l.i, at);
       if (!s) continue;
+      if (!run.raft.has(l.i)) { // no server of Raft
+        table.append(element("tr", {}, element("td", {}, l.name), element("td", { class: s.role === "down" ? "down" : "" }, s.role === "down" ? "down" : "up")));
+        continue;
+      }
       const log = s.last < 0 ? "?" : s.last === 0 ? "empty" : s.last + (s.lastTerm > 0 ? ` (T${s.lastTerm})` : "");
       table.append(element("tr", { class: s.changed ? "changed" : "" }, element("td", {}, l.name), element("td", { class: s.role }, s.role || "?"),
-        element("td", {}, number(s.term)), element("td", {}, s.vote < 0 ? "" : run.lane(s.vote)), element("td", {}, log), element("td", {}, number(s.commit)), element("td", {}, recorded ? number(s.applied) : "not recorded")));
+        element("td", {}, number(s.term)), element("td", {}, s.vote < 0 ? "" : run.lane(s.vote)), element("td", {}, log), element("td", {}, number(s.commit)), ...(recorded ? [element("td", {}, number(s.applied))] : [])));
     }
-    box.replaceChildren(element("h2", {}, e ? "The servers after this event, as far as others can see" : "The servers at the end, as far as others can see"), table);
+    box.replaceChildren(element("h2", {}, e ? "The servers after this event, as far as others can see" : "The servers at the end, as far as others can see"), element("div", { class: "wide" }, table));
+    if (!recorded && run.raft.size) box.append(element("p", { class: "repeat" }, "Applied commands are not recorded here."));
   }
 }
