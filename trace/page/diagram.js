@@ -93,7 +93,7 @@ class Diagram {
     const logs = n > 9 ? 0 : Math.min(420, w * 0.28); // many lanes leave no room for lines
     axis = w < 600 ? 74 : 100;
     this.laneStep = Math.max(laneWidth.min, Math.min(laneWidth.max, (w - axis - logs) / n));
-    const whole = axis + this.laneStep * n + Math.max(logs, linesWidth);
+    const whole = axis + this.laneStep * n + (n > 9 ? linesWidth : Math.max(logs, 160));
     this.space.style.width = (whole > w ? whole : 1) + "px"; // a wide diagram scrolls
     this.placeLanes();
     if (this.rowY) this.draw(); // a new size has cleared the canvas
@@ -157,7 +157,9 @@ class Diagram {
 
   // drawTimes writes the times over lanes that have been scrolled away.
   drawTimes(c, from, to) {
-    if (this.scroller.scrollLeft > 0) { c.fillStyle = this.color("paper"); c.fillRect(8, head, 62, this.height); }
+    if (this.scroller.scrollLeft > 0) { c.fillStyle = this.color("paper"); c.fillRect(0, head, 70, this.height); }
+    c.fillStyle = this.color("leader");
+    for (let r = from; r <= to; r++) if (this.byRow[r].some((e) => this.matches.has(e.i))) c.fillRect(2, this.y(r) - 6, 5, 12);
     c.fillStyle = this.color("faint");
     c.textAlign = "right";
     let before = -1;
@@ -176,10 +178,11 @@ class Diagram {
     c.beginPath(); c.moveTo(0, head); c.lineTo(this.width, head); c.stroke();
     c.fillStyle = this.color("ink");
     c.textAlign = "center";
-    c.font = "600 13px system-ui, sans-serif";
     for (const l of this.shown) {
       let name = l.name; // the end of a long name differs from the others
-      while (name.length > 4 && c.measureText(name).width > this.laneStep - 6) name = "…" + name.slice(2);
+      c.font = "600 13px system-ui, sans-serif";
+      if (c.measureText(name).width > this.laneStep - 2) c.font = "600 11px system-ui, sans-serif";
+      while (name.length > 4 && c.measureText(name).width > this.laneStep - 2) name = "…" + name.slice(2);
       c.fillText(name, this.laneX.get(l.i), head / 2);
     }
     c.textAlign = "left";
@@ -303,7 +306,6 @@ class Diagram {
     if (y < head - 10) return;
     c.globalAlpha = this.dimmed(e) ? 0.15 : 1;
     const x = e.lane >= 0 ? this.laneX.get(e.lane) : undefined;
-    if (this.matches.has(e.i)) { c.fillStyle = this.color("leader"); c.fillRect(2, y - 6, 5, 12); }
     switch (e.kind) {
       case Kind.sent: case Kind.delivered: this.dot(c, x, y, 2.5, this.color(this.run.typeOf(e))); break;
       case Kind.lost: break;
