@@ -84,7 +84,7 @@ func run(students, course, out string) error {
 	if err := os.WriteFile(overlay, data, 0o644); err != nil {
 		return err
 	}
-	fmt.Printf("%d files. Run: go test -overlay %s ./y2025/...\n", len(t.replace), overlay)
+	fmt.Printf("%d files, in %s. Every other package is this project's.\nRun: go test -overlay %s ./y2025/...\n", len(t.replace), strings.Join(t.packages(), ", "), overlay)
 	return nil
 }
 
@@ -92,6 +92,16 @@ func run(students, course, out string) error {
 type transplant struct {
 	root, out string
 	replace   map[string]string
+}
+
+// packages returns the packages with replaced files, by their paths below y2025.
+func (t *transplant) packages() []string {
+	found := make(map[string]bool)
+	for file := range t.replace {
+		_, name, _ := strings.Cut(filepath.ToSlash(file), "/y2025/")
+		found[path.Dir(name)] = true
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // students puts a tree's packages in the place of the project's. Tests of the tree are

@@ -68,7 +68,11 @@ func TestStudents(t *testing.T) {
 		"shardkv1/shardgrp/client.go": "removed",
 		"shardkv1/shardgrp/server.go": "removed",
 		"shardkv1/shardgrp/shard.go":  "removed",
-	}, plan(t, func(tr *transplant) error { return tr.students(src) }))
+	}, plan(t, func(tr *transplant) error {
+		err := tr.students(src)
+		require.Equal(t, []string{"kvsrv1", "kvsrv1/rpc", "shardkv1/shardgrp"}, tr.packages())
+		return err
+	}))
 }
 
 // courseTree is a small course with a harness of its own.
