@@ -110,12 +110,23 @@ func TestBrowserNarrow(t *testing.T) {
 		s.add(trace.Event{Kind: trace.Called, Lane: lane, Text: "applies"})
 		s.add(trace.Event{Kind: trace.Crashed, Lane: lane})
 	}
+	now := s.run.Events[len(s.run.Events)-1].Time
+	s.run.Events = append(s.run.Events, trace.Event{Time: now, Kind: trace.Network, Lane: trace.NoLane, Text: "partition"}, trace.Event{Time: now, Kind: trace.Restarted, Lane: 2})
 	out := try(t, s.run, "narrow", `
+		const d = page.diagram, rows = d.rowOf.slice(-3);
+		const apart = rows[0] < rows[1] && rows[1] < rows[2];
+		d.scroller.scrollLeft = 1e6; d.placeLanes(); // the last lane is reached by scrolling
+		const last = d.laneX.get(19), lines = d.logX < d.width;
+		d.scroller.scrollLeft = 0; d.placeLanes();
+		const steps = [...document.querySelectorAll("#story li")].every((li) => li.tabIndex === 0);
 		const texts = [], c = page.diagram.canvas.getContext("2d"), fill = c.fillText.bind(c);
 		c.fillText = (text, ...at) => { texts.push(text); fill(text, ...at); };
 		page.diagram.scroller.scrollTop = 0; page.diagram.draw();
-		return { step: page.diagram.laneStep, cut: texts.includes("▸ a…"), name: texts.some((t) => t.startsWith("…") && "server-with-a-name".endsWith(t.slice(1))) };`)
+		return { apart, steps, lines, last: last > 0 && last < d.width, hidden: d.logX > d.width, step: page.diagram.laneStep, cut: texts.includes("▸ a…"), name: texts.some((t) => t.startsWith("…") && "server-with-a-name".endsWith(t.slice(1))) };`)
 	require.Less(t, out["step"], 60.0)
+	for _, what := range []string{"apart", "steps", "lines", "last", "hidden"} {
+		require.Equal(t, true, out[what], what)
+	}
 	require.Equal(t, true, out["cut"], "%v", out)
 	require.Equal(t, true, out["name"], "%v", out)
 }

@@ -93,6 +93,9 @@ func (x *explainer) concerning(message string) {
 			x.mentions(regexp.QuoteMeta(name))
 		}
 	}
+	if len(x.f.Steps) > before {
+		x.requests()
+	}
 	if len(x.f.Steps) == before {
 		x.answers()
 	}
@@ -215,7 +218,6 @@ func (x *explainer) mentions(pattern string) {
 		operations = messages
 	}
 	x.keep(operations)
-	x.requests()
 }
 
 // requests shows the last requests of the newest client without recorded operations: the test

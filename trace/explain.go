@@ -313,6 +313,9 @@ func (x *explainer) commands() {
 		if at, ok := t.request[e.Call]; ok && e.Reply {
 			how = fmt.Sprintf("on the AppendEntries of %s", x.name(x.run.Events[at].Lane))
 		}
+		if !e.Reply && e.Lane == lane { // its own words, so the removal was before
+			x.f.Steps = append(x.f.Steps, t.cuts(lane, index, t.event)...)
+		}
 		x.step(t.event, "%s removes %s (of term %d) from index %d of its log, %s.", x.name(lane), before.Command, before.Term, index, how)
 	}
 	t.forgot = func(lane, index int, before Entry) {
@@ -548,6 +551,34 @@ func (x *explainer) operations() {
 	x.inLogs(slices.Concat(x.b.Operations, earlier))
 }
 
+// early shows that a server answered an operation before a majority stored its entry.
+func (x *explainer) early(client string, returned int, call string, entry Place) {
+	a, ok := x.answerTo(client, 0, returned)
+	if !ok {
+		return
+	}
+	message := x.run.Events[a.event].Message
+	answered := slices.IndexFunc(x.run.Events, func(e Event) bool { return e.Kind == Sent && e.Message == message })
+	if answered < 0 {
+		return
+	}
+	t := newTracker(x.run)
+	for i := range answered {
+		t.next(i)
+	}
+	leader := x.run.Events[answered].Lane
+	holders := map[int]int{leader: answered}
+	for _, lane := range x.run.group(leader) {
+		if have, ok := t.servers[lane].holds(entry.Index); ok && have.Term == entry.Term || t.servers[lane].snap >= entry.Index {
+			holders[lane] = answered
+		}
+	}
+	if needed := x.run.majority(leader); len(holders) < needed {
+		x.step(answered, "%s answers %s, whose entry is at index %d of term %d. As far as messages show, this entry is in the logs of %s, and a majority is %d servers. An entry that is not committed can be lost.",
+			x.name(leader), call, entry.Index, entry.Term, x.names(holders), needed)
+	}
+}
+
 // unanswered says that an operation returned without an answer of any server, though its client
 // had sent requests.
 func (x *explainer) unanswered(returned int) string {
@@ -579,6 +610,11 @@ func (x *explainer) inLogs(operations []Operation) {
 		call := &x.run.Events[l.Steps[0].Event]
 		if call.Kind != Called || !slices.ContainsFunc(operations, func(o Operation) bool { return o.Client == l.Client && o.Call == call.Time }) {
 			continue
+		}
+		for _, s := range l.Steps {
+			if x.run.Events[s.Event].Kind == Returned && len(l.Entries) > 0 {
+				x.early(l.Client, s.Event, call.Text, l.Entries[0])
+			}
 		}
 		if n := len(l.Entries); n > 1 {
 			first, again := l.Entries[0], l.Entries[n-1] // perhaps of two groups

@@ -1,6 +1,7 @@
 package trace_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -530,4 +531,43 @@ func TestUnansweredOperation(t *testing.T) {
 	s.answers(0, s.asks(0, "get"), "done")
 	s.add(trace.Event{Kind: trace.Returned, Lane: 3, Text: `get("k") -> ""`})
 	require.NotContains(t, s.said(`suite_test.go:7: key "k" is ""; want "a"`), "no server has answered")
+}
+
+// An answer before a majority stores the entry is a step of a history without a legal order.
+func TestEarlyAnswer(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		s := clientScript()
+		called := s.add(trace.Event{Kind: trace.Called, Lane: 3, Text: `put("k", "v")`})
+		call := s.asks(0, "put")
+		send := func() { s.append(0, 1, 1, 0, 0, 0, 1, trace.Entry{Term: 1, Command: "put", Call: call}) }
+		if !early {
+			send()
+		}
+		s.answers(0, call, "done")
+		returned := s.add(trace.Event{Kind: trace.Returned, Lane: 3, Text: `put("k", "v")`})
+		if early {
+			send()
+		}
+		s.add(trace.Event{Kind: trace.Crashed, Lane: 1})
+		at := func(i int) time.Duration { return s.run.Events[i].Time }
+		f := trace.Explain(s.breaks(trace.Breach{Rule: trace.Linearizable, Text: "impossible",
+			Operations: []trace.Operation{{Client: "client 3", Text: `put("k", "v")`, Call: at(called), Return: at(returned)}}}))[0]
+		require.Equal(t, early, strings.Contains(texts(f), `S0 answers put("k", "v"), whose entry is at index 1 of term 1. As far as messages show, this entry is in the logs of S0, and a majority is 2 servers.`), texts(f))
+	}
+}
+
+// A server that asks for votes with a shorter log than before has removed entries earlier. The
+// message that ended before them is a step.
+func TestCutBeforeACampaign(t *testing.T) {
+	x := trace.Entry{Term: 1, Command: "x"}
+	s := newScript(3)
+	s.vote(0, 1, 1, 0, 0, 1)
+	s.append(0, 1, 1, 0, 0, 0, 1, x)
+	s.append(0, 1, 1, 0, 0, 0, 1)
+	s.add(trace.Event{Kind: trace.Applied, Lane: 0, Index: 1, Text: "x"})
+	s.vote(1, 2, 2, 0, 0, 1)
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 1, Index: 1, Term: 2, Text: "y"})
+	s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 1, Text: "y"})
+	found := trace.Explain(s.breaks(trace.Breach{Rule: trace.StateMachineSafety, Lanes: []int{1}, Index: 1, Before: "x", After: "y"}))
+	require.Contains(t, fmt.Sprint(found), "S1 accepts an empty AppendEntries, a heartbeat, of S0 that ends at index 0, sent 2ms before.")
 }

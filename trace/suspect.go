@@ -168,7 +168,7 @@ func (s *suspect) granted(i int, e *Event) {
 		}
 		text := fmt.Sprintf("%s votes for %s, whose log ends at index %d of term %d. The log of %s ends at index %d of term %d or later",
 			s.name(e.Lane), s.name(request.Lane), last, lastTerm, s.name(e.Lane), voter.acked, own.Term)
-		if cut := s.cuts(e.Lane, voter.acked, stored.Event, i); len(cut) > 0 {
+		if cut := s.t.cuts(e.Lane, voter.acked, i); len(cut) > 0 {
 			text += fmt.Sprintf(". Or %s has removed index %d, which it held, on an AppendEntries that ends before that index. Then the vote is right, and the removal is wrong (section 5.3)", s.name(e.Lane), voter.acked)
 			before = append(before, cut...)
 		}
@@ -266,23 +266,24 @@ func (s *suspect) stored(lane, index, before int) Step {
 	return Step{before, fmt.Sprintf("%s told of index %d itself.", s.name(lane), index)}
 }
 
-// cuts returns the last AppendEntries that a server accepted between two events and that ends
-// before an index which the server held. A wrong follower removes what comes after.
-func (s *suspect) cuts(lane, index, from, to int) []Step {
-	for i := to - 1; i > from; i-- {
-		e := &s.run.Events[i]
-		if e.Kind != Sent || !e.Reply || e.Lane != lane || !e.is(FieldSuccess) {
+// cuts returns the last AppendEntries that a server accepted after it got the entry at an index
+// and before an event, and that ends before the index. A wrong follower removes what comes after.
+func (t *tracker) cuts(lane, index, before int) []Step {
+	for i := before - 1; i >= 0; i-- {
+		e := &t.run.Events[i]
+		at, ok := t.request[e.Call]
+		if !ok || e.Kind != Sent || !e.Reply || e.Lane != lane || !e.is(FieldSuccess) {
 			continue
 		}
-		at, ok := s.t.request[e.Call]
-		if !ok {
-			continue
-		}
-		r := &s.run.Events[at]
+		r := &t.run.Events[at]
 		prev, appends := r.field(FieldPrevLogIndex)
-		if end := prev + r.Fields[FieldEntries]; appends && end < index {
+		switch end := prev + r.Fields[FieldEntries]; {
+		case !appends:
+		case end >= index && prev < index:
+			return nil // the entry came here
+		case end < index:
 			return []Step{{i, fmt.Sprintf("%s accepts %s of %s that ends at index %d, sent %v before. Entries after that index stay, because nothing conflicts with them.",
-				s.name(lane), sentAs(r), s.name(r.Lane), end, (e.Time - r.Time).Round(100*time.Microsecond))}}
+				t.run.lane(lane), sentAs(r), t.run.lane(r.Lane), end, (e.Time - r.Time).Round(100*time.Microsecond))}}
 		}
 	}
 	return nil

@@ -227,16 +227,22 @@ func (c *Cluster) look() {
 	}
 }
 
+// tells records a new answer of GetState. The caller holds the cluster's lock.
+func (c *Cluster) tells(s *server, term int, isLeader bool) {
+	if s.told == nil || s.told.Term != term || s.told.Leads != isLeader {
+		s.told = &trace.Event{Time: c.rec.Now(), Kind: trace.Role, Lane: s.id, Term: term, Leads: isLeader}
+		c.rec.Add(*s.told)
+	}
+}
+
 func (c *Cluster) observe(s *server, term int, isLeader bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.down {
 		return nil
 	}
-	if term != s.lastTerm || isLeader != s.led {
-		c.rec.Add(trace.Event{Time: c.rec.Now(), Kind: trace.Role, Lane: s.id, Term: term, Leads: isLeader})
-		s.led = isLeader
-	}
+	c.tells(s, term, isLeader)
+	s.led = isLeader
 	if term < s.lastTerm {
 		return violated(trace.Breach{Rule: trace.TermsGrow, Lanes: []int{s.id}, Term: term}, "server %d went back from term %d to term %d", s.id, s.lastTerm, term)
 	}

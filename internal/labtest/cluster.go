@@ -123,6 +123,7 @@ type server struct {
 	restored bool          // nothing was applied after the snapshot of the start
 	lastTerm int           // from the latest call of GetState
 	led      bool          // in that call
+	told     *trace.Event  // the latest recorded answer of GetState
 	saved    atomic.Int64  // the size of the persister's state, as recorded last
 }
 
@@ -314,7 +315,13 @@ func (c *Cluster) State(i int) (term int, isLeader bool) {
 	if down {
 		return 0, false
 	}
-	return s.rf.GetState()
+	term, isLeader = s.rf.GetState()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !s.down {
+		c.tells(s, term, isLeader)
+	}
+	return term, isLeader
 }
 
 // Disconnect isolates each of the servers from all others.

@@ -107,6 +107,9 @@ func TestBrowser(t *testing.T) {
 			if (page.card.lesson.core) out.fallen += page.card.lesson.core + ": " + page.run.violations().map((v) => v.name + " at " + v.node.depth + (v.name.startsWith("An inv") ? v.text : "")).join(", ") + "; ";
 			else if (page.run.violations().length) out.stuck.push(lesson.name + " falls");
 			const q = page.card.lesson.question;
+			press("Enter");
+			if (!byId("card").contains(document.activeElement)) out.stuck.push(lesson.name + " question without focus");
+			document.activeElement.blur();
 			if (q.choices) document.querySelectorAll("#card .choices button")[q.choices.findIndex((c) => c.right)].click();
 			if (q.answers) { byId("answer").value = q.answers[0]; document.querySelector("#card form button").click(); }
 			if (q.reach) { byId("check").click(); if (page.card.answer.right) out.stuck.push(lesson.name + " is answered early"); page.card.prove(); page.card.reach(true); }

@@ -2,7 +2,7 @@
 // The page: commands of the visitor, what happened, details, steps and branches.
 
 const keysHelp = [
-  ["Space", "next step of the lesson, or deliver the oldest message"], ["Enter", "rest of the part of the lesson"],
+  ["Space", "next step of the lesson, or deliver the oldest message"], ["Enter", "rest of the part of the lesson; at its end, the answer to the question"],
   ["← →", "back and forward through the run"], ["Home End", "first and last step"], ["1 … 9", "choose a server"],
   ["t", "one tick on the chosen server"], ["T", "one tick on all servers"], ["o", "time out: the server calls an election"],
   ["p", "propose a command"], ["k", "partition the network"], ["c", "crash, or restart"], ["s", "snapshot"], ["r", "read (ReadIndex)"], ["l", "transfer leadership"],
@@ -417,7 +417,7 @@ class Page {
     if (/^[1-9]$/.test(event.key) && this.server(Number(event.key))) { this.select(Number(event.key)); return; }
     const keys = {
       " ": () => this.card.lesson && this.card.position() >= 0 && this.card.position() < this.card.lesson.lines.length ? this.card.next() : all.length ? this.do("deliver " + (all[0].delayed ? "" : all[0].ref)) : null,
-      Enter: () => this.card.next(true),
+      Enter: () => { const question = this.card.lesson && this.card.position() === this.card.lesson.lines.length; if (question) byId("card").querySelector("input, button")?.focus(); else this.card.next(true); },
       ArrowLeft: () => { this.run.back(); this.draw(); }, ArrowRight: () => { this.run.forward(); this.draw(); },
       Home: () => { this.run.now = this.run.nodes[0]; this.draw(); }, End: () => { this.run.now = this.run.tip; this.draw(); },
       t: () => this.do(`tick ${id}`), T: () => this.do("tick all"), o: () => this.do(`timeout ${id}`), p: () => this.propose(),
