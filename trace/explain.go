@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 )
@@ -305,18 +304,9 @@ func (x *explainer) commands() {
 	puts := make(map[int]string) // by event
 	t := newTracker(x.run)
 	t.changed = func(lane, index int, before Entry) {
-		if index != x.b.Index || sameCommand(before.Command, x.b.After) {
-			return
+		if index == x.b.Index && !sameCommand(before.Command, x.b.After) {
+			x.removed(t, lane, before)
 		}
-		e := &x.run.Events[t.event]
-		how := "as this message shows"
-		if at, ok := t.request[e.Call]; ok && e.Reply {
-			how = fmt.Sprintf("on the AppendEntries of %s", x.name(x.run.Events[at].Lane))
-		}
-		if !e.Reply && e.Lane == lane { // its own words, so the removal was before
-			x.f.Steps = append(x.f.Steps, t.cuts(lane, index, t.event)...)
-		}
-		x.step(t.event, "%s removes %s (of term %d) from index %d of its log, %s.", x.name(lane), before.Command, before.Term, index, how)
 	}
 	t.forgot = func(lane, index int, before Entry) {
 		if index == x.b.Index && sameCommand(before.Command, x.b.Before) {
@@ -372,6 +362,18 @@ func (x *explainer) winners(terms map[int]bool) {
 				x.name(c.candidate), c.term, last, lastTerm, x.names(c.got))
 		}
 	}
+}
+
+// removed shows the removal of a server's entry at the index of the breach.
+func (x *explainer) removed(t *tracker, lane int, before Entry) {
+	e := &x.run.Events[t.event]
+	how := "as this message shows"
+	if at, ok := t.request[e.Call]; ok && e.Reply {
+		how = fmt.Sprintf("on the AppendEntries of %s", x.name(x.run.Events[at].Lane))
+	} else if e.Lane == lane { // the server's own words, so the removal was before
+		x.f.Steps = append(x.f.Steps, t.cuts(lane, x.b.Index, t.event)...)
+	}
+	x.step(t.event, "%s removes %s (of term %d) from index %d of its log, %s.", x.name(lane), before.Command, before.Term, x.b.Index, how)
 }
 
 // holders returns the servers that hold a command which a server applies.
@@ -451,195 +453,6 @@ func (x *explainer) term() {
 			x.step(highAt, "%s is in term %d.", x.name(lane), high)
 			x.step(i, "%s is in term %d.", x.name(lane), term)
 			x.crashes(lane, slices.Clone(x.f.Steps))
-			return
-		}
-	}
-}
-
-// An answer is a server's reply to a client.
-type answer struct {
-	event int
-	text  string
-}
-
-// answerTo returns the newest answer to a client in a span of events.
-func (x *explainer) answerTo(client string, from, to int) (a answer, ok bool) {
-	t := newTracker(x.run)
-	requests := make(map[uint64]string)
-	for i := range to {
-		e := &x.run.Events[i]
-		t.next(i)
-		if e.Lane < 0 || x.run.Lanes[e.Lane].Name != client || x.run.Lanes[e.Peer].Kind != Server || e.Kind > Delivered {
-			continue
-		}
-		if e.Kind == Sent {
-			requests[e.Call] = e.Text
-		} else if i >= from {
-			text := fmt.Sprintf("%s answers %s", x.name(e.Peer), client)
-			if asked := requests[e.Call]; asked != "" {
-				text += fmt.Sprintf(" (%s {%s}) with {%s}", e.Name, asked, e.Text)
-			}
-			a, ok = answer{i, text + x.deposedNow(t, e.Peer)}, true
-		}
-	}
-	if ok {
-		a.text += x.unlogged(a.event)
-	}
-	return a, ok
-}
-
-// unlogged says that a server has answered an operation whose entry no log shows, though
-// logs show the entries of other operations.
-func (x *explainer) unlogged(answer int) string {
-	e, shown := &x.run.Events[answer], false
-	for i := range x.run.Events {
-		for _, entry := range x.run.Events[i].Entries {
-			if entry.Call == e.Call {
-				return ""
-			}
-			shown = shown || entry.Call != 0
-		}
-	}
-	for _, next := range x.run.Events[answer+1:] {
-		if next.Lane == e.Lane {
-			if shown && next.Kind == Returned {
-				return ". No log has an entry for this"
-			}
-			break
-		}
-	}
-	return ""
-}
-
-// deposedNow says that another server leads a newer term than a server that answers.
-func (x *explainer) deposedNow(t *tracker, lane int) string {
-	newest := lane
-	for _, other := range x.run.group(lane) {
-		if s := t.servers[other]; s.role == roleLeader && s.term > t.servers[newest].term {
-			newest = other
-		}
-	}
-	if newest == lane {
-		return ""
-	}
-	return fmt.Sprintf(". It is in term %d, and %s leads term %d already", t.servers[lane].term, x.name(newest), t.servers[newest].term)
-}
-
-// at returns the number of events before a time.
-func (x *explainer) at(when time.Duration) int {
-	return sort.Search(len(x.run.Events), func(i int) bool { return x.run.Events[i].Time > when })
-}
-
-// earlierSteps bounds the earlier operations in a story.
-const earlierSteps = 4
-
-// operations shows the calls and returns of the operations that have no legal order.
-func (x *explainer) operations() {
-	if len(x.b.Operations) > 0 {
-		latest := slices.MaxFunc(x.b.Operations, func(a, b Operation) int { return cmp.Compare(a.Return, b.Return) })
-		if a, ok := x.answerTo(latest.Client, x.at(latest.Call-1), x.at(latest.Return)); ok {
-			x.step(a.event, "%s.", a.text)
-		}
-	}
-	earlier := x.b.Earlier[max(0, len(x.b.Earlier)-earlierSteps):]
-	for _, o := range x.b.Operations {
-		x.operation(o, len(x.b.Operations) == 1)
-	}
-	for _, o := range earlier {
-		x.operation(o, false)
-	}
-	x.inLogs(slices.Concat(x.b.Operations, earlier))
-}
-
-// early shows that a server answered an operation before a majority stored its entry.
-func (x *explainer) early(client string, returned int, call string, entry Place) {
-	a, ok := x.answerTo(client, 0, returned)
-	if !ok {
-		return
-	}
-	message := x.run.Events[a.event].Message
-	answered := slices.IndexFunc(x.run.Events, func(e Event) bool { return e.Kind == Sent && e.Message == message })
-	if answered < 0 {
-		return
-	}
-	t := newTracker(x.run)
-	for i := range answered {
-		t.next(i)
-	}
-	leader := x.run.Events[answered].Lane
-	holders := map[int]int{leader: answered}
-	for _, lane := range x.run.group(leader) {
-		if have, ok := t.servers[lane].holds(entry.Index); ok && have.Term == entry.Term || t.servers[lane].snap >= entry.Index {
-			holders[lane] = answered
-		}
-	}
-	if needed := x.run.majority(leader); len(holders) < needed {
-		x.step(answered, "%s answers %s, whose entry is at index %d of term %d. As far as messages show, this entry is in the logs of %s, and a majority is %d servers. An entry that is not committed can be lost.",
-			x.name(leader), call, entry.Index, entry.Term, x.names(holders), needed)
-	}
-}
-
-// unanswered says that an operation returned without an answer of any server, though its client
-// had sent requests.
-func (x *explainer) unanswered(returned int) string {
-	lane := x.run.Events[returned].Lane
-	if x.run.Events[returned].Kind != Returned || !x.isClient(lane) {
-		return ""
-	}
-	asked := 0
-	for i := returned - 1; i >= 0; i-- {
-		e := &x.run.Events[i]
-		switch {
-		case e.Lane != lane:
-		case e.Kind == Delivered && e.Reply, e.Kind == Returned:
-			return ""
-		case e.Kind == Sent && !e.Reply:
-			asked++
-		case e.Kind == Called && asked > 0:
-			return fmt.Sprintf(", though no server has answered since the call (requests: %d)", asked)
-		case e.Kind == Called:
-			return ""
-		}
-	}
-	return ""
-}
-
-// inLogs shows the operations with more than one entry.
-func (x *explainer) inLogs(operations []Operation) {
-	for _, l := range Lives(x.run) {
-		call := &x.run.Events[l.Steps[0].Event]
-		if call.Kind != Called || !slices.ContainsFunc(operations, func(o Operation) bool { return o.Client == l.Client && o.Call == call.Time }) {
-			continue
-		}
-		for _, s := range l.Steps {
-			if x.run.Events[s.Event].Kind == Returned && len(l.Entries) > 0 {
-				x.early(l.Client, s.Event, call.Text, l.Entries[0])
-			}
-		}
-		if n := len(l.Entries); n > 1 {
-			first, again := l.Entries[0], l.Entries[n-1] // perhaps of two groups
-			x.step(again.First, "%s has %s in its log again, at index %d of term %d. %s had the same operation at index %d of term %d, and it may take effect once.",
-				x.name(x.run.Events[again.First].Lane), call.Text, again.Index, again.Term, x.name(x.run.Events[first.First].Lane), first.Index, first.Term)
-		}
-	}
-}
-
-// operation shows the return of an operation, and also the call if wanted.
-func (x *explainer) operation(o Operation, call bool) {
-	for i := x.at(o.Call - 1); i < len(x.run.Events); i++ {
-		e := &x.run.Events[i]
-		if e.Lane < 0 || x.run.Lanes[e.Lane].Name != o.Client {
-			continue
-		}
-		if e.Kind == Called && e.Time == o.Call && (call || o.Return < 0) {
-			x.step(i, "%s calls %s.", o.Client, x.run.Events[i].Text)
-		}
-		if e.Kind == Returned && e.Time == o.Return {
-			by := ""
-			if a, ok := x.answerTo(o.Client, x.at(o.Call-1), x.at(o.Return)); ok {
-				by = " from " + x.name(x.run.Events[a.event].Peer)
-			}
-			x.step(i, "%s gets the result of %s%s%s.", o.Client, o.Text, by, x.unanswered(i))
 			return
 		}
 	}
