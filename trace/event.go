@@ -157,6 +157,8 @@ const (
 type Lane struct {
 	Name string   `json:"name"`
 	Kind LaneKind `json:"kind"`
+	// Running marks a server that may have had a term and a log before the recording.
+	Running bool `json:"running,omitempty"`
 }
 
 // A Recording is a finished recording.

@@ -131,6 +131,32 @@ func (x *explainer) early(client string, returned int, call string, entry Place)
 	}
 }
 
+// alone says that a server of Raft heard of no other server between a request and the answer
+// that arrived at an event. Such an answer rests on no majority.
+func (x *explainer) alone(answer int) string {
+	e := &x.run.Events[answer]
+	others, sent := x.run.group(e.Peer), false
+	hears := func(at Event) bool {
+		return at.Lane == e.Peer && at.Kind == Delivered && slices.Contains(others, at.Peer)
+	}
+	if !slices.ContainsFunc(x.run.Events, hears) {
+		return "" // no server of Raft
+	}
+	for i := answer - 1; i >= 0; i-- {
+		at := &x.run.Events[i]
+		switch {
+		case at.Lane != e.Peer:
+		case at.Kind == Sent && at.Message == e.Message:
+			sent = true
+		case sent && hears(*at):
+			return ""
+		case sent && at.Kind == Delivered && at.Call == e.Call:
+			return ", which heard of no other server between the request and this answer"
+		}
+	}
+	return ""
+}
+
 // unanswered says that an operation returned without an answer of any server, though its client
 // had sent requests.
 func (x *explainer) unanswered(returned int) string {
@@ -189,7 +215,7 @@ func (x *explainer) operation(o Operation, call bool) {
 		if e.Kind == Returned && e.Time == o.Return {
 			by := ""
 			if a, ok := x.answerTo(o.Client, x.at(o.Call-1), x.at(o.Return)); ok {
-				by = " from " + x.name(x.run.Events[a.event].Peer)
+				by = " from " + x.name(x.run.Events[a.event].Peer) + x.alone(a.event)
 			}
 			x.step(i, "%s gets the result of %s%s%s.", o.Client, o.Text, by, x.unanswered(i))
 			return

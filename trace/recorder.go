@@ -87,14 +87,22 @@ func NewRecorder(options Options) *Recorder {
 func (r *Recorder) Start() time.Time { return r.start }
 
 // Lane returns the number of a lane, which the first call for a name makes.
-func (r *Recorder) Lane(name string, kind LaneKind) int {
+func (r *Recorder) Lane(name string, kind LaneKind) int { return r.lane(Lane{Name: name, Kind: kind}) }
+
+// Running is Lane for a server that may have had a term and a log before the recording. The
+// state of such a server is unknown at first, and few broken rules can be shown.
+func (r *Recorder) Running(name string) int {
+	return r.lane(Lane{Name: name, Kind: Server, Running: true})
+}
+
+func (r *Recorder) lane(l Lane) int {
 	r.lock.acquire()
 	defer r.lock.release()
-	i, ok := r.byName[name]
+	i, ok := r.byName[l.Name]
 	if !ok {
 		i = len(r.lanes)
-		r.byName[name] = i
-		r.lanes = append(r.lanes, Lane{name, kind})
+		r.byName[l.Name] = i
+		r.lanes = append(r.lanes, l)
 		r.stream(line{Lane: &r.lanes[i]})
 	}
 	return i

@@ -75,7 +75,7 @@ func newTracker(run *Recording) *tracker {
 	t := &tracker{run: run, request: make(map[uint64]int), servers: make([]*server, len(run.Lanes))}
 	for i := range t.servers {
 		t.servers[i] = &server{state: state{term: unknown, vote: unknown, last: unknown, lastTrm: unknown, commit: unknown, applied: unknown, snap: unknown}, log: make(map[int]Entry)}
-		if run.Omitted == 0 { // a server begins with nothing
+		if run.Omitted == 0 && !run.Lanes[i].Running { // a server begins with nothing
 			s := t.servers[i]
 			s.term, s.last, s.lastTrm, s.commit, s.applied = 0, 0, 0, 0, 0
 		}

@@ -553,6 +553,7 @@ func TestEarlyAnswer(t *testing.T) {
 		f := trace.Explain(s.breaks(trace.Breach{Rule: trace.Linearizable, Text: "impossible",
 			Operations: []trace.Operation{{Client: "client 3", Text: `put("k", "v")`, Call: at(called), Return: at(returned)}}}))[0]
 		require.Equal(t, early, strings.Contains(texts(f), `S0 answers put("k", "v"), whose entry is at index 1 of term 1. As far as messages show, this entry is in the logs of S0, and a majority is 2 servers.`), texts(f))
+		require.Equal(t, early, strings.Contains(texts(f), `from S0, which heard of no other server between the request and this answer.`), texts(f))
 	}
 }
 

@@ -69,8 +69,8 @@ var proven = map[string]bool{"behind": true, "forgot": true, "mismatch": true, "
 
 // accuse adds the first finding of a kind.
 func (s *suspect) accuse(kind, title, words, place, text string, steps ...Step) {
-	if s.found[kind] {
-		return
+	if s.found[kind] || kind != "two votes" && slices.ContainsFunc(s.run.Lanes, func(l Lane) bool { return l.Running }) {
+		return // votes alone need no knowledge of what was before
 	}
 	s.found[kind] = true
 	s.all = append(s.all, Finding{Rule: Other, Title: title, Words: words, Place: place, Text: text, Steps: inOrder(steps), Seen: true, Proven: proven[kind]})
@@ -357,11 +357,11 @@ func (s *suspect) voted(i, voter, candidate, term int) {
 
 // accepted looks at an accepted AppendEntries.
 func (s *suspect) accepted(i int, e *Event) {
-	s.answers = true
 	at, ok := s.t.request[e.Call]
 	if !ok {
 		return
 	}
+	s.answers = true
 	request, follower := &s.run.Events[at], s.t.servers[e.Lane]
 	prev, has := request.field(FieldPrevLogIndex)
 	if !has {

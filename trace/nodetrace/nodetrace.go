@@ -16,18 +16,37 @@ type Tracer struct {
 	rec   *trace.Recorder
 	group node.GroupID
 
-	mu      sync.Mutex
-	last    uint64
-	pending map[string][]uint64 // numbers of sent messages that were not received
+	mu       sync.Mutex
+	last     uint64
+	pending  map[string][]sent // sent messages that were not received
+	requests map[link][]request
 }
 
-// maxPending bounds the messages on their way between two members. A message of which the
-// hooks do not see the end is forgotten.
-const maxPending = 1000
+// A sent message has a number. A reply has the number of its request as its call.
+type sent struct{ message, call uint64 }
+
+// A link is a pair of members. Requests go from one to the other.
+type link struct{ from, to core.NodeID }
+
+// A request has the fields that a reply repeats.
+type request struct {
+	call             uint64
+	name             string
+	preVote          bool
+	term, prev, last uint64 // last is the index of the last entry
+	round            uint64
+}
+
+// maxPending bounds the messages on their way between two members. Lost messages stay until
+// then. maxRequests bounds the requests that a member may still answer.
+const (
+	maxPending  = 1000
+	maxRequests = 100
+)
 
 // New returns a Tracer of a group.
 func New(rec *trace.Recorder, group node.GroupID) *Tracer {
-	return &Tracer{rec: rec, group: group, pending: make(map[string][]uint64)}
+	return &Tracer{rec: rec, group: group, pending: make(map[string][]sent), requests: make(map[link][]request)}
 }
 
 // Hooks returns the value for [node.HostConfig.Trace]. All hosts of a process may share it.
@@ -59,7 +78,7 @@ func (t *Tracer) Observe(host core.NodeID) func(node.Event) {
 	}
 }
 
-func (t *Tracer) lane(id core.NodeID) int { return t.rec.Lane(fmt.Sprint("S", id), trace.Server) }
+func (t *Tracer) lane(id core.NodeID) int { return t.rec.Running(fmt.Sprint("S", id)) }
 
 func (t *Tracer) sent(m node.TraceMessage) {
 	if m.Group != t.group {
@@ -71,7 +90,10 @@ func (t *Tracer) sent(m node.TraceMessage) {
 	t.mu.Lock()
 	t.last++
 	e.Message, e.Call = t.last, t.last
-	t.pending[key] = append(t.pending[key], t.last)
+	if e.Reply {
+		e.Call = t.asked(m, t.last)
+	}
+	t.pending[key] = append(t.pending[key], sent{e.Message, e.Call})
 	if len(t.pending[key]) > maxPending {
 		t.pending[key] = t.pending[key][1:]
 	}
@@ -85,7 +107,7 @@ func (t *Tracer) received(m node.TraceMessage) {
 	}
 	key := keyOf(m)
 	t.mu.Lock()
-	number := uint64(0)
+	var number sent
 	if waiting := t.pending[key]; len(waiting) > 0 {
 		number = waiting[0]
 		if len(waiting) == 1 {
@@ -94,13 +116,50 @@ func (t *Tracer) received(m node.TraceMessage) {
 			t.pending[key] = waiting[1:]
 		}
 	}
+	e := t.event(m)
+	if !e.Reply && number.call != 0 {
+		r := request{call: number.call, name: e.Name}
+		switch b := m.Body.(type) {
+		case *core.RequestVote:
+			r.term, r.preVote = b.Term, b.PreVote
+		case *core.AppendEntries:
+			r.term, r.prev, r.last, r.round = b.Term, b.PrevLogIndex, b.PrevLogIndex+uint64(len(b.Entries)), b.Round
+		case *core.InstallSnapshot:
+			r.term = b.Term
+		}
+		open := append(t.requests[link{m.From, m.To}], r)
+		t.requests[link{m.From, m.To}] = open[max(0, len(open)-maxRequests):]
+	}
 	t.mu.Unlock()
-	if number == 0 {
+	if number.message == 0 {
 		return // sent by another process
 	}
-	e := t.event(m)
-	e.Kind, e.Lane, e.Peer, e.Message, e.Call, e.Data = trace.Delivered, t.lane(m.To), t.lane(m.From), number, number, nil
+	e.Kind, e.Lane, e.Peer, e.Message, e.Call, e.Data = trace.Delivered, t.lane(m.To), t.lane(m.From), number.message, number.call, nil
 	t.rec.Add(e)
+}
+
+// asked returns the call of the newest request that a reply answers, or the number of the reply.
+func (t *Tracer) asked(m node.TraceMessage, number uint64) uint64 {
+	open := t.requests[link{m.To, m.From}]
+	for i := len(open) - 1; i >= 0; i-- {
+		if open[i].answeredBy(m.Body) {
+			return open[i].call
+		}
+	}
+	return number
+}
+
+// answeredBy reports whether a reply repeats the fields of the request.
+func (r request) answeredBy(reply core.Body) bool {
+	switch b := reply.(type) {
+	case *core.RequestVoteReply:
+		return r.name == "RequestVote" && r.term == b.RequestTerm && r.preVote == b.PreVote
+	case *core.AppendEntriesReply:
+		return r.name == "AppendEntries" && r.term == b.RequestTerm && r.prev == b.PrevLogIndex && r.round == b.Round && (!b.Success || r.last <= b.MatchIndex)
+	case *core.InstallSnapshotReply:
+		return r.name == "InstallSnapshot" && r.term == b.RequestTerm
+	}
+	return false
 }
 
 // keyOf identifies a message. Equal messages between two members arrive in order.
@@ -146,6 +205,9 @@ func (t *Tracer) event(m node.TraceMessage) trace.Event {
 		set(trace.FieldTerm, b.Term)
 		set(trace.FieldLastIndex, b.LastIncludedIndex)
 		set(trace.FieldLastTerm, b.LastIncludedTerm)
+	case *core.InstallSnapshotReply:
+		e.Name, e.Reply = "InstallSnapshot", true
+		set(trace.FieldTerm, b.Term)
 	default:
 		e.Name, e.Fields = fmt.Sprintf("%T", b), nil
 	}

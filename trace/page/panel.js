@@ -21,7 +21,7 @@ class Panel {
     const { run } = this.page, all = run.data.findings, f = all[index], box = byId("story");
     box.replaceChildren();
     if (!f) {
-      box.append(element("h1", {}, run.data.test || "A recorded run"), element("p", {}, "No check has found a broken rule in this recording."));
+      box.append(element("h1", { class: "plain" }, run.data.test || "A recorded run"), element("p", {}, "No check has found a broken rule in this recording."));
       return;
     }
     box.append(element("h1", {}, f.title));
@@ -112,7 +112,7 @@ class Panel {
     const at = e ? e.i : run.events.length - 1;
     if (at < 0) return;
     const number = (n) => (n < 0 ? "?" : String(n)), recorded = run.events.some((e) => e.kind === Kind.applied);
-    const columns = ["", "role", "term", "vote", "log ends", "commit"].concat(recorded ? ["applied"] : []);
+    const columns = run.raft.size ? ["", "role", "term", "vote", "log ends", "commit"].concat(recorded ? ["applied"] : []) : [];
     const table = element("table", {}, element("tr", {}, ...columns.map((t) => element("th", {}, t))));
     for (const l of run.lanes) {
       if (!l.server) continue;
