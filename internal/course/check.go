@@ -81,7 +81,10 @@ func (c *config) finding(name string, sources map[string][]byte) Finding {
 	if f.Own != nil {
 		own = f.Own.Bits
 	}
-	f.Copy = f.Other != nil && (f.Other.Code || f.Other.Bits-own >= copyBits)
+	// Without own marks to compare with, some marks agree with some student by chance. Most
+	// have to agree.
+	fits := f.Other != nil && (f.Known || 2*f.Other.Agree > f.Read)
+	f.Copy = f.Other != nil && (f.Other.Code || fits && f.Other.Bits-own >= copyBits)
 	return f
 }
 

@@ -233,6 +233,7 @@ func TestCheck(t *testing.T) {
 		submit(t, c, subs, "bob", "alice", bare),
 		submit(t, c, subs, "carol", "carol", bare),
 		submit(t, c, filepath.Join(dir, "late"), "stranger", "bob", same),
+		submit(t, c, subs, "outsider", "nobody of this class", bare),
 		filepath.Join(dir, "missing"),
 	})
 	require.NoError(t, err)
@@ -249,6 +250,7 @@ func TestCheck(t *testing.T) {
 	require.False(t, got["carol"].Copy)
 	require.True(t, got["stranger"].Copy)
 	require.True(t, got["stranger"].Other.Code)
+	require.False(t, got["outsider"].Copy, "%+v", got["outsider"].Other)
 	require.NotEmpty(t, got["missing"].Error)
 	require.Empty(t, found.Similar, "the handout alone is no similarity")
 	var b strings.Builder
