@@ -34,7 +34,7 @@ func Verdicts() []Verdict {
 // in time" rather than "went wrong", in the words of the usual lab harnesses. A
 // check that fails with such a message gives Liveness, not Safety.
 const DefaultLiveness = `(?i)failed to reach agreement|no agreement|expected one leader, got none|no leader|too long|took longer|timed? ?out|` +
-	`deadline exceeded|not committed in time|did not (commit|complete|finish|converge|elect|arrive)|lost agreement|never (committed|elected|finished)|too slow`
+	`deadline exceeded|not committed in time|did not (commit|complete|finish|converge|elect|arrive)|lost agreement|never (committed|elected|finished)|too slow|in vain|not done within|by \d+ servers within|are not served`
 
 var (
 	dataRace = regexp.MustCompile(`(?m)^WARNING: DATA RACE|^fatal error: concurrent map`)

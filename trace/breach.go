@@ -17,6 +17,7 @@ const (
 	QuorumToLead       Rule = "quorum to lead"
 	LeaderInTime       Rule = "leader in time"
 	AgreementInTime    Rule = "agreement in time"
+	AnswerInTime       Rule = "answer in time"
 	Linearizable       Rule = "linearizable"
 	Deadlock           Rule = "deadlock"
 	Other              Rule = "other"
@@ -65,6 +66,7 @@ var ruleTexts = map[Rule]ruleText{
 	QuorumToLead:       {"A leader without a majority", "A candidate needs the votes of a majority of all servers, also of those that it cannot reach.", "Section 5.2"},
 	LeaderInTime:       {"No leader in time", "A majority that can communicate elects a leader, usually within a few election timeouts. Timeouts are random, so that split votes are rare.", "Section 5.2, section 5.6"},
 	AgreementInTime:    {"No agreement in time", "A leader replicates an entry until all followers store it, and commits it when a majority does.", "Section 5.3"},
+	AnswerInTime:       {"No answer in time", "A client retries until a server answers. A majority that can communicate executes the operation, whatever failed before.", "Section 8"},
 	Linearizable:       {"The clients saw something impossible", "Each operation appears to take effect at one moment between its call and its return.", "Linearizability, section 8"},
 	Deadlock:           {"Goroutines wait for each other", "A server answers RPCs and applies commands at any time. Hold no lock while waiting.", "Labs' guide on locking"},
 	Other:              {"A check of the test failed", "", ""},

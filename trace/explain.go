@@ -138,6 +138,8 @@ func (x *explainer) explain() {
 		x.elections()
 	case AgreementInTime:
 		x.agreement()
+	case AnswerInTime:
+		x.concerning(x.b.Text)
 	case Linearizable:
 		x.operations()
 	case Deadlock:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"raftlab/internal/testkit"
+	"raftlab/trace"
 )
 
 // resultVariable names the file for the child's result.
@@ -104,7 +105,7 @@ func inProcess(t *testing.T, body func(t *testing.T)) {
 	case end.Left != "":
 		Note(t, "goroutines of the package stay blocked for good after Kill\n\n%s", end.Left)
 	case end.Still+end.Stuck != "":
-		stuck(t.Name(), end.Still+end.Stuck)
+		stuck(t.Name(), trace.Deadlock, end.Still+end.Stuck)
 		t.Error(end.Still + end.Stuck)
 	}
 }
@@ -113,23 +114,33 @@ func inProcess(t *testing.T, body func(t *testing.T)) {
 // blocked for good. Where tests share a process, Quit fails the test alone.
 func Quit(t testing.TB, why string) {
 	t.Helper()
-	stuck(t.Name(), why+"\n\n"+testkit.Stacks())
+	end(t, trace.Deadlock, why)
+}
+
+// end is Quit with the broken rule. raftlab sim also has a process for each test.
+func end(t testing.TB, rule trace.Rule, why string) {
+	t.Helper()
+	stuck(t.Name(), rule, why+"\n\n"+testkit.Stacks())
 	if file := os.Getenv(resultVariable); file != "" {
 		quit(file, why)
 	}
 	t.Error(why)
+	if testkit.Simulated() {
+		fmt.Printf("%s\n--- FAIL: %s\n    %s\n", testkit.Stacks(), t.Name(), why)
+		os.Exit(1)
+	}
 }
 
 // Within carries out an operation that may retry for ever, such as one of a lab's clerk. An
-// operation that takes longer than limit ends the test with Quit, unless over is closed by
-// then. Any goroutine may call Within.
+// operation that takes longer than limit ends the test as Quit does, unless over is closed
+// by then. Any goroutine may call Within.
 func Within(t testing.TB, over <-chan struct{}, limit time.Duration, what string, operation func()) {
 	t.Helper()
 	alarm := time.AfterFunc(limit, func() {
 		select {
 		case <-over:
 		default:
-			Quit(t, fmt.Sprintf("%s: not done within %v", what, limit))
+			end(t, trace.AnswerInTime, fmt.Sprintf("%s: not done within %v", what, limit))
 		}
 	})
 	defer alarm.Stop()

@@ -161,9 +161,9 @@ func saveRecording(file string, failed bool) {
 	}
 }
 
-// stuck notes that a test cannot end, with the stacks behind the first line of why. The
+// stuck notes that a test cannot end, with the broken rule and the stacks behind the first line of why. The
 // recording may have stopped before, because servers also block in Kill.
-func stuck(test, why string) {
+func stuck(test string, rule trace.Rule, why string) {
 	recordings.Lock()
 	r := recordings.byTest[test]
 	recordings.Unlock()
@@ -171,7 +171,7 @@ func stuck(test, why string) {
 		return
 	}
 	text, stacks, _ := strings.Cut(why, "\n\n")
-	b := trace.Breach{Rule: trace.Deadlock, Text: text, Waits: waits(stacks)}
+	b := trace.Breach{Rule: rule, Text: text, Waits: waits(stacks)}
 	r.OnFailure(func(run *trace.Recording) {
 		if n := len(run.Events); n > 0 {
 			b.Time = run.Events[n-1].Time
