@@ -24,8 +24,8 @@ NORACE          = ^(TestWASMVerdicts|TestNativeVerdicts|TestLimitHasStacks|TestE
 RACE_LABS       = [a-z]$$|KillWithBlocked|ManyElections|ConcurrentStarts|Churn|RandomFaults|SnapshotUnderLoad|PersistPartitionUnreliable|UnreliableRecoverPartition|ConcurrentUnreliable|ExactlyOnce|Await|Close|(Concurrent|Unreliable)1_|Unreliable(2|4A)$$|StrictSerial|LocksMove|WholeGroups|Challenge|Everything|ManyClients|(Unreliable|Snapshots|Crashes)(Moves)?UnderLoad|ThreeControllers
 
 race:    ## the tests with several goroutines under the race detector
-	$(GO) test -race -vet=off $(TESTFLAGS) -skip '$(NORACE)' $$($(GO) list ./... | grep -vE '^raftlab$(NORACE_PACKAGES)')
-	$(GO) test -race -vet=off $(TESTFLAGS) -run '$(RACE_LABS)' $(LABS)
+	$(GO) test -race -vet=off -skip '$(NORACE)' $$($(GO) list ./... | grep -vE '^raftlab$(NORACE_PACKAGES)')
+	$(GO) test -race -vet=off -run '$(RACE_LABS)' $(LABS)
 
 lint:    ## gofmt, go vet, staticcheck, ineffassign, unparam, tidy module files
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi

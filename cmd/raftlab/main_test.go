@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(run(context.Background(), newRootCommand(), os.Args[1:]))
 	}
-	testkit.AtOnce(8)
+	testkit.AtOnce(4)
 	os.Exit(m.Run())
 }
 

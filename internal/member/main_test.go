@@ -9,6 +9,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testkit.AtOnce(8)
+	testkit.AtOnce(4)
 	m.Run()
 }

@@ -70,7 +70,7 @@ func newCluster(t *testing.T, secure bool) *cluster {
 func (c *cluster) common(name string) member.Options {
 	o := member.Options{
 		Name: name, Data: filepath.Join(c.dir, name), ClusterName: "test", Listen: "127.0.0.1:0", Advertise: []string{"http://" + name},
-		HeartbeatInterval: 10 * time.Millisecond, ElectionTimeout: 200 * time.Millisecond,
+		HeartbeatInterval: 10 * time.Millisecond, ElectionTimeout: 500 * time.Millisecond,
 		LooseReconfig: true, // no wait of 5 s before a change of members
 	}
 	if c.secure {
