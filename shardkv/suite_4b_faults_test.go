@@ -37,10 +37,6 @@ func (s *store) crashLeader(g int) {
 // controllers at each message of a move of shards. Nothing is lost. A plain run
 // interrupts at some of the messages, which the seed chooses.
 func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
-	stride := 30
-	if testkit.Soak() {
-		stride = 1
-	}
 	for name, crash := range victims {
 		t.Run(name, func(t *testing.T) {
 			run(t, 2, 100, func(t *testing.T, s *store) {
@@ -48,6 +44,7 @@ func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
 				c := s.client()
 				d := c.fill(10, 10)
 				steps := s.countSteps(c, d)
+				stride := strideOf(steps, 30)
 				for step := 1 + testkit.Rand(t).IntN(stride); step <= steps; step += stride {
 					s.crashAt(step, func() { crash(s) }, func() { s.toggle() })
 					time.Sleep(100 * time.Millisecond)
@@ -60,13 +57,18 @@ func TestMoveInterruptedAtEveryStep4B(t *testing.T) {
 	}
 }
 
+// strideOf is the distance between two of the messages at which a move is interrupted. A
+// plain run has at most eight interruptions of each kind, however many messages a move takes.
+func strideOf(messages, least int) int {
+	if testkit.Soak() {
+		return 1
+	}
+	return max(least, messages/8)
+}
+
 // TestLargeMoveInterruptedAtEveryStep4B is TestMoveInterruptedAtEveryStep4B with a
 // shard that is too large for one message.
 func TestLargeMoveInterruptedAtEveryStep4B(t *testing.T) {
-	stride := 60
-	if testkit.Soak() {
-		stride = 1
-	}
 	for _, name := range []string{"the old leader", "the new leader", "the new group", "everything at all"} {
 		t.Run(name, func(t *testing.T) {
 			run(t, 2, 1<<20, func(t *testing.T, s *store) {
@@ -79,6 +81,7 @@ func TestLargeMoveInterruptedAtEveryStep4B(t *testing.T) {
 					c.Put(key, d[key])
 				}
 				steps := s.countSteps(c, d)
+				stride := strideOf(steps, 60)
 				for step := 1 + testkit.Rand(t).IntN(stride); step <= steps; step += stride {
 					s.crashAt(step, func() { victims[name](s) }, func() { s.toggle() })
 					time.Sleep(100 * time.Millisecond)
