@@ -130,6 +130,16 @@ var cases = map[string]struct {
 		},
 		verdict: "FAIL", want: []string{"a Get: not done within 1m0s"}, unwant: []string{"one that ends"}, env: "RAFTLAB_REPEATS=0",
 	},
+	"operation that never ends in a simulated run": {
+		body: func(t *testing.T) {
+			labrun.Within(t, nil, time.Minute, "a Get", func() {
+				for {
+					time.Sleep(time.Second)
+				}
+			})
+		},
+		verdict: "FAIL", want: []string{"a Get: not done within 1m0s"}, unwant: []string{"of virtual time"}, env: "RAFTLAB_SIM_REPEAT=raftlab sim",
+	},
 	"operation of a test that is over": {
 		body: func(t *testing.T) {
 			over := make(chan struct{})

@@ -23,25 +23,34 @@ func (nothing) Apply([]node.Command)           {}
 func (nothing) Snapshot() (io.WriterTo, error) { return strings.NewReader(""), nil }
 func (nothing) Restore(io.Reader) error        { return nil }
 
-// Three members in one process, and the page of their first commands.
-func Example() {
-	rec := trace.NewRecorder(trace.Options{})
-	tracer := nodetrace.New(rec, 1)
+// start starts three members in one process. The tracer sees all of them.
+func start(tracer *nodetrace.Tracer) (nodes []*node.Node, err error) {
 	net := memnet.New(memnet.Options{})
 	var members []node.Member
 	for id := core.NodeID(1); id <= 3; id++ {
 		members = append(members, node.Member{ID: id, Address: fmt.Sprint(id)})
 	}
-	var nodes []*node.Node
 	for _, m := range members {
 		host := node.HostConfig{Storage: memstore.New(node.Identity{Cluster: "example", Host: m.ID}), Transport: net.Join(m.ID), Trace: tracer.Hooks(), Observe: tracer.Observe(m.ID)}
 		n, err := node.Start(host, node.Config{Members: members, StateMachine: nothing{}})
 		if err != nil {
-			fmt.Println(err)
-			return
+			return nodes, err
 		}
-		defer n.Close()
 		nodes = append(nodes, n)
+	}
+	return nodes, nil
+}
+
+// Three members in one process, and the page of their first commands.
+func Example() {
+	rec := trace.NewRecorder(trace.Options{})
+	nodes, err := start(nodetrace.New(rec, 1))
+	for _, n := range nodes {
+		defer n.Close()
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -55,7 +64,7 @@ func Example() {
 		return
 	}
 	var page bytes.Buffer
-	err := trace.WritePage(&page, rec.Recording())
+	err = trace.WritePage(&page, rec.Recording())
 	fmt.Println(err, strings.Contains(page.String(), "vote? T"), strings.Contains(page.String(), "append T"))
 	// Output: <nil> true true
 }

@@ -7,10 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/testkit"
-	"raftlab/raft/core"
-	"raftlab/raft/memnet"
-	"raftlab/raft/memstore"
-	"raftlab/raft/node"
 	"raftlab/trace"
 	"raftlab/trace/nodetrace"
 )
@@ -20,21 +16,12 @@ import (
 func TestHealthyCluster(t *testing.T) {
 	testkit.Run(t, func(t *testing.T) {
 		rec := trace.NewRecorder(trace.Options{})
-		tracer := nodetrace.New(rec, 1)
-		net := memnet.New(memnet.Options{})
-		var members []node.Member
-		for id := core.NodeID(1); id <= 3; id++ {
-			members = append(members, node.Member{ID: id, Address: fmt.Sprint(id)})
-		}
-		var nodes []*node.Node
-		for _, m := range members {
-			host := node.HostConfig{Storage: memstore.New(node.Identity{Cluster: "healthy", Host: m.ID}), Transport: net.Join(m.ID), Trace: tracer.Hooks(), Observe: tracer.Observe(m.ID)}
-			n, err := node.Start(host, node.Config{Members: members, StateMachine: nothing{}})
-			require.NoError(t, err)
+		nodes, err := start(nodetrace.New(rec, 1))
+		for _, n := range nodes {
 			defer n.Close()
-			nodes = append(nodes, n)
 		}
-		_, err := nodes[0].ReadIndex(t.Context()) // waits for a leader
+		require.NoError(t, err)
+		_, err = nodes[0].ReadIndex(t.Context()) // waits for a leader
 		require.NoError(t, err)
 		leader, _ := nodes[0].Leader()
 		for i := range 20 {

@@ -180,12 +180,18 @@ func (x *explorer) readByLateAnswers() {
 	for range 3 * x.opt.Config.ElectionTicks { // the others elect another leader
 		x.tickSlowly()
 		x.settleOnce()
-		x.propose()
-		x.settleOnce()
-		x.read(leader)
-		x.Finish(leader)
+		x.proposeAndRead(leader)
 	}
 	x.Heal()
+}
+
+// proposeAndRead proposes a command to the cluster, and then reads from a leader that may be
+// deposed.
+func (x *explorer) proposeAndRead(leader core.NodeID) {
+	x.propose()
+	x.settleOnce()
+	x.read(leader)
+	x.Finish(leader)
 }
 
 // readInSilence cuts off a quiescent leader. The clock of such a leader stands still, so
@@ -232,10 +238,7 @@ func (x *explorer) readBehind(leader core.NodeID) {
 		x.tickSlowly()
 		x.settleOnce()
 		x.settleOnce()
-		x.propose()
-		x.settleOnce()
-		x.read(leader)
-		x.Finish(leader)
+		x.proposeAndRead(leader)
 	}
 	x.Heal()
 }
