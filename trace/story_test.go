@@ -572,3 +572,12 @@ func TestCutBeforeACampaign(t *testing.T) {
 	found := trace.Explain(s.breaks(trace.Breach{Rule: trace.StateMachineSafety, Lanes: []int{1}, Index: 1, Before: "x", After: "y"}))
 	require.Contains(t, fmt.Sprint(found), "S1 accepts an empty AppendEntries, a heartbeat, of S0 that ends at index 0, sent 2ms before.")
 }
+
+// The story of an operation without an answer has what concerns its key.
+func TestNoAnswerInTime(t *testing.T) {
+	s := newScript(1)
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 1, Term: 1, Text: `put "k"`})
+	f := trace.Explain(s.breaks(trace.Breach{Rule: trace.AnswerInTime, Text: `an operation on key "k": not done within 30s`}))[0]
+	require.Equal(t, "No answer in time", f.Title)
+	require.Contains(t, texts(f), `put "k"`)
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -138,5 +139,23 @@ func TestHeldBeforeALaterPackage(t *testing.T) {
 	for range 20 {
 		p := pretend(t, nil, names, named("EndlessC", 50))
 		require.Equal(t, map[State]int{Passed: 24, Failed: probes, Endless: 50 - probes}, p.states())
+	}
+}
+
+// The kernel's count of processor time is ahead of the figure of an ended process. A run that
+// was killed for another reason has used less, and a crash is no limit.
+func TestExhaustedRuns(t *testing.T) {
+	const limit = 10 * time.Second
+	for _, c := range []struct {
+		cpu    time.Duration
+		detail string
+		want   bool
+	}{
+		{10 * time.Second, "virtual time limit reached", true},
+		{9300 * time.Millisecond, "exit without a result: ended by killed", true},
+		{8 * time.Second, "exit without a result: ended by killed", false},
+		{9300 * time.Millisecond, "panic: of the package", false},
+	} {
+		require.Equal(t, c.want, exhausted(sim.Outcome{CPU: c.cpu, Detail: c.detail}, limit), "%+v", c)
 	}
 }
