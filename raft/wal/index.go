@@ -132,6 +132,8 @@ func (x *index) apply(r *record, seg *segment, offset int64) {
 	} else {
 		x.append(g, r, seg, offset)
 	}
+	// A point that lost its upper part may have compacted entries alone now.
+	x.dropCompacted(g)
 }
 
 // remove forgets a group.
