@@ -127,11 +127,13 @@ type Config struct {
 	// have room for the largest command.
 	MaxCommandBytes int
 	// MaxPending bounds the commands of this member between proposal and result.
-	// The default is 65,536. Beyond MaxPending, Propose waits and ProposeAsync
-	// refuses with [ErrQueueFull].
+	// The default is 65,536. Beyond MaxPending, Propose waits, and ProposeAsync and
+	// Append refuse with [ErrQueueFull].
 	MaxPending int
-	// MaxPendingBytes bounds the bytes of these commands. The default is 64 MiB.
-	// A command that finds no other pending is admitted at any size.
+	// MaxPendingBytes bounds the bytes of these commands, and separately the bytes
+	// of the leader's uncommitted entries, which include the commands of Append. The
+	// default is 64 MiB. Beyond MaxPendingBytes, proposers wait or are refused as
+	// beyond MaxPending. A command that finds no other pending is admitted at any size.
 	MaxPendingBytes int
 	// MaxReceiveBytes bounds received entries before they are processed. The
 	// default is 64 MiB. Messages beyond the bound are dropped, and the leader

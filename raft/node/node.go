@@ -63,7 +63,7 @@ type Node struct {
 	alone        int // rounds with a single proposal since the last round with more, see gather
 	batches      batcher
 	pending      queue[*proposal] // those with a place in the log
-	postponed    []*proposal      // those whose handed out places are not in the log, see postpone
+	waiting      queue[*proposal] // those that the core does not take yet, see keepWaiting
 	saving       *save            // under way: &save, or nil
 	held         bool             // new commands wait for company, see handleReady
 	beginning    bool             // the saver runs the core, and takes the save
@@ -337,14 +337,11 @@ func (n *Node) notLeader(s *standing) error {
 	return &NotLeaderError{Leader: s.leader, Address: s.address}
 }
 
-// refusal translates an error of the core's Propose.
+// refusal translates an error of the core.
 func (n *Node) refusal(err error) error {
-	switch {
-	case errors.Is(err, core.ErrNotLeader):
+	if errors.Is(err, core.ErrNotLeader) {
 		leader := n.core.Status().Leader
 		return &NotLeaderError{Leader: leader, Address: n.members[leader]}
-	case errors.Is(err, core.ErrTooMuchUncommitted):
-		return errQueueFull
 	}
 	return refused(err)
 }
@@ -391,10 +388,12 @@ func (n *Node) clean() {
 	n.inbox = inbox{}
 	n.mu.Unlock()
 	n.closeApplier() // the calls in the inbox must not add jobs
-	for _, p := range append(n.postponed, left.proposals...) {
-		n.settle(p, Result{}, errRefusedStopped)
+	for _, p := range left.proposals {
+		n.waiting.push(p)
 	}
-	n.postponed = nil
+	for n.waiting.len() > 0 {
+		n.settle(n.waiting.pop(), Result{}, errRefusedStopped)
+	}
 	n.failPending(errUnknownStopped)
 	settleReads(left.reads, 0, ErrStopped)
 	settleReads(n.newReads, 0, ErrStopped)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,6 +14,9 @@ type proposal struct {
 
 	// placed: settled with the place in the log, for Append.
 	placed bool
+	// waits: the core does not take the command yet, and the proposer may withdraw the
+	// command. See keepWaiting.
+	waits atomic.Bool
 	// done has capacity 1 for Propose and Append, and is closed for a Future. In a log
 	// of commands only, nobody waits for Append's, and done is nil.
 	done   chan struct{}
@@ -53,23 +57,18 @@ func (n *Node) recycle(p *proposal) {
 // Propose appends a command to the replicated log and waits until the command
 // has been applied here. The caller does not change command from then on.
 //
-// Propose waits while [Config.MaxPending] commands are pending. Each error
-// matches [ErrRefused], so that the command can be proposed again, or
-// [ErrUnknown]. If ctx ends first, the error matches ctx's cause and one of
-// these two.
+// Propose waits while [Config.MaxPending] or [Config.MaxPendingBytes] is reached. The
+// wait ends with room, with ctx, with the leadership and with the member. Propose
+// never returns [ErrQueueFull]. Each error matches [ErrRefused], so that the command
+// can be proposed again, or [ErrUnknown]. If ctx ends first, the error matches ctx's
+// cause and one of these two.
 func (n *Node) Propose(ctx context.Context, command []byte) (Result, error) {
 	result, err := n.proposeAndWait(ctx, command)
 	return result, n.stats.count(err)
 }
 
 func (n *Node) proposeAndWait(ctx context.Context, command []byte) (Result, error) {
-	if err := n.admissible(command); err != nil {
-		return Result{}, err
-	}
-	if ctx.Err() != nil {
-		return Result{}, refused(context.Cause(ctx))
-	}
-	if err := n.room.wait(ctx, len(command)); err != nil {
+	if err := n.enter(ctx, command); err != nil {
 		return Result{}, err
 	}
 	p := n.newProposal(command)
@@ -84,13 +83,39 @@ func (n *Node) proposeAndWait(ctx context.Context, command []byte) (Result, erro
 		select {
 		case <-p.done:
 		case <-done:
-			// The proposal is settled later, and is not reused.
+			// The proposal is not reused. Others settle it later, or drop it.
+			if p.waits.CompareAndSwap(true, false) {
+				return Result{}, refused(context.Cause(ctx))
+			}
 			return Result{}, unknown(context.Cause(ctx))
 		}
 	}
 	result, err := p.result, p.err
 	n.recycle(p)
 	return result, err
+}
+
+// enter waits until there is room for a command. The wait ends with ctx, with the
+// leadership and with the member.
+func (n *Node) enter(ctx context.Context, command []byte) error {
+	for {
+		s := n.standing.Load()
+		if err := n.admissible(s, command); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return refused(context.Cause(ctx))
+		}
+		freed, err := n.room.enterOrWait(len(command))
+		if freed == nil {
+			return err
+		}
+		select {
+		case <-freed:
+		case <-s.changed:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // Future is the outcome to come of a command.
@@ -106,11 +131,11 @@ func (f *Future) Result() (Result, error) {
 }
 
 // ProposeAsync appends a command to the replicated log and returns at once. It
-// is [Node.Propose] with two differences: the outcome comes in a Future, and a
-// member with [Config.MaxPending] commands refuses with [ErrQueueFull] where
-// Propose waits.
+// is [Node.Propose] with two differences: the outcome comes in a Future, and
+// ProposeAsync refuses with [ErrQueueFull] where Propose waits for room. No Future has
+// this error.
 func (n *Node) ProposeAsync(command []byte) (*Future, error) {
-	if err := n.admissible(command); err != nil {
+	if err := n.admissible(n.standing.Load(), command); err != nil {
 		return nil, n.stats.count(err)
 	}
 	if err := n.room.enter(len(command)); err != nil {
@@ -133,7 +158,8 @@ func (n *Node) ProposeAsync(command []byte) (*Future, error) {
 //
 // The error matches [ErrRefused], and the command has no effect. Config.MaxPending
 // bounds the calls of Append at one time, and Config.MaxPendingBytes the commands
-// that are not committed. Beyond them Append refuses with [ErrQueueFull].
+// that are not committed. Beyond them, and while commands of Propose wait for
+// commits, Append refuses with [ErrQueueFull].
 //
 // With [Config.CommandsOnly], Append does not wait for the core either. Both bounds
 // then are for the commands that are not applied. If the leadership ends at the same
@@ -144,7 +170,7 @@ func (n *Node) Append(command []byte) (index, term uint64, err error) {
 }
 
 func (n *Node) appendCommand(command []byte) (index, term uint64, err error) {
-	if err := n.admissible(command); err != nil {
+	if err := n.admissible(n.standing.Load(), command); err != nil {
 		return 0, 0, err
 	}
 	if err := n.room.enter(len(command)); err != nil {
@@ -166,12 +192,11 @@ func (n *Node) appendCommand(command []byte) (index, term uint64, err error) {
 	return index, term, err
 }
 
-// admissible refuses a command before the command is queued.
-func (n *Node) admissible(command []byte) error {
+// admissible refuses a command of a member that stands so, before the command is queued.
+func (n *Node) admissible(s *standing, command []byte) error {
 	if len(command) > n.cfg.MaxCommandBytes {
 		return &TooLargeError{Size: len(command), Limit: n.cfg.MaxCommandBytes}
 	}
-	s := n.standing.Load()
 	switch {
 	case s.leads(n.id):
 		return nil

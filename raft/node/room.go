@@ -1,9 +1,6 @@
 package node
 
-import (
-	"context"
-	"sync"
-)
+import "sync"
 
 // room counts the commands that are pending, and bounds them.
 type room struct {
@@ -36,26 +33,18 @@ func (r *room) tryEnter(size int) error {
 	return nil
 }
 
-// wait admits a command as soon as there is room.
-func (r *room) wait(ctx context.Context, size int) error {
-	for {
-		r.mu.Lock()
-		err := r.tryEnter(size)
-		if err != errQueueFull {
-			r.mu.Unlock()
-			return err
-		}
-		if r.freed == nil {
-			r.freed = make(chan struct{})
-		}
-		freed := r.freed
-		r.mu.Unlock()
-		select {
-		case <-freed:
-		case <-ctx.Done():
-			return refused(context.Cause(ctx))
-		}
+// enterOrWait is enter for a caller that waits. In place of [ErrQueueFull] it returns a
+// channel, which is closed when there may be room.
+func (r *room) enterOrWait(size int) (freed <-chan struct{}, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.tryEnter(size); err != errQueueFull {
+		return nil, err
 	}
+	if r.freed == nil {
+		r.freed = make(chan struct{})
+	}
+	return r.freed, nil
 }
 
 // leave gives the room of some commands back.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -321,6 +322,9 @@ func (n *Node) process(in *inbox) {
 		f()
 	}
 	n.advance()
+	for n.proposeWaiting() {
+		n.advance()
+	}
 	n.dropOvertaken()
 	n.loadEntries()
 	n.endReads()
@@ -364,57 +368,81 @@ func (n *Node) proposeAll(all []*proposal) {
 	default:
 		n.alone = 0
 	}
-	var current uint64
-	if n.cfg.CommandsOnly {
-		st := n.core.Status()
-		current = st.CurrentTerm
-		all = n.postpone(all, st.Transferee != core.None)
-	}
+	current := n.placesTerm()
 	for _, p := range all {
-		if err := n.propose(p, current); err != nil {
-			n.settle(p, Result{}, err)
-			continue
+		if n.waiting.len() > 0 || !n.propose(p, current) {
+			n.keepWaiting(p)
 		}
-		if p.placed {
-			n.settle(p, Result{Index: p.index, Term: p.term}, nil)
-			continue
-		}
-		n.pending.push(p)
 	}
 }
 
-// postpone keeps back commands whose places were handed out while the leader
-// transfers the leadership, because the core refuses commands then. If the transfer
-// fails, the commands get their places. Otherwise they are lost with the leadership.
-func (n *Node) postpone(all []*proposal, transfers bool) []*proposal {
-	switch {
-	case transfers:
-		n.postponed = append(n.postponed, all...)
-		return nil
-	case len(n.postponed) > 0:
-		all = append(n.postponed, all...)
-		n.postponed = nil
+// placesTerm returns the term of the places that [Node.deposit] hands out, 0 if a command
+// has no place before the core takes the command.
+func (n *Node) placesTerm() uint64 {
+	if n.cfg.CommandsOnly {
+		return n.core.Status().CurrentTerm
 	}
-	return all
+	return 0
 }
 
-// propose appends one command to the log. The command may have a place already,
-// and is lost with the leadership then.
-func (n *Node) propose(p *proposal, current uint64) error {
-	if p.term != 0 && p.term != current {
-		return errPlaceLost
+// propose appends one command to the log, or settles the proposal with an error. It
+// returns false if the core does not take the command now. current is from placesTerm.
+func (n *Node) propose(p *proposal, current uint64) bool {
+	if p.term != current { // the place went with the leadership
+		n.settle(p, Result{}, errPlaceLost)
+		return true
 	}
 	index, term, err := n.core.Propose(p.data)
 	switch {
+	case errors.Is(err, core.ErrTooMuchUncommitted), p.term != 0 && errors.Is(err, core.ErrTransferring):
+		return false
 	case err != nil && p.term != 0:
-		return errPlaceLost
+		n.settle(p, Result{}, errPlaceLost)
 	case err != nil:
-		return n.refusal(err)
+		n.settle(p, Result{}, n.refusal(err))
 	case p.term != 0 && p.index != index:
 		panic(fmt.Sprintf("raft: %v: the command for index %d came to index %d of term %d", n, p.index, index, term))
+	case p.placed:
+		n.settle(p, Result{Index: index, Term: term}, nil)
+	default:
+		p.place = place{index, term}
+		n.pending.push(p)
 	}
-	p.place = place{index, term}
-	return nil
+	return true
+}
+
+// keepWaiting keeps a command back, in the order of arrival. The uncommitted commands
+// have filled the core's bound, or a transfer of the leadership is under way and the
+// command has a place already. Append does not wait for room.
+func (n *Node) keepWaiting(p *proposal) {
+	if p.placed {
+		n.settle(p, Result{}, errQueueFull)
+		return
+	}
+	p.waits.Store(p.term == 0)
+	n.waiting.push(p)
+}
+
+// proposeWaiting appends the commands that were kept back, as far as the core takes
+// them, and reports whether the core took one.
+func (n *Node) proposeWaiting() bool {
+	if n.waiting.len() == 0 {
+		return false
+	}
+	current, took := n.placesTerm(), false
+	for ; n.waiting.len() > 0; n.waiting.pop() {
+		p := *n.waiting.front()
+		switch {
+		case p.term == 0 && !p.waits.CompareAndSwap(true, false): // the proposer has gone
+			n.room.leave(1, len(p.data))
+		case n.propose(p, current):
+			took = true
+		default:
+			p.waits.Store(p.term == 0)
+			return took
+		}
+	}
+	return took
 }
 
 // advance carries out the core's output until there is no more, in the order that
