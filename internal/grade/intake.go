@@ -40,6 +40,7 @@ func badSubmission(format string, args ...any) error {
 // A source is a submission as it was handed in.
 type source struct {
 	files map[string][]byte // Go files and go.mod files, by slash-separated path
+	links map[string]string // targets of symbolic links, by path
 	other []string          // paths of other files that the go command would use
 	notes []string          // decisions
 	bytes int
@@ -50,13 +51,14 @@ type source struct {
 var compiled = []string{".s", ".S", ".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".m", ".f", ".F", ".for", ".f90", ".swig", ".swigcxx", ".syso"}
 
 // readSubmission reads a directory or an archive. Only Go files and go.mod files are
-// kept. Links, devices and paths that leave the submission are left out.
+// kept. A symbolic link to such a file of the submission is a copy of the file. Other links,
+// devices and paths that leave the submission are left out.
 func readSubmission(name string) (*source, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, badSubmission("%w", err)
 	}
-	s := &source{files: make(map[string][]byte)}
+	s := &source{files: make(map[string][]byte), links: make(map[string]string)}
 	if info.IsDir() {
 		err = s.readDir(name)
 	} else {
@@ -64,6 +66,9 @@ func readSubmission(name string) (*source, error) {
 	}
 	if err != nil && !errors.Is(err, ErrSubmission) {
 		err = badSubmission("%s: %w", name, err)
+	}
+	if err == nil {
+		err = s.follow()
 	}
 	if err == nil && len(s.files) == 0 {
 		err = badSubmission("%s has no Go file", name)
@@ -88,8 +93,35 @@ func (s *source) readDir(root string) error {
 			}
 			return nil
 		}
+		if d.Type() == fs.ModeSymlink {
+			target, err := os.Readlink(name)
+			if err != nil {
+				return err
+			}
+			return s.add(rel, d.Type(), func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(target)), nil })
+		}
 		return s.add(rel, d.Type(), func() (io.ReadCloser, error) { return os.Open(name) })
 	})
+}
+
+// follow copies the files to which symbolic links lead. A link to a link is left out.
+func (s *source) follow() error {
+	found := make(map[string][]byte)
+	for _, link := range slices.Sorted(maps.Keys(s.links)) {
+		target := path.Join(path.Dir(link), s.links[link])
+		data, ok := s.files[target]
+		if !ok || path.IsAbs(s.links[link]) {
+			s.note("%s is not a regular file, and is left out", link)
+			continue
+		}
+		found[link] = data
+		s.note("%s is a link to %s", link, target)
+		if s.bytes += len(data); s.bytes > maxGoBytes || len(s.files)+len(found) > maxGoFiles {
+			return badSubmission("the Go files and the links to them are more than %d bytes or %d files", maxGoBytes, maxGoFiles)
+		}
+	}
+	maps.Copy(s.files, found)
+	return nil
 }
 
 // hidden reports whether the go command ignores a directory or a Go file with a name.
@@ -97,7 +129,7 @@ func hidden(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || name == "testdata" || name == "vendor"
 }
 
-// add keeps a file if the grader needs the file.
+// add keeps a file if the grader needs the file. A symbolic link opens as its target.
 func (s *source) add(name string, mode fs.FileMode, open func() (io.ReadCloser, error)) error {
 	if s.seen++; s.seen > maxEntries {
 		return badSubmission("more than %d files", maxEntries)
@@ -110,8 +142,9 @@ func (s *source) add(name string, mode fs.FileMode, open func() (io.ReadCloser, 
 		}
 		return nil
 	}
+	link := mode.Type() == fs.ModeSymlink
 	switch {
-	case !mode.IsRegular():
+	case !mode.IsRegular() && !link:
 		s.note("%s is not a regular file, and is left out", clean)
 		return nil
 	case !fs.ValidPath(clean) || len(clean) > maxPathBytes:
@@ -131,6 +164,10 @@ func (s *source) add(name string, mode fs.FileMode, open func() (io.ReadCloser, 
 	data, err := io.ReadAll(io.LimitReader(r, maxGoFile+1))
 	if err != nil {
 		return err
+	}
+	if link {
+		s.links[clean] = string(data)
+		return nil
 	}
 	s.bytes += len(data)
 	s.files[clean] = data
@@ -211,11 +248,14 @@ func (s *source) readTar(r io.Reader) error {
 		if h.Typeflag == tar.TypeDir {
 			continue
 		}
-		mode := h.FileInfo().Mode()
-		if h.Typeflag == tar.TypeLink {
-			mode |= fs.ModeSymlink // a hard link has no content of its own
+		mode, content := h.FileInfo().Mode(), io.Reader(t)
+		switch h.Typeflag {
+		case tar.TypeLink:
+			mode |= fs.ModeIrregular // a hard link has no content of its own
+		case tar.TypeSymlink:
+			content = strings.NewReader(h.Linkname)
 		}
-		if err := s.add(h.Name, mode, func() (io.ReadCloser, error) { return io.NopCloser(t), nil }); err != nil {
+		if err := s.add(h.Name, mode, func() (io.ReadCloser, error) { return io.NopCloser(content), nil }); err != nil {
 			return err
 		}
 	}

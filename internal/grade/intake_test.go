@@ -109,7 +109,31 @@ func TestSubmissionLimits(t *testing.T) {
 	require.ErrorContains(t, err, "has more than 2097152 bytes")
 }
 
-// A directory's links are not followed.
+// A link to a Go file of the submission is a copy of the file, and no other link is followed.
+func TestLinks(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "src", "raft"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "src", "common.go"), []byte("package raft\n"), 0o644))
+	links := map[string]string{"common.go": "../common.go", "twice.go": "common.go", "out.go": "../../../x.go", "up.go": "..", "absolute.go": "/src/common.go"}
+	headers := []tar.Header{{Name: "src/common.go"}}
+	for link, target := range links {
+		if err := os.Symlink(target, filepath.Join(dir, "src", "raft", link)); err != nil {
+			t.Skip("no symbolic links here")
+		}
+		headers = append(headers, tar.Header{Name: "src/raft/" + link, Typeflag: tar.TypeSymlink, Linkname: target})
+	}
+	archive := filepath.Join(t.TempDir(), "a.tar")
+	require.NoError(t, os.WriteFile(archive, tarOf(t, headers...), 0o644))
+	for _, name := range []string{dir, archive} {
+		s, err := readSubmission(name)
+		require.NoError(t, err)
+		require.Equal(t, map[string][]byte{"src/common.go": []byte("package raft\n"), "src/raft/common.go": []byte("package raft\n")}, s.files)
+		require.Contains(t, s.notes, "src/raft/common.go is a link to src/common.go")
+		require.Len(t, s.notes, len(links))
+	}
+}
+
+// A directory's links to other places are not followed.
 func TestLinkInDirectory(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "raft.go"), []byte("package raft\n"), 0o644))

@@ -1,11 +1,14 @@
 package grade
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"go/ast"
+	"go/build"
 	"go/parser"
 	"go/token"
+	"io"
 	"io/fs"
 	"maps"
 	"path"
@@ -98,12 +101,11 @@ func (l *layout) hint() string {
 // holds reports whether a directory has a file of a package, beside tests.
 func (l *layout) holds(dir, clause string) bool {
 	return slices.ContainsFunc(l.dirs[dir], func(u *unit) bool {
-		return !strings.HasSuffix(u.name, "_test.go") && u.file != nil && u.file.Name != nil && u.file.Name.Name == clause
+		return !strings.HasSuffix(u.name, "_test.go") && u.built() && u.file != nil && u.file.Name != nil && u.file.Name.Name == clause
 	})
 }
 
-// clause returns the name of the package in a directory. Files that a build constraint
-// leaves out may have another name, so the name of most files counts.
+// clause returns the name of the package in a directory. The name of most files counts.
 func (l *layout) clause(dir, usual string) string {
 	count := make(map[string]int)
 	for _, u := range l.dirs[dir] {
@@ -161,7 +163,9 @@ func (e *edition) names() []string {
 }
 
 // find chooses the directory of a lab package, which has files of the package. A
-// directory with the name of the package comes first, then the one nearest to the top.
+// directory with the name of the package comes first, then one beside the most other
+// lab packages, one in a directory src as in the course's tree, and the one nearest to the
+// top. A tree often has older copies of packages.
 func (l *layout) find(lab lab) {
 	name := lab.name
 	var found []string
@@ -174,11 +178,14 @@ func (l *layout) find(lab lab) {
 		return
 	}
 	rank := func(dir string) string {
-		named := 1
-		if path.Base(dir) == path.Base(name) || dir == "." {
-			named = 0
+		other, outside := 0, 0
+		if path.Base(dir) != path.Base(name) && dir != "." {
+			other = 1
 		}
-		return fmt.Sprintf("%d %4d %s", named, strings.Count(dir, "/"), dir)
+		if path.Base(path.Dir(dir)) != "src" {
+			outside = 1
+		}
+		return fmt.Sprintf("%d %2d %d %4d %s", other, len(l.edition.labs)-l.beside(dir), outside, strings.Count(dir, "/"), dir)
 	}
 	slices.SortFunc(found, func(a, b string) int { return strings.Compare(rank(a), rank(b)) })
 	l.labs[name] = found[0]
@@ -186,6 +193,16 @@ func (l *layout) find(lab lab) {
 	for _, other := range found[1:] {
 		l.once("package %s is in directory %s too, which is left out", name, other)
 	}
+}
+
+// beside counts the lab packages in the directory above dir.
+func (l *layout) beside(dir string) (n int) {
+	for _, lab := range l.edition.labs {
+		if l.holds(path.Join(path.Dir(dir), lab.name), lab.clause) {
+			n++
+		}
+	}
+	return n
 }
 
 // once takes a note unless there is an equal one.
@@ -361,10 +378,23 @@ func persisterType(decl ast.Decl) ast.Node {
 	return nil
 }
 
+// built reports whether the go command compiles a file without tags on the grader's system.
+// A file that cannot be read is the compiler's to refuse.
+func (u *unit) built() bool {
+	system := build.Default
+	system.GOOS, system.GOARCH, system.CgoEnabled, system.BuildTags = "linux", "amd64", false, nil
+	system.OpenFile = func(string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(u.src)), nil }
+	match, err := system.MatchFile(path.Split(u.name))
+	return match || err != nil
+}
+
 // left tells why a file is left out, or returns "".
 func (u *unit) left() string {
 	if strings.HasSuffix(u.name, "_test.go") {
 		return "a test"
+	}
+	if !u.built() {
+		return "a build constraint excludes the file on linux/amd64"
 	}
 	if u.file == nil {
 		return ""

@@ -243,13 +243,51 @@ func TestMissingHelper(t *testing.T) {
 	}
 }
 
-// A file that a build constraint leaves out may belong to another package.
+// A file that the go command would not compile is left out, and breaks no rule. It may belong
+// to another package, and need not even be Go.
 func TestIgnoredFile(t *testing.T) {
-	_, got := assembled(t, map[string]string{
-		"src/raft/raft.go": "package raft\n",
-		"src/raft/zz.go":   "//go:build ignore\n\npackage main\n",
+	c, got := assembled(t, map[string]string{
+		"src/raft/raft.go":         "package raft\n",
+		"src/raft/fast_linux.go":   "//go:build go1.18 && !debug\n\npackage raft\n",
+		"src/raft/zz.go":           "//go:build ignore\n\npackage main\n\nfunc main() { broken( }\n",
+		"src/raft/disk_windows.go": "package raft\n\nimport _ \"golang.org/x/sys/windows\"\n",
+		"src/raft/debug.go":        "// +build debug\n\npackage raft\n\nimport _ \"net/http/pprof\"\n",
 	})
 	require.Contains(t, got["raft/"+guardFile], "package raft\n")
+	require.Contains(t, got, "raft/fast_linux.go")
+	for _, name := range []string{"zz.go", "disk_windows.go", "debug.go"} {
+		require.NotContains(t, got, "raft/"+name)
+		require.Contains(t, c.notes, "src/raft/"+name+" is left out (a build constraint excludes the file on linux/amd64)")
+	}
+	findings, err := inspectAll(t.Context(), false, c.inspected)
+	require.NoError(t, err)
+	require.Empty(t, findings)
+}
+
+// Of two trees with the packages, the one with the most of them counts, and then the one in
+// a directory src.
+func TestOlderCopies(t *testing.T) {
+	packages := func(trees map[string][]string) map[string]string {
+		files := make(map[string]string)
+		for tree, names := range trees {
+			for _, name := range names {
+				files[tree+"/"+name+"/"+name+".go"] = "package " + name + "\n\nvar _ = \"" + tree + "\"\n"
+			}
+		}
+		return files
+	}
+	both := []string{"raft", "shardctrler"}
+	for _, trees := range []map[string][]string{
+		{"repo/src": both, "repo/backup": both},
+		{"repo/src": both, "backup": {"raft"}},
+		{"repo/src": both, "a": {"shardctrler"}, "b": {"raft"}},
+		{"repo/src": both, "old/repo/src": both},
+	} {
+		_, got := assembled(t, packages(trees))
+		for _, name := range both {
+			require.Contains(t, got[name+"/"+name+".go"], `"repo/src"`, "of %v", trees)
+		}
+	}
 }
 
 // Habits of students that would clash with the harness leave a submission that compiles.
