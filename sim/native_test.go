@@ -54,6 +54,8 @@ func TestNativeVerdicts(t *testing.T) {
 		{"TestSubprocessReads", sim.Pass, ""},
 		{"TestSubprocessPipes", sim.Pass, ""},
 		{"TestSilentSubprocess", sim.Pass, ""},
+		{"TestBusySubprocess", sim.Pass, ""},
+		{"TestSubprocessTimeLimit", sim.Pass, ""},
 		{"TestEndlessBubble", sim.Liveness, "virtual time limit"},
 		{"TestBusyForever", sim.Liveness, "virtual time limit"},
 		{"TestHoard", sim.Crash, "64 MiB of memory"},

@@ -5,6 +5,7 @@ package mini
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -160,6 +161,43 @@ func TestSilentSubprocess(t *testing.T) {
 		t.Error(err)
 	}
 	cmd.Wait()
+}
+
+// TestBusySubprocess sleeps while subprocesses write without an end. The second one writes
+// faster than the test reads.
+func TestBusySubprocess(t *testing.T) {
+	for _, script := range []string{"while :; do echo line; sleep 0.01; done", "exec yes"} {
+		cmd := exec.Command("sh", "-c", script)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer cmd.Wait()
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			for buf := make([]byte, 1); err == nil; {
+				_, err = out.Read(buf)
+			}
+		}()
+		for range 10 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		cmd.Process.Kill()
+		<-read
+	}
+}
+
+// TestSubprocessTimeLimit ends a subprocess that would run for an hour.
+func TestSubprocessTimeLimit(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := exec.CommandContext(ctx, "sleep", "3600").Run(); err == nil || ctx.Err() == nil {
+		t.Errorf("the subprocess ended with %v, and the context with %v", err, ctx.Err())
+	}
 }
 
 func executable(t *testing.T) string {
