@@ -592,18 +592,24 @@ func TestLargeBatch(t *testing.T) {
 }
 
 // Many operations with segments that are used again and again, compared with a model.
+// After each of them the log comes to rest.
 func TestLongRun(t *testing.T) {
-	w := &workload{t: t, rand: testkit.Rand(t), disk: simdisk.New(), model: memstore.New(smallSegments.Identity)}
-	require.NoError(t, wal.CreateIn(w.disk, smallSegments))
-	w.open()
-	for range 20 * testkit.SoakFactor() {
-		w.run(150)
-		require.Equal(t, digest(t, w.model), digest(t, w.store))
-		require.NoError(t, w.store.Close())
-		w.disk = w.disk.Crash(simdisk.Loss{Writes: simdisk.Lose, Names: simdisk.Lose, Rand: w.rand})
+	synctest.Test(t, func(t *testing.T) {
+		w := &workload{t: t, rand: testkit.Rand(t), disk: simdisk.New(), model: memstore.New(smallSegments.Identity)}
+		require.NoError(t, wal.CreateIn(w.disk, smallSegments))
+		t.Cleanup(func() { _ = w.store.Close() })
 		w.open()
-	}
-	require.NoError(t, w.store.Close())
+		for range 20 * testkit.SoakFactor() {
+			w.run(150)
+			synctest.Wait() // does not return while records are moved to and fro
+			require.LessOrEqual(t, w.store.Usage().Log, 4*w.model.Usage().Log+8*smallSegments.SegmentBytes)
+			require.Equal(t, digest(t, w.model), digest(t, w.store))
+			require.NoError(t, w.store.Close())
+			w.disk = w.disk.Crash(simdisk.Loss{Writes: simdisk.Lose, Names: simdisk.Lose, Rand: w.rand})
+			w.open()
+		}
+		require.NoError(t, w.store.Close())
+	})
 }
 
 func TestOptions(t *testing.T) {
