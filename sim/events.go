@@ -22,6 +22,7 @@ const (
 	Finishes                      // the goroutine ends
 	Injects                       // a point is injected: the goroutine yields, sleeps, or falls behind all others
 	Opens                         // the goroutine opens a file
+	Meets                         // a fault of the world's network or of a disk happens
 )
 
 // An Event is a step of a recorded run.
@@ -29,12 +30,12 @@ type Event struct {
 	Number    uint64 // from 1
 	At        time.Duration
 	Goroutine uint64 // as in Point
-	ID        uint64 // the goroutine's number in stack dumps; 0 before its first run
+	ID        uint64 // the goroutine's number in stack dumps; 0 before its first run, and for Meets
 	Kind      EventKind
 	Object    uint64        // address of the lock, channel or variable of a point, or the goroutine that started this one
 	Op        uint64        // the goroutine's operations so far
-	Sleep     time.Duration // of an injected point
-	What      string        // the operation, the reason of a wait, a started function, or the path of a file
+	Sleep     time.Duration // of an injected point, or the duration of a fault
+	What      string        // the operation, the reason of a wait, a started function, the path of a file, or the fault
 	Function  string        // innermost function outside of the standard library
 	Place     string        // file and line there
 }
@@ -49,14 +50,19 @@ var operations = map[string]string{
 }
 
 func (k EventKind) verb() string {
-	return [...]string{"", "comes to", "runs", "waits:", "starts", "ends", "is held up before", "opens"}[k]
+	return [...]string{"", "comes to", "runs", "waits:", "starts", "ends", "is held up before", "opens", "fault:"}[k]
 }
 
 // String is one line about the event.
 func (e Event) String() string { return fmt.Sprintf("%d  %v  %s", e.Number, e.At, e.did()) }
 
 // did says what the goroutine did.
-func (e Event) did() string { return fmt.Sprintf("goroutine %d %s", e.ID, e.step()) }
+func (e Event) did() string {
+	if e.Kind == Meets {
+		return e.step()
+	}
+	return fmt.Sprintf("goroutine %d %s", e.ID, e.step())
+}
 
 // step is did without the goroutine.
 func (e Event) step() string {
@@ -109,7 +115,12 @@ func decodeEvent(rec []byte) Event {
 	if e.Kind == Injects {
 		e.Sleep, e.Object = time.Duration(e.Object), 0
 	}
-	if e.Kind == 0 || e.Kind > Opens {
+	if e.Kind == Meets && e.Object < uint64(len(faultKinds)) {
+		e.What = strings.TrimSpace(faultKinds[e.Object] + " " + e.What)
+		e.Sleep = time.Duration(e.Op)
+		e.Object, e.Op = 0, 0
+	}
+	if e.Kind == 0 || e.Kind > Meets {
 		e.Kind = Passes // a torn record of a killed run
 	}
 	return e

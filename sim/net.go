@@ -165,7 +165,7 @@ func (f Faults) netCalm() [][faultWords]uint64 {
 
 // faultKinds names the kinds of faults in package kernel.
 var faultKinds = []string{"", "delay", "reset", "stall", "loss", "duplicate", "cut",
-	"failed write", "failed sync", "failed read", "slow call", "lost changes of directories", "torn file"}
+	"failed write", "failed sync", "failed read", "slow call", "loss of changes of directories", "torn content"}
 
 // firstDiskFault is the first kind of a disk.
 const firstDiskFault = 7

@@ -38,11 +38,12 @@ func TestOneBugIsOneKind(t *testing.T) {
 		"base64": func() string {
 			return "a_test.go:7: got " + base64.StdEncoding.EncodeToString(append(raw(8), raw(8)...)) + " for key 3"
 		},
-		"harness string": func() string { return "a_test.go:7: wrong value " + letters(20, mixed+"-_") + " of server" },
-		"quoted":         func() string { return fmt.Sprintf("a_test.go:7: got %q", letters(1+rng.IntN(9), "abcx \"")) },
-		"back quoted":    func() string { return "a_test.go:7: got `" + letters(5, "abcxyz") + "`" },
-		"list":           func() string { return fmt.Sprint("a_test.go:7: commands ", rng.Perm(2+rng.IntN(6))) },
-		"cut quote":      func() string { return `a_test.go:7: got "` + letters(30, mixed) + "..." },
+		"harness string":       func() string { return "a_test.go:7: wrong value " + letters(20, mixed+"-_") + " of server" },
+		"quoted":               func() string { return fmt.Sprintf("a_test.go:7: got %q", letters(1+rng.IntN(9), "abcx \"")) },
+		"beside an empty text": func() string { return fmt.Sprintf("a_test.go:7: got \"\", want %q", letters(1+rng.IntN(9), "abcx \"")) },
+		"back quoted":          func() string { return "a_test.go:7: got `" + letters(5, "abcxyz") + "`" },
+		"list":                 func() string { return fmt.Sprint("a_test.go:7: commands ", rng.Perm(2+rng.IntN(6))) },
+		"cut quote":            func() string { return `a_test.go:7: got "` + letters(30, mixed) + "..." },
 		"map": func() string {
 			return fmt.Sprintf("a_test.go:7: state is %v", map[string]int{letters(3, "abc"): rng.IntN(9), letters(2, "xyz"): 1})
 		},

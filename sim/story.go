@@ -15,7 +15,8 @@ import (
 )
 
 // A Story tells a failure in one list of steps: the last ones of each goroutine,
-// and those around the injected points that matter. Each step is told once.
+// and those around the injected points and faults that matter. After the first failed
+// check of a test that goes on, nothing is told. Each step is told once.
 type Story struct {
 	Verdict    Verdict
 	Detail     string
@@ -64,6 +65,7 @@ const (
 	storyLast       = 4 // steps of a goroutine
 	storyGoroutines = 8
 	storyPoints     = 3
+	storyFaults     = 4 // faults of the world
 	storyLines      = 6 // steps beside a point
 )
 
@@ -99,6 +101,10 @@ func Tell(ctx context.Context, p Program, c Case) (Story, error) {
 	if out.Verdict == Liveness || out.Verdict == Deadlock {
 		t.tellWaits()
 	}
+	if out.Verdict == Safety {
+		t.tellFailure()
+	}
+	t.tellFaults()
 	s.Untold = t.tellLast()
 	s.Steps = t.chosen()
 	s.Goroutines = t.goroutines(s.Steps)
@@ -126,7 +132,7 @@ func without(ctx context.Context, p Program, control Case, at Event) (StoryPoint
 // telling is the steps of a run, and those that are told.
 type telling struct {
 	recording
-	steps stepList
+	steps stepList // up to the first failed check
 	told  map[int]bool
 	first []uint64 // goroutines that are told before others
 	names map[uint64]string
@@ -154,6 +160,9 @@ func newTelling(out Outcome) *telling {
 	return t
 }
 
+// worldPackage lets a test direct its world.
+const worldPackage = "raftlab/sim/world"
+
 // packageOf is the import path of a function's package.
 func packageOf(function string) string {
 	dirs := strings.LastIndexByte(function, '/') + 1
@@ -162,11 +171,11 @@ func packageOf(function string) string {
 }
 
 // ours reports whether an event belongs to the program rather than to the
-// framework of tests.
+// framework of tests or the functions that direct the world.
 func ours(e Event) bool {
 	switch e.Kind {
 	case Passes, Injects, Waits:
-		return e.Function != "" && e.Function != "main.main" && !strings.HasPrefix(e.Function, "testing/")
+		return e.Function != "" && e.Function != "main.main" && !strings.HasPrefix(e.Function, "testing/") && packageOf(e.Function) != worldPackage
 	}
 	return false
 }
@@ -189,6 +198,8 @@ func steps(events []Event) stepList {
 			s := Step{Event: list[i].Event, GoesOn: true}
 			s.Number, s.At, s.Kind = e.Number, e.At, Runs
 			add(s)
+		case e.Kind == Meets:
+			list = append(list, Step{Event: e, Times: 1})
 		case !ours(e):
 		case e.Kind == Injects && known && list[i].Kind == Passes && list[i].Op == e.Op:
 			list[i].HeldUp, list[i].Sleep, list[i].Kind = true, e.Sleep, Injects
@@ -206,11 +217,17 @@ func steps(events []Event) stepList {
 	return list
 }
 
-// again reports whether e is one more of the same steps. A call of the framework of
-// tests has several.
+// again reports whether e is one more of the same steps. A call of the standard library may
+// have several.
 func (s Step) again(e Event) bool {
 	return s.Kind == Passes && !s.Waited && s.What == e.What && s.Function == e.Function && s.Place == e.Place &&
-		(s.Object == e.Object || strings.HasPrefix(e.What, "testing."))
+		(s.Object == e.Object || s.inside())
+}
+
+// inside reports whether a step is a part of a call of the standard library, which uses
+// locks of its own. Then the count of the steps and their locks tell nothing.
+func (s Step) inside() bool {
+	return strings.Contains(s.What, ".") && !strings.HasPrefix(s.What, "sync.") && !strings.HasPrefix(s.What, "sync/atomic.")
 }
 
 // from lists what a goroutine did from an operation on, up to where another
@@ -220,7 +237,7 @@ func (l stepList) from(p Point) []Step {
 	if at < 0 {
 		return nil
 	}
-	end := slices.IndexFunc(l[at:], func(s Step) bool { return s.Goroutine != p.Goroutine || s.GoesOn })
+	end := slices.IndexFunc(l[at:], func(s Step) bool { return s.Goroutine != p.Goroutine && s.Kind != Meets || s.GoesOn })
 	if end < 0 {
 		end = len(l) - at
 	}
@@ -308,12 +325,40 @@ func (t *telling) tellWaits() {
 	}
 }
 
+// tellFailure ends the steps at the first failed check.
+func (t *telling) tellFailure() {
+	at := slices.IndexFunc(t.steps, func(s Step) bool {
+		name, ok := strings.CutPrefix(s.What, "testing.(*common).")
+		return ok && (strings.HasPrefix(name, "Error") || strings.HasPrefix(name, "Fa")) // Fail, FailNow, Fatal
+	})
+	if at >= 0 {
+		t.steps = t.steps[:at+1]
+		t.first = append([]uint64{t.steps[at].Goroutine}, t.first...)
+	}
+}
+
+// tellFaults tells the last faults of the world, with a few steps before and after each one.
+func (t *telling) tellFaults() {
+	left := storyFaults
+	for at := len(t.steps) - 1; at >= 0 && left > 0; at-- {
+		if t.steps[at].Kind != Meets {
+			continue
+		}
+		left--
+		for i := max(at-storyLines/2, 0); i <= min(at+storyLines/2, len(t.steps)-1); i++ {
+			t.told[i] = t.told[i] || t.steps[i].Kind != Meets || i == at
+		}
+	}
+}
+
 // tellLast tells the last steps of goroutines, those that matter and then those that
 // ran last. The result is the number of the other goroutines.
 func (t *telling) tellLast() int {
 	order := t.first
-	for i := len(t.steps) - 1; i >= 0; i-- {
-		order = append(order, t.steps[i].Goroutine)
+	for _, s := range slices.Backward(t.steps) {
+		if s.Kind != Meets {
+			order = append(order, s.Goroutine)
+		}
 	}
 	left := map[uint64]int{} // steps to tell
 	others := map[uint64]bool{}
@@ -347,7 +392,7 @@ func (t *telling) chosen() []Step {
 			continue
 		}
 		s.Gap, gap = gap, 0
-		if s.Object != 0 && !strings.HasPrefix(s.What, "testing.") {
+		if s.Object != 0 && !s.inside() {
 			if users[s.Object] == nil {
 				users[s.Object] = map[uint64]bool{}
 			}
@@ -371,7 +416,9 @@ func (t *telling) chosen() []Step {
 func (t *telling) goroutines(told []Step) []Goroutine {
 	names := map[uint64]string{}
 	for _, s := range told {
-		names[s.ID] = t.names[s.Goroutine]
+		if s.Kind != Meets {
+			names[s.ID] = t.names[s.Goroutine]
+		}
 	}
 	var list []Goroutine
 	for _, id := range slices.Sorted(maps.Keys(names)) {
@@ -461,7 +508,7 @@ func (s Story) Print(w io.Writer, indent string) {
 		if step.Gap > 0 {
 			fmt.Fprintf(table, "%s\t\t\t... %s\t\n", indent, count(step.Gap))
 		}
-		fmt.Fprintf(table, "%s%s\t%v\tg%d\t%s\t%s%s\n", indent, letter(step.Point), shown(step.At), step.ID, step.text(), where(step.Event), step.end())
+		fmt.Fprintf(table, "%s%s\t%v\t%s\t%s\t%s%s\n", indent, letter(step.Point), shown(step.At), step.who(), step.text(), where(step.Event), step.end())
 	}
 	if s.Untold > 0 {
 		fmt.Fprintf(table, "%s\t\t\t%d more goroutines are left out\t\n", indent, s.Untold)
@@ -528,8 +575,19 @@ func (s Step) operation() string {
 	return strings.TrimPrefix(receiverRE.ReplaceAllString(shortName(s.What), "$1"), "sync.")
 }
 
+// who names the goroutine of a step. A fault has none.
+func (s Step) who() string {
+	if s.Kind == Meets {
+		return ""
+	}
+	return fmt.Sprint("g", s.ID)
+}
+
 // text says what the goroutine did.
 func (s Step) text() string {
+	if s.Kind == Meets {
+		return s.step()
+	}
 	text := s.operation()
 	if s.Shared > 0 {
 		text += fmt.Sprintf(" #%d", s.Shared)
@@ -547,7 +605,7 @@ func (s Step) text() string {
 	if s.Waited && s.Kind != Waits {
 		text += ", and waits"
 	}
-	if s.Times > 1 && !strings.HasPrefix(s.What, "testing.") {
+	if s.Times > 1 && !s.inside() {
 		text += fmt.Sprintf(", %d times", s.Times)
 	}
 	return text

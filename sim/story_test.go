@@ -196,3 +196,46 @@ func TestPanicsHavePlaces(t *testing.T) {
 	require.Regexp(t, `^panic: assignment to entry in nil map: in mini\.TestPanic\.func1 bad_test\.go:\d+$`, out.Detail)
 	require.Contains(t, out.Signature(), "bad_test.go:")
 }
+
+// TestStoryOfAFault expects the story of a shrunk failure to have the reset that matters, and the
+// steps before and after.
+func TestStoryOfAFault(t *testing.T) {
+	p := program(t, sim.Native, false)
+	c, _ := firstFailure(t, p, sim.Case{Test: "TestBrittle", Net: sim.Net{Delay: 0.05, Reset: 0.002}, Faults: sim.Faults{Record: true}}, 50)
+	small, _, err := (&sim.Shrinker{Program: p}).Shrink(t.Context(), c)
+	require.NoError(t, err)
+	story, text := told(t, p, small)
+	fault := slices.IndexFunc(story.Steps, func(s sim.Step) bool { return s.Kind == sim.Meets })
+	require.Positive(t, fault, text)
+	require.Zero(t, story.Steps[fault-1].Gap, text)
+	require.Regexp(t, `(?m)^ +\S+ +fault: reset from 127\.0\.0\.1:\d+ to 127\.0\.0\.1:\d+$`, text)
+	require.Regexp(t, `(?m)^ +\S+ +g\d+ +t\.Fatal +mini\.TestBrittle net_test\.go:\d+\n\z`, text)
+	require.NotContains(t, text, "g0")
+}
+
+// TestStoryEndsAtTheFailure expects the story of a test that goes on after its failed check to
+// end there. A call of the standard library is one step.
+func TestStoryEndsAtTheFailure(t *testing.T) {
+	story, text := told(t, program(t, sim.Native, false), sim.Case{Test: "TestGoesOn"})
+	require.Equal(t, sim.Safety, story.Verdict)
+	require.Regexp(t, `(?m)Mutex\.Unlock .*\n.* t\.Error +mini\.TestGoesOn bad_test\.go:\d+\n\z`, text)
+}
+
+// TestFaultsNameTheirFiles expects the events of a loss of power to name the files that lost
+// something. Without a file there is a number of the disk alone.
+func TestFaultsNameTheirFiles(t *testing.T) {
+	requireNative(t)
+	programs, err := sim.Build(t.Context(), sim.Options{Engine: sim.Native}, "./world")
+	require.NoError(t, err)
+	defer programs[0].Close()
+	out, err := sim.Record(t.Context(), programs[0], sim.Case{Test: "TestSyncedIsSafe", Seed: 5})
+	require.NoError(t, err)
+	faults := map[string]int{}
+	for _, e := range out.Events {
+		if e.Kind == sim.Meets {
+			faults[e.What]++
+		}
+	}
+	require.Equal(t, map[string]int{"torn content of log": faults["torn content of log"]}, faults)
+	require.Greater(t, faults["torn content of log"], 10)
+}

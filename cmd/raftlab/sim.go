@@ -130,7 +130,7 @@ func simCommand() (*cobra.Command, *simFlags) {
 	fl.StringVar(&f.breakAt, "break", "", "with --replay: stop at the first entry of this function, for example pkg.(*T).Method (native engine)")
 	fl.BoolVar(&f.debugger, "debug", false, "with --replay: read commands from standard input: step, back, goto N, break FUNC, goroutines, events, quit (native engine)")
 	fl.StringVar(&f.dlv, "dlv", "", "with --replay: run under the debugger dlv, which waits at this address for dlv connect (native engine)")
-	fl.BoolVar(&f.shrink, "shrink", false, "reduce the smallest failure of each kind to the fewest injected points and network faults that still show it")
+	fl.BoolVar(&f.shrink, "shrink", false, "reduce the smallest failure of each kind to the fewest injected points and faults that still show it")
 	fl.IntVar(&f.shrinkRuns, "shrink-runs", 1000, "runs that reducing one failure may take; where smaller runs rarely fail, more of them find a smaller one")
 	fl.StringVar(&f.save, "save", "", "directory for the output and the replay file of the first failure of each kind, and of the one that is shrunk")
 	fl.StringVar(&f.liveness, "liveness", sim.DefaultLiveness, "messages of failed checks that mean: did not happen in time")

@@ -208,7 +208,7 @@ func faultsLeft(c sim.Case, o sim.Outcome) string {
 	if !c.Faults.Record {
 		return ""
 	}
-	return fmt.Sprintf(", from %d network faults to %d", len(c.Faults.Calm)+len(o.Faults), len(o.Faults))
+	return fmt.Sprintf(", from %d faults to %d", len(c.Faults.Calm)+len(o.Faults), len(o.Faults))
 }
 
 func (r *simReport) program(pkg string) sim.Program {

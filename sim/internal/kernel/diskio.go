@@ -73,13 +73,12 @@ func (k *kernel) calling(c *Call, f *ofile, odds uint64, kind uint64, do func() 
 	d := f.d
 	d.calls++
 	id := FaultID{1<<49 | uint64(d.number), d.calls, false}
-	at := addr{port: uint16(f.n.number)}
 	if k.hit(d.conf.Slow, forStall, id) {
-		if ns := k.length(d.conf.MaxSlow, id); k.happens(id, FaultSlow, ns, addr{}, at) {
+		if ns := k.length(d.conf.MaxSlow, id); k.happensTo(d, f.n, id, FaultSlow, ns) {
 			c.Sleep += ns
 		}
 	}
-	if k.hit(odds, forReset, id) && k.happens(id, kind, 0, addr{}, at) {
+	if k.hit(odds, forReset, id) && k.happensTo(d, f.n, id, kind, 0) {
 		c.fail(eIO)
 		return
 	}
@@ -321,7 +320,7 @@ func (k *kernel) tear(d *disk, n *node) {
 	id := FaultID{1<<50 | uint64(d.number), d.crashes<<20 | n.number + 1, false}
 	h := k.draw(forLoss, id)
 	mode := h % 4
-	if mode == 1 || !k.happens(id, FaultTorn, 0, addr{}, addr{port: uint16(n.number)}) {
+	if mode == 1 || !k.happensTo(d, n, id, FaultTorn, 0) {
 		return
 	}
 	for i := len(n.changes) - 1; i >= 0; i-- {

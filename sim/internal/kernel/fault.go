@@ -43,6 +43,7 @@ type Met struct {
 	From, To [16]byte
 	FromPort uint16
 	ToPort   uint16
+	File     string // of a fault of a disk, its path there
 }
 
 type faultKey struct {
@@ -97,7 +98,20 @@ func (k *kernel) happens(id FaultID, kind uint64, value int64, from, to addr) bo
 		}
 		k.met[faultKey{id, kind}] = true
 	}
-	k.host.Record(id, Met{kind, value, k.host.Now(), from.ip, to.ip, from.port, to.port})
+	k.host.Record(id, Met{kind, value, k.host.Now(), from.ip, to.ip, from.port, to.port, ""})
+	return true
+}
+
+// happensTo is happens for a file.
+func (k *kernel) happensTo(d *disk, n *node, id FaultID, kind uint64, value int64) bool {
+	if k.host.Calm(id) {
+		return false
+	}
+	m := Met{Kind: kind, Value: value, At: k.host.Now(), ToPort: uint16(n.number)}
+	if path := k.linkOf(n.fd); len(path) > len(d.root) {
+		m.File = path[len(d.root)+1:]
+	}
+	k.host.Record(id, m)
 	return true
 }
 

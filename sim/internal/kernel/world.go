@@ -25,7 +25,7 @@ func rtTimer(when int64)
 func rtCalm(link, number uint64) bool
 
 //go:linkname rtRecord
-func rtRecord(words *[8]uint64)
+func rtRecord(words *[8]uint64, file string)
 
 //go:linkname rtReal
 func rtReal(c *Call) (uintptr, uintptr)
@@ -62,7 +62,7 @@ func (rt) Record(f FaultID, m Met) {
 	end := func(ip [16]byte, port uint16) uint64 {
 		return uint64(ip[12])<<40 | uint64(ip[13])<<32 | uint64(ip[14])<<24 | uint64(ip[15])<<16 | uint64(port)
 	}
-	rtRecord(&[8]uint64{f.Link, f.word(), m.Kind, uint64(m.Value), uint64(m.At), end(m.From, m.FromPort), end(m.To, m.ToPort)})
+	rtRecord(&[8]uint64{f.Link, f.word(), m.Kind, uint64(m.Value), uint64(m.At), end(m.From, m.FromPort), end(m.To, m.ToPort)}, m.File)
 }
 
 func started() *Kernel {

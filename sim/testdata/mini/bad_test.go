@@ -249,3 +249,14 @@ func TestRace(t *testing.T) {
 func TestRepeat(t *testing.T) {
 	t.Fatal("repeat with: " + strings.TrimSpace(os.Getenv("RAFTLAB_SIM_REPEAT")))
 }
+
+// TestGoesOn goes on after a failed check.
+func TestGoesOn(t *testing.T) {
+	var mu sync.Mutex
+	before := func() { mu.Lock(); mu.Unlock() }
+	before()
+	t.Error("a value is wrong")
+	for range 20 {
+		time.Sleep(time.Second)
+	}
+}
