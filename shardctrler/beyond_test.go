@@ -92,7 +92,7 @@ func TestConfigBytes4A(t *testing.T) {
 		configs, err := s.clerk().Await(ctx, 0, 1)
 		require.NoError(t, err)
 		require.Equal(t, 1, len(configs), "as two are larger than an answer")
-		require.Less(t, s.lab.Net.GetTotalBytes()-total, int64(2*shardctrler.MaxConfigBytes))
+		require.Less(t, s.lab.Net.GetTotalBytes()-total, int64(2*shardctrler.MaxConfigBytes), "bytes of the calls")
 	})
 }
 
@@ -156,7 +156,7 @@ func TestAwaitAnyServer4A(t *testing.T) {
 		for i, end := range s.Ends() {
 			var reply clerk.Reply[[]shardctrler.Config]
 			require.True(t, end.Call("ShardCtrler.Await", &shardctrler.AwaitArgs{}, &reply))
-			require.Equal(t, clerk.Done, reply.Code)
+			require.Equal(t, clerk.Done, reply.Code, "the answer of server %d, which has the configuration", i)
 			require.Len(t, reply.Result, 1)
 			want := clerk.NotLeader
 			if i == s.Leader() {

@@ -179,7 +179,7 @@ func TestEarlierShard4B(t *testing.T) {
 		require.Contains(t, []shardkv.Code{shardkv.Partial, shardkv.Served}, apply(t, m, 0, 0, install).Code)
 	}
 	m = reload(t, m)
-	require.Less(t, len(snapshot(t, m)), 4<<10)
+	require.Less(t, len(snapshot(t, m)), 4<<10, "size of the snapshot")
 	require.Equal(t, shardkv.Locked, apply(t, m, 0, 0, put("0", "x")).Code)
 	require.Equal(t, uint64(3), apply(t, m, 6, 3, put("0", "x")).KV.Version)
 	r := apply(t, m, 5, 1, shardkv.Command{Kind: shardkv.KindTxn, Shard: 8, Txn: &both})

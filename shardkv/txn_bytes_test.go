@@ -314,7 +314,7 @@ func TestSessionsHoldNoValues4B(t *testing.T) {
 		}
 		apply(t, m, 100+client, 2, put("0", value))
 	}
-	require.Less(t, len(snapshot(t, m))-size, 20*2*100)
+	require.Less(t, len(snapshot(t, m))-size, 20*2*100, "growth of the snapshot")
 
 	// A transaction that also writes keeps its values for a retry, up to a bound.
 	read.Txn = &shardkv.Txn{Then: append(repeated(10, kv.Get("0")), kv.Put("0b", "x"))}
@@ -323,7 +323,7 @@ func TestSessionsHoldNoValues4B(t *testing.T) {
 		apply(t, m, 0, 0, put("0", fmt.Sprint(client, value))) // so that no two transactions read the same
 	}
 	size = len(snapshot(t, m))
-	require.Less(t, size, 5<<20)
+	require.Less(t, size, 5<<20, "size of the snapshot")
 	fetch := func(client uint64) shardkv.Result {
 		r := apply(t, m, client, 1, read)
 		return apply(t, m, 0, 0, shardkv.Command{Kind: shardkv.KindFetch, Shard: 8, Phase: &shardkv.Phase{ID: r.Txn.ID, Outcome: *r.Txn}})
@@ -358,7 +358,7 @@ func TestLargeCommandIsLoggedOnce4B(t *testing.T) {
 		s.Net.SetScheduler(nil)
 		hold.Drop()
 		<-done
-		require.Less(t, s.bytes()-before, groupSize*len(value)*3/2)
+		require.Less(t, s.bytes()-before, groupSize*len(value)*3/2, "growth of all logs by one command that was sent several times")
 	})
 }
 

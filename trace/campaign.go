@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -162,7 +163,7 @@ func (t *tracker) refusal(request, reply *Event) string {
 func (r *Recording) majority(lane int) int { return len(r.group(lane))/2 + 1 }
 
 // group returns the lanes of a server's group. The names of a group's servers differ in the
-// number at the end alone.
+// number at the end alone. A client that speaks as a server is a group of its own.
 func (r *Recording) group(lane int) []int {
 	prefix := func(i int) string { return strings.TrimRight(r.lane(i), "0123456789") }
 	var all []int
@@ -170,6 +171,9 @@ func (r *Recording) group(lane int) []int {
 		if l.Kind == Server && prefix(i) == prefix(lane) {
 			all = append(all, i)
 		}
+	}
+	if !slices.Contains(all, lane) {
+		return []int{lane}
 	}
 	return all
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // testMessages bounds the messages of a test in a finding.
@@ -30,6 +32,7 @@ func checkFailed(run *Recording) (Finding, bool) {
 	}
 	x := explainer{run: run, f: &f, limit: f.Steps[0].Event, b: Breach{Rule: Other}}
 	message := said[0]
+	f.Title = heading(message)
 	switch {
 	case electing.MatchString(message):
 		f.Words, f.Place = LeaderInTime.Words(), LeaderInTime.Place()
@@ -40,7 +43,11 @@ func checkFailed(run *Recording) (Finding, bool) {
 	case late.MatchString(message):
 		x.slowest()
 	default:
+		if alone.MatchString(message) {
+			f.Words, f.Place = aloneWords, alonePlace
+		}
 		x.concerning(message)
+		x.surroundings(strings.Join(said, ". "))
 		if restarting.MatchString(message) {
 			x.restarts()
 		}
@@ -49,7 +56,28 @@ func checkFailed(run *Recording) (Finding, bool) {
 	return f, true
 }
 
+// heading makes a heading of a message in words. A message of figures or of a package for
+// checks leaves the heading of the rule.
+func heading(message string) string {
+	const most = 120
+	words := source.ReplaceAllString(message, "")
+	first, size := utf8.DecodeRuneInString(words)
+	if !unicode.IsLetter(first) || len(words) > most || strings.HasPrefix(words, "Not equal") || strings.Contains(words, "rror:") {
+		return Other.Title()
+	}
+	return string(unicode.ToUpper(first)) + words[size:]
+}
+
+// The rule about an answer of a leader that has asked nobody.
+const (
+	aloneWords = "A leader answers a command after a majority has stored it. Before a leader answers a read, it exchanges messages with a majority, because another server may lead a newer term without its knowledge."
+	alonePlace = "Section 8; for commands section 5.3"
+)
+
 var (
+	source = regexp.MustCompile(`^\S+\.go:\d+: `)
+	// alone is a message about an answer of a leader without a majority.
+	alone            = regexp.MustCompile(`(?i)(deposed|without a majority|minority|cut off).* answer`)
 	electing         = regexp.MustCompile(`(?i)in vain for a (new )?leader|\bno leader\b|\bone leader\b|\belect|\bcandidates?\b|did not become the leader`)
 	missingAgreement = regexp.MustCompile(`(?i)no agreement|reach agreement`)
 	restarting       = regexp.MustCompile(`(?i)\brestart|\bstarts? again|\bcrash`)
@@ -253,6 +281,7 @@ func (x *explainer) answers() {
 	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(a.Event, b.Event) })
 	x.keep(steps)
 	if len(steps) > 0 {
+		x.consulted(steps[len(steps)-1].Event)
 		x.network()
 	}
 }

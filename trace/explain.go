@@ -465,6 +465,9 @@ func (x *explainer) term() {
 // first is then the likely place of the deadlock. A blocked server may still be called, so
 // calls to the server are no signs.
 func (x *explainer) silence() {
+	if x.endless() {
+		return
+	}
 	if len(x.b.Waits) > 0 {
 		x.says("The holder of a lock is among the goroutines that wait for something else, or waits for a second lock, or has returned without Unlock")
 	}

@@ -3,8 +3,10 @@ package trace
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 )
 
@@ -35,6 +37,9 @@ func (x *explainer) answerTo(client string, from, to int) (a answer, ok bool) {
 		}
 	}
 	if ok {
+		if by := x.alone(a.event); by != "" {
+			a.text += ". " + x.name(x.run.Events[a.event].Peer) + strings.TrimPrefix(by, ", which")
+		}
 		a.text += x.unlogged(a.event)
 	}
 	return a, ok
@@ -55,7 +60,7 @@ func (x *explainer) unlogged(answer int) string {
 	for _, next := range x.run.Events[answer+1:] {
 		if next.Lane == e.Lane {
 			if shown && next.Kind == Returned {
-				return ". No log has an entry for this"
+				return ". No log has an entry for this request"
 			}
 			break
 		}
@@ -101,6 +106,48 @@ func (x *explainer) operations() {
 		x.operation(o, false)
 	}
 	x.inLogs(slices.Concat(x.b.Operations, earlier))
+	x.answeredAlone()
+}
+
+// reading is the name of an operation that changes nothing.
+var reading = regexp.MustCompile(`(?i)^(get|read|scan|query)\b`)
+
+// answeredAlone puts the cause into the heading if a server alone answered a command whose entry
+// no message had carried, or the read with the impossible answer.
+func (x *explainer) answeredAlone() {
+	for _, o := range slices.Concat(x.b.Earlier, x.b.Operations) {
+		from := x.at(o.Call - 1)
+		a, ok := x.answerTo(o.Client, from, x.at(o.Return))
+		read := reading.MatchString(o.Text)
+		if !ok || x.alone(a.event) == "" || read && !strings.HasPrefix(x.b.Text, o.Text) || x.carried(from, a.event) {
+			continue
+		}
+		what := "no message had carried the command to another server"
+		x.f.Title = "A server answered before a majority had stored the command"
+		if read {
+			what = "no majority took part in the read"
+			x.f.Title = "A server answered a read without a majority"
+		}
+		x.f.Words, x.f.Place = aloneWords, alonePlace
+		x.says("%s answered %s of %s alone, and %s", x.name(x.run.Events[a.event].Peer), o.Text, o.Client, what)
+		return
+	}
+}
+
+// carried reports whether a message before an answer has the entry of a request that the client
+// has sent since an event.
+func (x *explainer) carried(from, answer int) bool {
+	client, calls := x.run.Events[answer].Lane, make(map[uint64]bool)
+	for i := from; i < answer; i++ {
+		e := &x.run.Events[i]
+		if e.Lane == client && e.Kind == Sent {
+			calls[e.Call] = true
+		}
+		if slices.ContainsFunc(e.Entries, func(entry Entry) bool { return calls[entry.Call] }) {
+			return true
+		}
+	}
+	return false
 }
 
 // early shows that a server answered an operation before a majority stored its entry.
@@ -196,10 +243,20 @@ func (x *explainer) inLogs(operations []Operation) {
 		}
 		if n := len(l.Entries); n > 1 {
 			first, again := l.Entries[0], l.Entries[n-1] // perhaps of two groups
-			x.step(again.First, "%s has %s in its log again, at index %d of term %d. %s had the same operation at index %d of term %d, and it may take effect once.",
-				x.name(x.run.Events[again.First].Lane), call.Text, again.Index, again.Term, x.name(x.run.Events[first.First].Lane), first.Index, first.Term)
+			x.step(again.First, "%s has %s in its log again, at index %d of term %d. %s had the same operation at index %d of term %d, and it may take effect once.%s",
+				x.name(x.run.Events[again.First].Lane), call.Text, again.Index, again.Term, x.name(x.run.Events[first.First].Lane), first.Index, first.Term, x.run.asLogged(again))
 		}
 	}
+}
+
+// asLogged quotes the entry of a command. A server recognizes a repetition by what the entry says.
+func (r *Recording) asLogged(p Place) string {
+	e := &r.Events[p.First]
+	k := p.Index - 1 - e.Fields[FieldPrevLogIndex]
+	if _, appends := e.field(FieldPrevLogIndex); !appends || k < 0 || k >= len(e.Entries) {
+		return ""
+	}
+	return fmt.Sprintf(" The entry is {%s}. A server must recognize the repetition from that.", e.Entries[k].Command)
 }
 
 // operation shows the return of an operation, and also the call if wanted.

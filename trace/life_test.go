@@ -183,7 +183,16 @@ func TestStoryOfEntries(t *testing.T) {
 	}
 	twice, once, never := operation("append", 2), operation("put", 1), operation("get", 0)
 	words := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.Linearizable, Text: "impossible", Operations: []trace.Operation{never}, Earlier: []trace.Operation{twice, once}}))[0])
-	require.Contains(t, words, "S0 has append in its log again, at index 8 of term 1. S0 had the same operation at index 4 of term 1, and it may take effect once.")
+	require.Contains(t, words, "S0 has append in its log again, at index 8 of term 1. S0 had the same operation at index 4 of term 1, and it may take effect once. The entry is {append}. A server must recognize the repetition from that.")
 	require.NotContains(t, words, "has put in its log again")
-	require.Contains(t, words, "S0 answers client 3 (KV.Do {get}) with {done}. No log has an entry for this.")
+	require.Contains(t, words, "S0 answers client 3 (KV.Do {get}) with {done}. S0 heard of no other server between the request and this answer. No log has an entry for this request.")
+}
+
+// A test may speak as a server from the lane of a client.
+func TestClientSpeaksAsAServer(t *testing.T) {
+	s := clientScript()
+	s.append(3, 0, 1, 0, 0, 1, 1, trace.Entry{Term: 1, Command: "x"})
+	s.vote(3, 1, 2, 1, 1, 1)
+	require.Len(t, trace.Lives(s.run), 1)
+	require.NotPanics(t, func() { trace.Explain(s.breaks(trace.Breach{Rule: trace.LeaderInTime})) })
 }

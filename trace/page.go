@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -69,6 +70,7 @@ type pageData struct {
 	Test     string      `json:"test"`
 	Repeat   string      `json:"repeat"`
 	Omitted  int         `json:"omitted"`
+	Untold   int         `json:"untold"` // lives that are left out
 	Lanes    []Lane      `json:"lanes"`
 	Texts    []string    `json:"texts"`
 	Names    [][2]string `json:"names"` // of messages, with their type
@@ -105,24 +107,24 @@ type pageBuilder struct {
 	now      int64           // the time of the event before
 }
 
-// Bounds of the page's texts, for each event, and for a small recording.
+// Bounds of the page's texts and of its lives, for each event, and for a small recording.
 const (
 	bytesPerEvent = 30
-	minTextBytes  = 400_000
+	minBytes      = 400_000
 	shortText     = 60
+	bytesPerCell  = 3 // of a row in base64
 )
 
 func newPage(r *Recording) *pageData {
 	b := &pageBuilder{run: r, texts: map[string]int{"": 0}, names: map[string]int{}, messages: map[uint64]int64{}, quiet: map[uint64]bool{}}
 	b.Test, b.Repeat, b.Omitted, b.Lanes = r.Test, r.Repeat, r.Omitted, r.Lanes
 	b.Texts, b.Names, b.Events, b.States = []string{""}, [][2]string{}, make(rows, len(r.Events)), rows{}
-	b.spare = max(minTextBytes, bytesPerEvent*len(r.Events))
 	if b.Findings = Explain(r); b.Findings == nil {
 		b.Findings = []Finding{}
 	}
-	for _, l := range Lives(r) {
-		b.Lives = append(b.Lives, b.life(l))
-	}
+	b.spare = max(minBytes, bytesPerEvent*len(r.Events))
+	b.tell(Lives(r))
+	b.spare = max(minBytes, bytesPerEvent*len(r.Events))
 	t := newTracker(r)
 	before := make([]state, len(r.Lanes))
 	for i := range r.Events {
@@ -136,6 +138,38 @@ func newPage(r *Recording) *pageData {
 		}
 	}
 	return &b.pageData
+}
+
+// tell adds lives within the bound. First come those of the events in the findings, and then
+// the newest. A message of a busy group carries hundreds of entries, each with a life.
+func (b *pageBuilder) tell(lives []Life) {
+	proof := make(map[int]bool)
+	for _, f := range b.Findings {
+		for _, s := range f.Steps {
+			proof[s.Event] = true
+		}
+	}
+	proves := func(l Life) int {
+		if slices.ContainsFunc(l.Steps, func(s Step) bool { return proof[s.Event] }) {
+			return 1
+		}
+		return 0
+	}
+	order := make([]int, len(lives))
+	for i := range order {
+		order[i] = len(lives) - 1 - i
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return proves(lives[y]) - proves(lives[x]) })
+	told := make(rows, len(lives))
+	for k, i := range order {
+		if b.spare < 0 {
+			b.Untold = len(order) - k
+			break
+		}
+		told[i] = b.life(lives[i])
+		b.spare -= bytesPerCell * len(told[i])
+	}
+	b.Lives = slices.DeleteFunc(told, func(row []int64) bool { return row == nil })
 }
 
 // life returns the text of a life, the number of its entries with the index, the term and

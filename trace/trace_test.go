@@ -465,3 +465,26 @@ func TestPageIsSmall(t *testing.T) {
 	require.NotContains(t, page.String(), "http://", "the page needs no network")
 	require.NotContains(t, page.String(), "https://")
 }
+
+// A busy leader sends many entries in a message. The page then tells the lives of the proof and
+// of the newest commands, and stays as small.
+func TestPageOfBatchesIsSmall(t *testing.T) {
+	const batch = 64
+	s := newScript(3)
+	for i := range 1_000 {
+		entries := make([]trace.Entry, batch)
+		for k := range entries {
+			entries[k] = trace.Entry{Term: 1, Command: fmt.Sprintf("%q", "put key "+fmt.Sprint(i, k))}
+		}
+		s.append(0, 1+i%2, 1, batch*i, min(i, 1), batch*i, 1, entries...)
+	}
+	s.run.Breaches = []trace.Breach{{Rule: trace.StateMachineSafety, Index: 1, Before: `"put key 0 0"`, After: "another"}}
+	s.add(trace.Event{Kind: trace.Applied, Lane: 0, Index: 1, Text: `"put key 0 0"`})
+	var page bytes.Buffer
+	require.NoError(t, trace.WritePage(&page, s.run))
+	require.Less(t, page.Len(), 2_000_000)
+	require.Regexp(t, `"untold":[1-9]`, page.String())
+	for command, told := range map[string]bool{`"\"put key 0 0\""`: true, `"\"put key 999 63\""`: true, `"\"put key 100 1\""`: false} {
+		require.Equal(t, told, strings.Contains(page.String(), command), command)
+	}
+}

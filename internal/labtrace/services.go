@@ -21,11 +21,21 @@ var (
 	requestFields   = []string{"Kind", "ID", "Client", "Seq", "Command"}
 	pieceFields     = []string{"Offset", "Size", "Sum", "Data"}
 	configFields    = []string{"Num", "Shards", "Groups"}
+	shardResult     = []string{"Code", "KV", "Txn", "Vote", "Values"}
+	outcomeFields   = []string{"Succeeded", "Results", "Problem", "Detail", "ID", "Bytes", "Keep"}
+	voteFields      = []string{"Holds", "Then", "Else", "ThenBytes", "ElseBytes"}
+	txnFields       = []string{"If", "Then", "Else"}
+	compareFields   = []string{"Key", "Relation", "ByVersion", "Value", "Version"}
+	phaseFields     = []string{"ID", "Oldest", "Part", "Outcome"}
+	idFields        = []string{"Shard", "Number"}
 
 	operationKinds = []string{"get", "put", "append", "delete", "scan"}
 	resultCodes    = []string{"ok", "not found", "version mismatch", "too large", "invalid operation"}
 	replyCodes     = []string{"no answer", "done", "not the leader", "lost", "stale", "session expired", "refused", "busy"}
 	changeKinds    = []string{"query", "join", "leave", "move", "drop"}
+	shardCodes     = []string{"served", "wrong group", "shard is arriving", "locked by a transaction", "transaction is in progress", "transaction is over", "piece of the shard is stored", "malformed command", "too many transactions in progress", "values are no longer kept"}
+	problems       = []string{"", "the locks were not granted in time", "a key or value is too large", "the results are too large"}
+	relations      = []string{"=", "≠", "<", ">"}
 	shardKinds     = []string{"operation", "transaction", "prepare", "outcome", "install", "configuration", "remove", "decide", "forget", "fetch"}
 )
 
@@ -72,7 +82,75 @@ func service(v labgob.Struct) (text string, ok bool) {
 	case has(v, pieceFields):
 		return fmt.Sprintf("of %v bytes at %v", v[1].Value, v[0].Value), true
 	}
+	return transaction(v)
+}
+
+// transaction describes a struct of a transaction over several shards, or the result of a
+// sharded command.
+func transaction(v labgob.Struct) (text string, ok bool) {
+	switch {
+	case has(v, shardResult):
+		return resultOfShard(v)
+	case has(v, voteFields):
+		return comparisons(v[0].Value), true
+	case has(v, outcomeFields):
+		problem, known := named(problems, v[2].Value)
+		if known && problem != "" {
+			return "aborted, because " + problem, true
+		}
+		return "committed, " + comparisons(v[0].Value), known
+	case has(v, txnFields):
+		var parts []string
+		for _, f := range v {
+			if list, ok := f.Value.([]any); ok && len(list) > 0 {
+				parts = append(parts, strings.ToLower(f.Name)+" "+words(f.Value))
+			}
+		}
+		return strings.Join(parts, " "), true
+	case has(v, compareFields):
+		relation, known := named(relations, v[1].Value)
+		if v[2].Value == true {
+			return fmt.Sprintf("version of %s %s %v", words(v[0].Value), relation, v[4].Value), known
+		}
+		return fmt.Sprintf("%s %s %s", words(v[0].Value), relation, words(v[3].Value)), known
+	case has(v, idFields):
+		return fmt.Sprintf("transaction %v of shard %v", v[1].Value, v[0].Value), true
+	}
 	return "", false
+}
+
+// comparisons says whether the comparisons of a transaction hold.
+func comparisons(hold any) string {
+	if hold == true {
+		return "all comparisons hold"
+	}
+	return "a comparison fails"
+}
+
+// resultOfShard describes the result of a sharded command.
+func resultOfShard(v labgob.Struct) (text string, ok bool) {
+	code, known := named(shardCodes, v[0].Value)
+	if !known || code != shardCodes[0] {
+		return code, known
+	}
+	for _, f := range v[2:4] {
+		if f.Value != nil {
+			return words(f.Value), true
+		}
+	}
+	return words(v[1].Value), true
+}
+
+// phase describes a step of a transaction in a shard.
+func phase(kind string, shard any, v labgob.Struct) string {
+	text := fmt.Sprintf("%s(%s, in shard %v", kind, words(v[0].Value), shard)
+	if v[2].Value != nil {
+		text += ": " + words(v[2].Value)
+	}
+	if kind == "outcome" || kind == "decide" {
+		text += ": " + words(v[3].Value)
+	}
+	return text + ")"
 }
 
 // reply describes an answer to a clerk. Only the code done has a result.
@@ -132,6 +210,12 @@ func shardCommand(v labgob.Struct) (text string, ok bool) {
 	if config, ok := v[5].Value.(labgob.Struct); ok && has(config, configFields) {
 		return fmt.Sprintf("configuration %v with the shards %s", config[0].Value, words(config[1].Value)), true
 	}
+	if p, ok := v[7].Value.(labgob.Struct); ok && has(p, phaseFields) {
+		return phase(kind, v[1].Value, p), true
+	}
+	if txn, ok := v[6].Value.(labgob.Struct); ok {
+		return fmt.Sprintf("transaction(%s) in shard %v", words(txn), v[1].Value), true
+	}
 	parts := []string{fmt.Sprintf("%s(shard %v", kind, v[1].Value)}
 	for _, f := range v[3 : len(v)-1] {
 		if !isZero(f.Value) {
@@ -187,9 +271,24 @@ func label(names []string, values []any) labgob.Struct {
 	s := make(labgob.Struct, len(values))
 	for i, v := range values {
 		s[i] = labgob.Field{Name: names[i], Value: labelled(v)}
+		list, ok := v.([]any)
+		switch shape := shapes[names[i]]; {
+		case ok && names[i] == "If":
+			for k, c := range list {
+				if one, ok := c.([]any); ok && len(one) == len(compareFields) {
+					s[i].Value.([]any)[k] = label(compareFields, one)
+				}
+			}
+		case ok && len(list) == len(shape):
+			s[i].Value = label(shape, list)
+		}
 	}
 	return s
 }
+
+// shapes holds the fields of structs that stand in a field with a name. Lists of msgpack do not
+// tell them by themselves.
+var shapes = map[string][]string{"Txn": txnFields, "Phase": phaseFields, "Part": txnFields, "Outcome": outcomeFields, "ID": idFields}
 
 // labelled returns a value of msgpack with the names of fields where the shape of a struct
 // tells them. Other structs stay lists.

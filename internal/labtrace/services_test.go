@@ -43,6 +43,25 @@ func TestServicesInWords(t *testing.T) {
 	for code := kv.OK; code <= kv.Invalid; code++ {
 		require.Contains(t, say("X", clerk.Reply[kv.Result]{Code: clerk.Done, Result: kv.Result{Code: code}}), "done, "+code.String()+" (")
 	}
+	for code := shardkv.WrongGroup; code <= shardkv.Gone; code++ {
+		require.Equal(t, "done, "+code.String(), say("X", clerk.Reply[shardkv.Result]{Code: clerk.Done, Result: shardkv.Result{Code: code}}))
+	}
+	for want, result := range map[string]shardkv.Result{
+		`ok "v" (version 2)`:                                  {KV: kv.Result{Value: "v", Version: 2}},
+		"a comparison fails":                                  {Vote: &shardkv.Vote{Then: []kv.Result{{}}}},
+		"committed, all comparisons hold":                     {Txn: &shardkv.Outcome{Succeeded: true}},
+		"aborted, because the locks were not granted in time": {Txn: &shardkv.Outcome{Problem: shardkv.Delayed}},
+	} {
+		require.Equal(t, "done, "+want, say("X", clerk.Reply[shardkv.Result]{Code: clerk.Done, Result: result}))
+	}
+	part := &shardkv.Txn{If: []shardkv.Compare{shardkv.CompareVersion("k", shardkv.Less, 4)}, Else: []kv.Op{kv.Get("k")}}
+	for want, command := range map[string]shardkv.Command{
+		`transaction(if [version of "k" < 4] else [get("k")]) in shard 1`:                        {Kind: shardkv.KindTxn, Shard: 1, Txn: part},
+		`prepare(transaction 3 of shard 1, in shard 2: if [version of "k" < 4] else [get("k")])`: {Kind: shardkv.KindPrepare, Shard: 2, Phase: &shardkv.Phase{ID: shardkv.TxnID{Shard: 1, Number: 3}, Part: part}},
+		`outcome(transaction 3 of shard 1, in shard 2: committed, a comparison fails)`:           {Kind: shardkv.KindOutcome, Shard: 2, Phase: &shardkv.Phase{ID: shardkv.TxnID{Shard: 1, Number: 3}}},
+	} {
+		require.Equal(t, want, say("X", command))
+	}
 	require.Equal(t, `Kind 0, Key "k"`, say("X", struct {
 		Kind int
 		Key  string
@@ -63,7 +82,12 @@ func TestLogsInWords(t *testing.T) {
 		`query(4), seq 2`:                                         logged(t, shardctrler.Command{Kind: shardctrler.KindQuery, Num: 4}),
 		`get("k") in shard 7, seq 2`:                              logged(t, shardkv.Command{Kind: shardkv.KindOp, Shard: 7, Op: kv.Get("k")}),
 		`install(shard 1, Num 2, Piece of 50 bytes at 10), seq 2`: logged(t, shardkv.Command{Kind: shardkv.KindInstall, Shard: 1, Num: 2, Piece: &shardkv.Piece{Offset: 10, Size: 50, Data: []byte("x")}}),
-		`configuration 6 with the shards [0 0 0…`:                 logged(t, shardkv.Command{Kind: 5, Config: &shardctrler.Config{Num: 6, Groups: map[int][]string{9: {"a"}}}}),
+		`transaction(if ["k" = "v"] then [put("k…`: logged(t, shardkv.Command{Kind: shardkv.KindTxn, Shard: 1,
+			Txn: &shardkv.Txn{If: []shardkv.Compare{shardkv.CompareValue("k", shardkv.Equal, "v")}, Then: []kv.Op{kv.Put("k", "w")}}}),
+		`prepare(transaction 3 of shard 1, in sh…`: logged(t, shardkv.Command{Kind: shardkv.KindPrepare, Shard: 2, Phase: &shardkv.Phase{
+			ID: shardkv.TxnID{Shard: 1, Number: 3}, Part: &shardkv.Txn{If: []shardkv.Compare{shardkv.CompareVersion("k", shardkv.Less, 4)}}}}),
+		`outcome(transaction 3 of shard 1, in sh…`: logged(t, shardkv.Command{Kind: shardkv.KindOutcome, Shard: 2, Phase: &shardkv.Phase{ID: shardkv.TxnID{Shard: 1, Number: 3}}}),
+		`configuration 6 with the shards [0 0 0…`:  logged(t, shardkv.Command{Kind: 5, Config: &shardctrler.Config{Num: 6, Groups: map[int][]string{9: {"a"}}}}),
 	} {
 		start, cut := strings.CutSuffix(want, "…")
 		require.True(t, labtrace.Command(entry) == want || cut && strings.HasPrefix(labtrace.Command(entry), start), "%s, want %s", labtrace.Command(entry), want)

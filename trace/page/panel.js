@@ -37,6 +37,7 @@ class Panel {
     box.append(list);
     this.others(box, all, index);
     if (run.data.omitted) box.append(element("p", { class: "repeat" }, `${run.data.omitted} earlier events are left out.`));
+    if (run.data.untold) box.append(element("p", { class: "repeat" }, `The lives of ${run.data.untold} other commands are left out, the oldest first.`));
     if (run.data.repeat) box.append(element("p", { class: "repeat" }, run.data.repeat));
   }
 

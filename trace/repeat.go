@@ -1,0 +1,211 @@
+package trace
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Bounds of repeated requests in an explanation. A request is repeated if it is sent so many
+// times with the same answer.
+const (
+	repeatedOften   = 20
+	repeatedSome    = 3
+	repeatedSteps   = 4
+	repeatedLately  = 2 * time.Second
+	consultedSteps  = 4
+	configuredSteps = 6
+)
+
+// A question is a request of a client or of a group's servers, with its answer.
+type question struct{ from, name, text, answer string }
+
+// A repetition is a question that was asked again and again.
+type repetition struct {
+	question
+	to          string
+	count, last int // last is the event of the newest answer
+	first       time.Duration
+	client      bool
+}
+
+// asks returns the questions of clients and servers from event from on, but for the messages of
+// Raft, and how often each had the same answer.
+func (x *explainer) asks(from int) map[question]*repetition {
+	all, requests := make(map[question]*repetition), make(map[uint64]*Event)
+	for i := from; i < x.end(); i++ {
+		e := &x.run.Events[i]
+		if e.Kind > Delivered || x.run.RPC(e.Name) != "" || e.Lane < 0 {
+			continue
+		}
+		if !e.Reply {
+			requests[e.Call] = e
+			continue
+		}
+		asked := requests[e.Call]
+		if e.Kind != Delivered || asked == nil {
+			continue
+		}
+		client := x.isClient(e.Lane)
+		q := question{x.groupName(e.Lane), e.Name, asked.Text, e.Text}
+		r := all[q]
+		if r == nil {
+			r = &repetition{question: q, first: e.Time, client: client}
+			all[q] = r
+		}
+		r.count, r.last, r.to = r.count+1, i, x.name(e.Peer)
+	}
+	return all
+}
+
+// groupName names the group of a server, or a client or a lone server.
+func (x *explainer) groupName(lane int) string {
+	if name := x.name(lane); !x.isClient(lane) && len(x.run.group(lane)) > 1 {
+		return "the group of " + name[:len(strings.TrimRight(name, "0123456789"))] + "0"
+	}
+	return x.name(lane)
+}
+
+// repeats adds the questions that were asked at least so many times from an event on, those of
+// clients first. repeats returns their number.
+func (x *explainer) repeats(from, least int) int {
+	var often []*repetition
+	for _, r := range x.asks(from) {
+		if r.count >= least {
+			often = append(often, r)
+		}
+	}
+	slices.SortFunc(often, func(a, b *repetition) int {
+		if a.client != b.client {
+			return map[bool]int{true: -1, false: 1}[a.client]
+		}
+		return cmp.Or(b.count-a.count, a.last-b.last)
+	})
+	for _, r := range often[:min(len(often), repeatedSteps)] {
+		span := (x.run.Events[r.last].Time - r.first).Round(time.Millisecond)
+		x.step(r.last, "%s has asked this %d times in the last %v: %s {%s}. The answer is always: %s. Here %s answers.", r.from, r.count, span, r.name, r.text, r.answer, r.to)
+	}
+	return len(often)
+}
+
+// endless explains a test that goes on without end though no server is silent: requests are
+// repeated and refused. endless reports false for a deadlock.
+func (x *explainer) endless() bool {
+	const recent = 4
+	from := x.end() - x.end()/recent
+	heard, sent := make(map[int]bool), make(map[int]bool)
+	down := make(map[int]bool)
+	for i, e := range x.run.Events[:x.end()] {
+		switch {
+		case e.Kind == Crashed:
+			down[e.Lane] = true
+		case e.Kind == Restarted:
+			delete(down, e.Lane)
+		case i < from || e.Lane < 0 || x.isClient(e.Lane):
+		case e.Kind == Delivered:
+			heard[e.Lane] = true
+		case e.Kind == Sent:
+			sent[e.Lane] = true
+		}
+	}
+	for lane := range heard {
+		if !sent[lane] && !down[lane] {
+			return false
+		}
+	}
+	if !strings.Contains(x.b.Text, "did not end within") || x.repeats(from, repeatedOften) == 0 {
+		return false
+	}
+	x.f.Title, x.f.Words, x.f.Place = "A request is refused without end", AnswerInTime.Words(), AnswerInTime.Place()
+	x.f.Waits = nil
+	x.says("All servers still answer, so no server is blocked. The steps are requests that were repeated until the end, and never got another answer")
+	return true
+}
+
+var (
+	dead        = regexp.MustCompile(`(?i)\bdead\b|\bdown\b|\bkilled\b`)
+	waiting     = regexp.MustCompile(`(?i)holds? up|not done within|in vain`)
+	configuring = regexp.MustCompile(`(?i)\bconfigurations?\b`)
+	configured  = regexp.MustCompile(`^configuration (\d+) `)
+)
+
+// surroundings adds what a message is about in general: servers that are down, refusals of
+// repeated requests, and the configuration of each group.
+func (x *explainer) surroundings(message string) {
+	if dead.MatchString(message) {
+		x.downNow()
+	}
+	if waiting.MatchString(message) {
+		now := x.run.Events[x.end()-1].Time
+		x.repeats(x.at(now-repeatedLately), repeatedSome)
+	}
+	if configuring.MatchString(message) {
+		x.configurations()
+	}
+}
+
+// downNow shows the crashes of the servers that are down.
+func (x *explainer) downNow() {
+	crashed := make(map[int]int)
+	for i, e := range x.run.Events[:x.end()] {
+		switch e.Kind {
+		case Crashed:
+			crashed[e.Lane] = i
+		case Restarted:
+			delete(crashed, e.Lane)
+		}
+	}
+	for _, lane := range sortedLanes(crashed) {
+		x.step(crashed[lane], "%s crashes, and is down from here on.", x.name(lane))
+	}
+}
+
+// configurations shows the newest configuration in the log of each group.
+func (x *explainer) configurations() {
+	newest := make(map[string]Step)
+	var groups []string
+	for i, e := range x.run.Events[:x.end()] {
+		for _, entry := range e.Entries {
+			if e.Kind != Sent || !configured.MatchString(entry.Command) {
+				continue
+			}
+			group := x.groupName(e.Lane)
+			text := fmt.Sprintf("The newest in the log of %s is %s.", group, entry.Command)
+			if newest[group].Text == text {
+				continue
+			}
+			if _, known := newest[group]; !known {
+				groups = append(groups, group)
+			}
+			newest[group] = Step{i, text}
+		}
+	}
+	for _, group := range groups[:min(len(groups), configuredSteps)] {
+		x.f.Steps = append(x.f.Steps, newest[group])
+	}
+}
+
+// consulted shows what a server asked others between a request and its answer at an event, such as
+// the votes in a transaction.
+func (x *explainer) consulted(answer int) {
+	e := &x.run.Events[answer]
+	var steps []Step
+	requests := make(map[uint64]string)
+	arrived := -1
+	for i := range answer {
+		at := &x.run.Events[i]
+		switch {
+		case at.Lane != e.Peer || at.Kind > Delivered || x.run.RPC(at.Name) != "":
+		case at.Kind == Delivered && at.Call == e.Call:
+			arrived = i
+		case at.Kind == Sent && !at.Reply && arrived >= 0:
+			requests[at.Call] = at.Text
+		case at.Kind == Delivered && at.Reply && requests[at.Call] != "":
+			steps = append(steps, Step{i, fmt.Sprintf("Before its answer, %s asks %s: %s {%s}, and gets: %s.", x.name(e.Peer), x.name(at.Peer), at.Name, requests[at.Call], at.Text)})
+		}
+	}
+	x.f.Steps = append(x.f.Steps, steps[max(0, len(steps)-consultedSteps):]...)
+}
