@@ -114,17 +114,26 @@ func membersOf(cfg core.Configuration) []Member {
 	return members
 }
 
-// loadGroup reads a group's state, and begins the group if there is none.
-func (h *Host) loadGroup(cfg *Config) (core.Persistent, SnapshotHeader, error) {
+// loadGroup reads a group's state, and begins the group if there is none. resumed
+// reports a state from before.
+func (h *Host) loadGroup(cfg *Config) (saved core.Persistent, header SnapshotHeader, resumed bool, err error) {
 	state, err := h.storage.Load(cfg.Group)
+	resumed = !state.empty()
 	if err == nil && cfg.CommandsOnly {
 		err = h.checkFixed(cfg, &state)
-	} else if err == nil && state.empty() {
+	} else if err == nil && !resumed {
 		state, err = h.beginGroup(cfg)
 	}
 	if err != nil {
-		return core.Persistent{}, SnapshotHeader{}, err
+		return core.Persistent{}, SnapshotHeader{}, false, err
 	}
+	saved, err = h.persistent(cfg.Group, &state)
+	return saved, state.Snapshot, resumed, err
+}
+
+// persistent is the core's form of a group's state.
+func (h *Host) persistent(group GroupID, state *State) (core.Persistent, error) {
+	var err error
 	saved := core.Persistent{
 		HardState: state.HardState,
 		Snapshot:  core.Snapshot{LastIncludedIndex: state.Snapshot.Index, LastIncludedTerm: state.Snapshot.Term},
@@ -137,18 +146,46 @@ func (h *Host) loadGroup(cfg *Config) (core.Persistent, SnapshotHeader, error) {
 	}
 	if data := state.Snapshot.Configuration; len(data) > 0 {
 		if saved.Snapshot.Configuration, err = core.DecodeConfiguration(data); err != nil {
-			return saved, state.Snapshot, fmt.Errorf("%w: the snapshot at index %d: %w", ErrDamaged, state.Snapshot.Index, err)
+			return saved, fmt.Errorf("%w: the snapshot at index %d: %w", ErrDamaged, state.Snapshot.Index, err)
 		}
 	}
 	for _, index := range state.ConfigIndexes {
-		entries, err := h.entries(cfg.Group, index, index, 1)
+		entries, err := h.entries(group, index, index, 1)
 		if err != nil {
-			return saved, state.Snapshot, while(err, "reading the configuration at index %d", index)
+			return saved, while(err, "reading the configuration at index %d", index)
 		}
 		saved.Stored.Configurations = append(saved.Stored.Configurations, entries...)
 	}
-	return saved, state.Snapshot, nil
+	return saved, nil
 }
+
+// reportResumption tells an operator that Config.Members has begun no group, because the
+// storage has a state. The same list at each start is no mistake. Another list is one,
+// or older than the last change of the membership.
+func (n *Node) reportResumption() {
+	stored, index := n.core.Configuration()
+	st := n.core.Status()
+	log := n.log.With("term", st.CurrentTerm, "last index", st.LastIndex, "membership", stored.String(), "membership index", index)
+	given := configuration(n.cfg.Members)
+	switch {
+	case n.cfg.CommandsOnly: // the log has no membership
+		n.log.Info("the group continues from its storage", "term", st.CurrentTerm, "last index", st.LastIndex)
+	case len(n.cfg.Members) == 0 || n.cfg.Join || sameMembers(given, stored):
+		log.Info("the group continues from its storage")
+	default:
+		log.Warn("the group continues from its storage, and Config.Members differs from the stored membership, which counts", "Config.Members", given.String())
+	}
+}
+
+// sameMembers reports whether two configurations have the same ids and roles.
+func sameMembers(a, b core.Configuration) bool {
+	return slices.Equal(a.Voters, b.Voters) && slices.Equal(a.Outgoing, b.Outgoing) && slices.Equal(a.Learners, b.Learners)
+}
+
+// Resumed reports whether the storage had a state of the group before Start, from an
+// earlier run or from [Bootstrap]. [Config.Members] then began no group, and
+// the membership is that of the log.
+func (n *Node) Resumed() bool { return n.resumed }
 
 // beginGroup bootstraps a group, or leaves a joining member without a state.
 func (h *Host) beginGroup(cfg *Config) (State, error) {

@@ -42,10 +42,13 @@ type HostConfig struct {
 	// for an operator to look at as Warn, and failures as Error. The default is
 	// silent.
 	Logger *slog.Logger
-	// Observe is called with each event, in order, from one goroutine. Events
-	// that Observe is too slow for are dropped and counted in [HostStats]. The
-	// default is none.
+	// Observe is called with each event, in order, from one goroutine. The default is
+	// none.
 	Observe func(Event)
+	// MaxEvents bounds the events that wait for Observe, each of some hundred bytes. The
+	// default is 4,096. Beyond MaxEvents, new events are dropped and counted in
+	// [HostStats]. [Node.Status] and [Host.Stats] still tell what the lost events told.
+	MaxEvents int
 	// Trace is called for each message. The default is none.
 	Trace *Trace
 }
@@ -54,6 +57,7 @@ func (c *HostConfig) setDefaults() error {
 	c.TickInterval = cmp.Or(c.TickInterval, 10*time.Millisecond)
 	c.Workers = cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
 	c.MaxSnapshots = cmp.Or(c.MaxSnapshots, 2)
+	c.MaxEvents = cmp.Or(c.MaxEvents, 4096)
 	c.CloseTimeout = cmp.Or(c.CloseTimeout, 10*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -69,6 +73,8 @@ func (c *HostConfig) setDefaults() error {
 		return fmt.Errorf("%w: HostConfig.Workers is %d; want at least 1", ErrConfig, c.Workers)
 	case c.MaxSnapshots < 1:
 		return fmt.Errorf("%w: HostConfig.MaxSnapshots is %d; want at least 1", ErrConfig, c.MaxSnapshots)
+	case c.MaxEvents < 1:
+		return fmt.Errorf("%w: HostConfig.MaxEvents is %d; want at least 1", ErrConfig, c.MaxEvents)
 	case c.StorageTimeout < 0:
 		return fmt.Errorf("%w: HostConfig.StorageTimeout is %v; want at least 0", ErrConfig, c.StorageTimeout)
 	case c.CloseTimeout < 0:
@@ -88,7 +94,9 @@ type Config struct {
 	// Members are the first members of the group, the same list on all of them.
 	// On a storage with a state of the group, and with Join, the membership comes
 	// from the log. Members then only has addresses, which replace the addresses
-	// in the log until the next change of membership.
+	// in the log until the next change of membership. [Node.Resumed] and a log line at
+	// level Info tell that Start found a state. The level is Warn if the log has other
+	// members or roles.
 	Members []Member
 	// Join makes a member without a state wait until the leader of a running
 	// group, to which this host was added, brings the state. The first members start

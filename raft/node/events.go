@@ -104,9 +104,6 @@ func (n *Node) traceReceived(from core.NodeID, body core.Body) {
 	}
 }
 
-// maxEvents bounds the events waiting for HostConfig.Observe.
-const maxEvents = 4096
-
 // notifier is the goroutine that calls HostConfig.Observe.
 type notifier struct {
 	observe func(Event)
@@ -116,10 +113,10 @@ type notifier struct {
 	running sync.WaitGroup
 }
 
-func newNotifier(observe func(Event)) *notifier {
+func newNotifier(observe func(Event), maxWaiting int) *notifier {
 	s := &notifier{observe: observe}
 	if observe != nil {
-		s.queue = make(chan Event, maxEvents)
+		s.queue = make(chan Event, maxWaiting)
 		s.stop = make(chan struct{})
 		s.running.Go(s.notifyAll)
 	}

@@ -72,7 +72,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 		background: newPool(cfg.MaxSnapshots),
 		chunks:     newPool(cfg.MaxSnapshots),
 		loaders:    newPool(1),
-		events:     newNotifier(cfg.Observe),
+		events:     newNotifier(cfg.Observe, cfg.MaxEvents),
 		stop:       make(chan struct{}),
 		starting:   make(map[GroupID]bool),
 	}

@@ -21,6 +21,7 @@ type Node struct {
 	cfg       Config
 	log       *slog.Logger
 	machine   StateMachine
+	resumed   bool
 	included  uint64 // index up to which the state machine has the state without Apply
 	room      room
 	proposals sync.Pool // free list of *proposal
@@ -129,7 +130,7 @@ func Start(host HostConfig, cfg Config) (n *Node, err error) {
 
 // open makes a member from what the storage holds.
 func (h *Host) open(cfg Config) (*Node, error) {
-	saved, header, err := h.loadGroup(&cfg)
+	saved, header, resumed, err := h.loadGroup(&cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +149,7 @@ func (h *Host) open(cfg Config) (*Node, error) {
 		outgoing:  make(map[core.NodeID]*outgoingSnapshot),
 		overrides: true,
 		named:     header.Index,
+		resumed:   resumed,
 		snapshots: snapshotState{busy: new(atomic.Bool), saved: new(atomic.Uint64), size: new(atomic.Int64), before: new(atomic.Uint64)},
 	}
 	n.savingFrom.Store(nothingSaved)
@@ -157,6 +159,9 @@ func (h *Host) open(cfg Config) (*Node, error) {
 	}
 	if n.core, err = core.New(n.coreConfig(), saved); err != nil {
 		return nil, err
+	}
+	if resumed {
+		n.reportResumption()
 	}
 	n.ended.Add(1) // until the member is cleaned
 	n.inbox.calls = append(n.inbox.calls, n.followMembership)

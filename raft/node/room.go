@@ -33,8 +33,8 @@ func (r *room) tryEnter(size int) error {
 	return nil
 }
 
-// enterOrWait is enter for a caller that waits. In place of [ErrQueueFull] it returns a
-// channel, which is closed when there may be room.
+// enterOrWait is enter for a caller that waits. In place of [ErrQueueFull], the caller
+// gets a channel, closed when there may be room.
 func (r *room) enterOrWait(size int) (freed <-chan struct{}, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

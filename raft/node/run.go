@@ -385,8 +385,8 @@ func (n *Node) placesTerm() uint64 {
 	return 0
 }
 
-// propose appends one command to the log, or settles the proposal with an error. It
-// returns false if the core does not take the command now. current is from placesTerm.
+// propose appends one command to the log, or settles the proposal with an error. The
+// result is false if the core does not take the command now. current is from placesTerm.
 func (n *Node) propose(p *proposal, current uint64) bool {
 	if p.term != current { // the place went with the leadership
 		n.settle(p, Result{}, errPlaceLost)

@@ -32,7 +32,8 @@ type Options struct {
 	// 16 MiB. The lower limit of two hosts counts. The largest command has to fit a
 	// frame with some hundred bytes to spare, on all hosts. The batches of entries and
 	// the chunks of a snapshot are made to fit. Larger messages are dropped, and the
-	// first one of each connection is logged as an error.
+	// first one of each connection is logged as an error. Small messages share a frame
+	// of up to 1 MiB.
 	MaxFrameBytes int
 	// MaxQueueBytes bounds the queue of messages to one peer. The default is
 	// 64 MiB. Messages beyond the bound are dropped.
