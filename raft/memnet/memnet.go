@@ -204,8 +204,8 @@ func (t *Transport) Send(to core.NodeID, messages []node.Message) {
 	if f == (Faults{}) {
 		peer.delivers.Add(1)
 		nw.mu.Unlock()
+		defer peer.delivers.Done() // also if the receiver ends the goroutine
 		peer.receiver.Receive(t.id, messages)
-		peer.delivers.Done()
 		return
 	}
 	for _, m := range messages {
@@ -250,9 +250,16 @@ func (nw *Network) schedule(l link, to *Transport, m node.Message, f Faults) {
 func (nw *Network) deliverAll() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	returned := false
+	defer func() {
+		if !returned { // a receiver has ended the goroutine (runtime.Goexit)
+			go nw.deliverAll()
+		}
+	}()
 	for {
 		wait, ok := nw.deliverDue()
 		if !ok {
+			returned = true
 			return
 		}
 		timer.Reset(wait)
@@ -282,16 +289,20 @@ func (nw *Network) deliverDue() (time.Duration, bool) {
 		}
 		d := heap.Pop(&nw.deliveries).(delivery)
 		nw.queued[d.link] -= d.size
-		peer := nw.transports[d.link.to]
-		if peer != d.to || nw.faultsOf(d.link).Cut { // a host that has joined again has new connections
+		if nw.transports[d.link.to] != d.to || nw.faultsOf(d.link).Cut { // a host that has joined again has new connections
 			continue
 		}
-		peer.delivers.Add(1)
-		nw.mu.Unlock()
-		peer.receiver.Receive(d.link.from, []node.Message{d.message})
-		peer.delivers.Done()
-		nw.mu.Lock()
+		nw.deliver(d)
 	}
+}
+
+// deliver hands a message to the receiver. The caller holds nw.mu.
+func (nw *Network) deliver(d delivery) {
+	d.to.delivers.Add(1)
+	nw.mu.Unlock()
+	defer nw.mu.Lock() // also if the receiver ends the goroutine
+	defer d.to.delivers.Done()
+	d.to.receiver.Receive(d.link.from, []node.Message{d.message})
 }
 
 // Close takes the host off the network.

@@ -121,7 +121,8 @@ func (t *applyTask) run() {
 	var done, job applyJob
 	returns := false
 	defer func() {
-		if !returns && n.stopIfExited() {
+		if !returns {
+			n.exit()
 			n.abandon(job)
 			n.ended.Done()
 		}
@@ -351,7 +352,7 @@ func (n *Node) restore() (SnapshotHeader, error) {
 }
 
 // guard turns a panic of the state machine into an error. If the state machine ends the
-// goroutine (runtime.Goexit), guard keeps the error for stopIfExited.
+// goroutine (runtime.Goexit), guard keeps the error for exit.
 func (n *Node) guard(method string, f func() error) (err error) {
 	returned := false
 	defer func() {
@@ -369,14 +370,4 @@ func (n *Node) guard(method string, f func() error) (err error) {
 	err = f()
 	returned = true
 	return err
-}
-
-// stopIfExited stops the member and reports true if a method of the state machine has
-// ended the goroutine. A deferred function calls stopIfExited.
-func (n *Node) stopIfExited() bool {
-	failure := n.exited.Load()
-	if failure != nil {
-		n.stop(failure)
-	}
-	return failure != nil
 }

@@ -34,12 +34,20 @@ func (b *beginner) run(nodes []*Node, items []*save, flush func()) []*save {
 	for b.runShare() {
 		flush()
 	}
+	return b.take(nil)
+}
+
+// take ends the run under way of a goroutine that ends, and returns the saves. items are
+// those without a run.
+func (b *beginner) take(items []*save) []*save {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.active > 0 {
 		b.idle.Wait()
 	}
-	items = b.items
+	if b.items != nil {
+		items = b.items
+	}
 	b.nodes, b.items = nil, nil
 	return items
 }
@@ -64,8 +72,17 @@ func (b *beginner) runShare() bool {
 	}
 	b.nodes = b.nodes[len(share):]
 	b.active++
-	b.mu.Unlock()
 	items := make([]*save, 0, len(share))
+	defer func() { // also if code of the service ends the goroutine
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.items = append(b.items, items...)
+		if b.active--; b.active == 0 {
+			b.idle.Signal()
+		}
+	}()
+	more := len(b.nodes) > 0
+	b.mu.Unlock()
 	for _, n := range share {
 		item, applies := n.beginSave()
 		if item != nil {
@@ -75,11 +92,5 @@ func (b *beginner) runShare() bool {
 			b.host.appliers.add((*applyTask)(n))
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.items = append(b.items, items...)
-	if b.active--; b.active == 0 {
-		b.idle.Signal()
-	}
-	return len(b.nodes) > 0
+	return more
 }

@@ -10,6 +10,10 @@ import (
 
 // HostConfig has the settings of a host. Storage and Transport are required. The
 // zero value of each other field means its default.
+//
+// If Storage, Transport or Trace calls runtime.Goexit, the host stops with an
+// [*ExitError]. A panic there, or in Observe or Logger, is not recovered and ends the process.
+// If a function above Propose recovers the panic, the host has stopped as well.
 type HostConfig struct {
 	// Storage holds the state of all groups, and the host's identity. The host
 	// closes the storage.
@@ -42,8 +46,9 @@ type HostConfig struct {
 	// for an operator to look at as Warn, and failures as Error. The default is
 	// silent.
 	Logger *slog.Logger
-	// Observe is called with each event, in order, from one goroutine. The default is
-	// none.
+	// Observe is called with each event, in order, from one goroutine at a time. If
+	// Observe calls runtime.Goexit, another goroutine goes on with the next event. The
+	// default is none.
 	Observe func(Event)
 	// MaxEvents bounds the events that wait for Observe, each of some hundred bytes. The
 	// default is 4,096. Beyond MaxEvents, new events are dropped and counted in

@@ -97,10 +97,18 @@ func (n *Node) traceSent(to core.NodeID, body core.Body) {
 	}
 }
 
-// traceReceived tells the host's Trace of a message from a member.
+// traceReceived tells the host's Trace of a message from a member. n.mu is held.
 func (n *Node) traceReceived(from core.NodeID, body core.Body) {
 	if t := n.host.cfg.Trace; t != nil && t.Received != nil {
+		returned := false
+		defer func() {
+			if !returned {
+				n.mu.Unlock()
+				_ = n.host.exit()
+			}
+		}()
 		t.Received(TraceMessage{time.Now(), n.cfg.Group, from, n.id, body})
+		returned = true
 	}
 }
 
@@ -136,6 +144,12 @@ func (s *notifier) add(e Event) {
 }
 
 func (s *notifier) notifyAll() {
+	exits := true
+	defer func() {
+		if exits { // Observe has ended the goroutine (runtime.Goexit), or panics
+			s.running.Go(s.notifyAll)
+		}
+	}()
 	for {
 		select {
 		case e := <-s.queue:
@@ -144,6 +158,7 @@ func (s *notifier) notifyAll() {
 			for len(s.queue) > 0 {
 				s.observe(<-s.queue)
 			}
+			exits = false
 			return
 		}
 	}

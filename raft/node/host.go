@@ -38,6 +38,7 @@ type Host struct {
 	ticking sync.WaitGroup
 
 	groups atomic.Pointer[groupSet] // replaced, never changed
+	exited atomic.Bool              // see ExitError
 
 	mu       sync.Mutex // held to replace groups
 	starting map[GroupID]bool
@@ -217,10 +218,13 @@ func (h *Host) tickAll() {
 	// A random first tick keeps hosts with a common start from timing out together.
 	ticker := time.NewTicker(1 + rand.N(h.cfg.TickInterval))
 	defer ticker.Stop()
+	returned := false
+	defer h.exitUnless(&returned)
 	dropped := time.Now()
 	for first := true; ; first = false {
 		select {
 		case <-h.stop:
+			returned = true
 			return
 		case <-ticker.C:
 		}

@@ -389,6 +389,7 @@ func (n *Node) clean() {
 		return
 	}
 	n.cleaned = true
+	defer n.ended.Done()
 	left := n.inbox
 	n.inbox = inbox{}
 	n.mu.Unlock()
@@ -413,17 +414,16 @@ func (n *Node) clean() {
 		close(w.done)
 	}
 	n.reads, n.newReads, n.waiters = nil, nil, nil
-	if n.core.Quiescent() {
-		// The others count no ticks while they believe in this leader.
-		n.core.Wake()
-		n.send(n.core.Outgoing())
-	}
 	n.own.stop()
 	n.closeSnapshots()
 	n.stand(standing{term: n.standing.Load().term, stopped: true})
 	n.host.setPeers(n, nil)
 	n.applied.stop()
-	n.ended.Done()
+	if !n.host.exited.Load() && n.core.Quiescent() {
+		// The others count no ticks while they believe in this leader.
+		n.core.Wake()
+		n.send(n.core.Outgoing())
+	}
 }
 
 // Done is closed when the member stops, by Close or by a failure.

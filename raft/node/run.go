@@ -209,6 +209,12 @@ func (t *coreTask) run() {
 // has the baton, and work hands the baton on. If work returns true, the caller has
 // an applyTask to run.
 func (n *Node) work(rounds int) (applies bool) {
+	returned := false
+	defer func() {
+		if !returned {
+			n.aborted(applies)
+		}
+	}()
 	for range rounds {
 		n.mu.Lock()
 		if n.closed {
@@ -217,9 +223,11 @@ func (n *Node) work(rounds int) (applies bool) {
 			n.mu.Lock()
 			n.running = false
 			n.mu.Unlock()
+			returned = true
 			return applies
 		}
 		if n.release() {
+			returned = true
 			return applies
 		}
 		if n.waits && n.inbox.onlyReplies(n.due) {
@@ -237,6 +245,7 @@ func (n *Node) work(rounds int) (applies bool) {
 		}
 	}
 	n.host.workers.add((*coreTask)(n))
+	returned = true
 	return applies
 }
 
@@ -263,9 +272,16 @@ func (n *Node) beginSave() (item *save, applies bool) {
 	n.inbox, n.current = n.current, n.inbox
 	n.held = false
 	n.mu.Unlock()
+	returned := false
+	defer func() {
+		if !returned {
+			n.aborted(false)
+		}
+	}()
 	n.beginning = true
 	n.process(&n.current)
 	n.beginning = false
+	returned = true
 	n.current.reset()
 	if n.saving != nil && n.saving.begun {
 		item = n.saving
@@ -318,7 +334,10 @@ func (n *Node) process(in *inbox) {
 	n.proposeAll(in.proposals)
 	n.endReads()
 	n.beginReads(in.reads, in.ticks > 0)
-	for _, f := range in.calls {
+	clear(in.reads)
+	in.reads = in.reads[:0]
+	for i, f := range in.calls {
+		in.calls[i] = nil // see aborted
 		f()
 	}
 	n.advance()
@@ -369,10 +388,11 @@ func (n *Node) proposeAll(all []*proposal) {
 		n.alone = 0
 	}
 	current := n.placesTerm()
-	for _, p := range all {
+	for i, p := range all {
 		if n.waiting.len() > 0 || !n.propose(p, current) {
 			n.keepWaiting(p)
 		}
+		all[i] = nil // see aborted
 	}
 }
 

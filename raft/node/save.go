@@ -136,14 +136,23 @@ func (s *saver) await(n *Node) {
 }
 
 func (s *saver) saveAll() {
-	var items []*save
+	var items []*save // done is nil
 	var nodes []*Node
 	var updates []Update
+	returned := false
+	defer func() {
+		if !returned {
+			_ = s.host.exit()
+			s.drop(s.beginner.take(items))
+			s.close()
+		}
+	}()
 	for {
 		clear(items)
 		clear(nodes)
 		var ok bool
 		if items, nodes, ok = s.next(items[:0], nodes[:0]); !ok {
+			returned = true
 			return
 		}
 		if items = s.begin(nodes, items); len(items) == 0 {
@@ -160,14 +169,22 @@ func (s *saver) saveAll() {
 		clear(updates)
 		if err != nil {
 			s.host.fail(while(err, "saving"))
-			for _, item := range items {
-				item.node.storing.Done()
-			}
+			s.drop(items)
 			s.close()
+			returned = true
 			return
 		}
 		s.host.stats.observeSave(took, len(items))
 		s.complete(items)
+	}
+}
+
+// drop forgets saves. Those that are done are nil.
+func (s *saver) drop(items []*save) {
+	for _, item := range items {
+		if item != nil {
+			item.node.storing.Done()
+		}
 	}
 }
 
@@ -214,7 +231,8 @@ func (s *saver) complete(items []*save) {
 	if few {
 		s.batches.send(s.host.transport)
 	}
-	for _, item := range items {
+	for i, item := range items {
+		items[i] = nil
 		n := item.node // the core uses the item again
 		if few {
 			item.done()

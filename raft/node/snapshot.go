@@ -122,8 +122,11 @@ func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo)
 	}
 	saved, err := func() (SnapshotHeader, error) {
 		defer n.storing.Done() // also if the view ends the goroutine
-		defer n.stopIfExited()
-		return (&snapshotTask{node: n, view: body, header: ownHeader(header)}).write()
+		returned := false
+		defer n.exitUnless(&returned)
+		header, err := (&snapshotTask{node: n, view: body, header: ownHeader(header)}).write()
+		returned = true
+		return header, err
 	}()
 	if err != nil {
 		err = while(err, "writing the snapshot at index %d", index)
@@ -213,8 +216,15 @@ func (t *snapshotTask) closeView() {
 func (t *snapshotTask) run() {
 	n := t.node
 	defer n.storing.Done()
-	defer n.stopIfExited()
+	returned := false
+	defer n.exitUnless(&returned)
 	defer t.closeView() // also if WriteTo ends the goroutine
+	t.save()
+	returned = true
+}
+
+func (t *snapshotTask) save() {
+	n := t.node
 	if t.obsolete {
 		n.snapshots.busy.Store(false)
 		return

@@ -6,7 +6,9 @@ import "io"
 // member calls Apply, Snapshot and Restore from one goroutine at a time.
 //
 // A panic of a method, or of a view's method, stops the member with a [*PanicError], not
-// the process. So does a call of runtime.Goexit, for example by FailNow of a test. An
+// the process. So does a call of runtime.Goexit, for example by FailNow of a test. If
+// a proposer runs Apply, runtime.Goexit ends the proposer's goroutine, and this call of
+// Propose does not return. The other calls do. An
 // error of Snapshot, of the view's WriteTo or of Restore stops the member, too.
 type StateMachine interface {
 	// Apply executes committed commands in order and sets their results. Apply

@@ -26,9 +26,16 @@ type incomingSnapshot struct {
 type fileTask save
 
 func (t *fileTask) run() {
-	s := (*save)(t)
-	n := s.node
+	n := t.node
 	defer n.storing.Done()
+	returned := false
+	defer n.exitUnless(&returned)
+	(*save)(t).saveFiles()
+	returned = true
+}
+
+func (s *save) saveFiles() {
+	n := s.node
 	if err := s.writeFiles(); err != nil {
 		n.stop(while(err, "writing the leader's snapshot"))
 		return
@@ -210,7 +217,10 @@ func (out *outgoingSnapshot) charge(rate, bytes int) {
 func (t *sendChunkTask) run() {
 	n := t.node
 	defer n.storing.Done()
+	returned := false
+	defer n.exitUnless(&returned)
 	err := t.send()
+	returned = true
 	n.mu.Lock()
 	stopped := n.closed
 	t.out.busy = stopped
@@ -336,7 +346,10 @@ func (n *Node) closeLater(out *outgoingSnapshot) {
 
 func (t *closeTask) run() {
 	defer t.node.storing.Done()
+	returned := false
+	defer t.node.exitUnless(&returned)
 	t.out.close()
+	returned = true
 }
 
 // loadTask reads entries for a member that is behind the entries in memory.
@@ -356,7 +369,10 @@ func (n *Node) loadEntries() {
 func (t *loadTask) run() {
 	n := t.node
 	defer n.storing.Done()
+	returned := false
+	defer n.exitUnless(&returned)
 	entries, err := n.host.entries(n.cfg.Group, t.load.First, t.load.Last, t.load.MaxBytes)
+	returned = true
 	switch {
 	case errors.Is(err, ErrDamaged):
 		n.stop(while(err, "reading the log"))
