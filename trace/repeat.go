@@ -16,6 +16,7 @@ const (
 	repeatedSome    = 3
 	repeatedSteps   = 4
 	repeatedLately  = 2 * time.Second
+	longPoll        = 100 * time.Millisecond // an answer after more time is no refusal
 	consultedSteps  = 4
 	configuredSteps = 6
 )
@@ -29,6 +30,7 @@ type repetition struct {
 	to          string
 	count, last int // last is the event of the newest answer
 	first       time.Duration
+	waited      time.Duration // for all answers together
 	client      bool
 }
 
@@ -57,6 +59,7 @@ func (x *explainer) asks(from int) map[question]*repetition {
 			all[q] = r
 		}
 		r.count, r.last, r.to = r.count+1, i, x.name(e.Peer)
+		r.waited += e.Time - asked.Time
 	}
 	return all
 }
@@ -74,7 +77,7 @@ func (x *explainer) groupName(lane int) string {
 func (x *explainer) repeats(from, least int) int {
 	var often []*repetition
 	for _, r := range x.asks(from) {
-		if r.count >= least {
+		if r.count >= least && r.waited < time.Duration(r.count)*longPoll {
 			often = append(often, r)
 		}
 	}

@@ -30,6 +30,11 @@ func TestRefusedWithoutEnd(t *testing.T) {
 	require.Contains(t, texts(f), `KV.Do {get("k")}. The answer is always: wrong group. Here S0 answers.`)
 	require.Empty(t, f.Waits, "goroutines that wait for messages are no cause")
 
+	slow := refuse()
+	for i := range slow.run.Events {
+		slow.run.Events[i].Time *= 100
+	}
+	require.Equal(t, trace.Deadlock.Title(), tell(slow, late).Title, "a request that waits for news is not refused")
 	require.Equal(t, trace.Deadlock.Title(), tell(refuse(), "all goroutines of the test are blocked").Title)
 	s := refuse()
 	s.asks(1, `get("k")`)

@@ -159,6 +159,7 @@ func (s *suspect) granted(i int, e *Event) {
 		return known && (own.Term > lastTerm || own.Term == lastTerm && index > last)
 	}
 	switch {
+	case newer(voter.acked) && s.found["behind"]:
 	case newer(voter.acked):
 		own := voter.log[voter.acked]
 		stored := s.stored(e.Lane, voter.acked, i)
@@ -213,6 +214,10 @@ func (s *suspect) againstOwnLog(v doubtfulVote) {
 func (s *suspect) forgot(lane, index int, before Entry) {
 	server, now := s.t.servers[lane], s.t.event
 	if index > server.promised {
+		return
+	}
+	if s.found["forgot"] {
+		delete(s.doubtful, lane)
 		return
 	}
 	steps := s.run.loss(lane, index, before, now)
@@ -461,7 +466,7 @@ func (s *suspect) commits(i int, e *Event, term int) {
 			holders++
 		}
 	}
-	if needed := s.run.majority(e.Lane); s.answers && holders < needed && !s.found["forgot"] {
+	if needed := s.run.majority(e.Lane); s.answers && holders < needed && !s.found["forgot"] && !s.found["minority"] { // the steps of a second one cost time
 		s.accuse("minority", "A leader committed an entry that a majority does not store",
 			"A leader commits an entry once it is stored on a majority of the servers.", "Section 5.3; Figure 2, Leaders",
 			fmt.Sprintf("%s tells commitIndex %d when %d of %d servers are known to store that entry", s.name(e.Lane), commit, holders, len(group)),
