@@ -66,6 +66,11 @@ func TestBrowser(t *testing.T) {
 		out.refused = text("toast");
 		out.unchanged = page.run.lines().at(-1);
 
+		// Undo and redo have the keys of other programs, but not in a field.
+		const chord = (target, key, shiftKey = false) => { target.dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey, ctrlKey: true, bubbles: true })); return page.run.now.depth; };
+		const depth = page.run.now.depth;
+		out.chords = [chord(document.body, "z"), chord(document.body, "y"), chord(document.body, "z"), chord(document.body, "Z", true), chord(byId("command"), "z")].map((d) => d - depth).join();
+
 		// A link has the whole run.
 		const lines = page.run.lines(page.run.tip).join(";");
 		const link = await page.run.share();
@@ -115,6 +120,13 @@ func TestBrowser(t *testing.T) {
 			if (q.reach) { byId("check").click(); if (page.card.answer.right) out.stuck.push(lesson.name + " is answered early"); page.card.prove(); page.card.reach(true); }
 			if (page.card.answer?.right) out.solved++; else out.stuck.push(lesson.name + " " + JSON.stringify(page.card.answer));
 		}
+
+		// A visitor leaves a lesson for a run of another kind, and Enter leads back.
+		page.openLesson(DATA.lessons[0].name, DATA.lessons[0].text, 2);
+		press("c");
+		out.left = page.card.position();
+		press("Enter");
+		out.back = page.card.position();
 
 		// Every story of the core opens, and runs to its end.
 		out.stories = 0;
@@ -172,7 +184,7 @@ func TestBrowser(t *testing.T) {
 		"servers": 5.0, "envelopes": 4.0, "leader": "leader", "notes": true, "branches": 2.0, "forked": true, "unchanged": "crash 1",
 		"shared": true, "wrongLink": true, "saved": true, "opened": true, "lessons": 14.0, "solved": 14.0, "stuck": []any{}, "failed": []any{}, "planted": 0.0, "stories": 0.0,
 		"panic": true, "stalled": true, "promised": 1.0, "kept": 2.0, "steppedDown": "follower",
-		"code": true, "nameless": 0.0, "theme": "dark", "scale": "1.15", "otherCore": true,
+		"code": true, "nameless": 0.0, "theme": "dark", "chords": "-1,0,-1,0,0", "left": -1.0, "back": 2.0, "scale": "1.15", "otherCore": true,
 	}
 	for key, value := range want {
 		require.Equal(t, value, got[key], "%s: %v", key, got)

@@ -2,8 +2,8 @@
 // The page: commands of the visitor, what happened, details, steps and branches.
 
 const keysHelp = [
-  ["Space", "next step of the lesson, or deliver the oldest message"], ["Enter", "rest of the part of the lesson; at its end, the answer to the question"],
-  ["← →", "back and forward through the run"], ["Home End", "first and last step"], ["1 … 9", "choose a server"],
+  ["Space", "next step of the lesson, or deliver the oldest message"], ["Enter", "rest of the part of the lesson; at its end, the answer to the question; in a run of your own, back to the lesson"],
+  ["← →", "back and forward through the run, also Ctrl+Z and Ctrl+Y"], ["Home End", "first and last step"], ["1 … 9", "choose a server"],
   ["t", "one tick on the chosen server"], ["T", "one tick on all servers"], ["o", "time out: the server calls an election"],
   ["p", "propose a command"], ["k", "partition the network"], ["c", "crash, or restart"], ["s", "snapshot"], ["r", "read (ReadIndex)"], ["l", "transfer leadership"],
   ["w", "stall the disk, or let it save again"], ["z", "step down"], ["m", "change members"], ["i", "cut the server off, or heal"], ["a", "deliver all messages that are on their way now"],
@@ -410,14 +410,15 @@ class Page {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || byId("dialog").open) return;
+    if (byId("dialog").open || event.altKey) return;
+    if (event.ctrlKey || event.metaKey) { this.chord(event); return; }
     if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) { if (event.key === "Escape") event.target.blur(); return; }
     if (event.target.tagName === "BUTTON" && (event.key === " " || event.key === "Enter")) return;
     const s = this.server(), id = this.selected, all = this.allMessages();
     if (/^[1-9]$/.test(event.key) && this.server(Number(event.key))) { this.select(Number(event.key)); return; }
     const keys = {
       " ": () => this.card.lesson && this.card.position() >= 0 && this.card.position() < this.card.lesson.lines.length ? this.card.next() : all.length ? this.do("deliver " + (all[0].delayed ? "" : all[0].ref)) : null,
-      Enter: () => { const question = this.card.lesson && this.card.position() === this.card.lesson.lines.length; if (question) byId("card").querySelector("input, button")?.focus(); else this.card.next(true); },
+      Enter: () => { const at = this.card.lesson ? this.card.position() : 0, question = this.card.lesson && at === this.card.lesson.lines.length; if (at < 0) this.card.back(); else if (question) byId("card").querySelector("input, button")?.focus(); else this.card.next(true); },
       ArrowLeft: () => { this.run.back(); this.draw(); }, ArrowRight: () => { this.run.forward(); this.draw(); },
       Home: () => { this.run.now = this.run.nodes[0]; this.draw(); }, End: () => { this.run.now = this.run.tip; this.draw(); },
       t: () => this.do(`tick ${id}`), T: () => this.do("tick all"), o: () => this.do(`timeout ${id}`), p: () => this.propose(),
@@ -431,6 +432,15 @@ class Page {
     const act = keys[event.key];
     if (act) { event.preventDefault(); act(); return; }
     this.messageKey(event, all[this.message]);
+  }
+
+  /** Undo and redo, as in other programs. A field has its own. */
+  chord(event) {
+    const forward = event.key.toLowerCase() === "y" || event.shiftKey;
+    if (!/^[zy]$/i.test(event.key) || /^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
+    event.preventDefault();
+    if (forward) this.run.forward(); else this.run.back();
+    this.draw();
   }
 
   chooseMessage(by) {

@@ -86,7 +86,7 @@ class Card {
 
   away() {
     return [el("p", {}, "You have left the lesson. Try what you like."),
-      el("div", { class: "row" }, el("button", { class: "main", onclick: () => this.back() }, "Back to the lesson"))];
+      el("div", { class: "row" }, el("button", { class: "main", onclick: () => this.back() }, "Back to the lesson", el("kbd", {}, "Enter")))];
   }
 
   /** Goes back to the last node that belongs to the lesson, or on to the node number at. */
