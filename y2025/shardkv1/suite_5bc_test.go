@@ -2,6 +2,7 @@ package shardkv_test
 
 import (
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,33 +35,57 @@ func (s *store) controller() *controller {
 	return c
 }
 
-// dieAfter cuts a controller off after so many of its messages. The returned channel is
-// closed at that moment.
-func (s *store) dieAfter(c *controller, messages int64) (dead <-chan struct{}) {
+// A moment reports whether a message of a controller is the one at which the test cuts the
+// controller off.
+type moment func(labrpc.Message) bool
+
+// after is the moment after so many messages.
+func after(messages int64) moment {
 	var count atomic.Int64
+	return func(labrpc.Message) bool { return count.Add(1) == messages }
+}
+
+// moved is the moment at which a controller turns from the groups to the configurations, for
+// the last step of a change.
+func moved() moment {
+	var groups atomic.Bool
+	return func(m labrpc.Message) bool {
+		if m.Server != tester.ServerName(tester.GRP0, 0) {
+			groups.Store(true)
+			return false
+		}
+		return !m.Reply && groups.Load()
+	}
+}
+
+// dieAt cuts a controller off at a moment. The returned channel is closed then.
+func (s *store) dieAt(c *controller, at moment) (dead <-chan struct{}) {
 	cut := make(chan struct{})
-	s.Direct(c.client, func(labrpc.Message) labrpc.Decision {
-		if count.Add(1) == messages {
-			c.client.Cut(true)
-			close(cut)
+	var once sync.Once
+	s.Direct(c.client, func(m labrpc.Message) labrpc.Decision {
+		if at(m) {
+			once.Do(func() {
+				c.client.Cut(true)
+				close(cut)
+			})
 		}
 		return labrpc.Usual()
 	})
 	return cut
 }
 
-// interrupted lets a controller begin a change, and cuts it off after so many messages
-// or at the end of the change. The returned channel is closed when the call of the
-// controller returns, for which somebody must connect the controller again.
-func (s *store) interrupted(c *controller, messages int64, change func()) (done <-chan struct{}) {
+// interrupted lets a controller begin a change, and cuts it off at a moment or at the end of
+// the change. The returned channel is closed when the call of the controller returns, for
+// which somebody must connect the controller again.
+func (s *store) interrupted(c *controller, at moment, change func()) (done <-chan struct{}) {
 	s.t.Helper()
-	dead := s.dieAfter(c, messages)
+	dead := s.dieAt(c, at)
 	done = lab.Go(change)
 	select {
 	case <-dead:
 	case <-done:
 	case <-time.After(lab.ChangeLimit):
-		s.t.Fatalf("a change made no progress after fewer than %d messages", messages)
+		s.t.Fatal("a change made no progress")
 	}
 	c.client.Cut(true)
 	s.Direct(c.client, nil)
@@ -69,7 +94,7 @@ func (s *store) interrupted(c *controller, messages int64, change func()) (done 
 
 // messages draws a moment of a change, in messages of the controller. The moment is
 // early more often than late.
-func messages(rng *rand.Rand) int64 { return 1 + rng.Int64N(1+rng.Int64N(160)) }
+func messages(rng *rand.Rand) moment { return after(1 + rng.Int64N(1+rng.Int64N(160))) }
 
 // recovered lets a new controller complete what another one has begun, and ends the test
 // unless the configuration is then the one before or the next one. The new controller
@@ -120,11 +145,11 @@ func TestEachMomentOfACrash5B(t *testing.T) {
 	run(t, 1, -1, func(t *testing.T, s *store) {
 		k := s.clerk()
 		d := s.fill(k, 24, 10)
-		for moment := range int64(16) {
+		for n := range int64(16) {
 			before := s.query()
 			next := s.toggled(before, 2)
 			c := s.controller()
-			s.interrupted(c, moment+1, func() { c.ChangeConfigTo(next) })
+			s.interrupted(c, after(n+1), func() { c.ChangeConfigTo(next) })
 			s.afterCrash(k, d, before, next)
 		}
 	})
@@ -177,11 +202,15 @@ func TestOldControllerReturns5C(t *testing.T) {
 		rng := testkit.Rand(t)
 		k := s.clerk()
 		d := s.fill(k, 24, 10)
-		for range 8 {
+		for round := range 8 {
 			before := s.query()
 			next := s.toggled(before, 2)
 			old := s.controller()
-			done := s.interrupted(old, messages(rng), func() { old.ChangeConfigTo(next) })
+			at := messages(rng)
+			if round%2 == 1 {
+				at = moved()
+			}
+			done := s.interrupted(old, at, func() { old.ChangeConfigTo(next) })
 			s.recovered(before, next)
 			s.grow(k, d)
 			for _, gid := range []tester.Tgid{2, 3, 3}[:1+rng.IntN(3)] {

@@ -135,14 +135,19 @@ type value struct {
 
 // keys returns a key of each shard.
 func keys() (all [shardcfg.NShards]string) {
-	for found, i := 0, 0; found < shardcfg.NShards; i++ {
-		key := fmt.Sprintf("key%d", i)
-		if s := shardcfg.Key2Shard(key); all[s] == "" {
-			all[s] = key
-			found++
-		}
+	for shard := range all {
+		all[shard] = keyOf(shardcfg.Tshid(shard), "key")
 	}
 	return all
+}
+
+// keyOf returns a key of a shard that begins with a prefix.
+func keyOf(shard shardcfg.Tshid, prefix string) string {
+	for i := 0; ; i++ {
+		if key := fmt.Sprintf("%s/%d", prefix, i); shardcfg.Key2Shard(key) == shard {
+			return key
+		}
+	}
 }
 
 // fill writes keys over all shards, with values of some bytes.
@@ -151,7 +156,7 @@ func (s *store) fill(k *lab.Clerk, n, bytes int) data {
 	d := make(data)
 	s.Await("Puts over all shards", lab.OperationLimit, lab.Go(func() {
 		for i := range n {
-			key := fmt.Sprintf("%s/%d", keys()[i%shardcfg.NShards], i)
+			key := keyOf(shardcfg.Tshid(i%shardcfg.NShards), fmt.Sprintf("key%d", i))
 			v := value{tester.Randstring(bytes), 1}
 			k.Write(key, v.value, 0)
 			d[key] = v
