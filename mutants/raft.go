@@ -279,8 +279,8 @@ var raftMutants = []mutant{
 	},
 	{
 		name: "place-not-kept", file: "raft/node/run.go", pkg: "./raft/node",
-		old:  "\tcase transfers:\n\t\tn.postponed = append(n.postponed, all...)\n",
-		new:  "\tcase transfers:\n",
+		old:  "\tcase errors.Is(err, core.ErrTooMuchUncommitted), p.term != 0 && errors.Is(err, core.ErrTransferring):\n",
+		new:  "\tcase errors.Is(err, core.ErrTooMuchUncommitted):\n",
 		test: "TestTransferUnderAppends|TestFailedTransferKeepsPlaces",
 		why:  "a leader that transfers the leadership drops commands after handing out their places",
 	},
