@@ -152,6 +152,31 @@ func TestShardIsTakenOnce4B(t *testing.T) {
 	})
 }
 
+// TestArrivalIsCommitted4B cuts the leader of a shard's next owner off from its group when the
+// shard arrives, and then crashes the leader. The old owner keeps the shard until the next
+// owner has committed the arrival.
+func TestArrivalIsCommitted4B(t *testing.T) {
+	run(t, 2, 1000, func(t *testing.T, s *store) {
+		c := s.client()
+		keys, d := s.twoShards(c)
+		w := s.wire(0, 1)
+		for i, shard := range []string{keys[0], keys[1], keys[0]} {
+			w.set(func() { w.cut = true })
+			s.ctl.Move(shardOf(shard), gid(1-i%2))
+			next := s.groups[1-i%2]
+			time.Sleep(500 * time.Millisecond) // both groups come to the configuration
+			leader := -1
+			testkit.WaitFor(t, 10*time.Second, "a leader", func() bool { leader = next.Leader(); return leader >= 0 })
+			w.set(func() { w.cut, w.from, w.lone = false, next.Names(), next.Names()[leader] })
+			time.Sleep(2 * time.Second) // the others elect a leader
+			next.Crash(leader)
+			w.set(func() { w.from = nil })
+			next.Start(leader)
+			c.grow(t, d)
+		}
+	})
+}
+
 // TestRestartAfterAMove4B restarts the next owner of a shard after writes. The log has the
 // move, and the old owner has forgotten the shard. No client helps the new leader to commit.
 func TestRestartAfterAMove4B(t *testing.T) {

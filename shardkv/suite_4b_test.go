@@ -391,7 +391,7 @@ func TestAnotherCommandAtTheIndex4B(t *testing.T) {
 		s.join(0)
 		g, first := s.groups[0], s.client()
 		first.Put("other", "b")
-		for range 3 {
+		for range 6 {
 			first.Put("k", "a")
 			lost, reader, next := s.Client(), s.Client(), s.Client()
 			clients := []*client{s.clientOf(lost), s.clientOf(reader), s.clientOf(next)}
