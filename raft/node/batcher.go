@@ -19,7 +19,8 @@ func (b *batcher) add(n *Node, messages []core.Message) {
 			continue
 		}
 		if req, ok := m.Body.(*core.AppendEntries); ok && len(req.Entries) > 1 {
-			if limit := n.host.maxMessageBytes(m.To); limit > 0 {
+			limit := n.host.maxMessageBytes(m.To)
+			if limit > 0 && appendOverhead+entriesSize(req.Entries) > limit {
 				for _, part := range splitAppend(req, limit) {
 					b.put(n, m.To, m.Call, part)
 				}
@@ -53,9 +54,6 @@ func splitAppend(req *core.AppendEntries, limit int) []*core.AppendEntries {
 			size, first = appendOverhead, i
 		}
 		size += entry
-	}
-	if first == 0 {
-		return append(parts, req)
 	}
 	return append(parts, partOf(req, first, len(req.Entries)))
 }

@@ -135,3 +135,23 @@ func TestJoiningMemberOfTheFirstMembersIsWarned(t *testing.T) {
 		}
 	})
 }
+
+// A state machine that is ahead of the log does not belong to the log.
+func TestStateMachineAheadOfTheLogIsRefused(t *testing.T) {
+	run(t, 1, node.Config{}, func(c *cluster) {
+		n := c.startLedger(&ledger{})
+		c.leader()
+		result, err := n.Propose(ctx, []byte("x"))
+		require.NoError(c, err)
+		c.stop(1)
+		host, config := c.host, c.config
+		c.stores[1] = c.stores[1].Reopen()
+		host.Storage, host.Transport = c.stores[1], c.network.Join(1)
+		config.StateMachine = &ledger{index: result.Index + 1}
+		_, err = node.Start(host, config)
+		require.ErrorIs(c, err, node.ErrDamaged)
+		require.ErrorContains(c, err, fmt.Sprintf("index %d, and the log ends at %d", result.Index+1, result.Index))
+		c.start(1)
+		c.startLedger(&ledger{index: result.Index})
+	})
+}

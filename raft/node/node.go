@@ -157,6 +157,9 @@ func (h *Host) open(cfg Config) (*Node, error) {
 	if err := n.startMachine(header); err != nil {
 		return nil, err
 	}
+	if last := saved.Stored.LastIndex; n.included > last {
+		return nil, fmt.Errorf("%w: the state machine includes index %d, and the log ends at %d; the log is lost, or belongs to another state machine", ErrDamaged, n.included, last)
+	}
 	if n.core, err = core.New(n.coreConfig(), saved); err != nil {
 		return nil, err
 	}

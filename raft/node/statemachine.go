@@ -37,7 +37,8 @@ type SnapshotBody interface {
 type Durable interface {
 	StateMachine
 	// Applied returns the index of the last command that the state on disk
-	// includes, 0 for none. Applied is called once, before the other methods.
+	// includes, 0 for none. Applied is called once, before the other methods. Start
+	// refuses an index beyond the end of the log, with [ErrDamaged].
 	Applied() (index uint64, err error)
 	// Sync makes all that was applied before the call durable. The log is dropped
 	// only up to what a Sync has made durable. Sync is called from a goroutine
