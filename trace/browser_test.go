@@ -90,12 +90,14 @@ func TestBrowserLife(t *testing.T) {
 		key("l"); out.again = page.diagram.rows === all;
 		key("l"); key("Escape"); out.left = page.diagram.rows === all;
 		page.life = null; page.select(page.run.events[3]);
+		const answered = (i) => page.run.stateAt(0, i).answered; out.answered = [answered(5), answered(page.run.events.length - 1), page.run.stateAt(1, page.run.events.length - 1).answered].join();
+		out.column = byId("states").querySelector("tr").textContent;
 		const choice = [...byId("details").querySelectorAll(".more button")]; out.choice = choice.map((b) => b.textContent).join("; ");
 		choice[1].click(); out.chosen = byId("details").querySelector("b").textContent;
 		return out;`)
 	for name, value := range map[string]any{
 		"title": `put("k", "v") of client 3: index 1 of term 1`, "steps": 8, "last": `9.0 msclient 3 has the result of put("k", "v").`,
-		"clicked": 3, "stays": 8, "votes": false, "fewer": true, "on": "on", "again": true, "left": true,
+		"clicked": 3, "stays": 8, "votes": false, "fewer": true, "on": "on", "again": true, "left": true, "answered": "-1,1,-1", "column": "roletermvotelog endscommitanswered",
 		"choice": `put("k", "v") of client 3: index 1 of term 1; other: index 2 of term 1`, "chosen": "other: index 2 of term 1",
 	} {
 		require.Equal(t, fmt.Sprint(value), fmt.Sprint(out[name]), name)

@@ -140,8 +140,8 @@ func newPage(r *Recording) *pageData {
 	return &b.pageData
 }
 
-// tell adds lives within the bound. First come those of the events in the findings, and then
-// the newest. A message of a busy group carries hundreds of entries, each with a life.
+// tell adds lives within the bound. The lives of events in the findings come first, and then the
+// newest lives. A message of a busy group carries hundreds of entries, each with a life.
 func (b *pageBuilder) tell(lives []Life) {
 	proof := make(map[int]bool)
 	for _, f := range b.Findings {
@@ -208,8 +208,8 @@ func changes(event, lane int, before, after state) []int64 {
 	return row
 }
 
-func (s state) numbers() [8]int {
-	return [8]int{int(s.role), s.term, s.vote, s.last, s.lastTrm, s.commit, s.applied, s.snap}
+func (s state) numbers() [9]int {
+	return [9]int{int(s.role), s.term, s.vote, s.last, s.lastTrm, s.commit, s.applied, s.snap, s.answered}
 }
 
 // event returns the time in microseconds since the event before, the kind, the lane, the

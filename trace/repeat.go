@@ -34,8 +34,7 @@ type repetition struct {
 	client      bool
 }
 
-// asks returns the questions of clients and servers from event from on, but for the messages of
-// Raft, and how often each had the same answer.
+// asks counts the questions of clients and servers from an event on, without the messages of Raft.
 func (x *explainer) asks(from int) map[question]*repetition {
 	all, requests := make(map[question]*repetition), make(map[uint64]*Event)
 	for i := from; i < x.end(); i++ {
@@ -94,8 +93,8 @@ func (x *explainer) repeats(from, least int) int {
 	return len(often)
 }
 
-// endless explains a test that goes on without end though no server is silent: requests are
-// repeated and refused. endless reports false for a deadlock.
+// endless explains a test without an end, if no server is silent and requests are repeated and
+// refused. endless reports false for a deadlock.
 func (x *explainer) endless() bool {
 	const recent = 4
 	from := x.end() - x.end()/recent
@@ -135,8 +134,8 @@ var (
 	configured  = regexp.MustCompile(`^configuration (\d+) `)
 )
 
-// surroundings adds what a message is about in general: servers that are down, refusals of
-// repeated requests, and the configuration of each group.
+// surroundings adds the servers without a process, the refusals of repeated requests and the
+// configuration of each group, if the message is about them.
 func (x *explainer) surroundings(message string) {
 	if dead.MatchString(message) {
 		x.downNow()
@@ -191,8 +190,8 @@ func (x *explainer) configurations() {
 	}
 }
 
-// consulted shows what a server asked others between a request and its answer at an event, such as
-// the votes in a transaction.
+// consulted shows the questions of a server to others between a request and the answer at an event,
+// such as the votes in a transaction.
 func (x *explainer) consulted(answer int) {
 	e := &x.run.Events[answer]
 	var steps []Step

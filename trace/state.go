@@ -23,7 +23,10 @@ type state struct {
 	lastTrm int
 	commit  int
 	applied int
-	snap    int // the last index of the snapshot
+	// answered is the highest index of a command that the server has answered since its start.
+	// Recordings of services have no applied commands. A server applies a command before the answer.
+	answered int
+	snap     int // the last index of the snapshot
 }
 
 // A server is the model of one server.
@@ -63,6 +66,7 @@ type tracker struct {
 	servers []*server
 	// request is the event of each call's request, and answered holds the requests that were delivered.
 	request map[uint64]int
+	index   map[uint64]int // the entry of a client's call
 	event   int
 
 	// changed is called when the entry of a server at an index is replaced or removed.
@@ -72,9 +76,9 @@ type tracker struct {
 }
 
 func newTracker(run *Recording) *tracker {
-	t := &tracker{run: run, request: make(map[uint64]int), servers: make([]*server, len(run.Lanes))}
+	t := &tracker{run: run, request: make(map[uint64]int), index: make(map[uint64]int), servers: make([]*server, len(run.Lanes))}
 	for i := range t.servers {
-		t.servers[i] = &server{state: state{term: unknown, vote: unknown, last: unknown, lastTrm: unknown, commit: unknown, applied: unknown, snap: unknown}, log: make(map[int]Entry)}
+		t.servers[i] = &server{state: state{term: unknown, vote: unknown, last: unknown, lastTrm: unknown, commit: unknown, applied: unknown, answered: unknown, snap: unknown}, log: make(map[int]Entry)}
 		if run.Omitted == 0 && !run.Lanes[i].Running { // a server begins with nothing
 			s := t.servers[i]
 			s.term, s.last, s.lastTrm, s.commit, s.applied = 0, 0, 0, 0, 0
@@ -98,7 +102,7 @@ func (t *tracker) next(i int) {
 	s := t.servers[e.Lane]
 	switch e.Kind {
 	case Crashed:
-		s.role, s.commit, s.applied = roleDown, unknown, unknown
+		s.role, s.commit, s.applied, s.answered = roleDown, unknown, unknown, unknown
 	case Restarted:
 		s.role = roleFollower
 		s.snap = max(s.snap, e.Index)
@@ -185,6 +189,9 @@ func (t *tracker) sees(s *server, term int) {
 
 // sent learns from a message of a server.
 func (t *tracker) sent(e *Event, s *server) {
+	if at, logged := t.index[e.Call]; logged && e.Reply {
+		s.answered = max(s.answered, at)
+	}
 	term, ok := e.field(FieldTerm)
 	if !ok {
 		return
@@ -311,6 +318,9 @@ func (t *tracker) put(lane, index int, entry Entry) {
 		t.truncate(lane, index-1)
 	}
 	s.log[index] = entry
+	if entry.Call != 0 {
+		t.index[entry.Call] = index
+	}
 	if s.doubt {
 		s.most = max(s.most, index)
 	} else if index > s.last {

@@ -26,7 +26,7 @@ class Run {
     this.states = this.lanes.map(() => []);
     const states = unpack(data.states);
     for (const [event, lane, ...changes] of states) {
-      const all = this.states[lane], state = all.length ? all.at(-1).slice() : [0, lane, 0, 0, 0, 0, 0, 0, 0, 0];
+      const all = this.states[lane], state = all.length ? all.at(-1).slice() : [0, lane, 0, 0, 0, 0, 0, 0, 0, 0, 0];
       state[0] = event;
       for (let k = 0; k < changes.length; k += 2) state[2 + changes[k]] = changes[k + 1];
       all.push(state);
@@ -104,8 +104,8 @@ class Run {
     let lo = 0, hi = all.length;
     while (lo < hi) { const mid = (lo + hi) >> 1; if (all[mid][0] <= i) lo = mid + 1; else hi = mid; }
     if (lo === 0) return null;
-    const [at, , role, term, vote, last, lastTerm, commit, applied, snap] = all[lo - 1];
-    return { changed: at === i, at, role: roles[role], term, vote, last, lastTerm, commit, applied, snap };
+    const [at, , role, term, vote, last, lastTerm, commit, applied, snap, answered] = all[lo - 1];
+    return { changed: at === i, at, role: roles[role], term, vote, last, lastTerm, commit, applied, snap, answered };
   }
 
   // clocks computes the vector clocks when they are first needed.

@@ -113,7 +113,7 @@ class Panel {
     const at = e ? e.i : run.events.length - 1;
     if (at < 0) return;
     const number = (n) => (n < 0 ? "?" : String(n)), recorded = run.events.some((e) => e.kind === Kind.applied);
-    const columns = run.raft.size ? ["", "role", "term", "vote", "log ends", "commit"].concat(recorded ? ["applied"] : []) : [];
+    const columns = run.raft.size ? ["", "role", "term", "vote", "log ends", "commit"].concat(recorded ? "applied" : "answered") : [];
     const table = element("table", {}, element("tr", {}, ...columns.map((t) => element("th", {}, t))));
     for (const l of run.lanes) {
       if (!l.server) continue;
@@ -125,9 +125,9 @@ class Panel {
       }
       const log = s.last < 0 ? "?" : s.last === 0 ? "empty" : s.last + (s.lastTerm > 0 ? ` (T${s.lastTerm})` : "");
       table.append(element("tr", { class: s.changed ? "changed" : "" }, element("td", {}, l.name), element("td", { class: s.role }, s.role || "?"),
-        element("td", {}, number(s.term)), element("td", {}, s.vote < 0 ? "" : run.lane(s.vote)), element("td", {}, log), element("td", {}, number(s.commit)), ...(recorded ? [element("td", {}, number(s.applied))] : [])));
+        element("td", {}, number(s.term)), element("td", {}, s.vote < 0 ? "" : run.lane(s.vote)), element("td", {}, log), element("td", {}, number(s.commit)), element("td", {}, recorded ? number(s.applied) : s.answered < 0 ? "" : String(s.answered))));
     }
     box.replaceChildren(element("h2", {}, e ? "The servers after this event, as far as others can see" : "The servers at the end, as far as others can see"), element("div", { class: "wide" }, table));
-    if (!recorded && run.raft.size) box.append(element("p", { class: "repeat" }, "Applied commands are not recorded here."));
+    if (!recorded && run.raft.size) box.append(element("p", { class: "repeat" }, "Applied commands are not recorded here. Answered is the highest index of a command that the server has answered since its start. A correct server has applied that index."));
   }
 }
