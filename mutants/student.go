@@ -144,7 +144,7 @@ var studentMutants = []mutant{
 		name: "student-timer-not-random", file: student,
 		old:  "electionTimeout + rand.N(electionTimeout)",
 		new:  "electionTimeout + rand.N(time.Nanosecond)",
-		test: "TestInitialElection2A|TestReElection2A",
+		test: "TestSplitVotesEnd2A",
 		why:  "all election timeouts are the same, and every vote is split",
 	},
 	{

@@ -6,6 +6,7 @@ import (
 
 	"raftlab/internal/labrun"
 	"raftlab/internal/labtest"
+	"raftlab/labrpc"
 )
 
 // Limits on messages that an implementation without waste keeps.
@@ -76,6 +77,21 @@ func TestReElection2A(t *testing.T) {
 		if now := c.Leader(); now != third {
 			t.Logf("server %d lost the leadership to %d when a server came back", third, now)
 		}
+	})
+}
+
+// TestSplitVotesEnd2A delays each message by 10 ms, so all servers ask for votes before a
+// request arrives if their timeouts are equal. Random timeouts end such a split (section 5.2).
+func TestSplitVotesEnd2A(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		c := labtest.New(t, 3)
+		c.Net.SetScheduler(func(labrpc.Message) labrpc.Decision { return labrpc.After(10 * time.Millisecond) })
+		for range 3 {
+			c.Leader()
+			c.Crash(c.All()...)
+			c.Restart(c.All()...)
+		}
+		c.Leader()
 	})
 }
 
