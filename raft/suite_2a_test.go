@@ -87,9 +87,9 @@ func TestSplitVotesEnd2A(t *testing.T) {
 		c := labtest.New(t, 3)
 		c.Net.SetScheduler(func(labrpc.Message) labrpc.Decision { return labrpc.After(10 * time.Millisecond) })
 		for range 3 {
+			c.Disconnect(c.Leader())
 			c.Leader()
-			c.Crash(c.All()...)
-			c.Restart(c.All()...)
+			c.Heal()
 		}
 		c.Leader()
 	})

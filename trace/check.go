@@ -41,7 +41,9 @@ func checkFailed(run *Recording) (Finding, bool) {
 		f.Words, f.Place = AgreementInTime.Words(), AgreementInTime.Place()
 		x.concerning(message)
 	case late.MatchString(message):
-		x.slowest()
+		if x.surroundings(strings.Join(said, ". ")) == 0 {
+			x.slowest()
+		}
 	default:
 		if alone.MatchString(message) {
 			f.Words, f.Place = aloneWords, alonePlace
@@ -64,6 +66,9 @@ func heading(message string) string {
 	first, size := utf8.DecodeRuneInString(words)
 	if !unicode.IsLetter(first) || len(words) > most || strings.HasPrefix(words, "Not equal") || strings.Contains(words, "rror:") {
 		return Other.Title()
+	}
+	if word, _, _ := strings.Cut(words, " "); strings.ContainsAny(word, `("`) {
+		return words // an operation
 	}
 	return string(unicode.ToUpper(first)) + words[size:]
 }

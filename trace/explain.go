@@ -409,8 +409,9 @@ func (x *explainer) order() {
 	if len(x.b.Lanes) == 0 {
 		return
 	}
-	lane := x.b.Lanes[0]
-	var recent []Step
+	const before, after = 5, 2
+	lane, wrong := x.b.Lanes[0], -1
+	var steps []Step
 	for i, e := range x.run.Events {
 		if e.Time > x.b.Time {
 			break
@@ -420,13 +421,16 @@ func (x *explainer) order() {
 		}
 		switch e.Kind {
 		case Applied, Snapshot, Crashed, Restarted:
-			recent = append(recent, Step{i, x.run.Words(i) + "."})
+			if wrong < 0 && e.Kind == Applied && e.Index == x.b.Index && e.Time == x.b.Time {
+				wrong = len(steps) // virtual time stands still, so others follow at the same time
+			}
+			steps = append(steps, Step{i, x.run.Words(i) + "."})
 		}
 	}
-	if n := len(recent); n > 5 {
-		recent = recent[n-5:]
+	if wrong < 0 {
+		wrong = len(steps) - 1
 	}
-	x.f.Steps = append(x.f.Steps, recent...)
+	x.f.Steps = append(x.f.Steps, steps[max(0, wrong+1-before):min(len(steps), wrong+1+after)]...)
 }
 
 // term shows the two terms of a server, and what is between.

@@ -248,6 +248,7 @@ func (x *explainer) agreement() {
 		} else {
 			others = append(others, x.name(lane))
 			x.replication(last, p, lane)
+			x.lastStart(lane)
 		}
 	}
 	x.says("As far as messages show, index %d of term %d is in the logs of %s", p.Index, p.Term, orNobody(holders))
@@ -264,6 +265,26 @@ func (x *explainer) agreement() {
 	x.says("Applied by %s, and not by %s", orNobody(applied), orNobody(behind))
 	x.deposed(last, p)
 	x.network()
+}
+
+// lastStart shows the last snapshot, crash and start of a server before the breach.
+func (x *explainer) lastStart(lane int) {
+	newest := make(map[Kind]int)
+	for i, e := range x.run.Events[:x.end()] {
+		if e.Lane == lane && (e.Kind == Snapshot || e.Kind == Crashed || e.Kind == Restarted) {
+			newest[e.Kind] = i
+		}
+	}
+	if _, crashed := newest[Crashed]; !crashed {
+		return
+	}
+	for kind, i := range newest {
+		if kind == Snapshot {
+			x.step(i, "%s.", x.run.Words(i))
+		} else {
+			x.step(i, "%s", lossText(kind, x.name(lane)))
+		}
+	}
 }
 
 // deposed shows the first newer term after a command was accepted. A pre-vote asks for a

@@ -135,18 +135,20 @@ var (
 )
 
 // surroundings adds the servers without a process, the refusals of repeated requests and the
-// configuration of each group, if the message is about them.
-func (x *explainer) surroundings(message string) {
+// configuration of each group, if the message is about them. surroundings returns the number of
+// repeated requests.
+func (x *explainer) surroundings(message string) (refused int) {
 	if dead.MatchString(message) {
 		x.downNow()
 	}
 	if waiting.MatchString(message) {
 		now := x.run.Events[x.end()-1].Time
-		x.repeats(x.at(now-repeatedLately), repeatedSome)
+		refused = x.repeats(x.at(now-repeatedLately), repeatedSome)
 	}
 	if configuring.MatchString(message) {
 		x.configurations()
 	}
+	return refused
 }
 
 // downNow shows the crashes of the servers that are down.

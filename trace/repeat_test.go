@@ -1,6 +1,7 @@
 package trace_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -89,9 +90,10 @@ func TestHeadings(t *testing.T) {
 	for message, want := range map[string]string{
 		"suite_3a_test.go:235: a deposed leader answered a get": "A deposed leader answered a get",
 		"no file at all": "No file at all",
-		`txn_bytes_test.go:361: "1691316" is not less than "230400"`: trace.Other.Title(),
-		"txn_test.go:57: Not equal: expected: 1 actual : 2":          trace.Other.Title(),
-		"x_test.go:1: Error: expected nil":                           trace.Other.Title(),
+		`suite_test.go:210: get("k") of client 2: not done within 1s`: `get("k") of client 2: not done within 1s`,
+		`txn_bytes_test.go:361: "1691316" is not less than "230400"`:  trace.Other.Title(),
+		"txn_test.go:57: Not equal: expected: 1 actual : 2":           trace.Other.Title(),
+		"x_test.go:1: Error: expected nil":                            trace.Other.Title(),
 	} {
 		s := newScript(1)
 		s.add(trace.Event{Kind: trace.Noted, Lane: trace.NoLane, Text: message})
@@ -151,4 +153,46 @@ func TestAnsweredAlone(t *testing.T) {
 	}
 	require.Equal(t, trace.Linearizable.Title(), tell("put(1)", parts{carried: true, retried: true}), "the answer of the first request was lost")
 	require.Equal(t, trace.Linearizable.Title(), tell("get() -> 2", parts{}), "another read, perhaps from a lease")
+}
+
+// A server that applies a wrong index goes on, and virtual time stands still meanwhile. The story
+// has the events around the wrong index.
+func TestWrongIndex(t *testing.T) {
+	s := newScript(1)
+	for _, index := range []int{1, 2, 4, 5, 6, 7, 8, 9, 10} {
+		s.add(trace.Event{Kind: trace.Applied, Lane: 0, Index: index, Text: "x"})
+	}
+	for i := range s.run.Events {
+		s.run.Events[i].Time = time.Second
+	}
+	said := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.ApplyInOrder, Lanes: []int{0}, Index: 4}))[0])
+	for index, told := range map[string]bool{"2": true, "4": true, "6": true, "7": false, "10": false} {
+		require.Equal(t, told, strings.Contains(said, "S0 applies index "+index+":"), "%s in %s", index, said)
+	}
+}
+
+// An operation that is refused again and again is no question of speed.
+func TestRefusedOperation(t *testing.T) {
+	s := clientScript()
+	for range 5 {
+		s.answers(0, s.asks(0, `get("k")`), "shard is arriving")
+	}
+	said := s.said(`suite_test.go:210: get("k") of client 3: not done within 30s`)
+	require.Contains(t, said, "The answer is always: shard is arriving.")
+	require.NotContains(t, said, "pieces of work")
+}
+
+// The story of a missing agreement has the last crash of a server without the entry.
+func TestNoAgreementAfterACrash(t *testing.T) {
+	s := newScript(3)
+	s.add(trace.Event{Kind: trace.Snapshot, Lane: 2, Index: 4, Text: "takes a snapshot"})
+	s.add(trace.Event{Kind: trace.Crashed, Lane: 2})
+	s.add(trace.Event{Kind: trace.Restarted, Lane: 2})
+	s.add(trace.Event{Kind: trace.Proposed, Lane: 0, Index: 5, Term: 1, Text: "x"})
+	s.append(0, 1, 1, 4, 1, 0, 1, trace.Entry{Term: 1, Command: "x"})
+	said := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.AgreementInTime, After: "x"}))[0])
+	require.Contains(t, said, "S2 crashes. What it has not saved")
+	require.Contains(t, said, "S2 starts again")
+	require.Contains(t, said, "takes a snapshot")
+	require.NotContains(t, said, "S1 crashes")
 }
