@@ -44,7 +44,8 @@ func (c hostMetrics) Describe(out chan<- *prometheus.Desc) { prometheus.Describe
 func (c hostMetrics) Collect(out chan<- prometheus.Metric) {
 	host, net := c.source.HostFigures()
 	collectServer(out, c.source.ID())
-	collectHost(out, &host, &net)
+	collectHost(out, &host)
+	collectPeers(out, &net)
 }
 
 // groupMetrics collects the figures of one group.

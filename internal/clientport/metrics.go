@@ -71,9 +71,10 @@ var (
 	descSaves     = describe("etcd_disk_wal_fsync_duration_seconds", "Time of the writes to the log on disk, each with one sync.")
 	descLog       = describe("raftlab_disk_log_bytes", "Size of the log's files.")
 	descSnapshots = describe("raftlab_disk_snapshot_bytes", "Size of the snapshots' files.")
-	descSent      = describe("etcd_network_peer_sent_bytes_total", "Bytes of Raft messages to other members.")
-	descReceived  = describe("etcd_network_peer_received_bytes_total", "Bytes of Raft messages from other members.")
-	descDropped   = describe("raftlab_peer_dropped_messages_total", "Messages without room in a queue, or without a connection.")
+	descSent      = describe("etcd_network_peer_sent_bytes_total", "Bytes of Raft messages to another member.", "To")
+	descReceived  = describe("etcd_network_peer_received_bytes_total", "Bytes of Raft messages from another member.", "From")
+	descDropped   = describe("etcd_network_peer_sent_failures_total", "Messages to another member without room in the queue, or without a connection.", "To")
+	descRoundTrip = describe("etcd_network_peer_round_trip_time_seconds", "Time from a ping to another member to the answer.", "To")
 	descBytes     = describe("etcd_mvcc_db_total_size_in_bytes", "Accounted size of the store.")
 	descInUse     = describe("etcd_mvcc_db_total_size_in_use_in_bytes", "Accounted size of the store, all of which is in use.")
 	descQuota     = describe("etcd_server_quota_backend_bytes", "The quota of the store's size.")
@@ -82,6 +83,8 @@ var (
 	descCompacted = describe("etcd_debugging_mvcc_compact_revision", "Revision of the last compaction.")
 	descWatches   = describe("etcd_debugging_mvcc_watcher_total", "Watches of this member's clients.")
 	descStreams   = describe("etcd_debugging_mvcc_watch_stream_total", "Streams that carry the watches.")
+	descSlow      = describe("etcd_debugging_mvcc_slow_watcher_total", "Watches whose events have waited for more than 100 ms.")
+	descUnsent    = describe("etcd_debugging_mvcc_pending_events_total", "Events that wait to be sent to watches.")
 	descEvents    = describe("etcd_debugging_mvcc_events_total", "Events that were sent to watches.")
 	descExpired   = describe("etcd_debugging_server_lease_expired_total", "Expired leases that this member has revoked.")
 	descGranted   = describe("etcd_debugging_lease_granted_total", "Leases that were granted.")
@@ -95,7 +98,7 @@ var (
 	descNoIndex   = describe("etcd_server_read_indexes_failed_total", "Linearizable reads that got no index from the leader.")
 	descPending   = describe("etcd_server_proposals_pending", "Writes of this member's clients that are under way.")
 	descActive    = describe("etcd_network_active_peers", "1 if this member has a connection to the other.", "Local", "Remote")
-	descKnown     = describe("etcd_network_known_peers", "1 for each other member.", "Local", "Remote")
+	descKnown     = describe("etcd_network_known_peers", "1 for each member.", "Local", "Remote")
 	descLeases    = describe("raftlab_leases", "Leases that are granted.")
 	descAlarms    = describe("raftlab_alarms", "Alarms that are raised.")
 	descPostponed = describe("raftlab_snapshots_without_room_total", "Snapshots that were postponed because the disk is full.")
@@ -107,8 +110,8 @@ var (
 // descriptions are all of them.
 var descriptions = []*prometheus.Desc{
 	descVersion, descHasLeader, descIsLeader, descID, descCommitted, descApplied, descProposals, descApplies, descSaves, descLog,
-	descSnapshots, descSent, descReceived, descDropped, descBytes, descQuota, descKeys, descRevision, descCompacted, descWatches,
-	descStreams, descEvents, descExpired, descLeases, descAlarms, descPostponed, descNoRoom, descTerm, descLevel,
+	descSnapshots, descSent, descReceived, descDropped, descRoundTrip, descBytes, descQuota, descKeys, descRevision, descCompacted, descWatches,
+	descStreams, descSlow, descUnsent, descEvents, descExpired, descLeases, descAlarms, descPostponed, descNoRoom, descTerm, descLevel,
 	descAPI, descGo, descIsLearner, descLeaders, descFailed, descInUse,
 	descGranted, descRevoked, descRenewed, descPuts, descDeletes, descRanges, descTxns, descPutBytes, descNoIndex, descPending, descActive, descKnown,
 }
@@ -128,7 +131,10 @@ func (c metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	collectServer(out, figures.Server.Node().ID())
 	collectRaft(out, figures.Server.Node())
-	collectHost(out, &figures.Host, figures.Net)
+	collectHost(out, &figures.Host)
+	if figures.Net != nil {
+		collectPeers(out, figures.Net)
+	}
 	store := figures.Server.Stats()
 	gauge(out, descBytes, float64(store.Bytes))
 	gauge(out, descInUse, float64(store.Bytes))
@@ -138,6 +144,8 @@ func (c metrics) Collect(out chan<- prometheus.Metric) {
 	gauge(out, descCompacted, float64(store.Compacted))
 	gauge(out, descWatches, float64(store.Watches))
 	gauge(out, descStreams, float64(store.WatchStreams))
+	gauge(out, descSlow, float64(store.SlowWatches))
+	gauge(out, descUnsent, float64(store.EventsPending))
 	counter(out, descEvents, float64(store.EventsSent))
 	counter(out, descExpired, float64(store.LeasesExpired))
 	gauge(out, descLeases, float64(store.Leases))
@@ -153,9 +161,12 @@ func (c metrics) Collect(out chan<- prometheus.Metric) {
 	counter(out, descPutBytes, float64(store.Applied.PutBytes))
 	counter(out, descNoIndex, float64(store.ReadsFailed))
 	gauge(out, descPending, float64(store.Pending))
-	local := strconv.FormatUint(uint64(figures.Server.Node().ID()), 16)
+	local := hexadecimal(figures.Server.Node().ID())
+	if store.Peers != nil {
+		gauge(out, descKnown, 1, local, local) // as etcd, whose sum is the number of members
+	}
 	for _, p := range store.Peers {
-		remote := strconv.FormatUint(uint64(p.ID), 16)
+		remote := hexadecimal(p.ID)
 		gauge(out, descKnown, 1, local, remote)
 		gauge(out, descActive, truth(p.Connected), local, remote)
 	}
@@ -165,16 +176,19 @@ func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels .
 	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 }
 
-func counter(out chan<- prometheus.Metric, d *prometheus.Desc, v float64) {
-	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
+func counter(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 }
+
+// hexadecimal returns an id as a label, and as etcd's tools show ids.
+func hexadecimal(id core.NodeID) string { return strconv.FormatUint(uint64(id), 16) }
 
 // collectServer collects the figures of a process.
 func collectServer(out chan<- prometheus.Metric, id core.NodeID) {
 	gauge(out, descVersion, 1, apiVersion)
 	gauge(out, descAPI, 1, apiVersion[:strings.LastIndexByte(apiVersion, '.')])
 	gauge(out, descGo, 1, runtime.Version())
-	gauge(out, descID, 1, strconv.FormatUint(uint64(id), 16))
+	gauge(out, descID, 1, hexadecimal(id))
 }
 
 // collectRaft collects the figures of a host's part in a group.
@@ -202,15 +216,21 @@ func collectRaft(out chan<- prometheus.Metric, n *node.Node) {
 // statusTimeout bounds the wait for the member's status.
 const statusTimeout = time.Second
 
-// collectHost collects the figures of a host, and of its network unless net is nil.
-func collectHost(out chan<- prometheus.Metric, host *node.HostStats, net *tcp.Stats) {
+// collectHost collects the figures of a host.
+func collectHost(out chan<- prometheus.Metric, host *node.HostStats) {
 	out <- histogram(descSaves, &host.Saves)
 	gauge(out, descLog, float64(host.Storage.Log))
 	gauge(out, descSnapshots, float64(host.Storage.Snapshots))
-	if net != nil {
-		counter(out, descSent, float64(net.SentBytes))
-		counter(out, descReceived, float64(net.ReceivedBytes))
-		counter(out, descDropped, float64(net.Dropped))
+}
+
+// collectPeers collects the figures of the connections to the other hosts.
+func collectPeers(out chan<- prometheus.Metric, net *tcp.Stats) {
+	for id, p := range net.ByPeer {
+		peer := hexadecimal(id)
+		counter(out, descSent, float64(p.SentBytes), peer)
+		counter(out, descReceived, float64(p.ReceivedBytes), peer)
+		counter(out, descDropped, float64(p.Dropped), peer)
+		out <- histogram(descRoundTrip, &p.RoundTrips, peer)
 	}
 }
 
@@ -222,7 +242,7 @@ func truth(yes bool) float64 {
 }
 
 // histogram returns the figures of the library in Prometheus's form.
-func histogram(d *prometheus.Desc, h *node.Histogram) prometheus.Metric {
+func histogram(d *prometheus.Desc, h *node.Histogram, labels ...string) prometheus.Metric {
 	buckets := make(map[float64]uint64)
 	count := uint64(0)
 	for i, n := range h.Buckets {
@@ -231,5 +251,5 @@ func histogram(d *prometheus.Desc, h *node.Histogram) prometheus.Metric {
 			buckets[math.Ldexp(1e-6, i)] = count // below 2^i microseconds
 		}
 	}
-	return prometheus.MustNewConstHistogram(d, count, time.Duration(h.Sum).Seconds(), buckets)
+	return prometheus.MustNewConstHistogram(d, count, h.Sum.Seconds(), buckets, labels...)
 }

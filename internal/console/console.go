@@ -76,7 +76,7 @@ type Store struct {
 	Quota     int64 `json:"quota"`
 	Leases    int   `json:"leases"`
 	Watches   int   `json:"watches"`
-	Streams   int64 `json:"streams"`
+	Streams   int   `json:"streams"`
 	Events    int64 `json:"events"`
 }
 

@@ -3,6 +3,7 @@ package etcdapi
 import (
 	"context"
 	"maps"
+	"slices"
 
 	"raftlab/internal/auth"
 	"raftlab/kv"
@@ -131,3 +132,16 @@ func (w *watch) Covers(key string) bool { return w.covers(key) }
 
 // Users returns the users as of the last applied entry.
 func (m *Machine) Users() *auth.State { return m.current.Load().auth }
+
+// PeerConnections returns the members to which the server keeps a connection.
+func (s *Server) PeerConnections() []core.NodeID {
+	s.peers.mu.Lock()
+	defer s.peers.mu.Unlock()
+	return slices.Collect(maps.Keys(s.peers.conns))
+}
+
+// BeginCall takes the connection to a member, as a call does, until end.
+func (s *Server) BeginCall(member core.NodeID) (end func(), err error) {
+	c, err := s.peers.acquire(member)
+	return func() { s.peers.release(c) }, err
+}

@@ -15,13 +15,28 @@ type hub struct {
 	keys    map[string]map[*watch]bool // watches of single keys
 	ranges  watchRanges
 	running int // watches
+	streams map[*watchStream]struct{}
 }
 
 func newHub(m *Machine) *hub {
 	return &hub{
 		machine: m, matched: m.current.Load().view.Revision(),
-		keys: make(map[string]map[*watch]bool),
+		keys:    make(map[string]map[*watch]bool),
+		streams: make(map[*watchStream]struct{}),
 	}
+}
+
+// open notes a client's stream of watches until close.
+func (h *hub) open(w *watchStream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.streams[w] = struct{}{}
+}
+
+func (h *hub) close(w *watchStream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.streams, w)
 }
 
 // run matches the events of each new picture, until ctx ends.
@@ -50,21 +65,21 @@ func (h *hub) match() int64 {
 	events, err := view.Events(first, math.MaxInt64)
 	if err != nil { // compacted meanwhile; each watch finds out for itself
 		for _, all := range h.keys {
-			mark(all, first)
+			mark(all, first, 0)
 		}
-		h.ranges.all(func(all map[*watch]bool) { mark(all, first) })
+		h.ranges.all(func(all map[*watch]bool) { mark(all, first, 0) })
 		return h.matched
 	}
 	for e := range events {
-		mark(h.keys[e.KV.Key], e.KV.ModRevision)
-		h.ranges.find(e.KV.Key, func(all map[*watch]bool) { mark(all, e.KV.ModRevision) })
+		mark(h.keys[e.KV.Key], e.KV.ModRevision, 1)
+		h.ranges.find(e.KV.Key, func(all map[*watch]bool) { mark(all, e.KV.ModRevision, 1) })
 	}
 	return h.matched
 }
 
-func mark(all map[*watch]bool, revision int64) {
+func mark(all map[*watch]bool, revision int64, events int) {
 	for w := range all {
-		w.stream.mark(w, revision)
+		w.stream.mark(w, revision, events)
 	}
 }
 
@@ -87,7 +102,7 @@ func (h *hub) add(w *watch) (revision int64) {
 		h.ranges.add(w)
 	}
 	if w.next <= h.matched {
-		w.stream.mark(w, w.next)
+		w.stream.mark(w, w.next, 0)
 	}
 	return revision
 }

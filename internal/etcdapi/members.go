@@ -280,12 +280,16 @@ func (s *Server) promoteMember(ctx context.Context, r *pb.MemberPromoteRequest, 
 	return err
 }
 
-// steward does what the leader owes the cluster: promotions of members that have caught
-// up, and comparisons of the members' hashes.
+// steward closes the connections to members that were removed, and does what the leader
+// owes the cluster: promotions of members that have caught up, and comparisons of the
+// members' hashes.
 func (s *Server) steward(ctx context.Context) {
 	compared := time.Now()
 	for ctx.Err() == nil {
 		s.pause(s.cfg.Node.ElectionTimeout)
+		if st, err := s.node.Status(ctx); err == nil {
+			s.peers.retain(st.Members)
+		}
 		if !s.node.IsLeader() {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"raftlab/raft/core"
+	"raftlab/raft/node"
 )
 
 // peers are the connections to the other members.
@@ -26,23 +28,30 @@ type peers struct {
 	dial func(ctx context.Context, member core.NodeID) (net.Conn, error)
 
 	mu     sync.Mutex
-	conns  map[core.NodeID]*grpc.ClientConn
+	conns  map[core.NodeID]*peerConn
 	closed bool
 }
 
-func newPeers(dial func(context.Context, core.NodeID) (net.Conn, error)) *peers {
-	return &peers{dial: dial, conns: make(map[core.NodeID]*grpc.ClientConn)}
+// peerConn is the connection to a member. The mutex of peers guards the calls.
+type peerConn struct {
+	*grpc.ClientConn
+	calls int // under way
 }
 
-// connection returns the connection to a member. The connection is dialled when it is
-// used, and again after a failure.
-func (p *peers) connection(member core.NodeID) (*grpc.ClientConn, error) {
+func newPeers(dial func(context.Context, core.NodeID) (net.Conn, error)) *peers {
+	return &peers{dial: dial, conns: make(map[core.NodeID]*peerConn)}
+}
+
+// acquire returns the connection to a member for a call, which ends with release. The
+// connection is dialled when it is used, and again after a failure.
+func (p *peers) acquire(member core.NodeID) (*peerConn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, rpctypes.ErrGRPCStopped
 	}
 	if c := p.conns[member]; c != nil {
+		c.calls++
 		return c, nil
 	}
 	c, err := grpc.NewClient(fmt.Sprintf("passthrough:///%x", uint64(member)),
@@ -53,8 +62,30 @@ func (p *peers) connection(member core.NodeID) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcdapi: the connection to member %x: %w", uint64(member), err)
 	}
-	p.conns[member] = c
-	return c, nil
+	one := &peerConn{c, 1}
+	p.conns[member] = one
+	return one, nil
+}
+
+func (p *peers) release(c *peerConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.calls--
+}
+
+// retain closes the connections to all but the given members. A connection with a call
+// under way stays, because the leader of the call may be a member of which this one has
+// not heard.
+func (p *peers) retain(members []node.MemberStatus) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, c := range p.conns {
+		if c.calls > 0 || slices.ContainsFunc(members, func(m node.MemberStatus) bool { return m.ID == id }) {
+			continue
+		}
+		c.Close()
+		delete(p.conns, id)
+	}
 }
 
 // peerBackoff bounds the pauses between attempts to reach a member.
@@ -73,10 +104,11 @@ func (p *peers) close() error {
 
 // invoke calls a method of another member.
 func (s *Server) invoke(ctx context.Context, member core.NodeID, method string, request, reply any) error {
-	c, err := s.peers.connection(member)
+	c, err := s.peers.acquire(member)
 	if err != nil {
 		return err
 	}
+	defer s.peers.release(c)
 	return lost(ctx, c.Invoke(ctx, method, request, reply))
 }
 

@@ -41,3 +41,38 @@ func TestLeaderIsRemoved(t *testing.T) {
 		})
 	}
 }
+
+// The connections to a removed member are closed. A call to a member of which this one has
+// not heard keeps its connection.
+func TestConnectionsOfRemovedMembers(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		ctx := context.Background()
+		settle()
+		m, gone := c.leader(), c.follower()
+		for _, one := range c.members {
+			_, err := one.server.Survey(ctx) // asks all others
+			require.NoError(t, err)
+			require.Len(t, one.server.PeerConnections(), 2)
+		}
+		_, err := m.cluster().MemberRemove(ctx, &pb.MemberRemoveRequest{ID: uint64(gone.id)})
+		require.NoError(t, err)
+		<-gone.node.Done()
+		settle()
+		settle()
+		for _, one := range c.members {
+			if one != gone {
+				require.NotContains(t, one.server.PeerConnections(), gone.id)
+			}
+		}
+
+		end, err := m.server.BeginCall(gone.id)
+		require.NoError(t, err)
+		settle()
+		settle()
+		require.Contains(t, m.server.PeerConnections(), gone.id)
+		end()
+		settle()
+		settle()
+		require.NotContains(t, m.server.PeerConnections(), gone.id)
+	})
+}

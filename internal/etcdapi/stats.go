@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"raftlab/mvcc"
 	"raftlab/raft/core"
@@ -22,7 +23,9 @@ type Stats struct {
 	Sessions   int // of writes, see Write
 
 	Watches       int   // of this member's clients
-	WatchStreams  int64 // that carry the watches
+	WatchStreams  int   // that carry the watches
+	SlowWatches   int   // whose events have waited for more than slowWatch
+	EventsPending int   // that wait to be sent to watches
 	EventsSent    int64 // since the start
 	LeasesExpired int64 // that this member has revoked since the start
 	LeasesRenewed int64 // by this member since the start
@@ -42,16 +45,17 @@ type Peer struct {
 
 // counters are the figures that no other part of the server knows.
 type counters struct {
-	streams, events, expired, renewed, ranges, readsFailed atomic.Int64
+	events, expired, renewed, ranges, readsFailed atomic.Int64
 }
 
 // Stats returns the server's figures.
 func (s *Server) Stats() Stats {
-	p := s.picture()
+	p, watches := s.picture(), s.hub.figures()
 	return Stats{
 		Revision: p.view.Revision(), Compacted: p.view.Compacted(), Keys: p.view.Keys(), Versions: p.view.Versions(),
 		Bytes: p.view.Size(), QuotaBytes: s.cfg.Quota, Leases: p.view.LeaseCount(), Alarms: len(p.alarms), Sessions: p.known,
-		Watches: s.hub.count(), WatchStreams: s.counters.streams.Load(), EventsSent: s.counters.events.Load(),
+		Watches: watches.running, WatchStreams: watches.streams, SlowWatches: watches.slow, EventsPending: watches.pending,
+		EventsSent:    s.counters.events.Load(),
 		LeasesExpired: s.counters.expired.Load(), LeasesRenewed: s.counters.renewed.Load(),
 		Applied: p.counts, Ranges: s.counters.ranges.Load(), ReadsFailed: s.counters.readsFailed.Load(),
 		Pending: s.machine.pending(), Peers: s.peersConnected(p),
@@ -73,9 +77,45 @@ func (s *Server) peersConnected(p *picture) []Peer {
 	return all
 }
 
-// count returns the number of watches.
-func (h *hub) count() int {
+// hubFigures are the figures of a hub.
+type hubFigures struct{ running, streams, slow, pending int }
+
+func (h *hub) figures() hubFigures {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.running
+	f := hubFigures{running: h.running}
+	streams := slices.Collect(maps.Keys(h.streams))
+	h.mu.Unlock()
+	f.streams = len(streams)
+	now := time.Now()
+	for _, w := range streams {
+		slow, pending := w.waiting(now)
+		f.slow += slow
+		f.pending += pending
+	}
+	return f
+}
+
+// slowWatch is the wait of an event from which on the watch counts as slow. etcd brings
+// slow watches up to date in this interval.
+const slowWatch = 100 * time.Millisecond
+
+// waiting returns the number of slow watches, and of events that wait for the client.
+func (w *watchStream) waiting(now time.Time) (slow, pending int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	count := func(one *watch) {
+		pending += one.pending
+		if now.Sub(one.behind) > slowWatch {
+			slow++
+		}
+	}
+	for _, one := range w.delivering {
+		count(one)
+	}
+	for _, one := range w.marked {
+		if !one.delivering {
+			count(one)
+		}
+	}
+	return slow, pending
 }

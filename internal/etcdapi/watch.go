@@ -42,7 +42,12 @@ type watch struct {
 
 	next int64 // first revision that was not looked at; set once by the hub
 	idle bool  // nothing was sent since the last progress notification
-	from int64 // first revision of interest, 0 for none; stream.mu guards it
+
+	// stream.mu guards these.
+	from       int64     // first revision of interest, 0 for none
+	pending    int       // events of interest that were not sent, as far as the hub has matched them
+	behind     time.Time // since when the watch has events of interest
+	delivering bool      // the watch is one of stream.delivering
 }
 
 // watchStream is the watches of one client's stream. One goroutine receives requests,
@@ -56,9 +61,10 @@ type watchStream struct {
 	progress bool        // the client has asked for the progress of all watches
 	users    *auth.State // with which the watches were checked last
 
-	mu     sync.Mutex
-	marked []*watch      // with events of interest
-	wake   chan struct{} // has a token after a mark
+	mu         sync.Mutex
+	marked     []*watch      // with events of interest
+	delivering []*watch      // that the sender serves, in this order
+	wake       chan struct{} // has a token after a mark
 }
 
 // watchService is the service Watch.
@@ -74,8 +80,8 @@ func (ws *watchService) Watch(stream pb.Watch_WatchServer) error {
 		watches: make(map[int64]*watch), wake: make(chan struct{}, 1),
 	}
 	received := make(chan error, 1)
-	ws.server.counters.streams.Add(1)
-	defer ws.server.counters.streams.Add(-1)
+	ws.server.hub.open(w)
+	defer ws.server.hub.close(w)
 	ctx, cancel := context.WithCancel(stream.Context())
 	go func() { received <- receive(ctx, stream.Recv, w.requests) }() // ends with the stream's context
 	err := w.send(ctx, received)
@@ -107,12 +113,17 @@ func receive[Request any](ctx context.Context, recv func() (Request, error), to 
 	}
 }
 
-// mark notes that events from a revision on are of interest to a watch.
-func (w *watchStream) mark(one *watch, revision int64) {
+// mark notes that events from a revision on are of interest to a watch, and how many
+// events more wait to be sent.
+func (w *watchStream) mark(one *watch, revision int64, events int) {
 	w.mu.Lock()
+	one.pending += events
 	if one.from == 0 {
 		one.from = revision
 		w.marked = append(w.marked, one)
+		if !one.delivering {
+			one.behind = time.Now()
+		}
 	}
 	w.mu.Unlock()
 	select {
@@ -274,46 +285,68 @@ func (w *watchStream) cancel(id int64) error {
 func (w *watchStream) deliver() error {
 	w.mu.Lock()
 	marked := w.marked
-	w.marked = nil
+	w.marked, w.delivering = nil, marked
 	from := make([]int64, len(marked))
+	pending := make([]int, len(marked))
 	for i, one := range marked {
 		from[i], one.from = one.from, 0
+		pending[i], one.delivering = one.pending, true
 	}
 	w.mu.Unlock()
 	p := w.server.picture()
-	if err := w.recheck(p.auth); err != nil {
+	err := w.recheck(p.auth)
+	if err != nil {
 		return err
 	}
 	for i, one := range marked {
-		if w.watches[one.id] != one { // canceled
-			continue
+		complete := true
+		if w.watches[one.id] == one { // else canceled
+			var sent int
+			if sent, complete, err = w.deliverTo(one, p.view, max(from[i], one.next)); err != nil {
+				return err
+			}
+			if !complete {
+				pending[i] = min(pending[i], sent)
+			}
 		}
-		if err := w.deliverTo(one, p.view, max(from[i], one.next)); err != nil {
-			return err
-		}
+		w.delivered(one, pending[i], complete)
 	}
 	return nil
 }
 
-// deliverTo sends the events of a watch from a revision on.
-func (w *watchStream) deliverTo(one *watch, view *mvcc.View, from int64) error {
+// delivered notes that the first watch in w.delivering was served, and whether it has
+// all events now.
+func (w *watchStream) delivered(one *watch, events int, complete bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.delivering = w.delivering[1:]
+	one.delivering = false
+	one.pending -= events
+	if complete {
+		one.behind = time.Now() // for events since
+	}
+}
+
+// deliverTo sends the events of a watch from a revision on. It returns their number, and
+// whether they are all.
+func (w *watchStream) deliverTo(one *watch, view *mvcc.View, from int64) (sent int, complete bool, err error) {
 	events, through, err := one.collect(view, from)
 	if err != nil {
 		w.drop(one)
-		return w.stream.Send(&pb.WatchResponse{
+		return 0, true, w.stream.Send(&pb.WatchResponse{
 			Header: w.header(), WatchId: one.id, Canceled: true, CompactRevision: view.Compacted(),
 		})
 	}
 	one.next = max(one.next, through+1)
-	if through < view.Revision() {
-		w.mark(one, one.next)
+	if complete = through >= view.Revision(); !complete {
+		w.mark(one, one.next, 0)
 	}
 	if len(events) == 0 {
-		return nil
+		return 0, complete, nil
 	}
 	one.idle = false
 	w.server.counters.events.Add(int64(len(events)))
-	return w.sendEvents(one, &pb.WatchResponse{Header: w.server.header(through), WatchId: one.id, Events: events})
+	return len(events), complete, w.sendEvents(one, &pb.WatchResponse{Header: w.server.header(through), WatchId: one.id, Events: events})
 }
 
 // collect returns the events of a watch from a revision on, and the revision through

@@ -302,3 +302,50 @@ func TestWatchAfterTheLastRequest(t *testing.T) {
 		require.Len(t, r.Events, 1)
 	})
 }
+
+// A watch of a client that does not read is slow, and its events are pending, until the
+// client reads them.
+func TestSlowWatches(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		m := c.leader()
+		slow, fast := c.watches(m), c.watches(m)
+		slow.create(&pb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}})
+		slow.create(&pb.WatchCreateRequest{Key: []byte("z")})
+		fast.create(&pb.WatchCreateRequest{Key: []byte("k")})
+		const puts = 20
+		for range 2 {
+			for range puts {
+				m.put(t, "k", string(bytes.Repeat([]byte("v"), 100<<10)))
+				fast.events(0, 1)
+			}
+			settle()
+			stats := m.server.Stats()
+			require.Equal(t, 3, stats.Watches)
+			require.Equal(t, 2, stats.WatchStreams)
+			require.Equal(t, 1, stats.SlowWatches)
+			require.Greater(t, stats.EventsPending, puts/2)
+			require.Less(t, stats.EventsPending, puts+1)
+
+			slow.events(0, puts)
+			settle()
+			stats = m.server.Stats()
+			require.Zero(t, stats.SlowWatches)
+			require.Zero(t, stats.EventsPending)
+		}
+		m.put(t, "z", "1") // for both watches of the stream
+		for range 2 {
+			require.Len(t, slow.next().Events, 1)
+		}
+		settle()
+		require.Zero(t, m.server.Stats().EventsPending)
+
+		ctx, end := context.WithCancel(context.Background())
+		_, err := m.watch.Watch(ctx)
+		require.NoError(t, err)
+		settle()
+		require.Equal(t, 3, m.server.Stats().WatchStreams)
+		end()
+		settle()
+		require.Equal(t, 2, m.server.Stats().WatchStreams)
+	})
+}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -274,6 +275,23 @@ func clientTLS(c *cluster) *tls.Config {
 	return c.tls()
 }
 
+// dashboards are the figures in the queries of etcd's Grafana dashboard and of its rules for
+// alerts (contrib/mixin). up and those of processes come from Prometheus and its client.
+var dashboards = []string{
+	"etcd_disk_backend_commit_duration_seconds_bucket", "etcd_disk_wal_fsync_duration_seconds_bucket",
+	"etcd_mvcc_db_total_size_in_bytes", "etcd_mvcc_db_total_size_in_use_in_bytes", "etcd_server_quota_backend_bytes",
+	"etcd_network_client_grpc_received_bytes_total", "etcd_network_client_grpc_sent_bytes_total",
+	"etcd_network_peer_received_bytes_total", "etcd_network_peer_sent_bytes_total",
+	"etcd_network_peer_round_trip_time_seconds_bucket", "etcd_network_peer_sent_failures_total",
+	"etcd_server_has_leader", "etcd_server_leader_changes_seen_total",
+	"etcd_server_proposals_applied_total", "etcd_server_proposals_committed_total",
+	"etcd_server_proposals_failed_total", "etcd_server_proposals_pending",
+	"etcd_debugging_mvcc_slow_watcher_total", "etcd_debugging_mvcc_pending_events_total",
+	"etcd_debugging_mvcc_watcher_total", "etcd_debugging_mvcc_watch_stream_total", "etcd_debugging_mvcc_keys_total",
+	"grpc_server_handled_total", "grpc_server_handling_seconds_bucket", "grpc_server_started_total",
+	"process_resident_memory_bytes", "process_open_fds", "process_max_fds",
+}
+
 // HTTP has probes, the version, figures for Prometheus, and etcd's API as JSON.
 func TestPages(t *testing.T) {
 	t.Parallel()
@@ -308,10 +326,16 @@ func TestPages(t *testing.T) {
 				"etcd_mvcc_db_total_size_in_use_in_bytes ", `etcd_cluster_version{cluster_version="3.`, `etcd_server_go_version{server_go_version="go1.`,
 				`etcd_server_version{server_version="3.7.3"} 1`, "etcd_mvcc_put_total 1\n", "etcd_mvcc_delete_total 0\n", "etcd_mvcc_range_total ", "etcd_server_proposals_pending 0\n", "etcd_server_read_indexes_failed_total ",
 				`grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1`,
-				"etcd_network_peer_sent_bytes_total ", "promhttp_metric_handler_requests_total",
+				"etcd_debugging_mvcc_watch_stream_total 0\n", "promhttp_metric_handler_requests_total",
 			} {
 				require.Contains(t, body, line)
 			}
+
+			for _, name := range dashboards {
+				require.Regexp(t, "(?m)^"+name+"[ {]", body)
+			}
+			require.Len(t, regexp.MustCompile(`(?m)^etcd_network_peer_sent_failures_total{To="[0-9a-f]+"} `).FindAllString(body, -1), 2)
+			require.Len(t, regexp.MustCompile(`(?m)^etcd_network_known_peers{`).FindAllString(body, -1), 3, "members")
 
 			r := c.post("n2", "/v3/kv/put", `{"key":"aw==","value":"dg=="}`, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}) // as curl -d sends it
 			require.Equal(t, http.StatusOK, r.StatusCode)

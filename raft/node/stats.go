@@ -23,6 +23,17 @@ func (h Histogram) Count() int64 {
 	return n
 }
 
+// Observe counts a duration.
+func (h *Histogram) Observe(d time.Duration) {
+	h.Buckets[h.bucket(d)]++
+	h.Sum += d
+}
+
+// bucket returns the index of a duration's bucket.
+func (h *Histogram) bucket(d time.Duration) int {
+	return min(bits.Len64(uint64(max(d, 0)/time.Microsecond)), len(h.Buckets)-1)
+}
+
 // Quantile returns an upper bound of the q-quantile, 0 < q <= 1; 0 if there are
 // no durations.
 func (h Histogram) Quantile(q float64) time.Duration {
@@ -42,8 +53,7 @@ type histogram struct {
 }
 
 func (h *histogram) observe(d time.Duration) {
-	i := bits.Len64(uint64(max(d, 0) / time.Microsecond))
-	h.buckets[min(i, len(h.buckets)-1)].Add(1)
+	h.buckets[(*Histogram)(nil).bucket(d)].Add(1)
 	h.sum.Add(int64(d))
 }
 

@@ -2,12 +2,14 @@ package tcp
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftlab/raft/core"
@@ -31,6 +33,9 @@ type peer struct {
 	limit      int // for the payload of a frame, while connected
 	queue      []node.Message
 	bytes      int // of queue
+	roundTrips node.Histogram
+
+	sentBytes, receivedBytes, dropped atomic.Int64
 }
 
 func newPeer(t *Transport, id core.NodeID) *peer {
@@ -40,6 +45,19 @@ func newPeer(t *Transport, id core.NodeID) *peer {
 }
 
 func (p *peer) close() { p.cancel() }
+
+// figures returns the figures of the peer.
+func (p *peer) figures() PeerStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return PeerStats{SentBytes: p.sentBytes.Load(), ReceivedBytes: p.receivedBytes.Load(), Dropped: p.dropped.Load(), RoundTrips: p.roundTrips}
+}
+
+// drop counts messages that are not sent.
+func (p *peer) drop(messages int) {
+	p.dropped.Add(int64(messages))
+	p.transport.stats.dropped.Add(int64(messages))
+}
 
 // setAddress takes over a new address, by the configuration or told by the peer. A
 // repeated address is no news, and does not replace a newer one of the other kind. A
@@ -105,7 +123,7 @@ func (p *peer) send(messages []node.Message) {
 	}
 	p.mu.Unlock()
 	if dropped > 0 {
-		p.transport.stats.dropped.Add(int64(dropped))
+		p.drop(dropped)
 	}
 	if dropped < len(messages) {
 		select {
@@ -164,6 +182,7 @@ func (p *peer) lost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.connected, p.limit = false, 0
+	p.drop(len(p.queue))
 	p.queue, p.bytes = nil, 0
 }
 
@@ -320,9 +339,24 @@ func (p *peer) readPongs(conn net.Conn) error {
 		if err := conn.SetReadDeadline(time.Now().Add(p.transport.opts.IdleTimeout)); err != nil {
 			return err
 		}
-		if _, _, err := readFrame(conn, len(buf), buf); err != nil {
+		_, payload, err := readFrame(conn, len(buf), buf)
+		if err != nil {
 			return err
 		}
+		p.answered(payload)
+	}
+}
+
+// answered takes the round trip time of a ping, which had the time in its payload.
+func (p *peer) answered(payload []byte) {
+	if len(payload) != 8 {
+		return
+	}
+	now := time.Since(p.transport.opened)
+	if sent := time.Duration(binary.BigEndian.Uint64(payload)); sent > 0 && sent <= now {
+		p.mu.Lock()
+		p.roundTrips.Observe(now - sent)
+		p.mu.Unlock()
 	}
 }
 
@@ -344,7 +378,8 @@ func (w *sender) ping() error {
 	if err := w.conn.SetWriteDeadline(time.Now().Add(w.peer.transport.opts.IdleTimeout)); err != nil {
 		return err
 	}
-	return writeFrame(w.conn, framePing, make([]byte, 8))
+	sent := time.Since(w.peer.transport.opened)
+	return writeFrame(w.conn, framePing, binary.BigEndian.AppendUint64(nil, uint64(sent)))
 }
 
 // sendQueued sends all that is queued, in as few frames as the limit allows.
@@ -387,7 +422,7 @@ func (w *sender) flush(messages int) error {
 			w.warned = true
 			t.log.Error("message not sent", "to", uint64(w.peer.id), "bytes", size, "limit", w.limit)
 		}
-		t.stats.dropped.Add(int64(messages))
+		w.peer.drop(messages)
 		w.frame.reset()
 		return nil
 	}
@@ -398,6 +433,7 @@ func (w *sender) flush(messages int) error {
 	begun := time.Now()
 	t.stats.sentFrames.Add(1)
 	t.stats.sentBytes.Add(int64(w.frame.size))
+	w.peer.sentBytes.Add(int64(w.frame.size))
 	t.stats.sentMessages.Add(int64(messages))
 	var err error
 	if len(w.pieces) == 1 {

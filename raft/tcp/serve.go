@@ -169,6 +169,9 @@ func (t *Transport) receiveAll(conn net.Conn, from core.NodeID) error {
 	var buf []byte
 	var messages []node.Message
 	var extended time.Time // when the deadline was last set
+	t.mu.Lock()
+	peer := t.peers[from] // nil if the peer has not told an address, and is no member
+	t.mu.Unlock()
 	for {
 		// Each deadline serves the frames of an eighth of the timeout.
 		if now := time.Now(); now.Sub(extended) > t.opts.IdleTimeout/8 {
@@ -183,6 +186,9 @@ func (t *Transport) receiveAll(conn net.Conn, from core.NodeID) error {
 		}
 		t.stats.receivedFrames.Add(1)
 		t.stats.receivedBytes.Add(int64(headerBytes + len(payload)))
+		if peer != nil {
+			peer.receivedBytes.Add(int64(headerBytes + len(payload)))
+		}
 		kept := false
 		switch frameType {
 		case frameMessages:

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"raftlab/raft/core"
 	"raftlab/raft/node"
@@ -20,6 +21,7 @@ type Transport struct {
 	address   string
 
 	stop    chan struct{} // closed by Close
+	opened  time.Time
 	running sync.WaitGroup
 	closing sync.Once
 	stats   counters
@@ -54,6 +56,20 @@ type Stats struct {
 	// Refused counts incoming connections that were closed before the end of
 	// the handshake.
 	Refused int64
+	// ByPeer has the figures of each of Peers.
+	ByPeer map[core.NodeID]PeerStats
+}
+
+// PeerStats are the figures of a host to which this one connects, since this host has
+// known the peer.
+type PeerStats struct {
+	// SentBytes and ReceivedBytes count the frames of messages.
+	SentBytes, ReceivedBytes int64
+	// Dropped counts the messages for the peer for which the queue had no room, or the
+	// peer no connection, and those that were lost with a connection before they were sent.
+	Dropped int64
+	// RoundTrips is how long the peer took to answer pings.
+	RoundTrips node.Histogram
 }
 
 type counters struct {
@@ -76,6 +92,7 @@ func Listen(opts Options) (*Transport, error) {
 	t := &Transport{
 		opts:     opts,
 		log:      opts.Logger,
+		opened:   time.Now(),
 		stop:     make(chan struct{}),
 		peers:    make(map[core.NodeID]*peer),
 		incoming: make(map[net.Conn]core.NodeID),
@@ -109,10 +126,16 @@ func (t *Transport) Address() string { return t.address }
 func (t *Transport) Stats() Stats {
 	t.mu.Lock()
 	peers, connections := len(t.peers), len(t.incoming)
+	byPeer := make(map[core.NodeID]PeerStats, peers)
+	for id, p := range t.peers {
+		if id != t.self.Host {
+			byPeer[id] = p.figures()
+		}
+	}
 	t.mu.Unlock()
 	c := &t.stats
 	return Stats{
-		Peers: peers, Connections: connections,
+		Peers: peers, Connections: connections, ByPeer: byPeer,
 		SentFrames: c.sentFrames.Load(), SentBytes: c.sentBytes.Load(), SentMessages: c.sentMessages.Load(),
 		ReceivedFrames: c.receivedFrames.Load(), ReceivedBytes: c.receivedBytes.Load(), ReceivedMessages: c.receivedMessages.Load(),
 		Dropped: c.dropped.Load(), Refused: c.refused.Load(),

@@ -576,3 +576,26 @@ func TestCertificateOfARestoredCluster(t *testing.T) {
 	require.ErrorIs(t, transport.Start(as(4), newRecorder()), tcp.ErrPeer)
 	require.NoError(t, transport.Close())
 }
+
+// Each peer has figures of its own.
+func TestFiguresOfPeers(t *testing.T) {
+	a, b := listen(t, identity(1), tcp.Options{IdleTimeout: time.Second}), listen(t, identity(2), tcp.Options{})
+	a.SetPeer(1, a.Address()) // the membership has the host itself, too
+	a.SetPeer(3, reserved(t)) // a peer that is down
+	connectedTo(t, a, 2, b)
+	connectedTo(t, b, 1, a)
+	a.Send(2, []node.Message{vote(1)})
+	waitFor(t, "the message", func() bool { return len(b.from(1)) == 1 })
+	waitFor(t, "pongs of the peer", func() bool { return a.Stats().ByPeer[2].RoundTrips.Count() >= 2 })
+	a.Send(3, []node.Message{vote(1), vote(2)})
+
+	all := a.Stats().ByPeer
+	require.Len(t, all, 2)
+	require.Positive(t, all[2].SentBytes)
+	require.Zero(t, all[2].Dropped)
+	require.Positive(t, all[2].RoundTrips.Sum)
+	require.Less(t, all[2].RoundTrips.Quantile(1), 4*time.Second) // a later answer has ended the connection
+	require.Equal(t, tcp.PeerStats{Dropped: 2}, all[3])
+	waitFor(t, "the bytes of the sender", func() bool { return b.Stats().ByPeer[1].ReceivedBytes >= all[2].SentBytes })
+	require.Zero(t, b.Stats().ByPeer[1].SentBytes, "pings are no messages")
+}
