@@ -100,7 +100,7 @@ func readOnce(dir string) (c *content, err error) {
 	}
 	store, err := wal.OpenIn(files, wal.Options{Identity: c.manifest.Identity()})
 	if err != nil {
-		return c, err
+		return c, OfOwner(dir, err)
 	}
 	return c, errors.Join(c.load(store), store.Close())
 }

@@ -1,11 +1,13 @@
 package datadir
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,11 +189,43 @@ func Read(dir string) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	m, err := decode(data)
+	var m Manifest
+	if err = checkSum(data); err == nil {
+		m, err = decode(data)
+	}
 	if err != nil {
 		return m, fmt.Errorf("%s: %w", path, err)
 	}
 	return m, nil
+}
+
+// sumPrefix begins the first line of a manifest, with the checksum of the rest. A manifest
+// of an earlier version has no such line, and takes the line for a comment. A manifest
+// that was cut would otherwise be one with other settings.
+const sumPrefix = "# checksum "
+
+func sumLine(rest []byte) string {
+	return fmt.Sprintf("%s%08x\n", sumPrefix, crc32.Checksum(rest, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+func checkSum(data []byte) error {
+	if !bytes.HasPrefix(data, []byte(sumPrefix)) {
+		return nil
+	}
+	line, rest, _ := bytes.Cut(data, []byte("\n"))
+	if string(line)+"\n" != sumLine(rest) {
+		return fmt.Errorf("%w: it does not have the checksum of its first line", ErrManifest)
+	}
+	return nil
+}
+
+// OfOwner returns the error of opening a log. The error of another member's log names the
+// manifest, too.
+func OfOwner(dir string, err error) error {
+	if errors.Is(err, node.ErrStranger) {
+		return fmt.Errorf("%s is not of the log's member: %w", filepath.Join(dir, ManifestName), err)
+	}
+	return err
 }
 
 func decode(data []byte) (Manifest, error) {
@@ -240,7 +274,7 @@ func (m *Manifest) Write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(filepath.Join(dir, ManifestName), data, 0o600)
+	return durable.WriteFile(filepath.Join(dir, ManifestName), append([]byte(sumLine(data)), data...), 0o600)
 }
 
 // Foreign returns the name of a file in a directory that has no manifest, "" for an

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -57,7 +58,7 @@ func openDirectory(o *Options, begin func() (newcomer, error)) (*directory, erro
 	case err != nil:
 		return nil, err
 	case m.Cluster != o.ClusterName || m.Name != o.Name:
-		return nil, fmt.Errorf("%s: %w: to member %q of cluster %q; this is %q of %q", o.Data, ErrOwner, m.Name, m.Cluster, o.Name, o.ClusterName)
+		return nil, fmt.Errorf("%s: %w: to member %q of cluster %q; this is %q of %q", filepath.Join(o.Data, datadir.ManifestName), ErrOwner, m.Name, m.Cluster, o.Name, o.ClusterName)
 	}
 	if err := o.checkGroups(&m); err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func openDirectory(o *Options, begin func() (newcomer, error)) (*directory, erro
 		if m.Ready && errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: the log is lost; remove the member from the cluster and add a new one: %w", node.ErrDamaged, err)
 		}
-		return nil, err
+		return nil, datadir.OfOwner(o.Data, err)
 	}
 	return &directory{m, storage, !m.Ready}, nil
 }

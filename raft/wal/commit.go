@@ -181,6 +181,9 @@ func (s *Store) grow(seg *segment, file File, size int64) error {
 	if err := file.Sync(); err != nil {
 		return err
 	}
+	if err := s.begin(seg, file, size); err != nil { // a header with the larger size
+		return err
+	}
 	s.mu.Lock()
 	seg.size = size
 	s.mu.Unlock()
@@ -270,7 +273,7 @@ func (s *Store) make(seg, old *segment) error {
 		}
 	}
 	if err == nil {
-		err = s.begin(seg, file)
+		err = s.begin(seg, file, seg.size)
 	}
 	if file != nil {
 		err = errors.Join(err, file.Close())
@@ -290,11 +293,11 @@ func (s *Store) make(seg, old *segment) error {
 	return nil
 }
 
-// begin writes the header of a segment and makes the whole file durable.
-func (s *Store) begin(seg *segment, file File) error {
+// begin writes the header of a segment of a size and makes the whole file durable.
+func (s *Store) begin(seg *segment, file File, size int64) error {
 	id := s.opts.Identity
 	sealed, err := seal(&segmentHeader{
-		Version: formatVersion, Cluster: id.Cluster, Host: uint64(id.Host), Number: seg.number, Salt: seg.salt,
+		Version: formatVersion, Cluster: id.Cluster, Host: uint64(id.Host), Number: seg.number, Salt: seg.salt, Bytes: size,
 	})
 	if err != nil {
 		return err

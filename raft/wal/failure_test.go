@@ -2,8 +2,10 @@ package wal_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"hash/crc64"
 	"io"
 	"io/fs"
@@ -448,6 +450,72 @@ func TestMissingAndForeignFilesAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, node.ErrStranger, "a segment of another host")
 	_, err = openIn(full.Clone(kept), stranger)
 	require.ErrorIs(t, err, node.ErrStranger)
+}
+
+// A segment without its end is refused, wherever the file ends. A batch that is missing
+// there would pass for one that was never written.
+func TestCutSegmentsAreRefused(t *testing.T) {
+	kept := simdisk.Loss{Writes: simdisk.Keep, Names: simdisk.Keep}
+	large, store := newLog(t)
+	require.NoError(t, put(store, 1, 100))
+	require.NoError(t, put(store, 1, 40_000)) // in a segment of its own, which has grown
+	require.NoError(t, put(store, 1, 100))
+	require.NoError(t, store.Close())
+	for name, disk := range map[string]*simdisk.Disk{"full": fullLog(t), "large": large} {
+		for _, segment := range segmentsOf(t, disk) {
+			file, err := disk.Open(segment)
+			require.NoError(t, err)
+			whole, err := file.Size()
+			require.NoError(t, errors.Join(err, file.Close()))
+			sizes := []int64{0, 1, whole - 1}
+			for size := int64(512); size < whole; size += 512 {
+				sizes = append(sizes, size)
+			}
+			for _, size := range sizes {
+				cut := disk.Clone(kept)
+				cut.Truncate(segment, size)
+				_, err := openIn(cut, smallSegments)
+				require.ErrorIs(t, err, node.ErrDamaged, "%s: %s of %d bytes", name, segment, size)
+				require.Contains(t, err.Error(), segment)
+			}
+		}
+	}
+}
+
+// A segment of an earlier version does not tell its size. The log opens, and a segment that
+// was cut within a page is refused.
+func TestSegmentsWithoutASize(t *testing.T) {
+	disk := fullLog(t)
+	kept := simdisk.Loss{Writes: simdisk.Keep, Names: simdisk.Keep}
+	store := reopen(t, disk.Clone(kept))
+	want := digest(t, store)
+	require.NoError(t, store.Close())
+	last := int64(-1) // place of the last byte in the newest segment
+	segments := segmentsOf(t, disk)
+	for _, name := range segments {
+		disk.Damage(name, 0, func(b []byte) {
+			// The header is an array whose last element is the size, of three bytes.
+			length := binary.LittleEndian.Uint32(b) - 3
+			body := b[8 : 8+length]
+			body[0]--
+			clear(b[8+length:][:3])
+			binary.LittleEndian.PutUint32(b, length)
+			binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+			if end := int64(len(bytes.TrimRight(b, "\x00"))); end > 4096 {
+				last = end
+			}
+		})
+	}
+	store, err := openIn(disk.Clone(kept), smallSegments)
+	require.NoError(t, err)
+	require.Equal(t, want, digest(t, store))
+	require.NoError(t, store.Close())
+
+	// The last segment with a batch is the one before the one made ahead.
+	disk.Truncate(segments[len(segments)-2], (last+7)&^7)
+	_, err = openIn(disk, smallSegments)
+	require.ErrorIs(t, err, node.ErrDamaged)
+	require.ErrorContains(t, err, segments[len(segments)-2])
 }
 
 // copyFile puts a file of one disk in the place of one of another disk.

@@ -33,6 +33,9 @@ type segmentHeader struct {
 	// So neither a batch of the file's former use nor a forged batch in a
 	// client's command counts as a batch of this segment.
 	Salt uint64
+	// Bytes is the size of the file, 0 in a segment of an earlier version. A file may be
+	// larger. A smaller one has lost its end, which nothing else would tell.
+	Bytes int64
 }
 
 // lockHeader is the content of the lock file.

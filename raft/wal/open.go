@@ -186,7 +186,7 @@ func (s *Store) replay(numbers []uint64) error {
 	}
 	switch begin := s.segments[0]; {
 	case !p.began && begin.number > 1:
-		return damage(s.dir.Path(), begin.name, pageBytes, "there is no batch in the oldest segment")
+		return damage(s.dir.Path(), begin.name, pageBytes, "there is no batch in the oldest segment, so %s is missing", segmentName(begin.number-1))
 	case p.began && s.oldest < begin.number:
 		return damage(s.dir.Path(), segmentName(s.oldest), 0, "the segment is missing")
 	}
@@ -214,6 +214,9 @@ func (s *Store) openSegment(number uint64) (*segment, error) {
 	size, err := file.Size()
 	if err != nil {
 		return nil, err
+	}
+	if size < h.Bytes {
+		return nil, damage(s.dir.Path(), name, size, "the file has %d bytes of %d", size, h.Bytes)
 	}
 	return &segment{number: number, salt: h.Salt, name: name, size: size &^ (batchAlign - 1)}, nil
 }
@@ -382,9 +385,13 @@ func (p *replayer) isTorn() error {
 	defer file.Close()
 	w := getWindow(file, seg.size)
 	defer w.put()
-	rest, err := w.at(p.end, alignUp(p.end, pageBytes)-p.end)
+	page := alignUp(p.end, pageBytes) - p.end
+	rest, err := w.at(p.end, page)
 	if err != nil {
 		return fmt.Errorf("%s, %w", seg.name, err)
+	}
+	if int64(len(rest)) < page {
+		return damage(p.store.dir.Path(), seg.name, p.end+int64(len(rest)), "the file ends within a page")
 	}
 	if why := explain(rest, p.end, seg.salt, p.sequence+1, p.chain); why != "" {
 		return damage(p.store.dir.Path(), seg.name, p.end, "%s", why)

@@ -202,6 +202,16 @@ func (d *Disk) Damage(name string, offset int64, change func([]byte)) {
 	f.writes = nil
 }
 
+// Truncate cuts the end of a file off, as a copy that was interrupted does.
+func (d *Disk) Truncate(name string, size int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.content.files[d.content.names[name]]
+	f.data = slices.Clone(f.data[:size])
+	f.durable = slices.Clone(f.data)
+	f.writes = nil
+}
+
 // begin locks the disk. begin waits while the disk hangs, and fails after a
 // crash.
 func (d *Disk) begin() error {
