@@ -392,7 +392,8 @@ func TestHistoriesSoak(t *testing.T) {
 }
 
 // Three processes of an earlier version are replaced by this version, one at a time, under
-// load, and then all that the clients have seen is checked. RAFTLAB_UPGRADE_FROM is a
+// load, and then all that the clients have seen is checked. Until the last one is replaced,
+// the former version comes back on the data of this version. RAFTLAB_UPGRADE_FROM is a
 // revision of the repository (default HEAD~1) or a program.
 func TestRollingUpgrade(t *testing.T) {
 	if os.Getenv("RAFTLAB_SOAK") == "" {
@@ -403,15 +404,22 @@ func TestRollingUpgrade(t *testing.T) {
 	require.NoError(t, err)
 	c := newClusterOf(t, 3, false, former)
 	b := c.breaker(6)
-	for _, p := range c.members {
+	replace := func(p *process, binary, what string) {
 		b.wait(1500)
 		p.end(syscall.SIGTERM)
-		p.binary = current
+		p.binary = binary
 		b.restart(p)
 		for begin := time.Now(); !p.ready(); time.Sleep(20 * time.Millisecond) {
-			require.True(t, p.running() && time.Since(begin) < 30*time.Second, "%s of the new version is not ready", p.name)
+			require.True(t, p.running() && time.Since(begin) < 30*time.Second, "%s is not ready: %s", p.name, what)
 		}
-		b.done["process replaced"]++
+		b.done[what]++
+	}
+	for i, p := range c.members {
+		replace(p, current, "process replaced")
+		if i < len(c.members)-1 { // the cluster has the former level
+			replace(p, former, "former version back")
+			replace(p, current, "process replaced again")
+		}
 	}
 	b.wait(1500)
 	b.finish()
