@@ -42,8 +42,8 @@ func newPeers(dial func(context.Context, core.NodeID) (net.Conn, error)) *peers 
 	return &peers{dial: dial, conns: make(map[core.NodeID]*peerConn)}
 }
 
-// acquire returns the connection to a member for a call, which ends with release. The
-// connection is dialled when it is used, and again after a failure.
+// acquire returns the connection to a member for a call. The call ends with release. gRPC
+// dials at the first call, and again after a failure.
 func (p *peers) acquire(member core.NodeID) (*peerConn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,8 +74,7 @@ func (p *peers) release(c *peerConn) {
 }
 
 // retain closes the connections to all but the given members. A connection with a call
-// under way stays, because the leader of the call may be a member of which this one has
-// not heard.
+// under way stays, because a new leader may be unknown here.
 func (p *peers) retain(members []node.MemberStatus) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

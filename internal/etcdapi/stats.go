@@ -24,8 +24,8 @@ type Stats struct {
 
 	Watches       int   // of this member's clients
 	WatchStreams  int   // that carry the watches
-	SlowWatches   int   // whose events have waited for more than slowWatch
-	EventsPending int   // that wait to be sent to watches
+	SlowWatches   int   // with events older than slowWatch
+	EventsPending int   // not sent to watches yet
 	EventsSent    int64 // since the start
 	LeasesExpired int64 // that this member has revoked since the start
 	LeasesRenewed int64 // by this member since the start
@@ -95,11 +95,11 @@ func (h *hub) figures() hubFigures {
 	return f
 }
 
-// slowWatch is the wait of an event from which on the watch counts as slow. etcd brings
-// slow watches up to date in this interval.
+// slowWatch is the age of an unsent event in a slow watch. etcd brings slow watches up to
+// date in this interval.
 const slowWatch = 100 * time.Millisecond
 
-// waiting returns the number of slow watches, and of events that wait for the client.
+// waiting returns the number of slow watches, and of unsent events.
 func (w *watchStream) waiting(now time.Time) (slow, pending int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -45,7 +45,7 @@ type watch struct {
 
 	// stream.mu guards these.
 	from       int64     // first revision of interest, 0 for none
-	pending    int       // events of interest that were not sent, as far as the hub has matched them
+	pending    int       // unsent events of interest, without those before the begin of the watch
 	behind     time.Time // since when the watch has events of interest
 	delivering bool      // the watch is one of stream.delivering
 }
@@ -63,7 +63,7 @@ type watchStream struct {
 
 	mu         sync.Mutex
 	marked     []*watch      // with events of interest
-	delivering []*watch      // that the sender serves, in this order
+	delivering []*watch      // served by the sender, in this order
 	wake       chan struct{} // has a token after a mark
 }
 
@@ -113,8 +113,8 @@ func receive[Request any](ctx context.Context, recv func() (Request, error), to 
 	}
 }
 
-// mark notes that events from a revision on are of interest to a watch, and how many
-// events more wait to be sent.
+// mark notes that events from a revision on are of interest to a watch, and the number of
+// new events.
 func (w *watchStream) mark(one *watch, revision int64, events int) {
 	w.mu.Lock()
 	one.pending += events
@@ -314,8 +314,7 @@ func (w *watchStream) deliver() error {
 	return nil
 }
 
-// delivered notes that the first watch in w.delivering was served, and whether it has
-// all events now.
+// delivered notes that the sender has served the first watch in w.delivering.
 func (w *watchStream) delivered(one *watch, events int, complete bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -327,8 +326,8 @@ func (w *watchStream) delivered(one *watch, events int, complete bool) {
 	}
 }
 
-// deliverTo sends the events of a watch from a revision on. It returns their number, and
-// whether they are all.
+// deliverTo sends the events of a watch from a revision on. complete is false if more
+// events remain.
 func (w *watchStream) deliverTo(one *watch, view *mvcc.View, from int64) (sent int, complete bool, err error) {
 	events, through, err := one.collect(view, from)
 	if err != nil {
