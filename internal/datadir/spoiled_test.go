@@ -97,6 +97,13 @@ func (s *spoiler) spoil(name string, way spoiled) {
 	data, err := os.ReadFile(filepath.Join(s.options.Data, name))
 	require.NoError(s, err)
 	other, err := os.ReadFile(filepath.Join(s.other, name))
+	if os.IsNotExist(err) { // of another number
+		var same []string
+		same, err = filepath.Glob(filepath.Join(s.other, filepath.Dir(name), "*"+filepath.Ext(name)))
+		require.NoError(s, err)
+		require.NotEmpty(s, same)
+		other, err = os.ReadFile(same[0])
+	}
 	require.NoError(s, err)
 	dir := s.TempDir()
 	require.NoError(s, os.CopyFS(dir, os.DirFS(s.options.Data)))

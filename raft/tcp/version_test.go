@@ -101,10 +101,15 @@ func TestOldHostIsDialled(t *testing.T) {
 	waitFor(t, "the connection", func() bool { return a.ups(2) == 1 })
 	a.Send(2, b.from(1))
 	require.Equal(t, frames[1], nextFrame(t, conn), "the messages")
-	require.Equal(t, frames[2], nextFrame(t, conn), "the ping")
+	isPing := func(what string) {
+		frame := nextFrame(t, conn) // the payload, which the host repeats, has the time
+		require.Len(t, frame, len(frames[2]), what)
+		require.Equal(t, frames[2][:5], frame[:5], what)
+	}
+	isPing("the ping")
 	_, err = conn.Write(answers[1])
 	require.NoError(t, err)
-	require.Equal(t, frames[2], nextFrame(t, conn), "another ping, so the pong was understood")
+	isPing("another ping, so the pong was understood")
 }
 
 // Two hosts use the highest version that both speak, and refuse each other if there is
