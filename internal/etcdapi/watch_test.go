@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"raftlab/internal/etcdapi"
@@ -308,7 +309,13 @@ func TestWatchAfterTheLastRequest(t *testing.T) {
 func TestSlowWatches(t *testing.T) {
 	run(t, etcdapi.Config{}, func(c *cluster) {
 		m := c.leader()
-		slow, fast := c.watches(m), c.watches(m)
+		// Windows of a fixed size, because gRPC would enlarge its own to hold many events.
+		conn, err := grpc.NewClient(url(m.id), append(c.dialOptions(), grpc.WithInitialWindowSize(64<<10), grpc.WithInitialConnWindowSize(64<<10))...)
+		require.NoError(t, err)
+		defer conn.Close()
+		stream, err := pb.NewWatchClient(conn).Watch(context.Background())
+		require.NoError(t, err)
+		slow, fast := &watcher{t, stream}, c.watches(m)
 		slow.create(&pb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}})
 		slow.create(&pb.WatchCreateRequest{Key: []byte("z")})
 		fast.create(&pb.WatchCreateRequest{Key: []byte("k")})
@@ -340,7 +347,7 @@ func TestSlowWatches(t *testing.T) {
 		require.Zero(t, m.server.Stats().EventsPending)
 
 		ctx, end := context.WithCancel(context.Background())
-		_, err := m.watch.Watch(ctx)
+		_, err = m.watch.Watch(ctx)
 		require.NoError(t, err)
 		settle()
 		require.Equal(t, 3, m.server.Stats().WatchStreams)
