@@ -517,6 +517,7 @@ func (s Story) Print(w io.Writer, indent string) {
 	for row := range bytes.Lines(text.Bytes()) {
 		fmt.Fprintln(w, strings.TrimRight(string(row), " \n")) // cells without text end in blanks
 	}
+	line("The last step here is event %d, for --until of a replay.", s.Steps[len(s.Steps)-1].Number)
 	for i, p := range s.Points {
 		line("%s was injected. Without %s, the run %s. There g%d did not stop%s", letter(i+1), letter(i+1), ended(p.Verdict, p.Detail), p.At.ID, instead(p.Control))
 	}

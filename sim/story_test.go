@@ -209,7 +209,7 @@ func TestStoryOfAFault(t *testing.T) {
 	require.Positive(t, fault, text)
 	require.Zero(t, story.Steps[fault-1].Gap, text)
 	require.Regexp(t, `(?m)^ +\S+ +fault: reset from 127\.0\.0\.1:\d+ to 127\.0\.0\.1:\d+$`, text)
-	require.Regexp(t, `(?m)^ +\S+ +g\d+ +t\.Fatal +mini\.TestBrittle net_test\.go:\d+\n\z`, text)
+	require.Regexp(t, `(?m)^ +\S+ +g\d+ +t\.Fatal +mini\.TestBrittle net_test\.go:\d+\nThe last step here is event \d+, for --until of a replay\.\n\z`, text)
 	require.NotContains(t, text, "g0")
 }
 
@@ -218,7 +218,12 @@ func TestStoryOfAFault(t *testing.T) {
 func TestStoryEndsAtTheFailure(t *testing.T) {
 	story, text := told(t, program(t, sim.Native, false), sim.Case{Test: "TestGoesOn"})
 	require.Equal(t, sim.Safety, story.Verdict)
-	require.Regexp(t, `(?m)Mutex\.Unlock .*\n.* t\.Error +mini\.TestGoesOn bad_test\.go:\d+\n\z`, text)
+	require.Regexp(t, `(?m)Mutex\.Unlock .*\n.* t\.Error +mini\.TestGoesOn bad_test\.go:\d+\nThe last step here is event \d+`, text)
+	last := story.Steps[len(story.Steps)-1]
+	stop, err := sim.Until(t.Context(), program(t, sim.Native, false), sim.Case{Test: "TestGoesOn"}, last.Number)
+	require.NoError(t, err)
+	require.Contains(t, string(stop.Outcome.Output), "mini.TestGoesOn", "the goroutine of the last step")
+	require.Equal(t, last.Number, stop.Event)
 }
 
 // TestFaultsNameTheirFiles expects the events of a loss of power to name the files that lost

@@ -40,6 +40,10 @@ func newSimEnvCommand() *cobra.Command {
 	cmd.Long = simEnvLong
 	cmd.Flags().SetInterspersed(false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		args, err := adoptGoTest(cmd.Flags(), args)
+		if err != nil {
+			return err
+		}
 		if err := f.check(nil); err != nil {
 			return err
 		}
@@ -76,6 +80,39 @@ func newSimEnvCommand() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// adoptGoTest makes flags of sim-env from the flags -race and -tags of go test, because the
+// environment depends on them. The result is the command without the tags.
+func adoptGoTest(fl *pflag.FlagSet, args []string) ([]string, error) {
+	if len(args) < 2 || filepath.Base(args[0]) != "go" || args[1] != "test" {
+		return args, nil
+	}
+	rest := args[:2:2]
+	for i := 2; i < len(args); i++ {
+		name, value, joined := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
+		switch {
+		case args[i] == "-args" || args[i] == "--args":
+			return append(rest, args[i:]...), nil
+		case !strings.HasPrefix(args[i], "-") || name != "race" && name != "tags":
+			rest = append(rest, args[i])
+			continue
+		case name == "race":
+			rest = append(rest, args[i])
+			if !joined {
+				value = "true"
+			}
+		case !joined:
+			if i++; i == len(args) {
+				return nil, usageError("-tags of go test needs a value")
+			}
+			value = args[i]
+		}
+		if err := fl.Set(name, value); err != nil {
+			return nil, usageError("go test: -%s: %w", name, err)
+		}
+	}
+	return rest, nil
 }
 
 // givenFlags returns the flags of a command line, one argument for each.

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,6 +88,7 @@ func TestGoTestInWorlds(t *testing.T) {
 		{[]string{"go", "test", "-run", "TestMixed|TestFiles", "-v", "."}, 0, []string{"ok  \tmini", "6 runs, 0 failures"}},
 		{[]string{"go", "test", "-run", "TestAssertion", "."}, 1, []string{"FAIL\tmini", "3 of 3 runs failed", "raftlab sim mini --engine native --run '^TestAssertion$' --seeds 1"}},
 		{[]string{"go", "test", "-run", "TestNowhere", "."}, 0, []string{"ok  \tmini"}},
+		{[]string{"go", "test", "-v", "-tags", "other", "-run", "TestMixed", "."}, 0, []string{"ok  \tmini", "3 runs, 0 failures"}},
 		{[]string{"go", "test", "-bench", ".", "."}, 1, []string{"go test's -bench has no meaning"}},
 	} {
 		cmd := command(append([]string{"sim-env", "--seeds", "1..3"}, test.args...)...)
@@ -104,6 +106,28 @@ func TestGoTestInWorlds(t *testing.T) {
 	require.Zero(t, got.code, got.err)
 	require.Regexp(t, `(?m)^export GOFLAGS='-tags=faketime,netgo,osusergo -overlay=\S+ -exec=\S+ -count=1`, got.out)
 	require.Contains(t, got.out, `export RAFTLAB_SIM_FLAGS='["--seeds=7"]'`)
+}
+
+// TestGoTestFlagsAreAdopted expects sim-env to take -race and -tags from go test's flags.
+func TestGoTestFlagsAreAdopted(t *testing.T) {
+	for _, test := range []struct{ args, rest, given string }{
+		{"go test -race ./...", "go test -race ./...", "[--race=true]"},
+		{"/usr/bin/go test -v --race=false -tags=a,b -run X", "/usr/bin/go test -v --race=false -run X", "[--race=false --tags=a,b]"},
+		{"go test -tags a . -args -race -tags b", "go test . -args -race -tags b", "[--tags=a]"},
+		{"go vet -tags a", "go vet -tags a", "[]"},
+		{"make race", "make race", "[]"},
+	} {
+		cmd, _ := simCommand()
+		rest, err := adoptGoTest(cmd.Flags(), strings.Fields(test.args))
+		require.NoError(t, err)
+		require.Equal(t, test.rest, strings.Join(rest, " "))
+		require.Equal(t, test.given, fmt.Sprint(givenFlags(cmd.Flags())))
+	}
+	for _, bad := range []string{"go test -tags", "go test -race=perhaps"} {
+		cmd, _ := simCommand()
+		_, err := adoptGoTest(cmd.Flags(), strings.Fields(bad))
+		require.ErrorContains(t, err, bad[len("go test "):][:5])
+	}
 }
 
 func TestSimShardsAndMerge(t *testing.T) {
