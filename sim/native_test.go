@@ -49,6 +49,7 @@ func TestNativeVerdicts(t *testing.T) {
 		{"TestHTTP", sim.Pass, ""},
 		{"TestNamesByTheClock", sim.Pass, ""},
 		{"TestSyncErrors", sim.Pass, ""},
+		{"TestFileTimes", sim.Pass, ""},
 		{"TestSignalDeadlock", sim.Deadlock, "asleep"},
 		{"TestSubprocess", sim.Pass, ""},
 		{"TestSubprocessReads", sim.Pass, ""},
