@@ -182,6 +182,9 @@ func TestWaitingForTheRealWorld(t *testing.T) {
 	p := program(t, sim.Native, false)
 	out := run(t, p, sim.Case{Test: "TestOutside", Limits: sim.Limits{Wall: time.Second}})
 	expectation{"TestOutside", sim.Stuck, "real time"}.check(t, out)
+	require.NotContains(t, out.Detail, "computing")
+	out = run(t, p, sim.Case{Test: "TestCalibrates", Limits: sim.Limits{Wall: time.Second}})
+	expectation{"TestCalibrates", sim.Stuck, "not finished after 1s of real time, and still computing"}.check(t, out)
 }
 
 // TestGoFlags expects the flags in GOFLAGS to hold, also in the command that

@@ -286,7 +286,11 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 		case idle > stuckAfter && cpu < idle/1000:
 			return r.quit(exited, ending{stuck: true, note: "waits for something outside of the simulated world"})
 		case time.Since(r.began) > lim.Wall:
-			return r.quit(exited, ending{stuck: true, note: fmt.Sprintf("not finished after %v of real time", lim.Wall)})
+			note := fmt.Sprintf("not finished after %v of real time", lim.Wall)
+			if !asleep(r.cmd.Process.Pid) {
+				note += ", and still computing, which takes no virtual time"
+			}
+			return r.quit(exited, ending{stuck: true, note: note})
 		}
 	}
 }

@@ -260,3 +260,18 @@ func TestGoesOn(t *testing.T) {
 		time.Sleep(time.Second)
 	}
 }
+
+// TestCalibrates computes more and more until a second has passed.
+func TestCalibrates(t *testing.T) {
+	sum := 0
+	for n := 1; ; n *= 2 {
+		start := time.Now()
+		for i := range n {
+			sum += i * sum
+		}
+		if time.Since(start) > time.Second {
+			break
+		}
+	}
+	t.Log(sum)
+}
