@@ -45,7 +45,7 @@ func whyDifferent(ctx context.Context, p Program, c Case, began time.Time, a, b 
 			path = filepath.Join(native.pkg.Dir, path)
 		}
 		info, err := os.Stat(path)
-		if err == nil && info.Mode().IsRegular() && !info.ModTime().Before(began.Truncate(time.Second)) && !slices.Contains(changed, path) {
+		if err == nil && info.Mode().IsRegular() && !changeTime(info).Before(began.Truncate(time.Second)) && !slices.Contains(changed, path) {
 			changed = append(changed, path)
 		}
 	}

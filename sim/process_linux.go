@@ -342,6 +342,15 @@ func resident(pid int) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
+// changeTime is the machine's time of a file's last change. The time that a program sees is the
+// virtual one, if a world has changed the file.
+func changeTime(info os.FileInfo) time.Time {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(st.Ctim.Unix())
+	}
+	return info.ModTime()
+}
+
 // usage is the CPU time of the process.
 func (r *process) usage() time.Duration {
 	return cpuTime(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))

@@ -5,6 +5,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
@@ -33,3 +34,5 @@ var workerBegan = time.Now()
 // processCPU stands in for the CPU time of this process, because a worker does
 // nothing but run.
 func processCPU() time.Duration { return time.Since(workerBegan) }
+
+func changeTime(info os.FileInfo) time.Time { return info.ModTime() }
