@@ -345,3 +345,45 @@ func BenchmarkKeepAlive(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkWatch measures events that reach 1,000 watches of one key, on 32 streams of
+// one member.
+func BenchmarkWatch(b *testing.B) {
+	c := newCluster(b)
+	cli := c.client(c.leader())
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	const watches, streams = 1000, 32
+	var created, arrived sync.WaitGroup
+	created.Add(watches)
+	for s := range streams {
+		stream, err := pb.NewWatchClient(cli.ActiveConnection()).Watch(ctx)
+		require.NoError(b, err)
+		for i := s; i < watches; i += streams {
+			create := &pb.WatchCreateRequest{Key: []byte("fan")}
+			require.NoError(b, stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: create}}))
+		}
+		wg.Go(func() {
+			for {
+				r, err := stream.Recv()
+				if err != nil {
+					return // canceled
+				}
+				if r.Created {
+					created.Done()
+				}
+				arrived.Add(-len(r.Events))
+			}
+		})
+	}
+	created.Wait()
+	for b.Loop() {
+		arrived.Add(watches)
+		_, err := cli.Put(ctx, "fan", "x")
+		require.NoError(b, err)
+		arrived.Wait()
+	}
+	b.ReportMetric(float64(watches*b.N)/b.Elapsed().Seconds(), "events/s")
+}
