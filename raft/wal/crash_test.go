@@ -212,6 +212,9 @@ func (w *workload) update(id node.GroupID) node.Update {
 			term++
 		}
 		data := make([]byte, w.rand.IntN(400))
+		if w.rand.IntN(300) == 0 {
+			data = make([]byte, smallSegments.SegmentBytes) // in a segment of its own
+		}
 		for k := range data {
 			data[k] = byte(w.rand.Uint32())
 		}
