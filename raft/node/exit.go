@@ -39,13 +39,6 @@ type failTask struct {
 
 func (t *failTask) run() { t.host.fail(t.err) }
 
-// exitUnless is deferred by the host's goroutines around code of others.
-func (h *Host) exitUnless(returned *bool) {
-	if !*returned {
-		_ = h.exit()
-	}
-}
-
 // aborted ends a member in the middle of a round of the core. The state of the core is not
 // used any more. applies reports that the applier has been given work and no goroutine.
 // The caller has the baton.
@@ -89,9 +82,14 @@ func (n *Node) exit() {
 	_ = n.host.exit()
 }
 
-// exitUnless is deferred by goroutines around code of others.
-func (n *Node) exitUnless(returned *bool) {
-	if !*returned || n.exited.Load() != nil { // a view's Close is called after the rest
-		n.exit()
-	}
+// mustReturn runs a task with code of others, and calls exit if the goroutine ends there.
+func (n *Node) mustReturn(task func()) {
+	returned := false
+	defer func() {
+		if !returned {
+			n.exit()
+		}
+	}()
+	task()
+	returned = true
 }

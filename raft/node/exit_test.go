@@ -3,6 +3,7 @@ package node_test
 import (
 	"errors"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,7 +45,7 @@ func (t trappedTransport) RemovePeer(id core.NodeID) {
 
 type trappedStorage struct {
 	node.Storage
-	save, entries, create *trap
+	save, entries, create, open, close *trap
 }
 
 func (s trappedStorage) Save(updates []node.Update) error {
@@ -60,6 +61,22 @@ func (s trappedStorage) Entries(group node.GroupID, lo, hi uint64, maxBytes int)
 func (s trappedStorage) CreateSnapshot(group node.GroupID, header node.SnapshotHeader) (node.SnapshotWriter, error) {
 	s.create.step()
 	return s.Storage.CreateSnapshot(group, header)
+}
+
+func (s trappedStorage) OpenSnapshot(group node.GroupID) (node.SnapshotReader, error) {
+	s.open.step()
+	r, err := s.Storage.OpenSnapshot(group)
+	return trappedReader{r, s.close}, err
+}
+
+type trappedReader struct {
+	node.SnapshotReader
+	close *trap
+}
+
+func (r trappedReader) Close() error {
+	defer r.close.step()
+	return r.SnapshotReader.Close()
 }
 
 // volatileStorage keeps the face of memstore, whose saves run on the cores' goroutines.
@@ -79,7 +96,7 @@ func (c *cluster) startTrapped(id core.NodeID, where string, end func()) (n *nod
 		return &trap{}
 	}
 	host, config := c.host, c.config
-	storage := trappedStorage{nil, at("Save"), at("Entries"), at("CreateSnapshot")}
+	storage := trappedStorage{nil, at("Save"), at("Entries"), at("CreateSnapshot"), at("OpenSnapshot"), at("SnapshotReader.Close")}
 	host.Storage = &storage
 	if c.disks == nil {
 		c.stores[id] = c.stores[id].Reopen()
@@ -115,10 +132,10 @@ func (c *cluster) lead(id core.NodeID) *node.Node {
 // runtime.Goexit in the storage, the transport or a hook stops the host with an error.
 // Every call ends, except one on the goroutine that has ended, and Close returns.
 func TestGoexitStopsTheHost(t *testing.T) {
-	for _, where := range []string{"Save", "Entries", "CreateSnapshot", "Send", "RemovePeer", "Trace.Sent", "Trace.Received"} {
+	for _, where := range []string{"Save", "Entries", "CreateSnapshot", "OpenSnapshot", "SnapshotReader.Close", "Send", "RemovePeer", "Trace.Sent", "Trace.Received"} {
 		for name, run := range map[string]func(*testing.T, int, node.Config, func(*cluster)){"memory": run, "disk": runOnDisks} {
 			t.Run(where+" "+name, func(t *testing.T) {
-				run(t, 3, node.Config{MaxCacheBytes: 100, SnapshotEntries: -1, SnapshotBytes: -1}, func(c *cluster) {
+				run(t, 3, node.Config{MaxCacheBytes: 100, SnapshotEntries: -1, SnapshotBytes: -1, TrailingEntries: 5}, func(c *cluster) {
 					n, trap := c.startTrapped(1, where, runtime.Goexit)
 					c.lead(1)
 					for range 10 {
@@ -128,6 +145,9 @@ func TestGoexitStopsTheHost(t *testing.T) {
 					c.network.Partition([]core.NodeID{behind})
 					for range 10 {
 						c.propose("before")
+					}
+					if strings.Contains(where, "Snapshot") && where != "CreateSnapshot" {
+						require.NoError(c, n.Snapshot(ctx)) // for the host that is behind
 					}
 					trap.armed.Store(true)
 					var calls sync.WaitGroup

@@ -219,7 +219,11 @@ func (h *Host) tickAll() {
 	ticker := time.NewTicker(1 + rand.N(h.cfg.TickInterval))
 	defer ticker.Stop()
 	returned := false
-	defer h.exitUnless(&returned)
+	defer func() {
+		if !returned {
+			_ = h.exit()
+		}
+	}()
 	dropped := time.Now()
 	for first := true; ; first = false {
 		select {

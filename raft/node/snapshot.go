@@ -120,12 +120,10 @@ func (n *Node) SaveSnapshot(ctx context.Context, index uint64, body io.WriterTo)
 	case named:
 		return nil
 	}
-	saved, err := func() (SnapshotHeader, error) {
+	task := &snapshotTask{node: n, view: body, header: ownHeader(header)}
+	saved, err := func() (header SnapshotHeader, err error) {
 		defer n.storing.Done() // also if the view ends the goroutine
-		returned := false
-		defer n.exitUnless(&returned)
-		header, err := (&snapshotTask{node: n, view: body, header: ownHeader(header)}).write()
-		returned = true
+		n.mustReturn(func() { header, err = task.write() })
 		return header, err
 	}()
 	if err != nil {
@@ -216,11 +214,10 @@ func (t *snapshotTask) closeView() {
 func (t *snapshotTask) run() {
 	n := t.node
 	defer n.storing.Done()
-	returned := false
-	defer n.exitUnless(&returned)
-	defer t.closeView() // also if WriteTo ends the goroutine
-	t.save()
-	returned = true
+	n.mustReturn(func() {
+		defer t.closeView() // also if WriteTo ends the goroutine
+		t.save()
+	})
 }
 
 func (t *snapshotTask) save() {

@@ -26,12 +26,8 @@ type incomingSnapshot struct {
 type fileTask save
 
 func (t *fileTask) run() {
-	n := t.node
-	defer n.storing.Done()
-	returned := false
-	defer n.exitUnless(&returned)
-	(*save)(t).saveFiles()
-	returned = true
+	defer t.node.storing.Done()
+	t.node.mustReturn((*save)(t).saveFiles)
 }
 
 func (s *save) saveFiles() {
@@ -217,10 +213,8 @@ func (out *outgoingSnapshot) charge(rate, bytes int) {
 func (t *sendChunkTask) run() {
 	n := t.node
 	defer n.storing.Done()
-	returned := false
-	defer n.exitUnless(&returned)
-	err := t.send()
-	returned = true
+	var err error
+	n.mustReturn(func() { err = t.send() })
 	n.mu.Lock()
 	stopped := n.closed
 	t.out.busy = stopped
@@ -346,10 +340,7 @@ func (n *Node) closeLater(out *outgoingSnapshot) {
 
 func (t *closeTask) run() {
 	defer t.node.storing.Done()
-	returned := false
-	defer t.node.exitUnless(&returned)
-	t.out.close()
-	returned = true
+	t.node.mustReturn(t.out.close)
 }
 
 // loadTask reads entries for a member that is behind the entries in memory.
@@ -369,10 +360,11 @@ func (n *Node) loadEntries() {
 func (t *loadTask) run() {
 	n := t.node
 	defer n.storing.Done()
-	returned := false
-	defer n.exitUnless(&returned)
-	entries, err := n.host.entries(n.cfg.Group, t.load.First, t.load.Last, t.load.MaxBytes)
-	returned = true
+	var entries []core.Entry
+	var err error
+	n.mustReturn(func() {
+		entries, err = n.host.entries(n.cfg.Group, t.load.First, t.load.Last, t.load.MaxBytes)
+	})
 	switch {
 	case errors.Is(err, ErrDamaged):
 		n.stop(while(err, "reading the log"))
