@@ -195,6 +195,7 @@ func Start(cfg Config) (*Server, error) {
 	s.serving, s.drain = context.WithCancel(s.done)
 	s.machine.newest = cfg.Level
 	cfg.Node.StateMachine = s.machine
+	cfg.Node.PromptCommits = true // for the watches of the other members
 	member, err := cfg.Host.Start(cfg.Node)
 	if err != nil {
 		s.cancel()

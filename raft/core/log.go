@@ -174,9 +174,7 @@ func (l *raftLog) truncate(index uint64) {
 }
 
 // unstable returns the unsaved entries.
-func (l *raftLog) unstable() []Entry {
-	return slices.Clip(l.entries[l.stableIndex+1-l.first:])
-}
+func (l *raftLog) unstable() []Entry { return slices.Clip(l.entries[l.stableIndex+1-l.first:]) }
 
 // savedTo records that the entry of this index and term, and all before, are saved. A save
 // of an entry truncated in the meantime proves nothing.

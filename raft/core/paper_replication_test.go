@@ -590,6 +590,13 @@ func TestCommitIsToldWithinATick(t *testing.T) {
 	if quiet := s.work(); len(quiet) != 0 {
 		t.Fatalf("told twice: %v", quiet)
 	}
+	s.propose("c")
+	s.work()
+	s.accept(2, 3)
+	s.SendCommits() // the host need not wait for the tick
+	if reqs := sent[*core.AppendEntries](s.work(), 2); len(reqs) != 1 || reqs[0].LeaderCommit != 3 {
+		t.Fatalf("told at once: %v", reqs)
+	}
 }
 
 // §8: with LeaderNoOp a leader's term begins with an empty entry, which commits

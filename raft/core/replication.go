@@ -21,14 +21,17 @@ func (c *Core) tickLeader() {
 	for _, p := range c.progress {
 		p.snapshotTicks++
 	}
-	if c.heartbeatElapsed >= c.cfg.HeartbeatTicks {
-		if !c.tryQuiesce() {
-			c.broadcastHeartbeat()
-		}
-		return
+	if c.heartbeatElapsed < c.cfg.HeartbeatTicks {
+		c.SendCommits()
+	} else if !c.tryQuiesce() {
+		c.broadcastHeartbeat()
 	}
-	// Followers learn of a commit within a tick, not only with the next heartbeat, and a
-	// burst of commits costs one request.
+}
+
+// SendCommits tells the followers of a commit, if they have the entries. The host may call
+// SendCommits at any time. Each tick of a leader does, so followers learn of a commit within
+// a tick, not only with the next heartbeat, and a burst of commits costs one request.
+func (c *Core) SendCommits() {
 	for _, p := range c.progress {
 		if c.owesCommit(p) {
 			c.sendAppend(p, nil)
@@ -119,9 +122,7 @@ func (c *Core) sendEntriesTo(p *progress, entries []Entry) {
 // prevLogIndex is the index before the next request to the follower, nextIndex-1 or the
 // last compacted index if the log begins later. A follower without that entry refuses, and
 // then gets the snapshot.
-func (c *Core) prevLogIndex(p *progress) uint64 {
-	return max(p.nextIndex-1, c.log.snapshotIndex)
-}
+func (c *Core) prevLogIndex(p *progress) uint64 { return max(p.nextIndex-1, c.log.snapshotIndex) }
 
 // sendAppend sends one AppendEntries.
 func (c *Core) sendAppend(p *progress, entries []Entry) {

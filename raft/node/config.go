@@ -169,6 +169,12 @@ type Config struct {
 	// fast links need more.
 	MaxInflight, MaxInflightBytes int
 
+	// PromptCommits has a leader tell the other members of a commit at once if no commands
+	// follow, with a message to each. By default they learn of the commit with the next
+	// commands, and a [HostConfig.TickInterval] later at the latest. That is as long as a
+	// command then takes to its Apply on the other members.
+	PromptCommits bool
+
 	// SnapshotEntries is the number of applied entries from one snapshot to the
 	// next. The default is 1,000,000. -1 means never by number.
 	SnapshotEntries int

@@ -340,6 +340,11 @@ func (n *Node) process(in *inbox) {
 		in.calls[i] = nil // see aborted
 		f()
 	}
+	if n.cfg.PromptCommits && len(in.proposals) == 0 {
+		if st := n.core.Status(); st.CommitIndex == st.LastIndex {
+			n.core.SendCommits()
+		}
+	}
 	n.advance()
 	for n.proposeWaiting() {
 		n.advance()

@@ -92,6 +92,7 @@ var steps = []step{
 	{2, func(x *explorer) { x.fallBehind(x.server()) }},
 	{1, func(x *explorer) { x.StepDown(x.server()) }},
 	{1, func(x *explorer) { x.Wake(x.server()) }},
+	{2, func(x *explorer) { x.SendCommits(x.server()) }},
 	{1, func(x *explorer) { x.Corrupt(x.server()) }},
 	{2, func(x *explorer) { s := x.server(); x.Stall(s, !x.servers[s].stalled) }},
 	{1, func(x *explorer) { s := x.server(); x.SlowLoads(s, !x.servers[s].slow) }},

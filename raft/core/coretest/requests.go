@@ -111,6 +111,15 @@ func (c *Cluster) Wake(id core.NodeID) {
 	}
 }
 
+// SendCommits has a server tell the others of its commits before the next tick.
+func (c *Cluster) SendCommits(id core.NodeID) {
+	if s := c.servers[id]; s.core != nil {
+		defer c.catch(s)
+		s.core.SendCommits()
+		c.checker.observe(s)
+	}
+}
+
 // Corrupt damages the next chunk of a snapshot on its way to the disk.
 func (c *Cluster) Corrupt(id core.NodeID) { c.servers[id].corrupt = true }
 
