@@ -245,6 +245,7 @@ func (w *world) start(id core.NodeID) {
 	m := &member{store: &store{}}
 	config := w.config
 	config.StateMachine = m.store
+	config.PromptCommits = id%2 == 0
 	w.mu.Lock()
 	d := w.disks[id]
 	w.mu.Unlock()
