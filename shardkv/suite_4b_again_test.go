@@ -99,7 +99,13 @@ func (s *store) restartSlowly(w *wire, g int) {
 	s.crash(g)
 	w.set(func() { w.slow = s.groups[g].Names() })
 	s.restart(g)
-	testkit.WaitFor(s.t, 10*time.Second, "a leader", func() bool { return s.groups[g].Leader() >= 0 })
+	s.leader(g)
+}
+
+// leader waits for a leader of a group.
+func (s *store) leader(g int) (leader int) {
+	testkit.WaitFor(s.t, 10*time.Second, "a leader", func() bool { leader = s.groups[g].Leader(); return leader >= 0 })
+	return leader
 }
 
 // twoShards makes two groups, and returns a key of each.
@@ -170,8 +176,7 @@ func TestArrivalIsCommitted4B(t *testing.T) {
 			s.ctl.Move(shardOf(shard), gid(1-i%2))
 			next := s.groups[1-i%2]
 			time.Sleep(500 * time.Millisecond) // both groups come to the configuration
-			leader := -1
-			testkit.WaitFor(t, 10*time.Second, "a leader", func() bool { leader = next.Leader(); return leader >= 0 })
+			leader := s.leader(1 - i%2)
 			w.set(func() { w.cut, w.from, w.lone = false, next.Names(), next.Names()[leader] })
 			time.Sleep(2 * time.Second) // the others elect a leader
 			next.Crash(leader)
@@ -229,10 +234,8 @@ func TestLateMessages4B(t *testing.T) {
 				c := s.client()
 				keys, d := s.twoShards(c)
 				key, w := keys[0], s.wire(0, 1)
-				receiver := s.groups[1-sender]
-				w.set(func() {
-					w.late, w.from, w.to = labrpc.NewHold(), s.groups[sender].Names(), receiver.Names()[receiver.Leader()]
-				})
+				to := s.groups[1-sender].Names()[s.leader(1-sender)]
+				w.set(func() { w.late, w.from, w.to = labrpc.NewHold(), s.groups[sender].Names(), to })
 				s.ctl.Move(shardOf(key), gid(1))
 				c.Append(key, "n")
 				d[key] += "n"

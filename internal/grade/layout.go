@@ -125,7 +125,8 @@ func (l *layout) clause(dir, usual string) string {
 }
 
 // findTree finds the packages of an edition with fixed directories. The root is the
-// directory with the most of them, and then the one nearest to the top.
+// directory with the most of them, then one with the name src as in the course's tree, and
+// then the one nearest to the top.
 func (l *layout) findTree() {
 	roots := make(map[string]map[string]string) // directories of labs, by root and lab
 	for dir := range l.dirs {
@@ -142,7 +143,7 @@ func (l *layout) findTree() {
 		}
 	}
 	best := slices.SortedFunc(maps.Keys(roots), func(a, b string) int {
-		return cmp.Or(len(roots[b])-len(roots[a]), strings.Count(a, "/")-strings.Count(b, "/"), strings.Compare(a, b))
+		return cmp.Or(len(roots[b])-len(roots[a]), outside(a)-outside(b), strings.Count(a, "/")-strings.Count(b, "/"), strings.Compare(a, b))
 	})
 	if len(best) == 0 {
 		return
@@ -178,14 +179,11 @@ func (l *layout) find(lab lab) {
 		return
 	}
 	rank := func(dir string) string {
-		other, outside := 0, 0
+		other := 0
 		if path.Base(dir) != path.Base(name) && dir != "." {
 			other = 1
 		}
-		if path.Base(path.Dir(dir)) != "src" {
-			outside = 1
-		}
-		return fmt.Sprintf("%d %2d %d %4d %s", other, len(l.edition.labs)-l.beside(dir), outside, strings.Count(dir, "/"), dir)
+		return fmt.Sprintf("%d %2d %d %4d %s", other, len(l.edition.labs)-l.beside(dir), outside(path.Dir(dir)), strings.Count(dir, "/"), dir)
 	}
 	slices.SortFunc(found, func(a, b string) int { return strings.Compare(rank(a), rank(b)) })
 	l.labs[name] = found[0]
@@ -193,6 +191,14 @@ func (l *layout) find(lab lab) {
 	for _, other := range found[1:] {
 		l.once("package %s is in directory %s too, which is left out", name, other)
 	}
+}
+
+// outside is 0 for a directory src, which has the labs in the course's tree, and 1 for others.
+func outside(dir string) int {
+	if path.Base(dir) == "src" {
+		return 0
+	}
+	return 1
 }
 
 // beside counts the lab packages in the directory above dir.

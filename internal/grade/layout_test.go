@@ -290,6 +290,20 @@ func TestOlderCopies(t *testing.T) {
 	}
 }
 
+// In the 2025 edition, too, a copy of the tree does not count beside the one in a directory src.
+func TestOlderCopies2025(t *testing.T) {
+	files := make(map[string]string)
+	for _, tree := range []string{"backup", "src"} {
+		for name, clause := range map[string]string{"raft1": "raft", "kvraft1": "kvraft", "kvraft1/rsm": "rsm"} {
+			files[tree+"/"+name+"/"+clause+".go"] = "package " + clause + "\n\nvar _ = \"" + tree + "\"\n"
+		}
+	}
+	_, got := assembledFor(t, &of2025, files)
+	for _, file := range []string{"raft1/raft.go", "kvraft1/kvraft.go", "kvraft1/rsm/rsm.go"} {
+		require.Contains(t, got["y2025/"+file], `"src"`, file)
+	}
+}
+
 // Habits of students that would clash with the harness leave a submission that compiles.
 func TestHabits(t *testing.T) {
 	c, got := assembled(t, map[string]string{
