@@ -78,6 +78,10 @@ func readSubmission(name string) (*source, error) {
 }
 
 func (s *source) readDir(root string) error {
+	root, err := filepath.EvalSymlinks(root) // WalkDir does not follow a link
+	if err != nil {
+		return err
+	}
 	return filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err

@@ -145,3 +145,17 @@ func TestLinkInDirectory(t *testing.T) {
 	require.Len(t, s.files, 1)
 	require.Equal(t, []string{"link.go is not a regular file, and is left out"}, s.notes)
 }
+
+// The submission itself may be a link to a directory.
+func TestLinkToASubmission(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "version2"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "version2", "raft.go"), []byte("package raft\n"), 0o644))
+	link := filepath.Join(dir, "current")
+	if err := os.Symlink("version2", link); err != nil {
+		t.Skip("no symbolic links here")
+	}
+	s, err := readSubmission(link)
+	require.NoError(t, err)
+	require.Contains(t, s.files, "raft.go")
+}
