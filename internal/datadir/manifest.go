@@ -214,7 +214,7 @@ func checkSum(data []byte) error {
 	}
 	line, rest, _ := bytes.Cut(data, []byte("\n"))
 	if string(line)+"\n" != sumLine(rest) {
-		return fmt.Errorf("%w: it does not have the checksum of its first line", ErrManifest)
+		return fmt.Errorf("%w: it does not have the checksum of its first line; if somebody has edited it, remove that line", ErrManifest)
 	}
 	return nil
 }

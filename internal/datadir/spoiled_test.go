@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,4 +137,34 @@ func (s *spoiler) spoil(name string, way spoiled) {
 	require.Equal(s, s.whole.Store.Hash, verified.Store.Hash, "%s %s", name, way.what)
 	require.Equal(s, s.whole.Log.LastIndex, verified.Log.LastIndex, "%s %s", name, way.what)
 	require.NoError(s, os.RemoveAll(dir))
+}
+
+// A manifest that an operator has edited is refused, and read again without its checksum. The
+// next Write adds one.
+func TestEditedManifest(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, datadir.ManifestName)
+	want := datadir.Manifest{Cluster: "c", Name: "n1", ID: 1, Ready: true}
+	require.NoError(t, want.Write(dir))
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for what, edited := range map[string]string{
+		"other ends of lines": strings.ReplaceAll(string(whole), "\n", "\r\n"),
+		"a line more":         string(whole) + "# moved to the new machine\n",
+		"a value":             strings.Replace(string(whole), "ready: true", "ready:  true", 1),
+	} {
+		require.NoError(t, os.WriteFile(path, []byte(edited), 0o600))
+		_, err = datadir.Read(dir)
+		require.ErrorIs(t, err, datadir.ErrManifest, what)
+		require.ErrorContains(t, err, "remove that line", what)
+		_, rest, _ := strings.Cut(edited, "\n")
+		require.NoError(t, os.WriteFile(path, []byte(rest), 0o600))
+		got, err := datadir.Read(dir)
+		require.NoError(t, err, what)
+		require.Equal(t, want, got, what)
+		require.NoError(t, got.Write(dir))
+		again, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, string(whole), string(again), what)
+	}
 }
