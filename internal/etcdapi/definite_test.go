@@ -51,6 +51,8 @@ func TestEntryOfANewerVersion(t *testing.T) {
 		_, err := leader.node.Propose(context.Background(), []byte{1, 3, 0, 0, 0, 0, 0, 0, 0, 1, 200})
 		require.Error(t, err)
 		<-leader.node.Done()
-		require.ErrorContains(t, leader.node.Err(), "an entry of kind 200, which this version of raftlab does not know")
+		stopped := etcdapi.Stopped(leader.node)
+		require.ErrorIs(t, stopped, etcdapi.ErrFormat)
+		require.Regexp(t, `^entry \d+ of term \d+: .*an entry of kind 200, which this version of raftlab does not know; it reads levels 1 to 2; start the member with a newer version of raftlab[^\n]*$`, stopped.Error())
 	})
 }

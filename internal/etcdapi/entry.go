@@ -150,7 +150,7 @@ func (a *attributes) append(to []byte) []byte {
 func decodeEntry(data []byte) (entry, error) {
 	p := fields{data: data}
 	if format := p.byte(); format > entryFormat {
-		return entry{}, fmt.Errorf("%w: an entry of format %d; this version of raftlab reads format %d", ErrFormat, format, entryFormat)
+		return entry{}, fmt.Errorf("%w: an entry of format %d; this version of raftlab reads format %d and levels %d to %d", ErrFormat, format, entryFormat, firstLevel, Level)
 	} else if format < entryFormat {
 		return entry{}, fmt.Errorf("%w: format %d", errEntry, format)
 	}
@@ -188,7 +188,7 @@ func decodeEntry(data []byte) (entry, error) {
 	case kind == entryWrite:
 		e.write = p.write()
 	default:
-		return entry{}, fmt.Errorf("%w: an entry of kind %d, which this version of raftlab does not know", ErrFormat, kind)
+		return entry{}, fmt.Errorf("%w: an entry of kind %d, which this version of raftlab does not know; it reads levels %d to %d", ErrFormat, kind, firstLevel, Level)
 	}
 	if p.failed || len(p.data) > 0 {
 		return entry{}, fmt.Errorf("%w: %d bytes, of which %d are left", errEntry, len(data), len(p.data))

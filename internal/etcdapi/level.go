@@ -2,6 +2,7 @@ package etcdapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"raftlab/raft/core"
+	"raftlab/raft/node"
 )
 
 // Levels of a cluster. A level stands for what members write into the log and into
@@ -116,4 +118,17 @@ func checkLevel(level, newest int) error {
 		return fmt.Errorf("%w: the cluster has the level %d; this version of raftlab reads levels %d to %d", ErrFormat, level, firstLevel, newest)
 	}
 	return nil
+}
+
+// upgradeAdvice tells the operator of a member that is older than its cluster how to go on.
+const upgradeAdvice = "start the member with a newer version of raftlab, as on the other members; the level of a cluster never falls, and a backup restores to an older version as a new cluster"
+
+// Stopped returns the reason why a node stopped. The reason is one line without a stack if
+// a newer version wrote what the node cannot read.
+func Stopped(n *node.Node) error {
+	err := n.Err()
+	if panicked := (*node.PanicError)(nil); errors.As(err, &panicked) && errors.Is(panicked, ErrFormat) {
+		return panicked.Cause
+	}
+	return err
 }

@@ -77,11 +77,13 @@ func TestUpgradeRaisesTheLevel(t *testing.T) {
 				if name == "snapshot" {
 					_, err := c.tryStart(former)
 					require.ErrorIs(c, err, etcdapi.ErrFormat)
-					require.ErrorContains(c, err, "the cluster has the level 2; this version of raftlab reads levels 1 to 1")
+					require.ErrorContains(c, err, "the cluster has the level 2; this version of raftlab reads levels 1 to 1; start the member with a newer version of raftlab")
 				} else {
 					m := c.start(former)
 					<-m.node.Done()
-					require.ErrorContains(c, m.node.Err(), "the cluster has the level 2; this version of raftlab reads levels 1 to 1")
+					err := etcdapi.Stopped(m.node)
+					require.ErrorIs(c, err, etcdapi.ErrFormat)
+					require.Regexp(c, `^entry \d+ of term \d+: .*the cluster has the level 2; this version of raftlab reads levels 1 to 1; start the member with a newer version of raftlab[^\n]*$`, err.Error())
 					c.stop(former)
 				}
 				c.config.Level = etcdapi.Level

@@ -191,7 +191,7 @@ func (m *Machine) applyAll(commands []node.Command) (own []settled, after *pictu
 		}
 		switch {
 		case errors.Is(err, ErrFormat): // a newer member executes the entry
-			panic(fmt.Sprintf("entry %d of term %d: %v", c.Index, c.Term, err))
+			panic(fmt.Errorf("entry %d of term %d: %w; %s", c.Index, c.Term, err, upgradeAdvice))
 		case err != nil: // every member refuses the entry
 			continue
 		}
@@ -574,7 +574,7 @@ func (m *Machine) Restore(body io.Reader) error {
 		return err
 	}
 	if err := checkLevel(p.level, m.newest); err != nil {
-		return err
+		return fmt.Errorf("%w; %s", err, upgradeAdvice)
 	}
 	m.replace(store, p)
 	m.mu.Lock()

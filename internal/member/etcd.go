@@ -141,7 +141,7 @@ func (f front) check(ctx context.Context, name string) error {
 // live reports the failure of the member. A restart of a stopped member is the operator's.
 func (f front) live() error {
 	if s := f.serving(); s != nil {
-		return s.Node().Err()
+		return etcdapi.Stopped(s.Node())
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func (s *etcdStore) ready() <-chan struct{} { return s.server.Ready() }
 
 func (s *etcdStore) ended() <-chan struct{} { return s.server.Node().Done() }
 
-func (s *etcdStore) failure() error { return s.server.Node().Err() }
+func (s *etcdStore) failure() error { return etcdapi.Stopped(s.server.Node()) }
 
 func (s *etcdStore) handOver(ctx context.Context) {
 	if !s.server.Node().IsLeader() {

@@ -362,6 +362,7 @@ func (n *Node) guard(method string, f func() error) (err error) {
 		failure := &PanicError{Method: method, Value: "runtime.Goexit was called", Stack: debug.Stack()}
 		if v := recover(); v != nil {
 			failure.Value = fmt.Sprint(v)
+			failure.Cause, _ = v.(error)
 			err = failure
 			return
 		}

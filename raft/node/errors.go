@@ -103,8 +103,12 @@ func (e *TooLargeError) Is(target error) bool {
 type PanicError struct {
 	Method string // of the state machine
 	Value  string // the panic's value, printed
+	Cause  error  // the panic's value if that is an error, else nil
 	Stack  []byte
 }
+
+// Unwrap returns the cause, so that callers recognize a machine's own error.
+func (e *PanicError) Unwrap() error { return e.Cause }
 
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("raft: the state machine panicked in %s: %s\n%s", e.Method, e.Value, e.Stack)
