@@ -96,6 +96,7 @@ var (
 	descTxns      = describe("etcd_mvcc_txn_total", "Transactions of more than one operation that this member has applied.")
 	descPutBytes  = describe("etcd_debugging_mvcc_total_put_size_in_bytes", "Size of the keys and values of the puts that this member has applied.")
 	descNoIndex   = describe("etcd_server_read_indexes_failed_total", "Linearizable reads that got no index from the leader.")
+	descSlowIndex = describe("etcd_server_slow_read_indexes_total", "Linearizable reads that timed out before the leader told an index.")
 	descPending   = describe("etcd_server_proposals_pending", "Writes of this member's clients that are under way.")
 	descActive    = describe("etcd_network_active_peers", "1 if this member has a connection to the other.", "Local", "Remote")
 	descKnown     = describe("etcd_network_known_peers", "1 for each member.", "Local", "Remote")
@@ -113,7 +114,7 @@ var descriptions = []*prometheus.Desc{
 	descSnapshots, descSent, descReceived, descDropped, descRoundTrip, descBytes, descQuota, descKeys, descRevision, descCompacted, descWatches,
 	descStreams, descSlow, descUnsent, descEvents, descExpired, descLeases, descAlarms, descPostponed, descNoRoom, descTerm, descLevel,
 	descAPI, descGo, descIsLearner, descLeaders, descFailed, descInUse,
-	descGranted, descRevoked, descRenewed, descPuts, descDeletes, descRanges, descTxns, descPutBytes, descNoIndex, descPending, descActive, descKnown,
+	descGranted, descRevoked, descRenewed, descPuts, descDeletes, descRanges, descTxns, descPutBytes, descNoIndex, descSlowIndex, descPending, descActive, descKnown,
 }
 
 // Describe implements prometheus.Collector.
@@ -160,6 +161,7 @@ func (c metrics) Collect(out chan<- prometheus.Metric) {
 	counter(out, descTxns, float64(store.Applied.Txns))
 	counter(out, descPutBytes, float64(store.Applied.PutBytes))
 	counter(out, descNoIndex, float64(store.ReadsFailed))
+	counter(out, descSlowIndex, float64(store.ReadsSlow))
 	gauge(out, descPending, float64(store.Pending))
 	local := hexadecimal(figures.Server.Node().ID())
 	if store.Peers != nil {

@@ -137,6 +137,9 @@ func (s *Server) linearize(ctx context.Context) error {
 	defer cancel()
 	if _, err := s.node.ReadIndex(limited); err != nil {
 		s.counters.readsFailed.Add(1)
+		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			s.counters.readsSlow.Add(1)
+		}
 		return s.late(ctx, err)
 	}
 	return nil

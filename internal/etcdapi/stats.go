@@ -33,6 +33,7 @@ type Stats struct {
 	Applied     mvcc.Counts // operations that this member has applied since the start, also those in the log before
 	Ranges      int64       // reads of clients of this member, those of Applied not included
 	ReadsFailed int64       // requests to the leader for the index of a linearizable read
+	ReadsSlow   int64       // those of ReadsFailed that the leader did not answer within Config.RequestTimeout
 	Pending     int         // writes of this member's clients under way
 	Peers       []Peer
 }
@@ -45,7 +46,7 @@ type Peer struct {
 
 // counters are the figures that no other part of the server knows.
 type counters struct {
-	events, expired, renewed, ranges, readsFailed atomic.Int64
+	events, expired, renewed, ranges, readsFailed, readsSlow atomic.Int64
 }
 
 // Stats returns the server's figures.
@@ -57,7 +58,7 @@ func (s *Server) Stats() Stats {
 		Watches: watches.running, WatchStreams: watches.streams, SlowWatches: watches.slow, EventsPending: watches.pending,
 		EventsSent:    s.counters.events.Load(),
 		LeasesExpired: s.counters.expired.Load(), LeasesRenewed: s.counters.renewed.Load(),
-		Applied: p.counts, Ranges: s.counters.ranges.Load(), ReadsFailed: s.counters.readsFailed.Load(),
+		Applied: p.counts, Ranges: s.counters.ranges.Load(), ReadsFailed: s.counters.readsFailed.Load(), ReadsSlow: s.counters.readsSlow.Load(),
 		Pending: s.machine.pending(), Peers: s.peersConnected(p),
 	}
 }

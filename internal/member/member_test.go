@@ -324,7 +324,7 @@ func TestPages(t *testing.T) {
 			for _, line := range []string{
 				"etcd_server_is_learner 0\n", "etcd_server_leader_changes_seen_total ", "etcd_server_proposals_failed_total ",
 				"etcd_mvcc_db_total_size_in_use_in_bytes ", `etcd_cluster_version{cluster_version="3.`, `etcd_server_go_version{server_go_version="go1.`,
-				`etcd_server_version{server_version="3.7.3"} 1`, "etcd_mvcc_put_total 1\n", "etcd_mvcc_delete_total 0\n", "etcd_mvcc_range_total ", "etcd_server_proposals_pending 0\n", "etcd_server_read_indexes_failed_total ",
+				`etcd_server_version{server_version="3.7.3"} 1`, "etcd_mvcc_put_total 1\n", "etcd_mvcc_delete_total 0\n", "etcd_mvcc_range_total ", "etcd_server_proposals_pending 0\n", "etcd_server_read_indexes_failed_total ", "etcd_server_slow_read_indexes_total ",
 				`grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1`,
 				"etcd_debugging_mvcc_watch_stream_total 0\n", "promhttp_metric_handler_requests_total",
 			} {
