@@ -429,10 +429,19 @@ func TestVerifyFindsADamagedSnapshot(t *testing.T) {
 	t.Parallel()
 	o := single(t)
 	p := filled(t, o)
-	require.NoError(t, p.Close())
-	whole, err := datadir.Verify(o.Data)
-	require.NoError(t, err)
-	require.NotZero(t, whole.Log.Snapshot.Index)
+	var whole *datadir.Report
+	testkit.WaitFor(t, time.Minute, "a snapshot, which is written beside the log", func() bool {
+		require.NoError(t, p.Close())
+		var err error
+		whole, err = datadir.Verify(o.Data)
+		require.NoError(t, err)
+		if whole.Log.Snapshot.Index > 0 {
+			return true
+		}
+		p = start(t, o)
+		p.put("later", "x", 0)
+		return false
+	})
 	path := filepath.Join(o.Data, "log", whole.Log.Snapshots[0].Name)
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
