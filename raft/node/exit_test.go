@@ -182,6 +182,67 @@ func TestGoexitStopsTheHost(t *testing.T) {
 	}
 }
 
+// exitingTransport holds the first message after hold is set, and ends the goroutine that
+// sends anything to a stranger.
+type exitingTransport struct {
+	node.Transport
+	receiver    node.Receiver
+	hold        atomic.Bool
+	held, freed chan struct{}
+}
+
+const stranger = 9
+
+func (t *exitingTransport) Start(self node.Identity, r node.Receiver) error {
+	t.receiver = r
+	return t.Transport.Start(self, r)
+}
+
+func (t *exitingTransport) Send(to core.NodeID, messages []node.Message) {
+	if to == stranger {
+		runtime.Goexit()
+	}
+	if t.hold.CompareAndSwap(true, false) {
+		close(t.held)
+		<-t.freed
+	}
+	t.Transport.Send(to, messages)
+}
+
+// Calls behind the message whose refusal ends the goroutine end, too. The message and the
+// calls come while the core is held, so that one run of the core takes them all.
+func TestGoexitBeforeCallsAreTaken(t *testing.T) {
+	run(t, 3, node.Config{}, func(c *cluster) {
+		c.stop(1)
+		transport := &exitingTransport{Transport: c.network.Join(1), held: make(chan struct{}), freed: make(chan struct{})}
+		host, config := c.host, c.config
+		c.stores[1] = c.stores[1].Reopen()
+		host.Storage, host.Transport = c.stores[1], transport
+		c.states[1] = &journal{}
+		config.StateMachine = c.states[1]
+		n, err := node.Start(host, config)
+		require.NoError(c, err)
+		c.nodes[1] = n
+		c.lead(1)
+		transport.hold.Store(true)
+		<-transport.held
+		forged := node.Message{Group: 1, Call: 7, Body: &core.RequestVote{Term: 1, CandidateID: 2}}
+		transport.receiver.Receive(stranger, []node.Message{forged})
+		var calls sync.WaitGroup
+		for range 5 {
+			calls.Go(func() { _, err := n.Propose(ctx, []byte("x")); require.ErrorIs(c, err, node.ErrRefused) })
+			calls.Go(func() { _, err := n.ReadIndex(ctx); require.ErrorIs(c, err, node.ErrStopped) })
+			calls.Go(func() { _, err := n.Status(ctx); require.ErrorIs(c, err, node.ErrStopped) })
+		}
+		time.Sleep(latency) // for the calls to wait
+		close(transport.freed)
+		calls.Wait()
+		require.NoError(c, n.Close())
+		delete(c.nodes, 1)
+		c.propose("after")
+	})
+}
+
 // A panic of a hook on a proposer's goroutine stops the host, even if a function up the
 // stack recovers.
 func TestRecoveredPanicStopsTheHost(t *testing.T) {
