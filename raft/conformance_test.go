@@ -68,7 +68,10 @@ func (s *shelf) open(id node.Identity) (node.Storage, error) {
 
 func newPersisted() *persisted {
 	g := &persisted{ps: raft.MakePersister()}
-	g.Storage, _ = raft.OpenPersister(g.ps)
+	var err error
+	if g.Storage, err = raft.OpenPersister(g.ps); err != nil {
+		panic(err) // a new Persister is empty
+	}
 	return g
 }
 

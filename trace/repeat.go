@@ -81,8 +81,11 @@ func (x *explainer) repeats(from, least int) int {
 		}
 	}
 	slices.SortFunc(often, func(a, b *repetition) int {
-		if a.client != b.client {
-			return map[bool]int{true: -1, false: 1}[a.client]
+		switch {
+		case a.client && !b.client:
+			return -1
+		case b.client && !a.client:
+			return 1
 		}
 		return cmp.Or(b.count-a.count, a.last-b.last)
 	})

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -575,6 +576,25 @@ func TestCertificateOfARestoredCluster(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, transport.Start(as(4), newRecorder()), tcp.ErrPeer)
 	require.NoError(t, transport.Close())
+}
+
+// Messages that wait for a connection when the connection ends are dropped, and counted.
+func TestQueuedMessagesOfALostConnectionAreCounted(t *testing.T) {
+	a, b := listen(t, identity(1), tcp.Options{}), listen(t, identity(2), tcp.Options{})
+	connectedTo(t, a, 2, b)
+	large := node.Message{Group: 7, Body: &core.AppendEntries{Term: 1, LeaderID: 1, Entries: []core.Entry{{Index: 1, Term: 1, Data: make([]byte, 1<<20)}}}}
+	b.mu.Lock() // b receives nothing more, so a cannot write what follows
+	unlock := sync.OnceFunc(b.mu.Unlock)
+	defer unlock()
+	a.Send(2, slices.Repeat([]node.Message{large}, 32))
+	waitFor(t, "the first frame", func() bool { return a.Stats().SentBytes > 0 })
+	a.Send(2, []node.Message{vote(1), vote(2), vote(3)})
+	require.Zero(t, a.Stats().ByPeer[2].Dropped)
+	var closing sync.WaitGroup
+	closing.Go(func() { _ = b.Close() })
+	waitFor(t, "the queued messages", func() bool { return a.Stats().ByPeer[2].Dropped == 3 })
+	unlock()
+	closing.Wait()
 }
 
 // Each peer has figures of its own.
