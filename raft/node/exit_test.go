@@ -228,15 +228,20 @@ func TestGoexitBeforeCallsAreTaken(t *testing.T) {
 		<-transport.held
 		forged := node.Message{Group: 1, Call: 7, Body: &core.RequestVote{Term: 1, CandidateID: 2}}
 		transport.receiver.Receive(stranger, []node.Message{forged})
-		var calls sync.WaitGroup
-		for range 5 {
-			calls.Go(func() { _, err := n.Propose(ctx, []byte("x")); require.ErrorIs(c, err, node.ErrRefused) })
-			calls.Go(func() { _, err := n.ReadIndex(ctx); require.ErrorIs(c, err, node.ErrStopped) })
-			calls.Go(func() { _, err := n.Status(ctx); require.ErrorIs(c, err, node.ErrStopped) })
+		const each = 5
+		proposed, read, asked := make(chan error, each), make(chan error, each), make(chan error, each)
+		for range each {
+			go func() { _, err := n.Propose(ctx, []byte("x")); proposed <- err }()
+			go func() { _, err := n.ReadIndex(ctx); read <- err }()
+			go func() { _, err := n.Status(ctx); asked <- err }()
 		}
 		time.Sleep(latency) // for the calls to wait
 		close(transport.freed)
-		calls.Wait()
+		for range each {
+			require.ErrorIs(c, <-proposed, node.ErrRefused)
+			require.ErrorIs(c, <-read, node.ErrStopped)
+			require.ErrorIs(c, <-asked, node.ErrStopped)
+		}
 		require.NoError(c, n.Close())
 		delete(c.nodes, 1)
 		c.propose("after")
