@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -205,10 +204,10 @@ func (c *cluster) follower() *member {
 	return nil
 }
 
-// settle lets all goroutines of the bubble come to rest.
+// settle lets a second pass, and all goroutines come to rest.
 func settle() {
 	time.Sleep(time.Second)
-	synctest.Wait()
+	testkit.Settle()
 }
 
 func (m *member) put(t *testing.T, key, value string) *pb.PutResponse {

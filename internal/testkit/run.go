@@ -38,6 +38,10 @@ func Run(t *testing.T, body func(t *testing.T)) {
 	}
 }
 
+// Settle lets the other goroutines come to rest. In a bubble and in a simulated world, the
+// clock moves on only then. On the real clock Settle is a short sleep, and may not be enough.
+func Settle() { time.Sleep(time.Millisecond) }
+
 // Watch prints the command that repeats the test shortly before go test's
 // timeout, because the report of the timeout lacks the command. The returned
 // function ends the watch.

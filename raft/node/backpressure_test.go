@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -57,7 +56,7 @@ func TestProposeWaitsForUncommittedCommands(t *testing.T) {
 	run(t, 3, bounded, func(c *cluster) {
 		leader := fullLeader(c)
 		outcome := proposeBeside(ctx, leader, make([]byte, 500))
-		synctest.Wait()
+		testkit.Settle()
 		future, err := leader.ProposeAsync(make([]byte, 450))
 		require.NoError(c, err)
 		time.Sleep(time.Second)
@@ -100,7 +99,7 @@ func TestWaitForRoomEndsWithTheLeadership(t *testing.T) {
 	run(t, 3, bounded, func(c *cluster) {
 		leader := fullLeader(c)
 		waiting := proposeBeside(ctx, leader, make([]byte, 500)) // for the core
-		synctest.Wait()
+		testkit.Settle()
 		queued := proposeBeside(ctx, leader, make([]byte, 700)) // for the other command
 		future, err := leader.ProposeAsync(make([]byte, 500))
 		require.NoError(c, err)
@@ -124,7 +123,7 @@ func TestWaitForRoomEndsWithTheLeadershipOfAHungStateMachine(t *testing.T) {
 		pending := proposeBeside(ctx, leader, []byte("hangs"))
 		<-hung
 		waiting := proposeBeside(ctx, leader, []byte("waits"))
-		synctest.Wait()
+		testkit.Settle()
 		require.Empty(c, waiting)
 		c.network.Partition([]core.NodeID{leader.ID()})
 		require.ErrorIs(c, end(c, waiting), node.ErrNotLeader)
@@ -138,9 +137,9 @@ func TestWaitForRoomEndsWithTheMember(t *testing.T) {
 	run(t, 3, bounded, func(c *cluster) {
 		leader := fullLeader(c)
 		waiting := proposeBeside(ctx, leader, make([]byte, 500))
-		synctest.Wait()
+		testkit.Settle()
 		queued := proposeBeside(ctx, leader, make([]byte, 700))
-		synctest.Wait()
+		testkit.Settle()
 		c.stop(leader.ID())
 		for _, err := range []error{end(c, waiting), end(c, queued)} {
 			require.ErrorIs(c, err, node.ErrStopped)

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -70,7 +69,7 @@ func TestOutcomesOfWaitingCommands(t *testing.T) {
 				close(stop)
 				faults.Wait()
 				time.Sleep(5 * time.Second)
-				synctest.Wait()
+				testkit.Settle()
 				applied := make(map[string]int)
 				leader := c.leader()
 				_, err := leader.Propose(ctx, make([]byte, 900)) // the room is free again
