@@ -394,7 +394,7 @@ func TestCloseDoesNotWaitForABlockedStateMachine(t *testing.T) {
 			}
 			require.ErrorIs(c, err, node.ErrBlocked)
 			require.NotErrorIs(c, err, node.ErrStalled)
-			require.Equal(c, 3*time.Second, time.Since(begun))
+			require.Equal(c, 3*time.Second, time.Since(begun).Round(time.Second)) // in a world calls take some time
 			close(release)
 			result, err := f.Result()
 			require.NoError(c, err, "the command was applied")

@@ -29,6 +29,7 @@ import (
 	"raftlab/raft/node"
 	"raftlab/raft/tcp"
 	"raftlab/raft/wal"
+	"raftlab/sim/world"
 )
 
 // The test binary is also the program of the member processes.
@@ -242,6 +243,9 @@ const soakTime = 5 * time.Minute
 // testProcesses runs three processes at some addresses, and disturbs them at least a
 // number of times.
 func testProcesses(t *testing.T, least int, addresses []string, command func(core.NodeID, []string) *exec.Cmd, disturb func(*processTest)) {
+	if world.Active() {
+		t.Skip("processes outside of a simulated world do not reach its network")
+	}
 	t.Parallel()
 	r := &processTest{rng: testkit.Rand(t)}
 	lease := time.Duration(r.rng.IntN(2)) * 200 * time.Millisecond
