@@ -29,7 +29,7 @@ import (
 	"raftlab/raft/node"
 	"raftlab/raft/tcp"
 	"raftlab/raft/wal"
-	"raftlab/sim/world"
+	simworld "raftlab/sim/world"
 )
 
 // The test binary is also the program of the member processes.
@@ -243,7 +243,7 @@ const soakTime = 5 * time.Minute
 // testProcesses runs three processes at some addresses, and disturbs them at least a
 // number of times.
 func testProcesses(t *testing.T, least int, addresses []string, command func(core.NodeID, []string) *exec.Cmd, disturb func(*processTest)) {
-	if world.Active() {
+	if simworld.Active() {
 		t.Skip("processes outside of a simulated world do not reach its network")
 	}
 	t.Parallel()

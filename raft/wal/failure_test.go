@@ -379,7 +379,7 @@ func TestDamageOfTheLastBatchIsRefused(t *testing.T) {
 func damageTheLastBatch(t *testing.T) {
 	disk, store := newLog(t)
 	require.NoError(t, put(store, 1, 100))
-	synctest.Wait() // until the janitor has made the next segment, so that all later writes are batches
+	testkit.Settle() // until the janitor has made the next segment, so that all later writes are batches
 	for range 20 {
 		disk.Record()
 		require.NoError(t, put(store, 1, 300))
