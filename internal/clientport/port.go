@@ -121,8 +121,12 @@ func (p *Port) handler(contents *Pages) (http.Handler, error) {
 	}), nil
 }
 
-// Serve serves until Close, or until the listener fails.
+// Serve serves until Close, or until the listener fails. After Close it does nothing.
 func (p *Port) Serve() error {
+	if !p.begin() {
+		return nil
+	}
+	defer p.running.Done()
 	if p.grpc != nil {
 		p.running.Go(func() { _ = p.grpc.Serve(p.calls) })
 	}
@@ -160,8 +164,7 @@ func (p *Port) server(begin []byte) *Handover {
 // ctx ends. The rest is cut off.
 func (p *Port) Close(ctx context.Context) error {
 	p.closing.Do(func() {
-		close(p.stop)
-		p.listener.Close()
+		_ = p.end()
 		// The requests of the gateway end first, because they need the gRPC server. With
 		// TLS, Shutdown waits for the requests of gRPC, too.
 		if err := p.http.Shutdown(ctx); err != nil {

@@ -18,11 +18,31 @@ type sorter struct {
 	log      *slog.Logger
 
 	running sync.WaitGroup
+	mu      sync.Mutex // so that nothing begins to run after the end
 	stop    chan struct{}
 }
 
 func newSorter(l net.Listener, first int, pick func([]byte) *Handover, log *slog.Logger) *sorter {
 	return &sorter{listener: l, first: first, pick: pick, log: log, stop: make(chan struct{})}
+}
+
+// begin counts a server among what Close waits for. It reports whether the server may run.
+func (s *sorter) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped() {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}
+
+// end closes the listener. The connections in hand are closed, too.
+func (s *sorter) end() error {
+	s.mu.Lock()
+	close(s.stop)
+	s.mu.Unlock()
+	return s.listener.Close()
 }
 
 // sort accepts connections until stop is closed, or until the listener fails.
@@ -128,16 +148,19 @@ func Split(l net.Listener, log *slog.Logger) *Splitter {
 	return s
 }
 
-// Serve splits until Close, or until the listener fails.
-func (s *Splitter) Serve() error { return s.sort() }
+// Serve splits until Close, or until the listener fails. After Close it does nothing.
+func (s *Splitter) Serve() error {
+	if !s.begin() {
+		return nil
+	}
+	defer s.running.Done()
+	return s.sort()
+}
 
 // Close ends the splitter, and may be called more than once. Connections that the ports
 // have got go on.
 func (s *Splitter) Close() error {
-	s.closing.Do(func() {
-		close(s.stop)
-		s.err = s.listener.Close()
-	})
+	s.closing.Do(func() { s.err = s.end() })
 	s.running.Wait()
 	return s.err
 }

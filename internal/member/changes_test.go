@@ -54,6 +54,20 @@ func (c *cluster) remove(name string) {
 	})
 }
 
+// endRemoved waits until a member learns of its removal, and closes it.
+func (c *cluster) endRemoved(m *member.Member) {
+	c.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- m.Wait() }()
+	select {
+	case err := <-ended:
+		require.ErrorIs(c, err, node.ErrRemoved)
+	case <-time.After(time.Minute):
+		require.Fail(c, "the member has not learned of its removal")
+	}
+	require.NoError(c, m.Close())
+}
+
 // The former data of a removed member does not start in the place of a new member that has
 // the name and the address. Entries that the new member has acknowledged are not in the
 // former data.
@@ -64,16 +78,14 @@ func TestFormerDataOfRemovedMember(t *testing.T) {
 	c.put("n4", "k")
 	former := c.options["n4"]
 	c.remove("n4")
-	require.ErrorIs(t, c.members["n4"].Wait(), node.ErrRemoved)
-	require.NoError(t, c.members["n4"].Close())
+	c.endRemoved(c.members["n4"])
 	delete(c.members, "n4")
 	require.NoError(t, c.join("n4", func(o *member.Options) { o.ListenPeer, o.Data = former.ListenPeer, former.Data+".new" }))
 	c.put("n4", "l")
 	c.stop("n4")
 	m, err := member.Start(former)
 	require.NoError(t, err)
-	require.ErrorIs(t, m.Wait(), node.ErrRemoved)
-	require.NoError(t, m.Close())
+	c.endRemoved(m)
 	c.start("n4")
 	c.has("n4", "k", "l")
 }

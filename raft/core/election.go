@@ -1,9 +1,6 @@
 package core
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // becomeFollower moves to term, if it is newer, and follows (§5.1). The vote is kept within
 // a term: a server votes at most once in a term.
@@ -51,7 +48,7 @@ func (c *Core) preCampaign() {
 	c.failReads()
 	if !c.mayCampaign() {
 		c.resetElectionTimer()
-		if !c.isRemoved() && (c.configs[0].Contains(c.id) || c.newest().Contains(c.id)) {
+		if !c.isRemoved() && c.firstWithSelf() >= 0 {
 			c.requestVotes() // in vain, but the answers name a removal
 		}
 		return
@@ -100,15 +97,15 @@ func (c *Core) startPoll(as State) bool {
 
 // requestVotes asks the voters without an answer so far, again and again (§5.1). The requests
 // leave after the candidate's own vote is saved, so that it votes for nobody else after a
-// crash. A follower asks for pre-votes in vain, and names the entry that added the follower.
+// crash. A follower asks for pre-votes in vain. If its addition may not be committed, it names
+// the entry. A later configuration proves the commit, since changes come one at a time (§6).
 func (c *Core) requestVotes() {
 	req := RequestVote{Term: c.currentTerm, CandidateID: c.id, LastLogIndex: c.log.lastIndex(), LastLogTerm: c.log.lastTerm()}
 	if req.PreVote = c.state != Candidate; req.PreVote {
 		req.Term++
 	}
 	req.Transfer = c.transfer && !req.PreVote
-	own := slices.IndexFunc(c.configs, func(cfg indexedConfiguration) bool { return cfg.Contains(c.id) })
-	if c.state == Follower && own > 0 {
+	if own := c.firstWithSelf(); c.state == Follower && own > 0 && own == len(c.configs)-1 {
 		req.Transfer, req.LastLogIndex = true, c.configs[own].index
 		req.LastLogTerm, _ = c.log.term(req.LastLogIndex)
 	}

@@ -123,11 +123,15 @@ func (c *Core) isRemoved() bool {
 		c.commitIndex >= c.heardCommit
 }
 
+// firstWithSelf returns which configuration is the first with this server, or -1.
+func (c *Core) firstWithSelf() int {
+	return slices.IndexFunc(c.configs, func(cfg indexedConfiguration) bool { return cfg.Contains(c.id) })
+}
+
 // noteMembership notes whether a committed configuration has this server.
 func (c *Core) noteMembership() {
-	for i := range c.configs {
-		c.wasMember = c.wasMember || c.configs[i].index <= c.commitIndex && c.configs[i].Contains(c.id)
-	}
+	own := c.firstWithSelf()
+	c.wasMember = c.wasMember || own >= 0 && c.configs[own].index <= c.commitIndex
 }
 
 // loadConfigurations finds the configurations of a saved state.
