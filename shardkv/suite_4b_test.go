@@ -393,12 +393,15 @@ func TestAnotherCommandAtTheIndex4B(t *testing.T) {
 		first.Put("other", "b")
 		for range 6 {
 			first.Put("k", "a")
-			lost, reader, next := s.Client(), s.Client(), s.Client()
-			clients := []*client{s.clientOf(lost), s.clientOf(reader), s.clientOf(next)}
-			for _, c := range clients {
-				c.expect(t, "other", "b") // the clients know the leader and the configuration
+			var wires []*shardlab.Client
+			var clients []*client
+			for range 3 {
+				w := s.Client()
+				c := s.clientOf(w)
+				c.expect(t, "other", "b") // the client knows the leader and the configuration
+				wires, clients = append(wires, w), append(clients, c)
 			}
-			heal := g.Strand([]*shardlab.Client{lost, reader}, []*shardlab.Client{next})
+			heal := g.Strand(wires[:2], wires[2:])
 			clients[2].Append("k", "n") // by the next leader
 			var working sync.WaitGroup
 			for _, do := range []func(){
