@@ -250,10 +250,10 @@ var raftMutants = []mutant{
 		why:  "the description of a command's type is stored with each command",
 	},
 	{
-		name: "applied-again-after-restart", file: "raft/core/core.go",
+		name: "applied-again-after-restart", file: "raft/core/core.go", pkg: "./raft/core",
 		old:  "lastApplied: saved.Snapshot.LastIncludedIndex,",
 		new:  "lastApplied: max(saved.Snapshot.LastIncludedIndex, 1) - 1,",
-		test: "TestRestartFromSnapshots2D|TestSnapshotAfterRestart2D",
+		test: "Test7_RestartFromSnapshot",
 		why:  "after a restart the last command included in the snapshot is applied again",
 	},
 	{

@@ -156,6 +156,15 @@ func (c *Cluster) NewestTerm() int {
 // times. The scene returns an error if something is wrong.
 func (c *Cluster) Steady(times int, scene func() error) {
 	c.t.Helper()
+	if !c.InOneTerm(times, scene) {
+		c.t.Fatalf("the leader kept changing though nothing failed, in %d attempts", times)
+	}
+}
+
+// InOneTerm is Steady for a scene that may itself disturb the leader. It returns false if
+// a term has begun in each attempt.
+func (c *Cluster) InOneTerm(times int, scene func() error) bool {
+	c.t.Helper()
 	for range times {
 		c.Leader()
 		term := c.Term()
@@ -167,9 +176,9 @@ func (c *Cluster) Steady(times int, scene func() error) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		return
+		return true
 	}
-	c.t.Fatalf("the leader kept changing though nothing failed, in %d attempts", times)
+	return false
 }
 
 // Applied returns the number of running servers with the command at index in their
