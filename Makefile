@@ -3,7 +3,7 @@ GO     ?= go
 TOOL    = $(GO) run -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: help build test race lint vuln cross bench bench-compare bench-module etcd-client cover fuzz soak sim mutants student course play ci
+.PHONY: help build test race lint vuln cross bench bench-compare bench-module etcd-client cover fuzz soak sim mutants innocents student course play ci
 
 help:    ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,4 +77,7 @@ sim:     ## each lab test in some simulated worlds (SEEDS=A..B)
 mutants: ## plant each known bug and see the lab suites fail on it
 	$(GO) run ./mutants
 
-ci: lint test race student cross bench-module etcd-client vuln ## what CI runs
+innocents: ## right implementations, which no suite may fail (INNOCENTS=regexp to choose)
+	$(GO) run ./mutants -run '^($(or $(INNOCENTS),student-control|innocent|partial))'
+
+ci: lint test race student innocents cross bench-module etcd-client vuln ## what CI runs
