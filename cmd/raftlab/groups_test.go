@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,7 @@ type processes struct {
 	urls    [3]string // for clients
 	dir     string
 	made    int // processes that take the place of others
+	away    int // the group that has left, or 0
 }
 
 func startProcesses(t *testing.T, more ...string) *processes {
@@ -99,11 +101,23 @@ func (p *processes) check(writers []*writer, through int) {
 	}
 }
 
-// move changes the layout through a process.
+// move changes the layout through a process. One of the two groups stays a member, since a
+// store without a group serves no key.
 func (p *processes) move(rng *rand.Rand, through int) {
 	p.Helper()
-	gid := fmt.Sprint(1 + rng.IntN(2))
-	args := [][]string{{"shards", "leave", gid}, {"shards", "join", gid}, {"shards", "move", fmt.Sprint(rng.IntN(10)), gid}}[rng.IntN(3)]
+	change, gid := []string{"leave", "join", "move"}[rng.IntN(3)], 1+rng.IntN(2)
+	if change == "leave" && p.away == 3-gid {
+		change, gid = "join", p.away
+	}
+	args := []string{"shards", change, fmt.Sprint(gid)}
+	switch {
+	case change == "move":
+		args = slices.Insert(args, 2, fmt.Sprint(rng.IntN(10)))
+	case change == "leave":
+		p.away = gid
+	case gid == p.away:
+		p.away = 0
+	}
 	got := p.servers[through].raftlab(nil, append(args, "--timeout", busyPatience.String())...)
 	// A group that has left takes no shard.
 	if got.code != 0 && !strings.Contains(got.err, "is not a member") {

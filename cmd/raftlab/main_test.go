@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,6 +30,11 @@ const asCommand = "RAFTLAB_TEST_AS_COMMAND"
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(run(context.Background(), newRootCommand(), os.Args[1:]))
+	}
+	if signal.Ignored(os.Interrupt) {
+		// A script that runs the tests in the background has them ignore SIGINT. A handler
+		// keeps the processes of the tests from inheriting that.
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	}
 	testkit.AtOnce(4)
 	os.Exit(m.Run())
@@ -80,7 +86,13 @@ func startAs(t *testing.T, cmd *exec.Cmd) *server {
 	out, err := s.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, s.cmd.Start())
-	t.Cleanup(func() { s.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		if t.Failed() {
+			logs := s.logs.String()
+			t.Logf("the last lines of %q:\n%s", cmd.Args[1:], logs[max(0, len(logs)-10_000):])
+		}
+	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		s.cmd.Wait()
