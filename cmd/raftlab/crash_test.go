@@ -86,7 +86,7 @@ func startWriters(t *testing.T, s *server) (writers []*writer, stop func()) {
 	}
 	stop = func() {
 		cancel()
-		running.Wait()
+		testkit.AwaitGroup(t, "the clients", &running)
 	}
 	t.Cleanup(stop)
 	return writers, stop

@@ -79,7 +79,7 @@ func (p *processes) writers() (writers []*writer, stop func()) {
 	}
 	stop = func() {
 		cancel()
-		running.Wait()
+		testkit.AwaitGroup(p, "the clients", &running)
 	}
 	p.Cleanup(stop)
 	return writers, stop

@@ -12,10 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,6 +31,11 @@ const asCommand = "RAFTLAB_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
+		if !testkit.Soak() {
+			// A command that hangs ends before the test's own limit of 10 minutes, so that a
+			// test fails by name, with the stacks of the command.
+			time.AfterFunc(5*time.Minute, func() { debug.SetTraceback("all"); panic("the command has run for 5 minutes") })
+		}
 		os.Exit(run(context.Background(), newRootCommand(), os.Args[1:]))
 	}
 	if signal.Ignored(os.Interrupt) {
@@ -108,7 +115,9 @@ func startAs(t *testing.T, cmd *exec.Cmd) *server {
 func (s *server) end(sig syscall.Signal) *os.ProcessState {
 	s.Helper()
 	require.NoError(s, s.cmd.Process.Signal(sig))
+	stacks := time.AfterFunc(2*time.Minute, func() { s.cmd.Process.Signal(syscall.SIGQUIT) })
 	s.cmd.Wait()
+	require.True(s, stacks.Stop(), "the server has not ended 2 minutes after %v", sig)
 	return s.cmd.ProcessState
 }
 

@@ -98,7 +98,7 @@ func (p *processes) record() (h *recorded, stop func()) {
 	}
 	stop = sync.OnceFunc(func() {
 		cancel()
-		running.Wait()
+		testkit.AwaitGroup(p, "the clients", &running)
 	})
 	p.Cleanup(stop)
 	return h, stop

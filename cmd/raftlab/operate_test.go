@@ -44,7 +44,7 @@ func alone(t *testing.T, dir string) (*member.Member, string) {
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
-	<-m.Ready()
+	testkit.Receive(t, "a ready member", m.Ready())
 	conn, err := grpc.NewClient(m.Address().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
@@ -214,7 +214,7 @@ func TestRemovedMember(t *testing.T) {
 		}
 		return false
 	})
-	r := <-ended
+	r := testkit.Receive(t, "the end of the command", ended)
 	require.Equal(t, exitOK, r.code, r.errs)
 	require.Contains(t, r.errs, "a new member joins on an empty one")
 }
@@ -245,7 +245,7 @@ func TestForceNewCluster(t *testing.T) {
 	require.Equal(t, after, again)
 	started, err := member.Start(member.Options{Name: "n1", Data: data, ListenPeer: peer, Cluster: three, Listen: "127.0.0.1:0"})
 	require.NoError(t, err)
-	<-started.Ready()
+	testkit.Receive(t, "a ready member", started.Ready())
 	require.NoError(t, started.Close())
 	require.Error(t, recoverMember(filepath.Join(dir, "nowhere"), logger))
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"raftlab/internal/testkit"
 )
 
 // The playground's server answers its own page, and nobody else's.
@@ -66,7 +68,7 @@ func TestServePlay(t *testing.T) {
 	require.NoError(t, res.Body.Close())
 	require.Equal(t, "the page", string(body))
 	cancel()
-	require.NoError(t, <-ended)
+	require.NoError(t, testkit.Receive(t, "the end of the playground", ended))
 	require.Error(t, servePlay(t.Context(), "nowhere", nil, io.Discard))
 }
 

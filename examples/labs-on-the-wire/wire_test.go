@@ -213,7 +213,7 @@ func testCluster(t *testing.T, binary string, shards bool, killed int) {
 	}
 	l.progress(t, 3)
 	l.stop.Store(true)
-	l.clerks.Wait()
+	testkit.AwaitGroup(t, "the clerks", &l.clerks)
 	for i := range m.servers {
 		m.kill(i)
 	}

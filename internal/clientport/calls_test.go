@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"raftlab/internal/clientport"
+	"raftlab/internal/testkit"
 )
 
 // The figures have the calls of gRPC by method and code. A method that no service has makes
@@ -45,7 +46,7 @@ func TestCalls(t *testing.T) {
 	cancel()
 	require.NoError(t, conn.Close())
 	g.GracefulStop() // the calls have ended
-	require.NoError(t, <-served)
+	require.NoError(t, testkit.Receive(t, "the end of the server", served))
 
 	w := httptest.NewRecorder()
 	promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"raftlab/internal/clientport"
+	"raftlab/internal/testkit"
 )
 
 // Close may come while Serve begins, and before it.
@@ -44,7 +45,7 @@ func TestCloseWhileServeBegins(t *testing.T) {
 			served := make(chan error, 1)
 			go func() { served <- serve() }()
 			require.NoError(t, end(), kind)
-			require.NoError(t, <-served, kind)
+			require.NoError(t, testkit.Receive(t, "the end of "+kind, served), kind)
 			require.NoError(t, serve(), kind)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"raftlab/internal/clientport"
+	"raftlab/internal/testkit"
 )
 
 // Probes with named checks answer in etcd's form, and the figures count the checks.
@@ -37,7 +38,7 @@ func TestProbes(t *testing.T) {
 	go func() { served <- port.Serve() }()
 	t.Cleanup(func() {
 		require.NoError(t, port.Close(context.Background()))
-		require.NoError(t, <-served)
+		require.NoError(t, testkit.Receive(t, "the end of the server", served))
 	})
 	get := func(path string) string {
 		r, err := http.Get("http://" + listener.Addr().String() + path)

@@ -117,9 +117,9 @@ func startLoad(t *testing.T, c cluster.Store) *load {
 	return l
 }
 
-func (l *load) end() {
+func (l *load) end(t *testing.T) {
 	l.stop.Store(true)
-	l.clients.Wait()
+	testkit.AwaitGroup(t, "the clients", &l.clients)
 }
 
 // verify checks that every write has taken effect once.
@@ -145,7 +145,7 @@ func TestStopAndStart(t *testing.T) {
 			return all[n].State == "running" && all[n].AppliedIndex > 0 && all[n].AppliedIndex+50 > all[(n+1)%3].AppliedIndex
 		})
 	}
-	l.end()
+	l.end(t)
 	l.verify(t, c)
 	require.NoError(t, c.Close())
 }
@@ -222,7 +222,7 @@ func TestDuplicatesAtOnce(t *testing.T) {
 				versions.Store(result.Version, true)
 			})
 		}
-		clients.Wait()
+		testkit.AwaitGroup(t, "the clients", &clients)
 		n := 0
 		versions.Range(func(any, any) bool { n++; return true })
 		require.Equal(t, "x", do(t, c, "", kv.Get("k")).Value, "%d groups", groups)

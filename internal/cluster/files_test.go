@@ -316,7 +316,7 @@ func TestFileCutUnderLoad(t *testing.T) {
 	require.NoError(t, os.Truncate(filepath.Join(dir, "replica-2.bolt"), 8192))
 	testkit.WaitFor(t, 5*time.Second, "the replica to stop", func() bool { return c.Status()[1].State == "failed" })
 	time.Sleep(100 * time.Millisecond)
-	l.end()
+	l.end(t)
 	l.verify(t, c)
 	require.Contains(t, c.Status()[1].Error, "was cut")
 	require.NoError(t, c.Repair(2))

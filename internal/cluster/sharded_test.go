@@ -63,7 +63,7 @@ func TestShardedUnderLoad(t *testing.T) {
 	num, err := c.Move(within(t), 9, 1)
 	change("move", num, err)
 	require.NoError(t, c.Start(leader))
-	l.end()
+	l.end(t)
 	verify := func() {
 		t.Helper()
 		l.verify(t, c)

@@ -354,7 +354,7 @@ func TestInspectBesideARunningMember(t *testing.T) {
 		require.True(t, r.InUse)
 	}
 	close(stop)
-	<-done
+	testkit.Receive(t, "the last write", done)
 	require.NoError(t, p.Close())
 	before := tree(t, o.Data)
 	r, err := datadir.Verify(o.Data)

@@ -60,7 +60,7 @@ func (c *cluster) reaches(network, address string, secure *tls.Config) error {
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }))
 	require.NoError(c, err)
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if _, err := pb.NewKVClient(conn).Put(ctx, &pb.PutRequest{Key: []byte(address)}); err != nil {
 		return err
@@ -105,7 +105,7 @@ func TestAddresses(t *testing.T) {
 	require.NoError(t, os.Remove(secure))
 
 	c.run(o)
-	<-c.members["n1"].Ready()
+	c.ready("n1")
 	config := c.tls()
 	config.ServerName = "127.0.0.1"
 	require.NoError(t, c.reaches("tcp", both, nil))
@@ -189,7 +189,7 @@ func TestRevokedCertificates(t *testing.T) {
 
 	c.list(ca, 3, alice)
 	c.run(o)
-	<-c.members["n1"].Ready()
+	c.ready("n1")
 	address := c.members["n1"].Address().String()
 	reaches := func(config *tls.Config) error {
 		config.ServerName = "127.0.0.1"
@@ -218,7 +218,7 @@ func TestVersionsOfTLS(t *testing.T) {
 	const suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
 	o.TLSMaxVersion, o.CipherSuites = "TLS1.2", []string{suite}
 	c.run(o)
-	<-c.members["n1"].Ready()
+	c.ready("n1")
 	address := c.members["n1"].Address().String()
 	conn, err := tls.Dial("tcp", address, c.tls())
 	require.NoError(t, err)

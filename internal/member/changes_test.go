@@ -24,8 +24,8 @@ import (
 // leader may change on a busy machine.
 func (c *cluster) until(what string, request func(ctx context.Context) error) {
 	c.Helper()
-	testkit.WaitFor(c, 20*time.Second, what, func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	testkit.WaitFor(c, patience, what, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		return request(ctx) == nil
 	})
@@ -59,12 +59,7 @@ func (c *cluster) endRemoved(m *member.Member) {
 	c.Helper()
 	ended := make(chan error, 1)
 	go func() { ended <- m.Wait() }()
-	select {
-	case err := <-ended:
-		require.ErrorIs(c, err, node.ErrRemoved)
-	case <-time.After(time.Minute):
-		require.Fail(c, "the member has not learned of its removal")
-	}
+	require.ErrorIs(c, testkit.Receive(c, "the member to learn of its removal", ended), node.ErrRemoved)
 	require.NoError(c, m.Close())
 }
 
@@ -124,10 +119,12 @@ func TestJoinWithoutALeader(t *testing.T) {
 	case <-log.heard:
 	case err := <-joined:
 		t.Fatalf("the member has not waited: %v", err)
+	case <-time.After(patience):
+		t.Fatal("the member neither waits nor joins")
 	}
 	m, err := member.Start(second)
 	require.NoError(t, err)
-	require.NoError(t, <-joined)
+	require.NoError(t, testkit.Receive(t, "the member to join", joined))
 	c.members["n2"] = m
 	c.put("n4", "l")
 	c.has("n4", "k", "l")
@@ -202,7 +199,7 @@ func TestJoinWithUsers(t *testing.T) {
 		require.ErrorContains(t, c.join("n4", func(o *member.Options) { o.JoinUser = user }), says, "%q", user)
 	}
 	require.NoError(t, c.join("n4", func(o *member.Options) { o.JoinUser = "root:secret" }))
-	<-c.members["n4"].Server().Ready()
+	c.ready("n4")
 }
 
 // A cluster whose members have all moved records the new addresses, and members find each
@@ -238,7 +235,7 @@ func TestNewAddresses(t *testing.T) {
 		want[name] = "http://" + address
 	}
 	for name := range c.members {
-		testkit.WaitFor(t, 20*time.Second, "the new addresses on "+name, func() bool { return maps.Equal(want, recorded(name)) })
+		testkit.WaitFor(t, patience, "the new addresses on "+name, func() bool { return maps.Equal(want, recorded(name)) })
 	}
 	for name, o := range c.options {
 		c.stop(name)

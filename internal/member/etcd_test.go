@@ -44,14 +44,14 @@ func TestEtcdsDeployment(t *testing.T) {
 	c.options["n1"] = o
 	c.start("n1")
 	defer c.stop("n1")
-	<-c.members["n1"].Server().Ready()
+	c.ready("n1")
 	dial := func(name string) *grpc.ClientConn {
 		conn, err := grpc.NewClient(c.members[name].Address().String(), grpc.WithTransportCredentials(credentials.NewTLS(trusting)))
 		require.NoError(t, err)
 		t.Cleanup(func() { conn.Close() })
 		return conn
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	added, err := pb.NewClusterClient(dial("n1")).MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{"https://" + second}})
 	require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestEtcdsDeployment(t *testing.T) {
 	c.options["n2"] = o
 	c.start("n2")
 	defer c.stop("n2")
-	<-c.members["n2"].Server().Ready()
+	c.ready("n2")
 	require.Equal(t, added.Member.ID, uint64(c.members["n2"].Server().Node().ID()))
 
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting, ForceAttemptHTTP2: true}}
@@ -176,8 +176,8 @@ func TestAllowedCertificates(t *testing.T) {
 		c.start(name)
 		defer c.stop(name)
 	}
-	<-c.members["n1"].Ready()
-	<-c.members["n2"].Ready()
+	c.ready("n1")
+	c.ready("n2")
 	pool := x509.NewCertPool()
 	pem, err := os.ReadFile(c.path("ca.pem"))
 	require.NoError(t, err)

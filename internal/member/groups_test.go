@@ -62,7 +62,7 @@ func (c *cluster) v1(name string) *httpkv.Client {
 
 // within bounds a request.
 func (c *cluster) within() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	c.Cleanup(cancel)
 	return ctx
 }
@@ -70,7 +70,7 @@ func (c *cluster) within() context.Context {
 // settle waits until the groups serve all shards.
 func (c *cluster) settle(name string) (l httpkv.Layout) {
 	c.Helper()
-	testkit.WaitFor(c, 20*time.Second, "all shards to be served", func() bool {
+	testkit.WaitFor(c, patience, "all shards to be served", func() bool {
 		var err error
 		l, err = c.v1(name).Layout(c.within())
 		served := 0
@@ -138,19 +138,17 @@ func TestGroups(t *testing.T) {
 func TestGroupsPages(t *testing.T) {
 	t.Parallel()
 	c := newGroups(t, false)
-	<-c.members["n1"].Ready()
+	c.ready("n1")
 	for path, says := range map[string]string{
 		"/health":  `{"health":"true","reason":""}`,
 		"/livez":   "ok",
 		"/readyz":  "ok",
 		"/metrics": `etcd_server_has_leader{group="controller"} 1`,
 	} {
-		code, body := c.get("n1", path)
-		require.Equal(t, http.StatusOK, code, path)
-		require.Contains(t, body, says, path)
+		c.serves("n1", path, says)
 	}
 	c.settle("n1")
-	testkit.WaitFor(t, 20*time.Second, "the page to show leaders and shards", func() bool {
+	testkit.WaitFor(t, patience, "the page to show leaders and shards", func() bool {
 		_, page := c.get("n1", "/")
 		return !strings.Contains(page, ">none</strong>") && strings.Count(page, "<td>served</td>") == 10 && strings.Contains(page, "3 of 3")
 	})
@@ -159,7 +157,7 @@ func TestGroupsPages(t *testing.T) {
 	require.Nil(t, c.members["n1"].Server())
 	c.settle("n1")
 	var status httpkv.ClusterStatus
-	testkit.WaitFor(t, 20*time.Second, "all replicas to know a leader", func() bool {
+	testkit.WaitFor(t, patience, "all replicas to know a leader", func() bool {
 		var err error
 		status, err = c.v1("n2").Status(c.within())
 		return err == nil && !slices.ContainsFunc(status.Replicas, func(r httpkv.ReplicaStatus) bool { return r.Leader == 0 })
@@ -195,7 +193,7 @@ func TestGroupsStrangers(t *testing.T) {
 	t.Parallel()
 	c := newGroups(t, true)
 	c.settle("n1")
-	testkit.WaitFor(t, 20*time.Second, "the others to remember n3", func() bool {
+	testkit.WaitFor(t, patience, "the others to remember n3", func() bool {
 		for _, name := range []string{"n1", "n2"} {
 			m, err := datadir.Read(c.options[name].Data)
 			require.NoError(t, err)
@@ -269,7 +267,7 @@ func TestGroupsHostileStreams(t *testing.T) {
 		streams[begin] = s
 	}
 	for begin, s := range streams {
-		require.NoError(t, s.SetReadDeadline(time.Now().Add(20*time.Second)))
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(patience)))
 		_, err := io.ReadAll(s)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the member does not end the stream that begins with %q", begin)
 		require.NoError(t, s.Close())

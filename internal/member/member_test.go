@@ -34,6 +34,9 @@ import (
 	"raftlab/raft/tcp"
 )
 
+// patience bounds the wait for a condition. A busy machine holds elections.
+const patience = time.Minute
+
 // cluster is a cluster of members on loopback.
 type cluster struct {
 	*testing.T
@@ -73,6 +76,7 @@ func (c *cluster) common(name string) member.Options {
 		Name: name, Data: filepath.Join(c.dir, name), ClusterName: "test", Listen: "127.0.0.1:0", Advertise: []string{"http://" + name},
 		HeartbeatInterval: 10 * time.Millisecond, ElectionTimeout: 500 * time.Millisecond,
 		LooseReconfig: true, // no wait of 5 s before a change of members
+		BcryptCost:    4,    // the default takes seconds with the race detector on a busy machine
 	}
 	if c.secure {
 		o.PeerTLS = member.Files{Cert: c.path("member.pem"), Key: c.path("member.key"), CA: c.path("ca.pem")}
@@ -105,7 +109,15 @@ func (c *cluster) stop(name string) {
 	delete(c.members, name)
 	require.NoError(c, m.Close())
 	require.NoError(c, m.Close(), "the second time")
-	require.NoError(c, m.Wait())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Wait() }()
+	require.NoError(c, testkit.Receive(c, "the end of "+name, ended))
+}
+
+// ready waits until a member has joined its cluster.
+func (c *cluster) ready(name string) {
+	c.Helper()
+	testkit.Receive(c, name+" to be ready", c.members[name].Ready())
 }
 
 func (c *cluster) tls() *tls.Config {
@@ -136,24 +148,24 @@ func (c *cluster) kv(name string) pb.KVClient {
 	return pb.NewKVClient(c.conn(name))
 }
 
-// put writes a key. A leader may change on a busy machine, so a put is repeated.
+// put writes a key.
 func (c *cluster) put(name, key string) {
 	c.Helper()
 	kv := c.kv(name)
-	testkit.WaitFor(c, 20*time.Second, "a put of "+key+" on "+name, func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
+	c.until("a put of "+key+" on "+name, func(ctx context.Context) error {
 		_, err := kv.Put(ctx, &pb.PutRequest{Key: []byte(key), Value: []byte(name)}, grpc.WaitForReady(true))
-		return err == nil
+		return err
 	})
 }
 
 func (c *cluster) has(name string, keys ...string) {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	r, err := c.kv(name).Range(ctx, &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}, grpc.WaitForReady(true))
-	require.NoError(c, err)
+	var r *pb.RangeResponse
+	kv := c.kv(name)
+	c.until("a read on "+name, func(ctx context.Context) (err error) {
+		r, err = kv.Range(ctx, &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}, grpc.WaitForReady(true))
+		return err
+	})
 	var found []string
 	for _, kv := range r.Kvs {
 		found = append(found, string(kv.Key))
@@ -171,7 +183,7 @@ func (c *cluster) request(method, name, path, body string, header http.Header) *
 	r, err := http.NewRequest(method, scheme+"://"+c.members[name].Address().String()+path, strings.NewReader(body))
 	require.NoError(c, err)
 	maps.Copy(r.Header, header)
-	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: patience}
 	answer, err := client.Do(r)
 	require.NoError(c, err)
 	c.Cleanup(func() {
@@ -194,6 +206,16 @@ func (c *cluster) get(name, path string) (int, string) {
 	return r.StatusCode, string(body)
 }
 
+// serves waits until a page of a member has a text. A busy machine holds elections, and a
+// member without a leader is not healthy.
+func (c *cluster) serves(name, path, text string) {
+	c.Helper()
+	testkit.WaitFor(c, patience, name+path+" to say "+text, func() bool {
+		code, body := c.get(name, path)
+		return code == http.StatusOK && strings.Contains(body, text)
+	})
+}
+
 // Every member takes writes, whichever leads, and has them after a restart.
 func TestCluster(t *testing.T) {
 	t.Parallel()
@@ -205,10 +227,7 @@ func TestCluster(t *testing.T) {
 			}
 			for _, name := range []string{"n1", "n2", "n3"} {
 				c.has(name, "by n1", "by n2", "by n3")
-				testkit.WaitFor(t, 10*time.Second, "a healthy member", func() bool {
-					code, _ := c.get(name, "/health")
-					return code == http.StatusOK
-				})
+				c.serves(name, "/health", "")
 			}
 			for _, name := range []string{"n1", "n2", "n3"} {
 				c.stop(name)
@@ -244,11 +263,9 @@ func TestLostData(t *testing.T) {
 	require.ErrorContains(t, err, "remove the member first")
 
 	members := pb.NewClusterClient(c.conn("n1"))
-	testkit.WaitFor(t, 20*time.Second, "the removal", func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
+	c.until("the removal", func(ctx context.Context) error {
 		_, err := members.MemberRemove(ctx, &pb.MemberRemoveRequest{ID: uint64(id)})
-		return err == nil
+		return err
 	})
 	c.options["n3"] = o
 	c.start("n3")
@@ -310,12 +327,10 @@ func TestPages(t *testing.T) {
 				"/version":                 `{"etcdcluster":"3.7.0","etcdserver":"3.7.3","storage":"3.7.0"}`,
 				"/metrics":                 "etcd_server_has_leader 1\n",
 			} {
-				code, body := c.get("n1", path)
-				require.Equal(t, http.StatusOK, code, path)
-				require.Contains(t, body, says, path)
+				c.serves("n1", path, says)
 			}
 			var body string
-			testkit.WaitFor(t, 20*time.Second, "the others' names and the newest level in the figures", func() bool {
+			testkit.WaitFor(t, patience, "the others' names and the newest level in the figures", func() bool {
 				_, body = c.get("n1", "/metrics")
 				return strings.Contains(body, "etcd_network_active_peers{") && strings.Contains(body, "raftlab_cluster_level 2\n")
 			})
@@ -356,10 +371,12 @@ func TestPages(t *testing.T) {
 			got, err := v1.Get(c.Context(), "k")
 			require.NoError(t, err)
 			require.Equal(t, "vw", got.Value)
-			status, err := v1.Status(c.Context())
-			require.NoError(t, err)
-			require.Len(t, status.Replicas, 3)
-			require.NotZero(t, status.Leader)
+			testkit.WaitFor(t, patience, "a leader in the status", func() bool {
+				status, err := v1.Status(c.Context())
+				require.NoError(t, err)
+				require.Len(t, status.Replicas, 3)
+				return status.Leader != 0
+			})
 			require.ErrorContains(t, v1.ChangeReplica(c.Context(), 1, "stop"), "--admin")
 			if secure {
 				return
@@ -498,7 +515,7 @@ func (l *lines) Write(b []byte) (int, error) {
 // await waits for a text.
 func (l *lines) await(t *testing.T, text string) {
 	t.Helper()
-	tooLate := time.After(20 * time.Second)
+	tooLate := time.After(patience)
 	for {
 		l.mu.Lock()
 		if l.wrote == nil {

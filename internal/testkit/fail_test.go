@@ -42,6 +42,24 @@ var failing = []struct {
 		},
 	},
 	{
+		name: "nothing received",
+		body: func(t *testing.T) {
+			testkit.Run(t, func(t *testing.T) { testkit.Receive(t, "an answer", make(chan int)) })
+		},
+		want: []string{"waited a minute in vain for an answer", `1 goroutine\(s\) \[running`},
+	},
+	{
+		name: "a group that does not end",
+		body: func(t *testing.T) {
+			testkit.Run(t, func(t *testing.T) {
+				var group sync.WaitGroup
+				group.Go(func() { select {} })
+				testkit.AwaitGroup(t, "the clients", &group)
+			})
+		},
+		want: []string{"in vain for the clients", `1 goroutine\(s\) \[select \(no cases\)`},
+	},
+	{
 		name: "simulated",
 		body: func(t *testing.T) {
 			testkit.Seed(t)

@@ -180,6 +180,28 @@ func WaitFor(t testing.TB, timeout time.Duration, what string, cond func() bool)
 	}
 }
 
+// Receive returns the next value of a channel, or the zero value of a closed channel. If
+// nothing comes within a minute, on the test's clock, Receive ends the test with the
+// stacks of all goroutines. The caller must be the test's own goroutine.
+func Receive[T any](t testing.TB, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(time.Minute):
+		t.Fatalf("waited a minute in vain for %s\n%s", what, Stacks())
+		panic("unreachable")
+	}
+}
+
+// AwaitGroup waits for the goroutines of a group as [Receive] does for a value.
+func AwaitGroup(t testing.TB, what string, group *sync.WaitGroup) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() { defer close(ended); group.Wait() }()
+	Receive(t, what, ended)
+}
+
 // Eventually waits until cond holds, and reports whether cond held within the
 // timeout.
 func Eventually(timeout time.Duration, cond func() bool) bool {

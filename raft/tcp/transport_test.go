@@ -594,7 +594,7 @@ func TestQueuedMessagesOfALostConnectionAreCounted(t *testing.T) {
 	closing.Go(func() { _ = b.Close() })
 	waitFor(t, "the queued messages", func() bool { return a.Stats().ByPeer[2].Dropped == 3 })
 	unlock()
-	closing.Wait()
+	testkit.AwaitGroup(t, "each Close", &closing)
 }
 
 // Each peer has figures of its own.

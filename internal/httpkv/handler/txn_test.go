@@ -15,6 +15,7 @@ import (
 	"raftlab/internal/cluster"
 	"raftlab/internal/httpkv"
 	"raftlab/internal/httpkv/handler"
+	"raftlab/internal/testkit"
 	"raftlab/kv"
 )
 
@@ -133,7 +134,7 @@ func TestTransfers(t *testing.T) {
 			}
 		})
 	}
-	clients.Wait()
+	testkit.AwaitGroup(t, "the clients", &clients)
 	sum := 0
 	for n := range 4 {
 		value, _ := balance(n)
