@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -134,19 +135,27 @@ func TestOpenWriteNamesItsKey(t *testing.T) {
 // Ctrl-C ends a command that waits, with the exit code of a signal.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--patience", "10s")
-	for _, n := range []string{"1", "2"} {
-		require.Zero(t, s.raftlab(nil, "replica", "stop", n).code)
-	}
+	arrived := make(chan string, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if strings.HasPrefix(r.URL.Path, "/v1/kv/") {
+			arrived <- r.Method
+			<-r.Context().Done() // the client goes away
+			return
+		}
+		_, _ = io.WriteString(w, `{"leader":0,"replicas":[{"number":1,"state":"stopped"}],"limits":{}}`)
+	}))
+	t.Cleanup(s.Close)
 	for _, args := range [][]string{{"kv", "put", "a", "1"}, {"kv", "get", "a"}, {"status", "--watch", "--every", "10s"}} {
-		cmd := command(append(args, "--server", s.url)...)
+		cmd := command(append(args, "--server", s.URL)...)
 		var out, errs logBuffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { cmd.Process.Kill() })
 		if args[0] == "status" {
-			testkit.WaitFor(t, 5*time.Second, "a page", func() bool { return strings.Contains(out.String(), "stopped") })
+			testkit.WaitFor(t, time.Minute, "a page", func() bool { return strings.Contains(out.String(), "stopped") })
 		} else {
-			time.Sleep(500 * time.Millisecond) // for the request to be under way
+			require.Equal(t, strings.ToUpper(args[1]), testkit.Receive(t, "the request", arrived))
 		}
 		require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 		_ = cmd.Wait()
