@@ -76,7 +76,7 @@ func (r *TxnRequest) validate() error {
 	}
 	for _, ops := range [][]Op{r.Then, r.Else} {
 		for i := range ops {
-			if err := ops[i].validate(); err != nil {
+			if err := ops[i].Validate(); err != nil {
 				return err
 			}
 		}
@@ -96,7 +96,8 @@ func (c *Compare) validate() error {
 	return nil
 }
 
-func (o *Op) validate() error {
+// Validate returns the error of an operation that no state makes valid.
+func (o *Op) Validate() error {
 	requests := 0
 	for _, is := range []bool{o.Range != nil, o.Put != nil, o.Delete != nil, o.Txn != nil} {
 		if is {

@@ -70,12 +70,15 @@ func (a *authService) AuthDisable(ctx context.Context, _ *pb.AuthDisableRequest)
 	return &pb.AuthDisableResponse{Header: header}, nil
 }
 
-// AuthStatus implements pb.AuthServer. Anybody may ask.
+// AuthStatus implements pb.AuthServer. Anybody may ask, without a token or with a valid one.
 func (a *authService) AuthStatus(ctx context.Context, _ *pb.AuthStatusRequest) (*pb.AuthStatusResponse, error) {
 	if err := a.server.linearize(ctx); err != nil {
 		return nil, err
 	}
 	p := a.server.picture()
+	if _, err := a.server.permissions(ctx, p); err != nil {
+		return nil, err
+	}
 	return &pb.AuthStatusResponse{Header: a.server.header(p.view.Revision()), Enabled: p.auth.Enabled(), AuthRevision: p.auth.Revision()}, nil
 }
 
@@ -246,6 +249,9 @@ func (a *authService) RoleList(ctx context.Context, _ *pb.AuthRoleListRequest) (
 // access of the first one.
 func (a *authService) RoleGrantPermission(ctx context.Context, r *pb.AuthRoleGrantPermissionRequest) (*pb.AuthRoleGrantPermissionResponse, error) {
 	if r.Perm == nil {
+		if err := a.server.administer(ctx); err != nil {
+			return nil, err
+		}
 		return nil, answer(auth.ErrNoPermission)
 	}
 	header, err := a.change(ctx, auth.Change{Kind: auth.GrantPermission, Role: r.Name, Permission: auth.Permission{

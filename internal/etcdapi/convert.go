@@ -66,11 +66,16 @@ func fromDelete(r *pb.DeleteRangeRequest) *mvcc.DeleteRequest {
 }
 
 // fromTxn converts a transaction of at most ops operations. Nested transactions have the
-// rest of the outer one's, as in etcd.
+// rest of the outer one's, as in etcd. The error is that of the first wrong operation.
 func fromTxn(r *pb.TxnRequest, ops int) (*mvcc.TxnRequest, error) {
 	most := max(len(r.GetCompare()), len(r.GetSuccess()), len(r.GetFailure()))
 	if most > ops {
 		return nil, rpctypes.ErrGRPCTooManyOps
+	}
+	for _, c := range r.GetCompare() {
+		if len(c.GetKey()) == 0 {
+			return nil, rpctypes.ErrGRPCEmptyKey
+		}
 	}
 	to := &mvcc.TxnRequest{}
 	for _, c := range r.GetCompare() {
@@ -107,6 +112,9 @@ func fromOp(o *pb.RequestOp, ops int) (to mvcc.Op, err error) {
 		to.Txn, err = fromTxn(r.RequestTxn, ops)
 	default:
 		err = rpctypes.ErrGRPCKeyNotFound // as etcd answers
+	}
+	if err == nil && to.Txn == nil {
+		err = to.Validate()
 	}
 	return to, err
 }

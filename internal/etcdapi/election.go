@@ -31,18 +31,18 @@ type electionService struct {
 func (e *electionService) Campaign(ctx context.Context, r *v3electionpb.CampaignRequest) (*v3electionpb.CampaignResponse, error) {
 	p, old, header, err := e.kv.enqueue(ctx, r.Name, r.Lease, r.Value)
 	if err != nil {
-		return nil, err
+		return nil, asOfClient(err)
 	}
 	leader := &v3electionpb.LeaderKey{Name: r.Name, Key: []byte(p.key), Rev: p.revision, Lease: p.lease}
 	if old != nil && string(old.Value) != string(r.Value) {
 		proclaimed, err := e.Proclaim(ctx, &v3electionpb.ProclaimRequest{Leader: leader, Value: r.Value})
 		if err != nil {
-			return nil, err
+			return nil, asOfClient(err)
 		}
 		header = proclaimed.Header
 	}
 	if _, err := e.kv.await(ctx, p); err != nil {
-		return nil, err
+		return nil, asOfClient(err)
 	}
 	return &v3electionpb.CampaignResponse{Header: header, Leader: leader}, nil
 }
@@ -58,7 +58,7 @@ func (e *electionService) Proclaim(ctx context.Context, r *v3electionpb.Proclaim
 		Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: put}}},
 	})
 	if err != nil {
-		return nil, err
+		return nil, asOfClient(err)
 	}
 	if !done.Succeeded {
 		return nil, errNotLeading
@@ -86,7 +86,7 @@ func (e *electionService) leader(ctx context.Context, name []byte) (*mvccpb.KeyV
 func (e *electionService) Leader(ctx context.Context, r *v3electionpb.LeaderRequest) (*v3electionpb.LeaderResponse, error) {
 	pair, header, err := e.leader(ctx, r.Name)
 	if err != nil {
-		return nil, err
+		return nil, asOfClient(err)
 	}
 	if pair == nil {
 		return nil, errNoneLeads
@@ -148,7 +148,7 @@ func (e *electionService) Resign(ctx context.Context, r *v3electionpb.ResignRequ
 	}
 	header, err := e.kv.leave(ctx, string(r.Leader.Key), r.Leader.Rev)
 	if err != nil {
-		return nil, err
+		return nil, asOfClient(err)
 	}
 	return &v3electionpb.ResignResponse{Header: header}, nil
 }

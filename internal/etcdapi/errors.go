@@ -81,3 +81,14 @@ func answer(err error) error {
 	}
 	return status.Error(codes.Unknown, err.Error())
 }
+
+// asOfClient returns an answer of Lock or Election. etcd serves both with a client of its
+// own, whose errors have etcd's words and the code Unknown. The codes that tell a client to
+// try again stay.
+func asOfClient(err error) error {
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.NotFound, codes.FailedPrecondition, codes.OutOfRange, codes.PermissionDenied, codes.Unauthenticated, codes.ResourceExhausted:
+		return status.Error(codes.Unknown, status.Convert(err).Message())
+	}
+	return err
+}

@@ -73,6 +73,9 @@ const streamChunk = 1 << 20
 
 // RangeStream implements pb.KVServer. All messages show one view.
 func (k *kvService) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServer) error {
+	if _, err := fromRange(r); err != nil {
+		return err
+	}
 	switch {
 	case r.SortOrder != pb.RangeRequest_NONE && (r.SortOrder != pb.RangeRequest_ASCEND || r.SortTarget != pb.RangeRequest_KEY):
 		return status.Error(codes.Unimplemented, "RangeStream does not support custom sort orders")
@@ -102,7 +105,11 @@ func (k *kvService) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServ
 
 // Put implements pb.KVServer.
 func (k *kvService) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
-	o, err := k.server.command(ctx, mvcc.Command{Put: fromPut(r)})
+	put := fromPut(r)
+	if err := (&mvcc.Op{Put: put}).Validate(); err != nil {
+		return nil, answer(err)
+	}
+	o, err := k.server.command(ctx, mvcc.Command{Put: put})
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +120,11 @@ func (k *kvService) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse,
 
 // DeleteRange implements pb.KVServer.
 func (k *kvService) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
-	o, err := k.server.command(ctx, mvcc.Command{Delete: fromDelete(r)})
+	deletion := fromDelete(r)
+	if err := (&mvcc.Op{Delete: deletion}).Validate(); err != nil {
+		return nil, answer(err)
+	}
+	o, err := k.server.command(ctx, mvcc.Command{Delete: deletion})
 	if err != nil {
 		return nil, err
 	}

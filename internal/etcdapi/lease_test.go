@@ -73,6 +73,31 @@ func TestLeaseExpires(t *testing.T) {
 	})
 }
 
+// A lease that takes the id of a revoked one has its own time.
+func TestLeaseOfAFormerID(t *testing.T) {
+	run(t, etcdapi.Config{}, func(c *cluster) {
+		m, ctx := c.follower(), context.Background()
+		grant := func(ttl int64) {
+			_, err := m.lease.LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: 7, TTL: ttl})
+			require.NoError(t, err)
+			require.InDelta(t, ttl, m.timeToLive(t, 7).TTL, 1)
+		}
+		revoke := func() {
+			_, err := m.lease.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: 7})
+			require.NoError(t, err)
+		}
+		grant(10)
+		revoke()
+		grant(100)
+		time.Sleep(20 * time.Second)
+		require.EqualValues(t, 100, m.timeToLive(t, 7).GrantedTTL, "the first lease's time is over")
+		revoke()
+		grant(10)
+		time.Sleep(15 * time.Second)
+		require.EqualValues(t, -1, m.timeToLive(t, 7).TTL, "the lease has expired")
+	})
+}
+
 func TestLeaseErrorsAndList(t *testing.T) {
 	run(t, etcdapi.Config{}, func(c *cluster) {
 		m := c.follower()

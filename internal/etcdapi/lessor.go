@@ -82,9 +82,9 @@ func (l *lessor) promote(ctx context.Context, term uint64) {
 	if _, err := l.server.node.ReadIndex(limited); err != nil {
 		return // the next tick tries again
 	}
-	view := l.server.picture().view
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	view := l.server.picture().view
 	l.term, l.deadlines, l.recorded = term, make(map[int64]time.Time), time.Now()
 	for _, lease := range view.Leases() {
 		l.deadlines[lease.ID] = time.Now().Add(duration(lease))
@@ -111,12 +111,24 @@ func (l *lessor) deadline(lease mvcc.Lease) time.Time {
 	return d
 }
 
+// forget drops the deadlines of revoked leases, because a new lease may take the id of a
+// revoked one. Under l.mu, a deadline belongs to the lease that the picture has. So publish,
+// which makes the picture, runs under l.mu.
+func (l *lessor) forget(revoked []int64, publish func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	publish()
+	for _, id := range revoked {
+		delete(l.deadlines, id)
+	}
+}
+
 // renew gives a lease its whole time again. An expired lease is not renewed, because its
 // revocation may be in the log.
 func (l *lessor) renew(id int64) (mvcc.Lease, bool) {
-	lease, ok := l.server.picture().view.Lease(id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	lease, ok := l.server.picture().view.Lease(id)
 	if !ok || l.term == 0 || !time.Now().Before(l.deadline(lease)) {
 		return mvcc.Lease{}, false
 	}
@@ -126,9 +138,9 @@ func (l *lessor) renew(id int64) (mvcc.Lease, bool) {
 
 // left returns the time left of a lease, 0 for an expired one.
 func (l *lessor) left(id int64) time.Duration {
-	lease, ok := l.server.picture().view.Lease(id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	lease, ok := l.server.picture().view.Lease(id)
 	if !ok || l.term == 0 {
 		return 0
 	}
@@ -152,10 +164,9 @@ func (l *lessor) expire(ctx context.Context) {
 }
 
 func (l *lessor) expired() (ids []int64) {
-	leases := l.server.picture().view.Leases()
-	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	leases, now := l.server.picture().view.Leases(), time.Now()
 	if l.term == 0 {
 		return nil
 	}
@@ -175,13 +186,13 @@ func (l *lessor) expired() (ids []int64) {
 // checkpoints.
 func (l *lessor) record(ctx context.Context) {
 	interval := l.server.cfg.CheckpointInterval
-	leases := l.server.picture().view.Leases()
 	l.mu.Lock()
 	if l.term == 0 || time.Since(l.recorded) < interval {
 		l.mu.Unlock()
 		return
 	}
 	l.recorded = time.Now()
+	leases := l.server.picture().view.Leases()
 	var all []mvcc.LeaseCheckpoint
 	for _, lease := range leases {
 		if time.Duration(lease.TTL)*time.Second > interval {

@@ -20,11 +20,11 @@ type lockService struct {
 func (l *lockService) Lock(ctx context.Context, r *v3lockpb.LockRequest) (*v3lockpb.LockResponse, error) {
 	p, _, _, err := l.kv.enqueue(ctx, r.Name, r.Lease, nil)
 	if err != nil {
-		return nil, err
+		return nil, asOfClient(err)
 	}
 	header, err := l.kv.await(ctx, p)
 	if err != nil {
-		return nil, err
+		return nil, asOfClient(err)
 	}
 	return &v3lockpb.LockResponse{Header: header, Key: []byte(p.key)}, nil
 }
@@ -33,7 +33,7 @@ func (l *lockService) Lock(ctx context.Context, r *v3lockpb.LockRequest) (*v3loc
 func (l *lockService) Unlock(ctx context.Context, r *v3lockpb.UnlockRequest) (*v3lockpb.UnlockResponse, error) {
 	done, err := l.kv.DeleteRange(ctx, &pb.DeleteRangeRequest{Key: r.Key})
 	if err != nil {
-		return nil, err
+		return nil, asOfClient(err)
 	}
 	return &v3lockpb.UnlockResponse{Header: done.Header}, nil
 }

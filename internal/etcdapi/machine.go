@@ -83,6 +83,10 @@ type Machine struct {
 
 	compacted chan struct{} // has a token when versions are to be released
 
+	revoked []int64 // leases, by commands that no picture has yet
+	// onRevoke publishes a picture without leases that were revoked. nil means publish alone.
+	onRevoke func(revoked []int64, publish func())
+
 	mu        sync.Mutex
 	alarmed   chan struct{} // closed after a change of the alarms, nil without a reader
 	releasing chan struct{} // closed when the compacted versions are released, nil without any
@@ -206,7 +210,13 @@ func (m *Machine) applyAll(commands []node.Command) (own []settled, after *pictu
 		}
 	}
 	m.followRelease(m.store.Scavenge(0))
-	return own, m.publish()
+	if len(m.revoked) > 0 && m.onRevoke != nil {
+		m.onRevoke(m.revoked, func() { after = m.publish() })
+	} else {
+		after = m.publish()
+	}
+	m.revoked = nil
+	return own, after
 }
 
 // followRelease notes whether compacted versions are left to be released.
@@ -289,7 +299,11 @@ func (m *Machine) apply(e *entry) (mvcc.Result, error) {
 		if err != nil {
 			return mvcc.Result{Revision: m.store.Revision()}, err
 		}
-		return m.store.Apply(*e.command)
+		result, err := m.store.Apply(*e.command)
+		if err == nil && e.command.Revoke != nil {
+			m.revoked = append(m.revoked, e.command.Revoke.Lease)
+		}
+		return result, err
 	}
 	return mvcc.Result{Revision: m.store.Revision()}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -49,14 +50,18 @@ func (m *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb
 				response.Alarms = append(response.Alarms, toAlarm(a))
 			}
 		}
-	default:
+	case pb.AlarmRequest_ACTIVATE, pb.AlarmRequest_DEACTIVATE:
 		change := &alarmChange{own, r.Action == pb.AlarmRequest_ACTIVATE}
-		if r.Alarm != pb.AlarmType_NONE {
-			if _, err := s.propose(ctx, &entry{alarm: change}); err != nil {
-				return nil, err
-			}
-			response.Alarms = append(response.Alarms, toAlarm(own))
+		if err := s.linearize(ctx); err != nil {
+			return nil, err
 		}
+		if r.Alarm == pb.AlarmType_NONE || !change.raised && !slices.Contains(s.picture().alarms, own) {
+			break // the answer names the alarms that the request has changed
+		}
+		if _, err := s.propose(ctx, &entry{alarm: change}); err != nil {
+			return nil, err
+		}
+		response.Alarms = append(response.Alarms, toAlarm(own))
 	}
 	response.Header = s.header(s.picture().view.Revision())
 	return response, nil

@@ -89,10 +89,10 @@ func (c *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest
 // as one, too. The leader promotes such a member as soon as the member has the log, so a
 // member that never starts takes no majority away.
 func (c *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
-	if err := c.server.administer(ctx); err != nil {
+	if _, err := address(r.PeerURLs); err != nil {
 		return nil, err
 	}
-	if _, err := address(r.PeerURLs); err != nil {
+	if err := c.server.administer(ctx); err != nil {
 		return nil, err
 	}
 	response := &pb.MemberAddResponse{}
@@ -240,11 +240,11 @@ func (s *Server) removeMember(ctx context.Context, r *pb.MemberRemoveRequest, re
 }
 
 func (s *Server) updateMember(ctx context.Context, r *pb.MemberUpdateRequest, response *pb.MemberUpdateResponse) error {
-	to, err := address(r.PeerURLs)
+	st, _, err := s.status(ctx, core.NodeID(r.ID))
 	if err != nil {
 		return err
 	}
-	st, _, err := s.status(ctx, core.NodeID(r.ID))
+	to, err := address(r.PeerURLs)
 	if err != nil {
 		return err
 	}

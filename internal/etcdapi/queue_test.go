@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -112,7 +111,7 @@ func TestLock(t *testing.T) {
 		got := <-sixth.done
 		require.ErrorContains(t, got.err, "mutex: session is expired")
 		_, err = lock(ctx, a, 99)()
-		require.EqualError(t, err, rpctypes.ErrGRPCLeaseNotFound.Error())
+		require.EqualError(t, err, status.Error(codes.Unknown, "etcdserver: requested lease not found").Error(), "as etcd's client has it")
 		own, err := lock(ctx, a, 0)()
 		require.NoError(t, err, "the server grants a lease")
 		require.NotZero(t, a.get(t, string(own.Key)).Kvs[0].Lease)

@@ -193,7 +193,8 @@ func Start(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Logger, machine: NewMachine(cfg.Host.Identity().Host), peers: newPeers(cfg.DialMember), health: newHealth(), begun: time.Now(), ready: make(chan struct{}), making: make(chan struct{}, 1)}
 	s.done, s.cancel = context.WithCancel(context.Background())
 	s.serving, s.drain = context.WithCancel(s.done)
-	s.machine.newest = cfg.Level
+	s.lessor = newLessor(s)
+	s.machine.newest, s.machine.onRevoke = cfg.Level, s.lessor.forget
 	cfg.Node.StateMachine = s.machine
 	cfg.Node.PromptCommits = true // for the watches of the other members
 	member, err := cfg.Host.Start(cfg.Node)
@@ -203,7 +204,7 @@ func Start(cfg Config) (*Server, error) {
 	}
 	s.node = member
 	s.hub = newHub(s.machine)
-	s.lessor, s.renewals = newLessor(s), newRenewals(s)
+	s.renewals = newRenewals(s)
 	s.loops.Go(s.publish)
 	s.loops.Go(func() { s.machine.release(s.done) })
 	s.loops.Go(func() { s.hub.run(s.done) })
