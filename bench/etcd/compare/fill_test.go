@@ -22,9 +22,10 @@ var (
 	passwords = []string{"pw", "pw", "", "other"}
 	members   = []int64{memberSymbol, 0, 1, 12345}
 	watchIDs  = []int64{0, 0, 0, 1, 2, 5, -1, math.MaxInt64}
-	peerURLs  = []string{"http://127.0.0.1:9", "http://127.0.0.1:10", "", "127.0.0.1:9", "http://127.0.0.1", "ftp://127.0.0.1:1", "http://127.0.0.1:9/path", "unix:///x"}
-	versions  = []string{"3.7.0", "3.6.0", "3.6", "3.5.0", "3.8.0", "", "x"}
-	hashes    = []string{"", "", "", "x", "JDJhJDA0JDdFcWJIQU1xVVNuMkd2bGlSc2RXS2V4SXVPZ1JaNjJaQk9jSlp5eHZ0bkZaQkx5dW5oZk1p"}
+	peerURLs  = []string{"http://127.0.0.1:9", "http://127.0.0.1:10", "", "127.0.0.1:9", "http://127.0.0.1", "ftp://127.0.0.1:1", "http://127.0.0.1:9/path"}
+	// raftlab has no target of a downgrade, so 3.6 is missing.
+	versions = []string{"3.7.0", "3.5.0", "3.8.0", "", "x"}
+	hashes   = []string{"", "", "", "x", "JDJhJDA0JDdFcWJIQU1xVVNuMkd2bGlSc2RXS2V4SXVPZ1JaNjJaQk9jSlp5eHZ0bkZaQkx5dW5oZk1p"}
 )
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
@@ -35,7 +36,7 @@ var chances = map[string]float64{
 	"password": 0.9, "revision": 0.2, "start_revision": 0.5, "limit": 0.25, "range_end": 0.4, "lease": 0.2,
 	"min_mod_revision": 0.1, "max_mod_revision": 0.1, "min_create_revision": 0.1, "max_create_revision": 0.1,
 	"sort_order": 0.4, "sort_target": 0.4, "keys_only": 0.1, "count_only": 0.1, "ignore_value": 0.12, "ignore_lease": 0.12,
-	"watch_id": 0.4, "value": 0.9, "hashedPassword": 0.1, "options": 0.2, "fragment": 0.2, "filters": 0.3,
+	"watch_id": 0.4, "value": 0.9, "hashedPassword": 0.1, "options": 0.2, "leader": 1, "fragment": 0.2, "filters": 0.3,
 }
 
 // deepest bounds the nesting of messages.
@@ -97,9 +98,10 @@ func scalar(r *rand.Rand, field protoreflect.FieldDescriptor, depth int) protore
 		return protoreflect.ValueOfBool(true)
 	case protoreflect.EnumKind:
 		n := r.IntN(field.Enum().Values().Len())
-		// raftlab refuses a comparison with an unknown target or result. In etcd such a
-		// comparison holds or fails by accident.
-		if r.IntN(40) == 0 && field.Parent().Name() != "Compare" {
+		// raftlab refuses a comparison with an unknown target or result, and an unknown kind of
+		// permission. In etcd such a comparison holds or fails by accident, and such a
+		// permission permits nothing. An unknown action for an alarm ends etcd.
+		if known := field.Parent().Name(); r.IntN(40) == 0 && known != "Compare" && known != "Permission" && known != "AlarmRequest" {
 			n = pick(r, []int{-1, 9})
 		}
 		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(n))
@@ -135,6 +137,8 @@ func integers(field protoreflect.FieldDescriptor) []int64 {
 	switch name := strings.ToLower(string(field.Name())); {
 	case strings.Contains(name, "revision"):
 		return revisions
+	case name == "rev": // of a leader
+		return []int64{at(1), at(1), at(2), at(3), 0, 1}
 	case name == "ttl":
 		return ttls
 	case name == "lease", name == "id":
@@ -152,6 +156,12 @@ func texts(field protoreflect.FieldDescriptor) []string {
 	switch name := string(field.Name()); {
 	case name == "range_end":
 		return ends
+	case message == "LeaderKey" && name == "key":
+		return []string{"of7/7", "of7/7", "of8/8", "a", ""}
+	case name == "name" && (message == "LeaderRequest" || message == "LeaderKey"):
+		return []string{"of7", "of7", "of8", "own1", "a", ""}
+	case message == "UnlockRequest":
+		return []string{"of7/7", "of7/7", "of8/8", "a", ""}
 	case name == "value":
 		return values
 	case name == "peerURLs":

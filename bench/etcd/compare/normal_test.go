@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,8 @@ import (
 var presence = map[string]bool{
 	"cluster_id": true, "member_id": true, "raft_term": true,
 	"token": true,
+	// The layout of backups, which raftlab writes as etcd 3.6 does.
+	"storageVersion": true,
 	// Status: places in the log and sizes on disk.
 	"leader": true, "raftIndex": true, "raftTerm": true, "raftAppliedIndex": true, "dbSize": true, "dbSizeInUse": true,
 	// The hash has etcd's format of revisions in it, and only has to be the same on all
@@ -24,12 +28,24 @@ var presence = map[string]bool{
 	// Addresses of the members.
 	"peerURLs": true, "clientURLs": true,
 	// The snapshot is a database, whose size and layout are the program's.
-	"blob": true, "remaining_bytes": true,
+	"blob": true,
 }
 
 func valueOf(m protoreflect.Message, field string) protoreflect.Value {
 	return m.Get(m.Descriptor().Fields().ByName(protoreflect.Name(field)))
 }
+
+// ignored are fields of answers that one of the servers leaves out or knows otherwise.
+var ignored = map[string]bool{
+	"etcdserverpb.SnapshotResponse.version":         true, // raftlab writes backups as etcd 3.6 does
+	"etcdserverpb.SnapshotResponse.remaining_bytes": true, // none in the last message, of which there may be one
+	"etcdserverpb.MoveLeaderResponse.header":        true, // etcd sends none
+	// etcd keeps the hash of a revision that is compacted next, with the compaction before.
+	"etcdserverpb.HashKVResponse.compact_revision": true,
+}
+
+// owner is the end of a key of Lock or Election: a lease whose id the server chose.
+var owner = regexp.MustCompile(`/[0-9a-f]{12,16}$`)
 
 // text returns the normalized text of a message.
 func (s *side) text(m protoreflect.Message) string {
@@ -40,7 +56,10 @@ func (s *side) text(m protoreflect.Message) string {
 			// etcd 3.7 leaves out the lease of keys_only ranges, and earlier versions do not.
 			return true
 		}
-		if presence[name] {
+		if ignored[string(field.FullName())] {
+			return true
+		}
+		if s != printer && presence[name] {
 			parts = append(parts, name+":*")
 			return true
 		}
@@ -52,7 +71,7 @@ func (s *side) text(m protoreflect.Message) string {
 		for i := range v.List().Len() {
 			elements = append(elements, s.value(field, v.List().Get(i)))
 		}
-		if name == "leases" { // etcd has them by the time that is left
+		if name == "leases" || name == "members" { // by the time that is left, and by the id
 			slices.Sort(elements)
 		}
 		parts = append(parts, name+":["+strings.Join(elements, " ")+"]")
@@ -67,9 +86,13 @@ func (s *side) value(field protoreflect.FieldDescriptor, v protoreflect.Value) s
 	case protoreflect.MessageKind:
 		return s.text(v.Message())
 	case protoreflect.BytesKind:
-		return strconv.Quote(shorten(string(v.Bytes())))
+		return strconv.Quote(shorten(owner.ReplaceAllString(string(v.Bytes()), "/lease")))
 	case protoreflect.StringKind:
-		return strconv.Quote(shorten(v.String()))
+		text := v.String()
+		if s.member != 0 {
+			text = strings.ReplaceAll(text, strconv.FormatUint(s.member, 10), "member")
+		}
+		return strconv.Quote(shorten(text))
 	case protoreflect.Int64Kind:
 		return symbol(s.answered(field, name, v.Int()))
 	case protoreflect.Uint64Kind:
@@ -90,7 +113,11 @@ func (s *side) answered(field protoreflect.FieldDescriptor, name string, n int64
 	case strings.Contains(name, "revision"):
 		return s.revision(n)
 	case name == "lease", name == "id":
-		return s.lease(n)
+		if id := s.lease(n); id == n && n > 1<<53 && n != math.MaxInt64 {
+			return math.MaxInt32 // a lease of a lock or an election
+		} else {
+			return id
+		}
 	case name == "ttl" && field.Parent().Name() == "LeaseTimeToLiveResponse" && n > 0:
 		return (n + 60) / 60 * 60 // the time that is left
 	}
@@ -136,7 +163,7 @@ func (s *side) jsonValue(name string, v any) any {
 		for i := range v {
 			v[i] = s.jsonValue(name, v[i])
 		}
-		if name == "leases" {
+		if name == "leases" || name == "members" {
 			slices.SortFunc(v, func(a, b any) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		}
 	case string:

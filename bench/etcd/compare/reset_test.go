@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/metadata"
@@ -90,8 +89,16 @@ func (s *side) endMembers(ctx context.Context) error {
 			}
 		}
 	}
-	for _, alarm := range []pb.AlarmType{pb.AlarmType_NOSPACE, pb.AlarmType_CORRUPT} {
-		if _, err := pb.NewMaintenanceClient(s.conn).Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: s.member, Alarm: alarm}); err != nil {
+	if _, err := client.MemberUpdate(ctx, &pb.MemberUpdateRequest{ID: s.member, PeerURLs: s.peerURLs}); err != nil {
+		return err
+	}
+	maintenance := pb.NewMaintenanceClient(s.conn)
+	raised, err := maintenance.Alarm(ctx, &pb.AlarmRequest{})
+	if err != nil {
+		return err
+	}
+	for _, a := range raised.Alarms {
+		if _, err := maintenance.Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: a.MemberID, Alarm: a.Alarm}); err != nil {
 			return err
 		}
 	}
@@ -125,9 +132,4 @@ func (s *side) endKeys(ctx context.Context) error {
 	s.base = last.Header.Revision
 	_, err = client.Compact(ctx, &pb.CompactionRequest{Revision: s.base})
 	return err
-}
-
-// permission is one with a key, a range or no range.
-func permission(kind authpb.Permission_Type, key, end string) *authpb.Permission {
-	return &authpb.Permission{PermType: kind, Key: []byte(key), RangeEnd: []byte(end)}
 }

@@ -29,20 +29,20 @@ type side struct {
 	conn    *grpc.ClientConn
 	stop    func()
 
-	base    int64             // the revision at the begin of the sequence
-	granted []int64           // the leases whose id the server chose, in order
-	tokens  map[string]string // by user
-	streams map[string]*watchStream
-	member  uint64
+	base     int64             // the revision at the begin of the sequence
+	granted  []int64           // the leases whose id the server chose, in order
+	tokens   map[string]string // by user
+	streams  map[string]*watchStream
+	member   uint64
+	peerURLs []string
 }
 
 // pair has both servers. The servers serve one sequence after the other.
 type pair struct {
-	t           *testing.T
-	etcd, ours  *side
-	sequences   int
-	requests    int
-	unequalRuns int // differences that a second run did not show
+	t          *testing.T
+	etcd, ours *side
+	sequences  int
+	requests   int
 }
 
 // etcdBinary is etcd's own program, which the go command builds and caches. The program
@@ -108,7 +108,7 @@ func startEtcd(t *testing.T) *side {
 	cmd := exec.Command(binary, "--name=default", "--data-dir="+filepath.Join(directory(t), "data"), "--unsafe-no-fsync",
 		"--listen-client-urls=http://"+client, "--advertise-client-urls=http://"+client,
 		"--listen-peer-urls=http://"+peer, "--initial-advertise-peer-urls=http://"+peer, "--initial-cluster=default=http://"+peer,
-		"--heartbeat-interval=100", "--election-timeout=1000", "--bcrypt-cost=4", "--log-level=error")
+		"--heartbeat-interval=100", "--election-timeout=1000", "--bcrypt-cost=4", "--log-level=panic")
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, cmd.Start())
@@ -144,7 +144,7 @@ func (s *side) connect(t *testing.T) {
 		var list *pb.MemberListResponse
 		list, err = pb.NewClusterClient(s.conn).MemberList(ctx, &pb.MemberListRequest{Linearizable: true}, grpc.WaitForReady(true))
 		if err == nil && len(list.Members) == 1 && list.Members[0].Name != "" {
-			s.member = list.Members[0].ID
+			s.member, s.peerURLs = list.Members[0].ID, list.Members[0].PeerURLs
 			return
 		}
 		require.NoError(t, ctx.Err(), "%s does not serve: %v", s.name, err)

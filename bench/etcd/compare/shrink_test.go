@@ -2,17 +2,22 @@ package compare
 
 import (
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
+// shrinkTime bounds the search for shorter sequences.
+const shrinkTime = 10 * time.Second
+
 // shrink returns the shortest sequence found that still differs: without requests, and
 // then without parts of messages.
 func (p *pair) shrink(d *difference) *difference {
+	began := time.Now()
 	for size := len(d.requests) / 2; size > 0; size /= 2 {
 		for from := len(d.requests) - size; from >= 0; from -= size {
-			if from+size > len(d.requests) {
+			if from+size > len(d.requests) || time.Since(began) > shrinkTime {
 				continue
 			}
 			shorter := slices.Delete(slices.Clone(d.requests), from, from+size)
@@ -21,7 +26,7 @@ func (p *pair) shrink(d *difference) *difference {
 			}
 		}
 	}
-	for i := 0; i < len(d.requests); i++ {
+	for i := 0; i < len(d.requests) && time.Since(began) < shrinkTime; i++ {
 		d = p.simplify(d, i)
 	}
 	return d

@@ -19,6 +19,9 @@ const (
 	symbolRange    = 1 << 20
 )
 
+// printer prints requests. No number of a request is one of an answer.
+var printer = &side{base: 1 << 60}
+
 // at is the symbol of a revision, n after the begin of the sequence.
 func at(n int64) int64 { return revisionSymbol + n }
 

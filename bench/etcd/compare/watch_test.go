@@ -30,7 +30,22 @@ type watchStream struct {
 	canceled map[int64][]string
 	events   map[int64][]string
 	progress int64 // the revision of the last progress notification for the stream
+	latest   int64 // the highest first revision of a watch
 	err      error // of the end
+}
+
+// idle reports whether the stream has no watch.
+func (w *watchStream) idle() bool {
+	live := 0
+	for _, text := range w.created {
+		if !strings.Contains(text, "canceled") {
+			live++
+		}
+	}
+	for _, all := range w.canceled {
+		live -= len(all)
+	}
+	return live == 0
 }
 
 // open returns the stream of a name, which the first use opens.
@@ -82,7 +97,7 @@ func (w *watchStream) take(names *side, r *pb.WatchResponse) {
 			r.Header = nil // the revision is that of the time
 		}
 		w.canceled[r.WatchId] = append(w.canceled[r.WatchId], names.text(r.ProtoReflect()))
-	case r.WatchId == -1:
+	case r.WatchId == -1 && len(r.Events) == 0:
 		w.progress = r.Header.Revision
 	}
 	// The split of events over messages, and the revision in the header of a message, depend
@@ -117,7 +132,7 @@ type watchStep struct {
 }
 
 func (w watchStep) String() string {
-	text := "Watch(" + w.stream + ")" + (&side{}).text(w.in.ProtoReflect())
+	text := "Watch(" + w.stream + ")" + printer.text(w.in.ProtoReflect())
 	if w.user != "" {
 		text += " as " + w.user
 	}
@@ -140,7 +155,9 @@ func (w watchStep) send(s *side) string {
 	stream.mu.Lock()
 	created := len(stream.created)
 	stream.mu.Unlock()
-	if err := stream.stream.Send(s.resolve(w.in).(*pb.WatchRequest)); err != nil && !errors.Is(err, io.EOF) {
+	in := s.resolve(w.in).(*pb.WatchRequest)
+	stream.latest = max(stream.latest, in.GetCreateRequest().GetStartRevision())
+	if err := stream.stream.Send(in); err != nil && !errors.Is(err, io.EOF) {
 		return errorText(err)
 	}
 	switch {
@@ -167,8 +184,8 @@ func (w *watchStream) end() string {
 // watched waits until all watches of all streams have all events, and returns the events.
 type watched struct{}
 
-func (watched) String() string             { return "all events of all watches" }
-func (watched) message() proto.Message     { return nil }
+func (watched) String() string               { return "all events of all watches" }
+func (watched) message() proto.Message       { return nil }
 func (w watched) with(proto.Message) request { return w }
 
 // send implements request.
@@ -180,30 +197,27 @@ func (watched) send(s *side) string {
 	return strings.Join(lines, "\n")
 }
 
-// settle waits for a progress notification of the current revision. The server sends it
-// when all watches of the stream have all events.
+// settle waits for a progress notification of the current revision, which says that all
+// watches of the stream have all events. etcd sends none to a stream without watches, or with
+// a watch of a future revision. Such a stream has some time.
 func (w *watchStream) settle(s *side) string {
 	revision, err := s.revisionNow()
 	if err != nil {
 		return err.Error()
 	}
 	request := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}
-	settled := false
-	for range 100 {
+	attempts := 30
+	if w.latest > revision {
+		attempts = 3
+	}
+	for range attempts {
 		_ = w.stream.Send(request)
-		settled = w.await(func() bool { return w.progress >= revision }, 100*time.Millisecond)
-		w.mu.Lock()
-		ended := w.err != nil
-		w.mu.Unlock()
-		if settled || ended {
+		if w.await(func() bool { return w.progress >= revision || w.idle() || w.err != nil }, 60*time.Millisecond) {
 			break
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !settled && w.err == nil {
-		return "no progress notification"
-	}
 	lines := []string{w.end()}
 	for _, id := range slices.Sorted(maps.Keys(w.canceled)) {
 		lines = append(lines, fmt.Sprintf("watch %d canceled: %s", id, strings.Join(w.canceled[id], " ")))
