@@ -12,8 +12,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"raftlab/kv"
@@ -373,10 +375,15 @@ func mayHaveBegun(err error) bool {
 	return !errors.As(err, &e) || e.Code == OutcomeUnknown
 }
 
+// unsentError is the error of a request that got no connection.
+type unsentError struct{ error }
+
+func (e unsentError) Unwrap() error { return e.error }
+
 // unsent reports whether a request failed before any of it was sent.
 func unsent(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+	return errors.As(err, new(unsentError)) || errors.As(err, &op) && op.Op == "dial"
 }
 
 // retryAfter returns how long an answer asks the client to wait.
@@ -392,7 +399,7 @@ func retryAfter(header http.Header) time.Duration {
 func sleep(ctx context.Context, pause time.Duration) bool {
 	select {
 	case <-time.After(pause):
-		return true
+		return ctx.Err() == nil
 	case <-ctx.Done():
 		return false
 	}
@@ -408,6 +415,11 @@ func (c *Client) try(ctx context.Context, do call) (*answer, error) {
 
 // request makes a request and returns the beginning of the answer.
 func (c *Client) request(ctx context.Context, do call) (*http.Response, error) {
+	var wanted, got atomic.Bool // a transport that reports no connection sets neither
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { wanted.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
+	})
 	req, err := http.NewRequestWithContext(ctx, do.method, c.BaseURL+do.path, bytes.NewReader(do.body))
 	if err != nil {
 		return nil, err
@@ -427,6 +439,9 @@ func (c *Client) request(ctx context.Context, do call) (*http.Response, error) {
 	var failed *url.Error
 	if errors.As(err, &failed) && errors.Is(err, ErrForeign) {
 		err = failed.Err // names the URLs itself
+	}
+	if err != nil && wanted.Load() && !got.Load() {
+		err = unsentError{err}
 	}
 	return resp, err
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -102,34 +103,63 @@ func TestWritesAreRepeated(t *testing.T) {
 	require.NotEmpty(t, requests[0].Header.Get("Idempotency-Key"))
 }
 
+// inMemory is a transport that gives replies in turn, and the last of them again. A try
+// takes no time in a bubble.
+type inMemory struct{ replies []reply }
+
+func (m *inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+	next := m.replies[0]
+	if len(m.replies) > 1 {
+		m.replies = m.replies[1:]
+	}
+	if next.lost {
+		return nil, io.ErrUnexpectedEOF
+	}
+	w := httptest.NewRecorder()
+	for _, header := range next.header {
+		name, value, _ := strings.Cut(header, ": ")
+		w.Header().Set(name, value)
+	}
+	w.WriteHeader(next.status)
+	_, _ = w.WriteString(next.body)
+	answer := w.Result()
+	answer.Request = r
+	return answer, nil
+}
+
+func answering(replies ...reply) *httpkv.Client {
+	return &httpkv.Client{BaseURL: "http://127.0.0.1", HTTP: &http.Client{Transport: &inMemory{replies}}}
+}
+
 // The error of a write tells an open outcome from a write that did nothing.
 func TestOpenOutcomes(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name    string
-		replies []reply
-		open    bool
-	}{
-		{"no leader", []reply{noLeader}, false},
-		{"lost, then no leader", []reply{lost, noLeader}, true},
-		{"unknown", []reply{unknown}, true},
-		{"a proxy's error", []reply{{status: 504, body: "late"}}, true},
-		{"lost", []reply{lost}, true},
-		{"lost, then a redirect", []reply{lost, {status: 302, header: []string{"Location: /"}}}, true},
-	} {
-		_, err := play(t, tt.replies...).client().Do(short(t), httpkv.Write{Op: kv.Put("a", "x"), IdempotencyKey: "K"})
-		var open *httpkv.OpenError
-		if !tt.open {
-			require.ErrorIs(t, err, httpkv.ErrUnavailable, tt.name)
-			require.NotErrorAs(t, err, &open, tt.name)
-			continue
+	synctest.Test(t, func(t *testing.T) { // no try lasts until the context ends
+		for _, tt := range []struct {
+			name    string
+			replies []reply
+			open    bool
+		}{
+			{"no leader", []reply{noLeader}, false},
+			{"lost, then no leader", []reply{lost, noLeader}, true},
+			{"unknown", []reply{unknown}, true},
+			{"a proxy's error", []reply{{status: 504, body: "late"}}, true},
+			{"lost", []reply{lost}, true},
+			{"lost, then a redirect", []reply{lost, {status: 302, header: []string{"Location: /"}}}, true},
+		} {
+			_, err := answering(tt.replies...).Do(short(t), httpkv.Write{Op: kv.Put("a", "x"), IdempotencyKey: "K"})
+			var open *httpkv.OpenError
+			if !tt.open {
+				require.ErrorIs(t, err, httpkv.ErrUnavailable, tt.name)
+				require.NotErrorAs(t, err, &open, tt.name)
+				continue
+			}
+			require.ErrorAs(t, err, &open, tt.name)
+			require.Equal(t, "K", open.IdempotencyKey, tt.name)
 		}
-		require.ErrorAs(t, err, &open, tt.name)
-		require.Equal(t, "K", open.IdempotencyKey, tt.name)
-	}
-	_, err := play(t, lost).client().Get(short(t), "a")
-	require.ErrorIs(t, err, httpkv.ErrUnavailable)
-	require.NotErrorAs(t, err, new(*httpkv.OpenError), "a read has no open outcome")
+		_, err := answering(lost).Get(short(t), "a")
+		require.ErrorIs(t, err, httpkv.ErrUnavailable)
+		require.NotErrorAs(t, err, new(*httpkv.OpenError), "a read has no open outcome")
+	})
 }
 
 // Nothing listens: no request was sent, so nothing can have happened.
@@ -145,6 +175,20 @@ func TestNothingWasSent(t *testing.T) {
 	_, err = client.Txn(short(t), []byte(`{}`))
 	require.ErrorIs(t, err, httpkv.ErrUnavailable)
 	require.NotErrorAs(t, err, new(*httpkv.OpenError))
+}
+
+// A request that never gets a connection was not sent either.
+func TestNoConnectionInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		client := &httpkv.Client{BaseURL: "http://127.0.0.1", HTTP: &http.Client{Transport: &http.Transport{
+			DialContext: func(context.Context, string, string) (net.Conn, error) { <-end; return nil, io.EOF },
+		}}}
+		_, err := client.Do(short(t), put)
+		require.ErrorIs(t, err, httpkv.ErrUnavailable)
+		require.NotErrorAs(t, err, new(*httpkv.OpenError))
+	})
 }
 
 // A transaction is repeated only while the server has not begun it.

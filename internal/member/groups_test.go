@@ -102,9 +102,14 @@ func TestGroups(t *testing.T) {
 			}
 			_, err := c.v1("n2").Do(c.within(), httpkv.Write{Op: kv.Append("0", "n1"), IdempotencyKey: "n1"})
 			require.NoError(t, err, "a repeated write at another member")
-			answer, err := c.v1("n3").Txn(c.within(), []byte(`{"compare":[{"key":"0","value":"n1n2n3"}],"success":[{"put":{"key":"0t","value":"x"}},{"put":{"key":"5t","value":"x"}}]}`))
-			require.NoError(t, err)
-			require.True(t, answer.Succeeded)
+			testkit.WaitFor(t, patience, "the outcome of a transaction that may be repeated", func() bool {
+				answer, err := c.v1("n3").Txn(c.within(), []byte(`{"compare":[{"key":"0","value":"n1n2n3"}],"success":[{"put":{"key":"0t","value":"x"}},{"put":{"key":"5t","value":"x"}}]}`))
+				if err != nil {
+					require.ErrorAs(t, err, new(*httpkv.OpenError))
+					return false
+				}
+				return answer.Succeeded
+			})
 			config, err := c.v1("n3").ChangeGroups(c.within(), "leave", []int{1})
 			require.NoError(t, err)
 			require.Equal(t, config, c.settle("n2").Config)
