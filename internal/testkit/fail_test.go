@@ -194,3 +194,30 @@ func TestFailing(t *testing.T) {
 		})
 	}
 }
+
+// Processes that run at the same time get different addresses.
+func TestFreeAddressesOfProcesses(t *testing.T) {
+	const asOther = "RAFTLAB_TEST_ADDRESSES"
+	mine := make(map[string]bool)
+	for range 300 {
+		mine[testkit.FreeAddress(t)] = true
+	}
+	if os.Getenv(asOther) != "" {
+		for address := range mine {
+			t.Log(address)
+		}
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestFreeAddressesOfProcesses$", "-test.v")
+	cmd.Env = append(os.Environ(), asOther+"=1")
+	out, err := cmd.CombinedOutput()
+	others := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindAllString(string(out), -1)
+	if err != nil || len(others) != 300 {
+		t.Fatalf("%d addresses, %v\n%s", len(others), err, out)
+	}
+	for _, address := range others {
+		if mine[address] {
+			t.Errorf("two processes have %s", address)
+		}
+	}
+}
