@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -133,6 +134,9 @@ const (
 	FieldSuccess      Field = "success"
 	FieldLastIndex    Field = "lastIncludedIndex"
 	FieldLastTerm     Field = "lastIncludedTerm"
+	// FieldUnknown is 1 in a message of Raft whose fields have no known meaning. No absent
+	// number of such a message is taken as 0 or false.
+	FieldUnknown Field = "unknown"
 )
 
 // field returns a number of the message.
@@ -143,6 +147,12 @@ func (e *Event) field(f Field) (n int, ok bool) {
 
 // is reports whether a field is true.
 func (e *Event) is(f Field) bool { return e.Fields[f] == 1 }
+
+// understood reports whether the meaning of all messages of Raft is known. Without it,
+// something that no message shows may still have happened.
+func (r *Recording) understood() bool {
+	return r.Omitted == 0 && !slices.ContainsFunc(r.Events, func(e Event) bool { return e.is(FieldUnknown) })
+}
 
 // A LaneKind is a kind of lanes.
 type LaneKind string

@@ -186,7 +186,7 @@ func (x *explainer) leaders() {
 		}
 		if first >= 0 {
 			why := ""
-			if mine == nil {
+			if mine == nil && x.run.understood() {
 				why = ", though it has not asked for votes in this term"
 			}
 			x.step(first, "%s acts as leader of term %d%s.", x.name(lane), x.b.Term, why)
@@ -220,7 +220,7 @@ func (x *explainer) votesOf(c *campaign, needed, leads int, votersOf map[int][]i
 		votersOf[voter[i]] = append(votersOf[voter[i]], c.candidate)
 		x.step(i, "The vote of %s reaches %s: %d of the %d votes needed.", x.name(voter[i]), x.name(c.candidate), votes, needed)
 	}
-	if votes < needed && leads >= 0 {
+	if votes < needed && leads >= 0 && x.run.understood() {
 		x.says("%s had %d of the %d votes needed", x.name(c.candidate), votes, needed)
 	}
 }
@@ -304,6 +304,7 @@ func (x *explainer) votes() {
 // commands shows how two commands came to one index.
 func (x *explainer) commands() {
 	puts := make(map[int]string) // by event
+	understood := x.run.understood()
 	t := newTracker(x.run)
 	t.changed = func(lane, index int, before Entry) {
 		if index == x.b.Index && !sameCommand(before.Command, x.b.After) {
@@ -327,11 +328,14 @@ func (x *explainer) commands() {
 		case e.Kind == Applied && e.Index == x.b.Index:
 			if !firstApplied[e.Text] {
 				holders := x.holders(t, e)
-				what := "the entry is committed"
+				what := ": the entry is committed"
 				if len(holders) < x.run.majority(e.Lane) {
-					what = "the server takes the entry as committed, and no majority is known to store it"
+					what = ": the server takes the entry as committed, and no majority is known to store it"
 				}
-				x.step(i, "%s applies %s at index %d: %s. As far as messages show, it is in the logs of %s.", x.name(e.Lane), e.Text, e.Index, what, x.names(holders))
+				if what += ". As far as messages show, it is in the logs of " + x.names(holders); !understood {
+					what = ""
+				}
+				x.step(i, "%s applies %s at index %d%s.", x.name(e.Lane), e.Text, e.Index, what)
 				if len(firstApplied) == 0 {
 					held, since = holders, i
 				}

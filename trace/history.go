@@ -46,12 +46,16 @@ func (x *explainer) answerTo(client string, from, to int) (a answer, ok bool) {
 }
 
 // unlogged says that a server has answered an operation whose entry no log shows, though
-// logs show the entries of other operations.
+// logs show the entries of other operations. If the request of an entry is unknown, or a message
+// is not understood, the entry may be the operation's.
 func (x *explainer) unlogged(answer int) string {
 	e, shown := &x.run.Events[answer], false
+	if !x.run.understood() {
+		return ""
+	}
 	for i := range x.run.Events {
 		for _, entry := range x.run.Events[i].Entries {
-			if entry.Call == e.Call {
+			if entry.Call == e.Call || entry.Call == 0 {
 				return ""
 			}
 			shown = shown || entry.Call != 0
@@ -138,6 +142,9 @@ func (x *explainer) answeredAlone() {
 // has sent since an event.
 func (x *explainer) carried(from, answer int) bool {
 	client, calls := x.run.Events[answer].Lane, make(map[uint64]bool)
+	if !x.run.understood() {
+		return true // perhaps
+	}
 	for i := from; i < answer; i++ {
 		e := &x.run.Events[i]
 		if e.Lane == client && e.Kind == Sent {
@@ -172,16 +179,22 @@ func (x *explainer) early(client string, returned int, call string, entry Place)
 			holders[lane] = answered
 		}
 	}
-	if needed := x.run.majority(leader); len(holders) < needed {
+	if needed := x.run.majority(leader); len(holders) < needed && x.run.understood() {
 		x.step(answered, "%s answers %s, whose entry is at index %d of term %d. As far as messages show, this entry is in the logs of %s, and a majority is %d servers. An entry that is not committed can be lost.",
 			x.name(leader), call, entry.Index, entry.Term, x.names(holders), needed)
 	}
 }
 
+// refusing recognizes an answer that tells a client to try again.
+var refusing = regexp.MustCompile(`(?i)wrong|not (the )?leader|notleader|maybe|timeout|arriving`)
+
 // alone says that a server of Raft heard of no other server between a request and the answer
 // that arrived at an event. Such an answer rests on no majority.
 func (x *explainer) alone(answer int) string {
 	e := &x.run.Events[answer]
+	if refusing.MatchString(e.Text) {
+		return "" // a refusal needs no majority
+	}
 	others, sent := x.run.group(e.Peer), false
 	hears := func(at Event) bool {
 		return at.Lane == e.Peer && at.Kind == Delivered && slices.Contains(others, at.Peer)

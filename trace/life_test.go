@@ -186,6 +186,9 @@ func TestStoryOfEntries(t *testing.T) {
 	require.Contains(t, words, "S0 has append in its log again, at index 8 of term 1. S0 had the same operation at index 4 of term 1, and it may take effect once. The entry is {append}. A server must recognize the repetition from that.")
 	require.NotContains(t, words, "has put in its log again")
 	require.Contains(t, words, "S0 answers client 3 (KV.Do {get}) with {done}. S0 heard of no other server between the request and this answer. No log has an entry for this request.")
+
+	s.append(0, 1, 1, 90, 1, 0, 1, trace.Entry{Term: 1, Command: "bytes"}) // perhaps the entry of the request
+	require.NotContains(t, texts(trace.Explain(s.run)[0]), "No log has an entry")
 }
 
 // A test may speak as a server from the lane of a client.

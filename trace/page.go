@@ -318,7 +318,14 @@ func (b *pageBuilder) label(e *Event) string {
 	if t, ok := e.field(FieldTerm); ok {
 		term = fmt.Sprintf(" T%d", t)
 	}
-	switch b.run.RPC(e.Name) {
+	kind := b.run.RPC(e.Name)
+	if kind != "" && e.is(FieldUnknown) {
+		if e.Reply {
+			kind += " reply"
+		}
+		return kind + term + ", fields not recognized"
+	}
+	switch kind {
 	case "RequestVote":
 		return b.voteLabel(e, term)
 	case "AppendEntries":

@@ -31,9 +31,13 @@ func (x *explainer) elections() {
 		for _, c := range x.recent(elections(x.run, true)) {
 			x.step(c.asked, "%s.", x.outcome(c, x.run.majority(c.candidate)))
 		}
-		x.says("No server asked for votes")
-		if len(x.f.Steps) > 0 {
-			x.f.Text += ", and no candidate got a majority of pre-votes"
+		if !x.run.understood() {
+			x.says("The page does not understand all messages of Raft, so it cannot tell the elections")
+		} else {
+			x.says("No server asked for votes")
+			if len(x.f.Steps) > 0 {
+				x.f.Text += ", and no candidate got a majority of pre-votes"
+			}
 		}
 	}
 	x.network()
@@ -57,6 +61,7 @@ func (x *explainer) lastVotes(every []*campaign) {
 	for _, lane := range sortedLanes(silent) {
 		switch c := granted[lane]; {
 		case !silent[lane] || since[lane] < 2:
+		case c == nil && !x.run.understood(): // a vote may be unknown
 		case c == nil:
 			x.says("%s has voted for nobody else, and refused all %d requests", x.name(lane), since[lane])
 		default:
@@ -223,7 +228,7 @@ func (x *explainer) agreement() {
 		}
 	}
 	if last < 0 {
-		if x.b.After != "" {
+		if x.b.After != "" && x.run.Omitted == 0 {
 			x.says("No server accepted the command as leader")
 		}
 		x.elections()
@@ -251,12 +256,17 @@ func (x *explainer) agreement() {
 			x.lastStart(lane)
 		}
 	}
-	x.says("As far as messages show, index %d of term %d is in the logs of %s", p.Index, p.Term, orNobody(holders))
-	if len(others) > 0 {
-		x.f.Text += ", and not of " + strings.Join(others, ", ")
+	understood := x.run.understood()
+	if understood {
+		x.says("As far as messages show, index %d of term %d is in the logs of %s", p.Index, p.Term, orNobody(holders))
+		if len(others) > 0 {
+			x.f.Text += ", and not of " + strings.Join(others, ", ")
+		}
+	} else {
+		x.says("The page does not understand all messages of Raft, so it cannot tell which logs have index %d", p.Index)
 	}
 	leader := t.servers[p.Lane]
-	if commit := leader.commit; commit >= 0 {
+	if commit := leader.commit; understood && commit >= 0 {
 		x.f.Text += fmt.Sprintf("; %s has told a commitIndex of %d", x.name(p.Lane), commit)
 		if commit < p.Index && len(holders) >= x.run.majority(p.Lane) {
 			x.f.Text += fmt.Sprintf(", though a majority stores index %d", p.Index)

@@ -9,7 +9,7 @@ import (
 // suspicions returns rules that messages broke, as far as the messages show the state of
 // servers. A run without its beginning, or without the content of messages, shows too little.
 func suspicions(run *Recording) []Finding {
-	if run.Omitted > 0 || slices.ContainsFunc(run.Events, run.withoutContent) {
+	if !run.understood() || slices.ContainsFunc(run.Events, run.withoutContent) {
 		return nil
 	}
 	s := &suspect{run: run, t: newTracker(run), found: map[string]bool{}, votes: map[[2]int]vote{}, committed: map[int]int{}, applied: map[int]int{}, doubtful: map[int]doubtfulVote{}, newest: map[int]sighting{}}
@@ -276,6 +276,12 @@ func (s *suspect) stored(lane, index, before int) Step {
 func (t *tracker) cuts(lane, index, before int) []Step {
 	for i := before - 1; i >= 0; i-- {
 		e := &t.run.Events[i]
+		if e.Lane == lane && (e.Kind == Proposed || e.Kind == Applied) && e.Index >= index {
+			return nil // the server had the entry then
+		}
+		if prev, leads := e.field(FieldPrevLogIndex); leads && e.Lane == lane && e.Kind == Sent && prev+e.Fields[FieldEntries] >= index {
+			return nil // as a leader it had the entry then
+		}
 		at, ok := t.request[e.Call]
 		if !ok || e.Kind != Sent || !e.Reply || e.Lane != lane || !e.is(FieldSuccess) {
 			continue
@@ -372,8 +378,9 @@ func (s *suspect) accepted(i int, e *Event) {
 	if !has {
 		return
 	}
-	prevTerm := request.Fields[FieldPrevLogTerm]
+	prevTerm, hasTerm := request.field(FieldPrevLogTerm)
 	own, known := follower.log[prev]
+	known = known && hasTerm
 	gap, mismatch := "A follower accepted entries behind a gap", "A follower accepted entries that do not fit its log"
 	if request.Fields[FieldEntries] == 0 {
 		gap, mismatch = "A follower accepted a heartbeat behind a gap", "A follower accepted a heartbeat that does not fit its log"

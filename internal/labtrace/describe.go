@@ -19,6 +19,7 @@ const (
 	maxCommand = 60  // bytes of the text of a command
 	maxEntries = 64  // entries of an AppendEntries
 	maxParts   = 8   // elements of a list in a text
+	maxNumbers = 16  // numbers of a list that is shown as a whole
 	maxLayers  = 3   // encodings of a command in another encoding
 )
 
@@ -67,7 +68,7 @@ func describe(e *trace.Event, run *trace.Recording) content {
 	}
 	v, err := labgob.View(e.Data)
 	if err != nil {
-		return content{Event: trace.Event{Text: fmt.Sprintf("%d bytes", len(e.Data))}}
+		return unread(fmt.Sprintf("%d bytes", len(e.Data)), run.RPC(e.Name))
 	}
 	d := describer{kind: run.RPC(e.Name), rpcs: run.RPCs}
 	if d.kind == "" && !e.Reply {
@@ -75,6 +76,9 @@ func describe(e *trace.Event, run *trace.Recording) content {
 	}
 	body, ok := v.(labgob.Struct)
 	if !ok {
+		if d.kind != "" {
+			return unread(clip(words(v), maxText), d.kind)
+		}
 		d.out.Text = clip(words(v), maxText)
 		return d.out
 	}
@@ -86,23 +90,30 @@ func describe(e *trace.Event, run *trace.Recording) content {
 		d.sender = run.Lanes[e.Lane].Name
 	}
 	d.out.Fields = make(map[trace.Field]int)
+	d.understand(body, e.Reply)
+	entries := d.parts
+	d.parts = nil
 	for _, f := range body {
 		d.field(f)
 	}
-	d.out.Text = clip(strings.Join(d.parts, ", "), maxText)
+	if d.out.Fields[trace.FieldUnknown] == 1 {
+		d.parts, entries = slices.Insert(d.parts, 0, notRecognized), nil
+	}
+	d.out.Text = clip(strings.Join(append(d.parts, entries...), ", "), maxText)
 	if len(d.out.Fields) == 0 {
 		d.out.Fields = nil
 	}
 	return d.out
 }
 
-// paperNames holds the numbers of the paper's RPCs by their names in small letters.
-var paperNames = map[string]map[string]trace.Field{
-	"RequestVote": {"term": trace.FieldTerm, "lastlogindex": trace.FieldLastLogIndex, "lastlogterm": trace.FieldLastLogTerm,
-		"votegranted": trace.FieldVoteGranted, "prevote": trace.FieldPreVote},
-	"AppendEntries": {"term": trace.FieldTerm, "prevlogindex": trace.FieldPrevLogIndex, "prevlogterm": trace.FieldPrevLogTerm,
-		"leadercommit": trace.FieldLeaderCommit, "leadercommitindex": trace.FieldLeaderCommit, "success": trace.FieldSuccess},
-	"InstallSnapshot": {"term": trace.FieldTerm, "lastincludedindex": trace.FieldLastIndex, "lastincludedterm": trace.FieldLastTerm},
+// unread returns the content of a message that is no struct. A message of Raft is then not understood.
+func unread(text, kind string) content {
+	c := content{Event: trace.Event{Text: text}}
+	if kind != "" {
+		c.Fields = map[trace.Field]int{trace.FieldUnknown: 1}
+		c.Text = notRecognized + ", " + text
+	}
+	return c
 }
 
 // A describer collects the content of one message.
@@ -114,22 +125,10 @@ type describer struct {
 	parts  []string
 }
 
+// field puts a field into words. Entries have words already.
 func (d *describer) field(f labgob.Field) {
 	lower := strings.ToLower(strings.ReplaceAll(f.Name, "_", ""))
-	if paper, ok := d.paper(f.Name, lower); ok {
-		if n, ok := number(f.Value); ok {
-			d.out.Fields[paper] = n
-			if paper == trace.FieldTerm {
-				d.out.Term = n
-			}
-		}
-	}
-	if list, ok := f.Value.([]any); ok && d.kind == "AppendEntries" && (lower == "entries" || lower == "logentries" || lower == "log") {
-		d.entries(list)
-		return
-	}
-	if f.Value == nil && d.kind == "AppendEntries" && lower == "entries" {
-		d.out.Fields[trace.FieldEntries] = 0
+	if _, known := d.out.Fields[trace.FieldEntries]; known && (isEntries(lower) || len(d.out.Entries) > 0 && (isCommands(lower) || strings.Contains(lower, "terms"))) {
 		return
 	}
 	text := f.Name + " " + words(f.Value)
@@ -137,18 +136,6 @@ func (d *describer) field(f labgob.Field) {
 		text += fmt.Sprintf(" (sent by %s)", d.sender)
 	}
 	d.parts = append(d.parts, text)
-}
-
-// paper returns the number of the paper that a field holds.
-func (d *describer) paper(name, lower string) (trace.Field, bool) {
-	if d.rpcs != nil && d.kind == "RequestVote" && name == d.rpcs.Granted {
-		return trace.FieldVoteGranted, true
-	}
-	if d.rpcs != nil && d.kind == "AppendEntries" && name == d.rpcs.Success {
-		return trace.FieldSuccess, true
-	}
-	paper, ok := paperNames[d.kind][lower]
-	return paper, ok
 }
 
 // number converts a number or a bool.
@@ -295,8 +282,15 @@ func words(v any) string {
 		return "{" + strings.Join(parts, " ") + more(len(v)) + "}"
 	case []any:
 		var parts []string
-		for _, e := range v[:min(len(v), maxParts)] {
+		most := maxParts
+		if len(v) <= maxNumbers && !slices.ContainsFunc(v, func(e any) bool { _, ok := number(e); return !ok }) {
+			most = maxNumbers // such as the groups of all shards
+		}
+		for _, e := range v[:min(len(v), most)] {
 			parts = append(parts, words(e))
+		}
+		if most == maxNumbers {
+			return "[" + strings.Join(parts, " ") + "]"
 		}
 		return "[" + strings.Join(parts, " ") + more(len(v)) + "]"
 	}

@@ -67,8 +67,8 @@ func TestServicesInWords(t *testing.T) {
 		Key  string
 	}{0, "k"}), "a message of another service stays as it is")
 	type vote struct{ Term, CandidateID int }
-	require.Equal(t, "Term 1, CandidateID 2 (sent by S1)", say("Raft.RequestVote", vote{1, 2}))
-	require.Equal(t, "Term 1, CandidateID 1", say("Raft.RequestVote", vote{1, 1}))
+	require.Equal(t, "fields not recognized, Term 1, CandidateID 2 (sent by S1)", say("Raft.RequestVote", vote{1, 2}))
+	require.Equal(t, "fields not recognized, Term 1, CandidateID 1", say("Raft.RequestVote", vote{1, 1}))
 }
 
 // Entries of the services' logs have the words of their commands, and so do entries of
