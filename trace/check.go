@@ -48,7 +48,9 @@ func checkFailed(run *Recording) (Finding, bool) {
 		if alone.MatchString(message) {
 			f.Words, f.Place = aloneWords, alonePlace
 		}
-		x.concerning(message)
+		if !x.reconfigured(strings.Join(said, ". ")) {
+			x.concerning(message) // the last events of a configuration say less than its shards
+		}
 		x.surroundings(strings.Join(said, ". "))
 		if restarting.MatchString(message) {
 			x.restarts()

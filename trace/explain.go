@@ -335,6 +335,10 @@ func (x *explainer) commands() {
 				if what += ". As far as messages show, it is in the logs of " + x.names(holders); !understood {
 					what = ""
 				}
+				if own, known := t.servers[e.Lane].holds(e.Index); understood && known && !sameCommand(own.Command, e.Text) {
+					what += fmt.Sprintf(". It has accepted %s of term %d for this index before, so its own entry there had to go: a conflicting entry is deleted with all that follow (section 5.3; AppendEntries, receiver 3, Figure 2)", own.Command, own.Term)
+					x.f.Steps = append(x.f.Steps, x.accepting(e.Lane, e.Index, i)...)
+				}
 				x.step(i, "%s applies %s at index %d%s.", x.name(e.Lane), e.Text, e.Index, what)
 				if len(firstApplied) == 0 {
 					held, since = holders, i
@@ -357,6 +361,24 @@ func (x *explainer) commands() {
 		x.crashes(lane, []Step{{Event: since}, {Event: until}})
 	}
 	x.winners(terms)
+}
+
+// accepting returns the newest acceptance of an AppendEntries with the entry at an index.
+func (x *explainer) accepting(lane, index, before int) []Step {
+	requests := make(map[uint64]*Event)
+	var newest []Step
+	for i := range before {
+		e := &x.run.Events[i]
+		prev, appends := e.field(FieldPrevLogIndex)
+		switch r := requests[e.Call]; {
+		case e.Kind == Sent && !e.Reply && appends && e.Peer == lane && prev < index && index <= prev+len(e.Entries):
+			requests[e.Call] = e
+		case r != nil && e.Kind == Sent && e.Reply && e.Lane == lane && e.is(FieldSuccess):
+			entry := r.Entries[index-1-r.Fields[FieldPrevLogIndex]]
+			newest = []Step{{i, fmt.Sprintf("%s accepts %s (of term %d) for index %d from %s.", x.name(lane), entry.Command, entry.Term, index, x.name(r.Lane))}}
+		}
+	}
+	return newest
 }
 
 // winners shows the elections of the terms in which leaders proposed.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -193,6 +194,58 @@ func (x *explainer) configurations() {
 	for _, group := range groups[:min(len(groups), configuredSteps)] {
 		x.f.Steps = append(x.f.Steps, newest[group])
 	}
+}
+
+// numbered recognizes a configuration with all its shards, in an answer or in the message of a test.
+var numbered = regexp.MustCompile(`Num:(\d+) Shards:\[([\d ]+)\]`)
+
+// A placed is the groups of a configuration's shards, as an event shows them first.
+type placed struct {
+	event  int
+	groups []string
+}
+
+// ofConfiguration recognizes the number of a configuration in the message of a test.
+var ofConfiguration = regexp.MustCompile(`(?i)\bconfiguration (\d+)\b`)
+
+// reconfigured shows how the configuration that the message names, or else the newest one, differs
+// from the one before, if the message is about configurations and servers have told both.
+func (x *explainer) reconfigured(message string) (shown bool) {
+	if !configuring.MatchString(message) && !numbered.MatchString(message) {
+		return false
+	}
+	told, newest := make(map[int]placed), 0
+	for i, e := range x.run.Events[:x.end()] {
+		if e.Kind != Sent || !e.Reply || x.run.RPC(e.Name) != "" {
+			continue
+		}
+		for _, m := range numbered.FindAllStringSubmatch(e.Text, -1) {
+			n, err := strconv.Atoi(m[1])
+			if _, known := told[n]; err != nil || known {
+				continue
+			}
+			told[n], newest = placed{i, strings.Fields(m[2])}, max(newest, n)
+		}
+	}
+	if m := ofConfiguration.FindStringSubmatch(message); m != nil {
+		newest, _ = strconv.Atoi(m[1])
+	}
+	before, now := told[newest-1], told[newest]
+	if len(now.groups) == 0 || len(before.groups) != len(now.groups) {
+		return false
+	}
+	var moved []string
+	for shard, group := range now.groups {
+		if old := before.groups[shard]; old != group {
+			moved = append(moved, fmt.Sprintf("shard %d from group %s to %s", shard, old, group))
+		}
+	}
+	what := "no shard"
+	if len(moved) > 0 {
+		what = strings.Join(moved, ", ")
+	}
+	x.step(max(before.event, now.event), "From configuration %d to %d moves: %s. All shards before: %v. All shards after: %v.", newest-1, newest, what, before.groups, now.groups)
+	return true
 }
 
 // consulted shows the questions of a server to others between a request and the answer at an event,

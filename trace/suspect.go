@@ -31,6 +31,7 @@ func suspicions(run *Recording) []Finding {
 	for _, lane := range sortedLanes(s.doubtful) {
 		s.againstOwnLog(s.doubtful[lane])
 	}
+	s.alone()
 	slices.SortStableFunc(s.all, func(a, b Finding) int { return lastEvent(a) - lastEvent(b) })
 	return s.all
 }
@@ -65,7 +66,7 @@ type suspect struct {
 
 // proven holds the kinds of findings with a proof in the messages. Other kinds rest on
 // answers, and a late answer can refute the finding.
-var proven = map[string]bool{"behind": true, "forgot": true, "mismatch": true, "old term": true}
+var proven = map[string]bool{"own vote": true, "behind": true, "forgot": true, "mismatch": true, "old term": true}
 
 // accuse adds the first finding of a kind.
 func (s *suspect) accuse(kind, title, words, place, text string, steps ...Step) {
@@ -97,6 +98,35 @@ func (s *suspect) before(i int, e *Event) {
 		s.accepted(i, e)
 	case leadsBy(e, term):
 		s.commits(i, e, term)
+	}
+}
+
+// alone accuses a server that leads after refusals, with its own vote alone. No set of two or more
+// voters has such a majority.
+func (s *suspect) alone() {
+	for _, c := range campaigns(s.run) {
+		refused := make(map[int]int)
+		got := 0
+		for lane, i := range c.refused {
+			if i < c.leads {
+				refused[lane] = i
+			}
+		}
+		for _, i := range c.got {
+			if i < c.leads {
+				got++
+			}
+		}
+		if c.leads < 0 || got > 0 || len(refused) == 0 {
+			continue
+		}
+		steps := []Step{{c.asked, fmt.Sprintf("%s asks for votes in term %d.", s.name(c.candidate), c.term)}}
+		for _, lane := range sortedLanes(refused) {
+			steps = append(steps, Step{refused[lane], fmt.Sprintf("The refusal of %s reaches %s (%s).", s.name(lane), s.name(c.candidate), c.why[lane])})
+		}
+		s.accuse("own vote", QuorumToLead.Title(), AskFirst.Words(), QuorumToLead.Place(),
+			fmt.Sprintf("%s leads term %d with its own vote alone. A refusal is no vote", s.name(c.candidate), c.term),
+			append(steps, Step{c.leads, fmt.Sprintf("%s acts as leader of term %d. No vote of another server has reached it.", s.name(c.candidate), c.term)})...)
 	}
 }
 

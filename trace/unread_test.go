@@ -92,3 +92,38 @@ func TestCutBeforeTheEntry(t *testing.T) {
 		require.NotContains(t, texts(f), "has removed index")
 	}
 }
+
+// A refused vote is no vote. A leader with its own vote alone is the cause of later damage.
+func TestLeadsWithItsOwnVote(t *testing.T) {
+	for _, granted := range []int{0, 1} {
+		s := newScript(3)
+		s.vote(0, 1, 3, 0, 0, granted)
+		s.append(0, 2, 3, 0, 0, 0, 1)
+		var titles []string
+		for _, f := range trace.Explain(s.run) {
+			titles = append(titles, f.Title)
+		}
+		require.Equal(t, granted == 0, len(titles) > 0 && titles[0] == "A leader without a majority", titles)
+	}
+}
+
+// A server that accepts an entry and applies another one at the index has kept its own entry.
+func TestConflictKept(t *testing.T) {
+	s := newScript(3)
+	s.append(0, 1, 1, 0, 0, 0, 1, trace.Entry{Term: 1, Command: "x"})
+	s.append(2, 1, 2, 0, 0, 0, 1, trace.Entry{Term: 2, Command: "y"})
+	s.add(trace.Event{Kind: trace.Applied, Lane: 1, Index: 1, Text: "x"})
+	story := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.StateMachineSafety, Lanes: []int{1}, Index: 1, Before: "y", After: "x"}))[0])
+	require.Contains(t, story, "S1 accepts y (of term 2) for index 1 from S2.")
+	require.Contains(t, story, "It has accepted y of term 2 for this index before, so its own entry there had to go")
+}
+
+// The story of a configuration has all shards and the moved ones.
+func TestConfigurationsDiffer(t *testing.T) {
+	s := clientScript()
+	for _, config := range []string{"{Num:1 Shards:[1 1 1 1 1 1 1 1 1 1]}", "{Num:2 Shards:[1 1 1 1 1 1 1 1 1 2]}"} {
+		s.answers(0, s.asks(0, "query"), "Config "+config)
+	}
+	s.answers(0, s.asks(0, "query -1"), "Config {Num:7 Shards:[1 1 1 1 1 1 1 1 1 2]}")
+	require.Contains(t, s.said("configuration 2 is wrong"), "From configuration 1 to 2 moves: shard 9 from group 1 to 2. All shards before: [1 1 1 1 1 1 1 1 1 1]. All shards after: [1 1 1 1 1 1 1 1 1 2].")
+}

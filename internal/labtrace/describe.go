@@ -132,7 +132,7 @@ func (d *describer) field(f labgob.Field) {
 		return
 	}
 	text := f.Name + " " + words(f.Value)
-	if id, ok := number(f.Value); ok && d.kind != "" && d.sender != "" && (lower == "candidateid" || lower == "leaderid") && fmt.Sprint("S", id) != d.sender {
+	if id, ok := number(f.Value); ok && d.kind != "" && d.sender != "" && (lower == "candidateid" || lower == "leaderid") && !strings.HasSuffix(d.sender, fmt.Sprint(id)) {
 		text += fmt.Sprintf(" (sent by %s)", d.sender)
 	}
 	d.parts = append(d.parts, text)
