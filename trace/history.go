@@ -256,20 +256,40 @@ func (x *explainer) inLogs(operations []Operation) {
 		}
 		if n := len(l.Entries); n > 1 {
 			first, again := l.Entries[0], l.Entries[n-1] // perhaps of two groups
-			x.step(again.First, "%s has %s in its log again, at index %d of term %d. %s had the same operation at index %d of term %d, and it may take effect once.%s",
-				x.name(x.run.Events[again.First].Lane), call.Text, again.Index, again.Term, x.name(x.run.Events[first.First].Lane), first.Index, first.Term, x.run.asLogged(again))
+			where := make([]string, 0, n)
+			for _, p := range l.Entries {
+				where = append(where, fmt.Sprint(p.Index))
+			}
+			all := ""
+			if n > 2 {
+				all = fmt.Sprintf(" Its entries were put at the indexes %s.", strings.Join(where, ", "))
+			}
+			x.step(again.First, "%s has %s in its log again, at index %d of term %d. %s had the same operation at index %d of term %d, and it may take effect once.%s%s",
+				x.name(x.run.Events[again.First].Lane), call.Text, again.Index, again.Term, x.name(x.run.Events[first.First].Lane), first.Index, first.Term, all, x.run.asLogged(first, again))
 		}
 	}
 }
 
-// asLogged quotes the entry of a command. A server recognizes a repetition by what the entry says.
-func (r *Recording) asLogged(p Place) string {
+// asLogged quotes the entries of a command. A server recognizes a repetition by what an entry says.
+func (r *Recording) asLogged(first, again Place) string {
+	one, other := r.logged(first), r.logged(again)
+	switch {
+	case other == "":
+		return ""
+	case one == "" || one == other:
+		return fmt.Sprintf(" The entry is {%s}. A server must recognize the repetition from that.", other)
+	}
+	return fmt.Sprintf(" The entries differ: {%s} and {%s}. If each try has another number, no server can recognize the repetition: a clerk numbers an operation once.", one, other)
+}
+
+// logged returns the command of an entry, or "" if no AppendEntries shows the entry first.
+func (r *Recording) logged(p Place) string {
 	e := &r.Events[p.First]
 	k := p.Index - 1 - e.Fields[FieldPrevLogIndex]
 	if _, appends := e.field(FieldPrevLogIndex); !appends || k < 0 || k >= len(e.Entries) {
 		return ""
 	}
-	return fmt.Sprintf(" The entry is {%s}. A server must recognize the repetition from that.", e.Entries[k].Command)
+	return e.Entries[k].Command
 }
 
 // operation shows the return of an operation, and also the call if wanted.

@@ -191,6 +191,21 @@ func TestStoryOfEntries(t *testing.T) {
 	require.NotContains(t, texts(trace.Explain(s.run)[0]), "No log has an entry")
 }
 
+// The entries of an operation stand side by side if they differ, as with a clerk that numbers each try.
+func TestNumberOfEachTry(t *testing.T) {
+	s := clientScript()
+	o := trace.Operation{Client: "client 3", Text: "append"}
+	o.Call = time.Duration(s.add(trace.Event{Kind: trace.Called, Lane: 3, Text: "append"})) * time.Millisecond
+	for i, number := range []string{"append 4", "append 5", "append 6"} {
+		call := s.asks(0, number)
+		s.append(0, 1, 1, i, 1, 0, 1, trace.Entry{Term: 1, Command: number, Call: call})
+		s.answers(0, call, "done")
+	}
+	o.Return = time.Duration(s.add(trace.Event{Kind: trace.Returned, Lane: 3, Text: "append"})) * time.Millisecond
+	words := texts(trace.Explain(s.breaks(trace.Breach{Rule: trace.Linearizable, Text: "impossible", Operations: []trace.Operation{o}}))[0])
+	require.Contains(t, words, "Its entries were put at the indexes 1, 2, 3. The entries differ: {append 4} and {append 6}. If each try has another number, no server can recognize the repetition: a clerk numbers an operation once.")
+}
+
 // A test may speak as a server from the lane of a client.
 func TestClientSpeaksAsAServer(t *testing.T) {
 	s := clientScript()
