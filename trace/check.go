@@ -48,7 +48,7 @@ func checkFailed(run *Recording) (Finding, bool) {
 		if alone.MatchString(message) {
 			f.Words, f.Place = aloneWords, alonePlace
 		}
-		if !x.reconfigured(strings.Join(said, ". ")) {
+		if all := strings.Join(said, ". "); !x.reconfigured(all) || !ofConfiguration.MatchString(all) {
 			x.concerning(message) // the last events of a configuration say less than its shards
 		}
 		x.surroundings(strings.Join(said, ". "))

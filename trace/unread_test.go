@@ -126,4 +126,11 @@ func TestConfigurationsDiffer(t *testing.T) {
 	}
 	s.answers(0, s.asks(0, "query -1"), "Config {Num:7 Shards:[1 1 1 1 1 1 1 1 1 2]}")
 	require.Contains(t, s.said("configuration 2 is wrong"), "From configuration 1 to 2 moves: shard 9 from group 1 to 2. All shards before: [1 1 1 1 1 1 1 1 1 1]. All shards after: [1 1 1 1 1 1 1 1 1 2].")
+
+	s = clientScript()
+	for _, config := range []string{"{Num:1 Shards:[1 1]}", "{Num:2 Shards:[1 2]}"} {
+		s.answers(0, s.asks(0, "query"), "Config "+config)
+	}
+	s.answers(0, s.asks(0, "query 9"), "Config {Num:0 Shards:[0 0]}")
+	require.Contains(t, s.said("Query(9) is {Num:0 Shards:[0 0] Groups:map[]}"), "(KV.Do {query 9}) with {Config {Num:0 Shards:[0 0]}}", "the answer stays")
 }
