@@ -201,7 +201,7 @@ func TestShrinkNetworkFaults(t *testing.T) {
 // TestReplayRuns builds and runs the case of a file.
 func TestReplayRuns(t *testing.T) {
 	requireNative(t)
-	r := sim.Replay{Package: ".", Engine: sim.Native, Case: sim.Case{Test: "TestSlow", Seed: 1}, Verdict: sim.Liveness, Detail: "bad_test.go:60: one(9) failed to reach agreement"}
+	r := sim.Replay{Package: ".", Engine: sim.Native, Case: sim.Case{Test: "TestSlow", Seed: 1}, Verdict: sim.Liveness, Detail: "bad_test.go:61: one(9) failed to reach agreement"}
 	p, err := r.Build(t.Context(), sim.Options{Dir: "testdata/mini"})
 	require.NoError(t, err)
 	defer p.Close()

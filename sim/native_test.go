@@ -25,7 +25,7 @@ var verdicts = []expectation{
 	{"TestFiles", sim.Pass, ""},
 	{"TestTimeZone", sim.Pass, ""},
 	{"TestQuotes", sim.Pass, ""},
-	{"TestQuotesFails", sim.Safety, "bad_test.go:55: wrong \ufffd value"},
+	{"TestQuotesFails", sim.Safety, "bad_test.go:56: wrong \ufffd value"},
 	{"TestAssertion", sim.Safety, "bad_test.go:48: Not equal: expected: 1 actual : 2"},
 	{"TestSlow", sim.Liveness, "failed to reach agreement"},
 	{"TestForever", sim.Liveness, "virtual time limit"},
@@ -185,6 +185,17 @@ func TestWaitingForTheRealWorld(t *testing.T) {
 	require.NotContains(t, out.Detail, "computing")
 	out = run(t, p, sim.Case{Test: "TestCalibrates", Limits: sim.Limits{Wall: time.Second}})
 	expectation{"TestCalibrates", sim.Stuck, "not finished after 1s of real time, and still computing"}.check(t, out)
+}
+
+// TestEndlessComputing is reported with its cause, whether the portions of the work grow or not.
+func TestEndlessComputing(t *testing.T) {
+	p := program(t, sim.Native, false)
+	lim := sim.Limits{SpinCPU: 200 * time.Millisecond}
+	const cause = "computing takes no virtual time, so a loop that computes until some time has passed does not end: in mini."
+	out := run(t, p, sim.Case{Test: "TestCalibrates", Limits: lim})
+	expectation{"TestCalibrates", sim.Spin, cause + "TestCalibrates bad_test.go:"}.check(t, out)
+	out = run(t, p, sim.Case{Test: "TestComputesOn", Limits: lim})
+	expectation{"TestComputesOn", sim.Stuck, "computes for 2.4s of CPU time without a wait; " + cause + "TestComputesOn bad_test.go:"}.check(t, out)
 }
 
 // TestGoFlags expects the flags in GOFLAGS to hold, also in the command that

@@ -220,9 +220,7 @@ func (r *process) result(w watch) (result, error) {
 	if w.end.spin || w.end.stuck {
 		res.stack = runningStack(raw[w.mark:])
 		raw = raw[:w.mark]
-		if res.end.note == "" {
-			res.end.note = place(res.stack)
-		}
+		res.end.note = strings.TrimPrefix(res.end.note+suffix(place(res.stack)), ": ")
 	}
 	res.output = bytes.ReplaceAll(raw, []byte(r.tmp), []byte("$TMPDIR"))
 	return res, nil
@@ -260,6 +258,7 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 	defer tick.Stop()
 	last, seen := r.progress(), time.Now()
 	base := r.usage()
+	jumps, jumped := r.jumps(), base // at the last jump of the clock
 	for {
 		select {
 		case <-exited:
@@ -272,6 +271,9 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 		if now := r.progress(); now != last {
 			last, seen, base = now, time.Now(), r.usage()
 		}
+		if now := r.jumps(); now != jumps {
+			jumps, jumped = now, r.usage()
+		}
 		cpu := r.usage() - base
 		idle := time.Since(seen)
 		switch {
@@ -279,8 +281,14 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 			r.kill()
 			return watch{end: ending{excess: true, note: fmt.Sprintf("more than %d MiB of memory", lim.Memory>>20)}, mark: r.out.len()}
 		case cpu >= lim.SpinCPU:
-			return r.quit(exited, ending{spin: true})
+			end := ending{spin: true}
+			if base-jumped > lim.SpinCPU/8 { // the program looks at the clock between its work
+				end.note = endless
+			}
+			return r.quit(exited, end)
 		case r.debug:
+		case (r.usage()-jumped)/computeLimit >= lim.SpinCPU:
+			return r.quit(exited, ending{stuck: true, note: fmt.Sprintf("computes for %v of CPU time without a wait; %s", computeLimit*lim.SpinCPU, endless)})
 		case idle > stuckAfter && !asleep(r.cmd.Process.Pid):
 			seen = time.Now() // the machine is slow
 		case idle > stuckAfter && cpu < idle/1000:
@@ -293,6 +301,22 @@ func (r *process) watch(ctx context.Context, exited <-chan struct{}, lim Limits)
 			return r.quit(exited, ending{stuck: true, note: note})
 		}
 	}
+}
+
+// computeLimit is the CPU time, in units of the limit for spinning, after which a run
+// without a jump of the clock ends. Such a run looks at the clock, or schedules goroutines.
+const computeLimit = 12
+
+// endless explains a test that computes until some time has passed.
+const endless = "computing takes no virtual time, so a loop that computes until some time has passed does not end"
+
+// jumps counts the jumps of the clock.
+func (r *process) jumps() uint64 {
+	rep, err := r.page.read()
+	if err != nil {
+		return 0
+	}
+	return rep[wordIdles]
 }
 
 // progress is a number that changes with every progress of the run.

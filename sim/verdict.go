@@ -46,9 +46,10 @@ var (
 
 	// Stacks, as the runtime prints them.
 	goroutineRE = regexp.MustCompile(`(?m)^goroutine \d+ .*\[running.*\]:$`)
+	syscallRE   = regexp.MustCompile(`(?m)^goroutine \d+ .*\[syscall.*\]:$`)
 	mutexRE     = regexp.MustCompile(`(?m)^goroutine \d+ .*\[sync\.(?:RW)?Mutex\.R?Lock, (\d+) minutes.*\]:$`)
 	ioWaitRE    = regexp.MustCompile(`(?m)^goroutine \d+ .*\[IO wait.*\]:$`)
-	plumbingRE  = regexp.MustCompile(`^(runtime\.|sync|internal/|testing\.|panic$)`)
+	plumbingRE  = regexp.MustCompile(`^(runtime\.|sync|syscall\.|os\.|internal/|testing\.|panic$)`)
 	frameRE     = regexp.MustCompile(`(?m)^([\w./*()\[\]-]+)\(.*\)\n\t(.*?:\d+)`)
 )
 
@@ -140,9 +141,13 @@ func outsiders(dump []byte) string {
 	return ""
 }
 
-// runningStack cuts the running goroutine's stack out of a dump.
+// runningStack cuts the running goroutine's stack out of a dump, or that of a goroutine in
+// a system call.
 func runningStack(dump []byte) string {
 	match := goroutineRE.FindIndex(dump)
+	if match == nil {
+		match = syscallRE.FindIndex(dump)
+	}
 	if match == nil {
 		return string(dump)
 	}
@@ -195,13 +200,26 @@ func checkDetail(out []byte) string {
 	before = slices.DeleteFunc(before, func(match []int) bool {
 		return bytes.Contains(out[match[0]:match[1]], []byte("repeat with: "))
 	})
-	if len(before) > 0 {
-		return message(out[before[len(before)-1][0]:])
+	if i := lastAssertion(out, before); i >= 0 {
+		return message(out[before[i][0]:])
 	}
 	if after := checkRE.FindIndex(out[fail[1]:]); after != nil {
 		return message(out[fail[1]+after[0]:])
 	}
 	return trimLine(out[fail[0]:fail[1]])
+}
+
+// lastAssertion is the index of the message that tells the failure. An assertion library
+// marks its messages. Otherwise the last message counts, though a test may log something
+// after the failed check.
+func lastAssertion(out []byte, messages [][]int) int {
+	for i := len(messages) - 1; i >= 0; i-- {
+		_, rest, _ := bytes.Cut(out[messages[i][0]:], []byte("\n"))
+		if bytes.HasPrefix(bytes.TrimSpace(rest), []byte("Error Trace:")) {
+			return i
+		}
+	}
+	return len(messages) - 1
 }
 
 // message returns the first line of out. If the first line has only a place,

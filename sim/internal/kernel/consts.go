@@ -7,9 +7,13 @@ const (
 	sysCLOSE       = 3
 	sysFSTAT       = 5
 	sysLSEEK       = 8
+	sysIOCTL       = 16
 	sysREADV       = 19
 	sysWRITEV      = 20
 	sysDUP         = 32
+	sysGETPID      = 39
+	sysGETUID      = 102
+	sysGETGID      = 104
 	sysSOCKET      = 41
 	sysCONNECT     = 42
 	sysSENDTO      = 44
@@ -36,6 +40,7 @@ const (
 	eINVAL        = 22
 	eMFILE        = 24
 	eDEADLK       = 35
+	eNOTTY        = 25
 	eSPIPE        = 29
 	ePIPE         = 32
 	eNOENT        = 2
@@ -87,6 +92,9 @@ const (
 	soKEEPALIVE = 9
 	soLINGER    = 13
 	soREUSEPORT = 15
+	soPEERCRED  = 17
+	soRCVTIMEO  = 20
+	soSNDTIMEO  = 21
 	soACCEPTCON = 30
 	soPROTOCOL  = 38
 	soDOMAIN    = 39
@@ -100,8 +108,13 @@ const (
 	tcpINFO     = 11
 	tcpUSERTIME = 18
 
-	msgPEEK  = 2
-	msgTRUNC = 0x20
+	msgPEEK     = 2
+	msgTRUNC    = 0x20
+	msgDONTWAIT = 0x40
+
+	ioINQ  = 0x541b // FIONREAD
+	ioOUTQ = 0x5411 // SIOCOUTQ
+	ioNBIO = 0x5421 // FIONBIO
 )
 
 // Durations in ns.

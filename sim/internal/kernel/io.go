@@ -146,9 +146,18 @@ func (k *kernel) write(c *Call, s *sock, iov []iovec, name, nameLen uintptr) {
 		k.writeDatagram(c, s, iov, name, nameLen)
 		return
 	}
-	total := 0
+	total, skip := 0, k.sent
+	k.want = 0
 	for _, v := range iov {
-		p := bytesAt(v.base, v.n)
+		k.want += v.n
+	}
+	for _, v := range iov {
+		if skip > 0 && skip >= v.n {
+			skip -= v.n
+			continue
+		}
+		p := bytesAt(v.base+skip, v.n-skip)
+		skip = 0
 		n, e := k.send(s, p)
 		if e != 0 {
 			if total == 0 {

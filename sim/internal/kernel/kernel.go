@@ -60,6 +60,8 @@ type kernel struct {
 	procs   uint64             // processes so far
 	ofiles  map[uintptr]*ofile // real descriptors of files on disks
 	waits   []*waiting         // calls that wait for a lock of fcntl
+	sent    uintptr            // bytes of the blocking write under way that are sent
+	want    uintptr            // size of the write under way
 }
 
 // A file is a descriptor.
@@ -197,7 +199,13 @@ func (k *kernel) call(c *Call) bool {
 		k.deadCall(c)
 		return true
 	}
-	if !k.fileCall(c, f) && !k.sockCall(c, f.s) && !k.ioCall(c, f.s) {
+	switch {
+	case k.fileCall(c, f):
+	case f.fl&oNONBLOCK == 0 && !nonblocking(c):
+		if !k.blockingCall(c, f) {
+			c.fail(eINVAL)
+		}
+	case !k.sockCall(c, f.s) && !k.ioCall(c, f.s):
 		c.fail(eINVAL)
 	}
 	return true
@@ -237,6 +245,8 @@ func (k *kernel) fileCall(c *Call, f *file) bool {
 		*(*uint32)(unsafe.Pointer(&st[24])) = sIFSOCK | 0o777
 		*(*uint64)(unsafe.Pointer(&st[8])) = uint64(f.num + 1)
 		c.ok(0)
+	case sysIOCTL:
+		k.ioctl(c, f)
 	case sysLSEEK:
 		c.fail(eSPIPE)
 	default:
@@ -306,3 +316,5 @@ func bytesAt(p, n uintptr) []byte {
 func pointer(p uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
 
 func word32(p uintptr) *uint32 { return (*uint32)(pointer(p)) }
+
+func word64(p uintptr) *int64 { return (*int64)(pointer(p)) }

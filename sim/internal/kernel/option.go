@@ -36,6 +36,12 @@ func (k *kernel) setOption(s *sock, c *Call) uintptr {
 		} else {
 			s.rcvbuf = size
 		}
+	case level == solSOCKET && (name == soRCVTIMEO || name == soSNDTIMEO):
+		if size < 16 {
+			return eINVAL
+		}
+		*s.timeout(name) = *word64(c.Args[3])*second + *word64(c.Args[3] + 8)*micro
+		return 0
 	case level == ipprotoIPV6 && name == ipv6V6ONLY:
 		if s.family != afINET6 {
 			return eNOPROTOOPT
@@ -69,6 +75,10 @@ func (k *kernel) getOption(s *sock, c *Call) uintptr {
 	level, name := c.Args[1], c.Args[2]
 	if level == ipprotoTCP && name == tcpINFO {
 		return eNOPROTOOPT
+	}
+	if level == solSOCKET && (name == soPEERCRED || name == soRCVTIMEO || name == soSNDTIMEO) {
+		k.getLong(s, c)
+		return 0
 	}
 	value := uint32(0)
 	for _, o := range s.options {
@@ -115,4 +125,33 @@ func protocol(s *sock) uint32 {
 		return ipprotoTCP
 	}
 	return ipprotoUDP
+}
+
+func (s *sock) timeout(name uintptr) *int64 {
+	if name == soRCVTIMEO {
+		return &s.recvTime
+	}
+	return &s.sendTime
+}
+
+// getLong returns an option that is longer than a word.
+func (k *kernel) getLong(s *sock, c *Call) {
+	var b [16]byte
+	size := uint32(len(b))
+	if name := c.Args[2]; name == soPEERCRED {
+		size = 12
+		*word32(addressOf(b[4:])), *word32(addressOf(b[8:])) = ^uint32(0), ^uint32(0)
+		if !s.inet() && s.state != idle {
+			for i, trap := range [3]uintptr{sysGETPID, sysGETUID, sysGETGID} {
+				id, _ := k.real(trap)
+				*word32(addressOf(b[4*i:])) = uint32(id)
+			}
+		}
+	} else {
+		t := *s.timeout(name)
+		*word64(addressOf(b[:])), *word64(addressOf(b[8:])) = t/second, t%second/micro
+	}
+	n := min(size, *word32(c.Args[4]))
+	copy(bytesAt(c.Args[3], uintptr(n)), b[:n])
+	*word32(c.Args[4]) = n
 }

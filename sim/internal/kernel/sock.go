@@ -32,6 +32,7 @@ type sock struct {
 	probing                             bool // keepalive probes are under way
 	keepIdle, keepEvery, keepCount      int64
 	userTimeout                         int64
+	recvTime, sendTime                  int64 // of blocking calls, or 0 for no limit
 
 	// Streams.
 	in, out    *flow // nil unless connected

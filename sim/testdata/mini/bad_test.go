@@ -46,6 +46,7 @@ func TestGap(t *testing.T) {
 // assertion libraries do.
 func TestAssertion(t *testing.T) {
 	t.Errorf("\n\tError Trace:\t/some/where.go:7\n\tError:      \tNot equal: \n\t            \texpected: 1\n\t            \tactual  : 2\n\tTest:       \tTestAssertion")
+	t.Log("said after the failed check")
 }
 
 // TestQuotesFails fails, and says other things before.
@@ -274,6 +275,17 @@ func TestCalibrates(t *testing.T) {
 		}
 		if time.Since(start) > time.Second {
 			break
+		}
+	}
+	t.Log(sum)
+}
+
+// TestComputesOn computes in small portions until a minute has passed.
+func TestComputesOn(t *testing.T) {
+	sum := 0
+	for start := time.Now(); time.Since(start) < time.Minute; {
+		for i := range 1 << 24 {
+			sum += i * sum
 		}
 	}
 	t.Log(sum)
