@@ -37,11 +37,7 @@ func (k *kernel) setOption(s *sock, c *Call) uintptr {
 			s.rcvbuf = size
 		}
 	case level == solSOCKET && (name == soRCVTIMEO || name == soSNDTIMEO):
-		if size < 16 {
-			return eINVAL
-		}
-		*s.timeout(name) = *word64(c.Args[3])*second + *word64(c.Args[3] + 8)*micro
-		return 0
+		return s.setTimeout(c)
 	case level == ipprotoIPV6 && name == ipv6V6ONLY:
 		if s.family != afINET6 {
 			return eNOPROTOOPT
@@ -125,6 +121,14 @@ func protocol(s *sock) uint32 {
 		return ipprotoTCP
 	}
 	return ipprotoUDP
+}
+
+func (s *sock) setTimeout(c *Call) uintptr {
+	if c.Args[4] < 16 {
+		return eINVAL
+	}
+	*s.timeout(c.Args[2]) = *word64(c.Args[3])*second + *word64(c.Args[3] + 8)*micro
+	return 0
 }
 
 func (s *sock) timeout(name uintptr) *int64 {
