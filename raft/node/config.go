@@ -35,10 +35,9 @@ type HostConfig struct {
 	MaxSnapshots int
 	// StorageTimeout bounds the time of a small save while a majority has saved the
 	// same entries. After that time a member counts as stalled, and a leader steps
-	// down unless the leader is the only voter. A save gets another second for each
-	// 8 MiB, and four times as long while no majority has saved its entries, since all
-	// hosts may share a slow disk. The default is ElectionTimeout of each group,
-	// without these additions.
+	// down. A save gets another second for each 8 MiB, and four times as long while
+	// no majority has saved its entries, since all hosts may share a slow disk. The
+	// default is ElectionTimeout of each group, without these additions.
 	StorageTimeout time.Duration
 	// CloseTimeout bounds the time for which Close waits for a hung storage, and for a
 	// state machine or Observe that does not return. The default is 10 s.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -229,9 +228,8 @@ func (n *Node) tick(busy time.Duration, bytes int64) {
 	n.unlockAndSchedule()
 }
 
-// setStalled makes a leader step down whose storage does not answer, unless no
-// other member can lead. A member with a stalled storage gets no ticks, so it does
-// not seek election.
+// setStalled makes a leader step down whose storage does not answer. A member
+// with a stalled storage gets no ticks, so it does not seek election.
 func (n *Node) setStalled(stalls bool, busy time.Duration) {
 	if !stalls {
 		n.log.Info("the storage answers again")
@@ -240,15 +238,10 @@ func (n *Node) setStalled(stalls bool, busy time.Duration) {
 	}
 	n.log.Warn("the storage does not answer", "for", busy)
 	n.host.events.add(Event{Kind: StorageStalled, Group: n.cfg.Group, Err: ErrStalled})
-	if n.core.Status().State == core.Leader && !n.onlyVoter() {
+	if n.core.Status().State == core.Leader {
 		n.failPending(errLeaderStalled)
 		n.core.StepDown()
 	}
-}
-
-func (n *Node) onlyVoter() bool {
-	cfg, _ := n.core.Configuration()
-	return len(cfg.Outgoing) == 0 && slices.Equal(cfg.Voters, []core.NodeID{n.id})
 }
 
 // receive takes messages from another host.

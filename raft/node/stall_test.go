@@ -63,23 +63,3 @@ func TestStorageTimeout(t *testing.T) {
 		})
 	}
 }
-
-// The only voter leads on while the disk hangs, since no other member could lead. The
-// command commits when the disk answers.
-func TestOnlyVoterOutlastsAHungDisk(t *testing.T) {
-	run(t, 1, node.Config{}, func(c *cluster) {
-		n := c.leader()
-		c.propose("before")
-		release := make(chan struct{})
-		c.stores[1].BeforeSave(func([]node.Update) error { <-release; return nil })
-		f, err := n.ProposeAsync([]byte("slow"))
-		require.NoError(c, err)
-		time.Sleep(time.Minute)
-		require.True(c, n.Stalled())
-		require.True(c, n.IsLeader())
-		close(release)
-		_, err = f.Result()
-		require.NoError(c, err)
-		c.agree(2)
-	})
-}
