@@ -372,7 +372,7 @@ func (x *explorer) recover() error {
 			continue
 		}
 		if now, _ := x.Reads(); now > answered && x.Converged() == nil && x.Outsiders() == nil {
-			return nil
+			return x.staysAtRest()
 		}
 	}
 	if leader := x.Leader(); leader == core.None {

@@ -1,7 +1,6 @@
 package coretest
 
 import (
-	"fmt"
 	"slices"
 
 	"raftlab/raft/core"
@@ -230,24 +229,4 @@ func (k *checker) checkProposal(s *server, before view, next core.Configuration)
 			k.fail("leader %d makes %d a voter with %d entries; the leader's log had %d long ago", s.id, id, last, s.lengths[0])
 		}
 	}
-}
-
-// Outsiders returns nil if every former voter knows that it was removed. A former voter
-// whose configuration is newer than the leader's cannot know.
-func (c *Cluster) Outsiders() error {
-	leader := c.Leader()
-	if leader == core.None {
-		return nil
-	}
-	cfg, index := c.Core(leader).Configuration()
-	if cfg.IsZero() || index == 0 {
-		return nil
-	}
-	for _, id := range c.ids {
-		v := c.checker.views[id]
-		if c.Up(id) && !cfg.Contains(id) && v.config.IsVoter(id) && v.status.ConfigurationIndex <= index && !v.status.Removed {
-			return fmt.Errorf("server %d does not know that it is removed at %d; its configuration at %d is %v", id, index, v.status.ConfigurationIndex, v.config)
-		}
-	}
-	return nil
 }

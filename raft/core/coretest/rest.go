@@ -1,0 +1,356 @@
+package coretest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"raftlab/raft/core"
+)
+
+// settleTimeouts and watchTimeouts are election timeouts of the slowest clock. A cluster
+// without faults and requests is at rest after the first, which is longer than the ten
+// timeouts for which a leader tells a former member of its removal. The second is a time
+// at rest.
+const (
+	settleTimeouts = 30
+	watchTimeouts  = 6
+)
+
+// comeToRest lets a cluster without faults and requests settle, and watches it at rest. Of
+// the messages meanwhile, the one with the number lost is lost, none if lost is negative.
+func (x *explorer) comeToRest(lost int) error {
+	for i := range x.timeouts(settleTimeouts) {
+		x.FinishAll()
+		if n := len(x.pool); lost >= 0 && lost < n {
+			x.Drop(lost)
+			lost = -1
+		} else {
+			lost -= n
+		}
+		x.DeliverAll()
+		x.FinishAll()
+		x.tickSlowly()
+		if i == x.timeouts(settleTimeouts)/2 && !x.opt.Config.LeaderNoOp {
+			x.propose() // an entry of an older term does not commit alone (§5.4.2)
+		}
+		if x.Err() != nil {
+			return x.Err()
+		}
+	}
+	x.FinishAll()
+	if err := x.Rested(); err != nil {
+		return err
+	}
+	before := x.Core(x.Leader()).Status()
+	for range x.timeouts(watchTimeouts) {
+		x.FinishAll()
+		for _, e := range x.pool {
+			if err := x.atRest(before.ID, e.msg); err != nil {
+				return err
+			}
+		}
+		x.DeliverAll()
+		x.FinishAll()
+		x.tickSlowly()
+		if x.Err() != nil {
+			return x.Err()
+		}
+		now := x.Leader()
+		if now == core.None || now != before.ID || x.Core(now).Status().CurrentTerm != before.CurrentTerm {
+			return fmt.Errorf("leader %d of term %d loses its leadership at rest", before.ID, before.CurrentTerm)
+		}
+	}
+	x.FinishAll()
+	return x.Rested()
+}
+
+// timeouts returns the ticks of the fastest clock in n election timeouts of the slowest.
+func (x *explorer) timeouts(n int) int {
+	n *= x.opt.Config.ElectionTicks
+	if len(x.opt.Clocks) > 0 {
+		n = n * slices.Max(x.opt.Clocks) / slices.Min(x.opt.Clocks)
+	}
+	return n
+}
+
+// loneFault makes one fault in a cluster at rest, and returns the number of a message to
+// lose, or -1.
+func (x *explorer) loneFault() int {
+	leader, any := x.Leader(), x.ids[x.rand.IntN(len(x.ids))]
+	switch x.rand.IntN(6) {
+	case 0:
+		x.trace("lone fault: %d starts again", any)
+		x.Crash(any)
+		x.Restart(any)
+	case 1:
+		x.trace("lone fault: leader %d starts again", leader)
+		x.Crash(leader)
+		x.Restart(leader)
+	case 2: // the hosts notice that the leader's host is away
+		x.trace("lone fault: leader %d is away for a while", leader)
+		x.Crash(leader)
+		for _, id := range x.ids {
+			x.Wake(id)
+		}
+		for range x.timeouts(6) {
+			x.settleOnce()
+			x.tickSlowly()
+		}
+		x.Restart(leader)
+	case 3:
+		_ = x.Transfer(leader, any)
+		return x.lose(20)
+	case 4:
+		x.propose()
+		return x.lose(60)
+	case 5:
+		x.read(any)
+		x.read(leader)
+		return x.lose(60)
+	}
+	return -1
+}
+
+func (x *explorer) lose(of int) int {
+	n := x.rand.IntN(of)
+	x.trace("lone fault: message %d is lost", n)
+	return n
+}
+
+// Rested returns nil if nothing is left to be done: one server leads, every member has the
+// whole committed log, nothing waits for an outcome, and every former member that can know
+// of its removal does.
+func (c *Cluster) Rested() error {
+	if err := c.Converged(); err != nil {
+		return err
+	}
+	leader := c.Leader()
+	if leader == core.None {
+		return fmt.Errorf("no server leads")
+	}
+	st := c.Core(leader).Status()
+	cfg, _ := c.Core(leader).Configuration()
+	members := cfg.IDs()
+	if cfg.IsZero() {
+		members = c.ids
+	}
+	var errs []error
+	for _, id := range c.ids {
+		s := c.servers[id]
+		if s.core == nil {
+			continue
+		}
+		errs = append(errs, s.withoutWork())
+		if slices.Contains(members, id) {
+			errs = append(errs, c.follows(s, st), c.silent(s))
+		}
+	}
+	for _, m := range c.Core(leader).Members() {
+		errs = append(errs, c.upToDate(leader, m))
+	}
+	return errors.Join(append(errs, c.Outsiders())...)
+}
+
+// withoutWork returns nil if nothing waits for an outcome on a server.
+func (s *server) withoutWork() error {
+	st := s.core.Status()
+	switch {
+	case len(s.reads) > 0 || st.PendingReads > 0:
+		return fmt.Errorf("server %d: %d reads without an outcome; the core counts %d", s.id, len(s.reads), st.PendingReads)
+	case st.Transferee != core.None:
+		return fmt.Errorf("server %d still transfers its leadership to %d", s.id, st.Transferee)
+	case st.UncommittedBytes > 0:
+		return fmt.Errorf("server %d still counts %d uncommitted bytes", s.id, st.UncommittedBytes)
+	case len(s.loads)+len(s.late) > 0:
+		return fmt.Errorf("server %d: loads without an end", s.id)
+	}
+	return nil
+}
+
+// follows returns nil if a member has the leader's state, and has applied all of it.
+func (c *Cluster) follows(s *server, leader core.Status) error {
+	st, all := s.core.Status(), uint64(len(c.checker.committed))
+	switch {
+	case st.CurrentTerm != leader.CurrentTerm || st.Leader != leader.ID || st.State == core.Leader && st.ID != leader.ID:
+		return fmt.Errorf("server %d is a %s of leader %d in term %d; server %d leads term %d", s.id, st.State, st.Leader, st.CurrentTerm, leader.ID, leader.CurrentTerm)
+	case st.LastIndex != all || st.CommitIndex != all || st.LastApplied != all || s.service.index != all:
+		return fmt.Errorf("server %d: log to %d, commitIndex %d, lastApplied %d, service at %d; %d entries are committed",
+			s.id, st.LastIndex, st.CommitIndex, st.LastApplied, s.service.index, all)
+	case st.Removed:
+		return fmt.Errorf("member %d believes that it is removed", s.id)
+	case st.ConfigurationIndex > 0 && st.ConfigurationIndex != leader.ConfigurationIndex && st.SnapshotIndex < leader.ConfigurationIndex:
+		return fmt.Errorf("member %d is in configuration %d; that of the leader is %d", s.id, st.ConfigurationIndex, leader.ConfigurationIndex)
+	}
+	if limit := c.opt.Config.MaxCachedBytes; limit > 0 {
+		size, largest := 0, 0
+		for _, e := range s.core.Entries() {
+			size += len(e.Data) + 16
+			largest = max(largest, len(e.Data)+16)
+		}
+		if size > limit+largest {
+			return fmt.Errorf("server %d has entries of %d bytes in memory; the bound is %d and the largest one has %d", s.id, size, limit, largest)
+		}
+	}
+	return nil
+}
+
+// silent returns nil if a member of an idle group is quiescent. A former member that keeps
+// asking, because it cannot know of its removal, keeps the group awake.
+func (c *Cluster) silent(s *server) error {
+	if !c.opt.Config.Quiesce || s.core.Quiescent() {
+		return nil
+	}
+	for _, id := range c.ids {
+		if c.Up(id) && c.asks(id) {
+			return nil
+		}
+	}
+	return fmt.Errorf("server %d is idle and not quiescent", s.id)
+}
+
+// asks reports whether a server outside of the leader's configuration keeps asking the
+// others, since its log has a configuration with the server.
+func (c *Cluster) asks(id core.NodeID) bool {
+	cfg, _ := c.Core(c.Leader()).Configuration()
+	own := c.ownConfigurations(id)
+	return !cfg.IsZero() && !cfg.Contains(id) && len(own) > 0 && !c.Core(id).Status().Removed
+}
+
+// upToDate returns nil if the leader's picture of a member is one at rest.
+func (c *Cluster) upToDate(leader core.NodeID, m core.MemberStatus) error {
+	st := c.Core(leader).Status()
+	switch {
+	case m.ID == leader || !c.Up(m.ID):
+		return nil
+	case m.State != core.Replicate || m.MatchIndex != st.LastIndex || m.NextIndex != st.LastIndex+1 || m.Lag != 0:
+		return fmt.Errorf("leader %d with %d entries: %s to %d, match %d, next %d, lag %d", leader, st.LastIndex, m.State, m.ID, m.MatchIndex, m.NextIndex, m.Lag)
+	case m.Learner && !m.CaughtUp:
+		return fmt.Errorf("leader %d: learner %d with the whole log has not caught up", leader, m.ID)
+	case m.InflightBytes != 0 || m.SnapshotIndex != 0 || m.SnapshotOffset != 0:
+		return fmt.Errorf("leader %d: %d bytes and snapshot %d up to %d are on their way to %d", leader, m.InflightBytes, m.SnapshotIndex, m.SnapshotOffset, m.ID)
+	}
+	return nil
+}
+
+// atRest returns nil for a message that a cluster at rest may send: heartbeats, their
+// answers, and the pre-votes of former members with their answers.
+func (c *Cluster) atRest(leader core.NodeID, m core.Message) error {
+	outside := func(id core.NodeID) bool {
+		cfg, _ := c.Core(leader).Configuration()
+		return !cfg.IsZero() && !cfg.Contains(id)
+	}
+	ok := false
+	switch b := m.Body.(type) {
+	case *core.RequestVote:
+		ok = b.PreVote && outside(m.From)
+	case *core.RequestVoteReply:
+		ok = b.PreVote && outside(m.To)
+	case *core.AppendEntries:
+		ok = m.From == leader && !outside(m.To) && len(b.Entries) == 0
+	case *core.AppendEntriesReply:
+		ok = b.Success
+	case *core.Quiesce, *core.QuiesceReply:
+		ok = true
+	}
+	if !ok {
+		return fmt.Errorf("at rest, a server sends %v", m)
+	}
+	return nil
+}
+
+// ownConfigurations returns the indices of the configurations in a server's log with the
+// server. Index 0 stands for the configuration before the log.
+func (c *Cluster) ownConfigurations(id core.NodeID) []uint64 {
+	var own []uint64
+	s, v := c.servers[id], c.checker.views[id]
+	st := v.status
+	first := s.disk.Snapshot.Configuration
+	if first.IsZero() && int(id) <= c.opt.Voters {
+		first.Voters = c.ids[:c.opt.Voters]
+	}
+	if first.Contains(id) {
+		own = append(own, 0)
+	}
+	for _, e := range v.entries {
+		if e.Type != core.ConfigurationEntry || e.Index <= st.SnapshotIndex {
+			continue
+		}
+		if cfg, err := core.DecodeConfiguration(e.Data); err == nil && cfg.Contains(id) {
+			own = append(own, e.Index)
+		}
+	}
+	return own
+}
+
+// Outsiders returns nil if every former member knows of its removal. The exceptions are
+// those of docs/library/membership.md.
+//   - The server's configuration is newer than the committed one, because its addition was
+//     lost.
+//   - The only configuration with the server is the last one of its log, and no server that
+//     it asks has that entry. The addition may be lost, or compacted.
+//   - No server that it asks knows of the removal. Such a group has replaced all of them.
+func (c *Cluster) Outsiders() error {
+	leader := c.Leader()
+	if leader == core.None {
+		return nil
+	}
+	cfg, index := c.Core(leader).CommittedConfiguration()
+	if cfg.IsZero() || index == 0 {
+		return nil
+	}
+	for _, id := range c.ids {
+		v, own := c.checker.views[id], c.ownConfigurations(id)
+		if !c.Up(id) || cfg.Contains(id) || len(own) == 0 || v.status.Removed || v.status.ConfigurationIndex > index {
+			continue
+		}
+		if c.canKnow(v, own, index) {
+			return fmt.Errorf("server %d does not know that it is removed at %d; its configuration at %d is %v", id, index, v.status.ConfigurationIndex, v.config)
+		}
+	}
+	return nil
+}
+
+// canKnow reports whether a server that a former member asks can tell it of its removal.
+func (c *Cluster) canKnow(v view, own []uint64, removedAt uint64) bool {
+	addition := own[0]
+	joining := len(own) == 1 && addition > 0 && addition == v.status.ConfigurationIndex
+	for _, id := range v.config.IDs() {
+		if !c.Up(id) || id == v.status.ID || slices.Contains(v.config.Learners, id) && !v.config.IsVoter(id) {
+			continue
+		}
+		if _, known := c.Core(id).CommittedConfiguration(); known < v.status.ConfigurationIndex {
+			continue // it does not know either
+		} else if cfg, _ := c.Core(id).CommittedConfiguration(); cfg.Contains(v.status.ID) {
+			continue
+		}
+		if !joining || hasAt(c.checker.views[id], addition, v) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasAt reports whether a log has the entry of another log at an index.
+func hasAt(v view, index uint64, of view) bool {
+	term := func(v view) uint64 {
+		if v.status.SnapshotIndex >= index || v.status.LastIndex < index {
+			return 0
+		}
+		return v.entries[index-v.status.SnapshotIndex-1].Term
+	}
+	return term(v) > 0 && term(v) == term(of)
+}
+
+// staysAtRest wants rest after the faults, and after each of two lone faults.
+func (x *explorer) staysAtRest() error {
+	if err := x.comeToRest(-1); err != nil {
+		return fmt.Errorf("%d election timeouts after the faults: %w", settleTimeouts, err)
+	}
+	for range 2 {
+		if err := x.comeToRest(x.loneFault()); err != nil {
+			return fmt.Errorf("%d election timeouts after a lone fault: %w", settleTimeouts, err)
+		}
+	}
+	return nil
+}
