@@ -83,8 +83,9 @@ func (c *Core) handleQuiesceReply(from NodeID, rep *QuiesceReply) {
 		return
 	}
 	p.answered()
-	p.quiescent = rep.Quiescent
-	if !rep.Quiescent {
+	if p.quiescent = rep.Quiescent; p.quiescent {
+		c.acceptedBy(p, p.matchIndex) // or else a learner in silence would seem to fall behind
+	} else {
 		p.sentCommit = 0 // the follower has not heard of the last commit
 	}
 }

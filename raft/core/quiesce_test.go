@@ -17,7 +17,7 @@ func silent(t *testing.T, config core.Config) *coretest.Cluster {
 	if err := c.Propose(1, "a"); err != nil {
 		t.Fatal(err)
 	}
-	tickAll(c, 3*electionTicks)
+	tickAll(c, 12*electionTicks)
 	for _, id := range c.IDs() {
 		if !c.Core(id).Quiescent() {
 			t.Fatalf("server %d is not quiescent: %+v", id, c.Core(id).Status())
@@ -35,6 +35,32 @@ func wantAwake(t *testing.T, c *coretest.Cluster, want bool) {
 	}
 	if c.Err() != nil {
 		t.Fatal(c.Err())
+	}
+}
+
+// A leader checks its quorum at the same tick as it sends a heartbeat, whatever the ratio of
+// the two.
+func TestQuiescenceWithAnyHeartbeat(t *testing.T) {
+	for heartbeat := 1; heartbeat < electionTicks; heartbeat++ {
+		c := silent(t, core.Config{HeartbeatTicks: heartbeat})
+		wantAwake(t, c, false)
+	}
+}
+
+// The leader's clock stands still in silence. A learner that has caught up before has caught
+// up in silence, too, and may become a voter.
+func TestQuiescentLearnerHasCaughtUp(t *testing.T) {
+	c := silent(t, core.Config{HeartbeatTicks: electionTicks - 1})
+	if err := c.Reconfigure(1, core.Configuration{Voters: ids(1, 2), Learners: ids(3)}); err != nil {
+		t.Fatal(err)
+	}
+	tickAll(c, 12*electionTicks)
+	wantAwake(t, c, false)
+	if m := c.Core(1).Members()[2]; !m.CaughtUp {
+		t.Errorf("the leader's picture: %+v", m)
+	}
+	if err := c.Reconfigure(1, core.Configuration{Voters: ids(1, 2, 3)}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -116,10 +142,10 @@ func TestNoSilenceWhileAMemberIsAway(t *testing.T) {
 	c := coretest.New(coretest.Options{Config: core.Config{LeaderNoOp: true, Quiesce: true}})
 	timeout(c, 1)
 	c.Crash(3)
-	tickAll(c, 6*electionTicks)
+	tickAll(c, 12*electionTicks)
 	wantAwake(t, c, true)
 	c.Restart(3)
-	tickAll(c, 6*electionTicks)
+	tickAll(c, 12*electionTicks)
 	wantAwake(t, c, false)
 }
 

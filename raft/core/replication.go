@@ -13,9 +13,6 @@ func (c *Core) appendOwn(t EntryType, data []byte) uint64 {
 }
 
 func (c *Core) tickLeader() {
-	if c.electionElapsed >= c.cfg.ElectionTicks && !c.checkQuorum() {
-		return
-	}
 	c.tickTransfer()
 	c.dropRemoved()
 	for _, p := range c.progress {
@@ -25,6 +22,9 @@ func (c *Core) tickLeader() {
 		c.SendCommits()
 	} else if !c.tryQuiesce() {
 		c.broadcastHeartbeat()
+	}
+	if c.electionElapsed >= c.cfg.ElectionTicks {
+		c.checkQuorum() // last, because an idle leader wants to know who is active
 	}
 }
 
@@ -46,17 +46,16 @@ func (c *Core) owesCommit(p *progress) bool {
 
 // checkQuorum makes a leader step down after an election timeout without word from a
 // quorum. Clients then look elsewhere (thesis 6.2).
-func (c *Core) checkQuorum() bool {
+func (c *Core) checkQuorum() {
 	if !c.electorate.won(func(id NodeID) bool { return id == c.id || c.peer(id).active }) {
 		c.becomeFollower(c.currentTerm, None)
-		return false
+		return
 	}
 	c.electionElapsed = 0
 	c.preferSuccessor()
 	for _, p := range c.progress {
 		p.active = false
 	}
-	return true
 }
 
 // broadcastHeartbeat sends to every follower, also while requests are on their way. A

@@ -31,7 +31,7 @@ func (x *explorer) comeToRest(lost int) error {
 		x.DeliverAll()
 		x.FinishAll()
 		x.tickSlowly()
-		if i == x.timeouts(settleTimeouts)/2 && !x.opt.Config.LeaderNoOp {
+		if i > 0 && i%x.timeouts(settleTimeouts/3) == 0 && !x.opt.Config.LeaderNoOp {
 			x.propose() // an entry of an older term does not commit alone (§5.4.2)
 		}
 		if x.Err() != nil {
@@ -179,8 +179,8 @@ func (c *Cluster) follows(s *server, leader core.Status) error {
 			s.id, st.LastIndex, st.CommitIndex, st.LastApplied, s.service.index, all)
 	case st.Removed:
 		return fmt.Errorf("member %d believes that it is removed", s.id)
-	case st.ConfigurationIndex > 0 && st.ConfigurationIndex != leader.ConfigurationIndex && st.SnapshotIndex < leader.ConfigurationIndex:
-		return fmt.Errorf("member %d is in configuration %d; that of the leader is %d", s.id, st.ConfigurationIndex, leader.ConfigurationIndex)
+	case !c.checker.views[s.id].config.Equal(c.checker.views[leader.ID].config):
+		return fmt.Errorf("member %d is in configuration %v; the leader is in %v", s.id, c.checker.views[s.id].config, c.checker.views[leader.ID].config)
 	}
 	if limit := c.opt.Config.MaxCachedBytes; limit > 0 {
 		size, largest := 0, 0
@@ -260,11 +260,10 @@ func (c *Cluster) atRest(leader core.NodeID, m core.Message) error {
 }
 
 // ownConfigurations returns the indices of the configurations in a server's log with the
-// server. Index 0 stands for the configuration before the log.
+// server, from its snapshot on. Index 0 stands for the snapshot's, or that before the log.
 func (c *Cluster) ownConfigurations(id core.NodeID) []uint64 {
 	var own []uint64
 	s, v := c.servers[id], c.checker.views[id]
-	st := v.status
 	first := s.disk.Snapshot.Configuration
 	if first.IsZero() && int(id) <= c.opt.Voters {
 		first.Voters = c.ids[:c.opt.Voters]
@@ -273,7 +272,7 @@ func (c *Cluster) ownConfigurations(id core.NodeID) []uint64 {
 		own = append(own, 0)
 	}
 	for _, e := range v.entries {
-		if e.Type != core.ConfigurationEntry || e.Index <= st.SnapshotIndex {
+		if e.Type != core.ConfigurationEntry || e.Index <= s.disk.Snapshot.LastIncludedIndex {
 			continue
 		}
 		if cfg, err := core.DecodeConfiguration(e.Data); err == nil && cfg.Contains(id) {
