@@ -13,7 +13,6 @@ func (c *Core) appendOwn(t EntryType, data []byte) uint64 {
 }
 
 func (c *Core) tickLeader() {
-	c.tickTransfer()
 	c.dropRemoved()
 	for _, p := range c.progress {
 		p.snapshotTicks++
@@ -24,8 +23,9 @@ func (c *Core) tickLeader() {
 		c.broadcastHeartbeat()
 	}
 	if c.electionElapsed >= c.cfg.ElectionTicks {
-		c.checkQuorum() // last, because an idle leader wants to know who is active
+		c.checkQuorum() // after the heartbeats, because an idle leader wants to know who is active
 	}
+	c.tickTransfer()
 }
 
 // SendCommits tells the followers of a commit, if they have the entries. The host may call

@@ -100,14 +100,14 @@ func (x *explorer) loneFault() int {
 		x.Restart(leader)
 	case 3:
 		_ = x.Transfer(leader, any)
-		return x.lose(20)
+		return x.lose(8)
 	case 4:
 		x.propose()
-		return x.lose(60)
+		return x.lose(16)
 	case 5:
 		x.read(any)
 		x.read(leader)
-		return x.lose(60)
+		return x.lose(16)
 	}
 	return -1
 }
@@ -341,10 +341,21 @@ func hasAt(v view, index uint64, of view) bool {
 	return term(v) > 0 && term(v) == term(of)
 }
 
-// staysAtRest wants rest after the faults, and after each of two lone faults.
+// staysAtRest wants rest after the faults, after a start of all former members, to which no
+// leader speaks any more, and after each of two lone faults.
 func (x *explorer) staysAtRest() error {
 	if err := x.comeToRest(-1); err != nil {
 		return fmt.Errorf("%d election timeouts after the faults: %w", settleTimeouts, err)
+	}
+	cfg, _ := x.Core(x.Leader()).Configuration()
+	for _, id := range x.ids {
+		if !cfg.IsZero() && !cfg.Contains(id) {
+			x.Crash(id)
+			x.Restart(id)
+		}
+	}
+	if err := x.comeToRest(-1); err != nil {
+		return fmt.Errorf("%d election timeouts after the former members have started again: %w", settleTimeouts, err)
 	}
 	for range 2 {
 		if err := x.comeToRest(x.loneFault()); err != nil {
