@@ -143,6 +143,7 @@ func checkVote(from NodeID, req *RequestVote) error {
 // votes, too. They may know a newer configuration (thesis 4.1), with this learner as a voter.
 func (c *Core) handleRequestVote(req *RequestVote) *RequestVoteReply {
 	granted := false
+	c.busy = c.now // the candidate may have woken followers that had agreed to be silent
 	switch {
 	case c.hearsLeader() && !req.Transfer:
 	case req.PreVote:

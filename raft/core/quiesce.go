@@ -7,8 +7,7 @@ func (c *Core) Wake() {
 	if !c.quiescent {
 		return
 	}
-	c.quiescent = false
-	c.busy = c.now
+	c.quiescent, c.busy = false, c.now
 	if c.state == Leader {
 		c.electionElapsed = 0
 		c.broadcastHeartbeat()

@@ -64,6 +64,34 @@ func TestQuiescentLearnerHasCaughtUp(t *testing.T) {
 	}
 }
 
+// A former member that cannot know of its removal asks all members. That wakes followers that
+// have agreed to be silent. A leader that fell silent then would be deposed by them.
+func TestStrangerKeepsTheLeaderAwake(t *testing.T) {
+	c := coretest.New(coretest.Options{Config: core.Config{LeaderNoOp: true, Quiesce: true}})
+	timeout(c, 1)
+	for range 4 * electionTicks {
+		if c.Core(2).Quiescent() {
+			break
+		}
+		c.Tick(1)
+		c.Settle()
+	}
+	leader := c.Core(1)
+	if !c.Core(2).Quiescent() || leader.Quiescent() {
+		t.Fatalf("quiescent: leader %t, follower %t", leader.Quiescent(), c.Core(2).Quiescent())
+	}
+	ask := core.Message{From: 9, To: 1, Call: 1, Body: &core.RequestVote{Term: 2, CandidateID: 9, PreVote: true}}
+	if err := leader.Step(ask); err != nil {
+		t.Fatal(err)
+	}
+	for range electionTicks - 1 {
+		leader.Tick()
+	}
+	if leader.Quiescent() {
+		t.Error("the leader falls silent, although its followers were asked for votes")
+	}
+}
+
 // An idle cluster sends nothing, whatever time passes, and elects nobody.
 func TestQuiescentClusterIsSilent(t *testing.T) {
 	c := silent(t, core.Config{})
