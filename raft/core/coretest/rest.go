@@ -77,12 +77,12 @@ func (x *explorer) timeouts(n int) int {
 // loneFault makes one fault in a cluster at rest, and returns the number of a message to
 // lose, or -1.
 func (x *explorer) loneFault() int {
-	leader, any := x.Leader(), x.ids[x.rand.IntN(len(x.ids))]
+	leader, one := x.Leader(), x.ids[x.rand.IntN(len(x.ids))]
 	switch x.rand.IntN(6) {
 	case 0:
-		x.trace("lone fault: %d starts again", any)
-		x.Crash(any)
-		x.Restart(any)
+		x.trace("lone fault: %d starts again", one)
+		x.Crash(one)
+		x.Restart(one)
 	case 1:
 		x.trace("lone fault: leader %d starts again", leader)
 		x.Crash(leader)
@@ -99,13 +99,13 @@ func (x *explorer) loneFault() int {
 		}
 		x.Restart(leader)
 	case 3:
-		_ = x.Transfer(leader, any)
+		_ = x.Transfer(leader, one)
 		return x.lose(8)
 	case 4:
 		x.propose()
 		return x.lose(16)
 	case 5:
-		x.read(any)
+		x.read(one)
 		x.read(leader)
 		return x.lose(16)
 	}
@@ -303,7 +303,7 @@ func (c *Cluster) Outsiders() error {
 		if !c.Up(id) || cfg.Contains(id) || len(own) == 0 || v.status.Removed || v.status.ConfigurationIndex > index {
 			continue
 		}
-		if c.canKnow(v, own, index) {
+		if c.canKnow(v, own) {
 			return fmt.Errorf("server %d does not know that it is removed at %d; its configuration at %d is %v", id, index, v.status.ConfigurationIndex, v.config)
 		}
 	}
@@ -311,7 +311,7 @@ func (c *Cluster) Outsiders() error {
 }
 
 // canKnow reports whether a server that a former member asks can tell it of its removal.
-func (c *Cluster) canKnow(v view, own []uint64, removedAt uint64) bool {
+func (c *Cluster) canKnow(v view, own []uint64) bool {
 	addition := own[0]
 	joining := len(own) == 1 && addition > 0 && addition == v.status.ConfigurationIndex
 	for _, id := range v.config.IDs() {
