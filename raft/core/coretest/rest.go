@@ -9,9 +9,8 @@ import (
 )
 
 // settleTimeouts and watchTimeouts are election timeouts of the slowest clock. A cluster
-// without faults and requests is at rest after the first, which is longer than the ten
-// timeouts for which a leader tells a former member of its removal. The second is a time
-// at rest.
+// without faults and requests is at rest after the first. A leader tells a former member of
+// the removal for ten of them. The second is a time at rest.
 const (
 	settleTimeouts = 30
 	watchTimeouts  = 6
@@ -118,9 +117,9 @@ func (x *explorer) lose(of int) int {
 	return n
 }
 
-// Rested returns nil if nothing is left to be done: one server leads, every member has the
-// whole committed log, nothing waits for an outcome, and every former member that can know
-// of its removal does.
+// Rested returns nil if nothing is left to be done. One server leads, every member has the
+// whole committed log, and nothing waits for an outcome. Former members know of their
+// removal, with the exceptions of Outsiders.
 func (c *Cluster) Rested() error {
 	if err := c.Converged(); err != nil {
 		return err
@@ -195,8 +194,8 @@ func (c *Cluster) follows(s *server, leader core.Status) error {
 	return nil
 }
 
-// silent returns nil if a member of an idle group is quiescent. A former member that keeps
-// asking, because it cannot know of its removal, keeps the group awake.
+// silent returns nil if a member of an idle group is quiescent. A former member without
+// knowledge of the removal keeps the group awake.
 func (c *Cluster) silent(s *server) error {
 	if !c.opt.Config.Quiesce || s.core.Quiescent() {
 		return nil
@@ -233,8 +232,8 @@ func (c *Cluster) upToDate(leader core.NodeID, m core.MemberStatus) error {
 	return nil
 }
 
-// atRest returns nil for a message that a cluster at rest may send: heartbeats, their
-// answers, and the pre-votes of former members with their answers.
+// atRest returns nil for a message of a cluster at rest. Such a cluster sends heartbeats,
+// their answers, and the pre-votes of former members with the answers.
 func (c *Cluster) atRest(leader core.NodeID, m core.Message) error {
 	outside := func(id core.NodeID) bool {
 		cfg, _ := c.Core(leader).Configuration()
@@ -260,7 +259,7 @@ func (c *Cluster) atRest(leader core.NodeID, m core.Message) error {
 }
 
 // ownConfigurations returns the indices of the configurations in a server's log with the
-// server, from its snapshot on. Index 0 stands for the snapshot's, or that before the log.
+// server, from the snapshot on. Index 0 stands for the configuration before these entries.
 func (c *Cluster) ownConfigurations(id core.NodeID) []uint64 {
 	var own []uint64
 	s, v := c.servers[id], c.checker.views[id]
@@ -282,13 +281,12 @@ func (c *Cluster) ownConfigurations(id core.NodeID) []uint64 {
 	return own
 }
 
-// Outsiders returns nil if every former member knows of its removal. The exceptions are
-// those of docs/library/membership.md.
-//   - The server's configuration is newer than the committed one, because its addition was
-//     lost.
-//   - The only configuration with the server is the last one of its log, and no server that
-//     it asks has that entry. The addition may be lost, or compacted.
-//   - No server that it asks knows of the removal. Such a group has replaced all of them.
+// Outsiders returns nil if every former member knows of the removal. These are the
+// exceptions (docs/library/membership.md).
+//   - The addition was lost, so the server's configuration is newer than the committed one.
+//   - The only configuration with the server is the last one of the server's log, and no
+//     asked server has the entry. The addition may be lost, or compacted.
+//   - No asked server knows of the removal. Such a group has replaced all of them.
 func (c *Cluster) Outsiders() error {
 	leader := c.Leader()
 	if leader == core.None {
@@ -310,7 +308,7 @@ func (c *Cluster) Outsiders() error {
 	return nil
 }
 
-// canKnow reports whether a server that a former member asks can tell it of its removal.
+// canKnow reports whether a server can tell a former member of the removal.
 func (c *Cluster) canKnow(v view, own []uint64) bool {
 	addition := own[0]
 	joining := len(own) == 1 && addition > 0 && addition == v.status.ConfigurationIndex
@@ -319,7 +317,7 @@ func (c *Cluster) canKnow(v view, own []uint64) bool {
 			continue
 		}
 		if _, known := c.Core(id).CommittedConfiguration(); known < v.status.ConfigurationIndex {
-			continue // it does not know either
+			continue // no news
 		} else if cfg, _ := c.Core(id).CommittedConfiguration(); cfg.Contains(v.status.ID) {
 			continue
 		}
@@ -341,8 +339,8 @@ func hasAt(v view, index uint64, of view) bool {
 	return term(v) > 0 && term(v) == term(of)
 }
 
-// staysAtRest wants rest after the faults, after a start of all former members, to which no
-// leader speaks any more, and after each of two lone faults.
+// staysAtRest wants rest after the faults, after another start of all former members, and
+// after each of two lone faults.
 func (x *explorer) staysAtRest() error {
 	if err := x.comeToRest(-1); err != nil {
 		return fmt.Errorf("%d election timeouts after the faults: %w", settleTimeouts, err)
