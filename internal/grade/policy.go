@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/constant"
 	"go/token"
 	"go/types"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Rules for the source of submissions. A table decides for each rule whether a
@@ -60,6 +62,14 @@ var permittedSymbols = map[string]map[string]string{
 	"log":       {"Fatal": RuleExit, "Fatalf": RuleExit, "Fatalln": RuleExit},
 }
 
+// sharedSymbols are names of permitted packages through which servers could share state
+// without a variable of their own.
+var sharedSymbols = map[string][]string{
+	"log":      {"Default", "Flags", "Prefix", "Writer"},
+	"log/slog": {"Default"},
+	"unicode":  {"CaseOrbit", "CaseRanges", "Categories", "FoldCategory", "FoldScript", "GraphicRanges", "PrintRanges", "Properties", "Scripts"},
+}
+
 // rawMethods of reflect.Value and others give memory addresses.
 var rawMethods = []string{"UnsafeAddr", "UnsafePointer", "SetPointer", "InterfaceData", "SyscallConn", "Fd"}
 
@@ -70,26 +80,29 @@ type inspector struct {
 	scope *types.Scope // of the package
 	local func(path string) bool
 	names map[string]string // paths of the present file's imports, by name
-	found []Finding
+	dots  []string          // paths of the present file's imports without a name
+	// inits has the declaration of each package-level variable, and assigned the expressions
+	// of assignments to the variable as a whole.
+	inits    map[*types.Var]*ast.ValueSpec
+	assigned map[*types.Var][]ast.Expr
+	found    []Finding
 }
 
 // inspect checks the files of a package. local reports whether an import path leads
 // to a package of the submission or of the course.
 func inspect(fset *token.FileSet, files []*ast.File, local func(string) bool) []Finding {
-	in := &inspector{fset: fset, local: local, info: &types.Info{Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object)}}
+	in := &inspector{fset: fset, local: local, inits: make(map[*types.Var]*ast.ValueSpec), assigned: make(map[*types.Var][]ast.Expr),
+		info: &types.Info{Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object), Types: make(map[ast.Expr]types.TypeAndValue)}}
 	in.resolve(files)
+	in.declared(files)
 	for _, file := range files {
-		in.names = make(map[string]string)
+		in.names, in.dots = make(map[string]string), nil
 		for _, spec := range file.Imports {
 			in.imported(spec)
 		}
 		in.directives(file)
 		ast.Inspect(file, in.node)
-		for _, decl := range file.Decls {
-			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Body != nil {
-				in.globals(fn)
-			}
-		}
+		in.globals(file)
 	}
 	slices.SortStableFunc(in.found, func(a, b Finding) int { return strings.Compare(a.Place, b.Place) })
 	return slices.Compact(in.found)
@@ -111,10 +124,27 @@ func (emptyImporter) Import(name string) (*types.Package, error) {
 	if name == "unsafe" {
 		return nil, errors.New("not permitted")
 	}
+	if name == "time" {
+		return durations, nil
+	}
 	pkg := types.NewPackage(name, baseName(name))
 	pkg.MarkComplete()
 	return pkg, nil
 }
+
+// durations is package time with the type and the constants of durations. Many submissions
+// have package-level variables of the type, which hold no state.
+var durations = func() *types.Package {
+	pkg := types.NewPackage("time", "time")
+	d := types.NewNamed(types.NewTypeName(token.NoPos, pkg, "Duration", nil), types.Typ[types.Int64], nil)
+	pkg.Scope().Insert(d.Obj())
+	for name, value := range map[string]time.Duration{"Nanosecond": time.Nanosecond, "Microsecond": time.Microsecond, "Millisecond": time.Millisecond,
+		"Second": time.Second, "Minute": time.Minute, "Hour": time.Hour} {
+		pkg.Scope().Insert(types.NewConst(token.NoPos, pkg, name, d, constant.MakeInt64(int64(value))))
+	}
+	pkg.MarkComplete()
+	return pkg
+}()
 
 // baseName is the name of a package of the standard library.
 func baseName(name string) string {
@@ -131,7 +161,9 @@ func (in *inspector) add(pos token.Pos, rule, format string, args ...any) {
 
 func (in *inspector) imported(spec *ast.ImportSpec) {
 	name, err := strconv.Unquote(spec.Path.Value)
-	if spec.Name != nil {
+	if spec.Name != nil && spec.Name.Name == "." {
+		in.dots = append(in.dots, name)
+	} else if spec.Name != nil {
 		in.names[spec.Name.Name] = name
 	} else {
 		in.names[baseName(name)] = name
@@ -184,6 +216,12 @@ func (in *inspector) node(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.SelectorExpr:
 		in.selector(n)
+	case *ast.Ident:
+		if in.unknown(n) {
+			for _, pkg := range in.dots {
+				in.uses(n.Pos(), pkg, n.Name)
+			}
+		}
 	case *ast.AssignStmt:
 		for _, x := range n.Lhs {
 			in.changed(x)
@@ -216,23 +254,33 @@ func changes(call *ast.CallExpr) bool {
 }
 
 func (in *inspector) selector(n *ast.SelectorExpr) {
-	pkg := in.imports(n.X)
-	if in.local(pkg) && path.Base(pkg) == "labrpc" && strings.HasPrefix(n.Sel.Name, "Make") {
-		in.add(n.Pos(), RuleGlobal, "uses %s.%s, for a network beside the course's", pkg, n.Sel.Name)
+	if pkg := in.imports(n.X); pkg != "" {
+		in.uses(n.Pos(), pkg, n.Sel.Name)
+	} else if slices.Contains(rawMethods, n.Sel.Name) {
+		in.add(n.Pos(), RuleSymbol, "uses method %s", n.Sel.Name)
 	}
-	if pkg == "" {
-		if slices.Contains(rawMethods, n.Sel.Name) {
-			in.add(n.Pos(), RuleSymbol, "uses method %s", n.Sel.Name)
-		}
-		return
+}
+
+// unknown reports whether a name may be from an import without a name.
+func (in *inspector) unknown(id *ast.Ident) bool {
+	return ast.IsExported(id.Name) && in.info.Uses[id] == nil && in.info.Defs[id] == nil && in.scope.Lookup(id.Name) == nil
+}
+
+// uses looks at the use of a name of another package.
+func (in *inspector) uses(pos token.Pos, pkg, name string) {
+	if in.local(pkg) && path.Base(pkg) == "labrpc" && strings.HasPrefix(name, "Make") {
+		in.add(pos, RuleGlobal, "uses %s.%s, for a network beside the course's", pkg, name)
 	}
-	rule, listed := permittedSymbols[pkg][n.Sel.Name]
+	if !in.local(pkg) && slices.Contains(sharedSymbols[pkg], name) {
+		in.add(pos, RuleGlobal, "uses %s.%s, a value that all servers share", pkg, name)
+	}
+	rule, listed := permittedSymbols[pkg][name]
 	switch {
 	case rule != "":
-		in.add(n.Pos(), rule, "uses %s.%s", pkg, n.Sel.Name)
+		in.add(pos, rule, "uses %s.%s", pkg, name)
 	case listed || slices.Contains(permittedPackages, pkg) || permittedSymbols[pkg] == nil:
 	default:
-		in.add(n.Pos(), RuleSymbol, "uses %s.%s", pkg, n.Sel.Name)
+		in.add(pos, RuleSymbol, "uses %s.%s", pkg, name)
 	}
 }
 
@@ -244,6 +292,11 @@ func (in *inspector) changed(x ast.Expr) {
 		case *ast.ParenExpr:
 			x = y.X
 			continue
+		case *ast.Ident:
+			if len(in.dots) > 0 && in.unknown(y) {
+				in.add(y.Pos(), RuleAssign, "changes the variable %s of another package", y.Name)
+			}
+			return
 		case *ast.SelectorExpr:
 			if pkg := in.imports(y.X); pkg != "" {
 				in.add(y.Pos(), RuleAssign, "changes the variable %s.%s", pkg, y.Sel.Name)
@@ -259,97 +312,5 @@ func (in *inspector) changed(x ast.Expr) {
 			continue
 		}
 		return
-	}
-}
-
-// globals finds package-level variables that a function changes, other than init.
-// Several servers of a test run in one process, so such a variable is shared between
-// servers and survives a crash.
-func (in *inspector) globals(fn *ast.FuncDecl) {
-	if fn.Recv == nil && fn.Name.Name == "init" {
-		return
-	}
-	report := func(x ast.Expr, how string) {
-		if v := in.global(x); v != nil {
-			in.add(x.Pos(), RuleGlobal, "%s the package-level variable %s", how, v.Name())
-		}
-	}
-	ast.Inspect(fn.Body, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.AssignStmt:
-			for _, x := range n.Lhs {
-				report(x, "changes")
-			}
-			for _, x := range n.Rhs {
-				in.handedOut(x)
-			}
-		case *ast.IncDecStmt:
-			report(n.X, "changes")
-		case *ast.UnaryExpr:
-			if n.Op == token.AND {
-				report(n.X, "takes the address of")
-			}
-		case *ast.SendStmt:
-			report(n.Chan, "sends on")
-		case *ast.CallExpr:
-			if sel, ok := n.Fun.(*ast.SelectorExpr); ok && in.imports(sel.X) == "" {
-				report(sel.X, "calls method "+sel.Sel.Name+" of")
-			}
-			if changes(n) {
-				report(n.Args[0], "changes")
-			}
-			for _, x := range n.Args {
-				in.handedOut(x)
-			}
-		case *ast.ReturnStmt:
-			for _, x := range n.Results {
-				in.handedOut(x)
-			}
-		case *ast.RangeStmt:
-			report(n.Key, "changes")
-			report(n.Value, "changes")
-		}
-		return true
-	})
-}
-
-// handedOut reports a package-level variable that is used as a value, if the holder of the
-// value can change what the variable leads to.
-func (in *inspector) handedOut(x ast.Expr) {
-	id, ok := x.(*ast.Ident)
-	if !ok {
-		return
-	}
-	if v := in.global(id); v != nil {
-		switch v.Type().Underlying().(type) {
-		case *types.Pointer, *types.Map, *types.Slice, *types.Chan:
-			in.add(x.Pos(), RuleGlobal, "hands out the package-level variable %s", v.Name())
-		}
-	}
-}
-
-// global returns the package-level variable at the root of an expression.
-func (in *inspector) global(x ast.Expr) *types.Var {
-	for {
-		switch y := x.(type) {
-		case *ast.ParenExpr:
-			x = y.X
-		case *ast.SelectorExpr:
-			x = y.X
-		case *ast.IndexExpr:
-			x = y.X
-		case *ast.SliceExpr:
-			x = y.X
-		case *ast.StarExpr:
-			x = y.X
-		case *ast.Ident:
-			outer, _ := in.scope.Lookup(y.Name).(*types.Var)
-			if obj, known := in.info.Uses[y]; known && obj != outer || in.info.Defs[y] != nil {
-				return nil
-			}
-			return outer
-		default:
-			return nil
-		}
 	}
 }
