@@ -167,6 +167,9 @@ func (s *side) jsonValue(name string, v any) any {
 			slices.SortFunc(v, func(a, b any) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		}
 	case string:
+		if v == strconv.FormatUint(s.member, 10) {
+			return "member"
+		}
 		n, err := strconv.ParseInt(v, 10, 64)
 		switch {
 		case err != nil:
@@ -174,8 +177,8 @@ func (s *side) jsonValue(name string, v any) any {
 			return symbol(s.revision(n))
 		case name == "lease", name == "ID" && s.lease(n) != n:
 			return symbol(s.lease(n))
-		case name == "ID" && uint64(n) == s.member:
-			return "member"
+		case name == "ID" && n > 1<<53 && n != math.MaxInt64:
+			return "a lease or a member"
 		case name == "TTL" && n > 100:
 			return "about " + strconv.FormatInt((n+60)/60*60, 10)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"sort"
 	"strings"
 	"time"
@@ -220,7 +221,7 @@ func (page) message() proto.Message       { return nil }
 func (p page) with(proto.Message) request { return p }
 
 // headers are those of answers that clients look at.
-var headers = []string{"Content-Type", "Allow", "Www-Authenticate", "Grpc-Metadata-Content-Type", "Access-Control-Allow-Origin", "X-Content-Type-Options", "Trailer", "X-Etcd-Index", "Location"}
+var headers = []string{"Content-Type", "Allow", "Www-Authenticate", "Trailer", "X-Etcd-Index", "Location"}
 
 // send implements request.
 func (p page) send(s *side) string {
@@ -247,6 +248,13 @@ func (p page) send(s *side) string {
 		return "error: " + err.Error()
 	}
 	text := answer.Status
+	if answer.StatusCode == http.StatusNotFound && !strings.HasPrefix(p.path, "/v3/") {
+		return text // the pages of the servers differ
+	}
+	if strings.HasPrefix(p.path, "/health") {
+		answer.Header.Del("Content-Type")
+	}
+	body = []byte(regexp.MustCompile("(proto:)[\u00a0 ]+").ReplaceAllString(string(body), "$1 "))
 	var kept []string
 	for _, name := range headers {
 		if v := answer.Header.Values(name); len(v) > 0 {

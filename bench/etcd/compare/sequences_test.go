@@ -200,6 +200,7 @@ func TestCompare(t *testing.T) {
 	t.Run("users", func(t *testing.T) { compare(t, p, 20, usersAndRoles) })
 	t.Run("cluster", func(t *testing.T) { compare(t, p, 20, clusterAndMaintenance) })
 	t.Run("locks", func(t *testing.T) { compare(t, p, 20, locksAndElections) })
+	t.Run("pages", func(t *testing.T) { compare(t, p, 20, gatewayAndProbes) })
 }
 
 func locksAndElections(r *rand.Rand) (sequence []request) {

@@ -102,6 +102,9 @@ func (s *side) resolveText(text string) string {
 		if err != nil {
 			return d
 		}
+		if n == memberSymbol {
+			return strconv.FormatUint(s.member, 10)
+		}
 		return strconv.FormatInt(s.number(n), 10)
 	})
 }
