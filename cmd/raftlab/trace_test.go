@@ -29,7 +29,7 @@ func runTrace(args ...string) (code int, stdout, stderr string) {
 func TestTraceCommand(t *testing.T) {
 	rec := trace.NewRecorder(trace.Options{})
 	a, b := rec.Lane("S0", trace.Server), rec.Lane("S1", trace.Server)
-	body, err := labgob.Encode(struct{ Term, LastLogIndex int }{7, 3})
+	body, err := labgob.Encode(struct{ Term, LastLogIndex, LastLogTerm int }{7, 3, 6})
 	require.NoError(t, err)
 	rec.Add(trace.Event{Kind: trace.Sent, Lane: a, Peer: b, Message: 1, Call: 1, Name: "Raft.RequestVote", Data: body})
 	rec.Add(trace.Event{Kind: trace.Delivered, Lane: b, Peer: a, Message: 1, Call: 1, Name: "Raft.RequestVote"})
@@ -42,7 +42,7 @@ func TestTraceCommand(t *testing.T) {
 	require.Equal(t, page+"\n", out)
 	content, err := os.ReadFile(page)
 	require.NoError(t, err)
-	require.Contains(t, string(content), "vote? T7 log 3")
+	require.Contains(t, string(content), "vote? T7 log 3/T6")
 	require.Contains(t, string(content), "Term 7, LastLogIndex 3")
 
 	code, out, errOut = runTrace(path, "--shiviz")
