@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 student=mutants/student/raft.go
-extras=" storage_export_test.go face_test.go persister_test.go "
+extras=" storage_export_test.go face_test.go persister_test.go conformance_test.go "
 
 overlay=$(mktemp)
 trap 'rm -f "$overlay"' EXIT
