@@ -37,7 +37,7 @@ func (e *electionService) Campaign(ctx context.Context, r *v3electionpb.Campaign
 	if old != nil && string(old.Value) != string(r.Value) {
 		proclaimed, err := e.Proclaim(ctx, &v3electionpb.ProclaimRequest{Leader: leader, Value: r.Value})
 		if err != nil {
-			return nil, asOfClient(err)
+			return nil, err
 		}
 		header = proclaimed.Header
 	}

@@ -8,7 +8,7 @@ import (
 	"raftlab/trace"
 )
 
-// notRecognized ends the text of a message of Raft whose fields have no known meaning.
+// notRecognized begins the text of a message of Raft whose fields have no known meaning.
 const notRecognized = "fields not recognized"
 
 // A member is a field of a message, or a field of a struct in the message. Its name has small

@@ -39,10 +39,6 @@ func (k *kernel) blockingCall(c *Call, f *file) bool {
 		return false
 	case c.Trap == sysCONNECT && c.Errno == eINPROGRESS:
 		k.awaitConnect(c, f.s, b)
-	case c.Trap == sysRECVMMSG || c.Trap == sysSENDMMSG:
-		if c.Errno == eAGAIN {
-			k.await(c, b, f.s.sendTime)
-		}
 	case writes(c.Trap) && f.s.stream():
 		k.finishWrite(c, f.s, b)
 	case c.Errno == eAGAIN:
@@ -68,7 +64,7 @@ func nonblocking(c *Call) bool {
 
 // timeFor is the longest wait of a call, or 0 for no limit.
 func (s *sock) timeFor(trap uintptr) int64 {
-	if writes(trap) {
+	if writes(trap) || trap == sysSENDMMSG {
 		return s.sendTime
 	}
 	return s.recvTime

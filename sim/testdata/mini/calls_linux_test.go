@@ -167,6 +167,17 @@ func TestBlockingSockets(t *testing.T) {
 	if _, err := syscall.Read(c, make([]byte, 1)); err != syscall.EAGAIN || time.Since(start) < 200*time.Millisecond {
 		t.Error("with a limit: ", err, time.Since(start))
 	}
+	many := make([]struct { // struct mmsghdr
+		header syscall.Msghdr
+		length uint32
+	}, 1)
+	place := syscall.Iovec{Base: new(byte), Len: 1}
+	many[0].header.Iov, many[0].header.Iovlen = &place, 1
+	start = time.Now()
+	_, _, errno := syscall.Syscall6(syscall.SYS_RECVMMSG, uintptr(c), uintptr(unsafe.Pointer(&many[0])), 1, 0, 0, 0)
+	if errno != syscall.EAGAIN || time.Since(start) < 200*time.Millisecond {
+		t.Error("several messages, with a limit: ", errno, time.Since(start))
+	}
 	must(t, syscall.SetsockoptTimeval(c, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{}))
 	word := stackRead(t, c, s)
 	if word != "moved" {
