@@ -44,6 +44,8 @@ func TestFindings(t *testing.T) {
 		"a loop":              {`var g = []map[int]int{{}}; func f() { for _, m := range g { m[1] = 2 } }`, []string{"global: hands out the package-level variable g"}},
 		"method value":        {`type s struct{ n int }; func (x *s) add() { x.n++ }; var g = &s{}; func f() { add := g.add; add() }`, []string{"global: hands out the package-level variable g"}},
 		"received":            {`var c = make(chan int); func f() { <-c; for range c {} }`, []string{"global: receives from the package-level variable c"}},
+		"received once":       {`var c = make(chan int); func f() { <-c }`, []string{"global: receives from the package-level variable c"}},
+		"an address":          {`var n int; func f() *int { return &n }`, []string{"global: takes the address of the package-level variable n"}},
 		"sent":                {`var m = new(int); func f(c chan *int) { c <- m }`, []string{"global: hands out the package-level variable m"}},
 		"closure":             {`var next = func() func() int { n := 0; return func() int { n++; return n } }(); func f() { next() }`, []string{"global: calls a function with a state in the package-level variable next"}},
 		"closure of init":     {`var next func() int; func init() { n := 0; next = func() int { n++; return n } }; func f() { next() }`, []string{"global: calls a function with a state in the package-level variable next"}},

@@ -35,7 +35,12 @@ type (
 		Term   int
 		Denied bool
 	}
-	columns struct {
+	oppositeReply struct {
+		Term       int
+		VoteDenied bool
+	}
+	ambiguousVote struct{ Term, LastIndex, LogIndex, LastTerm int }
+	columns       struct {
 		Term, Leader, PrevIndex, PrevTerm int
 		Terms                             []int
 		Commands                          []any
@@ -115,6 +120,8 @@ func TestMeaning(t *testing.T) {
 		"actors vote reply":    {"RequestVote", true, yesReply{3, true}, granted},
 		"paper vote reply":     {"RequestVote", true, paperReply{3, true}, granted},
 		"a reply of refusal":   {"RequestVote", true, deniedReply{3, true}, unknown},
+		"a denied vote":        {"RequestVote", true, oppositeReply{3, true}, unknown},
+		"two last indexes":     {"RequestVote", false, ambiguousVote{3, 7, 8, 2}, unknown},
 		"pipeline append":      {"AppendEntries", false, columns{3, 1, 7, 2, []int{2, 3}, []any{"x", "y"}, 6}, appends},
 		"pipeline heartbeat":   {"AppendEntries", false, columns{3, 1, 7, 2, nil, nil, 6}, beat},
 		"columns that differ":  {"AppendEntries", false, columns{3, 1, 7, 2, []int{2, 3}, []any{"x"}, 6}, unknown},
