@@ -230,6 +230,18 @@ func TestSocketQuestions(t *testing.T) {
 	if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fds[1]), fionread, uintptr(unsafe.Pointer(&unread))); e != 0 || unread != 5 {
 		t.Error("unread bytes:", unread, e)
 	}
+	must(t, syscall.SetsockoptTimeval(fds[0], syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: 1}))
+	const fionbio = 0x5421
+	for _, nonblocking := range []int32{1, 0} {
+		if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fds[0]), fionbio, uintptr(unsafe.Pointer(&nonblocking))); e != 0 {
+			t.Error("FIONBIO:", e)
+		}
+		start := time.Now()
+		_, err := syscall.Read(fds[0], make([]byte, 1))
+		if err != syscall.EAGAIN || (time.Since(start) >= time.Second) != (nonblocking == 0) {
+			t.Error("FIONBIO", nonblocking, "and a read:", err, time.Since(start))
+		}
+	}
 	cred, err := syscall.GetsockoptUcred(fds[1], syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	must(t, err)
 	if int(cred.Pid) != os.Getpid() || int(cred.Uid) != os.Getuid() || int(cred.Gid) != os.Getgid() {
